@@ -1,0 +1,1 @@
+"""Machine learning for tabular business data in production: every step, without Airflow."""

@@ -1,0 +1,119 @@
+"""Features: declared once, computed by the same code for training, for scoring and on request."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.table import Kind
+
+
+def days(n: float) -> timedelta:
+    return timedelta(days=n)
+
+
+def hours(n: float) -> timedelta:
+    return timedelta(hours=n)
+
+
+@declared
+class Expression:
+    """A SQL expression over the row itself and the looked-up and as-of features. Last to be computed."""
+
+    name: str
+    sql: str
+    kind: Kind
+    doc: str
+
+
+@declared
+class Lookup:
+    """Columns of a reference table, joined by equality on its key.
+
+    `on` pairs columns of the scored row with key columns of `table`; `columns` names each feature and
+    the column that it takes.
+    """
+
+    table: str
+    on: dict[str, str]
+    columns: dict[str, str]
+
+
+@declared
+class AsOf:
+    """Columns of the latest row of `table` known before predict_at, and not known for longer than `max_age`.
+
+    `on` pairs columns of the scored row with columns of `table`; `columns` names each feature and the
+    column that it takes.
+    """
+
+    table: str
+    on: dict[str, str]
+    columns: dict[str, str]
+    max_age: timedelta
+
+
+@declared
+class Count:
+    """The number of rows in the window."""
+
+    name: str = "count"
+
+
+@declared
+class Mean:
+    """The mean of a numeric column over the rows in the window where it is not null."""
+
+    column: str
+    name: str = ""
+
+
+@declared
+class Rate:
+    """The share of rows in the window for which a SQL condition over the table's columns holds (nulls do not count)."""
+
+    name: str
+    sql: str
+
+
+@declared
+class Trailing:
+    """Aggregates over the rows of `table` that became known in [predict_at - window, predict_at), per key.
+
+    `by` pairs columns of the scored row with columns of `table`. Each feature is called
+    `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Mean and rate of no rows are null; their count is 0.
+    """
+
+    name: str
+    table: str
+    by: dict[str, str]
+    windows: tuple[timedelta, ...]
+    aggregates: tuple[Count | Mean | Rate, ...]
+
+    def feature(self, aggregate: Count | Mean | Rate, window: timedelta) -> str:
+        """The feature's name for one aggregate over one window."""
+        called = aggregate.name or f"mean_{aggregate.column}" if isinstance(aggregate, Mean) else aggregate.name
+        return f"{self.name}_{called}_{window_name(window)}"
+
+
+Feature = Expression | Lookup | AsOf | Trailing
+
+
+def window_name(window: timedelta) -> str:
+    """'7d', '36h', '90m' or '45s': the largest unit that divides the window."""
+    seconds = int(window.total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def names_of(feature: Feature) -> tuple[str, ...]:
+    """The names of the columns that a declared feature adds, in order."""
+    match feature:
+        case Expression():
+            return (feature.name,)
+        case Lookup() | AsOf():
+            return tuple(feature.columns)
+        case Trailing():
+            return tuple(feature.feature(a, w) for w in feature.windows for a in feature.aggregates)

@@ -1,0 +1,95 @@
+"""A whole use case in one object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from mlprod_tasks.declaration.check import check
+from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.declaration.gate import Gate
+from mlprod_tasks.declaration.monitoring import Retraining, Rule, Watch
+from mlprod_tasks.declaration.schedule import Schedule
+from mlprod_tasks.declaration.table import Table
+from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label
+from mlprod_tasks.declaration.training import LightGBM, RateTable, Split
+
+
+@declared
+class Publish:
+    """Where predictions go besides the lake: a table of a SQLAlchemy database, made when it is missing."""
+
+    connection: str
+    table: str
+
+
+@declared
+class Pipeline:
+    """One use case: its data, features, label, model, gates, and what is watched.
+
+    `entity` names the table whose rows are scored, one score a row. `top_share` is the share of rows
+    that precision at k takes as its k.
+    """
+
+    name: str
+    doc: str
+    owner: str
+    alert_to: tuple[str, ...]
+    schedule: Schedule
+    tables: tuple[Table, ...]
+    entity: str
+    features: tuple[Feature, ...]
+    label: Label
+    split: Split
+    model: LightGBM
+    fallback: RateTable
+    value: CostMatrix
+    gates: tuple[Gate, ...]
+    kpi: Kpi
+    watches: tuple[Watch, ...]
+    rules: tuple[Rule, ...]
+    retraining: Retraining
+    predict_at: AtTick | Before = AtTick()
+    publish: Publish | None = None
+    task: str = "binary"
+    top_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def table(self, name: str) -> Table:
+        """The declared table of that name; KeyError where there is none."""
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise KeyError(name)
+
+    @property
+    def entity_table(self) -> Table:
+        return self.table(self.entity)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Every feature column, in the order of declaration: the model's input."""
+        return tuple(name for feature in self.features for name in names_of(feature))
+
+    @property
+    def label_delay_ticks(self) -> int:
+        """Ticks after which the labels of a tick are complete."""
+        return ceil(self.label.delay / timedelta(days=1))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the declaration: equal for equal declarations, whatever the file looks like."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The declaration as plain JSON values."""
+        written: dict[str, Any] = TypeAdapter(Pipeline).dump_python(self, mode="json")
+        return written

@@ -1,0 +1,121 @@
+"""Ticks: when a pipeline runs, and which interval of time each run stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from mlprod_tasks.declaration.declared import declared
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, order=True)
+class Tick:
+    """The moment a scheduled run stands for, and the half-open interval up to the next one.
+
+    `date` is the local calendar date and the tick's name everywhere (Airflow's partition key, the
+    lake's partition column, the ledger). `start` and `end` are UTC; 23, 24 or 25 hours apart.
+    """
+
+    date: date
+    start: datetime
+    end: datetime
+
+    def __str__(self) -> str:
+        return self.date.isoformat()
+
+
+@dataclass(frozen=True)
+class TickRange:
+    """Consecutive ticks, first and last included. One tick is a range of one."""
+
+    schedule: Schedule
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"the range of ticks {self.first} to {self.last} is empty")
+
+    def __iter__(self) -> Iterator[Tick]:
+        for days in range(len(self)):
+            yield self.schedule.tick(self.first + timedelta(days=days))
+
+    def __len__(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+    @property
+    def start(self) -> datetime:
+        return self.schedule.tick(self.first).start
+
+    @property
+    def end(self) -> datetime:
+        return self.schedule.tick(self.last).end
+
+    def shifted(self, days: int) -> TickRange:
+        """The same number of ticks, `days` ticks later (earlier where negative)."""
+        by = timedelta(days=days)
+        return TickRange(self.schedule, self.first + by, self.last + by)
+
+
+@declared
+class Schedule:
+    """One tick a day at a local time of day.
+
+    `starts` is the first tick there can be; `ends`, when given, the last one (history that stops).
+    """
+
+    at: time
+    timezone: str
+    starts: date
+    ends: date | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"timezone {self.timezone!r} is not an IANA time zone such as 'Europe/Zurich'") from error
+        if self.at.tzinfo is not None:
+            raise ValueError("at is a local time of day: leave its tzinfo out, `timezone` says it")
+        if self.at.second or self.at.microsecond:
+            raise ValueError(f"at {self.at} must be a whole minute")
+        if self.ends is not None and self.ends < self.starts:
+            raise ValueError(f"ends {self.ends} is before starts {self.starts}")
+
+    @property
+    def cron(self) -> str:
+        return f"{self.at.minute} {self.at.hour} * * *"
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def moment(self, day: date) -> datetime:
+        """When the tick named `day` is due, in UTC. A local time that a clock change skips moves on by the gap."""
+        return datetime.combine(day, self.at, self.zone).astimezone(UTC)
+
+    def tick(self, day: date | str) -> Tick:
+        """The tick of that local date (ISO text or a date)."""
+        named = date.fromisoformat(day) if isinstance(day, str) else day
+        if named < self.starts or (self.ends is not None and named > self.ends):
+            raise ValueError(f"tick {named} is outside the schedule, which runs from {self.starts} to {self.ends or 'today'}")
+        return Tick(named, self.moment(named), self.moment(named + ONE_DAY))
+
+    def tick_at(self, moment: datetime) -> Tick:
+        """The tick whose interval holds `moment` (time zone required)."""
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment} has no time zone")
+        day = moment.astimezone(self.zone).date()
+        return self.tick(day if self.moment(day) <= moment else day - ONE_DAY)
+
+    def range(self, first: date | str, last: date | str | None = None) -> TickRange:
+        """The ticks from `first` to `last`, both included; one tick where `last` is left out."""
+        begin = self.tick(first).date
+        return TickRange(self, begin, begin if last is None else self.tick(last).date)

@@ -1,0 +1,61 @@
+"""What is predicted, from when, and what a right or wrong decision is worth."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from mlprod_tasks.declaration.declared import declared
+
+
+@declared
+class AtTick:
+    """Rows are scored at the start of the tick whose partition holds them."""
+
+
+@declared
+class Before:
+    """Rows are scored `lead` before their own time column."""
+
+    lead: timedelta
+
+
+@declared
+class Label:
+    """The outcome: a SQL condition (binary) over the row of `table` that `on` joins to the scored row.
+
+    `on` pairs columns of the scored row with columns of `table`. `delay` is how long after predict_at an outcome
+    counts as complete; rows that have none by then (a cancelled flight) are scored but neither trained on nor judged.
+    """
+
+    table: str
+    on: dict[str, str]
+    sql: str
+    delay: timedelta
+    doc: str = ""
+
+
+@declared
+class CostMatrix:
+    """What one decision is worth, in `unit`, by what was decided and what came true.
+
+    'positive' means the model said yes (acted); 'true' that it was right.
+    """
+
+    true_positive: float
+    false_positive: float
+    false_negative: float = 0.0
+    true_negative: float = 0.0
+    unit: str = "USD"
+
+
+@declared
+class Kpi:
+    """The business measure that is watched: SQL aggregate over the labelled predictions of a tick.
+
+    Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, from the cost matrix).
+    """
+
+    name: str
+    sql: str
+    doc: str
+    unit: str = ""

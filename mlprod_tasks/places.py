@@ -1,0 +1,28 @@
+"""Where the things of a pipeline lie in the lake and in the registry: the one place that knows their names."""
+
+from mlprod_tasks.declaration import Pipeline
+
+
+def raw(pipeline: Pipeline, table: str) -> str:
+    """Audited rows of a source table, partitioned by tick (a reference table: as a whole)."""
+    return f"{pipeline.name}/raw/{table}"
+
+
+def quarantine(pipeline: Pipeline, table: str) -> str:
+    """Refused rows of a source table as text, with the reason, partitioned by tick."""
+    return f"{pipeline.name}/quarantine/{table}"
+
+
+def predictions(pipeline: Pipeline) -> str:
+    """Scored rows with the features that were scored, partitioned by tick."""
+    return f"{pipeline.name}/predictions"
+
+
+def registered_model(pipeline: Pipeline) -> str:
+    """The model's name in the registry."""
+    return pipeline.name
+
+
+def fallback_model(pipeline: Pipeline) -> str:
+    """The fallback model's name in the registry."""
+    return f"{pipeline.name}_fallback"

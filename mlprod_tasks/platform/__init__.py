@@ -1,0 +1,61 @@
+"""The outside world, behind one small object that every step is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.platform.clock import Clock, WallClock
+from mlprod_tasks.platform.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    from mlprod_tasks.platform.lake import Lake
+    from mlprod_tasks.platform.ledger import Ledger
+    from mlprod_tasks.platform.mailer import Mailer
+    from mlprod_tasks.platform.registry import Registry
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Lake, ledger, registry, mailer and clock of one installation, each made when it is first used.
+
+    The heavy libraries behind them are imported only then: a task that needs no MLflow does not wait for it.
+    """
+
+    settings: Settings
+    clock: Clock = field(default_factory=WallClock)
+
+    @cached_property
+    def lake(self) -> Lake:
+        from mlprod_tasks.platform.lake import Lake
+
+        return Lake(self.settings.lake)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from mlprod_tasks.platform.ledger import Ledger
+
+        ledger = Ledger(self.settings.ledger_url)
+        ledger.migrate()
+        return ledger
+
+    @cached_property
+    def registry(self) -> Registry:
+        from mlprod_tasks.platform.registry import Registry
+
+        return Registry(self.settings.mlflow_url, self.settings.home)
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        from mlprod_tasks.platform.mailer import Mailer
+
+        return Mailer(self.settings.connection, self.settings.mail_from)
+
+
+def platform() -> Platform:
+    """The platform that the environment describes."""
+    return Platform(from_environment())
+
+
+__all__ = ["Platform", "platform"]

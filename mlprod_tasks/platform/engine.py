@@ -1,0 +1,31 @@
+"""The engine: DuckDB over the lake's files, one in-memory database per task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+
+@contextmanager
+def engine(
+    threads: int | None = None, memory: str | None = None, spill: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection in UTC that reaches nothing outside; larger-than-memory work spills to `spill`."""
+    connection = duckdb.connect()
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        # Nothing is fetched at run time: what is not in the wheel fails with a clear error.
+        connection.execute("SET autoinstall_known_extensions = false")
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
+        if memory:
+            connection.execute(f"SET memory_limit = '{memory}'")
+        if spill:
+            connection.execute(f"SET temp_directory = '{spill}'")
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,262 @@
+"""The ledger: what was audited, published, trained, gated, scored, measured, decided and told, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from sqlalchemy import JSON, DateTime, Engine, String, Text, create_engine, delete, event, inspect, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+R = TypeVar("R", bound="Row")
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC: SQLite forgets time zones, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """One kind of entry. Its primary key says what it is about, so writing it again replaces it."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Utc(), dict[str, Any]: JSON(), list[Any]: JSON(), str: Text()}
+
+
+class Audit(Row):
+    """The verdict on one tick's partition of one table (reference tables: of the tick that read them)."""
+
+    __tablename__ = "audits"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    tick: Mapped[date] = mapped_column(primary_key=True)
+    passed: Mapped[bool]
+    rows_read: Mapped[int]
+    rows_accepted: Mapped[int]
+    rows_refused: Mapped[int]
+    staging: Mapped[str]  # the audited file and its SHA-256: publish refuses any other
+    at: Mapped[datetime]
+    failures: Mapped[list[Any]] = mapped_column(default_factory=list)  # failed expectations, with sample rows
+    seconds: Mapped[float] = mapped_column(default=0.0)
+
+
+class Publication(Row):
+    """The rows of one tick of one table that are in the lake."""
+
+    __tablename__ = "publications"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    tick: Mapped[date] = mapped_column(primary_key=True)
+    rows: Mapped[int]
+    delta_version: Mapped[int]
+    at: Mapped[datetime]
+
+
+class Training(Row):
+    """One training, from its reason to its end."""
+
+    __tablename__ = "trainings"
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    pipeline: Mapped[str] = mapped_column(String(63), index=True)
+    as_of: Mapped[date]  # the tick at whose start it stands: nothing known later is used
+    reason: Mapped[str]
+    state: Mapped[str] = mapped_column(String(20))  # running, refused, promoted, failed
+    at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(63), default=None)  # MLflow's
+    model_version: Mapped[int | None] = mapped_column(default=None)
+    metrics: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+
+
+class GateResult(Row):
+    """One gate's verdict on one training."""
+
+    __tablename__ = "gates"
+    training_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    gate: Mapped[str] = mapped_column(String(200), primary_key=True)
+    pipeline: Mapped[str] = mapped_column(String(63), index=True)
+    passed: Mapped[bool]
+    value: Mapped[float | None]
+    bound: Mapped[float | None]
+    sentence: Mapped[str]
+    at: Mapped[datetime]
+
+
+class Promotion(Row):
+    """A model version that became champion, from a tick on."""
+
+    __tablename__ = "promotions"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model_version: Mapped[int] = mapped_column(primary_key=True)
+    effective: Mapped[date] = mapped_column(primary_key=True)  # the first tick it may score
+    training_id: Mapped[str] = mapped_column(String(63))
+    reason: Mapped[str]
+    at: Mapped[datetime]
+
+
+class Fallback(Row):
+    """The fallback model beside a version, kept here too: it must answer when the registry does not."""
+
+    __tablename__ = "fallbacks"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model_version: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class Scoring(Row):
+    """The predictions of one tick."""
+
+    __tablename__ = "scorings"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    tick: Mapped[date] = mapped_column(primary_key=True)
+    model_version: Mapped[int]
+    rows: Mapped[int]
+    fallback_rows: Mapped[int]
+    fallback_reason: Mapped[str | None]
+    features_digest: Mapped[str] = mapped_column(String(64))  # of the declaration that made the features
+    delta_version: Mapped[int]  # of the predictions table
+    at: Mapped[datetime]
+
+
+class Measurement(Row):
+    """One watched value of one tick, with its bounds and verdict. `slice` is a feature's name, or ''."""
+
+    __tablename__ = "measurements"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    tick: Mapped[date] = mapped_column(primary_key=True)  # the tick whose predictions are measured
+    what: Mapped[str] = mapped_column(String(63), primary_key=True)
+    at: Mapped[datetime]
+    value: Mapped[float | None]
+    n: Mapped[int]
+    breached: Mapped[bool]
+    model_version: Mapped[int]
+    slice: Mapped[str] = mapped_column(String(200), primary_key=True, default="")
+    reference: Mapped[float | None] = mapped_column(default=None)
+    low: Mapped[float | None] = mapped_column(default=None)
+    high: Mapped[float | None] = mapped_column(default=None)
+    sentence: Mapped[str] = mapped_column(default="")
+
+
+class Decision(Row):
+    """What the rules say at one tick: nothing, alert, or retrain; and why."""
+
+    __tablename__ = "decisions"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    tick: Mapped[date] = mapped_column(primary_key=True)  # the tick at which monitor ran
+    action: Mapped[str] = mapped_column(String(20))  # nothing, alert, retrain
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # each rule that fired, with its measurements
+
+
+class Mail(Row):
+    """A mail that was sent; its key keeps one event from being told twice."""
+
+    __tablename__ = "mails"
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    pipeline: Mapped[str] = mapped_column(String(63), index=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str]
+    recipients: Mapped[str]
+    at: Mapped[datetime]
+
+
+class Ledger:
+    """SQLite (write-ahead log) or PostgreSQL behind one small interface."""
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("sqlite:///") and url != "sqlite:///":
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.engine: Engine = create_engine(url, pool_pre_ping=True)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _patient_sqlite)
+
+    def migrate(self) -> None:
+        """Bring the database to the newest form; does nothing where it already is."""
+        from mlprod_tasks.platform.migrations import upgrade
+
+        upgrade(self.engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: commits at the end, rolls back on any exception."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def put(self, *rows: Row) -> None:
+        """Write entries in one transaction; one with the same primary key is replaced."""
+        with self.session() as session:
+            for row in rows:
+                session.execute(self._upsert(row))
+
+    def put_instead(self, kind: type[Row], rows: Sequence[Row], **where: Any) -> None:
+        """Replace all entries of `kind` that match `where` by `rows`, in one transaction."""
+        with self.session() as session:
+            session.execute(delete(kind).filter_by(**where))
+            for row in rows:
+                session.execute(self._upsert(row))
+
+    def add_once(self, row: Row) -> bool:
+        """Write an entry unless one with its primary key is there; whether it was written."""
+        kind = type(row)
+        with self.session() as session:
+            done = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())
+            return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        """The entry with that primary key."""
+        with self.session() as session:
+            return session.get(kind, key if len(key) > 1 else key[0])
+
+    def all(self, kind: type[R], *conditions: Any, **where: Any) -> list[R]:
+        """The entries that match, in the order of their primary keys."""
+        query = select(kind).filter_by(**where).order_by(*inspect(kind).primary_key)
+        with self.session() as session:
+            return list(session.scalars(query.where(*conditions) if conditions else query))
+
+    def answers(self) -> bool:
+        """Whether the database can be reached. Raises the driver's error where it cannot."""
+        with self.engine.connect() as connection:
+            return connection.execute(text("SELECT 1")).scalar() == 1
+
+    def _insert(self, kind: type[Row]) -> Any:
+        return (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(kind)
+
+    def _upsert(self, row: Row) -> Any:
+        kind, values = type(row), _values(row)
+        keys = [column.name for column in inspect(kind).primary_key]
+        changed = {name: value for name, value in values.items() if name not in keys}
+        return self._insert(kind).values(**values).on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {attribute.key: getattr(row, attribute.key) for attribute in inspect(type(row)).column_attrs}
+
+
+def _patient_sqlite(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA busy_timeout=30000")
+
+
+def newest(rows: Iterable[R], attribute: str) -> R | None:
+    """The entry with the greatest value of `attribute`."""
+    return max(rows, key=lambda row: getattr(row, attribute), default=None)

@@ -1,0 +1,50 @@
+# What hooks, CI and people call. `make demo` is the whole story; `make test` is what must hold.
+PYTHON ?= python3
+BIN := .venv/bin
+DB ?= sqlite
+EXIT ?=
+
+.PHONY: install demo test lint format bench docs lock clean
+
+install: .venv/installed
+
+# pip brings uv, uv brings the rest; both check hashes.
+.venv/installed: requirements.lock requirements-uv.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: install
+	$(BIN)/python -m demo --database $(DB) $(if $(EXIT),--exit)
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+docs: install
+	$(BIN)/mlprod dictionary flight_delays > docs/flight_delays.md
+
+# Locks hold hashes and no address: where packages come from is the machine's business.
+lock: install
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
+	  --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	echo 'uv==$(shell $(BIN)/uv --version | cut -d' ' -f2)' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements-uv.lock
+
+clean:
+	rm -rf .venv var build dist *.egg-info

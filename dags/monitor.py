@@ -1,0 +1,50 @@
+"""## Monitor
+
+Waits until the tick is scored, then **measures** it (inputs, scores, and the outcomes of the tick whose labels are complete now)
+and **decides** by the declared rules: nothing, an alert by mail, or a retraining, which starts the train DAG with the reason.
+
+Measured again, a tick's measurements are replaced; decisions come out the same in whatever order ticks are monitored.
+"""
+
+from typing import Any
+
+from airflow.sdk import dag, task
+from mlprod_airflow import Retrain, WaitUntil, daily, declared, lake_asset, links, platform, reference, tick
+
+from mlprod_tasks import alert, steps
+from mlprod_tasks.declaration import Pipeline
+
+
+def monitor(pipeline: Pipeline) -> None:
+    """Define the monitor DAG of one use case."""
+
+    @task
+    def measure(**context: Any) -> dict[str, Any]:
+        return reference(steps.measure(pipeline, tick(pipeline, context), platform()))
+
+    @task.short_circuit
+    def decide(**context: Any) -> dict[str, Any]:
+        return steps.decide(pipeline, tick(pipeline, context), platform()).to_do()
+
+    @task
+    def tell(**context: Any) -> bool:
+        return alert.decided(pipeline, tick(pipeline, context), platform(), links(context))
+
+    @task.short_circuit
+    def training_wanted(decided: dict[str, Any]) -> bool:
+        return bool(decided["retrain_now"])
+
+    @dag(f"{pipeline.name}.monitor", **daily(pipeline, __doc__))
+    def workflow() -> None:
+        wait = WaitUntil(
+            task_id="wait_for_score", pipeline=pipeline, what="scored", inlets=[lake_asset(pipeline, "predictions")]
+        )
+        decided = decide()
+        wait >> measure() >> decided >> tell()
+        training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided_by="decide")
+
+    workflow()
+
+
+for pipeline in declared():
+    monitor(pipeline)

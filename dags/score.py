@@ -1,0 +1,39 @@
+"""## Score
+
+Waits until the tick's tables are published, then **scores** its rows with the champion (or, with `as_of`, with the version
+that was champion at that tick) into the lake and the business database. Running a tick again replaces its predictions.
+
+*The fallback answered*: the mail says why. When that is mended, clear `score` of the tick.
+"""
+
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+from mlprod_airflow import WaitUntil, daily, declared, lake_asset, links, platform, tick
+
+from mlprod_tasks import alert, steps
+from mlprod_tasks.declaration import Pipeline
+
+
+def score_workflow(pipeline: Pipeline) -> None:
+    """Define the score DAG of one use case."""
+
+    @task.short_circuit(outlets=[lake_asset(pipeline, "predictions")])
+    def score(**context: Any) -> str | None:
+        return steps.score(pipeline, tick(pipeline, context), platform(), as_of=context["params"]["as_of"]).fallback_reason
+
+    @task
+    def tell_fallback(**context: Any) -> bool:
+        return alert.fallback_answered(pipeline, tick(pipeline, context), platform(), links(context))
+
+    @dag(f"{pipeline.name}.score", **daily(pipeline, __doc__, as_of=Param(False, type="boolean")))
+    def workflow() -> None:
+        inlets = [lake_asset(pipeline, table.name) for table in pipeline.tables]
+        wait = WaitUntil(task_id="wait_for_ingest", pipeline=pipeline, what="published", inlets=inlets)
+        wait >> score() >> tell_fallback()
+
+    workflow()
+
+
+for pipeline in declared():
+    score_workflow(pipeline)

@@ -1,0 +1,1 @@
+"""Run the whole system on one machine: a real Airflow, real data, real mail."""

@@ -1,0 +1,80 @@
+"""The platform as Airflow configures it: connections from Airflow, the rest from the environment."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+from functools import cache
+
+from airflow.sdk import Connection
+
+from mlprod_tasks.declaration import DeclarationError, Pipeline, load
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import SettingMissing, connection_from_environment, from_environment
+
+MAIL_CONNECTION = "smtp_default"
+# Airflow's connection types and what SQLAlchemy calls them; others are taken as they are.
+DRIVERS = {"postgres": "postgresql+psycopg2", "postgresql": "postgresql+psycopg2", "mysql": "mysql+mysqldb"}
+
+
+@cache
+def platform() -> Platform:
+    """The platform of this process."""
+    return Platform(from_environment(connection=connection_url), connect_mail=mail_server)
+
+
+def declared() -> list[Pipeline]:
+    """Every valid use case. One that is refused must not take the others' DAGs away: see `refusals`."""
+    return [pipeline for pipeline in _read().values() if isinstance(pipeline, Pipeline)]
+
+
+def refusals() -> list[DeclarationError]:
+    """Why the others were refused."""
+    return [error for error in _read().values() if isinstance(error, DeclarationError)]
+
+
+@cache
+def _read() -> dict[str, Pipeline | DeclarationError]:
+    found: dict[str, Pipeline | DeclarationError] = {}
+    for path in sorted(from_environment().pipelines.glob("[!_]*.py")):
+        try:
+            found[path.stem] = load(path)
+        except DeclarationError as error:
+            found[path.stem] = error
+    return found
+
+
+def connection_url(name: str) -> str:
+    """The URL of a connection: MLPROD_CONNECTION_<NAME> where that is set, else Airflow's connection of that name."""
+    try:
+        return connection_from_environment(name, os.environ)
+    except SettingMissing:
+        return _airflow_url(name)
+
+
+def _airflow_url(name: str) -> str:
+    from sqlalchemy import URL
+
+    try:
+        given = Connection.get(name)
+    except Exception as error:
+        raise SettingMissing(
+            f"connection {name!r} is not there: add it in Airflow (Admin, Connections) or set MLPROD_CONNECTION_{name.upper()}"
+        ) from error
+    extra = given.extra_dejson
+    if extra.get("path"):  # a folder of files
+        return str(extra["path"])
+    driver = DRIVERS.get(given.conn_type, given.conn_type)
+    if driver == "sqlite":
+        return f"sqlite:///{given.host or given.schema}"
+    url = URL.create(driver, given.login, given.password, given.host, given.port, given.schema)
+    return url.render_as_string(hide_password=False)
+
+
+def mail_server() -> smtplib.SMTP:
+    """A session with the mail server of Airflow's SMTP connection: its log-in, TLS and retries are the provider's."""
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    client = SmtpHook(MAIL_CONNECTION).get_conn()._smtp_client
+    assert isinstance(client, smtplib.SMTP)
+    return client

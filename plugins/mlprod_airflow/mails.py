@@ -1,0 +1,62 @@
+"""One mail for one failure, whichever way the task failed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import BaseNotifier
+
+from mlprod_tasks import alert
+from mlprod_tasks.declaration import Pipeline
+
+log = logging.getLogger(__name__)
+
+
+class TaskKilled(RuntimeError):
+    """A task's process ended without a word: out of memory, or killed."""
+
+
+class tell_failure(BaseNotifier):  # noqa: N801: read as a verb where it is used
+    """Mail a task that failed for good."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+
+    def notify(self, context: Any) -> None:
+        from mlprod_airflow.installation import platform
+
+        error = self._error(context)
+        if error is None:
+            return
+        task = context["ti"]
+        key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"[:200]
+        where = f"{task.dag_id} {task.task_id}{_tick(context)}"
+        alert.failed(self.pipeline, alert.Failure(key, where, error, links(context)), platform())
+
+    def _error(self, context: Any) -> BaseException | None:
+        given = context.get("exception")
+        return given if isinstance(given, BaseException) else RuntimeError(str(given or "no reason given"))
+
+
+class tell_killed(tell_failure):
+    """Mail a run that failed by a task that could not tell so itself; the mail's key keeps others from coming twice."""
+
+    def _error(self, context: Any) -> BaseException | None:
+        if context.get("ti") is None:
+            return None
+        return TaskKilled(
+            "The task's process ended without a word: it was killed, or the machine ran out of memory. See its log."
+        )
+
+
+def links(context: Any) -> tuple[tuple[str, str], ...]:
+    """Where a mail's reader looks further: the task's log, the run."""
+    log_url: str = context["ti"].log_url
+    return (("Log of the task", log_url), ("Run in Airflow", log_url.split("/tasks/")[0]))
+
+
+def _tick(context: Any) -> str:
+    key = context["dag_run"].partition_key
+    return f" of {key}" if key else ""

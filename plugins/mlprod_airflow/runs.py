@@ -1,0 +1,84 @@
+"""What a run of a DAG is about: its ticks, its training; and the DAGs' common arguments."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, CronPartitionTimetable, Param
+
+from mlprod_airflow.mails import tell_failure, tell_killed
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+
+RETRY_DELAY = timedelta(seconds=30)
+TICK = {"type": ["null", "string"], "format": "date"}
+
+
+def daily(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
+    """Arguments of a DAG with one run a tick. The partition key is the tick's date; ticks may run in any order."""
+    schedule = pipeline.schedule
+    return _common(pipeline, doc) | {
+        "schedule": CronPartitionTimetable(schedule.cron, timezone=schedule.timezone, key_format="%Y-%m-%d"),
+        "start_date": datetime.combine(schedule.starts, time(), schedule.zone),
+        "end_date": datetime.combine(schedule.ends, time(23, 59), schedule.zone) if schedule.ends else None,
+        "catchup": False,
+        "params": params,
+    }
+
+
+def on_request(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
+    """Arguments of a DAG that only runs when it is asked to, one run at a time."""
+    return _common(pipeline, doc) | {"schedule": None, "max_active_runs": 1, "params": params}
+
+
+def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
+    return {
+        "doc_md": f"{doc}\n\n**{pipeline.name}**: {pipeline.doc.strip()} Alerts go to {', '.join(pipeline.alert_to)}.",
+        "tags": [pipeline.name],
+        "default_args": {
+            "owner": pipeline.owner,
+            "retries": 2,
+            "retry_delay": RETRY_DELAY,
+            "retry_exponential_backoff": True,
+            "on_failure_callback": tell_failure(pipeline),
+        },
+        # A task that is killed tells nobody itself; the DAG's callback, run elsewhere, does.
+        "on_failure_callback": tell_killed(pipeline),
+    }
+
+
+def ticks(pipeline: Pipeline, context: Any) -> TickRange:
+    """The ticks of this run: its partition, or `first` to `last` where it was started by hand over a range."""
+    params = context["params"]
+    first = params.get("first") or context["dag_run"].partition_key
+    if not first:
+        raise ValueError(f"{context['dag_run'].run_id} names no tick: give a partition key, or `first` and `last`")
+    return pipeline.schedule.range(first, params.get("last") if params.get("first") else None)
+
+
+def tick(pipeline: Pipeline, context: Any) -> Tick:
+    """The one tick of this run."""
+    return next(iter(ticks(pipeline, context)))
+
+
+def as_of(pipeline: Pipeline, context: Any) -> Tick:
+    """The tick at which a training stands."""
+    return pipeline.schedule.tick(context["params"]["as_of"])
+
+
+def training_id(pipeline: Pipeline, context: Any) -> str:
+    """The training's name: the same for every task of a run and for a rerun of them."""
+    run = hashlib.sha256(context["dag_run"].run_id.encode()).hexdigest()[:12]
+    return f"{pipeline.name[:38]}-{context['params']['as_of']}-{run}"
+
+
+def lake_asset(pipeline: Pipeline, what: str) -> Asset:
+    """A lake table as Airflow's UI shows it in the lineage."""
+    return Asset(name=f"{pipeline.name}/{what}", uri=f"mlprod://lake/{pipeline.name}/{what}", group=pipeline.name)
+
+
+def reference(done: Any) -> dict[str, Any]:
+    """What a step returned, as plain values small enough to travel between tasks."""
+    return {name: value if isinstance(value, int | float | str | None) else str(value) for name, value in asdict(done).items()}

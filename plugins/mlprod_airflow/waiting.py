@@ -1,0 +1,90 @@
+"""Wait for a tick without holding a worker; start a training with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Literal
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import BaseOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.platform.ledger import Publication, Scoring
+
+What = Literal["published", "scored"]
+LOOK_EVERY_SECONDS = 1.0
+GIVE_UP_AFTER = timedelta(hours=12)
+
+
+def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
+    """Whether every table of the tick is published, or the tick is scored: the ledger knows."""
+    from mlprod_airflow.installation import platform
+
+    day = pipeline.schedule.tick(tick).date
+    if what == "scored":
+        return platform().ledger.get(Scoring, pipeline.name, day) is not None
+    published = {row.table_name for row in platform().ledger.all(Publication, pipeline=pipeline.name, tick=day)}
+    return published >= {table.name for table in pipeline.tables}
+
+
+class WaitUntil(BaseOperator):
+    """Go on when the run's tick is published or scored; until then the triggerer looks, and no worker is held."""
+
+    template_fields = ("tick",)
+
+    def __init__(self, *, pipeline: Pipeline, what: What, tick: str = "{{ dag_run.partition_key }}", **rest: Any) -> None:
+        super().__init__(**rest)
+        self.pipeline = pipeline
+        self.what = what
+        self.tick = tick
+
+    def execute(self, context: Any) -> None:
+        if not is_there(self.pipeline, self.what, self.tick):
+            self.defer(
+                trigger=TickTrigger(self.pipeline.name, self.what, self.tick), method_name="resume", timeout=GIVE_UP_AFTER
+            )
+
+    def resume(self, context: Any, event: Any) -> None:
+        self.log.info("%s %s %s", self.pipeline.name, self.tick, self.what)
+
+
+class TickTrigger(BaseTrigger):
+    """Look into the ledger until the tick is there."""
+
+    def __init__(self, pipeline: str, what: What, tick: str) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+        self.what = what
+        self.tick = tick
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "mlprod_airflow.waiting.TickTrigger", {"pipeline": self.pipeline, "what": self.what, "tick": self.tick}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        from mlprod_airflow.installation import platform
+
+        pipeline = load(platform().settings.pipelines / f"{self.pipeline}.py")
+        while not await asyncio.to_thread(is_there, pipeline, self.what, self.tick):
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        yield TriggerEvent(self.tick)
+
+
+class Retrain(TriggerDagRunOperator):
+    """Start the train DAG once for a tick, with the reason as the run's note."""
+
+    template_fields = (*TriggerDagRunOperator.template_fields, "note")
+
+    def __init__(self, *, pipeline: Pipeline, decided_by: str, **rest: Any) -> None:
+        reason = f"{{{{ ti.xcom_pull('{decided_by}')['reason'] }}}}"
+        super().__init__(
+            trigger_dag_id=f"{pipeline.name}.train",
+            trigger_run_id="monitor__{{ dag_run.partition_key }}",
+            conf={"as_of": "{{ dag_run.partition_key }}", "reason": reason},
+            note=reason,
+            logical_date=None,
+            skip_when_already_exists=True,  # a rerun of monitor starts no second training
+            **rest,
+        )

@@ -22,7 +22,7 @@ flights = ml.Table(
         ml.Column("carrier", "text", "airline, two-letter code"),
         ml.Column("flight_number", "int", "flight number", min=1, max=9999),
         ml.Column(
-            "tailnum", "text", "registration of the plane; missing until one is assigned", nullable=True, max_null_share=0.2
+            "tailnum", "text", "registration of the plane; missing until one is assigned", nullable=True, max_null_share=0.35
         ),
         ml.Column("origin", "text", "airport of departure", values=AIRPORTS),
         ml.Column("dest", "text", "airport of arrival"),
@@ -54,6 +54,8 @@ weather = ml.Table(
     key=("origin", "observed_at"),
     time="observed_at",
     known_after=ml.hours(1),
+    min_rows=36,
+    max_rows=75,
     max_refused_share=0.05,
     doc="Hourly observations at the three airports.",
     columns=(
@@ -71,6 +73,7 @@ planes = ml.Table(
     "planes",
     ml.Database("business", "planes"),
     key=("tailnum",),
+    min_rows=1000,
     doc="The register of planes.",
     columns=(
         ml.Column("tailnum", "text", "registration"),
@@ -145,18 +148,23 @@ pipeline = ml.Pipeline(
         ml.Watch("null_share", high=0.10),
         ml.Watch("volume", low=0.5, high=1.5),
         ml.Watch("fallback_share", high=0.0),
+        ml.Watch("label_coverage", low=0.5),
         ml.Watch("label_rate", low=0.5, high=2.0),
         ml.Watch("roc_auc", low=0.58),
         ml.Watch("calibration", low=-0.15, high=0.15),
-        ml.Watch("kpi", low=0.85),
+        ml.Watch("kpi", low=0.0),  # below it, acting on the score costs more than it saves
     ),
+    # One day is one day's weather: what varies that much from day to day must move on several of them.
     rules=(
-        ml.Rule("inputs moved", "feature_psi", "alert"),
-        ml.Rule("volume", "volume", "alert"),
+        ml.Rule("inputs moved", "feature_psi", "alert", breaches=2, of=3),
+        ml.Rule("scores moved", "score_psi", "alert", breaches=2, of=3),
         ml.Rule("nulls", "null_share", "alert"),
+        ml.Rule("volume", "volume", "alert"),
         ml.Rule("the fallback answered", "fallback_share", "alert"),
+        ml.Rule("outcomes are missing", "label_coverage", "alert"),
+        ml.Rule("late share moved", "label_rate", "alert", breaches=3, of=5),
         ml.Rule("scores no longer fit outcomes", "calibration", "retrain", breaches=3, of=5),
-        ml.Rule("value fell", "kpi", "retrain", breaches=3, of=5),
+        ml.Rule("acting no longer pays", "kpi", "retrain", breaches=3, of=5),
         ml.Rule("ranking is poor", "roc_auc", "retrain", breaches=3, of=5),
     ),
     retraining=ml.Retraining(cooldown=ml.days(7)),

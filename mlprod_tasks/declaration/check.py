@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.check_features import (
+    feature_problems,
+    mentioned,
+    pair_problems,
+    resting_on_other_rows,
+    sql_problems,
+)
+from mlprod_tasks.declaration.check_tables import IDENTIFIER, connection_problems, listed, repeated, table_problems
 from mlprod_tasks.declaration.declared import DeclarationError
-from mlprod_tasks.declaration.feature import AsOf, Expression, Lookup, Mean, Trailing, names_of
-from mlprod_tasks.declaration.table import Files, Table
+from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, SHARES, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
 from mlprod_tasks.declaration.target import Before
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
-IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-NUMERIC = ("int", "float", "bool")
-# Columns that the steps add to tables and predictions themselves.
-RESERVED = {"tick", "predict_at", "known_at", "label", "score", "decision", "outcome", "value", "fallback", "model_version"}
+ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 LONGEST_TICK = timedelta(hours=25)
 
 
@@ -35,175 +38,56 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
         yield f"name {pipeline.name!r} must be lower-case letters, digits and _, starting with a letter"
     if pipeline.task != "binary":
         yield f"task {pipeline.task!r} is not built yet: only 'binary' is"
-    if not pipeline.alert_to or not all("@" in address for address in pipeline.alert_to):
-        yield f"alert_to {pipeline.alert_to!r} must name at least one mail address"
+    if not pipeline.doc.strip():
+        yield "doc is empty: say in one line what is predicted, and for whom"
+    if not pipeline.alert_to:
+        yield "alert_to names nobody: give at least one mail address"
+    for address in pipeline.alert_to:
+        if not ADDRESS.fullmatch(address):
+            yield f"alert_to: {address!r} is not one mail address such as 'ops@example.com'"
     if not 0 < pipeline.top_share < 1:
         yield f"top_share {pipeline.top_share} must lie between 0 and 1"
-    yield from _repeated("tables", (table.name for table in pipeline.tables))
+    yield from repeated("tables", (table.name for table in pipeline.tables))
     for table in pipeline.tables:
-        yield from _table(table)
+        yield from table_problems(table)
     if pipeline.entity not in {table.name for table in pipeline.tables}:
-        yield f"entity {pipeline.entity!r} is not a declared table; declared are {_listed(t.name for t in pipeline.tables)}"
+        yield f"entity {pipeline.entity!r} is not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
         return  # what follows is about the entity's columns
     if pipeline.entity_table.time is None:
         yield f"entity {pipeline.entity!r} is a reference table: declare the `time` column that places its rows in ticks"
-    yield from _repeated("features", pipeline.feature_names)
+    yield from repeated("features", pipeline.feature_names)
     for feature in pipeline.features:
-        yield from _feature(pipeline, feature)
+        yield from feature_problems(pipeline, feature)
     yield from _label(pipeline)
     yield from _training(pipeline)
+    yield from _gates(pipeline)
     yield from _monitoring(pipeline)
-
-
-def _table(table: Table) -> Iterator[str]:
-    at = f"table {table.name!r}"
-    names = set(table.names)
-    if not IDENTIFIER.fullmatch(table.name):
-        yield f"{at}: name must be lower-case letters, digits and _, starting with a letter"
-    yield from _repeated(f"{at}: columns", table.names)
-    for column in table.columns:
-        where = f"{at}: column {column.name!r}"
-        if not IDENTIFIER.fullmatch(column.name):
-            yield f"{where}: name must be lower-case letters, digits and _, starting with a letter"
-        if column.name in RESERVED:
-            yield f"{where}: the name is used by the lake itself; reserved are {_listed(RESERVED)}"
-        if (column.min is not None or column.max is not None) and column.kind not in ("int", "float"):
-            yield f"{where}: min and max need a number, but its kind is {column.kind!r}"
-        if column.min is not None and column.max is not None and column.min > column.max:
-            yield f"{where}: min {column.min} is above max {column.max}"
-        if column.values is not None and column.kind not in ("text", "int"):
-            yield f"{where}: values need kind 'text' or 'int', not {column.kind!r}"
-        if column.max_null_share is not None and not (column.nullable and 0 <= column.max_null_share < 1):
-            yield f"{where}: max_null_share {column.max_null_share} needs nullable=True and a share in [0, 1)"
-        if column.known_at is not None and (column.known_at not in names or table.column(column.known_at).kind != "timestamp"):
-            yield f"{where}: known_at {column.known_at!r} is not a timestamp column of the table"
-        if column.personal == "hash" and column.kind not in ("text", "int"):
-            yield f"{where}: personal='hash' needs kind 'text' or 'int', not {column.kind!r}"
-        if column.personal and (column.name == table.time):
-            yield f"{where}: the time column cannot be personal"
-    if not table.key:
-        yield f"{at}: key names no column; a row must be identifiable"
-    for name in table.key:
-        if name not in names:
-            yield f"{at}: key column {name!r} is not declared; declared are {_listed(names)}"
-        elif table.column(name).nullable or table.column(name).personal == "drop":
-            yield f"{at}: key column {name!r} may be neither nullable nor dropped"
-    if table.time is None:
-        if table.known_after or table.ticks_ahead or table.refresh_ticks:
-            yield f"{at}: known_after, ticks_ahead and refresh_ticks need a `time` column"
-        if isinstance(table.source, Files) and "{tick}" in table.source.path:
-            yield f"{at}: source.path holds {{tick}}, which needs a `time` column"
-    elif table.time not in names or table.column(table.time).kind != "timestamp":
-        yield f"{at}: time {table.time!r} is not a declared timestamp column"
-    elif table.column(table.time).nullable:
-        yield f"{at}: time column {table.time!r} may not be nullable"
-    if table.known_after < timedelta(0) or table.ticks_ahead < 0 or table.refresh_ticks < 0:
-        yield f"{at}: known_after, ticks_ahead and refresh_ticks may not be negative"
-    if table.ticks_ahead and table.known_after:
-        yield f"{at}: rows are known either ticks_ahead or known_after their time, not both"
-    if not 0 <= table.max_refused_share < 1:
-        yield f"{at}: max_refused_share {table.max_refused_share} must be a share in [0, 1)"
-    if table.max_rows is not None and table.max_rows < table.min_rows:
-        yield f"{at}: max_rows {table.max_rows} is below min_rows {table.min_rows}"
-
-
-def _feature(pipeline: Pipeline, feature: Expression | Lookup | AsOf | Trailing) -> Iterator[str]:
-    entity = pipeline.entity_table
-    for name in names_of(feature):
-        if not IDENTIFIER.fullmatch(name):
-            yield f"feature {name!r}: name must be lower-case letters, digits and _, starting with a letter"
-        if name in RESERVED or (name in entity.names and not _passes_through(feature, name)):
-            yield f"feature {name!r}: the name is already that of a column of {entity.name!r} or reserved"
-    if isinstance(feature, Expression):
-        for column in entity.columns:
-            if column.known_at and re.search(rf"\b{column.name}\b", feature.sql):
-                yield (
-                    f"Expression {feature.name!r} reads column {column.name!r} of {entity.name!r}, which is known only at "
-                    f"{column.known_at!r}: it is not there yet when the row is scored"
-                )
-        return
-    at = f"{type(feature).__name__} {names_of(feature)[0] if not isinstance(feature, Trailing) else feature.name!r}"
-    table = next((table for table in pipeline.tables if table.name == feature.table), None)
-    if table is None:
-        yield f"{at}: table {feature.table!r} is not declared; declared are {_listed(t.name for t in pipeline.tables)}"
-        return
-    pairs = feature.by if isinstance(feature, Trailing) else feature.on
-    yield from _pairs(at, pairs, entity, table)
-    match feature:
-        case Lookup():
-            if table.time is not None:
-                yield f"{at}: table {table.name!r} has a time column, so its rows change: use AsOf"
-            if set(pairs.values()) != set(table.key):
-                yield f"{at}: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
-            yield from _read(at, feature.columns.values(), table)
-        case AsOf():
-            if table.time is None:
-                yield f"{at}: table {table.name!r} has no time column: use Lookup"
-            if feature.max_age <= timedelta(0):
-                yield f"{at}: max_age must be positive"
-            yield from _read(at, feature.columns.values(), table)
-        case Trailing():
-            if table.time is None:
-                yield f"{at}: table {table.name!r} has no time column, so it has no windows"
-            if not feature.windows or min(feature.windows) <= timedelta(0):
-                yield f"{at}: windows must be positive"
-            if any(window != timedelta(seconds=int(window.total_seconds())) for window in feature.windows):
-                yield f"{at}: windows must be whole seconds"
-            if not feature.aggregates:
-                yield f"{at}: declare at least one aggregate"
-            means = [aggregate.column for aggregate in feature.aggregates if isinstance(aggregate, Mean)]
-            yield from _read(at, means, table)
-            for name in means:
-                if name in table.names and table.column(name).kind not in NUMERIC:
-                    yield f"{at}: Mean of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
-
-
-def _passes_through(feature: Expression | Lookup | AsOf | Trailing, name: str) -> bool:
-    """Whether the feature is the entity's own column of that name, unchanged."""
-    return isinstance(feature, Expression) and feature.sql.strip() == name
-
-
-def _pairs(at: str, pairs: dict[str, str], entity: Table, table: Table) -> Iterator[str]:
-    if not pairs:
-        yield f"{at}: no columns to join on"
-    for mine, theirs in pairs.items():
-        if mine not in entity.names:
-            yield f"{at}: {mine!r} is not a column of {entity.name!r}"
-        elif entity.column(mine).personal == "drop":
-            yield f"{at}: {mine!r} of {entity.name!r} is personal and dropped: it cannot be joined on"
-        if theirs not in table.names:
-            yield f"{at}: {theirs!r} is not a column of {table.name!r}"
-        elif table.column(theirs).personal == "drop":
-            yield f"{at}: {theirs!r} of {table.name!r} is personal and dropped: it cannot be joined on"
-        elif mine in entity.names:
-            left, right = entity.column(mine), table.column(theirs)
-            if left.kind != right.kind or left.personal != right.personal:
-                yield f"{at}: {mine!r} is {left.kind} and {theirs!r} is {right.kind}, or only one is hashed: they never match"
-
-
-def _read(at: str, columns: Iterable[str], table: Table) -> Iterator[str]:
-    for name in columns:
-        if name not in table.names:
-            yield f"{at}: reads column {name!r}, which table {table.name!r} does not have; it has {_listed(table.names)}"
-        elif table.column(name).personal:
-            yield f"{at}: reads column {name!r} of {table.name!r}, which is personal"
+    yield from _publish(pipeline)
 
 
 def _label(pipeline: Pipeline) -> Iterator[str]:
     label = pipeline.label
     table = next((table for table in pipeline.tables if table.name == label.table), None)
     if table is None:
-        yield f"label: table {label.table!r} is not declared; declared are {_listed(t.name for t in pipeline.tables)}"
+        yield f"label: table {label.table!r} is not declared; declared are {listed(t.name for t in pipeline.tables)}"
         return
-    yield from _pairs("label", label.on, pipeline.entity_table, table)
+    yield from pair_problems("label", label.on, pipeline.entity_table, table)
     if set(label.on.values()) != set(table.key):
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
+    yield from sql_problems("label", label.sql, table)
     if table.time is None:
         yield f"label: table {table.name!r} has no time column, so nobody can say when an outcome was known"
+    if table.ticks_ahead and not any(column.known_at for column in mentioned(label.sql, table)):
+        yield f"label: table {table.name!r} is known ahead (ticks_ahead): declare known_at of the columns with the outcome"
     if label.delay <= timedelta(0):
         yield "label: delay must be positive: an outcome that is known at predict_at need not be predicted"
     if isinstance(pipeline.predict_at, Before):
         needed = pipeline.entity_table.ticks_ahead * LONGEST_TICK
+        if not needed:
+            yield (
+                f"predict_at: Before(...) needs rows that are known ahead, but {pipeline.entity!r} declares no ticks_ahead. "
+                "Use AtTick(), or declare ticks_ahead"
+            )
         if pipeline.predict_at.lead < needed:
             yield (
                 f"predict_at: Before({pipeline.predict_at.lead}) is later than the tick that scores the row, up to "
@@ -227,7 +111,12 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
     for where, names in (("model.categorical", pipeline.model.categorical), ("fallback.by", pipeline.fallback.by)):
         for name in names:
             if name not in known:
-                yield f"{where}: {name!r} is not a feature; features are {_listed(known)}"
+                yield f"{where}: {name!r} is not a feature; features are {listed(known)}"
+    for name in sorted(resting_on_other_rows(pipeline)):
+        if name in pipeline.fallback.by:
+            yield f"fallback.by: {name!r} rests on as-of or trailing values, which the fallback must do without"
+    if not pipeline.fallback.by:
+        yield "fallback.by names no feature: give at least one whose groups differ"
     model = pipeline.model
     for name in ("learning_rate", "max_trees", "early_stopping_rounds", "min_data_in_leaf"):
         if getattr(model, name) <= 0:
@@ -237,26 +126,49 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
     for name in ("feature_fraction", "bagging_fraction"):
         if not 0 < getattr(model, name) <= 1:
             yield f"model.{name} {getattr(model, name)} must lie in (0, 1]"
+    if model.lambda_l2 < 0:
+        yield f"model.lambda_l2 {model.lambda_l2} may not be negative"
     if model.threads is not None and model.threads < 1:
         yield f"model.threads {model.threads} must be at least 1"
     if pipeline.fallback.smoothing <= 0:
         yield f"fallback.smoothing {pipeline.fallback.smoothing} must be positive"
-    if not pipeline.gates:
-        yield "gates: declare at least one; a model without a gate cannot be promoted"
     value = pipeline.value
     if value.true_positive <= value.false_negative or value.true_negative <= value.false_positive:
         yield "value: acting must pay when it is right and cost when it is wrong, compared with not acting"
 
 
+def _gates(pipeline: Pipeline) -> Iterator[str]:
+    if not pipeline.gates:
+        yield "gates: declare at least one; a model without a gate cannot be promoted"
+    yield from repeated("gates", (f"{type(gate).__name__}({gate.metric!r})" for gate in pipeline.gates))
+    for gate in pipeline.gates:
+        at, higher = f"gate {type(gate).__name__}({gate.metric!r})", HIGHER_IS_BETTER[gate.metric]
+        match gate:
+            case AtLeast() | AtMost():
+                if isinstance(gate, AtLeast) != higher:
+                    yield f"{at}: {'higher' if higher else 'lower'} is better: use {'AtLeast' if higher else 'AtMost'}"
+                if gate.metric in SHARES and not 0 <= gate.bound <= 1:
+                    yield f"{at}: bound {gate.bound} is outside of [0, 1], where the metric lies"
+            case BetterThanBaseline():
+                if gate.by < 0:
+                    yield f"{at}: by {gate.by} may not be negative: that would let a worse model pass"
+            case NotWorseThanChampion():
+                if gate.tolerance < 0:
+                    yield f"{at}: tolerance {gate.tolerance} may not be negative"
+
+
 def _monitoring(pipeline: Pipeline) -> Iterator[str]:
-    yield from _repeated("watches", (watch.what for watch in pipeline.watches))
-    yield from _repeated("rules", (rule.name for rule in pipeline.rules))
+    yield from repeated("watches", (watch.what for watch in pipeline.watches))
+    yield from repeated("rules", (rule.name for rule in pipeline.rules))
     watched = {watch.what for watch in pipeline.watches}
     for watch in pipeline.watches:
         if watch.low is None and watch.high is None:
             yield f"watch {watch.what!r}: declare low, high or both"
+        if watch.only_important and watch.what not in ("feature_psi", "null_share"):
+            yield f"watch {watch.what!r}: only_important is for 'feature_psi' and 'null_share', which look at single features"
         if watch.low is not None and watch.high is not None and watch.low >= watch.high:
             yield f"watch {watch.what!r}: low {watch.low} is not below high {watch.high}"
+    yield from sql_problems("kpi", pipeline.kpi.sql, None)
     for rule in pipeline.rules:
         if rule.watch not in watched:
             yield f"rule {rule.name!r}: {rule.watch!r} has no bounds; declare Watch({rule.watch!r}, ...)"
@@ -266,11 +178,13 @@ def _monitoring(pipeline: Pipeline) -> Iterator[str]:
         yield "retraining.cooldown may not be negative"
 
 
-def _repeated(where: str, names: Iterable[str]) -> Iterator[str]:
-    for name, times in Counter(names).items():
-        if times > 1:
-            yield f"{where}: {name!r} is declared {times} times"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
+def _publish(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.publish is None:
+        return
+    to = pipeline.publish
+    yield from connection_problems("publish.connection", to.connection)
+    if not IDENTIFIER.fullmatch(to.table):
+        yield f"publish.table {to.table!r} must be lower-case letters, digits and _, starting with a letter"
+    for table in pipeline.tables:
+        if (table.source.connection, getattr(table.source, "table", None)) == (to.connection, to.table):
+            yield f"publish.table {to.table!r} is the source of table {table.name!r}: predictions would overwrite it"

@@ -1,18 +1,24 @@
 """The decorator of every declared thing: frozen, type-checked, no unknown fields."""
 
+import dataclasses
 from typing import TypeVar, dataclass_transform
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
+FIELDS: dict[str, tuple[str, ...]] = {}  # of every declared class by its name, for what errors say
 
 
 @dataclass_transform(frozen_default=True)
 def declared(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen dataclass whose fields are validated when it is written down."""
-    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    """Make `cls` a frozen dataclass whose fields are validated when it is written down.
+
+    Nothing is converted: `delay=2` would otherwise be two seconds, and `nullable="no"` a way to say False.
+    """
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     made: type[T] = dataclass(frozen=True, config=config)(cls)  # type: ignore[assignment]
+    FIELDS[cls.__name__] = tuple(field.name for field in dataclasses.fields(made))  # type: ignore[arg-type]
     return made
 
 

@@ -17,6 +17,8 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "value_per_1000": True,
 }
 
+SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k")  # metrics that lie in [0, 1]
+
 
 @declared
 class AtLeast:

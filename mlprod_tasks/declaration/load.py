@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections import defaultdict
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from mlprod_tasks.declaration.declared import DeclarationError
+from mlprod_tasks.declaration.declared import FIELDS, DeclarationError
 from mlprod_tasks.declaration.pipeline import Pipeline
+
+LONGEST_GIVEN = 100
 
 
 def load(path: Path) -> Pipeline:
@@ -18,46 +23,94 @@ def load(path: Path) -> Pipeline:
 
     Raises: DeclarationError naming the file, the line, the field and the remedy.
     """
+    path = path.absolute()  # as tracebacks name it
     shown = f"{path.parent.name}/{path.name}"
     spec = importlib.util.spec_from_file_location(f"mlprod_pipeline_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise DeclarationError(f"{shown}: no such pipeline file")
+        raise DeclarationError(f"{shown}: no such pipeline file in {path.parent}{_near(path)}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclass machinery looks the module up by name
     try:
         spec.loader.exec_module(module)
     except ValidationError as error:
         raise DeclarationError(f"{shown}{_line(path, error)}: {_told(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DeclarationError(f"{shown}{_line(path, error)}: {type(error).__name__}: {error}") from error
     pipeline = getattr(module, "pipeline", None)
     if not isinstance(pipeline, Pipeline):
-        raise DeclarationError(f"{shown}: defines no `pipeline = Pipeline(...)`")
+        found = "" if pipeline is None else f"; its `pipeline` is of type {type(pipeline).__name__}"
+        raise DeclarationError(f"{shown}: defines no `pipeline = Pipeline(...)`{found}")
     if pipeline.name != path.stem:
-        raise DeclarationError(f"{shown}: name {pipeline.name!r} must be the file's name, {path.stem!r}")
+        raise DeclarationError(
+            f"{shown}: name {pipeline.name!r} must be the file's name, {path.stem!r}: change the one or the other"
+        )
     return pipeline
 
 
 def load_all(folder: Path) -> dict[str, Pipeline]:
     """Every pipeline of a folder by name; files that start with _ are left out."""
     if not folder.is_dir():
-        raise DeclarationError(f"{folder}: no such folder of pipelines")
+        raise DeclarationError(f"{folder}: no such folder of pipelines; set MLPROD_PIPELINES")
     return {path.stem: load(path) for path in sorted(folder.glob("[!_]*.py"))}
+
+
+def _near(path: Path) -> str:
+    there = [other.stem for other in path.parent.glob("[!_]*.py")]
+    return f"; there are {', '.join(sorted(there))}" if there else ""
 
 
 def _line(path: Path, error: BaseException) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    if isinstance(error, SyntaxError) and error.lineno:
+    if isinstance(error, SyntaxError) and error.lineno and Path(error.filename or "") == path:
         lines = [error.lineno]
     return f":{lines[-1]}" if lines else ""
 
 
 def _told(error: ValidationError) -> str:
-    """One sentence a problem: the declared class, the field, what is wrong, the value given."""
+    """One sentence a problem: the declared class, the field, what is wrong, the value given, what to do."""
     told = []
+    choices: dict[str, list[Any]] = defaultdict(list)  # where one of several classes may stand: the problems of each
     for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        given = "" if problem["type"] in ("missing", "value_error") else f", given {problem['input']!r}"
-        told.append(f"{error.title}{'.' + field if field else ''}: {message}{given}")
+        where = _where(error.title, problem["loc"])
+        if problem["type"] == "dataclass_exact_type" and problem["loc"][-1] == problem["ctx"]["class_name"]:
+            choices[where.rpartition(".")[0]].append(problem)
+        else:
+            told.append(f"{where}: {_problem(error.title, problem)}")
+    for where, problems in choices.items():
+        classes = ", ".join(problem["ctx"]["class_name"] for problem in problems)
+        told.append(f"{where}: Input should be one of {classes}{_given(problems[0])}")
     return "; ".join(told)
+
+
+def _where(declared: str, location: tuple[int | str, ...]) -> str:
+    """'Column.kind', also where the field was given by its position."""
+    names = FIELDS.get(declared, ())
+    parts = [str(part) for part in location]
+    if location and isinstance(location[0], int) and location[0] < len(names):
+        parts[0] = names[location[0]]
+    return ".".join([declared, *parts])
+
+
+def _problem(declared: str, problem: Any) -> str:
+    match problem["type"]:
+        case "value_error":
+            return str(problem["msg"].removeprefix("Value error, "))
+        case "missing":
+            return "is missing"
+        case "unexpected_keyword_argument":
+            names = FIELDS.get(declared, ())
+            near = get_close_matches(str(problem["loc"][-1]), names, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(names)}"
+            return f"no such field{_given(problem)}; {remedy}"
+        case "tuple_type" if isinstance(problem["input"], str):
+            return f"{problem['msg']}{_given(problem)}; a tuple of one is written ({problem['input']!r},)"
+        case "tuple_type":
+            return f"{problem['msg']}{_given(problem)}; write it in round brackets"
+        case "time_delta_type":
+            return f"{problem['msg']}{_given(problem)}; write days(...) or hours(...)"
+    return f"{problem['msg']}{_given(problem)}"
+
+
+def _given(problem: Any) -> str:
+    shown = repr(problem["input"])
+    return f", given {shown if len(shown) <= LONGEST_GIVEN else shown[:LONGEST_GIVEN] + '...'}"

@@ -13,6 +13,7 @@ Watched = Literal[
     "null_share",  # a feature's null share minus the reference's (absolute)
     "volume",  # rows of the tick over the reference's mean rows a tick (ratio)
     "fallback_share",  # share of rows that the fallback model answered
+    "label_coverage",  # share of a complete tick's rows that have an outcome
     "label_rate",  # positive share of complete ticks over the reference's (ratio)
     "roc_auc",  # realised, on complete ticks
     "calibration",  # mean outcome minus mean score on complete ticks (absolute)

@@ -86,8 +86,9 @@ class Pipeline:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the declaration: equal for equal declarations, whatever the file looks like."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the declaration: the same for the same declaration, whatever the file looks like."""
+        # Keys are not sorted: the order of a look-up's columns is the order of the model's input.
+        return hashlib.sha256(json.dumps(self.as_json()).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         """The declaration as plain JSON values."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from mlprod_tasks.declaration.declared import declared
 
@@ -78,10 +78,7 @@ class Schedule:
     ends: date | None = None
 
     def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"timezone {self.timezone!r} is not an IANA time zone such as 'Europe/Zurich'") from error
+        zone_of(self.timezone)
         if self.at.tzinfo is not None:
             raise ValueError("at is a local time of day: leave its tzinfo out, `timezone` says it")
         if self.at.second or self.at.microsecond:
@@ -103,7 +100,7 @@ class Schedule:
 
     def tick(self, day: date | str) -> Tick:
         """The tick of that local date (ISO text or a date)."""
-        named = date.fromisoformat(day) if isinstance(day, str) else day
+        named = _day(day) if isinstance(day, str) else day
         if named < self.starts or (self.ends is not None and named > self.ends):
             raise ValueError(f"tick {named} is outside the schedule, which runs from {self.starts} to {self.ends or 'today'}")
         return Tick(named, self.moment(named), self.moment(named + ONE_DAY))
@@ -119,3 +116,18 @@ class Schedule:
         """The ticks from `first` to `last`, both included; one tick where `last` is left out."""
         begin = self.tick(first).date
         return TickRange(self, begin, begin if last is None else self.tick(last).date)
+
+
+def zone_of(timezone: str) -> ZoneInfo:
+    """The time zone of that name. Raises: ValueError."""
+    try:
+        return ZoneInfo(timezone)
+    except (LookupError, ValueError, OSError) as error:
+        raise ValueError(f"timezone {timezone!r} is not an IANA time zone such as 'Europe/Zurich'") from error
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"tick {text!r} is no date such as 2013-06-17") from error

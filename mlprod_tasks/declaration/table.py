@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.schedule import zone_of
 
 Kind = Literal["int", "float", "text", "bool", "timestamp", "date"]
 NOTHING = timedelta(0)
@@ -35,6 +36,9 @@ class Files:
     path: str
     format: Literal["csv", "parquet"]
     timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        zone_of(self.timezone)
 
 
 @declared

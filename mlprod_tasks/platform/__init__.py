@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import smtplib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,10 +23,12 @@ class Platform:
     """Lake, ledger, registry, mailer and clock of one installation, each made when it is first used.
 
     The heavy libraries behind them are imported only then: a task that needs no MLflow does not wait for it.
+    `connect_mail` opens a session with the mail server where it is not connection 'smtp'.
     """
 
     settings: Settings
     clock: Clock = field(default_factory=WallClock)
+    connect_mail: Callable[[], smtplib.SMTP] | None = None
 
     @cached_property
     def lake(self) -> Lake:
@@ -48,9 +52,9 @@ class Platform:
 
     @cached_property
     def mailer(self) -> Mailer:
-        from mlprod_tasks.platform.mailer import Mailer
+        from mlprod_tasks.platform.mailer import Mailer, connect
 
-        return Mailer(self.settings.connection, self.settings.mail_from)
+        return Mailer(self.connect_mail or (lambda: connect(self.settings.connection("smtp"))), self.settings.mail_from)
 
 
 def platform() -> Platform:

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from mlprod_tasks.declaration import TickRange
 
@@ -21,6 +23,10 @@ ATTEMPTS = 20
 
 class TableMissing(LookupError):
     """A lake table, or one of its versions, that is not there."""
+
+
+class RowsRefused(ValueError):
+    """Rows that a lake table cannot take: of another tick, or with a column of another type."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Lake:
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
+        self._local = "://" not in self.root
+        if self._local and "%" in self.root:
+            raise ValueError(f"the lake's folder {self.root} has a % in its path, which Delta cannot read: choose another")
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -54,6 +63,11 @@ class Lake:
             return DeltaTable(self.uri(name), version=version)
         except TableNotFoundError as error:
             raise TableMissing(f"lake table {name!r} is not there yet (in {self.root}): ingest it first") from error
+        except DeltaError as error:
+            newest = DeltaTable(self.uri(name)).version()
+            if version is None or 0 <= version <= newest:
+                raise
+            raise TableMissing(f"lake table {name!r} has no version {version}: its newest is {newest}") from error
 
     def version(self, name: str) -> int:
         return int(self.table(name).version())
@@ -68,7 +82,9 @@ class Lake:
             filters = [(TICK, ">=", str(ticks.first)), (TICK, "<=", str(ticks.last))]
         if since is not None:
             filters.append((TICK, ">=", str(since)))
-        return sorted(table.file_uris(partition_filters=filters or None))
+        files = sorted(table.file_uris(partition_filters=filters or None))
+        # Delta writes a blank in a path as %20, also where the path is a plain one.
+        return [unquote(file) for file in files] if self._local else files
 
     def ticks(self, name: str) -> set[date]:
         """The ticks that have at least one row."""
@@ -78,21 +94,28 @@ class Lake:
         """Replace the rows of `ticks`, all or nothing. `rows` has a date column `tick` within them.
 
         Writers of different ticks do not wait for each other; a writer of the same tick that lost the race tries again.
+
+        Raises: RowsRefused.
         """
+        table = rows if isinstance(rows, pa.Table) else rows.read_all()
+        span = pc.min_max(table[TICK]).as_py()
+        if table[TICK].null_count or (table.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
+            raise RowsRefused(
+                f"lake table {name!r}: rows of tick {span['min']} to {span['max']} came for {ticks}; nothing written"
+            )
         where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
-        return self._commit(name, rows, note, partition_by=[TICK], predicate=where)
+        return self._commit(name, table, note, partition_by=[TICK], predicate=where)
 
     def replace(self, name: str, rows: pa.Table, note: str = "") -> Written:
         """Replace a whole reference table."""
         return self._commit(name, rows, note, partition_by=None, predicate=None)
 
-    def _commit(
-        self, name: str, rows: pa.Table | pa.RecordBatchReader, note: str, partition_by: list[str] | None, predicate: str | None
-    ) -> Written:
-        table = rows if isinstance(rows, pa.Table) else rows.read_all()
+    def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         for attempt in range(ATTEMPTS):
             options: dict[str, Any] = {"mode": "error", "partition_by": partition_by}
             if self.exists(name):
+                if predicate:
+                    self._hold_types(name, table)
                 # A column added to the declaration is added to the table; older ticks hold nulls.
                 options |= {"mode": "overwrite", "predicate": predicate, "schema_mode": "merge" if predicate else "overwrite"}
             try:
@@ -106,6 +129,21 @@ class Lake:
                 continue
             return Written(name, table.num_rows, self.version(name))
         raise AssertionError("unreachable")
+
+    def _hold_types(self, name: str, rows: pa.Table) -> None:
+        # Delta would convert the rows to the older type, and so cut 1.7 down to 1.
+        there = {field.name: field.type for field in self.table(name).schema().fields}
+        for field in Schema.from_arrow(rows.schema).fields:
+            if _told(field.type) != "void" and there.get(field.name, field.type) != field.type:
+                raise RowsRefused(
+                    f"lake table {name!r}: column {field.name!r} is {_told(there[field.name])} in the lake, but "
+                    f"{_told(field.type)} in the rows that came. Declare it under a new name, or move the lake table away "
+                    "and ingest it again"
+                )
+
+
+def _told(kind: Any) -> str:
+    return str(getattr(kind, "type", kind))
 
 
 def _lost_a_race(error: Exception) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, DateTime, Engine, String, Text, create_engine, delete, event, inspect, select, text
+from sqlalchemy import JSON, DateTime, Engine, String, Text, create_engine, delete, event, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from mlprod_tasks.platform.database import database_url
 
 R = TypeVar("R", bound="Row")
 
@@ -185,7 +189,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         if url.startswith("sqlite:///") and url != "sqlite:///":
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(url, pool_pre_ping=True)
+        self.engine: Engine = create_engine(database_url(url), pool_pre_ping=True, json_serializer=_as_json)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _patient_sqlite)
 
@@ -199,6 +203,16 @@ class Ledger:
     def session(self) -> Iterator[Session]:
         """One transaction: commits at the end, rolls back on any exception."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[Session]:
+        """One transaction that first waits for every other of that name: what it reads stays so until it commits."""
+        with self.session() as session:
+            if self.engine.dialect.name == "postgresql":
+                session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+            else:
+                session.execute(text("BEGIN IMMEDIATE"))
             yield session
 
     def put(self, *rows: Row) -> None:
@@ -249,6 +263,19 @@ class Ledger:
 
 def _values(row: Row) -> dict[str, Any]:
     return {attribute.key: getattr(row, attribute.key) for attribute in inspect(type(row)).column_attrs}
+
+
+def _as_json(value: Any) -> str:
+    """JSON without NaN and infinity, which PostgreSQL refuses: they become null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _patient_sqlite(connection: Any, _: Any) -> None:

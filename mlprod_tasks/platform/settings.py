@@ -24,8 +24,8 @@ class Settings:
 
     home: Path
     lake: str
-    ledger_url: str
-    mlflow_url: str
+    ledger_url: str = field(repr=False)
+    mlflow_url: str = field(repr=False)
     pipelines: Path
     expectations: Path
     base_url: str
@@ -41,8 +41,9 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] | None = None, connection: Callable[[str], str] | None = None) -> Settings:
-    """Settings from MLPROD_* variables; whatever is not given lies below MLPROD_HOME (./var)."""
-    given = os.environ if environment is None else environment
+    """Settings from MLPROD_* variables; whatever is not given, or empty, lies below MLPROD_HOME (./var)."""
+    variables = os.environ if environment is None else environment
+    given = {name: value for name, value in variables.items() if value}
     home = Path(given.get(f"{PREFIX}HOME", "var")).resolve()
     return Settings(
         home=home,
@@ -55,7 +56,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         mlflow_base_url=given.get(f"{PREFIX}MLFLOW_BASE_URL", ""),
         mail_from=given.get(f"{PREFIX}MAIL_FROM", "mlprod@localhost"),
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),
-        connection=connection or (lambda name: connection_from_environment(name, given)),
+        connection=connection or (lambda name: connection_from_environment(name, variables)),
     )
 
 

@@ -1,5 +1,6 @@
 """Alembic migrations of the ledger, run in the process that needs them."""
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -7,6 +8,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, inspect, text
 
 HEAD = "0001"
+logging.getLogger("alembic").setLevel(logging.WARNING)
 LOCK = 7_214_013  # any constant: two processes that start together must not both create the tables
 
 

@@ -1,0 +1,112 @@
+"""Rules of a table's declaration: its names, columns, source, key and time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from mlprod_tasks.declaration.table import Column, Files, Table
+
+IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
+CONNECTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Columns that the steps add to tables and predictions themselves.
+RESERVED = {
+    "decision", "fallback", "features_digest", "known_at", "label", "label_known_at", "model_version", "outcome", "predict_at",
+    "score", "split", "tick", "value",
+}  # fmt: skip
+
+
+def table_problems(table: Table) -> Iterator[str]:
+    at = f"table {table.name!r}"
+    names = set(table.names)
+    if not IDENTIFIER.fullmatch(table.name):
+        yield f"{at}: name must be lower-case letters, digits and _, starting with a letter"
+    yield from connection_problems(f"{at}: source.connection", table.source.connection)
+    if isinstance(table.source, Files):
+        yield from _files(f"{at}: source.path {table.source.path!r}", table, table.source)
+    yield from repeated(f"{at}: columns", table.names)
+    yield from repeated(f"{at}: key", table.key)
+    for column in table.columns:
+        yield from _column(f"{at}: column {column.name!r}", table, column)
+    if not table.key:
+        yield f"{at}: key names no column; a row must be identifiable"
+    for name in table.key:
+        if name not in names:
+            yield f"{at}: key column {name!r} is not declared; declared are {listed(names)}"
+        elif table.column(name).nullable or table.column(name).personal == "drop":
+            yield f"{at}: key column {name!r} may be neither nullable nor dropped"
+    if table.time is None:
+        if table.known_after or table.ticks_ahead or table.refresh_ticks:
+            yield f"{at}: known_after, ticks_ahead and refresh_ticks need a `time` column"
+    elif table.time not in names or table.column(table.time).kind != "timestamp":
+        yield f"{at}: time {table.time!r} is not a declared timestamp column"
+    elif table.column(table.time).nullable:
+        yield f"{at}: time column {table.time!r} may not be nullable"
+    if table.known_after < timedelta(0) or table.ticks_ahead < 0 or table.refresh_ticks < 0:
+        yield f"{at}: known_after, ticks_ahead and refresh_ticks may not be negative"
+    if table.ticks_ahead and table.known_after:
+        yield f"{at}: rows are known either ticks_ahead or known_after their time, not both"
+    if not 0 <= table.max_refused_share < 1:
+        yield f"{at}: max_refused_share {table.max_refused_share} must be a share in [0, 1)"
+    if table.max_rows is not None and table.max_rows < table.min_rows:
+        yield f"{at}: max_rows {table.max_rows} is below min_rows {table.min_rows}"
+
+
+def _column(where: str, table: Table, column: Column) -> Iterator[str]:
+    if not IDENTIFIER.fullmatch(column.name):
+        yield f"{where}: name must be lower-case letters, digits and _, starting with a letter"
+    if column.name in RESERVED:
+        yield f"{where}: the name is used by the lake itself; reserved are {listed(RESERVED)}"
+    if (column.min is not None or column.max is not None) and column.kind not in ("int", "float"):
+        yield f"{where}: min and max need a number, but its kind is {column.kind!r}"
+    if column.min is not None and column.max is not None and column.min > column.max:
+        yield f"{where}: min {column.min} is above max {column.max}"
+    if column.values is not None:
+        if column.kind not in ("text", "int"):
+            yield f"{where}: values need kind 'text' or 'int', not {column.kind!r}"
+        elif not column.values:
+            yield f"{where}: values allows nothing: leave it out, or list what is allowed"
+        elif any(isinstance(value, str) != (column.kind == "text") for value in column.values):
+            yield f"{where}: values {column.values} must be of its kind, {column.kind!r}"
+    if column.max_null_share is not None and not (column.nullable and 0 <= column.max_null_share < 1):
+        yield f"{where}: max_null_share {column.max_null_share} needs nullable=True and a share in [0, 1)"
+    if column.known_at is not None and (
+        column.known_at not in table.names or table.column(column.known_at).kind != "timestamp"
+    ):
+        yield f"{where}: known_at {column.known_at!r} is not a timestamp column of the table"
+    elif column.known_at is not None and table.column(column.known_at).personal:
+        yield f"{where}: known_at {column.known_at!r} is personal: when a value became known must reach the lake"
+    elif column.known_at is not None and table.time is None:
+        yield f"{where}: known_at needs a table with a `time` column: a reference table is known as a whole"
+    if column.personal == "hash" and column.kind not in ("text", "int"):
+        yield f"{where}: personal='hash' needs kind 'text' or 'int', not {column.kind!r}"
+    if column.personal and (column.name == table.time):
+        yield f"{where}: the time column cannot be personal"
+
+
+def _files(where: str, table: Table, source: Files) -> Iterator[str]:
+    if source.path.startswith(("/", "~")) or ".." in source.path.split("/") or "://" in source.path:
+        yield f"{where} must lie below the folder of its connection: write it relative to that"
+    if re.search(r"[{}]", source.path.replace("{tick}", "")):
+        yield f"{where}: only {{tick}} is filled in"
+    if "{tick}" in source.path and table.time is None:
+        yield f"{where} holds {{tick}}, which needs a `time` column"
+
+
+def connection_problems(where: str, name: str) -> Iterator[str]:
+    if "/" in name or "@" in name:  # not shown: it may hold a password
+        yield f"{where} is an address: give the name of a connection, and its address to Airflow or the environment"
+    elif not CONNECTION.fullmatch(name):
+        yield f"{where} {name!r} must be letters, digits and _, starting with a letter"
+
+
+def repeated(where: str, names: Iterable[str]) -> Iterator[str]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            yield f"{where}: {name!r} is declared {times} times"
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

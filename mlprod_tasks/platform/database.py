@@ -1,0 +1,81 @@
+"""Open any SQLAlchemy database, and put many rows into it fast."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.pool import NullPool
+
+CHUNK_ROWS = 50_000
+SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S"
+
+
+def database_url(url: str) -> URL:
+    """The URL with its driver named: PostgreSQL is reached through psycopg2, whatever SQLAlchemy's default is."""
+    if url.startswith("postgres://"):
+        url = "postgresql" + url.removeprefix("postgres")
+    parsed = make_url(url)
+    return parsed.set(drivername="postgresql+psycopg2") if parsed.drivername == "postgresql" else parsed
+
+
+def open_database(url: str) -> Engine:
+    """An engine that keeps no connection open, so that it may live in a task that is forked or killed."""
+    engine = create_engine(database_url(url), poolclass=NullPool)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _patient)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def bulk_insert(connection: Connection, table: str, rows: pa.Table) -> None:
+    """Append rows to a table within the connection's transaction: COPY on PostgreSQL, executemany elsewhere.
+
+    Timestamps are stored as UTC: TIMESTAMPTZ takes them as they are, SQLite as ISO text 'YYYY-MM-DD HH:MM:SS'.
+    """
+    quote = connection.dialect.identifier_preparer.quote
+    names = ", ".join(quote(name) for name in rows.column_names)
+    if connection.dialect.name == "postgresql":
+        # Written chunk by chunk: the text of all rows at once would be many times their size.
+        driver: Any = connection.connection
+        with driver.cursor() as cursor:
+            for batch in rows.to_batches(max_chunksize=CHUNK_ROWS):
+                text = io.BytesIO()
+                csv.write_csv(batch, text, csv.WriteOptions(include_header=False))
+                text.seek(0)
+                cursor.copy_expert(f"COPY {quote(table)} ({names}) FROM STDIN WITH (FORMAT csv)", text)
+        return
+    marks = ", ".join("?" for _ in rows.column_names)
+    plain = pa.table({name: _plain(rows[name]) for name in rows.column_names})
+    for batch in plain.to_batches(max_chunksize=CHUNK_ROWS):
+        values = list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        if values:
+            connection.exec_driver_sql(f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})", values)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type):
+        seconds = column.cast(pa.timestamp("s"), safe=False)
+        if pc.all(pc.equal(seconds.cast(column.type), column)).as_py() is not False:
+            return pc.strftime(seconds, SQLITE_MOMENT)
+        return pc.strftime(column.cast(pa.timestamp("us")), SQLITE_MOMENT)
+    if pa.types.is_date(column.type):
+        return pc.strftime(column.cast(pa.timestamp("s")), "%Y-%m-%d")
+    return column
+
+
+def _patient(connection: Any, _: Any) -> None:
+    # Transactions are begun by us (below): the driver would begin them late, and a reader that becomes a writer cannot wait.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA busy_timeout=60000")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,19 @@
+"""Digests of files: whether what lies there is what was written."""
+
+import hashlib
+from pathlib import Path
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def of_folder(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files: equal for equal folders. '' where there is none."""
+    if not folder.is_dir():
+        return ""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        total.update(f"{path.relative_to(folder).as_posix()} {of_file(path)}\n".encode())
+    return total.hexdigest()

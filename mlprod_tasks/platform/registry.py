@@ -1,0 +1,329 @@
+"""The model registry: MLflow, on SQLite or a server, and this machine's verified copies of its models."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+# Read when mlflow is imported: nothing is told to anybody, and a server that is down is given up in seconds, since the
+# fallback model waits to answer.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import requests
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlprod_tasks import places
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.platform import digest
+from mlprod_tasks.platform.ledger import Ledger, Promotion
+
+CHAMPION, FALLBACK = "champion", "fallback"
+TRAINING_TAG, DIGEST_TAG, ARTIFACT_TAG = "mlprod.training_id", "mlprod.digest", "mlprod.artifact"
+PROFILE_TAG = "mlprod.reference_profile_sha256"
+PROFILE = "reference_profile.json"
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+LONGEST_VALUE = 5000  # of a tag
+
+
+class RegistryUnreachable(ConnectionError):
+    """The MLflow server or its database does not answer."""
+
+
+class BrokenArtifact(RuntimeError):
+    """The files of a model version are missing or are not those that were registered."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """One model version: what travels between tasks. `digest` is of the model's files."""
+
+    name: str
+    version: int
+    digest: str
+    run_id: str
+
+
+class Registry:
+    """Models by version and alias. `home` holds local copies, and the artifacts where MLflow runs without a server."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        self.url = url
+        self.home = home
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        if self.url.startswith("sqlite:///"):
+            Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with self._reached():
+            return MlflowClient(self.url, self.url)
+
+    def answers(self) -> bool:
+        """Whether the registry can be reached. Raises: RegistryUnreachable."""
+        with self._reached():
+            self.client.search_registered_models(max_results=1)
+        return True
+
+    def run_url(self, run_id: str, base_url: str) -> str:
+        """The address of a run in the MLflow UI."""
+        with self._reached():
+            experiment = self.client.get_run(run_id).info.experiment_id
+        return f"{base_url.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+    def start_run(self, pipeline: Pipeline, training_id: str) -> str:
+        """The run of a training, made when it is not there yet; its id."""
+        with self._reached():
+            experiment = self._experiment(pipeline.name)
+            found = self.client.search_runs([experiment], f"tags.`{TRAINING_TAG}` = '{training_id}'", max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+            run = self.client.create_run(experiment, tags={TRAINING_TAG: training_id}, run_name=training_id)
+            return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write to a run. A param that it has already is left as it is: MLflow does not let it change."""
+        with self._reached():
+            known = self.client.get_run(run_id).data.params if params else {}
+            at = int(time.time() * 1000)
+            self.client.log_batch(
+                run_id,
+                metrics=[Metric(name, value, at, 0) for name, value in (metrics or {}).items()],
+                params=[Param(name, str(value)) for name, value in (params or {}).items() if name not in known],
+                tags=[RunTag(name, str(value)[:LONGEST_VALUE]) for name, value in (tags or {}).items()],
+            )
+
+    def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
+        """Copy a folder's files to the run's artifacts, below `path`."""
+        with self._reached():
+            self.client.log_artifacts(run_id, str(folder), path)
+
+    def log_file(self, run_id: str, file: Path, path: str | None = None) -> None:
+        with self._reached():
+            self.client.log_artifact(run_id, str(file), path)
+
+    def end_run(self, run_id: str) -> None:
+        with self._reached():
+            self.client.set_terminated(run_id)
+
+    def register(
+        self, name: str, run_id: str, model_digest: str, artifact: str, tags: Mapping[str, str], description: str
+    ) -> ModelRef:
+        """Make the model below `artifact` of a run a version of `name`. The same run and digest make no second version."""
+        with self._reached():
+            try:
+                self.client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            for version in self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+                if version.tags.get(DIGEST_TAG) == model_digest:
+                    return _ref(version)
+            version = self.client.create_model_version(
+                name,
+                f"runs:/{run_id}/{artifact}",
+                run_id,
+                tags={
+                    **{key: str(value)[:LONGEST_VALUE] for key, value in tags.items()},
+                    DIGEST_TAG: model_digest,
+                    ARTIFACT_TAG: artifact,
+                },
+                description=description,
+            )
+            return _ref(version)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        with self._reached():
+            self.client.set_registered_model_alias(name, alias, str(version))
+
+    def champion(self, pipeline: Pipeline) -> ModelRef | None:
+        """The version behind alias `champion` now: whoever moved it, here or in the MLflow UI."""
+        return self.by_alias(places.registered_model(pipeline), CHAMPION)
+
+    def champion_at(self, pipeline: Pipeline, tick: Tick, ledger: Ledger) -> ModelRef | None:
+        """The version that the ledger's promotions made champion at a tick."""
+        promotions = ledger.all(Promotion, Promotion.effective <= tick.date, pipeline=pipeline.name)
+        last = max(promotions, key=lambda promotion: (promotion.effective, promotion.at), default=None)
+        return None if last is None else self.version(places.registered_model(pipeline), last.model_version)
+
+    def by_alias(self, name: str, alias: str) -> ModelRef | None:
+        """The version behind an alias; None where there is no such alias or model."""
+        with self._reached():
+            try:
+                return _ref(self.client.get_model_version_by_alias(name, alias))
+            except MlflowException as error:
+                if error.error_code in ABSENT:
+                    return None
+                raise
+
+    def of_run(self, name: str, run_id: str) -> ModelRef:
+        """The newest version of a model that a run made. Raises: BrokenArtifact where there is none."""
+        with self._reached():
+            found = self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        if not found:
+            raise BrokenArtifact(f"no version of model {name!r} comes from run {run_id}")
+        return _ref(max(found, key=lambda version: int(version.version)))
+
+    def version(self, name: str, version: int) -> ModelRef:
+        """That version. Raises: BrokenArtifact where the registry no longer has it."""
+        with self._reached():
+            try:
+                return _ref(self.client.get_model_version(name, str(version)))
+            except MlflowException as error:
+                if error.error_code in ABSENT:
+                    raise BrokenArtifact(f"model {name!r} has no version {version} any more in {_shown(self.url)}") from error
+                raise
+
+    def load(self, pipeline: Pipeline, version: int) -> Any:
+        """The model of that version, from this machine's verified copy, which is fetched once.
+
+        Raises: BrokenArtifact, RegistryUnreachable.
+        """
+        return self.load_model(self.version(places.registered_model(pipeline), version))
+
+    def load_model(self, ref: ModelRef) -> Any:
+        """The same by reference. The artifact itself names the module that reads it, as MLflow has it."""
+        folder = self._copy(ref)
+        try:
+            reader, data = _flavour(folder)
+            return importlib.import_module(reader).load(folder / data)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise BrokenArtifact(f"{ref.name} version {ref.version} cannot be read: {type(error).__name__}: {error}") from error
+
+    def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
+        """The profile of the version's test window, against which drift is measured. Raises: BrokenArtifact."""
+        ref = self.version(places.registered_model(pipeline), version)
+        file = self._copy(ref) / PROFILE
+        with self._reached():
+            expected = self.client.get_model_version(ref.name, str(version)).tags.get(PROFILE_TAG)
+        if not file.is_file() or digest.of_file(file) != expected:
+            raise BrokenArtifact(
+                f"the reference profile of {ref.name} version {version} is missing or is not the registered one"
+            )
+        profile: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return profile
+
+    def _copy(self, ref: ModelRef) -> Path:
+        """This machine's copy of a version's files, fetched where it is missing or damaged."""
+        folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
+        if _is(folder, ref):
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Fetched beside its place and moved there whole: another process never sees half a model.
+        with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+            fetched = self._fetch(ref, beside)
+            if not _is(fetched, ref):
+                raise BrokenArtifact(
+                    f"the files of {ref.name} version {ref.version} are not those that were registered: their digest is not "
+                    f"{ref.digest[:16]}.... Point the alias at another version, or train again"
+                )
+            if folder.exists():
+                folder.rename(Path(beside) / "damaged")
+            try:
+                fetched.rename(folder)
+            except OSError:
+                if not _is(folder, ref):  # else another process was faster
+                    raise
+        return folder
+
+    def _fetch(self, ref: ModelRef, beside: str) -> Path:
+        with self._reached():
+            artifact = self.client.get_model_version(ref.name, str(ref.version)).tags.get(ARTIFACT_TAG, "")
+        try:
+            with self._reached():
+                return Path(self.client.download_artifacts(ref.run_id, artifact, beside))
+        except (OSError, MlflowException) as error:
+            if isinstance(error, RegistryUnreachable):
+                raise
+            raise BrokenArtifact(f"the files of {ref.name} version {ref.version} cannot be fetched: {error}") from error
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
+            except MlflowException as error:
+                # Another process made it in between.
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self.client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "active":
+            raise RuntimeError(f"MLflow experiment {name!r} was deleted: restore it, or remove it for good with `mlflow gc`")
+        return str(found.experiment_id)
+
+    def _artifacts(self, name: str) -> str | None:
+        """Where a server does not say where artifacts go, below `home`: never in the working folder."""
+        return None if self.url.startswith("http") else (self.home / "mlartifacts" / name).as_uri()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:
+            raise self._unreachable(error) from error
+        except MlflowException as error:
+            # The HTTP client and the SQL store wrap what the network or the driver said.
+            if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "Max retries exceeded" in str(error):
+                raise self._unreachable(error) from error
+            if isinstance(error.__cause__ or error.__context__, SQLAlchemyError | requests.RequestException):
+                raise self._unreachable(error) from error
+            raise
+
+    def _unreachable(self, error: Exception) -> RegistryUnreachable:
+        return RegistryUnreachable(
+            f"the model registry at {_shown(self.url)} does not answer ({type(error).__name__}). Check MLFLOW_TRACKING_URI and "
+            f"the server or database behind it: {str(error)[:300]}"
+        )
+
+
+def _ref(version: Any) -> ModelRef:
+    return ModelRef(version.name, int(version.version), version.tags.get(DIGEST_TAG, ""), version.run_id or "")
+
+
+def _flavour(folder: Path) -> tuple[str, str]:
+    """The module that reads the artifact and the folder within it that it reads."""
+    try:
+        flavour = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
+        reader, data = str(flavour["loader_module"]), str(flavour["data"])
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise BrokenArtifact(f"{folder} holds no MLflow model: {type(error).__name__}: {error}") from error
+    if not reader.startswith("mlprod_tasks."):
+        raise BrokenArtifact(f"{folder} was not made by mlprod: it is read by {reader!r}")
+    return reader, data
+
+
+def _is(folder: Path, ref: ModelRef) -> bool:
+    """Whether a folder holds the very model of that reference."""
+    if not (folder / "MLmodel").is_file():
+        return False
+    return bool(ref.digest) and digest.of_folder(folder / _flavour(folder)[1]) == ref.digest
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))

@@ -1,0 +1,99 @@
+"""Put rows into a table of a business database, one tick at a time."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+
+import pyarrow as pa
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, DateTime, Double, MetaData, Table, Text, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.types import TypeEngine
+
+from mlprod_tasks.platform.database import bulk_insert, database_url, open_database
+
+ATTEMPTS = 5
+
+
+class SinkUnreachable(ConnectionError):
+    """A database that rows are to go to, and that does not answer. Says which, and what to do."""
+
+
+def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Table, key: tuple[str, ...]) -> int:
+    """Replace the rows of one tick by `rows`, all or nothing; the table is made where it is missing.
+
+    Its primary key is the tick and `key`. Columns that `rows` has and the table lacks are added. Writers of
+    different ticks do not disturb each other; of two writers of the same tick the later one stays.
+
+    Returns: rows written.
+    Raises: SinkUnreachable; ValueError for rows of another tick.
+    """
+    if tick_column not in rows.column_names:
+        rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, pa.date32()))
+    strangers = set(rows[tick_column].unique().to_pylist()) - {tick}
+    if strangers:
+        raise ValueError(f"{table}: rows of tick {min(strangers)} among those that are to replace tick {tick}")
+    engine = open_database(url)
+    try:
+        with engine.connect() as connection:
+            _prepare(connection, table, rows.schema, (tick_column, *(name for name in key if name != tick_column)))
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            if connection.dialect.name == "postgresql":
+                # Without it two writers of one tick would both delete the old rows and then collide on the key.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{table} {tick}",))
+            target = Table(table, MetaData(), Column(tick_column, Date))
+            connection.execute(target.delete().where(target.c[tick_column] == tick))
+            bulk_insert(connection, table, rows)
+    except OperationalError as error:
+        where = database_url(url).render_as_string(hide_password=True)
+        raise SinkUnreachable(
+            f"cannot write table {table!r} of {where}: {str(error.orig).strip()}. Check that the database runs and that the "
+            "connection's address and rights are right; then clear the task: it replaces the whole tick"
+        ) from error
+    return int(rows.num_rows)
+
+
+def _prepare(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
+    """Make the table, or add the columns that it lacks."""
+    for attempt in range(ATTEMPTS):
+        try:
+            # The look itself is a transaction, and must not stay open: on SQLite it would block the writer after it.
+            with connection.begin():
+                _make(connection, table, schema, key)
+            return
+        except DBAPIError as error:
+            # Another process made the table, or added the column, between our look and our statement.
+            if attempt == ATTEMPTS - 1 or not _raced(error):
+                raise
+            time.sleep(0.05 * (attempt + 1))
+
+
+def _make(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
+    if not inspect(connection).has_table(table):
+        columns = [Column(f.name, _sql_type(f.type), primary_key=f.name in key, autoincrement=False) for f in schema]
+        columns.sort(key=lambda column: key.index(column.name) if column.name in key else len(key))
+        Table(table, MetaData(), *columns).create(connection)
+        return
+    there = {column["name"] for column in inspect(connection).get_columns(table)}
+    quote = connection.dialect.identifier_preparer.quote
+    for field in schema:
+        if field.name not in there:
+            kind = _sql_type(field.type).compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(field.name)} {kind}")
+
+
+def _raced(error: DBAPIError) -> bool:
+    text = str(error.orig).lower()
+    return isinstance(error, ProgrammingError) or "already exists" in text or "duplicate" in text or "locked" in text
+
+
+def _sql_type(kind: pa.DataType) -> TypeEngine:
+    if pa.types.is_boolean(kind):
+        return Boolean()
+    if pa.types.is_integer(kind):
+        return BigInteger()
+    if pa.types.is_floating(kind):
+        return Double()
+    if pa.types.is_timestamp(kind):
+        return DateTime(timezone=True)
+    return Date() if pa.types.is_date(kind) else Text()

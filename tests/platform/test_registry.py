@@ -1,0 +1,176 @@
+"""The registry: MLflow as it is, and verified copies of its models."""
+
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlprod_tasks import places, pyfunc
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.fallback import FallbackModel
+from mlprod_tasks.inputs import Input
+from mlprod_tasks.platform.ledger import Ledger, Promotion
+from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef, Registry, RegistryUnreachable
+
+
+@pytest.fixture(scope="module")
+def empty_mlflow(tmp_path_factory) -> Path:
+    """MLflow's database without content; making one takes seconds."""
+    home = tmp_path_factory.mktemp("mlflow")
+    Registry(f"sqlite:///{home / 'mlflow.db'}", home).answers()
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def registry(empty_mlflow, tmp_path) -> Registry:
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    return Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+
+
+def a_model(rate: float) -> FallbackModel:
+    return FallbackModel((Input("carrier", "text"),), {("A",): rate}, 0.5, 0.25)
+
+
+def registered(registry: Registry, pipeline: Pipeline, training_id: str, rate: float = 0.3) -> ModelRef:
+    """A small model as a version of the pipeline's own name."""
+    run_id = registry.start_run(pipeline, training_id)
+    folder = registry.home / "made" / training_id
+    digest = a_model(rate).save(folder / "data")
+    pyfunc.save(a_model(rate), folder / "data", folder / "logged" / "model")
+    registry.log_folder(run_id, folder / "logged")
+    return registry.register(places.registered_model(pipeline), run_id, digest, "model", {"why": "a test"}, "A model.")
+
+
+def score(registry: Registry, ref: ModelRef) -> float:
+    return float(registry.load_model(ref).predict({"carrier": "A"}).score[0])
+
+
+def test_nobody_is_champion_until_the_alias_is_set_and_whoever_moves_it_is_heard(registry, flights_pipeline):
+    assert registry.champion(flights_pipeline) is None
+    first, second = (registered(registry, flights_pipeline, name, rate) for name, rate in (("a", 0.3), ("b", 0.6)))
+    assert registry.champion(flights_pipeline) is None
+    registry.set_alias(first.name, "champion", second.version)
+    assert registry.champion(flights_pipeline) == second
+    assert score(registry, second) == 0.6
+    registry.client.set_registered_model_alias(first.name, "champion", "1")  # as the MLflow UI does
+    assert registry.champion(flights_pipeline) == first
+    assert score(registry, first) == 0.3
+
+
+def test_registering_the_same_model_of_a_run_again_makes_no_second_version(registry, flights_pipeline):
+    assert registered(registry, flights_pipeline, "a") == registered(registry, flights_pipeline, "a")
+    assert registered(registry, flights_pipeline, "b").version == 2
+
+
+def test_a_model_is_read_from_this_machines_copy_once_it_was_fetched(registry, flights_pipeline):
+    ref = registered(registry, flights_pipeline, "a")
+    assert score(registry, ref) == 0.3
+    shutil.rmtree(registry.home / "mlartifacts")
+    assert score(registry, ref) == 0.3
+
+
+def test_a_damaged_copy_is_fetched_again(registry, flights_pipeline):
+    ref = registered(registry, flights_pipeline, "a")
+    assert score(registry, ref) == 0.3
+    for path in (registry.home / "models").rglob("model.json"):
+        path.write_text(path.read_text().replace("0.3", "0.9"))
+    assert score(registry, ref) == 0.3
+
+
+def test_artifacts_that_are_not_what_was_registered_are_refused(registry, flights_pipeline):
+    ref = registered(registry, flights_pipeline, "a")
+    for path in (registry.home / "mlartifacts").rglob("model.json"):
+        path.write_text(path.read_text().replace("0.3", "0.9"))
+    with pytest.raises(BrokenArtifact, match="version 1 are not those that were registered"):
+        registry.load_model(ref)
+
+
+def test_artifacts_that_are_gone_are_told(registry, flights_pipeline):
+    ref = registered(registry, flights_pipeline, "a")
+    shutil.rmtree(registry.home / "mlartifacts")
+    with pytest.raises(BrokenArtifact):
+        registry.load_model(ref)
+
+
+def test_a_version_that_was_deleted_is_told(registry, flights_pipeline):
+    registered(registry, flights_pipeline, "a")
+    registry.client.delete_model_version("flight_delays", "1")
+    with pytest.raises(BrokenArtifact, match="no version 1 any more"):
+        registry.load(flights_pipeline, 1)
+
+
+def test_an_artifact_that_another_module_reads_is_not_run(registry, flights_pipeline):
+    ref = registered(registry, flights_pipeline, "a")
+    for path in (registry.home / "mlartifacts").rglob("MLmodel"):
+        path.write_text(path.read_text().replace("mlprod_tasks.pyfunc", "os.path"))
+    with pytest.raises(BrokenArtifact, match="was not made by mlprod"):
+        registry.load_model(ref)
+
+
+def test_the_champion_of_a_tick_is_the_last_that_was_promoted_for_it(registry, flights_pipeline, tmp_path, make_platform):
+    ledger: Ledger = make_platform("ledger").ledger
+    clock = make_platform("ledger").clock
+    for name, day in (("a", "2013-06-10"), ("b", "2013-06-17")):
+        ref = registered(registry, flights_pipeline, name)
+        tick = flights_pipeline.schedule.tick(day)
+        ledger.put(
+            Promotion(
+                pipeline="flight_delays",
+                model_version=ref.version,
+                effective=tick.date,
+                training_id=name,
+                reason="",
+                at=clock.now(),
+            )
+        )
+    found = [
+        registry.champion_at(flights_pipeline, flights_pipeline.schedule.tick(f"2013-06-{day}"), ledger)
+        for day in (9, 10, 16, 17, 30)
+    ]
+    assert [ref and ref.version for ref in found] == [None, 1, 1, 2, 2]
+
+
+def test_a_server_that_does_not_answer_is_told_within_seconds(tmp_path, flights_pipeline, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RegistryUnreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
+        Registry("http://127.0.0.1:9", tmp_path).champion(flights_pipeline)
+
+
+def test_a_database_that_does_not_answer_is_told_without_its_password(tmp_path, flights_pipeline):
+    with pytest.raises(RegistryUnreachable) as told:
+        Registry("postgresql+psycopg2://mlflow:secret@127.0.0.1:9/mlflow?connect_timeout=1", tmp_path).champion(
+            flights_pipeline
+        )
+    assert "secret" not in str(told.value)
+
+
+def _race(url: str, home: str, pipeline_file: str, name: str, start) -> None:
+    from mlprod_tasks.declaration import load
+
+    registry, pipeline = Registry(url, Path(home) / name), load(Path(pipeline_file))
+    registry.answers()
+    start.wait(60)
+    registered(registry, pipeline, name)
+
+
+def test_two_processes_that_make_the_experiment_and_the_model_at_once_both_succeed(registry, flights_pipeline):
+    file = Path(__file__).parents[2] / "pipelines" / "flight_delays.py"
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(2)
+    processes = [
+        context.Process(target=_race, args=(registry.url, str(registry.home), str(file), name, start)) for name in ("a", "b")
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(90)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert {version.version for version in registry.client.search_model_versions("name = 'flight_delays'")} == {1, 2}
+
+
+def test_nothing_is_written_to_the_working_folder(registry, flights_pipeline, tmp_path, monkeypatch):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    score(registry, registered(registry, flights_pipeline, "a"))
+    assert list((tmp_path / "cwd").iterdir()) == []

@@ -1,0 +1,123 @@
+import multiprocessing
+import sqlite3
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from mlprod_tasks.platform.database import open_database
+from mlprod_tasks.platform.sinks import SinkUnreachable, replace_rows
+
+DAY, NEXT = date(2024, 3, 14), date(2024, 3, 15)
+
+
+def rows(tick: date, count: int = 3, score: float = 0.5, **more: pa.Array) -> pa.Table:
+    moments = [datetime(2024, 3, 14, hour % 24, 30, tzinfo=UTC) for hour in range(count)]
+    return pa.table(
+        {
+            "id": [f"a,'\"{i}" for i in range(count)],
+            "at": pa.array(moments, pa.timestamp("us", "UTC")),
+            "score": pa.array([score] * count, pa.float64()),
+            "late": pa.array([None if i == 0 else bool(i % 2) for i in range(count)]),
+            "name": pa.array(["", None, "NULL"][:count] + [None] * (count - 3)),
+            "version": pa.array([7] * count, pa.int32()),
+            "tick": pa.array([tick] * count, pa.date32()),
+            **more,
+        }
+    )
+
+
+def held(url: str) -> list[tuple[object, ...]]:
+    with open_database(url).connect() as connection:
+        found = connection.execute(text("SELECT id, score, name, version, tick FROM scores ORDER BY tick, id")).fetchall()
+        return [(*row[:-1], str(row[-1])) for row in found]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/sink.db" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+
+
+def put(url: str, tick: date, table: pa.Table) -> int:
+    return replace_rows(url, "scores", "tick", tick, table, ("id",))
+
+
+def test_the_table_is_made_with_types_and_key_and_holds_what_was_written(url: str) -> None:
+    assert put(url, DAY, rows(DAY)) == 3
+    expected = [(f"a,'\"{i}", 0.5, name, 7, "2024-03-14") for i, name in enumerate(["", None, "NULL"])]
+    assert held(url) == expected
+    assert inspect(open_database(url)).get_pk_constraint("scores")["constrained_columns"] == ["tick", "id"]
+    with open_database(url).connect() as connection:
+        (moment, late) = connection.execute(text("SELECT at, late FROM scores ORDER BY id")).fetchall()[1]
+    assert bool(late) is True
+    if url.startswith("sqlite"):
+        assert moment == "2024-03-14 01:30:00"
+    else:
+        assert moment == datetime(2024, 3, 14, 1, 30, tzinfo=UTC)
+
+
+def test_writing_a_tick_again_replaces_it_and_leaves_the_others(url: str) -> None:
+    put(url, DAY, rows(DAY))
+    put(url, NEXT, rows(NEXT))
+    put(url, DAY, rows(DAY, count=2, score=0.9))
+    put(url, DAY, rows(DAY, count=2, score=0.9))
+    assert [(row[1], row[-1]) for row in held(url)] == [(0.9, "2024-03-14")] * 2 + [(0.5, "2024-03-15")] * 3
+
+
+def test_a_load_that_fails_leaves_the_old_rows(url: str) -> None:
+    put(url, DAY, rows(DAY))
+    before = held(url)
+    twice = pa.concat_tables([rows(DAY, score=0.1), rows(DAY, score=0.1)])
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+        put(url, DAY, twice)
+    assert held(url) == before
+
+
+def test_a_column_that_the_table_lacks_is_added(url: str) -> None:
+    put(url, DAY, rows(DAY))
+    put(url, NEXT, rows(NEXT, distance=pa.array([1, 2, 3], pa.int64())))
+    with open_database(url).connect() as connection:
+        got = connection.execute(text("SELECT distance FROM scores ORDER BY tick, id")).scalars().all()
+    assert got == [None, None, None, 1, 2, 3]
+
+
+def test_a_tick_without_rows_ends_empty(url: str) -> None:
+    put(url, DAY, rows(DAY))
+    put(url, DAY, rows(DAY).slice(0, 0))
+    assert held(url) == []
+
+
+def test_rows_of_another_tick_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rows of tick 2024-03-15 among those that are to replace tick 2024-03-14"):
+        put(f"sqlite:///{tmp_path}/sink.db", DAY, rows(NEXT))
+
+
+def put_often(url: str, tick: date) -> None:
+    for _ in range(3):
+        put(url, tick, rows(tick, count=500))
+
+
+def test_writers_of_the_same_and_of_different_ticks_do_not_double_or_lose_rows(url: str) -> None:
+    spawn = multiprocessing.get_context("fork")
+    writers = [spawn.Process(target=put_often, args=(url, tick)) for tick in (DAY, DAY, NEXT, NEXT)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    assert len(held(url)) == 1000
+
+
+def test_an_unreachable_database_says_what_to_do_and_shows_no_password() -> None:
+    with pytest.raises(SinkUnreachable, match=r"cannot write table 'scores' of .*127\.0\.0\.1.*clear the task") as error:
+        put("postgresql://me:verysecret@127.0.0.1:1/x", DAY, rows(DAY))
+    assert "verysecret" not in str(error.value)
+
+
+def test_the_key_of_the_table_is_enforced(tmp_path: Path) -> None:
+    put(f"sqlite:///{tmp_path}/sink.db", DAY, rows(DAY))
+    with sqlite3.connect(tmp_path / "sink.db") as connection, pytest.raises((sqlite3.IntegrityError, IntegrityError)):
+        connection.execute("INSERT INTO scores SELECT * FROM scores")

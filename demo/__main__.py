@@ -1,0 +1,50 @@
+"""`make demo`: the whole way of a row on a year of real flights, through a real Airflow, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from demo.house import House
+from demo.story import Story
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def main() -> int:
+    """Tell the story; keep its servers until Ctrl-C, or end at once with the verdict as exit status."""
+    arguments = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    arguments.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    arguments.add_argument("--exit", action="store_true", help="stop after the table; exit status 0 if all happened")
+    arguments.add_argument("--home", type=Path, default=REPOSITORY / "var" / "demo", help="folder; emptied first")
+    given = arguments.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    begun = time.monotonic()
+    try:
+        with House(given.home, given.database) as house:
+            story = Story(house)
+            story.tell()
+            print(story.table(time.monotonic() - begun))
+            missing = story.missing()
+            for what in missing:
+                print(f"DID NOT HAPPEN: {what}")
+            print(house.addresses())
+            if not given.exit:
+                print("All of it keeps running. Ctrl-C ends it.", flush=True)
+                signal.pause()
+    except KeyboardInterrupt:
+        return 0
+    return 1 if missing else 0
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

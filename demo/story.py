@@ -1,0 +1,196 @@
+"""The demo's story, told by the runs of a real Airflow: what is asked for here, the scheduler does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from demo.business_database import corrupt, mend
+from demo.house import House
+from mlprod_tasks import places
+from mlprod_tasks.platform.ledger import (
+    Audit,
+    Decision,
+    GateResult,
+    Mail,
+    Measurement,
+    Promotion,
+    Publication,
+    Scoring,
+    Training,
+)
+
+HISTORY = (date(2013, 1, 2), date(2013, 6, 16))
+JUNE = (date(2013, 6, 17), date(2013, 6, 30))
+CORRUPTED = date(2013, 7, 1)
+REACHABLE, UNREACHABLE = 'ml.AtLeast("roc_auc", 0.60)', 'ml.AtLeast("roc_auc", 0.99)'
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that must have happened, and whether it did."""
+
+    what: str
+    did: bool
+
+
+class Story:
+    """The chapters, in order; then what the ledger and the outbox say happened."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.api = house.airflow.api
+        self.name = house.pipeline.name
+        self.happenings: list[Happening] = []
+
+    def tell(self) -> None:
+        """All chapters. What did not happen is noted, and the story goes on."""
+        for workflow in ("ingest", "train", "score", "monitor"):
+            self.api.wait_for_dags([f"{self.name}.{workflow}"])
+            self.api.unpause(f"{self.name}.{workflow}")
+        self._history()
+        self._first_model()
+        self._june()
+        self._corrupt_batch()
+        self._unreachable_gate()
+        self.house.start_mlflow_ui()
+
+    def missing(self) -> list[str]:
+        return [happening.what for happening in self.happenings if not happening.did]
+
+    # -- chapters ------------------------------------------------------------------------------------------
+
+    def _history(self) -> None:
+        self._chapter(f"Ingest the history, {HISTORY[0]} to {HISTORY[1]}, in one run of the ingest DAG")
+        self._run("ingest", "the history is ingested", first=str(HISTORY[0]), last=str(HISTORY[1]))
+
+    def _first_model(self) -> None:
+        self._chapter(f"Train a first model as of {JUNE[0]}")
+        self._run("train", "the first model passes its gates", as_of=str(JUNE[0]), reason="first model")
+        self._note("the first model is champion", self.house.platform.registry.champion(self.house.pipeline) is not None)
+
+    def _june(self) -> None:
+        self._chapter(f"Backfill ingest, score and monitor over {JUNE[0]} to {JUNE[1]}, four ticks at a time")
+        backfills = [
+            self.api.backfill(f"{self.name}.{workflow}", *JUNE, max_active_runs=4)
+            for workflow in ("ingest", "score", "monitor")
+        ]
+        for backfill in backfills:
+            self.api.wait_for_backfill(backfill)
+        for workflow in ("ingest", "score", "monitor"):
+            runs = [run for run in self.api.runs(f"{self.name}.{workflow}") if run["run_type"] == "backfill"]
+            done = sum(run["state"] == "success" for run in runs)
+            self._note(f"{workflow} succeeds on all fourteen ticks ({done} did)", done == len(runs) == 14)
+        decided = self.house.platform.ledger.all(Decision, pipeline=self.name, action="retrain")
+        self._note("the monitor decides to retrain", bool(decided))
+        retrainings = [run for run in self.api.runs(f"{self.name}.train") if run["dag_run_id"].startswith("monitor__")]
+        self._note("the monitor starts a training", bool(retrainings))
+        for run in retrainings:
+            ended = self.api.wait_for_run(f"{self.name}.train", run["dag_run_id"])
+            print(f"  retraining {run['dag_run_id']}: {ended['state']}; {ended['note']}", flush=True)
+            self._note("the retraining's run says why", bool(ended["note"]))
+
+    def _corrupt_batch(self) -> None:
+        self._chapter(f"Send in a corrupt batch for {CORRUPTED}, then mend it")
+        dag, house = f"{self.name}.ingest", self.house
+        corrupt(house.business, str(CORRUPTED))
+        mails = self._mails("failure")
+        run = self._partition(dag, CORRUPTED)
+        self._note("the audit refuses the corrupt batch", self.api.wait_for_run(dag, run)["state"] == "failed")
+        audit = house.platform.ledger.get(Audit, self.name, "flights", CORRUPTED)
+        self._note("the ledger says why", audit is not None and not audit.passed and bool(audit.failures))
+        lake = house.platform.lake
+        self._note("nothing of it reaches the lake", CORRUPTED not in lake.ticks(places.raw(house.pipeline, "flights")))
+        self._note("one mail tells it", self._mails("failure") == mails + 1)
+        mend(house.business)
+        self.api.clear(dag, run, ["flights.extract"])
+        self._note("clearing the task heals the tick", self.api.wait_for_run(dag, run)["state"] == "success")
+        self._note("the mended rows are in the lake", CORRUPTED in lake.ticks(places.raw(house.pipeline, "flights")))
+        print(f"  refused, mailed, mended, healed: {_rows_of(house, CORRUPTED):,} flights", flush=True)
+
+    def _unreachable_gate(self) -> None:
+        self._chapter("Train once with a gate that no model can reach")
+        dag, house = f"{self.name}.train", self.house
+        before, mails = house.platform.registry.champion(house.pipeline), self._mails("failure")
+        declaration = house.home / "pipelines" / f"{self.name}.py"
+        written = declaration.read_text()
+        assert REACHABLE in written
+        declaration.write_text(written.replace(REACHABLE, UNREACHABLE))
+        try:
+            run = self.api.trigger(dag, conf={"as_of": str(JUNE[0]), "reason": "a gate that cannot be reached"})
+            ended = self.api.wait_for_run(dag, run)
+        finally:
+            declaration.write_text(written)
+        states = self.api.task_states(dag, run)
+        self._note("the gate task is red", ended["state"] == "failed" and states["gate"] == "failed")
+        self._note("one mail shows the gates", self._mails("failure") == mails + 1)
+        after = house.platform.registry.champion(house.pipeline)
+        self._note("the champion stays", before is not None and after is not None and before.version == after.version)
+
+    # -- the table -----------------------------------------------------------------------------------------
+
+    def table(self, seconds: float) -> str:
+        """What happened, as the ledger has it."""
+        return "\n".join(["", *self._told(), f"all of it      {seconds:.0f} seconds", ""])
+
+    def _told(self) -> Iterator[str]:
+        ledger, name = self.house.platform.ledger, self.name
+        publications = ledger.all(Publication, pipeline=name)
+        yield f"ticks          {len({p.tick for p in publications})} ingested, {len(ledger.all(Scoring, pipeline=name))} scored"
+        rows = {p.table_name: 0 for p in publications}
+        for publication in publications:
+            reference = self.house.pipeline.table(publication.table_name).time is None
+            rows[publication.table_name] = publication.rows if reference else rows[publication.table_name] + publication.rows
+        yield "rows           " + ", ".join(f"{count:,} {table}" for table, count in rows.items())
+        quarantined = sum(audit.rows_refused for audit in ledger.all(Audit, pipeline=name))
+        yield f"quarantine     {quarantined} rows"
+        yield f"predictions    {sum(scoring.rows for scoring in ledger.all(Scoring, pipeline=name)):,}"
+        versions = {promotion.model_version: promotion for promotion in ledger.all(Promotion, pipeline=name)}
+        for training in sorted(ledger.all(Training, pipeline=name), key=lambda training: training.at):
+            gates = ledger.all(GateResult, training_id=training.id)
+            model = f"version {training.model_version}" if training.model_version in versions else training.state
+            metrics = training.metrics
+            yield (
+                f"training       as of {training.as_of}: {model}, test AUC {metrics.get('roc_auc', float('nan')):.3f}, "
+                f"value {metrics.get('value_per_1000', float('nan')):,.0f} {self.house.pipeline.value.unit} per 1,000, "
+                f"gates {sum(g.passed for g in gates)} of {len(gates)} passed ({training.reason[:80]})"
+            )
+        breached = [m for m in ledger.all(Measurement, pipeline=name) if m.breached]
+        yield f"alarms         {len(breached)} measurements outside their bounds"
+        for decision in ledger.all(Decision, pipeline=name):
+            if decision.action != "nothing":
+                yield f"  {decision.tick}   {decision.action}: {decision.reason[:110]}"
+        mails = sorted(ledger.all(Mail, pipeline=name), key=lambda mail: mail.at)
+        yield f"mails          {len(mails)} sent, {len(self.house.catcher.outbox.files())} received"
+        for mail in mails:
+            yield f"  {mail.kind:10} {mail.subject}"
+
+    # -- helpers -------------------------------------------------------------------------------------------
+
+    def _chapter(self, title: str) -> None:
+        self._since = time.monotonic()
+        print(f"\n== {title}", flush=True)
+
+    def _note(self, what: str, did: bool) -> None:
+        self.happenings.append(Happening(what, did))
+        print(f"  {'ok ' if did else 'NOT'} {what} ({time.monotonic() - self._since:.0f} s)", flush=True)
+
+    def _run(self, workflow: str, what: str, **conf: str) -> None:
+        dag = f"{self.name}.{workflow}"
+        run = self.api.trigger(dag, conf=conf)
+        self._note(what, self.api.wait_for_run(dag, run, seconds=300)["state"] == "success")
+
+    def _partition(self, dag: str, tick: date) -> str:
+        """Backfill one tick; its run's id."""
+        self.api.backfill(dag, tick, tick)
+        return str(next(run["dag_run_id"] for run in self.api.runs(dag) if run["partition_key"] == str(tick)))
+
+    def _mails(self, kind: str) -> int:
+        return len(self.house.platform.ledger.all(Mail, pipeline=self.name, kind=kind))
+
+
+def _rows_of(house: House, tick: date) -> int:
+    published = house.platform.ledger.get(Publication, house.pipeline.name, "flights", tick)
+    return published.rows if published else 0

@@ -1,0 +1,162 @@
+"""Turn the values that a source sent into the declared types, or say which of them cannot be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Column
+
+ARROW: dict[str, pa.DataType] = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
+}
+TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+EXACT_INTEGERS = 2**53  # beyond it a float skips integers
+
+
+def lake_type(column: Column) -> pa.DataType:
+    """The Arrow type a column has in the lake; a hashed column is text whatever it was."""
+    return pa.string() if column.personal == "hash" else ARROW[column.kind]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Values in the declared type, null where one could not be converted, and which those are."""
+
+    values: pa.Array
+    failed: pa.BooleanArray
+
+    @property
+    def lossless(self) -> bool:
+        return not pc.any(self.failed, min_count=0).as_py()
+
+
+def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
+    """Convert without loss: '12' is an integer, '12.5' and True are not.
+
+    Timestamps without an offset are local to `timezone`; of a local hour that a clock change repeats the first one is
+    meant, and one that it skips is moved on. NaN is a number, but no integer: there it stands for a missing one, as
+    pandas writes it.
+    """
+    try:
+        values = _fast(array, kind, timezone)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError):
+        return _slow(array, kind, timezone)
+    return Converted(values, pa.repeat(pa.scalar(False), len(values)))
+
+
+def as_text(array: pa.Array) -> pa.Array:
+    """The values as text, as they came."""
+    try:
+        return array.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
+
+
+def _fast(array: pa.Array, kind: str, timezone: str) -> pa.Array:
+    """The whole array at once. Raises an Arrow error where any value does not fit."""
+    came, wanted = array.type, ARROW[kind]
+    if pa.types.is_null(came) or came == wanted:
+        return array.cast(wanted)
+    if pa.types.is_dictionary(came):
+        return _fast(array.cast(came.value_type), kind, timezone)
+    text = pa.types.is_string(came) or pa.types.is_large_string(came)
+    fits = {
+        "int": pa.types.is_integer(came) or text,
+        "float": pa.types.is_integer(came) or pa.types.is_floating(came) or pa.types.is_decimal(came) or text,
+        "text": pa.types.is_integer(came) or text,
+        "bool": False,
+        "timestamp": pa.types.is_timestamp(came) or text,
+        "date": text,
+    }[kind]
+    if not fits:
+        raise pa.ArrowTypeError(f"{came} is not {kind}")
+    if kind == "timestamp":
+        local = array.cast(pa.timestamp("us")) if text or came.tz is None else None
+        if local is None:
+            return array.cast(wanted)
+        return pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="latest").cast(wanted)
+    return array.cast(wanted)
+
+
+def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
+    """Value by value: only for arrays in which something does not fit, or whose form Arrow does not read."""
+    parse, zone = PARSERS[kind], ZoneInfo(timezone)
+    values: list[Any] = []
+    failed: list[bool] = []
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
+        array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
+    for value in array.to_pylist():
+        try:
+            values.append(None if value is None else parse(value, zone))
+            failed.append(False)
+        except (ValueError, TypeError, OverflowError):
+            values.append(None)
+            failed.append(True)
+    return Converted(pa.array(values, ARROW[kind]), pa.array(failed, pa.bool_()))
+
+
+def _int(value: Any, _: ZoneInfo) -> int | None:
+    if isinstance(value, bool):
+        raise TypeError(value)
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if not value.is_integer() or abs(value) > EXACT_INTEGERS:
+            raise ValueError(value)
+    number = int(value)
+    if not isinstance(value, str) and number != value:  # a Decimal with a fraction
+        raise ValueError(value)
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError(value)
+    return number
+
+
+def _float(value: Any, _: ZoneInfo) -> float:
+    if isinstance(value, bool):
+        raise TypeError(value)
+    return float(value)
+
+
+def _text(value: Any, _: ZoneInfo) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _bool(value: Any, _: ZoneInfo) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in TRUTH:
+        raise ValueError(value)
+    return TRUTH[str(value).lower()]
+
+
+def _timestamp(value: Any, zone: ZoneInfo) -> datetime:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _date(value: Any, _: ZoneInfo) -> date:
+    if isinstance(value, datetime):
+        if value.time().isoformat() != "00:00:00":
+            raise ValueError(value)
+        return value.date()
+    return value if isinstance(value, date) else date.fromisoformat(value)
+
+
+PARSERS: dict[str, Callable[[Any, ZoneInfo], Any]] = {
+    "int": _int, "float": _float, "text": _text, "bool": _bool, "timestamp": _timestamp, "date": _date,
+}  # fmt: skip

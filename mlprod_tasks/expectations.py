@@ -1,0 +1,189 @@
+"""The Great Expectations suite of a table: generated from its declaration, and what somebody wrote by hand added to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlprod_tasks.declaration import Column, Pipeline, Table
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
+# The names by which Great Expectations knows the column types of the frame that `judge.frame` makes.
+PANDAS_TYPE = {
+    "int": "Int64Dtype",
+    "float": "float64",
+    "text": "StringDtype",
+    "bool": "BooleanDtype",
+    "timestamp": "datetime64[us]",
+    "date": "datetime64[us]",
+}
+# Columns of that frame besides the staged ones: the bounds of the partition that a row claims to belong to.
+PARTITION_START, PARTITION_END = "partition_start", "partition_end"
+LARGEST = sys.float_info.max
+
+
+def suite_name(pipeline: Pipeline, table: str) -> str:
+    return f"{pipeline.name}_{table}"
+
+
+def suite(pipeline: Pipeline, table: str, folder: Path) -> ExpectationSuite:
+    """The table's expectations: the generated ones, and those of folder/handwritten/<pipeline>_<table>.json.
+
+    The generated suite is also kept in folder/expectations, to be read and for the data docs.
+    """
+    great_expectations = load_great_expectations()
+    name = suite_name(pipeline, table)
+    written = _handwritten(folder / "handwritten" / f"{name}.json")
+    together = [*generated(pipeline.table(table)), *written]
+    _keep({"name": name, "expectations": together, "meta": {"generated_from": pipeline.name}}, folder / "expectations")
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    made: ExpectationSuite = great_expectations.ExpectationSuite(name)
+    for entry in together:
+        made.add_expectation_configuration(ExpectationConfiguration(**entry))
+    return made
+
+
+def generated(table: Table) -> list[dict[str, Any]]:
+    """The declaration as expectations, each with its type and arguments."""
+    made = [
+        _expectation("expect_table_columns_to_match_set", column_set=[c.name for c in table.lake_columns], exact_match=False)
+    ]
+    for column in table.lake_columns:
+        made += _column(column)
+    key = [*(["tick"] if table.time is not None else []), *table.key]
+    if len(key) > 1:
+        made.append(_expectation("expect_compound_columns_to_be_unique", column_list=key))
+    else:
+        made.append(_expectation("expect_column_values_to_be_unique", column=key[0]))
+    if table.time is not None:
+        pair = "expect_column_pair_values_a_to_be_greater_than_b"
+        rest = {"ignore_row_if": "either_value_is_missing"}
+        made.append(_expectation(pair, column_A=table.time, column_B=PARTITION_START, or_equal=True, **rest))
+        made.append(_expectation(pair, column_A=PARTITION_END, column_B=table.time, or_equal=False, **rest))
+    bounds = {"min_value": table.min_rows} | ({"max_value": table.max_rows} if table.max_rows is not None else {})
+    made.append(_expectation("expect_table_row_count_to_be_between", **bounds))
+    return made
+
+
+def _column(column: Column) -> list[dict[str, Any]]:
+    name = column.name
+    kind = "text" if column.personal else column.kind
+    made = [_expectation("expect_column_values_to_be_in_type_list", column=name, type_list=[PANDAS_TYPE[kind]])]
+    if not column.nullable:
+        made.append(_expectation("expect_column_values_to_not_be_null", column=name))
+    elif column.max_null_share is not None:
+        made.append(_expectation("expect_column_values_to_not_be_null", column=name, mostly=1 - column.max_null_share))
+    if column.personal:
+        return made  # of a hashed value nothing more can be said
+    low, high = column.min, column.max
+    if kind == "float":
+        # Without bounds of its own a number still has to be finite.
+        low, high = (-LARGEST if low is None else low), (LARGEST if high is None else high)
+    if low is not None or high is not None:
+        bounds = {"min_value": low, "max_value": high}
+        made.append(
+            _expectation(
+                "expect_column_values_to_be_between", column=name, **{k: v for k, v in bounds.items() if v is not None}
+            )
+        )
+    if column.values is not None:
+        made.append(_expectation("expect_column_values_to_be_in_set", column=name, value_set=list(column.values)))
+    return made
+
+
+def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
+    """An expectation in plain words; one that is not generated from declarations by its own name."""
+    column, mostly = kwargs.get("column"), kwargs.get("mostly")
+    match kind:
+        case "expect_table_columns_to_match_set":
+            return f"the columns must include {', '.join(kwargs['column_set'])}"
+        case "expect_column_values_to_be_in_type_list":
+            return f"{column} must be {_kind(kwargs['type_list'])}"
+        case "expect_column_values_to_not_be_null":
+            return f"{column} must not be missing" + (f" in more than {1 - mostly:.4g} of the rows" if mostly else "")
+        case "expect_column_values_to_be_between":
+            finite = any(_finite(kwargs.get(name)) is None and name in kwargs for name in ("min_value", "max_value"))
+            return f"{column} must be {' and '.join(filter(None, ['finite' if finite else '', bound(kwargs)]))}"
+        case "expect_column_values_to_be_in_set":
+            return f"{column} must be one of {bound(kwargs)}"
+        case "expect_column_values_to_be_unique":
+            return f"{column} must be unique"
+        case "expect_compound_columns_to_be_unique":
+            names = [name for name in kwargs["column_list"] if name != "tick"]
+            return f"{', '.join(names)} must be unique" + (" within the tick" if "tick" in kwargs["column_list"] else "")
+        case "expect_column_pair_values_a_to_be_greater_than_b" if kwargs.get("column_B") == PARTITION_START:
+            return f"{kwargs['column_A']} must not be before the tick's partition"
+        case "expect_column_pair_values_a_to_be_greater_than_b" if kwargs.get("column_A") == PARTITION_END:
+            return f"{kwargs['column_B']} must be before the end of the tick's partition"
+        case "expect_table_row_count_to_be_between":
+            return f"a tick must have {bound(kwargs)} rows"
+    told = ", ".join(f"{k}={v!r}" for k, v in kwargs.items() if k != "batch_id")
+    return f"{kind}({told})"
+
+
+def bound(kwargs: Mapping[str, Any]) -> str:
+    """What an expectation allows, in few words; '' where its name says it all."""
+    low, high = (_finite(kwargs.get(name)) for name in ("min_value", "max_value"))
+    if low is not None and high is not None:
+        return f"between {low:.10g} and {high:.10g}"
+    if low is not None:
+        return f"at least {low:.10g}"
+    if high is not None:
+        return f"at most {high:.10g}"
+    if "value_set" in kwargs:
+        return ", ".join(map(repr, kwargs["value_set"]))
+    if "type_list" in kwargs:
+        return _kind(kwargs["type_list"])
+    return f"{kwargs['mostly']:.4g} of the rows" if kwargs.get("mostly") not in (None, 1) else ""
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, int | float) and abs(value) >= LARGEST else value
+
+
+def _kind(types: list[str]) -> str:
+    return " or ".join(next((kind for kind, name in PANDAS_TYPE.items() if name == entry), entry) for entry in types)
+
+
+def load_great_expectations() -> Any:
+    """Import Great Expectations, which takes seconds, with its telemetry off."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations
+
+    return great_expectations
+
+
+def _expectation(kind: str, **kwargs: Any) -> dict[str, Any]:
+    return {"type": kind, "kwargs": kwargs, "meta": {}}
+
+
+def _handwritten(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    try:
+        entries = json.loads(file.read_text())["expectations"]
+        return [{"type": e["type"], "kwargs": e["kwargs"], "meta": {**e.get("meta", {}), "handwritten": True}} for e in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{file} is no expectation suite: {error!r}. Write {{"expectations": [{{"type": ..., "kwargs": {{...}}}}]}}'
+        ) from error
+
+
+def _keep(content: dict[str, Any], folder: Path) -> None:
+    """Write the suite where its text changed; tasks that run at the same time see a whole file."""
+    text = json.dumps(content, indent=2) + "\n"
+    file = folder / f"{content['name']}.json"
+    if file.exists() and file.read_text() == text:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    beside.write_text(text)
+    os.replace(beside, file)

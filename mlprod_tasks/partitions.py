@@ -1,0 +1,49 @@
+"""Which rows of a source table belong to which tick."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Table, TickRange
+
+ONE_DAY = timedelta(days=1)
+
+
+def partitions(table: Table, ticks: TickRange) -> TickRange:
+    """The ticks whose partitions are read at `ticks`: those, and `refresh_ticks` earlier ones within the schedule.
+
+    A reference table has no partitions: what is read belongs to the last tick.
+    """
+    if table.time is None:
+        return TickRange(ticks.schedule, ticks.last, ticks.last)
+    first = max(ticks.first - timedelta(days=table.refresh_ticks), ticks.schedule.starts)
+    return TickRange(ticks.schedule, first, ticks.last)
+
+
+def boundaries(table: Table, ticks: TickRange) -> list[datetime]:
+    """Moments of the table's time column, one more than ticks: partition i is [boundaries[i], boundaries[i + 1]).
+
+    Days of 23 and 25 hours come out right because each boundary is a local time of day of its own.
+    """
+    first = ticks.first + timedelta(days=table.ticks_ahead - 1)
+    return [ticks.schedule.moment(first + timedelta(days=day)) - table.known_after for day in range(len(ticks) + 1)]
+
+
+def days(ticks: TickRange) -> list[date]:
+    """The dates of the ticks."""
+    return [ticks.first + timedelta(days=day) for day in range(len(ticks))]
+
+
+def places(times: pa.Array, edges: list[datetime]) -> np.ndarray:
+    """For each time the index of its partition; -1 before the first, len(edges) - 1 after the last.
+
+    A missing time belongs to the first partition, where the audit refuses it.
+    """
+    moments = pc.fill_null(times, pa.scalar(edges[0], times.type)).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    limits = pa.array(edges, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    found: np.ndarray = np.searchsorted(limits, moments, side="right") - 1
+    return found

@@ -1,0 +1,229 @@
+"""Features of the rows of some ticks, each made only of what was knowable at the row's predict_at."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, TickRange, Trailing
+from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.features import joins, trailing
+from mlprod_tasks.features import rows as scored
+from mlprod_tasks.features.keys import Coded, coded
+from mlprod_tasks.features.known import MICROSECOND, TYPES, quoted
+from mlprod_tasks.features.rows import Rows
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+
+CHUNK_ROWS = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """One row per scored row, sorted by (tick, key), and the Delta version of every table that was read.
+
+    Columns: the entity's key, its time, `tick`, `predict_at`, then every feature in the order of declaration.
+    """
+
+    table: pa.Table
+    versions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """The same in Parquet files, in the order of ticks."""
+
+    files: tuple[Path, ...]
+    rows: int
+    versions: dict[str, int]
+
+
+def build(
+    pipeline: Pipeline,
+    ticks: TickRange,
+    platform: Platform,
+    *,
+    versions: Mapping[str, int] | None = None,
+    only: Sequence[str] | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+) -> FeatureSet:
+    """Compute the features of every row of `ticks`.
+
+    The same rows get the same bits alone, among others, today or replayed from the same `versions`.
+    `only` names the features that are wanted: nothing else is read. `chunk_rows` bounds the memory, not the result.
+
+    Raises: TableMissing, where a table that a feature reads is not in the lake; UnusableValue.
+    """
+    snapshot = Snapshot(pipeline, platform, versions)
+    wanted = _wanted(pipeline, only)
+    features = _needed(pipeline, wanted)
+    with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        connection.execute("SET preserve_insertion_order = true")
+        parts = []
+        for chunk in _chunks(snapshot, ticks, chunk_rows):
+            connection.register("known", _known(snapshot, features, chunk, connection, pool))
+            parts.append(connection.sql(_expressed(pipeline, wanted)).to_arrow_table())
+    return FeatureSet(pa.concat_tables(parts), snapshot.versions)
+
+
+def write(
+    pipeline: Pipeline,
+    ticks: TickRange,
+    folder: Path,
+    platform: Platform,
+    *,
+    versions: Mapping[str, int] | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+) -> FeatureFiles:
+    """Compute the features of every row of `ticks` into Parquet files in `folder`, which is replaced as a whole.
+
+    Same rows, columns and order as `build`; memory does not follow the number of rows.
+    """
+    snapshot = Snapshot(pipeline, platform, versions)
+    being_made = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(being_made, ignore_errors=True)
+    being_made.mkdir(parents=True)
+    rows = 0
+    try:
+        with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool, ThreadPoolExecutor(1) as writer:
+            connection.execute("SET preserve_insertion_order = true")
+            written = None
+            for i, chunk in enumerate(_chunks(snapshot, ticks, chunk_rows)):
+                known = _known(snapshot, pipeline.features, chunk, connection, pool)
+                rows += known.num_rows
+                if written is not None:
+                    written.result()
+                written = writer.submit(_copy, pipeline, known, being_made / f"part-{i:05d}.parquet", connection.cursor())
+                del known
+            if written is not None:
+                written.result()
+        shutil.rmtree(folder, ignore_errors=True)
+        being_made.rename(folder)
+    finally:
+        shutil.rmtree(being_made, ignore_errors=True)
+    return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows, snapshot.versions)
+
+
+def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    with connection:
+        connection.register("known", known)
+        target = str(file).replace("'", "''")
+        connection.execute(f"COPY ({_expressed(pipeline, pipeline.feature_names)}) TO '{target}' (FORMAT parquet)")
+
+
+def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
+    """The range in pieces of whole ticks with about `chunk_rows` rows, at least one piece."""
+    counts = snapshot.rows_per_tick(snapshot.pipeline.entity, ticks)
+    first, rows = ticks.first, 0
+    day = ticks.first
+    while day <= ticks.last:
+        if rows and rows + counts.get(day, 0) > chunk_rows:
+            yield TickRange(ticks.schedule, first, day - ONE_DAY)
+            first, rows = day, 0
+        rows += counts.get(day, 0)
+        day += ONE_DAY
+    yield TickRange(ticks.schedule, first, ticks.last)
+
+
+def _known(
+    snapshot: Snapshot,
+    features: Sequence[Feature],
+    ticks: TickRange,
+    connection: duckdb.DuckDBPyConnection,
+    pool: Executor,
+) -> pa.Table:
+    """The scored rows with everything that is joined to them; only expressions are missing."""
+    pipeline, entity = snapshot.pipeline, snapshot.pipeline.entity_table
+    rows = scored.rows(snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks), entity.key)
+    columns = {name: rows.table[name] for name in rows.table.column_names}
+    for feature in features:
+        if isinstance(feature, Lookup):
+            table = pipeline.table(feature.table)
+            found = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
+            columns |= joins.lookup(table, feature, found, rows)
+        elif isinstance(feature, AsOf):
+            table = pipeline.table(feature.table)
+            start, end, read = _span(pipeline, rows, feature.max_age)
+            events = snapshot.read(connection, joins.as_of_query(table, feature, start, end), table.name, read)
+            columns |= joins.as_of(table, feature, events, rows)
+    for table in pipeline.tables:
+        windows = [feature for feature in features if isinstance(feature, Trailing) and feature.table == table.name]
+        if windows:
+            columns |= _trailing(snapshot, table, windows, rows, connection, pool)
+    return pa.table(columns)
+
+
+def _trailing(
+    snapshot: Snapshot,
+    table: Table,
+    features: Sequence[Trailing],
+    rows: Rows,
+    connection: duckdb.DuckDBPyConnection,
+    pool: Executor,
+) -> dict[str, pa.Array]:
+    start, end, read = _span(snapshot.pipeline, rows, trailing.longest(features))
+    if trailing.reads_late(table, features):
+        read = TickRange(read.schedule, snapshot.pipeline.schedule.starts, read.last)
+    events = snapshot.read(connection, trailing.query(table, features, start, end), table.name, read)
+
+    @cache
+    def key(mine: str, theirs: str) -> Coded:
+        return coded(rows.table[mine], events[f"key_{theirs}"])
+
+    return dict(trailing.compute(table, features, events, rows, key, pool))
+
+
+def _span(pipeline: Pipeline, rows: Rows, back: timedelta) -> tuple[int, int, TickRange]:
+    """The moments [start, end) in microseconds that rows may look back on, and the ticks whose partitions hold them."""
+    if not rows.count:
+        start = end = 0
+    else:
+        start, end = int(rows.at[0]) - back // MICROSECOND, int(rows.at[-1])
+    # A row known in [start(t - 1), start(t)) lies in partition t; a day on either side makes up for the time zone.
+    first = (EPOCH + start * MICROSECOND).date() - ONE_DAY
+    last = (EPOCH + end * MICROSECOND).date() + 2 * ONE_DAY
+    return start, end, TickRange(pipeline.schedule, first, last)
+
+
+def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
+    if only is None:
+        return pipeline.feature_names
+    unknown = set(only) - set(pipeline.feature_names)
+    if unknown:
+        raise ValueError(f"only names {sorted(unknown)}, which are no features of pipeline {pipeline.name!r}")
+    return tuple(name for name in pipeline.feature_names if name in set(only))
+
+
+def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
+    """The features that must be computed for the wanted ones: themselves, and what their expressions read."""
+    asked = set(wanted)
+    for feature in pipeline.features:
+        if isinstance(feature, Expression) and feature.name in asked:
+            asked |= set(re.findall(r"\w+", feature.sql.lower()))
+    return [feature for feature in pipeline.features if asked & set(names_of(feature))]
+
+
+def _expressed(pipeline: Pipeline, wanted: Sequence[str]) -> str:
+    """SQL of the finished feature table, over the relation `known`."""
+    entity = pipeline.entity_table
+    columns = {name: quoted(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
+    for feature in pipeline.features:
+        for name in names_of(feature):
+            if name in wanted and name not in columns:
+                columns[name] = quoted(name)
+                if isinstance(feature, Expression):
+                    columns[name] = f"CAST({feature.sql} AS {TYPES[feature.kind]}) AS {quoted(name)}"
+    return f"SELECT {', '.join(columns.values())} FROM known"

@@ -1,0 +1,73 @@
+"""Lookups and as-of joins: for every scored row, the one row of another table that it takes columns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import AsOf, Lookup, Table
+from mlprod_tasks.features.keys import coded
+from mlprod_tasks.features.known import MICROSECOND, known_at, quoted
+from mlprod_tasks.features.rows import Rows
+
+
+def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
+    """SQL of the reference table's key and the columns that are taken."""
+    columns = ", ".join(quoted(name) for name in sorted({*table.key, *feature.columns.values()}))
+    return lambda relation: f"SELECT {columns} FROM {relation}"
+
+
+def lookup(table: Table, feature: Lookup, found: pa.Table, rows: Rows) -> dict[str, pa.Array]:
+    """The looked-up columns; null where the key is null or not there. Raises: ValueError where a key is there twice."""
+    key = rows.key(feature.on, lambda mine, theirs: coded(rows.table[mine], found[theirs]))
+    position = np.full(max(key.size, 1), -1, np.int64)
+    there = key.events >= 0
+    position[key.events[there]] = np.flatnonzero(there)
+    if np.count_nonzero(position >= 0) < np.count_nonzero(there):
+        raise ValueError(f"table {table.name!r} holds a key {table.key} more than once: a look-up would multiply rows")
+    # Code -1 takes the last position, so it is put right afterwards.
+    taken = np.where(key.rows >= 0, position[key.rows], -1)
+    return _take(found, taken, feature.columns)
+
+
+def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[str], str]:
+    """SQL of the rows known in [start, end) in the order in which they became known, ties in the order of the key."""
+    late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
+    columns = ", ".join(quoted(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
+    order = ", ".join(["known_at", *(quoted(name) for name in table.key)])
+    calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
+    return lambda relation: (
+        f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
+        f"SELECT epoch_us(known_at) AS at, {columns} FROM events "
+        f"WHERE known_at >= make_timestamptz({start}) AND known_at < make_timestamptz({end}) ORDER BY {order}"
+    )
+
+
+def as_of(table: Table, feature: AsOf, events: pa.Table, rows: Rows) -> dict[str, pa.Array]:
+    """The columns of the latest row known before predict_at; null where there is none, or none young enough.
+
+    A late column of that row is null while its own `known_at` has not passed.
+    """
+    from mlprod_tasks.features import sweep
+
+    key = rows.key(feature.on, lambda mine, theirs: coded(rows.table[mine], events[theirs]))
+    found = np.empty(rows.count, np.int64)
+    at = events["at"].to_numpy()
+    sweep.latest(
+        at, key.events, rows.at, key.rows[rows.order], rows.order, feature.max_age // MICROSECOND, max(key.size, 1), found
+    )
+    columns = _take(events, found, feature.columns)
+    for name, source in feature.columns.items():
+        late = table.column(source).known_at
+        if late is not None:
+            passed = pc.less(_take(events, found, {late: late})[late], rows.table["predict_at"].combine_chunks())
+            columns[name] = pc.if_else(pc.fill_null(passed, False), columns[name], pa.scalar(None, columns[name].type))
+    return columns
+
+
+def _take(table: pa.Table, positions: np.ndarray, columns: dict[str, str]) -> dict[str, pa.Array]:
+    indices = pa.array(positions, mask=positions < 0)
+    return {name: table[column].combine_chunks().take(indices) for name, column in columns.items()}

@@ -1,0 +1,91 @@
+"""When a row, or a value of it, counts as known: the SQL of the one rule that every feature and label keeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import lru_cache
+
+from mlprod_tasks.declaration import AtTick, Column, Pipeline, Table
+
+MICROSECOND = timedelta(microseconds=1)
+TYPES = {
+    "int": "BIGINT",
+    "float": "DOUBLE",
+    "text": "VARCHAR",
+    "bool": "BOOLEAN",
+    "timestamp": "TIMESTAMPTZ",
+    "date": "DATE",
+}
+# Relation of every tick (`tick`) and the moment it starts (`starts_at`), which the one who runs the SQL provides.
+CALENDAR = "calendar"
+
+
+def known_at(table: Table) -> str:
+    """SQL of the moment at which a row of `table` became knowable.
+
+    A table that is planned ahead needs `calendar` joined on `tick`: its rows are known when their tick starts.
+    """
+    if table.ticks_ahead:
+        return f"{CALENDAR}.starts_at"
+    assert table.time is not None, f"{table.name} is a reference table"
+    after = f" + {interval(table.known_after)}" if table.known_after else ""
+    return f"{quoted(table.time)}{after}"
+
+
+def counts_from(late: Iterable[str], of: str = "") -> str:
+    """SQL of the moment from which a value counts that rests on late columns, given their `known_at` columns.
+
+    `of` is the alias of the relation, with its dot.
+    Null where one of them is: such a value is not known yet.
+    """
+    columns = [f"{of}{quoted(name)}" for name in sorted(set(late))]
+    if not columns:
+        return f"{of}known_at"
+    there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+    return f"CASE WHEN {there} THEN greatest({of}known_at, {', '.join(columns)}) END"
+
+
+def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
+    """The `known_at` columns of the late columns that the SQL reads, sorted."""
+    return tuple(sorted({column.known_at for column in read_by(table, *sql) if column.known_at}))
+
+
+def read_by(table: Table, *sql: str) -> list[Column]:
+    """The columns of `table` whose name occurs in the SQL; rather one too many than one too few."""
+    words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
+    return [column for column in table.lake_columns if column.name in words]
+
+
+def predict_at(pipeline: Pipeline) -> str:
+    """SQL of the moment at which a row of the entity is scored; needs `calendar` joined on `tick`."""
+    if isinstance(pipeline.predict_at, AtTick):
+        return f"{CALENDAR}.starts_at"
+    time = pipeline.entity_table.time
+    assert time is not None
+    return f"{quoted(time)} - {interval(pipeline.predict_at.lead)}"
+
+
+def interval(length: timedelta) -> str:
+    """SQL of a duration, in hours or less: a 'day' would be 23 or 25 hours for an engine that sits in a time zone."""
+    microseconds = length // MICROSECOND
+    for unit, size in (("HOUR", 3_600_000_000), ("MINUTE", 60_000_000), ("SECOND", 1_000_000)):
+        if microseconds % size == 0:
+            return f"INTERVAL '{microseconds // size}' {unit}"
+    return f"INTERVAL '{microseconds}' MICROSECOND"
+
+
+def quoted(name: str) -> str:
+    """The name as SQL writes it: in quotes where it is a word of SQL's own."""
+    return f'"{name}"' if name in _words_of_sql() else name
+
+
+@lru_cache(maxsize=1)
+def _words_of_sql() -> frozenset[str]:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        words = connection.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+    # Spark's, which DuckDB leaves free.
+    return frozenset(word for (word,) in words) | {"timestamp", "date", "time", "user", "current", "minus"}

@@ -1,0 +1,75 @@
+"""The rows that are scored: their moments, their order in time, their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration.feature import Feature
+from mlprod_tasks.features.keys import Coded, combined
+from mlprod_tasks.features.known import predict_at, quoted, read_by
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the entity in the order of (tick, key), and the order of their predict_at."""
+
+    table: pa.Table
+    at: np.ndarray  # predict_at in microseconds, ascending
+    order: np.ndarray  # the rows' positions in that order
+
+    @property
+    def count(self) -> int:
+        return int(self.table.num_rows)
+
+    def key(self, pairs: Mapping[str, str], of: Callable[[str, str], Coded]) -> Coded:
+        """Codes of the key that `pairs` of columns make up."""
+        return reduce(combined, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
+
+
+def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], str]:
+    """SQL of the scored rows: every column that a feature reads, tick and predict_at."""
+    entity = pipeline.entity_table
+    needed = {*entity.key, entity.time}
+    for feature in features:
+        match feature:
+            case Expression():
+                needed |= {column.name for column in read_by(entity, feature.sql)}
+            case Lookup() | AsOf():
+                needed |= set(feature.on)
+            case Trailing():
+                needed |= set(feature.by)
+    columns = ", ".join(quoted(column.name) for column in entity.lake_columns if column.name in needed)
+    return lambda relation: (
+        f"SELECT {columns}, tick, CAST({predict_at(pipeline)} AS TIMESTAMPTZ) AS predict_at "
+        f"FROM {relation} JOIN calendar USING (tick)"
+    )
+
+
+def rows(table: pa.Table, key: Sequence[str]) -> Rows:
+    """Put the scored rows in the order of (tick, key), and know their order in time."""
+    order = ["tick", *key]
+    if not _ascending([table[name] for name in order]):
+        table = table.sort_by([(name, "ascending") for name in order])
+    at = table["predict_at"].cast(pa.int64()).to_numpy()
+    if bool(np.all(at[1:] >= at[:-1])):
+        return Rows(table, at, np.arange(at.size))
+    by_time = np.argsort(at, kind="stable")
+    return Rows(table, at[by_time], by_time)
+
+
+def _ascending(columns: Sequence[pa.ChunkedArray]) -> bool:
+    """Whether the rows are in the order of the columns: published partitions are, and checking is cheaper than sorting."""
+    undecided = np.ones(max(len(columns[0]) - 1, 0), bool)
+    for column in columns:
+        before, after = column.slice(0, len(column) - 1) if len(column) else column, column.slice(1)
+        if bool(np.any(undecided & pc.less(after, before).to_numpy())):
+            return False
+        undecided &= pc.equal(after, before).to_numpy()
+    return True

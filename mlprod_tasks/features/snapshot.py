@@ -1,0 +1,120 @@
+"""The lake's raw tables at fixed versions, as SQL that reads only the files it must."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from mlprod_tasks import places
+from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.features.known import CALENDAR, TYPES, quoted
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.lake import listed
+
+
+class Snapshot:
+    """Every table of a pipeline as it was at one moment: all reads see the same Delta versions.
+
+    `versions` pins tables to earlier versions; what it leaves out is read as it is now.
+    """
+
+    def __init__(self, pipeline: Pipeline, platform: Platform, versions: Mapping[str, int] | None = None) -> None:
+        unknown = set(versions or ()) - {table.name for table in pipeline.tables}
+        if unknown:
+            raise ValueError(f"versions names {sorted(unknown)}, which pipeline {pipeline.name!r} does not declare")
+        self.pipeline = pipeline
+        self.versions: dict[str, int] = {}
+        self._lake = platform.lake
+        self._asked = dict(versions or {})
+        self._opened: dict[str, _Files] = {}
+
+    def read(
+        self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], name: str, ticks: TickRange | None = None
+    ) -> pa.Table:
+        """Run `query(relation)` over the rows of one table in the partitions of `ticks` (all of them where None)."""
+        table = self.pipeline.table(name)
+        files = self._files(name).of(ticks if table.time else None)
+        if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity):
+            connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
+        if not files:
+            return connection.sql(query(_empty(table))).to_arrow_table()
+        try:
+            return connection.sql(query(f"read_parquet({listed(files)}{_hive(table)})")).to_arrow_table()
+        except duckdb.Error:
+            return connection.sql(query(_by_name(table, files))).to_arrow_table()
+
+    def relation(self, name: str) -> str:
+        """SQL of all rows of one table."""
+        table, files = self.pipeline.table(name), self._files(name).of(None)
+        return _by_name(table, files) if files else _empty(table)
+
+    def calendar(self, first: date, last: date) -> pa.Table:
+        """Every tick from `first` to `last` (`tick`) and the moment it starts (`starts_at`)."""
+        days = [date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
+        starts = pa.array([self.pipeline.schedule.moment(day) for day in days], pa.timestamp("us", "UTC"))
+        return pa.table({"tick": pa.array(days, pa.date32()), "starts_at": starts})
+
+    def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
+        """Rows of each tick in the range, from the table's log: no file is opened."""
+        rows: dict[date, int] = {}
+        log = pa.table(self._files(name).table.get_add_actions(flatten=True))
+        for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
+            day = tick if isinstance(tick, date) else date.fromisoformat(tick)
+            if ticks.first <= day <= ticks.last:
+                rows[day] = rows.get(day, 0) + (count or 0)
+        return rows
+
+    def _files(self, name: str) -> _Files:
+        """The table's files, at the version that is kept from now on. Raises: TableMissing."""
+        if name not in self._opened:
+            table = self._lake.table(places.raw(self.pipeline, name), self._asked.get(name))
+            self.versions[name] = int(table.version())
+            self._opened[name] = _Files(table)
+        return self._opened[name]
+
+
+class _Files:
+    """The live files of one version of a table; its log is read once, however many ranges of ticks are read."""
+
+    def __init__(self, table: DeltaTable) -> None:
+        self.table = table
+        self._files = sorted((_tick_of(file), file) for file in table.file_uris())
+
+    def of(self, ticks: TickRange | None) -> list[str]:
+        """The files of some ticks, in the order of ticks."""
+        if ticks is None:
+            return [file for _, file in self._files]
+        first = bisect_left(self._files, (str(ticks.first), ""))
+        last = bisect_left(self._files, (str(ticks.last + timedelta(days=1)), ""))
+        return [file for _, file in self._files[first:last]]
+
+
+def _tick_of(file: str) -> str:
+    found = re.search(r"/tick=(\d{4}-\d{2}-\d{2})/", file)
+    return found[1] if found else ""
+
+
+def _empty(table: Table) -> str:
+    columns = [f"CAST(NULL AS {TYPES[column.kind]}) AS {quoted(column.name)}" for column in table.lake_columns]
+    if table.time:
+        columns.append("CAST(NULL AS DATE) AS tick")
+    return f"(SELECT {', '.join(columns)} WHERE false)"
+
+
+def _by_name(table: Table, files: list[str]) -> str:
+    """The rows where files differ in their columns: one declared later reads as null in older files.
+
+    Every file is opened before the first row comes, so this is the way only where the plain one fails.
+    """
+    rows = f"read_parquet({listed(files)}{_hive(table)}, union_by_name=true)"
+    return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT * FROM {_empty(table)})"
+
+
+def _hive(table: Table) -> str:
+    return ", hive_partitioning=true, hive_types={'tick': DATE}" if table.time else ""

@@ -1,0 +1,221 @@
+"""The features' definition as SQL that a person can read; slow, and equal to what `build` computes in every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+
+import pyarrow as pa
+
+from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Rate, Table, TickRange, Trailing
+from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, late_columns, predict_at, quoted
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+
+HEAD = """-- Features of pipeline {name}: one row per row of {entity}, from what was knowable at its predict_at.
+-- Tables are those of the lake ({place}). Besides: calendar (tick, starts_at) holds every tick and the moment it
+-- starts, asked (tick) the ticks that are wanted."""
+
+
+def sql(pipeline: Pipeline) -> str:
+    """The SQL of all features, in DuckDB's dialect as far as sqlglot can translate it to Spark's."""
+    return _Definition(pipeline).text()
+
+
+def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: Mapping[str, int] | None = None) -> pa.Table:
+    """Run the definition on DuckDB for some ticks: the table that `build` gives, for a comparison on a sample."""
+    snapshot = Snapshot(pipeline, platform, versions)
+    with engine() as connection:
+        for table in pipeline.tables:
+            connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
+        calendar = snapshot.calendar(pipeline.schedule.starts - timedelta(days=400), ticks.last + timedelta(days=2))
+        connection.register("calendar", calendar)
+        connection.register("asked", pa.table({"tick": pa.array([tick.date for tick in ticks], pa.date32())}))
+        return connection.sql(sql(pipeline)).to_arrow_table()
+
+
+class _Definition:
+    """Writes the statement; names of its parts are chosen so that they hide no table."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.entity = pipeline.entity_table
+        self.taken = {table.name for table in pipeline.tables} | {"calendar", "asked"}
+        self.key = ("tick", *(quoted(name) for name in self.entity.key))
+        self.rows = self._free("scored_rows")
+        self.joined = self._free("joined_rows")
+        self.expressed = self._free("expressions")
+        self.parts: dict[str, str] = {}
+
+    def text(self) -> str:
+        self._scored_rows()
+        events = {table.name: self._events(table) for table in self.pipeline.tables if table.time is not None}
+        latest = {id(f): self._as_of(f, events[f.table]) for f in self.pipeline.features if isinstance(f, AsOf)}
+        self._joined(latest)
+        expressions = [f for f in self.pipeline.features if isinstance(f, Expression) and f.name not in self._front()]
+        self._expressions(expressions)
+        windows = {id(f): self._trailing(f, events[f.table]) for f in self.pipeline.features if isinstance(f, Trailing)}
+        head = HEAD.format(name=self.pipeline.name, entity=self.entity.name, place=f"{self.pipeline.name}/raw")
+        parts = ",\n".join(f"{name} AS (\n{_indented(body)}\n)" for name, body in self.parts.items())
+        return f"{head}\nWITH {parts}\n{self._whole(windows)}\n"
+
+    def _scored_rows(self) -> None:
+        self.parts[self.rows] = (
+            f"SELECT {quoted(self.entity.name)}.*, {predict_at(self.pipeline)} AS predict_at\n"
+            f"FROM {quoted(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM asked)"
+        )
+
+    def _events(self, table: Table) -> str:
+        """Rows with their known_at, and each condition that a rate counts as 1 or 0. Only where a feature reads them."""
+        features = [f for f in self.pipeline.features if not isinstance(f, Expression) and f.table == table.name]
+        if not features:
+            return ""
+        name = self._free(f"{table.name}_known")
+        rates = {a.sql: self._condition(table, a) for a in _aggregates(features) if isinstance(a, Rate)}
+        columns = [f"{quoted(table.name)}.*", f"{known_at(table)} AS known_at"]
+        columns += [f"CAST(CAST(({sql}) AS BOOLEAN) AS INTEGER) AS {column}" for sql, column in rates.items()]
+        calendar = "\nJOIN calendar USING (tick)" if table.ticks_ahead else ""
+        self.parts[name] = f"SELECT{_listed(columns)}\nFROM {quoted(table.name)}{calendar}"
+        return name
+
+    def _as_of(self, feature: AsOf, events: str) -> str:
+        table = self.pipeline.table(feature.table)
+        name = self._free(f"{next(iter(feature.columns))}_as_of")
+        taken = []
+        for called, column in feature.columns.items():
+            late = table.column(column).known_at
+            value = f"e.{quoted(column)}"
+            if late is not None:
+                value = f"CASE WHEN e.{quoted(late)} < r.predict_at THEN {value} END"
+            taken.append(f"{value} AS {quoted(called)}")
+        newest = ", ".join(f"e.{column} DESC" for column in ("known_at", *map(quoted, table.key)))
+        rank = f"row_number() OVER (PARTITION BY {self._of('r')} ORDER BY {newest}) AS nth"
+        inner = (
+            f"SELECT{_listed([*(f'r.{key}' for key in self.key), *taken, rank])}\nFROM {self.rows} AS r\n"
+            f"JOIN {events} AS e\n  ON {_equal(feature.on)}\n  AND e.known_at < r.predict_at\n"
+            f"  AND e.known_at >= r.predict_at - {interval(feature.max_age)}"
+        )
+        self.parts[name] = f"SELECT *\nFROM (\n{_indented(inner)}\n) AS ranked\nWHERE nth = 1"
+        return name
+
+    def _joined(self, latest: Mapping[int, str]) -> None:
+        columns, joins = ["r.*"], []
+        for i, feature in enumerate(self.pipeline.features):
+            if isinstance(feature, Lookup):
+                columns += [f"l{i}.{quoted(column)} AS {quoted(called)}" for called, column in feature.columns.items()]
+                on = " AND ".join(f"l{i}.{quoted(theirs)} = r.{quoted(mine)}" for mine, theirs in feature.on.items())
+                joins.append(f"LEFT JOIN {quoted(feature.table)} AS l{i} ON {on}")
+            elif isinstance(feature, AsOf):
+                columns += [f"a{i}.{quoted(called)}" for called in feature.columns]
+                joins.append(f"LEFT JOIN {latest[id(feature)]} AS a{i} ON {self._same(f'a{i}')}")
+        self.parts[self.joined] = "\n".join([f"SELECT{_listed(columns)}", f"FROM {self.rows} AS r", *joins])
+
+    def _expressions(self, expressions: Iterable[Expression]) -> None:
+        columns = [f"CAST({f.sql} AS {TYPES[f.kind]}) AS {quoted(f.name)}" for f in expressions]
+        self.parts[self.expressed] = f"SELECT{_listed([*self.key, *columns])}\nFROM {self.joined}"
+
+    def _trailing(self, feature: Trailing, events: str) -> str:
+        table = self.pipeline.table(feature.table)
+        name = self._free(f"{feature.name}_trailing")
+        columns = [f"r.{key}" for key in self.key]
+        for window in feature.windows:
+            for aggregate in feature.aggregates:
+                moment, value = self._moment_and_value(table, aggregate)
+                within = f"{moment} < r.predict_at AND {moment} >= r.predict_at - {interval(window)}"
+                called = quoted(feature.feature(aggregate, window))
+                columns.append(f"{value} FILTER (WHERE {within}) AS {called}")
+        # A late value counts when its own moment lies in the window, however old its row is.
+        late = any(late_columns(table, _sql(aggregate)) for aggregate in feature.aggregates)
+        oldest = "" if late else f"\n  AND e.known_at >= r.predict_at - {interval(max(feature.windows))}"
+        self.parts[name] = (
+            f"SELECT{_listed(columns)}\nFROM {self.rows} AS r\nJOIN {events} AS e\n  ON {_equal(feature.by)}\n"
+            f"  AND e.known_at < r.predict_at{oldest}\nGROUP BY {self._of('r')}"
+        )
+        return name
+
+    def _moment_and_value(self, table: Table, aggregate: Count | Mean | Rate) -> tuple[str, str]:
+        late = late_columns(table, _sql(aggregate))
+        moment = "e.known_at" if not late else counts_from(late, "e.")
+        match aggregate:
+            case Count():
+                return moment, "count(*)"
+            case Mean() if table.column(aggregate.column).kind == "bool":
+                return moment, f"avg(CAST(e.{quoted(aggregate.column)} AS INTEGER))"
+            case Mean():
+                return moment, f"avg(e.{quoted(aggregate.column)})"
+            case Rate():
+                return moment, f"avg(e.{self._condition(table, aggregate)})"
+
+    def _condition(self, table: Table, rate: Rate) -> str:
+        """The name of the column that holds a rate's condition."""
+        features = [f for f in self.pipeline.features if isinstance(f, Trailing) and f.table == table.name]
+        conditions = list(dict.fromkeys(a.sql for a in _aggregates(features) if isinstance(a, Rate)))
+        name = f"counts_in_{rate.name}"
+        same = [a.sql for a in _aggregates(features) if isinstance(a, Rate) and a.name == rate.name]
+        if name in table.names or len(set(same)) > 1:
+            name += f"_{conditions.index(rate.sql) + 1}"
+        return name
+
+    def _whole(self, windows: Mapping[int, str]) -> str:
+        columns = [f"j.{quoted(name)}" for name in self._front()]
+        joins = [f"FROM {self.joined} AS j", f"JOIN {self.expressed} AS x ON {self._same('x', 'j')}"]
+        for i, feature in enumerate(self.pipeline.features):
+            match feature:
+                case Expression() if feature.name not in self._front():
+                    columns.append(f"x.{quoted(feature.name)}")
+                case Lookup() | AsOf():
+                    columns += [f"j.{quoted(name)}" for name in names_of(feature)]
+                case Trailing():
+                    joins.append(f"LEFT JOIN {windows[id(feature)]} AS t{i} ON {self._same(f't{i}', 'j')}")
+                    for window in feature.windows:
+                        for aggregate in feature.aggregates:
+                            name = quoted(feature.feature(aggregate, window))
+                            count = isinstance(aggregate, Count)
+                            columns.append(f"coalesce(t{i}.{name}, 0) AS {name}" if count else f"t{i}.{name}")
+        return "\n".join([f"SELECT{_listed(columns)}", *joins, f"ORDER BY {self._of('j')}"])
+
+    def _front(self) -> list[str]:
+        assert self.entity.time is not None
+        return list(dict.fromkeys((*self.entity.key, self.entity.time, "tick", "predict_at")))
+
+    def _same(self, alias: str, other: str = "r") -> str:
+        return " AND ".join(f"{alias}.{key} = {other}.{key}" for key in self.key)
+
+    def _of(self, alias: str) -> str:
+        return ", ".join(f"{alias}.{key}" for key in self.key)
+
+    def _free(self, name: str) -> str:
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+
+def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> Iterator[Count | Mean | Rate]:
+    for feature in features:
+        if isinstance(feature, Trailing):
+            yield from feature.aggregates
+
+
+def _sql(aggregate: Count | Mean | Rate) -> str:
+    match aggregate:
+        case Count():
+            return ""
+        case Mean():
+            return aggregate.column
+        case Rate():
+            return aggregate.sql
+
+
+def _equal(pairs: Mapping[str, str]) -> str:
+    return " AND ".join(f"e.{quoted(theirs)} = r.{quoted(mine)}" for mine, theirs in pairs.items())
+
+
+def _listed(columns: Iterable[str]) -> str:
+    return "\n  " + ",\n  ".join(columns)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

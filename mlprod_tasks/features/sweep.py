@@ -1,0 +1,115 @@
+"""One pass over events and rows in the order of time: compiled loops, loaded only when they are needed.
+
+Both take events and rows sorted by time, times in microseconds, keys as small integers (-1: no key, never matches).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compiled(function: F) -> F:
+    """Compile once per machine; where no folder can be written, once per process."""
+    compile_ = cast(Callable[..., Callable[[F], F]], numba.njit)
+    try:
+        return compile_(cache=True, nogil=True)(function)
+    except RuntimeError:
+        return compile_(nogil=True)(function)
+
+
+@_compiled
+def windows(
+    event_at: np.ndarray,  # (events,) int64, sorted
+    event_key: np.ndarray,  # (events,) int64
+    parts: np.ndarray,  # (events, parts) int64: what each event adds besides one to the count
+    row_at: np.ndarray,  # (rows,) int64, sorted
+    row_key: np.ndarray,  # (rows,) int64
+    row: np.ndarray,  # (rows,) int64: where the results of each row go
+    lengths: np.ndarray,  # (windows,) int64, ascending
+    keys: int,
+    measures: np.ndarray,  # (measures, 3) int64: the parts of its sum, of its finer digits or -1, of its count or -1
+    scales: np.ndarray,  # (measures, 2) float64: the unit of the sum and of its finer digits
+    counts: np.ndarray,  # out: (windows, rows) int64
+    means: np.ndarray,  # out: (windows, measures, rows) float64, nan where no value is in the window
+) -> None:
+    """Count and mean over the events of the row's key in [at - length, at), for every window length.
+
+    Each window has its own pointer to the oldest event within it; sums are of integers, so what has been added and
+    taken away again leaves no trace, and a result does not depend on what came before it.
+    """
+    n_parts = parts.shape[1]
+    stride = n_parts + 1
+    state = np.zeros((keys, lengths.size * stride), np.int64)
+    oldest = np.zeros(lengths.size, np.int64)
+    newest = 0
+    for i in range(row_at.size):
+        at = row_at[i]
+        while newest < event_at.size and event_at[newest] < at:
+            key = event_key[newest]
+            if key >= 0:
+                for w in range(lengths.size):
+                    state[key, w * stride] += 1
+                    for p in range(n_parts):
+                        state[key, w * stride + 1 + p] += parts[newest, p]
+            newest += 1
+        for w in range(lengths.size):
+            first = at - lengths[w]
+            while oldest[w] < newest and event_at[oldest[w]] < first:
+                key = event_key[oldest[w]]
+                if key >= 0:
+                    state[key, w * stride] -= 1
+                    for p in range(n_parts):
+                        state[key, w * stride + 1 + p] -= parts[oldest[w], p]
+                oldest[w] += 1
+        key = row_key[i]
+        to = row[i]
+        for w in range(lengths.size):
+            if key < 0:
+                counts[w, to] = 0
+                for m in range(measures.shape[0]):
+                    means[w, m, to] = np.nan
+                continue
+            base = w * stride
+            counts[w, to] = state[key, base]
+            for m in range(measures.shape[0]):
+                n = state[key, base + 1 + measures[m, 2]]  # part -1 is the count of all events
+                if n == 0:
+                    means[w, m, to] = np.nan
+                    continue
+                total = state[key, base + 1 + measures[m, 0]] * scales[m, 0]
+                if measures[m, 1] >= 0:
+                    total += state[key, base + 1 + measures[m, 1]] * scales[m, 1]
+                means[w, m, to] = total / n
+
+
+@_compiled
+def latest(
+    event_at: np.ndarray,  # (events,) int64, sorted; of equal times the last one wins
+    event_key: np.ndarray,
+    row_at: np.ndarray,  # (rows,) int64, sorted
+    row_key: np.ndarray,
+    row: np.ndarray,
+    max_age: int,
+    keys: int,
+    found: np.ndarray,  # out: (rows,) int64, the event's position or -1
+) -> None:
+    """The last event of the row's key in [at - max_age, at)."""
+    last = np.full(keys, -1, np.int64)
+    newest = 0
+    for i in range(row_at.size):
+        at = row_at[i]
+        while newest < event_at.size and event_at[newest] < at:
+            if event_key[newest] >= 0:
+                last[event_key[newest]] = newest
+            newest += 1
+        found[row[i]] = -1
+        if row_key[i] >= 0:
+            event = last[row_key[i]]
+            if event >= 0 and event_at[event] >= at - max_age:
+                found[row[i]] = event

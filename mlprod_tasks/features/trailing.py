@@ -1,0 +1,232 @@
+"""Trailing counts, means and rates, exact to the last bit whatever else is computed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Count, Mean, Rate, Table, Trailing
+from mlprod_tasks.features.keys import Coded
+from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, late_columns, quoted
+from mlprod_tasks.features.rows import Rows
+
+# A float is summed as two integers, its multiple of 2**-16 and the rest in 2**-52: sums of them are exact, so they do
+# not depend on the order of rows. Room for 2**47 / n in magnitude and for 2**27 rows.
+COARSE = 2.0**16
+FINE = 2.0**36
+ROOM = 2.0**63
+
+
+class UnusableValue(ValueError):
+    """A value in the lake that no mean can be made of."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What events add to their key's state: integers, and how a mean is made of their sums."""
+
+    parts: np.ndarray  # (events, parts)
+    measures: np.ndarray  # (measures, 3), see sweep.windows
+    scales: np.ndarray  # (measures, 2)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The aggregates that count from the same moment."""
+
+    late: tuple[str, ...]  # the columns that hold this moment, beside the row's own known_at
+    aggregates: tuple[Count | Mean | Rate, ...]
+
+
+def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> Callable[[str], str]:
+    """SQL of the events that `features` take from `table`, known in [start, end) (microseconds since 1970).
+
+    Columns: `at_<i>` (microseconds; one per moment that values count from), `key_<column>`, `value_<i>`.
+    """
+    moments, values = _moments(table, features), _values(features)
+    keys = sorted({theirs for feature in features for theirs in feature.by.values()})
+
+    def sql(relation: str) -> str:
+        at = [f"epoch_us({counts_from(late)}) AS at_{i}" for i, late in enumerate(moments)]
+        by = [f"{quoted(key)} AS key_{key}" for key in keys]
+        what = [f"{value} AS value_{i}" for i, value in enumerate(values)]
+        within = " OR ".join(
+            f"({moment} >= make_timestamptz({start}) AND {moment} < make_timestamptz({end}))"
+            for moment in (counts_from(late) for late in moments)
+        )
+        calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
+        return (
+            f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
+            f"SELECT {', '.join(at + by + what)} FROM events WHERE {within}"
+        )
+
+    return sql
+
+
+def reads_late(table: Table, features: Sequence[Trailing]) -> bool:
+    """Whether a value may count much later than its row, so that old partitions must be read too."""
+    return any(_moments(table, features))
+
+
+def compute(
+    table: Table,
+    features: Sequence[Trailing],
+    events: pa.Table,
+    rows: Rows,
+    key: Callable[[str, str], Coded],
+    pool: Executor,
+) -> Iterator[tuple[str, pa.Array]]:
+    """Every feature column that `features` add. `key(mine, theirs)` gives the codes of a pair of key columns."""
+    from mlprod_tasks.features import sweep  # numba takes a second to load: only those pay who need it
+
+    moments, values = _moments(table, features), _values(features)
+    orders = {late: _order(events, i) for i, late in enumerate(moments)}
+    measured: dict[tuple[object, ...], Measured] = {}
+    jobs = []
+    for feature in features:
+        codes = rows.key(feature.by, key)
+        for group in _groups(table, feature):
+            at, order = orders[group.late]
+            means = tuple(a for a in group.aggregates if not isinstance(a, Count))
+            called = (group.late, *(_value(a) for a in means))
+            if called not in measured:
+                columns = [(events[f"value_{values.index(_value(a))}"], a) for a in means]
+                measured[called] = _measured(table, columns, order)
+            jobs.append((feature, group, means, codes, measured[called], at, order))
+
+    def run(job: tuple) -> list[tuple[str, pa.Array]]:
+        feature, group, means, codes, what, at, order = job
+        lengths = sorted(feature.windows)
+        counts = np.empty((len(lengths), rows.count), np.int64)
+        results = np.empty((len(lengths), len(means), rows.count), np.float64)
+        sweep.windows(
+            at, codes.events if order is None else codes.events[order], what.parts, rows.at, codes.rows[rows.order], rows.order,
+            np.array([length // MICROSECOND for length in lengths], np.int64), max(codes.size, 1),
+            what.measures, what.scales, counts, results,
+        )  # fmt: skip
+        made = []
+        for w, length in enumerate(lengths):
+            for aggregate in group.aggregates:
+                name = feature.feature(aggregate, length)
+                if isinstance(aggregate, Count):
+                    made.append((name, pa.array(counts[w])))
+                else:
+                    made.append((name, pa.array(results[w, means.index(aggregate)], from_pandas=True)))
+        return made
+
+    for made in pool.map(run, jobs):
+        yield from made
+
+
+def _groups(table: Table, feature: Trailing) -> list[Group]:
+    groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
+    for aggregate in feature.aggregates:
+        groups.setdefault(late_columns(table, _reads(aggregate)), []).append(aggregate)
+    return [Group(late, tuple(aggregates)) for late, aggregates in groups.items()]
+
+
+def _moments(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
+    return sorted({group.late for feature in features for group in _groups(table, feature)})
+
+
+def _values(features: Sequence[Trailing]) -> list[str]:
+    return sorted({_value(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
+
+
+def _reads(aggregate: Count | Mean | Rate) -> str:
+    """The SQL that the aggregate takes its values from."""
+    match aggregate:
+        case Count():
+            return ""
+        case Mean():
+            return aggregate.column
+        case Rate():
+            return aggregate.sql
+
+
+def _value(aggregate: Mean | Rate) -> str:
+    """SQL of the value that an event adds: a column, or 1 and 0 for a condition."""
+    if isinstance(aggregate, Rate):
+        return f"CAST(CAST(({aggregate.sql}) AS BOOLEAN) AS TINYINT)"
+    return quoted(aggregate.column)
+
+
+def _order(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The moments in ascending order, and the events' positions in that order; None where it is the order they have."""
+    column = events[f"at_{moment}"]
+    at = column.to_numpy()
+    if column.null_count:
+        there = np.flatnonzero(column.is_valid().to_numpy())
+        at = column.drop_null().to_numpy()
+        order = np.argsort(at)
+        return at[order], there[order]
+    if bool(np.all(at[1:] >= at[:-1])):
+        return at, None
+    order = np.argsort(at)
+    return at[order], order
+
+
+def _measured(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> Measured:
+    parts: list[np.ndarray] = []
+    measures, scales = [], []
+    for values, aggregate in columns:
+        told = f"table {table.name!r}: {aggregate}"
+        fine = count = -1
+        filled = pc.fill_null(values, 0).to_numpy() if values.null_count else values.to_numpy()
+        whole = len(parts)
+        if pa.types.is_floating(values.type):
+            coarse, rest = _exact(filled, told)
+            parts.append(coarse)
+            fine = len(parts)
+            parts.append(rest)
+        else:
+            parts.append(_small(filled.astype(np.int64), told))
+        if values.null_count:
+            count = len(parts)
+            parts.append(values.is_valid().to_numpy().astype(np.int64))
+        measures.append((whole, fine, count))
+        scales.append((1 / COARSE, 1 / COARSE / FINE) if fine >= 0 else (1.0, 0.0))
+    rows = len(columns[0][0]) if columns else (0 if order is None else order.size)
+    size = rows if order is None else order.size
+    matrix = np.empty((size, len(parts)), np.int64)
+    for i, part in enumerate(parts):
+        matrix[:, i] = part if order is None else part[order]
+    return Measured(matrix, np.array(measures, np.int64).reshape(-1, 3), np.array(scales, np.float64).reshape(-1, 2))
+
+
+def _exact(values: np.ndarray, told: str) -> tuple[np.ndarray, np.ndarray]:
+    """A float as multiple of 2**-16 and the rest as multiple of 2**-52."""
+    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise UnusableValue(
+            f"{told}: {bad} of {values.size} rows in the window hold a value that is not finite (nan or infinite). "
+            "Bound the column with min and max so that the audit refuses such rows, and ingest their ticks again"
+        )
+    _fits(float(np.abs(values).max(initial=0.0)) * COARSE, values.size, told)
+    scaled = values * COARSE
+    whole = np.floor(scaled)
+    return whole.astype(np.int64), np.rint((scaled - whole) * FINE).astype(np.int64)
+
+
+def _small(values: np.ndarray, told: str) -> np.ndarray:
+    largest = max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
+    _fits(float(largest), values.size, told)
+    return values
+
+
+def _fits(largest: float, rows: int, told: str) -> None:
+    if largest * max(rows, 1) >= ROOM:
+        raise UnusableValue(
+            f"{told}: the sum of {rows} values of up to {largest:.3g} (floats: in units of 1/65536) leaves 64 bits. "
+            "Store the column in a larger unit"
+        )
+
+
+def longest(features: Sequence[Trailing]) -> timedelta:
+    return max(window for feature in features for window in feature.windows)

@@ -10,8 +10,8 @@ what passed. Nothing that has not passed its audit reaches the lake.
 from typing import Any
 
 from airflow.sdk import Param, dag, task, task_group
-from mlprod_airflow import TICK, daily, declared, lake_asset, platform, reference, ticks
 
+from mlprod_airflow import TICK, daily, declared, lake_asset, platform, reference, ticks
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

@@ -1,6 +1,6 @@
 """## Monitor
 
-Waits until the tick is scored, then **measures** it (inputs, scores, and the outcomes of the tick whose labels are complete now)
+Waits until the tick is scored, then **measures** it (inputs, scores, and the outcomes of the tick whose labels are complete)
 and **decides** by the declared rules: nothing, an alert by mail, or a retraining, which starts the train DAG with the reason.
 
 Measured again, a tick's measurements are replaced; decisions come out the same in whatever order ticks are monitored.
@@ -9,9 +9,9 @@ Measured again, a tick's measurements are replaced; decisions come out the same 
 from typing import Any
 
 from airflow.sdk import dag, task
-from mlprod_airflow import Retrain, WaitUntil, daily, declared, lake_asset, links, platform, reference, tick
 
-from mlprod_tasks import alert, steps
+from mlprod_airflow import Retrain, WaitUntil, daily, declared, lake_asset, links, platform, reference, tick
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
 
@@ -28,7 +28,7 @@ def monitor(pipeline: Pipeline) -> None:
 
     @task
     def tell(**context: Any) -> bool:
-        return alert.decided(pipeline, tick(pipeline, context), platform(), links(context))
+        return steps.tell_decision(pipeline, tick(pipeline, context), platform(), links(context))
 
     @task.short_circuit
     def training_wanted(decided: dict[str, Any]) -> bool:

@@ -9,9 +9,9 @@ that was champion at that tick) into the lake and the business database. Running
 from typing import Any
 
 from airflow.sdk import Param, dag, task
-from mlprod_airflow import WaitUntil, daily, declared, lake_asset, links, platform, tick
 
-from mlprod_tasks import alert, steps
+from mlprod_airflow import WaitUntil, daily, declared, lake_asset, links, platform, tick
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
 
@@ -24,7 +24,7 @@ def score_workflow(pipeline: Pipeline) -> None:
 
     @task
     def tell_fallback(**context: Any) -> bool:
-        return alert.fallback_answered(pipeline, tick(pipeline, context), platform(), links(context))
+        return steps.tell_fallback(pipeline, tick(pipeline, context), platform(), links(context))
 
     @dag(f"{pipeline.name}.score", **daily(pipeline, __doc__, as_of=Param(False, type="boolean")))
     def workflow() -> None:

@@ -1,7 +1,7 @@
 """What the DAG files share: how Airflow's runs, connections, waits and mails meet the steps."""
 
 from mlprod_airflow.installation import declared, platform
-from mlprod_airflow.mails import links, tell_failure
+from mlprod_airflow.mails import links
 from mlprod_airflow.runs import TICK, as_of, daily, lake_asset, on_request, reference, tick, ticks, training_id
 from mlprod_airflow.waiting import Retrain, WaitUntil
 
@@ -17,7 +17,6 @@ __all__ = [
     "on_request",
     "platform",
     "reference",
-    "tell_failure",
     "tick",
     "ticks",
     "training_id",

@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier
 
-from mlprod_tasks import alert
 from mlprod_tasks.declaration import Pipeline
 
 log = logging.getLogger(__name__)
@@ -17,7 +16,7 @@ class TaskKilled(RuntimeError):
     """A task's process ended without a word: out of memory, or killed."""
 
 
-class tell_failure(BaseNotifier):  # noqa: N801: read as a verb where it is used
+class TellFailure(BaseNotifier):
     """Mail a task that failed for good."""
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -26,6 +25,7 @@ class tell_failure(BaseNotifier):  # noqa: N801: read as a verb where it is used
 
     def notify(self, context: Any) -> None:
         from mlprod_airflow.installation import platform
+        from mlprod_tasks.alert import Failure, tell_failure
 
         error = self._error(context)
         if error is None:
@@ -33,14 +33,15 @@ class tell_failure(BaseNotifier):  # noqa: N801: read as a verb where it is used
         task = context["ti"]
         key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"[:200]
         where = f"{task.dag_id} {task.task_id}{_tick(context)}"
-        alert.failed(self.pipeline, alert.Failure(key, where, error, links(context)), platform())
+        told = tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
+        log.info("%s", "told by mail" if told else "told before")
 
     def _error(self, context: Any) -> BaseException | None:
         given = context.get("exception")
         return given if isinstance(given, BaseException) else RuntimeError(str(given or "no reason given"))
 
 
-class tell_killed(tell_failure):
+class TellKilled(TellFailure):
     """Mail a run that failed by a task that could not tell so itself; the mail's key keeps others from coming twice."""
 
     def _error(self, context: Any) -> BaseException | None:

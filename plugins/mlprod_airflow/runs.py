@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import Asset, CronPartitionTimetable, Param
 
-from mlprod_airflow.mails import tell_failure, tell_killed
+from mlprod_airflow.mails import TellFailure, TellKilled
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 
 RETRY_DELAY = timedelta(seconds=30)
@@ -42,10 +42,10 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
             "retries": 2,
             "retry_delay": RETRY_DELAY,
             "retry_exponential_backoff": True,
-            "on_failure_callback": tell_failure(pipeline),
+            "on_failure_callback": TellFailure(pipeline),
         },
         # A task that is killed tells nobody itself; the DAG's callback, run elsewhere, does.
-        "on_failure_callback": tell_killed(pipeline),
+        "on_failure_callback": TellKilled(pipeline),
     }
 
 

@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from mlprod_tasks.declaration import Pipeline, load
-from mlprod_tasks.platform.ledger import Publication, Scoring
 
 What = Literal["published", "scored"]
 LOOK_EVERY_SECONDS = 1.0
@@ -20,14 +19,22 @@ GIVE_UP_AFTER = timedelta(hours=12)
 
 
 def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
-    """Whether every table of the tick is published, or the tick is scored: the ledger knows."""
-    from mlprod_airflow.installation import platform
+    """Whether the tick is scored, or every table of it is published: the ledger knows.
 
-    day = pipeline.schedule.tick(tick).date
+    A reference table has no partitions: it is there once it was published at all.
+    """
+    from mlprod_airflow.installation import platform
+    from mlprod_tasks.platform.ledger import Publication, Scoring
+
+    day, ledger = pipeline.schedule.tick(tick).date, platform().ledger
     if what == "scored":
-        return platform().ledger.get(Scoring, pipeline.name, day) is not None
-    published = {row.table_name for row in platform().ledger.all(Publication, pipeline=pipeline.name, tick=day)}
-    return published >= {table.name for table in pipeline.tables}
+        return ledger.get(Scoring, pipeline.name, day) is not None
+    published = {row.table_name for row in ledger.all(Publication, pipeline=pipeline.name, tick=day)}
+    lacking = {table.name for table in pipeline.tables} - published
+    return all(
+        pipeline.table(name).time is None and ledger.all(Publication, pipeline=pipeline.name, table_name=name)
+        for name in lacking
+    )
 
 
 class WaitUntil(BaseOperator):

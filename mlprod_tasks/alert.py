@@ -1,0 +1,182 @@
+"""Tell people: what happened, where, with the numbers, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.letter import Content, Grid, render
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Scoring, Training
+
+if TYPE_CHECKING:
+    from mlprod_tasks.audit import BatchRefused
+
+log = logging.getLogger(__name__)
+MOST_ROWS, MOST_SAMPLES = 20, 4
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed for good: after its retries. `key` is one failure's own, so that it is told once."""
+
+    key: str
+    task: str
+    error: BaseException
+    links: tuple[tuple[str, str], ...] = ()
+
+
+def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bool:
+    """Mail one failed task: what the audit refused, which gates were not passed, or the error as it came."""
+    return send(pipeline, "failure", failure.key, _failure(pipeline, failure, platform), platform)
+
+
+def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+    """Mail what the rules decided at a tick; nothing where they decided nothing. Whether a mail went out."""
+    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
+    if decision is None or decision.action == "nothing":
+        return False
+    content = _decision(pipeline, tick, decision, platform, links)
+    return send(pipeline, decision.action, f"{pipeline.name}/{tick}/{decision.action}", content, platform)
+
+
+def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+    """Mail that the fallback model answered at a tick; nothing where the champion did. Whether a mail went out."""
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    if scoring is None or scoring.fallback_rows == 0:
+        return False
+    content = Content(
+        subject=f"[{pipeline.name}] fallback scored {tick}",
+        headline=f"The fallback model answered {scoring.fallback_rows:,} of {scoring.rows:,} rows of {tick}.",
+        paragraphs=(
+            f"The champion, version {scoring.model_version}, could not: {scoring.fallback_reason}",
+            "The predictions are published and marked as the fallback's. When the cause is mended, clear the score task of "
+            "this tick: the champion's predictions then take their place.",
+        ),
+        links=tuple(links),
+    )
+    return send(pipeline, "fallback", f"{pipeline.name}/{tick}/fallback", content, platform)
+
+
+def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform) -> bool:
+    """Send one mail for `key` and note it in the ledger; nothing where that was already done.
+
+    The note follows the sending: killed between the two, a mail comes twice rather than never.
+    """
+    if platform.ledger.get(Mail, key):
+        log.info("mail %r was sent before", key)
+        return False
+    platform.mailer.send(render(content, pipeline.alert_to))
+    log.info("mailed %s: %s", ", ".join(pipeline.alert_to), content.subject)
+    return platform.ledger.add_once(
+        Mail(
+            key=key,
+            pipeline=pipeline.name,
+            kind=kind,
+            subject=content.subject,
+            recipients=", ".join(pipeline.alert_to),
+            at=platform.clock.now(),
+        )
+    )
+
+
+def _failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> Content:
+    from mlprod_tasks.audit import BatchRefused
+    from mlprod_tasks.gate import GatesRefused
+
+    match failure.error:
+        case BatchRefused() as refused:
+            return _refused_batch(refused, failure)
+        case GatesRefused() as refused:
+            return _refused_model(pipeline, refused.training_id, failure, platform)
+    return Content(
+        subject=f"[{pipeline.name}] {failure.task} failed",
+        headline=f"{failure.task} failed: {type(failure.error).__name__}",
+        paragraphs=(
+            str(failure.error) or "(no message)",
+            "Nothing was published by the failed task. Mend the cause, then clear the task in Airflow.",
+        ),
+        links=failure.links,
+    )
+
+
+def _refused_batch(refused: BatchRefused, failure: Failure) -> Content:
+    found = [(verdict.tick, one) for verdict in refused.refused for one in verdict.failures]
+    rows = tuple((str(tick), one.sentence, one.observed) for tick, one in found[:MOST_ROWS])
+    grids = [Grid("Failed expectations", ("tick", "expected", "found"), rows)]
+    for tick, one in [pair for pair in found if pair[1].sample][:MOST_SAMPLES]:
+        names = tuple(one.sample[0])
+        shown = tuple(tuple("" if row[name] is None else str(row[name]) for name in names) for row in one.sample)
+        grids.append(Grid(f"Rows of {tick}: {one.sentence}", names, shown))
+    read = sum(verdict.read for verdict in refused.refused)
+    first, last = refused.refused[0].tick, refused.refused[-1].tick
+    when = str(first) if first == last else f"{len(refused.refused)} ticks from {first} to {last}"
+    return Content(
+        subject=f"[{refused.pipeline}] {refused.table} refused for {when}: {len(found)} expectations failed",
+        headline=f"The batch of {refused.table} for {when} was refused: {len(found)} expectations failed.",
+        paragraphs=(
+            f"None of its {read:,} rows reached the lake; they are in quarantine, each with its reason. Whatever waits for "
+            "this tick goes on waiting.",
+            f"Mend {refused.table} at its source, then clear the task {refused.table}.extract in this run.",
+        ),
+        grids=tuple(grids),
+        links=failure.links,
+    )
+
+
+def _refused_model(pipeline: Pipeline, training_id: str, failure: Failure, platform: Platform) -> Content:
+    gates = platform.ledger.all(GateResult, training_id=training_id)
+    training = platform.ledger.get(Training, training_id)
+    not_passed = [gate for gate in gates if not gate.passed]
+    rows = tuple(("passed" if gate.passed else "FAILED", gate.gate, _number(gate.value), _number(gate.bound)) for gate in gates)
+    links = failure.links
+    if training is not None and training.run_id and platform.settings.mlflow_base_url:
+        links = (*links, ("MLflow run", platform.registry.run_url(training.run_id, platform.settings.mlflow_base_url)))
+    return Content(
+        subject=f"[{pipeline.name}] model refused: {len(not_passed)} of {len(gates)} gates failed",
+        headline=f"The new model of {pipeline.name} was refused: {len(not_passed)} of {len(gates)} gates failed.",
+        paragraphs=(
+            f"Trained because: {training.reason if training else 'unknown'}. The champion stays as it is.",
+            *(gate.sentence for gate in not_passed),
+        ),
+        grids=(
+            Grid(
+                "Gates", ("verdict", "gate", "value", "bound"), rows, frozenset(i for i, g in enumerate(gates) if not g.passed)
+            ),
+        ),
+        links=links,
+    )
+
+
+def _decision(
+    pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platform, links: Sequence[tuple[str, str]]
+) -> Content:
+    from mlprod_tasks.monitor.picture import picture
+
+    doing = "A new model is being trained" if decision.action == "retrain" else "Nothing is done by itself"
+    rows = tuple(
+        (str(m["tick"]), m["what"], m["slice"], _number(m["value"]), _bounds(m["low"], m["high"]), rule["rule"])
+        for rule in decision.rules
+        for m in rule["measurements"]
+    )
+    return Content(
+        subject=f"[{pipeline.name}] {decision.action} at {tick}: {', '.join(rule['rule'] for rule in decision.rules)}",
+        headline=f"{tick}: {decision.reason}",
+        paragraphs=(f"{doing}. Each value below was measured on the tick it names.",),
+        grids=(Grid("What moved", ("tick", "what", "feature", "value", "bounds", "rule"), rows),),
+        picture=picture(pipeline, tick, decision, platform),
+        links=tuple(links),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not evaluated" if value is None else f"{value:,.4g}"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"at most {high:g}" if high is not None else ""
+    return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"

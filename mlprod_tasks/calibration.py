@@ -1,0 +1,67 @@
+"""Turn raw scores into probabilities: fitted on the validation window, a few numbers, no pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Way = Literal["isotonic", "sigmoid", "none"]
+TINY = 1e-15
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A monotone map of [0, 1] to itself.
+
+    isotonic: piecewise linear through (x, y). sigmoid: 1 / (1 + exp(-(x[0] * logit + y[0]))). none: as it is.
+    """
+
+    way: Way
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+
+    def __call__(self, raw: Floats) -> Floats:
+        """Calibrated probabilities of raw ones, (n,)."""
+        if self.way == "isotonic":
+            return np.interp(raw, self.x, self.y)
+        if self.way == "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-(self.x[0] * _logit(raw) + self.y[0]))))
+        return raw
+
+    def as_json(self) -> dict[str, Any]:
+        return {"way": self.way, "x": list(self.x), "y": list(self.y)}
+
+
+def from_json(written: dict[str, Any]) -> Calibration:
+    """The calibration that `as_json` wrote."""
+    return Calibration(written["way"], tuple(written["x"]), tuple(written["y"]))
+
+
+def fit(way: Way, raw: Floats, outcome: Bools) -> Calibration:
+    """Fit raw scores of the validation window to its outcomes.
+
+    isotonic: pool adjacent violators (Zadrozny and Elkan, 2002), kept off 0 and 1 by the rule of succession, since no
+    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999).
+    """
+    if way == "isotonic":
+        from sklearn.isotonic import IsotonicRegression
+
+        edge = 1 / (len(raw) + 2)
+        fitted = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(raw, outcome.astype(np.float64))
+        return Calibration(way, tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+    if way == "sigmoid":
+        from sklearn.linear_model import LogisticRegression
+
+        line = LogisticRegression(C=np.inf).fit(_logit(raw)[:, None], outcome)
+        return Calibration(way, (float(line.coef_[0, 0]),), (float(line.intercept_[0]),))
+    return Calibration("none")
+
+
+def _logit(raw: Floats) -> Floats:
+    inside = np.clip(raw, TINY, 1 - TINY)
+    return np.asarray(np.log(inside / (1 - inside)))

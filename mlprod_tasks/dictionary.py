@@ -1,0 +1,101 @@
+"""The data dictionary of a use case, generated from its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Trailing
+from mlprod_tasks.declaration.feature import Feature, window_name
+from mlprod_tasks.declaration.table import Column, Database
+from mlprod_tasks.declaration.target import AtTick
+
+
+def dictionary(pipeline: Pipeline) -> str:
+    """Markdown: what is predicted, every table with its columns, every feature with its meaning."""
+    return "\n".join(_lines(pipeline)).rstrip() + "\n"
+
+
+def _lines(pipeline: Pipeline) -> Iterator[str]:
+    yield f"# {pipeline.name}"
+    yield from ("", pipeline.doc.strip(), "")
+    moment = (
+        "at the start of its tick" if isinstance(pipeline.predict_at, AtTick) else f"{pipeline.predict_at.lead} before its time"
+    )
+    yield f"One score for every row of `{pipeline.entity}`, made {moment}"
+    yield f"(every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
+    yield from ("", "## Label", "")
+    yield f"{pipeline.label.doc}: `{pipeline.label.sql}` in `{pipeline.label.table}`, complete {pipeline.label.delay} after the row is scored."
+    for table in pipeline.tables:
+        yield from _table(table)
+    yield from ("", "## Features", "")
+    yield from _grid(
+        ("feature", "type", "meaning"), (row for feature in pipeline.features for row in _feature(pipeline, feature))
+    )
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield from ("", f"## Table `{table.name}`", "")
+    source = table.source
+    where = (
+        f"table `{source.table}` of connection `{source.connection}`"
+        if isinstance(source, Database)
+        else f"files `{source.path}` of connection `{source.connection}`"
+    )
+    yield f"{table.doc} From {where}; key {', '.join(f'`{name}`' for name in table.key)}; {_known(table)}."
+    yield ""
+    yield from _grid(("column", "type", "may be null", "allowed", "personal", "meaning"), map(_column, table.columns))
+
+
+def _known(table: Table) -> str:
+    if table.time is None:
+        return "a reference table, read as a whole at every tick"
+    if table.ticks_ahead:
+        return f"placed in ticks by `{table.time}`, known {table.ticks_ahead} tick{'s' * (table.ticks_ahead > 1)} ahead"
+    return (
+        f"placed in ticks by `{table.time}`, known {f'{table.known_after} after it' if table.known_after else 'from then on'}"
+    )
+
+
+def _column(column: Column) -> tuple[str, ...]:
+    if column.values is not None:
+        allowed = ", ".join(str(value) for value in column.values)
+    elif column.min is not None or column.max is not None:
+        allowed = f"{'' if column.min is None else f'{column.min:g}'} to {'' if column.max is None else f'{column.max:g}'}"
+    else:
+        allowed = ""
+    nullable = "no" if not column.nullable else "yes" if column.max_null_share is None else f"up to {column.max_null_share:.0%}"
+    return (f"`{column.name}`", column.kind, nullable, allowed, column.personal or "", column.doc)
+
+
+def _feature(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, ...]]:
+    match feature:
+        case Expression():
+            yield (
+                f"`{feature.name}`",
+                feature.kind,
+                f"{feature.doc}: `{feature.sql}`" if feature.sql != feature.name else feature.doc,
+            )
+        case Lookup() | AsOf():
+            table = pipeline.table(feature.table)
+            when = "" if isinstance(feature, Lookup) else f", latest known in the last {window_name(feature.max_age)}"
+            for name, read in feature.columns.items():
+                column = table.column(read)
+                yield (f"`{name}`", column.kind, f"{column.doc} (`{feature.table}.{read}` by {_keys(feature.on)}{when})")
+        case Trailing():
+            for window in feature.windows:
+                for aggregate in feature.aggregates:
+                    what = type(aggregate).__name__.lower()
+                    of = getattr(aggregate, "sql", None) or getattr(aggregate, "column", None)
+                    told = f"{what}{f' of `{of}`' if of else ''} over `{feature.table}` known in the last {window_name(window)}, by {_keys(feature.by)}"
+                    yield (f"`{feature.feature(aggregate, window)}`", "int" if what == "count" else "float", told)
+
+
+def _keys(pairs: dict[str, str]) -> str:
+    return ", ".join(f"`{name}`" for name in pairs)
+
+
+def _grid(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{' --- |' * len(headings)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

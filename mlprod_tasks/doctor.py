@@ -1,0 +1,114 @@
+"""Look over an installation: versions, folders, databases, connections."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mlprod_tasks.declaration import Pipeline, load_all
+from mlprod_tasks.declaration.table import Database
+from mlprod_tasks.platform import Platform
+
+PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "deltalake", "duckdb", "lightgbm", "pandas", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `told` says how it is, or what to do."""
+
+    what: str
+    ok: bool
+    told: str
+
+
+def examine(platform: Platform) -> list[Finding]:
+    """Look at everything; a check that raises is a finding, never an end."""
+    return list(_findings(platform))
+
+
+def _findings(platform: Platform) -> Iterator[Finding]:
+    settings = platform.settings
+    yield Finding("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (3.11 or newer is needed)")
+    for package in PACKAGES:
+        yield _checked(package, lambda package=package: importlib.metadata.version(package), "run `make install`")  # type: ignore[misc]
+    yield _checked("home folder", lambda: _writable(platform), "set MLPROD_HOME to a folder that can be written")
+    yield _checked(
+        "ledger",
+        lambda: f"{platform.ledger.engine.url!r} answers" if platform.ledger.answers() else "",
+        "check MLPROD_LEDGER_URL",
+    )
+    yield _checked(
+        "model registry", lambda: "answers" if platform.registry.answers() else "does not answer", "check MLFLOW_TRACKING_URI"
+    )
+    yield _checked(
+        "mail", lambda: _mail(platform), "set Airflow connection smtp_default, or MLPROD_CONNECTION_SMTP=smtp://host:port"
+    )
+    try:
+        pipelines = load_all(settings.pipelines)
+    except Exception as error:
+        yield Finding("pipelines", False, str(error))
+        return
+    yield Finding(
+        "pipelines", bool(pipelines), ", ".join(pipelines) or f"no file in {settings.pipelines}; set MLPROD_PIPELINES"
+    )
+    for pipeline in pipelines.values():
+        if any(column.personal == "hash" for table in pipeline.tables for column in table.columns):
+            yield Finding(
+                f"{pipeline.name}: pseudonym key",
+                bool(settings.pseudonym_key),
+                "set MLPROD_PSEUDONYM_KEY" if not settings.pseudonym_key else "is set",
+            )
+        for connection in _connections(pipeline):
+            yield _checked(
+                f"{pipeline.name}: connection {connection!r}",
+                lambda c=connection, p=pipeline: _reached(platform, p, c),
+                "check its URL",
+            )  # type: ignore[misc]
+
+
+def _checked(what: str, look: Callable[[], str], remedy: str) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except Exception as error:
+        return Finding(what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {remedy}")
+
+
+def _writable(platform: Platform) -> str:
+    home = platform.settings.home
+    home.mkdir(parents=True, exist_ok=True)
+    probe = home / ".doctor"
+    probe.write_text("")
+    probe.unlink()
+    return f"{home} can be written"
+
+
+def _mail(platform: Platform) -> str:
+    from mlprod_tasks.platform.mailer import connect
+
+    with (platform.connect_mail or (lambda: connect(platform.settings.connection("smtp"))))() as server:
+        return f"the server answers {server.noop()[0]}"
+
+
+def _connections(pipeline: Pipeline) -> list[str]:
+    used = {table.source.connection for table in pipeline.tables if isinstance(table.source, Database)}
+    return sorted(used | ({pipeline.publish.connection} if pipeline.publish else set()))
+
+
+def _reached(platform: Platform, pipeline: Pipeline, connection: str) -> str:
+    from sqlalchemy import create_engine, inspect
+
+    engine = create_engine(platform.settings.connection(connection))
+    try:
+        there = set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    wanted = {
+        t.source.table
+        for t in pipeline.tables
+        if isinstance(t.source, Database) and t.source.connection == connection and not t.source.schema
+    }
+    if missing := sorted(wanted - there):
+        raise LookupError(f"lacks the tables {', '.join(missing)}")
+    return f"{engine.dialect.name} answers"

@@ -1,0 +1,91 @@
+"""The fallback model: smoothed outcome rates by group, for when the champion cannot answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks import value
+from mlprod_tasks.declaration import CostMatrix, RateTable
+from mlprod_tasks.inputs import Input, Predictions, inputs_of, read
+from mlprod_tasks.model import MANIFEST
+from mlprod_tasks.platform import digest
+
+Bools = NDArray[np.bool_]
+KIND = "rate_table"
+
+
+@dataclass(frozen=True)
+class FallbackModel:
+    """The rate of each group of `inputs`' values; the overall rate for a group that training did not hold."""
+
+    inputs: tuple[Input, ...]
+    rates: dict[tuple[Any, ...], float] = field(repr=False)
+    overall: float
+    threshold: float
+
+    def predict(self, features: Any) -> Predictions:
+        """Score each row of a frame, which needs to hold only the features of `by`. Raises: ModelInputError."""
+        groups = _groups(features, self.inputs)
+        score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
+        return Predictions(score, score >= self.threshold)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(wanted.name for wanted in self.inputs)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": KIND,
+            "inputs": [{"name": wanted.name, "kind": wanted.kind} for wanted in self.inputs],
+            "rates": [[list(group), rate] for group, rate in self.rates.items()],
+            "overall": self.overall,
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def from_json(cls, written: dict[str, Any]) -> FallbackModel:
+        """The model that `as_json` wrote."""
+        rates = {tuple(group): rate for group, rate in written["rates"]}
+        inputs = tuple(Input(**wanted) for wanted in written["inputs"])
+        return cls(inputs, rates, written["overall"], written["threshold"])
+
+    def save(self, folder: Path) -> str:
+        """Write the model as JSON into a folder; its digest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False)
+        (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+        return digest.of_folder(folder)
+
+
+def load(folder: Path) -> FallbackModel:
+    """The model that `save` wrote."""
+    return FallbackModel.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+
+def fit(declared: RateTable, costs: CostMatrix, features: Any, outcome: Bools) -> FallbackModel:
+    """Count the outcomes of the training rows: (positives + smoothing * overall rate) / (rows + smoothing) a group.
+
+    It acts where the rate makes acting pay, by the cost matrix: so few numbers need no validation window.
+    """
+    inputs = inputs_of(features.schema, declared.by)
+    overall = float(np.mean(outcome))
+    rows: dict[tuple[Any, ...], int] = {}
+    positives: dict[tuple[Any, ...], int] = {}
+    for group, came_true in zip(_groups(features, inputs), outcome.tolist(), strict=True):
+        rows[group] = rows.get(group, 0) + 1
+        positives[group] = positives.get(group, 0) + came_true
+    weight = declared.smoothing
+    rates = {group: (positives[group] + weight * overall) / (n + weight) for group, n in rows.items()}
+    # Sorted, so that the same rows in another order make the same model; None sorts as text does.
+    ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
+    return FallbackModel(inputs, ordered, overall, value.break_even(costs))
+
+
+def _groups(features: Any, inputs: tuple[Input, ...]) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in read(features, inputs)), strict=True))

@@ -1,0 +1,124 @@
+"""How a mail looks: one content, rendered as text and as HTML so that both say the same."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from textwrap import wrap
+
+from jinja2 import Environment
+
+from mlprod_tasks.platform.mailer import Letter
+
+WIDEST_CELL, WIDEST_LINE = 60, 78
+NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A small table: a caption, column headings, rows of text. `bad` are the rows to mark."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    bad: frozenset[int] = frozenset()
+
+    @cached_property
+    def numeric(self) -> frozenset[int]:
+        """The columns of numbers (and words such as 'not evaluated'): they are set flush right."""
+        return frozenset(i for i, cells in enumerate(zip(*self.rows, strict=True)) if _of_numbers(cells))
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a mail says: one sentence first, then the numbers, a picture, and where to look further."""
+
+    subject: str
+    headline: str
+    paragraphs: tuple[str, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    picture: bytes | None = None
+    links: tuple[tuple[str, str], ...] = ()
+
+
+def render(content: Content, to: tuple[str, ...]) -> Letter:
+    """Both bodies of the mail."""
+    pictures = (("picture", content.picture),) if content.picture else ()
+    return Letter(to, content.subject, _text(content), _HTML.render(c=content, side=_side), pictures)
+
+
+def _text(content: Content) -> str:
+    parts = [*_wrapped(content.headline), ""]
+    for paragraph in content.paragraphs:
+        parts += [*_wrapped(paragraph), ""]
+    for grid in content.grids:
+        parts += [grid.caption, *_lines(grid), ""]
+    parts += [f"{name}: {url}" for name, url in content.links]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    # An error's own lines stay lines, and an address stays whole.
+    lines = text.strip().splitlines()
+    return [part for line in lines for part in wrap(line, WIDEST_LINE, break_long_words=False, break_on_hyphens=False) or [""]]
+
+
+def _lines(grid: Grid) -> list[str]:
+    cells = [[_cell(cell) for cell in row] for row in (grid.headings, *grid.rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(grid.headings))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i in grid.numeric else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def _of_numbers(cells: tuple[str, ...]) -> bool:
+    numbers = [bool(NUMBER.fullmatch(cell)) for cell in cells]
+    return any(numbers) and all(number or not re.search(r"\d", cell) for number, cell in zip(numbers, cells, strict=True))
+
+
+def _side(grid: Grid, column: int) -> str:
+    return "right" if column in grid.numeric else "left"
+
+
+def _cell(text: str) -> str:
+    shown = " ".join(text.split())
+    return shown if len(shown) <= WIDEST_CELL else shown[: WIDEST_CELL - 3] + "..."
+
+
+# Mail readers drop style sheets and scripts, so every rule stands in its element.
+_HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """<!doctype html>
+<html><body style="margin:0;background:#f4f5f7;font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1d2733">
+<div style="max-width:920px;margin:0 auto;padding:24px">
+<div style="background:#fff;border:1px solid #dfe3e8;border-radius:8px;padding:24px 28px">
+<h1 style="font-size:19px;line-height:1.35;margin:0 0 14px">{{ c.headline }}</h1>
+{% for paragraph in c.paragraphs %}
+<p style="margin:0 0 12px;white-space:pre-line;overflow-wrap:anywhere">{{ paragraph.strip() }}</p>
+{% endfor %}
+{% if c.picture %}
+<img src="cid:picture" alt="{{ c.headline }}" style="display:block;max-width:100%;margin:8px 0 16px">
+{% endif %}
+{% for grid in c.grids %}
+<p style="margin:20px 0 6px;font-weight:600">{{ grid.caption }}</p>
+<div style="overflow-x:auto">
+<table style="border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums">
+<tr>{% for heading in grid.headings %}<th style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:2px solid #c4cdd5;white-space:nowrap">{{ heading }}</th>{% endfor %}</tr>
+{% for row in grid.rows %}
+{% set bad = loop.index0 in grid.bad %}
+<tr{% if bad %} style="background:#fdecea;color:#8f1d14;font-weight:600"{% endif %}>{% for cell in row %}<td style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:1px solid #e6e9ec;vertical-align:top">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+</div>
+{% endfor %}
+{% if c.links %}
+<p style="margin:18px 0 0">{% for name, url in c.links %}<a href="{{ url }}" style="color:#0b5cad;margin-right:18px">{{ name }}</a>{% endfor %}</p>
+{% endif %}
+</div></div></body></html>
+"""  # noqa: E501
+)

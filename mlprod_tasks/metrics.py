@@ -1,0 +1,220 @@
+"""How good scores are: ranking, calibration, value; each with a bootstrap interval.
+
+Every metric is computed from one ranking of the rows and from weights, so a resample is a vector of weights (how often
+each row was drawn) and nothing is sorted twice. Rows with equal scores are never told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000")
+BINS = 10
+RESAMPLES = 200
+COVERAGE = 0.95
+CELLS_AT_ONCE = 4_000_000  # of the matrix of weights: bounds memory
+
+
+class CannotBeMeasured(ValueError):
+    """Outcomes and scores from which a metric does not follow, such as outcomes of one class only."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's value and its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Ranking:
+    """Rows sorted by score, descending, with the ends of their groups of equal scores.
+
+    outcome: (n,) bool; score: (n,) probabilities in [0, 1]. Raises: CannotBeMeasured.
+    """
+
+    def __init__(self, outcome: Bools, score: Floats) -> None:
+        _check(outcome, score)
+        self.order = np.argsort(-score, kind="stable")
+        self.outcome = outcome[self.order].astype(np.float64)
+        self.score = np.asarray(score, np.float64)[self.order]
+        self.starts = np.flatnonzero(np.concatenate(([True], self.score[1:] != self.score[:-1])))
+
+    @property
+    def rows(self) -> int:
+        return len(self.score)
+
+    def groups(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Weight of positives and of negatives in each group of equal scores, both (resamples, groups)."""
+        positive = np.add.reduceat(weights * self.outcome, self.starts, axis=1)
+        return positive, np.add.reduceat(weights, self.starts, axis=1) - positive
+
+
+def roc_auc(outcome: Bools, score: Floats) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative, equal scores counting half."""
+    return _one(outcome, score, _roc_auc)
+
+
+def pr_auc(outcome: Bools, score: Floats) -> float:
+    """Average precision: sum of precision at each distinct score, weighted by the recall it adds. Not interpolated."""
+    return _one(outcome, score, _pr_auc)
+
+
+def log_loss(outcome: Bools, score: Floats) -> float:
+    """Mean negative log likelihood, natural logarithm; scores are clipped to what float64 tells from 0 and 1."""
+    return float(_log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
+
+
+def brier(outcome: Bools, score: Floats) -> float:
+    """Mean squared difference of score and outcome (Brier, 1950, for two classes)."""
+    return float(np.mean((_checked(outcome, score) - outcome) ** 2))
+
+
+def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
+    """Expected calibration error: |mean outcome - mean score| of bins of equal size, weighted by their rows.
+
+    Bins hold equal numbers of rows in order of score (Nixon et al., 2019), but rows of equal score stay together.
+    """
+    ranking = Ranking(outcome, score)
+    return float(_calibration_error(ranking, np.ones((1, ranking.rows)), bins)[0])
+
+
+def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
+    """Share of positives among the ceil(top_share * n) highest scores; of ties at the edge, what a random pick expects."""
+    ranking = Ranking(outcome, score)
+    return float(_precision_at_k(ranking, np.ones((1, ranking.rows)), top_share)[0])
+
+
+def measure(
+    outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
+) -> Mapping[str, Estimate]:
+    """Every metric of NAMES with its percentile-bootstrap interval of COVERAGE.
+
+    values: (n,) what each row's decision was worth. The same seed and number of rows draw the same resamples, so two
+    models measured on the same rows are compared on the same draws.
+
+    Raises: CannotBeMeasured.
+    """
+    ranking = Ranking(outcome, score)
+    worth = np.asarray(values, np.float64)[ranking.order]
+    points = _all(ranking, np.ones((1, ranking.rows)), worth, top_share)
+    drawn = [_all(ranking, weights, worth, top_share) for weights in _resamples(ranking.rows, resamples, seed)]
+    tails = [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]
+    estimates = {}
+    for name in NAMES:
+        sample = np.concatenate([some[name] for some in drawn]) if drawn else points[name]
+        # A resample of one class only has no AUC; it says nothing and is left out.
+        low, high = np.quantile(sample[np.isfinite(sample)], tails) if np.isfinite(sample).any() else (np.nan, np.nan)
+        estimates[name] = Estimate(float(points[name][0]), float(low), float(high))
+    return estimates
+
+
+def calibration_bins(outcome: Bools, score: Floats, bins: int = BINS) -> tuple[Floats, Floats, Floats]:
+    """Mean score, mean outcome and rows of each bin of `calibration_error`, highest scores first."""
+    ranking = Ranking(outcome, score)
+    starts = _bin_starts(ranking, bins)
+    rows = np.diff(np.append(starts, ranking.rows)).astype(np.float64)
+    return np.add.reduceat(ranking.score, starts) / rows, np.add.reduceat(ranking.outcome, starts) / rows, rows
+
+
+def _all(ranking: Ranking, weights: Floats, worth: Floats, top_share: float) -> dict[str, Floats]:
+    total = weights.sum(axis=1)
+    losses = np.stack((_log_losses(ranking.outcome, ranking.score), (ranking.score - ranking.outcome) ** 2, worth), axis=1)
+    log_losses, briers, value = (weights @ losses / total[:, None]).T
+    return {
+        "roc_auc": _roc_auc(ranking, weights),
+        "pr_auc": _pr_auc(ranking, weights),
+        "log_loss": log_losses,
+        "brier": briers,
+        "calibration_error": _calibration_error(ranking, weights, BINS),
+        "precision_at_k": _precision_at_k(ranking, weights, top_share),
+        "value_per_1000": 1000 * value,
+    }
+
+
+def _roc_auc(ranking: Ranking, weights: Floats) -> Floats:
+    positive, negative = ranking.groups(weights)
+    above = np.cumsum(negative, axis=1) - negative / 2
+    positives, negatives = positive.sum(axis=1), negative.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(1 - (positive * above).sum(axis=1) / (positives * negatives))
+
+
+def _pr_auc(ranking: Ranking, weights: Floats) -> Floats:
+    positive, negative = ranking.groups(weights)
+    hits = np.cumsum(positive, axis=1)
+    flagged = hits + np.cumsum(negative, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(flagged > 0, hits / flagged, 0.0)
+        return np.asarray((positive * precision).sum(axis=1) / hits[:, -1])
+
+
+def _calibration_error(ranking: Ranking, weights: Floats, bins: int) -> Floats:
+    off = np.add.reduceat(weights * (ranking.outcome - ranking.score), _bin_starts(ranking, bins), axis=1)
+    return np.asarray(np.abs(off).sum(axis=1) / weights.sum(axis=1))
+
+
+def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
+    """First row of each bin: equal parts, each moved on to the next group of equal scores."""
+    even = np.linspace(0, ranking.rows, bins, endpoint=False)
+    at = np.searchsorted(ranking.starts, even)
+    return np.unique(ranking.starts[at[at < len(ranking.starts)]])
+
+
+def _precision_at_k(ranking: Ranking, weights: Floats, top_share: float) -> Floats:
+    k = ceil(top_share * ranking.rows)
+    positive, negative = ranking.groups(weights)
+    size = positive + negative
+    before = np.cumsum(size, axis=1) - size
+    with np.errstate(invalid="ignore", divide="ignore"):
+        taken = np.where(size > 0, np.clip((k - before) / size, 0, 1), 0)
+    return np.asarray((positive * taken).sum(axis=1) / k)
+
+
+def _log_losses(outcome: Floats, score: Floats) -> Floats:
+    tiny = np.finfo(np.float64).eps
+    likely = np.clip(score, tiny, 1 - tiny)
+    return np.asarray(-np.log(np.where(outcome > 0, likely, 1 - likely)))
+
+
+def _resamples(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+    random = np.random.default_rng(seed)
+    at_once = max(1, CELLS_AT_ONCE // rows)
+    for first in range(0, resamples, at_once):
+        count = min(at_once, resamples - first)
+        weights = np.empty((count, rows))
+        for row in weights:
+            row[:] = np.bincount(random.integers(0, rows, rows), minlength=rows)
+        yield weights
+
+
+def _one(outcome: Bools, score: Floats, metric: object) -> float:
+    ranking = Ranking(outcome, score)
+    return float(metric(ranking, np.ones((1, ranking.rows)))[0])  # type: ignore[operator]
+
+
+def _checked(outcome: Bools, score: Floats) -> Floats:
+    _check(outcome, score, both_classes=False)
+    return np.asarray(score, np.float64)
+
+
+def _check(outcome: Bools, score: Floats, both_classes: bool = True) -> None:
+    if len(outcome) != len(score):
+        raise CannotBeMeasured(f"{len(outcome)} outcomes do not match {len(score)} scores")
+    if len(outcome) == 0:
+        raise CannotBeMeasured("there are no rows")
+    if not np.isfinite(score).all():
+        raise CannotBeMeasured(f"{int((~np.isfinite(score)).sum())} of {len(score)} scores are not finite")
+    if score.min() < 0 or score.max() > 1:
+        raise CannotBeMeasured(f"scores from {score.min():g} to {score.max():g} are no probabilities")
+    if both_classes and (outcome.all() or not outcome.any()):
+        raise CannotBeMeasured(f"all {len(outcome)} outcomes are {'positive' if outcome[0] else 'negative'}")

@@ -1,0 +1,203 @@
+"""Measure a tick: its inputs and scores now, its outcomes when their labels are complete."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import delete, select
+
+from mlprod_tasks import features, places
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitor import bins
+from mlprod_tasks.monitor.inputs import inputs
+from mlprod_tasks.monitor.outcomes import outcomes, unmeasured
+from mlprod_tasks.monitor.profile import ReferenceProfile
+from mlprod_tasks.monitor.reading import INPUTS, OUTCOMES, Reading, judged
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Measurement, Publication
+
+log = logging.getLogger(__name__)
+DAY = timedelta(days=1)
+
+
+class PredictionsMissing(LookupError):
+    """The tick was not scored, so there is nothing to measure."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at a tick.
+
+    `judged` are the ticks whose outcomes were measured, `waiting` those whose outcomes wait for a partition of
+    labels; `breaches` one sentence each.
+    """
+
+    tick: str
+    rows: int
+    measurements: int
+    judged: tuple[str, ...]
+    waiting: tuple[str, ...]
+    breaches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the outcomes of a tick are computed from: equal evidence gives equal measurements."""
+
+    predictions: tuple[str, ...]
+    labels: tuple[tuple[date, int], ...]  # published partitions of the labels' table: tick and Delta version
+
+    def lacks(self, needed: list[date]) -> list[date]:
+        there = {tick for tick, _ in self.labels}
+        return [tick for tick in needed if tick not in there]
+
+
+def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
+    """Write the measurements of a tick's predictions, and of the outcomes that are complete with it.
+
+    Those are the outcomes of the tick whose labels become complete now. Where ticks are processed out of order, also those of
+    every tick since then whose own moment was measured before this partition of labels was there: whatever the
+    order, the same measurements stand in the end. Running it twice replaces them by the same.
+
+    Raises: PredictionsMissing where the tick was not scored.
+    """
+    written = _measure_inputs(pipeline, tick, platform)
+    rows = max(row.n for row in written)
+    judged_ticks: list[str] = []
+    waiting: list[str] = []
+    for due in _due(pipeline, tick, platform):
+        done = _measure_outcomes(pipeline, due, platform)
+        written += done
+        if done:
+            (judged_ticks if any(row.value is not None for row in done) else waiting).append(str(due))
+    breaches = tuple(row.sentence for row in written if row.breached)
+    for sentence in breaches:
+        log.warning("%s: %s", pipeline.name, sentence)
+    log.info("%s: measured %d values at %s, %d breached", pipeline.name, len(written), tick, len(breaches))
+    return Measured(str(tick), rows, len(written), tuple(judged_ticks), tuple(waiting), breaches)
+
+
+def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
+    files = _prediction_files(pipeline, tick, platform)
+    if not files:
+        raise PredictionsMissing(
+            f"{pipeline.name}: tick {tick} has no predictions in {places.predictions(pipeline)!r}: score it first "
+            f"(`mlprod score {pipeline.name} --from {tick}`), then measure it"
+        )
+    source = f"read_parquet({listed(files)})"
+    with engine(spill=platform.settings.home / "spill") as con:
+        rows, fallback_rows, version = _scored(con, source)
+        profile = _profile(pipeline, version, platform)
+        there = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
+        counts = bins.count(con, own, [column.bins for column in profile.columns if column.name in there])
+    only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
+    readings = list(inputs(profile, counts, rows, fallback_rows, only))
+    return _write(pipeline, tick, INPUTS, readings, version, platform)
+
+
+def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
+    """The ticks whose outcomes this run measures, each only if it was scored.
+
+    Inputs of this tick are in the ledger by now. A run of an earlier tick that misses them here was followed by
+    predictions or labels that this run sees: between the two nothing is left out.
+    """
+    delay, schedule = pipeline.label_delay_ticks, pipeline.schedule
+    with platform.ledger.session() as session:
+        later = (Measurement.tick > tick.date) & (Measurement.tick <= tick.date + delay * DAY)
+        query = select(Measurement.tick).where(Measurement.pipeline == pipeline.name, Measurement.what == "volume", later)
+        moments = {tick.date, *session.scalars(query)}
+    ticks = [moment - delay * DAY for moment in sorted(moments)]
+    return [schedule.tick(day) for day in ticks if day >= schedule.starts]
+
+
+def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
+    """Compute from what is there, and write it if that is still what is there; else compute again."""
+    while True:
+        evidence = _evidence(pipeline, tick, platform)
+        if not evidence.predictions:
+            log.info("%s: %s was not scored: it has no outcomes to measure", pipeline.name, tick)
+            return []
+        readings, version = _outcome_readings(pipeline, tick, evidence, platform)
+        written = _write(pipeline, tick, OUTCOMES, readings, version, platform, evidence)
+        if written:
+            return written
+
+
+def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platform: Platform) -> tuple[list[Reading], int]:
+    source = f"read_parquet({listed(evidence.predictions)})"
+    with engine(spill=platform.settings.home / "spill") as con:
+        rows, _, version = _scored(con, source)
+        lacking = evidence.lacks(_label_partitions(pipeline, tick))
+        if lacking:
+            why = f"its labels wait for {pipeline.label.table} of {', '.join(map(str, lacking))} to be published"
+            return [Reading("label_coverage", None, rows, why=why), *unmeasured(why, rows)], version
+        as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
+        con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
+        key = ", ".join(map(bins.quoted, pipeline.entity_table.key))
+        joined: pa.Table = con.sql(
+            f"SELECT score, decision, fallback, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL"
+        ).to_arrow_table()
+    return list(outcomes(pipeline, _profile(pipeline, version, platform), joined, rows)), version
+
+
+def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
+    """The partitions of the labels' table that together hold every outcome of the tick."""
+    return [tick.date + days * DAY for days in range(1, pipeline.label_delay_ticks + 1)]
+
+
+def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
+    first, *_, last = [tick.date, *_label_partitions(pipeline, tick)]
+    published = platform.ledger.all(
+        Publication,
+        (Publication.tick > first) & (Publication.tick <= last),
+        pipeline=pipeline.name,
+        table_name=pipeline.label.table,
+    )
+    labels = tuple((row.tick, row.delta_version) for row in published)
+    return _Evidence(tuple(_prediction_files(pipeline, tick, platform)), labels)
+
+
+def _prediction_files(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[str]:
+    name = places.predictions(pipeline)
+    if not platform.lake.exists(name):
+        return []
+    return platform.lake.files(name, pipeline.schedule.range(tick.date))
+
+
+def _scored(con: Any, source: str) -> tuple[int, int, int]:
+    """Rows, rows answered by the fallback, and the version that scored them."""
+    query = f"SELECT count(*), count_if(fallback), mode(model_version) FROM {source}"
+    ((rows, fallback_rows, version),) = con.execute(query).fetchall()
+    return int(rows), int(fallback_rows), int(version)
+
+
+def _profile(pipeline: Pipeline, version: int, platform: Platform) -> ReferenceProfile:
+    return ReferenceProfile.from_json(platform.registry.reference_profile(pipeline, version))
+
+
+def _write(
+    pipeline: Pipeline,
+    tick: Tick,
+    kinds: tuple[str, ...],
+    readings: list[Reading],
+    version: int,
+    platform: Platform,
+    evidence: _Evidence | None = None,
+) -> list[Measurement]:
+    """Replace the tick's measurements of those kinds; nothing, and an empty list, if `evidence` no longer holds."""
+    at = platform.clock.now()
+    rows = [judged(reading, pipeline, tick, version, at) for reading in readings]
+    with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
+        if evidence is not None and evidence != _evidence(pipeline, tick, platform):
+            return []
+        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & Measurement.what.in_(kinds)
+        session.execute(delete(Measurement).where(mine))
+        session.add_all(rows)
+    return rows

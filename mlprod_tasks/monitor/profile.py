@@ -1,0 +1,194 @@
+"""The reference profile: what a model's own test window looked like, kept with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike
+from pydantic import TypeAdapter
+
+from mlprod_tasks import value
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.metrics import CannotBeMeasured, roc_auc
+from mlprod_tasks.monitor import bins, drift
+from mlprod_tasks.monitor.bins import Bins
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import listed
+
+SCORE = "score"
+SHARE_OF_GAIN = 0.8  # the features that together make up this share of the gain are the important ones
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature of the reference, or the scores.
+
+    `counts` are of all its rows. `tick_psi` and `tick_null_share` say how far each single tick of the reference lay from
+    the others (corrected PSI) and from the whole (absolute difference): what a quiet tick looks like.
+    """
+
+    bins: Bins
+    counts: tuple[int, ...]
+    tick_psi: tuple[float, ...] = ()
+    tick_null_share: tuple[float, ...] = ()
+    importance: float = 0.0
+    important: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.bins.column
+
+    @property
+    def null_share(self) -> float:
+        return self.counts[bins.NULL] / max(1, sum(self.counts))
+
+
+@dataclass(frozen=True)
+class ReferenceProfile:
+    """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed."""
+
+    first: str
+    last: str
+    rows_by_tick: tuple[int, ...]
+    features: tuple[Column, ...]
+    score: Column
+    mean_score: float
+    outcomes: int
+    label_rate: float | None
+    roc_auc: float | None
+    kpi: float | None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The features, then the scores."""
+        return (*self.features, self.score)
+
+    @property
+    def rows_per_tick(self) -> float:
+        return float(np.mean(self.rows_by_tick))
+
+    @property
+    def rows_per_tick_sd(self) -> float:
+        return float(np.std(self.rows_by_tick))
+
+    def as_json(self) -> dict[str, Any]:
+        """The profile as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> ReferenceProfile:
+        """The profile that `as_json` wrote. Raises: pydantic.ValidationError where it is something else."""
+        return TypeAdapter(cls).validate_python(dict(written))
+
+
+def make_profile(
+    pipeline: Pipeline,
+    features: pa.Table,
+    *,
+    scores: ArrayLike,
+    decisions: ArrayLike,
+    labels: ArrayLike,
+    importance: Mapping[str, float],
+) -> ReferenceProfile:
+    """The profile of a test window in memory.
+
+    features: the feature columns and `tick`, (n,) rows; scores, decisions, labels: (n,) each; importance: gain by feature.
+    """
+    rows = features.select([name for name in features.column_names if name in (*pipeline.feature_names, "tick")])
+    for name, values, kind in (
+        (SCORE, scores, pa.float64()),
+        ("decision", decisions, pa.bool_()),
+        ("label", labels, pa.bool_()),
+    ):
+        rows = rows.append_column(name, pa.array(np.asarray(values), kind))
+    return profile_of(pipeline, rows, importance)
+
+
+def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: Mapping[str, float]) -> ReferenceProfile:
+    """The profile of a test window: a table, or Parquet files of one that is larger than memory.
+
+    Columns: the features, `tick`, `score`, `decision`, `label`. A row without label counts as input only.
+    """
+    with engine() as con:
+        if isinstance(rows, pa.Table):
+            con.register("reference", rows)
+        else:
+            con.execute(f"CREATE VIEW reference AS SELECT * FROM read_parquet({listed(rows)})")
+        kinds = {name: kind for name, kind, *_ in con.execute("DESCRIBE reference").fetchall()}
+        chosen = bins.learn(con, "reference", {name: kinds[name] for name in (*pipeline.feature_names, SCORE)})
+        by_tick = bins.count_by_tick(con, "reference", chosen)
+        if not by_tick:
+            raise ValueError(f"{pipeline.name}: a reference profile needs rows, and the test window has none")
+        judged = con.sql("SELECT score, decision, label FROM reference WHERE label IS NOT NULL").to_arrow_table()
+        ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
+        outcomes = with_value(pipeline, judged)
+        kpi = kpi_of(con, pipeline, outcomes)
+    important = important_features(importance)
+    *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in chosen)
+    rate = float(np.mean(outcomes["outcome"].to_numpy(zero_copy_only=False))) if outcomes.num_rows else None
+    return ReferenceProfile(
+        first=str(min(by_tick)),
+        last=str(max(by_tick)),
+        rows_by_tick=tuple(int(counts[SCORE].sum()) for counts in by_tick.values()),
+        features=tuple(features),
+        score=score,
+        mean_score=float(mean_score),
+        outcomes=outcomes.num_rows,
+        label_rate=rate,
+        roc_auc=auc_of(outcomes),
+        kpi=kpi,
+    )
+
+
+def important_features(importance: Mapping[str, float]) -> frozenset[str]:
+    """The fewest features that make up SHARE_OF_GAIN of the gain, the greatest first."""
+    total, covered, chosen = sum(importance.values()), 0.0, set()
+    for name, gain in sorted(importance.items(), key=lambda item: (-item[1], item[0])):
+        if total <= 0 or covered >= SHARE_OF_GAIN * total:
+            break
+        covered += gain
+        chosen.add(name)
+    return frozenset(chosen)
+
+
+def with_value(pipeline: Pipeline, judged: pa.Table) -> pa.Table:
+    """Columns score, decision, outcome, value: what a KPI is declared over. judged: score, decision, label."""
+    decision, outcome = (judged[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "label"))
+    worth = value.of_decisions(pipeline.value, decision, outcome)
+    return pa.table({"score": judged["score"], "decision": decision, "outcome": outcome, "value": worth})
+
+
+def kpi_of(con: Any, pipeline: Pipeline, outcomes: pa.Table) -> float | None:
+    """The declared KPI over outcomes; None where its SQL gives no finite number."""
+    con.register("outcomes", outcomes)
+    ((kpi,),) = con.execute(f"SELECT ({pipeline.kpi.sql})::DOUBLE FROM outcomes").fetchall()
+    con.unregister("outcomes")
+    return float(kpi) if kpi is not None and np.isfinite(kpi) else None
+
+
+def auc_of(outcomes: pa.Table) -> float | None:
+    """ROC AUC of the outcomes; None where they are of one class only."""
+    try:
+        return roc_auc(outcomes["outcome"].to_numpy(zero_copy_only=False), outcomes["score"].to_numpy())
+    except CannotBeMeasured:
+        return None
+
+
+def _column(one: Bins, by_tick: Mapping[date, Mapping[str, bins.Counts]], gain: float, important: bool) -> Column:
+    counts = [ticks[one.column] for ticks in by_tick.values()]
+    whole = np.sum(counts, axis=0)
+    nulls = whole[bins.NULL] / whole.sum()
+    several = len(counts) > 1
+    return Column(
+        bins=one,
+        counts=tuple(int(n) for n in whole),
+        tick_psi=tuple(drift.corrected_psi(whole - tick, tick) for tick in counts) if several else (),
+        tick_null_share=tuple(float(abs(tick[bins.NULL] / tick.sum() - nulls)) for tick in counts) if several else (),
+        importance=float(gain),
+        important=important,
+    )

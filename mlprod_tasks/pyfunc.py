@@ -1,0 +1,75 @@
+"""How MLflow loads our models: text and JSON through this module, no pickle."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlprod_tasks import fallback, model
+from mlprod_tasks.fallback import FallbackModel
+from mlprod_tasks.model import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Served:
+    """The model behind MLflow's `predict`: a feature frame in, columns `score` and `decision` out."""
+
+    def __init__(self, wrapped: Model | FallbackModel) -> None:
+        self.model = wrapped
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Score each row. Raises: ModelInputError."""
+        import pandas as pd
+
+        made = self.model.predict(model_input)
+        return pd.DataFrame({"score": made.score, "decision": made.decision})
+
+
+def load(folder: Path) -> Model | FallbackModel:
+    """The model of either kind that a folder holds."""
+    kind = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))["kind"]
+    return fallback.load(folder) if kind == fallback.KIND else model.load(folder)
+
+
+def save(wrapped: Model | FallbackModel, data: Path, folder: Path) -> None:
+    """Write an MLflow model around the files in `data`, which `wrapped` saved there."""
+    import mlflow.pyfunc
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, TensorSpec
+
+    # pandas gives a column of whole numbers another type as soon as one is missing, and MLflow takes only one of the two:
+    # numbers are therefore left to our own check, which takes both.
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(
+            DataType.string if wanted.kind == "text" else AnyType(),  # type: ignore[no-untyped-call]
+            wanted.name,
+            required=False,
+        )
+        for wanted in wrapped.inputs
+    ]
+    answer = Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.boolean, "decision")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow asks for an example of the input; the signature says it
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module=__name__,
+            data_path=str(data),
+            signature=ModelSignature(inputs=Schema(columns), outputs=answer),
+            pip_requirements=_requirements(),  # given, because MLflow takes seconds to guess them
+        )
+
+
+def _requirements() -> list[str]:
+    from importlib.metadata import version
+
+    return [f"{name}=={version(name)}" for name in ("mlprod", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow")]
+
+
+def _load_pyfunc(path: str) -> Served:
+    """What MLflow calls."""
+    return Served(load(Path(path)))

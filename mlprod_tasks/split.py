@@ -1,0 +1,75 @@
+"""Place the windows of a training in time: train | gap | validation | gap | test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from math import ceil
+
+from mlprod_tasks.declaration import Schedule, Split, Tick, TickRange
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+class HistoryTooShort(ValueError):
+    """The schedule has too few ticks before `as_of` for the declared windows. Says how many are missing."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The ticks whose rows are trained on, tuned on and judged on. The ticks between them are used for nothing."""
+
+    train: TickRange
+    validation: TickRange
+    test: TickRange
+
+    def named(self) -> tuple[tuple[str, TickRange], ...]:
+        """Each window with its name, in the order of time."""
+        return ((TRAIN, self.train), (VALIDATION, self.validation), (TEST, self.test))
+
+    def as_json(self) -> dict[str, list[str]]:
+        return {name: [str(ticks.first), str(ticks.last)] for name, ticks in self.named()}
+
+
+def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedule) -> Windows:
+    """The windows of a training that stands at the start of `as_of`, counted back from it in whole ticks.
+
+    The test window ends with the last tick whose labels are complete: tick t with t + label_delay_ticks <= as_of.
+    A declared length that is no whole number of ticks is rounded up.
+
+    Raises: HistoryTooShort.
+    """
+    gap = _ticks(split.gap)
+    last_test = as_of.date - timedelta(days=label_delay_ticks)
+    first_test = last_test - timedelta(days=_ticks(split.test) - 1)
+    last_validation = first_test - timedelta(days=gap + 1)
+    first_validation = last_validation - timedelta(days=_ticks(split.validation) - 1)
+    last_train = first_validation - timedelta(days=gap + 1)
+    wanted = last_train - timedelta(days=_ticks(split.train) - 1) if split.train else min(schedule.starts, last_train)
+    if wanted < schedule.starts:
+        _refuse(split, as_of, label_delay_ticks, schedule, (schedule.starts - wanted).days)
+
+    def ticks(first: date, last: date) -> TickRange:
+        return schedule.range(first, last)
+
+    return Windows(ticks(wanted, last_train), ticks(first_validation, last_validation), ticks(first_test, last_test))
+
+
+def from_json(written: dict[str, list[str]], schedule: Schedule) -> Windows:
+    """The windows that `as_json` wrote."""
+    return Windows(*(schedule.range(*written[name]) for name in (TRAIN, VALIDATION, TEST)))
+
+
+def _ticks(length: timedelta) -> int:
+    return ceil(length / timedelta(days=1))
+
+
+def _refuse(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedule, missing: int) -> None:
+    train = _ticks(split.train) if split.train else 1
+    needed = train + 2 * _ticks(split.gap) + _ticks(split.validation) + _ticks(split.test) + label_delay_ticks
+    raise HistoryTooShort(
+        f"a training as of {as_of} needs {needed} ticks of history (train {train}, gap {_ticks(split.gap)}, validation "
+        f"{_ticks(split.validation)}, gap {_ticks(split.gap)}, test {_ticks(split.test)}, label delay {label_delay_ticks}), "
+        f"but the schedule starts at {schedule.starts}: {missing} {'tick is' if missing == 1 else 'ticks are'} missing. Train "
+        f"as of {as_of.date + timedelta(days=missing)} or later, or declare shorter windows"
+    )

@@ -1,0 +1,65 @@
+"""How a use case stands: its champion, its last ticks, its open alarms."""
+
+from __future__ import annotations
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Scoring, Training
+
+SHOWN_TICKS = 7
+
+
+def status(pipeline: Pipeline, platform: Platform) -> str:
+    """A page of text for a person at a terminal."""
+    return "\n".join(
+        [
+            f"{pipeline.name}: {pipeline.doc.strip()}",
+            "",
+            *_champion(pipeline, platform),
+            "",
+            *_ticks(pipeline, platform),
+            "",
+            *_alarms(pipeline, platform),
+        ]
+    )
+
+
+def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
+    champion = platform.registry.champion(pipeline)
+    if champion is None:
+        return ["champion  none: run `mlprod train`"]
+    trained = [t for t in platform.ledger.all(Training, pipeline=pipeline.name) if t.model_version == champion.version]
+    told = [f"champion  version {champion.version}"]
+    if trained:
+        newest = max(trained, key=lambda training: training.at)
+        told.append(f"trained   as of {newest.as_of}, because: {newest.reason}")
+        shown = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
+        told.append("test      " + ", ".join(f"{name} {newest.metrics[name]:.4g}" for name in shown if name in newest.metrics))
+    return told
+
+
+def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
+    name, ledger = pipeline.name, platform.ledger
+    scorings = {scoring.tick: scoring for scoring in ledger.all(Scoring, pipeline=name)}
+    decisions = {decision.tick: decision for decision in ledger.all(Decision, pipeline=name)}
+    published: dict[object, int] = {}
+    for publication in ledger.all(Publication, pipeline=name):
+        published[publication.tick] = published.get(publication.tick, 0) + publication.rows
+    refused = {audit.tick: audit.table_name for audit in ledger.all(Audit, pipeline=name, passed=False)}
+    aucs = {m.tick: m.value for m in ledger.all(Measurement, pipeline=name, what="roc_auc")}
+    lines = ["tick        published  scored  version  AUC    decision"]
+    for tick in sorted({*scorings, *decisions, *refused, *published})[-SHOWN_TICKS:]:  # type: ignore[type-var]
+        scoring, auc = scorings.get(tick), aucs.get(tick)  # type: ignore[call-overload]
+        lines.append(
+            f"{tick}  {published.get(tick, 0):9,}  {scoring.rows if scoring else 0:6,}  {scoring.model_version if scoring else '-':>7}  "
+            f"{f'{auc:.3f}' if auc is not None else '  -  '}  {decisions[tick].action if tick in decisions else '-'}"  # type: ignore[index]
+            f"{f'  REFUSED: {refused[tick]}' if tick in refused else ''}{'  FALLBACK' if scoring and scoring.fallback_rows else ''}"  # type: ignore[index]
+        )
+    return lines if len(lines) > 1 else ["ticks     none yet: run `mlprod ingest`"]
+
+
+def _alarms(pipeline: Pipeline, platform: Platform) -> list[str]:
+    from mlprod_tasks.monitor import open_alarms
+
+    alarms = open_alarms(pipeline, platform)
+    return ["open alarms", *(f"  {alarm}" for alarm in alarms)] if alarms else ["open alarms  none"]

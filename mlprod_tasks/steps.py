@@ -1,0 +1,50 @@
+"""Every step by its verb, imported when it is first called: a DAG file stays light, a task loads what it uses."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlprod_tasks.alert import tell_decision, tell_failure, tell_fallback
+    from mlprod_tasks.assemble import assemble
+    from mlprod_tasks.audit import audit
+    from mlprod_tasks.data_docs import build_data_docs
+    from mlprod_tasks.evaluate import evaluate
+    from mlprod_tasks.extract import extract
+    from mlprod_tasks.gate import gate
+    from mlprod_tasks.monitor.decide import decide
+    from mlprod_tasks.monitor.measure import measure
+    from mlprod_tasks.publish import publish
+    from mlprod_tasks.register import promote, promote_training, register
+    from mlprod_tasks.score import score
+    from mlprod_tasks.train import train
+
+_WHERE = {
+    "extract": "extract",
+    "audit": "audit",
+    "publish": "publish",
+    "build_data_docs": "data_docs",
+    "assemble": "assemble",
+    "train": "train",
+    "evaluate": "evaluate",
+    "gate": "gate",
+    "register": "register",
+    "promote": "register",
+    "promote_training": "register",
+    "score": "score",
+    "measure": "monitor.measure",
+    "decide": "monitor.decide",
+    "tell_decision": "alert",
+    "tell_fallback": "alert",
+    "tell_failure": "alert",
+}
+
+__all__ = [
+    "assemble", "audit", "build_data_docs", "decide", "evaluate", "extract", "gate", "measure", "promote",
+    "promote_training", "publish", "register", "score", "tell_decision", "tell_failure", "tell_fallback", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"there is no step {name!r}; steps are {', '.join(_WHERE)}")
+    return getattr(import_module(f"mlprod_tasks.{_WHERE[name]}"), name)

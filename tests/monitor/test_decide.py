@@ -1,0 +1,187 @@
+"""Deciding ticks in order, out of order, twice and at once."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import monitored_shop as world
+import pytest
+
+from mlprod_tasks.monitor import decide, measure, open_alarms
+from mlprod_tasks.monitor.picture import picture
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, Measurement, Row, Training
+
+DAY = timedelta(days=1)
+DAYS = [world.FIRST + n * DAY for n in range(10)]
+AT = datetime(2024, 3, 20, tzinfo=UTC)
+
+
+def entries(platform: Platform, kind: type[Row]) -> list[dict[str, Any]]:
+    rows = platform.ledger.all(kind)
+    return [{name: value for name, value in vars(row).items() if name not in ("at", "_sa_instance_state")} for row in rows]
+
+
+def ledger(platform: Platform) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return entries(platform, Measurement), entries(platform, Decision)
+
+
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """The whole story, monitored day by day."""
+    platform = world.shop_platform(tmp_path_factory.mktemp("story") / "shop")
+    world.whole_lake(platform)
+    for day in DAYS:
+        world.monitor(platform, day)
+    return platform
+
+
+def test_the_story_ends_in_a_retraining(in_order: Platform) -> None:
+    actions = [row.action for row in in_order.ledger.all(Decision)]
+    # prices move on the fifth tick, at once; scores fail on it too, known two ticks later, on the second such tick
+    assert actions == ["nothing"] * 4 + ["alert"] * 3 + ["retrain"] + ["alert"] * 2
+    retrain = in_order.ledger.all(Decision, action="retrain")[0]
+    assert {rule["rule"] for rule in retrain.rules} >= {"inputs moved", "ranking is poor"}
+    assert "ranking is poor" in retrain.reason
+    last = in_order.ledger.all(Decision)[-1]
+    assert f"the last one was as of {DAYS[7]}, and its cooldown ends at {DAYS[7] + 4 * DAY}" in last.reason
+
+
+def test_any_order_and_twice_gives_the_same_ledger(make_shop: Callable[..., Platform], in_order: Platform) -> None:
+    platform = make_shop()
+    world.whole_lake(platform)
+    days = DAYS + DAYS[::3]
+    random.Random(1).shuffle(days)
+    for day in days:
+        world.monitor(platform, day)
+    assert ledger(platform) == ledger(in_order)
+
+
+def test_ticks_scored_and_labelled_in_any_order_give_the_same_ledger(
+    make_shop: Callable[..., Platform], in_order: Platform
+) -> None:
+    platform = make_shop()
+    rows = world.story()
+    days = DAYS.copy()
+    random.Random(5).shuffle(days)
+    for day in days:  # a tick's own ingest publishes the outcomes that became known before it
+        if day - DAY in rows:
+            world.publish_outcomes(platform, rows[day - DAY])
+        else:
+            world.note_published(platform, day, 0)
+        world.score_tick(platform, rows[day])
+        world.monitor(platform, day)
+    assert ledger(platform) == ledger(in_order)
+
+
+def test_four_processes_at_once_give_the_same_ledger(
+    tmp_path: Path, make_shop: Callable[..., Platform], in_order: Platform
+) -> None:
+    platform = make_shop()
+    world.whole_lake(platform)
+    _ = platform.ledger
+    shares = [[*DAYS[n::4], DAYS[0]] for n in range(4)]
+    program = [sys.executable, world.__file__, str(tmp_path / "shop")]
+    running = [subprocess.Popen([*program, *map(str, reversed(days))], stderr=subprocess.PIPE, text=True) for days in shares]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert ledger(platform) == ledger(in_order)
+
+
+def test_a_decision_that_says_the_same_again_keeps_its_moment(make_shop: Callable[..., Platform]) -> None:
+    platform = make_shop()
+    world.whole_lake(platform)
+    world.monitor(platform, DAYS[0])
+    (before,) = platform.ledger.all(Decision)
+    world.monitor(make_shop(clock=Later()), DAYS[0])
+    (after,) = platform.ledger.all(Decision)
+    assert (after.at, after.reason) == (before.at, before.reason)
+    assert {row.at for row in platform.ledger.all(Measurement)} == {Later().now()}
+
+
+class Later:
+    """A clock that stands a day later."""
+
+    def now(self) -> datetime:
+        return world.FixedClock().now() + DAY
+
+
+def retrain_tick(platform: Platform) -> tuple[date, Any]:
+    """Monitor up to the tick that decides to retrain; what was decided there."""
+    world.whole_lake(platform)
+    for day in DAYS:
+        decided = world.monitor(platform, day)
+        if decided.action == "retrain":
+            return day, decided
+    raise AssertionError("no tick decided to retrain")
+
+
+def training(as_of: date, state: str, reason: str = "asked for by hand") -> Training:
+    return Training(id=f"t-{as_of}", pipeline="shop", as_of=as_of, reason=reason, state=state, at=AT)
+
+
+def test_a_training_is_asked_for_and_asked_for_again_until_it_is_there(shop: Platform) -> None:
+    day, decided = retrain_tick(shop)
+    tick = world.pipeline.schedule.tick(day)
+    assert decided.retrain_now
+    assert "ranking is poor" in decided.news
+    assert decided.to_do() == {"action": "retrain", "reason": decided.reason, "retrain_now": True}
+    assert decide(world.pipeline, tick, shop).retrain_now, "a run that died before it asked must ask again"
+    shop.ledger.put(training(day, "running", decided.reason))
+    again = decide(world.pipeline, tick, shop)
+    assert (again.action, again.retrain_now) == ("retrain", False)
+    shop.ledger.put(training(day, "failed", decided.reason))
+    assert decide(world.pipeline, tick, shop).retrain_now
+
+
+def test_no_second_training_is_asked_for_by_an_earlier_tick_that_is_decided_later(shop: Platform) -> None:
+    world.whole_lake(shop)
+    for day in DAYS:
+        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
+    later, earlier = (decide(world.pipeline, world.pipeline.schedule.tick(day), shop) for day in (DAYS[8], DAYS[7]))
+    assert (later.action, later.retrain_now) == ("retrain", True)
+    assert (earlier.action, earlier.retrain_now) == ("retrain", False)
+    assert [row.action for row in shop.ledger.all(Decision)] == ["retrain", "alert"]
+
+
+def test_a_training_by_hand_makes_the_rules_wait_and_a_failed_one_does_not(shop: Platform) -> None:
+    day, _ = retrain_tick(shop)
+    tick = world.pipeline.schedule.tick(day)
+    shop.ledger.put(training(day - DAY, "promoted"))
+    waits = decide(world.pipeline, tick, shop)
+    assert (waits.action, waits.retrain_now) == ("alert", False)
+    assert f"the last one was as of {day - DAY}" in waits.reason
+    shop.ledger.put(training(day - DAY, "failed"))
+    assert decide(world.pipeline, tick, shop).action == "retrain"
+
+
+def test_an_alarm_that_goes_on_is_no_news(in_order: Platform) -> None:
+    decided = decide(world.pipeline, world.pipeline.schedule.tick(DAYS[5]), in_order)
+    assert decided.rules == ("inputs moved",)
+    assert decided.news == ()
+
+
+def test_a_quiet_tick_has_nothing_to_do(in_order: Platform) -> None:
+    decided = decide(world.pipeline, world.pipeline.schedule.tick(DAYS[1]), in_order)
+    assert (decided.action, decided.reason, decided.to_do()) == ("nothing", "No rule fired.", {})
+
+
+def test_open_alarms_are_those_of_the_last_decided_tick(in_order: Platform, shop: Platform) -> None:
+    assert open_alarms(world.pipeline, shop) == ()
+    alarms = open_alarms(world.pipeline, in_order)
+    assert alarms[0].startswith(f"inputs moved (alert): {DAYS[-1]}: PSI of feature price is ")
+    assert any(alarm.startswith("ranking is poor (retrain): ") for alarm in alarms)
+
+
+def test_the_picture_is_a_png_of_what_fired(in_order: Platform) -> None:
+    decision = in_order.ledger.all(Decision)[-1]
+    png = picture(world.pipeline, world.pipeline.schedule.tick(DAYS[-1]), decision, in_order)
+    assert png is not None
+    assert png.startswith(b"\x89PNG")
+    quiet = in_order.ledger.all(Decision)[0]
+    assert picture(world.pipeline, world.pipeline.schedule.tick(DAYS[0]), quiet, in_order) is None

@@ -1,0 +1,85 @@
+"""Drift distances, against their definitions, scipy and what statistics says of their noise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import chi2, entropy, wasserstein_distance
+
+from mlprod_tasks.monitor import drift
+
+counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
+
+
+def test_psi_of_60_to_40_against_half_and_half_is_a_tenth_of_ln_one_and_a_half() -> None:
+    # (0.6 - 0.5) ln(0.6 / 0.5) + (0.4 - 0.5) ln(0.4 / 0.5) = 0.1 ln 1.5
+    assert drift.psi([500_000, 500_000], [600_000, 400_000]) == pytest.approx(0.1 * np.log(1.5), rel=1e-5)
+
+
+def test_psi_is_the_sum_of_both_relative_entropies() -> None:
+    e, a = np.array([900, 4_000, 2_100, 3_000]) * 1000, np.array([2_000, 3_000, 2_500, 2_500]) * 1000
+    p, q = e / e.sum(), a / a.sum()
+    assert drift.psi(e, a) == pytest.approx(entropy(p, q) + entropy(q, p), rel=1e-4)
+
+
+def test_an_empty_bin_gives_a_large_but_finite_psi() -> None:
+    assert 0.5 < drift.psi([500, 500, 0], [450, 450, 100]) < 2
+    assert np.isfinite(drift.psi([1000, 0], [0, 1000]))
+
+
+@given(counts, counts)
+def test_psi_is_symmetric_and_not_negative(one: list[int], other: list[int]) -> None:
+    size = min(len(one), len(other))
+    e, a = one[:size], other[:size]
+    if sum(e) and sum(a):
+        assert drift.psi(e, a) >= 0
+        assert drift.psi(e, a) == pytest.approx(drift.psi(a, e))
+
+
+def test_the_noise_of_psi_is_what_samples_of_one_distribution_show() -> None:
+    random = np.random.default_rng(0)
+    shares = np.full(10, 0.1)
+    pairs = [(random.multinomial(25_000, shares), random.multinomial(900, shares)) for _ in range(2_000)]
+    raw = np.array([drift.psi(e, a) for e, a in pairs])
+    assert raw.mean() == pytest.approx(drift.psi_noise(*pairs[0]), rel=0.05)
+    # and its tail is chi-squared: 1 sample in 100 lies above this bound
+    bound = chi2.ppf(0.99, 9) * (1 / 25_000 + 1 / 900)
+    assert 0.003 < np.mean(raw > bound) < 0.02
+    corrected = np.array([drift.corrected_psi(e, a) for e, a in pairs])
+    assert corrected.mean() < 0.004
+    assert corrected.max() < 0.04
+
+
+def test_jensen_shannon_distance_is_scipys() -> None:
+    e, a = [5, 0, 90, 400, 12], [0, 7, 100, 300, 12]
+    assert drift.jensen_shannon_distance(e, a) == pytest.approx(jensenshannon(e, a, base=2))
+    assert drift.jensen_shannon_distance([3, 0], [0, 9]) == pytest.approx(1)
+    assert drift.jensen_shannon_distance([3, 1], [30, 10]) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
+def test_binned_wasserstein_is_that_of_the_rows_within_the_stated_error(shift: float) -> None:
+    random = np.random.default_rng(1)
+    one, other = random.normal(0, 1, 20_000), random.normal(shift, 1.3, 5_000)
+    borders = np.quantile(np.concatenate([one, other]), np.linspace(0, 1, 21))
+    e, a = np.histogram(one, borders)[0], np.histogram(other, borders)[0]
+    error = np.sum(np.diff(borders) * np.maximum(e / e.sum(), a / a.sum()))
+    assert abs(drift.wasserstein(e, a, list(borders)) - wasserstein_distance(one, other)) <= error
+
+
+def test_binned_wasserstein_of_rows_evenly_spread_within_their_bins_is_exact() -> None:
+    borders, e, a = [0.0, 1.0, 4.0, 5.0], [10, 30, 60], [40, 50, 10]
+
+    def spread(rows: list[int]) -> np.ndarray:
+        parts = zip(borders[:-1], borders[1:], rows, strict=True)
+        return np.concatenate([np.linspace(lo, hi, n * 1000 + 1)[:-1] for lo, hi, n in parts])
+
+    assert drift.wasserstein(e, a, borders) == pytest.approx(wasserstein_distance(spread(e), spread(a)), abs=1e-3)
+
+
+@pytest.mark.parametrize(("expected", "actual"), [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([1, 2], [1, 2, 3])])
+def test_counts_that_cannot_be_compared_are_refused(expected: list[int], actual: list[int]) -> None:
+    for distance in (drift.psi, drift.psi_noise, drift.jensen_shannon_distance):
+        with pytest.raises(drift.NothingToCompare):
+            distance(expected, actual)

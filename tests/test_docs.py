@@ -1,0 +1,13 @@
+"""What is generated is what is checked in."""
+
+from pathlib import Path
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.dictionary import dictionary
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_data_dictionary_is_that_of_the_declaration(flights_pipeline: Pipeline) -> None:
+    written = (DOCS / "flight_delays.md").read_text(encoding="utf-8")
+    assert written == dictionary(flights_pipeline), "docs/flight_delays.md is stale: run `make docs`"

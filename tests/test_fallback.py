@@ -1,0 +1,49 @@
+"""The fallback model: smoothed rates by hand, and an answer for every row."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mlprod_tasks import fallback
+from mlprod_tasks.declaration import CostMatrix, RateTable
+from mlprod_tasks.fallback import FallbackModel
+from mlprod_tasks.inputs import ModelInputError
+
+ROWS = pa.table({"carrier": ["A", "A", "A", "B", None], "hour": pa.array([1, 1, 2, 1, None], pa.int64())})
+OUTCOME = np.array([True, True, False, False, True])
+FITTED = fallback.fit(RateTable(by=("carrier", "hour"), smoothing=2), CostMatrix(120, -40), ROWS, OUTCOME)
+
+
+def test_a_group_has_its_smoothed_rate():
+    # Overall 3 of 5; two rows of weight at that rate.
+    score = FITTED.predict(ROWS).score
+    assert score.tolist() == pytest.approx([(2 + 1.2) / 4, (2 + 1.2) / 4, 1.2 / 3, 1.2 / 3, 2.2 / 3])
+
+
+def test_a_group_that_training_did_not_hold_has_the_overall_rate():
+    assert FITTED.predict({"carrier": ["Z", "A"], "hour": [1, 9]}).score.tolist() == pytest.approx([0.6, 0.6])
+
+
+def test_it_acts_where_the_rate_makes_acting_pay():
+    assert FITTED.threshold == 0.25
+    assert FITTED.predict(ROWS).decision.all()
+
+
+def test_it_answers_the_same_from_the_ledgers_json_and_from_a_folder(tmp_path):
+    again = FallbackModel.from_json(json.loads(json.dumps(FITTED.as_json())))
+    assert np.array_equal(again.predict(ROWS).score, FITTED.predict(ROWS).score)
+    FITTED.save(tmp_path)
+    assert np.array_equal(fallback.load(tmp_path).predict(ROWS.to_pandas()).score, FITTED.predict(ROWS).score)
+
+
+def test_the_order_of_training_rows_makes_no_other_model(tmp_path):
+    backwards = np.arange(5)[::-1]
+    again = fallback.fit(RateTable(("carrier", "hour"), 2), CostMatrix(120, -40), ROWS.take(backwards), OUTCOME[backwards])
+    assert again.save(tmp_path / "a") == FITTED.save(tmp_path / "b")
+
+
+def test_it_reads_only_its_own_features_and_names_one_that_is_missing():
+    with pytest.raises(ModelInputError, match="'hour' is missing"):
+        FITTED.predict({"carrier": ["A"]})

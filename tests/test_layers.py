@@ -1,0 +1,182 @@
+"""The house's rules, read from the source: thin DAG files, imports that run one way, no use case inside the system."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlprod_tasks.declaration import Pipeline
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = ("ingest", "train", "score", "monitor")
+DAG_FILES = sorted(ROOT.glob("dags/*.py"))
+SYSTEM = sorted(ROOT.glob("mlprod_tasks/**/*.py"))
+NO_AIRFLOW = [*SYSTEM, *sorted(ROOT.glob("pipelines/**/*.py")), *sorted(ROOT.glob("demo/**/*.py"))]
+LOGIC = (ast.If, ast.IfExp, ast.Try, ast.While, ast.Match, ast.With, ast.Lambda, ast.BoolOp)
+LOOPS_OVER = re.compile(r"declared\(\)|refusals\(\)|pipeline\.tables")
+HEAVY = {
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "duckdb",
+    "deltalake",
+    "sqlalchemy",
+    "alembic",
+    "mlflow",
+    "lightgbm",
+    "sklearn",
+    "scipy",
+    "numba",
+    "matplotlib",
+    "great_expectations",
+    "sqlglot",
+    "jinja2",
+    "airflow",
+}
+# Words of the use case that the project ships.
+USE_CASE = re.compile(r"flight|carrier|tailnum|airport|airline|plane(?!t)|landed|arr_delay|sched_dep|nycflights", re.IGNORECASE)
+
+
+def ids(files: list[Path]) -> list[str]:
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules that a file imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def is_task(function: ast.FunctionDef) -> bool:
+    return any(re.match(r"task\b", ast.unparse(decorator)) for decorator in function.decorator_list)
+
+
+def within(file: Path, *packages: str) -> list[str]:
+    """The file's imports that lie in those packages."""
+    return [name for name in imported(parsed(file)) if name.startswith(tuple(f"{package}." for package in packages))]
+
+
+def test_there_is_one_file_a_workflow() -> None:
+    assert {file.stem for file in DAG_FILES} >= set(WORKFLOWS)
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=ids(DAG_FILES))
+def test_a_dag_file_says_what_it_does(file: Path) -> None:
+    told = ast.get_docstring(parsed(file))
+    assert told
+    assert len(told) > 60
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=ids(DAG_FILES))
+def test_a_dag_file_holds_no_logic(file: Path) -> None:
+    found = [f"line {node.lineno}: {type(node).__name__}" for node in ast.walk(parsed(file)) if isinstance(node, LOGIC)]
+    assert found == []
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=ids(DAG_FILES))
+def test_a_dag_file_loops_over_nothing_but_pipelines_and_their_tables(file: Path) -> None:
+    over = [ast.unparse(node.iter) for node in ast.walk(parsed(file)) if isinstance(node, ast.For | ast.comprehension)]
+    assert [text for text in over if not LOOPS_OVER.fullmatch(text)] == []
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=ids(DAG_FILES))
+def test_a_task_is_one_statement(file: Path) -> None:
+    tasks = [node for node in ast.walk(parsed(file)) if isinstance(node, ast.FunctionDef) and is_task(node)]
+    assert tasks or file.stem not in WORKFLOWS
+    long = [node.name for node in tasks if len([part for part in node.body if not is_docstring(part)]) != 1]
+    assert long == []
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_dag_file_imports_steps_and_declarations_only(name: str) -> None:
+    allowed = ("mlprod_tasks.steps", "mlprod_tasks.declaration.")
+    wrong = [found for found in within(ROOT / "dags" / f"{name}.py", "mlprod_tasks") if not f"{found}.".startswith(allowed)]
+    assert wrong == []
+
+
+def test_only_dags_and_plugins_know_airflow() -> None:
+    knowing = [
+        str(f.relative_to(ROOT)) for f in NO_AIRFLOW if any(re.match(r"airflow\b", name) for name in imported(parsed(f)))
+    ]
+    assert knowing == []
+
+
+def test_a_declaration_imports_nothing_of_the_rest() -> None:
+    for file in ROOT.glob("mlprod_tasks/declaration/*.py"):
+        wrong = [name for name in within(file, "mlprod_tasks") if not name.startswith("mlprod_tasks.declaration.")]
+        assert wrong == [], file.name
+
+
+def test_the_platform_knows_no_step() -> None:
+    for file in ROOT.glob("mlprod_tasks/platform/**/*.py"):
+        allowed = ("mlprod_tasks.declaration.", "mlprod_tasks.platform.")
+        # The registry hands out models, which are no steps, but what it stores.
+        allowed += ("mlprod_tasks.model", "mlprod_tasks.fallback", "mlprod_tasks.pyfunc", "mlprod_tasks.places")
+        wrong = [name for name in within(file, "mlprod_tasks") if not name.startswith(allowed)]
+        assert wrong == [], file.name
+
+
+def test_a_pipeline_file_imports_declarations_only() -> None:
+    for file in ROOT.glob("pipelines/*.py"):
+        outside = {name.split(".")[0] for name in imported(parsed(file))} - set(sys.stdlib_module_names)
+        assert outside <= {"mlprod_tasks"}
+        assert within(file, "mlprod_tasks") == ["mlprod_tasks.declaration"]
+
+
+def test_importing_and_loading_a_declaration_needs_no_heavy_library() -> None:
+    code = (
+        "import sys; from pathlib import Path; from mlprod_tasks.declaration import load_all;"
+        "assert load_all(Path('pipelines')); print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert HEAVY & set(done.stdout.split()) == set()
+
+
+def test_importing_the_steps_needs_no_heavy_library() -> None:
+    # A DAG file imports them: what a step computes with is loaded when it runs.
+    code = "import sys; import mlprod_tasks.steps, mlprod_tasks.platform; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert HEAVY & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("file", SYSTEM, ids=ids(SYSTEM))
+def test_the_system_knows_no_use_case(file: Path, flights_pipeline: Pipeline) -> None:
+    tree = parsed(file)
+    docstrings = {id(node.value) for node in ast.walk(tree) if is_docstring(node)}
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=word) | ast.arg(arg=word) | ast.Attribute(attr=word) | ast.keyword(arg=str(word)):
+                pass
+            case ast.FunctionDef(name=word) | ast.ClassDef(name=word) | ast.alias(name=word):
+                pass
+            case ast.Constant(value=str(word)) if id(node) not in docstrings:
+                pass
+            case _:
+                continue
+        if USE_CASE.search(word) or flights_pipeline.name in word:
+            found.append(f"line {getattr(node, 'lineno', '?')}: {word[:80]}")
+    assert found == []
+
+
+@pytest.mark.parametrize("file", SYSTEM, ids=ids(SYSTEM))
+def test_a_module_says_what_it_is_for_and_has_one_subject(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)) or not text.strip()
+    assert len(text.splitlines()) <= 400
+    assert file.stem not in {"utils", "helpers", "common", "manager", "core", "base", "misc"}

@@ -1,0 +1,132 @@
+"""Metrics against scikit-learn, published numbers, and each other."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from mlprod_tasks import metrics
+from mlprod_tasks.metrics import CannotBeMeasured
+
+RANDOM = np.random.default_rng(3)
+
+
+def some(rows: int, decimals: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Outcomes and scores that know something of them; rounded scores have many ties."""
+    score = RANDOM.beta(2, 5, rows)
+    outcome = RANDOM.random(rows) < 0.7 * score + 0.1
+    return outcome, score if decimals is None else score.round(decimals)
+
+
+@pytest.mark.parametrize("decimals", [None, 2, 1])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (metrics.roc_auc, sklearn_metrics.roc_auc_score),
+        (metrics.pr_auc, sklearn_metrics.average_precision_score),
+        (metrics.log_loss, sklearn_metrics.log_loss),
+        (metrics.brier, sklearn_metrics.brier_score_loss),
+    ],
+)
+def test_metrics_agree_with_scikit_learn_also_on_ties(ours, theirs, decimals):
+    outcome, score = some(1234, decimals)
+    score = np.clip(score, 0.05, 0.95)
+    assert ours(outcome, score) == pytest.approx(theirs(outcome, score), rel=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_a_resample_agrees_with_scikit_learn_on_the_same_weights(decimals):
+    outcome, score = some(500, decimals)
+    score = np.clip(score, 0.05, 0.95)
+    ranking = metrics.Ranking(outcome, score)
+    weights = next(metrics._resamples(500, 3, seed=1))
+    ours = metrics._all(ranking, weights, np.zeros(500), 0.1)
+    for i, ranked in enumerate(weights):
+        drawn = np.empty(500)
+        drawn[ranking.order] = ranked
+        assert ours["roc_auc"][i] == pytest.approx(sklearn_metrics.roc_auc_score(outcome, score, sample_weight=drawn))
+        assert ours["pr_auc"][i] == pytest.approx(sklearn_metrics.average_precision_score(outcome, score, sample_weight=drawn))
+        assert ours["brier"][i] == pytest.approx(sklearn_metrics.brier_score_loss(outcome, score, sample_weight=drawn))
+        assert ours["log_loss"][i] == pytest.approx(sklearn_metrics.log_loss(outcome, score, sample_weight=drawn))
+
+
+def test_the_auc_of_a_published_example():
+    # Hanley and McNeil (1982), table I and II: 109 CT images rated 1 to 5, area 0.893 by the trapezoid.
+    normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
+    score = np.concatenate([np.repeat(np.arange(1, 6), normal), np.repeat(np.arange(1, 6), abnormal)]) / 5
+    outcome = np.repeat([False, True], [58, 51])
+    assert metrics.roc_auc(outcome, score) == pytest.approx(0.893, abs=5e-4)
+
+
+def test_precision_at_k_of_distinct_scores_is_the_share_among_the_highest():
+    outcome, score = some(1000)
+    top = np.argsort(-score)[:100]
+    assert metrics.precision_at_k(outcome, score, 0.1) == pytest.approx(outcome[top].mean())
+
+
+def test_precision_at_k_of_equal_scores_is_what_a_random_pick_expects():
+    outcome = np.array([True, False, False, False])
+    assert metrics.precision_at_k(outcome, np.full(4, 0.5), 0.5) == pytest.approx(0.25)
+
+
+def test_calibration_error_by_hand():
+    # Two bins of two rows: |0.5 - 0.15| and |1.0 - 0.85|, half the rows each.
+    outcome, score = np.array([False, True, True, True]), np.array([0.1, 0.2, 0.8, 0.9])
+    assert metrics.calibration_error(outcome, score, bins=2) == pytest.approx(0.5 * 0.35 + 0.5 * 0.15)
+
+
+def test_calibration_error_of_distinct_scores_is_that_of_equal_bins_in_numpy():
+    outcome, score = some(1000)
+    order = np.argsort(-score)
+    bins = [(outcome[part].mean(), score[part].mean()) for part in np.array_split(order, 10)]
+    assert metrics.calibration_error(outcome, score) == pytest.approx(np.mean([abs(came - said) for came, said in bins]))
+
+
+def test_a_constant_score_is_one_bin_and_half_an_area():
+    outcome = np.array([True, False, False, False])
+    assert metrics.calibration_error(outcome, np.full(4, 0.5)) == pytest.approx(0.25)
+    assert metrics.roc_auc(outcome, np.full(4, 0.5)) == 0.5
+    assert metrics.pr_auc(outcome, np.full(4, 0.5)) == 0.25
+
+
+def test_a_certain_and_wrong_score_costs_much_but_not_infinitely_much():
+    assert metrics.log_loss(np.array([True, False]), np.array([0.0, 0.0])) == pytest.approx(
+        sklearn_metrics.log_loss([1, 0], [0.0, 0.0]), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "score", "said"),
+    [
+        ([True, True], [0.1, 0.2], "all 2 outcomes are positive"),
+        ([False, False], [0.1, 0.2], "all 2 outcomes are negative"),
+        ([True, False], [0.1, np.nan], "1 of 2 scores are not finite"),
+        ([True, False], [0.1, 1.2], "no probabilities"),
+        ([True, False], [0.1], "2 outcomes do not match 1 scores"),
+        ([], [], "no rows"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_the_reason(outcome, score, said):
+    with pytest.raises(CannotBeMeasured, match=said):
+        metrics.roc_auc(np.array(outcome, bool), np.array(score))
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    covered = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        score = random.random(400)
+        outcome = random.random(400) < score
+        # Of a score s uniform in [0, 1] and an outcome of probability s: brier E[s(1 - s)] = 1/6, AUC 5/6.
+        measured = metrics.measure(outcome, score, np.zeros(400), 0.1, seed=seed)
+        covered += measured["brier"].low <= 1 / 6 <= measured["brier"].high
+        covered += measured["roc_auc"].low <= 5 / 6 <= measured["roc_auc"].high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_same_seed_gives_the_same_intervals_and_chunks_do_not_matter(monkeypatch):
+    outcome, score = some(1000)
+    whole = metrics.measure(outcome, score, score, 0.1, seed=5)
+    monkeypatch.setattr(metrics, "CELLS_AT_ONCE", 7000)
+    in_chunks = metrics.measure(outcome, score, score, 0.1, seed=5)
+    for name, one in whole.items():
+        assert (one.value, one.low, one.high) == pytest.approx(tuple(vars(in_chunks[name]).values()), rel=1e-9), name

@@ -1,0 +1,189 @@
+"""A small shop whose orders are sometimes returned: enough to train on in a second."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, time, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import places
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+
+STARTS, DAYS, ORDERS_A_DAY = date(2024, 1, 1), 45, 120
+AS_OF = "2024-02-10"
+
+orders = ml.Table(
+    "orders",
+    ml.Database("shop", "orders"),
+    key=("order_id",),
+    time="placed_at",
+    ticks_ahead=1,
+    columns=(
+        ml.Column("order_id", "text", "the order"),
+        ml.Column("placed_at", "timestamp", "when"),
+        ml.Column("channel", "text", "web, app or phone", nullable=True),
+        ml.Column("amount", "float", "price", nullable=True),
+        ml.Column("items", "int", "how many", nullable=True),
+    ),
+)
+returns = ml.Table(
+    "returns",
+    ml.Database("shop", "returns"),
+    key=("order_id",),
+    time="settled_at",
+    columns=(
+        ml.Column("order_id", "text", "the order"),
+        ml.Column("settled_at", "timestamp", "when the time to return it was over"),
+        ml.Column("returned", "bool", "whether it came back"),
+    ),
+)
+
+SHOP = ml.Pipeline(
+    name="returns",
+    doc="Will an order come back?",
+    owner="shop",
+    alert_to=("shop@example.com",),
+    schedule=ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=STARTS),
+    tables=(orders, returns),
+    entity="orders",
+    features=(
+        ml.Expression("channel", "channel", "text", "web, app or phone"),
+        ml.Expression("amount", "amount", "float", "price"),
+        ml.Expression("items", "items", "int", "how many"),
+        ml.Expression("weekday", "extract(isodow FROM placed_at)", "int", "1 Monday to 7 Sunday"),
+    ),
+    label=ml.Label("returns", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
+    split=ml.Split(validation=ml.days(6), test=ml.days(7), gap=ml.days(2)),
+    model=ml.LightGBM(categorical=("channel",), learning_rate=0.1, max_trees=60, min_data_in_leaf=30, threads=1, seed=1),
+    fallback=ml.RateTable(by=("channel",)),
+    value=ml.CostMatrix(true_positive=10, false_positive=-4),
+    gates=(
+        ml.AtLeast("roc_auc", 0.6),
+        ml.BetterThanBaseline("log_loss"),
+        ml.NotWorseThanChampion("roc_auc", tolerance=0.02),
+    ),
+    kpi=ml.Kpi("value_per_1000_orders", "1000 * avg(value)", "saved by acting"),
+    watches=(),
+    rules=(),
+    retraining=ml.Retraining(cooldown=ml.days(7)),
+)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The pipeline and a platform of its own, with the lake filled."""
+
+    pipeline: Pipeline
+    platform: Platform
+
+    def tick(self, day: str = AS_OF) -> Tick:
+        return self.pipeline.schedule.tick(day)
+
+    def declared(self, **changes: object) -> "Shop":
+        """The same platform with another declaration."""
+        return Shop(replace(self.pipeline, **changes), self.platform)
+
+    def trained(self, training_id: str, day: str = AS_OF) -> None:
+        """Assemble, train and evaluate."""
+        from mlprod_tasks.assemble import assemble
+        from mlprod_tasks.evaluate import evaluate
+        from mlprod_tasks.train import train
+
+        assemble(self.pipeline, self.tick(day), training_id, "a test", self.platform)
+        train(self.pipeline, training_id, self.platform)
+        evaluate(self.pipeline, training_id, self.platform)
+
+
+def platform_at(home: Path) -> Platform:
+    return Platform(from_environment({"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home)}))
+
+
+def raw_tables() -> tuple[pa.Table, pa.Table]:
+    """Orders and returns with their ticks. The phone, high amounts and many items come back; 3 % are never settled."""
+    random = np.random.default_rng(11)
+    n = DAYS * ORDERS_A_DAY
+    channel = random.choice(["web", "app", "phone", None], n, p=[0.5, 0.3, 0.15, 0.05])
+    amount, items = random.gamma(2, 40, n), random.integers(1, 6, n)
+    logit = -2.2 + 1.5 * (channel == "phone") + 0.012 * amount + 0.25 * items * (channel == "web")
+    returned = random.random(n) < 1 / (1 + np.exp(-logit))
+    ticks = [SHOP.schedule.tick(STARTS + timedelta(days=i // ORDERS_A_DAY)) for i in range(n)]
+    placed = [tick.start + timedelta(seconds=int(s)) for tick, s in zip(ticks, random.integers(0, 80_000, n), strict=True)]
+    settled = [moment + timedelta(hours=20) for moment in placed]
+    keys = [f"{tick}-{i}" for i, tick in enumerate(ticks)]
+    moment = pa.timestamp("us", "UTC")
+    made = pa.table(
+        {
+            "order_id": keys,
+            "placed_at": pa.array(placed, moment),
+            "channel": pa.array(channel, pa.string()),
+            "amount": pa.array(amount, mask=random.random(n) < 0.02),
+            "items": pa.array(items, pa.int64(), mask=random.random(n) < 0.02),
+            "tick": pa.array([tick.date for tick in ticks]),
+        }
+    )
+    known = [SHOP.schedule.tick_at(moment).date + timedelta(days=1) for moment in settled]
+    outcomes = pa.table(
+        {
+            "order_id": keys,
+            "settled_at": pa.array(settled, moment),
+            "returned": returned,
+            "tick": pa.array(known),
+        }
+    )
+    return made, outcomes.filter(pa.array(random.random(n) >= 0.03))
+
+
+def fill(platform: Platform, made: pa.Table, outcomes: pa.Table) -> None:
+    for name, rows in (("orders", made), ("returns", outcomes)):
+        days = rows["tick"].to_pylist()
+        platform.lake.replace_ticks(places.raw(SHOP, name), SHOP.schedule.range(min(days), max(days)), rows)
+
+
+@pytest.fixture(scope="session")
+def shop_pipeline() -> Pipeline:
+    """The shop's declaration."""
+    return SHOP
+
+
+@pytest.fixture(scope="session")
+def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a filled lake, and MLflow's and the ledger's empty databases, which take seconds to make."""
+    home = tmp_path_factory.mktemp("shop") / "var"
+    platform = platform_at(home)
+    fill(platform, *raw_tables())
+    platform.registry.answers()
+    platform.ledger.answers()
+    return home
+
+
+@pytest.fixture
+def shop(filled_home: Path, tmp_path: Path) -> Shop:
+    """A shop of the test's own."""
+    shutil.copytree(filled_home, tmp_path / "var")
+    return Shop(SHOP, platform_at(tmp_path / "var"))
+
+
+@pytest.fixture
+def empty_shop(filled_home: Path, tmp_path: Path) -> Callable[[pa.Table, pa.Table], Shop]:
+    """A shop whose lake is to be filled with other tables."""
+
+    def make(made: pa.Table, outcomes: pa.Table) -> Shop:
+        shutil.copytree(filled_home, tmp_path / "var", ignore=shutil.ignore_patterns("lake"))
+        shop = Shop(SHOP, platform_at(tmp_path / "var"))
+        fill(shop.platform, made, outcomes)
+        return shop
+
+    return make
+
+
+@pytest.fixture
+def tables() -> tuple[pa.Table, pa.Table]:
+    """Orders and returns as the lake of `shop` holds them."""
+    return raw_tables()

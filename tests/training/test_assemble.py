@@ -1,0 +1,133 @@
+"""The training set: the windows' rows, with what was known by then."""
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from mlprod_tasks import places, train
+from mlprod_tasks.assemble import NotTrainable, assemble
+from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.split import HistoryTooShort
+from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+
+
+def made(shop, training_id: str = "t") -> pa.Table:
+    return pq.read_table(TrainingFolder(shop.platform, training_id).training_set)
+
+
+def test_the_set_holds_each_windows_rows_and_counts_those_without_a_label(shop, tables):
+    told = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    orders, returns = (table.to_pandas() for table in tables)
+    windows = {
+        "train": ("2024-01-01", "2024-01-22"),
+        "validation": ("2024-01-25", "2024-01-30"),
+        "test": ("2024-02-02", "2024-02-08"),
+    }
+    rows = made(shop).to_pandas()
+    for name, (first, last) in windows.items():
+        inside = orders[(orders["tick"] >= date.fromisoformat(first)) & (orders["tick"] <= date.fromisoformat(last))]
+        labels = inside.merge(returns[["order_id", "returned"]], on="order_id")
+        assert told.rows[name] == len(labels), name
+        assert told.positives[name] == labels["returned"].sum(), name
+        assert told.unlabelled[name] == len(inside) - len(labels), name
+        of_window = rows[rows["split"] == name]
+        assert sorted(of_window["order_id"]) == sorted(inside["order_id"])
+        by_id = of_window.dropna(subset="label").set_index("order_id")["label"].astype(bool)
+        assert by_id.to_dict() == labels.set_index("order_id")["returned"].to_dict()
+
+
+def test_rows_without_a_label_are_read_only_when_asked_for(shop):
+    told = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    folder = TrainingFolder(shop.platform, "t")
+    assert train.read_window(folder, "test").num_rows == told.rows["test"]
+    assert train.read_window(folder, "test", labelled=False).num_rows == told.rows["test"] + told.unlabelled["test"]
+
+
+def test_a_label_that_was_not_known_by_then_is_not_used(shop, tables):
+    _, returns = tables
+    # The last test tick's outcomes become known ten days later.
+    late = pc.greater_equal(returns["settled_at"], pa.scalar(shop.tick("2024-02-08").start))
+    moved = pc.if_else(
+        late, pc.add(returns["settled_at"], pa.scalar(timedelta(days=10), pa.duration("us"))), returns["settled_at"]
+    )
+    ticks = pc.if_else(
+        late, pc.add(returns["tick"], pa.scalar(timedelta(days=10), pa.duration("s"))).cast(pa.date32()), returns["tick"]
+    )
+    moved_returns = returns.set_column(1, "settled_at", moved).set_column(3, "tick", ticks)
+    name = places.raw(shop.pipeline, "returns")
+    shop.platform.lake.replace_ticks(name, shop.pipeline.schedule.range("2024-01-01", "2024-03-30"), moved_returns)
+    assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    last = made(shop).filter(pc.field("tick") == date(2024, 2, 8))
+    assert last.num_rows == 120
+    assert last["label"].null_count == 120
+
+
+def test_the_same_id_gives_the_same_set_although_the_lake_moved_on(shop, tables):
+    before = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    content = made(shop)
+    orders, _ = tables
+    day = orders.filter(pc.field("tick") == date(2024, 1, 5))
+    changed = day.set_column(3, "amount", pc.add(day["amount"], 1000.0))
+    shop.platform.lake.replace_ticks(places.raw(shop.pipeline, "orders"), shop.pipeline.schedule.range("2024-01-05"), changed)
+    assert assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform) == before
+    TrainingFolder(shop.platform, "t").training_set.unlink()  # lost: made again from the same versions
+    assert assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform) == before
+    assert made(shop).equals(content)
+    other = assemble(shop.pipeline, shop.tick(), "u", "first", shop.platform)
+    assert other.versions["orders"] == before.versions["orders"] + 1
+    assert not made(shop, "u").equals(content)
+
+
+def test_a_set_made_anew_takes_the_old_model_with_it(shop):
+    assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    train.train(shop.pipeline, "t", shop.platform)
+    assemble(shop.pipeline, shop.tick("2024-02-11"), "t", "again", shop.platform)
+    with pytest.raises(StepMissing, match=r"has no trained\.json: run train first"):
+        TrainingFolder(shop.platform, "t").read("trained.json", "train")
+
+
+def test_the_ledger_knows_of_the_training_and_of_its_failure(shop):
+    assemble(shop.pipeline, shop.tick(), "t", "drift", shop.platform)
+    row = shop.platform.ledger.get(Training, "t")
+    assert (row.state, row.reason, row.as_of) == ("running", "drift", date(2024, 2, 10))
+    with pytest.raises(HistoryTooShort):
+        assemble(shop.pipeline, shop.tick("2024-01-10"), "u", "early", shop.platform)
+    assert shop.platform.ledger.get(Training, "u").state == "failed"
+
+
+def test_ticks_that_were_not_ingested_are_named(shop):
+    with pytest.raises(
+        NotTrainable, match=r"the test window 2024-05-25\.\.2024-05-31.* holds no rows of table 'orders': ingest"
+    ):
+        assemble(shop.pipeline, shop.tick("2024-06-02"), "t", "late", shop.platform)
+
+
+def test_no_label_at_all_is_told_apart_from_no_rows(empty_shop, tables):
+    orders, returns = tables
+    shop = empty_shop(orders, returns.filter(pc.field("tick") > date(2024, 2, 9)))
+    with pytest.raises(NotTrainable, match=r"the train window .* holds 2640 rows but no label of table 'returns'"):
+        assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+
+
+def test_outcomes_of_one_class_only_are_refused(empty_shop, tables):
+    orders, returns = tables
+    shop = empty_shop(orders, returns.set_column(2, "returned", pa.array([False] * returns.num_rows)))
+    with pytest.raises(NotTrainable, match=r"one class only: all \d+ are negative. Check label.sql 'returned'"):
+        assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+
+
+def test_too_few_rows_are_refused(empty_shop, tables):
+    orders, returns = tables
+    few = pc.field("order_id").isin([key for key in orders["order_id"].to_pylist() if key.endswith("77")])
+    shop = empty_shop(orders.filter(few), returns.filter(few))
+    with pytest.raises(NotTrainable, match="fewer than 100"):
+        assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 64])
+def test_a_training_id_that_cannot_name_a_folder_is_refused(shop, name):
+    with pytest.raises(ValueError, match="names a folder"):
+        assemble(shop.pipeline, shop.tick(), name, "first", shop.platform)

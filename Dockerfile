@@ -40,9 +40,10 @@ RUN useradd --uid 10001 --create-home mlprod \
     && chown --recursive mlprod:mlprod great_expectations
 USER mlprod
 
-# Recorded with each model: the image holds no repository to ask.
+# Recorded with each model: the image holds neither git nor a repository to ask, and MLflow need not complain of that.
 ARG GIT_COMMIT=""
 ENV AIRFLOW_HOME=/opt/airflow \
-    MLPROD_GIT_COMMIT=$GIT_COMMIT
+    MLPROD_GIT_COMMIT=$GIT_COMMIT \
+    GIT_PYTHON_REFRESH=quiet
 
 CMD ["mlprod", "--help"]

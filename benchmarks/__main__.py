@@ -13,7 +13,10 @@ def main() -> int:
     chosen = sys.argv[1:] or BENCHMARKS
     if unknown := [name for name in chosen if name not in BENCHMARKS]:
         sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB, {platform.system()}\n", flush=True)
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB, {platform.system()}\n",
+        flush=True,
+    )
     failed = [name for name in chosen if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode]
     for name in failed:
         print(f"benchmark {name} did not run to its end", file=sys.stderr)

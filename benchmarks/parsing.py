@@ -36,7 +36,9 @@ def main() -> None:
                 slowest[stats.file] = max(slowest.get(stats.file, 0.0), stats.duration.total_seconds())
     print("### DAG files\n\n| file | parse | goal | |\n| --- | --- | --- | --- |")
     for file, seconds in sorted(slowest.items()):
-        print(f"| {file.lstrip('/')} | {seconds:.2f} s | < {GOAL_SECONDS} s | {'met' if seconds < GOAL_SECONDS else 'MISSED'} |")
+        print(
+            f"| {file.lstrip('/')} | {seconds:.2f} s | < {GOAL_SECONDS} s | {'met' if seconds < GOAL_SECONDS else 'MISSED'} |"
+        )
     print()
 
 

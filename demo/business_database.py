@@ -40,7 +40,7 @@ def fill(url: str) -> dict[str, int]:
     Returns: rows per table.
     """
     rows = business_tables()
-    engine = open_database(url).execution_options(writes=True)
+    engine = open_database(url, writes=True)
     types = TYPES[engine.dialect.name]
     with engine.begin() as connection:
         for name, columns in TABLES.items():
@@ -140,7 +140,7 @@ def corrupt(url: str, day: str) -> int:
     Returns: rows that were made bad.
     """
     mend(url)
-    engine = open_database(url).execution_options(writes=True)
+    engine = open_database(url, writes=True)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("ALTER TABLE flights ALTER COLUMN distance TYPE TEXT")
@@ -157,7 +157,7 @@ def corrupt(url: str, day: str) -> int:
 
 def mend(url: str) -> None:
     """Put `flights` back as it was before `corrupt`; does nothing where it is as it was."""
-    engine = open_database(url).execution_options(writes=True)
+    engine = open_database(url, writes=True)
     with engine.begin() as connection:
         if not inspect(connection).has_table(KEPT):
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.letter import Content, Grid, render
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Scoring, Training
+from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Scoring, Training, newest
 
 if TYPE_CHECKING:
     from mlprod_tasks.audit import BatchRefused
@@ -35,9 +35,17 @@ def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bo
 
 
 def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail what the rules decided at a tick; nothing where they decided nothing. Whether a mail went out."""
+    """Mail what the rules decided at a tick, if it is news: a retraining, or a rule that did not fire at the tick before.
+
+    Returns: whether a mail went out.
+    """
     decision = platform.ledger.get(Decision, pipeline.name, tick.date)
     if decision is None or decision.action == "nothing":
+        return False
+    before = newest(platform.ledger.all(Decision, Decision.tick < tick.date, pipeline=pipeline.name), "tick")
+    known = {rule["rule"] for rule in before.rules} if before else set()
+    if decision.action == "alert" and {rule["rule"] for rule in decision.rules} <= known:
+        log.info("%s: what fires at %s fired at %s already: no further mail", pipeline.name, tick, before and before.tick)
         return False
     content = _decision(pipeline, tick, decision, platform, links)
     return send(pipeline, decision.action, f"{pipeline.name}/{tick}/{decision.action}", content, platform)

@@ -104,13 +104,18 @@ def _write(
         try:
             for name, ticks in chosen.named():
                 rows[name] = positives[name] = unlabelled[name] = 0
+                empty = {tick.date for tick in ticks}
                 for part in _parts(ticks):
                     made, versions = _labelled(pipeline, part, as_of, versions, name, platform)
                     writer = writer or pq.ParquetWriter(target / folder.training_set.name, made.schema, compression="zstd")
                     writer.write_table(made)
+                    empty -= set(pc.unique(made["tick"]).to_pylist())
                     rows[name] += made.num_rows - made["label"].null_count
                     positives[name] += pc.sum(made["label"]).as_py() or 0
                     unlabelled[name] += made["label"].null_count
+                if empty and len(empty) < len(ticks):
+                    told = ", ".join(str(day) for day in sorted(empty))
+                    log.warning("%d of %d ticks of the %s window hold no rows: %s", len(empty), len(ticks), name, told)
                 _check(pipeline, name, ticks, as_of, rows[name], positives[name], unlabelled[name])
         finally:
             if writer is not None:

@@ -57,7 +57,7 @@ def fit(way: Way, raw: Floats, outcome: Bools) -> Calibration:
     if way == "sigmoid":
         from sklearn.linear_model import LogisticRegression
 
-        line = LogisticRegression(C=np.inf).fit(_logit(raw)[:, None], outcome)
+        line = LogisticRegression(C=np.inf, solver="newton-cholesky").fit(_logit(raw)[:, None], outcome)
         return Calibration(way, (float(line.coef_[0, 0]),), (float(line.intercept_[0]),))
     return Calibration("none")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Trailing
-from mlprod_tasks.declaration.feature import Feature, window_name
+from mlprod_tasks.declaration.feature import Feature
 from mlprod_tasks.declaration.table import Column, Database
 from mlprod_tasks.declaration.target import AtTick
 
@@ -19,12 +20,16 @@ def _lines(pipeline: Pipeline) -> Iterator[str]:
     yield f"# {pipeline.name}"
     yield from ("", pipeline.doc.strip(), "")
     moment = (
-        "at the start of its tick" if isinstance(pipeline.predict_at, AtTick) else f"{pipeline.predict_at.lead} before its time"
+        "at the start of its tick"
+        if isinstance(pipeline.predict_at, AtTick)
+        else f"{_length(pipeline.predict_at.lead)} before its time"
     )
     yield f"One score for every row of `{pipeline.entity}`, made {moment}"
     yield f"(every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
     yield from ("", "## Label", "")
-    yield f"{pipeline.label.doc}: `{pipeline.label.sql}` in `{pipeline.label.table}`, complete {pipeline.label.delay} after the row is scored."
+    label = pipeline.label
+    yield f"{label.doc or 'The condition'}: `{label.sql}` in `{label.table}`,"
+    yield f"complete {_length(label.delay)} after the row is scored."
     for table in pipeline.tables:
         yield from _table(table)
     yield from ("", "## Features", "")
@@ -51,9 +56,8 @@ def _known(table: Table) -> str:
         return "a reference table, read as a whole at every tick"
     if table.ticks_ahead:
         return f"placed in ticks by `{table.time}`, known {table.ticks_ahead} tick{'s' * (table.ticks_ahead > 1)} ahead"
-    return (
-        f"placed in ticks by `{table.time}`, known {f'{table.known_after} after it' if table.known_after else 'from then on'}"
-    )
+    known = f"{_length(table.known_after)} after it" if table.known_after else "from then on"
+    return f"placed in ticks by `{table.time}`, known {known}"
 
 
 def _column(column: Column) -> tuple[str, ...]:
@@ -77,7 +81,7 @@ def _feature(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, ...]]:
             )
         case Lookup() | AsOf():
             table = pipeline.table(feature.table)
-            when = "" if isinstance(feature, Lookup) else f", latest known in the last {window_name(feature.max_age)}"
+            when = "" if isinstance(feature, Lookup) else f", latest known in the last {_length(feature.max_age)}"
             for name, read in feature.columns.items():
                 column = table.column(read)
                 yield (f"`{name}`", column.kind, f"{column.doc} (`{feature.table}.{read}` by {_keys(feature.on)}{when})")
@@ -86,7 +90,8 @@ def _feature(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, ...]]:
                 for aggregate in feature.aggregates:
                     what = type(aggregate).__name__.lower()
                     of = getattr(aggregate, "sql", None) or getattr(aggregate, "column", None)
-                    told = f"{what}{f' of `{of}`' if of else ''} over `{feature.table}` known in the last {window_name(window)}, by {_keys(feature.by)}"
+                    over = f"`{feature.table}` known in the last {_length(window)}"
+                    told = f"{what}{f' of `{of}`' if of else ''} over {over}, by {_keys(feature.by)}"
                     yield (f"`{feature.feature(aggregate, window)}`", "int" if what == "count" else "float", told)
 
 
@@ -98,4 +103,12 @@ def _grid(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterato
     yield f"| {' | '.join(headings)} |"
     yield f"|{' --- |' * len(headings)}"
     for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+        yield f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _length(length: timedelta) -> str:
+    """'2 days', '36 hours', '90 minutes': in the largest unit that divides it."""
+    for unit, size in (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
+        if length % size == timedelta(0):
+            return f"{length // size} {unit}{'s' * (length != size)}"
+    return f"{length.total_seconds():g} seconds"

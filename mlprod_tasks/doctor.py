@@ -6,8 +6,9 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from mlprod_tasks.declaration import Pipeline, load_all
+from mlprod_tasks.declaration import Pipeline, Rate, Trailing, load_all
 from mlprod_tasks.declaration.table import Database
 from mlprod_tasks.platform import Platform
 
@@ -32,7 +33,7 @@ def _findings(platform: Platform) -> Iterator[Finding]:
     settings = platform.settings
     yield Finding("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (3.11 or newer is needed)")
     for package in PACKAGES:
-        yield _checked(package, lambda package=package: importlib.metadata.version(package), "run `make install`")  # type: ignore[misc]
+        yield _checked(package, partial(importlib.metadata.version, package), "run `make install`")
     yield _checked("home folder", lambda: _writable(platform), "set MLPROD_HOME to a folder that can be written")
     yield _checked(
         "ledger",
@@ -60,12 +61,10 @@ def _findings(platform: Platform) -> Iterator[Finding]:
                 bool(settings.pseudonym_key),
                 "set MLPROD_PSEUDONYM_KEY" if not settings.pseudonym_key else "is set",
             )
+        yield _checked(f"{pipeline.name}: SQL", partial(read_sql, pipeline), "correct it in the declaration")
         for connection in _connections(pipeline):
-            yield _checked(
-                f"{pipeline.name}: connection {connection!r}",
-                lambda c=connection, p=pipeline: _reached(platform, p, c),
-                "check its URL",
-            )  # type: ignore[misc]
+            look = partial(_reached, platform, pipeline, connection)
+            yield _checked(f"{pipeline.name}: connection {connection!r}", look, "check its URL")
 
 
 def _checked(what: str, look: Callable[[], str], remedy: str) -> Finding:
@@ -97,9 +96,11 @@ def _connections(pipeline: Pipeline) -> list[str]:
 
 
 def _reached(platform: Platform, pipeline: Pipeline, connection: str) -> str:
-    from sqlalchemy import create_engine, inspect
+    from sqlalchemy import inspect
 
-    engine = create_engine(platform.settings.connection(connection))
+    from mlprod_tasks.platform.database import open_database
+
+    engine = open_database(platform.settings.connection(connection))
     try:
         there = set(inspect(engine).get_table_names())
     finally:
@@ -112,3 +113,38 @@ def _reached(platform: Platform, pipeline: Pipeline, connection: str) -> str:
     if missing := sorted(wanted - there):
         raise LookupError(f"lacks the tables {', '.join(missing)}")
     return f"{engine.dialect.name} answers"
+
+
+def read_sql(pipeline: Pipeline) -> str:
+    """Have the engine read every condition and expression, over empty tables: a wrong name or type shows before the data.
+
+    Raises: ValueError naming the one that cannot be read.
+    """
+    from mlprod_tasks.features.known import TYPES, quoted
+    from mlprod_tasks.features.sql import sql
+    from mlprod_tasks.platform.engine import engine
+
+    label, kpi = pipeline.label, pipeline.kpi
+    statements = {f"label {label.sql!r}": f"SELECT CAST(({label.sql}) AS BOOLEAN) FROM {quoted(label.table)}"}
+    statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM judged"
+    for feature in pipeline.features:
+        if isinstance(feature, Trailing):
+            for rate in feature.aggregates:
+                if isinstance(rate, Rate):
+                    written = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {quoted(feature.table)}"
+                    statements[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = written
+    statements["features"] = sql(pipeline)
+    with engine() as connection:
+        for table in pipeline.tables:
+            columns = [f"{quoted(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
+            columns += ["tick DATE"] if table.time else []
+            connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})")
+        connection.execute("CREATE TABLE calendar (tick DATE, starts_at TIMESTAMPTZ)")
+        connection.execute("CREATE TABLE asked (tick DATE)")
+        connection.execute("CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)")
+        for what, statement in statements.items():
+            try:
+                connection.execute(f"EXPLAIN {statement}")
+            except Exception as error:
+                raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error
+    return "label, KPI and features are read by the engine"

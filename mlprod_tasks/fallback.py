@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks import value
@@ -75,13 +76,14 @@ def fit(declared: RateTable, costs: CostMatrix, features: Any, outcome: Bools) -
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
-    rows: dict[tuple[Any, ...], int] = {}
-    positives: dict[tuple[Any, ...], int] = {}
-    for group, came_true in zip(_groups(features, inputs), outcome.tolist(), strict=True):
-        rows[group] = rows.get(group, 0) + 1
-        positives[group] = positives.get(group, 0) + came_true
+    counted = pa.table([*read(features, inputs), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
+    groups = counted.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
+    *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
     weight = declared.smoothing
-    rates = {group: (positives[group] + weight * overall) / (n + weight) for group, n in rows.items()}
+    rates = {
+        group: (hits + weight * overall) / (n + weight)
+        for group, n, hits in zip(zip(*values, strict=True), rows, positives, strict=True)
+    }
     # Sorted, so that the same rows in another order make the same model; None sorts as text does.
     ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
     return FallbackModel(inputs, ordered, overall, value.break_even(costs))

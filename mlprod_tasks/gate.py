@@ -154,7 +154,7 @@ def _compare(gate: Gate, name: str, evaluation: Evaluation) -> GateVerdict:
     value, n, higher = estimate.value, evaluation.rows, HIGHER_IS_BETTER[gate.metric]
     if isinstance(gate, NotWorseThanChampion) and evaluation.champion_version is None:
         return GateVerdict(
-            name, True, value, None, n, f"{gate.metric} is {value:.4g} on {n:,} rows; there is no champion to beat"
+            name, True, value, None, n, f"{gate.metric} is {_told(value)} on {n:,} rows; there is no champion to beat"
         )
     match gate:
         case AtLeast():
@@ -165,20 +165,20 @@ def _compare(gate: Gate, name: str, evaluation: Evaluation) -> GateVerdict:
             baseline = _finite(evaluation.baseline, gate.metric, "the baseline").value
             bound = baseline + (1 if higher else -1) * gate.by * abs(baseline)
             share = f" by {gate.by:.1%} of it" if gate.by else ""
-            against = f" (better than the constant baseline's {baseline:.4g}{share})"
+            against = f" (better than the constant baseline's {_told(baseline)}{share})"
         case NotWorseThanChampion():
             if evaluation.champion is None:
                 raise ValueError(evaluation.champion_problem or "the champion was not evaluated")
             champion = _finite(evaluation.champion, gate.metric, "the champion").value
             bound = champion - (1 if higher else -1) * gate.tolerance
-            against = f" (champion version {evaluation.champion_version} has {champion:.4g}, tolerance {gate.tolerance:g})"
+            against = f" (champion version {evaluation.champion_version} has {_told(champion)}, tolerance {gate.tolerance:g})"
     # The baseline itself is not better than the baseline.
     strict = isinstance(gate, BetterThanBaseline) and gate.by == 0
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
     sentence = (
-        f"{gate.metric} is {value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}] on {n:,} rows; "
-        f"it must be {side} {bound:.4g}{against}"
+        f"{gate.metric} is {_told(value)} [{_told(estimate.low)}, {_told(estimate.high)}] on {n:,} rows; "
+        f"it must be {side} {_told(bound)}{against}"
     )
     return GateVerdict(name, passed, value, bound, n, sentence)
 
@@ -201,6 +201,11 @@ def name_of(gate: Gate) -> str:
             return f"{gate.metric} better than baseline" + (f" by {gate.by:.1%}" if gate.by else "")
         case NotWorseThanChampion():
             return f"{gate.metric} not worse than champion" + (f" by {gate.tolerance:g}" if gate.tolerance else "")
+
+
+def _told(number: float) -> str:
+    """Four digits that count; no powers of ten."""
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 
 def _tag(name: str) -> str:

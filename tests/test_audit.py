@@ -164,7 +164,7 @@ def test_a_bad_tick_is_refused_alone_but_the_audit_of_the_range_fails(of_orders)
 def test_the_share_of_missing_values_is_judged_tick_by_tick(shop, orders_in, make_platform) -> None:
     columns = [replace(c, max_null_share=0.5) if c.name == "items" else c for c in shop().tables[0].columns]
     rows = [order(i, f"2024-03-{14 + i % 2} 12:00:00", items=None if i % 2 and i < 13 else 1) for i in range(20)]
-    with pytest.raises(BatchRefused, match="items must not be missing in more than 0.5 of the rows; found 6 of 10") as error:
+    with pytest.raises(BatchRefused, match=r"items must not be missing in more than 0.5 of the rows; found 6 of 10") as error:
         audited(shop(columns=tuple(columns)), make_platform(shop=orders_in(rows)), "2024-03-15", "2024-03-16")
     assert [str(v.tick) for v in error.value.refused] == ["2024-03-16"]
 

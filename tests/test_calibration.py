@@ -26,7 +26,7 @@ def test_sigmoid_is_logistic_regression_on_the_logit():
     fitted = calibration.fit("sigmoid", RAW, OUTCOME)
     logit = np.log(RAW / (1 - RAW))[:, None]
     oracle = LogisticRegression(C=np.inf).fit(logit, OUTCOME).predict_proba(logit)[:, 1]
-    assert fitted(RAW) == pytest.approx(oracle)
+    assert fitted(RAW) == pytest.approx(oracle, abs=1e-4)  # where its solver stops
 
 
 @pytest.mark.parametrize("way", ["isotonic", "sigmoid", "none"])

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -243,18 +244,17 @@ def test_every_command_exists(name: str) -> None:
                 assert (BIN / program).exists(), program
 
 
-def test_every_mlprod_variable_is_one_that_the_settings_read() -> None:
-    class Asked(dict[str, str]):
-        def get(self, name: str, default: Any = None) -> Any:
-            self[name] = ""
-            return default
-
-    asked = Asked()
-    settings.from_environment(asked)
-    connections = {f"MLPROD_CONNECTION_{name}" for name in ("BUSINESS", "SMTP")}
-    given = {name for name in ENVIRONMENT if name.startswith(settings.PREFIX)}
-    assert given == {name for name in asked if name.startswith(settings.PREFIX)} | connections
-    assert {"MLFLOW_TRACKING_URI", "AIRFLOW__API__BASE_URL"} <= set(asked)
+def test_every_mlprod_variable_is_one_that_the_settings_read_and_none_is_left_out() -> None:
+    given = {name: str(value) for name, value in SERVICES["scheduler"]["environment"].items()}
+    default, configured = settings.from_environment({"MLPROD_HOME": given["MLPROD_HOME"]}), settings.from_environment(given)
+    for name in given:
+        if name.startswith("MLPROD_CONNECTION_"):
+            assert configured.connection(name.removeprefix("MLPROD_CONNECTION_").lower()) == given[name]
+        elif name.startswith("MLPROD_") or name in ("MLFLOW_TRACKING_URI", "AIRFLOW__API__BASE_URL"):
+            assert settings.from_environment({name: "/elsewhere"}) != settings.from_environment({}), f"nothing reads {name}"
+    for place in fields(settings.Settings):
+        if place.compare and place.name not in ("home", "mail_from"):
+            assert getattr(configured, place.name) != getattr(default, place.name), f"{place.name} is not configured"
 
 
 @pytest.fixture(scope="module")

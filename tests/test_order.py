@@ -88,12 +88,9 @@ def lake_rows(home: Path) -> dict[str, list[tuple[Any, ...]]]:
     pipeline, platform = opened(home)
     names = [places.raw(pipeline, table.name) for table in pipeline.tables] + [places.predictions(pipeline)]
     with duckdb.connect() as connection:
-        return {
-            name: connection.sql(
-                f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({listed(platform.lake.files(name))}, hive_partitioning=true) ORDER BY ALL"
-            ).fetchall()
-            for name in names
-        }
+        files = {name: listed(platform.lake.files(name)) for name in names}
+        query = "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet({}, hive_partitioning=true) ORDER BY ALL"
+        return {name: connection.sql(query.format(of)).fetchall() for name, of in files.items()}
 
 
 def ledger_rows(home: Path) -> dict[str, list[dict[str, Any]]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from math import ceil
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from mlprod_tasks.declaration.check import check
 from mlprod_tasks.declaration.declared import declared
@@ -91,6 +90,17 @@ class Pipeline:
         return hashlib.sha256(json.dumps(self.as_json()).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """The declaration as plain JSON values."""
-        written: dict[str, Any] = TypeAdapter(Pipeline).dump_python(self, mode="json")
-        return written
+        """The declaration as plain JSON values, each part with the name of its type."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        # Without its type, AtLeast(metric, bound) would read as AtMost(metric, bound).
+        return {"type": type(value).__name__} | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value if isinstance(value, int | float | str | None) else str(value)

@@ -176,7 +176,8 @@ def _trailing(
 ) -> dict[str, pa.Array]:
     start, end, read = _span(snapshot.pipeline, rows, trailing.longest(features))
     if trailing.reads_late(table, features):
-        read = TickRange(read.schedule, snapshot.pipeline.schedule.starts, read.last)
+        # The value of an old row may have become known just now: no partition is too old to hold it.
+        read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
     events = snapshot.read(connection, trailing.query(table, features, start, end), table.name, read)
 
     @cache

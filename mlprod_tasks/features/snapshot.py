@@ -49,10 +49,12 @@ class Snapshot:
         except duckdb.Error:
             return connection.sql(query(_by_name(table, files))).to_arrow_table()
 
-    def relation(self, name: str) -> str:
-        """SQL of all rows of one table."""
+    def relation(self, name: str, same_columns: bool = False) -> str:
+        """SQL of all rows of one table; `same_columns` spares the look into each file for columns that it lacks."""
         table, files = self.pipeline.table(name), self._files(name).of(None)
-        return _by_name(table, files) if files else _empty(table)
+        if not files:
+            return _empty(table)
+        return f"read_parquet({listed(files)}{_hive(table)})" if same_columns else _by_name(table, files)
 
     def calendar(self, first: date, last: date) -> pa.Table:
         """Every tick from `first` to `last` (`tick`) and the moment it starts (`starts_at`)."""
@@ -70,6 +72,10 @@ class Snapshot:
                 rows[day] = rows.get(day, 0) + (count or 0)
         return rows
 
+    def oldest(self, name: str) -> date:
+        """The first tick that has rows; the last day there is where the table is empty."""
+        return self._files(name).oldest
+
     def _files(self, name: str) -> _Files:
         """The table's files, at the version that is kept from now on. Raises: TableMissing."""
         if name not in self._opened:
@@ -85,6 +91,10 @@ class _Files:
     def __init__(self, table: DeltaTable) -> None:
         self.table = table
         self._files = sorted((_tick_of(file), file) for file in table.file_uris())
+
+    @property
+    def oldest(self) -> date:
+        return date.fromisoformat(self._files[0][0]) if self._files else date.max
 
     def of(self, ticks: TickRange | None) -> list[str]:
         """The files of some ticks, in the order of ticks."""

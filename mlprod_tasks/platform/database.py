@@ -23,12 +23,16 @@ def database_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg2") if parsed.drivername == "postgresql" else parsed
 
 
-def open_database(url: str) -> Engine:
-    """An engine that keeps no connection open, so that it may live in a task that is forked or killed."""
+def open_database(url: str, writes: bool = False) -> Engine:
+    """An engine that keeps no connection open, so that it may live in a task that is forked or killed.
+
+    Only where it `writes` is anything about an SQLite file changed: a source may be read-only.
+    """
     engine = create_engine(database_url(url), poolclass=NullPool)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _patient)
-        event.listen(engine, "begin", _begin)
+        event.listen(engine, "connect", _patient_writer if writes else _patient)
+        # A reader that becomes a writer cannot wait for another one, so a writer is one from the beginning.
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN"))
     return engine
 
 
@@ -69,13 +73,11 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _patient(connection: Any, _: Any) -> None:
-    # Transactions are begun by us (below): the driver would begin them late, and a reader that becomes a writer cannot wait.
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.isolation_level = None  # transactions are begun by us: the driver would begin them too late
     connection.execute("PRAGMA busy_timeout=60000")
 
 
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _patient_writer(connection: Any, record: Any) -> None:
+    _patient(connection, record)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")

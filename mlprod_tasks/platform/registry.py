@@ -28,6 +28,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlprod_tasks import places
@@ -73,6 +74,8 @@ class Registry:
         if self.url.startswith("sqlite:///"):
             Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         with self._reached():
+            if not self.url.startswith("http"):
+                _knock(self.url)
             return MlflowClient(self.url, self.url)
 
     def answers(self) -> bool:
@@ -296,6 +299,13 @@ class Registry:
             f"the model registry at {_shown(self.url)} does not answer ({type(error).__name__}). Check MLFLOW_TRACKING_URI and "
             f"the server or database behind it: {str(error)[:300]}"
         )
+
+
+def _knock(url: str) -> None:
+    """Connect once: MLflow itself tries a database that is down for more than a minute. Raises: SQLAlchemyError."""
+    engine = create_engine(url, poolclass=NullPool)
+    engine.connect().close()
+    engine.dispose()
 
 
 def _ref(version: Any) -> ModelRef:

@@ -33,11 +33,11 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     strangers = set(rows[tick_column].unique().to_pylist()) - {tick}
     if strangers:
         raise ValueError(f"{table}: rows of tick {min(strangers)} among those that are to replace tick {tick}")
-    engine = open_database(url)
+    engine = open_database(url, writes=True)
     try:
         with engine.connect() as connection:
             _prepare(connection, table, rows.schema, (tick_column, *(name for name in key if name != tick_column)))
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with engine.connect() as connection, connection.begin():
             if connection.dialect.name == "postgresql":
                 # Without it two writers of one tick would both delete the old rows and then collide on the key.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{table} {tick}",))
@@ -45,9 +45,9 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
             connection.execute(target.delete().where(target.c[tick_column] == tick))
             bulk_insert(connection, table, rows)
     except OperationalError as error:
-        where = database_url(url).render_as_string(hide_password=True)
+        where, reason = database_url(url).render_as_string(hide_password=True), str(error.orig).strip().splitlines()[0]
         raise SinkUnreachable(
-            f"cannot write table {table!r} of {where}: {str(error.orig).strip()}. Check that the database runs and that the "
+            f"cannot write table {table!r} of {where}: {reason}. Check that the database runs and that the "
             "connection's address and rights are right; then clear the task: it replaces the whole tick"
         ) from error
     return int(rows.num_rows)

@@ -45,7 +45,7 @@ def test_a_landing_shows_the_clock_of_the_airport_that_the_raw_file_names(raw, f
              "PHX": "America/Phoenix", "BOS": "America/New_York", "DEN": "America/Denver"}  # fmt: skip
     landed = dict(flights.execute("SELECT flight_id, landed_at FROM arrivals").fetchall())
     checked = 0
-    for row in raw[::7]:
+    for row in raw[::5]:
         if row["dest"] not in zones or row["arr_delay"] in ("", "NA"):
             continue
         name = f"{row['year']}-{int(row['month']):02}-{int(row['day']):02}-{row['carrier']}-{row['flight']}-{row['origin']}"
@@ -57,7 +57,7 @@ def test_a_landing_shows_the_clock_of_the_airport_that_the_raw_file_names(raw, f
 
 def test_no_flight_lands_before_it_leaves_or_takes_longer_than_half_a_day(flights: sqlite3.Connection) -> None:
     ((shortest, longest),) = flights.execute(
-        "SELECT min(julianday(sched_arr_at) - julianday(sched_dep_at)), max(julianday(sched_arr_at) - julianday(sched_dep_at)) FROM flights"
+        "SELECT min(block), max(block) FROM (SELECT julianday(sched_arr_at) - julianday(sched_dep_at) AS block FROM flights)"
     )
     assert timedelta(minutes=15) < timedelta(days=shortest) < timedelta(days=longest) < timedelta(hours=12)
     ((early,),) = flights.execute("SELECT count(*) FROM arrivals a JOIN flights f USING (flight_id) WHERE landed_at <= "
@@ -70,9 +70,7 @@ def test_a_plane_of_unknown_age_has_no_year(flights: sqlite3.Connection) -> None
     assert (missing, oldest, seats) == (70, 1956, 2)
 
 
-def test_a_corrupted_day_is_bad_and_mending_restores_it_on_postgresql(
-    postgres_database: str, flights: sqlite3.Connection
-) -> None:
+def test_a_corrupted_day_is_bad_and_mending_restores_it_on_postgresql(postgres_database: str, flights) -> None:
     assert fill(postgres_database)["flights"] == 336_776
     query = text("SELECT flight_id, sched_dep_at, distance FROM flights WHERE flight_id LIKE '2013-06-11-%' ORDER BY flight_id")
 

@@ -1,8 +1,8 @@
 """Raw tables put straight into a lake: the real year of flights, and a small shop whose rows a test writes down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ KINDS = {
 }  # fmt: skip
 
 
-def put(platform: Platform, pipeline: Pipeline, name: str, rows: pa.Table) -> None:
-    """Replace a raw table of the lake by `rows`, each in the partition of the tick that it belongs to."""
+def put(platform: Platform, pipeline: Pipeline, name: str, rows: pa.Table, order: str = "ascending") -> None:
+    """Replace a raw table of the lake by `rows`, each in the partition of the tick that it belongs to.
+
+    Publishing leaves a partition in the ascending order of its key.
+    """
     table = pipeline.table(name)
     rows = rows.select(list(table.names)).cast(pa.schema([(c.name, KINDS[c.kind]) for c in table.columns]))
     place = places.raw(pipeline, name)
@@ -33,7 +36,7 @@ def put(platform: Platform, pipeline: Pipeline, name: str, rows: pa.Table) -> No
         return
     moments = rows[table.time].to_pandas() + table.known_after
     days = pa.array(_ticks(pipeline.schedule, table, moments), pa.date32())
-    rows = rows.append_column("tick", days).sort_by([("tick", "ascending"), *((k, "ascending") for k in table.key)])
+    rows = rows.append_column("tick", days).sort_by([("tick", "ascending"), *((k, order) for k in table.key)])
     first, last = date(2012, 1, 1), date(2014, 12, 31)
     platform.lake.replace_ticks(place, ml.TickRange(pipeline.schedule, first, last), rows)
 
@@ -52,11 +55,6 @@ def real_year(tmp_path_factory: pytest.TempPathFactory, flights_pipeline: Pipeli
     return platform
 
 
-def at(text: str) -> datetime:
-    """A moment in UTC: '06-03 08:00:00.000001' is in 2013."""
-    return datetime.fromisoformat(f"2013-{text}").replace(tzinfo=UTC)
-
-
 class Shop:
     """A lake of orders (a day ahead), payments, prices and customers. Ticks are at 08:00 UTC."""
 
@@ -68,12 +66,12 @@ class Shop:
         for name, rows in tables.items():
             columns = self.pipeline.table(name).columns
             held = {c.name: pa.array([row[i] for row in rows], KINDS[c.kind]) for i, c in enumerate(columns)}
-            put(self.platform, self.pipeline, name, pa.table(held))
+            put(self.platform, self.pipeline, name, pa.table(held), "descending")
         return self
 
 
 @pytest.fixture
-def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> Iterator[Shop]:
+def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> Shop:
     orders = Table(
         "orders", ml.Files("x", "o.csv", "csv"), ("id",), time="due", ticks_ahead=1,
         columns=(
@@ -84,7 +82,8 @@ def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> 
     payments = Table(
         "payments", ml.Files("x", "p.csv", "csv"), ("id",), time="paid_at",
         columns=(
-            ml.Column("id", "text", "-"), ml.Column("paid_at", "timestamp", "-"), ml.Column("customer", "int", "-", nullable=True),
+            ml.Column("id", "text", "-"), ml.Column("paid_at", "timestamp", "-"),
+            ml.Column("customer", "int", "-", nullable=True),
             ml.Column("product", "text", "-", nullable=True), ml.Column("amount", "float", "-", nullable=True),
             ml.Column("pieces", "int", "-", nullable=True), ml.Column("settled_at", "timestamp", "-", nullable=True),
             ml.Column("refund", "float", "-", nullable=True, known_at="settled_at"),
@@ -118,7 +117,9 @@ def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> 
                 (ml.Count(), ml.Mean("amount"), ml.Mean("pieces"), ml.Rate("big", "amount > 100"), ml.Mean("refund"),
                  ml.Rate("refunded", "refund > 0")),
             ),
-            ml.Trailing("pair", "payments", {"customer": "customer", "product": "product"}, windows, (ml.Count(), ml.Mean("pieces"))),
+            ml.Trailing(
+                "pair", "payments", {"customer": "customer", "product": "product"}, windows, (ml.Count(), ml.Mean("pieces"))
+            ),
             ml.Trailing("planned", "orders", {"product": "product"}, (ml.days(3),), (ml.Count(),)),
         ),
         label=ml.Label("payments", {"id": "id"}, "refund > 0", ml.days(2)),
@@ -128,7 +129,7 @@ def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> 
     platform = make_platform()
     made = Shop(pipeline, platform)
     made.holds(orders=[], payments=[], prices=[], customers=[])
-    yield made
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,14 @@ from mlprod_tasks import features, places
 from mlprod_tasks.features import sql
 from mlprod_tasks.features.trailing import UnusableValue
 from mlprod_tasks.platform.lake import TableMissing
-from tests.features.conftest import Shop, at
+
+Shop = Any  # of conftest.py
+
+
+def at(text: str) -> datetime:
+    """A moment in UTC: '06-03 08:00:00.000001' is in 2013."""
+    return datetime.fromisoformat(f"2013-{text}").replace(tzinfo=UTC)
+
 
 DAY = date(2013, 6, 3)
 ORDER = ("o", at("06-03 12:00"), 1, "tea")  # scored at 06-03 08:00
@@ -25,8 +32,8 @@ AT_ONCE = at("06-03 08:00")
 
 
 def payment(
-    id: str, paid: Any, amount: float | None = 1.0, pieces: int | None = 1, customer: int | None = 1, product: str | None = "tea",
-    settled: Any = None, refund: float | None = None,
+    id: str, paid: Any, amount: float | None = 1.0, pieces: int | None = 1, customer: int | None = 1,
+    product: str | None = "tea", settled: Any = None, refund: float | None = None,
 ) -> tuple[Any, ...]:  # fmt: skip
     return (id, paid, customer, product, amount, pieces, settled, refund)
 
@@ -97,6 +104,7 @@ def test_missing_keys_match_nothing_and_missing_values_do_not_count(shop: Shop) 
             payment("b", BEFORE, 200.0, None),
             payment("c", BEFORE, 50.0, 5, customer=None, product=None),
             payment("d", BEFORE, 50.0, 5, product=None),
+            payment("e", BEFORE, 50.0, 5, customer=2, product=None),
         ],
     )
     o, p, q = scored(shop)
@@ -105,7 +113,8 @@ def test_missing_keys_match_nothing_and_missing_values_do_not_count(shop: Shop) 
     assert (o["country"], o["price"], o["dear"]) == ("CH", 11.0, True)
     assert (p["country"], p["price"], p["dear"], p["customer_count_7d"], p["pair_count_7d"]) == (None, None, None, 0, 0)
     assert (p["customer_mean_amount_7d"], p["customer_big_7d"], p["planned_count_3d"]) == (None, None, 0)
-    assert (q["country"], q["customer_count_7d"], q["customer_mean_pieces_7d"]) == (None, 0, None)
+    assert (q["country"], q["customer_count_7d"], q["customer_mean_pieces_7d"]) == (None, 1, 5.0)
+    assert (q["pair_count_7d"], q["pair_mean_pieces_7d"]) == (0, None)
 
 
 def test_a_late_column_counts_from_its_own_moment_however_old_its_row_is(shop: Shop) -> None:
@@ -167,10 +176,10 @@ def test_a_value_that_is_not_finite_is_refused_with_its_table_and_column(shop: S
 
 def test_sums_that_leave_64_bits_are_refused(shop: Shop) -> None:
     shop.holds(orders=[ORDER], payments=[payment("a", BEFORE, 1e300)])
-    with pytest.raises(UnusableValue, match="amount.*larger unit"):
+    with pytest.raises(UnusableValue, match=r"amount.*larger unit"):
         scored(shop)
     shop.holds(payments=[payment(str(i), BEFORE, 1.0, 2**62) for i in range(3)])
-    with pytest.raises(UnusableValue, match="pieces.*larger unit"):
+    with pytest.raises(UnusableValue, match=r"pieces.*larger unit"):
         scored(shop)
 
 
@@ -240,7 +249,7 @@ def test_labels_count_from_when_they_are_known_and_rows_without_one_are_left_out
 
 def test_a_look_up_table_with_a_key_twice_is_refused(shop: Shop) -> None:
     shop.holds(orders=[ORDER], customers=[(1, "CH"), (1, "DE")])
-    with pytest.raises(ValueError, match="customers.*more than once"):
+    with pytest.raises(ValueError, match=r"customers.*more than once"):
         scored(shop, chunk_rows=1)
 
 

@@ -18,7 +18,10 @@ from mlprod_tasks.features.rows import rows
 
 TABLE = ml.Table(
     "events", ml.Files("x", "e.csv", "csv"), ("id",), time="at",
-    columns=(ml.Column("id", "int", "-"), ml.Column("at", "timestamp", "-"), ml.Column("k", "int", "-"), ml.Column("v", "float", "-")),
+    columns=(
+        ml.Column("id", "int", "-"), ml.Column("at", "timestamp", "-"),
+        ml.Column("k", "int", "-"), ml.Column("v", "float", "-"),
+    ),
 )  # fmt: skip
 FEATURE = ml.Trailing(
     "f", "events", {"k": "k"}, (timedelta(seconds=7), timedelta(seconds=2)), (ml.Count(), ml.Mean("v"), ml.Rate("r", "v > 0"))
@@ -32,10 +35,10 @@ ROWS = st.lists(st.tuples(MOMENT, KEY), max_size=12)
 
 def computed(events: list[tuple[int, Any, Any]], asked: list[tuple[int, Any]]) -> dict[str, list[Any]]:
     start = datetime(2020, 1, 1, tzinfo=UTC)
-    told = sorted(trailing._values([FEATURE]))
-    values = {"v": [e[2] for e in events], "rate": [None if e[2] is None else int(e[2] > 0) for e in events]}
-    held = {f"value_{i}": pa.chunked_array([pa.array(values["v" if t == "v" else "rate"], pa.float64() if t == "v" else pa.int8())])
-            for i, t in enumerate(told)}  # fmt: skip
+    values = pa.array([e[2] for e in events], pa.float64())
+    positive = pa.array([None if e[2] is None else int(e[2] > 0) for e in events], pa.int8())
+    told = trailing._values([FEATURE])
+    held = {f"value_{i}": values if sql == "v" else positive for i, sql in enumerate(told)}
     base = int(start.timestamp()) * 10**6
     table = pa.table(
         {

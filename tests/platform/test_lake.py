@@ -191,17 +191,17 @@ from mlprod_tasks.platform.lake import Lake
 lake, me = Lake(sys.argv[1]), int(sys.argv[2])
 def write(day):
     ticks = Schedule(time(4), "UTC", date(2013, 1, 1)).range(date(2013, 6, day))
-    rows = {"value": [me] * 3, "tick": pa.array([date(2013, 6, day)] * 3, pa.date32())}
+    rows = {"value": pa.repeat(me, 3), "tick": pa.repeat(pa.scalar(date(2013, 6, day)), 3)}  # lists would import pandas
     lake.replace_ticks("t", ticks, pa.table(rows))
 print("ready", flush=True)
 sys.stdin.readline()
-for day in (me, 9, 9):
+for day in (me, 9):
     write(day)
 """
 
 
 def test_four_processes_that_write_at_once_all_succeed_and_leave_one_copy_of_each_tick(lake: Lake) -> None:
-    # Each writes a tick of its own, into a table that is not there yet, and then twice the tick that all of them write.
+    # Each writes a tick of its own, into a table that is not there yet, and then the tick that all of them write.
     writers = [
         subprocess.Popen([sys.executable, "-c", RACER, lake.root, str(me)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for me in (1, 2, 3, 4)
@@ -222,7 +222,7 @@ def test_four_processes_that_write_at_once_all_succeed_and_leave_one_copy_of_eac
     found = read(lake, "SELECT day(tick), count(*), min(value), count(DISTINCT value) FROM t GROUP BY tick ORDER BY tick")
     assert found[:4] == [(n, 3, n, 1) for n in (1, 2, 3, 4)]
     assert (found[4][:2], found[4][3]) == ((9, 3), 1)
-    assert lake.version("t") == 11  # every one of the 12 writes is a version
+    assert lake.version("t") == 7  # every one of the 8 writes is a version
 
 
 WRITER = """
@@ -232,8 +232,8 @@ import pyarrow as pa
 from mlprod_tasks.declaration import Schedule
 from mlprod_tasks.platform.lake import Lake
 n = 2_000_000
-rows = pa.table({"id": pa.arange(0, n), "value": pa.array([1] * n, pa.int64()),
-                 "tick": pa.array([date(2013, 6, 1)] * n, pa.date32())})
+rows = pa.table({"id": pa.arange(0, n), "value": pa.repeat(1, n),
+                 "tick": pa.repeat(pa.scalar(date(2013, 6, 1)), n)})
 lake, ticks = Lake(sys.argv[1]), Schedule(at(4), "UTC", date(2013, 1, 1)).range("2013-06-01")
 print("ready", flush=True)
 while True:

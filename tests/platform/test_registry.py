@@ -37,7 +37,8 @@ def registered(registry: Registry, pipeline: Pipeline, training_id: str, rate: f
     run_id = registry.start_run(pipeline, training_id)
     folder = registry.home / "made" / training_id
     digest = a_model(rate).save(folder / "data")
-    pyfunc.save(a_model(rate), folder / "data", folder / "logged" / "model")
+    if not (folder / "logged").exists():
+        pyfunc.save(a_model(rate), folder / "data", folder / "logged" / "model")
     registry.log_folder(run_id, folder / "logged")
     return registry.register(places.registered_model(pipeline), run_id, digest, "model", {"why": "a test"}, "A model.")
 
@@ -125,7 +126,7 @@ def test_the_champion_of_a_tick_is_the_last_that_was_promoted_for_it(registry, f
             )
         )
     found = [
-        registry.champion_at(flights_pipeline, flights_pipeline.schedule.tick(f"2013-06-{day}"), ledger)
+        registry.champion_at(flights_pipeline, flights_pipeline.schedule.tick(f"2013-06-{day:02}"), ledger)
         for day in (9, 10, 16, 17, 30)
     ]
     assert [ref and ref.version for ref in found] == [None, 1, 1, 2, 2]

@@ -94,3 +94,13 @@ def test_an_sqlite_file_that_does_not_exist_is_not_made(make_platform, tmp_path:
 def test_a_folder_that_does_not_exist_is_named(make_platform, tmp_path: Path) -> None:
     with pytest.raises(SourceUnreachable, match=r"connection 'shop' names the folder .*gone, which does not exist"):
         look(table_of(ml.Files("shop", "*.csv", "csv")), make_platform(shop=str(tmp_path / "gone")).settings)
+
+
+def test_reading_an_sqlite_source_changes_nothing_about_it(orders_in, make_platform, tmp_path: Path) -> None:
+    url = orders_in([{"id": 1, "at": "2024-03-14 12:00:00", "secret": "x"}])
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("shop.db*")}
+    table = table_of(ml.Database("shop", "orders"))
+    settings = make_platform(shop=url).settings
+    look(table, settings)
+    assert sum(batch.num_rows for batch in read(table, settings, START, END)) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("shop.db*")} == before

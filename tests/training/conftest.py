@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
+
+if TYPE_CHECKING:
+    from mlprod_tasks.register import Promoted
 
 STARTS, DAYS, ORDERS_A_DAY = date(2024, 1, 1), 45, 120
 AS_OF = "2024-02-10"
@@ -100,6 +104,15 @@ class Shop:
         train(self.pipeline, training_id, self.platform)
         evaluate(self.pipeline, training_id, self.platform)
 
+    def crowned(self, training_id: str, day: str = AS_OF) -> "Promoted":
+        """The whole way; the promotion's outcome."""
+        from mlprod_tasks.gate import gate
+        from mlprod_tasks.register import promote, register
+
+        self.trained(training_id, day)
+        verdict = gate(self.pipeline, training_id, self.platform)
+        return promote(self.pipeline, register(self.pipeline, training_id, self.platform), verdict, self.platform)
+
 
 def platform_at(home: Path) -> Platform:
     return Platform(from_environment({"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home)}))
@@ -167,6 +180,22 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(filled_home: Path, tmp_path: Path) -> Shop:
     """A shop of the test's own."""
     shutil.copytree(filled_home, tmp_path / "var")
+    return Shop(SHOP, platform_at(tmp_path / "var"))
+
+
+@pytest.fixture(scope="session")
+def crowned_home(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which training 'one', as of 2024-02-10, became champion."""
+    home = tmp_path_factory.mktemp("crowned") / "var"
+    shutil.copytree(filled_home, home)
+    assert Shop(SHOP, platform_at(home)).crowned("one").moved
+    return home
+
+
+@pytest.fixture
+def crowned_shop(crowned_home: Path, tmp_path: Path) -> Shop:
+    """A shop of the test's own with that champion. MLflow keeps absolute paths: its artifacts stay where they were made."""
+    shutil.copytree(crowned_home, tmp_path / "var")
     return Shop(SHOP, platform_at(tmp_path / "var"))
 
 

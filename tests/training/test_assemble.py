@@ -99,10 +99,14 @@ def test_the_ledger_knows_of_the_training_and_of_its_failure(shop):
 
 
 def test_ticks_that_were_not_ingested_are_named(shop):
-    with pytest.raises(
-        NotTrainable, match=r"the test window 2024-05-25\.\.2024-05-31.* holds no rows of table 'orders': ingest"
-    ):
-        assemble(shop.pipeline, shop.tick("2024-06-02"), "t", "late", shop.platform)
+    said = r"the test window 2024-02-17\.\.2024-02-23.* holds no rows of table 'orders': ingest these ticks first"
+    with pytest.raises(NotTrainable, match=said):
+        assemble(shop.pipeline, shop.tick("2024-02-25"), "t", "late", shop.platform)
+
+
+def test_single_ticks_without_rows_are_told(shop, caplog):
+    assemble(shop.pipeline, shop.tick("2024-02-18"), "t", "late", shop.platform)
+    assert "2 of 7 ticks of the test window hold no rows: 2024-02-15, 2024-02-16" in caplog.text
 
 
 def test_no_label_at_all_is_told_apart_from_no_rows(empty_shop, tables):

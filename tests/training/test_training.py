@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from mlprod_tasks import places, train
+from mlprod_tasks import model, places, train
 from mlprod_tasks.declaration import AtLeast, AtMost, LightGBM, NotWorseThanChampion
 from mlprod_tasks.evaluation import from_json
 from mlprod_tasks.fallback import FallbackModel
@@ -18,15 +18,8 @@ from mlprod_tasks.register import NotThisModel, promote, register
 from mlprod_tasks.training_folder import StepMissing, TrainingFolder
 
 
-def crowned(shop, training_id: str, day: str = "2024-02-10"):
-    """The whole way; the promotion's outcome."""
-    shop.trained(training_id, day)
-    verdict = gate(shop.pipeline, training_id, shop.platform)
-    return promote(shop.pipeline, register(shop.pipeline, training_id, shop.platform), verdict, shop.platform)
-
-
 def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again(shop):
-    outcome = crowned(shop, "one")
+    outcome = shop.crowned("one")
     assert outcome.moved
     registry, pipeline = shop.platform.registry, shop.pipeline
     champion = registry.champion(pipeline)
@@ -51,32 +44,28 @@ def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again
     assert registry.reference_profile(pipeline, 1)["first"] == "2024-02-02"
 
 
-def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_through_mlflow(shop, monkeypatch):
-    crowned(shop, "one")
-    folder = TrainingFolder(shop.platform, "one")
+def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_through_mlflow(crowned_shop, monkeypatch):
+    folder = TrainingFolder(crowned_shop.platform, "one")
     rows = train.read_window(folder, "test")
-    from mlprod_tasks import model
-
     expected = model.load(folder.model).predict(rows)
-    loaded = shop.platform.registry.load(shop.pipeline, 1)
+    loaded = crowned_shop.platform.registry.load(crowned_shop.pipeline, 1)
     assert np.array_equal(loaded.predict(rows).score, expected.score)
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.platform.settings.mlflow_url)
-    served = mlflow.pyfunc.load_model(shop.platform.registry.client.get_model_version_download_uri("returns", "1"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", crowned_shop.platform.settings.mlflow_url)
+    served = mlflow.pyfunc.load_model(crowned_shop.platform.registry.client.get_model_version_download_uri("returns", "1"))
     answer = served.predict(rows.to_pandas())
     assert np.array_equal(answer["score"], expected.score)
     assert np.array_equal(answer["decision"], expected.decision)
 
 
-def test_the_fallback_stands_beside_it_in_registry_and_ledger(shop):
-    crowned(shop, "one")
-    ref = shop.platform.registry.by_alias(places.fallback_model(shop.pipeline), "fallback")
-    rows = train.read_window(TrainingFolder(shop.platform, "one"), "test")
-    from_ledger = FallbackModel.from_json(shop.platform.ledger.get(Fallback, "returns", 1).model)
-    answers: list[Predictions] = [shop.platform.registry.load_model(ref).predict(rows), from_ledger.predict(rows)]
+def test_the_fallback_stands_beside_it_in_registry_and_ledger(crowned_shop):
+    ref = crowned_shop.platform.registry.by_alias(places.fallback_model(crowned_shop.pipeline), "fallback")
+    rows = train.read_window(TrainingFolder(crowned_shop.platform, "one"), "test")
+    from_ledger = FallbackModel.from_json(crowned_shop.platform.ledger.get(Fallback, "returns", 1).model)
+    answers: list[Predictions] = [crowned_shop.platform.registry.load_model(ref).predict(rows), from_ledger.predict(rows)]
     assert np.array_equal(answers[0].score, answers[1].score)
-    training_rows = train.read_window(TrainingFolder(shop.platform, "one"), "train").to_pandas()
+    training_rows = train.read_window(TrainingFolder(crowned_shop.platform, "one"), "train").to_pandas()
     overall = training_rows["label"].mean()
     phone = training_rows[training_rows["channel"] == "phone"]["label"]
     expected = (phone.sum() + 50 * overall) / (len(phone) + 50)
@@ -84,8 +73,8 @@ def test_the_fallback_stands_beside_it_in_registry_and_ledger(shop):
 
 
 def test_all_steps_twice_make_no_second_run_version_or_promotion(shop):
-    first = crowned(shop, "one")
-    assert crowned(shop, "one") == first
+    first = shop.crowned("one")
+    assert shop.crowned("one") == first
     registry = shop.platform.registry
     assert len(registry.client.search_model_versions("name = 'returns'")) == 1
     assert len(registry.client.search_model_versions("name = 'returns_fallback'")) == 1
@@ -93,37 +82,35 @@ def test_all_steps_twice_make_no_second_run_version_or_promotion(shop):
     assert len(shop.platform.ledger.all(Promotion)) == len(shop.platform.ledger.all(Training)) == 1
 
 
-def test_a_model_that_fails_a_gate_is_recorded_refused_and_cannot_be_registered(shop):
-    crowned(shop, "one")
-    strict = shop.declared(gates=(AtLeast("roc_auc", 0.99), AtMost("brier", 0.9)))
+def test_a_model_that_fails_a_gate_is_recorded_refused_and_cannot_be_registered(crowned_shop):
+    strict = crowned_shop.declared(gates=(AtLeast("roc_auc", 0.99), AtMost("brier", 0.9)))
     strict.trained("two", "2024-02-11")
     with pytest.raises(GatesRefused, match=r"1 of 2 gates refuse .* roc_auc is 0\.\d+ .*it must be at least 0.99"):
         gate(strict.pipeline, "two", strict.platform)
-    results = {row.gate: row.passed for row in shop.platform.ledger.all(GateResult, training_id="two")}
+    results = {row.gate: row.passed for row in crowned_shop.platform.ledger.all(GateResult, training_id="two")}
     assert results == {"roc_auc >= 0.99": False, "brier <= 0.9": True}
-    training = shop.platform.ledger.get(Training, "two")
+    training = crowned_shop.platform.ledger.get(Training, "two")
     assert training.state == "refused"
-    run = shop.platform.registry.client.get_run(training.run_id)
+    run = crowned_shop.platform.registry.client.get_run(training.run_id)
     assert run.data.tags["gates"] == "refused"
     assert run.data.tags["gate.roc_auc at least 0.99"].startswith("FAILED: roc_auc is")
     for step in (register, passed):
         with pytest.raises(GatesRefused):
             step(strict.pipeline, "two", strict.platform)
-    assert shop.platform.registry.champion(shop.pipeline).version == 1
-    assert len(shop.platform.registry.client.search_model_versions("name = 'returns'")) == 1
+    assert crowned_shop.platform.registry.champion(crowned_shop.pipeline).version == 1
+    assert len(crowned_shop.platform.registry.client.search_model_versions("name = 'returns'")) == 1
 
 
-def test_a_verdict_promotes_only_its_own_model(shop):
-    crowned(shop, "one")
-    other = shop.declared(model=replace(shop.pipeline.model, seed=2))
+def test_a_verdict_promotes_only_its_own_model(crowned_shop):
+    other = crowned_shop.declared(model=replace(crowned_shop.pipeline.model, seed=2))
     other.trained("two", "2024-02-11")
     verdict = gate(other.pipeline, "two", other.platform)
-    first = shop.platform.registry.version("returns", 1)
+    first = crowned_shop.platform.registry.version("returns", 1)
     with pytest.raises(NotThisModel, match="promote the version that was judged"):
-        promote(shop.pipeline, first, verdict, shop.platform)
+        promote(crowned_shop.pipeline, first, verdict, crowned_shop.platform)
     with pytest.raises(NotThisModel, match="is not what was registered"):
-        promote(shop.pipeline, replace(first, digest=verdict.model_digest), verdict, shop.platform)
-    assert shop.platform.registry.champion(shop.pipeline).version == 1
+        promote(crowned_shop.pipeline, replace(first, digest=verdict.model_digest), verdict, crowned_shop.platform)
+    assert crowned_shop.platform.registry.champion(crowned_shop.pipeline).version == 1
 
 
 def test_files_changed_after_the_gates_are_not_registered(shop):
@@ -135,28 +122,28 @@ def test_files_changed_after_the_gates_are_not_registered(shop):
         register(shop.pipeline, "one", shop.platform)
 
 
-def test_the_next_champion_is_judged_against_the_last_on_the_same_rows(shop):
-    crowned(shop, "one")
-    assert crowned(shop, "two", "2024-02-12").model_version == 2
-    evaluation = from_json(TrainingFolder(shop.platform, "two").read("evaluation.json", "evaluate"))
-    rows = train.read_window(TrainingFolder(shop.platform, "two"), "test")
+def test_the_next_champion_is_judged_against_the_last_on_the_same_rows(crowned_shop):
+    assert crowned_shop.crowned("two", "2024-02-12").model_version == 2
+    evaluation = from_json(TrainingFolder(crowned_shop.platform, "two").read("evaluation.json", "evaluate"))
+    rows = train.read_window(TrainingFolder(crowned_shop.platform, "two"), "test")
     from sklearn.metrics import roc_auc_score
 
-    champion = shop.platform.registry.load(shop.pipeline, 1)
+    champion = crowned_shop.platform.registry.load(crowned_shop.pipeline, 1)
     expected = roc_auc_score(rows["label"].to_numpy(zero_copy_only=False), champion.predict(rows).score)
     assert evaluation.champion_version == 1
     assert evaluation.champion["roc_auc"].value == pytest.approx(expected)
-    registry, ledger = shop.platform.registry, shop.platform.ledger
+    registry, ledger = crowned_shop.platform.registry, crowned_shop.platform.ledger
     versions = [
-        registry.champion_at(shop.pipeline, shop.tick(day), ledger) for day in ("2024-02-09", "2024-02-11", "2024-02-12")
+        registry.champion_at(crowned_shop.pipeline, crowned_shop.tick(day), ledger)
+        for day in ("2024-02-09", "2024-02-11", "2024-02-12")
     ]
     assert [version and version.version for version in versions] == [None, 1, 2]
 
 
 def test_a_training_of_the_past_does_not_replace_a_newer_champion(shop):
-    crowned(shop, "new", "2024-02-14")
+    shop.crowned("new", "2024-02-14")
     lenient = shop.declared(gates=(AtLeast("roc_auc", 0.6),))
-    outcome = crowned(lenient, "old", "2024-02-10")
+    outcome = lenient.crowned("old", "2024-02-10")
     assert not outcome.moved
     assert "version 1 is champion from tick 2024-02-14 on: the alias stays" in outcome.sentence
     assert shop.platform.registry.champion(shop.pipeline).version == 1
@@ -166,28 +153,27 @@ def test_a_training_of_the_past_does_not_replace_a_newer_champion(shop):
 
 def test_a_champion_that_was_fitted_to_the_test_rows_is_no_comparison(shop):
     # The newer champion's validation window ends on 2024-02-03, within the older training's test window.
-    crowned(shop, "new", "2024-02-14")
+    shop.crowned("new", "2024-02-14")
     shop.trained("old", "2024-02-10")
     with pytest.raises(GatesRefused, match="fitted to rows up to 2024-02-03, which this test window holds too"):
         gate(shop.pipeline, "old", shop.platform)
 
 
 def test_a_champion_that_cannot_be_evaluated_fails_the_gate_against_it_only(shop):
-    crowned(shop, "one")
+    shop.crowned("one")
     for path in (shop.platform.settings.home / "mlartifacts").rglob("booster.txt"):
         path.write_text("broken")
     for path in (shop.platform.settings.home / "models").rglob("booster.txt"):
         path.unlink()
     shop.trained("two", "2024-02-12")
-    with pytest.raises(GatesRefused, match="1 of 3 gates .*champion version 1: BrokenArtifact"):
+    with pytest.raises(GatesRefused, match=r"1 of 3 gates .*champion version 1: BrokenArtifact"):
         gate(shop.pipeline, "two", shop.platform)
     without = shop.declared(gates=(AtLeast("roc_auc", 0.6),))
     assert gate(without.pipeline, "two", without.platform)
 
 
-def test_a_champion_with_other_features_cannot_be_compared(shop):
-    crowned(shop, "one")
-    fewer = shop.declared(features=shop.pipeline.features[:2], gates=(NotWorseThanChampion("roc_auc", 0.5),))
+def test_a_champion_with_other_features_cannot_be_compared(crowned_shop):
+    fewer = crowned_shop.declared(features=crowned_shop.pipeline.features[:2], gates=(NotWorseThanChampion("roc_auc", 0.5),))
     fewer.trained("two", "2024-02-12")
     with pytest.raises(GatesRefused, match="champion version 1: ModelInputError: feature 'items' is missing"):
         gate(fewer.pipeline, "two", fewer.platform)

@@ -1,0 +1,90 @@
+"""Days on which nothing happened raise no alarm, and what did happen does: real flights."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from demo.business_database import business_tables
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.monitor import bins, make_profile
+from mlprod_tasks.monitor.inputs import inputs
+from mlprod_tasks.monitor.profile import ReferenceProfile
+from mlprod_tasks.platform.engine import engine
+
+REFERENCE = (date(2013, 4, 8), date(2013, 5, 5))
+QUIET = [date(2013, 5, 6) + timedelta(days=n) for n in range(14)]
+# What is known of a flight from the schedule alone. One day is one weekday, so no day looks like a week.
+OWN = ("carrier", "origin", "dest", "distance", "dep_hour", "dep_minute", "weekday", "block_minutes")
+
+
+@pytest.fixture(scope="module")
+def schedule() -> pd.DataFrame:
+    flights = business_tables()["flights"].to_pandas()
+    local = flights["sched_dep_at"].dt.tz_convert("America/New_York")
+    block = (flights["sched_arr_at"] - flights["sched_dep_at"]).dt.total_seconds() / 60
+    flights = flights[["carrier", "origin", "dest", "distance"]].assign(
+        tick=(local.dt.tz_localize(None) - pd.Timedelta(hours=4)).dt.date,
+        dep_hour=local.dt.hour,
+        dep_minute=60 * local.dt.hour + local.dt.minute,
+        weekday=local.dt.dayofweek + 1,
+        block_minutes=block,
+    )
+    return flights[flights["tick"].between(REFERENCE[0], QUIET[-1])].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def pipeline(flights_pipeline: Pipeline) -> Pipeline:
+    return replace(flights_pipeline, features=flights_pipeline.features[: len(OWN)])
+
+
+@pytest.fixture(scope="module")
+def profile(schedule: pd.DataFrame, pipeline: Pipeline) -> ReferenceProfile:
+    assert pipeline.feature_names == OWN
+    rows = schedule[schedule["tick"] <= REFERENCE[1]]
+    scores = np.random.default_rng(0).random(len(rows))
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    return make_profile(pipeline, table, scores=scores, decisions=scores > 0.5, labels=scores > 0.8, importance={})
+
+
+def breached(rows: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile) -> set[str]:
+    """The features whose PSI at this tick is above the declared bound and above what the reference's own ticks reach."""
+    (bound,) = (watch.high for watch in pipeline.watches if watch.what == "feature_psi")
+    with engine(threads=1) as con:
+        con.register("tick", pa.Table.from_pandas(rows, preserve_index=False))
+        counts = bins.count(con, "tick", [column.bins for column in profile.features])
+    readings = [one for one in inputs(profile, counts, len(rows), 0, {}) if one.what == "feature_psi"]
+    assert len(readings) == len(OWN)
+    return {one.slice for one in readings if one.value > max(bound, one.quiet)}
+
+
+def test_two_quiet_weeks_of_flights_raise_no_alarm(
+    schedule: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile
+) -> None:
+    moved = {day: breached(schedule[schedule["tick"] == day], pipeline, profile) for day in QUIET}
+    assert {day: names for day, names in moved.items() if names} == {}
+
+
+def test_a_plain_bound_would_call_every_one_of_these_days_a_drift(schedule: pd.DataFrame, profile: ReferenceProfile) -> None:
+    weekday = next(column for column in profile.features if column.name == "weekday")
+    assert min(weekday.tick_psi) > 1, "a single day against four weeks: the usual bound is 0.25"
+
+
+@pytest.mark.parametrize(
+    ("name", "move"),
+    [
+        ("carrier", lambda column: column.replace({"UA": "ZZ", "DL": "ZZ"})),
+        ("distance", lambda column: (column * 1.609).round().astype("int64")),
+        ("dep_minute", lambda column: (column + 240) % 1440),
+        ("block_minutes", lambda column: column * 60),
+    ],
+    ids=["carriers are renamed", "miles become kilometres", "UTC instead of local time", "seconds instead of minutes"],
+)
+def test_what_goes_wrong_in_a_source_is_seen_on_its_first_day(
+    schedule: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile, name: str, move: object
+) -> None:
+    rows = schedule[schedule["tick"] == QUIET[3]]
+    assert breached(rows.assign(**{name: move(rows[name])}), pipeline, profile) == {name}

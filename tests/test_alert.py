@@ -1,0 +1,146 @@
+"""People are told once, with the numbers, by a mail that a real server receives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from demo.mail_catcher import MailCatcher
+from mlprod_tasks import alert
+from mlprod_tasks.alert import Failure
+from mlprod_tasks.audit import BatchRefused, Verdict
+from mlprod_tasks.audit import Failure as Broken
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.gate import GatesRefused, GateVerdict, Refused
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Scoring, Training
+
+NOW = datetime(2013, 6, 20, 9, tzinfo=UTC)
+DAY = date(2013, 6, 20)
+
+
+@pytest.fixture
+def catcher(tmp_path: Path) -> Iterator[MailCatcher]:
+    with MailCatcher(tmp_path / "outbox") as catcher:
+        yield catcher
+
+
+@pytest.fixture
+def platform(make_platform: Callable[..., Platform], catcher: MailCatcher) -> Platform:
+    return make_platform(smtp=f"smtp://127.0.0.1:{catcher.smtp_port}")
+
+
+def texts(catcher: MailCatcher) -> list[str]:
+    """Subject and both bodies of every mail."""
+    told = []
+    for mail in catcher.outbox.mails():
+        plain, html = mail.get_body(("plain",)), mail.get_body(("html",))
+        assert plain is not None
+        assert html is not None
+        told.append(f"{mail['Subject']}\n{plain.get_content()}\n{html.get_content()}")
+    return told
+
+
+def test_a_refused_batch_is_told_with_its_expectations_and_rows(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    broken = Broken(
+        "expect_x", "distance", "distance is int", "5 values that are not int", "int", 5, "batch", ({"distance": "far"},)
+    )
+    refused = BatchRefused("flight_delays", "flights", (Verdict(DAY, 900, 900, (broken,)),))
+    link = ("Log of the task", "http://127.0.0.1/log")
+    assert alert.tell_failure(flights_pipeline, Failure("k", "ingest flights.audit", refused, (link,)), platform)
+    (told,) = texts(catcher)
+    for part in ("flights refused for 2013-06-20", "distance is int", "5 values that are not int", "far", "900 rows", link[1]):
+        assert told.count(part) >= 2 or part in told.splitlines()[0], part
+
+
+def test_a_refused_model_is_told_with_every_gate(flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher) -> None:
+    bad = GateVerdict("roc_auc >= 0.99", False, 0.7, 0.99, 100, "roc_auc is 0.7 on 100 rows; it must be at least 0.99")
+    good = GateVerdict("brier <= 0.3", True, 0.2, 0.3, 100, "brier is 0.2")
+    platform.ledger.put(Training(id="t1", pipeline="flight_delays", as_of=DAY, reason="KPI fell", state="refused", at=NOW))
+    for one in (bad, good):
+        platform.ledger.put(
+            GateResult(
+                training_id="t1", gate=one.gate, pipeline="flight_delays", passed=one.passed, value=one.value, bound=one.bound,
+                sentence=one.sentence, at=NOW,
+            )
+        )  # fmt: skip
+    error = GatesRefused(Refused("t1", "digest", (bad, good)))
+    assert alert.tell_failure(flights_pipeline, Failure("k", "train gate", error), platform)
+    (told,) = texts(catcher)
+    for part in ("1 of 2 gates failed", "KPI fell", "roc_auc &gt;= 0.99", "brier <= 0.3", "FAILED", "passed"):
+        assert part in told, part
+
+
+def test_one_failure_is_one_mail_however_often_it_is_told(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    failure = Failure("run/task/1", "score", ValueError("<b>no</b> such column"))
+    assert alert.tell_failure(flights_pipeline, failure, platform)
+    assert not alert.tell_failure(flights_pipeline, failure, platform)
+    (told,) = texts(catcher)
+    assert "&lt;b&gt;no&lt;/b&gt; such column" in told
+    assert len(platform.ledger.all(Mail)) == 1
+
+
+def test_a_mail_that_the_server_does_not_take_can_be_sent_again(
+    flights_pipeline: Pipeline, make_platform: Callable[..., Platform], catcher: MailCatcher
+) -> None:
+    failure = Failure("run/task/1", "score", ValueError("x"))
+    with pytest.raises(OSError, match="refused"):
+        alert.tell_failure(flights_pipeline, failure, make_platform(smtp="smtp://127.0.0.1:9"))
+    assert alert.tell_failure(flights_pipeline, failure, make_platform(smtp=f"smtp://127.0.0.1:{catcher.smtp_port}"))
+    assert len(texts(catcher)) == 1
+
+
+def test_the_fallback_is_told_and_the_champion_is_not(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    tick = flights_pipeline.schedule.tick(DAY)
+    scoring = {
+        "pipeline": "flight_delays",
+        "tick": DAY,
+        "model_version": 3,
+        "rows": 900,
+        "features_digest": "d",
+        "delta_version": 1,
+        "at": NOW,
+    }
+    platform.ledger.put(Scoring(**scoring, fallback_rows=0, fallback_reason=None))
+    assert not alert.tell_fallback(flights_pipeline, tick, platform)
+    platform.ledger.put(Scoring(**scoring, fallback_rows=900, fallback_reason="BrokenArtifact: files changed"))
+    assert alert.tell_fallback(flights_pipeline, tick, platform)
+    (told,) = texts(catcher)
+    assert "900 of 900" in told
+    assert "BrokenArtifact: files changed" in told
+
+
+def decision(day: date, action: str, *rules: str) -> Decision:
+    measured = {
+        "tick": "2013-06-18", "what": "kpi", "slice": "", "value": 0.7, "reference": 1.0, "low": 0.85, "high": None, "n": 900,
+        "sentence": "the KPI is 0.7 of its reference",
+    }  # fmt: skip
+    fired = [{"rule": rule, "action": action, "watch": "kpi", "measurements": [measured]} for rule in rules]
+    return Decision(pipeline="flight_delays", tick=day, action=action, reason=f"{action}: KPI fell", at=NOW, rules=fired)
+
+
+def test_a_decision_is_told_when_it_is_news_only(flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher) -> None:
+    days = [date(2013, 6, 20), date(2013, 6, 21), date(2013, 6, 22), date(2013, 6, 23), date(2013, 6, 24)]
+    decisions = [
+        decision(days[0], "nothing"),
+        decision(days[1], "alert", "value fell"),
+        decision(days[2], "alert", "value fell"),  # goes on: told already
+        decision(days[3], "alert", "value fell", "volume"),  # something new beside it
+        decision(days[4], "retrain", "value fell"),  # always told
+    ]
+    platform.ledger.put(*decisions)
+    sent = [alert.tell_decision(flights_pipeline, flights_pipeline.schedule.tick(day), platform) for day in days]
+    assert sent == [False, True, False, True, True]
+    told = texts(catcher)
+    assert "alert at 2013-06-21: value fell" in told[0]
+    assert "at least 0.85" in told[0]
+    assert "A new model is being trained" in told[2]

@@ -9,7 +9,7 @@ BENCHMARKS = ("features", "training", "scoring", "monitoring", "parsing")
 
 
 def main() -> int:
-    """Run all, or those named as arguments. Exit status 1 if one of them failed to run; a missed goal is printed, not an error."""
+    """Run all, or those named as arguments. Exit status 1 if one of them failed to run; a missed goal is printed."""
     chosen = sys.argv[1:] or BENCHMARKS
     if unknown := [name for name in chosen if name not in BENCHMARKS]:
         sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")

@@ -71,7 +71,7 @@ class _Keeper:
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
         self.outbox.keep(envelope.content)
         return "250 kept"
@@ -118,11 +118,13 @@ def _list(mails: list[EmailMessage]) -> str:
         f"<td>{escape(str(mail['To']))}</td><td>{escape(str(mail['Date']))}</td></tr>"
         for i, mail in enumerate(mails, 1)
     )
+    style = (
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:32px auto}table{border-collapse:collapse;width:100%}"
+    )
+    style += "h1{font-size:20px}td,th{padding:8px;text-align:left;border-bottom:1px solid #e6e9ec}"
     return (
-        '<!doctype html><html lang="en"><title>Outbox</title><body style="font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:32px auto">'
-        f'<h1 style="font-size:20px">Outbox: {len(mails)} mails</h1>'
-        '<table cellpadding="8" style="border-collapse:collapse;width:100%;text-align:left">'
-        f"<tr><th>#</th><th>subject</th><th>to</th><th>sent</th></tr>{rows}</table></body></html>"
+        f'<!doctype html><html lang="en"><title>Outbox</title><style>{style}</style><body><h1>Outbox: {len(mails)} mails</h1>'
+        f"<table><tr><th>#</th><th>subject</th><th>to</th><th>sent</th></tr>{rows}</table></body></html>"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Scoring, Training
@@ -42,20 +44,25 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     name, ledger = pipeline.name, platform.ledger
     scorings = {scoring.tick: scoring for scoring in ledger.all(Scoring, pipeline=name)}
     decisions = {decision.tick: decision for decision in ledger.all(Decision, pipeline=name)}
-    published: dict[object, int] = {}
-    for publication in ledger.all(Publication, pipeline=name):
-        published[publication.tick] = published.get(publication.tick, 0) + publication.rows
     refused = {audit.tick: audit.table_name for audit in ledger.all(Audit, pipeline=name, passed=False)}
     aucs = {m.tick: m.value for m in ledger.all(Measurement, pipeline=name, what="roc_auc")}
+    published: dict[date, int] = {}
+    for publication in ledger.all(Publication, pipeline=name):
+        published[publication.tick] = published.get(publication.tick, 0) + publication.rows
+    known = sorted({*scorings, *decisions, *refused, *published})[-SHOWN_TICKS:]
+    if not known:
+        return ["ticks     none yet: run `mlprod ingest`"]
     lines = ["tick        published  scored  version  AUC    decision"]
-    for tick in sorted({*scorings, *decisions, *refused, *published})[-SHOWN_TICKS:]:  # type: ignore[type-var]
-        scoring, auc = scorings.get(tick), aucs.get(tick)  # type: ignore[call-overload]
-        lines.append(
-            f"{tick}  {published.get(tick, 0):9,}  {scoring.rows if scoring else 0:6,}  {scoring.model_version if scoring else '-':>7}  "
-            f"{f'{auc:.3f}' if auc is not None else '  -  '}  {decisions[tick].action if tick in decisions else '-'}"  # type: ignore[index]
-            f"{f'  REFUSED: {refused[tick]}' if tick in refused else ''}{'  FALLBACK' if scoring and scoring.fallback_rows else ''}"  # type: ignore[index]
-        )
-    return lines if len(lines) > 1 else ["ticks     none yet: run `mlprod ingest`"]
+    for tick in known:
+        scoring, auc, decision = scorings.get(tick), aucs.get(tick), decisions.get(tick)
+        scored = f"{scoring.rows:6,}  {scoring.model_version:7}" if scoring else f"{'-':>6}  {'-':>7}"
+        shown = f"{auc:.3f}" if auc is not None else "-    "
+        lines.append(f"{tick}  {published.get(tick, 0):9,}  {scored}  {shown}  {decision.action if decision else '-'}")
+        if tick in refused:
+            lines[-1] += f"  REFUSED: {refused[tick]}"
+        if scoring and scoring.fallback_rows:
+            lines[-1] += "  FALLBACK"
+    return lines
 
 
 def _alarms(pipeline: Pipeline, platform: Platform) -> list[str]:

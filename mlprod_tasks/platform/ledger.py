@@ -235,12 +235,12 @@ class Ledger:
             done = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())
             return bool(done.rowcount)  # type: ignore[attr-defined]
 
-    def get(self, kind: type[R], *key: Any) -> R | None:
+    def get(self, kind: type[R], /, *key: Any) -> R | None:
         """The entry with that primary key."""
         with self.session() as session:
             return session.get(kind, key if len(key) > 1 else key[0])
 
-    def all(self, kind: type[R], *conditions: Any, **where: Any) -> list[R]:
+    def all(self, kind: type[R], /, *conditions: Any, **where: Any) -> list[R]:
         """The entries that match, in the order of their primary keys."""
         query = select(kind).filter_by(**where).order_by(*inspect(kind).primary_key)
         with self.session() as session:

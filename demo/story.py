@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from mlprod_tasks.platform.ledger import (
 HISTORY = (date(2013, 1, 2), date(2013, 6, 16))
 JUNE = (date(2013, 6, 17), date(2013, 6, 30))
 CORRUPTED = date(2013, 7, 1)
-REACHABLE, UNREACHABLE = 'ml.AtLeast("roc_auc", 0.60)', 'ml.AtLeast("roc_auc", 0.99)'
+GATE, UNREACHABLE = re.compile(r'ml\.AtLeast\("roc_auc", [0-9.]+\)'), 'ml.AtLeast("roc_auc", 0.99)'
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,11 @@ class Story:
         before, mails = house.platform.registry.champion(house.pipeline), self._mails("failure")
         declaration = house.home / "pipelines" / f"{self.name}.py"
         written = declaration.read_text()
-        assert REACHABLE in written
-        declaration.write_text(written.replace(REACHABLE, UNREACHABLE))
+        edited, gates = GATE.subn(UNREACHABLE, written)
+        assert gates == 1, f"{declaration} has no gate on roc_auc to edit"
+        declaration.write_text(edited)
         try:
-            run = self.api.trigger(dag, conf={"as_of": str(JUNE[0]), "reason": "a gate that cannot be reached"})
+            run = self.api.trigger(dag, conf={"as_of": str(CORRUPTED), "reason": "a gate that cannot be reached"})
             ended = self.api.wait_for_run(dag, run)
         finally:
             declaration.write_text(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -48,6 +49,7 @@ class House:
         self._open.close()
 
     def _move_in(self) -> None:
+        self._lock()
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir(parents=True)
         # Copies: the story edits a gate, and generated suites are not to land in the repository.
@@ -84,6 +86,17 @@ class House:
         self.airflow.start()
         filling.join()
 
+    def _lock(self) -> None:
+        """One demo a folder: a second one would empty it under the first."""
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._open.enter_context(self.home.with_name(f".{self.home.name}.lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SystemExit(
+                f"another demo is running in {self.home}: end it with Ctrl-C, or give --home another folder"
+            ) from error
+
     def _business_database(self) -> str:
         if self.database == "sqlite":
             return f"sqlite:///{self.home / 'business.db'}"
@@ -109,6 +122,14 @@ class House:
             )  # fmt: skip
         self._open.callback(_end_group, server)
 
+    def mlprod(self, *arguments: str) -> str:
+        """Run the command line as a person would in a shell beside Airflow; what it prints."""
+        command = [str(Path(sys.executable).with_name("mlprod")), *arguments]
+        done = subprocess.run(command, env=self.airflow.environment, cwd=self.home, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"mlprod {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
     def addresses(self) -> str:
         """Where to look."""
         return "\n".join(
@@ -117,6 +138,7 @@ class House:
                 f"Airflow UI    {self.airflow.url}",
                 f"MLflow UI     {self.mlflow_url}",
                 f"Mail outbox   http://{LOOPBACK}:{self.catcher.http_port}",
+                f"Data docs     file://{self.home}/great_expectations/uncommitted/data_docs/local_site/index.html",
                 f"Folder        {self.home}",
             ]
         )

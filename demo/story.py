@@ -26,6 +26,7 @@ from mlprod_tasks.platform.ledger import (
 HISTORY = (date(2013, 1, 2), date(2013, 6, 16))
 JUNE = (date(2013, 6, 17), date(2013, 6, 30))
 CORRUPTED = date(2013, 7, 1)
+DATA_DOCS = "mlprod.data_docs"
 GATE, UNREACHABLE = re.compile(r'ml\.AtLeast\("roc_auc", [0-9.]+\)'), 'ml.AtLeast("roc_auc", 0.99)'
 
 
@@ -55,7 +56,9 @@ class Story:
         self._first_model()
         self._june()
         self._corrupt_batch()
+        docs = self._data_docs()
         self._unreachable_gate()
+        self._note("the data docs are built", self.api.wait_for_run(DATA_DOCS, docs)["state"] == "success")
         self.house.start_mlflow_ui()
 
     def missing(self) -> list[str]:
@@ -74,12 +77,10 @@ class Story:
 
     def _june(self) -> None:
         self._chapter(f"Backfill ingest, score and monitor over {JUNE[0]} to {JUNE[1]}, four ticks at a time")
-        backfills = [
-            self.api.backfill(f"{self.name}.{workflow}", *JUNE, max_active_runs=4)
-            for workflow in ("ingest", "score", "monitor")
-        ]
-        for backfill in backfills:
-            self.api.wait_for_backfill(backfill)
+        print(self.house.mlprod("backfill", self.name, "--from", str(JUNE[0]), "--to", str(JUNE[1]), "--at-once", "4"), end="")
+        for workflow in ("ingest", "score", "monitor"):
+            for backfill in self.api.backfills(f"{self.name}.{workflow}"):
+                self.api.wait_for_backfill(backfill["id"])
         for workflow in ("ingest", "score", "monitor"):
             runs = [run for run in self.api.runs(f"{self.name}.{workflow}") if run["run_type"] == "backfill"]
             done = sum(run["state"] == "success" for run in runs)
@@ -110,6 +111,11 @@ class Story:
         self._note("clearing the task heals the tick", self.api.wait_for_run(dag, run)["state"] == "success")
         self._note("the mended rows are in the lake", CORRUPTED in lake.ticks(places.raw(house.pipeline, "flights")))
         print(f"  refused, mailed, mended, healed: {_rows_of(house, CORRUPTED):,} flights", flush=True)
+
+    def _data_docs(self) -> str:
+        """Start building them; the run's id."""
+        self.api.unpause(DATA_DOCS)
+        return self.api.trigger(DATA_DOCS)
 
     def _unreachable_gate(self) -> None:
         self._chapter("Train once with a gate that no model can reach")

@@ -116,9 +116,10 @@ def _refused_batch(refused: BatchRefused, failure: Failure) -> Content:
     rows = tuple((str(tick), one.sentence, one.observed) for tick, one in found[:MOST_ROWS])
     grids = [Grid("Failed expectations", ("tick", "expected", "found"), rows)]
     for tick, one in [pair for pair in found if pair[1].sample][:MOST_SAMPLES]:
-        names = tuple(one.sample[0])
-        shown = tuple(tuple("" if row[name] is None else str(row[name]) for name in names) for row in one.sample)
-        grids.append(Grid(f"Rows of {tick}: {one.sentence}", names, shown))
+        # The failing column stands behind the first one: a wide table is read from the left.
+        names = sorted(one.sample[0], key=lambda name: (name != next(iter(one.sample[0])), name != one.column))
+        shown = tuple(tuple(_short(row[name]) for name in names) for row in one.sample)
+        grids.append(Grid(f"Rows of {tick}: {one.sentence}", tuple(names), shown))
     read = sum(verdict.read for verdict in refused.refused)
     first, last = refused.refused[0].tick, refused.refused[-1].tick
     when = str(first) if first == last else f"{len(refused.refused)} ticks from {first} to {last}"
@@ -164,16 +165,24 @@ def _decision(
 ) -> Content:
     from mlprod_tasks.monitor.picture import picture
 
-    doing = "A new model is being trained" if decision.action == "retrain" else "Nothing is done by itself"
+    names = ", ".join(rule["rule"] for rule in decision.rules)
+    asked = decision.action == "retrain"
+    waits = decision.reason.rpartition("; ")[2] if "cooldown" in decision.reason else ""
+    doing = (
+        "A new model is being trained." if asked else f"Nothing is done by itself{': ' if waits else ''}{waits.rstrip('.')}."
+    )
     rows = tuple(
         (str(m["tick"]), m["what"], m["slice"], _number(m["value"]), _bounds(m["low"], m["high"]), rule["rule"])
         for rule in decision.rules
         for m in rule["measurements"]
     )
     return Content(
-        subject=f"[{pipeline.name}] {decision.action} at {tick}: {', '.join(rule['rule'] for rule in decision.rules)}",
-        headline=f"{tick}: {decision.reason}",
-        paragraphs=(f"{doing}. Each value below was measured on the tick it names.",),
+        subject=f"[{pipeline.name}] {decision.action} at {tick}: {names}",
+        headline=f"{tick}: {'a retraining is asked for' if asked else 'an alarm'}, because {names}.",
+        paragraphs=(
+            *(f"{rule['rule']}: {rule['measurements'][0]['sentence']}." for rule in decision.rules if rule["measurements"]),
+            doing,
+        ),
         grids=(Grid("What moved", ("tick", "what", "feature", "value", "bounds", "rule"), rows),),
         picture=picture(pipeline, tick, decision, platform),
         links=tuple(links),
@@ -181,10 +190,17 @@ def _decision(
 
 
 def _number(value: float | None) -> str:
-    return "not evaluated" if value is None else f"{value:,.4g}"
+    if value is None:
+        return "not evaluated"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _short(cell: str | None) -> str:
+    """A cell of a source row; moments without the parts that say nothing."""
+    return "" if cell is None else cell.replace(".000000Z", "Z").replace(":00Z", "Z")
 
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is None:
-        return f"at most {high:g}" if high is not None else ""
-    return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        return f"at most {_number(high)}" if high is not None else ""
+    return f"at least {_number(low)}" if high is None else f"{_number(low)} to {_number(high)}"

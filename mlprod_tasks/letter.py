@@ -111,7 +111,7 @@ _HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 <tr>{% for heading in grid.headings %}<th style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:2px solid #c4cdd5;white-space:nowrap">{{ heading }}</th>{% endfor %}</tr>
 {% for row in grid.rows %}
 {% set bad = loop.index0 in grid.bad %}
-<tr{% if bad %} style="background:#fdecea;color:#8f1d14;font-weight:600"{% endif %}>{% for cell in row %}<td style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:1px solid #e6e9ec;vertical-align:top">{{ cell }}</td>{% endfor %}</tr>
+<tr{% if bad %} style="background:#fdecea;color:#8f1d14;font-weight:600"{% endif %}>{% for cell in row %}<td style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:1px solid #e6e9ec;vertical-align:top{% if cell|length < 24 %};white-space:nowrap{% endif %}">{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </table>
 </div>

@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("features", "training", "scoring", "monitoring", "parsing")
+BENCHMARKS = ("features", "training", "scoring", "monitoring", "parsing", "quality")
 
 
 def main() -> int:

@@ -84,9 +84,9 @@ def fill(pipeline: Pipeline, platform: Platform, years: int) -> None:
             known = pc.add(rows[table.time], pa.scalar(table.known_after, pa.duration("us")))
             local = pc.local_timestamp(pc.assume_timezone(known.cast(pa.timestamp("us")), "UTC").cast(
                 pa.timestamp("us", pipeline.schedule.timezone)))  # fmt: skip
-            tick = pc.add(pc.subtract(local, pa.scalar(timedelta(hours=4))), pa.scalar(timedelta(days=1))).cast(
-                pa.date32(), safe=False
-            )
+            tick = pc.add(
+                pc.subtract(local, pa.scalar(timedelta(hours=4))), pa.scalar(timedelta(days=1 - table.ticks_ahead))
+            ).cast(pa.date32(), safe=False)
             rows = rows.append_column("tick", tick).sort_by([("tick", "ascending"), *((k, "ascending") for k in table.key)])
             ends = pc.min_max(tick).as_py()
             platform.lake.replace_ticks(place, TickRange(pipeline.schedule, ends["min"], ends["max"]), rows)

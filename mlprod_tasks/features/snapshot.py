@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -81,16 +80,16 @@ class Snapshot:
         if name not in self._opened:
             table = self._lake.table(places.raw(self.pipeline, name), self._asked.get(name))
             self.versions[name] = int(table.version())
-            self._opened[name] = _Files(table)
+            self._opened[name] = _Files(table, self._lake.files_of(table))
         return self._opened[name]
 
 
 class _Files:
     """The live files of one version of a table; its log is read once, however many ranges of ticks are read."""
 
-    def __init__(self, table: DeltaTable) -> None:
+    def __init__(self, table: DeltaTable, files: list[tuple[str, str]]) -> None:
         self.table = table
-        self._files = sorted((_tick_of(file), file) for file in table.file_uris())
+        self._files = files
 
     @property
     def oldest(self) -> date:
@@ -103,11 +102,6 @@ class _Files:
         first = bisect_left(self._files, (str(ticks.first), ""))
         last = bisect_left(self._files, (str(ticks.last + timedelta(days=1)), ""))
         return [file for _, file in self._files[first:last]]
-
-
-def _tick_of(file: str) -> str:
-    found = re.search(r"/tick=(\d{4}-\d{2}-\d{2})/", file)
-    return found[1] if found else ""
 
 
 def _empty(table: Table) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from mlprod_tasks.declaration import TickRange
 
 TICK = "tick"
+OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
 ATTEMPTS = 20
 
 
@@ -76,15 +78,15 @@ class Lake:
         self, name: str, ticks: TickRange | None = None, version: int | None = None, since: date | None = None
     ) -> list[str]:
         """Parquet files of the live rows, of certain ticks only or from tick `since` on. An empty list where no row is."""
-        table = self.table(name, version)
-        filters: list[tuple[str, str, str]] = []
-        if ticks is not None:
-            filters = [(TICK, ">=", str(ticks.first)), (TICK, "<=", str(ticks.last))]
-        if since is not None:
-            filters.append((TICK, ">=", str(since)))
-        files = sorted(table.file_uris(partition_filters=filters or None))
+        first = max(str(ticks.first) if ticks else "", str(since) if since else "")
+        last = str(ticks.last) if ticks else "9999"
+        return [file for tick, file in self.files_of(self.table(name, version)) if first <= tick <= last]
+
+    def files_of(self, table: DeltaTable) -> list[tuple[str, str]]:
+        """The live files of an opened table, each with its tick ('' in a reference table), in the order of ticks."""
         # Delta writes a blank in a path as %20, also where the path is a plain one.
-        return [unquote(file) for file in files] if self._local else files
+        files = [unquote(file) if self._local else file for file in table.file_uris()]
+        return sorted(((found[1] if (found := OF_TICK.search(file)) else ""), file) for file in files)
 
     def ticks(self, name: str) -> set[date]:
         """The ticks that have at least one row."""

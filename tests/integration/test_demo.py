@@ -1,0 +1,34 @@
+"""The demo tells its whole story on a real Airflow, and leaves nothing running."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_everything_that_the_demo_promises_really_happens(tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    command = [sys.executable, "-m", "demo", "--exit", "--home", str(home)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    assert "DID NOT HAPPEN" not in done.stdout
+    assert re.search(r"^ticks +181 ingested, 14 scored$", done.stdout, re.M), done.stdout
+    assert re.search(r"^training .*: version 1, test AUC 0\.[67]", done.stdout, re.M), done.stdout
+    assert re.search(r"^training .*: refused, .* gates 4 of 5 passed", done.stdout, re.M), done.stdout
+    assert left_running(home) == []
+
+
+def left_running(home: Path) -> list[str]:
+    """Processes that know the demo's folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words = " ".join([*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values()])
+        if str(home) in words:
+            found.append(" ".join(process.info["cmdline"] or ()))
+    return found

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from statistics import median
 
 from demo.business_database import corrupt, mend
 from demo.house import House
@@ -152,8 +153,10 @@ class Story:
             reference = self.house.pipeline.table(publication.table_name).time is None
             rows[publication.table_name] = publication.rows if reference else rows[publication.table_name] + publication.rows
         yield "rows           " + ", ".join(f"{count:,} {table}" for table, count in rows.items())
-        quarantined = sum(audit.rows_refused for audit in ledger.all(Audit, pipeline=name))
-        yield f"quarantine     {quarantined} rows"
+        audits = ledger.all(Audit, pipeline=name)
+        refused = sum(audit.rows_refused for audit in audits)
+        seconds = median(audit.seconds for audit in audits if audit.tick >= JUNE[0] and audit.table_name == "flights")
+        yield f"audits         {len(audits)}, {refused} rows in quarantine; auditing a day of flights took {seconds:.1f} s"
         yield f"predictions    {sum(scoring.rows for scoring in ledger.all(Scoring, pipeline=name)):,}"
         versions = {promotion.model_version: promotion for promotion in ledger.all(Promotion, pipeline=name)}
         for training in sorted(ledger.all(Training, pipeline=name), key=lambda training: training.at):
@@ -163,13 +166,13 @@ class Story:
             yield (
                 f"training       as of {training.as_of}: {model}, test AUC {metrics.get('roc_auc', float('nan')):.3f}, "
                 f"value {metrics.get('value_per_1000', float('nan')):,.0f} {self.house.pipeline.value.unit} per 1,000, "
-                f"gates {sum(g.passed for g in gates)} of {len(gates)} passed ({training.reason[:80]})"
+                f"gates {sum(g.passed for g in gates)} of {len(gates)} passed ({training.reason.partition(' (')[0]})"
             )
         breached = [m for m in ledger.all(Measurement, pipeline=name) if m.breached]
         yield f"alarms         {len(breached)} measurements outside their bounds"
         for decision in ledger.all(Decision, pipeline=name):
             if decision.action != "nothing":
-                yield f"  {decision.tick}   {decision.action}: {decision.reason[:110]}"
+                yield f"  {decision.tick}   {decision.action:8} {', '.join(rule['rule'] for rule in decision.rules)}"
         mails = sorted(ledger.all(Mail, pipeline=name), key=lambda mail: mail.at)
         yield f"mails          {len(mails)} sent, {len(self.house.catcher.outbox.files())} received"
         for mail in mails:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST_ROWS, MOST_SAMPLES = 20, 4
+LONGEST_KEY = 200  # that the ledger holds
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Pl
 
     The note follows the sending: killed between the two, a mail comes twice rather than never.
     """
+    if len(key) > LONGEST_KEY:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        key = f"{key[: LONGEST_KEY - len(digest) - 1]}#{digest}"
     if platform.ledger.get(Mail, key):
         log.info("mail %r was sent before", key)
         return False

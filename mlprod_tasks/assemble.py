@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlprod_tasks import features
+from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Training
@@ -74,6 +75,7 @@ def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, pla
             _write(pipeline, as_of, chosen, written.get("versions") if same else None, folder, platform)
             written = _read(folder)
         assembled = Assembled(training_id, *(written[name] for name in ("rows", "positives", "unlabelled", "versions")))
+        _warn_of_missing_labels(pipeline, chosen, as_of, platform)
         for name, ticks in chosen.named():
             share = assembled.positives[name] / assembled.rows[name]
             log.info("%s %s: %d rows, %.1f %% positive", name, ticks, assembled.rows[name], 100 * share)
@@ -144,19 +146,33 @@ def _labelled(
 ) -> tuple[pa.Table, Mapping[str, int]]:
     """The rows of some ticks with the labels known by then, and the versions read."""
     made = features.build(pipeline, ticks, platform, versions=versions)
-    known = features.labels(pipeline, ticks, as_of, platform, versions=made.versions)
+    read = {**(versions or {}), **made.versions}
+    if pipeline.label.table not in read:  # no feature reads it
+        read[pipeline.label.table] = platform.lake.version(places.raw(pipeline, pipeline.label.table))
+    known = features.labels(pipeline, ticks, as_of, platform, versions=read)
     key = list(pipeline.entity_table.key)
+    joined_by = ", ".join(quoted(name) for name in ("tick", *key))
     shown = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
     columns = ", ".join(f'f."{name}"' for name in shown)
     with engine() as db:
         db.register("features", made.table)
-        db.register("labels", known.select([*key, "label"]))
+        db.register("labels", known.select([*key, "tick", "label"]))
         joined = db.sql(
-            f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({', '.join(key)}) "
-            f"ORDER BY f.tick, {', '.join(f'f.{name}' for name in key)}"
+            f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) "
+            f"ORDER BY {joined_by}"
         ).to_arrow_table()
     assert joined.num_rows == made.table.num_rows, "a row has more than one label"
-    return joined, made.versions
+    return joined, read
+
+
+def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
+    """Say which partitions of labels are not there: their rows stand in the set without a label."""
+    there = platform.lake.ticks(places.raw(pipeline, pipeline.label.table))
+    first = min(ticks.first for _, ticks in chosen.named())
+    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in there]
+    if missing:
+        told = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+        log.warning("%d ticks of %s are not in the lake, so outcomes lack: %s", len(missing), pipeline.label.table, told)
 
 
 def _parts(ticks: TickRange) -> Iterator[TickRange]:

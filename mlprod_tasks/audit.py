@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from mlprod_tasks.convert import as_text
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.expectations import bound, sentence, suite
-from mlprod_tasks.extract import sha256, staging, write_atomically
+from mlprod_tasks.extract import staging, write_atomically
 from mlprod_tasks.partitions import days, partitions
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit
 from mlprod_tasks.quarantine import quarantine
 
@@ -117,15 +118,15 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
         raise StagingMissing(
             f"pipeline {pipeline.name!r}, table {table!r}, tick {ticks}: nothing is staged at {path}; run extract first"
         )
-    digest, staged = sha256(path), pq.read_table(path)
+    digest, staged = of_file(path), pq.read_table(path)
     judged = partitions(declared, ticks)
     dates = days(judged)
     starts = _starts(staged, dates)
     log.info("auditing %s rows of %s.%s %s", f"{staged.num_rows:,}", pipeline.name, table, ticks)
 
-    from mlprod_tasks.judge import judge  # it takes seconds to import, and only this step needs it
+    from mlprod_tasks.validation import validate  # it takes seconds to import, and only this step needs it
 
-    outcome = judge(declared, staged, starts, judged, suite(pipeline, table, platform.settings.expectations))
+    outcome = validate(declared, staged, starts, judged, suite(pipeline, table, platform.settings.expectations))
     refused, reasons = _refused_rows(staged.num_rows, outcome.findings)
     verdicts = []
     for i, tick in enumerate(dates):
@@ -267,7 +268,7 @@ def _publishable(staged: pa.Table, refused: np.ndarray, verdicts: list[Verdict],
         return path, digest
     accepted = path.with_suffix(".accepted.parquet")
     write_atomically(staged.filter(pa.array(~refused)), accepted)
-    return accepted, sha256(accepted)
+    return accepted, of_file(accepted)
 
 
 def _entry(pipeline: Pipeline, table: str, verdict: Verdict, reference: str, seconds: float, platform: Platform) -> Audit:

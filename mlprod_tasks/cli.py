@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.declaration import DeclarationError, Pipeline, TickRange, load, load_all
+from mlprod_tasks.declaration import Pipeline, TickRange, load, load_all
 from mlprod_tasks.platform import Platform, platform
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -162,7 +162,7 @@ def run() -> None:
     """The console script: errors that people can act on are one line, not a traceback."""
     try:
         app()
-    except (DeclarationError, LookupError, ValueError, OSError) as error:
+    except (LookupError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"{type(error).__name__}: {error.args[0] if error.args else error}", err=True)
         raise SystemExit(1) from error
 

@@ -116,7 +116,7 @@ def _int(value: Any, _: ZoneInfo) -> int | None:
             return None
         if not value.is_integer() or abs(value) > EXACT_INTEGERS:
             raise ValueError(value)
-    number = int(value)
+    number = int(_without_underscores(value))
     if not isinstance(value, str) and number != value:  # a Decimal with a fraction
         raise ValueError(value)
     if not -(2**63) <= number < 2**63:
@@ -127,7 +127,13 @@ def _int(value: Any, _: ZoneInfo) -> int | None:
 def _float(value: Any, _: ZoneInfo) -> float:
     if isinstance(value, bool):
         raise TypeError(value)
-    return float(value)
+    return float(_without_underscores(value))
+
+
+def _without_underscores(value: Any) -> Any:
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(value)  # Python reads '1_000' as a number, and nothing else does
+    return value
 
 
 def _text(value: Any, _: ZoneInfo) -> str:

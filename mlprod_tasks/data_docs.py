@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,22 @@ def build_data_docs(platform: Platform) -> Path:
     Apart from the audit, because it takes seconds a page: the audit need not wait for it.
     """
     folder = platform.settings.expectations
-    for suite in sorted((folder / VALIDATIONS).glob("*/")):
-        runs = sorted(suite.iterdir(), key=lambda run: max(f.stat().st_mtime for f in run.rglob("*.json")), reverse=True)
-        for old in runs[KEPT:]:
-            for file in old.rglob("*.json"):
-                file.unlink(missing_ok=True)
+    delete_old(folder)
     context = load_great_expectations().get_context(mode="file", context_root_dir=str(folder))
     pages = context.build_data_docs()
     return Path(next(iter(pages.values())).removeprefix("file://"))
+
+
+def delete_old(folder: Path) -> None:
+    """Delete all but the KEPT newest audits of each suite."""
+    for suite in sorted((folder / VALIDATIONS).glob("*/")):
+        audits = sorted(suite.iterdir(), key=_written)
+        for old in audits[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _written(audit: Path) -> float:
+    return max((file.stat().st_mtime for file in audit.rglob("*.json")), default=audit.stat().st_mtime)
 
 
 def _cut(value: Any) -> Any:

@@ -15,7 +15,7 @@ from mlprod_tasks.declaration import Column, Pipeline, Table
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
-# The names by which Great Expectations knows the column types of the frame that `judge.frame` makes.
+# The names by which Great Expectations knows the column types of the frame that `validation.frame` makes.
 PANDAS_TYPE = {
     "int": "Int64Dtype",
     "float": "float64",

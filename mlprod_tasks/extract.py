@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,11 @@ from mlprod_tasks.convert import as_text, convert, lake_type
 from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
 from mlprod_tasks.partitions import boundaries, days, partitions, places
 from mlprod_tasks.platform import Platform, sources
+from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.settings import SettingMissing, Settings
 
 log = logging.getLogger(__name__)
+STAGED_DAYS = 14  # a staged file is kept that long: time to mend a refused batch, or to publish again
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
 
     A column is staged in its declared type if every value converts without loss, else as text, so that the audit
     can refuse it and show what came. Personal columns are hashed or left out before anything touches the disk.
-    The same source rows give the same file.
+    The same source rows give the same file. The table's staged files of more than STAGED_DAYS ago are deleted.
 
     Raises: SourceUnreachable, SourceMissing; SettingMissing where a hash has no key.
     """
@@ -62,17 +64,19 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     try:
         source = sources.look(declared, settings, wanted.last if sources.is_by_tick(declared) else None)
         chunks = [_staged(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
+        rows = _sorted(_together(chunks, declared), declared)
+        newest = _newest(declared, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
-    rows = _sorted(_together(chunks, declared), declared)
-    notes = {"newest": _newest(declared, wanted, rows, settings), "undeclared": source.undeclared}
+    notes = {"newest": newest, "undeclared": source.undeclared}
     path = staging(settings, pipeline, table, ticks)
     write_atomically(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
+    _delete_old(path.parent)
     texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
         log.warning("%s has columns that nobody declared, ignored: %s", source.address, ", ".join(source.undeclared))
-    return Extracted(pipeline.name, table, str(ticks), path, sha256(path), rows.num_rows, texts, source.undeclared)
+    return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared)
 
 
 def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange) -> Path:
@@ -91,10 +95,15 @@ def write_atomically(rows: pa.Table, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def sha256(path: Path) -> str:
-    """The file's digest."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _delete_old(folder: Path) -> None:
+    """Delete what was staged long ago, and what a writer that was killed left; who needs it still extracts again."""
+    oldest = time.time() - STAGED_DAYS * 86_400  # the machine's clock, which also dates the files
+    for file in folder.iterdir():
+        try:
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+        except FileNotFoundError:
+            continue  # another extraction was faster
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Table, TickRange
 
-ONE_DAY = timedelta(days=1)
-
 
 def partitions(table: Table, ticks: TickRange) -> TickRange:
     """The ticks whose partitions are read at `ticks`: those, and `refresh_ticks` earlier ones within the schedule.

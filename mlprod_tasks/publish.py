@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from mlprod_tasks import places
 from mlprod_tasks.convert import lake_type
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
-from mlprod_tasks.extract import sha256
 from mlprod_tasks.partitions import days, partitions
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit, Publication
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _passed(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None)
 def _rows(pipeline: Pipeline, table: Table, reference: str, ticks: list[date], platform: Platform) -> pa.Table:
     name, _, audited = reference.rpartition(" sha256:")
     path = platform.settings.staging / name
-    if not path.exists() or sha256(path) != audited:
+    if not path.exists() or of_file(path) != audited:
         raise AuditMissing(
             f"pipeline {pipeline.name!r}, table {table.name!r}, ticks {ticks[0]} to {ticks[-1]}: the staged file {path} "
             f"{'changed after the audit' if path.exists() else 'is gone'}; run extract and audit again"
@@ -112,11 +112,6 @@ def _rows(pipeline: Pipeline, table: Table, reference: str, ticks: list[date], p
 
 def _replace_reference(name: str, rows: pa.Table, ticks: TickRange, platform: Platform) -> tuple[int, bool]:
     """Write the table unless the lake holds the same rows: a version then means that something changed."""
-    if platform.lake.exists(name):
-        present = platform.lake.table(name)
-        held = pa.table(present.to_pyarrow_table())
-        if held.schema.names == rows.schema.names:
-            order = [(column, "ascending") for column in rows.column_names]
-            if held.cast(rows.schema).sort_by(order).equals(rows.sort_by(order)):
-                return int(present.version()), False
+    if platform.lake.holds(name, rows):
+        return platform.lake.version(name), False
     return platform.lake.replace(name, rows, note=f"publish {ticks}").version, True

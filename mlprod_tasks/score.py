@@ -12,7 +12,7 @@ import pyarrow as pa
 from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Fallback, Scoring, newest
+from mlprod_tasks.platform.ledger import Fallback, Promotion, Scoring
 
 if TYPE_CHECKING:
     from mlprod_tasks.inputs import Predictions
@@ -77,6 +77,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
 
 def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _Answer:
     """The champion's predictions; the fallback's, with the reason, where the champion cannot answer."""
+    champion: ModelRef | None = None
     try:
         champion = _champion(pipeline, tick, platform, as_of)
         model = platform.registry.load_model(champion)
@@ -86,7 +87,10 @@ def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform
         if as_of and isinstance(error, NoModel):
             raise  # today's fallback was not there at that tick
         log.exception("%s: the champion cannot score %s; the fallback is asked", pipeline.name, tick)
-        return _fallback(pipeline, ticks, platform, error)
+        kept = _kept_fallback(pipeline, tick, champion.version if champion else None, platform, as_of)
+        if kept is None:
+            raise
+        return _fallback(pipeline, ticks, platform, kept, error)
 
 
 def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -> ModelRef:
@@ -97,16 +101,19 @@ def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -
     return champion
 
 
-def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, error: Exception) -> _Answer:
-    """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down.
+def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platform: Platform, as_of: bool) -> Fallback | None:
+    """The fallback beside the champion, or, where the registry cannot say which that is, beside the last one promoted."""
+    known = platform.ledger.all(Promotion, pipeline=pipeline.name)
+    promoted = [promotion for promotion in known if promotion.effective <= tick.date or not as_of]
+    last = max(promoted, key=lambda promotion: (promotion.effective, promotion.at), default=None)
+    version = champion or (last.model_version if last else None)
+    return None if version is None else platform.ledger.get(Fallback, pipeline.name, version)
 
-    Raises: the champion's own error where there is no fallback either.
-    """
+
+def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, error: Exception) -> _Answer:
+    """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
     from mlprod_tasks.fallback import FallbackModel
 
-    kept = newest(platform.ledger.all(Fallback, pipeline=pipeline.name), "model_version")
-    if kept is None:
-        raise error
     made = features.build(pipeline, ticks, platform, only=pipeline.fallback.by)
     predictions = FallbackModel.from_json(kept.model).predict(made.table)
     return _Answer(made.table, predictions, kept.model_version, f"{type(error).__name__}: {error}"[:1000])

@@ -144,3 +144,13 @@ def test_a_decision_is_told_when_it_is_news_only(flights_pipeline: Pipeline, pla
     assert "alert at 2013-06-21: value fell" in told[0]
     assert "at least 0.85" in told[0]
     assert "A new model is being trained" in told[2]
+
+
+def test_long_keys_are_told_apart_by_their_ends_and_fit_the_ledger(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    run = "flight_delays.ingest/" + "long" * 60
+    for attempt in (1, 2, 2):
+        alert.tell_failure(flights_pipeline, Failure(f"{run}/{attempt}", "score", ValueError("x")), platform)
+    assert len(texts(catcher)) == 2
+    assert [len(mail.key) for mail in platform.ledger.all(Mail)] == [200, 200]

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.audit import Audited, BatchRefused, StagingMissing, audit
-from mlprod_tasks.data_docs import build_data_docs
+from mlprod_tasks.data_docs import KEPT, VALIDATIONS, build_data_docs, delete_old
 from mlprod_tasks.expectations import suite
 from mlprod_tasks.extract import extract
 from mlprod_tasks.platform import Platform
@@ -273,3 +274,15 @@ def test_staged_files_are_left_as_they_were_extracted(of_orders) -> None:
     audit(pipeline, "orders", pipeline.schedule.range(TICK), platform)
     assert done.path.read_bytes() == before
     assert pq.read_table(done.path.with_suffix(".accepted.parquet")).num_rows == 9
+
+
+def test_only_the_newest_audits_are_kept_for_the_data_docs_however_often_old_ones_are_deleted(tmp_path: Path) -> None:
+    suite_folder = tmp_path / VALIDATIONS / "shop_orders"
+    for number in range(KEPT + 5):
+        file = suite_folder / f"{number:03d}" / "moment" / "staging-rows.json"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, times=(number, number))
+    for _ in range(2):
+        delete_old(tmp_path)
+        assert [folder.name for folder in sorted(suite_folder.iterdir())] == [f"{n:03d}" for n in range(5, KEPT + 5)]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mlprod_tasks import cli
+from mlprod_tasks.gate import GatesRefused, GateVerdict, Refused
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -79,3 +82,16 @@ def test_doctor_names_what_is_missing_and_what_to_do(home: Path, flights_db: Pat
     assert re.search(r"^ok +ledger", sick.stdout, re.M), sick.stdout
     with_source = mlprod(home, "doctor", MLPROD_CONNECTION_BUSINESS=f"sqlite:///{flights_db}")
     assert re.search(r"^ok +flight_delays: connection 'business'", with_source.stdout, re.M), with_source.stdout
+
+
+def test_a_refusal_of_the_gates_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = GateVerdict("roc_auc >= 0.9", False, 0.7, 0.9, 100, "roc_auc is 0.7 on 100 rows; it must be at least 0.9")
+
+    def refuse() -> None:
+        raise GatesRefused(Refused("t1", "digest", (failed,)))
+
+    monkeypatch.setattr(cli, "app", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.run()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("GatesRefused: 1 of 1 gates refuse the model of training t1: roc_auc is 0.7")

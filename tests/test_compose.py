@@ -250,7 +250,7 @@ def test_every_mlprod_variable_is_one_that_the_settings_read_and_none_is_left_ou
     for name in given:
         if name.startswith("MLPROD_CONNECTION_"):
             assert configured.connection(name.removeprefix("MLPROD_CONNECTION_").lower()) == given[name]
-        elif name.startswith("MLPROD_") or name in ("MLFLOW_TRACKING_URI", "AIRFLOW__API__BASE_URL"):
+        elif name.startswith("MLPROD_") or name == "MLFLOW_TRACKING_URI":
             assert settings.from_environment({name: "/elsewhere"}) != settings.from_environment({}), f"nothing reads {name}"
     for place in fields(settings.Settings):
         if place.compare and place.name not in ("home", "mail_from"):
@@ -367,3 +367,12 @@ def test_the_mail_catcher_starts_and_its_health_check_sees_it(mail_catcher: dict
     while subprocess.run(right, cwd=REPOSITORY, capture_output=True).returncode:
         assert time.monotonic() < deadline, "the mail catcher does not answer"
     assert subprocess.run(wrong, cwd=REPOSITORY, capture_output=True).returncode == 1
+
+
+def test_the_scheduler_preloads_what_the_demo_preloads() -> None:
+    from demo.house import PRELOADED
+    from demo.local_airflow import NEEDED_BY_EVERY_TASK
+
+    told = re.search(r"MP_FORKSERVER_PRELOAD: (\S+)", (REPOSITORY / "docker-compose.yaml").read_text())
+    assert told is not None
+    assert told[1].split(",") == [*NEEDED_BY_EVERY_TASK, *PRELOADED]

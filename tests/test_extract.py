@@ -1,6 +1,8 @@
 import hashlib
 import hmac
+import os
 import sqlite3
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.convert import convert
 from mlprod_tasks.extract import extract
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import SettingMissing
@@ -208,3 +211,22 @@ def fill_postgres(url: str, rows: list[dict[str, object]]) -> None:
         for row in rows:
             cursor.execute("INSERT INTO orders VALUES (%s, %s, %s, %s, %s, %s, %s)", tuple(row.values()))
     connection.close()
+
+
+def test_what_was_staged_long_ago_is_deleted_and_the_rest_stays(shop, orders_in, make_platform) -> None:
+    pipeline, platform = shop(), make_platform(shop=orders_in([order(1)]))
+    old, young = (
+        extract(pipeline, "orders", pipeline.schedule.range(day), platform).path for day in ("2024-03-13", "2024-03-14")
+    )
+    left = old.with_name(".left by a killed writer")
+    left.touch()
+    for file, days in ((old, 15), (left, 15), (young, 13)):
+        os.utime(file, times=(time.time() - days * 86_400,) * 2)
+    new = extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), platform).path
+    assert sorted(new.parent.iterdir()) == [young, new]
+
+
+@pytest.mark.parametrize("kind", ["int", "float"])
+def test_a_number_with_underscores_is_text(kind: str) -> None:
+    converted = convert(pa.array(["1_000", "7"]), kind)
+    assert (converted.values.to_pylist(), converted.failed.to_pylist()) == ([None, 7], [True, False])

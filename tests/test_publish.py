@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -138,8 +139,6 @@ def test_ticks_in_any_order_or_as_one_range_give_the_same_lake(shop, orders_in, 
 
 def test_a_reference_table_gets_a_new_version_only_when_it_changed(of_orders, orders_in) -> None:
     pipeline, platform = of_orders([order(1), order(2)])
-    from dataclasses import replace
-
     customers = replace(pipeline.tables[0], name="customers", time=None)
     pipeline = replace(pipeline, tables=(*pipeline.tables, customers))
 
@@ -155,6 +154,20 @@ def test_a_reference_table_gets_a_new_version_only_when_it_changed(of_orders, or
     third = again("2024-03-16")
     assert (third.version, third.changed, third.rows) == (1, True, 2)
     assert [(str(p.tick), p.delta_version) for p in platform.ledger.all(Publication)] == [("2024-03-15", 0), ("2024-03-16", 1)]
+
+
+def test_a_reference_table_whose_column_changed_its_declared_type_is_replaced(of_orders) -> None:
+    pipeline, platform = of_orders([order(1)])
+    ticks, orders = pipeline.schedule.range(TICK), pipeline.tables[0]
+
+    def published(kind: str) -> Published:
+        columns = tuple(replace(c, kind=kind, min=None, max=None) if c.name == "amount" else c for c in orders.columns)
+        declared = replace(pipeline, tables=(orders, replace(orders, name="customers", time=None, columns=columns)))
+        extract(declared, "customers", ticks, platform)
+        audit(declared, "customers", ticks, platform)
+        return publish(declared, "customers", ticks, platform)
+
+    assert [published(kind).version for kind in ("float", "text", "text", "float")] == [0, 1, 1, 2]
 
 
 CHILD = """

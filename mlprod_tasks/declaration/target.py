@@ -24,7 +24,7 @@ class Label:
     """The outcome: a SQL condition (binary) over the row of `table` that `on` joins to the scored row.
 
     `on` pairs columns of the scored row with columns of `table`. `delay` is how long after predict_at an outcome
-    counts as complete; rows that have none by then (a cancelled flight) are scored but neither trained on nor judged.
+    counts as complete; rows that have none by then (a cancelled order) are scored but neither trained on nor judged.
     """
 
     table: str

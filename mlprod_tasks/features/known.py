@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
 
-from mlprod_tasks.declaration import AtTick, Column, Pipeline, Table
+from mlprod_tasks.declaration import AtTick, Column, Count, Mean, Pipeline, Rate, Table
 
 MICROSECOND = timedelta(microseconds=1)
 TYPES = {
@@ -50,6 +50,17 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
 def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
     """The `known_at` columns of the late columns that the SQL reads, sorted."""
     return tuple(sorted({column.known_at for column in read_by(table, *sql) if column.known_at}))
+
+
+def taken_from(aggregate: Count | Mean | Rate) -> str:
+    """The SQL that an aggregate takes its values from; a count needs none."""
+    match aggregate:
+        case Count():
+            return ""
+        case Mean():
+            return aggregate.column
+        case Rate():
+            return aggregate.sql
 
 
 def read_by(table: Table, *sql: str) -> list[Column]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Rate, Table, TickRange, Trailing
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, late_columns, predict_at, quoted
+from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, late_columns, predict_at, quoted, taken_from
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
@@ -127,7 +127,7 @@ class _Definition:
                 called = quoted(feature.feature(aggregate, window))
                 columns.append(f"{value} FILTER (WHERE {within}) AS {called}")
         # A late value counts when its own moment lies in the window, however old its row is.
-        late = any(late_columns(table, _sql(aggregate)) for aggregate in feature.aggregates)
+        late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
         oldest = "" if late else f"\n  AND e.known_at >= r.predict_at - {interval(max(feature.windows))}"
         self.parts[name] = (
             f"SELECT{_listed(columns)}\nFROM {self.rows} AS r\nJOIN {events} AS e\n  ON {_equal(feature.by)}\n"
@@ -136,7 +136,7 @@ class _Definition:
         return name
 
     def _moment_and_value(self, table: Table, aggregate: Count | Mean | Rate) -> tuple[str, str]:
-        late = late_columns(table, _sql(aggregate))
+        late = late_columns(table, taken_from(aggregate))
         moment = "e.known_at" if not late else counts_from(late, "e.")
         match aggregate:
             case Count():
@@ -197,16 +197,6 @@ def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> It
     for feature in features:
         if isinstance(feature, Trailing):
             yield from feature.aggregates
-
-
-def _sql(aggregate: Count | Mean | Rate) -> str:
-    match aggregate:
-        case Count():
-            return ""
-        case Mean():
-            return aggregate.column
-        case Rate():
-            return aggregate.sql
 
 
 def _equal(pairs: Mapping[str, str]) -> str:

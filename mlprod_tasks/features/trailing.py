@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Count, Mean, Rate, Table, Trailing
 from mlprod_tasks.features.keys import Coded
-from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, late_columns, quoted
+from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, late_columns, quoted, taken_from
 from mlprod_tasks.features.rows import Rows
 
 # A float is summed as two integers, its multiple of 2**-16 and the rest in 2**-52: sums of them are exact, so they do
@@ -127,7 +127,7 @@ def compute(
 def _groups(table: Table, feature: Trailing) -> list[Group]:
     groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
     for aggregate in feature.aggregates:
-        groups.setdefault(late_columns(table, _reads(aggregate)), []).append(aggregate)
+        groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
     return [Group(late, tuple(aggregates)) for late, aggregates in groups.items()]
 
 
@@ -137,17 +137,6 @@ def _moments(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]
 
 def _values(features: Sequence[Trailing]) -> list[str]:
     return sorted({_value(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
-
-
-def _reads(aggregate: Count | Mean | Rate) -> str:
-    """The SQL that the aggregate takes its values from."""
-    match aggregate:
-        case Count():
-            return ""
-        case Mean():
-            return aggregate.column
-        case Rate():
-            return aggregate.sql
 
 
 def _value(aggregate: Mean | Rate) -> str:

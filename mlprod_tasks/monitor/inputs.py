@@ -24,14 +24,19 @@ def inputs(
     only_important: by watch, whether only the important features are held to its bounds.
     """
     yield Reading("fallback_share", fallback_rows / rows, rows, reference=0.0, detail=f"{fallback_rows:,} of {rows:,} rows")
-    mean = profile.rows_per_tick
-    yield Reading("volume", rows / mean, rows, reference=mean, detail=f"{rows:,} rows; the reference has {mean:,.0f} a tick")
+    yield volume(profile, rows)
     answered = rows - fallback_rows
     yield _psi("score_psi", "", profile.score, counts, answered, True)
     for column in profile.features:
         held = {what: column.important or not only for what, only in only_important.items()}
         yield _psi("feature_psi", column.name, column, counts, answered, held.get("feature_psi", True))
         yield _null_share(column, counts, answered, held.get("null_share", True))
+
+
+def volume(profile: ReferenceProfile, rows: int) -> Reading:
+    """The rows of a tick over those of the reference's mean tick; all that can be said of a tick without rows."""
+    mean = profile.rows_per_tick
+    return Reading("volume", rows / mean, rows, reference=mean, detail=f"{rows:,} rows; the reference has {mean:,.0f} a tick")
 
 
 def quiet_bound(ticks: tuple[float, ...]) -> float | None:

@@ -13,14 +13,14 @@ from sqlalchemy import delete, select
 from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.monitor import bins
-from mlprod_tasks.monitor.inputs import inputs
+from mlprod_tasks.monitor.inputs import inputs, volume
 from mlprod_tasks.monitor.outcomes import outcomes, unmeasured
 from mlprod_tasks.monitor.profile import ReferenceProfile
 from mlprod_tasks.monitor.reading import INPUTS, OUTCOMES, Reading, judged
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.platform.ledger import Measurement, Publication
+from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
@@ -85,6 +85,10 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 
 def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
     files = _prediction_files(pipeline, tick, platform)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    if not files and scoring is not None and scoring.rows == 0:
+        profile = _profile(pipeline, scoring.model_version, platform)
+        return _write(pipeline, tick, INPUTS, [volume(profile, 0)], scoring.model_version, platform)
     if not files:
         raise PredictionsMissing(
             f"{pipeline.name}: tick {tick} has no predictions in {places.predictions(pipeline)!r}: score it first "
@@ -122,7 +126,7 @@ def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> lis
     while True:
         evidence = _evidence(pipeline, tick, platform)
         if not evidence.predictions:
-            log.info("%s: %s was not scored: it has no outcomes to measure", pipeline.name, tick)
+            log.info("%s: %s has no predictions, and so no outcomes to measure", pipeline.name, tick)
             return []
         readings, version = _outcome_readings(pipeline, tick, evidence, platform)
         written = _write(pipeline, tick, OUTCOMES, readings, version, platform, evidence)

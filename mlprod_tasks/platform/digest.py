@@ -6,7 +6,8 @@ from pathlib import Path
 
 def of_file(path: Path) -> str:
     """SHA-256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_folder(folder: Path) -> str:

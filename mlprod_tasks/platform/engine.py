@@ -25,7 +25,8 @@ def engine(
         if memory:
             connection.execute(f"SET memory_limit = '{memory}'")
         if spill:
-            connection.execute(f"SET temp_directory = '{spill}'")
+            folder = str(spill).replace("'", "''")
+            connection.execute(f"SET temp_directory = '{folder}'")
         yield connection
     finally:
         connection.close()

@@ -21,6 +21,8 @@ from mlprod_tasks.declaration import TickRange
 TICK = "tick"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
 ATTEMPTS = 20
+# Every version stays readable, so that any training can be made again: Delta would forget them after thirty days.
+KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 
 
 class TableMissing(LookupError):
@@ -41,9 +43,9 @@ class Written:
 
 
 class Lake:
-    """Delta tables below one root folder or object-store URI.
+    """Delta tables below one root folder, which every process of the installation reaches.
 
-    A table's name is a path such as 'flight_delays/raw/flights'. Only whole ticks are ever replaced, never appended to:
+    A table's name is a path such as 'returns/raw/orders'. Only whole ticks are ever replaced, never appended to:
     two appenders would both succeed and so double the rows.
     """
 
@@ -108,21 +110,37 @@ class Lake:
         where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
         return self._commit(name, table, note, partition_by=[TICK], predicate=where)
 
+    def holds(self, name: str, rows: pa.Table) -> bool:
+        """Whether a reference table holds just these rows, in any order, with these columns and types."""
+        if not self.exists(name):
+            return False
+        present = self.table(name)
+        wanted = [(field.name, field.type) for field in Schema.from_arrow(rows.schema).fields]
+        if [(field.name, field.type) for field in present.schema().fields] != wanted:
+            return False
+        order = [(column, "ascending") for column in rows.column_names]
+        held = pa.table(present.to_pyarrow_table()).cast(rows.schema)
+        return bool(held.sort_by(order).equals(rows.sort_by(order)))
+
     def replace(self, name: str, rows: pa.Table, note: str = "") -> Written:
         """Replace a whole reference table."""
         return self._commit(name, rows, note, partition_by=None, predicate=None)
 
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         for attempt in range(ATTEMPTS):
-            options: dict[str, Any] = {"mode": "error", "partition_by": partition_by}
+            options: dict[str, Any] = {"mode": "error", "configuration": KEEP_VERSIONS}
             if self.exists(name):
                 if predicate:
                     self._hold_types(name, table)
                 # A column added to the declaration is added to the table; older ticks hold nulls.
-                options |= {"mode": "overwrite", "predicate": predicate, "schema_mode": "merge" if predicate else "overwrite"}
+                options = {"mode": "overwrite", "predicate": predicate, "schema_mode": "merge" if predicate else "overwrite"}
             try:
                 write_deltalake(
-                    self.uri(name), table, commit_properties=CommitProperties(custom_metadata={"mlprod": note}), **options
+                    self.uri(name),
+                    table,
+                    partition_by=partition_by,
+                    commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
+                    **options,
                 )
             except Exception as error:
                 if not _lost_a_race(error) or attempt == ATTEMPTS - 1:

@@ -260,7 +260,9 @@ class Registry:
         except (OSError, MlflowException) as error:
             if isinstance(error, RegistryUnreachable):
                 raise
-            raise BrokenArtifact(f"the files of {ref.name} version {ref.version} cannot be fetched: {error}") from error
+            raise BrokenArtifact(
+                f"the files of {ref.name} version {ref.version} cannot be fetched: {self._said(error)}"
+            ) from error
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
@@ -285,20 +287,28 @@ class Registry:
         try:
             yield
         except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error) from self._cause(error)
         except MlflowException as error:
             # The HTTP client and the SQL store wrap what the network or the driver said.
             if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "Max retries exceeded" in str(error):
-                raise self._unreachable(error) from error
+                raise self._unreachable(error) from self._cause(error)
             if isinstance(error.__cause__ or error.__context__, SQLAlchemyError | requests.RequestException):
-                raise self._unreachable(error) from error
+                raise self._unreachable(error) from self._cause(error)
             raise
 
     def _unreachable(self, error: Exception) -> RegistryUnreachable:
         return RegistryUnreachable(
             f"the model registry at {_shown(self.url)} does not answer ({type(error).__name__}). Check MLFLOW_TRACKING_URI and "
-            f"the server or database behind it: {str(error)[:300]}"
+            f"the server or database behind it: {self._said(error)[:300]}"
         )
+
+    def _cause(self, error: Exception) -> Exception | None:
+        """What a traceback may show of the error: nothing where its text would repeat a password."""
+        return error if self._said(error) == str(error) else None
+
+    def _said(self, error: Exception) -> str:
+        """The error's text; MLflow repeats the server's URL in it, which may hold a password."""
+        return str(error).replace(urlsplit(self.url).netloc or self.url, urlsplit(_shown(self.url)).netloc or self.url)
 
 
 def _knock(url: str) -> None:

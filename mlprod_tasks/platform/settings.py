@@ -28,7 +28,6 @@ class Settings:
     mlflow_url: str = field(repr=False)
     pipelines: Path
     expectations: Path
-    base_url: str
     mlflow_base_url: str
     mail_from: str
     pseudonym_key: str = field(repr=False)
@@ -52,7 +51,6 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         mlflow_url=given.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
         pipelines=Path(given.get(f"{PREFIX}PIPELINES", "pipelines")).resolve(),
         expectations=Path(given.get(f"{PREFIX}EXPECTATIONS", "great_expectations")).resolve(),
-        base_url=given.get("AIRFLOW__API__BASE_URL", ""),
         mlflow_base_url=given.get(f"{PREFIX}MLFLOW_BASE_URL", ""),
         mail_from=given.get(f"{PREFIX}MAIL_FROM", "mlprod@localhost"),
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),

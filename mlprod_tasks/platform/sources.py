@@ -98,11 +98,18 @@ def read(
 
 
 def newest(table: Table, settings: Settings) -> str | None:
-    """The latest time that a database's table holds, as text: says how far behind a source is that brought no rows."""
+    """The latest time that a database's table holds, as text: says how far behind a source is that brought no rows.
+
+    Raises: SourceUnreachable.
+    """
     if not isinstance(table.source, Database) or table.time is None:
         return None
-    with _engine(table, settings).connect() as connection:
-        return str(connection.execute(select(func.max(literal_column(table.time))).select_from(_from(table))).scalar())
+    engine = _engine(table, settings)
+    try:
+        with engine.connect() as connection:
+            return str(connection.execute(select(func.max(_from(table).c[table.time]))).scalar())
+    except DBAPIError as error:
+        raise _unreachable(table, engine, error) from error
 
 
 def _engine(table: Table, settings: Settings) -> Engine:

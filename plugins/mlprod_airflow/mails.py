@@ -31,7 +31,7 @@ class TellFailure(BaseNotifier):
         if error is None:
             return
         task = context["ti"]
-        key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"[:200]
+        key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"
         where = f"{task.dag_id} {task.task_id}{_tick(context)}"
         told = tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
         log.info("%s", "told by mail" if told else "told before")

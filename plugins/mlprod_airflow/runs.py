@@ -70,7 +70,8 @@ def as_of(pipeline: Pipeline, context: Any) -> Tick:
 
 def training_id(pipeline: Pipeline, context: Any) -> str:
     """The training's name: the same for every task of a run and for a rerun of them."""
-    run = hashlib.sha256(context["dag_run"].run_id.encode()).hexdigest()[:12]
+    # With the whole name: two use cases may share its beginning, and a tick's run has the same id in each.
+    run = hashlib.sha256(f"{pipeline.name} {context['dag_run'].run_id}".encode()).hexdigest()[:12]
     return f"{pipeline.name[:38]}-{context['params']['as_of']}-{run}"
 
 

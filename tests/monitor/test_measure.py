@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from mlprod_tasks.monitor import Measured, PredictionsMissing, measure
 from mlprod_tasks.monitor.reading import INPUTS, OUTCOMES
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Measurement
+from mlprod_tasks.platform.ledger import Measurement, Scoring
 
 DAY = timedelta(days=1)
 T = world.FIRST
@@ -194,6 +194,16 @@ def test_a_tick_that_was_not_scored_is_refused_with_what_to_do(shop: Platform) -
     world.score_tick(shop, world.scored(T + DAY))
     with pytest.raises(PredictionsMissing):
         run(shop, T)
+
+
+def test_a_tick_that_was_scored_without_rows_breaches_the_volume_and_nothing_else(shop: Platform) -> None:
+    world.score_tick(shop, world.scored(T + DAY))
+    empty = {"pipeline": "shop", "tick": T, "model_version": world.VERSION, "rows": 0, "fallback_rows": 0}
+    shop.ledger.put(Scoring(**empty, fallback_reason=None, features_digest="d", delta_version=0, at=world.FixedClock().now()))
+    report = run(shop, T)
+    assert (report.rows, report.measurements, report.judged) == (0, 1, ())
+    row = found(shop, T, "volume")
+    assert (row.value, row.breached) == (0.0, True)
 
 
 def test_measuring_again_replaces(shop: Platform) -> None:

@@ -272,3 +272,9 @@ def test_a_folder_with_blanks_quotes_and_accents_is_read(tmp_path: Path) -> None
 def test_a_folder_that_delta_cannot_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has a % in its path"):
         Lake(str(tmp_path / "100%20lake"))
+
+
+def test_versions_are_kept_for_ever(lake: Lake) -> None:
+    lake.replace_ticks("t", ticks(0), rows([0]))
+    lake.replace_ticks("t", ticks(1), rows([1]))
+    assert lake.table("t").metadata().configuration == {"delta.enableExpiredLogCleanup": "false"}

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import traceback
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,14 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(tmp_path, 
             flights_pipeline
         )
     assert "secret" not in str(told.value)
+
+
+def test_a_server_that_does_not_answer_is_told_without_its_password(tmp_path, flights_pipeline, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    registry = Registry("http://mlflow:secret@127.0.0.1:9", tmp_path)
+    with pytest.raises(RegistryUnreachable, match=r"http://mlflow:\*\*\*@127\.0\.0\.1:9 does not answer") as told:
+        registry.champion(flights_pipeline)
+    assert "secret" not in "".join(traceback.format_exception(told.value))
 
 
 def _race(url: str, home: str, pipeline_file: str, name: str, start) -> None:

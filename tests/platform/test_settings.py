@@ -33,7 +33,6 @@ def test_each_place_can_be_chosen(tmp_path: Path) -> None:
         "MLPROD_MAIL_FROM": "ml@example.com",
         "MLPROD_MLFLOW_BASE_URL": "https://mlflow.example.com",
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
-        "AIRFLOW__API__BASE_URL": "https://airflow.example.com",
     }
     settings = from_environment(given)
     assert (settings.lake, settings.ledger_url, settings.mlflow_url) == (
@@ -42,9 +41,8 @@ def test_each_place_can_be_chosen(tmp_path: Path) -> None:
         "http://mlflow:5000",
     )
     assert (settings.pipelines, settings.expectations) == (Path("/etc/pipelines"), Path("/etc/expectations"))
-    assert (settings.mail_from, settings.base_url, settings.mlflow_base_url) == (
+    assert (settings.mail_from, settings.mlflow_base_url) == (
         "ml@example.com",
-        "https://airflow.example.com",
         "https://mlflow.example.com",
     )
 

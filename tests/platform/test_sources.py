@@ -1,3 +1,4 @@
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,3 +105,13 @@ def test_reading_an_sqlite_source_changes_nothing_about_it(orders_in, make_platf
     look(table, settings)
     assert sum(batch.num_rows for batch in read(table, settings, START, END)) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.glob("shop.db*")} == before
+
+
+def test_the_newest_time_of_a_column_that_is_called_like_a_word_of_sql(make_platform, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute('CREATE TABLE events (id int, "order" text)')
+        connection.execute("INSERT INTO events VALUES (1, '2024-03-14 12:00:00')")
+    columns = (COLUMNS[0], ml.Column("order", "timestamp", ""))
+    table = table_of(ml.Database("shop", "events"), columns=columns, time="order")
+    settings = make_platform(shop=f"sqlite:///{tmp_path / 'shop.db'}").settings
+    assert newest(table, settings) == "2024-03-14 12:00:00"

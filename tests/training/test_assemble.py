@@ -135,3 +135,40 @@ def test_too_few_rows_are_refused(empty_shop, tables):
 def test_a_training_id_that_cannot_name_a_folder_is_refused(shop, name):
     with pytest.raises(ValueError, match="names a folder"):
         assemble(shop.pipeline, shop.tick(), name, "first", shop.platform)
+
+
+def test_label_partitions_that_are_not_there_are_named(shop, caplog) -> None:
+    pipeline, platform = shop.pipeline, shop.platform
+    gone = pipeline.schedule.range("2024-02-05")
+    none = platform.lake.table("returns/raw/returns").to_pyarrow_table().slice(0, 0)
+    platform.lake.replace_ticks("returns/raw/returns", gone, none)
+    assemble(pipeline, shop.tick(), "gap", "a test", platform)
+    assert "1 ticks of returns are not in the lake, so outcomes lack: 2024-02-05" in caplog.text
+
+
+def test_labels_that_no_feature_reads_are_pinned_to_their_version_too(shop, tables) -> None:
+    before = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    content = made(shop)
+    _, outcomes = tables
+    name = places.raw(shop.pipeline, "returns")
+    assert before.versions["returns"] == shop.platform.lake.version(name)
+    day = outcomes.filter(pc.field("tick") == date(2024, 1, 9))
+    turned = day.set_column(2, "returned", pc.invert(day["returned"]))
+    shop.platform.lake.replace_ticks(name, shop.pipeline.schedule.range("2024-01-09"), turned)
+    TrainingFolder(shop.platform, "t").training_set.unlink()
+    assert assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform) == before
+    assert made(shop).equals(content)
+
+
+def test_a_key_that_comes_again_at_a_later_tick_is_another_row(shop, tables) -> None:
+    orders, _ = tables
+    first = orders.filter(pc.field("tick") == date(2024, 1, 5))
+    later = orders.filter(pc.field("tick") == date(2024, 1, 6))
+    again = pa.concat_tables([first.slice(0, 1).select(["order_id"]), later.slice(1).select(["order_id"])])
+    days = shop.pipeline.schedule.range("2024-01-06")
+    shop.platform.lake.replace_ticks(
+        places.raw(shop.pipeline, "orders"), days, later.set_column(0, "order_id", again["order_id"].combine_chunks())
+    )
+    assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    twice = made(shop).filter(pc.field("order_id") == first["order_id"][0].as_py())
+    assert sorted(twice["tick"].to_pylist()) == [date(2024, 1, 5), date(2024, 1, 6)]

@@ -186,3 +186,13 @@ def test_four_processes_on_the_same_tick_leave_it_once(scored: Scored) -> None:
     assert [process.exitcode for process in processes] == [0] * 4
     assert scored.in_the_lake() == scored.published()
     assert len(scored.published()) == 120
+
+
+def test_as_of_the_fallback_that_answers_is_the_one_of_that_tick(shop, tmp_path: Path) -> None:
+    assert shop.crowned("one", "2024-02-10").moved
+    assert shop.declared(gates=(ml.AtLeast("roc_auc", 0.5),)).crowned("two", "2024-02-12").moved
+    scored = Scored(shop, f"sqlite:///{tmp_path / 'business.db'}")
+    away = Platform(replace(scored.platform.settings, mlflow_url="sqlite:////nowhere/at/all/mlflow.db"))
+    asked = [score(scored.pipeline, scored.tick, away, as_of=as_of) for as_of in (True, False)]
+    assert [done.model_version for done in asked] == [1, 2]
+    assert all(done.fallback_reason for done in asked)

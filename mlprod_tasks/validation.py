@@ -49,18 +49,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Validated:
     """All findings, and Great Expectations' own result over all rows, for the data docs."""
 
     findings: tuple[Finding, ...]
     result: Any
 
 
-def judge(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange, expected: ExpectationSuite) -> Judged:
-    """Judge the staged rows; those of tick i are starts[i] to starts[i + 1].
+def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange, expected: ExpectationSuite) -> Validated:
+    """Evaluate the expectations on the staged rows; those of tick i are starts[i] to starts[i + 1].
 
     Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) mean a tick's batch, so
-    they are evaluated for each tick: a backfill judges as the daily runs would have.
+    they are evaluated for each tick: a backfill finds what the daily runs would have.
     """
     rows = frame(table, staged, starts, ticks)
     text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
@@ -83,7 +83,7 @@ def judge(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange, 
         ]
         findings += _of_batches([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
         result.results.extend(per_tick[-1].results)
-    return Judged(tuple(findings), result)
+    return Validated(tuple(findings), result)
 
 
 def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) -> pd.DataFrame:

@@ -65,8 +65,6 @@ class Story:
     def missing(self) -> list[str]:
         return [happening.what for happening in self.happenings if not happening.did]
 
-    # -- chapters ------------------------------------------------------------------------------------------
-
     def _history(self) -> None:
         self._chapter(f"Ingest the history, {HISTORY[0]} to {HISTORY[1]}, in one run of the ingest DAG")
         self._run("ingest", "the history is ingested", first=str(HISTORY[0]), last=str(HISTORY[1]))
@@ -111,6 +109,16 @@ class Story:
         self.api.clear(dag, run, ["flights.extract"])
         self._note("clearing the task heals the tick", self.api.wait_for_run(dag, run)["state"] == "success")
         self._note("the mended rows are in the lake", CORRUPTED in lake.ticks(places.raw(house.pipeline, "flights")))
+        scoring = self.api.trigger(f"{self.name}.score", partition_key=str(CORRUPTED))
+        self._note("it is scored", self.api.wait_for_run(f"{self.name}.score", scoring)["state"] == "success")
+        scored, champion = (
+            house.platform.ledger.get(Scoring, self.name, CORRUPTED),
+            house.platform.registry.champion(house.pipeline),
+        )
+        by_champion = scored is not None and champion is not None and scored.model_version == champion.version
+        self._note(
+            "by the newest champion, not by the fallback", by_champion and scored is not None and not scored.fallback_rows
+        )
         print(f"  refused, mailed, mended, healed: {_rows_of(house, CORRUPTED):,} flights", flush=True)
 
     def _data_docs(self) -> str:
@@ -137,8 +145,6 @@ class Story:
         self._note("one mail shows the gates", self._mails("failure") == mails + 1)
         after = house.platform.registry.champion(house.pipeline)
         self._note("the champion stays", before is not None and after is not None and before.version == after.version)
-
-    # -- the table -----------------------------------------------------------------------------------------
 
     def table(self, seconds: float) -> str:
         """What happened, as the ledger has it."""
@@ -177,8 +183,6 @@ class Story:
         yield f"mails          {len(mails)} sent, {len(self.house.catcher.outbox.files())} received"
         for mail in mails:
             yield f"  {mail.kind:10} {mail.subject}"
-
-    # -- helpers -------------------------------------------------------------------------------------------
 
     def _chapter(self, title: str) -> None:
         self._since = time.monotonic()

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from mlprod_tasks.declaration import TickRange
@@ -59,19 +59,32 @@ class Lake:
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
-        return DeltaTable.is_deltatable(self.uri(name))
+        """Whether the table was ever written. One that was only created is not there yet: its first writer did not finish."""
+        try:
+            self.table(name)
+        except TableMissing:
+            return False
+        return True
 
     def table(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table itself, at a version. Raises: TableMissing."""
         try:
-            return DeltaTable(self.uri(name), version=version)
+            opened = DeltaTable(self.uri(name), version=version)
         except TableNotFoundError as error:
-            raise TableMissing(f"lake table {name!r} is not there yet (in {self.root}): ingest it first") from error
+            raise self._not_there(name) from error
         except DeltaError as error:
-            newest = DeltaTable(self.uri(name)).version()
-            if version is None or 0 <= version <= newest:
+            if version is None or 0 <= version <= self.version(name):
                 raise
-            raise TableMissing(f"lake table {name!r} has no version {version}: its newest is {newest}") from error
+            raise self._no_version(name, version) from error
+        if _only_created(opened):
+            raise self._not_there(name) if version is None else self._no_version(name, version)
+        return opened
+
+    def _not_there(self, name: str) -> TableMissing:
+        return TableMissing(f"lake table {name!r} is not there yet (in {self.root}): ingest it first")
+
+    def _no_version(self, name: str, version: int) -> TableMissing:
+        return TableMissing(f"lake table {name!r} has no version {version}: its newest is {self.version(name)}")
 
     def version(self, name: str) -> int:
         return int(self.table(name).version())
@@ -128,19 +141,30 @@ class Lake:
 
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         for attempt in range(ATTEMPTS):
-            options: dict[str, Any] = {"mode": "error", "configuration": KEEP_VERSIONS}
-            if self.exists(name):
+            try:
+                # Two that create a table with rows would both succeed and so double the rows: created empty, then overwritten.
+                DeltaTable.create(
+                    self.uri(name),
+                    schema=Schema.from_arrow(table.schema),
+                    mode="ignore",
+                    partition_by=partition_by,
+                    configuration=KEEP_VERSIONS,
+                )
                 if predicate:
                     self._hold_types(name, table)
-                # A column added to the declaration is added to the table; older ticks hold nulls.
-                options = {"mode": "overwrite", "predicate": predicate, "schema_mode": "merge" if predicate else "overwrite"}
-            try:
                 write_deltalake(
                     self.uri(name),
                     table,
                     partition_by=partition_by,
-                    commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
-                    **options,
+                    mode="overwrite",
+                    predicate=predicate,
+                    # A column added to the declaration is added to the table; older ticks hold nulls.
+                    schema_mode="merge" if predicate else "overwrite",
+                    commit_properties=CommitProperties(
+                        custom_metadata={"mlprod": note},
+                        # Without a predicate Delta sees no conflict between two first writes, unless they name one transaction.
+                        app_transactions=None if predicate else [Transaction("mlprod", 0)],
+                    ),
                 )
             except Exception as error:
                 if not _lost_a_race(error) or attempt == ATTEMPTS - 1:
@@ -152,7 +176,7 @@ class Lake:
 
     def _hold_types(self, name: str, rows: pa.Table) -> None:
         # Delta would convert the rows to the older type, and so cut 1.7 down to 1.
-        there = {field.name: field.type for field in self.table(name).schema().fields}
+        there = {field.name: field.type for field in DeltaTable(self.uri(name)).schema().fields}
         for field in Schema.from_arrow(rows.schema).fields:
             if _told(field.type) != "void" and there.get(field.name, field.type) != field.type:
                 raise RowsRefused(
@@ -160,6 +184,14 @@ class Lake:
                     f"{_told(field.type)} in the rows that came. Declare it under a new name, or move the lake table away "
                     "and ingest it again"
                 )
+
+
+def _only_created(table: DeltaTable) -> bool:
+    if table.file_uris():
+        return False
+    # A creator that lost the race to version 0 creates again, at the next. Of an earlier version Delta tells the whole history.
+    commits = table.history()[-(table.version() + 1) :]
+    return all(commit["operation"] == "CREATE TABLE" for commit in commits)
 
 
 def _told(kind: Any) -> str:

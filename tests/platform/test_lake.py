@@ -5,13 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from datetime import time as time_of_day
+from functools import partial
 from pathlib import Path
+from shutil import copy
 
 import duckdb
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, Schema, write_deltalake
 
 from mlprod_tasks.declaration import Schedule, TickRange
 from mlprod_tasks.platform.lake import Lake, RowsRefused, TableMissing, listed
@@ -50,7 +55,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def test_writing_a_tick_twice_leaves_one_copy_and_its_neighbours_alone(lake: Lake) -> None:
-    lake.replace_ticks("t", ticks(0, 2), rows([0, 1, 2]))
+    first = lake.replace_ticks("t", ticks(0, 2), rows([0, 1, 2]))
     for _ in range(2):
         written = lake.replace_ticks("t", ticks(1), rows([1], value=7))
     assert read(lake, "SELECT tick, count(*), max(value) FROM t GROUP BY tick ORDER BY tick") == [
@@ -58,7 +63,7 @@ def test_writing_a_tick_twice_leaves_one_copy_and_its_neighbours_alone(lake: Lak
         (FIRST + timedelta(days=1), 3, 7),
         (FIRST + timedelta(days=2), 3, 0),
     ]
-    assert (written.table, written.rows, written.version) == ("t", 3, 2)
+    assert (written.table, written.rows, written.version) == ("t", 3, first.version + 2)
 
 
 def test_a_range_is_replaced_as_a_whole_also_where_it_brings_fewer_ticks(lake: Lake) -> None:
@@ -130,9 +135,45 @@ def test_a_table_that_is_not_there_is_named(lake: Lake) -> None:
 
 
 def test_a_version_that_is_not_there_is_named(lake: Lake) -> None:
-    lake.replace_ticks("t", ticks(0), rows([0]))
-    with pytest.raises(TableMissing, match="lake table 't' has no version 9: its newest is 0"):
-        lake.files("t", version=9)
+    newest = lake.replace_ticks("t", ticks(0), rows([0])).version
+    for version in (9, 0):  # before its first rows a table has no version
+        with pytest.raises(TableMissing, match=f"lake table 't' has no version {version}: its newest is {newest}"):
+            lake.files("t", version=version)
+
+
+@pytest.mark.parametrize("creators", [1, 2])
+@pytest.mark.parametrize("first", ["ticks", "whole"])
+def test_a_table_whose_first_writers_were_killed_before_their_rows_is_not_there_yet(
+    lake: Lake, first: str, creators: int
+) -> None:
+    columns = Schema.from_arrow(rows([]).schema)
+    DeltaTable.create(lake.uri("t"), schema=columns, partition_by=["tick"] if first == "ticks" else None)
+    log = Path(lake.uri("t")) / "_delta_log"
+    for version in range(1, creators):  # as Delta leaves it where two created it at once
+        copy(log / f"{0:020}.json", log / f"{version:020}.json")
+    assert not lake.exists("t")
+    assert not lake.holds("t", rows([]))
+    for ask in (lake.files, lake.ticks, lake.version, lake.table, lambda name: lake.files(name, version=9)):
+        with pytest.raises(TableMissing, match=r"lake table 't' is not there yet .*: ingest it first"):
+            ask("t")
+    if first == "ticks":
+        lake.replace_ticks("t", ticks(0), rows([]))
+    else:
+        lake.replace("t", rows([]))
+    assert lake.exists("t")
+    assert lake.files("t") == []
+    with pytest.raises(TableMissing, match=f"has no version {creators - 1}: its newest is {creators}"):
+        lake.files("t", version=creators - 1)
+
+
+def test_a_table_whose_first_version_holds_its_rows_is_read(lake: Lake) -> None:
+    # Lakes of earlier releases are so, with rows or none.
+    for name, first in (("t", rows([0])), ("none", rows([]))):
+        write_deltalake(lake.uri(name), first, partition_by=["tick"])
+        assert lake.exists(name)
+        lake.replace_ticks(name, ticks(0), rows([0], value=7))
+    assert read(lake, "SELECT max(value) FROM t", 0) == [(0,)]
+    assert lake.files("none", version=0) == []
 
 
 def test_a_column_that_is_declared_later_is_null_in_older_ticks(lake: Lake) -> None:
@@ -159,10 +200,10 @@ def test_a_column_that_is_declared_no_more_is_null_from_then_on(lake: Lake) -> N
     ids=["to text", "to a fraction that would be cut", "to yes or no"],
 )
 def test_a_column_whose_type_changed_is_refused_and_the_table_stays(lake: Lake, new: pa.Array, told: str) -> None:
-    lake.replace_ticks("t", ticks(0), rows([0], colour=pa.array([1, 2, 3])))
+    first = lake.replace_ticks("t", ticks(0), rows([0], colour=pa.array([1, 2, 3])))
     with pytest.raises(RowsRefused, match=f"column 'colour' is long in the lake, but {told} in the rows"):
         lake.replace_ticks("t", ticks(1), rows([1], colour=new))
-    assert lake.version("t") == 0
+    assert lake.version("t") == first.version
 
 
 def test_texts_are_one_type_however_arrow_keeps_them(lake: Lake) -> None:
@@ -189,40 +230,118 @@ import pyarrow as pa
 from mlprod_tasks.declaration import Schedule
 from mlprod_tasks.platform.lake import Lake
 lake, me = Lake(sys.argv[1]), int(sys.argv[2])
-def write(day):
-    ticks = Schedule(time(4), "UTC", date(2013, 1, 1)).range(date(2013, 6, day))
-    rows = {"value": pa.repeat(me, 3), "tick": pa.repeat(pa.scalar(date(2013, 6, day)), 3)}  # lists would import pandas
-    lake.replace_ticks("t", ticks, pa.table(rows))
 print("ready", flush=True)
-sys.stdin.readline()
-for day in (me, 9):
-    write(day)
+for line in sys.stdin:
+    name, day = line.split()
+    # Lists would import pandas.
+    rows = pa.table({"value": pa.repeat(me, 3), "tick": pa.repeat(pa.scalar(date(2013, 6, int(day) or 9)), 3)})
+    if day == "0":
+        lake.replace(name, rows)
+    else:
+        lake.replace_ticks(name, Schedule(time(4), "UTC", date(2013, 1, 1)).range(date(2013, 6, int(day))), rows)
+    print("written", flush=True)
 """
+
+
+class Racer:
+    """Another process that writes three rows of its own value when it is told: of a day of June, or a reference table."""
+
+    def __init__(self, lake: Lake, value: int) -> None:
+        command = [sys.executable, "-c", RACER, lake.root, str(value)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def hears(self, name: str, day: int = 0) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{name} {day}\n")
+        self.process.stdin.flush()
+
+    def says(self, word: str) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == f"{word}\n"
+
+
+@contextmanager
+def racers(lake: Lake, *values: int) -> Iterator[list[Racer]]:
+    started = [Racer(lake, value) for value in values]
+    try:
+        for racer in started:
+            racer.says("ready")
+        yield started
+    finally:
+        for racer in started:
+            racer.process.kill()
+            racer.process.communicate()
+
+
+class Overtaken:
+    """Rows on whose way into the lake another process writes too, from its beginning to its end."""
+
+    def __init__(self, table: pa.Table, meanwhile: Callable[[], None]) -> None:
+        self.table, self.schema, self.num_rows, self.reads = table, table.schema, table.num_rows, 0
+        self._meanwhile = meanwhile
+
+    def __getitem__(self, column: str) -> pa.ChunkedArray:
+        return self.table[column]
+
+    def read_all(self) -> "Overtaken":
+        return self
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        self.reads += 1
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            if self.reads == 1:
+                self._meanwhile()
+            yield from self.table.to_batches()
+
+        return pa.RecordBatchReader.from_batches(self.schema, batches()).__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("kind", ["a tick", "a reference table"])
+@pytest.mark.parametrize("before", ["no table", "other rows"])
+def test_a_writer_that_is_overtaken_by_another_leaves_its_rows_once_and_the_others_not(
+    lake: Lake, kind: str, before: str
+) -> None:
+    write = lake.replace if kind == "a reference table" else partial(lake.replace_ticks, ticks=ticks(8))
+    mine = pa.table({"value": pa.repeat(7, 3), "tick": pa.repeat(pa.scalar(FIRST + timedelta(days=8)), 3)})
+    if before == "other rows":
+        write("t", rows=mine.slice(0, 1))
+    with racers(lake, 1) as (other,):
+
+        def meanwhile() -> None:
+            other.hears("t", 9 if kind == "a tick" else 0)
+            other.says("written")
+
+        overtaken = Overtaken(mine, meanwhile)
+        written = write("t", rows=overtaken)
+    assert lake.table("t").to_pyarrow_table()["value"].to_pylist() == [7, 7, 7]
+    assert overtaken.reads == 2, "the writer was not overtaken: the test proves nothing"
+    assert (written.rows, written.version) == (3, lake.version("t"))
+
+
+def test_writers_that_all_begin_a_table_at_once_leave_one_copy(lake: Lake) -> None:
+    with racers(lake, 1, 2, 3) as writers:
+        for day, name in [(9, f"ticks{n}") for n in range(8)] + [(0, f"whole{n}") for n in range(8)]:
+            for writer in writers:
+                writer.hears(name, day)
+            for writer in writers:
+                writer.says("written")
+            held = lake.table(name).to_pyarrow_table()["value"].to_pylist()
+            assert held in ([1] * 3, [2] * 3, [3] * 3), name
 
 
 def test_four_processes_that_write_at_once_all_succeed_and_leave_one_copy_of_each_tick(lake: Lake) -> None:
     # Each writes a tick of its own, into a table that is not there yet, and then the tick that all of them write.
-    writers = [
-        subprocess.Popen([sys.executable, "-c", RACER, lake.root, str(me)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for me in (1, 2, 3, 4)
-    ]
-    try:
-        for writer in writers:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"ready\n"
-        for writer in writers:
-            assert writer.stdin is not None
-            writer.stdin.write(b"go\n")
-            writer.stdin.flush()
-        assert [writer.wait(60) for writer in writers] == [0] * 4
-    finally:
-        for writer in writers:
-            writer.kill()
-            writer.communicate()
+    with racers(lake, 1, 2, 3, 4) as writers:
+        for me, writer in enumerate(writers, 1):
+            writer.hears("t", me)
+            writer.hears("t", 9)
+        for writer in writers * 2:
+            writer.says("written")
     found = read(lake, "SELECT day(tick), count(*), min(value), count(DISTINCT value) FROM t GROUP BY tick ORDER BY tick")
     assert found[:4] == [(n, 3, n, 1) for n in (1, 2, 3, 4)]
     assert (found[4][:2], found[4][3]) == ((9, 3), 1)
-    assert lake.version("t") == 7  # every one of the 8 writes is a version
+    assert [commit["operation"] for commit in lake.table("t").history()].count("WRITE") == 8
 
 
 WRITER = """
@@ -242,7 +361,7 @@ while True:
 
 
 def test_a_writer_that_is_killed_leaves_the_last_good_version(lake: Lake) -> None:
-    lake.replace_ticks("t", ticks(0, 1), rows([0, 1]))
+    first = lake.replace_ticks("t", ticks(0, 1), rows([0, 1]))
     folder = Path(lake.root) / "t" / "tick=2013-06-01"
     there = len(list(folder.iterdir()))
     writer = subprocess.Popen([sys.executable, "-c", WRITER, lake.root], stdout=subprocess.PIPE)
@@ -257,7 +376,7 @@ def test_a_writer_that_is_killed_leaves_the_last_good_version(lake: Lake) -> Non
         writer.kill()
         writer.wait()
     assert len(list(folder.iterdir())) > there, "the writer left nothing half done: the test proves nothing"
-    assert lake.version("t") == 0
+    assert lake.version("t") == first.version
     assert read(lake, "SELECT count(*), max(value) FROM t") == [(6, 0)]
     lake.replace_ticks("t", ticks(0), rows([0], value=7))
     assert read(lake, "SELECT count(*), max(value) FROM t") == [(6, 7)]

@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("features", "training", "scoring", "monitoring", "parsing", "quality")
+BENCHMARKS = ("features", "training", "scoring", "monitoring", "parsing", "results")
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from benchmarks.features import fill
 from mlprod_tasks import features, places, score, workflows
-from mlprod_tasks.declaration import AtLeast, Pipeline, load
+from mlprod_tasks.declaration import AtLeast, LightGBM, Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 
@@ -33,10 +33,17 @@ REPEATS = 3
 def main() -> int:
     """Print the table."""
     shipped = load(REPOSITORY / "pipelines" / "flight_delays.py")
-    trees = replace(
-        shipped.model, learning_rate=0.02, max_trees=200, early_stopping_rounds=200, num_leaves=63, min_data_in_leaf=20
+    trees = LightGBM(
+        learning_rate=0.02,
+        max_trees=200,
+        early_stopping_rounds=None,
+        num_leaves=63,
+        min_data_in_leaf=20,
+        feature_fraction=0.4,
+        lambda_l2=10,
     )
-    pipeline = replace(shipped, publish=None, model=trees, gates=(AtLeast("roc_auc", 0.5),))
+    recipe = replace(shipped.model, candidates=(trees,), search=None, warm_update=False)
+    pipeline = replace(shipped, publish=None, model=recipe, gates=(AtLeast("roc_auc", 0.5),))
     with tempfile.TemporaryDirectory() as home:
         platform = Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}))
         fill(pipeline, platform, 1)

@@ -1,21 +1,37 @@
 """## Train
 
-Builds a training set as it could have been known at the start of tick `as_of`, fits, evaluates on a later, gapped test window,
-**gates**, and only then registers the model and makes it champion.
+Makes a model as it could have been made at the start of tick `as_of`, judges it on a later, gapped test window, and only then
+makes it champion.
+
+- **assemble** builds the training set: features and known labels of the train, validation and test windows.
+- **search** looks for better parameters, one task a worker; without a declared search it does nothing.
+- **segments** lists what is to be fitted: all rows ('*'), and each segment that is large enough for a model of its own.
+- **fit** fits one of them, all candidates of it, and keeps the best on the validation window; one task each.
+- **train** puts them together, with the fallback beside it, and opens the MLflow run.
+- **evaluate** measures the model on the test window beside baseline and champion, on the same rows, whole and in slices.
+- **backtest** makes the model again at earlier moments: how much its quality moves with time.
+- **examine** tries the model itself, as far as gates ask for it: leaks, behaviour, latency, size, saving and loading.
+- **report** writes the pictures, the report and the model card.
+- **gate** lets it pass only if every declared gate does.
+- **approve**, where `approval` is declared: a person looks at gates and report and answers on the task's *Required Actions*.
+- **register** makes it a version in MLflow, **promote** points the alias `champion` at it.
 
 *A red gate*: the mail and the task's log show every gate with its value. The champion stays. Nothing needs to be cleared.
+*Rejected*: what follows is skipped, the champion stays, and the ledger and the MLflow run say who and when. Nobody answered in
+time: the task is red; clear it to ask again. While an answer is waited for, further trainings queue.
+*Something else is red*: mend the cause and clear that task. Parts that are fitted already, and trials of the search, are kept.
 """
 
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from mlprod_airflow import as_of, declared, lake_asset, on_request, platform, reference, training_id
+from mlprod_airflow import approved, as_of, declared, lake_asset, on_request, platform, reference, training_id, workers
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
 
-def train(pipeline: Pipeline) -> None:
+def train_workflow(pipeline: Pipeline) -> None:
     """Define the train DAG of one use case."""
 
     @task
@@ -27,12 +43,36 @@ def train(pipeline: Pipeline) -> None:
         )
 
     @task
-    def fit(**context: Any) -> dict[str, Any]:
+    def search(worker: int, **context: Any) -> dict[str, Any]:
+        return reference(steps.search(pipeline, training_id(pipeline, context), platform(), worker))
+
+    @task
+    def segments(**context: Any) -> list[str]:
+        return steps.segments(pipeline, training_id(pipeline, context), platform())
+
+    @task(map_index_template="{{ task.op_kwargs['segment'] }}")
+    def fit(segment: str, **context: Any) -> dict[str, Any]:
+        return reference(steps.fit(pipeline, training_id(pipeline, context), segment, platform()))
+
+    @task
+    def train(**context: Any) -> dict[str, Any]:
         return reference(steps.train(pipeline, training_id(pipeline, context), platform()))
 
     @task
     def evaluate(**context: Any) -> dict[str, Any]:
         return reference(steps.evaluate(pipeline, training_id(pipeline, context), platform()))
+
+    @task
+    def backtest(**context: Any) -> None:
+        steps.backtest(pipeline, training_id(pipeline, context), platform())
+
+    @task
+    def examine(**context: Any) -> dict[str, Any]:
+        return reference(steps.examine(pipeline, training_id(pipeline, context), platform()))
+
+    @task
+    def report(**context: Any) -> dict[str, Any]:
+        return reference(steps.report(pipeline, training_id(pipeline, context), platform()))
 
     @task(retries=0)  # the same model would be refused again
     def gate(**context: Any) -> str:
@@ -51,11 +91,14 @@ def train(pipeline: Pipeline) -> None:
 
     @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason))
     def workflow() -> None:
-        judged = gate()
-        assemble() >> fit() >> evaluate() >> judged >> register() >> promote(judged)
+        large, judged = segments(), gate()
+        fitted = fit.expand(segment=large)
+        assemble() >> search.expand(worker=workers(pipeline)) >> large
+        fitted >> train() >> evaluate() >> backtest() >> examine() >> report() >> judged
+        approved(pipeline, judged) >> register() >> promote(judged)
 
     workflow()
 
 
 for pipeline in declared():
-    train(pipeline)
+    train_workflow(pipeline)

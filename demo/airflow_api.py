@@ -155,6 +155,23 @@ class AirflowApi:
 
         return poll(ended, seconds=seconds, waiting_for=unfinished)
 
+    def mapped_states(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
+        """Return the state of each instance of a mapped task, by the name that the UI shows for it."""
+        found = [task for task in self.task_instances(dag_id, run_id) if task["task_id"] == task_id]
+        return {task["rendered_map_index"] or str(task["map_index"]): task["state"] for task in found}
+
+    def question(self, dag_id: str, run_id: str, task_id: str) -> Answer | None:
+        """Return what a task asks a person: subject, body, options; None while it asks nothing that is not answered."""
+        found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/hitlDetails", task_id=task_id, response_received=False)
+        asked: list[Answer] = found["hitl_details"]
+        waiting = [one for one in asked if one["task_instance"]["state"] == "awaiting_input"]
+        return waiting[0] if waiting else None
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer what a task asks, with one of its options."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self.patch(path, {"chosen_options": [option], "params_input": {}})
+
     def clear(self, dag_id: str, run_id: str, task_ids: Iterable[str], *, downstream: bool = True) -> None:
         """Run these tasks of a run again, and by default all that follow from them."""
         body = {

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.letter import Content, Grid, render
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Scoring, Training, newest
+from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Promotion, Scoring, Training, newest
+from mlprod_tasks.training_folder import TrainingFolder
 
 if TYPE_CHECKING:
     from mlprod_tasks.audit import BatchRefused
@@ -69,6 +70,38 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
         links=tuple(links),
     )
     return send(pipeline, "fallback", f"{pipeline.name}/{tick}/fallback", content, platform)
+
+
+def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+    """Mail that a model passed its gates and waits for a person's approval, once a model. Whether a mail went out."""
+    asked = TrainingFolder(platform, training_id).read("approval.json", "gate")["model_digest"]
+    training = platform.ledger.get(Training, training_id)
+    waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_told} it is rejected."
+    content = Content(
+        subject=f"[{pipeline.name}] a new model waits for approval",
+        headline=f"The new model of {pipeline.name} passed its gates and waits for approval.",
+        paragraphs=(
+            f"Trained because: {training.reason if training else 'unknown'}. Until it is approved the champion stays as it is."
+            + waits,
+        ),
+        grids=(_gates(platform.ledger.all(GateResult, training_id=training_id)),),
+        links=_with_run(links, training, platform),
+    )
+    return send(pipeline, "approval", f"{pipeline.name}/{training_id}/approval/{asked[:12]}", content, platform)
+
+
+def tell_rollback(pipeline: Pipeline, made: Promotion, platform: Platform) -> bool:
+    """Mail that an earlier version is champion again, and why. Whether a mail went out."""
+    content = Content(
+        subject=f"[{pipeline.name}] rolled back to version {made.model_version}",
+        headline=f"Version {made.model_version} of {pipeline.name} is champion again, from tick {made.effective} on.",
+        paragraphs=(
+            f"It was {made.reason}.",
+            "Its own fallback and reference profile are in use with it. A training that begins from now on may take its place, "
+            "if it passes its gates.",
+        ),
+    )
+    return send(pipeline, "rollback", f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}", content, platform)
 
 
 def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform) -> bool:
@@ -145,10 +178,6 @@ def _refused_model(pipeline: Pipeline, training_id: str, failure: Failure, platf
     gates = platform.ledger.all(GateResult, training_id=training_id)
     training = platform.ledger.get(Training, training_id)
     not_passed = [gate for gate in gates if not gate.passed]
-    rows = tuple(("passed" if gate.passed else "FAILED", gate.gate, _number(gate.value), _number(gate.bound)) for gate in gates)
-    links = failure.links
-    if training is not None and training.run_id and platform.settings.mlflow_base_url:
-        links = (*links, ("MLflow run", platform.registry.run_url(training.run_id, platform.settings.mlflow_base_url)))
     return Content(
         subject=f"[{pipeline.name}] model refused: {len(not_passed)} of {len(gates)} gates failed",
         headline=f"The new model of {pipeline.name} was refused: {len(not_passed)} of {len(gates)} gates failed.",
@@ -156,13 +185,23 @@ def _refused_model(pipeline: Pipeline, training_id: str, failure: Failure, platf
             f"Trained because: {training.reason if training else 'unknown'}. The champion stays as it is.",
             *(gate.sentence for gate in not_passed),
         ),
-        grids=(
-            Grid(
-                "Gates", ("verdict", "gate", "value", "bound"), rows, frozenset(i for i, g in enumerate(gates) if not g.passed)
-            ),
-        ),
-        links=links,
+        grids=(_gates(gates),),
+        links=_with_run(failure.links, training, platform),
     )
+
+
+def _gates(gates: Sequence[GateResult]) -> Grid:
+    rows = tuple(("passed" if gate.passed else "FAILED", gate.gate, _number(gate.value), _number(gate.bound)) for gate in gates)
+    failed = frozenset(i for i, gate in enumerate(gates) if not gate.passed)
+    return Grid("Gates", ("verdict", "gate", "value", "bound"), rows, failed)
+
+
+def _with_run(links: Sequence[tuple[str, str]], training: Training | None, platform: Platform) -> tuple[tuple[str, str], ...]:
+    """The links, and that to the training's run where MLflow's address is known."""
+    base = platform.settings.mlflow_base_url
+    if training is None or not training.run_id or not base:
+        return tuple(links)
+    return (*links, ("MLflow run", platform.registry.run_url(training.run_id, base)))
 
 
 def _decision(

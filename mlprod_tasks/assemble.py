@@ -16,16 +16,18 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.recorded import text_of
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.split import Windows, windows
-from mlprod_tasks.training_folder import TrainingFolder, failing, write_json
+from mlprod_tasks.training_folder import SET, TrainingFolder, failing, write_json
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "assembled.json"
+DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
 LEAST_ROWS = 100  # of a window: below it no metric says anything
 TICKS_AT_ONCE = 92  # bounds memory
 
@@ -96,49 +98,65 @@ def _write(
 ) -> None:
     """Write the set and its manifest beside their place, then move the whole folder there."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, int] = {}
-    positives: dict[str, int] = {}
-    unlabelled: dict[str, int] = {}
     with tempfile.TemporaryDirectory(dir=folder.path.parent, prefix=".") as beside:
         target = Path(beside) / folder.training_id
-        target.mkdir()
-        writer: pq.ParquetWriter | None = None
-        try:
-            for name, ticks in chosen.named():
-                rows[name] = positives[name] = unlabelled[name] = 0
-                empty = {tick.date for tick in ticks}
-                for part in _parts(ticks):
-                    made, versions = _labelled(pipeline, part, as_of, versions, name, platform)
-                    writer = writer or pq.ParquetWriter(target / folder.training_set.name, made.schema, compression="zstd")
-                    writer.write_table(made)
-                    empty -= set(pc.unique(made["tick"]).to_pylist())
-                    rows[name] += made.num_rows - made["label"].null_count
-                    positives[name] += pc.sum(made["label"]).as_py() or 0
-                    unlabelled[name] += made["label"].null_count
-                if empty and len(empty) < len(ticks):
-                    told = ", ".join(str(day) for day in sorted(empty))
-                    log.warning("%d of %d ticks of the %s window hold no rows: %s", len(empty), len(ticks), name, told)
-                _check(pipeline, name, ticks, as_of, rows[name], positives[name], unlabelled[name])
-        finally:
-            if writer is not None:
-                writer.close()
-        write_json(
-            target / MANIFEST,
-            {
-                "pipeline": pipeline.name,
-                "as_of": str(as_of),
-                "declaration": pipeline.digest,
-                "windows": chosen.as_json(),
-                "rows": rows,
-                "positives": positives,
-                "unlabelled": unlabelled,
-                "versions": dict(versions or {}),
-            },
-        )
+        write_set(pipeline, as_of, chosen, versions, target, platform)
         # What later steps made of an earlier set goes with it.
         if folder.path.exists():
             shutil.move(folder.path, Path(beside) / "before")
         target.rename(folder.path)
+
+
+def write_set(
+    pipeline: Pipeline,
+    as_of: Tick,
+    chosen: Windows,
+    versions: Mapping[str, int] | None,
+    target: Path,
+    platform: Platform,
+) -> None:
+    """Write a training set, its manifest and the declaration into a new folder, and nothing into the ledger.
+
+    versions: of the lake tables; those that are left out are read as they are now. Raises: as `assemble`.
+    """
+    target.mkdir(parents=True)
+    rows: dict[str, int] = {}
+    positives: dict[str, int] = {}
+    unlabelled: dict[str, int] = {}
+    writer: pq.ParquetWriter | None = None
+    try:
+        for name, ticks in chosen.named():
+            rows[name] = positives[name] = unlabelled[name] = 0
+            empty = {tick.date for tick in ticks}
+            for part in _parts(ticks):
+                made, versions = _labelled(pipeline, part, as_of, versions, name, platform)
+                writer = writer or pq.ParquetWriter(target / SET, made.schema, compression="zstd")
+                writer.write_table(made)
+                empty -= set(pc.unique(made["tick"]).to_pylist())
+                rows[name] += made.num_rows - made["label"].null_count
+                positives[name] += pc.sum(made["label"]).as_py() or 0
+                unlabelled[name] += made["label"].null_count
+            if empty and len(empty) < len(ticks):
+                told = ", ".join(str(day) for day in sorted(empty))
+                log.warning("%d of %d ticks of the %s window hold no rows: %s", len(empty), len(ticks), name, told)
+            _check(pipeline, name, ticks, as_of, rows[name], positives[name], unlabelled[name])
+    finally:
+        if writer is not None:
+            writer.close()
+    (target / DECLARATION).write_text(text_of(pipeline), encoding="utf-8", newline="\n")
+    write_json(
+        target / MANIFEST,
+        {
+            "pipeline": pipeline.name,
+            "as_of": str(as_of),
+            "declaration": pipeline.digest,
+            "windows": chosen.as_json(),
+            "rows": rows,
+            "positives": positives,
+            "unlabelled": unlabelled,
+            "versions": dict(versions or {}),
+        },
+    )
 
 
 def _labelled(

@@ -46,8 +46,13 @@ def fit(way: Way, raw: Floats, outcome: Bools) -> Calibration:
     """Fit raw scores of the validation window to its outcomes.
 
     isotonic: pool adjacent violators (Zadrozny and Elkan, 2002), kept off 0 and 1 by the rule of succession, since no
-    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999).
+    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999); where one score
+    or one outcome leaves its slope open, that is 1 and the mean is moved to the rate.
+
+    Without rows there is nothing to fit: scores stay as they are.
     """
+    if len(raw) == 0:
+        return Calibration("none")
     if way == "isotonic":
         from sklearn.isotonic import IsotonicRegression
 
@@ -57,6 +62,9 @@ def fit(way: Way, raw: Floats, outcome: Bools) -> Calibration:
     if way == "sigmoid":
         from sklearn.linear_model import LogisticRegression
 
+        if raw.min() == raw.max() or outcome.all() or not outcome.any():
+            rate = (float(outcome.sum()) + 1) / (len(outcome) + 2) if outcome.all() or not outcome.any() else outcome.mean()
+            return Calibration(way, (1.0,), (float(_logit(np.array(rate)) - _logit(raw).mean()),))
         line = LogisticRegression(C=np.inf, solver="newton-cholesky").fit(_logit(raw)[:, None], outcome)
         return Calibration(way, (float(line.coef_[0, 0]),), (float(line.intercept_[0]),))
     return Calibration("none")

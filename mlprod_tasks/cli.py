@@ -78,7 +78,73 @@ def train(
 
     pipeline, here = _opened(name)
     version = workflows.train(pipeline, pipeline.schedule.tick(as_of), reason, here)
-    typer.echo(f"{name}: version {version} is champion")
+    typer.echo(_promoted(pipeline, version, here))
+
+
+@app.command()
+def approve(
+    name: Name,
+    training: Annotated[str, typer.Argument(metavar="TRAINING", help="The training that awaits approval.")],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who answers; kept in the ledger and the MLflow run.")],
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it: the champion stays.")] = False,
+) -> None:
+    """Approve or reject a model that passed its gates; approved, it is registered and promoted."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = _opened(name)
+    version = workflows.approve(pipeline, training, by, here, approved=not reject)
+    typer.echo(f"{name}: training {training} is rejected" if version is None else _promoted(pipeline, version, here))
+
+
+@app.command()
+def rollback(
+    name: Name,
+    to: Annotated[int | None, typer.Option(metavar="VERSION", help="To this version; else to the champion before.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger and mailed.")] = "",
+) -> None:
+    """Make an earlier version champion again, from the next tick on."""
+    from mlprod_tasks.rollback import rollback as rolled_back
+
+    pipeline, here = _opened(name)
+    typer.echo(rolled_back(pipeline, here, to=to, reason=reason).sentence)
+
+
+@app.command()
+def reproduce(
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="The version to make again; else the champion.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of a score that still counts as the same.")
+    ] = 0.0,
+) -> None:
+    """Make a registered model again from its data versions and compare. Exit status 1 unless it is the same."""
+    from mlprod_tasks.reproduce import reproduce as reproduced
+
+    pipeline, here = _opened(name)
+    made = reproduced(pipeline, version, here)
+    typer.echo(made.text())
+    raise typer.Exit(0 if made.within(tolerance) else 1)
+
+
+@app.command()
+def explain(
+    name: Name,
+    key: Annotated[str, typer.Option(metavar="KEY", help="The scored row's key; several columns separated by commas.")],
+    tick: Annotated[str | None, typer.Option(metavar="TICK", help="Needed where several ticks scored that key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Explain one prediction: its features, where they come from, what each did, and the runs that made it."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from mlprod_tasks import explanation
+    from mlprod_tasks.explain import explain as explained
+
+    pipeline, here = _opened(name)
+    told = explained(pipeline, key.split(","), here, None if tick is None else pipeline.schedule.tick(tick))
+    typer.echo(dumps(asdict(told), indent=1, allow_nan=False) if as_json else explanation.text(told))
 
 
 @app.command()
@@ -170,6 +236,14 @@ def run() -> None:
 def _opened(name: str) -> tuple[Pipeline, Platform]:
     here = platform()
     return load(here.settings.pipelines / f"{name}.py"), here
+
+
+def _promoted(pipeline: Pipeline, version: int, here: Platform) -> str:
+    champion = here.registry.champion(pipeline)
+    if champion is not None and champion.version != version:
+        holds = f"version {champion.version} is champion"
+        return f"{pipeline.name}: version {version} is registered, but a newer decision holds: {holds}"
+    return f"{pipeline.name}: version {version} is champion"
 
 
 def _ticks(pipeline: Pipeline, first: str, last: str | None) -> TickRange:

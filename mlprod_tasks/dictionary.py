@@ -16,6 +16,11 @@ def dictionary(pipeline: Pipeline) -> str:
     return "\n".join(_lines(pipeline)).rstrip() + "\n"
 
 
+def meanings(pipeline: Pipeline) -> dict[str, str]:
+    """What each feature means and what it is read from, in one line."""
+    return {name.strip("`"): meaning for feature in pipeline.features for name, _, meaning in _feature(pipeline, feature)}
+
+
 def _lines(pipeline: Pipeline) -> Iterator[str]:
     yield f"# {pipeline.name}"
     yield from ("", pipeline.doc.strip(), "")

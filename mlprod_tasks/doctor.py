@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mlprod_tasks.declaration import Pipeline, Rate, Trailing, load_all
+from mlprod_tasks.declaration import Invariance, Pipeline, Rate, Trailing, ValueFunction, load_all
 from mlprod_tasks.declaration.table import Database
 from mlprod_tasks.platform import Platform
 
@@ -133,7 +133,15 @@ def read_sql(pipeline: Pipeline) -> str:
                 if isinstance(rate, Rate):
                     written = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {quoted(feature.table)}"
                     statements[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = written
-    statements["features"] = sql(pipeline)
+    statements["features"] = features = sql(pipeline)
+    if isinstance(pipeline.value, ValueFunction):
+        for name, written in (("act", pipeline.value.act), ("wait", pipeline.value.wait)):
+            row = f"SELECT *, 0.5::DOUBLE AS score, true AS outcome FROM ({features})"
+            statements[f"value.{name} {written!r}"] = f"SELECT CAST(({written}) AS DOUBLE) FROM ({row})"
+    for gate in pipeline.gates:
+        if isinstance(gate, Invariance):
+            for name, written in gate.change.items():
+                statements[f"gate {gate.doc!r}: change of {name!r} {written!r}"] = f"SELECT ({written}) FROM ({features})"
     with engine() as connection:
         for table in pipeline.tables:
             columns = [f"{quoted(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
@@ -147,4 +155,4 @@ def read_sql(pipeline: Pipeline) -> str:
                 connection.execute(f"EXPLAIN {statement}")
             except Exception as error:
                 raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error
-    return "label, KPI and features are read by the engine"
+    return "label, KPI, value, features and gates are read by the engine"

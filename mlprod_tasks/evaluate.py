@@ -1,29 +1,35 @@
-"""Judge a model on its test window, beside a constant baseline and the champion, on the same rows."""
+"""Judge a model on its test window, beside a constant baseline and the champion, on the same rows, whole and in slices."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mlprod_tasks import assemble, metrics, model, plots, train, value
+from mlprod_tasks import assemble, evidence, metrics, model, train, value
+from mlprod_tasks.compare import Judged, compare
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation import Estimates, Evaluation
-from mlprod_tasks.model import Model
+from mlprod_tasks.evidence import Comparison, Slices
+from mlprod_tasks.metrics import Sampled
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.slices import slices
 from mlprod_tasks.split import TEST, VALIDATION
 from mlprod_tasks.training_folder import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
+LOGGED = "training"  # folder of the MLflow run
 
 
 def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evaluation:
-    """Measure model, baseline and champion on the test window; write numbers and plots to folder, MLflow and ledger.
+    """Measure model, baseline and champion on the test window; write the numbers to folder, MLflow and ledger.
 
-    A champion that cannot be evaluated on these rows is no error here: it is recorded, and gates against it fail.
+    Besides the evaluation: the comparison with the champion on the same rows and draws, and slices of the window. A champion
+    that cannot be evaluated on these rows is no error here: it is recorded, and gates against it fail.
 
     Raises: StepMissing before `train`.
     """
@@ -32,65 +38,53 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         trained = folder.read(train.TRAINED, "train")
         assembled = folder.read(assemble.MANIFEST, "assemble")
         rows = train.read_window(folder, TEST)
-        made, candidate = _evaluated(pipeline, training_id, trained["digest"], assembled, rows, folder, platform)
-        folder.write(EVALUATION, made.as_json())
         outcome = _outcome(rows)
-        plots.write(folder.plots, pipeline, outcome, candidate.predict(rows).score, candidate.threshold, candidate.importance)
-        platform.registry.log(trained["run_id"], metrics=_flat(made), tags={"champion": _champion_told(made)})
-        platform.registry.log_folder(trained["run_id"], folder.plots, "plots")
-        update(training_id, platform, metrics=_flat(made))
+        candidate = model.load(folder.model)
+        judged = judge(pipeline, candidate, rows)
+        champion, version, problem = _champion(pipeline, assembled, rows, platform)
+        made = Evaluation(
+            training_id=training_id,
+            model_digest=trained["digest"],
+            rows=rows.num_rows,
+            positives=int(outcome.sum()),
+            unlabelled=assembled["unlabelled"][TEST],
+            threshold=candidate.threshold,
+            model=judged.sampled.estimates(),
+            baseline=baseline(pipeline, candidate.facts["training_rate"], train.read_window(folder, VALIDATION), rows),
+            champion=None if champion is None else champion.sampled.estimates(),
+            champion_version=version,
+            champion_problem=problem,
+        )
+        comparison = None if champion is None or version is None else compare(version, outcome, judged, champion)
+        sliced = slices(pipeline, rows, outcome, judged.score, judged.worth, seed=pipeline.model.seed)
+        _keep(folder, made, comparison, sliced)
+        _record(folder, trained["run_id"], made, comparison, platform)
     for name, one in made.model.items():
         log.info("%s %.4f [%.4f, %.4f], baseline %.4f", name, one.value, one.low, one.high, made.baseline[name].value)
+    _tell(comparison, sliced)
     return made
 
 
-def _evaluated(
-    pipeline: Pipeline,
-    training_id: str,
-    digest: str,
-    assembled: dict,
-    rows: pa.Table,
-    folder: TrainingFolder,
-    platform: Platform,
-) -> tuple[Evaluation, Model]:
-    candidate = model.load(folder.model)
-    outcome = _outcome(rows)
-    champion, version, problem = _champion(pipeline, assembled, rows, outcome, platform)
-    made = Evaluation(
-        training_id=training_id,
-        model_digest=digest,
-        rows=rows.num_rows,
-        positives=int(outcome.sum()),
-        unlabelled=assembled["unlabelled"][TEST],
-        threshold=candidate.threshold,
-        model=measured(pipeline, candidate, rows, outcome),
-        baseline=_baseline(pipeline, candidate, _outcome(train.read_window(folder, VALIDATION)), outcome),
-        champion=champion,
-        champion_version=version,
-        champion_problem=problem,
-    )
-    return made, candidate
+def judge(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Judged:
+    """A model's scores of labelled rows and every metric of them. Raises: ModelInputError, CannotBeMeasured, ValueUndefined."""
+    predicted, outcome = candidate.predict(rows), _outcome(rows)
+    worth = value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
+    return Judged(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
 
 
-def measured(pipeline: Pipeline, candidate: Model, rows: pa.Table, outcome: np.ndarray) -> Estimates:
-    """Every metric of a model on labelled rows. Raises: ModelInputError, CannotBeMeasured."""
-    predicted = candidate.predict(rows)
-    worth = value.of_decisions(pipeline.value, predicted.decision, outcome)
-    return metrics.measure(outcome, predicted.score, worth, pipeline.top_share, seed=pipeline.model.seed)
-
-
-def _baseline(pipeline: Pipeline, candidate: Model, validation: np.ndarray, outcome: np.ndarray) -> Estimates:
+def baseline(pipeline: Pipeline, rate: float, validation: pa.Table, rows: pa.Table) -> Estimates:
     """The training rate for every row, and for every row the one decision that was best on the validation window."""
-    rate = candidate.facts["training_rate"]
-    threshold = value.best_threshold(pipeline.value, np.full(len(validation), rate), validation)
-    worth = value.of_decisions(pipeline.value, np.full(len(outcome), rate >= threshold), outcome)
-    return metrics.measure(outcome, np.full(len(outcome), rate), worth, pipeline.top_share, seed=pipeline.model.seed)
+    known, outcome = _outcome(validation), _outcome(rows)
+    before, now = np.full(len(known), rate), np.full(len(outcome), rate)
+    threshold = value.best_threshold(value.worth(pipeline.value, validation, before, known), before)
+    worth = value.worth(pipeline.value, rows, now, outcome).of(now >= threshold)
+    return _sampled(pipeline, outcome, now, worth).estimates()
 
 
 def _champion(
-    pipeline: Pipeline, assembled: dict, rows: pa.Table, outcome: np.ndarray, platform: Platform
-) -> tuple[Estimates | None, int | None, str | None]:
-    """The champion's metrics, its version, and what kept it from being evaluated."""
+    pipeline: Pipeline, assembled: dict[str, Any], rows: pa.Table, platform: Platform
+) -> tuple[Judged | None, int | None, str | None]:
+    """How the champion does, its version, and what kept it from being evaluated."""
     champion = platform.registry.champion(pipeline)
     if champion is None:
         return None, None, None
@@ -99,17 +93,41 @@ def _champion(
         seen = loaded.facts["windows"][VALIDATION][1]
         if seen >= assembled["windows"][TEST][0]:
             raise ValueError(f"it was fitted to rows up to {seen}, which this test window holds too")
-        return measured(pipeline, loaded, rows, outcome), champion.version, None
+        return judge(pipeline, loaded, rows), champion.version, None
     except Exception as error:
         log.exception("champion version %d cannot be evaluated", champion.version)
         return None, champion.version, f"champion version {champion.version}: {type(error).__name__}: {error}"
+
+
+def _sampled(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: np.ndarray) -> Sampled:
+    return metrics.sample(outcome, score, worth, pipeline.top_share, seed=pipeline.model.seed)
 
 
 def _outcome(rows: pa.Table) -> np.ndarray:
     return np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
 
 
-def _flat(made: Evaluation) -> dict[str, float]:
+def _keep(folder: TrainingFolder, made: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:
+    """Leave the numbers in the training's folder, the evaluation last: with it this step is done."""
+    evidence.write(folder, sliced)
+    if comparison is None:
+        # Of an earlier evaluation, against a champion that is none any more or can no longer be evaluated.
+        (folder.path / evidence.FILES[Comparison]).unlink(missing_ok=True)
+    else:
+        evidence.write(folder, comparison)
+    folder.write(EVALUATION, made.as_json())
+
+
+def _record(folder: TrainingFolder, run_id: str, made: Evaluation, comparison: Comparison | None, platform: Platform) -> None:
+    flat = _flat(made, comparison)
+    platform.registry.log(run_id, metrics=flat, tags={"champion": _champion_told(made)})
+    for part in (Slices, Comparison):
+        if (file := folder.path / evidence.FILES[part]).is_file():
+            platform.registry.log_file(run_id, file, LOGGED)
+    update(folder.training_id, platform, metrics=flat)
+
+
+def _flat(made: Evaluation, comparison: Comparison | None) -> dict[str, float]:
     """Metrics by name, as MLflow and the ledger list them; what could not be computed is left out."""
     flat = {"test_rows": float(made.rows), "test_positives": float(made.positives), "threshold": made.threshold}
     for prefix, estimates in (("", made.model), ("baseline_", made.baseline), ("champion_", made.champion or {})):
@@ -117,10 +135,26 @@ def _flat(made: Evaluation) -> dict[str, float]:
             flat[f"{prefix}{name}"] = one.value
             if not prefix:
                 flat |= {f"{name}_low": one.low, f"{name}_high": one.high}
+    for name, difference in comparison.differences.items() if comparison else ():
+        flat |= {f"diff_{name}{end}": getattr(difference, field) for end, field in _ENDS}
     return {name: number for name, number in flat.items() if np.isfinite(number)}
+
+
+_ENDS = (("", "value"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
 
 
 def _champion_told(made: Evaluation) -> str:
     if made.champion_version is None:
         return "none yet"
     return made.champion_problem or f"version {made.champion_version}, evaluated on the same rows"
+
+
+def _tell(comparison: Comparison | None, sliced: Slices) -> None:
+    for name, one in comparison.differences.items() if comparison else ():
+        against = f"than champion version {comparison.champion_version}" if comparison else ""
+        log.info("%s %+.4f [%+.4f, %+.4f] %s, p %.3f", name, one.value, one.low, one.high, against, one.p)
+    log.info("%d slices measured, %d with fewer than %d rows left out", len(sliced.slices), sliced.left_out, sliced.least_rows)
+    for found in sliced.slices:
+        if found.found == "searched":
+            loss, off = found.metrics["log_loss"].value, found.metrics["calibration"].value
+            log.info("worst where %s: %d rows, log loss %.4f, calibration %+.4f", found.name, found.rows, loss, off)

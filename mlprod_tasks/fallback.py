@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks import value
-from mlprod_tasks.declaration import CostMatrix, RateTable
+from mlprod_tasks.declaration import RateTable
 from mlprod_tasks.inputs import Input, Predictions, inputs_of, read
 from mlprod_tasks.model import MANIFEST
 from mlprod_tasks.platform import digest
@@ -69,10 +69,11 @@ def load(folder: Path) -> FallbackModel:
     return FallbackModel.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
-def fit(declared: RateTable, costs: CostMatrix, features: Any, outcome: Bools) -> FallbackModel:
+def fit(declared: RateTable, worth: value.Declared, features: Any, outcome: Bools) -> FallbackModel:
     """Count the outcomes of the training rows: (positives + smoothing * overall rate) / (rows + smoothing) a group.
 
-    It acts where the rate makes acting pay, by the cost matrix: so few numbers need no validation window.
+    It acts where the rate makes acting pay: from the cost matrix's break-even on, or, where each row has its own worth, from
+    the rate on that paid best on the training rows. So few numbers need no validation window.
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
@@ -86,7 +87,11 @@ def fit(declared: RateTable, costs: CostMatrix, features: Any, outcome: Bools) -
     }
     # Sorted, so that the same rows in another order make the same model; None sorts as text does.
     ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
-    return FallbackModel(inputs, ordered, overall, value.break_even(costs))
+    threshold = value.break_even(worth)
+    if threshold is None:
+        score = FallbackModel(inputs, ordered, overall, 0.0).predict(features).score
+        threshold = value.best_threshold(value.worth(worth, features, score, outcome), score)
+    return FallbackModel(inputs, ordered, overall, threshold)
 
 
 def _groups(features: Any, inputs: tuple[Input, ...]) -> list[tuple[Any, ...]]:

@@ -18,9 +18,9 @@ Bools = NDArray[np.bool_]
 
 NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000")
 BINS = 10
-RESAMPLES = 200
+RESAMPLES = 500
 COVERAGE = 0.95
-CELLS_AT_ONCE = 4_000_000  # of the matrix of weights: bounds memory
+CELLS_AT_ONCE = 250_000  # of the matrix of weights: what stays in a core's cache is several times faster
 
 
 class CannotBeMeasured(ValueError):
@@ -29,11 +29,26 @@ class CannotBeMeasured(ValueError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value and its bootstrap interval."""
+    """A metric's value and its interval of COVERAGE."""
 
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Every metric of NAMES on the rows themselves, and on each of the resamples: (resamples,) each.
+
+    NaN where it could not be computed. Two that were made with the same rows, resamples and seed hold the same draws.
+    """
+
+    points: Mapping[str, float]
+    draws: Mapping[str, Floats]
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Each metric with its percentile interval of COVERAGE."""
+        return {name: Estimate(point, *interval(self.draws[name], point)) for name, point in self.points.items()}
 
 
 class Ranking:
@@ -55,23 +70,37 @@ class Ranking:
 
     def groups(self, weights: Floats) -> tuple[Floats, Floats]:
         """Weight of positives and of negatives in each group of equal scores, both (resamples, groups)."""
-        positive = np.add.reduceat(weights * self.outcome, self.starts, axis=1)
-        return positive, np.add.reduceat(weights, self.starts, axis=1) - positive
+        positive = weights * self.outcome
+        if len(self.starts) < self.rows:
+            positive, weights = (np.add.reduceat(each, self.starts, axis=1) for each in (positive, weights))
+        return positive, weights - positive
+
+
+class Counted:
+    """The ranking under weights: positives and negatives of each group of equal scores, and how many lie at or above it.
+
+    weights: (resamples, n) in the order of the ranking.
+    """
+
+    def __init__(self, ranking: Ranking, weights: Floats) -> None:
+        self.ranking, self.weights = ranking, weights
+        self.positive, self.negative = ranking.groups(weights)
+        self.hits, self.misses = np.cumsum(self.positive, axis=1), np.cumsum(self.negative, axis=1)
 
 
 def roc_auc(outcome: Bools, score: Floats) -> float:
     """Area under the ROC curve: how often a positive scores above a negative, equal scores counting half."""
-    return _one(outcome, score, _roc_auc)
+    return float(_roc_auc(_counted(outcome, score))[0])
 
 
 def pr_auc(outcome: Bools, score: Floats) -> float:
     """Average precision: sum of precision at each distinct score, weighted by the recall it adds. Not interpolated."""
-    return _one(outcome, score, _pr_auc)
+    return float(_pr_auc(_counted(outcome, score))[0])
 
 
 def log_loss(outcome: Bools, score: Floats) -> float:
     """Mean negative log likelihood, natural logarithm; scores are clipped to what float64 tells from 0 and 1."""
-    return float(_log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
+    return float(log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
 
 
 def brier(outcome: Bools, score: Floats) -> float:
@@ -90,8 +119,7 @@ def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
 
 def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
     """Share of positives among the ceil(top_share * n) highest scores; of ties at the edge, what a random pick expects."""
-    ranking = Ranking(outcome, score)
-    return float(_precision_at_k(ranking, np.ones((1, ranking.rows)), top_share)[0])
+    return float(_precision_at_k(_counted(outcome, score), top_share)[0])
 
 
 def measure(
@@ -99,23 +127,43 @@ def measure(
 ) -> Mapping[str, Estimate]:
     """Every metric of NAMES with its percentile-bootstrap interval of COVERAGE.
 
-    values: (n,) what each row's decision was worth. The same seed and number of rows draw the same resamples, so two
-    models measured on the same rows are compared on the same draws.
+    values: (n,) what each row's decision was worth. Raises: CannotBeMeasured.
+    """
+    return sample(outcome, score, values, top_share, resamples, seed).estimates()
 
-    Raises: CannotBeMeasured.
+
+def sample(
+    outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
+) -> Sampled:
+    """Every metric of NAMES on the rows and on resamples of them, drawn with replacement.
+
+    The same seed and number of rows draw the same resamples, whatever the scores, so two models measured on the same rows are
+    compared on the same draws. Raises: CannotBeMeasured.
     """
     ranking = Ranking(outcome, score)
     worth = np.asarray(values, np.float64)[ranking.order]
     points = _all(ranking, np.ones((1, ranking.rows)), worth, top_share)
-    drawn = [_all(ranking, weights, worth, top_share) for weights in _resamples(ranking.rows, resamples, seed)]
-    tails = [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]
-    estimates = {}
-    for name in NAMES:
-        sample = np.concatenate([some[name] for some in drawn]) if drawn else points[name]
-        # A resample of one class only has no AUC; it says nothing and is left out.
-        low, high = np.quantile(sample[np.isfinite(sample)], tails) if np.isfinite(sample).any() else (np.nan, np.nan)
-        estimates[name] = Estimate(float(points[name][0]), float(low), float(high))
-    return estimates
+    drawn = [
+        _all(ranking, weights[:, ranking.order], worth, top_share) for weights in _resamples(ranking.rows, resamples, seed)
+    ]
+    return Sampled(
+        {name: float(points[name][0]) for name in NAMES},
+        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in NAMES},
+    )
+
+
+def interval(draws: Floats, point: float) -> tuple[float, float]:
+    """The percentile interval of COVERAGE; the point itself where nothing was drawn.
+
+    A resample of one class only has no AUC; it says nothing and is left out.
+    """
+    finite = draws[np.isfinite(draws)]
+    if not len(draws):
+        return point, point
+    if not len(finite):
+        return np.nan, np.nan
+    low, high = np.quantile(finite, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    return float(low), float(high)
 
 
 def calibration_bins(outcome: Bools, score: Floats, bins: int = BINS) -> tuple[Floats, Floats, Floats]:
@@ -128,34 +176,32 @@ def calibration_bins(outcome: Bools, score: Floats, bins: int = BINS) -> tuple[F
 
 def _all(ranking: Ranking, weights: Floats, worth: Floats, top_share: float) -> dict[str, Floats]:
     total = weights.sum(axis=1)
-    losses = np.stack((_log_losses(ranking.outcome, ranking.score), (ranking.score - ranking.outcome) ** 2, worth), axis=1)
-    log_losses, briers, value = (weights @ losses / total[:, None]).T
+    losses = np.stack((log_losses(ranking.outcome, ranking.score), (ranking.score - ranking.outcome) ** 2, worth), axis=1)
+    log_loss_means, briers, value = (weights @ losses / total[:, None]).T
+    counted = Counted(ranking, weights)
     return {
-        "roc_auc": _roc_auc(ranking, weights),
-        "pr_auc": _pr_auc(ranking, weights),
-        "log_loss": log_losses,
+        "roc_auc": _roc_auc(counted),
+        "pr_auc": _pr_auc(counted),
+        "log_loss": log_loss_means,
         "brier": briers,
         "calibration_error": _calibration_error(ranking, weights, BINS),
-        "precision_at_k": _precision_at_k(ranking, weights, top_share),
+        "precision_at_k": _precision_at_k(counted, top_share),
         "value_per_1000": 1000 * value,
     }
 
 
-def _roc_auc(ranking: Ranking, weights: Floats) -> Floats:
-    positive, negative = ranking.groups(weights)
-    above = np.cumsum(negative, axis=1) - negative / 2
-    positives, negatives = positive.sum(axis=1), negative.sum(axis=1)
+def _roc_auc(counted: Counted) -> Floats:
+    above = counted.misses - counted.negative / 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(1 - (positive * above).sum(axis=1) / (positives * negatives))
+        pairs = counted.hits[:, -1] * counted.misses[:, -1]
+        return np.asarray(1 - np.einsum("ij,ij->i", counted.positive, above) / pairs)
 
 
-def _pr_auc(ranking: Ranking, weights: Floats) -> Floats:
-    positive, negative = ranking.groups(weights)
-    hits = np.cumsum(positive, axis=1)
-    flagged = hits + np.cumsum(negative, axis=1)
+def _pr_auc(counted: Counted) -> Floats:
+    hits = counted.hits
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(flagged > 0, hits / flagged, 0.0)
-        return np.asarray((positive * precision).sum(axis=1) / hits[:, -1])
+        precision = hits / np.maximum(hits + counted.misses, 1.0)  # 0 before the first row that was drawn
+        return np.asarray(np.einsum("ij,ij->i", counted.positive, precision) / hits[:, -1])
 
 
 def _calibration_error(ranking: Ranking, weights: Floats, bins: int) -> Floats:
@@ -170,17 +216,19 @@ def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
     return np.unique(ranking.starts[at[at < len(ranking.starts)]])
 
 
-def _precision_at_k(ranking: Ranking, weights: Floats, top_share: float) -> Floats:
-    k = ceil(top_share * ranking.rows)
-    positive, negative = ranking.groups(weights)
-    size = positive + negative
-    before = np.cumsum(size, axis=1) - size
-    with np.errstate(invalid="ignore", divide="ignore"):
-        taken = np.where(size > 0, np.clip((k - before) / size, 0, 1), 0)
-    return np.asarray((positive * taken).sum(axis=1) / k)
+def _precision_at_k(counted: Counted, top_share: float) -> Floats:
+    k = ceil(top_share * counted.ranking.rows)
+    flagged = counted.hits + counted.misses
+    # The group in which the k-th row lies: the ones before it are taken whole, of it what a random pick expects.
+    edge = (flagged < k).sum(axis=1)
+    at = np.arange(len(flagged)), np.minimum(edge, flagged.shape[1] - 1)
+    positive, size = counted.positive[at], counted.positive[at] + counted.negative[at]
+    taken = (k - (flagged[at] - size)) / size
+    return np.asarray((counted.hits[at] - positive + positive * taken) / k)
 
 
-def _log_losses(outcome: Floats, score: Floats) -> Floats:
+def log_losses(outcome: Floats, score: Floats) -> Floats:
+    """Negative log likelihood of each row, (n,), as `log_loss` averages it."""
     tiny = np.finfo(np.float64).eps
     likely = np.clip(score, tiny, 1 - tiny)
     return np.asarray(-np.log(np.where(outcome > 0, likely, 1 - likely)))
@@ -197,9 +245,9 @@ def _resamples(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield weights
 
 
-def _one(outcome: Bools, score: Floats, metric: object) -> float:
+def _counted(outcome: Bools, score: Floats) -> Counted:
     ranking = Ranking(outcome, score)
-    return float(metric(ranking, np.ones((1, ranking.rows)))[0])  # type: ignore[operator]
+    return Counted(ranking, np.ones((1, ranking.rows)))
 
 
 def _checked(outcome: Bools, score: Floats) -> Floats:

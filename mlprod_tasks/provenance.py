@@ -1,17 +1,24 @@
-"""Which code and which packages made a model."""
+"""Which code, packages and machine made a model."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform as machine
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mlprod_tasks.platform import digest
 
 PACKAGE = Path(__file__).parent
 LOCK = "requirements.lock"
+# The packages that a prediction's bits may depend on.
+PACKAGES = (
+    "deltalake", "duckdb", "lightgbm", "mlflow", "mlprod", "numba", "numpy", "optuna", "pandas", "pyarrow", "scikit-learn",
+    "scipy", "skops",
+)  # fmt: skip
 GIVEN_COMMIT = "MLPROD_GIT_COMMIT"  # for an image that holds the code but no repository
 
 
@@ -27,6 +34,33 @@ class Provenance:
 def provenance(package: Path = PACKAGE) -> Provenance:
     """Of the code that runs now."""
     return Provenance(_git_commit(package), _code_digest(package), _lock_digest(package))
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a training ran in: Python, the machine's kind and cores, threads of a fit, versions of packages by name."""
+
+    python: str
+    machine: str
+    threads: int
+    packages: dict[str, str]
+
+
+def environment(threads: int) -> Environment:
+    """Of this process. threads: as many as a fit takes."""
+    return Environment(
+        machine.python_version(),
+        f"{machine.system()} {machine.machine()}",
+        threads,
+        {name: _version(name) for name in PACKAGES},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def _git_commit(package: Path) -> str:

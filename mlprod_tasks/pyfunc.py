@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlprod_tasks import fallback, model
 from mlprod_tasks.fallback import FallbackModel
 from mlprod_tasks.model import Model
+from mlprod_tasks.segmented import SegmentedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Served:
     """The model behind MLflow's `predict`: a feature frame in, columns `score` and `decision` out."""
 
-    def __init__(self, wrapped: Model | FallbackModel) -> None:
+    def __init__(self, wrapped: Model | SegmentedModel | FallbackModel) -> None:
         self.model = wrapped
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -29,13 +30,13 @@ class Served:
         return pd.DataFrame({"score": made.score, "decision": made.decision})
 
 
-def load(folder: Path) -> Model | FallbackModel:
-    """The model of either kind that a folder holds."""
+def load(folder: Path) -> Model | SegmentedModel | FallbackModel:
+    """The model of whichever kind that a folder holds."""
     kind = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))["kind"]
     return fallback.load(folder) if kind == fallback.KIND else model.load(folder)
 
 
-def save(wrapped: Model | FallbackModel, data: Path, folder: Path) -> None:
+def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Path) -> None:
     """Write an MLflow model around the files in `data`, which `wrapped` saved there."""
     import mlflow.pyfunc
     from mlflow.models.signature import ModelSignature
@@ -60,14 +61,16 @@ def save(wrapped: Model | FallbackModel, data: Path, folder: Path) -> None:
             loader_module=__name__,
             data_path=str(data),
             signature=ModelSignature(inputs=Schema(columns), outputs=answer),
-            pip_requirements=_requirements(),  # given, because MLflow takes seconds to guess them
+            pip_requirements=_requirements(data),  # given, because MLflow takes seconds to guess them
         )
 
 
-def _requirements() -> list[str]:
+def _requirements(data: Path) -> list[str]:
+    """What answering needs; scikit-learn only where its trees are kept, which only the same version reads."""
     from importlib.metadata import version
 
-    return [f"{name}=={version(name)}" for name in ("mlprod", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow")]
+    trees = ("scikit-learn", "skops") if any(data.rglob("*.skops")) else ()
+    return [f"{name}=={version(name)}" for name in ("mlprod", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow", *trees)]
 
 
 def _load_pyfunc(path: str) -> Served:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from mlprod_tasks import assemble, evaluate, fallback, model, places, pyfunc, train
+from mlprod_tasks import approve, assemble, champion, evaluate, fallback, model, places, pyfunc, train
 from mlprod_tasks import evaluation as evaluations
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.gate import Passed
 from mlprod_tasks.gate import passed as gates_passed
+from mlprod_tasks.model import cores_for
 from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
-from mlprod_tasks.platform.registry import CHAMPION, FALLBACK, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
-from mlprod_tasks.provenance import provenance
+from mlprod_tasks.platform.registry import PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
+from mlprod_tasks.provenance import environment, provenance
 from mlprod_tasks.split import TEST
 from mlprod_tasks.training_folder import TrainingFolder, failing, update, write_json
 
 log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
+KEPT = "training"  # the run's folder of what it takes to make the model again
+ENVIRONMENT = "environment.json"
+SEARCHED = "search.json"  # there only where a search is declared
+RECORD = (assemble.MANIFEST, assemble.DECLARATION, SEARCHED, evaluate.EVALUATION, ENVIRONMENT)
 
 
 class NotThisModel(ValueError):
@@ -42,9 +48,11 @@ class Promoted:
 def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelRef:
     """Make the training's model a version in the registry, and its fallback beside it. Twice makes no second version.
 
-    Raises: GatesRefused where the training did not pass its gates; StepMissing before `evaluate`.
+    Raises: GatesRefused where the training did not pass its gates; NotApproved where a declared approval lacks; StepMissing
+    before `evaluate`.
     """
     verdict = gates_passed(pipeline, training_id, platform)
+    approve.required(pipeline, training_id, verdict.model_digest, platform)
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
         trained = folder.read(train.TRAINED, "train")
@@ -59,8 +67,10 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
         with tempfile.TemporaryDirectory() as made:
             _package(folder, Path(made))
             platform.registry.log_folder(run_id, Path(made))
-        for name in (assemble.MANIFEST, evaluate.EVALUATION):
-            platform.registry.log_file(run_id, folder.path / name, "training")
+        write_json(folder.path / ENVIRONMENT, asdict(environment(cores_for(pipeline.model.threads))))
+        for name in RECORD:
+            if (folder.path / name).is_file():
+                platform.registry.log_file(run_id, folder.path / name, KEPT)
         platform.registry.log(run_id, tags=tags)
         description = _description(pipeline, folder)
         name = places.registered_model(pipeline)
@@ -75,9 +85,11 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
 def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
     """Point alias `champion` at a version, from the tick on as of which it was trained.
 
-    A model of an older moment never takes the place of a newer one: the alias then stays, and the outcome says so.
+    A model of an older moment never takes the place of a newer one, nor one that was begun before a rollback the place of the
+    version that was brought back: the alias then stays, and the outcome says so.
 
-    Raises: NotThisModel where the verdict is not of this very model; BrokenArtifact where its stored files are not.
+    Raises: NotThisModel where the verdict is not of this very model; NotApproved where a declared approval lacks;
+    BrokenArtifact where the stored files are not of this model.
     """
     with failing(verdict.training_id, platform):
         if verdict.model_digest != ref.digest:
@@ -85,6 +97,7 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
                 f"the gates passed model {verdict.model_digest[:12]}..., but version {ref.version} is {ref.digest[:12]}...: "
                 "promote the version that was judged"
             )
+        approve.required(pipeline, verdict.training_id, verdict.model_digest, platform)
         stored = platform.registry.version(ref.name, ref.version)
         if stored != ref or ref.name != places.registered_model(pipeline):
             raise NotThisModel(f"version {ref.version} of {ref.name!r} is not what was registered for {pipeline.name}")
@@ -92,14 +105,7 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
         training = platform.ledger.get(Training, verdict.training_id)
         if training is None:
             raise NotThisModel(f"the ledger knows no training {verdict.training_id!r}")
-        newer = [
-            promotion
-            for promotion in platform.ledger.all(Promotion, pipeline=pipeline.name)
-            if promotion.effective > training.as_of
-        ]
-        if newer:
-            return _superseded(pipeline, ref, training, max(newer, key=lambda promotion: promotion.effective), platform)
-        return _move(pipeline, ref, training, platform)
+        return _crown(pipeline, ref, training, platform)
 
 
 def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform: Platform) -> Promoted:
@@ -114,34 +120,42 @@ def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform
     return promote(pipeline, platform.registry.of_run(places.registered_model(pipeline), run_id), verdict, platform)
 
 
-def _move(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform) -> Promoted:
-    key = (pipeline.name, ref.version, training.as_of)
-    # Again the same promotion: it keeps its moment, so the order of promotions stays what it was.
-    kept = platform.ledger.get(Promotion, *key)
-    platform.ledger.put(
-        Promotion(
+def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform) -> Promoted:
+    def choose(known: Sequence[Promotion]) -> Promotion | None:
+        if known and known[-1].model_version == ref.version:
+            return known[-1]  # again the same promotion
+        newer = [promotion for promotion in known if promotion.effective > training.as_of]
+        # What was begun after a rollback was judged against the version that it brought back, and may take that one's place.
+        allowed = [one for one in newer if one.rolled_back_from is not None and one.at < training.at]
+        effective = max([training.as_of, *(one.effective for one in allowed)])
+        before = any((one.model_version, one.effective) == (ref.version, effective) for one in known)
+        withdrawn = any(one.rolled_back_from == ref.version for one in known)  # only a person brings it back
+        if len(newer) > len(allowed) or before or withdrawn:
+            return None
+        return Promotion(
             pipeline=pipeline.name,
             model_version=ref.version,
-            effective=training.as_of,
+            effective=effective,
             training_id=training.id,
             reason=training.reason,
-            at=kept.at if kept else platform.clock.now(),
+            at=platform.clock.now(),
         )
-    )
-    registry = platform.registry
-    registry.set_alias(ref.name, CHAMPION, ref.version)
-    beside = places.fallback_model(pipeline)
-    registry.set_alias(beside, FALLBACK, registry.of_run(beside, ref.run_id).version)
+
+    made = champion.crown(pipeline, choose, platform)
+    last = champion.promotions(pipeline, platform)[-1]
+    if made is None or last.model_version != ref.version:
+        return _superseded(ref, training, last, platform)
     update(training.id, platform, state="promoted", model_version=ref.version)
-    sentence = f"version {ref.version} of {ref.name} is champion from tick {training.as_of} on"
+    sentence = f"version {ref.version} of {ref.name} is champion from tick {last.effective} on"
     log.info("%s", sentence)
     return Promoted(ref.version, True, sentence)
 
 
-def _superseded(pipeline: Pipeline, ref: ModelRef, training: Training, newer: Promotion, platform: Platform) -> Promoted:
+def _superseded(ref: ModelRef, training: Training, last: Promotion, platform: Platform) -> Promoted:
+    why = "" if last.rolled_back_from is None else f" ({last.reason})"
     sentence = (
-        f"version {ref.version} of {ref.name} was trained as of {training.as_of}, but version {newer.model_version} is "
-        f"champion from tick {newer.effective} on: the alias stays where it is"
+        f"version {ref.version} of {ref.name} was trained as of {training.as_of}, but version {last.model_version} is "
+        f"champion from tick {last.effective} on{why}: the alias stays where it is"
     )
     log.warning("%s", sentence)
     update(training.id, platform, state="superseded", model_version=ref.version)

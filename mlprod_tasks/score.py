@@ -114,7 +114,8 @@ def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fa
     """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
     from mlprod_tasks.fallback import FallbackModel
 
-    made = features.build(pipeline, ticks, platform, only=pipeline.fallback.by)
+    # Later the worth of its decisions is computed from the rows as they are kept.
+    made = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features))
     predictions = FallbackModel.from_json(kept.model).predict(made.table)
     return _Answer(made.table, predictions, kept.model_version, f"{type(error).__name__}: {error}"[:1000])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from mlprod_tasks.champion import promotions
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Scoring, Training
@@ -31,7 +32,11 @@ def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
     if champion is None:
         return ["champion  none: run `mlprod train`"]
     trained = [t for t in platform.ledger.all(Training, pipeline=pipeline.name) if t.model_version == champion.version]
-    told = [f"champion  version {champion.version}"]
+    made = promotions(pipeline, platform)
+    back = made and made[-1].model_version == champion.version and made[-1].rolled_back_from is not None
+    told = [
+        f"champion  version {champion.version}" + (f", {made[-1].reason} (from tick {made[-1].effective} on)" if back else "")
+    ]
     if trained:
         newest = max(trained, key=lambda training: training.at)
         told.append(f"trained   as of {newest.as_of}, because: {newest.reason}")

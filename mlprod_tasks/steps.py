@@ -4,19 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlprod_tasks.alert import tell_decision, tell_failure, tell_fallback
+    from mlprod_tasks.alert import tell_approval, tell_decision, tell_failure, tell_fallback
+    from mlprod_tasks.approve import approve, request_approval
     from mlprod_tasks.assemble import assemble
     from mlprod_tasks.audit import audit
+    from mlprod_tasks.backtest import backtest
     from mlprod_tasks.data_docs import build_data_docs
     from mlprod_tasks.evaluate import evaluate
+    from mlprod_tasks.examine import examine
     from mlprod_tasks.extract import extract
     from mlprod_tasks.gate import gate
     from mlprod_tasks.monitor.decide import decide
     from mlprod_tasks.monitor.measure import measure
     from mlprod_tasks.publish import publish
     from mlprod_tasks.register import promote, promote_training, register
+    from mlprod_tasks.report import report
     from mlprod_tasks.score import score
-    from mlprod_tasks.train import train
+    from mlprod_tasks.search import search
+    from mlprod_tasks.train import fit, segments, train
 
 _WHERE = {
     "extract": "extract",
@@ -24,23 +29,33 @@ _WHERE = {
     "publish": "publish",
     "build_data_docs": "data_docs",
     "assemble": "assemble",
+    "search": "search",
+    "segments": "train",
+    "fit": "train",
     "train": "train",
     "evaluate": "evaluate",
+    "backtest": "backtest",
+    "examine": "examine",
+    "report": "report",
     "gate": "gate",
+    "request_approval": "approve",
+    "approve": "approve",
     "register": "register",
     "promote": "register",
     "promote_training": "register",
     "score": "score",
     "measure": "monitor.measure",
     "decide": "monitor.decide",
+    "tell_approval": "alert",
     "tell_decision": "alert",
     "tell_fallback": "alert",
     "tell_failure": "alert",
 }
 
 __all__ = [
-    "assemble", "audit", "build_data_docs", "decide", "evaluate", "extract", "gate", "measure", "promote",
-    "promote_training", "publish", "register", "score", "tell_decision", "tell_failure", "tell_fallback", "train",
+    "approve", "assemble", "audit", "backtest", "build_data_docs", "decide", "evaluate", "examine", "extract", "fit", "gate",
+    "measure", "promote", "promote_training", "publish", "register", "report", "request_approval", "score", "search",
+    "segments", "tell_approval", "tell_decision", "tell_failure", "tell_fallback", "train",
 ]  # fmt: skip
 
 

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import CostMatrix
+from mlprod_tasks.declaration import CostMatrix, ValueFunction
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Declared = CostMatrix | ValueFunction
 
 ALWAYS = 0.0
 NEVER = float(np.nextafter(1.0, 2.0))  # above every probability: never act
 
 
-def of_decisions(costs: CostMatrix, decision: Bools, outcome: Bools) -> Floats:
-    """The value of each decision, (n,), in the matrix's unit."""
-    acted = np.where(outcome, costs.true_positive, costs.false_positive)
-    waited = np.where(outcome, costs.false_negative, costs.true_negative)
-    return np.where(decision, acted, waited).astype(np.float64)
+class ValueUndefined(ValueError):
+    """The declared expressions give no number for these rows."""
 
 
-def best_threshold(costs: CostMatrix, score: Floats, outcome: Bools) -> float:
+@dataclass(frozen=True)
+class Worth:
+    """What acting on each row was worth, and what waiting: (n,) each, in the declared unit."""
+
+    acted: Floats
+    waited: Floats
+
+    def of(self, decision: Bools) -> Floats:
+        """What each row's decision was worth, (n,)."""
+        return np.where(decision, self.acted, self.waited)
+
+
+def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
+    """What either decision on each row was worth, given what came of it.
+
+    rows: (n,) with the features that a ValueFunction reads; a CostMatrix reads none. score, outcome: (n,).
+
+    Raises: ValueUndefined.
+    """
+    outcome = np.asarray(outcome, bool)
+    if isinstance(declared, CostMatrix):
+        acted = np.where(outcome, declared.true_positive, declared.false_positive)
+        waited = np.where(outcome, declared.false_negative, declared.true_negative)
+        return Worth(acted.astype(np.float64), waited.astype(np.float64))
+    return _computed(declared, rows, score, outcome)
+
+
+def best_threshold(worth: Worth, score: Floats) -> float:
     """The score from which on acting gave the greatest total value: decision = score >= threshold.
 
     It lies halfway to the next lower score that was seen, so that rounding does not move a decision. ALWAYS or NEVER where
     acting on every row, or on none, was best; of equal totals the one that acts least wins.
     """
-    descending, total = total_by_threshold(costs, score, outcome)
+    descending, total = total_by_threshold(worth, score)
     best = int(np.argmax(total))
     if best == 0:
         return NEVER
@@ -36,19 +64,52 @@ def best_threshold(costs: CostMatrix, score: Floats, outcome: Bools) -> float:
     return float((descending[best - 1] + descending[best]) / 2)
 
 
-def total_by_threshold(costs: CostMatrix, score: Floats, outcome: Bools) -> tuple[Floats, Floats]:
-    """Distinct scores, descending, (m,), and the total value of acting on none of them, on the first, ... on all, (m + 1,)."""
-    waiting = of_decisions(costs, np.zeros(len(score), bool), outcome)
-    gain = of_decisions(costs, np.ones(len(score), bool), outcome) - waiting
+def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
+    """The profit curve: what acting on the highest scores was worth, by the score down to which one acts.
+
+    Returns: distinct scores, descending, (m,); total value of acting on none of them, on the first, ... on all, (m + 1,).
+    """
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(score) else np.empty(0, np.int64)
-    total = np.concatenate(([0.0], np.cumsum(gain[order])[last])) + waiting.sum()
-    return ranked[last], total
+    gain = (worth.acted - worth.waited)[order]
+    return ranked[last], np.concatenate(([0.0], np.cumsum(gain)[last])) + worth.waited.sum()
 
 
-def break_even(costs: CostMatrix) -> float:
-    """The probability from which on acting pays, if probabilities are right."""
-    gain = costs.true_positive - costs.false_negative
-    loss = costs.true_negative - costs.false_positive
+def break_even(declared: Declared) -> float | None:
+    """The probability from which on acting pays, if probabilities are right.
+
+    None for a ValueFunction: there each row has its own.
+    """
+    if not isinstance(declared, CostMatrix):
+        return None
+    gain = declared.true_positive - declared.false_negative
+    loss = declared.true_negative - declared.false_positive
     return loss / (gain + loss)
+
+
+def _computed(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
+    """The expressions over all rows at once, by the engine that computes features."""
+    import duckdb
+
+    from mlprod_tasks.platform.engine import engine
+
+    own = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
+    judged = pa.table({**{name: rows[name] for name in rows.column_names if name not in own}, **own})
+    with engine(threads=1) as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        connection.register("judged", judged)
+        sides = []
+        for name, sql in (("act", declared.act), ("wait", declared.wait)):
+            try:
+                column = connection.sql(f"SELECT CAST(({sql}) AS DOUBLE) AS worth FROM judged").to_arrow_table()["worth"]
+            except duckdb.Error as error:
+                raise ValueUndefined(f"value.{name} {sql!r} cannot be computed: {str(error).splitlines()[0]}") from error
+            sides.append(column.to_numpy())
+            missing = ~np.isfinite(sides[-1])
+            if missing.any():
+                raise ValueUndefined(
+                    f"value.{name} {sql!r} gives no number for {missing.sum():,} of {len(missing):,} rows: say what a row with "
+                    "missing features is worth, with coalesce(...)"
+                )
+    return Worth(*sides)

@@ -42,17 +42,52 @@ def training_id(pipeline: Pipeline, as_of: Tick, now: datetime) -> str:
 
 
 def train(pipeline: Pipeline, as_of: Tick, reason: str, platform: Platform) -> int:
-    """Assemble, fit, evaluate, gate, register, promote. The new version's number.
+    """Assemble, search, fit, evaluate, examine, report, gate, register, promote. The new version's number.
 
-    Raises: GatesRefused where the model is not good enough; the champion then stays.
+    Raises: GatesRefused where the model is not good enough; NotApproved where a person's approval is declared: see `approve`.
+    The champion then stays.
     """
     training = training_id(pipeline, as_of, platform.clock.now())
     steps.assemble(pipeline, as_of, training, reason, platform)
+    steps.search(pipeline, training, platform)
     steps.train(pipeline, training, platform)
     steps.evaluate(pipeline, training, platform)
-    verdict = steps.gate(pipeline, training, platform)
+    steps.backtest(pipeline, training, platform)
+    steps.examine(pipeline, training, platform)
+    steps.report(pipeline, training, platform)
+    steps.gate(pipeline, training, platform)
+    if pipeline.approval is not None:
+        from mlprod_tasks.approve import NotApproved
+
+        steps.request_approval(pipeline, training, platform)
+        raise NotApproved(
+            f"training {training} passed its gates and awaits a person's approval; the champion stays until then. Look at its "
+            f"report, then run `mlprod approve {pipeline.name} {training} --by NAME`, or the same with --reject"
+        )
+    return _promote(pipeline, training, platform)
+
+
+def approve(pipeline: Pipeline, training: str, by: str, platform: Platform, *, approved: bool = True) -> int | None:
+    """Answer for a training that awaits approval; with approval, register and promote it. The new version's number.
+
+    Raises: ValueError where `by` is not among those who may; StepMissing; NotApproved; GatesRefused.
+    """
+    from mlprod_tasks.approve import Answer
+
+    may = pipeline.approval.by if pipeline.approval else ()
+    if not by.strip() or (may and by not in may):
+        raise ValueError(
+            f"{pipeline.name}: {by!r} may not approve; approval.by names {', '.join(may) or 'anyone, but somebody'}"
+        )
+    steps.approve(pipeline, training, Answer(approved, by, platform.clock.now()), platform)
+    return _promote(pipeline, training, platform) if approved else None
+
+
+def _promote(pipeline: Pipeline, training: str, platform: Platform) -> int:
+    from mlprod_tasks.gate import passed
+
     model = steps.register(pipeline, training, platform)
-    steps.promote(pipeline, model, verdict, platform)
+    steps.promote(pipeline, model, passed(pipeline, training, platform), platform)
     return model.version
 
 

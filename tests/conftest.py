@@ -104,7 +104,7 @@ def shop(flights_pipeline: Pipeline) -> Callable[..., Pipeline]:
             features=(ml.Expression("francs", "amount", "float", "what it costs"),),
             label=ml.Label("orders", {name: name for name in orders.key}, "amount > 10", delay=ml.days(1), doc=""),
             split=ml.Split(validation=ml.days(7), test=ml.days(7), gap=ml.days(1)),
-            model=ml.LightGBM(),
+            model=ml.Model(),
             fallback=ml.RateTable(by=("francs",)),
             publish=None,
         )

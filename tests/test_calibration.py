@@ -43,3 +43,20 @@ def test_it_is_monotone_stays_a_probability_and_survives_json_bit_for_bit(way):
 def test_no_number_of_rows_proves_that_something_never_happens():
     fitted = calibration.fit("isotonic", np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
     assert fitted(np.array([0.0, 1.0])).tolist() == pytest.approx([1 / 6, 5 / 6])
+
+
+@pytest.mark.parametrize("way", ["isotonic", "sigmoid"])
+def test_one_score_for_all_becomes_the_rate(way):
+    outcome = np.arange(200) < 50
+    fitted = calibration.fit(way, np.full(200, 0.9), outcome)
+    assert fitted(np.full(3, 0.9)) == pytest.approx(np.full(3, 0.25))
+
+
+@pytest.mark.parametrize("way", ["isotonic", "sigmoid", "none"])
+@pytest.mark.parametrize("rows", [0, 1, 50])
+def test_outcomes_of_one_class_calibrate_to_probabilities_all_the_same(way, rows):
+    fitted = calibration.fit(way, RAW[:rows], np.zeros(rows, bool))
+    calibrated = fitted(RAW)
+    assert ((calibrated >= 0) & (calibrated <= 1)).all()
+    if rows == 50 and way != "none":
+        assert fitted(RAW[:rows]).mean() < 0.1

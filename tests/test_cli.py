@@ -59,6 +59,10 @@ def test_ingest_takes_ticks_in_and_status_tells_it(home: Path, flights_db: Path)
         (("score", "flight_delays", "--from", "2012-01-06"), "tick 2012-01-06 is outside the schedule"),
         (("score", "flight_delays", "--from", "yesterday"), "yesterday"),
         (("monitor", "flight_delays", "--from", "2013-01-06"), "has no predictions"),
+        (("rollback", "flight_delays"), "CannotRollBack: flight_delays has no champion, so there is nothing to roll back"),
+        (("reproduce", "flight_delays"), "CannotReproduce: flight_delays has no champion: train a model first"),
+        (("reproduce", "flight_delays", "--version", "3"), "model 'flight_delays' has no version 3"),
+        (("explain", "flight_delays", "--key", "x"), "NoSuchPrediction: flight_delays has no predictions yet"),
         (("status", "no_such"), "no_such.py: no such pipeline file"),
         (
             ("ingest", "flight_delays", "--from", "2013-01-06"),

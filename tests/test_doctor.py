@@ -48,6 +48,10 @@ def expression(sql: str) -> ml.Expression:
             },
             "Rate 'odd' 'arr_delay > late' of Trailing 'odd': .*late",
         ),
+        (
+            {"gates": ml.Invariance("the airport must not matter", {"origin": "upper(origins)"})},
+            "gate 'the airport must not matter': change of 'origin' .*origins",
+        ),
     ],
     ids=[
         "a broken label",
@@ -58,18 +62,19 @@ def expression(sql: str) -> ml.Expression:
         "a broken expression",
         "a sum of text and number",
         "a rate of no column",
+        "a gate's change by no feature",
     ],
 )
 def test_sql_that_the_engine_cannot_read_is_named(part: dict, told: str, flights_pipeline: ml.Pipeline) -> None:
     ((name, change),) = part.items()
     old = getattr(flights_pipeline, name)
-    changed = replace(flights_pipeline, **{name: (*old, change) if name == "features" else replace(old, **change)})
+    changed = replace(flights_pipeline, **{name: (*old, change) if isinstance(old, tuple) else replace(old, **change)})
     with pytest.raises(ValueError, match=told):
         read_sql(changed)
 
 
 def test_the_shipped_sql_is_read(flights_pipeline: ml.Pipeline) -> None:
-    assert read_sql(flights_pipeline) == "label, KPI and features are read by the engine"
+    assert read_sql(flights_pipeline) == "label, KPI, value, features and gates are read by the engine"
 
 
 def test_a_database_without_the_tables_is_told(tmp_path: Path) -> None:

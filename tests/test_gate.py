@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
 from mlprod_tasks.evaluation import Evaluation, from_json
-from mlprod_tasks.gate import GatesRefused, Passed, Refused, judge
+from mlprod_tasks.evidence import Backtest, Comparison, Difference, Evidence, Finding, Fold, Measured, Slice, Slices, Trials
+from mlprod_tasks.gate import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
+from mlprod_tasks.judge import names
 from mlprod_tasks.metrics import Estimate
 
 DIGEST = "d" * 64
@@ -16,6 +19,10 @@ DIGEST = "d" * 64
 
 def estimates(**values: float) -> dict[str, Estimate]:
     return {name: Estimate(value, value - 0.01, value + 0.01) for name, value in values.items()}
+
+
+def measured(**values: float) -> dict[str, Measured]:
+    return {name: Measured(value, value - 0.02, value + 0.02) for name, value in values.items()}
 
 
 EVALUATION = Evaluation(
@@ -30,12 +37,52 @@ EVALUATION = Evaluation(
     champion=estimates(roc_auc=0.71, log_loss=0.49),
     champion_version=4,
 )
+COMPARISON = Comparison(
+    champion_version=4,
+    rows=1000,
+    differences={
+        "roc_auc": Difference(-0.01, -0.03, 0.01, 0.4),
+        "log_loss": Difference(0.01, -0.01, 0.04, 0.3),
+        "brier": Difference(math.nan, math.nan, math.nan, math.nan),
+    },
+)
 
 
-def passed(gate, evaluation: Evaluation = EVALUATION) -> bool:
-    verdict = judge([gate], evaluation, DIGEST)
-    assert isinstance(verdict, Passed) == verdict.gates[0].passed
-    return verdict.gates[0].passed
+def a_slice(name: str, rows: int, **values: float) -> Slice:
+    return Slice(name, "declared", rows, rows // 5, measured(**values))
+
+
+SLICES = Slices(
+    least_rows=300,
+    left_out=2,
+    slices=(
+        a_slice("channel = 'web'", 600, roc_auc=0.72, log_loss=0.48, calibration=0.01),
+        a_slice("channel = 'app'", 300, roc_auc=0.61, log_loss=0.60, calibration=-0.08),
+    ),
+)
+
+
+def a_fold(as_of: str, auc: float, baseline: float = 0.5, champion: float | None = 0.7) -> Fold:
+    of_champion = None if champion is None else measured(roc_auc=champion, log_loss=1 - champion)
+    made = measured(roc_auc=auc, log_loss=1 - auc)
+    return Fold(as_of, {"test": ("a", "b")}, 200, 40, made, measured(roc_auc=baseline, log_loss=1 - baseline), of_champion)
+
+
+BACKTEST = Backtest(
+    folds=(a_fold("2013-03-25", 0.49), a_fold("2013-04-22", 0.6), a_fold("2013-05-20", 0.69), a_fold("2013-06-17", 0.8)),
+    champion_version=4,
+    champion_recipe="other",
+    problem=None,
+    correlation=0.4,
+)
+EVIDENCE = Evidence(EVALUATION, COMPARISON, SLICES, BACKTEST, None)
+
+
+def judged(gate: ml.gate.Gate, evidence: Evidence = EVIDENCE) -> GateVerdict:
+    verdict = judge([gate], evidence, DIGEST)
+    (one,) = verdict.gates
+    assert isinstance(verdict, Passed) == one.passed
+    return one
 
 
 @pytest.mark.parametrize(
@@ -53,49 +100,286 @@ def passed(gate, evaluation: Evaluation = EVALUATION) -> bool:
         (NotWorseThanChampion("roc_auc", tolerance=0.005), False),
         (NotWorseThanChampion("log_loss", tolerance=0.011), True),
         (NotWorseThanChampion("log_loss", tolerance=0.005), False),
+        # By the worse end of the difference's interval: -0.03 for the AUC, +0.04 for the log loss.
+        (NotWorseThanChampion("roc_auc", tolerance=0.03, surely=True), True),
+        (NotWorseThanChampion("roc_auc", tolerance=0.029, surely=True), False),
+        (NotWorseThanChampion("log_loss", tolerance=0.04, surely=True), True),
+        (NotWorseThanChampion("log_loss", tolerance=0.039, surely=True), False),
+        (WorstSlice("roc_auc", 0.61, least_rows=300), True),
+        (WorstSlice("roc_auc", 0.62, least_rows=300), False),
+        (WorstSlice("log_loss", 0.60, least_rows=300), True),
+        (WorstSlice("log_loss", 0.59, least_rows=300), False),
+        (WorstSlice("calibration", 0.08, least_rows=300), True),  # 0.08 too low
+        (WorstSlice("calibration", 0.07, least_rows=300), False),
+        (Stable("roc_auc", bound=0.6, windows=3), True),
+        (Stable("roc_auc", bound=0.6, windows=4), False),
+        (Stable("log_loss", bound=0.4, windows=3), True),
+        (Stable("log_loss", bound=0.39, windows=3), False),
+        (Stable("roc_auc", than="baseline", windows=3), True),
+        (Stable("roc_auc", than="baseline", windows=4), False),
+        (Stable("log_loss", than="baseline", windows=3), True),
+        (Stable("roc_auc", than="champion", windows=1), True),
+        (Stable("roc_auc", than="champion", windows=2), False),
+        (Stable("roc_auc", than="champion", tolerance=0.011, windows=2), True),
+        (Stable("log_loss", than="champion", tolerance=0.011, windows=2), True),
+        (Stable("log_loss", than="champion", tolerance=0.005, windows=2), False),
     ],
+    ids=str,
 )
 def test_a_gate_compares_with_its_bound(gate, expected):
-    assert passed(gate) is expected
+    assert judged(gate).passed is expected, judged(gate).sentence
 
 
 def test_what_equals_the_baseline_is_not_better_than_it():
-    level = replace(EVALUATION, model=estimates(roc_auc=0.5))
-    assert not passed(BetterThanBaseline("roc_auc"), level)
-    assert passed(BetterThanBaseline("roc_auc"))
+    level = replace(EVIDENCE, evaluation=replace(EVALUATION, model=estimates(roc_auc=0.5)))
+    assert not judged(BetterThanBaseline("roc_auc"), level).passed
+    assert judged(BetterThanBaseline("roc_auc")).passed
+    everywhere = replace(EVIDENCE, backtest=replace(BACKTEST, folds=(a_fold("2013-03-25", 0.5),)))
+    assert not judged(Stable("roc_auc", than="baseline", windows=1), everywhere).passed
 
 
 def test_without_a_champion_there_is_none_to_be_worse_than():
-    first = replace(EVALUATION, champion=None, champion_version=None)
-    assert passed(NotWorseThanChampion("roc_auc"), first)
-    assert not passed(NotWorseThanChampion("brier"), first), "but the model's own value must be there"
+    first = replace(EVIDENCE, evaluation=replace(EVALUATION, champion=None, champion_version=None), comparison=None)
+    for surely in (False, True):
+        assert judged(NotWorseThanChampion("roc_auc", surely=surely), first).passed
+        assert not judged(NotWorseThanChampion("brier", surely=surely), first).passed, "but the model's own value must be there"
+    none_yet = replace(EVIDENCE, backtest=replace(BACKTEST, champion_recipe="none", champion_version=None))
+    assert judged(Stable("roc_auc", than="champion", windows=4), none_yet).passed
+    assert not judged(Stable("roc_auc", than="champion", windows=5), none_yet).passed, "but the windows must be there"
+
+
+def test_where_no_slice_is_worse_than_the_rest_none_breaks_the_bound():
+    verdict = judged(WorstSlice("roc_auc", 0.9), replace(EVIDENCE, slices=Slices(500, 0, ())))
+    assert verdict.passed
+    assert verdict.sentence.startswith("no slice of at least 500 rows was found in which the model is worse than in the rest")
+
+
+def test_a_champion_of_the_same_recipe_is_as_good_in_every_window():
+    same = replace(EVIDENCE, backtest=replace(BACKTEST, champion_recipe="same"))
+    assert "was made by the same recipe" in judged(Stable("roc_auc", than="champion", windows=4), same).sentence
+    assert judged(Stable("roc_auc", than="champion", windows=4), same).passed
+
+
+def sentence_of(gate: ml.gate.Gate) -> str:
+    return judged(gate).sentence
+
+
+def test_a_sentence_says_what_was_found_where_and_what_must_be():
+    assert sentence_of(WorstSlice("roc_auc", 0.65, least_rows=300)) == (
+        "roc_auc is worst where channel = 'app': 0.61 [0.59, 0.63] on 300 rows; it must be at least 0.65 in each of 2 slices "
+        "of at least 300 rows"
+    )
+    assert "worst where channel = 'app': -0.08 [-0.1, -0.06] on 300 rows; it must be between -0.05 and 0.05" in sentence_of(
+        WorstSlice("calibration", 0.05, least_rows=300)
+    )
+    assert sentence_of(Stable("roc_auc", than="baseline", windows=4)) == (
+        "roc_auc is better than the baseline's in 3 of 4 windows; it must be in at least 4; worst as of 2013-03-25 with 0.49 "
+        "against 0.5"
+    )
+    assert sentence_of(Stable("log_loss", than="champion", tolerance=0.02, windows=2)) == (
+        "log_loss is not worse than that of champion version 4's recipe by more than 0.02 in 2 of 4 windows; it must be in at "
+        "least 2; worst as of 2013-03-25 with 0.51 against 0.3"
+    )
+    assert sentence_of(NotWorseThanChampion("roc_auc", 0.02, surely=True)) == (
+        "roc_auc is 0.7, which is -0.01 [-0.03, +0.01] from champion version 4 on the same 1,000 rows; the lower end of the "
+        "interval must be at least -0.02"
+    )
+
+
+TRIAL_GATES = (
+    ml.AvailableAtPrediction(),
+    ml.NoLeakageSuspicion(),
+    ml.Latency(5.0),
+    ml.ModelSize(1.0),
+    ml.SamePredictions(),
+    ml.Invariance("the channel must not matter", {"channel": "'web'"}),
+    ml.Monotonic("a higher amount must not lower the score", "amount", "up", by=10.0),
+    ml.KpiAtLeast(0.0),
+    ml.KpiAtMost(0.0),
+)
+EVERY_GATE = (
+    AtLeast("roc_auc", 0.0),
+    AtMost("log_loss", 10.0),
+    BetterThanBaseline("roc_auc"),
+    NotWorseThanChampion("roc_auc", 1.0),
+    NotWorseThanChampion("roc_auc", 1.0, surely=True),
+    WorstSlice("roc_auc", 0.0, least_rows=300),
+    Stable("roc_auc", bound=0.0, windows=1),
+    Stable("roc_auc", than="baseline", windows=1),
+    Stable("roc_auc", than="champion", windows=1),
+    *TRIAL_GATES,
+)
+
+
+def finding(gate: ml.gate.Gate, value: float | None, told: str = "it was found") -> Finding:
+    return Finding(*names.trial_of(gate), value, 10, told)
+
+
+# What lets each trial gate pass.
+GOOD = (
+    finding(TRIAL_GATES[0], 0.0, "all as scoring had it"),
+    Finding(names.NULLS_WHEN_FRESH, "amount", 0.05, 120, "amount is null in 7 %, before in 2 %"),
+    Finding(names.POWER_ALONE, "amount", 0.7, 800, "feature 'amount' alone has a ROC AUC of 0.7"),
+    Finding(names.POWER_ALONE, "", 0.6, 800, "feature '' alone has a ROC AUC of 0.6"),
+    Finding(names.POWER_LOST, "amount", 0.5, 800, "without 'amount' 50 % are lost"),
+    finding(TRIAL_GATES[2], 4.9),
+    finding(TRIAL_GATES[3], 0.9),
+    finding(TRIAL_GATES[4], 0.0),
+    finding(TRIAL_GATES[5], 0.0),
+    finding(TRIAL_GATES[6], 0.0),
+    finding(TRIAL_GATES[7], 0.0),  # of both KPI gates
+    Finding(names.KPI_BY_WEEK, "2024-01-26..2024-02-01", 2.0, 90, "the week before, 2"),
+    Finding(names.KPI_BY_WEEK, "2024-02-02..2024-02-08", -1.0, 100, "the last week, -1"),
+)
+TRIED = replace(EVIDENCE, trials=Trials(DIGEST, GOOD))
+
+
+@pytest.mark.parametrize("gate", EVERY_GATE, ids=name_of)
+def test_each_gate_passes_where_what_it_demands_was_found(gate):
+    assert judged(gate, TRIED).passed, judged(gate, TRIED).sentence
 
 
 @pytest.mark.parametrize(
-    ("gate", "evaluation", "said"),
+    ("gate", "found", "value", "said"),
     [
-        (AtLeast("brier", 0.0), EVALUATION, "the model has no brier"),
-        (AtLeast("precision_at_k", 0.0), EVALUATION, "the model has no precision_at_k"),
-        (BetterThanBaseline("calibration_error"), EVALUATION, "the baseline has no calibration_error"),
+        (TRIAL_GATES[0], finding(TRIAL_GATES[0], 0.01, "3 rows differ"), 0.01, "3 rows differ"),
+        (TRIAL_GATES[0], Finding(names.NULLS_WHEN_FRESH, "amount", 0.11, 120, "null in 13 %"), 0.11, "null in 13 %"),
         (
-            NotWorseThanChampion("roc_auc", 1.0),
-            replace(EVALUATION, champion=None, champion_problem="champion version 4: BrokenArtifact: gone"),
-            "champion version 4: BrokenArtifact: gone",
+            TRIAL_GATES[1],
+            Finding(names.POWER_ALONE, "items", 0.96, 9, "'items' alone has 0.96"),
+            0.96,
+            "'items' alone has 0.96",
         ),
-        (NotWorseThanChampion("calibration_error", 1.0), EVALUATION, "the champion has no calibration_error"),
-        (AtLeast("roc_auc", 0.0), replace(EVALUATION, model_digest="other"), "of another model"),
-        (AtLeast("roc_auc", 0.0), replace(EVALUATION, model=None), "could not be evaluated"),
+        (TRIAL_GATES[1], Finding(names.POWER_LOST, "items", 0.91, 9, "without 'items' 91 %"), 0.91, "without 'items' 91 %"),
+        (TRIAL_GATES[2], finding(TRIAL_GATES[2], 5.1, "5.1 ms"), 5.1, "5.1 ms; it must be at most 5 ms"),
+        (TRIAL_GATES[3], finding(TRIAL_GATES[3], 1.1, "1.1 MB"), 1.1, "1.1 MB; it must be at most 1 MB"),
+        (TRIAL_GATES[4], finding(TRIAL_GATES[4], 0.001, "1 row differs"), 0.001, "1 row differs"),
+        (
+            TRIAL_GATES[5],
+            finding(TRIAL_GATES[5], 0.1, "3 rows break it"),
+            0.1,
+            "must not matter: 3 rows break it; at most 0.00%",
+        ),
+        (TRIAL_GATES[6], finding(TRIAL_GATES[6], 0.1, "3 rows break it"), 0.1, "not lower the score: 3 rows break it"),
+        (TRIAL_GATES[7], finding(TRIAL_GATES[7], -0.1, "kpi is -0.1"), -0.1, "kpi is -0.1; it must be at least 0"),
+        (TRIAL_GATES[8], finding(TRIAL_GATES[8], 0.1, "kpi is 0.1"), 0.1, "kpi is 0.1; it must be at most 0"),
     ],
 )
-def test_what_cannot_be_evaluated_has_failed_and_says_why(gate, evaluation, said):
-    verdict = judge([gate], evaluation, DIGEST)
-    assert isinstance(verdict, Refused)
-    assert said in verdict.gates[0].sentence
-    assert verdict.gates[0].value is None
+def test_a_trial_gate_fails_where_its_bound_is_broken(gate, found, value, said):
+    others = tuple(one for one in GOOD if (one.what, one.subject) != (found.what, found.subject))
+    verdict = judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, (found, *(o for o in others if o.what != found.what)))))
+    assert not verdict.passed
+    assert verdict.value == value
+    assert said in verdict.sentence
+
+
+def test_the_worst_week_has_a_bound_of_its_own():
+    assert judged(ml.KpiAtLeast(0.0, worst_week=-1.0), TRIED).passed
+    verdict = judged(ml.KpiAtLeast(0.0, worst_week=-0.5), TRIED)
+    assert (verdict.passed, verdict.value, verdict.bound) == (False, -1.0, -0.5)
+    assert verdict.sentence.endswith("; of all weeks the worst: the last week, -1; it must be at least -0.5")
+    assert judged(ml.KpiAtMost(0.0, worst_week=2.0), TRIED).passed
+    assert "the week before, 2; it must be at most 1.5" in judged(ml.KpiAtMost(0.0, worst_week=1.5), TRIED).sentence
+    without = Trials(DIGEST, tuple(one for one in GOOD if one.what != names.KPI_BY_WEEK))
+    assert "no whole week" in judged(ml.KpiAtLeast(0.0, worst_week=-5.0), replace(EVIDENCE, trials=without)).sentence
+
+
+@pytest.mark.parametrize("gate", EVERY_GATE, ids=name_of)
+def test_a_gate_fails_when_what_it_rests_on_is_missing(gate):
+    nothing = Evidence(replace(EVALUATION, model={}, baseline={}, champion=None, champion_problem="gone"))
+    verdict = judged(gate, nothing)
+    assert (verdict.passed, verdict.value, verdict.bound) == (False, None, None)
+    assert verdict.sentence.startswith(f"{name_of(gate)} could not be evaluated: ")
+
+
+@pytest.mark.parametrize("gate", EVERY_GATE, ids=name_of)
+def test_a_gate_fails_through_any_exception(gate):
+    broken = Evidence(replace(EVALUATION, model=1), comparison=2, slices=3, backtest=4, trials=5)
+    assert not judged(gate, broken).passed
+
+
+@pytest.mark.parametrize("gate", TRIAL_GATES, ids=name_of)
+def test_a_trial_that_could_not_be_made_or_is_of_another_model_fails_its_gate(gate):
+    impossible = tuple(replace(one, value=None, told="MemoryError: no more") for one in GOOD)
+    verdict = judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, impossible)))
+    assert not verdict.passed
+    assert verdict.sentence.endswith("could not be evaluated: MemoryError: no more")
+    assert "what was tried is another model" in judged(gate, replace(EVIDENCE, trials=Trials("e" * 64, GOOD))).sentence
+    assert "was not tried" in judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, ()))).sentence
+    alone = replace(finding(gate, None), told="MemoryError: at once")
+    assert "MemoryError: at once" in judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, (alone,)))).sentence
+
+
+def test_a_behaviour_that_was_declared_otherwise_since_is_judged_by_no_old_trial():
+    lax = ml.Invariance("the channel must not matter", {"channel": "'web'"}, tolerance=0.5)
+    tried = replace(EVIDENCE, trials=Trials(DIGEST, (finding(lax, 0.0),)))
+    assert judged(lax, tried).passed
+    assert not judged(replace(lax, tolerance=0.0), tried).passed
+    assert not judged(replace(lax, change={"channel": "'app'"}), tried).passed
+    slow = replace(EVIDENCE, trials=Trials(DIGEST, (finding(ml.Latency(5.0), 1.0),)))
+    assert not judged(ml.Latency(5.0, rows=1000), slow).passed
+
+
+@pytest.mark.parametrize(
+    ("gate", "evidence", "said"),
+    [
+        (AtLeast("brier", 0.0), EVIDENCE, "the model has no brier"),
+        (AtLeast("precision_at_k", 0.0), EVIDENCE, "the model has no precision_at_k"),
+        (BetterThanBaseline("calibration_error"), EVIDENCE, "the baseline has no calibration_error"),
+        (
+            NotWorseThanChampion("roc_auc", 1.0),
+            replace(
+                EVIDENCE, evaluation=replace(EVALUATION, champion=None, champion_problem="version 4: BrokenArtifact: gone")
+            ),
+            "version 4: BrokenArtifact: gone",
+        ),
+        (NotWorseThanChampion("calibration_error", 1.0), EVIDENCE, "the champion has no calibration_error"),
+        (
+            NotWorseThanChampion("roc_auc", 1.0, surely=True),
+            replace(EVIDENCE, comparison=None),
+            "no comparison with champion version 4",
+        ),
+        (
+            NotWorseThanChampion("roc_auc", 1.0, surely=True),
+            replace(EVIDENCE, comparison=replace(COMPARISON, champion_version=3)),
+            "the comparison is with champion version 3, the evaluation with 4",
+        ),
+        (NotWorseThanChampion("value_per_1000", 1e9, surely=True), EVIDENCE, "difference of value_per_1000"),
+        (AtLeast("roc_auc", 0.0), replace(EVIDENCE, evaluation=replace(EVALUATION, model_digest="x")), "of another model"),
+        (WorstSlice("roc_auc", 0.0), replace(EVIDENCE, slices=None), "slices were not measured"),
+        (WorstSlice("roc_auc", 0.0, least_rows=50), EVIDENCE, "searched from 300 rows on, but the gate is on those of 50"),
+        (
+            WorstSlice("roc_auc", 0.0, least_rows=501),
+            replace(EVIDENCE, slices=Slices(501, 0, ())),
+            "rows of the test window are",
+        ),
+        (WorstSlice("value_per_1000", 0.0, least_rows=300), EVIDENCE, "the slice where channel = 'web'"),
+        (Stable("roc_auc", bound=0.0), replace(EVIDENCE, backtest=None), "there is no backtest"),
+        (Stable("roc_auc", bound=0.0, windows=5), EVIDENCE, "has 4 windows, fewer than the 5 that are demanded"),
+        (
+            Stable("roc_auc", than="champion", windows=1),
+            replace(EVIDENCE, backtest=replace(BACKTEST, champion_recipe="unknown", problem="champion version 4: no recipe")),
+            "champion version 4: no recipe",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_has_failed_and_says_why(gate, evidence, said):
+    verdict = judged(gate, evidence)
+    assert not verdict.passed
+    assert said in verdict.sentence
+    assert verdict.value is None
+
+
+def test_a_window_without_a_number_has_not_kept_the_bound_and_is_the_worst():
+    folds = (*BACKTEST.folds[1:], a_fold("2013-07-15", math.nan), a_fold("2013-08-12", 0.9, champion=None))
+    verdict = judged(Stable("roc_auc", bound=0.5, windows=5), replace(EVIDENCE, backtest=replace(BACKTEST, folds=folds)))
+    assert verdict.sentence.endswith("in 4 of 5 windows; it must be in at least 5; worst as of 2013-07-15 with no number")
+    against = judged(Stable("roc_auc", than="champion", windows=2), replace(EVIDENCE, backtest=replace(BACKTEST, folds=folds)))
+    assert not against.passed, "the champion's recipe has no number in the last window, so only one window counts"
 
 
 def test_one_failed_gate_of_many_refuses_and_all_are_named():
-    verdict = judge([AtLeast("roc_auc", 0.9), AtMost("calibration_error", 0.1)], EVALUATION, DIGEST)
+    verdict = judge([AtLeast("roc_auc", 0.9), AtMost("calibration_error", 0.1)], EVIDENCE, DIGEST)
     assert isinstance(verdict, Refused)
     assert [one.gate for one in verdict.gates] == ["roc_auc >= 0.9", "calibration_error <= 0.1"]
     assert [one.gate for one in verdict.failed] == ["roc_auc >= 0.9"]
@@ -105,20 +389,27 @@ def test_one_failed_gate_of_many_refuses_and_all_are_named():
 
 
 def test_no_gates_pass_nothing():
-    assert isinstance(judge([], EVALUATION, DIGEST), Refused)
+    assert isinstance(judge([], EVIDENCE, DIGEST), Refused)
+
+
+def test_every_gate_has_a_name_of_its_own_that_fits_the_ledger():
+    called = [name_of(gate) for gate in EVERY_GATE]
+    assert len(set(called)) == len(called)
+    assert max(map(len, called)) <= 200
+    assert len(name_of(ml.Monotonic("x" * 500, "amount", "up", by=1.0))) == 200
 
 
 def test_nobody_but_the_judge_makes_a_pass():
     with pytest.raises(TypeError, match="judge"):
         Passed("t", DIGEST, ())
-    verdict = judge([AtLeast("roc_auc", 0.5)], EVALUATION, DIGEST)
+    verdict = judge([AtLeast("roc_auc", 0.5)], EVIDENCE, DIGEST)
     assert isinstance(verdict, Passed)
     with pytest.raises(TypeError, match="judge"):
         Passed(verdict.training_id, "another", verdict.gates)
 
 
 def test_a_refusal_survives_the_way_between_processes():
-    refusal = GatesRefused(judge([AtLeast("roc_auc", 0.9)], EVALUATION, DIGEST))
+    refusal = GatesRefused(judge([AtLeast("roc_auc", 0.9)], EVIDENCE, DIGEST))
     again = pickle.loads(pickle.dumps(refusal))
     assert (str(again), again.training_id, again.verdict) == (str(refusal), "t", refusal.verdict)
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from mlprod_tasks import metrics
@@ -117,7 +119,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         score = random.random(400)
         outcome = random.random(400) < score
         # Of a score s uniform in [0, 1] and an outcome of probability s: brier E[s(1 - s)] = 1/6, AUC 5/6.
-        measured = metrics.measure(outcome, score, np.zeros(400), 0.1, seed=seed)
+        measured = metrics.measure(outcome, score, np.zeros(400), 0.1, resamples=200, seed=seed)
         covered += measured["brier"].low <= 1 / 6 <= measured["brier"].high
         covered += measured["roc_auc"].low <= 5 / 6 <= measured["roc_auc"].high
     assert 0.88 <= covered / 200 <= 0.99
@@ -130,3 +132,60 @@ def test_the_same_seed_gives_the_same_intervals_and_chunks_do_not_matter(monkeyp
     in_chunks = metrics.measure(outcome, score, score, 0.1, seed=5)
     for name, one in whole.items():
         assert (one.value, one.low, one.high) == pytest.approx(tuple(vars(in_chunks[name]).values()), rel=1e-9), name
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=2, max_size=80).filter(
+        lambda rows: 0 < sum(one for one, _ in rows) < len(rows)
+    ),
+    st.integers(1, 12),
+)
+def test_calibration_error_is_the_slow_obvious_one(rows, bins):
+    outcome, score = np.array([one for one, _ in rows]), np.array([s / 12 for _, s in rows])
+    n = len(rows)
+    ranked = sorted(range(n), key=lambda i: -score[i])
+    cut = []  # each bin begins at the first row of a group of equal scores that lies at or after an even part
+    for i in range(bins):
+        at = int(np.ceil(i * n / bins))
+        while 0 < at < n and score[ranked[at]] == score[ranked[at - 1]]:
+            at += 1
+        cut.append(at)
+    error = 0.0
+    for begin, end in zip(cut, [*cut[1:], n], strict=True):
+        held = ranked[begin:end]
+        if held:
+            error += len(held) / n * abs(np.mean(outcome[held]) - np.mean(score[held]))
+    assert metrics.calibration_error(outcome, score, bins) == pytest.approx(error, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=50), st.floats(0.01, 0.99))
+def test_precision_at_k_is_what_random_orders_of_equal_scores_give_on_average(rows, top_share):
+    outcome, score = np.array([one for one, _ in rows]), np.array([s / 8 for _, s in rows])
+    if outcome.all() or not outcome.any():
+        return
+    k = int(np.ceil(top_share * len(rows)))
+    edge = np.sort(score)[::-1][k - 1]
+    sure, open_ = score > edge, score == edge
+    expected = (outcome[sure].sum() + (k - sure.sum()) * outcome[open_].mean()) / k
+    assert metrics.precision_at_k(outcome, score, top_share) == pytest.approx(expected)
+
+
+def test_two_models_are_measured_on_the_same_draws_of_rows():
+    outcome, score = some(300)
+    values = RANDOM.random(300)
+    ours = metrics.sample(outcome, score, values, 0.1, resamples=40, seed=9)
+    theirs = metrics.sample(outcome, 1 - score, values, 0.1, resamples=40, seed=9)
+    # The value does not depend on the scores, so on the same rows it is the same.
+    assert ours.draws["value_per_1000"] == pytest.approx(theirs.draws["value_per_1000"], rel=1e-12)
+    assert ours.draws["roc_auc"] == pytest.approx(1 - theirs.draws["roc_auc"], abs=1e-12)
+    random = np.random.default_rng(9)
+    drawn = [values[random.integers(0, 300, 300)].mean() * 1000 for _ in range(40)]
+    assert ours.draws["value_per_1000"] == pytest.approx(drawn)
+
+
+def test_without_resamples_the_interval_is_the_point():
+    outcome, score = some(100)
+    one = metrics.measure(outcome, score, score, 0.1, resamples=0)["roc_auc"]
+    assert one.low == one.value == one.high

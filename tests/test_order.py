@@ -34,7 +34,7 @@ def small(pipeline: Pipeline) -> Pipeline:
     return replace(
         pipeline,
         split=Split(validation=7 * DAY, test=7 * DAY, gap=2 * DAY),
-        model=replace(pipeline.model, max_trees=40, threads=1),
+        model=replace(pipeline.model, candidates=(replace(pipeline.model.candidates[0], max_trees=40),), threads=1),
         gates=(AtLeast("roc_auc", 0.5),),
     )
 

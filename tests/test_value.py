@@ -1,44 +1,191 @@
 """What decisions are worth, and the threshold that is worth most."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlprod_tasks import value
-from mlprod_tasks.declaration import CostMatrix
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import fallback, value
+from mlprod_tasks.declaration import CostMatrix, DeclarationError, RateTable, ValueFunction
+from mlprod_tasks.doctor import read_sql
+from mlprod_tasks.value import ValueUndefined, Worth
 
 COSTS = CostMatrix(true_positive=120, false_positive=-40, false_negative=-5, true_negative=1)
+NOTHING = pa.table({})
+AMOUNT = ValueFunction(act="CASE WHEN outcome THEN 0.5 * amount ELSE -4 END", wait="CASE WHEN outcome THEN -1 ELSE 0 END")
+
+
+def worth_of(score: np.ndarray, outcome: np.ndarray) -> Worth:
+    return value.worth(COSTS, NOTHING, score, outcome)
 
 
 def test_each_decision_is_worth_its_cell_of_the_matrix():
     decision, outcome = np.array([True, True, False, False]), np.array([True, False, True, False])
-    assert value.of_decisions(COSTS, decision, outcome).tolist() == [120, -40, -5, 1]
+    assert worth_of(np.zeros(4), outcome).of(decision).tolist() == [120, -40, -5, 1]
 
 
+def test_a_function_is_worth_what_its_expressions_say_of_each_row():
+    rows = pa.table({"amount": [10.0, 30.0, 50.0, 70.0], "other": ["a", "b", "c", "d"]})
+    made = value.worth(AMOUNT, rows, np.zeros(4), np.array([True, False, True, False]))
+    assert made.acted.tolist() == [5, -4, 25, -4]
+    assert made.waited.tolist() == [-1, 0, -1, 0]
+    assert made.of(np.array([True, True, False, False])).tolist() == [5, -4, -1, 0]
+
+
+def test_a_function_reads_the_score_that_is_judged_and_not_a_column_of_that_name():
+    rows = pa.table({"score": [9.0, 9.0], "outcome": ["x", "y"]})
+    made = value.worth(ValueFunction("10 * score - CAST(outcome AS INT)"), rows, np.array([0.1, 0.7]), np.array([False, True]))
+    assert made.acted.tolist() == pytest.approx([1, 6])
+
+
+def test_the_worth_of_many_rows_stays_in_their_order():
+    n = 200_000
+    outcome = np.random.default_rng(1).random(n) < 0.5
+    made = value.worth(AMOUNT, pa.table({"amount": np.arange(n, dtype=float)}), np.zeros(n), outcome)
+    assert np.array_equal(made.acted, np.where(outcome, 0.5 * np.arange(n), -4))
+
+
+@pytest.mark.parametrize(
+    ("amount", "act", "said"),
+    [
+        ([1.0, None, 3.0], AMOUNT.act, r"value.act .* gives no number for 1 of 3 rows.*coalesce"),
+        ([1.0, 2.0, 3.0], "CASE WHEN outcome THEN price END", r"value.act .* cannot be computed: .*price"),
+        ([1.0, 0.0, 3.0], "CASE WHEN outcome THEN ln(amount) ELSE 0 END", r"value.act .* (cannot be computed|gives no number)"),
+    ],
+)
+def test_a_row_without_a_worth_is_refused_with_the_expression_and_the_remedy(amount, act, said):
+    with pytest.raises(ValueUndefined, match=said):
+        value.worth(ValueFunction(act), pa.table({"amount": amount}), np.zeros(3), np.ones(3, bool))
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=40))
 def test_no_threshold_is_worth_more_than_the_best(rows):
     score, outcome = np.array([s / 20 for s, _ in rows]), np.array([o for _, o in rows])
+    worth = worth_of(score, outcome)
 
-    def worth(threshold: float) -> float:
-        return float(value.of_decisions(COSTS, score >= threshold, outcome).sum())
+    def total(threshold: float) -> float:
+        return float(worth.of(score >= threshold).sum())
 
-    best = worth(value.best_threshold(COSTS, score, outcome))
-    assert best == pytest.approx(max(worth(t) for t in [*np.linspace(0, 1, 41), value.NEVER]))
+    best = total(value.best_threshold(worth, score))
+    assert best == pytest.approx(max(total(t) for t in [*np.linspace(0, 1, 41), value.NEVER]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-50, 50), st.integers(-50, 50)), min_size=1, max_size=30))
+def test_the_profit_curve_holds_the_total_of_acting_down_to_each_score(rows):
+    score = np.array([s / 10 for s, *_ in rows])
+    worth = Worth(np.array([float(a) for _, a, _ in rows]), np.array([float(w) for *_, w in rows]))
+    descending, total = value.total_by_threshold(worth, score)
+    assert descending.tolist() == sorted(set(score.tolist()), reverse=True)
+    assert total[0] == pytest.approx(worth.waited.sum())
+    for threshold, made in zip(descending, total[1:], strict=True):
+        assert made == pytest.approx(worth.of(score >= threshold).sum())
 
 
 def test_acting_on_none_or_on_all_can_be_best():
     score = np.array([0.2, 0.9])
-    assert value.best_threshold(COSTS, score, np.array([False, False])) == value.NEVER
+    assert value.best_threshold(worth_of(score, np.array([False, False])), score) == value.NEVER
     assert not (np.array([1.0]) >= value.NEVER).any()
-    assert value.best_threshold(COSTS, score, np.array([True, True])) == value.ALWAYS
+    assert value.best_threshold(worth_of(score, np.array([True, True])), score) == value.ALWAYS
 
 
 def test_the_threshold_lies_between_two_scores_so_that_rounding_moves_no_decision():
-    assert value.best_threshold(COSTS, np.array([0.2, 0.6]), np.array([False, True])) == pytest.approx(0.4)
+    score = np.array([0.2, 0.6])
+    assert value.best_threshold(worth_of(score, np.array([False, True])), score) == pytest.approx(0.4)
 
 
 def test_break_even_is_where_the_expected_value_of_acting_is_that_of_waiting():
     p = value.break_even(COSTS)
     assert p * 120 + (1 - p) * -40 == pytest.approx(p * -5 + (1 - p) * 1)
     assert value.break_even(CostMatrix(120, -40)) == 0.25
+    assert value.break_even(AMOUNT) is None
+
+
+def test_a_fallback_acts_from_the_rate_on_that_paid_best_on_its_training_rows():
+    rows = pa.table({"carrier": ["A"] * 4 + ["B"] * 4, "amount": [100.0] * 4 + [2.0] * 4})
+    outcome = np.array([True, False, True, False] * 2)
+    outcome[6] = False  # B: one of four
+    made = fallback.fit(RateTable(("carrier",), smoothing=1), AMOUNT, rows, outcome)
+    decided = made.predict(rows).decision
+    assert decided.tolist() == [True] * 4 + [False] * 4
+
+
+def small(**changes):
+    """A declaration with a value function over one feature of the row and one of other rows."""
+    orders = ml.Table(
+        "orders",
+        ml.Database("shop", "orders"),
+        key=("order_id",),
+        time="placed_at",
+        columns=(
+            ml.Column("order_id", "text", "the order"),
+            ml.Column("placed_at", "timestamp", "when"),
+            ml.Column("price", "float", "francs", nullable=True),
+            ml.Column("kind", "text", "what"),
+            ml.Column("returned", "bool", "whether it came back", known_at="settled_at"),
+            ml.Column("settled_at", "timestamp", "when that was known"),
+        ),
+    )
+    from datetime import date, time
+
+    given = {
+        "name": "small",
+        "doc": "Will it come back?",
+        "owner": "shop",
+        "alert_to": ("a@example.com",),
+        "schedule": ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=date(2024, 1, 1)),
+        "tables": (orders,),
+        "entity": "orders",
+        "features": (
+            ml.Expression("amount", "price * 2", "float", "twice"),
+            ml.Expression("kind", "kind", "text", "what"),
+            ml.Trailing("shop", "orders", {"kind": "kind"}, (ml.days(7),), (ml.Mean("price"),)),
+        ),
+        "label": ml.Label("orders", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
+        "split": ml.Split(validation=ml.days(6), test=ml.days(7), gap=ml.days(2)),
+        "model": ml.Model(),
+        "fallback": ml.RateTable(by=("kind",)),
+        "value": replace(AMOUNT, act="CASE WHEN outcome THEN coalesce(amount, 0) ELSE -4 END"),
+        "gates": (ml.AtLeast("roc_auc", 0.6),),
+        "kpi": ml.Kpi("saved", "avg(value)", "saved"),
+        "watches": (),
+        "rules": (),
+        "retraining": ml.Retraining(cooldown=ml.days(7)),
+    }
+    return ml.Pipeline(**{**given, **changes})
+
+
+def test_a_pipeline_knows_which_features_its_value_reads_and_the_engine_reads_the_expressions():
+    assert small().value_features == ("amount",)
+    assert small(value=CostMatrix(10, -4)).value_features == ()
+    assert read_sql(small()).startswith("label, KPI, value")
+    wrong = small(value=ValueFunction("CASE WHEN outcome THEN amonut ELSE 0 END"))
+    with pytest.raises(ValueError, match=r"value.act .*amonut"):
+        read_sql(wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"value": ValueFunction("amount", "1")}, "neither act nor wait reads `outcome`"),
+        ({"value": ValueFunction("CASE WHEN outcome THEN 1 END; DROP")}, "value.act: .* must be one expression"),
+        ({"value": ValueFunction("outcome", "")}, "value.wait: sql is empty"),
+        (
+            {"value": ValueFunction("CASE WHEN outcome THEN shop_mean_price_7d ELSE 0 END")},
+            "'shop_mean_price_7d', which rests on as-of or trailing values: the fallback does without them",
+        ),
+        ({"value": CostMatrix(-1, -4)}, "acting must pay when it is right"),
+        ({"slices": ("colour",)}, "slices: 'colour' is not a feature; features are"),
+        ({"slices": ("kind", "kind")}, "slices: 'kind' is declared 2 times"),
+        ({"backtest": ml.Backtest(windows=1)}, "backtest.windows 1 must be at least 2"),
+        ({"backtest": ml.Backtest(step=ml.hours(12))}, "backtest.step 12:00:00 must be whole days"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_declared(changes, said):
+    with pytest.raises((DeclarationError, ValueError), match=said):
+        small(**changes)

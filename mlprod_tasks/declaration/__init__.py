@@ -1,6 +1,8 @@
 """What a team writes to declare a use case."""
 
+from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.declared import DeclarationError
+from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import (
     AsOf,
     Count,
@@ -12,18 +14,52 @@ from mlprod_tasks.declaration.feature import (
     days,
     hours,
 )
-from mlprod_tasks.declaration.gate import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
+from mlprod_tasks.declaration.gate import (
+    AtLeast,
+    AtMost,
+    AvailableAtPrediction,
+    BetterThanBaseline,
+    Invariance,
+    KpiAtLeast,
+    KpiAtMost,
+    Latency,
+    ModelSize,
+    Monotonic,
+    NoLeakageSuspicion,
+    NotWorseThanChampion,
+    SamePredictions,
+    Stable,
+    WorstSlice,
+)
+from mlprod_tasks.declaration.learner import (
+    Averaging,
+    Constant,
+    Ensemble,
+    ExtraTrees,
+    HistGradientBoosting,
+    Learner,
+    LightGBM,
+    LinearSVM,
+    LogisticRegression,
+    NeuralNet,
+    RandomForest,
+    Stacking,
+)
 from mlprod_tasks.declaration.load import load, load_all
 from mlprod_tasks.declaration.monitoring import Retraining, Rule, Watch
 from mlprod_tasks.declaration.pipeline import Pipeline, Publish
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
+from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.table import Column, Database, Files, Table
-from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label
-from mlprod_tasks.declaration.training import LightGBM, RateTable, Split
+from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, ValueFunction
+from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 __all__ = [
-    "AsOf", "AtLeast", "AtMost", "AtTick", "Before", "BetterThanBaseline", "Column", "CostMatrix", "Count", "Database",
-    "DeclarationError", "Expression", "Files", "Kpi", "Label", "LightGBM", "Lookup", "Mean", "NotWorseThanChampion",
-    "Pipeline", "Publish", "Rate", "RateTable", "Retraining", "Rule", "Schedule", "Split", "Table", "Tick", "TickRange",
-    "Trailing", "Watch", "days", "hours", "load", "load_all",
+    "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before",
+    "BetterThanBaseline", "Between", "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError",
+    "Ensemble", "Expression", "ExtraTrees", "Files", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost",
+    "Label", "Latency", "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Mean", "Model", "ModelSize",
+    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline", "Publish", "RandomForest",
+    "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Split", "Stable", "Stacking",
+    "Table", "Tick", "TickRange", "Trailing", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.approval import approval_problems
+from mlprod_tasks.declaration.check_evaluation import evaluation_problems
 from mlprod_tasks.declaration.check_features import (
     feature_problems,
     mentioned,
     pair_problems,
-    resting_on_other_rows,
     sql_problems,
 )
+from mlprod_tasks.declaration.check_gates import gate_problems
+from mlprod_tasks.declaration.check_search import search_problems
 from mlprod_tasks.declaration.check_tables import IDENTIFIER, connection_problems, listed, repeated, table_problems
+from mlprod_tasks.declaration.check_training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
-from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, SHARES, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
 from mlprod_tasks.declaration.target import Before
 
 if TYPE_CHECKING:
@@ -59,8 +62,11 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     for feature in pipeline.features:
         yield from feature_problems(pipeline, feature)
     yield from _label(pipeline)
-    yield from _training(pipeline)
-    yield from _gates(pipeline)
+    yield from training_problems(pipeline)
+    yield from search_problems(pipeline)
+    yield from gate_problems(pipeline)
+    yield from approval_problems(pipeline)
+    yield from evaluation_problems(pipeline)
     yield from _monitoring(pipeline)
     yield from _publish(pipeline)
 
@@ -94,67 +100,6 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
                 f"{needed} before {pipeline.entity_table.time!r}, and features of a later moment are not there yet. "
                 f"Use AtTick() or a lead of at least {needed}"
             )
-
-
-def _training(pipeline: Pipeline) -> Iterator[str]:
-    split, known = pipeline.split, set(pipeline.feature_names)
-    for name in ("validation", "test"):
-        if getattr(split, name) < timedelta(days=1):
-            yield f"split.{name} {getattr(split, name)} must be at least one day"
-    if split.gap < pipeline.label.delay:
-        yield (
-            f"split.gap {split.gap} is shorter than label.delay {pipeline.label.delay}: the last training labels would not "
-            "have been known when the next window begins"
-        )
-    if split.train is not None and split.train < timedelta(days=1):
-        yield f"split.train {split.train} must be at least one day"
-    for where, names in (("model.categorical", pipeline.model.categorical), ("fallback.by", pipeline.fallback.by)):
-        for name in names:
-            if name not in known:
-                yield f"{where}: {name!r} is not a feature; features are {listed(known)}"
-    for name in sorted(resting_on_other_rows(pipeline)):
-        if name in pipeline.fallback.by:
-            yield f"fallback.by: {name!r} rests on as-of or trailing values, which the fallback must do without"
-    if not pipeline.fallback.by:
-        yield "fallback.by names no feature: give at least one whose groups differ"
-    model = pipeline.model
-    for name in ("learning_rate", "max_trees", "early_stopping_rounds", "min_data_in_leaf"):
-        if getattr(model, name) <= 0:
-            yield f"model.{name} {getattr(model, name)} must be positive"
-    if model.num_leaves < 2:
-        yield f"model.num_leaves {model.num_leaves} must be at least 2"
-    for name in ("feature_fraction", "bagging_fraction"):
-        if not 0 < getattr(model, name) <= 1:
-            yield f"model.{name} {getattr(model, name)} must lie in (0, 1]"
-    if model.lambda_l2 < 0:
-        yield f"model.lambda_l2 {model.lambda_l2} may not be negative"
-    if model.threads is not None and model.threads < 1:
-        yield f"model.threads {model.threads} must be at least 1"
-    if pipeline.fallback.smoothing <= 0:
-        yield f"fallback.smoothing {pipeline.fallback.smoothing} must be positive"
-    value = pipeline.value
-    if value.true_positive <= value.false_negative or value.true_negative <= value.false_positive:
-        yield "value: acting must pay when it is right and cost when it is wrong, compared with not acting"
-
-
-def _gates(pipeline: Pipeline) -> Iterator[str]:
-    if not pipeline.gates:
-        yield "gates: declare at least one; a model without a gate cannot be promoted"
-    yield from repeated("gates", (f"{type(gate).__name__}({gate.metric!r})" for gate in pipeline.gates))
-    for gate in pipeline.gates:
-        at, higher = f"gate {type(gate).__name__}({gate.metric!r})", HIGHER_IS_BETTER[gate.metric]
-        match gate:
-            case AtLeast() | AtMost():
-                if isinstance(gate, AtLeast) != higher:
-                    yield f"{at}: {'higher' if higher else 'lower'} is better: use {'AtLeast' if higher else 'AtMost'}"
-                if gate.metric in SHARES and not 0 <= gate.bound <= 1:
-                    yield f"{at}: bound {gate.bound} is outside of [0, 1], where the metric lies"
-            case BetterThanBaseline():
-                if gate.by < 0:
-                    yield f"{at}: by {gate.by} may not be negative: that would let a worse model pass"
-            case NotWorseThanChampion():
-                if gate.tolerance < 0:
-                    yield f"{at}: tolerance {gate.tolerance} may not be negative"
 
 
 def _monitoring(pipeline: Pipeline) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """The decorator of every declared thing: frozen, type-checked, no unknown fields."""
 
 import dataclasses
-from typing import TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
 FIELDS: dict[str, tuple[str, ...]] = {}  # of every declared class by its name, for what errors say
+CLASSES: dict[str, type[Any]] = {}  # the same classes, for reading a recorded declaration
 
 
 @dataclass_transform(frozen_default=True)
@@ -18,6 +19,7 @@ def declared(cls: type[T]) -> type[T]:
     """
     config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     made: type[T] = dataclass(frozen=True, config=config)(cls)  # type: ignore[assignment]
+    CLASSES[cls.__name__] = made
     FIELDS[cls.__name__] = tuple(field.name for field in dataclasses.fields(made))  # type: ignore[arg-type]
     return made
 

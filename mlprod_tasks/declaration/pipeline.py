@@ -9,15 +9,18 @@ from datetime import timedelta
 from math import ceil
 from typing import Any
 
+from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.check import check
+from mlprod_tasks.declaration.check_evaluation import words_of
 from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.declaration.monitoring import Retraining, Rule, Watch
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.table import Table
-from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label
-from mlprod_tasks.declaration.training import LightGBM, RateTable, Split
+from mlprod_tasks.declaration.target import AtTick, Before, Kpi, Label, Value, ValueFunction
+from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 
 @declared
@@ -33,7 +36,8 @@ class Pipeline:
     """One use case: its data, features, label, model, gates, and what is watched.
 
     `entity` names the table whose rows are scored, one score a row. `top_share` is the share of rows
-    that precision at k takes as its k.
+    that precision at k takes as its k. `slices` names features by whose values (of numbers: by whose quarters) the model is
+    judged besides.
     """
 
     name: str
@@ -46,9 +50,9 @@ class Pipeline:
     features: tuple[Feature, ...]
     label: Label
     split: Split
-    model: LightGBM
+    model: Model
     fallback: RateTable
-    value: CostMatrix
+    value: Value
     gates: tuple[Gate, ...]
     kpi: Kpi
     watches: tuple[Watch, ...]
@@ -58,6 +62,9 @@ class Pipeline:
     publish: Publish | None = None
     task: str = "binary"
     top_share: float = 0.1
+    slices: tuple[str, ...] = ()
+    backtest: Backtest | None = None
+    approval: Approval | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -77,6 +84,14 @@ class Pipeline:
     def feature_names(self) -> tuple[str, ...]:
         """Every feature column, in the order of declaration: the model's input."""
         return tuple(name for feature in self.features for name in names_of(feature))
+
+    @property
+    def value_features(self) -> tuple[str, ...]:
+        """The features that the worth of a decision is declared over."""
+        if not isinstance(self.value, ValueFunction):
+            return ()
+        read = words_of(self.value.act) | words_of(self.value.wait)
+        return tuple(name for name in self.feature_names if name in read)
 
     @property
     def label_delay_ticks(self) -> int:

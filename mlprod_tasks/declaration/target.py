@@ -49,10 +49,27 @@ class CostMatrix:
 
 
 @declared
+class ValueFunction:
+    """What one decision is worth, in `unit`, where that differs from row to row: SQL expressions that give a number.
+
+    `act` is the worth of acting on a row, `wait` of not acting. Columns: `score`, `outcome` (bool), and the features that rest
+    on the row itself and its look-ups: what the fallback decided must have a worth too. None may be null:
+    "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
+    """
+
+    act: str
+    wait: str = "0"
+    unit: str = "USD"
+
+
+Value = CostMatrix | ValueFunction
+
+
+@declared
 class Kpi:
     """The business measure that is watched: SQL aggregate over the labelled predictions of a tick.
 
-    Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, from the cost matrix).
+    Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, as declared).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How a model is made: the windows in time, the learner, the fallback beside it."""
+"""How a model is made: the windows in time, the candidates, the fallback beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from datetime import timedelta
 from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.gate import Metric
+from mlprod_tasks.declaration.learner import Learner, LightGBM
+from mlprod_tasks.declaration.search import Search
 
 
 @declared
@@ -22,25 +25,39 @@ class Split:
 
 
 @declared
-class LightGBM:
-    """Gradient boosted trees with early stopping on the validation window.
+class Model:
+    """How the model is made: candidates are fitted to the training window, the best on the validation window is taken.
 
-    `categorical` features are coded as integers, codes learned on training rows. `threads` None takes all cores but one:
-    boosting beside another busy process is slower with all of them.
+    candidates: each fitted, then calibrated on the validation window; of them the one with the best `choose_by` there is the
+    model. The test window plays no part in it.
+    categorical: features coded as integers, codes learned on training rows. Text always is.
+    weights: what an outcome counts in fitting: "none" the same; "balanced" both classes the same in total; a number, what a
+    positive counts where a negative counts one. Calibration, which is never weighted, brings probabilities back.
+    half_life: the age at which a training row counts half; None, all the same.
+    warm_update: also continue the champion's trees on the new training rows, as the candidate 'lightgbm_continued'.
+    segment_by: a text feature; each of its values with `least_segment_rows` training rows gets a model of its own.
+    threads: None takes all cores but one: boosting beside another busy process is slower with all of them.
     """
 
-    learning_rate: float = 0.05
-    max_trees: int = 2000
-    early_stopping_rounds: int = 50
-    num_leaves: int = 31
-    min_data_in_leaf: int = 100
-    feature_fraction: float = 0.8
-    bagging_fraction: float = 0.8
-    lambda_l2: float = 1.0
+    candidates: tuple[Learner, ...] = (LightGBM(),)
     categorical: tuple[str, ...] = ()
     calibration: Literal["isotonic", "sigmoid", "none"] = "isotonic"
+    choose_by: Metric = "log_loss"
+    weights: Literal["none", "balanced"] | float = "none"
+    half_life: timedelta | None = None
+    warm_update: bool = False
+    segment_by: str | None = None
+    least_segment_rows: int = 5000
+    search: Search | None = None
     seed: int = 0
     threads: int | None = None
+
+    def candidate(self, name: str) -> Learner:
+        """The candidate of that name; KeyError where there is none."""
+        for learner in self.candidates:
+            if learner.name == name:
+                return learner
+        raise KeyError(name)
 
 
 @declared

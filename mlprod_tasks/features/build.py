@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, TickRange, Trailing
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features import rows as scored
@@ -58,16 +58,18 @@ def build(
     *,
     versions: Mapping[str, int] | None = None,
     only: Sequence[str] | None = None,
+    until: Tick | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> FeatureSet:
     """Compute the features of every row of `ticks`.
 
     The same rows get the same bits alone, among others, today or replayed from the same `versions`.
-    `only` names the features that are wanted: nothing else is read. `chunk_rows` bounds the memory, not the result.
+    `only` names the features that are wanted: nothing else is read. `until` hides what was not known yet when that tick was
+    scored. `chunk_rows` bounds the memory, not the result.
 
     Raises: TableMissing, where a table that a feature reads is not in the lake; UnusableValue.
     """
-    snapshot = Snapshot(pipeline, platform, versions)
+    snapshot = Snapshot(pipeline, platform, versions, until)
     wanted = _wanted(pipeline, only)
     features = _needed(pipeline, wanted)
     with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from mlprod_tasks import places
-from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.declaration import Pipeline, Table, Tick, TickRange
 from mlprod_tasks.features.known import CALENDAR, TYPES, quoted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import listed
@@ -20,10 +20,14 @@ from mlprod_tasks.platform.lake import listed
 class Snapshot:
     """Every table of a pipeline as it was at one moment: all reads see the same Delta versions.
 
-    `versions` pins tables to earlier versions; what it leaves out is read as it is now.
+    `versions` pins tables to earlier versions; what it leaves out is read as it is now. `until` shows them as they stood when
+    that tick was scored: without the partitions of later ticks, and without late values that were not known yet. When a row of
+    a reference table came is not recorded: those are read as they are.
     """
 
-    def __init__(self, pipeline: Pipeline, platform: Platform, versions: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, platform: Platform, versions: Mapping[str, int] | None = None, until: Tick | None = None
+    ) -> None:
         unknown = set(versions or ()) - {table.name for table in pipeline.tables}
         if unknown:
             raise ValueError(f"versions names {sorted(unknown)}, which pipeline {pipeline.name!r} does not declare")
@@ -31,6 +35,7 @@ class Snapshot:
         self.versions: dict[str, int] = {}
         self._lake = platform.lake
         self._asked = dict(versions or {})
+        self._until = until
         self._opened: dict[str, _Files] = {}
 
     def read(
@@ -38,22 +43,24 @@ class Snapshot:
     ) -> pa.Table:
         """Run `query(relation)` over the rows of one table in the partitions of `ticks` (all of them where None)."""
         table = self.pipeline.table(name)
-        files = self._files(name).of(ticks if table.time else None)
+        files = self._files(name).of(ticks if table.time else None, self._end(table))
         if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity):
             connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
         if not files:
             return connection.sql(query(_empty(table))).to_arrow_table()
         try:
-            return connection.sql(query(f"read_parquet({listed(files)}{_hive(table)})")).to_arrow_table()
+            return connection.sql(query(self._shown(table, f"read_parquet({listed(files)}{_hive(table)})"))).to_arrow_table()
         except duckdb.Error:
-            return connection.sql(query(_by_name(table, files))).to_arrow_table()
+            return connection.sql(query(self._shown(table, _by_name(table, files)))).to_arrow_table()
 
     def relation(self, name: str, same_columns: bool = False) -> str:
         """SQL of all rows of one table; `same_columns` spares the look into each file for columns that it lacks."""
-        table, files = self.pipeline.table(name), self._files(name).of(None)
+        table = self.pipeline.table(name)
+        files = self._files(name).of(None, self._end(table))
         if not files:
             return _empty(table)
-        return f"read_parquet({listed(files)}{_hive(table)})" if same_columns else _by_name(table, files)
+        rows = f"read_parquet({listed(files)}{_hive(table)})" if same_columns else _by_name(table, files)
+        return self._shown(table, rows)
 
     def calendar(self, first: date, last: date) -> pa.Table:
         """Every tick from `first` to `last` (`tick`) and the moment it starts (`starts_at`)."""
@@ -75,6 +82,20 @@ class Snapshot:
         """The first tick that has rows; the last day there is where the table is empty."""
         return self._files(name).oldest
 
+    def _end(self, table: Table) -> date | None:
+        """The last partition that is shown; None where all are."""
+        return self._until.date if self._until is not None and table.time else None
+
+    def _shown(self, table: Table, relation: str) -> str:
+        """The relation with late values hidden that were not known when tick `until` started."""
+        late = {column.name: column.known_at for column in table.lake_columns if column.known_at}
+        if self._until is None or not late:
+            return relation
+        late |= {moment: moment for moment in late.values()}
+        start = f"TIMESTAMPTZ '{self._until.start.isoformat()}'"
+        shown = [f"CASE WHEN {quoted(at)} < {start} THEN {quoted(name)} END AS {quoted(name)}" for name, at in late.items()]
+        return f"(SELECT * REPLACE ({', '.join(shown)}) FROM {relation})"
+
     def _files(self, name: str) -> _Files:
         """The table's files, at the version that is kept from now on. Raises: TableMissing."""
         if name not in self._opened:
@@ -95,12 +116,12 @@ class _Files:
     def oldest(self) -> date:
         return date.fromisoformat(self._files[0][0]) if self._files else date.max
 
-    def of(self, ticks: TickRange | None) -> list[str]:
-        """The files of some ticks, in the order of ticks."""
+    def of(self, ticks: TickRange | None, until: date | None = None) -> list[str]:
+        """The files of some ticks, none of a tick after `until`, in the order of ticks."""
         if ticks is None:
-            return [file for _, file in self._files]
+            return [file for tick, file in self._files if until is None or tick <= str(until)]
         first = bisect_left(self._files, (str(ticks.first), ""))
-        last = bisect_left(self._files, (str(ticks.last + timedelta(days=1)), ""))
+        last = bisect_left(self._files, (str(min(ticks.last, until or ticks.last) + timedelta(days=1)), ""))
         return [file for _, file in self._files[first:last]]
 
 

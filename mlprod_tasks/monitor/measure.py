@@ -145,8 +145,13 @@ def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platf
         as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
         con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
         key = ", ".join(map(bins.quoted, pipeline.entity_table.key))
+        # A row scored before a feature was declared has no such column.
+        kept = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        shown = ", ".join(
+            ["score", "decision", "fallback", "label", *(bins.quoted(n) for n in pipeline.value_features if n in kept)]
+        )
         joined: pa.Table = con.sql(
-            f"SELECT score, decision, fallback, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL"
+            f"SELECT {shown} FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL"
         ).to_arrow_table()
     return list(outcomes(pipeline, _profile(pipeline, version, platform), joined, rows)), version
 

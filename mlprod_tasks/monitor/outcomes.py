@@ -12,6 +12,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitor.profile import ReferenceProfile, auc_of, kpi_of, with_value
 from mlprod_tasks.monitor.reading import OUTCOMES, Reading
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.value import ValueUndefined
 
 FEWEST_OUTCOMES = 30
 FEWEST_OF_A_CLASS = 10  # the standard error of an AUC is then about 0.09
@@ -20,8 +21,9 @@ FEWEST_OF_A_CLASS = 10  # the standard error of an AUC is then about 0.09
 def outcomes(pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table, rows: int) -> Iterator[Reading]:
     """The readings of one complete tick.
 
-    judged: score, decision, fallback, label of the rows that have an outcome; rows: all that were scored. Ranking and
-    calibration are the model's own, over the rows that it answered; the rest is over all rows, for that is what happened.
+    judged: score, decision, fallback, label, and what the worth of a decision is declared over, of the rows that have an
+    outcome; rows: all that were scored. Ranking and calibration are the model's own, over the rows that it answered; the rest
+    is over all rows, for that is what happened.
     """
     n = judged.num_rows
     yield Reading("label_coverage", n / rows, rows, detail=f"{n:,} of {rows:,} rows have an outcome")
@@ -30,8 +32,8 @@ def outcomes(pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table, ro
         return
     own = judged.filter(pc.invert(judged["fallback"]))
     yield _label_rate(profile, judged)
-    yield from _of_the_model(profile, with_value(pipeline, own))
-    yield _kpi(pipeline, profile, with_value(pipeline, judged))
+    yield from _of_the_model(profile, own.rename_columns({"label": "outcome"}))
+    yield _kpi(pipeline, profile, judged)
 
 
 def unmeasured(why: str, n: int) -> Iterator[Reading]:
@@ -68,8 +70,12 @@ def _of_the_model(profile: ReferenceProfile, own: pa.Table) -> Iterator[Reading]
     yield Reading("calibration", mean_outcome - mean_score, n, reference=reference, detail=detail)
 
 
-def _kpi(pipeline: Pipeline, profile: ReferenceProfile, happened: pa.Table) -> Reading:
-    n, unit = happened.num_rows, f" {pipeline.kpi.unit}".rstrip()
+def _kpi(pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table) -> Reading:
+    n, unit = judged.num_rows, f" {pipeline.kpi.unit}".rstrip()
+    try:
+        happened = with_value(pipeline, judged)
+    except ValueUndefined as error:
+        return Reading("kpi", None, n, reference=profile.kpi, why=str(error), missing=True)
     with engine(threads=1) as con:
         kpi = kpi_of(con, pipeline, happened)
     if kpi is None:

@@ -16,7 +16,7 @@ from mlprod_tasks import value
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.metrics import CannotBeMeasured, roc_auc
 from mlprod_tasks.monitor import bins, drift
-from mlprod_tasks.monitor.bins import Bins
+from mlprod_tasks.monitor.bins import Bins, quoted
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 
@@ -124,7 +124,8 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
         by_tick = bins.count_by_tick(con, "reference", chosen)
         if not by_tick:
             raise ValueError(f"{pipeline.name}: a reference profile needs rows, and the test window has none")
-        judged = con.sql("SELECT score, decision, label FROM reference WHERE label IS NOT NULL").to_arrow_table()
+        needed = ", ".join(map(quoted, ("score", "decision", "label", *pipeline.value_features)))
+        judged = con.sql(f"SELECT {needed} FROM reference WHERE label IS NOT NULL").to_arrow_table()
         ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
         outcomes = with_value(pipeline, judged)
         kpi = kpi_of(con, pipeline, outcomes)
@@ -157,9 +158,12 @@ def important_features(importance: Mapping[str, float]) -> frozenset[str]:
 
 
 def with_value(pipeline: Pipeline, judged: pa.Table) -> pa.Table:
-    """Columns score, decision, outcome, value: what a KPI is declared over. judged: score, decision, label."""
+    """Columns score, decision, outcome, value: what a KPI is declared over.
+
+    judged: score, decision, label, and the features that the worth of a decision is declared over. Raises: ValueUndefined.
+    """
     decision, outcome = (judged[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "label"))
-    worth = value.of_decisions(pipeline.value, decision, outcome)
+    worth = value.worth(pipeline.value, judged, judged["score"].to_numpy(), outcome).of(decision)
     return pa.table({"score": judged["score"], "decision": decision, "outcome": outcome, "value": worth})
 
 

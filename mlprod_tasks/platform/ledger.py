@@ -82,7 +82,7 @@ class Training(Row):
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     as_of: Mapped[date]  # the tick at whose start it stands: nothing known later is used
     reason: Mapped[str]
-    state: Mapped[str] = mapped_column(String(20))  # running, refused, promoted, failed
+    state: Mapped[str] = mapped_column(String(20))  # running, awaiting approval, refused, rejected, promoted, failed
     at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(63), default=None)  # MLflow's
     model_version: Mapped[int | None] = mapped_column(default=None)
@@ -103,8 +103,20 @@ class GateResult(Row):
     at: Mapped[datetime]
 
 
+class Approval(Row):
+    """A person's answer to whether a model that passed its gates may be promoted."""
+
+    __tablename__ = "approvals"
+    training_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # what was approved: of the model's files
+    pipeline: Mapped[str] = mapped_column(String(63), index=True)
+    approved: Mapped[bool]
+    by: Mapped[str]
+    at: Mapped[datetime]
+
+
 class Promotion(Row):
-    """A model version that became champion, from a tick on."""
+    """A model version that became champion, from a tick on: by a training, or again by a rollback."""
 
     __tablename__ = "promotions"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -112,7 +124,8 @@ class Promotion(Row):
     effective: Mapped[date] = mapped_column(primary_key=True)  # the first tick it may score
     training_id: Mapped[str] = mapped_column(String(63))
     reason: Mapped[str]
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    rolled_back_from: Mapped[int | None] = mapped_column(default=None)  # the version that this rollback withdrew
 
 
 class Fallback(Row):

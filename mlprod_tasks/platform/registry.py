@@ -73,26 +73,26 @@ class Registry:
     def client(self) -> MlflowClient:
         if self.url.startswith("sqlite:///"):
             Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        with self._reached():
+        with self.reached():
             if not self.url.startswith("http"):
                 _knock(self.url)
             return MlflowClient(self.url, self.url)
 
     def answers(self) -> bool:
         """Whether the registry can be reached. Raises: RegistryUnreachable."""
-        with self._reached():
+        with self.reached():
             self.client.search_registered_models(max_results=1)
         return True
 
     def run_url(self, run_id: str, base_url: str) -> str:
         """The address of a run in the MLflow UI."""
-        with self._reached():
+        with self.reached():
             experiment = self.client.get_run(run_id).info.experiment_id
         return f"{base_url.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
     def start_run(self, pipeline: Pipeline, training_id: str) -> str:
         """The run of a training, made when it is not there yet; its id."""
-        with self._reached():
+        with self.reached():
             experiment = self._experiment(pipeline.name)
             found = self.client.search_runs([experiment], f"tags.`{TRAINING_TAG}` = '{training_id}'", max_results=1)
             if found:
@@ -108,7 +108,7 @@ class Registry:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Write to a run. A param that it has already is left as it is: MLflow does not let it change."""
-        with self._reached():
+        with self.reached():
             known = self.client.get_run(run_id).data.params if params else {}
             at = int(time.time() * 1000)
             self.client.log_batch(
@@ -120,22 +120,35 @@ class Registry:
 
     def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Copy a folder's files to the run's artifacts, below `path`."""
-        with self._reached():
+        with self.reached():
             self.client.log_artifacts(run_id, str(folder), path)
 
     def log_file(self, run_id: str, file: Path, path: str | None = None) -> None:
-        with self._reached():
+        with self.reached():
             self.client.log_artifact(run_id, str(file), path)
 
+    def read_file(self, run_id: str, path: str) -> bytes | None:
+        """An artifact of a run, such as 'training/assembled.json'; None where the run keeps none of that name."""
+        folder = path.rpartition("/")[0]
+        with self.reached(), tempfile.TemporaryDirectory() as target:
+            if path not in {kept.path for kept in self.client.list_artifacts(run_id, folder or None)}:
+                return None
+            return Path(self.client.download_artifacts(run_id, path, target)).read_bytes()
+
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        """The tags of a run."""
+        with self.reached():
+            return dict(self.client.get_run(run_id).data.tags)
+
     def end_run(self, run_id: str) -> None:
-        with self._reached():
+        with self.reached():
             self.client.set_terminated(run_id)
 
     def register(
         self, name: str, run_id: str, model_digest: str, artifact: str, tags: Mapping[str, str], description: str
     ) -> ModelRef:
         """Make the model below `artifact` of a run a version of `name`. The same run and digest make no second version."""
-        with self._reached():
+        with self.reached():
             try:
                 self.client.create_registered_model(name)
             except MlflowException as error:
@@ -158,7 +171,7 @@ class Registry:
             return _ref(version)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        with self._reached():
+        with self.reached():
             self.client.set_registered_model_alias(name, alias, str(version))
 
     def champion(self, pipeline: Pipeline) -> ModelRef | None:
@@ -173,7 +186,7 @@ class Registry:
 
     def by_alias(self, name: str, alias: str) -> ModelRef | None:
         """The version behind an alias; None where there is no such alias or model."""
-        with self._reached():
+        with self.reached():
             try:
                 return _ref(self.client.get_model_version_by_alias(name, alias))
             except MlflowException as error:
@@ -183,7 +196,7 @@ class Registry:
 
     def of_run(self, name: str, run_id: str) -> ModelRef:
         """The newest version of a model that a run made. Raises: BrokenArtifact where there is none."""
-        with self._reached():
+        with self.reached():
             found = self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         if not found:
             raise BrokenArtifact(f"no version of model {name!r} comes from run {run_id}")
@@ -191,7 +204,7 @@ class Registry:
 
     def version(self, name: str, version: int) -> ModelRef:
         """That version. Raises: BrokenArtifact where the registry no longer has it."""
-        with self._reached():
+        with self.reached():
             try:
                 return _ref(self.client.get_model_version(name, str(version)))
             except MlflowException as error:
@@ -219,7 +232,7 @@ class Registry:
         """The profile of the version's test window, against which drift is measured. Raises: BrokenArtifact."""
         ref = self.version(places.registered_model(pipeline), version)
         file = self._copy(ref) / PROFILE
-        with self._reached():
+        with self.reached():
             expected = self.client.get_model_version(ref.name, str(version)).tags.get(PROFILE_TAG)
         if not file.is_file() or digest.of_file(file) != expected:
             raise BrokenArtifact(
@@ -252,10 +265,10 @@ class Registry:
         return folder
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:
-        with self._reached():
+        with self.reached():
             artifact = self.client.get_model_version(ref.name, str(ref.version)).tags.get(ARTIFACT_TAG, "")
         try:
-            with self._reached():
+            with self.reached():
                 return Path(self.client.download_artifacts(ref.run_id, artifact, beside))
         except (OSError, MlflowException) as error:
             if isinstance(error, RegistryUnreachable):
@@ -283,7 +296,8 @@ class Registry:
         return None if self.url.startswith("http") else (self.home / "mlartifacts" / name).as_uri()
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
+    def reached(self) -> Iterator[None]:
+        """Call MLflow within this: what says that it cannot be reached becomes RegistryUnreachable, without any password."""
         try:
             yield
         except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:

@@ -37,6 +37,11 @@ def column_with(table: str, name: str, /, **fields: Any) -> Change:
     return change
 
 
+def candidates(*learners: ml.Learner, **fields: Any) -> Change:
+    """A model with other candidates."""
+    return part_with("model", candidates=learners, **fields)
+
+
 def added(*features: Any) -> Change:
     return lambda pipeline: replace(pipeline, features=(*pipeline.features, *features))
 
@@ -318,15 +323,85 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "no training": (part_with("split", train=ml.hours(1)), ("split.train 1:00:00",)),
     "a gap shorter than the label's delay": (part_with("split", gap=ml.days(1)), ("split.gap 1 day", "label.delay 2 days")),
     "an unknown category": (part_with("model", categorical=("colour",)), ("model.categorical: 'colour'", "carrier")),
-    "a learning rate of zero": (part_with("model", learning_rate=0.0), ("model.learning_rate 0.0 must be positive",)),
-    "no trees": (part_with("model", max_trees=0), ("model.max_trees 0",)),
-    "no patience": (part_with("model", early_stopping_rounds=0), ("model.early_stopping_rounds 0",)),
-    "empty leaves": (part_with("model", min_data_in_leaf=0), ("model.min_data_in_leaf 0",)),
-    "a tree of one leaf": (part_with("model", num_leaves=1), ("model.num_leaves 1",)),
-    "more features than there are": (part_with("model", feature_fraction=1.2), ("model.feature_fraction 1.2",)),
-    "no rows in the bag": (part_with("model", bagging_fraction=0.0), ("model.bagging_fraction 0.0",)),
-    "a negative penalty": (part_with("model", lambda_l2=-1.0), ("model.lambda_l2 -1.0",)),
+    "a learning rate of zero": (
+        candidates(ml.LightGBM(learning_rate=0.0)),
+        ("model.candidates 'lightgbm': learning_rate 0.0 must be positive",),
+    ),
+    "no trees": (candidates(ml.LightGBM(max_trees=0)), ("model.candidates 'lightgbm': max_trees 0",)),
+    "no patience": (
+        candidates(ml.LightGBM(early_stopping_rounds=0)),
+        ("model.candidates 'lightgbm': early_stopping_rounds 0",),
+    ),
+    "empty leaves": (candidates(ml.LightGBM(min_data_in_leaf=0)), ("model.candidates 'lightgbm': min_data_in_leaf 0",)),
+    "a tree of one leaf": (candidates(ml.LightGBM(num_leaves=1)), ("model.candidates 'lightgbm': num_leaves 1",)),
+    "more features than there are": (
+        candidates(ml.LightGBM(feature_fraction=1.2)),
+        ("model.candidates 'lightgbm': feature_fraction 1.2",),
+    ),
+    "no rows in the bag": (
+        candidates(ml.LightGBM(bagging_fraction=0.0)),
+        ("model.candidates 'lightgbm': bagging_fraction 0.0",),
+    ),
+    "a negative penalty": (candidates(ml.LightGBM(lambda_l2=-1.0)), ("model.candidates 'lightgbm': lambda_l2 -1.0",)),
     "no threads": (part_with("model", threads=0), ("model.threads 0",)),
+    "no candidate": (candidates(), ("model.candidates is empty", "LightGBM()")),
+    "the same candidate twice": (
+        candidates(ml.LightGBM(), ml.LightGBM(num_leaves=7)),
+        ("model.candidates: 'lightgbm' is declared 2 times",),
+    ),
+    "a name that is none": (candidates(ml.LightGBM(name="My trees")), ("model.candidates 'My trees': name must be",)),
+    "the name of the warm update": (
+        candidates(ml.LightGBM(name="lightgbm_continued"), warm_update=True),
+        ("'lightgbm_continued': with warm_update", "give another"),
+    ),
+    "no trees in a forest": (candidates(ml.RandomForest(trees=0)), ("'random_forest': trees 0 must be positive",)),
+    "a forest without depth": (candidates(ml.ExtraTrees(max_depth=0)), ("'extra_trees': max_depth 0 must be positive",)),
+    "endless leaves": (candidates(ml.HistGradientBoosting(num_leaves=200_000)), ("num_leaves 200000 must be at most 131072",)),
+    "a penalty without strength": (
+        candidates(ml.LogisticRegression(c=0.0)),
+        ("'logistic_regression': c 0.0 must be positive",),
+    ),
+    "a net without layers": (candidates(ml.NeuralNet(hidden=())), ("'neural_net': hidden () must name at least one layer",)),
+    "an empty layer": (candidates(ml.NeuralNet(hidden=(8, 0))), ("'neural_net': hidden (8, 0) must name at least one layer",)),
+    "an ensemble of one": (
+        candidates(ml.LightGBM(), ml.Averaging(of=("lightgbm",))),
+        ("model.candidates 'averaging': of=('lightgbm',) needs at least two",),
+    ),
+    "an ensemble of the same": (
+        candidates(ml.LightGBM(), ml.Constant(), ml.Stacking(of=("lightgbm", "lightgbm", "constant"))),
+        ("model.candidates 'stacking': of: 'lightgbm' is declared 2 times",),
+    ),
+    "an ensemble of strangers": (
+        candidates(ml.LightGBM(), ml.Averaging(of=("lightgbm", "xgboost"))),
+        ("'averaging': of names 'xgboost'", "there are lightgbm"),
+    ),
+    "an ensemble of a later ensemble": (
+        candidates(
+            ml.LightGBM(), ml.Constant(), ml.Averaging(of=("lightgbm", "stacking")), ml.Stacking(of=("lightgbm", "constant"))
+        ),
+        ("'averaging': of names 'stacking', which is no candidate declared before it",),
+    ),
+    "a stack of one fold": (
+        candidates(ml.LightGBM(), ml.Constant(), ml.Stacking(of=("lightgbm", "constant"), folds=1)),
+        ("'stacking': folds 1 must be at least 2",),
+    ),
+    "positives that count nothing": (part_with("model", weights=0.0), ("model.weights 0.0 must be positive",)),
+    "a half-life of nothing": (part_with("model", half_life=ml.days(0)), ("model.half_life 0:00:00 must be positive",)),
+    "a warm update of no trees": (
+        candidates(ml.LogisticRegression(), warm_update=True),
+        ("model.warm_update continues a LightGBM", "declare one"),
+    ),
+    "segments by no feature": (part_with("model", segment_by="colour"), ("model.segment_by: 'colour'", "carrier")),
+    "segments by a number": (
+        part_with("model", segment_by="distance"),
+        ("model.segment_by: 'distance' is int", "text feature"),
+    ),
+    "segments by an as-of feature": (
+        part_with("model", segment_by="weather_temp"),
+        ("model.segment_by: 'weather_temp' rests on as-of", "from the row itself"),
+    ),
+    "segments of no rows": (part_with("model", least_segment_rows=0), ("model.least_segment_rows 0",)),
+    "a negative seed": (part_with("model", seed=-1), ("model.seed -1 must lie in",)),
     "a fallback by no feature": (part_with("fallback", by=("colour",)), ("fallback.by: 'colour'",)),
     "a fallback by nothing": (part_with("fallback", by=()), ("fallback.by names no feature",)),
     "a fallback by an as-of feature": (part_with("fallback", by=("weather_temp",)), ("fallback.by: 'weather_temp' rests on",)),

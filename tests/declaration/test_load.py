@@ -34,7 +34,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
         'ml.Table("t", ml.Database("b", "t"), key=("id"), columns=())',
         ("Table.key: ", "given 'id'", "a tuple of one is written ('id',)"),
     ),
-    "a list": ('ml.LightGBM(categorical=["a", "b"])', ("LightGBM.categorical: ", "write it in round brackets")),
+    "a list": ('ml.Model(categorical=["a", "b"])', ("Model.categorical: ", "write it in round brackets")),
     "a source that is text": (
         'ml.Table("t", "business.t", key=("id",), columns=())',
         ("Table.source: Input should be one of Database, Files, given 'business.t'",),

@@ -123,7 +123,7 @@ def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> 
             ml.Trailing("planned", "orders", {"product": "product"}, (ml.days(3),), (ml.Count(),)),
         ),
         label=ml.Label("payments", {"id": "id"}, "refund > 0", ml.days(2)),
-        model=ml.LightGBM(),
+        model=ml.Model(),
         fallback=ml.RateTable(by=("hour",)),
     )  # fmt: skip
     platform = make_platform()

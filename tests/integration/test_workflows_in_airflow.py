@@ -5,17 +5,30 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from demo.airflow_api import AirflowApi, poll
+from demo.airflow_api import AirflowApi, ApiError, poll
+from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
+from mlprod_tasks import places, workflows
+from mlprod_tasks.declaration import load
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Approval, Training
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.segmented import SegmentedModel
 
 REPOSITORY = Path(__file__).parents[2]
-WORKFLOWS = {f"flight_delays.{workflow}" for workflow in ("ingest", "train", "score", "monitor")}
+WORKFLOWS = {
+    f"{name}.{workflow}" for name in ("flight_delays", "returns") for workflow in ("ingest", "train", "score", "monitor")
+}
 FAILING = """
     import os
     from datetime import timedelta
@@ -51,8 +64,10 @@ FAILING = """
 
 @dataclass(frozen=True)
 class Running:
+    airflow: LocalAirflow
     api: AirflowApi
     catcher: MailCatcher
+    platform: Platform
 
     def subjects(self) -> list[str]:
         return [str(mail["Subject"]) for mail in self.catcher.outbox.mails()]
@@ -69,17 +84,22 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     shutil.copytree(REPOSITORY / "dags", home / "dags")
     (home / "dags" / "failing.py").write_text(textwrap.dedent(FAILING))
     shutil.copytree(REPOSITORY / "pipelines", home / "pipelines")
+    shutil.copy(Path(__file__).with_name("returns.py"), home / "pipelines")
     (home / "pipelines" / "broken.py").write_text("from mlprod_tasks import declaration as ml\n\npipeline = ml.Label('x')\n")
     with MailCatcher(home / "outbox") as catcher:
         variables = {
             "MLPROD_HOME": str(home / "var"),
             "MLPROD_PIPELINES": str(home / "pipelines"),
             "PYTHONPATH": str(REPOSITORY),
+            "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",  # an answer that does not come
             "AIRFLOW_CONN_SMTP_DEFAULT": f"smtp://127.0.0.1:{catcher.smtp_port}?disable_ssl=true&disable_tls=true",
         }
         plugins = REPOSITORY / "plugins"
-        with LocalAirflow(home / "airflow", dags=home / "dags", plugins=plugins, environment=variables, cores=2) as airflow:
-            yield Running(airflow.api, catcher)
+        platform = Platform(from_environment(variables))
+        with LocalAirflow(
+            home / "airflow", dags=home / "dags", plugins=plugins, preload=PRELOADED, environment=variables, cores=2
+        ) as airflow:
+            yield Running(airflow, airflow.api, catcher, platform)
 
 
 def test_a_refused_declaration_is_shown_and_the_other_use_cases_go_on(running: Running) -> None:
@@ -118,3 +138,106 @@ def test_no_failure_was_told_twice(running: Running) -> None:
     poll(lambda: True if len(running.subjects()) > before else None, seconds=60, waiting_for=lambda: "one mail more")
     assert len(running.subjects()) == before + 1 == len(set(running.catcher.outbox.files()))
     assert sum("raises divides" in subject for subject in running.subjects()) == 1
+
+
+def fill(platform: Platform) -> None:
+    """Thirty days of orders in the lake; dear ones come back, on the web the cheap ones do."""
+    pipeline, random, n = load(platform.settings.pipelines / "returns.py"), np.random.default_rng(3), 3000
+    placed = [datetime(2024, 1, 1, 4, tzinfo=UTC) + timedelta(minutes=14 * i) for i in range(n)]
+    ticks = [pipeline.schedule.tick_at(moment).date for moment in placed]
+    channel, amount = random.choice(["web", "app", "phone"], n, p=[0.5, 0.4, 0.1]), random.normal(size=n)
+    came_back = random.random(n) < 1 / (1 + np.exp(-2 * amount * np.where(channel == "web", -1, 1)))
+    moment = pa.timestamp("us", "UTC")
+    orders = {"order_id": range(n), "placed_at": pa.array(placed, moment), "channel": channel, "amount": amount, "tick": ticks}
+    settled = [at + timedelta(hours=12) for at in placed]
+    known = [pipeline.schedule.tick_at(at).date + timedelta(days=1) for at in settled]
+    returned = {"order_id": range(n), "settled_at": pa.array(settled, moment), "returned": came_back, "tick": known}
+    for name, rows in (("orders", pa.table(orders)), ("returned", pa.table(returned))):
+        days = rows["tick"].to_pylist()
+        platform.lake.replace_ticks(places.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
+
+
+def asked(running: Running, dag: str, run: str) -> dict[str, Any]:
+    """What the run's task `approve` asks, once it waits for the answer."""
+    api = running.api
+    question = poll(lambda: api.question(dag, run, "approve"), seconds=120, waiting_for=lambda: str(api.task_states(dag, run)))
+    # An answer within the second in which the asking process ends, Airflow takes for that process failing.
+    attempt = question["task_instance"]["try_number"]
+    ended = f"task_id='approve', run_id='{run}', try_number={attempt}, map_index=-1)"
+    log = running.airflow.home / "scheduler.log"
+
+    def over() -> bool | None:
+        lines = log.read_text(errors="replace").splitlines()
+        return True if any("Received executor event" in line and ended in line for line in lines) else None
+
+    poll(over, seconds=60, waiting_for=lambda: f"the end of the process that asks, in {log}")
+    return question
+
+
+def test_search_and_segments_run_as_mapped_tasks_and_a_person_decides_what_becomes_champion(running: Running) -> None:
+    dag, run, api, platform = "returns.train", "by_hand", running.api, running.platform
+    fill(platform)
+    file = platform.settings.pipelines / "returns.py"
+    pipeline = load(file)
+    unasked = replace(pipeline, approval=None, model=replace(pipeline.model, search=None, segment_by=None))
+    assert workflows.train(unasked, pipeline.schedule.tick("2024-01-28"), "a first champion", platform) == 1
+
+    def state() -> tuple[str, int]:
+        (training,) = platform.ledger.all(Training, pipeline="returns", as_of=date(2024, 1, 30))
+        champion = platform.registry.champion(pipeline)
+        assert champion is not None
+        return training.state, champion.version
+
+    # Nobody answers.
+    patient = file.read_text()
+    file.write_text(patient.replace("wait=ml.hours(1)", "wait=ml.hours(0.001)"))
+    poll(lambda: True if dag in api.dag_ids() else None, seconds=60, waiting_for=lambda: f"DAG {dag}")
+    tasks = {one["task_id"] for one in api.get("dags/flight_delays.train/tasks")["tasks"]}
+    assert {"gate", "register"} <= tasks
+    assert "approve" not in tasks, "where no approval is declared"
+
+    api.unpause(dag)
+    api.trigger(dag, conf={"as_of": "2024-01-30", "reason": "a test"}, run_id=run)
+    assert api.wait_for_run(dag, run)["state"] == "failed"
+    assert api.mapped_states(dag, run, "search") == {"0": "success", "1": "success"}
+    assert api.mapped_states(dag, run, "fit") == {"*": "success", "web": "success", "app": "success"}
+    states = api.task_states(dag, run)
+    assert (states["approve"], states["register"], states["promote"]) == ("failed", "upstream_failed", "upstream_failed")
+    assert state() == ("rejected", 1)
+    file.write_text(patient)
+
+    # Asked again, a person rejects.
+    api.clear(dag, run, ["approve"])
+    question = asked(running, dag, run)
+    assert question["subject"] == "Promote the new model of returns as of 2024-01-30?"
+    assert "| roc_auc >= 0.6 |" in question["body"]
+    assert state() == ("awaiting approval", 1)
+    api.answer(dag, run, "approve", "Reject")
+    assert api.wait_for_run(dag, run)["state"] == "success"
+    states = api.task_states(dag, run)
+    assert (states["approve"], states["register"], states["promote"]) == ("success", "skipped", "skipped")
+    assert state() == ("rejected", 1)
+    with pytest.raises(ApiError, match="409"):
+        api.answer(dag, run, "approve", "Approve")
+
+    # Asked once more, a person approves.
+    api.clear(dag, run, ["approve"])
+    asked(running, dag, run)
+    api.answer(dag, run, "approve", "Approve")
+    assert api.wait_for_run(dag, run)["state"] == "success"
+    assert state() == ("promoted", 2)
+    champion = platform.registry.champion(pipeline)
+    assert champion is not None
+    assert isinstance(platform.registry.load_model(champion), SegmentedModel)
+    (answer,) = platform.ledger.all(Approval)
+    assert (answer.approved, answer.by, answer.model_digest) == (True, "Anonymous", champion.digest)
+    assert platform.registry.run_tags(champion.run_id)["approval"].startswith("approved by Anonymous at ")
+
+    told = [mail for mail in running.catcher.outbox.mails() if "[returns]" in str(mail["Subject"])]
+    assert [str(mail["Subject"]) for mail in told] == [
+        "[returns] a new model waits for approval",
+        "[returns] returns.train approve failed",
+    ]
+    body = told[0].get_body(("plain",))
+    assert body is not None
+    assert f"/dags/{dag}/runs/{run}/tasks/approve/required_actions" in body.get_content()

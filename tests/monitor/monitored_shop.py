@@ -62,7 +62,7 @@ pipeline = ml.Pipeline(
     ),
     label=ml.Label("returns", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
     split=ml.Split(validation=ml.days(5), test=ml.days(14), gap=ml.days(2)),
-    model=ml.LightGBM(categorical=("place",)),
+    model=ml.Model(categorical=("place",)),
     fallback=ml.RateTable(by=("place",)),
     value=ml.CostMatrix(true_positive=10, false_positive=-2),
     gates=(ml.AtLeast("roc_auc", 0.6),),

@@ -65,7 +65,12 @@ SHOP = ml.Pipeline(
     ),
     label=ml.Label("returns", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
     split=ml.Split(validation=ml.days(6), test=ml.days(7), gap=ml.days(2)),
-    model=ml.LightGBM(categorical=("channel",), learning_rate=0.1, max_trees=60, min_data_in_leaf=30, threads=1, seed=1),
+    model=ml.Model(
+        candidates=(ml.LightGBM(learning_rate=0.1, max_trees=60, min_data_in_leaf=30),),
+        categorical=("channel",),
+        threads=1,
+        seed=1,
+    ),
     fallback=ml.RateTable(by=("channel",)),
     value=ml.CostMatrix(true_positive=10, false_positive=-4),
     gates=(

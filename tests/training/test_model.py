@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks import model, pyfunc, train
+from mlprod_tasks import fit, model, pyfunc
+from mlprod_tasks.declaration import RandomForest
 from mlprod_tasks.model import ModelInputError
 
 RANDOM = np.random.default_rng(5)
@@ -32,7 +33,7 @@ def some_rows(n: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def fitted(shop_pipeline) -> model.Model:
-    return train.fit(shop_pipeline, some_rows(2000), some_rows(800), {"training_id": "t"})
+    return fit.fit(shop_pipeline, some_rows(2000), some_rows(800), {"training_id": "t"})
 
 
 ROWS = some_rows(300)
@@ -62,7 +63,7 @@ def test_a_stored_model_answers_bit_for_bit_the_same_and_has_the_same_digest(fit
     again = model.load(tmp_path / "one")
     assert same(again.predict(ROWS), fitted.predict(ROWS))
     assert again.save(tmp_path / "two") == digest
-    assert not [path for path in (tmp_path / "one").iterdir() if path.suffix not in (".json", ".txt")]
+    assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file() and path.suffix not in (".json", ".txt")]
 
 
 def test_another_threshold_is_another_model(fitted, tmp_path):
@@ -71,7 +72,7 @@ def test_another_threshold_is_another_model(fitted, tmp_path):
 
 def test_the_same_rows_and_seed_fit_the_same_model_bit_for_bit(shop_pipeline, tmp_path):
     rows, validation = some_rows(1000), some_rows(500)
-    digests = {train.fit(shop_pipeline, rows, validation, {}).save(tmp_path / str(i)) for i in range(2)}
+    digests = {fit.fit(shop_pipeline, rows, validation, {}).save(tmp_path / str(i)) for i in range(2)}
     assert len(digests) == 1
 
 
@@ -144,6 +145,18 @@ def test_mlflow_serves_the_same_answers_through_its_signature(fitted, tmp_path):
     assert not list((tmp_path / "artifact").rglob("*.pkl"))
     with pytest.raises(ModelInputError, match="feature 'amount' should be number"):
         served.predict(ROWS.to_pandas().assign(amount="much"))
+
+
+def test_a_served_model_of_scikit_learns_trees_asks_for_scikit_learn(shop_pipeline, fitted, tmp_path):
+    forest = replace(shop_pipeline.model, candidates=(RandomForest(trees=3),))
+    made = fit.fit(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), {})
+    asked = {}
+    for name, one in (("forest", made), ("lightgbm", fitted)):
+        one.save(tmp_path / name)
+        pyfunc.save(one, tmp_path / name, tmp_path / "served" / name)
+        lines = (tmp_path / "served" / name / "requirements.txt").read_text().split()
+        asked[name] = {line.split("==")[0] for line in lines}
+    assert asked["forest"] - asked["lightgbm"] == {"scikit-learn", "skops"}
 
 
 def test_the_stored_model_says_where_it_comes_from(fitted, tmp_path):

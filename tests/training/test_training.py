@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import model, places, train
-from mlprod_tasks.declaration import AtLeast, AtMost, LightGBM, NotWorseThanChampion
+from mlprod_tasks.declaration import AtLeast, AtMost, Constant, LightGBM, LogisticRegression, Model, NotWorseThanChampion
 from mlprod_tasks.evaluation import from_json
 from mlprod_tasks.fallback import FallbackModel
 from mlprod_tasks.gate import GatesRefused, gate, passed
@@ -33,15 +33,31 @@ def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again
     assert run.data.tags["gates"] == "passed"
     assert run.data.params["learning_rate"] == "0.1"
     assert {"roc_auc", "roc_auc_low", "baseline_log_loss", "value_per_1000"} <= set(run.data.metrics)
-    plots = {file.path for file in registry.client.list_artifacts(champion.run_id, "plots")}
-    assert plots == {
-        f"plots/{name}.png" for name in ("roc", "precision_recall", "calibration", "scores", "importance", "value")
-    }
+    assert (run.data.params["learner"], run.data.params["trees"]) == ("lightgbm", str(train_of(shop)["trees"]))
     training = shop.platform.ledger.get(Training, "one")
     assert (training.state, training.model_version, training.run_id) == ("promoted", 1, champion.run_id)
     assert training.metrics["roc_auc"] == pytest.approx(run.data.metrics["roc_auc"])
     assert run.info.status == "FINISHED"
     assert registry.reference_profile(pipeline, 1)["first"] == "2024-02-02"
+
+
+def train_of(shop) -> dict:
+    return TrainingFolder(shop.platform, "one").read("trained.json", "train")
+
+
+def test_the_run_lists_the_chosen_candidates_parameters_and_what_each_scored_on_validation(shop):
+    candidates = (Constant(), LightGBM(learning_rate=0.2, max_trees=10), LogisticRegression(c=0.5))
+    several = shop.declared(model=replace(shop.pipeline.model, candidates=candidates))
+    several.trained("one")
+    run = shop.platform.registry.client.get_run(train_of(shop)["run_id"])
+    scores = {name: run.data.metrics[f"validation.{name}.log_loss"] for name in ("constant", "lightgbm", "logistic_regression")}
+    assert run.data.params["learner"] == min(scores, key=scores.get) == train_of(shop)["learner"]
+    others = {"lightgbm": ("learning_rate", "0.2"), "logistic_regression": ("c", "0.5")}
+    for name, (parameter, value) in others.items():
+        own = parameter if name == run.data.params["learner"] else f"{name}.{parameter}"
+        assert run.data.params[own] == value
+    made = model.load(TrainingFolder(shop.platform, "one").model)
+    assert {one.name: one.metrics["log_loss"] for one in made.candidates} == pytest.approx(scores)
 
 
 def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_through_mlflow(crowned_shop, monkeypatch):
@@ -116,7 +132,7 @@ def test_a_verdict_promotes_only_its_own_model(crowned_shop):
 def test_files_changed_after_the_gates_are_not_registered(shop):
     shop.trained("one")
     gate(shop.pipeline, "one", shop.platform)
-    booster = TrainingFolder(shop.platform, "one").model / "booster.txt"
+    booster = TrainingFolder(shop.platform, "one").model / "learner" / "booster.txt"
     booster.write_text(booster.read_text() + "\n")
     with pytest.raises(NotThisModel, match="changed after training one passed its gates"):
         register(shop.pipeline, "one", shop.platform)
@@ -199,7 +215,9 @@ def test_the_baseline_is_the_training_rate_and_the_best_single_decision(shop):
 
 @pytest.mark.parametrize("calibration", ["sigmoid", "none"])
 def test_every_calibration_passes_the_way(shop, calibration):
-    declared = shop.declared(model=LightGBM(threads=1, max_trees=5, categorical=("channel",), calibration=calibration))
+    declared = shop.declared(
+        model=Model(candidates=(LightGBM(max_trees=5),), threads=1, categorical=("channel",), calibration=calibration)
+    )
     declared.trained("one")
     stored = json.loads((TrainingFolder(shop.platform, "one").model / "model.json").read_text())
     assert stored["calibration"]["way"] == calibration

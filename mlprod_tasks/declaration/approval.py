@@ -1,0 +1,46 @@
+"""Manual approval: a person looks at a model that passed its gates before it is promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.check_tables import repeated
+from mlprod_tasks.declaration.declared import declared
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+
+@declared
+class Approval:
+    """Ask a person between the gates and the registry; without an answer within `wait` the model is rejected.
+
+    by: user ids of Airflow who may answer; empty is everyone who may act on the DAG. Airflow's auth manager holds others off,
+    except where everyone is admin (`simple_auth_manager_all_admins`).
+    """
+
+    by: tuple[str, ...] = ()
+    wait: timedelta = timedelta(days=2)
+
+    @property
+    def wait_told(self) -> str:
+        """How long an answer is waited for, in words."""
+        for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
+            n, rest = divmod(self.wait, length)
+            if n and not rest:
+                return f"{n} {unit}{'s' if n > 1 else ''}"
+        return str(self.wait)
+
+
+def approval_problems(pipeline: Pipeline) -> Iterator[str]:
+    """Every rule about approval that the declaration breaks."""
+    approval = pipeline.approval
+    if approval is None:
+        return
+    if approval.wait <= timedelta(0):
+        yield f"approval.wait {approval.wait} must be positive: how long an answer is waited for"
+    if any(not name.strip() for name in approval.by):
+        yield "approval.by holds an empty name: give user ids of Airflow, or leave it out"
+    yield from repeated("approval.by", approval.by)

@@ -1,0 +1,153 @@
+"""The kinds of model that a declaration may name, with their parameters.
+
+The same word means the same in every kind: `early_stopping_rounds` counts trees, or epochs, without a better validation window;
+`c` is the inverse strength of the penalty; `name` tells candidates apart.
+"""
+
+from __future__ import annotations
+
+from mlprod_tasks.declaration.declared import declared
+
+
+@declared
+class LightGBM:
+    """Gradient boosted trees (Ke et al., 2017), stopped where AUC on the validation window no longer grows.
+
+    Categories are split natively. `early_stopping_rounds` None grows all of `max_trees`; `max_depth` None bounds nothing.
+    """
+
+    learning_rate: float = 0.05
+    max_trees: int = 2000
+    early_stopping_rounds: int | None = 50
+    num_leaves: int = 31
+    max_depth: int | None = None
+    min_data_in_leaf: int = 100
+    feature_fraction: float = 0.8
+    bagging_fraction: float = 0.8
+    lambda_l2: float = 1.0
+    name: str = "lightgbm"
+
+
+@declared
+class HistGradientBoosting:
+    """scikit-learn's gradient boosted trees, stopped where log loss on the validation window no longer falls.
+
+    Categories are split natively; of a feature with more than 255 of them the rarest share one.
+    """
+
+    learning_rate: float = 0.05
+    max_trees: int = 1000
+    early_stopping_rounds: int | None = 30
+    num_leaves: int = 31
+    max_depth: int | None = None
+    min_data_in_leaf: int = 100
+    feature_fraction: float = 0.8
+    lambda_l2: float = 1.0
+    name: str = "hist_gradient_boosting"
+
+
+@declared
+class RandomForest:
+    """Trees on bootstrap samples (Breiman, 2001); categories as cross-fitted outcome rates of the training rows.
+
+    `feature_fraction` of the features is tried at each split; None tries the square root of their number.
+    """
+
+    trees: int = 100
+    max_depth: int | None = None
+    min_data_in_leaf: int = 50
+    feature_fraction: float | None = None
+    name: str = "random_forest"
+
+
+@declared
+class ExtraTrees:
+    """Trees with random cuts on all training rows (Geurts et al., 2006); otherwise as RandomForest."""
+
+    trees: int = 100
+    max_depth: int | None = None
+    min_data_in_leaf: int = 50
+    feature_fraction: float | None = None
+    name: str = "extra_trees"
+
+
+@declared
+class LogisticRegression:
+    """Logistic regression with an L2 penalty, on standardised numbers, indicators of missing ones, and one-hot categories.
+
+    Categories of fewer than `least_category_rows` training rows share one column.
+    """
+
+    c: float = 1.0
+    least_category_rows: int = 20
+    name: str = "logistic_regression"
+
+
+@declared
+class LinearSVM:
+    """A linear support vector machine (squared hinge) on the columns of LogisticRegression.
+
+    Its margins become probabilities by a sigmoid (Platt, 1999) fitted out of time: to the last fifth of the training window, by
+    a machine that has not seen it.
+    """
+
+    c: float = 0.1
+    least_category_rows: int = 20
+    name: str = "linear_svm"
+
+
+@declared
+class NeuralNet:
+    """A feed-forward net (ReLU, Adam) on the columns of LogisticRegression; the epoch of least validation log loss is kept."""
+
+    hidden: tuple[int, ...] = (64, 32)
+    learning_rate: float = 0.001
+    lambda_l2: float = 0.0001
+    batch_rows: int = 256
+    max_epochs: int = 60
+    early_stopping_rounds: int | None = 6
+    least_category_rows: int = 20
+    name: str = "neural_net"
+
+
+@declared
+class Constant:
+    """The outcome rate of the training rows for every row: what every other candidate has to beat."""
+
+    name: str = "constant"
+
+
+@declared
+class Averaging:
+    """The mean of the probabilities of the candidates `of`."""
+
+    of: tuple[str, ...]
+    name: str = "averaging"
+
+
+@declared
+class Stacking:
+    """A logistic regression, with weights of zero or more, on the log-odds of the candidates `of` (Breiman, 1996).
+
+    It learns from out-of-time predictions: the training window is cut into `folds` + 2 blocks of time, and members fitted to
+    the blocks before the last one, stopped on that one, predict the next. Then members are fitted to all training rows.
+    """
+
+    of: tuple[str, ...]
+    folds: int = 3
+    name: str = "stacking"
+
+
+Ensemble = Averaging | Stacking
+Learner = (
+    LightGBM
+    | HistGradientBoosting
+    | RandomForest
+    | ExtraTrees
+    | LogisticRegression
+    | LinearSVM
+    | NeuralNet
+    | Constant
+    | Averaging
+    | Stacking
+)

@@ -1,0 +1,147 @@
+"""How better parameters are looked for: the budget, the folds, and the space of each kind of learner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Any
+
+from mlprod_tasks.declaration.declared import declared
+
+Choice = bool | int | float | str | tuple[int, ...] | None
+
+
+@declared
+class Between:
+    """Any value from `low` to `high`, both included; evenly by its logarithm with `log`. Whole numbers where the field is."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
+@declared
+class OneOf:
+    """One of these values: `OneOf((0.05, 0.1))`. A single one is kept as it is."""
+
+    choices: tuple[Choice, ...]
+
+
+Range = Between | OneOf
+
+
+@declared
+class Search:
+    """Look for parameters with less log loss than the declared ones, by TPE, before the model is fitted.
+
+    `trials` are made of each candidate, by all workers together; after `minutes`, counted over the times in which any worker is
+    at it, no trial is begun and those under way are cut. Either may be None, not both. The declared parameters are the first
+    trial of each candidate, whatever the time, so what is found is never worse by the search's own measure. A trial that is
+    worse half-way than the median of the others is cut.
+
+    The measure is the log loss, every row counting the same, of the probabilities after a sigmoid calibration (as they are with
+    calibration "none"): on the validation window (`folds` 1), or its mean over that many rolling windows within train and
+    validation, each as long as the validation window and as far from its training rows as `split.gap`. The test window is never
+    read. Calibration and early stopping use these same rows, and the best of many trials is partly luck: the measure flatters,
+    and the test window tells how good the model is.
+
+    `workers` processes share the trials: mapped tasks, as many at once as the executor has room for. With one worker the same
+    data and seed give the same result, even when it was killed and run again (unless `minutes` end it); with several, the order
+    in which trials end decides what is tried next.
+
+    `search_for` names candidates; empty takes every one that has parameters to search. `space` replaces the range of single
+    parameters: by the field's name for every candidate that has it, or by 'candidate.field'. With segments, the search is over
+    all rows and every segment's model takes what it found.
+    """
+
+    trials: int | None = 30
+    minutes: float | None = None
+    folds: int = 1
+    workers: int = 2
+    search_for: tuple[str, ...] = ()
+    space: dict[str, Range] = field(default_factory=dict)
+
+
+BOOSTING: dict[str, Range] = {
+    "learning_rate": Between(0.02, 0.3, log=True),
+    "num_leaves": Between(7, 255, log=True),
+    "min_data_in_leaf": Between(10, 1000, log=True),
+    "feature_fraction": Between(0.4, 1.0),
+    "lambda_l2": Between(1e-3, 100.0, log=True),
+}
+FOREST: dict[str, Range] = {
+    "min_data_in_leaf": Between(2, 200, log=True),
+    "feature_fraction": OneOf((None, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)),
+}
+# By kind of learner and field. How many trees or epochs is not searched: early stopping finds it, and forests want many.
+SPACES: dict[str, dict[str, Range]] = {
+    "LightGBM": BOOSTING | {"bagging_fraction": Between(0.4, 1.0)},
+    "HistGradientBoosting": BOOSTING,
+    "RandomForest": FOREST,
+    "ExtraTrees": FOREST,
+    "LogisticRegression": {"c": Between(1e-3, 100.0, log=True), "least_category_rows": Between(5, 500, log=True)},
+    "LinearSVM": {"c": Between(1e-4, 10.0, log=True), "least_category_rows": Between(5, 500, log=True)},
+    "NeuralNet": {
+        "hidden": OneOf(((32,), (64,), (128,), (64, 32), (128, 64), (256, 128))),
+        "learning_rate": Between(1e-4, 1e-2, log=True),
+        "lambda_l2": Between(1e-6, 1e-1, log=True),
+        "batch_rows": OneOf((128, 256, 512, 1024)),
+    },
+}
+
+
+def space_of(learner: Any, search: Search) -> dict[str, Range]:
+    """The ranges in which a candidate's fields are searched, by field; empty where it has none.
+
+    A range that nobody declared is widened to hold the candidate's own value, which is tried first.
+    """
+    known = {one.name for one in fields(learner)}
+    ranges = {
+        name: _holding(range_, getattr(learner, name))
+        for name, range_ in SPACES.get(type(learner).__name__, {}).items()
+        if name in known
+    }
+    ranges |= declared_ranges(learner, search)
+    return {name: _as_field(range_, getattr(learner, name)) for name, range_ in ranges.items() if name in known}
+
+
+def declared_ranges(learner: Any, search: Search) -> dict[str, Range]:
+    """The ranges that the declaration gives for a candidate's fields; its own before those for every candidate."""
+    known = {one.name for one in fields(learner)}
+    return {
+        **{name: range_ for name, range_ in search.space.items() if name in known},
+        **{
+            name.removeprefix(f"{learner.name}."): range_
+            for name, range_ in search.space.items()
+            if name.startswith(f"{learner.name}.")
+        },
+    }
+
+
+def searched(candidates: tuple[Any, ...], search: Search) -> Mapping[str, Any]:
+    """The candidates that a search is for, by name, in the order of declaration."""
+    named = {learner.name: learner for learner in candidates if space_of(learner, search)}
+    return {name: named[name] for name in named if not search.search_for or name in search.search_for}
+
+
+def holds(range_: Range, value: Any) -> bool:
+    """Whether a value lies in a range."""
+    if isinstance(range_, OneOf):
+        return any(choice == value and type(choice) is type(value) for choice in range_.choices)
+    return isinstance(value, int | float) and not isinstance(value, bool) and range_.low <= value <= range_.high
+
+
+def _as_field(range_: Range, value: Any) -> Range:
+    """The range with its ends as the field has them: 1 to 10 of a share or rate are not whole numbers only."""
+    if isinstance(range_, Between) and isinstance(value, float):
+        return Between(float(range_.low), float(range_.high), range_.log)
+    return range_
+
+
+def _holding(range_: Range, value: Any) -> Range:
+    if holds(range_, value):
+        return range_
+    if isinstance(range_, OneOf):
+        return OneOf((*range_.choices, value))
+    # A logarithm has no place for 0: the range is then searched evenly.
+    return Between(min(range_.low, value), max(range_.high, value), log=range_.log and value > 0)

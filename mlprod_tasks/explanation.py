@@ -1,0 +1,175 @@
+"""An explained prediction, and how it looks at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from textwrap import shorten
+
+MOST_SHOWN = 12
+LONGEST_VALUE, LONGEST_MEANING = 24, 76
+
+
+@dataclass(frozen=True)
+class Part:
+    """A feature of the row: its value as it was scored, and what it did.
+
+    log_odds: what it adds before calibration; None where the model has no exact contributions, or does not read it.
+    probability: about how much the score would fall without it (exact contributions), or with a usual value in its place.
+    """
+
+    feature: str
+    value: str
+    log_odds: float | None
+    probability: float | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A lake table that features were read from: its version when the row was scored, where that is known, and now."""
+
+    table: str
+    then: int | None
+    now: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The training that made the model: None for what the ledger or the registry no longer tells."""
+
+    training_id: str | None
+    as_of: str | None
+    reason: str | None
+    gates_passed: int
+    gates: int
+    run_id: str | None
+    run_url: str | None
+    code: str | None
+    git_commit: str | None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One prediction. way: how the parts' effects were had, in words. recomputed: what the model gives for the stored features,
+    None with the reason where it cannot be asked. base_log_odds and log_odds: before calibration, for exact contributions.
+    """
+
+    pipeline: str
+    key: dict[str, str]
+    tick: str
+    predict_at: str
+    score: float
+    threshold: float | None
+    decision: bool
+    fallback: bool
+    fallback_reason: str | None
+    outcome: bool | None
+    outcome_known_at: str | None
+    model_version: int
+    learner: str
+    calibration: str
+    parts: tuple[Part, ...]
+    way: str
+    base_log_odds: float | None
+    log_odds: float | None
+    recomputed: float | None
+    not_recomputed: str | None
+    scored_at: str | None
+    predictions_version: int | None
+    declaration: str
+    declaration_is_todays: bool
+    sources: tuple[Source, ...]
+    origin: Origin
+
+
+def text(one: Explained) -> str:
+    """A page for a person at a terminal: the most effective features, the others summed."""
+    return "\n".join([*_head(one), "", *_parts(one), "", *_sources(one)])
+
+
+def _head(one: Explained) -> Iterator[str]:
+    yield f"{one.pipeline}: {', '.join(f'{name} {value}' for name, value in one.key.items())}"
+    yield ""
+    bound = "" if one.threshold is None else f" (acts from {one.threshold:.4g})"
+    yield _line("score", f"{one.score:.4f}, decision: {'act' if one.decision else 'wait'}{bound}")
+    known = (
+        "not known yet" if one.outcome is None else f"{'positive' if one.outcome else 'negative'}, known {one.outcome_known_at}"
+    )
+    yield _line("outcome", known)
+    yield _line("tick", f"{one.tick}, features of what was known at {one.predict_at}")
+    who = f"the fallback of version {one.model_version}" if one.fallback else f"version {one.model_version}"
+    yield _line(
+        "scored by", f"{who} ({one.learner}, calibration {one.calibration})" + (f", {one.scored_at}" if one.scored_at else "")
+    )
+    if one.fallback_reason:
+        yield _line("because", shorten(one.fallback_reason, 110))
+    origin = one.origin
+    if origin.training_id:
+        gates = f", gates {origin.gates_passed} of {origin.gates} passed" if origin.gates else ""
+        yield _line("training", f"{origin.training_id}, as of {origin.as_of or 'unknown'}{gates}")
+        yield _line("reason", origin.reason or "unknown")
+    if origin.run_id:
+        yield _line("run", origin.run_url or origin.run_id)
+    if origin.code:
+        commit = f", commit {origin.git_commit}" if origin.git_commit else ""
+        yield _line("code", f"{origin.code[:12]}{commit}")
+    yield _line("check", _check(one))
+
+
+def _check(one: Explained) -> str:
+    if one.recomputed is None:
+        return f"not recomputed: {one.not_recomputed}"
+    if one.recomputed == one.score:
+        return "the model gives this very score for the stored features, bit for bit"
+    return f"the model gives {one.recomputed:.10g} for the stored features, not {one.score:.10g}: score {one.tick} again"
+
+
+def _parts(one: Explained) -> Iterator[str]:
+    counted = sorted(one.parts, key=_weight, reverse=True)
+    shown, rest = counted[:MOST_SHOWN], counted[MOST_SHOWN:]
+    exact = one.base_log_odds is not None
+    names = max([len(part.feature) for part in shown] + [len("feature"), len("before calibration")])
+    values = max([len(_short(part.value)) for part in shown] + [len("value")])
+    head = f"{'log-odds':>9}  " if exact else ""
+    yield f"{'feature':{names}}  {'value':>{values}}  {head}{'score':>7}  from"
+    for part in shown:
+        added = f"{_signed(part.log_odds):>9}  " if exact else ""
+        meaning = shorten(part.meaning.replace("`", ""), LONGEST_MEANING, placeholder=" ...")
+        value = f"{_short(part.value):>{values}}"
+        yield f"{part.feature:{names}}  {value}  {added}{_signed(part.probability):>7}  {meaning}".rstrip()
+    if exact:
+        if rest:
+            total = sum(part.log_odds or 0.0 for part in rest)
+            yield f"{f'{len(rest)} others':{names}}  {'':>{values}}  {_signed(total):>9}"
+        yield f"{'base':{names}}  {'':>{values}}  {_signed(one.base_log_odds):>9}"
+        yield f"{'before calibration':{names}}  {'':>{values}}  {_signed(one.log_odds):>9}"
+    elif rest:
+        yield f"{len(rest)} others, each with a smaller effect"
+    yield f"({one.way})"
+
+
+def _sources(one: Explained) -> Iterator[str]:
+    if one.predictions_version is not None:
+        yield _line("stored in", f"{one.pipeline}/predictions, version {one.predictions_version}")
+    same = "today's" if one.declaration_is_todays else "since changed"
+    yield _line("declared", f"{one.declaration[:12]}, {same}")
+    for source in one.sources:
+        then = "version then unknown" if source.then is None else f"version {source.then} then"
+        yield _line("read from", f"{source.table}, {then}, {source.now} now")
+
+
+def _line(what: str, told: str) -> str:
+    return f"{what:9}  {told}"
+
+
+def _weight(part: Part) -> float:
+    return abs(part.log_odds if part.log_odds is not None else part.probability or 0.0)
+
+
+def _signed(number: float | None) -> str:
+    return "" if number is None else f"{number:+.3f}"
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 3] + "..."

@@ -1,0 +1,100 @@
+"""What gates are called, in the ledger and in mails, and what the trials that they rest on are called."""
+
+from __future__ import annotations
+
+from mlprod_tasks.declaration.gate import (
+    AtLeast,
+    AtMost,
+    AvailableAtPrediction,
+    BetterThanBaseline,
+    Gate,
+    Invariance,
+    KpiAtLeast,
+    KpiAtMost,
+    Latency,
+    ModelSize,
+    Monotonic,
+    NoLeakageSuspicion,
+    NotWorseThanChampion,
+    SamePredictions,
+    Stable,
+    WorstSlice,
+)
+
+# What a finding is about: the word that a trial writes and its gate looks for.
+AS_SCORED, NULLS_WHEN_FRESH = "features as scoring had them", "nulls in the newest tick"
+POWER_ALONE, POWER_LOST = "power of one feature alone", "power lost without one feature"
+LATENCY, SIZE, SAME = "latency in ms", "model size in MB", "same predictions"
+INVARIANT, MONOTONIC = "invariance", "monotonicity"
+KPI, KPI_BY_WEEK, KPI_BY_TICK = "kpi", "kpi by week", "kpi by tick"
+
+LONGEST = 200  # of a name in the ledger
+
+
+def name_of(gate: Gate) -> str:
+    """How a gate is called in the ledger and in mails: what it demands, in short."""
+    match gate:
+        case AtLeast():
+            return f"{gate.metric} >= {gate.bound:g}"
+        case AtMost():
+            return f"{gate.metric} <= {gate.bound:g}"
+        case BetterThanBaseline():
+            return f"{gate.metric} better than baseline" + (f" by {gate.by:.1%}" if gate.by else "")
+        case NotWorseThanChampion():
+            sure = "surely " if gate.surely else ""
+            return f"{gate.metric} {sure}not worse than champion" + (f" by {gate.tolerance:g}" if gate.tolerance else "")
+        case WorstSlice():
+            sign = "within" if gate.metric == "calibration" else ">=" if gate.metric != "log_loss" else "<="
+            return f"{gate.metric} of the worst slice {sign} {gate.bound:g}"
+        case Stable():
+            return f"{gate.metric} {_stable(gate)} in {gate.windows} windows"
+        case AvailableAtPrediction():
+            return "features available at prediction"
+        case NoLeakageSuspicion():
+            return "no suspicion of leakage"
+        case Latency():
+            return f"{gate.rows:,} {'row' if gate.rows == 1 else 'rows'} scored in {gate.most_ms:g} ms"
+        case ModelSize():
+            return f"model size <= {gate.most_mb:g} MB"
+        case SamePredictions():
+            return "same predictions after loading"
+        case Invariance() | Monotonic():
+            return gate.doc.strip()[:LONGEST]
+        case KpiAtLeast() | KpiAtMost():
+            sign = ">=" if isinstance(gate, KpiAtLeast) else "<="
+            week = f", worst week {sign} {gate.worst_week:g}" if gate.worst_week is not None else ""
+            return f"kpi {sign} {gate.bound:g}{week}"
+
+
+def _stable(gate: Stable) -> str:
+    if gate.than == "baseline":
+        return "better than baseline"
+    if gate.than == "champion":
+        return "not worse than champion" + (f" by {gate.tolerance:g}" if gate.tolerance else "")
+    from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
+
+    return f"{'>=' if HIGHER_IS_BETTER[gate.metric] else '<='} {gate.bound:g}"
+
+
+def trial_of(gate: Gate) -> tuple[str, str]:
+    """What a trial gate's finding is called: `what` and `subject`. It holds what the trial rests on, so that a gate that was
+    declared otherwise since finds nothing. Raises: TypeError for a gate that needs no trial."""
+    match gate:
+        case AvailableAtPrediction():
+            return AS_SCORED, f"{gate.ticks} ticks"
+        case NoLeakageSuspicion():
+            return POWER_ALONE, ""
+        case Latency():
+            return LATENCY, f"{gate.rows} rows"
+        case ModelSize():
+            return SIZE, ""
+        case SamePredictions():
+            return SAME, ""
+        case Invariance():
+            change = ", ".join(f"{name} := {sql}" for name, sql in gate.change.items())
+            return INVARIANT, f"{gate.doc.strip()} ({change}; tolerance {gate.tolerance:g})"
+        case Monotonic():
+            return MONOTONIC, f"{gate.doc.strip()} ({gate.feature} {gate.direction} by {gate.by:g})"
+        case KpiAtLeast() | KpiAtMost():
+            return KPI, ""
+    raise TypeError(f"gate {type(gate).__name__} needs no trial of the model")

@@ -1,0 +1,82 @@
+"""What every learner reads: one matrix of numbers, NaN where missing, categories as codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Report = Callable[[int, float], bool]
+TINY = 1e-15
+
+
+@dataclass(frozen=True)
+class Columns:
+    """names: of the features, in the order of the matrix's columns. categorical: positions of columns that hold codes."""
+
+    names: tuple[str, ...]
+    categorical: tuple[int, ...] = ()
+
+    @property
+    def numeric(self) -> tuple[int, ...]:
+        return tuple(i for i in range(len(self.names)) if i not in set(self.categorical))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled rows of one window, in the order of time.
+
+    x: (n, features) float64, NaN where missing, categories as codes 0, 1, ... y: (n,) bool. weight: (n,) or None, all the same.
+    tick: (n,) whole days, not falling, or None where unknown: then rows stand for time.
+    """
+
+    x: Floats
+    y: Bools
+    weight: Floats | None = None
+    tick: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, index: Any) -> Rows:
+        """Some of the rows: a mask, a slice or positions."""
+        return Rows(
+            self.x[index],
+            self.y[index],
+            None if self.weight is None else self.weight[index],
+            None if self.tick is None else self.tick[index],
+        )
+
+    def before(self, position: int, gap_ticks: int) -> Rows:
+        """The rows before a position, without those less than `gap_ticks` + 1 ticks before it."""
+        if self.tick is None or position >= len(self):
+            return self.take(slice(0, position))
+        return self.take(slice(0, int(np.searchsorted(self.tick[:position], self.tick[position] - gap_ticks))))
+
+    @property
+    def rate(self) -> float:
+        """The weighted share of positives."""
+        return float(np.average(self.y, weights=self.weight))
+
+
+def logit(probability: Floats, tiny: float = TINY) -> Floats:
+    """Log-odds, with probabilities kept `tiny` away from 0 and 1."""
+    inside = np.clip(probability, tiny, 1 - tiny)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def expit(log_odds: Floats) -> Floats:
+    """The probability of log-odds: 1 / (1 + exp(-x)), without overflow."""
+    small = np.exp(-np.abs(log_odds))
+    return np.asarray(np.where(log_odds >= 0, 1, small) / (1 + small))
+
+
+def log_loss(y: Bools, probability: Floats, weight: Floats | None = None) -> float:
+    """Mean negative log likelihood, weighted. It is what learners stop by and report."""
+    inside = np.clip(probability, TINY, 1 - TINY)
+    return float(np.average(-np.where(y, np.log(inside), np.log1p(-inside)), weights=weight))

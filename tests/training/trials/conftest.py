@@ -1,0 +1,94 @@
+"""A small shop whose model is tried again and again: shared, or of the test's own to be tampered with, or trained anew."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import evidence, model
+from mlprod_tasks.examine import examine
+from mlprod_tasks.gate import GateVerdict, judge
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.train import read_window
+from mlprod_tasks.training_folder import TrainingFolder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A platform on which training 'one' was evaluated, and its declaration."""
+
+    pipeline: ml.Pipeline
+    platform: Platform
+
+    @property
+    def folder(self) -> TrainingFolder:
+        return TrainingFolder(self.platform, "one")
+
+    def rows(self, window: str = "test") -> pa.Table:
+        return read_window(self.folder, window)
+
+    def loaded(self) -> model.Model:
+        return model.load(self.folder.model)
+
+    def examined(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:
+        """The verdicts on these gates, after their trials."""
+        declared = replace(self.pipeline, gates=gates)
+        examine(declared, "one", self.platform)
+        return self.judged(*gates)
+
+    def judged(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:
+        return judge(gates, evidence.read(self.folder), self.folder.read("trained.json", "train")["digest"]).gates
+
+    def found(self, what: str) -> dict[str, evidence.Finding]:
+        trials = evidence.read(self.folder).trials
+        assert trials is not None
+        return {one.subject: one for one in trials.findings if one.what == what}
+
+
+def at(pipeline: ml.Pipeline, home: Path) -> Trained:
+    return Trained(pipeline, Platform(from_environment({"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home)})))
+
+
+@pytest.fixture(scope="session")
+def trained(filled_home: Path, shop_pipeline: ml.Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Read by many tests; trials.json is all that they write."""
+    home = tmp_path_factory.mktemp("trained") / "var"
+    shutil.copytree(filled_home, home)
+    return made(at(shop_pipeline, home))
+
+
+@pytest.fixture
+def own(trained: Trained, tmp_path: Path) -> Trained:
+    """The same in a folder of the test's own, to be tampered with."""
+    shutil.copytree(trained.platform.settings.home, tmp_path / "var")
+    return at(trained.pipeline, tmp_path / "var")
+
+
+def made(shop: Trained) -> Trained:
+    from mlprod_tasks.assemble import assemble
+    from mlprod_tasks.evaluate import evaluate
+    from mlprod_tasks.train import train
+
+    assemble(shop.pipeline, shop.pipeline.schedule.tick("2024-02-10"), "one", "a test", shop.platform)
+    train(shop.pipeline, "one", shop.platform)
+    evaluate(shop.pipeline, "one", shop.platform)
+    return shop
+
+
+Tables = tuple[pa.Table, pa.Table]
+
+
+@pytest.fixture
+def retold(empty_shop: Callable[[pa.Table, pa.Table], object], shop_pipeline: ml.Pipeline) -> Callable:
+    """Train a shop on other tables, or by another declaration."""
+
+    def make(held: Tables, /, **changes: object) -> Trained:
+        shop = empty_shop(*held)
+        return made(Trained(replace(shop_pipeline, **changes), shop.platform))
+
+    return make

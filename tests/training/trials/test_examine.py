@@ -1,0 +1,117 @@
+"""The step: tries what gates ask for, records what cannot be tried, and is bound to the files that it tried."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import evidence, places
+from mlprod_tasks.examine import examine
+from mlprod_tasks.gate import GatesRefused, gate
+from mlprod_tasks.judge import names
+from mlprod_tasks.training_folder import StepMissing
+
+EVERY_TRIAL = (
+    ml.AvailableAtPrediction(ticks=1),
+    ml.NoLeakageSuspicion(),
+    ml.Latency(10_000.0),
+    ml.ModelSize(100.0),
+    ml.SamePredictions(),
+    ml.Invariance("rounding must not matter", {"amount": "round(amount, 6)"}),
+    ml.Monotonic("a higher amount must not lower the score", "amount", "up", by=50.0, most_share=0.9),
+    ml.KpiAtLeast(-1e9),
+)
+
+
+def test_files_that_were_changed_after_training_fail_every_trial_gate(own):
+    manifest = own.folder.model / "model.json"
+    written = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**written, "threshold": 0.0}))
+    for verdict in own.examined(*(one for one in EVERY_TRIAL if not isinstance(one, ml.SamePredictions))):
+        assert not verdict.passed
+        assert "what was tried is another model" in verdict.sentence
+
+
+def test_only_what_gates_ask_for_is_tried_and_again_gives_the_same(trained):
+    gates = (ml.ModelSize(100.0), ml.AtLeast("roc_auc", 0.6))
+    declared = replace(trained.pipeline, gates=gates)
+    first = examine(declared, "one", trained.platform)
+    written = evidence.read(trained.folder).trials
+    assert (first.trials, first.impossible) == (1, 0)
+    run_id = trained.folder.read("trained.json", "train")["run_id"]
+    kept = trained.platform.registry.client.list_artifacts(run_id, "training")
+    assert "training/trials.json" in {file.path for file in kept}
+    assert [one.what for one in written.findings] == [names.SIZE]
+    assert written.model_digest == trained.folder.read("trained.json", "train")["digest"]
+    examine(declared, "one", trained.platform)
+    assert evidence.read(trained.folder).trials == written
+    assert examine(trained.pipeline, "one", trained.platform).trials == 0
+    assert not trained.judged(*gates)[0].passed, "without the trial its gate fails"
+
+
+def test_examining_again_tells_the_same_but_for_the_time_that_it_took(trained):
+    gates = tuple(one for one in EVERY_TRIAL if not isinstance(one, ml.Latency | ml.SamePredictions))
+    assert trained.examined(*gates) == trained.examined(*gates)
+
+
+def test_a_trial_that_raises_is_recorded_and_keeps_no_other_from_being_made(own):
+    shutil.rmtree(own.platform.settings.home / "lake" / places.raw(own.pipeline, "orders"))
+    lost, size = own.examined(ml.AvailableAtPrediction(), ml.ModelSize(100.0))
+    assert not lost.passed
+    assert "TableMissing" in lost.sentence
+    assert size.passed
+
+
+def test_a_training_that_was_never_examined_is_refused_by_the_gate_itself(own):
+    strict = replace(own.pipeline, gates=(ml.SamePredictions(), ml.AtLeast("roc_auc", 0.6)))
+    (own.folder.path / "trials.json").unlink(missing_ok=True)
+    with pytest.raises(GatesRefused, match=r"1 of 2 gates refuse .* the model was not tried: run the step examine"):
+        gate(strict, "one", own.platform)
+
+
+def test_gates_of_behaviour_reach_ledger_and_mlflow_whatever_their_text(own):
+    from mlprod_tasks.platform.ledger import GateResult
+
+    doc = "a higher amount (in CHF, > 0 %) must not lower the score: 'never'/ever; größer"
+    strict = replace(own.pipeline, gates=(ml.Monotonic(doc, "amount", "up", by=50.0, most_share=0.9),))
+    examine(strict, "one", own.platform)
+    gate(strict, "one", own.platform)
+    assert [row.gate for row in own.platform.ledger.all(GateResult, training_id="one")] == [doc]
+    run = own.platform.registry.client.get_run(own.folder.read("trained.json", "train")["run_id"])
+    assert any(name.startswith("gate.a higher amount in CHF") for name in run.data.tags)
+
+
+def test_before_the_evaluation_there_is_nothing_to_examine(shop):
+    with pytest.raises(StepMissing, match="run train first"):
+        examine(shop.pipeline, "none", shop.platform)
+
+
+def test_gates_on_slices_windows_and_the_champion_read_what_the_steps_before_left(retold, tables, shop_pipeline):
+    from mlprod_tasks.backtest import backtest
+
+    shop = retold(
+        tables,
+        backtest=ml.Backtest(windows=2, step=ml.days(3)),
+        slices=("channel",),
+        gates=(ml.WorstSlice("roc_auc", 0.5, least_rows=150),),
+    )
+    windows = (ml.Stable("roc_auc", than="baseline", windows=2), ml.Stable("roc_auc", bound=0.99, windows=1))
+    assert "there is no backtest" in shop.judged(*windows)[0].sentence
+    backtest(shop.pipeline, "one", shop.platform)
+    kept, broken = shop.judged(*windows)
+    assert (kept.passed, broken.passed) == (True, False)
+    assert kept.sentence.startswith(
+        "roc_auc is better than the baseline's in 2 of 2 windows; it must be in at least 2; worst as of"
+    )
+    slices = evidence.read(shop.folder).slices
+    assert slices is not None
+    assert slices.least_rows == 150, "as the gate declares"
+    assert {one.name for one in slices.slices if one.found == "declared"} >= {"channel = 'web'", "channel = 'app'"}
+    assert min(one.rows for one in slices.slices) >= 150
+    for metric in ("roc_auc", "log_loss", "calibration", "value_per_1000"):
+        values = [one.metrics[metric].value for one in slices.slices]
+        worst = {"log_loss": max(values), "calibration": max(values, key=abs)}.get(metric, min(values))
+        (verdict,) = shop.judged(ml.WorstSlice(metric, 0.5, least_rows=150))
+        assert verdict.value == worst

@@ -20,8 +20,10 @@ install: .venv/installed
 demo: install
 	$(BIN)/python -m demo --database $(DB) $(if $(EXIT),--exit)
 
+# Files side by side; those that run a real Airflow one after the other, since it takes every core.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/integration
+	$(BIN)/python -m pytest tests/integration
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -94,7 +94,7 @@ def train_workflow(pipeline: Pipeline) -> None:
         large, judged = segments(), gate()
         fitted = fit.expand(segment=large)
         assemble() >> search.expand(worker=workers(pipeline)) >> large
-        fitted >> train() >> evaluate() >> backtest() >> examine() >> report() >> judged
+        fitted >> train() >> evaluate() >> [backtest(), examine()] >> report() >> judged
         approved(pipeline, judged) >> register() >> promote(judged)
 
     workflow()

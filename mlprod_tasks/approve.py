@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.document import cell
 from mlprod_tasks.gate import passed
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Approval, GateResult, Training
+from mlprod_tasks.platform.ledger import Approval, GateResult, Promotion, Training
 from mlprod_tasks.training_folder import StepMissing, TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -
 
     Raises: GatesRefused where it did not pass its gates.
     """
+    verdict = passed(pipeline, training_id, platform)
     with failing(training_id, platform):
-        verdict = passed(pipeline, training_id, platform)
         training = platform.ledger.get(Training, training_id)
         assert training is not None
         TrainingFolder(platform, training_id).write(ASKED, {"model_digest": verdict.model_digest})
@@ -63,7 +64,8 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
 
     The answer is about the model that was asked about, and about no other. Once more with another answer, the last one counts.
 
-    Raises: StepMissing where nobody was asked; NotApproved where the training holds another model by now.
+    Raises: StepMissing where nobody was asked; NotApproved where the training holds another model by now, or where what is
+    rejected has become champion.
     """
     folder = TrainingFolder(platform, training_id)
     if not (folder.path / ASKED).is_file():
@@ -71,13 +73,19 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
             f"training {training_id!r} of {pipeline.name} awaits no approval: it has not passed its gates, or none was declared"
         )
     asked = folder.read(ASKED, "gate")["model_digest"]
+    promoted = platform.ledger.all(Promotion, pipeline=pipeline.name, training_id=training_id)
+    if promoted and not answer.approved:
+        raise NotApproved(
+            f"the model of training {training_id}, version {promoted[0].model_version}, became champion from tick "
+            f"{promoted[0].effective} on: it cannot be rejected any more. Take it back with `mlprod rollback {pipeline.name}`"
+        )
+    verdict = passed(pipeline, training_id, platform)
+    if verdict.model_digest != asked:
+        raise NotApproved(
+            f"{pipeline.name}: training {training_id} holds model {verdict.model_digest[:12]}... by now, but approval was "
+            f"asked for of {asked[:12]}...: ask again"
+        )
     with failing(training_id, platform):
-        verdict = passed(pipeline, training_id, platform)
-        if verdict.model_digest != asked:
-            raise NotApproved(
-                f"{pipeline.name}: training {training_id} holds model {verdict.model_digest[:12]}... by now, but approval was "
-                f"asked for of {asked[:12]}...: ask again"
-            )
         given = Approval(
             training_id=training_id,
             model_digest=asked,
@@ -91,7 +99,8 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
         platform.registry.log(run_id, tags={TAG: sentence(pipeline, given)})
         if not answer.approved:
             platform.registry.end_run(run_id)
-    update(training_id, platform, state="running" if answer.approved else "rejected")
+    if not promoted:
+        update(training_id, platform, state="running" if answer.approved else "rejected")
     log.log(logging.INFO if answer.approved else logging.WARNING, "%s: %s", pipeline.name, sentence(pipeline, given))
     return given
 
@@ -124,11 +133,11 @@ def sentence(pipeline: Pipeline, given: Approval) -> str:
 def _body(pipeline: Pipeline, training: Training, platform: Platform) -> str:
     """The question in Markdown."""
     gates = platform.ledger.all(GateResult, training_id=training.id)
-    lines = [f"Trained because: {training.reason}.", "", *_links(training, platform)]
+    lines = [f"Trained because: {cell(training.reason)}.", "", *_links(training, platform)]
     lines += ["| gate | value | bound | in words |", "| --- | --- | --- | --- |"]
     for gate in gates:
         cells = (gate.gate, _number(gate.value), _number(gate.bound), gate.sentence)
-        lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        lines.append(f"| {' | '.join(cell(one) for one in cells)} |")
     lines += ["", "*Approve*: it is registered and becomes champion. *Reject*: the champion stays, nothing is registered."]
     if pipeline.approval is not None:
         lines.append(f"Without an answer within {pipeline.approval.wait_told} it is rejected.")
@@ -145,7 +154,3 @@ def _links(training: Training, platform: Platform) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -25,6 +25,7 @@ from mlprod_tasks.evidence import Backtest, Fold, Measured, measured
 from mlprod_tasks.history import History
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.provenance import Provenance, provenance
 from mlprod_tasks.recipe import Champion, champions_recipe
 from mlprod_tasks.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, from_json, windows
 from mlprod_tasks.training_folder import TrainingFolder, failing, update, write_json
@@ -46,6 +47,7 @@ class _Asked:
     versions: Mapping[str, int]
     tuned: Mapping[str, Learner]
     champion: Champion
+    made_by: Provenance
 
 
 def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backtest | None:
@@ -71,7 +73,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
         run_id = folder.read(train.TRAINED, "train")["run_id"]
         assembled = folder.read(assemble.MANIFEST, "assemble")
         champion = champions_recipe(pipeline, model.load(folder.model), platform)
-        asked = _Asked(pipeline, training_id, assembled["versions"], search.tuned(pipeline, folder), champion)
+        asked = _Asked(pipeline, training_id, assembled["versions"], search.tuned(pipeline, folder), champion, provenance())
         own = pipeline.schedule.tick(assembled["as_of"])
         earlier = _earlier(asked, own, folder, platform)
         folds = (*earlier, _own(asked, own, evaluation, assembled["windows"], folder))
@@ -167,6 +169,7 @@ def _key(asked: _Asked, as_of: Tick, placed: Windows) -> str:
     """What a fold rests on: with the same key it comes out the same."""
     other = asked.champion.pipeline
     rests_on = {
+        "code": [asked.made_by.code_digest, asked.made_by.lock_digest],
         "declaration": asked.pipeline.digest,
         "tuned": {name: repr(learner) for name, learner in sorted(asked.tuned.items())},
         "champion": [asked.champion.recipe, other.digest if other else None],

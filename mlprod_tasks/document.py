@@ -121,7 +121,7 @@ def _marked(block: Block) -> str:
             return f"Not made: {_plain(block.what)}. {_plain(block.why)}"
         case Grid():
             sides = ["---:" if i in block.numeric else "---" for i in range(len(block.headings))]
-            lines = [f"| {' | '.join(map(_cell, row))} |" for row in (block.headings, *block.rows)]
+            lines = [f"| {' | '.join(map(cell, row))} |" for row in (block.headings, *block.rows)]
             table = "\n".join([lines[0], f"| {' | '.join(sides)} |", *lines[1:]])
             return f"{_plain(block.caption)}\n\n{table}" if block.caption else table
 
@@ -132,7 +132,8 @@ def _plain(text: str) -> str:
     return OPENS_A_BLOCK.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", escaped)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text that a cell of a Markdown table shows as it is."""
     return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 

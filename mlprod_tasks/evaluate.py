@@ -12,7 +12,7 @@ from mlprod_tasks import assemble, evidence, metrics, model, train, value
 from mlprod_tasks.compare import Judged, compare
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation import Estimates, Evaluation
-from mlprod_tasks.evidence import Comparison, Slices
+from mlprod_tasks.evidence import Backtest, Comparison, Slices
 from mlprod_tasks.metrics import Sampled
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.slices import slices
@@ -108,7 +108,13 @@ def _outcome(rows: pa.Table) -> np.ndarray:
 
 
 def _keep(folder: TrainingFolder, made: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:
-    """Leave the numbers in the training's folder, the evaluation last: with it this step is done."""
+    """Leave the numbers in the training's folder, the evaluation last: with it this step is done.
+
+    The backtest of a model that was evaluated here before is no evidence on another one, and goes.
+    """
+    file = folder.path / EVALUATION
+    if file.is_file() and folder.read(EVALUATION, "evaluate")["model_digest"] != made.model_digest:
+        (folder.path / evidence.FILES[Backtest]).unlink(missing_ok=True)
     evidence.write(folder, sliced)
     if comparison is None:
         # Of an earlier evaluation, against a champion that is none any more or can no longer be evaluated.

@@ -49,7 +49,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test window: `name` reads as a condition, such as "carrier = 'B6'".
+    """A part of the test window: `name` reads as a condition, such as "channel = 'web'".
 
     found: 'declared' where the declaration names its columns, 'searched' where it is one of the worst there are.
     metrics: roc_auc, log_loss, calibration (mean outcome minus mean score), value_per_1000.

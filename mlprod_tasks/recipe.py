@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.declaration.recorded import read_part
+from mlprod_tasks.assemble import DECLARATION
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.declaration.recorded import digest_of, read, read_part
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.registry import ModelRef
+from mlprod_tasks.register import KEPT
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ def champions_recipe(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
         if recipe is None:
             raise ValueError("its recipe was not recorded with it")
         reads = tuple(loaded.feature_names)
+        _same_meaning(pipeline, reads, ref, loaded.facts["declaration"], platform)
         if recipe == candidate.facts["recipe"] and reads == tuple(candidate.feature_names):
             return Champion(ref.version, "same")
         return Champion(ref.version, "other", _with(pipeline, recipe, reads))
@@ -42,6 +47,37 @@ def champions_recipe(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
         log.exception("the recipe of champion version %d cannot be fitted again", ref.version)
         problem = f"the recipe of champion version {ref.version} cannot be fitted again: {type(error).__name__}: {error}"
         return Champion(ref.version, "unknown", problem=problem)
+
+
+def _same_meaning(pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, declaration: str, platform: Platform) -> None:
+    """Raises: ValueError where a feature that the champion reads is declared otherwise now, or nobody knows how it was."""
+    if declaration == pipeline.digest:
+        return
+    content = platform.registry.read_file(ref.run_id, f"{KEPT}/{DECLARATION}")
+    if content is None or digest_of(content.decode()) != declaration:
+        raise ValueError("the declaration of its features was not kept with it")
+    before, now = meanings(read(content.decode()).features), meanings(pipeline.features)
+    if other := [name for name in reads if name in now and before.get(name) != now[name]]:
+        raise ValueError(f"it reads {', '.join(other)}, which the pipeline declares otherwise now")
+
+
+def meanings(features: Iterable[Feature]) -> dict[str, Any]:
+    """What each feature is computed from, by its name."""
+    made: dict[str, Any] = {}
+    for feature in features:
+        match feature:
+            case Expression():
+                made[feature.name] = feature.sql, feature.kind
+            case Lookup() | AsOf():
+                where = type(feature).__name__, feature.table, feature.on, getattr(feature, "max_age", None)
+                made |= {name: (*where, column) for name, column in feature.columns.items()}
+            case Trailing():
+                made |= {
+                    feature.feature(aggregate, window): (feature.table, feature.by, window, aggregate)
+                    for window in feature.windows
+                    for aggregate in feature.aggregates
+                }
+    return made
 
 
 def _with(pipeline: Pipeline, recipe: dict[str, Any], reads: tuple[str, ...]) -> Pipeline:

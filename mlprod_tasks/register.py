@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlprod_tasks import approve, assemble, champion, evaluate, fallback, model, places, pyfunc, train
+from mlprod_tasks import approve, assemble, card, champion, evaluate, fallback, model, places, pyfunc, train
 from mlprod_tasks import evaluation as evaluations
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.gate import Passed
@@ -20,6 +20,7 @@ from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
 from mlprod_tasks.platform.registry import PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
 from mlprod_tasks.provenance import environment, provenance
+from mlprod_tasks.report import LOGGED
 from mlprod_tasks.split import TEST
 from mlprod_tasks.training_folder import TrainingFolder, failing, update, write_json
 
@@ -76,6 +77,8 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
         name = places.registered_model(pipeline)
         ref = platform.registry.register(name, run_id, verdict.model_digest, "model", tags, description)
         _register_fallback(pipeline, folder, ref, run_id, tags, platform)
+        for file in card.write(pipeline, folder, ref.version):  # the report step did not know the version yet
+            platform.registry.log_file(run_id, file, LOGGED)
         platform.registry.end_run(run_id)
         update(training_id, platform, model_version=ref.version)
     log.info("%s: registered version %d", pipeline.name, ref.version)
@@ -124,13 +127,14 @@ def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Plat
     def choose(known: Sequence[Promotion]) -> Promotion | None:
         if known and known[-1].model_version == ref.version:
             return known[-1]  # again the same promotion
-        newer = [promotion for promotion in known if promotion.effective > training.as_of]
+        newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
         # What was begun after a rollback was judged against the version that it brought back, and may take that one's place.
-        allowed = [one for one in newer if one.rolled_back_from is not None and one.at < training.at]
-        effective = max([training.as_of, *(one.effective for one in allowed)])
+        rollbacks = [one for one in known if one.rolled_back_from is not None]
+        undone = any(one.at >= training.at for one in rollbacks)
+        effective = max([training.as_of, *(one.effective for one in rollbacks)])
         before = any((one.model_version, one.effective) == (ref.version, effective) for one in known)
         withdrawn = any(one.rolled_back_from == ref.version for one in known)  # only a person brings it back
-        if len(newer) > len(allowed) or before or withdrawn:
+        if newer or undone or before or withdrawn:
             return None
         return Promotion(
             pipeline=pipeline.name,

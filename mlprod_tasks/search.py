@@ -258,7 +258,7 @@ def _write(folder: TrainingFolder, trials: Trials) -> None:
                 name: {
                     "parameters": best.parameters,
                     "loss": best.loss,
-                    "declared_loss": next(one.loss for one in made if (one.candidate, one.place) == (name, 0)),
+                    "declared_loss": next((one.loss for one in made if (one.candidate, one.place) == (name, 0)), None),
                     "place": best.place,
                     "trials": {
                         state: sum(one.candidate == name and one.state == state for one in made)

@@ -61,7 +61,8 @@ def best_threshold(worth: Worth, score: Floats) -> float:
         return NEVER
     if best == len(descending):
         return ALWAYS
-    return float((descending[best - 1] + descending[best]) / 2)
+    middle = float((descending[best - 1] + descending[best]) / 2)
+    return middle if middle > descending[best] else float(descending[best - 1])  # nothing lies between neighbours
 
 
 def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
@@ -105,6 +106,11 @@ def _computed(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: B
                 column = connection.sql(f"SELECT CAST(({sql}) AS DOUBLE) AS worth FROM judged").to_arrow_table()["worth"]
             except duckdb.Error as error:
                 raise ValueUndefined(f"value.{name} {sql!r} cannot be computed: {str(error).splitlines()[0]}") from error
+            if len(column) != len(judged):
+                raise ValueUndefined(
+                    f"value.{name} {sql!r} gives {len(column)} number{'' if len(column) == 1 else 's'} for {len(judged)} rows: "
+                    "each row needs one of its own, without aggregates and unnest"
+                )
             sides.append(column.to_numpy())
             missing = ~np.isfinite(sides[-1])
             if missing.any():

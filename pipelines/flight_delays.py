@@ -132,7 +132,7 @@ pipeline = ml.Pipeline(
     label=ml.Label("arrivals", {"flight_id": "flight_id"}, LATE.sql, delay=ml.days(2), doc="arrived more than 15 minutes late"),
     split=ml.Split(validation=ml.days(21), test=ml.days(28), gap=ml.days(2)),
     model=ml.Model(
-        candidates=(ml.LightGBM(min_data_in_leaf=300, feature_fraction=0.4, lambda_l2=10), ml.LogisticRegression()),
+        candidates=(ml.LightGBM(min_data_in_leaf=300, feature_fraction=0.4, lambda_l2=10),),
         categorical=("carrier", "origin", "dest"),
         calibration="sigmoid",
         seed=7,

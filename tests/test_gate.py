@@ -134,6 +134,8 @@ def test_what_equals_the_baseline_is_not_better_than_it():
     level = replace(EVIDENCE, evaluation=replace(EVALUATION, model=estimates(roc_auc=0.5)))
     assert not judged(BetterThanBaseline("roc_auc"), level).passed
     assert judged(BetterThanBaseline("roc_auc")).passed
+    nothing = replace(EVALUATION, model=estimates(value_per_1000=0.0), baseline=estimates(value_per_1000=0.0))
+    assert not judged(BetterThanBaseline("value_per_1000", by=0.1), replace(EVIDENCE, evaluation=nothing)).passed
     everywhere = replace(EVIDENCE, backtest=replace(BACKTEST, folds=(a_fold("2013-03-25", 0.5),)))
     assert not judged(Stable("roc_auc", than="baseline", windows=1), everywhere).passed
 
@@ -143,7 +145,7 @@ def test_without_a_champion_there_is_none_to_be_worse_than():
     for surely in (False, True):
         assert judged(NotWorseThanChampion("roc_auc", surely=surely), first).passed
         assert not judged(NotWorseThanChampion("brier", surely=surely), first).passed, "but the model's own value must be there"
-    none_yet = replace(EVIDENCE, backtest=replace(BACKTEST, champion_recipe="none", champion_version=None))
+    none_yet = replace(first, backtest=replace(BACKTEST, champion_recipe="none", champion_version=None))
     assert judged(Stable("roc_auc", than="champion", windows=4), none_yet).passed
     assert not judged(Stable("roc_auc", than="champion", windows=5), none_yet).passed, "but the windows must be there"
 
@@ -419,3 +421,13 @@ def test_an_evaluation_survives_json_and_keeps_its_unknowns():
     assert math.isnan(again.model["brier"].value)
     assert again.champion == EVALUATION.champion
     assert again.model["roc_auc"] == EVALUATION.model["roc_auc"]
+
+
+@pytest.mark.parametrize("recipe", ["other", "same", "none"])
+def test_a_backtest_against_another_champion_than_the_evaluations_is_no_evidence(recipe):
+    version = None if recipe == "none" else 3
+    other = replace(EVIDENCE, backtest=replace(BACKTEST, champion_version=version, champion_recipe=recipe))
+    verdict = judged(Stable("roc_auc", than="champion", windows=1), other)
+    assert not verdict.passed
+    assert "could not be evaluated: the backtest is against" in verdict.sentence
+    assert judged(Stable("roc_auc", than="baseline", windows=3), other).passed

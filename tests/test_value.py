@@ -189,3 +189,17 @@ def test_a_pipeline_knows_which_features_its_value_reads_and_the_engine_reads_th
 def test_what_cannot_work_is_refused_when_it_is_declared(changes, said):
     with pytest.raises((DeclarationError, ValueError), match=said):
         small(**changes)
+
+
+def test_an_expression_over_all_rows_is_no_worth_of_each():
+    rows = pa.table({"amount": [1.0, 2.0, 3.0]})
+    for act in ("avg(amount) - CAST(bool_or(outcome) AS INT)", "unnest([CAST(outcome AS INT), 2])"):
+        with pytest.raises(ValueUndefined, match=r"gives \d numbers? for 3 rows"):
+            value.worth(ValueFunction(act), rows, np.zeros(3), np.ones(3, bool))
+
+
+def test_of_two_scores_next_to_each_other_only_the_higher_is_acted_on():
+    low = 0.5
+    score = np.array([np.nextafter(low, 1), low])
+    worth = Worth(np.array([10.0, -4.0]), np.zeros(2))
+    assert (score >= value.best_threshold(worth, score)).tolist() == [True, False]

@@ -43,8 +43,8 @@ def judged(gate: MetricGate, evidence: Evidence) -> GateVerdict:
             against = f" (champion version {evaluation.champion_version} has {told(champion)}, tolerance {gate.tolerance:g})"
         case _:
             assert_never(gate)
-    # The baseline itself is not better than the baseline.
-    strict = isinstance(gate, BetterThanBaseline) and gate.by == 0
+    # The baseline itself is not better than the baseline, also where a share of it is nothing.
+    strict = isinstance(gate, BetterThanBaseline) and bound == finite(evaluation.baseline, gate.metric, "the baseline").value
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
     return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {told(bound)}{against}")

@@ -32,8 +32,10 @@ def stable(gate: Stable, evidence: Evidence) -> GateVerdict:
             f"the backtest has {counted(n, 'window')}, fewer than the {gate.windows} that are demanded: "
             "declare more folds, or wait for more history"
         )
-    if gate.than == "champion" and (passed := _without_other_champion(gate, backtest)) is not None:
-        return passed
+    if gate.than == "champion":
+        _same_champion(backtest, evidence.evaluation.champion_version)
+        if (passed := _without_other_champion(gate, backtest)) is not None:
+            return passed
     judged = [_window(gate, fold) for fold in backtest.folds]
     kept = sum(window.kept for window in judged)
     worst = min(judged, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
@@ -42,6 +44,16 @@ def stable(gate: Stable, evidence: Evidence) -> GateVerdict:
         f"{gate.windows}; worst as of {worst.fold.as_of} with {_shown(gate, worst)}"
     )
     return verdict(gate, kept >= gate.windows, float(kept), float(gate.windows), n, sentence)
+
+
+def _same_champion(backtest: Backtest, version: int | None) -> None:
+    """Raises: CannotBeJudged where the backtest is against another champion than the evaluation is."""
+    if backtest.champion_version == version:
+        return
+    told_of = [f"champion version {one}" if one is not None else "no champion" for one in (backtest.champion_version, version)]
+    raise CannotBeJudged(
+        f"the backtest is against {told_of[0]}, the evaluation against {told_of[1]}: run evaluate and backtest again"
+    )
 
 
 def _without_other_champion(gate: Stable, backtest: Backtest) -> GateVerdict | None:

@@ -210,7 +210,7 @@ def test_search_and_segments_run_as_mapped_tasks_and_a_person_decides_what_becom
     api.clear(dag, run, ["approve"])
     question = asked(running, dag, run)
     assert question["subject"] == "Promote the new model of returns as of 2024-01-30?"
-    assert "| roc_auc >= 0.6 |" in question["body"]
+    assert r"| roc_auc \>= 0.6 |" in question["body"]
     assert state() == ("awaiting approval", 1)
     api.answer(dag, run, "approve", "Reject")
     assert api.wait_for_run(dag, run)["state"] == "success"

@@ -1,5 +1,6 @@
 """A person between gates and registry: nothing is promoted that nobody approved, and who did it when is kept."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,6 +36,10 @@ def asking(crowned_shop):
     return shop
 
 
+def vars_of(row) -> dict[str, object]:
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}
+
+
 def champion(shop) -> int:
     return shop.platform.registry.champion(shop.pipeline).version
 
@@ -63,10 +68,24 @@ def test_without_an_answer_nothing_is_registered_or_promoted(asking):
 def test_the_question_shows_the_gates_and_the_state_says_that_it_waits(asking):
     asked = request_approval(asking.pipeline, "two", asking.platform)
     assert asked.subject == "Promote the new model of returns as of 2024-02-12?"
+    shown = re.sub(r"\\(.)", r"\1", asked.body)
     for gate_ in asking.platform.ledger.all(entries.GateResult, training_id="two"):
-        assert gate_.gate in asked.body
-        assert gate_.sentence in asked.body
+        assert gate_.gate in shown
+        assert gate_.sentence in shown
     assert asking.platform.ledger.get(Training, "two").state == "awaiting approval"
+
+
+def test_what_data_and_people_wrote_is_shown_to_the_person_and_not_read_as_markdown(asking):
+    (one, *_) = asking.platform.ledger.all(entries.GateResult, training_id="two")
+    written = "worst where channel = '[paid](https://example.com) <b>'"
+    asking.platform.ledger.put_instead(
+        entries.GateResult, [entries.GateResult(**{**vars_of(one), "sentence": written})], training_id="two"
+    )
+    training = asking.platform.ledger.get(Training, "two")
+    asking.platform.ledger.put(Training(**{**vars_of(training), "reason": "**urgent** | <i>"}))
+    asked = request_approval(asking.pipeline, "two", asking.platform).body
+    assert r"channel = '\[paid\](https://example.com) \<b\>'" in asked
+    assert r"Trained because: \*\*urgent\*\* \| \<i\>." in asked
 
 
 def test_an_approved_model_goes_on_to_be_champion_and_its_run_says_by_whom(asking):
@@ -118,6 +137,7 @@ def test_nobody_is_asked_about_a_model_that_failed_a_gate(asking):
     strict = asking.declared(gates=(AtLeast("roc_auc", 0.99),))
     with pytest.raises(GatesRefused):
         request_approval(strict.pipeline, "two", strict.platform)
+    assert asking.platform.ledger.get(Training, "two").state == "running"  # to ask is no step that can fail a training
     with pytest.raises(StepMissing, match="'two' of returns awaits no approval"):
         approve(asking.pipeline, "two", YES, asking.platform)
 
@@ -127,6 +147,20 @@ def test_the_last_answer_counts(asking):
     approve(asking.pipeline, "two", NO, asking.platform)
     approve(asking.pipeline, "two", YES, asking.platform)
     assert register(asking.pipeline, "two", asking.platform).version == 2
+
+
+def test_a_model_that_is_or_was_champion_is_not_rejected_any_more_but_rolled_back(asking):
+    request_approval(asking.pipeline, "two", asking.platform)
+    approve(asking.pipeline, "two", YES, asking.platform)
+    ref = register(asking.pipeline, "two", asking.platform)
+    promote(asking.pipeline, ref, passed(asking.pipeline, "two", asking.platform), asking.platform)
+    with pytest.raises(NotApproved, match=r"version 2, became champion .* `mlprod rollback returns`"):
+        approve(asking.pipeline, "two", NO, asking.platform)
+    (kept,) = asking.platform.ledger.all(entries.Approval)
+    assert kept.approved
+    assert asking.platform.ledger.get(Training, "two").state == "promoted"
+    approve(asking.pipeline, "two", YES, asking.platform)  # the task was cleared
+    assert asking.platform.ledger.get(Training, "two").state == "promoted"
 
 
 def test_from_a_shell_a_training_stops_before_it_is_registered_and_a_named_person_lets_it_go_on(asking):

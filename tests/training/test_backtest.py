@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from mlprod_tasks import assemble, evidence, features, model, segments, train
+from mlprod_tasks import assemble, evidence, features, model, provenance, recipe, segments, train
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.backtest import FOLDS, backtest, correlation, moments
+from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.evaluate import evaluate
 from mlprod_tasks.evidence import Fold, Measured
 from mlprod_tasks.history import History
@@ -144,6 +145,30 @@ def test_another_declaration_makes_other_folds(shop, fits):
     assert all(a.model != b.model for a, b in zip(first.folds, second.folds, strict=True))
 
 
+def test_other_code_makes_other_folds(shop, fits, monkeypatch):
+    declared = shop.declared(backtest=THREE)
+    declared.trained("one")
+    made = backtest(declared.pipeline, "one", declared.platform)
+    fits.clear()
+    now = provenance.provenance()
+    monkeypatch.setattr("mlprod_tasks.backtest.provenance", lambda: replace(now, code_digest="other"))
+    assert backtest(declared.pipeline, "one", declared.platform) == made
+    assert moments_of(fits) == EARLIER
+
+
+def test_the_backtest_of_a_model_that_was_before_does_not_stay_beside_a_new_one(shop):
+    declared = shop.declared(backtest=THREE)
+    declared.trained("one")
+    made = backtest(declared.pipeline, "one", declared.platform)
+    folder = TrainingFolder(declared.platform, "one")
+    evaluate(declared.pipeline, "one", declared.platform)
+    assert evidence.read(folder).backtest == made
+    written = folder.read("evaluation.json", "evaluate")
+    folder.write("evaluation.json", {**written, "model_digest": "0" * 64})
+    evaluate(declared.pipeline, "one", declared.platform)
+    assert evidence.read(folder).backtest is None
+
+
 def test_moments_that_the_history_is_too_short_for_are_left_out_and_said(shop, caplog):
     declared = shop.declared(backtest=ml.Backtest(windows=4, step=ml.days(21)))
     declared.trained("one")
@@ -248,6 +273,47 @@ def test_a_champion_over_fewer_features_is_fitted_to_these_and_one_over_others_i
     assert made.champion_recipe == "unknown"
     assert "champion version 1 cannot be fitted again: ValueError: it reads items, weekday" in made.problem
     assert all(fold.champion is None for fold in made.folds)
+
+
+def test_a_champion_over_features_that_mean_something_else_now_is_unknown(crowned_shop):
+    *others, _ = crowned_shop.pipeline.features
+    constant = ml.Expression("weekday", "0", "int", "1 Monday to 7 Sunday")
+    declared = crowned_shop.declared(backtest=THREE, features=(*others, constant))
+    declared.trained("two", "2024-02-13")
+    made = backtest(declared.pipeline, "two", declared.platform)
+    assert (made.champion_version, made.champion_recipe) == (1, "unknown")
+    assert made.problem.endswith("it reads weekday, which the pipeline declares otherwise now")
+    reworded = ml.Expression("weekday", crowned_shop.pipeline.features[-1].sql, "int", "in other words")
+    declared = crowned_shop.declared(backtest=THREE, features=(*others, reworded))
+    declared.trained("three", "2024-02-13")
+    assert backtest(declared.pipeline, "three", declared.platform).champion_recipe == "same"
+
+
+BY, TAKEN = {"a": "b"}, {"f": "x"}
+EXPRESSION = ml.Expression("f", "x", "int", "f")
+LOOKUP, AS_OF = ml.Lookup("t", BY, TAKEN), ml.AsOf("t", BY, TAKEN, ml.days(1))
+TRAILING = ml.Trailing("f", "t", BY, (ml.days(7),), (ml.Rate("r", "x > 1"),))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (EXPRESSION, replace(EXPRESSION, sql="y")),
+        (EXPRESSION, replace(EXPRESSION, kind="float")),
+        (LOOKUP, replace(LOOKUP, table="u")),
+        (LOOKUP, replace(LOOKUP, on={"a": "c"})),
+        (LOOKUP, replace(LOOKUP, columns={"f": "y"})),
+        (LOOKUP, AS_OF),
+        (AS_OF, replace(AS_OF, max_age=ml.days(2))),
+        (TRAILING, replace(TRAILING, aggregates=(ml.Rate("r", "x > 2"),))),
+        (TRAILING, replace(TRAILING, by={"a": "c"})),
+    ],
+    ids=str,
+)
+def test_features_of_the_same_name_are_told_apart_by_what_they_are_computed_from(shop_pipeline, one, other):
+    features_ = shop_pipeline.features
+    before, now = (recipe.meanings((*features_, feature)) for feature in (one, other))
+    assert [name for name in before if before[name] != now[name]] == list(names_of(one))
 
 
 def test_models_by_segment_are_backtested_and_sliced_by_their_own_decisions(shop):

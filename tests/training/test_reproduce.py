@@ -103,6 +103,7 @@ def test_metrics_that_are_not_those_recorded_are_not_the_same(crowned_shop, monk
     assert compared(made, "scores").same
     assert not made.identical
     assert "the metrics or rows are not" in made.text()
+    assert not any(made.within(tolerance) for tolerance in (0.0, 0.5))  # a tolerance is for scores
 
 
 def test_a_vacuumed_version_is_named(crowned_shop, tables):

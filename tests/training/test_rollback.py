@@ -109,6 +109,16 @@ def test_a_training_begun_before_the_rollback_does_not_undo_it(two):
     assert (alias(two), two.platform.ledger.get(Training, "three").state) == (1, "superseded")
 
 
+def test_nor_does_one_as_of_a_later_tick_than_the_rollbacks(two):
+    two.trained("three", "2024-02-13")
+    two.trained("four", "2024-02-14")  # as in a replay: the rollback counts from this very tick on
+    verdicts = {name: gate(two.pipeline, name, two.platform) for name in ("three", "four")}
+    rollback(two.pipeline, two.platform)
+    outcome = promote(two.pipeline, register(two.pipeline, "four", two.platform), verdicts["four"], two.platform)
+    assert not outcome.moved
+    assert alias(two) == 1
+
+
 def test_a_training_begun_after_the_rollback_takes_its_place_from_the_same_tick_on(two):
     rollback(two.pipeline, two.platform)
     # The same evening, as of today's tick, though the rollback counts from tomorrow's on.

@@ -146,6 +146,25 @@ def trials_at(path, trials=3, worker=0, minutes=None, seed=0):
     )
 
 
+def test_where_the_declared_parameters_can_never_be_tried_the_others_are_what_is_found(shop, monkeypatch):
+    shop = searching(shop, trials=3)
+    fit_one = learners.fit
+
+    def failing(learner, *given, **more):
+        if learner == BAD:
+            raise MemoryError
+        return fit_one(learner, *given, **more)
+
+    monkeypatch.setattr(learners, "fit", failing)
+    for _ in range(TIMES_LOST):
+        with pytest.raises(MemoryError):
+            searched(shop)
+    assert searched(shop).trials == {"lightgbm": 2}
+    found = found_in(shop)["lightgbm"]
+    assert found["declared_loss"] is None
+    assert found["loss"] > 0
+
+
 def test_it_finds_better_parameters_than_bad_declared_ones(shop):
     shop = searching(shop)
     done = searched(shop)

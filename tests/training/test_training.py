@@ -39,6 +39,9 @@ def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again
     assert training.metrics["roc_auc"] == pytest.approx(run.data.metrics["roc_auc"])
     assert run.info.status == "FINISHED"
     assert registry.reference_profile(pipeline, 1)["first"] == "2024-02-02"
+    card = registry.read_file(champion.run_id, "report/model_card.md").decode()
+    assert "version 1" in card.lower()
+    assert "not registered yet" not in card
 
 
 def train_of(shop) -> dict:

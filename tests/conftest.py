@@ -106,6 +106,8 @@ def shop(flights_pipeline: Pipeline) -> Callable[..., Pipeline]:
             split=ml.Split(validation=ml.days(7), test=ml.days(7), gap=ml.days(1)),
             model=ml.Model(),
             fallback=ml.RateTable(by=("francs",)),
+            gates=(ml.AtLeast("roc_auc", 0.5),),
+            slices=(),
             publish=None,
         )
 

@@ -123,6 +123,8 @@ def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> 
             ml.Trailing("planned", "orders", {"product": "product"}, (ml.days(3),), (ml.Count(),)),
         ),
         label=ml.Label("payments", {"id": "id"}, "refund > 0", ml.days(2)),
+        gates=(ml.AtLeast("roc_auc", 0.5),),
+        slices=(),
         model=ml.Model(),
         fallback=ml.RateTable(by=("hour",)),
     )  # fmt: skip

@@ -47,12 +47,13 @@ def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
     """Convert without loss: '12' is an integer, '12.5' and True are not.
 
     Timestamps without an offset are local to `timezone`; of a local hour that a clock change repeats the first one is
-    meant, and one that it skips is moved on. NaN is a number, but no integer: there it stands for a missing one, as
+    meant, and one that it skips becomes the moment of the change. NaN is a number, but no integer: there it stands for a missing one, as
     pandas writes it.
     """
     try:
         values = _fast(array, kind, timezone)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        # Arrow says that something does not fit, not what: value by value, each that fails is named for quarantine.
         return _slow(array, kind, timezone)
     return Converted(values, pa.repeat(pa.scalar(False), len(values)))
 
@@ -62,6 +63,7 @@ def as_text(array: pa.Array) -> pa.Array:
     try:
         return array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        # Bytes that are no UTF-8, lists and the like: this is what quarantine and mails show, so something must be shown.
         return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
 
 
@@ -98,8 +100,9 @@ def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
     failed: list[bool] = []
     if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
         array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
-    for value in array.to_pylist():
+    for one in array:
         try:
+            value = one.as_py()  # a moment beyond Python's years fails here
             values.append(None if value is None else parse(value, zone))
             failed.append(False)
         except (ValueError, TypeError, OverflowError):
@@ -152,7 +155,13 @@ def _timestamp(value: Any, zone: ZoneInfo) -> datetime:
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)  # noqa: DTZ001
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+        if moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != moment.replace(tzinfo=None):
+            # Skipped by a clock change: as `_fast` has it, so that a value does not depend on those beside it.
+            local = pa.scalar(moment.replace(tzinfo=None), pa.timestamp("us"))
+            moment = pc.assume_timezone(local, zone.key, nonexistent="latest").as_py()
+    return moment.astimezone(UTC)
 
 
 def _date(value: Any, _: ZoneInfo) -> date:

@@ -47,8 +47,8 @@ def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
     """Convert without loss: '12' is an integer, '12.5' and True are not.
 
     Timestamps without an offset are local to `timezone`; of a local hour that a clock change repeats the first one is
-    meant, and one that it skips becomes the moment of the change. NaN is a number, but no integer: there it stands for a missing one, as
-    pandas writes it.
+    meant, and one that it skips becomes the moment of the change. NaN is a number, but no integer: there it stands for a
+    missing one, as pandas writes it.
     """
     try:
         values = _fast(array, kind, timezone)

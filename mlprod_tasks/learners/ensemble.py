@@ -24,21 +24,10 @@ PENALTY = 1e-3  # on weights, per row: keeps them apart when members agree
 
 
 @dataclass(frozen=True)
-class Mean:
-    """members: by name."""
+class Together:
+    """What is true of every ensemble. members: each by its candidate's name."""
 
     members: tuple[tuple[str, Fitted], ...] = field(repr=False)
-    kind = AVERAGING
-
-    def predict(self, x: Floats) -> Floats:
-        total = np.zeros(len(x))
-        for _, member in self.members:
-            total += member.predict(x)
-        return total / len(self.members)
-
-    def contributions(self, x: Floats) -> None:
-        """None: a mean of probabilities has no exact terms in log-odds."""
-        return
 
     @property
     def importance(self) -> None:
@@ -52,16 +41,32 @@ class Mean:
     def trees(self) -> int:
         return sum(member.trees for _, member in self.members)
 
+
+@dataclass(frozen=True)
+class Mean(Together):
+    """The mean of the members' probabilities."""
+
+    kind = AVERAGING
+
+    def predict(self, x: Floats) -> Floats:
+        total = np.zeros(len(x))
+        for _, member in self.members:
+            total += member.predict(x)
+        return total / len(self.members)
+
+    def contributions(self, x: Floats) -> None:
+        """None: a mean of probabilities has no exact terms in log-odds."""
+        return
+
     def save(self, folder: Path) -> None:
         fitted.write(folder, AVERAGING, members=[name for name, _ in self.members])
         _save(self.members, folder)
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Together):
     """log-odds = intercept + sum of weight * log-odds of the member."""
 
-    members: tuple[tuple[str, Fitted], ...] = field(repr=False)
     weights: tuple[float, ...]
     intercept: float
     kind = STACKING
@@ -86,18 +91,6 @@ class Stack:
             return None
         total[:, -1] += self.intercept
         return total
-
-    @property
-    def importance(self) -> None:
-        return None
-
-    @property
-    def size(self) -> int:
-        return sum(member.size for _, member in self.members)
-
-    @property
-    def trees(self) -> int:
-        return sum(member.trees for _, member in self.members)
 
     def save(self, folder: Path) -> None:
         members = [name for name, _ in self.members]

@@ -23,6 +23,7 @@ from mlprod_tasks.declaration import Backtest as Declared
 from mlprod_tasks.declaration import Learner, Pipeline, Tick, TickRange
 from mlprod_tasks.evidence import Backtest, Fold, Measured, measured
 from mlprod_tasks.history import History
+from mlprod_tasks.inputs import outcome_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.provenance import Provenance, provenance
@@ -187,7 +188,7 @@ def _made(asked: _Asked, as_of: Tick, placed: Windows, past: History) -> Fold | 
         rows[name] = past.window(ticks, as_of)
         if problem := _too_little(name, ticks, rows[name]):
             return problem
-    outcome = rows[TEST]["label"].to_numpy(zero_copy_only=False)
+    outcome = outcome_of(rows[TEST])
     facts = _facts(asked, str(as_of), placed.as_json())
     fitted = segments.fit_all(asked.pipeline, rows[TRAIN], rows[VALIDATION], facts, tuned=asked.tuned)
     of_model = _judged(asked.pipeline, fitted, rows[TEST])
@@ -258,7 +259,7 @@ def _facts(asked: _Asked, as_of: str, placed: dict[str, list[str]]) -> dict[str,
 
 def _too_little(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
     n = rows.num_rows
-    positives = int(rows["label"].to_numpy(zero_copy_only=False).sum()) if n else 0
+    positives = int(outcome_of(rows).sum()) if n else 0
     if n < assemble.LEAST_ROWS:
         return f"the {window} window {ticks} holds {n} labelled rows, fewer than {assemble.LEAST_ROWS}"
     if positives in (0, n):

@@ -13,6 +13,7 @@ from mlprod_tasks.compare import Judged, compare
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation import Estimates, Evaluation
 from mlprod_tasks.evidence import Backtest, Comparison, Slices
+from mlprod_tasks.inputs import outcome_of
 from mlprod_tasks.metrics import Sampled
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.slices import slices
@@ -38,7 +39,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         trained = folder.read(train.TRAINED, "train")
         assembled = folder.read(assemble.MANIFEST, "assemble")
         rows = train.read_window(folder, TEST)
-        outcome = _outcome(rows)
+        outcome = outcome_of(rows)
         candidate = model.load(folder.model)
         judged = judge(pipeline, candidate, rows)
         champion, version, problem = _champion(pipeline, assembled, rows, platform)
@@ -67,14 +68,14 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
 
 def judge(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Judged:
     """A model's scores of labelled rows and every metric of them. Raises: ModelInputError, CannotBeMeasured, ValueUndefined."""
-    predicted, outcome = candidate.predict(rows), _outcome(rows)
+    predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
     return Judged(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
 
 
 def baseline(pipeline: Pipeline, rate: float, validation: pa.Table, rows: pa.Table) -> Estimates:
     """The training rate for every row, and for every row the one decision that was best on the validation window."""
-    known, outcome = _outcome(validation), _outcome(rows)
+    known, outcome = outcome_of(validation), outcome_of(rows)
     before, now = np.full(len(known), rate), np.full(len(outcome), rate)
     threshold = value.best_threshold(value.worth(pipeline.value, validation, before, known), before)
     worth = value.worth(pipeline.value, rows, now, outcome).of(now >= threshold)
@@ -101,10 +102,6 @@ def _champion(
 
 def _sampled(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: np.ndarray) -> Sampled:
     return metrics.sample(outcome, score, worth, pipeline.top_share, seed=pipeline.model.seed)
-
-
-def _outcome(rows: pa.Table) -> np.ndarray:
-    return np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
 
 
 def _keep(folder: TrainingFolder, made: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:

@@ -19,7 +19,7 @@ from mlprod_tasks.calibration import Calibration
 from mlprod_tasks.declaration import Averaging, Learner, LightGBM, Pipeline, Stacking
 from mlprod_tasks.declaration.check_training import CONTINUED
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
-from mlprod_tasks.inputs import Input, inputs_of, matrix, read
+from mlprod_tasks.inputs import Input, inputs_of, matrix, outcome_of, read
 from mlprod_tasks.learners import Columns, Fitted, Rows
 from mlprod_tasks.learners import fit as fit_learner
 from mlprod_tasks.learners.permutation import shares
@@ -109,7 +109,7 @@ def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table)
     codes = _codes(pipeline, columns, inputs)
     categorical = tuple(i for i, wanted in enumerate(inputs) if wanted.name in codes)
     x, validation_x = matrix(columns, inputs, codes), matrix(read(validation_rows, inputs), inputs, codes)
-    y, validation_y = outcome(train_rows), outcome(validation_rows)
+    y, validation_y = outcome_of(train_rows), outcome_of(validation_rows)
     tick = _ticks(train_rows)
     weight, validation_weight = weighting.weights(pipeline, y, tick, validation_y)
     return Prepared(
@@ -119,11 +119,6 @@ def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table)
         Rows(x, y, weight, tick),
         Rows(validation_x, validation_y, validation_weight, _ticks(validation_rows)),
     )
-
-
-def outcome(rows: pa.Table) -> np.ndarray:
-    """The label of each row, (n,) bool."""
-    return np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
 
 
 def gap_ticks(pipeline: Pipeline) -> int:

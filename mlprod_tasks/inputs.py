@@ -59,6 +59,11 @@ def read(frame: Any, inputs: Sequence[Input]) -> list[pa.Array]:
     return [_checked(_column(frame, wanted.name), wanted) for wanted in inputs]
 
 
+def outcome_of(rows: pa.Table) -> NDArray[np.bool_]:
+    """The labels of labelled rows, (n,) bool."""
+    return np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
+
+
 def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[str, Sequence[Any]]) -> Floats:
     """What `read` gave as (rows, inputs), float64, NaN where missing; categories as their index in `codes`.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlprod_tasks import approve, assemble, card, champion, evaluate, fallback, model, places, pyfunc, train
+from mlprod_tasks import approve, assemble, champion, evaluate, fallback, model, places, pyfunc, train
 from mlprod_tasks import evaluation as evaluations
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.gate import Passed
@@ -20,7 +20,8 @@ from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
 from mlprod_tasks.platform.registry import PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
 from mlprod_tasks.provenance import environment, provenance
-from mlprod_tasks.report import LOGGED
+from mlprod_tasks.report import card
+from mlprod_tasks.report.write import LOGGED
 from mlprod_tasks.split import TEST
 from mlprod_tasks.training_folder import TrainingFolder, failing, update, write_json
 

@@ -53,7 +53,7 @@ def is_due(folder: TrainingFolder) -> bool:
 
 def finish(folder: TrainingFolder, made: Sequence[Made], run_id: str, platform: Platform, found: str) -> None:
     """Put what was found and the picture of it into the training's run."""
-    from mlprod_tasks.plots.canvas import png
+    from mlprod_tasks.document.canvas import png
 
     with locked(folder.path / "search" / "record.lock"):
         folder.plots.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def finish(folder: TrainingFolder, made: Sequence[Made], run_id: str, platform: 
 
 def history(made: Sequence[Made]) -> Figure:
     """Each trial's loss, and the least so far, by candidate in the order in which trials ended."""
-    from mlprod_tasks.plots.canvas import BLUE, GREY, ORANGE, PURPLE, RED, figure
+    from mlprod_tasks.document.canvas import BLUE, GREY, ORANGE, PURPLE, RED, figure
 
     drawn, axes = figure("Search: log loss on validation")
     colours = (BLUE, ORANGE, PURPLE, RED, GREY)

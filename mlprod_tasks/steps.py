@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.monitor.measure import measure
     from mlprod_tasks.publish import publish
     from mlprod_tasks.register import promote, promote_training, register
-    from mlprod_tasks.report import report
+    from mlprod_tasks.report.write import report
     from mlprod_tasks.score import score
     from mlprod_tasks.search import search
     from mlprod_tasks.train import fit, segments, train
@@ -36,7 +36,7 @@ _WHERE = {
     "evaluate": "evaluate",
     "backtest": "backtest",
     "examine": "examine",
-    "report": "report",
+    "report": "report.write",
     "gate": "gate",
     "request_approval": "approve",
     "approve": "approve",

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import assemble, fallback, segmented
 from mlprod_tasks import segments as by_segment
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.inputs import outcome_of
 from mlprod_tasks.model import Model
 from mlprod_tasks.model import load_one as load_model
 from mlprod_tasks.platform import Platform, digest
@@ -129,7 +130,7 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         with tempfile.TemporaryDirectory(dir=folder.path, prefix=".") as beside:
             model_digest = model.save(Path(beside) / MODEL)
             replace_folder(Path(beside) / MODEL, folder.model)
-        outcome = given.train["label"].to_numpy(zero_copy_only=False)
+        outcome = outcome_of(given.train)
         fallback.fit(pipeline.fallback, pipeline.value, given.train, outcome).save(folder.fallback)
         run_id = platform.registry.start_run(pipeline, training_id)
         platform.registry.log(run_id, params=_params(model, assembled), metrics=_scores(model))

@@ -46,20 +46,32 @@ from mlprod_tasks.declaration.learner import (
     Stacking,
 )
 from mlprod_tasks.declaration.load import load, load_all
-from mlprod_tasks.declaration.monitoring import Retraining, Rule, Watch
+from mlprod_tasks.declaration.monitoring import (
+    Breach,
+    BusinessMetric,
+    Learned,
+    Monitoring,
+    Retraining,
+    Rule,
+    Upstream,
+    Watch,
+)
 from mlprod_tasks.declaration.pipeline import Pipeline, Publish
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
+from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Column, Database, Files, Table
 from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, ValueFunction
 from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 __all__ = [
-    "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before",
-    "BetterThanBaseline", "Between", "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError",
-    "Ensemble", "Expression", "ExtraTrees", "Files", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost",
-    "Label", "Latency", "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Mean", "Model", "ModelSize",
-    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline", "Publish", "RandomForest",
-    "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Split", "Stable", "Stacking",
-    "Table", "Tick", "TickRange", "Trailing", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
+    "RETRAINING", "RULES", "WATCHES", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction",
+    "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant",
+    "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees", "Files",
+    "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Latency", "Learned", "Learner",
+    "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Mean", "Model", "ModelSize", "Monitoring", "Monotonic",
+    "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline", "Publish", "RandomForest", "Rate",
+    "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Split", "Stable", "Stacking", "Table",
+    "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load",
+    "load_all",
 ]  # fmt: skip

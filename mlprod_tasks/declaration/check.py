@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,8 +15,9 @@ from mlprod_tasks.declaration.check_features import (
     sql_problems,
 )
 from mlprod_tasks.declaration.check_gates import gate_problems
+from mlprod_tasks.declaration.check_monitoring import monitoring_problems
 from mlprod_tasks.declaration.check_search import search_problems
-from mlprod_tasks.declaration.check_tables import IDENTIFIER, connection_problems, listed, repeated, table_problems
+from mlprod_tasks.declaration.check_tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
 from mlprod_tasks.declaration.check_training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.target import Before
@@ -25,7 +25,6 @@ from mlprod_tasks.declaration.target import Before
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
-ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 LONGEST_TICK = timedelta(hours=25)
 
 
@@ -67,7 +66,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from gate_problems(pipeline)
     yield from approval_problems(pipeline)
     yield from evaluation_problems(pipeline)
-    yield from _monitoring(pipeline)
+    yield from monitoring_problems(pipeline)
     yield from _publish(pipeline)
 
 
@@ -100,27 +99,6 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
                 f"{needed} before {pipeline.entity_table.time!r}, and features of a later moment are not there yet. "
                 f"Use AtTick() or a lead of at least {needed}"
             )
-
-
-def _monitoring(pipeline: Pipeline) -> Iterator[str]:
-    yield from repeated("watches", (watch.what for watch in pipeline.watches))
-    yield from repeated("rules", (rule.name for rule in pipeline.rules))
-    watched = {watch.what for watch in pipeline.watches}
-    for watch in pipeline.watches:
-        if watch.low is None and watch.high is None:
-            yield f"watch {watch.what!r}: declare low, high or both"
-        if watch.only_important and watch.what not in ("feature_psi", "null_share"):
-            yield f"watch {watch.what!r}: only_important is for 'feature_psi' and 'null_share', which look at single features"
-        if watch.low is not None and watch.high is not None and watch.low >= watch.high:
-            yield f"watch {watch.what!r}: low {watch.low} is not below high {watch.high}"
-    yield from sql_problems("kpi", pipeline.kpi.sql, None)
-    for rule in pipeline.rules:
-        if rule.watch not in watched:
-            yield f"rule {rule.name!r}: {rule.watch!r} has no bounds; declare Watch({rule.watch!r}, ...)"
-        if not 1 <= rule.breaches <= rule.of:
-            yield f"rule {rule.name!r}: breaches {rule.breaches} must lie between 1 and of={rule.of}"
-    if pipeline.retraining.cooldown < timedelta(0):
-        yield "retraining.cooldown may not be negative"
 
 
 def _publish(pipeline: Pipeline) -> Iterator[str]:

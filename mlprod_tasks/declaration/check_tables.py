@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from mlprod_tasks.declaration.table import Column, Files, Table
 
+ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 CONNECTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Columns that the steps add to tables and predictions themselves.

@@ -7,46 +7,169 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
+# Each is told in words, with what it is measured on and against, in monitor/kinds.py.
 Watched = Literal[
-    "feature_psi",  # population stability index of one feature against the champion's reference
-    "score_psi",  # the same of the scores
-    "null_share",  # a feature's null share minus the reference's (absolute)
-    "volume",  # rows of the tick over the reference's mean rows a tick (ratio)
-    "fallback_share",  # share of rows that the fallback model answered
-    "label_coverage",  # share of a complete tick's rows that have an outcome
-    "label_rate",  # positive share of complete ticks over the reference's (ratio)
-    "roc_auc",  # realised, on complete ticks
-    "calibration",  # mean outcome minus mean score on complete ticks (absolute)
-    "kpi",  # the KPI over the reference's value (ratio)
+    # inputs, known at the tick
+    "volume",
+    "freshness",
+    "null_share",
+    "new_categories",
+    "lost_categories",
+    "out_of_range",
+    "type_changes",
+    "join_coverage",
+    "feature_psi",
+    "feature_js",
+    "feature_wasserstein",
+    "domain_auc",
+    # output, known at the tick
+    "score_psi",
+    "score_wasserstein",
+    "decision_share",
+    "fallback_share",
+    # performance that calibrated scores promise, known at the tick
+    "estimated_roc_auc",
+    "estimated_precision",
+    "estimated_recall",
+    "estimated_value",
+    # outcomes, known when the labels of the tick are complete
+    "label_coverage",
+    "label_rate",
+    "roc_auc",
+    "precision",
+    "recall",
+    "value",
+    "calibration",
+    "residual_drift",
+    "estimate_error",
+    "kpi",
+    "business_metric",
+    "kpi_correlation",
+    # the pipeline itself
+    "duration",
+    "retries",
+    "queue_wait",
+    "rows_per_second",
+    "memory",
+    "data_delay",
+    "label_delay",
+    "cost",
+    "model_age",
+    "upstream",
+    # checks of the model in production
+    "replayed",
+    "canned",
 ]
+Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
+
+
+@declared
+class Learned:
+    """Bounds that the reference's own ticks set: their mean +- `k` standard deviations, weekday by weekday if asked for.
+
+    Without `k`, it follows from how many watched values there are and how many false alarms a month are declared (Monitoring).
+    """
+
+    k: float | None = None
+    by_weekday: bool = False
 
 
 @declared
 class Watch:
     """A bound on what is watched; outside of [low, high] it is breached.
 
-    `only_important` restricts 'feature_psi' and 'null_share' to the features that make up 80 % of the model's gain.
+    With `learned`, outside of the learned bounds too: a fixed bound then says what would matter, the learned one what is
+    out of the ordinary. `only_important` restricts what is watched feature by feature to the features that make up 80 % of
+    the model's gain.
     """
 
     what: Watched
     low: float | None = None
     high: float | None = None
     only_important: bool = False
+    learned: Learned | None = None
+
+
+@declared
+class Breach:
+    """`watch` is breached on `breaches` of the last `of` ticks that have a value, each time by `least` features or more.
+
+    For d days running: breaches=d, of=d.
+    """
+
+    watch: Watched
+    breaches: int = 1
+    of: int = 1
+    least: int = 1
+    only_important: bool = False
 
 
 @declared
 class Rule:
-    """When `watch` is breached on `breaches` of the last `of` ticks that have a value, do `action`."""
+    """When `watch` is breached on `breaches` of the last `of` ticks that have a value, do `action`.
+
+    `also` lists further conditions that must hold at the same tick. Actions: 'note' keeps it in the ledger, 'alert' mails it,
+    'retrain' asks for a training, 'fallback' lets the fallback model answer until a new champion is promoted or somebody
+    switches back, 'rollback' makes the champion before champion again. The later of these does what the earlier do, and more.
+    """
 
     name: str
     watch: Watched
-    action: Literal["alert", "retrain"]
+    action: Action
     breaches: int = 1
     of: int = 1
+    least: int = 1
+    only_important: bool = False
+    also: tuple[Breach, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Breach, ...]:
+        """All that must hold at a tick."""
+        return (Breach(self.watch, self.breaches, self.of, self.least, self.only_important), *self.also)
 
 
 @declared
 class Retraining:
-    """Bounds on retraining: not again within `cooldown` of the last one."""
+    """Bounds on retraining: not again within `cooldown` of the last one, and at most `most_a_month` in any 30 days."""
 
     cooldown: timedelta
+    most_a_month: int = 4
+
+
+@declared
+class BusinessMetric:
+    """A number that the business keeps about each tick: a SQL query on one of its databases that gives one row, one column.
+
+    The parameters `:first` and `:last` are the moments between which the tick's rows lie, [first, last), in UTC; `:tick` is its
+    date. Asked when the tick's labels are complete.
+    """
+
+    name: str
+    connection: str
+    sql: str
+    doc: str
+    unit: str = ""
+
+
+@declared
+class Upstream:
+    """Another use case whose scores are features of this one: a shift there is named as the cause here."""
+
+    pipeline: str
+    features: tuple[str, ...]
+
+
+@declared
+class Monitoring:
+    """What goes for all watches together.
+
+    false_alarms: rules that fire in a month of daily ticks, of all learned bounds together, while nothing has changed.
+    metrics: the business's own measures. upstream: use cases whose scores are features here. digest_to: who gets the weekly
+    digest; `alert_to` where empty. replayed_rows: logged predictions that are computed again each night.
+    """
+
+    false_alarms: float = 0.5
+    metrics: tuple[BusinessMetric, ...] = ()
+    upstream: tuple[Upstream, ...] = ()
+    digest_to: tuple[str, ...] = ()
+    replayed_rows: int = 1000

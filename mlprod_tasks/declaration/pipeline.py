@@ -16,8 +16,9 @@ from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
-from mlprod_tasks.declaration.monitoring import Retraining, Rule, Watch
+from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
 from mlprod_tasks.declaration.schedule import Schedule
+from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
 from mlprod_tasks.declaration.target import AtTick, Before, Kpi, Label, Value, ValueFunction
 from mlprod_tasks.declaration.training import Model, RateTable, Split
@@ -55,9 +56,10 @@ class Pipeline:
     value: Value
     gates: tuple[Gate, ...]
     kpi: Kpi
-    watches: tuple[Watch, ...]
-    rules: tuple[Rule, ...]
-    retraining: Retraining
+    watches: tuple[Watch, ...] = WATCHES
+    rules: tuple[Rule, ...] = RULES
+    retraining: Retraining = RETRAINING
+    monitoring: Monitoring = Monitoring()
     predict_at: AtTick | Before = AtTick()
     publish: Publish | None = None
     task: str = "binary"

@@ -14,9 +14,10 @@ from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.monitor import bins
 from mlprod_tasks.monitor.inputs import inputs, volume
+from mlprod_tasks.monitor.kinds import Family, of_family
 from mlprod_tasks.monitor.outcomes import outcomes, unmeasured
 from mlprod_tasks.monitor.profile import ReferenceProfile
-from mlprod_tasks.monitor.reading import INPUTS, OUTCOMES, Reading, judged
+from mlprod_tasks.monitor.reading import Reading, judged
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
@@ -88,7 +89,7 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     if not files and scoring is not None and scoring.rows == 0:
         profile = _profile(pipeline, scoring.model_version, platform)
-        return _write(pipeline, tick, INPUTS, [volume(profile, 0)], scoring.model_version, platform)
+        return _write(pipeline, tick, "input", [volume(profile, 0)], scoring.model_version, platform)
     if not files:
         raise PredictionsMissing(
             f"{pipeline.name}: tick {tick} has no predictions in {places.predictions(pipeline)!r}: score it first "
@@ -103,7 +104,7 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
         counts = bins.count(con, own, [column.bins for column in profile.columns if column.name in there])
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     readings = list(inputs(profile, counts, rows, fallback_rows, only))
-    return _write(pipeline, tick, INPUTS, readings, version, platform)
+    return _write(pipeline, tick, "input", readings, version, platform)
 
 
 def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
@@ -129,7 +130,7 @@ def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> lis
             log.info("%s: %s has no predictions, and so no outcomes to measure", pipeline.name, tick)
             return []
         readings, version = _outcome_readings(pipeline, tick, evidence, platform)
-        written = _write(pipeline, tick, OUTCOMES, readings, version, platform, evidence)
+        written = _write(pipeline, tick, "outcome", readings, version, platform, evidence)
         if written:
             return written
 
@@ -194,19 +195,21 @@ def _profile(pipeline: Pipeline, version: int, platform: Platform) -> ReferenceP
 def _write(
     pipeline: Pipeline,
     tick: Tick,
-    kinds: tuple[str, ...],
+    family: Family,
     readings: list[Reading],
     version: int,
     platform: Platform,
     evidence: _Evidence | None = None,
 ) -> list[Measurement]:
-    """Replace the tick's measurements of those kinds; nothing, and an empty list, if `evidence` no longer holds."""
+    """Replace the tick's measurements of that family; nothing, and an empty list, if `evidence` no longer holds."""
     at = platform.clock.now()
     rows = [judged(reading, pipeline, tick, version, at) for reading in readings]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
         if evidence is not None and evidence != _evidence(pipeline, tick, platform):
             return []
-        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & Measurement.what.in_(kinds)
+        mine = (
+            (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & Measurement.what.in_(of_family(family))
+        )
         session.execute(delete(Measurement).where(mine))
         session.add_all(rows)
     return rows

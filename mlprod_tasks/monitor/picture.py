@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.monitor.reading import OUTCOMES, WORDS
+from mlprod_tasks.monitor.kinds import KINDS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
 
@@ -25,7 +25,9 @@ def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platfo
             shown.setdefault((one["what"], one["slice"]), rule["rule"])
     series = []
     for (what, name), rule in list(shown.items())[:MOST_PANELS]:
-        last = tick.date - timedelta(days=pipeline.label_delay_ticks if what in OUTCOMES else 0)  # known at the tick
+        last = tick.date - timedelta(
+            days=pipeline.label_delay_ticks if KINDS[what].family == "outcome" else 0
+        )  # known at the tick
         rows = platform.ledger.all(
             Measurement,
             (Measurement.tick > tick.date - timedelta(days=SHOWN_TICKS)) & (Measurement.tick <= last),
@@ -33,7 +35,7 @@ def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platfo
             what=what,
             slice=name,
         )
-        words = WORDS[what].format(slice=name, kpi=pipeline.kpi.name)
+        words = KINDS[what].words.format(slice=name, kpi=pipeline.kpi.name)
         series.append((f"{rule}: {words}", rows))
     return draw(series) if series else None
 

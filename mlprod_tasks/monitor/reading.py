@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 
 from mlprod_tasks.declaration import Pipeline, Tick, Watch
+from mlprod_tasks.monitor.kinds import KINDS
 from mlprod_tasks.platform.ledger import Measurement
-
-# Known at the tick itself.
-INPUTS = ("feature_psi", "score_psi", "null_share", "volume", "fallback_share")
-# Known when the labels of the tick are complete, `label_delay_ticks` later.
-OUTCOMES = ("label_coverage", "label_rate", "roc_auc", "calibration", "kpi")
-
-WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        "feature_psi": "PSI of feature {slice}",
-        "score_psi": "PSI of the scores",
-        "null_share": "null share of feature {slice} above the reference's",
-        "volume": "rows over the reference's mean rows a tick",
-        "fallback_share": "share of rows answered by the fallback",
-        "label_coverage": "share of rows with an outcome",
-        "label_rate": "positive share over the reference's",
-        "roc_auc": "realised ROC AUC",
-        "calibration": "mean outcome minus mean score",
-        "kpi": "{kpi} over the reference's",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -49,6 +28,7 @@ class Reading:
     detail: str = ""
     missing: bool = False
     watched: bool = True
+    interval: tuple[float, float] | None = None
 
 
 def judged(reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int, at: datetime) -> Measurement:
@@ -70,6 +50,8 @@ def judged(reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int,
         high=high,
         n=reading.n,
         breached=breached,
+        interval_low=reading.interval[0] if reading.interval else None,
+        interval_high=reading.interval[1] if reading.interval else None,
         model_version=model_version,
         sentence=_sentence(reading, pipeline, tick, low, high, breached),
         at=at,
@@ -87,7 +69,7 @@ def bounds(watch: Watch | None, quiet: float | None) -> tuple[float | None, floa
 
 
 def _sentence(reading: Reading, pipeline: Pipeline, tick: Tick, low: float | None, high: float | None, breached: bool) -> str:
-    what = WORDS[reading.what].format(slice=reading.slice, kpi=pipeline.kpi.name)
+    what = KINDS[reading.what].words.format(slice=reading.slice, kpi=pipeline.kpi.name)
     if reading.value is None:
         return f"{tick}: {what} could not be measured: {reading.why}"
     if breached and low is not None and reading.value < low:

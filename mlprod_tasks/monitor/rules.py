@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from mlprod_tasks.declaration import Retraining, Rule
-from mlprod_tasks.monitor.reading import OUTCOMES
+from mlprod_tasks.monitor.kinds import KINDS
 from mlprod_tasks.platform.ledger import Measurement
 
 DAY = timedelta(days=1)
@@ -92,7 +92,7 @@ def _fires(rule: Rule, known: Mapping[date, Sequence[Measurement]], tick: date, 
     Only with news: a tick without a value of its own fires nothing. And only of one model: what its predecessor did is not
     held against the version that scored the newest tick.
     """
-    newest = tick - delay * DAY if rule.watch in OUTCOMES else tick
+    newest = tick - delay * DAY if KINDS[rule.watch].family == "outcome" else tick
     if newest not in known:
         return None
     version = known[newest][0].model_version

@@ -154,7 +154,7 @@ class Scoring(Row):
 
 
 class Measurement(Row):
-    """One watched value of one tick, with its bounds and verdict. `slice` is a feature's name, or ''."""
+    """One watched value of one tick, with its interval, bounds and verdict. `slice` is a feature's name, or ''."""
 
     __tablename__ = "measurements"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -169,16 +169,54 @@ class Measurement(Row):
     reference: Mapped[float | None] = mapped_column(default=None)
     low: Mapped[float | None] = mapped_column(default=None)
     high: Mapped[float | None] = mapped_column(default=None)
+    interval_low: Mapped[float | None] = mapped_column(default=None)
+    interval_high: Mapped[float | None] = mapped_column(default=None)
+    cause: Mapped[str] = mapped_column(default="")  # of a breach: the kind of shift, in words
     sentence: Mapped[str] = mapped_column(default="")
 
 
+class StepRun(Row):
+    """One run of one step: how long it took and waited, and what it needed."""
+
+    __tablename__ = "step_runs"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    step: Mapped[str] = mapped_column(String(63), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(100), primary_key=True)  # the tick, or the training's id
+    at: Mapped[datetime] = mapped_column(primary_key=True)  # when it began
+    seconds: Mapped[float]
+    succeeded: Mapped[bool]
+    try_number: Mapped[int] = mapped_column(default=1)
+    waited_seconds: Mapped[float | None] = mapped_column(default=None)  # for a worker; None outside of Airflow
+    rows: Mapped[int | None] = mapped_column(default=None)
+    peak_mb: Mapped[float | None] = mapped_column(default=None)
+
+
+class Intervention(Row):
+    """What was done to a pipeline besides its daily work, by a person or by a rule's action."""
+
+    __tablename__ = "interventions"
+    id: Mapped[str] = mapped_column(String(100), primary_key=True)
+    pipeline: Mapped[str] = mapped_column(String(63), index=True)
+    kind: Mapped[str] = mapped_column(
+        String(20)
+    )  # acknowledge, mute, unmute, bound, unbound, retrain, fallback, champion, rollback
+    by: Mapped[str]  # who: a name, or "rule <name>"
+    at: Mapped[datetime]
+    subject: Mapped[str] = mapped_column(default="")  # a rule's name, what/slice of a bound, a training, a version
+    reason: Mapped[str] = mapped_column(default="")
+    until: Mapped[datetime | None] = mapped_column(default=None)
+    tick: Mapped[date | None] = mapped_column(default=None)
+    low: Mapped[float | None] = mapped_column(default=None)
+    high: Mapped[float | None] = mapped_column(default=None)
+
+
 class Decision(Row):
-    """What the rules say at one tick: nothing, alert, or retrain; and why."""
+    """What the rules say at one tick: nothing, note, alert, retrain, fallback or rollback; and why."""
 
     __tablename__ = "decisions"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     tick: Mapped[date] = mapped_column(primary_key=True)  # the tick at which monitor ran
-    action: Mapped[str] = mapped_column(String(20))  # nothing, alert, retrain
+    action: Mapped[str] = mapped_column(String(20))  # nothing, note, alert, retrain, fallback, rollback
     reason: Mapped[str]
     at: Mapped[datetime]
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # each rule that fired, with its measurements

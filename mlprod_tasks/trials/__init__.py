@@ -16,8 +16,3 @@ def spread(rows: pa.Table, most: int) -> pa.Table:
     if rows.num_rows <= most:
         return rows
     return rows.take(pa.array(np.linspace(0, rows.num_rows - 1, most).round().astype(np.int64)))
-
-
-def outcome_of(rows: pa.Table) -> np.ndarray:
-    """The labels of labelled rows, (n,) bool."""
-    return np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)

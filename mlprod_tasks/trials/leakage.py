@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.evidence import Finding
-from mlprod_tasks.inputs import inputs_of, read
+from mlprod_tasks.inputs import inputs_of, outcome_of, read
 from mlprod_tasks.judge.names import POWER_ALONE, POWER_LOST
 from mlprod_tasks.metrics import roc_auc
-from mlprod_tasks.trials import AnyModel, outcome_of, spread
+from mlprod_tasks.trials import AnyModel, spread
 
 log = logging.getLogger(__name__)
 

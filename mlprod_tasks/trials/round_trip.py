@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks import pyfunc
 from mlprod_tasks.evidence import Finding
-from mlprod_tasks.inputs import Predictions
+from mlprod_tasks.inputs import Predictions, outcome_of
 from mlprod_tasks.judge.names import SAME
 from mlprod_tasks.metrics import roc_auc
-from mlprod_tasks.trials import AnyModel, outcome_of
+from mlprod_tasks.trials import AnyModel
 
 log = logging.getLogger(__name__)
 

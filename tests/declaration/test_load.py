@@ -40,8 +40,11 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
         ("Table.source: Input should be one of Database, Files, given 'business.t'",),
     ),
     "an unknown metric": ('ml.AtLeast("accuracy", 0.9)', ("AtLeast.metric: Input should be 'roc_auc'", "given 'accuracy'")),
-    "an unknown watch": ('ml.Watch("mood", low=1.0)', ("Watch.what: Input should be 'feature_psi'", "given 'mood'")),
-    "an unknown action": ('ml.Rule("r", "kpi", "panic")', ("Rule.action: Input should be 'alert' or 'retrain'", "'panic'")),
+    "an unknown watch": ('ml.Watch("mood", low=1.0)', ("Watch.what: Input should be 'volume'", "given 'mood'")),
+    "an unknown action": (
+        'ml.Rule("r", "kpi", "panic")',
+        ("Rule.action: Input should be 'note', 'alert', 'retrain'", "'panic'"),
+    ),
     "an unknown time zone": (
         'ml.Schedule(time(4), "New York", date(2013, 1, 1))',
         ("Schedule: timezone 'New York' is not an IANA time zone such as 'Europe/Zurich'",),

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mlprod_tasks.monitor import Measured, PredictionsMissing, measure
-from mlprod_tasks.monitor.reading import INPUTS, OUTCOMES
+from mlprod_tasks.monitor.kinds import KINDS, of_family
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Scoring
 
@@ -53,7 +53,7 @@ def test_inputs_are_measured_at_once_against_the_version_that_scored(shop: Platf
     world.score_tick(shop, world.scored(T))
     report = run(shop, T)
     rows = shop.ledger.all(Measurement, tick=T)
-    assert {row.what for row in rows} == set(INPUTS)
+    assert {row.what for row in rows} == {"feature_psi", "score_psi", "null_share", "volume", "fallback_share"}
     assert {row.slice for row in rows if row.what == "feature_psi"} == {"price", "place", "items"}
     assert {row.model_version for row in rows} == {world.VERSION}
     assert (report.rows, report.measurements) == (world.ORDERS_A_TICK, len(rows))
@@ -129,7 +129,7 @@ def test_outcomes_are_measured_when_their_labels_are_complete_and_as_sklearn_wou
     with_outcomes(shop, rows, lost=40)
     for day in (T, T + DAY):
         run(shop, day)
-    assert not shop.ledger.all(Measurement, Measurement.what.in_(OUTCOMES))
+    assert not shop.ledger.all(Measurement, Measurement.what.in_(of_family("outcome")))
     report = run(shop, T + 2 * DAY)
     assert report.judged == (str(T),)
     label, score, decision = (rows[name].to_numpy()[40:] for name in ("label", "score", "decision"))
@@ -236,6 +236,5 @@ def test_everything_that_can_be_watched_is_measured_and_has_words() -> None:
     from typing import get_args
 
     from mlprod_tasks.declaration.monitoring import Watched
-    from mlprod_tasks.monitor.reading import WORDS
 
-    assert set(WORDS) == {*INPUTS, *OUTCOMES} == set(get_args(Watched))
+    assert tuple(KINDS) == get_args(Watched)

@@ -8,13 +8,14 @@ from html import unescape
 import numpy as np
 import pytest
 
-from mlprod_tasks import card, dossier, model, train
 from mlprod_tasks import declaration as ml
+from mlprod_tasks import model, train
 from mlprod_tasks.document import Document, Listing, Paragraph, Section, html, markdown
+from mlprod_tasks.document.wording import listed, of_100
 from mlprod_tasks.judge.verdict import told
 from mlprod_tasks.letter import Grid
+from mlprod_tasks.report import card, dossier
 from mlprod_tasks.training_folder import StepMissing, TrainingFolder
-from mlprod_tasks.wording import listed, of_100
 
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 

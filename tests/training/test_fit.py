@@ -13,6 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from mlprod_tasks import calibration, fit, model, weighting
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.inputs import outcome_of
 from mlprod_tasks.weighting import NoTicks
 
 TREES = ml.LightGBM(learning_rate=0.1, max_trees=40, min_data_in_leaf=30)
@@ -39,7 +40,7 @@ def some_rows(n: int, seed: int = 0, effect: float = 1.5, first_day: int = 0, da
 
 
 ROWS, VALIDATION, TEST = some_rows(2500), some_rows(1200, 1, first_day=32, days=10), some_rows(4000, 2)
-OUTCOME = fit.outcome(TEST)
+OUTCOME = outcome_of(TEST)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_every_candidate_is_recorded_in_the_order_of_declaration_and_one_is_chos
 
 def test_candidates_are_measured_calibrated_on_the_validation_window(several, declared):
     alone = fit.fit(declared(TREES), ROWS, VALIDATION, {})
-    score, y = alone.predict(VALIDATION).score, fit.outcome(VALIDATION)
+    score, y = alone.predict(VALIDATION).score, outcome_of(VALIDATION)
     (_, recorded, *_) = several.candidates
     assert recorded.metrics["log_loss"] == pytest.approx(log_loss(y, score))
     assert recorded.metrics["roc_auc"] == pytest.approx(roc_auc_score(y, score))
@@ -188,7 +189,7 @@ def test_new_trees_correct_the_old_ones_instead_of_repeating_them(declared):
     pipeline = declared(replace(TREES, max_trees=30), warm_update=True)
     prepared = fit.prepare(pipeline, ROWS, VALIDATION)
     (_, continued) = fit._all(pipeline, prepared, VALIDATION, champion)
-    y = fit.outcome(ROWS)
+    y = outcome_of(ROWS)
     assert log_loss(y, continued.fitted.predict(prepared.train.x)) < log_loss(y, champion.raw(prepared.train.x))
     assert continued.fitted.predict(prepared.train.x).mean() == pytest.approx(y.mean(), abs=0.02)
 
@@ -290,7 +291,7 @@ def test_the_validation_window_decides_nothing_but_choice_stopping_calibration_a
     raw = [one.raw(one.matrix(TEST)) for one in made]
     assert np.array_equal(*raw)
     assert made[0].calibration != made[1].calibration
-    assert made[0].calibration == calibration.fit("isotonic", made[0].raw(made[0].matrix(VALIDATION)), fit.outcome(VALIDATION))
+    assert made[0].calibration == calibration.fit("isotonic", made[0].raw(made[0].matrix(VALIDATION)), outcome_of(VALIDATION))
 
 
 def test_ticks_are_days_and_given_up_where_rows_are_in_no_order(declared):

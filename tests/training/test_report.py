@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import dossier, evidence, steps
+from mlprod_tasks import evidence, steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evidence import Slices, Trials
 from mlprod_tasks.judge import judge
 from mlprod_tasks.judge.verdict import told
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.report import dossier
 from mlprod_tasks.training_folder import StepMissing, TrainingFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -286,7 +287,7 @@ def test_a_report_before_the_evaluation_names_the_step_that_lacks(first):
 
 def test_the_profit_curve_is_the_value_of_acting_on_so_many_rows():
     from mlprod_tasks import value
-    from mlprod_tasks.plots.curves import profit_band
+    from mlprod_tasks.report.plots.curves import profit_band
     from mlprod_tasks.value import Worth
 
     random = np.random.default_rng(2)

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, inspect, text
 
-HEAD = "0003"
+HEAD = "0004"
 logging.getLogger("alembic").setLevel(logging.WARNING)
 LOCK = 7_214_013  # any constant: two processes that start together must not both create the tables
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mlprod_tasks.document import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.dossier import Dossier
-from mlprod_tasks.importance import Importance
+from mlprod_tasks.document.canvas import png
+from mlprod_tasks.document.wording import change, words_of
 from mlprod_tasks.letter import Grid
-from mlprod_tasks.plots import importance as plots
-from mlprod_tasks.plots.canvas import png
-from mlprod_tasks.wording import change, words_of
+from mlprod_tasks.report.dossier import Dossier
+from mlprod_tasks.report.importance import Importance
+from mlprod_tasks.report.plots import importance as plots
 
 SHOWN = 12
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
-from mlprod_tasks.inputs import Predictions
+from mlprod_tasks.inputs import Predictions, outcome_of
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def measure(model: Predicting, rows: pa.Table, pipeline: Pipeline) -> Importance
     random = np.random.default_rng(pipeline.model.seed)
     names = [name for name in model.feature_names if name in rows.column_names]
     groups = {called: there for called, there in groups_of(pipeline).items() if set(there) <= set(names)}
-    outcome = np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
+    outcome = outcome_of(rows)
     tasks = [*((name, (name,)) for name in names), *((called, there) for called, there in groups.items() if len(there) > 1)]
     wanted = int(np.clip(PREDICTIONS // (SHUFFLES * len(tasks)), LEAST_ROWS, MOST_ROWS))
     scored, donors = draw(outcome, wanted, SHUFFLES, random)

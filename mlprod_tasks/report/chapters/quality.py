@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.document import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.dossier import Dossier
+from mlprod_tasks.document.wording import change, in_order, listed, meaning, number, p_value, title, window, with_interval
 from mlprod_tasks.letter import Grid
+from mlprod_tasks.report.dossier import Dossier
 from mlprod_tasks.segmented import SegmentedModel
 from mlprod_tasks.split import TEST
-from mlprod_tasks.wording import change, in_order, listed, meaning, number, p_value, title, window, with_interval
 
 SEARCH = "search"  # picture that a search left
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from mlprod_tasks.document import Block, Paragraph, Section, Tiles
-from mlprod_tasks.dossier import Dossier
+from mlprod_tasks.document.wording import number, of_100, with_interval
 from mlprod_tasks.judge import GateVerdict
 from mlprod_tasks.letter import Grid
 from mlprod_tasks.metrics import Estimate
-from mlprod_tasks.wording import number, of_100, with_interval
+from mlprod_tasks.report.dossier import Dossier
 
 
 def verdict(dossier: Dossier) -> Section:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from mlprod_tasks import document, dossier
-from mlprod_tasks.chapters.backtest import better_than_baseline
-from mlprod_tasks.chapters.origin import made_by
-from mlprod_tasks.chapters.slices import remarks, worst_first
-from mlprod_tasks.chapters.verdict import said
+from mlprod_tasks import document
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.target import AtTick, CostMatrix
 from mlprod_tasks.document import Block, Document, Listing, NotMade, Paragraph, Section
-from mlprod_tasks.dossier import Dossier
-from mlprod_tasks.importance import groups_of
+from mlprod_tasks.document.wording import (
+    change,
+    from_where,
+    length,
+    listed,
+    number,
+    of_100,
+    title,
+    window,
+    with_interval,
+    words_of,
+)
 from mlprod_tasks.letter import Grid
+from mlprod_tasks.report import dossier
+from mlprod_tasks.report.chapters.backtest import better_than_baseline
+from mlprod_tasks.report.chapters.origin import made_by
+from mlprod_tasks.report.chapters.slices import remarks, worst_first
+from mlprod_tasks.report.chapters.verdict import said
+from mlprod_tasks.report.dossier import Dossier
+from mlprod_tasks.report.importance import groups_of
 from mlprod_tasks.segmented import SegmentedModel
 from mlprod_tasks.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training_folder import TrainingFolder, write_file
-from mlprod_tasks.wording import change, from_where, length, listed, number, of_100, title, window, with_interval, words_of
 
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 SHOWN_SLICES, SHOWN_FEATURES = 8, 8

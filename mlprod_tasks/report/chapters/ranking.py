@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks import value
 from mlprod_tasks.document import Picture, Section
-from mlprod_tasks.dossier import Champion, Dossier
-from mlprod_tasks.plots import curves, distributions
-from mlprod_tasks.plots.canvas import png
+from mlprod_tasks.document.canvas import png
+from mlprod_tasks.report.dossier import Champion, Dossier
+from mlprod_tasks.report.plots import curves, distributions
 from mlprod_tasks.segmented import SegmentedModel
 from mlprod_tasks.value import Worth
 

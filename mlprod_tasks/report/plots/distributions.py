@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlprod_tasks.plots.canvas import BLUE, INK, ORANGE, figure
-from mlprod_tasks.plots.curves import Scored
+from mlprod_tasks.document.canvas import BLUE, INK, ORANGE, figure
+from mlprod_tasks.report.plots.curves import Scored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

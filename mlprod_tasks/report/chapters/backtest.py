@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.document import Block, Listing, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.dossier import Dossier
+from mlprod_tasks.document.canvas import png
+from mlprod_tasks.document.wording import number, title, window, with_interval
 from mlprod_tasks.evidence import Backtest, Fold
 from mlprod_tasks.letter import Grid
-from mlprod_tasks.plots import backtest as plots
-from mlprod_tasks.plots.canvas import png
-from mlprod_tasks.wording import number, title, window, with_interval
+from mlprod_tasks.report.dossier import Dossier
+from mlprod_tasks.report.plots import backtest as plots
 
 SHOWN = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
 

@@ -6,22 +6,23 @@ import logging
 import time
 from dataclasses import dataclass
 
-from mlprod_tasks import card, document, dossier, importance
-from mlprod_tasks.chapters.backtest import backtest
-from mlprod_tasks.chapters.change import change
-from mlprod_tasks.chapters.features import features
-from mlprod_tasks.chapters.origin import origin, trials
-from mlprod_tasks.chapters.quality import candidates, metrics
-from mlprod_tasks.chapters.ranking import ranking
-from mlprod_tasks.chapters.slices import slices
-from mlprod_tasks.chapters.verdict import verdict
+from mlprod_tasks import document
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.document import Document, Section
-from mlprod_tasks.dossier import Dossier
+from mlprod_tasks.document.wording import window
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.report import card, dossier, importance
+from mlprod_tasks.report.chapters.backtest import backtest
+from mlprod_tasks.report.chapters.change import change
+from mlprod_tasks.report.chapters.features import features
+from mlprod_tasks.report.chapters.origin import origin, trials
+from mlprod_tasks.report.chapters.quality import candidates, metrics
+from mlprod_tasks.report.chapters.ranking import ranking
+from mlprod_tasks.report.chapters.slices import slices
+from mlprod_tasks.report.chapters.verdict import verdict
+from mlprod_tasks.report.dossier import Dossier
 from mlprod_tasks.split import TEST
 from mlprod_tasks.training_folder import TrainingFolder, failing, write_file
-from mlprod_tasks.wording import window
 
 log = logging.getLogger(__name__)
 

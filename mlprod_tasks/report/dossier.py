@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlprod_tasks import assemble, evidence, model, places, train, value
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evidence import Evidence
-from mlprod_tasks.inputs import Predictions
+from mlprod_tasks.inputs import Predictions, outcome_of
 from mlprod_tasks.judge import GateVerdict, Passed, Refused, judge
 from mlprod_tasks.model import Model
 from mlprod_tasks.platform import Platform
@@ -69,7 +69,7 @@ class Dossier:
 
     @cached_property
     def outcome(self) -> Bools:
-        return np.asarray(self.rows["label"].to_numpy(zero_copy_only=False), bool)
+        return outcome_of(self.rows)
 
     @cached_property
     def worth(self) -> Worth:

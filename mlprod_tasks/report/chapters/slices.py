@@ -6,12 +6,12 @@ import math
 
 from mlprod_tasks.declaration import CostMatrix
 from mlprod_tasks.document import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.dossier import Dossier
+from mlprod_tasks.document.canvas import png
+from mlprod_tasks.document.wording import with_interval
 from mlprod_tasks.evidence import Measured, Slice
 from mlprod_tasks.letter import Grid
-from mlprod_tasks.plots import slices as plots
-from mlprod_tasks.plots.canvas import png
-from mlprod_tasks.wording import with_interval
+from mlprod_tasks.report.dossier import Dossier
+from mlprod_tasks.report.plots import slices as plots
 
 
 def slices(dossier: Dossier) -> Section:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlprod_tasks.document import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.dossier import Champion, Dossier
+from mlprod_tasks.document.canvas import png
+from mlprod_tasks.document.wording import number, window
 from mlprod_tasks.letter import Grid
 from mlprod_tasks.model import Model
-from mlprod_tasks.plots import importance as plots
-from mlprod_tasks.plots.canvas import png
+from mlprod_tasks.report.dossier import Champion, Dossier
+from mlprod_tasks.report.plots import importance as plots
 from mlprod_tasks.segmented import SegmentedModel
-from mlprod_tasks.wording import number, window
 
 ABSENT = "-"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlprod_tasks.importance import Contributions, Dependence, Shuffled
-from mlprod_tasks.plots.canvas import BLUE, GREY, INK, PURPLE, Floats, figure, named_rows, panels, shortened
+from mlprod_tasks.document.canvas import BLUE, GREY, INK, PURPLE, Floats, figure, named_rows, panels, shortened
+from mlprod_tasks.report.importance import Contributions, Dependence, Shuffled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mlprod_tasks.declaration.gate import TRIED
 from mlprod_tasks.document import Block, NotMade, Paragraph, Section
-from mlprod_tasks.dossier import Dossier
+from mlprod_tasks.document.wording import number, window
 from mlprod_tasks.letter import Grid
+from mlprod_tasks.report.dossier import Dossier
 from mlprod_tasks.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.wording import number, window
 
 UNKNOWN = "not known"
 

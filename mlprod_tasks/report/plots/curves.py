@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks import metrics
-from mlprod_tasks.plots.canvas import BLUE, GREY, INK, ORANGE, PURPLE, Bools, Floats, figure, thinned
+from mlprod_tasks.document.canvas import BLUE, GREY, INK, ORANGE, PURPLE, Bools, Floats, figure, thinned
 from mlprod_tasks.value import Worth
 
 if TYPE_CHECKING:

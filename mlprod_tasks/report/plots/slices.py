@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlprod_tasks.document.canvas import BLUE, GREY, INK, RED, WIDTH, named_rows, panels, shortened
 from mlprod_tasks.evidence import Measured, Slice
-from mlprod_tasks.plots.canvas import BLUE, GREY, INK, RED, WIDTH, named_rows, panels, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlprod_tasks.document.canvas import BLUE, GREY, INK, PURPLE, panels
 from mlprod_tasks.evidence import Backtest, Fold, Measured
-from mlprod_tasks.plots.canvas import BLUE, GREY, INK, PURPLE, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

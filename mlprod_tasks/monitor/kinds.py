@@ -1,0 +1,99 @@
+"""Everything that can be watched: when it is known, what it looks at, which way is bad, and what it is in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Family = Literal["input", "outcome", "health", "check"]
+Group = Literal["data", "covariates", "scores", "estimates", "labels", "performance", "business", "pipeline"]
+Worse = Literal["higher", "lower", "either"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One thing that is watched.
+
+    family: what is measured and replaced together: 'input' and 'health' at the tick, 'outcome' when its labels are complete,
+    'check' each night. group: where it is shown. by: what `slice` names. words: with {slice} and {kpi} to be put in.
+    """
+
+    what: str
+    family: Family
+    group: Group
+    worse: Worse
+    words: str
+    by: Literal["", "feature", "table", "metric", "step", "pipeline"] = ""
+
+
+_KINDS = (
+    Kind("volume", "input", "data", "either", "rows over the reference's mean rows a tick"),
+    Kind("freshness", "input", "data", "higher", "hours from the newest row of {slice} to the tick", "table"),
+    Kind("null_share", "input", "data", "higher", "null share of feature {slice} above the reference's", "feature"),
+    Kind("new_categories", "input", "data", "higher", "share of rows whose {slice} the reference never had", "feature"),
+    Kind("lost_categories", "input", "data", "higher", "share of the reference's rows whose {slice} is gone", "feature"),
+    Kind(
+        "out_of_range", "input", "data", "higher", "share of rows whose {slice} lies outside the reference's range", "feature"
+    ),
+    Kind("type_changes", "input", "data", "higher", "features whose type is not the reference's"),
+    Kind("join_coverage", "input", "data", "lower", "share of rows that found a row in {slice}, over the reference's", "table"),
+    Kind("feature_psi", "input", "covariates", "higher", "PSI of feature {slice}", "feature"),
+    Kind("feature_js", "input", "covariates", "higher", "Jensen-Shannon distance of feature {slice}", "feature"),
+    Kind(
+        "feature_wasserstein",
+        "input",
+        "covariates",
+        "higher",
+        "Wasserstein distance of feature {slice}, in standard deviations of the reference",
+        "feature",
+    ),
+    Kind("domain_auc", "input", "covariates", "higher", "AUC of telling the tick's rows from the reference's"),
+    Kind("score_psi", "input", "scores", "higher", "PSI of the scores"),
+    Kind(
+        "score_wasserstein",
+        "input",
+        "scores",
+        "higher",
+        "Wasserstein distance of the scores, in standard deviations of the reference",
+    ),
+    Kind("decision_share", "input", "scores", "either", "share of rows above the decision threshold minus the reference's"),
+    Kind("fallback_share", "input", "scores", "higher", "share of rows answered by the fallback"),
+    Kind("estimated_roc_auc", "input", "estimates", "lower", "estimated ROC AUC"),
+    Kind("estimated_precision", "input", "estimates", "lower", "estimated precision"),
+    Kind("estimated_recall", "input", "estimates", "lower", "estimated recall"),
+    Kind("estimated_value", "input", "estimates", "lower", "estimated value per 1,000 rows"),
+    Kind("label_coverage", "outcome", "labels", "lower", "share of rows with an outcome"),
+    Kind("label_rate", "outcome", "labels", "either", "positive share over the reference's"),
+    Kind("roc_auc", "outcome", "performance", "lower", "realised ROC AUC"),
+    Kind("precision", "outcome", "performance", "lower", "realised precision"),
+    Kind("recall", "outcome", "performance", "lower", "realised recall"),
+    Kind("value", "outcome", "performance", "lower", "realised value per 1,000 rows"),
+    Kind("calibration", "outcome", "performance", "either", "mean outcome minus mean score"),
+    Kind("residual_drift", "outcome", "performance", "higher", "largest mean residual in a region of {slice}", "feature"),
+    Kind("estimate_error", "outcome", "performance", "either", "realised minus estimated {slice}", "metric"),
+    Kind("kpi", "outcome", "business", "lower", "{kpi} over the reference's"),
+    Kind("business_metric", "outcome", "business", "either", "{slice}", "metric"),
+    Kind("kpi_correlation", "outcome", "business", "lower", "correlation of {slice} with {kpi} over the last ticks", "metric"),
+    Kind("duration", "health", "pipeline", "higher", "seconds that {slice} took", "step"),
+    Kind("retries", "health", "pipeline", "higher", "tries of {slice} beyond the first", "step"),
+    Kind("queue_wait", "health", "pipeline", "higher", "seconds that {slice} waited for a worker", "step"),
+    Kind("rows_per_second", "health", "pipeline", "lower", "rows a second of {slice}", "step"),
+    Kind("memory", "health", "pipeline", "higher", "peak memory of {slice} in MB", "step"),
+    Kind("data_delay", "health", "pipeline", "higher", "hours from the tick until {slice} was published", "table"),
+    Kind("label_delay", "health", "pipeline", "higher", "hours from when labels were due until they were published"),
+    Kind("cost", "health", "pipeline", "higher", "seconds of computing for the tick, over the mean of the ticks before"),
+    Kind("model_age", "health", "pipeline", "higher", "days since the champion's newest training label"),
+    Kind(
+        "upstream", "health", "pipeline", "higher", "alarms at this tick of {slice}, whose scores are features here", "pipeline"
+    ),
+    Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that come out otherwise now"),
+    Kind("canned", "check", "pipeline", "higher", "share of canned rows that come out otherwise than when the model was made"),
+)
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.what: kind for kind in _KINDS})
+
+
+def of_family(*families: Family) -> tuple[str, ...]:
+    """What belongs to the families, in the order of the table above."""
+    return tuple(kind.what for kind in _KINDS if kind.family in families)

@@ -1,0 +1,56 @@
+"""Intervals and causes of what is measured; runs of steps; what people and rules did."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("measurements") as table:
+        table.add_column(sa.Column("interval_low", sa.Double(), nullable=True))
+        table.add_column(sa.Column("interval_high", sa.Double(), nullable=True))
+        table.add_column(sa.Column("cause", sa.Text(), nullable=False, server_default=""))
+    with op.batch_alter_table("measurements") as table:
+        table.alter_column("cause", server_default=None)  # what is written says it itself
+    op.create_table(
+        "step_runs",
+        sa.Column("pipeline", sa.String(length=63), nullable=False),
+        sa.Column("step", sa.String(length=63), nullable=False),
+        sa.Column("subject", sa.String(length=100), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("succeeded", sa.Boolean(), nullable=False),
+        sa.Column("try_number", sa.Integer(), nullable=False),
+        sa.Column("waited_seconds", sa.Double(), nullable=True),
+        sa.Column("rows", sa.Integer(), nullable=True),
+        sa.Column("peak_mb", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("pipeline", "step", "subject", "at"),
+    )
+    op.create_table(
+        "interventions",
+        sa.Column("id", sa.String(length=100), nullable=False),
+        sa.Column("pipeline", sa.String(length=63), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tick", sa.Date(), nullable=True),
+        sa.Column("low", sa.Double(), nullable=True),
+        sa.Column("high", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_interventions_pipeline"), "interventions", ["pipeline"])
+
+
+def downgrade() -> None:
+    op.drop_index(op.f("ix_interventions_pipeline"), "interventions")
+    op.drop_table("interventions")
+    op.drop_table("step_runs")
+    with op.batch_alter_table("measurements") as table:
+        table.drop_column("cause")
+        table.drop_column("interval_high")
+        table.drop_column("interval_low")

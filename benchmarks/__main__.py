@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("features", "training", "scoring", "monitoring", "parsing", "results")
+BENCHMARKS = ("features", "training", "scoring", "monitoring", "online", "parsing", "power", "results")
 
 
 def main() -> int:

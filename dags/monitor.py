@@ -1,9 +1,12 @@
 """## Monitor
 
 Waits until the tick is scored, then **measures** it (inputs, scores, and the outcomes of the tick whose labels are complete)
-and **decides** by the declared rules: nothing, an alert by mail, or a retraining, which starts the train DAG with the reason.
+and **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. Then it
+**acts**: switches or rolls back, if the champion still is the version that was measured. It **tells** in one mail what is new,
+also when an alarm is over, and reminds of alarms that nobody acknowledged; a retraining starts the train DAG with the reason.
 
-Measured again, a tick's measurements are replaced; decisions come out the same in whatever order ticks are monitored.
+Measured again, a tick's measurements are replaced; decisions come out the same in whatever order ticks are monitored, and what
+a tick asks for is done and told once.
 """
 
 from typing import Any
@@ -27,6 +30,10 @@ def monitor(pipeline: Pipeline) -> None:
         return steps.decide(pipeline, tick(pipeline, context), platform()).to_do()
 
     @task
+    def act(**context: Any) -> dict[str, Any]:
+        return reference(steps.act(pipeline, tick(pipeline, context), platform()))
+
+    @task
     def tell(**context: Any) -> bool:
         return steps.tell_decision(pipeline, tick(pipeline, context), platform(), links(context))
 
@@ -39,9 +46,10 @@ def monitor(pipeline: Pipeline) -> None:
         wait = WaitUntil(
             task_id="wait_for_score", pipeline=pipeline, what="scored", inlets=[lake_asset(pipeline, "predictions")]
         )
-        decided = decide()
-        wait >> measure() >> decided >> tell()
-        training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided_by="decide")
+        decided, acted = decide(), act()
+        wait >> measure() >> decided >> acted >> tell()
+        # After a rollback: a training that began before one may not take the place of what it brought back.
+        acted >> training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided_by="decide")
 
     workflow()
 

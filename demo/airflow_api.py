@@ -39,9 +39,9 @@ def poll(look: Callable[[], T | None], *, seconds: float, waiting_for: Callable[
 
 
 class AirflowApi:
-    """Call Airflow's REST API v2 as the one admin that SimpleAuthManager knows.
+    """Call Airflow's REST API v2 as the one admin that SimpleAuthManager knows, or as whoever logs in.
 
-    Works where `simple_auth_manager_all_admins` is on: then a token is given to whoever asks.
+    Without `log_in` it works where `simple_auth_manager_all_admins` is on: then a token is given to whoever asks.
     Times are ISO texts in UTC, as the API gives them.
     """
 
@@ -52,6 +52,13 @@ class AirflowApi:
 
     def close(self) -> None:
         self._http.close()
+
+    def log_in(self, user: str, password: str) -> str:
+        """Be that user from now on; the token that says so."""
+        answer = self._http.post("/auth/token", json={"username": user, "password": password})
+        token = str(answer.raise_for_status().json()["access_token"])
+        self._http.headers["authorization"] = f"Bearer {token}"
+        return token
 
     def health(self) -> dict[str, str]:
         """Return each component's status; empty while the server does not answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+
+import httpx
 
 from demo.business_database import fill
 from demo.local_airflow import LOOPBACK, LocalAirflow, die_with_parent, free_port
@@ -69,6 +72,7 @@ class House:
             "GX_ANALYTICS_ENABLED": "false",
             "OMP_WAIT_POLICY": "passive",
         }
+        self.metrics_token = secrets.token_hex()
         smtp = f"smtp://{LOOPBACK}:{self.catcher.smtp_port}?disable_ssl=true&disable_tls=true&from_email=mlprod%40localhost"
         self.environment = {**os.environ, **variables, "PYTHONPATH": str(REPOSITORY)}
         self.platform = Platform(from_environment(variables))
@@ -80,7 +84,12 @@ class House:
             dags=REPOSITORY / "dags",
             plugins=REPOSITORY / "plugins",
             preload=PRELOADED,
-            environment={**variables, "PYTHONPATH": str(REPOSITORY), "AIRFLOW_CONN_SMTP_DEFAULT": smtp},
+            environment={
+                **variables,
+                "PYTHONPATH": str(REPOSITORY),
+                "AIRFLOW_CONN_SMTP_DEFAULT": smtp,
+                "MLPROD_METRICS_TOKEN": self.metrics_token,
+            },
         )
         self._open.callback(self.airflow.stop)
         self.airflow.start()
@@ -109,6 +118,11 @@ class House:
     def _fill(self) -> None:
         self.filled = fill(self.business)
 
+    def page(self, path: str = "") -> httpx.Response:
+        """Ask the page in Airflow's UI for one of its addresses; with the token that a scraper of its metrics has."""
+        headers = {"authorization": f"Bearer {self.metrics_token}"} if path == "metrics" else {}
+        return httpx.get(f"{self.airflow.url}/mlprod/{path}", headers=headers, trust_env=False, timeout=60)
+
     def start_mlflow_ui(self) -> None:
         """Serve MLflow's UI over the registry that the tasks write to."""
         settings = self.platform.settings
@@ -136,6 +150,7 @@ class House:
             [
                 "",
                 f"Airflow UI    {self.airflow.url}",
+                f"Models page   {self.airflow.url}/plugin/mlprod",
                 f"MLflow UI     {self.mlflow_url}",
                 f"Mail outbox   http://{LOOPBACK}:{self.catcher.http_port}",
                 f"Data docs     file://{self.home}/great_expectations/uncommitted/data_docs/local_site/index.html",

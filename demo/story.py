@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from mlprod_tasks.platform.ledger import (
     Publication,
     Scoring,
     Training,
+    newest,
 )
 
 HISTORY = (date(2013, 1, 2), date(2013, 6, 16))
@@ -58,8 +60,10 @@ class Story:
         self._june()
         self._corrupt_batch()
         docs = self._data_docs()
+        threading.Thread(target=self.house.page, daemon=True).start()  # its libraries are loaded by its first visitor
         self._unreachable_gate()
         self._note("the data docs are built", self.api.wait_for_run(DATA_DOCS, docs)["state"] == "success")
+        self._page()
         self.house.start_mlflow_ui()
 
     def missing(self) -> list[str]:
@@ -145,6 +149,19 @@ class Story:
         self._note("one mail shows the gates", self._mails("failure") == mails + 1)
         after = house.platform.registry.champion(house.pipeline)
         self._note("the champion stays", before is not None and after is not None and before.version == after.version)
+
+    def _page(self) -> None:
+        self._chapter("Look at the page in Airflow's UI")
+        scored = newest(self.house.platform.ledger.all(Scoring, pipeline=self.name), "tick")
+        champion = self.house.platform.registry.champion(self.house.pipeline)
+        assert scored is not None
+        assert champion is not None
+        (card,) = self.house.page("api/overview").json()["pipelines"]
+        shown = (card["last"]["tick"], card["last"]["rows"], card["champion"]["version"])
+        self._note("it shows the ledger's numbers", shown == (str(scored.tick), scored.rows, champion.version))
+        metrics, of = self.house.page("metrics").text, f'{{pipeline="{self.name}"}}'
+        told = f"mlprod_scored_rows{of} {float(scored.rows)}", f"mlprod_champion_version{of} {float(champion.version)}"
+        self._note("so do its metrics", all(line in metrics.splitlines() for line in told))
 
     def table(self, seconds: float) -> str:
         """What happened, as the ledger has it."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.letter import Content, Grid, render
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Promotion, Scoring, Training, newest
+from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
+from mlprod_tasks.switch import SWITCHED
 from mlprod_tasks.training_folder import TrainingFolder
 
 if TYPE_CHECKING:
@@ -37,27 +38,13 @@ def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bo
     return send(pipeline, "failure", failure.key, _failure(pipeline, failure, platform), platform)
 
 
-def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail what the rules decided at a tick, if it is news: a retraining, or a rule that did not fire at the tick before.
-
-    Returns: whether a mail went out.
-    """
-    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
-    if decision is None or decision.action == "nothing":
-        return False
-    before = newest(platform.ledger.all(Decision, Decision.tick < tick.date, pipeline=pipeline.name), "tick")
-    known = {rule["rule"] for rule in before.rules} if before else set()
-    if decision.action == "alert" and {rule["rule"] for rule in decision.rules} <= known:
-        log.info("%s: what fires at %s fired at %s already: no further mail", pipeline.name, tick, before and before.tick)
-        return False
-    content = _decision(pipeline, tick, decision, platform, links)
-    return send(pipeline, decision.action, f"{pipeline.name}/{tick}/{decision.action}", content, platform)
-
-
 def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail that the fallback model answered at a tick; nothing where the champion did. Whether a mail went out."""
+    """Mail that the fallback model answered at a tick; nothing where the champion did. Whether a mail went out.
+
+    Nothing either where it answers because it was switched to: who did that knows, and a decision's mail tells the others.
+    """
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
-    if scoring is None or scoring.fallback_rows == 0:
+    if scoring is None or scoring.fallback_rows == 0 or (scoring.fallback_reason or "").startswith(SWITCHED):
         return False
     content = Content(
         subject=f"[{pipeline.name}] fallback scored {tick}",
@@ -104,8 +91,8 @@ def tell_rollback(pipeline: Pipeline, made: Promotion, platform: Platform) -> bo
     return send(pipeline, "rollback", f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}", content, platform)
 
 
-def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform) -> bool:
-    """Send one mail for `key` and note it in the ledger; nothing where that was already done.
+def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:
+    """Send one mail for `key`, to `alert_to` or to others, and note it in the ledger; nothing where that was already done.
 
     The note follows the sending: killed between the two, a mail comes twice rather than never.
     """
@@ -115,15 +102,16 @@ def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Pl
     if platform.ledger.get(Mail, key):
         log.info("mail %r was sent before", key)
         return False
-    platform.mailer.send(render(content, pipeline.alert_to))
-    log.info("mailed %s: %s", ", ".join(pipeline.alert_to), content.subject)
+    recipients = tuple(to) or pipeline.alert_to
+    platform.mailer.send(render(content, recipients))
+    log.info("mailed %s: %s", ", ".join(recipients), content.subject)
     return platform.ledger.add_once(
         Mail(
             key=key,
             pipeline=pipeline.name,
             kind=kind,
             subject=content.subject,
-            recipients=", ".join(pipeline.alert_to),
+            recipients=", ".join(recipients),
             at=platform.clock.now(),
         )
     )
@@ -204,35 +192,6 @@ def _with_run(links: Sequence[tuple[str, str]], training: Training | None, platf
     return (*links, ("MLflow run", platform.registry.run_url(training.run_id, base)))
 
 
-def _decision(
-    pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platform, links: Sequence[tuple[str, str]]
-) -> Content:
-    from mlprod_tasks.monitor.picture import picture
-
-    names = ", ".join(rule["rule"] for rule in decision.rules)
-    asked = decision.action == "retrain"
-    waits = decision.reason.rpartition("; ")[2] if "cooldown" in decision.reason else ""
-    doing = (
-        "A new model is being trained." if asked else f"Nothing is done by itself{': ' if waits else ''}{waits.rstrip('.')}."
-    )
-    rows = tuple(
-        (str(m["tick"]), m["what"], m["slice"], _number(m["value"]), _bounds(m["low"], m["high"]), rule["rule"])
-        for rule in decision.rules
-        for m in rule["measurements"]
-    )
-    return Content(
-        subject=f"[{pipeline.name}] {decision.action} at {tick}: {names}",
-        headline=f"{tick}: {'a retraining is asked for' if asked else 'an alarm'}, because {names}.",
-        paragraphs=(
-            *(f"{rule['rule']}: {rule['measurements'][0]['sentence']}." for rule in decision.rules if rule["measurements"]),
-            doing,
-        ),
-        grids=(Grid("What moved", ("tick", "what", "feature", "value", "bounds", "rule"), rows),),
-        picture=picture(pipeline, tick, decision, platform),
-        links=tuple(links),
-    )
-
-
 def _number(value: float | None) -> str:
     if value is None:
         return "not evaluated"
@@ -242,9 +201,3 @@ def _number(value: float | None) -> str:
 def _short(cell: str | None) -> str:
     """A cell of a source row; moments without the parts that say nothing."""
     return "" if cell is None else cell.replace(".000000Z", "Z").replace(":00Z", "Z")
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    if low is None:
-        return f"at most {_number(high)}" if high is not None else ""
-    return f"at least {_number(low)}" if high is None else f"{_number(low)} to {_number(high)}"

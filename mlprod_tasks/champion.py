@@ -9,7 +9,7 @@ from sqlalchemy import select
 from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.platform.ledger import Promotion, Row
 from mlprod_tasks.platform.registry import CHAMPION, FALLBACK
 
 
@@ -19,18 +19,23 @@ def promotions(pipeline: Pipeline, platform: Platform) -> list[Promotion]:
 
 
 def crown(
-    pipeline: Pipeline, choose: Callable[[Sequence[Promotion]], Promotion | None], platform: Platform
+    pipeline: Pipeline,
+    choose: Callable[[Sequence[Promotion]], Promotion | None],
+    platform: Platform,
+    beside: Callable[[Promotion], Row] | None = None,
 ) -> Promotion | None:
     """Record what `choose` makes of the promotions so far, then point the aliases where the ledger says. What it chose.
 
     `choose` returns None to leave everything as it is. One decides at a time. The record comes first: killed before the aliases
-    are moved, the same call brings them to where they belong.
+    are moved, the same call brings them to where they belong. What `beside` makes of the promotion is written with it.
     """
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         known = sorted(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)
         chosen = choose(known)
         if chosen is not None:
             session.merge(chosen)
+            if beside is not None:
+                session.merge(beside(chosen))
     if chosen is not None:
         _follow(pipeline, platform)
     return chosen

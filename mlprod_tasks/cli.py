@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.declaration import Pipeline, TickRange, load, load_all
+from mlprod_tasks import cli_monitoring, cli_online, cli_serving
+from mlprod_tasks.cli_arguments import By, From, Name, Reason, To, opened, ticks_of
+from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.platform import Platform, platform
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 features_app = typer.Typer(no_args_is_help=True, help="What the features mean.")
 app.add_typer(features_app, name="features")
-
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a use case: its file in pipelines/.")]
-From = Annotated[str, typer.Option("--from", metavar="TICK", help="First tick, such as 2013-06-17.")]
-To = Annotated[str | None, typer.Option("--to", metavar="TICK", help="Last tick, included; the first alone where left out.")]
+app.add_typer(cli_monitoring.app)
+app.add_typer(cli_online.app)
+app.add_typer(cli_serving.app)
 
 
 @app.callback()
@@ -42,7 +44,7 @@ def features_sql(name: Name) -> None:
     """Print the features' definition as SQL."""
     from mlprod_tasks.features.sql import sql
 
-    pipeline, _ = _opened(name)
+    pipeline, _ = opened(name)
     typer.echo(sql(pipeline))
 
 
@@ -51,7 +53,7 @@ def dictionary(name: Name) -> None:
     """Print the data dictionary in Markdown: tables, columns, features, label."""
     from mlprod_tasks.dictionary import dictionary as written
 
-    pipeline, _ = _opened(name)
+    pipeline, _ = opened(name)
     typer.echo(written(pipeline), nl=False)
 
 
@@ -62,8 +64,8 @@ def ingest(
     """Extract, audit and publish ticks."""
     from mlprod_tasks import workflows
 
-    pipeline, here = _opened(name)
-    for published, rows in workflows.ingest(pipeline, _ticks(pipeline, first, last), here, table or ()).items():
+    pipeline, here = opened(name)
+    for published, rows in workflows.ingest(pipeline, ticks_of(pipeline, first, last), here, table or ()).items():
         typer.echo(f"{published}: {rows:,} rows")
 
 
@@ -71,13 +73,17 @@ def ingest(
 def train(
     name: Name,
     as_of: Annotated[str, typer.Option(metavar="TICK", help="The tick to stand at: nothing known later is used.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "asked for from the command line",
+    by: By,
+    reason: Reason = "asked for from the command line",
 ) -> None:
     """Train, evaluate, gate, register and promote a model."""
     from mlprod_tasks import workflows
+    from mlprod_tasks.monitor.act import retraining_asked
 
-    pipeline, here = _opened(name)
-    version = workflows.train(pipeline, pipeline.schedule.tick(as_of), reason, here)
+    pipeline, here = opened(name)
+    tick = pipeline.schedule.tick(as_of)
+    retraining_asked(pipeline, tick.date, by, here, reason=reason)
+    version = workflows.train(pipeline, tick, reason, here)
     typer.echo(_promoted(pipeline, version, here))
 
 
@@ -91,7 +97,7 @@ def approve(
     """Approve or reject a model that passed its gates; approved, it is registered and promoted."""
     from mlprod_tasks import workflows
 
-    pipeline, here = _opened(name)
+    pipeline, here = opened(name)
     version = workflows.approve(pipeline, training, by, here, approved=not reject)
     typer.echo(f"{name}: training {training} is rejected" if version is None else _promoted(pipeline, version, here))
 
@@ -99,14 +105,15 @@ def approve(
 @app.command()
 def rollback(
     name: Name,
+    by: By,
     to: Annotated[int | None, typer.Option(metavar="VERSION", help="To this version; else to the champion before.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger and mailed.")] = "",
 ) -> None:
     """Make an earlier version champion again, from the next tick on."""
     from mlprod_tasks.rollback import rollback as rolled_back
 
-    pipeline, here = _opened(name)
-    typer.echo(rolled_back(pipeline, here, to=to, reason=reason).sentence)
+    pipeline, here = opened(name)
+    typer.echo(rolled_back(pipeline, here, to=to, reason=reason, by=by).sentence)
 
 
 @app.command()
@@ -122,7 +129,7 @@ def reproduce(
     """Make a registered model again from its data versions and compare. Exit status 1 unless it is the same."""
     from mlprod_tasks.reproduce import reproduce as reproduced
 
-    pipeline, here = _opened(name)
+    pipeline, here = opened(name)
     made = reproduced(pipeline, version, here)
     typer.echo(made.text())
     raise typer.Exit(0 if made.within(tolerance) else 1)
@@ -142,7 +149,7 @@ def explain(
     from mlprod_tasks import explanation
     from mlprod_tasks.explain import explain as explained
 
-    pipeline, here = _opened(name)
+    pipeline, here = opened(name)
     told = explained(pipeline, key.split(","), here, None if tick is None else pipeline.schedule.tick(tick))
     typer.echo(dumps(asdict(told), indent=1, allow_nan=False) if as_json else explanation.text(told))
 
@@ -157,18 +164,30 @@ def score(
     """Score ticks."""
     from mlprod_tasks import workflows
 
-    pipeline, here = _opened(name)
-    typer.echo(f"{workflows.score(pipeline, _ticks(pipeline, first, last), here, as_of=as_of):,} rows scored")
+    pipeline, here = opened(name)
+    typer.echo(f"{workflows.score(pipeline, ticks_of(pipeline, first, last), here, as_of=as_of):,} rows scored")
 
 
 @app.command()
 def monitor(name: Name, first: From, last: To = None) -> None:
-    """Measure and decide ticks; a retraining that is decided is printed, not started."""
+    """Measure and decide ticks, and do what is decided; a retraining is printed, not started, and nothing is mailed."""
     from mlprod_tasks import workflows
 
-    pipeline, here = _opened(name)
-    for line in workflows.monitor(pipeline, _ticks(pipeline, first, last), here):
+    pipeline, here = opened(name)
+    for line in workflows.monitor(pipeline, ticks_of(pipeline, first, last), here):
         typer.echo(line)
+
+
+@app.command()
+def verify(name: Name, first: From, last: To = None) -> None:
+    """Replay logged predictions of ticks, and the champion's canned rows. Exit status 1 where one comes out otherwise."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = opened(name)
+    checked = workflows.verify(pipeline, ticks_of(pipeline, first, last), here)
+    for one in checked:
+        typer.echo("\n".join(one.sentences))
+    raise typer.Exit(1 if any(one.breaches for one in checked) else 0)
 
 
 @app.command()
@@ -180,8 +199,8 @@ def backfill(
     at_once: Annotated[int, typer.Option(help="Runs at the same time, of each DAG.")] = 4,
 ) -> None:
     """Have Airflow ingest, score and monitor ticks: one Airflow backfill for each of the three DAGs."""
-    pipeline, _ = _opened(name)
-    ticks = _ticks(pipeline, first, last)
+    pipeline, _ = opened(name)
+    ticks = ticks_of(pipeline, first, last)
     airflow = str(Path(sys.executable).with_name("airflow"))
     for workflow in ("ingest", "score", "monitor"):
         dag = f"{pipeline.name}.{workflow}"
@@ -201,8 +220,38 @@ def status(name: Name) -> None:
     """Champion, last ticks, open alarms."""
     from mlprod_tasks.status import status as told
 
-    pipeline, here = _opened(name)
+    pipeline, here = opened(name)
     typer.echo(told(pipeline, here))
+
+
+@app.command()
+def metrics(
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them there, whole or not at all.")] = None,
+) -> None:
+    """Print how every pipeline stands in Prometheus's text format, as for node-exporter's textfile collector."""
+    from mlprod_tasks.prometheus import exposition
+
+    here = platform()
+    text = exposition(load_all(here.settings.pipelines).values(), here)
+    if to is None:
+        typer.echo(text, nl=False)
+        return
+    part = to.with_name(f".{to.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(to)
+
+
+@app.command()
+def report(
+    name: Name,
+    tick: Annotated[str, typer.Argument(metavar="TICK", help="The tick to report on, such as 2013-06-24.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; else below MLPROD_HOME/reports.")] = None,
+) -> None:
+    """Write the page of one pipeline as of a tick into one HTML file that needs nothing else."""
+    from mlprod_tasks.board.report import write_report
+
+    pipeline, here = opened(name)
+    typer.echo(str(write_report(pipeline, pipeline.schedule.tick(tick), here, out)))
 
 
 @app.command("data-docs")
@@ -233,18 +282,9 @@ def run() -> None:
         raise SystemExit(1) from error
 
 
-def _opened(name: str) -> tuple[Pipeline, Platform]:
-    here = platform()
-    return load(here.settings.pipelines / f"{name}.py"), here
-
-
 def _promoted(pipeline: Pipeline, version: int, here: Platform) -> str:
     champion = here.registry.champion(pipeline)
     if champion is not None and champion.version != version:
         holds = f"version {champion.version} is champion"
         return f"{pipeline.name}: version {version} is registered, but a newer decision holds: {holds}"
     return f"{pipeline.name}: version {version} is champion"
-
-
-def _ticks(pipeline: Pipeline, first: str, last: str | None) -> TickRange:
-    return pipeline.schedule.range(first, last)

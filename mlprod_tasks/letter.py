@@ -17,17 +17,31 @@ NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: a caption, column headings, rows of text. `bad` are the rows to mark."""
+    """A small table: a caption, column headings, rows of text. `bad` are the rows to mark.
+
+    prose: the last column holds sentences, which are kept whole.
+    """
 
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     bad: frozenset[int] = frozenset()
+    prose: bool = False
 
     @cached_property
     def numeric(self) -> frozenset[int]:
         """The columns of numbers (and words such as 'not evaluated'): they are set flush right."""
         return frozenset(i for i, cells in enumerate(zip(*self.rows, strict=True)) if _of_numbers(cells))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number to be seen first: what it is, the number, and what to hold it against."""
+
+    label: str
+    number: str
+    note: str = ""
+    bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,20 +54,30 @@ class Content:
     grids: tuple[Grid, ...] = ()
     picture: bytes | None = None
     links: tuple[tuple[str, str], ...] = ()
+    tiles: tuple[Tile, ...] = ()
+    plots: tuple[tuple[str, bytes], ...] = ()  # small pictures side by side, each with what it shows in words
+    attachments: tuple[tuple[str, str], ...] = ()  # HTML pages by file name
 
 
 def render(content: Content, to: tuple[str, ...]) -> Letter:
     """Both bodies of the mail."""
-    pictures = (("picture", content.picture),) if content.picture else ()
-    return Letter(to, content.subject, _text(content), _HTML.render(c=content, side=_side), pictures)
+    pictures = [("picture", content.picture)] if content.picture else []
+    pictures += [(f"plot{i}", png) for i, (_, png) in enumerate(content.plots)]
+    return Letter(
+        to, content.subject, as_text(content), _HTML.render(c=content, side=_side), tuple(pictures), content.attachments
+    )
 
 
-def _text(content: Content) -> str:
+def as_text(content: Content) -> str:
+    """The mail without its looks, and without its picture."""
     parts = [*_wrapped(content.headline), ""]
+    for tile in content.tiles:
+        parts += _wrapped(f"{tile.label}: {tile.number}{f' ({tile.note})' if tile.note else ''}")
+    parts += [""] * bool(content.tiles)
     for paragraph in content.paragraphs:
         parts += [*_wrapped(paragraph), ""]
     for grid in content.grids:
-        parts += [grid.caption, *_lines(grid), ""]
+        parts += [grid.caption, *(_sentences(grid) if grid.prose else _lines(grid)), ""]
     parts += [f"{name}: {url}" for name, url in content.links]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -77,6 +101,17 @@ def _lines(grid: Grid) -> list[str]:
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
+def _sentences(grid: Grid) -> list[str]:
+    heads = ["  ".join(row[:-1]) for row in grid.rows]
+    margin = max(map(len, heads), default=0) + 2
+    told = [wrap(row[-1], WIDEST_LINE - margin) or [""] for row in grid.rows]
+    return [
+        f"{head if i == 0 else '':{margin}}{part}"
+        for head, parts in zip(heads, told, strict=True)
+        for i, part in enumerate(parts)
+    ]
+
+
 def _of_numbers(cells: tuple[str, ...]) -> bool:
     numbers = [bool(NUMBER.fullmatch(cell)) for cell in cells]
     return any(numbers) and all(number or not re.search(r"\d", cell) for number, cell in zip(numbers, cells, strict=True))
@@ -98,11 +133,30 @@ _HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 <div style="max-width:920px;margin:0 auto;padding:24px">
 <div style="background:#fff;border:1px solid #dfe3e8;border-radius:8px;padding:24px 28px">
 <h1 style="font-size:19px;line-height:1.35;margin:0 0 14px">{{ c.headline }}</h1>
+{% if c.tiles %}
+<div style="margin:0 -4px 12px;font-size:0">
+{% for tile in c.tiles %}
+<div style="display:inline-block;vertical-align:top;box-sizing:border-box;width:{{ (100 / c.tiles|length)|round(2) }}%;min-width:168px;padding:4px">
+<div style="min-height:86px;border:1px solid {{ '#f0b6b0' if tile.bad else '#dfe3e8' }};background:{{ '#fdf3f2' if tile.bad else '#f8f9fb' }};border-radius:8px;padding:12px 14px">
+<div style="font-size:12px;line-height:1.5;color:#5b6776">{{ tile.label }}</div>
+<div style="font-size:22px;line-height:1.4;font-weight:600;color:{{ '#8f1d14' if tile.bad else '#1d2733' }}">{{ tile.number }}</div>
+<div style="font-size:12px;line-height:1.5;color:#5b6776">{{ tile.note }}</div>
+</div></div>
+{% endfor %}
+</div>
+{% endif %}
 {% for paragraph in c.paragraphs %}
 <p style="margin:0 0 12px;white-space:pre-line;overflow-wrap:anywhere">{{ paragraph.strip() }}</p>
 {% endfor %}
 {% if c.picture %}
 <img src="cid:picture" alt="{{ c.headline }}" style="display:block;max-width:100%;margin:8px 0 16px">
+{% endif %}
+{% if c.plots %}
+<div style="margin:4px -6px 8px;font-size:0">
+{% for told, _ in c.plots %}
+<div style="display:inline-block;vertical-align:top;box-sizing:border-box;width:50%;min-width:320px;padding:0 6px 8px"><img src="cid:plot{{ loop.index0 }}" alt="{{ told }}" style="display:block;width:100%"></div>
+{% endfor %}
+</div>
 {% endif %}
 {% for grid in c.grids %}
 <p style="margin:20px 0 6px;font-weight:600">{{ grid.caption }}</p>

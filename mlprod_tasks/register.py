@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mlprod_tasks import approve, assemble, champion, evaluate, fallback, model, places, pyfunc, train
 from mlprod_tasks import evaluation as evaluations
@@ -18,7 +20,7 @@ from mlprod_tasks.gate import passed as gates_passed
 from mlprod_tasks.model import cores_for
 from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
-from mlprod_tasks.platform.registry import PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
+from mlprod_tasks.platform.registry import CANNED, CANNED_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
 from mlprod_tasks.provenance import environment, provenance
 from mlprod_tasks.report import card
 from mlprod_tasks.report.write import LOGGED
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 AS_OF_TAG = "mlprod.as_of"
 KEPT = "training"  # the run's folder of what it takes to make the model again
 ENVIRONMENT = "environment.json"
+CANNED_ROWS = 100
 SEARCHED = "search.json"  # there only where a search is declared
 RECORD = (assemble.MANIFEST, assemble.DECLARATION, SEARCHED, evaluate.EVALUATION, ENVIRONMENT)
 
@@ -64,8 +67,8 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
             )
         run_id = trained["run_id"]
         tags = _tags(pipeline, folder)
-        _write_reference_profile(pipeline, folder)
-        tags[PROFILE_TAG] = digest.of_file(folder.path / PROFILE)
+        _write_references(pipeline, folder)
+        tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), CANNED_TAG: digest.of_file(folder.path / CANNED)}
         with tempfile.TemporaryDirectory() as made:
             _package(folder, Path(made))
             platform.registry.log_folder(run_id, Path(made))
@@ -183,8 +186,11 @@ def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
     return tags | {f"mlprod.data_version.{table}": str(version) for table, version in assembled["versions"].items()}
 
 
-def _write_reference_profile(pipeline: Pipeline, folder: TrainingFolder) -> None:
-    """What features, scores and outcomes looked like on the test window: what is watched is compared with it."""
+def _write_references(pipeline: Pipeline, folder: TrainingFolder) -> None:
+    """What features, scores and outcomes looked like on the test window: what is watched is compared with it.
+
+    And some of its rows with their scores, evenly spaced over the window: the model is to answer them so for ever.
+    """
     from mlprod_tasks.monitor.profile import profile_of
 
     made = model.load(folder.model)
@@ -192,12 +198,15 @@ def _write_reference_profile(pipeline: Pipeline, folder: TrainingFolder) -> None
     predicted = made.predict(rows)
     rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     write_json(folder.path / PROFILE, profile_of(pipeline, rows, made.importance).as_json())
+    chosen = np.unique(np.linspace(0, rows.num_rows - 1, CANNED_ROWS).astype(np.int64))
+    pq.write_table(rows.take(chosen).select([*pipeline.feature_names, "score", "decision"]), folder.path / CANNED)
 
 
 def _package(folder: TrainingFolder, target: Path) -> None:
-    """MLflow models of both, in folders `model` and `fallback`; the reference profile goes with the model."""
+    """MLflow models of both, in folders `model` and `fallback`; reference profile and canned rows go with the model."""
     pyfunc.save(model.load(folder.model), folder.model, target / "model")
-    (target / "model" / PROFILE).write_bytes((folder.path / PROFILE).read_bytes())
+    for name in (PROFILE, CANNED):
+        (target / "model" / name).write_bytes((folder.path / name).read_bytes())
     pyfunc.save(fallback.load(folder.fallback), folder.fallback, target / "fallback")
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from mlprod_tasks import alert, champion, places
+from mlprod_tasks import alert, champion, interventions, places
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import GateResult, Promotion, Scoring, Training, newest
+from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, Scoring, Training, newest
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,22 @@ class RolledBack:
     sentence: str
 
 
-def rollback(pipeline: Pipeline, platform: Platform, *, to: int | None = None, reason: str = "") -> RolledBack:
+def rollback(
+    pipeline: Pipeline,
+    platform: Platform,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    by: str = interventions.UNKNOWN,
+    tick: date | None = None,
+    tell: bool = True,
+) -> RolledBack:
     """Make the previous champion, or version `to`, champion again, with its own fallback beside it.
 
     The aliases move at once, so whatever is scored from now on is scored by it; for scoring as of a tick it counts from the
     next tick on, by the platform's clock. A training that began before it does not become champion by itself: its gates
     compared it with the version that is withdrawn. One that begins after it may, from the same tick on. The same rollback
-    again changes nothing and tells nobody twice.
+    again changes nothing and tells nobody twice. Who did it, `by`, stays in the ledger, for a rule also the tick.
 
     Raises: CannotRollBack.
     """
@@ -73,13 +82,16 @@ def rollback(pipeline: Pipeline, platform: Platform, *, to: int | None = None, r
             rolled_back_from=withdrawn,
         )
 
-    made = champion.crown(pipeline, choose, platform)
+    def record(made: Promotion) -> Intervention:
+        return interventions.of_promotion(made, by, reason, tick)
+
+    made = champion.crown(pipeline, choose, platform, record)
     if made is None:
         sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
         return RolledBack(target, None, str(champion.promotions(pipeline, platform)[-1].effective), False, False, sentence)
     sentence = f"version {target} of {pipeline.name} is champion again from tick {made.effective} on, {made.reason}"
     log.warning("%s", sentence)
-    told = _tell(pipeline, made, platform)
+    told = tell and _tell(pipeline, made, platform)
     return RolledBack(target, made.rolled_back_from, str(made.effective), True, told, sentence)
 
 

@@ -13,6 +13,7 @@ from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Scoring
+from mlprod_tasks.switch import sentence, switched
 
 if TYPE_CHECKING:
     from mlprod_tasks.inputs import Predictions
@@ -76,7 +77,12 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
 
 
 def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _Answer:
-    """The champion's predictions; the fallback's, with the reason, where the champion cannot answer."""
+    """The champion's predictions; the fallback's, with the reason, where it was switched to or the champion cannot answer."""
+    if (switch := switched(pipeline, platform, tick if as_of else None)) is not None:
+        kept = _kept_fallback(pipeline, tick, None, platform, as_of)
+        if kept is not None:
+            return _fallback(pipeline, ticks, platform, kept, sentence(switch))
+        log.error("%s: %s, but none is kept for %s: the champion answers", pipeline.name, sentence(switch), tick)
     champion: ModelRef | None = None
     try:
         champion = _champion(pipeline, tick, platform, as_of)
@@ -90,7 +96,7 @@ def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform
         kept = _kept_fallback(pipeline, tick, champion.version if champion else None, platform, as_of)
         if kept is None:
             raise
-        return _fallback(pipeline, ticks, platform, kept, error)
+        return _fallback(pipeline, ticks, platform, kept, f"{type(error).__name__}: {error}"[:1000])
 
 
 def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -> ModelRef:
@@ -110,14 +116,14 @@ def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platfor
     return None if version is None else platform.ledger.get(Fallback, pipeline.name, version)
 
 
-def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, error: Exception) -> _Answer:
+def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, reason: str) -> _Answer:
     """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
     from mlprod_tasks.fallback import FallbackModel
 
     # Later the worth of its decisions is computed from the rows as they are kept.
     made = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features))
     predictions = FallbackModel.from_json(kept.model).predict(made.table)
-    return _Answer(made.table, predictions, kept.model_version, f"{type(error).__name__}: {error}"[:1000])
+    return _Answer(made.table, predictions, kept.model_version, reason)
 
 
 def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:

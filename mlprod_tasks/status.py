@@ -71,7 +71,12 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
 
 
 def _alarms(pipeline: Pipeline, platform: Platform) -> list[str]:
-    from mlprod_tasks.monitor import open_alarms
+    from mlprod_tasks.monitor.alarms import open_alarms
+    from mlprod_tasks.switch import sentence, switched
 
+    switch = switched(pipeline, platform)
+    answering = [f"fallback  answers: {sentence(switch)}", ""] if switch else []
     alarms = open_alarms(pipeline, platform)
-    return ["open alarms", *(f"  {alarm}" for alarm in alarms)] if alarms else ["open alarms  none"]
+    if not alarms:
+        return [*answering, "open alarms  none"]
+    return [*answering, "open alarms", *(f"  {alarm.line()}" for alarm in alarms)]

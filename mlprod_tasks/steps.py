@@ -1,10 +1,15 @@
-"""Every step by its verb, imported when it is first called: a DAG file stays light, a task loads what it uses."""
+"""Every step by its verb, imported when it is first called: a DAG file stays light, a task loads what it uses.
+
+Called from here, as DAGs and workflows do, a step leaves a record of its run.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mlprod_tasks.step_runs import recorded
+
 if TYPE_CHECKING:
-    from mlprod_tasks.alert import tell_approval, tell_decision, tell_failure, tell_fallback
+    from mlprod_tasks.alert import tell_approval, tell_failure, tell_fallback
     from mlprod_tasks.approve import approve, request_approval
     from mlprod_tasks.assemble import assemble
     from mlprod_tasks.audit import audit
@@ -14,14 +19,20 @@ if TYPE_CHECKING:
     from mlprod_tasks.examine import examine
     from mlprod_tasks.extract import extract
     from mlprod_tasks.gate import gate
+    from mlprod_tasks.monitor.act import act
     from mlprod_tasks.monitor.decide import decide
+    from mlprod_tasks.monitor.digest import tell_digest
+    from mlprod_tasks.monitor.mails import tell_decision
     from mlprod_tasks.monitor.measure import measure
+    from mlprod_tasks.online.check import check_online
+    from mlprod_tasks.online.fill import fill_online
     from mlprod_tasks.publish import publish
     from mlprod_tasks.register import promote, promote_training, register
     from mlprod_tasks.report.write import report
     from mlprod_tasks.score import score
     from mlprod_tasks.search import search
     from mlprod_tasks.train import fit, segments, train
+    from mlprod_tasks.verify import verify
 
 _WHERE = {
     "extract": "extract",
@@ -46,20 +57,28 @@ _WHERE = {
     "score": "score",
     "measure": "monitor.measure",
     "decide": "monitor.decide",
+    "act": "monitor.act",
+    "verify": "verify",
+    "fill_online": "online.fill",
+    "check_online": "online.check",
     "tell_approval": "alert",
-    "tell_decision": "alert",
+    "tell_decision": "monitor.mails",
+    "tell_digest": "monitor.digest",
     "tell_fallback": "alert",
     "tell_failure": "alert",
 }
+# A step under the name by which its runs are known, where that is another.
+_NAMES = {"promote_training": "promote"}
 
 __all__ = [
-    "approve", "assemble", "audit", "backtest", "build_data_docs", "decide", "evaluate", "examine", "extract", "fit", "gate",
-    "measure", "promote", "promote_training", "publish", "register", "report", "request_approval", "score", "search",
-    "segments", "tell_approval", "tell_decision", "tell_failure", "tell_fallback", "train",
+    "act", "approve", "assemble", "audit", "backtest", "build_data_docs", "check_online", "decide", "evaluate", "examine",
+    "extract", "fill_online", "fit", "gate", "measure", "promote", "promote_training", "publish", "register", "report",
+    "request_approval", "score", "search", "segments", "tell_approval", "tell_decision", "tell_digest", "tell_failure",
+    "tell_fallback", "train", "verify",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"there is no step {name!r}; steps are {', '.join(_WHERE)}")
-    return getattr(import_module(f"mlprod_tasks.{_WHERE[name]}"), name)
+    return recorded(_NAMES.get(name, name), getattr(import_module(f"mlprod_tasks.{_WHERE[name]}"), name))

@@ -1,14 +1,18 @@
-"""The four workflows in one process, without Airflow: the same steps, in the same order, as the DAGs run task by task."""
+"""The workflows in one process, without Airflow: the same steps, in the same order, as the DAGs run task by task."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform
+
+if TYPE_CHECKING:
+    from mlprod_tasks.verify import Verified
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +101,16 @@ def score(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform, *, as_o
 
 
 def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> list[str]:
-    """Measure and decide each tick. What was decided, a line a tick."""
+    """Measure each tick, decide, and do what is decided, but for trainings. What was decided, a line a tick."""
     decisions = []
     for tick in ticks:
         steps.measure(pipeline, tick, platform)
         decided = steps.decide(pipeline, tick, platform)
+        steps.act(pipeline, tick, platform)
         decisions.append(f"{tick}  {decided.action:8}  {decided.reason}")
     return decisions
+
+
+def verify(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> list[Verified]:
+    """Check the models in production against each tick's predictions, and against canned rows."""
+    return [steps.verify(pipeline, tick, platform) for tick in ticks]

@@ -164,15 +164,16 @@ pipeline = ml.Pipeline(
     ),
     kpi=ml.Kpi("value_per_1000_flights", "1000 * avg(value)", "dollars saved per 1,000 flights by acting on the score", "USD"),
     watches=(
-        ml.Watch("feature_psi", high=0.25, only_important=True),
-        ml.Watch("score_psi", high=0.25),
-        ml.Watch("null_share", high=0.10),
+        ml.Watch("feature_psi", high=0.25, only_important=True, learned=ml.Learned()),
+        ml.Watch("score_psi", high=0.25, learned=ml.Learned()),
+        ml.Watch("null_share", high=0.10, learned=ml.Learned()),
         ml.Watch("volume", low=0.5, high=1.5),
         ml.Watch("fallback_share", high=0.0),
         ml.Watch("label_coverage", low=0.5),
         ml.Watch("label_rate", low=0.5, high=2.0),
         ml.Watch("roc_auc", low=0.58),
         ml.Watch("calibration", low=-0.15, high=0.15),
+        ml.Watch("online_skew", high=0.0),
         ml.Watch("kpi", low=0.0),  # below it, acting on the score costs more than it saves
     ),
     # One day is one day's weather: what varies that much from day to day must move on several of them.
@@ -183,11 +184,13 @@ pipeline = ml.Pipeline(
         ml.Rule("volume", "volume", "alert"),
         ml.Rule("the fallback answered", "fallback_share", "alert"),
         ml.Rule("outcomes are missing", "label_coverage", "alert"),
+        ml.Rule("features differ online", "online_skew", "alert"),
         ml.Rule("late share moved", "label_rate", "alert", breaches=3, of=5),
         ml.Rule("scores no longer fit outcomes", "calibration", "retrain", breaches=3, of=5),
         ml.Rule("acting no longer pays", "kpi", "retrain", breaches=3, of=5),
         ml.Rule("ranking is poor", "roc_auc", "retrain", breaches=3, of=5),
     ),
     retraining=ml.Retraining(cooldown=ml.days(7)),
+    serving=ml.Serving(stale_after=ml.hours(30), stale="fallback", missing="fallback"),
     publish=ml.Publish("business", "flight_delay_predictions"),
 )

@@ -15,8 +15,9 @@ from mlprod_tasks.audit import BatchRefused, Verdict
 from mlprod_tasks.audit import Failure as Broken
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.gate import GatesRefused, GateVerdict, Refused
+from mlprod_tasks.letter import Content, Tile
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, GateResult, Mail, Scoring, Training
+from mlprod_tasks.platform.ledger import GateResult, Mail, Scoring, Training
 
 NOW = datetime(2013, 6, 20, 9, tzinfo=UTC)
 DAY = date(2013, 6, 20)
@@ -119,31 +120,30 @@ def test_the_fallback_is_told_and_the_champion_is_not(
     assert "BrokenArtifact: files changed" in told
 
 
-def decision(day: date, action: str, *rules: str) -> Decision:
-    measured = {
-        "tick": "2013-06-18", "what": "kpi", "slice": "", "value": 0.7, "reference": 1.0, "low": 0.85, "high": None, "n": 900,
-        "sentence": "the KPI is 0.7 of its reference",
-    }  # fmt: skip
-    fired = [{"rule": rule, "action": action, "watch": "kpi", "measurements": [measured]} for rule in rules]
-    return Decision(pipeline="flight_delays", tick=day, action=action, reason=f"{action}: KPI fell", at=NOW, rules=fired)
+def test_a_fallback_that_was_switched_to_is_not_told_at_every_tick(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    platform.ledger.put(
+        Scoring(
+            pipeline="flight_delays", tick=DAY, model_version=3, rows=900, features_digest="d", delta_version=1, at=NOW,
+            fallback_rows=900, fallback_reason="switched to the fallback by ana at 2013-06-19 12:00 UTC",
+        )
+    )  # fmt: skip
+    assert not alert.tell_fallback(flights_pipeline, flights_pipeline.schedule.tick(DAY), platform)
+    assert texts(catcher) == []
 
 
-def test_a_decision_is_told_when_it_is_news_only(flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher) -> None:
-    days = [date(2013, 6, 20), date(2013, 6, 21), date(2013, 6, 22), date(2013, 6, 23), date(2013, 6, 24)]
-    decisions = [
-        decision(days[0], "nothing"),
-        decision(days[1], "alert", "value fell"),
-        decision(days[2], "alert", "value fell"),  # goes on: told already
-        decision(days[3], "alert", "value fell", "volume"),  # something new beside it
-        decision(days[4], "retrain", "value fell"),  # always told
-    ]
-    platform.ledger.put(*decisions)
-    sent = [alert.tell_decision(flights_pipeline, flights_pipeline.schedule.tick(day), platform) for day in days]
-    assert sent == [False, True, False, True, True]
-    told = texts(catcher)
-    assert "alert at 2013-06-21: value fell" in told[0]
-    assert "at least 0.85" in told[0]
-    assert "A new model is being trained" in told[2]
+def test_a_mail_may_be_for_others_than_those_who_are_alerted(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    content = Content("subject", "headline", tiles=(Tile("earned", "1,200 USD", "more than before"),))
+    assert alert.send(flights_pipeline, "digest", "k", content, platform, ("owner@example.com",))
+    (mail,) = catcher.outbox.mails()
+    assert mail["To"] == "owner@example.com"
+    assert [row.recipients for row in platform.ledger.all(Mail)] == ["owner@example.com"]
+    (told,) = texts(catcher)
+    assert "earned: 1,200 USD (more than before)" in told
+    assert told.count("1,200 USD") == 2
 
 
 def test_long_keys_are_told_apart_by_their_ends_and_fit_the_ledger(

@@ -257,6 +257,16 @@ def test_every_mlprod_variable_is_one_that_the_settings_read_and_none_is_left_ou
             assert getattr(configured, place.name) != getattr(default, place.name), f"{place.name} is not configured"
 
 
+def test_the_page_has_what_it_shows_and_its_token_goes_nowhere_else() -> None:
+    page, tasks = SERVICES["airflow-api"]["environment"], SERVICES["scheduler"]["environment"]
+    for name in ("MLPROD_LEDGER_URL", "MLPROD_LAKE", "MLPROD_HOME", "MLPROD_PIPELINES", "MLFLOW_TRACKING_URI"):
+        assert page[name] == tasks[name], name
+    assert {place for name, _, place, *_ in MOUNTS if name == "airflow-api"} >= {page["MLPROD_LAKE"], page["MLPROD_HOME"]}
+    given = resolve({**SECRETS, "MLPROD_METRICS_TOKEN": "shown"})["services"]
+    assert [name for name, service in given.items() if "shown" in str(service)] == ["airflow-api"]
+    assert given["airflow-api"]["environment"]["MLPROD_METRICS_TOKEN"] == "shown"
+
+
 @pytest.fixture(scope="module")
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("airflow")

@@ -17,6 +17,7 @@ from mlprod_tasks.declaration.check_features import (
 from mlprod_tasks.declaration.check_gates import gate_problems
 from mlprod_tasks.declaration.check_monitoring import monitoring_problems
 from mlprod_tasks.declaration.check_search import search_problems
+from mlprod_tasks.declaration.check_serving import serving_problems
 from mlprod_tasks.declaration.check_tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
 from mlprod_tasks.declaration.check_training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
@@ -67,6 +68,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from approval_problems(pipeline)
     yield from evaluation_problems(pipeline)
     yield from monitoring_problems(pipeline)
+    yield from serving_problems(pipeline)
     yield from _publish(pipeline)
 
 

@@ -59,6 +59,7 @@ Watched = Literal[
     # checks of the model in production
     "replayed",
     "canned",
+    "online_skew",
 ]
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 
@@ -110,7 +111,8 @@ class Rule:
 
     `also` lists further conditions that must hold at the same tick. Actions: 'note' keeps it in the ledger, 'alert' mails it,
     'retrain' asks for a training, 'fallback' lets the fallback model answer until a new champion is promoted or somebody
-    switches back, 'rollback' makes the champion before champion again. The later of these does what the earlier do, and more.
+    switches back, 'rollback' makes the champion before champion again. All but 'note' mail it; 'fallback' and 'rollback' ask
+    for a training too. Of several the strongest that may be done is done.
     """
 
     name: str

@@ -18,6 +18,7 @@ from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
 from mlprod_tasks.declaration.schedule import Schedule
+from mlprod_tasks.declaration.serving import Serving
 from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
 from mlprod_tasks.declaration.target import AtTick, Before, Kpi, Label, Value, ValueFunction
@@ -67,6 +68,7 @@ class Pipeline:
     slices: tuple[str, ...] = ()
     backtest: Backtest | None = None
     approval: Approval | None = None
+    serving: Serving | None = None
 
     def __post_init__(self) -> None:
         check(self)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
 
-from mlprod_tasks.declaration import AtTick, Column, Count, Mean, Pipeline, Rate, Table
+from mlprod_tasks.declaration import AtTick, Pipeline, Table
 
 MICROSECOND = timedelta(microseconds=1)
 TYPES = {
@@ -45,28 +44,6 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
         return f"{of}known_at"
     there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
     return f"CASE WHEN {there} THEN greatest({of}known_at, {', '.join(columns)}) END"
-
-
-def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
-    """The `known_at` columns of the late columns that the SQL reads, sorted."""
-    return tuple(sorted({column.known_at for column in read_by(table, *sql) if column.known_at}))
-
-
-def taken_from(aggregate: Count | Mean | Rate) -> str:
-    """The SQL that an aggregate takes its values from; a count needs none."""
-    match aggregate:
-        case Count():
-            return ""
-        case Mean():
-            return aggregate.column
-        case Rate():
-            return aggregate.sql
-
-
-def read_by(table: Table, *sql: str) -> list[Column]:
-    """The columns of `table` whose name occurs in the SQL; rather one too many than one too few."""
-    words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
-    return [column for column in table.lake_columns if column.name in words]
 
 
 def predict_at(pipeline: Pipeline) -> str:

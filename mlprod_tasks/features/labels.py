@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-from mlprod_tasks.features.known import counts_from, known_at, late_columns, quoted
+from mlprod_tasks.declaration.reads import late_columns
+from mlprod_tasks.features.known import counts_from, known_at, quoted
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import Feature
+from mlprod_tasks.declaration.reads import read_by
 from mlprod_tasks.features.keys import Coded, combined
-from mlprod_tasks.features.known import predict_at, quoted, read_by
+from mlprod_tasks.features.known import predict_at, quoted
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Rate, Table, TickRange, Trailing
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, late_columns, predict_at, quoted, taken_from
+from mlprod_tasks.declaration.reads import late_columns, taken_from
+from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at, quoted
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine

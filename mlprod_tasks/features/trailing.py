@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Count, Mean, Rate, Table, Trailing
+from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.keys import Coded
-from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, late_columns, quoted, taken_from
+from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, quoted
 from mlprod_tasks.features.rows import Rows
 
 # A float is summed as two integers, its multiple of 2**-16 and the rest in 2**-52: sums of them are exact, so they do
@@ -49,7 +50,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> C
 
     Columns: `at_<i>` (microseconds; one per moment that values count from), `key_<column>`, `value_<i>`.
     """
-    moments, values = _moments(table, features), _values(features)
+    moments, values = moments_of(table, features), values_of(features)
     keys = sorted({theirs for feature in features for theirs in feature.by.values()})
 
     def sql(relation: str) -> str:
@@ -71,7 +72,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> C
 
 def reads_late(table: Table, features: Sequence[Trailing]) -> bool:
     """Whether a value may count much later than its row, so that old partitions must be read too."""
-    return any(_moments(table, features))
+    return any(moments_of(table, features))
 
 
 def compute(
@@ -85,19 +86,19 @@ def compute(
     """Every feature column that `features` add. `key(mine, theirs)` gives the codes of a pair of key columns."""
     from mlprod_tasks.features import sweep  # numba takes a second to load: only those pay who need it
 
-    moments, values = _moments(table, features), _values(features)
-    orders = {late: _order(events, i) for i, late in enumerate(moments)}
+    moments, values = moments_of(table, features), values_of(features)
+    orders = {late: order_of(events, i) for i, late in enumerate(moments)}
     measured: dict[tuple[object, ...], Measured] = {}
     jobs = []
     for feature in features:
         codes = rows.key(feature.by, key)
-        for group in _groups(table, feature):
+        for group in groups_of(table, feature):
             at, order = orders[group.late]
             means = tuple(a for a in group.aggregates if not isinstance(a, Count))
-            called = (group.late, *(_value(a) for a in means))
+            called = (group.late, *(value_of(a) for a in means))
             if called not in measured:
-                columns = [(events[f"value_{values.index(_value(a))}"], a) for a in means]
-                measured[called] = _measured(table, columns, order)
+                columns = [(events[f"value_{values.index(value_of(a))}"], a) for a in means]
+                measured[called] = measured_of(table, columns, order)
             jobs.append((feature, group, means, codes, measured[called], at, order))
 
     def run(job: tuple) -> list[tuple[str, pa.Array]]:
@@ -124,29 +125,29 @@ def compute(
         yield from made
 
 
-def _groups(table: Table, feature: Trailing) -> list[Group]:
+def groups_of(table: Table, feature: Trailing) -> list[Group]:
     groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
     for aggregate in feature.aggregates:
         groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
     return [Group(late, tuple(aggregates)) for late, aggregates in groups.items()]
 
 
-def _moments(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
-    return sorted({group.late for feature in features for group in _groups(table, feature)})
+def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
+    return sorted({group.late for feature in features for group in groups_of(table, feature)})
 
 
-def _values(features: Sequence[Trailing]) -> list[str]:
-    return sorted({_value(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
+def values_of(features: Sequence[Trailing]) -> list[str]:
+    return sorted({value_of(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
 
 
-def _value(aggregate: Mean | Rate) -> str:
+def value_of(aggregate: Mean | Rate) -> str:
     """SQL of the value that an event adds: a column, or 1 and 0 for a condition."""
     if isinstance(aggregate, Rate):
         return f"CAST(CAST(({aggregate.sql}) AS BOOLEAN) AS TINYINT)"
     return quoted(aggregate.column)
 
 
-def _order(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
+def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
     """The moments in ascending order, and the events' positions in that order; None where it is the order they have."""
     column = events[f"at_{moment}"]
     at = column.to_numpy()
@@ -161,7 +162,7 @@ def _order(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None
     return at[order], order
 
 
-def _measured(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> Measured:
+def measured_of(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> Measured:
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:

@@ -1,11 +1,10 @@
-"""Bins: how a column's values are counted, all columns by one statement that returns nothing but counts."""
+"""Bins: how a column's values are told apart when they are counted, chosen from a reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +15,23 @@ if TYPE_CHECKING:
 Counts = NDArray[np.int64]
 
 NUMBER_OF_BINS = 10
-MOST_CATEGORIES = 20
+# Distances in the column's unit need more of the tails than shares do.
+TAILS = (0.001, 0.01, 0.05, 0.95, 0.99, 0.999)
+MOST_CATEGORIES = 20  # that have a bin of their own where shares are compared, and values of an integer that is a category
+MOST_KNOWN = 2000  # categories that are remembered, so that a new one is told from a rare one
+MOST_VALUES = 4096  # of a number that is counted value by value before it is put in bins: so many groups are quickly made
 # Before the bins of values stand two more: no value at all, and a value that fits no bin.
 NULL, OTHER = 0, 1
-LARGEST = repr(float(np.finfo(np.float64).max))
 
 
 @dataclass(frozen=True)
 class Bins:
     """The bins of one column.
 
-    Of numbers: (-inf, edges[0]], (edges[0], edges[1]], ... (edges[-1], inf), `low` and `high` being what the reference
-    reached. Of categories: one bin each. Counts are in the order null, other, then the bins; 'other' holds what is
-    not finite, or no category known here.
+    Of numbers: (-inf, edges[0]], (edges[0], edges[1]], ... (edges[-1], inf); `low` and `high` are what the reference reached,
+    `sd` its standard deviation, `deciles` those edges between which shares are compared (all of them where it is empty), `few`
+    whether it had at most MOST_VALUES values. Of categories: one bin each, the most frequent first. Counts are in the order
+    null, other, then the bins; 'other' holds what is not finite, or no category known here.
     """
 
     column: str
@@ -36,6 +39,14 @@ class Bins:
     categories: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
+    sd: float | None = None
+    deciles: tuple[float, ...] = ()
+    few: bool = False
+
+    @property
+    def of_integers(self) -> bool:
+        """Whether these are the few values of an integer, one bin each."""
+        return bool(self.categories) and self.sd is not None
 
     @property
     def of_numbers(self) -> bool:
@@ -44,53 +55,46 @@ class Bins:
     def __len__(self) -> int:
         return 2 + (len(self.edges) + 1 if self.of_numbers else len(self.categories))
 
+    def coarse(self, counts: Counts) -> Counts:
+        """The counts in the few bins that PSI and Jensen-Shannon distance compare: deciles, or the most frequent categories.
+
+        Their noise grows with the number of bins. The rarer categories are added to 'other'. counts: (len(self),).
+        """
+        if not self.of_numbers:
+            few = np.array(counts[: 2 + MOST_CATEGORIES])
+            few[OTHER] += counts[2 + MOST_CATEGORIES :].sum()
+            return few
+        if not self.deciles:
+            return counts
+        starts = [0, *(self.edges.index(edge) + 1 for edge in self.deciles)]
+        return np.concatenate([counts[:2], np.add.reduceat(counts[2:], starts)])
+
+    @property
+    def coarse_edges(self) -> tuple[float, ...]:
+        """The edges between which `coarse` counts numbers."""
+        return self.deciles or self.edges
+
 
 def learn(con: DuckDBPyConnection, source: str, columns: Mapping[str, str]) -> tuple[Bins, ...]:
     """Choose bins for each column from the rows of a reference, one column after the other.
 
-    Numbers get the bins between their deciles, fewer where deciles coincide; text, flags and integers of at most
-    MOST_CATEGORIES values get one bin a value, the most frequent ones where text has more.
+    Numbers get the bins between their deciles and some in the tails, fewer where these coincide; text, flags and integers of at
+    most MOST_CATEGORIES values get one bin a value, the MOST_KNOWN most frequent ones where text has more.
 
     source: what stands after FROM; columns: name -> DuckDB type, as DESCRIBE names it.
     """
     return tuple(_learn(con, source, name, kind) for name, kind in columns.items())
 
 
-def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins]) -> dict[str, Counts]:
-    """Count the rows of `source` in the bins of each column, in one statement."""
-    rows = con.execute(counting_sql(source, tuple(bins))).fetchall()
-    return dict(_by_column(tuple(bins), {part: counts for _, part, counts in rows}))
-
-
-def count_by_tick(con: DuckDBPyConnection, source: str, bins: Iterable[Bins]) -> dict[date, dict[str, Counts]]:
-    """The same for each tick of a source that has the column `tick`."""
-    rows = con.execute(counting_sql(source, tuple(bins), by_tick=True)).fetchall()
-    parts: dict[date, dict[str, list[int]]] = {}
-    for tick, part, counts in rows:
-        parts.setdefault(tick, {})[part] = counts
-    return {tick: dict(_by_column(tuple(bins), parts[tick])) for tick in sorted(parts)}
-
-
-def counting_sql(source: str, bins: Sequence[Bins], *, by_tick: bool = False) -> str:
-    """The statement behind `count`: rows of tick, part, list of counts.
-
-    Part '' holds the numbers of all columns: comparisons summed up, which the engine does in vectors. Each text column is a
-    part of its own: grouping dictionary-coded text is many times cheaper than comparing it.
-    """
-    tick = "tick" if by_tick else "NULL::DATE"
-    group = " GROUP BY tick" if by_tick else ""
-    sums = ["count(*)"]
-    parts = []
-    for one in bins:
-        if one.of_numbers:
-            sums += _cumulative(one)
-        else:
-            inner = f"SELECT {tick} AS tick, {_text(one)} AS c, count(*) AS n FROM {source} GROUP BY ALL"
-            counts = ["sum(n)", "sum(n) FILTER (c IS NULL)", *(f"sum(n) FILTER (c = {_literal(c)})" for c in one.categories)]
-            whole = ", ".join(f"coalesce({count}, 0)::BIGINT" for count in counts)
-            parts.append(f"SELECT tick, {_literal(one.column)}, [{whole}] FROM ({inner}) GROUP BY tick")
-    numbers = f"SELECT {tick} AS tick, '' AS part, [{', '.join(sums)}]::BIGINT[] AS counts FROM {source}{group}"
-    return "\nUNION ALL\n".join([numbers, *parts])
+def family(kind: str) -> str:
+    """What a DuckDB type holds: 'int', 'float', 'text', 'bool' or 'timestamp', whatever its width; else the type itself."""
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return "timestamp"
+    if kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
+        return "float"
+    if kind.removeprefix("U").startswith(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")):
+        return "int"
+    return {"VARCHAR": "text", "BOOLEAN": "bool"}.get(kind, "text" if kind.startswith("ENUM") else kind)
 
 
 def quoted(name: str) -> str:
@@ -98,73 +102,70 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
-    column = quoted(name)
-    if kind in ("VARCHAR", "BOOLEAN"):
-        return _categories(con, source, name)
-    if "INT" in kind:
-        distinct = con.execute(f"SELECT count(*) FROM (SELECT DISTINCT {column} FROM {source} LIMIT {MOST_CATEGORIES + 2})")
-        if 0 < _only(distinct.fetchone()) <= MOST_CATEGORIES:
-            return _categories(con, source, name)
-    value = _number(name, kind)
-    shares = [step / NUMBER_OF_BINS for step in range(1, NUMBER_OF_BINS)]
-    finite = f"(SELECT {value} AS v FROM {source} WHERE isfinite({value}))"
-    low, high, quantiles = con.execute(f"SELECT min(v), max(v), quantile_disc(v, {shares}) FROM {finite}").fetchall()[0]
-    if low is None:
-        return Bins(name, edges=(0.0,))  # nothing but nulls: whatever comes is new
-    edges = sorted({edge for edge in quantiles if edge < high})
-    if not edges:  # nearly all rows hold one value: below it, that value, above it
-        edges = [float(np.nextafter(high, -np.inf)), high]
-    return Bins(name, edges=tuple(edges), low=low, high=high)
-
-
-def _categories(con: DuckDBPyConnection, source: str, name: str) -> Bins:
-    text = f"{quoted(name)}::VARCHAR"
-    found = con.execute(
-        f"SELECT {text} FROM {source} WHERE {text} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MOST_CATEGORIES}"
-    ).fetchall()
-    return Bins(name, categories=tuple(value for (value,) in found))
-
-
-def _number(name: str, kind: str) -> str:
-    moment = kind.startswith(("TIMESTAMP", "DATE"))
-    return f"epoch({quoted(name)})" if moment else f"{quoted(name)}::DOUBLE"
-
-
-def _cumulative(bins: Bins) -> list[str]:
-    """Rows with a value, rows below all numbers, then rows up to each edge, the last of them the largest number."""
-    value = f"{quoted(bins.column)}::DOUBLE"
-    edges = [f"{value} < -{LARGEST}", *(f"{value} <= {edge!r}" for edge in bins.edges), f"{value} <= {LARGEST}"]
-    return [
-        f"count({quoted(bins.column)})",
-        *(f"coalesce(count_if({edge}), 0)" for edge in edges),
-    ]  # of nothing but nulls count_if is null
-
-
-def _text(bins: Bins) -> str:
-    return f"{quoted(bins.column)}::VARCHAR"
-
-
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A text in SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _only(row: tuple[Any, ...] | None) -> int:
-    assert row is not None
-    return int(row[0])
+def number(name: str, kind: str) -> str:
+    """The SQL expression of a column's number, whatever type it has come as; null where text is none."""
+    match family(kind):
+        case "timestamp":
+            return f"epoch({quoted(name)})"
+        case "int":
+            return quoted(name)
+        case "float":
+            return quoted(name) if kind == "DOUBLE" else f"{quoted(name)}::DOUBLE"
+        case "bool":
+            return f"{quoted(name)}::INTEGER"
+        case _:
+            return f"try_cast({quoted(name)}::VARCHAR AS DOUBLE)"
 
 
-def _by_column(bins: Sequence[Bins], parts: Mapping[str, Sequence[int]]) -> Iterable[tuple[str, Counts]]:
-    numbers = list(parts.get("", [0]))
-    total, at = numbers[0], 1
-    for one in bins:
-        counts = np.zeros(len(one), np.int64)
-        if one.of_numbers:
-            values, below, *cumulative = numbers[at : at + len(one.edges) + 3]
-            at += len(one.edges) + 3
-            counts[2:] = np.diff([below, *cumulative])
-            counts[NULL] = total - values
-        elif one.column in parts:  # no row, no part
-            _, counts[NULL], *counts[2:] = parts[one.column]
-        counts[OTHER] = total - counts[NULL] - counts[2:].sum()
-        yield one.column, counts
+def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
+    if family(kind) in ("text", "bool"):
+        return _categories(con, source, name)
+    if family(kind) == "int" and 0 < _distinct(con, source, quoted(name), MOST_CATEGORIES) <= MOST_CATEGORIES:
+        return _categories(con, source, name, integer=True)
+    shares = sorted([*(step / NUMBER_OF_BINS for step in range(1, NUMBER_OF_BINS)), *TAILS])
+    value = f"{number(name, kind)}::DOUBLE"
+    finite = f"(SELECT {value} AS v FROM {source} WHERE isfinite({value}))"
+    asked = f"SELECT min(v), max(v), quantile_disc(v, {shares}), {_spread('v')} FROM {finite}"
+    low, high, quantiles, sd = con.execute(asked).fetchall()[0]
+    if low is None:
+        return Bins(name, edges=(0.0,))  # nothing but nulls: whatever comes is new
+    deciles = sorted({edge for edge, share in zip(quantiles, shares, strict=True) if edge < high and share not in TAILS})
+    edges = sorted({edge for edge in quantiles if edge < high})
+    if not edges:  # nearly all rows hold one value: below it, that value, above it
+        edges = [float(np.nextafter(high, -np.inf)), high]
+    few = _distinct(con, source, value, MOST_VALUES) <= MOST_VALUES
+    return Bins(name, tuple(edges), low=low, high=high, sd=_rounded(sd), deciles=tuple(deciles or edges), few=few)
+
+
+def _categories(con: DuckDBPyConnection, source: str, name: str, integer: bool = False) -> Bins:
+    text = f"{quoted(name)}::VARCHAR"
+    found = con.execute(
+        f"SELECT {text} FROM {source} WHERE {text} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MOST_KNOWN}"
+    ).fetchall()
+    categories = tuple(value for (value,) in found)
+    if not integer or not categories:
+        return Bins(name, categories=categories)
+    asked = f"SELECT min(v), max(v), {_spread('v')} FROM (SELECT {quoted(name)}::DOUBLE AS v FROM {source})"
+    ((low, high, sd),) = con.execute(asked).fetchall()
+    return Bins(name, categories=categories, low=low, high=high, sd=_rounded(sd))
+
+
+def _spread(value: str) -> str:
+    # The standard deviation of values of 1e200 is beyond a double: without one, nothing is scaled by it.
+    return f"CASE WHEN max(abs({value})) < 1e150 THEN stddev_pop({value}) END"
+
+
+def _rounded(sd: float | None) -> float | None:
+    """Sums in parallel differ in their last digits from run to run; a profile must not."""
+    return None if sd is None else float(f"{sd:.6g}")
+
+
+def _distinct(con: DuckDBPyConnection, source: str, value: str, most: int) -> int:
+    """How many values there are, null included; counted up to one more than `most`."""
+    ((found,),) = con.execute(f"SELECT count(*) FROM (SELECT DISTINCT {value} FROM {source} LIMIT {most + 1})").fetchall()
+    return int(found)

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlprod_tasks.monitor.bins import Bins, Counts
+from mlprod_tasks.monitor.count import Column
+
 PSEUDO_COUNT = 0.5
 
 
@@ -71,6 +74,37 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]
     crossing = left * right < 0
     triangles = (left**2 + right**2) / np.where(total > 0, 2 * total, 1.0)
     return float(np.sum(widths * np.where(crossing, triangles, total / 2)))
+
+
+def wasserstein_of(bins: Bins, expected: Counts, actual: Column) -> float:
+    """The earth mover's distance in the column's unit, of values counted in these bins, nulls and 'other' left out.
+
+    Numbers: within the reference's range rows are taken as spread evenly in their bin, which differs from the distance of the
+    rows themselves by at most sum over bins of width * max(e, a), and by far less where both lie alike in them; beyond the
+    range, where no row of the reference is, it is exact. Integers that are categories: exact, but for values within the range
+    that the reference does not have.
+
+    expected: (len(bins),) counts.
+    """
+    if not bins.of_numbers:
+        order = np.argsort([int(value) for value in bins.categories])
+        at = np.asarray([int(bins.categories[k]) for k in order], np.float64)
+        now = actual.counts[2:][order]
+        now[0], now[-1] = now[0] + actual.below, now[-1] + actual.above
+        e, a = _checked(expected[2:][order], now)
+        apart = np.abs(np.cumsum(e / e.sum() - a / a.sum()))[:-1]
+        return float(np.sum(apart * np.diff(at))) + actual.beyond / float(a.sum())
+    # Rows beyond the range are taken to its ends first, which are bins without width.
+    ends = np.zeros(len(bins) - 2, np.int64)
+    ends[0], ends[-1] = actual.below, actual.above
+    now = np.concatenate([[actual.below], actual.counts[2:] - ends, [actual.above]])
+    inside = wasserstein(np.concatenate([[0], expected[2:], [0]]), now, [bins.low, *borders(bins), bins.high])
+    return inside + actual.beyond / float(now.sum())
+
+
+def borders(bins: Bins) -> list[float]:
+    """Where bins of numbers begin and end: the outer ones at what the reference reached."""
+    return [bins.low, *(min(max(edge, bins.low), bins.high) for edge in bins.edges), bins.high]
 
 
 def _checked(expected: ArrayLike, actual: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -75,7 +75,7 @@ _KINDS = (
     Kind("estimate_error", "outcome", "performance", "either", "realised minus estimated {slice}", "metric"),
     Kind("kpi", "outcome", "business", "lower", "{kpi} over the reference's"),
     Kind("business_metric", "outcome", "business", "either", "{slice}", "metric"),
-    Kind("kpi_correlation", "outcome", "business", "lower", "correlation of {slice} with {kpi} over the last ticks", "metric"),
+    Kind("kpi_correlation", "outcome", "business", "lower", "rank correlation of {slice} over the last ticks", "metric"),
     Kind("duration", "health", "pipeline", "higher", "seconds that {slice} took", "step"),
     Kind("retries", "health", "pipeline", "higher", "tries of {slice} beyond the first", "step"),
     Kind("queue_wait", "health", "pipeline", "higher", "seconds that {slice} waited for a worker", "step"),
@@ -90,6 +90,7 @@ _KINDS = (
     ),
     Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that come out otherwise now"),
     Kind("canned", "check", "pipeline", "higher", "share of canned rows that come out otherwise than when the model was made"),
+    Kind("online_skew", "check", "pipeline", "higher", "share of rows whose features online are not those of batch"),
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.what: kind for kind in _KINDS})
 

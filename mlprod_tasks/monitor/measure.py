@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,9 +13,17 @@ from sqlalchemy import delete, select
 from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.monitor import bins
+from mlprod_tasks.monitor.bounds import in_force
+from mlprod_tasks.monitor.business import business_metrics, unasked
+from mlprod_tasks.monitor.correlation import renew_correlations
+from mlprod_tasks.monitor.diagnosis import causes
+from mlprod_tasks.monitor.estimate import estimates, promised_by
+from mlprod_tasks.monitor.freshness import freshness
+from mlprod_tasks.monitor.health import health, past
 from mlprod_tasks.monitor.inputs import inputs, volume
 from mlprod_tasks.monitor.kinds import Family, of_family
-from mlprod_tasks.monitor.outcomes import outcomes, unmeasured
+from mlprod_tasks.monitor.observe import observe
+from mlprod_tasks.monitor.outcomes import columns, outcomes, unmeasured
 from mlprod_tasks.monitor.profile import ReferenceProfile
 from mlprod_tasks.monitor.reading import Reading, judged
 from mlprod_tasks.platform import Platform
@@ -69,14 +77,18 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     Raises: PredictionsMissing where the tick was not scored.
     """
     written = _measure_inputs(pipeline, tick, platform)
-    rows = max(row.n for row in written)
+    rows = next(row.n for row in written if row.what == "volume")
     judged_ticks: list[str] = []
     waiting: list[str] = []
+    measured: list[date] = []
     for due in _due(pipeline, tick, platform):
         done = _measure_outcomes(pipeline, due, platform)
         written += done
         if done:
             (judged_ticks if any(row.value is not None for row in done) else waiting).append(str(due))
+            measured.append(due.date)
+    written += [row for row in renew_correlations(pipeline, measured, platform) if row.tick in measured]
+    written += _measure_health(pipeline, tick, written[0].model_version, platform)
     breaches = tuple(row.sentence for row in written if row.breached)
     for sentence in breaches:
         log.warning("%s: %s", pipeline.name, sentence)
@@ -87,24 +99,34 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
     files = _prediction_files(pipeline, tick, platform)
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
-    if not files and scoring is not None and scoring.rows == 0:
-        profile = _profile(pipeline, scoring.model_version, platform)
-        return _write(pipeline, tick, "input", [volume(profile, 0)], scoring.model_version, platform)
-    if not files:
+    empty = not files and scoring is not None and scoring.rows == 0
+    if not files and not empty:
         raise PredictionsMissing(
             f"{pipeline.name}: tick {tick} has no predictions in {places.predictions(pipeline)!r}: score it first "
             f"(`mlprod score {pipeline.name} --from {tick}`), then measure it"
         )
-    source = f"read_parquet({listed(files)})"
+    source = f"read_parquet({listed(files)}, file_row_number = true)"
     with engine(spill=platform.settings.home / "spill") as con:
-        rows, fallback_rows, version = _scored(con, source)
+        fresh = list(freshness(con, pipeline, tick, platform))
+        if empty:
+            assert scoring is not None
+            nothing = volume(_profile(pipeline, scoring.model_version, platform), 0)
+            return _write(pipeline, tick, "input", [nothing, *fresh], scoring.model_version, platform)
+        _, fallback_rows, version = _scored(con, source)
         profile = _profile(pipeline, version, platform)
-        there = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
         own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
-        counts = bins.count(con, own, [column.bins for column in profile.columns if column.name in there])
+        promised = promised_by(con, own, pipeline)
+        observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
-    readings = list(inputs(profile, counts, rows, fallback_rows, only))
+    readings = [*inputs(profile, observed, only), *fresh, *estimates(profile, promised)]
     return _write(pipeline, tick, "input", readings, version, platform)
+
+
+def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> list[Measurement]:
+    """Last, so that this step's own run is nearly all there. Held to what the ticks before were, not to the reference."""
+    usual = replace(_profile(pipeline, version, platform), history=past(pipeline, tick, platform))
+    readings = list(health(pipeline, tick, version, platform))
+    return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
 
 
 def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
@@ -139,22 +161,25 @@ def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platf
     source = f"read_parquet({listed(evidence.predictions)})"
     with engine(spill=platform.settings.home / "spill") as con:
         rows, _, version = _scored(con, source)
+        profile = _profile(pipeline, version, platform)
         lacking = evidence.lacks(_label_partitions(pipeline, tick))
         if lacking:
             why = f"its labels wait for {pipeline.label.table} of {', '.join(map(str, lacking))} to be published"
-            return [Reading("label_coverage", None, rows, why=why), *unmeasured(why, rows)], version
+            nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
+            return [*nothing, *unasked(pipeline, why, rows)], version
         as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
         con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
         key = ", ".join(map(bins.quoted, pipeline.entity_table.key))
         # A row scored before a feature was declared has no such column.
         kept = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-        shown = ", ".join(
-            ["score", "decision", "fallback", "label", *(bins.quoted(n) for n in pipeline.value_features if n in kept)]
-        )
+        shown = ", ".join(bins.quoted(name) for name in columns(pipeline, profile) if name in kept)
+        # In one order, so that sums round alike each time.
         joined: pa.Table = con.sql(
-            f"SELECT {shown} FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL"
+            f"SELECT {shown}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
         ).to_arrow_table()
-    return list(outcomes(pipeline, _profile(pipeline, version, platform), joined, rows)), version
+        promised = promised_by(con, f"(SELECT * FROM {source} WHERE NOT fallback)", pipeline)
+    asked = business_metrics(pipeline, tick, rows, platform.settings)
+    return [*outcomes(pipeline, profile, joined, rows, promised), *asked], version
 
 
 def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
@@ -200,16 +225,21 @@ def _write(
     version: int,
     platform: Platform,
     evidence: _Evidence | None = None,
+    profile: ReferenceProfile | None = None,
 ) -> list[Measurement]:
     """Replace the tick's measurements of that family; nothing, and an empty list, if `evidence` no longer holds."""
     at = platform.clock.now()
-    rows = [judged(reading, pipeline, tick, version, at) for reading in readings]
+    bounds = in_force(pipeline, tick.date, platform, profile or _profile(pipeline, version, platform))
+    rows = [judged(reading, pipeline, tick, version, at, bounds) for reading in readings]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
         if evidence is not None and evidence != _evidence(pipeline, tick, platform):
             return []
-        mine = (
-            (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & Measurement.what.in_(of_family(family))
-        )
-        session.execute(delete(Measurement).where(mine))
+        of_tick = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
+        # Outcomes are explained by inputs too; measuring inputs again is followed by measuring their outcomes again.
+        inputs_then = of_tick & Measurement.what.in_(of_family("input") if family == "outcome" else ())
+        found = causes(pipeline, [*rows, *session.scalars(select(Measurement).where(inputs_then))])
+        for row in rows:
+            row.cause = found.get((row.what, row.slice), "")
+        session.execute(delete(Measurement).where(of_tick & Measurement.what.in_(of_family(family))))
         session.add_all(rows)
     return rows

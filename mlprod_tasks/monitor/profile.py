@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -13,10 +13,14 @@ from numpy.typing import ArrayLike
 from pydantic import TypeAdapter
 
 from mlprod_tasks import value
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
 from mlprod_tasks.metrics import CannotBeMeasured, roc_auc
 from mlprod_tasks.monitor import bins, drift
 from mlprod_tasks.monitor.bins import Bins, quoted
+from mlprod_tasks.monitor.history import History, history_of
+from mlprod_tasks.monitor.observe import Joined, Observed, observe_by_tick
+from mlprod_tasks.monitor.residuals import Residuals, explained, residuals
+from mlprod_tasks.monitor.sample import SampledRows, of_reference
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 
@@ -29,7 +33,8 @@ class Column:
     """One feature of the reference, or the scores.
 
     `counts` are of all its rows. `tick_psi` and `tick_null_share` say how far each single tick of the reference lay from
-    the others (corrected PSI) and from the whole (absolute difference): what a quiet tick looks like.
+    the others (corrected PSI) and from the whole (absolute difference): what a quiet tick looks like. `type`: what it holds
+    (`bins.family`). `present`: of each category, how many ticks have it. A profile from before has neither.
     """
 
     bins: Bins
@@ -38,6 +43,8 @@ class Column:
     tick_null_share: tuple[float, ...] = ()
     importance: float = 0.0
     important: bool = False
+    type: str = ""
+    present: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,7 +57,13 @@ class Column:
 
 @dataclass(frozen=True)
 class ReferenceProfile:
-    """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed."""
+    """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed.
+
+    value: what its decisions were worth per 1,000 rows. residuals: how outcomes lay off the scores, by region of the important
+    features; empty in a profile from before. decisions: rows above the threshold. joins: the tables that features are looked up
+    in. sampled: some of its rows. The three are None or empty in a profile from before.
+    history: what its own ticks look like against the rest of it; None where there are too few, or in a profile from before.
+    """
 
     first: str
     last: str
@@ -62,6 +75,14 @@ class ReferenceProfile:
     label_rate: float | None
     roc_auc: float | None
     kpi: float | None
+    precision: float | None = None
+    recall: float | None = None
+    value: float | None = None
+    residuals: tuple[Residuals, ...] = ()
+    decisions: int | None = None
+    joins: tuple[Joined, ...] = ()
+    sampled: SampledRows | None = None
+    history: History | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -121,7 +142,7 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
             con.execute(f"CREATE VIEW reference AS SELECT * FROM read_parquet({listed(rows)})")
         kinds = {name: kind for name, kind, *_ in con.execute("DESCRIBE reference").fetchall()}
         chosen = bins.learn(con, "reference", {name: kinds[name] for name in (*pipeline.feature_names, SCORE)})
-        by_tick = bins.count_by_tick(con, "reference", chosen)
+        by_tick = observe_by_tick(con, "reference", chosen, joined(pipeline))
         if not by_tick:
             raise ValueError(f"{pipeline.name}: a reference profile needs rows, and the test window has none")
         needed = ", ".join(map(quoted, ("score", "decision", "label", *pipeline.value_features)))
@@ -129,21 +150,66 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
         ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
         outcomes = with_value(pipeline, judged)
         kpi = kpi_of(con, pipeline, outcomes)
-    important = important_features(importance)
-    *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in chosen)
-    rate = float(np.mean(outcomes["outcome"].to_numpy(zero_copy_only=False))) if outcomes.num_rows else None
-    return ReferenceProfile(
-        first=str(min(by_tick)),
-        last=str(max(by_tick)),
-        rows_by_tick=tuple(int(counts[SCORE].sum()) for counts in by_tick.values()),
-        features=tuple(features),
-        score=score,
-        mean_score=float(mean_score),
-        outcomes=outcomes.num_rows,
-        label_rate=rate,
-        roc_auc=auc_of(outcomes),
-        kpi=kpi,
+        important = important_features(importance)
+        *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in chosen)
+        rate = float(np.mean(outcomes["outcome"].to_numpy(zero_copy_only=False))) if outcomes.num_rows else None
+        precision, recall = _decided(outcomes)
+        profile = ReferenceProfile(
+            first=str(min(by_tick)),
+            last=str(max(by_tick)),
+            rows_by_tick=tuple(observed.rows for observed in by_tick.values()),
+            features=tuple(features),
+            score=score,
+            mean_score=float(mean_score),
+            outcomes=outcomes.num_rows,
+            label_rate=rate,
+            roc_auc=auc_of(outcomes),
+            kpi=kpi,
+            precision=precision,
+            recall=recall,
+            value=1000 * float(np.mean(outcomes["value"].to_numpy())) if outcomes.num_rows else None,
+            decisions=sum(observed.decisions or 0 for observed in by_tick.values()),
+            joins=tuple(
+                replace(join, unmatched=sum(observed.unmatched[join.table] for observed in by_tick.values()))
+                for join in joined(pipeline)
+            ),
+            sampled=of_reference({tick: observed.sampled for tick, observed in by_tick.items() if observed.sampled}),
+            residuals=residuals(con, "(SELECT * FROM reference WHERE label IS NOT NULL)", explained(features)),
+        )
+        return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick))
+
+
+def less(profile: ReferenceProfile, tick: date, observed: Observed) -> ReferenceProfile:
+    """What the profile says of inputs and scores, without the rows of one of its own ticks."""
+
+    def of_others(column: Column) -> Column:
+        counts = observed.columns[column.name].counts
+        return replace(
+            column,
+            counts=tuple(int(n) for n in np.asarray(column.counts) - counts),
+            present=tuple(int(n) for n in np.asarray(column.present, np.int64) - (counts[2:] > 0)) if column.present else (),
+        )
+
+    rows = list(profile.rows_by_tick)
+    rows.remove(observed.rows)
+    return replace(
+        profile,
+        rows_by_tick=tuple(rows),
+        features=tuple(of_others(column) for column in profile.features),
+        score=of_others(profile.score),
+        decisions=None if profile.decisions is None else profile.decisions - (observed.decisions or 0),
+        joins=tuple(replace(join, unmatched=join.unmatched - observed.unmatched[join.table]) for join in profile.joins),
+        sampled=profile.sampled.without(tick) if profile.sampled else None,
     )
+
+
+def joined(pipeline: Pipeline) -> tuple[Joined, ...]:
+    """The tables in which a row looks up another one, at a key or as of its moment, with the features taken from each."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for feature in pipeline.features:
+        if isinstance(feature, Lookup | AsOf):
+            groups.setdefault(feature.table, []).append(tuple(feature.columns))
+    return tuple(Joined(table, tuple(columns)) for table, columns in groups.items())
 
 
 def important_features(importance: Mapping[str, float]) -> frozenset[str]:
@@ -183,16 +249,26 @@ def auc_of(outcomes: pa.Table) -> float | None:
         return None
 
 
-def _column(one: Bins, by_tick: Mapping[date, Mapping[str, bins.Counts]], gain: float, important: bool) -> Column:
-    counts = [ticks[one.column] for ticks in by_tick.values()]
+def _decided(outcomes: pa.Table) -> tuple[float | None, float | None]:
+    """Precision and recall; None where nothing was decided positive, or nothing is."""
+    decision, outcome = (outcomes[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "outcome"))
+    hits = float((decision & outcome).sum())
+    return hits / decision.sum() if decision.any() else None, hits / outcome.sum() if outcome.any() else None
+
+
+def _column(one: Bins, by_tick: Mapping[date, Observed], gain: float, important: bool) -> Column:
+    counts = [observed.columns[one.column].counts for observed in by_tick.values()]
+    types = {observed.types[one.column] for observed in by_tick.values()}
     whole = np.sum(counts, axis=0)
     nulls = whole[bins.NULL] / whole.sum()
     several = len(counts) > 1
     return Column(
         bins=one,
         counts=tuple(int(n) for n in whole),
-        tick_psi=tuple(drift.corrected_psi(whole - tick, tick) for tick in counts) if several else (),
+        tick_psi=tuple(drift.corrected_psi(one.coarse(whole - tick), one.coarse(tick)) for tick in counts) if several else (),
         tick_null_share=tuple(float(abs(tick[bins.NULL] / tick.sum() - nulls)) for tick in counts) if several else (),
         importance=float(gain),
         important=important,
+        type=types.pop(),
+        present=() if one.of_numbers else tuple(int(n) for n in np.sum([tick[2:] > 0 for tick in counts], axis=0)),
     )

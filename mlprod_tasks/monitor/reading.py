@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from mlprod_tasks.declaration import Pipeline, Tick, Watch
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitor.bounds import Bound, Bounds
 from mlprod_tasks.monitor.kinds import KINDS
 from mlprod_tasks.platform.ledger import Measurement
 
@@ -15,7 +16,8 @@ class Reading:
     """What was measured. `value` None where it could not be; `why` then says why.
 
     `missing` tells the two kinds of that apart: something that must be there is not (counts as a breach), or there is just too
-    little to say anything (does not). `quiet` is what the reference's own ticks reach: below it nothing is breached.
+    little to say anything (does not). `important`: of one of the features that make up the model's gain. `quiet` is what the
+    reference's own ticks reach, for a profile that keeps no history of them: below it nothing is breached.
     """
 
     what: str
@@ -29,16 +31,19 @@ class Reading:
     missing: bool = False
     watched: bool = True
     interval: tuple[float, float] | None = None
+    important: bool = False
 
 
-def judged(reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int, at: datetime) -> Measurement:
-    """The ledger's entry for a reading: with the bounds of its Watch, the verdict, and a sentence."""
-    watch = next((w for w in pipeline.watches if w.what == reading.what), None) if reading.watched else None
-    low, high = bounds(watch, reading.quiet)
+def judged(
+    reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int, at: datetime, bounds: Bounds | None = None
+) -> Measurement:
+    """The ledger's entry for a reading: with the bounds in force, the verdict, and a sentence.
+
+    bounds: those of this tick; None: the declared ones alone.
+    """
+    bound = (bounds or Bounds(pipeline, tick.date)).of(reading.what, reading.slice, reading.watched, reading.quiet)
     value = reading.value
-    breached = reading.missing and watch is not None
-    if value is not None:
-        breached = (low is not None and value < low) or (high is not None and value > high)
+    breached = reading.missing and bool(bound.origin) if value is None else bound.broken_by(value)
     return Measurement(
         pipeline=pipeline.name,
         tick=tick.date,
@@ -46,45 +51,43 @@ def judged(reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int,
         slice=reading.slice,
         value=value,
         reference=reading.reference,
-        low=low,
-        high=high,
+        low=bound.low,
+        high=bound.high,
         n=reading.n,
         breached=breached,
         interval_low=reading.interval[0] if reading.interval else None,
         interval_high=reading.interval[1] if reading.interval else None,
+        important=reading.important,
         model_version=model_version,
-        sentence=_sentence(reading, pipeline, tick, low, high, breached),
+        sentence=_sentence(reading, pipeline, tick, bound, breached),
         at=at,
     )
 
 
-def bounds(watch: Watch | None, quiet: float | None) -> tuple[float | None, float | None]:
-    """The watch's bounds, the upper one raised to what the reference's own ticks reach."""
-    if watch is None:
-        return None, None
-    high = watch.high
-    if high is not None and quiet is not None:
-        high = max(high, quiet)
-    return watch.low, high
-
-
-def _sentence(reading: Reading, pipeline: Pipeline, tick: Tick, low: float | None, high: float | None, breached: bool) -> str:
+def _sentence(reading: Reading, pipeline: Pipeline, tick: Tick, bound: Bound, breached: bool) -> str:
     what = KINDS[reading.what].words.format(slice=reading.slice, kpi=pipeline.kpi.name)
     if reading.value is None:
         return f"{tick}: {what} could not be measured: {reading.why}"
-    if breached and low is not None and reading.value < low:
-        verdict = f", below the bound {low:.4g}"
+    if breached and bound.low is not None and reading.value < bound.low:
+        verdict = f", below the bound {bound.low:.4g}{_whose(bound)}"
     elif breached:
-        verdict = f", above the bound {high:.4g}"
-    elif low is None and high is None:
+        verdict = f", above the bound {bound.high:.4g}{_whose(bound)}"
+    elif bound.low is None and bound.high is None:
         verdict = ""
     else:
-        verdict = f", within {_interval(low, high)}"
+        verdict = f", within {_interval(bound)}"
     detail = f" ({reading.detail})" if reading.detail else ""
     return f"{tick}: {what} is {reading.value:.4g}{verdict}{detail}; n = {reading.n:,}"
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    if low is None:
-        return f"the bound {high:.4g}"
-    return f"the bound {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
+def _interval(bound: Bound) -> str:
+    if bound.low is None:
+        return f"the bound {bound.high:.4g}"
+    return f"the bound {bound.low:.4g}" if bound.high is None else f"{bound.low:.4g} to {bound.high:.4g}"
+
+
+def _whose(bound: Bound) -> str:
+    """What a reader must know to believe the bound; nothing where it is the declared one."""
+    if bound.origin.startswith("set by"):
+        return f" {bound.origin}"
+    return "" if bound.origin in ("", "declared", "nothing to learn from") else ", learned from the reference's own ticks"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.platform.lake import Lake
     from mlprod_tasks.platform.ledger import Ledger
     from mlprod_tasks.platform.mailer import Mailer
+    from mlprod_tasks.platform.online_store import OnlineStore
     from mlprod_tasks.platform.registry import Registry
 
 
@@ -23,12 +24,14 @@ class Platform:
     """Lake, ledger, registry, mailer and clock of one installation, each made when it is first used.
 
     The heavy libraries behind them are imported only then: a task that needs no MLflow does not wait for it.
-    `connect_mail` opens a session with the mail server where it is not connection 'smtp'.
+    `connect_mail` opens a session with the mail server where it is not connection 'smtp'. `attempt` says which try of a step
+    this is, where somebody tries again; without it each is the first.
     """
 
     settings: Settings
     clock: Clock = field(default_factory=WallClock)
     connect_mail: Callable[[], smtplib.SMTP] | None = None
+    attempt: Callable[[], int] | None = None
 
     @cached_property
     def lake(self) -> Lake:
@@ -49,6 +52,12 @@ class Platform:
         from mlprod_tasks.platform.registry import Registry
 
         return Registry(self.settings.mlflow_url, self.settings.home)
+
+    @cached_property
+    def online_store(self) -> OnlineStore:
+        from mlprod_tasks.platform.online_store import open_store
+
+        return open_store(self.settings.online_url)
 
     @cached_property
     def mailer(self) -> Mailer:

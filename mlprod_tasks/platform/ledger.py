@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, DateTime, Engine, String, Text, create_engine, delete, event, func, inspect, select, text
+from sqlalchemy import JSON, DateTime, Engine, Index, String, Text, create_engine, delete, event, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -157,6 +157,7 @@ class Measurement(Row):
     """One watched value of one tick, with its interval, bounds and verdict. `slice` is a feature's name, or ''."""
 
     __tablename__ = "measurements"
+    __table_args__ = (Index("ix_measurements_what", "pipeline", "what", "tick"),)  # some kinds of a year, not all of them
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     tick: Mapped[date] = mapped_column(primary_key=True)  # the tick whose predictions are measured
     what: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -172,6 +173,7 @@ class Measurement(Row):
     interval_low: Mapped[float | None] = mapped_column(default=None)
     interval_high: Mapped[float | None] = mapped_column(default=None)
     cause: Mapped[str] = mapped_column(default="")  # of a breach: the kind of shift, in words
+    important: Mapped[bool] = mapped_column(default=False)  # of a feature that makes up the model's gain
     sentence: Mapped[str] = mapped_column(default="")
 
 
@@ -179,8 +181,9 @@ class StepRun(Row):
     """One run of one step: how long it took and waited, and what it needed."""
 
     __tablename__ = "step_runs"
+    __table_args__ = (Index("ix_step_runs_subject", "pipeline", "subject"),)  # all that ran for some ticks
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
-    step: Mapped[str] = mapped_column(String(63), primary_key=True)
+    step: Mapped[str] = mapped_column(String(100), primary_key=True)  # its verb, and the table, segment or worker
     subject: Mapped[str] = mapped_column(String(100), primary_key=True)  # the tick, or the training's id
     at: Mapped[datetime] = mapped_column(primary_key=True)  # when it began
     seconds: Mapped[float]
@@ -220,6 +223,37 @@ class Decision(Row):
     reason: Mapped[str]
     at: Mapped[datetime]
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # each rule that fired, with its measurements
+    retrain: Mapped[bool] = mapped_column(default=False)  # whether a training follows, besides or as the action
+
+
+class ApiKey(Row):
+    """A key that lets a program ask for predictions. The key itself is nowhere: only its hash is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)  # the key's own beginning, by which people name it
+    hash: Mapped[str] = mapped_column(String(64))  # SHA-256: keys are random, so a slow hash would protect nothing more
+    pipelines: Mapped[list[Any]]  # that it may ask; ["*"] is all
+    holder: Mapped[str]  # whose program it is
+    by: Mapped[str]  # who made it
+    at: Mapped[datetime]
+    until: Mapped[datetime | None] = mapped_column(default=None)
+    revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Rollout(Row):
+    """How requests are answered from a moment on: by which version, and how far by itself."""
+
+    __tablename__ = "rollouts"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    mode: Mapped[str] = mapped_column(String(20))  # champion, blue-green, shadow, canary
+    by: Mapped[str]
+    reason: Mapped[str]
+    challenger: Mapped[int | None] = mapped_column(default=None)  # a version
+    share: Mapped[float] = mapped_column(default=0.0)  # of entities that the challenger answers
+    automation: Mapped[str] = mapped_column(String(20), default="full")  # shadow, assist, band, full
+    band_low: Mapped[float | None] = mapped_column(default=None)  # scores of doubt, [low, high), go to the review queue
+    band_high: Mapped[float | None] = mapped_column(default=None)
 
 
 class Mail(Row):

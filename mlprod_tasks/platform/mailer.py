@@ -22,13 +22,17 @@ class MailFailed(OSError):
 
 @dataclass(frozen=True)
 class Letter:
-    """One mail. `pictures` are PNGs by content id, shown in the HTML as <img src="cid:NAME">."""
+    """One mail.
+
+    pictures: PNGs by content id, shown in the HTML as <img src="cid:NAME">. attachments: HTML pages by file name.
+    """
 
     to: tuple[str, ...]
     subject: str
     text: str
     html: str
     pictures: tuple[tuple[str, bytes], ...] = ()
+    attachments: tuple[tuple[str, str], ...] = ()
 
 
 class Mailer:
@@ -104,4 +108,7 @@ def message(letter: Letter, sender: str) -> EmailMessage:
     html = mail.get_payload()[1]  # type: ignore[index]
     for name, png in letter.pictures:
         html.add_related(png, "image", "png", cid=f"<{name}>")  # type: ignore[union-attr]
+    for name, page in letter.attachments:
+        # As bytes: as text its line ends would change, and with them the digests in its security policy.
+        mail.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
     return mail

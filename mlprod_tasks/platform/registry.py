@@ -40,6 +40,8 @@ CHAMPION, FALLBACK = "champion", "fallback"
 TRAINING_TAG, DIGEST_TAG, ARTIFACT_TAG = "mlprod.training_id", "mlprod.digest", "mlprod.artifact"
 PROFILE_TAG = "mlprod.reference_profile_sha256"
 PROFILE = "reference_profile.json"
+CANNED_TAG = "mlprod.canned_rows_sha256"
+CANNED = "canned_rows.parquet"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 LONGEST_VALUE = 5000  # of a tag
 
@@ -221,12 +223,15 @@ class Registry:
 
     def load_model(self, ref: ModelRef) -> Any:
         """The same by reference. The artifact itself names the module that reads it, as MLflow has it."""
-        folder = self._copy(ref)
-        try:
-            reader, data = _flavour(folder)
-            return importlib.import_module(reader).load(folder / data)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise BrokenArtifact(f"{ref.name} version {ref.version} cannot be read: {type(error).__name__}: {error}") from error
+        return _load(ref, self._copy(ref))
+
+    def load_stored(self, ref: ModelRef) -> Any:
+        """The model from the files that the registry itself holds now, past this machine's copy.
+
+        Raises: BrokenArtifact where they are gone, are not those that were registered or cannot be read; RegistryUnreachable.
+        """
+        with tempfile.TemporaryDirectory() as beside:
+            return _load(ref, self._fetch(ref, beside))
 
     def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
         """The profile of the version's test window, against which drift is measured. Raises: BrokenArtifact."""
@@ -241,6 +246,20 @@ class Registry:
         profile: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return profile
 
+    def canned_rows(self, ref: ModelRef) -> Path | None:
+        """A Parquet file of rows with the answers that the version gave when it was made: features, score, decision.
+
+        None where it was registered without. Raises: BrokenArtifact where the file is gone or is not the registered one.
+        """
+        with self.reached():
+            expected = self.client.get_model_version(ref.name, str(ref.version)).tags.get(CANNED_TAG)
+        if expected is None:
+            return None
+        file = self._copy(ref) / CANNED
+        if not file.is_file() or digest.of_file(file) != expected:
+            raise BrokenArtifact(f"the canned rows of {ref.name} version {ref.version} are missing or not the registered ones")
+        return file
+
     def _copy(self, ref: ModelRef) -> Path:
         """This machine's copy of a version's files, fetched where it is missing or damaged."""
         folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
@@ -250,11 +269,6 @@ class Registry:
         # Fetched beside its place and moved there whole: another process never sees half a model.
         with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
             fetched = self._fetch(ref, beside)
-            if not _is(fetched, ref):
-                raise BrokenArtifact(
-                    f"the files of {ref.name} version {ref.version} are not those that were registered: their digest is not "
-                    f"{ref.digest[:16]}.... Point the alias at another version, or train again"
-                )
             if folder.exists():
                 folder.rename(Path(beside) / "damaged")
             try:
@@ -269,13 +283,19 @@ class Registry:
             artifact = self.client.get_model_version(ref.name, str(ref.version)).tags.get(ARTIFACT_TAG, "")
         try:
             with self.reached():
-                return Path(self.client.download_artifacts(ref.run_id, artifact, beside))
+                fetched = Path(self.client.download_artifacts(ref.run_id, artifact, beside))
         except (OSError, MlflowException) as error:
             if isinstance(error, RegistryUnreachable):
                 raise
             raise BrokenArtifact(
                 f"the files of {ref.name} version {ref.version} cannot be fetched: {self._said(error)}"
             ) from error
+        if not _is(fetched, ref):
+            raise BrokenArtifact(
+                f"the files of {ref.name} version {ref.version} are not those that were registered: their digest is not "
+                f"{ref.digest[:16]}.... Point the alias at another version, or train again"
+            )
+        return fetched
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
@@ -334,6 +354,15 @@ def _knock(url: str) -> None:
 
 def _ref(version: Any) -> ModelRef:
     return ModelRef(version.name, int(version.version), version.tags.get(DIGEST_TAG, ""), version.run_id or "")
+
+
+def _load(ref: ModelRef, folder: Path) -> Any:
+    """The model in a folder, by the module that its MLmodel file names."""
+    try:
+        reader, data = _flavour(folder)
+        return importlib.import_module(reader).load(folder / data)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise BrokenArtifact(f"{ref.name} version {ref.version} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _flavour(folder: Path) -> tuple[str, str]:

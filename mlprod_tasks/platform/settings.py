@@ -31,6 +31,7 @@ class Settings:
     mlflow_base_url: str
     mail_from: str
     pseudonym_key: str = field(repr=False)
+    online_url: str = field(repr=False)
     connection: Callable[[str], str] = field(repr=False, compare=False)
 
     @property
@@ -54,6 +55,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         mlflow_base_url=given.get(f"{PREFIX}MLFLOW_BASE_URL", ""),
         mail_from=given.get(f"{PREFIX}MAIL_FROM", "mlprod@localhost"),
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),
+        online_url=given.get(f"{PREFIX}ONLINE_URL", f"sqlite:///{home / 'online.db'}"),
         connection=connection or (lambda name: connection_from_environment(name, variables)),
     )
 

@@ -6,7 +6,7 @@ import os
 import smtplib
 from functools import cache
 
-from airflow.sdk import Connection
+from airflow.sdk import Connection, get_current_context
 
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load
 from mlprod_tasks.platform import Platform
@@ -20,12 +20,17 @@ DRIVERS = {"postgres": "postgresql+psycopg2", "postgresql": "postgresql+psycopg2
 @cache
 def platform() -> Platform:
     """The platform of this process."""
-    return Platform(from_environment(connection=connection_url), connect_mail=mail_server)
+    return Platform(from_environment(connection=connection_url), connect_mail=mail_server, attempt=attempt)
 
 
 def declared() -> list[Pipeline]:
     """Every valid use case. One that is refused must not take the others' DAGs away: see `refusals`."""
     return [pipeline for pipeline in _read().values() if isinstance(pipeline, Pipeline)]
+
+
+def served() -> list[Pipeline]:
+    """Those that answer requests too."""
+    return [pipeline for pipeline in declared() if pipeline.serving is not None]
 
 
 def refusals() -> list[DeclarationError]:
@@ -69,6 +74,14 @@ def _airflow_url(name: str) -> str:
         return f"sqlite:///{given.host or given.schema}"
     url = URL.create(driver, given.login, given.password, given.host, given.port, given.schema)
     return url.render_as_string(hide_password=False)
+
+
+def attempt() -> int:
+    """Which try of the task this is, from 1 on; outside of a task the first."""
+    try:
+        return int(get_current_context()["ti"].try_number)
+    except RuntimeError:
+        return 1
 
 
 def mail_server() -> smtplib.SMTP:

@@ -13,6 +13,7 @@ from mlprod_airflow.mails import TellFailure, TellKilled
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 
 RETRY_DELAY = timedelta(seconds=30)
+HOURS_BEFORE_NEXT = 4  # from a nightly run to the next tick
 TICK = {"type": ["null", "string"], "format": "date"}
 
 
@@ -25,6 +26,34 @@ def daily(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
         "end_date": datetime.combine(schedule.ends, time(23, 59), schedule.zone) if schedule.ends else None,
         "catchup": False,
         "params": params,
+    }
+
+
+def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
+    """Arguments of a DAG that looks back at each tick in the night after it, off-peak; the partition key is the tick's date."""
+    schedule = pipeline.schedule
+    hour = schedule.at.hour - HOURS_BEFORE_NEXT
+    behind = 1 if hour >= 0 else 0  # its run falls on the next tick's date, or still on its own
+    return daily(pipeline, doc) | {
+        "schedule": CronPartitionTimetable(
+            f"{schedule.at.minute} {hour % 24} * * *",
+            timezone=schedule.timezone,
+            run_offset=-behind,
+            key_format="%Y-%m-%d",
+        ),
+        "start_date": datetime.combine(schedule.starts + timedelta(days=behind), time(), schedule.zone),
+        "end_date": datetime.combine(schedule.ends + timedelta(days=behind), time(23, 59), schedule.zone)
+        if schedule.ends
+        else None,
+    }
+
+
+def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
+    """Arguments of a DAG with one run a week, at Monday's tick; the partition key is its date."""
+    schedule = pipeline.schedule
+    mondays = f"{schedule.at.minute} {schedule.at.hour} * * 1"
+    return daily(pipeline, doc) | {
+        "schedule": CronPartitionTimetable(mondays, timezone=schedule.timezone, key_format="%Y-%m-%d")
     }
 
 

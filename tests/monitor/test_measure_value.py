@@ -9,7 +9,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import places
-from mlprod_tasks.monitor import measure
+from mlprod_tasks.monitor.measure import measure
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 

@@ -8,8 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlprod_tasks.declaration import Retraining, Rule, days
-from mlprod_tasks.monitor.rules import ALERT, ASKED, NOTHING, RETRAIN, STALE_TICKS, Ruling, fold
-from mlprod_tasks.platform.ledger import Measurement
+from mlprod_tasks.declaration.monitoring import Breach
+from mlprod_tasks.monitor.restraint import budget_spent
+from mlprod_tasks.monitor.rules import (
+    ALERT,
+    ASKED,
+    FALLBACK,
+    NOTE,
+    NOTHING,
+    RETRAIN,
+    ROLLBACK,
+    STALE_TICKS,
+    Ruling,
+    fold,
+)
+from mlprod_tasks.platform.ledger import Measurement, Promotion
 
 START = date(2024, 1, 1)
 DELAY = 2
@@ -21,7 +34,16 @@ def day(n: int) -> date:
     return START + timedelta(days=n)
 
 
-def measured(n: int, what: str, breached: bool, value: float | None = 0.5, name: str = "", version: int = 1) -> Measurement:
+def measured(
+    n: int,
+    what: str,
+    breached: bool,
+    value: float | None = 0.5,
+    name: str = "",
+    version: int = 1,
+    important: bool = False,
+    cause: str = "",
+) -> Measurement:
     return Measurement(
         pipeline="shop",
         tick=day(n),
@@ -32,6 +54,8 @@ def measured(n: int, what: str, breached: bool, value: float | None = 0.5, name:
         breached=breached,
         model_version=version,
         low=0.6,
+        important=important,
+        cause=cause,
         sentence=f"{day(n)}: {what}",
         at=datetime(2024, 6, 1, tzinfo=UTC),
     )
@@ -42,9 +66,10 @@ def ruled(
     ticks: Iterable[int],
     rules: tuple[Rule, ...] = (PSI, AUC),
     cooldown: float = 7,
-    **more: list[date],
+    most: int = 4,
+    **more: object,
 ) -> dict[int, Ruling]:
-    rulings = fold(rules, Retraining(days(cooldown)), DELAY, measurements, [day(n) for n in ticks], **more)
+    rulings = fold(rules, Retraining(days(cooldown), most), DELAY, measurements, [day(n) for n in ticks], **more)
     return {(ruling.tick - START).days: ruling for ruling in rulings}
 
 
@@ -118,6 +143,137 @@ def test_a_ruling_carries_its_reasons_the_worst_measurement_first() -> None:
 
 def test_the_reason_of_a_retraining_can_be_told_from_one_by_hand() -> None:
     assert ruled([measured(n, "roc_auc", True) for n in range(3)], [4])[4].reason.startswith(ASKED)
+
+
+BOTH = Rule("moved and worse", "feature_psi", "alert", also=(Breach("roc_auc", breaches=2, of=3),))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outcomes", "fires"),
+    [
+        ([9], [6, 7], True),
+        ([9], [5, 7], True),
+        ([9], [7], False),
+        ([8], [6, 7], False),
+        ([9], [4, 7], False),
+        ([], [6, 7], False),
+    ],
+)
+def test_all_conditions_must_hold_at_the_tick_each_of_what_was_known_then(
+    inputs: list[int], outcomes: list[int], fires: bool
+) -> None:
+    rows = [measured(n, "feature_psi", n in inputs) for n in range(10)]
+    rows += [measured(n, "roc_auc", n in outcomes) for n in range(8)]  # the 8th and 9th are not known before the 10th and 11th
+    ruling = ruled(rows, [9], (BOTH,))[9]
+    assert (ruling.action == ALERT) is fires
+
+
+def test_a_rule_with_several_conditions_keeps_the_rows_of_each() -> None:
+    rows = [measured(9, "feature_psi", True, name="price"), *(measured(n, "roc_auc", True) for n in range(8))]
+    written = ruled(rows, [9], (BOTH,))[9].fired[0].as_json()
+    assert [(one["what"], one["tick"]) for one in written["measurements"]] == [
+        ("feature_psi", str(day(9))), ("roc_auc", str(day(7))), ("roc_auc", str(day(6))), ("roc_auc", str(day(5))),
+    ]  # fmt: skip
+    assert written["ticks"] == [str(day(n)) for n in (9, 7, 6, 5)]
+
+
+def test_two_features_must_move_where_two_are_declared() -> None:
+    rule = Rule("several inputs moved", "feature_psi", "alert", least=2)
+    one, other = measured(1, "feature_psi", True, name="a"), measured(1, "feature_psi", True, name="b")
+    fine = measured(1, "feature_psi", False, name="b")
+    assert ruled([one, other], [1], (rule,))[1].action == ALERT
+    assert ruled([one, fine], [1], (rule,))[1].action == NOTHING
+
+
+def test_each_of_the_ticks_needs_that_many_features() -> None:
+    rule = Rule("several inputs moved", "feature_psi", "alert", breaches=2, of=2, least=2)
+    rows = [measured(n, "feature_psi", True, name=name) for n, name in [(0, "a"), (1, "a"), (1, "b")]]
+    assert ruled(rows, [1], (rule,))[1].action == NOTHING
+    assert ruled([*rows, measured(0, "feature_psi", True, name="b")], [1], (rule,))[1].action == ALERT
+
+
+def test_only_important_features_count_where_that_is_declared() -> None:
+    rule = Rule("inputs moved", "feature_psi", "alert", only_important=True)
+    slight, grave = measured(1, "feature_psi", True, name="a"), measured(2, "feature_psi", True, name="b", important=True)
+    rulings = ruled([slight, grave], [1, 2], (rule,))
+    assert (rulings[1].action, rulings[2].action) == (NOTHING, ALERT)
+    assert [one.slice for one in rulings[2].fired[0].measurements] == ["b"]
+
+
+def test_a_check_of_the_night_counts_at_the_next_tick() -> None:
+    rule = Rule("answers changed", "replayed", "alert")
+    assert {n: one.action for n, one in ruled([measured(3, "replayed", True)], [3, 4, 5], (rule,)).items()} == {
+        3: NOTHING, 4: ALERT, 5: NOTHING,
+    }  # fmt: skip
+
+
+def test_the_strongest_action_that_may_be_done_is_ruled() -> None:
+    rules = tuple(Rule(action, "volume", action) for action in ("note", "alert", "retrain", "fallback", "rollback"))
+    crowned = [promoted(1, 0), promoted(2, 3)]
+    rows = [measured(5, "volume", True, version=2)]
+    for n, action in enumerate([NOTE, ALERT, RETRAIN, FALLBACK, ROLLBACK], start=1):
+        ruling = ruled(rows, [5], rules[:n], promotions=crowned)[5]
+        assert ruling.action == action
+        assert ruling.retrain is (n >= 3), "the fallback and a rollback ask for a training too"
+        assert {one.held for one in ruling.fired} == {""}
+
+
+def promoted(version: int, effective: int) -> Promotion:
+    at = datetime(2024, 6, 1, version, tzinfo=UTC)
+    return Promotion(pipeline="shop", model_version=version, effective=day(effective), training_id="t", reason="r", at=at)
+
+
+def test_a_rollback_waits_where_nothing_was_champion_before() -> None:
+    rule = Rule("useless", "volume", "rollback")
+    ruling = ruled([measured(5, "volume", True, version=1)], [5], (rule,), promotions=[promoted(1, 0)])[5]
+    assert (ruling.action, ruling.retrain) == (RETRAIN, True)
+    assert ruling.fired[0].held == "the rollback waits: there is no champion before version 1"
+    assert ruling.fired[0].held in ruling.reason
+
+
+@pytest.mark.parametrize("action", [FALLBACK, ROLLBACK])
+def test_what_an_earlier_version_did_moves_nothing_away_from_its_successor(action: str) -> None:
+    rule = Rule("useless", "roc_auc", action)
+    crowned = [promoted(1, 0), promoted(2, 2), promoted(3, 5)]
+    rulings = ruled([measured(n, "roc_auc", True, version=2) for n in (2, 3)], [4, 5], (rule,), promotions=crowned)
+    assert rulings[4].action == action
+    assert rulings[5].action == ALERT
+    assert "version 2 was measured, and version 3 is champion by now" in rulings[5].reason
+
+
+def test_a_champion_of_later_ticks_changes_no_earlier_ruling() -> None:
+    rule = Rule("useless", "volume", "rollback")
+    rows, crowned = [measured(5, "volume", True, version=2)], [promoted(1, 0), promoted(2, 3)]
+    assert ruled(rows, [5], (rule,), promotions=crowned) == ruled(rows, [5], (rule,), promotions=[*crowned, promoted(3, 6)])
+
+
+def test_the_budget_of_thirty_days_holds_a_retraining_back_and_says_so() -> None:
+    rulings = ruled([measured(n, "roc_auc", True) for n in range(45)], range(45), cooldown=3, most=4)
+    assert [n for n, one in rulings.items() if one.retrain] == [4, 7, 10, 13, 34, 37, 40, 43]
+    assert rulings[20].action == ALERT
+    assert rulings[20].reason.endswith("; retraining waits: the budget of 4 in 30 days is spent.")
+
+
+@given(st.lists(st.integers(0, 80), unique=True, max_size=12), st.integers(0, 80), st.integers(1, 4))
+def test_a_spent_budget_is_one_that_some_thirty_days_would_pass(before: list[int], tick: int, most: int) -> None:
+    slow = any(
+        first <= tick < first + 30 and sum(first <= n < first + 30 for n in before if n != tick) + 1 > most
+        for first in range(-30, 81)
+    )
+    assert budget_spent(day(tick), [day(n) for n in before if n != tick], most) is slow
+
+
+def test_one_training_at_a_time() -> None:
+    rows = [measured(n, "roc_auc", True) for n in range(20)]
+    rulings = ruled(rows, range(20), cooldown=0, most=30, under_way=[(day(6), "still awaits approval")])
+    assert [n for n, one in rulings.items() if one.retrain] == [4, 5, 6]
+    assert f"retraining waits: the training as of {day(6)} still awaits approval" in rulings[9].reason
+
+
+def test_a_fired_rule_names_the_cause_that_most_of_its_newest_breaches_have() -> None:
+    rows = [measured(1, "feature_psi", True, name=name, cause=cause) for name, cause in
+            [("a", "data fault upstream"), ("b", "covariate shift"), ("c", "covariate shift")]]  # fmt: skip
+    assert ruled(rows, [1])[1].fired[0].as_json()["cause"] == "covariate shift"
 
 
 entries = st.lists(

@@ -3,11 +3,9 @@
 import logging
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, inspect, text
 
-HEAD = "0004"
+HEAD = "0005"
 logging.getLogger("alembic").setLevel(logging.WARNING)
 LOCK = 7_214_013  # any constant: two processes that start together must not both create the tables
 
@@ -23,6 +21,10 @@ def upgrade(engine: Engine) -> None:
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # the second process waits here, then finds the work done
         if _revision(connection) != HEAD:
+            # Loaded only here: a process that finds the ledger as it should be, as nearly all do, goes without.
+            from alembic import command
+            from alembic.config import Config
+
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent))
             config.attributes["connection"] = connection

@@ -12,12 +12,21 @@ def upgrade() -> None:
         table.add_column(sa.Column("interval_low", sa.Double(), nullable=True))
         table.add_column(sa.Column("interval_high", sa.Double(), nullable=True))
         table.add_column(sa.Column("cause", sa.Text(), nullable=False, server_default=""))
+        table.add_column(sa.Column("important", sa.Boolean(), nullable=False, server_default=sa.false()))
     with op.batch_alter_table("measurements") as table:
         table.alter_column("cause", server_default=None)  # what is written says it itself
+        table.alter_column("important", server_default=None)
+    with op.batch_alter_table("decisions") as table:
+        table.add_column(sa.Column("retrain", sa.Boolean(), nullable=False, server_default=sa.false()))
+    decisions = sa.table("decisions", sa.column("action", sa.String), sa.column("retrain", sa.Boolean))
+    op.execute(decisions.update().where(decisions.c.action == "retrain").values(retrain=True))
+    with op.batch_alter_table("decisions") as table:
+        table.alter_column("retrain", server_default=None)
+    op.create_index("ix_measurements_what", "measurements", ["pipeline", "what", "tick"])
     op.create_table(
         "step_runs",
         sa.Column("pipeline", sa.String(length=63), nullable=False),
-        sa.Column("step", sa.String(length=63), nullable=False),
+        sa.Column("step", sa.String(length=100), nullable=False),
         sa.Column("subject", sa.String(length=100), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
@@ -28,6 +37,7 @@ def upgrade() -> None:
         sa.Column("peak_mb", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("pipeline", "step", "subject", "at"),
     )
+    op.create_index("ix_step_runs_subject", "step_runs", ["pipeline", "subject"])
     op.create_table(
         "interventions",
         sa.Column("id", sa.String(length=100), nullable=False),
@@ -49,8 +59,13 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index(op.f("ix_interventions_pipeline"), "interventions")
     op.drop_table("interventions")
+    op.drop_index("ix_step_runs_subject", "step_runs")
     op.drop_table("step_runs")
+    op.drop_index("ix_measurements_what", "measurements")
+    with op.batch_alter_table("decisions") as table:
+        table.drop_column("retrain")
     with op.batch_alter_table("measurements") as table:
+        table.drop_column("important")
         table.drop_column("cause")
         table.drop_column("interval_high")
         table.drop_column("interval_low")

@@ -1,0 +1,41 @@
+"""## Online
+
+Keeps the features of predictions on request: waits until the tick's tables are published, **fills** the online store with
+what changed, and **checks** a sample of the tick's rows: computed from the store and in batch, their features must be the same
+to the last bit. The share that differs is in the ledger like everything that is watched; the goal is 0.
+
+*A red fill*: the store keeps what it had, and its features grow older until the declared policy answers instead. Mend the
+cause, then clear `fill_online`. Ticks may be filled in any order: the store stands at the newest.
+"""
+
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from mlprod_airflow import WaitUntil, daily, lake_asset, platform, reference, served, tick
+from mlprod_tasks import steps
+from mlprod_tasks.declaration import Pipeline
+
+
+def online(pipeline: Pipeline) -> None:
+    """Define the online DAG of one use case that answers requests."""
+
+    @task
+    def fill_online(**context: Any) -> dict[str, Any]:
+        return reference(steps.fill_online(pipeline, tick(pipeline, context), platform()))
+
+    @task
+    def check_online(**context: Any) -> dict[str, Any]:
+        return reference(steps.check_online(pipeline, tick(pipeline, context), platform()))
+
+    @dag(f"{pipeline.name}.online", **daily(pipeline, __doc__))
+    def workflow() -> None:
+        inlets = [lake_asset(pipeline, table.name) for table in pipeline.tables]
+        wait = WaitUntil(task_id="wait_for_ingest", pipeline=pipeline, what="published", inlets=inlets)
+        wait >> fill_online() >> check_online()
+
+    workflow()
+
+
+for pipeline in served():
+    online(pipeline)

@@ -1,0 +1,35 @@
+"""## Verify
+
+Checks the models in production in the night after each tick, off-peak: a sample of the tick's logged predictions is scored
+again by the version that made them and must come out the same, bit for bit; and the champion, read anew from the registry, must
+give the canned rows that were registered with it their known answers.
+
+What it finds is in the ledger like everything that is watched: a difference raises an alarm at the next decision. The task
+itself is red only where the checks could not be made, for example because the registry does not answer: clear it then.
+"""
+
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from mlprod_airflow import declared, nightly, platform, reference, tick
+from mlprod_tasks import steps
+from mlprod_tasks.declaration import Pipeline
+
+
+def verify_workflow(pipeline: Pipeline) -> None:
+    """Define the verify DAG of one use case."""
+
+    @task
+    def verify(**context: Any) -> dict[str, Any]:
+        return reference(steps.verify(pipeline, tick(pipeline, context), platform()))
+
+    @dag(f"{pipeline.name}.verify", **nightly(pipeline, __doc__))
+    def workflow() -> None:
+        verify()
+
+    workflow()
+
+
+for pipeline in declared():
+    verify_workflow(pipeline)

@@ -1,0 +1,72 @@
+"""The page's own HTML: an empty frame that loads the scripts, and the scripts and styles as one text each for a report."""
+
+from __future__ import annotations
+
+import hashlib
+from html import escape
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+STYLE = "board.css"
+# In this order: each builds on those before it.
+SCRIPTS = (
+    "dom.js",
+    "numbers.js",
+    "cursor.js",
+    "chart.js",
+    "heat.js",
+    "overview.js",
+    "records.js",
+    "prediction.js",
+    "act.js",
+    "detail.js",
+    "board.js",
+)
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'"
+)
+
+
+def page(static: str = "static", api: str = "api") -> str:
+    """The page, to be served with POLICY as its Content-Security-Policy.
+
+    static: where the files of STATIC are served. api: where the addresses of forms.py begin. Both are relative to the page.
+    """
+    version = digest()
+    scripts = "\n".join(f'<script defer src="{escape(static)}/{name}?v={version}"></script>' for name in SCRIPTS)
+    head = f'<link rel="stylesheet" href="{escape(static)}/{STYLE}?v={version}">\n{scripts}'
+    return frame("mlprod", head, f' data-api="{escape(api)}"', "")
+
+
+def frame(title: str, head: str, attributes: str, foot: str) -> str:
+    """What page and report share. title is escaped here, the rest is markup."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{escape(title)}</title>
+{head}
+</head>
+<body{attributes}>
+<a class="skip" href="#board">Skip to the content</a>
+<main id="board" tabindex="-1" aria-busy="true"><noscript>This page is drawn by its scripts: allow them.</noscript></main>
+<div id="status" role="status" aria-live="polite"></div>
+{foot}</body>
+</html>
+"""
+
+
+def style() -> str:
+    return (STATIC / STYLE).read_text(encoding="utf-8")
+
+
+def script() -> str:
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+
+
+def digest() -> str:
+    """Of styles and scripts: a browser that has others asks for these."""
+    return hashlib.sha256((style() + script()).encode()).hexdigest()[:12]

@@ -1,0 +1,73 @@
+"use strict";
+// Buttons that do something: each asks for a reason first, says what will happen, and tells what came of it.
+(() => {
+  const { h } = mlprod;
+  const TOLD = {
+    retrain: ["Retrain", "A training is started now. It becomes champion only if it passes its gates."],
+    rollback: ["Roll back", "An earlier version becomes champion from the next tick on, with its own fallback."],
+    fallback: ["Switch to the fallback", "The fallback model answers until a new champion is promoted or somebody switches back."],
+    champion: ["Let the champion answer again", "The champion answers from the next scoring on."],
+    acknowledge: ["Acknowledge", "The alarm stays open, marked as seen by you."],
+    mute: ["Mute", "No mail comes of this rule until then."],
+    unmute: ["Unmute", "Mails of this rule come again."],
+    bound: ["Set bounds", "From the newest tick on, these take the place of the declared and learned ones."],
+  };
+  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound"];
+
+  function boundFields({ slices, column }) {
+    const newest = column.values.findLastIndex((v) => v !== null);
+    const now = (values) => (newest < 0 || values[newest] === null ? "" : values[newest]);
+    const names = [...new Set(slices)].filter(Boolean);
+    return [
+      names.length > 0 && h("label", {}, "Of ", h("select", { name: "slice" }, h("option", { value: "" }, "all of them"), names.map((name) => h("option", { value: name }, name)))),
+      h("div", { class: "pair" }, [["low", now(column.low)], ["high", now(column.high)]].map(([name, value]) => h("label", {}, `${name === "low" ? "Lowest" : "Highest"} allowed `, h("input", { name, type: "number", step: "any", value })))),
+    ].filter(Boolean);
+  }
+
+  function fields(action, detail, given) {
+    const out = action === "bound" ? boundFields(given) : [];
+    if (action === "rollback") {
+      const earlier = [...new Set(detail.versions.map((one) => one.version))].filter((v) => v !== (detail.champion && detail.champion.version)).sort((a, b) => b - a);
+      out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the champion before"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
+    }
+    if (action === "mute") {
+      out.push(h("label", {}, "For ", h("select", { name: "days" }, [1, 3, 7, 14, 30].map((n) => h("option", { value: n, selected: n === 7 }, mlprod.count(n, "day"))))));
+    }
+    out.push(h("label", {}, REASONED.includes(action) ? "Reason" : "Reason (if there is one to tell)", h("textarea", { name: "reason", rows: 3, maxlength: 500, required: REASONED.includes(action) })));
+    return out;
+  }
+
+  // `post(action, asked)` gives the sentence of what came of it; `after` draws the page anew.
+  mlprod.asker = (detail, post, after) => (action, label, given) => {
+    if (!detail.may.includes(action)) return null;
+    return h("button", { type: "button", class: REASONED.includes(action) && action !== "bound" ? null : "quiet", "data-action": action, onclick: () => open(action, given) }, label);
+
+    function open(action, given) {
+      const [title, what] = TOLD[action];
+      const failed = h("p", { class: "bad", role: "alert" });
+      const submit = h("button", { type: "submit", class: "act" }, title);
+      const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `Bounded is: ${given.words}.`), fields(action, detail, given), failed,
+        h("div", { class: "buttons" }, submit, action === "bound" && h("button", { type: "submit", value: "unbound" }, "Back to declared and learned"), h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
+      const dialog = h("dialog", { "aria-labelledby": "ask-title", onclose: () => dialog.remove() }, form);
+      form.addEventListener("submit", async (event) => {
+        event.preventDefault();
+        const said = new FormData(form);
+        const number = (name) => (said.get(name) ? Number(said.get(name)) : null);
+        const bound = action === "bound" ? { what: given.what, slice: String(said.get("slice") || ""), low: number("low"), high: number("high") } : {};
+        const back = event.submitter && event.submitter.value === "unbound";
+        submit.disabled = true;
+        try {
+          const done = await post(back ? "unbound" : action, { reason: String(said.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...bound });
+          dialog.close();
+          mlprod.announce(done);
+          await after();
+        } catch (error) {
+          failed.textContent = error.message;
+          submit.disabled = false;
+        }
+      });
+      document.body.append(dialog);
+      dialog.showModal();
+    }
+  };
+})();

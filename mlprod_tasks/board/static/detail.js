@@ -1,0 +1,110 @@
+"use strict";
+// One pipeline: how it stands, then everything over a range of ticks.
+(() => {
+  const { h } = mlprod;
+  const PRESETS = [14, 30, 60, 90, 180];
+
+  function section(id, title, ...children) {
+    return h("section", { class: "panel", id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title` }, title), children);
+  }
+
+  function facts(detail) {
+    const { champion, last_tick: last } = detail;
+    const fact = (name, value, more) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b", {}, value), more && h("span", { class: "sub" }, more)));
+    const shown = [
+      champion ? fact("Champion", `v${champion.version}`, `since ${champion.since}, ${mlprod.ageOf(champion)}`) : fact("Champion", "none"),
+      champion && champion.trained_as_of && fact("Trained as of", champion.trained_as_of),
+      last ? fact("Last tick", last.tick, mlprod.count(last.rows, "row")) : fact("Last tick", "none"),
+      last && fact("Decided", last.action || "not yet"),
+      last && last.behind > 0 && fact("Behind", mlprod.count(last.behind, "tick")),
+      champion && champion.fallback_by && fact("Answering", "the fallback", `switched by ${champion.fallback_by}`),
+      fact("Owner", detail.owner),
+    ];
+    return h("dl", { class: "facts" }, shown.filter(Boolean));
+  }
+
+  function reasons(detail) {
+    const { state } = detail;
+    return h("div", { class: `state ${state.light}` }, mlprod.light(state),
+      state.reasons.length === 1 ? h("p", {}, mlprod.prose(state.reasons[0])) : h("ul", {}, state.reasons.map((one) => h("li", {}, mlprod.prose(one)))));
+  }
+
+  // Which ticks: the newest so many, or from and to; charts choose too, by dragging.
+  function range(detail, zoom) {
+    const { ticks } = detail;
+    if (!ticks.length) return null;
+    const [from, to] = [ticks[0], ticks[ticks.length - 1]];
+    const back = (n) => new Date(Date.parse(`${detail.last}T00:00:00Z`) - (n - 1) * 86400000).toISOString().slice(0, 10);
+    const total = Math.round((Date.parse(detail.last) - Date.parse(detail.first)) / 86400000) + 1;
+    const presets = PRESETS.filter((n) => n < total).concat(total);
+    const pressed = (n) => to === detail.last && ticks.length === Math.min(n, total);
+    const first = h("input", { type: "date", id: "range-from", value: from, min: detail.first, max: detail.last });
+    const last = h("input", { type: "date", id: "range-to", value: to, min: detail.first, max: detail.last });
+    return h("form", { class: "range", "aria-label": "Ticks shown", onsubmit: (event) => (event.preventDefault(), zoom(first.value, last.value)) },
+      h("div", { class: "presets", role: "group", "aria-label": "The newest ticks" }, presets.map((n) =>
+        h("button", { type: "button", "aria-pressed": String(pressed(n)), onclick: () => zoom(back(n), detail.last) }, n === total ? `All ${total}` : `${n}`))),
+      h("label", { for: "range-from" }, "from"), first, h("label", { for: "range-to" }, "to"), last, h("button", { type: "submit", class: "quiet" }, "Show"),
+      h("span", { class: "sub hint" }, "or drag across a chart"));
+  }
+
+  function heat(detail, shared, choose) {
+    if (!detail.heat.length) return [h("p", { class: "empty" }, "No feature was measured in these ticks.")];
+    const place = h("div", {}, mlprod.heat(detail.heat[0], shared));
+    const there = new Map(detail.heat.map((map) => [map.what, map]));
+    const offered = choose ? detail.heat_kinds : detail.heat.map((map) => [map.what, map.title]);
+    const select = h("select", {
+      id: "heat-kind", onchange: () => {
+        const map = there.get(select.value);
+        if (map) place.replaceChildren(mlprod.heat(map, shared));
+        else choose(select.value);
+      },
+    }, offered.map(([what, title]) => h("option", { value: what, selected: what === detail.heat[0].what }, title)));
+    const map = detail.heat[0];
+    const held = map.rows.find((row) => row.column.high.some((v) => v !== null));
+    const bounds = held && shared.ask("bound", "Bounds…", { what: map.what, title: map.title, words: map.words.replaceAll("{slice}", "…"), slices: map.rows.map((row) => row.feature), column: held.column });
+    return [h("div", { class: "control" }, offered.length > 1 && [h("label", { for: "heat-kind" }, "Shown"), select], bounds), place];
+  }
+
+  function charts(detail, shared) {
+    const groups = new Map();
+    for (const chart of detail.charts) groups.set(chart.group, [...(groups.get(chart.group) || []), chart]);
+    if (!groups.size) return [h("p", { class: "empty" }, "Nothing was measured in these ticks.")];
+    return [...groups].map(([group, some]) => h("div", { class: "group" }, h("h3", {}, group), h("div", { class: "charts" }, some.map((chart) => mlprod.chart(chart, shared)))));
+  }
+
+  function links(detail) {
+    const all = detail.links.map((one) => mlprod.link(one.text, one.href));
+    return all.length ? h("nav", { class: "links", "aria-label": "Elsewhere" }, all) : null;
+  }
+
+  // `acts`: zoom, choose (another heat map), ask (a button that asks for an action), explain; null where nothing can be asked.
+  mlprod.detail = (detail, acts) => {
+    const shared = mlprod.shared(detail, acts.zoom || (() => {}));
+    const ask = (shared.ask = acts.ask || (() => null));
+    const buttons = [ask("retrain", "Retrain…", {}), ask("rollback", "Roll back…", {}), detail.champion && detail.champion.fallback_by ? ask("champion", "Let the champion answer again…", {}) : ask("fallback", "Switch to the fallback…", {})].filter(Boolean);
+    const parts = [["alarms", "Alarms"], ["drift", "Drift"], ["charts", "Over time"], ["decisions", "Decisions"], ["models", "Models"], acts.explain && ["prediction", "One prediction"], ["doings", "Interventions"]].filter(Boolean);
+    document.title = `${detail.name} – mlprod`;
+    return [
+      h("header", { class: "page" },
+        acts.home && h("p", { class: "crumb" }, h("a", { href: "#/" }, "All pipelines")),
+        h("h1", { tabindex: -1 }, acts.home ? detail.name : `${detail.name} at ${detail.last}`), h("p", { class: "doc" }, detail.doc), reasons(detail), facts(detail),
+        buttons.length > 0 && h("div", { class: "buttons" }, buttons), links(detail)),
+      h("nav", { class: "parts", "aria-label": "On this page" }, parts.map(([id, title]) => h("button", {
+        type: "button", onclick: () => {
+          const heading = document.getElementById(`${id}-title`);
+          heading.tabIndex = -1;
+          heading.scrollIntoView();
+          heading.focus({ preventScroll: true });
+        },
+      }, title))),
+      section("alarms", "Alarms", mlprod.alarms(detail, ask)),
+      acts.zoom ? range(detail, acts.zoom) : detail.ticks.length ? h("p", { class: "range sub" }, `Ticks ${detail.ticks[0]} to ${detail.ticks[detail.ticks.length - 1]}`) : null,
+      section("drift", "Drift, feature by feature", heat(detail, shared, acts.choose)),
+      section("charts", "Over time", charts(detail, shared)),
+      section("decisions", "Decisions, and why", mlprod.decisions(detail)),
+      section("models", "Models and their gates", mlprod.trainings(detail)),
+      acts.explain && section("prediction", "One prediction", mlprod.prediction(detail, acts.explain)),
+      section("doings", "What people and rules did", mlprod.doings(detail)),
+    ].filter(Boolean);
+  };
+})();

@@ -1,0 +1,43 @@
+"""What commands of `mlprod` share: their arguments, and the use case that they name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from getpass import getuser
+from typing import Annotated
+
+import typer
+
+from mlprod_tasks.declaration import Pipeline, TickRange, load
+from mlprod_tasks.platform import Platform, platform
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a use case: its file in pipelines/.")]
+From = Annotated[str, typer.Option("--from", metavar="TICK", help="First tick, such as 2013-06-17.")]
+By = Annotated[
+    str,
+    typer.Option("--by", metavar="NAME", help="Who does it; kept in the ledger.", default_factory=getuser, show_default="you"),
+]
+Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
+RuleName = Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule, as declared.")]
+EveryRule = Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule, as declared; every one where left out.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TICK", help="Last tick, included; the first alone where left out.")]
+
+
+def opened(name: str) -> tuple[Pipeline, Platform]:
+    """The use case of that name, and the platform as the environment has it."""
+    here = platform()
+    return load(here.settings.pipelines / f"{name}.py"), here
+
+
+def ticks_of(pipeline: Pipeline, first: str, last: str | None) -> TickRange:
+    """From the first tick to the last, both included; the first alone without a last one."""
+    return pipeline.schedule.range(first, last)
+
+
+def moment(pipeline: Pipeline, text: str) -> datetime:
+    """A day's beginning, or a moment; in the pipeline's zone where none is named. Raises: ValueError."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither a day such as 2013-07-01 nor a moment such as 2013-07-01T12:00") from error
+    return given if given.tzinfo else given.replace(tzinfo=pipeline.schedule.zone)

@@ -1,0 +1,30 @@
+"""Which columns a declared piece of SQL reads, and from when on what rests on them counts."""
+
+from __future__ import annotations
+
+import re
+
+from mlprod_tasks.declaration.feature import Count, Mean, Rate
+from mlprod_tasks.declaration.table import Column, Table
+
+
+def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
+    """The `known_at` columns of the late columns that the SQL reads, sorted."""
+    return tuple(sorted({column.known_at for column in read_by(table, *sql) if column.known_at}))
+
+
+def taken_from(aggregate: Count | Mean | Rate) -> str:
+    """The SQL that an aggregate takes its values from; a count needs none."""
+    match aggregate:
+        case Count():
+            return ""
+        case Mean():
+            return aggregate.column
+        case Rate():
+            return aggregate.sql
+
+
+def read_by(table: Table, *sql: str) -> list[Column]:
+    """The columns of `table` whose name occurs in the SQL; rather one too many than one too few."""
+    words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
+    return [column for column in table.lake_columns if column.name in words]

@@ -1,0 +1,36 @@
+"""Predictions on request: how old a feature may be, and what is answered without it."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from datetime import timedelta
+from typing import Literal
+
+from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.feature import hours
+
+Policy = Literal["default", "fallback", "refuse"]
+
+
+@declared
+class Serving:
+    """A use case that answers requests, one row at a time, as of the moment of the request.
+
+    Look-ups, as-of and trailing features come from the online store. They are stale where the store is complete only up to
+    a moment longer than `stale_after` ago, and missing where it does not hold them at all or cannot be reached; a key that is
+    not in it is neither: its features are what batch scoring gives it. Then 'default' scores with the value in `defaults` (null
+    for a feature that it does not name), 'fallback' lets the fallback model answer, 'refuse' gives no score; for what is stale
+    'use' scores with the values as they are. Every answer says which features were stale or missing.
+
+    `unknown_category` is about a request's value that is not among its column's `values`: refused, or taken as null.
+    `look_back` is how far back from the newest data the store answers any moment exactly, by default two ticks, of which one
+    may have 25 hours; `checked_rows` how many rows of a tick are computed again each night, online and in batch, and compared.
+    """
+
+    stale_after: timedelta = hours(30)
+    stale: Literal["use", "default", "fallback", "refuse"] = "fallback"
+    missing: Policy = "fallback"
+    defaults: dict[str, int | float | str | bool] = field(default_factory=dict)
+    unknown_category: Literal["refuse", "null"] = "refuse"
+    look_back: timedelta = hours(50)
+    checked_rows: int = 1000

@@ -1,0 +1,116 @@
+"""A week in numbers: what acting on the scores earned, how well it ranked, what was promised and what came true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Measurement
+
+DAY = timedelta(days=1)
+DAYS = 7
+PER = 1000  # rows
+WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration")
+
+
+@dataclass(frozen=True)
+class Day:
+    """One tick whose outcomes are complete; None what could not be measured, or is not yet.
+
+    value: what the model's decisions on `rows` rows were worth. realised, promised: the share of positives that came true, and
+    the one that the scores promised. The *_expected are the reference's, for as many rows.
+    """
+
+    tick: date
+    rows: int = 0
+    value: float | None = None
+    value_expected: float | None = None
+    kpi: float | None = None
+    kpi_expected: float | None = None
+    roc_auc: float | None = None
+    roc_auc_expected: float | None = None
+    realised: float | None = None
+    realised_expected: float | None = None
+    promised: float | None = None
+
+
+@dataclass(frozen=True)
+class Week:
+    """Seven ticks: sums of value, means of the rest by rows; None where no tick of it has it."""
+
+    first: date
+    last: date
+    days: tuple[Day, ...]
+
+    @property
+    def measured(self) -> int:
+        return sum(day.rows > 0 for day in self.days)
+
+    @property
+    def rows(self) -> int:
+        return sum(day.rows for day in self.days)
+
+    def total(self, name: str) -> float | None:
+        there = [float(at) for day in self.days if (at := getattr(day, name)) is not None]
+        return sum(there) if there else None
+
+    def mean(self, name: str) -> float | None:
+        there = [(float(at), day.rows) for day in self.days if (at := getattr(day, name)) is not None and day.rows]
+        rows = sum(n for _, n in there)
+        return sum(at * n for at, n in there) / rows if rows else None
+
+
+def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -> list[Day]:
+    """The numbers of `count` ticks, the last of them `last`, from the ledger."""
+    first = last - (count - 1) * DAY
+    rows = platform.ledger.all(
+        Measurement,
+        (Measurement.tick >= first) & (Measurement.tick <= last) & Measurement.what.in_(WATCHED),
+        pipeline=pipeline.name,
+        slice="",
+    )
+    by_tick: dict[date, dict[str, Measurement]] = {first + n * DAY: {} for n in range(count)}
+    for row in rows:
+        by_tick[row.tick][row.what] = row
+    return [_day(tick, there) for tick, there in by_tick.items()]
+
+
+def week(days: Sequence[Day]) -> Week:
+    return Week(days[0].tick, days[-1].tick, tuple(days))
+
+
+def _day(tick: date, there: Mapping[str, Measurement]) -> Day:
+    def row(what: str) -> Measurement | None:
+        found = there.get(what)
+        return found if found is not None and found.value is not None else None
+
+    value, auc = row("value"), row("roc_auc")
+    rate = row("label_rate")
+    realised = _scaled(rate)
+    calibration = row("calibration")
+    kpi = row("kpi")
+    return Day(
+        tick=tick,
+        rows=max((one.n for one in there.values() if one.value is not None), default=0),
+        value=None if value is None or value.value is None else value.value * value.n / PER,
+        value_expected=None if value is None or value.reference is None else value.reference * value.n / PER,
+        kpi=_scaled(kpi),
+        kpi_expected=kpi.reference if kpi else None,
+        roc_auc=auc.value if auc else None,
+        roc_auc_expected=auc.reference if auc else None,
+        realised=realised,
+        realised_expected=rate.reference if rate else None,
+        promised=realised - calibration.value
+        if realised is not None and calibration and calibration.value is not None
+        else None,
+    )
+
+
+def _scaled(row: Measurement | None) -> float | None:
+    """What is kept as a multiple of the reference's, as itself."""
+    if row is None or row.value is None or row.reference is None:
+        return None
+    return row.value * row.reference

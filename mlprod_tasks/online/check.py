@@ -1,0 +1,172 @@
+"""Check that online features are those of batch: the same rows at the same moments, computed both ways, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import delete
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.features.known import quoted
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.monitor.bounds import in_force
+from mlprod_tasks.monitor.reading import Reading, judged
+from mlprod_tasks.online.expressions import ExpressionFailed
+from mlprod_tasks.online.features import Features, OnlineFeatures
+from mlprod_tasks.online.plan import serving_of
+from mlprod_tasks.online.written import plain
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.ledger import Measurement, Scoring
+
+log = logging.getLogger(__name__)
+WHAT = "online_skew"
+MOST_SHOWN = 5
+NO_VERSION = 0  # of a measurement of a tick that was not scored
+
+
+@dataclass(frozen=True)
+class OnlineChecked:
+    """How many of a tick's rows have other features online than in batch.
+
+    rows: those compared; of a large tick an even sample. share: of rows that differ in any feature; None where no row could be
+    compared. differing: by feature, its rows that differ. compiled, by_duckdb: expressions that are compiled, and those that
+    DuckDB computes, with the reason. unanswered: why rows could not be answered from the store, if they could not.
+    """
+
+    tick: str
+    rows: int
+    share: float | None
+    differing: dict[str, int]
+    examples: tuple[str, ...]
+    compiled: tuple[str, ...]
+    by_duckdb: dict[str, str]
+    generation: int | None
+    unanswered: str
+    breaches: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        if self.share is None:
+            return f"{self.tick}: nothing could be compared: {self.unanswered or 'it has no rows'}"
+        most = ", ".join(f"{name} in {rows:,}" for name, rows in list(self.differing.items())[:MOST_SHOWN])
+        told = f": {most}" if most else ""
+        return f"{self.tick}: {self.share:.2%} of {self.rows:,} rows have other features online than in batch{told}"
+
+
+def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
+    """Compare, and write the share that differs to the ledger. Checking again replaces it. Raises: TableMissing."""
+    checked = compared(pipeline, tick, platform)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    reading = Reading(
+        WHAT,
+        checked.share,
+        checked.rows,
+        reference=0.0,
+        why=checked.unanswered or "it has no rows",
+        detail="; ".join(checked.examples[:2]),
+        missing=bool(checked.unanswered),
+    )
+    bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
+    row = judged(reading, pipeline, tick, scoring.model_version if scoring else NO_VERSION, at, bounds)
+    with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
+        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & (Measurement.what == WHAT)
+        session.execute(delete(Measurement).where(mine))
+        session.add(row)
+    log.log(logging.WARNING if row.breached else logging.INFO, "%s: %s", pipeline.name, row.sentence)
+    return OnlineChecked(**{**vars(checked), "breaches": (row.sentence,) if row.breached else ()})
+
+
+def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
+    """Compute a tick's rows at their predict_at online and in batch. Raises: TableMissing."""
+    ticks = pipeline.schedule.range(tick.date)
+    online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
+    made = features.build(pipeline, ticks, platform)
+    chosen = _chosen(made.table.num_rows, serving_of(pipeline).checked_rows)
+    batch = made.table.take(pa.array(chosen, pa.int64()))
+    rows = requests_of(pipeline, tick, platform, made.versions[pipeline.entity], online.fields.needed)
+    asked = [rows[i] for i in chosen]
+    moments = plain(batch["predict_at"])
+    names = pipeline.feature_names
+    columns = [batch[name].to_pylist() for name in names]
+    keys = list(zip(*(batch[name].to_pylist() for name in pipeline.entity_table.key), strict=True))
+    differing: Counter[str] = Counter()
+    examples: list[str] = []
+    bad = 0
+    answers, unanswered = _answers(online, asked, moments)
+    for i, (key, answer) in enumerate(zip(keys, answers, strict=False)):  # no answers at all where the store cannot tell
+        wrong = [
+            (name, mine, column[i])
+            for name, mine, column in zip(names, answer.values, columns, strict=True)
+            if not same(mine, column[i])
+        ]
+        bad += bool(wrong)
+        for name, mine, theirs in wrong:
+            differing[name] += 1
+            if len(examples) < MOST_SHOWN:
+                examples.append(f"{name} of {', '.join(map(str, key))} is {mine!r} online and {theirs!r} in batch")
+    generation = online.generation
+    return OnlineChecked(
+        tick=str(tick),
+        rows=len(answers),
+        share=bad / len(answers) if answers else None,
+        differing=dict(differing.most_common()),
+        examples=tuple(examples),
+        compiled=online.expressions.compiled,
+        by_duckdb=online.expressions.by_duckdb,
+        generation=None if generation is None else generation.number,
+        unanswered=unanswered,
+    )
+
+
+def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> tuple[Sequence[Features], str]:
+    """The online features of all rows; none, with the reason, where the store cannot tell about their moments."""
+    try:
+        answers = online.of(rows, moments)
+    except ExpressionFailed as error:
+        return (), str(error)
+    lacking = next((answer for answer in answers if answer.missing), None)
+    return (answers, "") if lacking is None else ((), "; ".join(lacking.reasons))
+
+
+def same(mine: Any, theirs: Any) -> bool:
+    """Whether two values are the same to the last bit; every NaN is the same."""
+    if type(mine) is not type(theirs):
+        return False
+    if isinstance(mine, float):
+        return struct.pack("<d", mine) == struct.pack("<d", theirs) or (mine != mine and theirs != theirs)
+    return bool(mine == theirs)
+
+
+def _chosen(rows: int, most: int) -> list[int]:
+    """Which rows are compared: all, or so many evenly over the tick."""
+    if rows <= most:
+        return list(range(rows))
+    return [int(i) for i in np.linspace(0, rows - 1, most).round()] if most else []
+
+
+def requests_of(
+    pipeline: Pipeline, tick: Tick, platform: Platform, version: int, needed: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The tick's rows as requests would give them, read as `RequestFields.read` does, in the order of batch features."""
+    entity = pipeline.entity_table
+    snapshot = Snapshot(pipeline, platform, {entity.name: version})
+    order = ", ".join(map(quoted, entity.key))
+    columns = ", ".join(map(quoted, needed))
+    with engine() as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        rows = snapshot.read(
+            connection,
+            lambda relation: f"SELECT {columns} FROM {relation} ORDER BY {order}",
+            entity.name,
+            pipeline.schedule.range(tick.date),
+        )
+    return [dict(zip(needed, values, strict=True)) for values in zip(*(plain(rows[name]) for name in needed), strict=True)]

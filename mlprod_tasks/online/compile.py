@@ -1,0 +1,388 @@
+"""SQL expressions as Python closures, for the part of SQL whose results are DuckDB's to the last bit.
+
+DuckDB itself says which type each part of an expression has and what its constants are; what an operation does on single values
+is in values.py. Whatever is not known to come out equal raises Unsupported, and DuckDB computes the expression.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+
+from mlprod_tasks.online import values as v
+from mlprod_tasks.online.types import DOUBLE, Types
+
+Row = Mapping[str, Any]
+Run = Callable[[Row], Any]
+MOST_SCALE = 18  # a BIGINT and so many decimals fit into a DECIMAL
+ARITHMETIC: dict[type[Any], v.Two] = {exp.Add: operator.add, exp.Sub: operator.sub, exp.Mul: operator.mul}
+COMPARISONS: dict[type[Any], tuple[v.Two, v.Two]] = {
+    exp.EQ: (operator.eq, v.same), exp.NEQ: (operator.ne, v.different), exp.LT: (operator.lt, v.below),
+    exp.LTE: (operator.le, v.below_or_same), exp.GT: (operator.gt, v.above), exp.GTE: (operator.ge, v.above_or_same),
+}  # fmt: skip
+PARTS: dict[type[Any], str] = {
+    exp.Hour: "hour", exp.Minute: "minute", exp.Second: "second", exp.Day: "day", exp.Month: "month", exp.Year: "year",
+    exp.Quarter: "quarter",
+}  # fmt: skip
+CONSTANT = (exp.Literal, exp.Neg, exp.Paren, exp.Boolean, exp.Null, exp.Interval, exp.Cast, exp.DataType, exp.Var, exp.Add,
+            exp.Sub, exp.Mul, exp.Div)  # fmt: skip
+ORDERED = ("VARCHAR", "BOOLEAN", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE")
+MOMENTS = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+
+
+class Unsupported(Exception):
+    """A construct that is left to DuckDB; says which."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an expression: its type in DuckDB, and how it is computed. `constant` where it reads nothing."""
+
+    node: exp.Expr
+    type: str
+    run: Run
+    constant: bool = False
+
+
+def compiled(sql: str, wanted: str, types: Types) -> Run:
+    """CAST(sql AS wanted) as a function of a row. Raises: Unsupported."""
+    try:
+        node = parse_one(sql, dialect="duckdb")
+    except SqlglotError as error:
+        raise Unsupported(f"sqlglot cannot read it: {error}") from error
+    if types.of(sql) != types.of(node.sql(dialect="duckdb")):
+        raise Unsupported("sqlglot reads it otherwise")
+    return _Compiler(types).cast(_Compiler(types).part(node), wanted).run
+
+
+class _Compiler:
+    def __init__(self, types: Types) -> None:
+        self._types = types
+
+    def part(self, node: exp.Expr) -> Part:
+        """The part below a node. Raises: Unsupported."""
+        if isinstance(node, exp.Paren):
+            return self.part(node.this)
+        if isinstance(node, exp.Column):
+            return self._column(node)
+        text = node.sql(dialect="duckdb")
+        if all(isinstance(below, CONSTANT) for below in node.walk()):
+            return self._constant(node, text)
+        made = self._types.of(text)
+        match node:
+            case exp.Add() | exp.Sub() | exp.Mul() | exp.Div() | exp.IntDiv() | exp.Mod():
+                return Part(node, made, self._arithmetic(node, made))
+            case exp.Neg():
+                return Part(node, made, self._numeric(node.this, made, operator.neg))
+            case exp.Abs():
+                return Part(node, made, self._numeric(node.this, made, abs))
+            case exp.EQ() | exp.NEQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():
+                return Part(node, made, self._comparison(type(node), node.this, node.expression))
+            case exp.NullSafeEQ() | exp.NullSafeNEQ():
+                return Part(node, made, self._distinct(node))
+            case exp.Between():
+                return Part(node, made, self._between(node))
+            case exp.In():
+                return Part(node, made, self._in(node))
+            case exp.And() | exp.Or():
+                return Part(node, made, self._logical(node))
+            case exp.Not():
+                return Part(node, made, _one(self._boolean(node.this), operator.not_))
+            case exp.Is() if isinstance(node.expression, exp.Null):
+                of = self.part(node.this).run
+                return Part(node, made, lambda row: of(row) is None)
+            case exp.Case() | exp.If():
+                return Part(node, made, self._case(node, made))
+            case exp.Coalesce():
+                return Part(node, made, self._coalesce([node.this, *node.expressions], made))
+            case exp.Nullif():
+                return Part(node, made, self._nullif(node))
+            case exp.Greatest() | exp.Least():
+                return Part(node, made, self._extreme(node, made))
+            case exp.Round() | exp.Floor() | exp.Ceil() | exp.Sqrt():
+                return Part(node, made, self._rounding(node, made))
+            case exp.Extract():
+                return Part(node, made, self._extract(str(node.this).lower(), node.expression))
+            case exp.TimeToUnix():
+                return Part(node, made, self._extract("epoch", node.this))
+            case exp.Anonymous() if str(node.this).lower() == "timezone" and len(node.expressions) == 2:
+                return Part(node, made, self._timezone(*node.expressions))
+            case exp.AtTimeZone():
+                return Part(node, made, self._timezone(node.args["zone"], node.this))
+            case exp.Cast() if type(node) is exp.Cast:
+                return self.cast(self.part(node.this), made)
+        for kind, name in PARTS.items():
+            if isinstance(node, kind):
+                return Part(node, made, self._extract(name, node.this))
+        raise Unsupported(f"{node.key} in {text}")
+
+    def _column(self, node: exp.Column) -> Part:
+        name = node.name.lower()
+        if node.table or name not in self._types.columns:
+            raise Unsupported(f"{node.sql(dialect='duckdb')} is no column")
+        return Part(node, self._types.columns[name], operator.itemgetter(name))
+
+    def _constant(self, node: exp.Expr, text: str) -> Part:
+        kind = self._types.of(text)
+        value = self._types.constant(text, kind)
+        return Part(node, kind, lambda row: value, constant=True)
+
+    def cast(self, part: Part, wanted: str) -> Part:
+        """The part in another type, as CAST makes it."""
+        if part.type == wanted:
+            return part
+        if part.constant:
+            value = self._types.constant(f"CAST({part.node.sql(dialect='duckdb')} AS {wanted})", wanted)
+            return Part(part.node, wanted, lambda row: value)
+        came, to_int = part.type, wanted in v.RANGES
+        to: v.One
+        match came:
+            case _ if came in v.RANGES and to_int:
+                to = v.within(wanted)
+            case _ if came in v.RANGES and wanted == DOUBLE and came != "HUGEINT":
+                to = float
+            case _ if came in v.RANGES and wanted == "BOOLEAN":
+                to = bool
+            case _ if came in v.RANGES and wanted == "VARCHAR":
+                to = str
+            case "DOUBLE" if to_int and wanted != "HUGEINT":
+                to = v.to_integer(wanted)
+            case "DOUBLE" if wanted == "BOOLEAN":
+                to = bool
+            case "BOOLEAN" if to_int:
+                to = int
+            case "BOOLEAN" if wanted == DOUBLE:
+                to = float
+            case _ if came in MOMENTS and wanted == "DATE":
+                to = v.day_of
+            case _:
+                raise Unsupported(f"CAST from {came} to {wanted}")
+        return Part(part.node, wanted, _one(part.run, to))
+
+    def _arithmetic(self, node: exp.Expr, made: str) -> Run:
+        left, right = self.part(node.this), self.part(node.expression)
+        numbers = all(side.type in v.RANGES or side.type == DOUBLE or (side.constant) for side in (left, right))
+        if numbers and made == DOUBLE and isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Div):
+            operation = v.divided if isinstance(node, exp.Div) else ARITHMETIC[type(node)]
+            return _two(self.cast(left, DOUBLE).run, self.cast(right, DOUBLE).run, operation)
+        if made in v.RANGES and left.type in v.RANGES and right.type in v.RANGES and not isinstance(node, exp.Div):
+            if isinstance(node, exp.IntDiv | exp.Mod):
+                whole = v.checked(v.whole_divided, made) if isinstance(node, exp.IntDiv) else v.remainder(made)
+                return _two(left.run, right.run, whole)
+            return _two(left.run, right.run, v.checked(ARITHMETIC[type(node)], made))
+        if isinstance(node, exp.Sub) and left.type == right.type and left.type in MOMENTS and made == "INTERVAL":
+            return _two(left.run, right.run, v.between_moments)
+        if isinstance(node, exp.Sub) and left.type == right.type == "DATE" and made in v.RANGES:
+            return _two(left.run, right.run, operator.sub)
+        if left.type in MOMENTS and right.type == "INTERVAL" and right.constant and made == left.type:
+            return self._moved(left, right, -1 if isinstance(node, exp.Sub) else 1)
+        raise Unsupported(f"{node.key} of {left.type} and {right.type}")
+
+    def _moved(self, moment: Part, interval: Part, sign: int) -> Run:
+        months, days, us = interval.run({})
+        if months or abs(days) > 100_000 or abs(us) > 100_000 * v.DAY:
+            raise Unsupported(f"moving a moment by {interval.node.sql(dialect='duckdb')}")
+        by = sign * (days * v.DAY + us)
+        return _one(moment.run, lambda x: x + by)
+
+    def _numeric(self, node: exp.Expr, made: str, operation: v.One) -> Run:
+        of = self.part(node)
+        if of.type == made == DOUBLE:
+            return _one(of.run, operation)
+        if of.type in v.RANGES and made in v.RANGES:
+            check = v.within(made)
+            return _one(of.run, lambda x: check(operation(x)))
+        raise Unsupported(f"{operation.__name__} of {of.type}")
+
+    def _same_type(self, parts: Sequence[Part]) -> tuple[str, list[Run]]:
+        """What is compared with each other, in the type in which DuckDB compares it."""
+        kinds = {part.type for part in parts if part.type != "NULL"}
+        fixed = {part.type for part in parts if not part.constant and part.type != "NULL"}
+        if kinds <= set(v.RANGES):
+            return "BIGINT", [part.run for part in parts]
+        if DOUBLE in kinds and all(kind in v.RANGES or kind == DOUBLE or kind.startswith("DECIMAL") for kind in kinds):
+            return DOUBLE, [self.cast(part, DOUBLE).run for part in parts]
+        if len(kinds) == 1 and kinds <= set(ORDERED):
+            return kinds.pop(), [part.run for part in parts]
+        literals = all(isinstance(part.node, exp.Literal) for part in parts if part.constant)
+        if len(fixed) == 1 and kinds == fixed | {"VARCHAR"} and literals:
+            (kind,) = fixed  # a text literal is read as what it is compared with
+            if kind in ORDERED or kind in v.RANGES:
+                return kind, [self.cast(part, kind).run for part in parts]
+        if fixed <= set(v.RANGES) and all(self._exact(part) for part in parts):
+            return "BIGINT", [part.run for part in parts]
+        raise Unsupported(f"comparing {', '.join(sorted(kinds))}")
+
+    def _exact(self, part: Part) -> bool:
+        """Whether a whole number, or a decimal that can be compared with whole ones without a loss."""
+        if not part.constant or not part.type.startswith("DECIMAL"):
+            return part.type in v.RANGES and part.type != "HUGEINT"
+        value = part.run({})
+        return isinstance(value, Decimal) and -MOST_SCALE <= int(value.as_tuple().exponent) <= 0 and abs(value) < 2**60
+
+    def _comparison(self, kind: type[exp.Expr], left: exp.Expr, right: exp.Expr) -> Run:
+        type_, (x, y) = self._same_type([self.part(left), self.part(right)])
+        exact, floating = COMPARISONS[kind]
+        return _two(x, y, floating if type_ == DOUBLE else exact)
+
+    def _distinct(self, node: exp.Expr) -> Run:
+        type_, (x, y) = self._same_type([self.part(node.this), self.part(node.expression)])
+        equal = v.same if type_ == DOUBLE else operator.eq
+        wanted = isinstance(node, exp.NullSafeEQ)
+
+        def run(row: Row) -> bool:
+            a, b = x(row), y(row)
+            found = (a is None and b is None) if a is None or b is None else equal(a, b)
+            return bool(found) is wanted
+
+        return run
+
+    def _between(self, node: exp.Between) -> Run:
+        if node.args.get("symmetric"):
+            raise Unsupported("BETWEEN SYMMETRIC")
+        parts = [self.part(one) for one in (node.this, node.args["low"], node.args["high"])]
+        type_, (x, low, high) = self._same_type(parts)
+        at_least = v.above_or_same if type_ == DOUBLE else operator.ge
+        return _and([_two(x, low, at_least), _two(high, x, at_least)])
+
+    def _in(self, node: exp.In) -> Run:
+        if not node.expressions or node.args.get("query") or node.args.get("unnest"):
+            raise Unsupported("IN something else than a list")
+        type_, (x, *items) = self._same_type([self.part(one) for one in (node.this, *node.expressions)])
+        equal = v.same if type_ == DOUBLE else operator.eq
+        return _or([_two(x, item, equal) for item in items])
+
+    def _boolean(self, node: exp.Expr) -> Run:
+        part = self.part(node)
+        if part.type not in ("BOOLEAN", "NULL"):
+            raise Unsupported(f"a condition of type {part.type}")
+        return part.run
+
+    def _logical(self, node: exp.Expr) -> Run:
+        sides = [self._boolean(node.this), self._boolean(node.expression)]
+        return _and(sides) if isinstance(node, exp.And) else _or(sides)
+
+    def _case(self, node: exp.Expr, made: str) -> Run:
+        if isinstance(node, exp.Case) and node.this is not None:
+            raise Unsupported("CASE of a value")
+        ifs = node.args["ifs"] if isinstance(node, exp.Case) else [node]
+        otherwise = node.args.get("default" if isinstance(node, exp.Case) else "false")
+        branches = [(self._boolean(one.this), self._as(one.args["true"], made)) for one in ifs]
+        last = (lambda row: None) if otherwise is None else self._as(otherwise, made)
+
+        def run(row: Row) -> Any:
+            for holds, value in branches:
+                if holds(row):
+                    return value(row)
+            return last(row)
+
+        return run
+
+    def _as(self, node: exp.Expr, wanted: str) -> Run:
+        part = self.part(node)
+        return part.run if part.type == "NULL" else self.cast(part, wanted).run
+
+    def _coalesce(self, nodes: Sequence[exp.Expr], made: str) -> Run:
+        runs = [self._as(node, made) for node in nodes]
+
+        def run(row: Row) -> Any:
+            for of in runs:
+                found = of(row)
+                if found is not None:
+                    return found
+            return None
+
+        return run
+
+    def _nullif(self, node: exp.Nullif) -> Run:
+        type_, (x, y) = self._same_type([self.part(node.this), self.part(node.expression)])
+        if type_ != self._types.of(node.sql(dialect="duckdb")):
+            raise Unsupported("NULLIF of two types")
+        equal = _two(x, y, v.same if type_ == DOUBLE else operator.eq)
+        return lambda row: None if equal(row) else x(row)
+
+    def _extreme(self, node: exp.Expr, made: str) -> Run:
+        if made not in v.RANGES and made not in (DOUBLE, *MOMENTS, "DATE"):
+            raise Unsupported(f"{node.key} of {made}")
+        runs = [self._as(one, made) for one in (node.this, *node.expressions)]
+        above = v.above if made == DOUBLE else operator.gt
+        most = isinstance(node, exp.Greatest)
+
+        def run(row: Row) -> Any:
+            best = None
+            for of in runs:
+                found = of(row)
+                if found is not None and (best is None or (above(found, best) if most else above(best, found))):
+                    best = found
+            return best
+
+        return run
+
+    def _rounding(self, node: exp.Expr, made: str) -> Run:
+        if node.args.get("decimals") is not None or node.args.get("to") is not None:
+            raise Unsupported(f"{node.key} to some places")
+        of = self.part(node.this)
+        if made in v.RANGES and of.type == made and not isinstance(node, exp.Sqrt):
+            return of.run
+        if made != DOUBLE:
+            raise Unsupported(f"{node.key} of {of.type}")
+        kinds: dict[type[Any], v.One] = {exp.Round: v.rounded, exp.Floor: v.floored, exp.Ceil: v.ceiled, exp.Sqrt: v.root}
+        return _one(self.cast(of, DOUBLE).run, kinds[type(node)])
+
+    def _extract(self, name: str, node: exp.Expr) -> Run:
+        of = self.part(node)
+        if name == "epoch":
+            if of.type == "INTERVAL":
+                return _one(of.run, v.epoch_of_interval)
+            if of.type in MOMENTS:
+                return _one(of.run, v.epoch_of_local if of.type == "TIMESTAMP" else v.epoch_of)
+        elif name in v.PARTS and of.type in MOMENTS:
+            return _one(of.run, v.PARTS[name])
+        elif name in v.PARTS and of.type == "DATE" and name not in ("hour", "minute", "second"):
+            part = v.PARTS[name]
+            return _one(of.run, lambda day: part(day * v.DAY))
+        raise Unsupported(f"extract {name} of {of.type}")
+
+    def _timezone(self, zone: exp.Expr, moment: exp.Expr) -> Run:
+        of = self.part(moment)
+        if not isinstance(zone, exp.Literal) or of.type != "TIMESTAMP WITH TIME ZONE":
+            raise Unsupported(f"time zone of {of.type}")
+        return _one(of.run, v.local(*self._types.zone(str(zone.this))))
+
+
+def _one(of: Run, operation: v.One) -> Run:
+    def run(row: Row) -> Any:
+        x = of(row)
+        return None if x is None else operation(x)
+
+    return run
+
+
+def _two(left: Run, right: Run, operation: v.Two) -> Run:
+    def run(row: Row) -> Any:
+        x, y = left(row), right(row)
+        return None if x is None or y is None else operation(x, y)
+
+    return run
+
+
+def _and(sides: Sequence[Run]) -> Run:
+    def run(row: Row) -> bool | None:
+        found = [side(row) for side in sides]
+        return False if False in found else None if None in found else True
+
+    return run
+
+
+def _or(sides: Sequence[Run]) -> Run:
+    def run(row: Row) -> bool | None:
+        found = [side(row) for side in sides]
+        return True if True in found else None if None in found else False
+
+    return run

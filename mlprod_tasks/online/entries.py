@@ -1,0 +1,178 @@
+"""One entry of the online store, and what it answers at any moment: the same bits as a sweep over all events.
+
+An entry of windows holds the moments of its key's events, ascending, and running sums of what each adds: two bisections give
+any window that ends at any moment. Sums are of integers (see features/trailing.py), so a difference of two is exact.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trailing
+from mlprod_tasks.declaration.reads import late_columns, taken_from
+from mlprod_tasks.online.plan import MICROSECOND
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+class Answerer(Protocol):
+    """Reads the entries of one group and gives its features, in their order, as of a moment (microseconds)."""
+
+    def decode(self, written: bytes) -> Any:
+        """The entry in the form that `values` takes."""
+        ...
+
+    def values(self, entry: Any, moment: int) -> Sequence[Any]:
+        """The features; entry None: the key is not in the store."""
+        ...
+
+
+class LookedUp:
+    """The columns of the one row."""
+
+    def __init__(self, feature: Lookup) -> None:
+        self._nothing = [None] * len(feature.columns)
+
+    def decode(self, written: bytes) -> Any:
+        return _unpack(written)
+
+    def values(self, entry: Any, moment: int) -> Sequence[Any]:
+        return self._nothing if entry is None else entry
+
+
+def write_row(values: Sequence[Any]) -> bytes:
+    """An entry of a look-up: its values in the order of the feature's columns."""
+    return _pack(values)
+
+
+class Observed:
+    """The columns of the last row known before the moment, unless it is too old by then."""
+
+    def __init__(self, feature: AsOf, table: Table) -> None:
+        self._max_age = feature.max_age // MICROSECOND
+        self._nothing = [None] * len(feature.columns)
+        self._late = any(table.column(column).known_at for column in feature.columns.values())
+
+    def decode(self, written: bytes) -> Any:
+        at, columns, late = _unpack(written)
+        return _integers(at), list(zip(*columns, strict=True)), list(zip(*late, strict=True))
+
+    def values(self, entry: Any, moment: int) -> Sequence[Any]:
+        if entry is None:
+            return self._nothing
+        at, rows, late = entry
+        i = bisect_left(at, moment) - 1
+        if i < 0 or at[i] < moment - self._max_age:
+            return self._nothing
+        row: Sequence[Any] = rows[i]
+        if not self._late:
+            return row
+        return [value if now else None for value, now in zip(row, _known(late[i], moment), strict=True)]
+
+
+def write_observations(at: bytes, columns: Sequence[Sequence[Any]], late: Sequence[Sequence[int | None]]) -> bytes:
+    """An entry of observations.
+
+    at: int64 little-endian, ascending; of equal ones the last counts. columns: the values of each column, in that order. late:
+    for each column the moment from which each value counts; of a column that is never late, moments before all others.
+    """
+    return _pack([at, columns, late])
+
+
+def _known(late: Sequence[int | None], moment: int) -> list[bool]:
+    return [at is not None and at < moment for at in late]
+
+
+class Windows:
+    """Counts and means over the windows that end at the moment."""
+
+    def __init__(self, feature: Trailing, table: Table) -> None:
+        names = [feature.feature(aggregate, window) for window in feature.windows for aggregate in feature.aggregates]
+        self._nothing: list[Any] = [None] * len(names)
+        sections: dict[tuple[str, ...], list[Any]] = {}
+        for aggregate in feature.aggregates:
+            sections.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
+        self._program = []
+        for aggregates in sections.values():
+            means = [aggregate for aggregate in aggregates if not isinstance(aggregate, Count)]
+            windows = []
+            for window in feature.windows:
+                counts = [names.index(feature.feature(a, window)) for a in aggregates if isinstance(a, Count)]
+                made = [(names.index(feature.feature(a, window)), m) for m, a in enumerate(means)]
+                windows.append((window // MICROSECOND, counts, made))
+                for position in counts:
+                    self._nothing[position] = 0
+            self._program.append(windows)
+
+    def decode(self, written: bytes) -> Any:
+        entry = []
+        for at, sums, measures in _unpack(written):
+            running = [_integers(one) for one in sums]
+            entry.append(
+                (
+                    _integers(at),
+                    [
+                        (running[whole], running[fine] if fine >= 0 else None, running[n] if n >= 0 else None, unit, finer)
+                        for whole, fine, n, unit, finer in measures
+                    ],
+                )
+            )
+        return entry
+
+    def values(self, entry: Any, moment: int) -> Sequence[Any]:
+        if entry is None:
+            return self._nothing
+        values = self._nothing.copy()
+        for (at, measures), windows in zip(entry, self._program, strict=True):
+            end = bisect_left(at, moment)
+            for length, counts, means in windows:
+                start = bisect_left(at, moment - length, 0, end)
+                n = end - start
+                for position in counts:
+                    values[position] = n
+                if not n:
+                    continue
+                for position, m in means:
+                    whole, fine, there, unit, finer = measures[m]
+                    held = n if there is None else there[end] - there[start]
+                    if held:
+                        total = (whole[end] - whole[start]) * unit
+                        if fine is not None:
+                            total += (fine[end] - fine[start]) * finer
+                        values[position] = total / held
+        return values
+
+
+def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int, int, int, float, float]]]]) -> bytes:
+    """An entry of windows.
+
+    For the aggregates that count from the same moment, in the order of declaration: the moments, the running sums of each part
+    (one more than moments, the first 0), and for each mean the parts of its sum, of its finer digits and of its count (-1 for
+    none), and the units of the two sums. All integers int64, little-endian.
+    """
+    return _pack(sections)
+
+
+def answerer(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> Answerer:
+    """What reads the entries of a feature."""
+    match feature:
+        case Lookup():
+            return LookedUp(feature)
+        case AsOf():
+            return Observed(feature, pipeline.table(feature.table))
+        case Trailing():
+            return Windows(feature, pipeline.table(feature.table))
+
+
+def _integers(written: bytes) -> array[int]:
+    read = array("q", written)
+    if sys.byteorder == "big":
+        read.byteswap()
+    return read

@@ -1,0 +1,153 @@
+"""The declared expressions of one row: compiled where that gives DuckDB's own bits, else computed by DuckDB."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlprod_tasks.declaration import AsOf, AtTick, Column, Count, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.online.values import Unsure, ValueFailed
+
+log = logging.getLogger(__name__)
+TYPES = {
+    "int": "BIGINT", "float": "DOUBLE", "text": "VARCHAR", "bool": "BOOLEAN", "timestamp": "TIMESTAMP WITH TIME ZONE",
+    "date": "DATE",
+}  # fmt: skip
+# How a value of a row (microseconds, days) becomes a column again.
+PARAMETERS = {
+    "TIMESTAMP WITH TIME ZONE": "make_timestamptz(CAST({} AS BIGINT))",
+    "DATE": "(DATE '1970-01-01' + CAST({} AS INTEGER))",
+}
+
+
+class ExpressionFailed(ValueError):
+    """An expression that this row's values make impossible, such as a number out of range. Batch scoring fails on it too."""
+
+
+class Expressions:
+    """All expressions of a use case.
+
+    `by_duckdb` names those that are not compiled, each with the reason: correct, but some hundred times slower.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        import duckdb
+
+        from mlprod_tasks.online.compile import Unsupported, compiled
+        from mlprod_tasks.online.types import Types
+
+        self.columns = _columns(pipeline)
+        self.by_duckdb: dict[str, str] = {}
+        self._compiled: list[tuple[str, Any, str, bool]] = []
+        self._all = {f.name: f for f in pipeline.features if isinstance(f, Expression)}
+        self._pipeline = pipeline
+        self._threads = threading.local()
+        columns = dict(self.columns)
+        zones: dict[str, tuple[list[int], list[int]]] = {}
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name, expression in self._all.items():
+                words = set(re.findall(r"\w+", expression.sql.lower()))
+                types = Types(connection, {one: kind for one, kind in columns.items() if one in words}, zones)
+                waiting = words & set(self.by_duckdb) - set(self.columns)
+                try:
+                    if waiting:
+                        raise Unsupported(f"it reads {', '.join(sorted(waiting))}, which DuckDB computes")
+                    run = compiled(expression.sql, TYPES[expression.kind], types)
+                    self._compiled.append((name, run, expression.sql, name not in self.columns))
+                except (Unsupported, duckdb.Error) as reason:
+                    self.by_duckdb[name] = str(reason).split("\n")[0]
+                    log.warning("%s: expression %r is computed by DuckDB: %s", pipeline.name, name, self.by_duckdb[name])
+                if name not in self.columns:
+                    columns[name] = TYPES[expression.kind]
+        self._typed = columns
+
+    @property
+    def compiled(self) -> tuple[str, ...]:
+        """The names of those that are."""
+        return tuple(name for name, *_ in self._compiled)
+
+    def values(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The value of every expression. row: all columns that any reads; later expressions' inputs are added to it.
+
+        Raises: ExpressionFailed.
+        """
+        made: dict[str, Any] = {}
+        left = list(self.by_duckdb)
+        for name, run, _, is_input in self._compiled:
+            try:
+                found = run(row)
+            except Unsure:
+                left.append(name)
+                found = self._asked([name], row)[0]
+            except ValueFailed as error:
+                raise ExpressionFailed(f"{self._pipeline.name}: feature {name!r}: {error}") from error
+            made[name] = found
+            if is_input:
+                row[name] = found
+        if self.by_duckdb:
+            names = list(self.by_duckdb)
+            made |= dict(zip(names, self._asked(names, row), strict=True))
+        return made
+
+    def _asked(self, names: Sequence[str], row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The expressions computed by DuckDB, in one statement."""
+        import duckdb
+
+        statement, inputs = self._statement(tuple(names))
+        try:
+            (found,) = self._connection().execute(statement, [row[name] for name in inputs]).fetchall()
+        except duckdb.Error as error:
+            told = str(error).split("\n")[0]
+            raise ExpressionFailed(f"{self._pipeline.name}: features {', '.join(names)}: {told}") from error
+        return tuple(found)
+
+    def _statement(self, names: tuple[str, ...]) -> tuple[str, list[str]]:
+        known: dict[tuple[str, ...], tuple[str, list[str]]] = self._threads.__dict__.setdefault("statements", {})
+        if names not in known:
+            words = {word for name in names for word in re.findall(r"\w+", self._all[name].sql.lower())}
+            inputs = [name for name in self._typed if name in words and (name not in names or name in self.columns)]
+            shown = []
+            for i, name in enumerate(inputs, 1):
+                kind = self._typed[name]
+                shown.append(f'{PARAMETERS.get(kind, f"CAST({{}} AS {kind})").format(f"${i}")} AS "{name}"')
+            asked = [f'CAST({self._all[name].sql} AS {TYPES[self._all[name].kind]}) AS "{name}"' for name in names]
+            row = f"(SELECT {', '.join(shown) or 'NULL AS nothing'})"
+            known[names] = (f"SELECT {', '.join(asked)} FROM {row}", inputs)
+        return known[names]
+
+    def _connection(self) -> Any:
+        """This thread's own: a statement of one must not wait for another's."""
+        if not hasattr(self._threads, "connection"):
+            import duckdb
+
+            connection = duckdb.connect()
+            for setting in ("TimeZone = 'UTC'", "autoinstall_known_extensions = false", "threads = 1"):
+                connection.execute(f"SET {setting}")
+            self._threads.connection = connection
+        return self._threads.connection
+
+
+def _columns(pipeline: Pipeline) -> dict[str, str]:
+    """Every column that an expression may read, and its type: as batch features have them."""
+    columns = {column.name: _type(column) for column in pipeline.entity_table.lake_columns if column.known_at is None}
+    columns["predict_at"] = TYPES["timestamp"]
+    if isinstance(pipeline.predict_at, AtTick):
+        columns["tick"] = TYPES["date"]
+    for feature in pipeline.features:
+        match feature:
+            case Lookup() | AsOf():
+                table = pipeline.table(feature.table)
+                columns |= {name: _type(table.column(column)) for name, column in feature.columns.items()}
+            case Trailing():
+                counts = {feature.feature(a, w) for a in feature.aggregates if isinstance(a, Count) for w in feature.windows}
+                columns |= {name: TYPES["int" if name in counts else "float"] for name in names_of(feature)}
+    return columns
+
+
+def _type(column: Column) -> str:
+    return "VARCHAR" if column.personal == "hash" else TYPES[column.kind]

@@ -1,0 +1,185 @@
+"""The features of one row at the moment of a request, bit for bit those that batch scoring computes as of that moment."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from mlprod_tasks.declaration import AtTick, Expression, Pipeline
+from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.online.entries import answerer
+from mlprod_tasks.online.expressions import Expressions
+from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
+from mlprod_tasks.online.held import Generation, Held
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros, plan, serving_of
+from mlprod_tasks.platform.online_store import OnlineStore
+
+Answer = Literal["model", "fallback", "refuse"]
+STRICTER: dict[Answer, int] = {"model": 0, "fallback": 1, "refuse": 2}
+SECOND = 1_000_000
+MOST_BYTES = 256_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of one row, and how far they can be relied on.
+
+    values: in the order of `Pipeline.feature_names`: int, float, str, bool or None. ages: by the name of each stored group the
+    seconds from the moment up to which the store is complete to the row's, at least 0; None where the store does not tell.
+    missing, stale: features that the store does not hold, or holds only up to too long ago. answer: what the declaration says
+    to answer with: the model, the fallback, or nothing; `reasons` says why where it is not the model, or where a value is not
+    the store's.
+    """
+
+    values: tuple[Any, ...]
+    ages: Mapping[str, float | None]
+    missing: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    answer: Answer = "model"
+    reasons: tuple[str, ...] = ()
+    generation: int | None = None
+
+
+class OnlineFeatures:
+    """Features of one use case on request. Made once, at start; used by any number of threads.
+
+    `fields` reads and checks a request's fields, `expressions` says which expressions are compiled.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: OnlineStore,
+        *,
+        pseudonym_key: str = "",
+        poll_seconds: float = 1.0,
+        retry_seconds: float = 1.0,
+        most_bytes: int = MOST_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pipeline = pipeline
+        self.fields = RequestFields(pipeline, pseudonym_key)
+        self.expressions = Expressions(pipeline)
+        self._serving = serving_of(pipeline)
+        self._stale_after = self._serving.stale_after // MICROSECOND
+        self._held = Held(
+            pipeline.name,
+            store,
+            poll_seconds=poll_seconds,
+            retry_seconds=retry_seconds,
+            most_bytes=most_bytes,
+            monotonic=monotonic,
+        )
+        self._groups = tuple((group, group.id.hex(), answerer(pipeline, group.feature)) for group in plan(pipeline))
+        self._decoders = {group.id: answers.decode for group, _, answers in self._groups}
+        expressed = {feature.name for feature in pipeline.features if isinstance(feature, Expression)}
+        self._order = tuple((name, name in expressed) for name in pipeline.feature_names)
+        self._defaults = {
+            group.id: [self._serving.defaults.get(name) for name in names_of(group.feature)] for group, *_ in self._groups
+        }
+        words = {word for f in pipeline.features if isinstance(f, Expression) for word in re.findall(r"\w+", f.sql.lower())}
+        self._reads_tick = "tick" in words and isinstance(pipeline.predict_at, AtTick)
+
+    def row(self, fields: Mapping[str, Any], moment: datetime) -> Features:
+        """The features of one row as of `moment`: nothing known then or later is used.
+
+        Raises: FieldsRefused; ExpressionFailed.
+        """
+        return self.rows([fields], moment)[0]
+
+    def rows(self, many: Sequence[Mapping[str, Any]], moment: datetime) -> list[Features]:
+        """The features of some rows, all from one generation, which is asked once. Raises: FieldsRefused; ExpressionFailed.
+
+        The problems of several rows name their fields as `<position>.<field>`.
+        """
+        read = []
+        problems = []
+        for i, fields in enumerate(many):
+            row, wrong = self.fields.read(fields)
+            read.append(row)
+            problems += [type(one)(f"{i}.{one.field}", one.reason) for one in wrong] if len(many) > 1 else wrong
+        if problems:
+            raise FieldsRefused(problems)
+        return self.of(read, [micros(moment)] * len(read))
+
+    def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
+        """The features of rows as `fields.read` gives them, each as of its moment in microseconds. Raises: ExpressionFailed."""
+        keys = [[group.key_of(row) for group, *_ in self._groups] for row in rows]
+        wanted = [key for of_row in keys for key in of_row if key is not None]
+        generation, entries = self._held.entries(wanted, self._decoders)
+        return [
+            self._features(row, of_row, moment, generation, entries)
+            for row, of_row, moment in zip(rows, keys, moments, strict=True)
+        ]
+
+    @property
+    def generation(self) -> Generation | None:
+        """What the store holds now, as far as it could be asked: for readiness, and for what is shown of it."""
+        return self._held.generation()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the store could not be asked the last time; None where it could."""
+        return self._held.failure
+
+    def _features(
+        self,
+        row: dict[str, Any],
+        keys: Sequence[bytes | None],
+        moment: int,
+        generation: Generation | None,
+        entries: Mapping[bytes, Any],
+    ) -> Features:
+        ages: dict[str, float | None] = {}
+        missing: list[str] = []
+        stale: list[str] = []
+        reasons: list[str] = []
+        answer: Answer = "model"
+        known = dict(row)
+        for (group, id_, answers), key in zip(self._groups, keys, strict=True):
+            state = None if generation is None else generation.states.get(id_)
+            entry = None if key is None else entries.get(key)
+            why = ""
+            if state is None:
+                why = self._why_nothing(generation)
+            elif entry is None and key is not None and key not in entries:
+                why = f"the online store does not answer ({self.failure})"
+            elif moment < state.exact_from:
+                why = f"it answers moments from {EPOCH + state.exact_from * MICROSECOND} on"
+            if why or state is None:
+                ages[group.name] = None
+                missing += group.names
+                reasons.append(f"{group.name} is missing: {why}")
+                policy, default = self._serving.missing, True
+            else:
+                late = moment - state.complete_to
+                ages[group.name] = late / SECOND if late > 0 else 0.0
+                policy, default = "default", False
+                if late > self._stale_after:
+                    stale += group.names
+                    reasons.append(f"{group.name} is stale: complete up to {EPOCH + state.complete_to * MICROSECOND}")
+                    if self._serving.stale == "default":
+                        default = True
+                    elif self._serving.stale != "use":
+                        policy = self._serving.stale
+            if policy != "default" and STRICTER[policy] > STRICTER[answer]:
+                answer = policy
+            known.update(zip(group.names, self._defaults[group.id] if default else answers.values(entry, moment), strict=True))
+        known["predict_at"] = moment
+        if self._reads_tick:
+            known["tick"] = self.pipeline.schedule.tick_at(EPOCH + moment * MICROSECOND).date.toordinal() - EPOCH_DAY
+        made = self.expressions.values(known)
+        values = tuple([made[name] if expressed else known[name] for name, expressed in self._order])
+        number = None if generation is None else generation.number
+        return Features(values, ages, tuple(missing), tuple(stale), answer, tuple(reasons), number)
+
+    def _why_nothing(self, generation: Generation | None) -> str:
+        if self.failure is not None and generation is None:
+            return f"the online store does not answer ({self.failure})"
+        if generation is None:
+            return f"the online store was never filled: run `mlprod online fill {self.pipeline.name}`"
+        return "the online store was filled by another declaration: fill it again"

@@ -1,0 +1,237 @@
+"""The fields of a request: what must be there, of which type, within which bounds, as the entity's columns are declared."""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from mlprod_tasks.declaration import AsOf, Column, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration.reads import read_by
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
+
+EPOCH_DAY = EPOCH.date().toordinal()
+MOST_TEXT = 10_000
+Reader = Callable[[Any], Any]
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "float": {"type": "number"},
+    "text": {"type": "string", "maxLength": MOST_TEXT},
+    "bool": {"type": "boolean"},
+    "timestamp": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one field. The reason never repeats the value: it may be somebody's."""
+
+    field: str
+    reason: str
+
+
+class FieldsRefused(ValueError):
+    """A request whose fields the declaration does not allow; `problems` names each."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(f"{problem.field}: {problem.reason}" for problem in problems))
+        self.problems = problems
+
+
+class RequestFields:
+    """Reads the fields of one row: JSON values, or Python's own for moments and dates.
+
+    `needed` are the columns that a request must have (null where that is allowed): the key, the time, and what features read.
+    Other columns of the entity may be there; they are checked and not used.
+    """
+
+    def __init__(self, pipeline: Pipeline, pseudonym_key: str = "") -> None:
+        entity = pipeline.entity_table
+        self.needed = _needed(pipeline)
+        self._unknown_is_null = serving_of(pipeline).unknown_category == "null"
+        self._columns = {column.name: column for column in entity.columns}
+        self._readers = [
+            (column.name, self._reader(column, pseudonym_key), column.name in self.needed, column.nullable)
+            for column in entity.columns
+            if column.known_at is None and column.personal != "drop"
+        ]
+        hashed = [name for name in self.needed if self._columns[name].personal]
+        if hashed and not pseudonym_key:
+            raise ValueError(f"{pipeline.name}: field {hashed[0]!r} is personal and hashed: set MLPROD_PSEUDONYM_KEY")
+
+    def read(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+        """The needed fields as features read them (moments in microseconds, dates in days since 1970), and what is wrong."""
+        row: dict[str, Any] = {}
+        problems: list[Problem] = []
+        seen = 0
+        for name, reader, needed, nullable in self._readers:
+            value = given.get(name)
+            seen += name in given
+            if value is None:
+                if needed:
+                    if not nullable:
+                        problems.append(Problem(name, "is required" if name not in given else "may not be null"))
+                    row[name] = None
+                continue
+            try:
+                read = reader(value)
+            except ValueError as error:
+                problems.append(Problem(name, str(error)))
+                continue
+            if needed:
+                row[name] = read
+        if seen != len(given):
+            known = self._columns
+            problems += [Problem(str(name), "is no field of this use case") for name in given if name not in known]
+        return row, problems
+
+    def json_schema(self) -> dict[str, Any]:
+        """The row as JSON Schema, for an OpenAPI document."""
+        properties = {name: self._schema(self._columns[name]) for name, *_ in self._readers}
+        required = [name for name, _, needed, nullable in self._readers if needed and not nullable]
+        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+    def _schema(self, column: Column) -> dict[str, Any]:
+        schema = dict(SCHEMAS[column.kind], description=column.doc)
+        if column.min is not None:
+            schema["minimum"] = column.min
+        if column.max is not None:
+            schema["maximum"] = column.max
+        if column.values is not None and not self._unknown_is_null:
+            schema["enum"] = [*column.values, *([None] if column.nullable else [])]
+        if column.nullable:
+            schema["type"] = [schema["type"], "null"]
+        return schema
+
+    def _reader(self, column: Column, pseudonym_key: str) -> Reader:
+        read = READERS[column.kind]
+        if column.min is not None or column.max is not None:
+            read = _bounded(read, column.min, column.max)
+        if column.values is not None:
+            read = _listed(read, column.values, self._unknown_is_null)
+        return _hashed(read, pseudonym_key.encode()) if column.personal == "hash" else read
+
+
+def _needed(pipeline: Pipeline) -> tuple[str, ...]:
+    entity = pipeline.entity_table
+    needed = {*entity.key, entity.time}
+    for feature in pipeline.features:
+        match feature:
+            case Expression():
+                needed |= {column.name for column in read_by(entity, feature.sql)}
+            case Lookup() | AsOf():
+                needed |= set(feature.on)
+            case Trailing():
+                needed |= set(feature.by)
+    return tuple(column.name for column in entity.lake_columns if column.name in needed and column.known_at is None)
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("must be an integer")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("must be an integer of 64 bits")
+    return value
+
+
+def _float(value: Any) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise ValueError("must be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("must be a text")
+    if len(value) > MOST_TEXT:
+        raise ValueError(f"must be at most {MOST_TEXT:,} characters long")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be valid Unicode") from None
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+def _timestamp(value: Any) -> int:
+    if type(value) is str:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a moment such as 2024-05-01T12:30:00+02:00") from None
+    if not isinstance(value, datetime):
+        raise ValueError("must be a moment such as 2024-05-01T12:30:00+02:00")
+    if value.tzinfo is None:
+        raise ValueError("must say its offset from UTC, such as 2024-05-01T12:30:00+02:00")
+    try:
+        return (value - EPOCH) // MICROSECOND
+    except OverflowError:
+        raise ValueError("must be a moment of the years 1 to 9999 in UTC") from None
+
+
+def _date(value: Any) -> int:
+    if type(value) is str:
+        try:
+            value = date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a date such as 2024-05-01") from None
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise ValueError("must be a date such as 2024-05-01")
+    return value.toordinal() - EPOCH_DAY
+
+
+READERS: dict[str, Reader] = {
+    "int": _int, "float": _float, "text": _text, "bool": _bool, "timestamp": _timestamp, "date": _date,
+}  # fmt: skip
+
+
+def _bounded(read: Reader, low: float | None, high: float | None) -> Reader:
+    def bounded(value: Any) -> Any:
+        number = read(value)
+        if low is not None and number < low:
+            raise ValueError(f"must be at least {low:g}")
+        if high is not None and number > high:
+            raise ValueError(f"must be at most {high:g}")
+        return number
+
+    return bounded
+
+
+def _listed(read: Reader, values: tuple[Any, ...], unknown_is_null: bool) -> Reader:
+    allowed = frozenset(values)
+    told = f"must be one of {', '.join(map(repr, values[:20]))}{' ...' if len(values) > 20 else ''}"
+
+    def listed(value: Any) -> Any:
+        one = read(value)
+        if one in allowed:
+            return one
+        if unknown_is_null:
+            return None
+        raise ValueError(told)
+
+    return listed
+
+
+def _hashed(read: Reader, key: bytes) -> Reader:
+    def hashed(value: Any) -> Any:
+        one = read(value)
+        # As the column is hashed when it enters the lake.
+        return None if one is None else hmac.new(key, str(one).encode(), "sha256").hexdigest()
+
+    return hashed

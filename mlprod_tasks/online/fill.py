@@ -1,0 +1,214 @@
+"""Fill the online store from the lake: the next generation, of which only what changed is written."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import msgspec
+
+from mlprod_tasks import places
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.online.plan import HEADER, Group, Header, State, micros, plan, serving_of
+from mlprod_tasks.online.written import Horizon, written
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.ledger import Publication
+
+log = logging.getLogger(__name__)
+ATTEMPTS = 10
+MEGABYTE = 1_000_000
+
+
+class FillLost(RuntimeError):
+    """Other fills were always faster: nothing of this one is in the store."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a fill left behind, and what it cost.
+
+    `written` and `removed` count entries, `bytes` what was sent. `groups` is the state of every group by its name. `missing`
+    names the ticks between the first and the last one read that have no partition: features rest on what is there.
+    """
+
+    pipeline: str
+    tick: str
+    generation: int
+    entries: int
+    written: int
+    removed: int
+    bytes: int
+    seconds: float
+    groups: dict[str, State]
+    missing: dict[str, tuple[str, ...]]
+
+    @property
+    def sentence(self) -> str:
+        lacking = "".join(f"; {table} lacks {', '.join(ticks)}" for table, ticks in self.missing.items())
+        return (
+            f"{self.pipeline}: generation {self.generation} at {self.tick}: {self.entries:,} entries, {self.written:,} written "
+            f"and {self.removed:,} removed, {self.bytes / MEGABYTE:.1f} MB in {self.seconds:.1f} s{lacking}"
+        )
+
+
+@dataclass(frozen=True)
+class _Next:
+    """What turns a generation into the next one."""
+
+    tick: date
+    put: list[tuple[bytes, bytes]]
+    removed: list[bytes]
+    written: int
+    groups: dict[str, State]
+    missing: dict[str, tuple[str, ...]]
+
+
+def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, back: bool = False) -> Filled:
+    """Bring the online store up to what is published, standing at the start of `tick` (None: of the newest one).
+
+    Any moment from `look_back` before it on is answered from then on. Where the store already stands at a later tick it stays
+    there, so that ticks may be filled in any order, unless `back` says to stand at this one. Running it twice changes nothing;
+    killed, it leaves the generation before.
+
+    Raises: TableMissing, where a table was never ingested; UnusableValue; StoreUnavailable; FillLost.
+    """
+    began = time.monotonic()
+    store, groups = platform.online_store, plan(pipeline)
+    for _ in range(ATTEMPTS):
+        seen = store.read(pipeline.name, [HEADER])
+        base = None if seen is None else seen.generation
+        header = None if seen is None or seen.values[0] is None else msgspec.msgpack.decode(seen.values[0], type=Header)
+        known = {} if header is None else _manifests(pipeline, header, base, platform)
+        if known is None:
+            continue
+        following = _following(pipeline, groups, tick, header, known, platform, back)
+        if header is not None and not following.put and not following.removed and header.groups == following.groups:
+            generation: int | None = base
+        else:
+            made = Header(str(following.tick), platform.clock.now().isoformat(), following.groups)
+            put = [*following.put, (HEADER, msgspec.msgpack.encode(made))]
+            generation = store.replace(pipeline.name, base, put, following.removed)
+        if generation is not None:
+            filled = Filled(
+                pipeline.name,
+                str(following.tick),
+                generation,
+                sum(state.keys for state in following.groups.values()),
+                following.written,
+                len(following.removed),
+                sum(len(value) for _, value in following.put),
+                time.monotonic() - began,
+                {state.name: state for state in following.groups.values()},
+                following.missing,
+            )
+            log.info("%s", filled.sentence)
+            return filled
+        log.info("%s: another fill came first; computing the changes anew", pipeline.name)
+    raise FillLost(f"{pipeline.name}: {ATTEMPTS} times another fill of the online store came first: let one of them be enough")
+
+
+def _manifests(
+    pipeline: Pipeline, header: Header, base: int | None, platform: Platform
+) -> dict[str, dict[bytes, bytes]] | None:
+    """By group, the digest of every entry of the generation `base`; None where that is no longer the one."""
+    ids = list(header.groups)
+    seen = platform.online_store.read(pipeline.name, [bytes.fromhex(one) + b"m" for one in ids])
+    if seen is None or seen.generation != base:
+        return None
+    decode = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+    return {one: decode(value) if value else {} for one, value in zip(ids, seen.values, strict=True)}
+
+
+def _following(
+    pipeline: Pipeline,
+    groups: Sequence[Group],
+    tick: Tick | None,
+    header: Header | None,
+    known: Mapping[str, Mapping[bytes, bytes]],
+    platform: Platform,
+    back: bool,
+) -> _Next:
+    # Looked up before the tables are opened: what is complete is then at least in what is read.
+    published = _published(pipeline, groups, platform)
+    standing = tick.date if tick is not None else max((max(days) for days in published.values() if days), default=None)
+    if standing is None:
+        raise TableMissing(f"{pipeline.name}: no tick of {', '.join(published)} is in the lake: ingest one first")
+    if header is not None and not back:
+        standing = max(standing, date.fromisoformat(header.tick))
+    snapshot = Snapshot(pipeline, platform)
+    horizon = Horizon(standing, micros(pipeline.schedule.moment(standing)), serving_of(pipeline).look_back)
+    put: list[tuple[bytes, bytes]] = []
+    removed: list[bytes] = []
+    states: dict[str, State] = {}
+    entries_written = 0
+    with engine(spill=platform.settings.home / "spill") as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        for group, entries in written(snapshot, groups, horizon, connection):
+            before = known.get(group.id.hex(), {})
+            digests: dict[bytes, bytes] = {}
+            size = 0
+            for key, value in entries:
+                digests[key] = hashlib.blake2b(value, digest_size=16).digest()
+                size += len(value)
+                if before.get(key) != digests[key]:
+                    put.append((key, value))
+                    entries_written += 1
+            removed += [key for key in before if key not in digests]
+            if digests != before or group.id.hex() not in known:
+                put.append((group.manifest, msgspec.msgpack.encode(digests)))
+            table = group.feature.table
+            states[group.id.hex()] = State(
+                group.name,
+                table,
+                snapshot.versions[table],
+                _complete_to(pipeline, table, published[table], standing),
+                horizon.exact_from,
+                len(digests),
+                size,
+            )
+    for gone in set(known) - set(states):
+        removed += [*known[gone], bytes.fromhex(gone) + b"m"]
+    missing = {table: _lacking(days, horizon.first(snapshot), standing) for table, days in published.items()}
+    return _Next(standing, put, removed, entries_written, states, {table: ticks for table, ticks in missing.items() if ticks})
+
+
+def _published(pipeline: Pipeline, groups: Sequence[Group], platform: Platform) -> dict[str, set[date]]:
+    """The ticks of each table that is read: published, with or without rows."""
+    days: dict[str, set[date]] = {}
+    for group in groups:
+        table = pipeline.table(group.feature.table)
+        if table.name not in days:
+            of_table = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=table.name)
+            days[table.name] = {row.tick for row in of_table}
+            if table.time is not None:
+                days[table.name] |= platform.lake.ticks(places.raw(pipeline, table.name))
+    return days
+
+
+def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], standing: date) -> int:
+    """The moment before which everything that was known is in what was read.
+
+    The partition of tick t holds what became known before it starts; of a table that is planned ahead, what becomes known
+    exactly then. A reference table is read as a whole: it is as of the last tick that read it.
+    """
+    table = pipeline.table(name)
+    newest = max((day for day in published if day <= standing), default=None)
+    if newest is None:
+        return micros(pipeline.schedule.moment(standing if table.time is None else pipeline.schedule.starts))
+    return micros(pipeline.schedule.moment(newest + timedelta(days=1 if table.ticks_ahead else 0)))
+
+
+def _lacking(published: set[date], first: date, standing: date) -> tuple[str, ...]:
+    """The ticks that have no partition though an earlier and a later one do."""
+    there = sorted(day for day in published if first <= day <= standing)
+    if not there:
+        return ()
+    between: Iterator[date] = (there[0] + timedelta(days=i) for i in range((there[-1] - there[0]).days))
+    return tuple(str(day) for day in between if day not in published)

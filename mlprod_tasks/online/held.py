@@ -1,0 +1,141 @@
+"""What a process holds of the online store: decoded entries of one generation, bounded, renewed when there is a next one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mlprod_tasks.online.plan import HEADER, Header, State
+from mlprod_tasks.platform.online_store import OnlineStore, StoreUnavailable
+
+ENTRY_BYTES = 200  # what an entry takes besides what is written of it
+ATTEMPTS = 5
+_header = msgspec.msgpack.Decoder(Header).decode
+
+
+class Generation:
+    """One generation as far as it was read. `entries` holds None for a key that is not in it."""
+
+    def __init__(self, number: int, header: Header) -> None:
+        self.number = number
+        self.header = header
+        self.states: Mapping[str, State] = header.groups
+        self.entries: dict[bytes, Any] = {}
+        self.bytes = 0
+
+
+class Held:
+    """The generation that requests are answered from; used by any number of threads at once.
+
+    Every `poll_seconds` the store is asked whether there is a next one; in between, what was read once is not read again. Where
+    the store does not answer, what is held goes on to be used (its age tells), and it is left alone for `retry_seconds`.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        store: OnlineStore,
+        *,
+        poll_seconds: float,
+        retry_seconds: float,
+        most_bytes: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pipeline = pipeline
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._retry_seconds = retry_seconds
+        self._most_bytes = most_bytes
+        self._monotonic = monotonic
+        self._now: Generation | None = None
+        self._looked = -1e18
+        self._down_until = -1e18
+        self._polling = threading.Lock()
+        self._changing = threading.Lock()
+        self.failure: str | None = None
+
+    def generation(self) -> Generation | None:
+        """The generation that holds now; None where the store is empty or has never answered."""
+        now = self._monotonic()
+        if now - self._looked >= self._poll_seconds and now >= self._down_until and self._polling.acquire(blocking=False):
+            try:
+                seen = self._read([])
+                self._looked = now
+                if seen is None:
+                    self._now = None
+                elif self._now is None or seen.generation != self._now.number:
+                    self._renew([])
+            except StoreUnavailable:
+                pass  # noted by _read
+            finally:
+                self._polling.release()
+        return self._now
+
+    def entries(
+        self, keys: Sequence[bytes], decoders: Mapping[bytes, Callable[[bytes], Any]]
+    ) -> tuple[Generation | None, dict[bytes, Any]]:
+        """A generation and its entries of the keys. decoders: by the group's id, with which a key begins.
+
+        A key that could not be read, because the store does not answer, is left out of the entries.
+        """
+        for _ in range(ATTEMPTS):
+            generation = self.generation()
+            if generation is None:
+                return None, {}
+            held = generation.entries
+            found = {key: held[key] for key in keys if key in held}
+            if len(found) == len(keys) or len(found) == len(set(keys)):
+                return generation, found
+            if self._monotonic() < self._down_until:
+                return generation, found
+            wanted = list(dict.fromkeys(key for key in keys if key not in found))
+            try:
+                seen = self._read(wanted)
+                if seen is None:
+                    self._now = None
+                elif seen.generation == generation.number:
+                    values = list(zip(wanted, seen.values, strict=True))
+                    read = {key: None if value is None else decoders[key[:8]](value) for key, value in values}
+                    self._keep(generation, read, sum(len(value) for value in seen.values if value))
+                    return generation, found | read
+                else:
+                    self._renew(wanted)
+            except StoreUnavailable:
+                return generation, found
+        # Generations follow each other faster than they are read: what is held is one of them.
+        return generation, found
+
+    def _renew(self, keys: Iterable[bytes]) -> None:
+        """Begin with the store's generation; its entries are read when they are asked for."""
+        seen = self._read([HEADER])
+        if seen is None or seen.values[0] is None:
+            self._now = None
+            return
+        with self._changing:
+            if self._now is None or self._now.number != seen.generation:
+                self._now = Generation(seen.generation, _header(seen.values[0]))
+
+    def _read(self, keys: Sequence[bytes]) -> Any:
+        try:
+            seen = self._store.read(self._pipeline, keys)
+        except StoreUnavailable as error:
+            self.failure = str(error)
+            self._down_until = self._monotonic() + self._retry_seconds
+            raise
+        self.failure = None
+        return seen
+
+    def _keep(self, generation: Generation, read: Mapping[bytes, Any], size: int) -> None:
+        with self._changing:
+            generation.entries.update(read)
+            generation.bytes += size + ENTRY_BYTES * len(read)
+            if generation.bytes > self._most_bytes:
+                # The oldest half goes: it costs less than to note every use.
+                oldest = list(generation.entries)
+                for key in oldest[: (len(oldest) + 1) // 2]:
+                    del generation.entries[key]
+                generation.bytes //= 2

@@ -1,0 +1,84 @@
+"""What DuckDB says about an expression before any row comes: types, constants, time zones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+DOUBLE = "DOUBLE"
+# Offsets from UTC are compared day by day between these years; what lies outside is left to DuckDB.
+FIRST_YEAR, LAST_YEAR = 1970, 2100
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+READERS = {
+    "TIMESTAMP": "epoch_us({})",
+    "TIMESTAMP WITH TIME ZONE": "epoch_us({})",
+    "DATE": "({} - DATE '1970-01-01')",
+    "INTERVAL": (
+        "[12 * extract(year FROM {0}) + extract(month FROM {0}), extract(day FROM {0}), "
+        "3600000000 * extract(hour FROM {0}) + 60000000 * extract(minute FROM {0}) + extract(microsecond FROM {0})]"
+    ),
+}
+
+
+class Types:
+    """Answers about expressions over columns of given types. `zones` holds what was found of time zones, to be used again."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        columns: Mapping[str, str],
+        zones: dict[str, tuple[list[int], list[int]]] | None = None,
+    ) -> None:
+        self.columns = dict(columns)
+        self._connection = connection
+        shown = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items()) or "NULL AS nothing"
+        self._row = f"(SELECT {shown})"
+        self._known: dict[str, str] = {}
+        self._zones = {} if zones is None else zones
+
+    def of(self, sql: str) -> str:
+        """The type of an expression. Raises: duckdb.Error."""
+        if sql not in self._known:
+            ((_, kind, *_),) = self._connection.execute(f"DESCRIBE SELECT ({sql}) AS made FROM {self._row}").fetchall()
+            self._known[sql] = "NULL" if kind == '"NULL"' else kind
+        return self._known[sql]
+
+    def constant(self, sql: str, kind: str) -> Any:
+        """The value of an expression that reads no column. Raises: duckdb.Error."""
+        reader = READERS.get(kind, "{}").format(f"({sql})")
+        ((value,),) = self._connection.execute(f"SELECT {reader}").fetchall()
+        return value
+
+    def zone(self, name: str) -> tuple[list[int], list[int]]:
+        """The moments at which a time zone's offset changes, and the offset from each on, in microseconds."""
+        if name not in self._zones:
+            self._zones[name] = _zone(self._connection, name)
+        return self._zones[name]
+
+
+def _zone(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[list[int], list[int]]:
+    """Look at every 12 hours, then between those that differ at every minute, then at every second."""
+    told = name.replace("'", "''")
+    first, last = (f"epoch_us(TIMESTAMPTZ '{year}-01-01 00:00:00+00')" for year in (FIRST_YEAR, LAST_YEAR))
+    spans = f"SELECT {first} AS low, {last} AS high"
+    for step in (12 * HOUR, MINUTE, SECOND):
+        looked = f"SELECT unnest(generate_series(low, high, {step})) AS us FROM ({spans})"
+        offsets = f"SELECT us, epoch_us(timezone('{told}', make_timestamptz(us))) - us AS offset_us FROM ({looked})"
+        before = "lag(us) OVER (ORDER BY us) AS low, lag(offset_us) OVER (ORDER BY us) AS was"
+        beside = f"SELECT us, offset_us, {before} FROM ({offsets})"
+        found = connection.execute(
+            f"SELECT low, us, offset_us FROM ({beside}) WHERE was <> offset_us AND us - low = {step} ORDER BY us"
+        ).fetchall()
+        if not found:
+            break  # always the same
+        spans = " UNION ALL ".join(f"SELECT {low} AS low, {high} AS high" for low, high, _ in found)
+    both = f"SELECT unnest([{first}, {last}]) AS us"
+    ends = connection.execute(
+        f"SELECT us, epoch_us(timezone('{told}', make_timestamptz(us))) - us FROM ({both}) ORDER BY us"
+    ).fetchall()
+    changes = [ends[0], *((high, offset) for _, high, offset in found), ends[1]]
+    return [us for us, _ in changes], [offset for _, offset in changes]

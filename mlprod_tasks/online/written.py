@@ -1,0 +1,194 @@
+"""The entries of the online store, made of the lake's tables by the same queries and sums as batch features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import AsOf, Count, Lookup, Table, TickRange, Trailing
+from mlprod_tasks.features import joins, trailing
+from mlprod_tasks.features.keys import Coded, combined
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.online.entries import write_observations, write_row, write_windows
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, Group
+
+ONE_DAY = timedelta(days=1)
+# Rows that are planned, or values that have a later moment, may be known after the tick at which the store stands.
+AHEAD = timedelta(days=3660)
+Entries = Iterator[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """From which moment on requests are answered exactly: `look_back` before the start (microseconds) of tick `standing`."""
+
+    standing: date
+    start: int
+    look_back: timedelta
+
+    @property
+    def exact_from(self) -> int:
+        return self.start - self.look_back // MICROSECOND
+
+    def since(self, back: timedelta) -> int:
+        """The oldest moment that a request may look back on."""
+        return self.exact_from - back // MICROSECOND
+
+    @property
+    def end(self) -> int:
+        return self.start + AHEAD // MICROSECOND
+
+    def partitions(self, snapshot: Snapshot, since: int) -> TickRange:
+        """The ticks whose partitions hold what became known from then on; a day on either side makes up for the time zone."""
+        first = (EPOCH + since * MICROSECOND).date() - ONE_DAY
+        return TickRange(snapshot.pipeline.schedule, min(first, self.standing), self.standing)
+
+    def first(self, snapshot: Snapshot) -> date:
+        """The first tick that any feature may read."""
+        lengths = [
+            feature.max_age if isinstance(feature, AsOf) else max(feature.windows)
+            for feature in snapshot.pipeline.features
+            if isinstance(feature, AsOf | Trailing)
+        ]
+        return (EPOCH + self.since(max(lengths, default=timedelta(0))) * MICROSECOND).date()
+
+
+def written(
+    snapshot: Snapshot, groups: Sequence[Group], horizon: Horizon, connection: duckdb.DuckDBPyConnection
+) -> Iterator[tuple[Group, Entries]]:
+    """Every group with its entries. One table's events are held at a time, those that a window may still need.
+
+    Raises: UnusableValue for a value that no sum can hold; ValueError where a reference table holds a key twice.
+    """
+    pipeline = snapshot.pipeline
+    for table in pipeline.tables:
+        mine = [group for group in groups if group.feature.table == table.name]
+        windows = [group.feature for group in mine if isinstance(group.feature, Trailing)]
+        events = _events(snapshot, table, windows, horizon, connection) if windows else None
+        for group in mine:
+            match group.feature:
+                case Lookup() as feature:
+                    found = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
+                    yield group, _rows(group, feature, table, found)
+                case AsOf() as feature:
+                    since = horizon.since(feature.max_age)
+                    query = joins.as_of_query(table, feature, since, horizon.end)
+                    known = snapshot.read(connection, query, table.name, horizon.partitions(snapshot, since))
+                    yield group, _observations(group, feature, table, known)
+                case Trailing() as feature:
+                    assert events is not None
+                    yield group, _windows(group, feature, table, windows, events, horizon.since(max(feature.windows)))
+
+
+def _events(
+    snapshot: Snapshot, table: Table, features: Sequence[Trailing], horizon: Horizon, connection: duckdb.DuckDBPyConnection
+) -> pa.Table:
+    since = horizon.since(trailing.longest(features))
+    read = horizon.partitions(snapshot, since)
+    if trailing.reads_late(table, features):
+        # The value of an old row may have become known just now: no partition is too old to hold it.
+        read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
+    return snapshot.read(connection, trailing.query(table, features, since, horizon.end), table.name, read)
+
+
+def _rows(group: Group, feature: Lookup, table: Table, found: pa.Table) -> Entries:
+    codes, keys = _keys(group, [found[theirs] for theirs in group.theirs])
+    if len(keys) < np.count_nonzero(codes >= 0):
+        raise ValueError(f"table {table.name!r} holds a key {table.key} more than once: a look-up would multiply rows")
+    columns = [plain(found[column]) for column in feature.columns.values()]
+    for code, *values in zip(codes.tolist(), *columns, strict=True):
+        if code >= 0:
+            yield keys[code], write_row(values)
+
+
+def _observations(group: Group, feature: AsOf, table: Table, events: pa.Table) -> Entries:
+    codes, keys = _keys(group, [events[theirs] for theirs in group.theirs])
+    order, edges = _grouped(codes, len(keys))
+    at = events["at"].to_numpy()[order]
+    columns, late = [], []
+    for column in feature.columns.values():
+        columns.append(plain(events[column].take(pa.array(order))))
+        moment = table.column(column).known_at
+        late.append([] if moment is None else plain(events[moment].take(pa.array(order))))
+    any_late = any(late)
+    for k, key in enumerate(keys):
+        of = slice(edges[k], edges[k + 1])
+        known = [one[of] if one else [-(2**63)] * (of.stop - of.start) for one in late] if any_late else []
+        yield key, write_observations(_bytes(at[of]), [column[of] for column in columns], known)
+
+
+def _windows(
+    group: Group, feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, since: int
+) -> Entries:
+    moments, values = trailing.moments_of(table, features), trailing.values_of(features)
+    codes, keys = _keys(group, [events[f"key_{theirs}"] for theirs in group.theirs])
+    sections = []
+    for same in trailing.groups_of(table, feature):
+        at, order = trailing.order_of(events, moments.index(same.late))
+        means = [a for a in same.aggregates if not isinstance(a, Count)]
+        columns = [(events[f"value_{values.index(trailing.value_of(a))}"], a) for a in means]
+        measured = trailing.measured_of(table, columns, order)
+        code = codes if order is None else codes[order]
+        kept = np.where(at >= since, code, -1)
+        by_key, edges = _grouped(kept, len(keys))
+        layout = [
+            (*map(int, measure), *map(float, units)) for measure, units in zip(measured.measures, measured.scales, strict=True)
+        ]
+        parts = measured.parts[by_key] if measured.parts.shape[1] else np.empty((by_key.size, 0), np.int64)
+        sections.append((at[by_key], parts, edges, layout))
+    for k, key in enumerate(keys):
+        entry: list[Any] = []
+        for at, parts, edges, layout in sections:
+            of = slice(edges[k], edges[k + 1])
+            sums = np.zeros((parts.shape[1], of.stop - of.start + 1), np.int64)
+            np.cumsum(parts[of].T, axis=1, out=sums[:, 1:])
+            entry.append((_bytes(at[of]), [_bytes(part) for part in sums], layout))
+        if any(at for at, _, _ in entry):
+            yield key, write_windows(entry)
+
+
+def _keys(group: Group, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:
+    """For each row the number of its key, -1 where a part of it is null, and the keys by number."""
+    nothing = np.empty(0, np.int64)
+    coded: Coded | None = None
+    for column in columns:
+        encoded = column.combine_chunks().dictionary_encode()
+        one = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        this = Coded(nothing, one, len(encoded.dictionary))
+        coded = this if coded is None else combined(coded, this)
+    assert coded is not None
+    there = coded.events >= 0
+    _, first, number = np.unique(coded.events[there], return_index=True, return_inverse=True)
+    codes = np.full(coded.events.size, -1, np.int64)
+    codes[there] = number
+    example = pa.array(np.flatnonzero(there)[first])
+    values = [plain(column.take(example)) for column in columns]
+    return codes, [group.key(list(key)) for key in zip(*values, strict=True)]
+
+
+def _grouped(codes: np.ndarray, keys: int) -> tuple[np.ndarray, list[int]]:
+    """The rows that have a key, key by key and in their order within one, and where each key's begin."""
+    there = np.flatnonzero(codes >= 0)
+    order = there[np.argsort(codes[there], kind="stable")]
+    edges: list[int] = np.searchsorted(codes[order], np.arange(keys + 1)).tolist()
+    return order, edges
+
+
+def plain(column: pa.ChunkedArray) -> list[Any]:
+    """The values as a request has them: moments as microseconds and dates as days since 1970."""
+    if pa.types.is_timestamp(column.type):
+        return list(column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist())
+    if pa.types.is_date(column.type):
+        return list(column.cast(pa.int32()).to_pylist())
+    return list(column.to_pylist())
+
+
+def _bytes(values: np.ndarray) -> bytes:
+    return np.ascontiguousarray(values, "<i8").tobytes()

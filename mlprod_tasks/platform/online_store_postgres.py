@@ -1,0 +1,145 @@
+"""The online store in PostgreSQL: a generation is what one transaction leaves, a look is one statement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import execute_values
+
+from mlprod_tasks.platform.database import database_url
+from mlprod_tasks.platform.online_store import Seen, StoreUnavailable
+
+CONNECT_SECONDS = 3
+READ_MILLISECONDS = 1000
+PAGE = 200  # values in one statement of a writer
+# One at a time, across processes: two that create a table at once would fail.
+LOCK_TABLES = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'))"
+LOCK_PIPELINE = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'), hashtext(%s))"
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS online_generations (pipeline TEXT PRIMARY KEY, generation BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS online_entries "
+    "(pipeline TEXT NOT NULL, key BYTEA NOT NULL, value BYTEA NOT NULL, PRIMARY KEY (pipeline, key))",
+)
+READ = (
+    "SELECT NULL::bytea, generation, NULL::bytea FROM online_generations WHERE pipeline = %s UNION ALL "
+    "SELECT key, NULL, value FROM online_entries WHERE pipeline = %s AND key = ANY(%s)"
+)
+
+
+class PostgresStore:
+    """Each thread reads through its own connection, opened again where the server closed it."""
+
+    def __init__(self, url: str) -> None:
+        parsed = database_url(url)
+        self._where = f"{parsed.host or 'socket'}/{parsed.database}"
+        self._dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._mine = threading.local()
+        self._opened: list[Any] = []
+        self._lock = threading.Lock()
+
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+        with self._told():
+            try:
+                rows = self._ask(pipeline, keys)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                self._forget()  # the server went away in between: one try more
+                rows = self._ask(pipeline, keys)
+        if not rows or rows[0][0] is not None:
+            return None
+        found = {bytes(key): bytes(value) for key, _, value in rows[1:]}
+        return Seen(rows[0][1], [found.get(key) for key in keys])
+
+    def _ask(self, pipeline: str, keys: Sequence[bytes]) -> list[tuple[Any, Any, Any]]:
+        with self._reader().cursor() as cursor:
+            try:
+                cursor.execute(READ, (pipeline, pipeline, [psycopg2.Binary(key) for key in keys] or "{}"))
+            except psycopg2.errors.UndefinedTable:
+                return []  # its first writer is not done
+            rows: list[tuple[Any, Any, Any]] = cursor.fetchall()
+            return rows
+
+    def replace(
+        self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
+    ) -> int | None:
+        with self._told():
+            connection = psycopg2.connect(self._dsn, connect_timeout=CONNECT_SECONDS)
+            try:
+                with connection, connection.cursor() as cursor:
+                    cursor.execute(LOCK_TABLES)
+                    for table in TABLES:
+                        cursor.execute(table)
+                with connection, connection.cursor() as cursor:
+                    return self._next(cursor, pipeline, base, put, removed)
+            finally:
+                connection.close()
+
+    def _next(
+        self, cursor: Any, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
+    ) -> int | None:
+        cursor.execute(LOCK_PIPELINE, (pipeline,))
+        cursor.execute("SELECT generation FROM online_generations WHERE pipeline = %s", (pipeline,))
+        row = cursor.fetchone()
+        if (row[0] if row else None) != base:
+            return None
+        made = (base or 0) + 1
+        for entries in _pages(put):
+            execute_values(
+                cursor,
+                "INSERT INTO online_entries VALUES %s ON CONFLICT (pipeline, key) DO UPDATE SET value = excluded.value",
+                [(pipeline, psycopg2.Binary(key), psycopg2.Binary(value)) for key, value in entries],
+                page_size=PAGE,
+            )
+        for keys in _pages(removed):
+            gone = [psycopg2.Binary(key) for key in keys]
+            cursor.execute("DELETE FROM online_entries WHERE pipeline = %s AND key = ANY(%s)", (pipeline, gone))
+        cursor.execute(
+            "INSERT INTO online_generations VALUES (%s, %s) "
+            "ON CONFLICT (pipeline) DO UPDATE SET generation = excluded.generation",
+            (pipeline, made),
+        )
+        return made
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+            self._mine = threading.local()
+
+    def _reader(self) -> Any:
+        connection = getattr(self._mine, "connection", None)
+        if connection is None or connection.closed:
+            connection = psycopg2.connect(
+                self._dsn, connect_timeout=CONNECT_SECONDS, options=f"-c statement_timeout={READ_MILLISECONDS}"
+            )
+            connection.autocommit = True
+            self._mine.connection = connection
+            with self._lock:
+                self._opened.append(connection)
+        return connection
+
+    def _forget(self) -> None:
+        connection = getattr(self._mine, "connection", None)
+        if connection is not None:
+            with self._lock:
+                self._opened = [other for other in self._opened if other is not connection]
+            connection.close()
+            self._mine.connection = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg2.Error as error:
+            raise StoreUnavailable(f"online store {self._where}: {str(error).strip()}") from error
+
+
+def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
+    left = iter(items)
+    while page := list(islice(left, PAGE)):
+        yield page

@@ -1,0 +1,133 @@
+"""The online store in Redis: each generation a hash of its own, and a pointer that moves from one to the next."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import redis
+
+from mlprod_tasks.platform.online_store import Seen, StoreUnavailable
+
+READ_SECONDS = 1.0
+WRITE_SECONDS = 60.0
+PAGE = 500
+STAGING_SECONDS = 3600  # what a writer that died left behind goes by itself
+OUTDATED_SECONDS = 60
+# The pointer holds 'generation token'; the hash is called by both, so that no two writers share one.
+READ = """
+local now = redis.call('GET', KEYS[1])
+if not now then return false end
+if #ARGV == 1 then return {now, {}} end
+return {now, redis.call('HMGET', ARGV[1] .. now, unpack(ARGV, 2))}
+"""
+MOVE = """
+local now = redis.call('GET', KEYS[1])
+if (now or '') ~= ARGV[1] then return 0 end
+redis.call('PERSIST', KEYS[2])
+redis.call('SET', KEYS[1], ARGV[2])
+if now then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
+return 1
+"""
+
+
+class RedisStore:
+    """One Redis server, or one behind Sentinel; a cluster would need all keys of a use case in one slot, which these names do.
+
+    A look is one script, so that pointer and values are of one moment. A next generation is copied inside the server and
+    only what changed is sent.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._reader = redis.Redis.from_url(url, socket_timeout=READ_SECONDS, socket_connect_timeout=READ_SECONDS)
+        self._writer = redis.Redis.from_url(url, socket_timeout=WRITE_SECONDS, socket_connect_timeout=READ_SECONDS)
+        told = self._reader.connection_pool.connection_kwargs
+        self._where = f"redis {told.get('host', told.get('path', ''))}:{told.get('port', '')}/{told.get('db', 0)}"
+        self._read = self._reader.register_script(READ)
+        self._move = self._writer.register_script(MOVE)
+
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+        with self._told():
+            while True:
+                parts = [self._look(pipeline, keys[i : i + PAGE]) for i in range(0, max(len(keys), 1), PAGE)]
+                if parts[0] is None:
+                    return None
+                if all(part is not None and part[0] == parts[0][0] for part in parts):
+                    values = [value for part in parts if part for value in part[1]]
+                    return Seen(_number(parts[0][0]), values)
+
+    def _look(self, pipeline: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        found: Any = self._read(keys=[_pointer(pipeline)], args=[f"{_pointer(pipeline)}:", *keys])
+        return None if not found else (found[0], found[1])
+
+    def replace(
+        self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
+    ) -> int | None:
+        with self._told():
+            writer, pointer = self._writer, _pointer(pipeline)
+            before: Any = writer.get(pointer)
+            if (_number(before) if before else None) != base:
+                return None
+            after = f"{(base or 0) + 1} {uuid.uuid4().hex}"
+            staging = f"{pointer}:{after}"
+            old = f"{pointer}:{before.decode() if before else ''}"
+            try:
+                # An empty hash is none in Redis: the first field is there so that the hash is.
+                writer.hset(staging, "", "")
+                writer.expire(staging, STAGING_SECONDS)
+                if before and not writer.copy(old, staging, replace=True):
+                    return None  # outdated and gone meanwhile
+                writer.expire(staging, STAGING_SECONDS)
+                for page in _pages(put):
+                    writer.hset(staging, mapping=dict(page))
+                    writer.expire(staging, STAGING_SECONDS)
+                for gone in _pages(removed):
+                    writer.hdel(staging, *gone)
+                moved = self._move(
+                    keys=[pointer, staging, old], args=[before.decode() if before else "", after, OUTDATED_SECONDS]
+                )
+            except BaseException:
+                # Best effort: it expires by itself too.
+                with _quiet():
+                    writer.unlink(staging)
+                raise
+            if not moved:
+                writer.unlink(staging)
+                return None
+            return _number(after.encode())
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            raise StoreUnavailable(f"online store {self._where}: {error}") from error
+
+
+def _pointer(pipeline: str) -> str:
+    return f"mlprod:{{{pipeline}}}:online"
+
+
+def _number(pointer: bytes) -> int:
+    return int(pointer.split(b" ", 1)[0])
+
+
+def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
+    left = iter(items)
+    while page := list(islice(left, PAGE)):
+        yield page
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError:
+        return

@@ -1,0 +1,113 @@
+"""The online store in one SQLite file: readers on a snapshot each (WAL), one writer at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlprod_tasks.platform.online_store import Seen, StoreUnavailable
+
+READ_WAIT_SECONDS = 1.0
+WRITE_WAIT_SECONDS = 60.0
+MOST_MARKS = 500  # keys in one statement
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS generations (pipeline TEXT PRIMARY KEY, generation INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS entries (pipeline TEXT, key BLOB, value BLOB NOT NULL, PRIMARY KEY (pipeline, key))",
+)
+
+
+class SqliteStore:
+    """A generation is what one transaction leaves. Each thread reads through its own connection."""
+
+    def __init__(self, url: str) -> None:
+        self.path = Path(url.removeprefix("sqlite:///"))
+        self._mine = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+        with self._told():
+            if not self.path.exists():
+                return None  # a reader makes no file
+            connection = self._reader()
+            if len(keys) <= MOST_MARKS:
+                return self._seen(connection, pipeline, keys)
+            connection.execute("BEGIN")  # one snapshot for all statements
+            try:
+                parts = [self._seen(connection, pipeline, keys[i : i + MOST_MARKS]) for i in range(0, len(keys), MOST_MARKS)]
+            finally:
+                connection.execute("COMMIT")
+            if parts[0] is None:
+                return None
+            return Seen(parts[0].generation, [value for part in parts if part for value in part.values])
+
+    def _seen(self, connection: sqlite3.Connection, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+        marks = ",".join("?" * len(keys))
+        try:
+            rows = connection.execute(
+                "SELECT NULL, generation FROM generations WHERE pipeline = ? UNION ALL "
+                f"SELECT key, value FROM entries WHERE pipeline = ? AND key IN ({marks})",
+                (pipeline, pipeline, *keys),
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None  # its first writer is not done
+            raise
+        if not rows or rows[0][0] is not None:
+            return None
+        found = dict(rows[1:])
+        return Seen(rows[0][1], [found.get(key) for key in keys])
+
+    def replace(
+        self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
+    ) -> int | None:
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=WRITE_WAIT_SECONDS, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
+                for table in TABLES:
+                    connection.execute(table)
+                connection.execute("BEGIN IMMEDIATE")
+                row = connection.execute("SELECT generation FROM generations WHERE pipeline = ?", (pipeline,)).fetchone()
+                if (row[0] if row else None) != base:
+                    return None
+                made = (base or 0) + 1
+                if base is None:
+                    connection.execute("DELETE FROM entries WHERE pipeline = ?", (pipeline,))
+                connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", ((pipeline, k, v) for k, v in put))
+                connection.executemany("DELETE FROM entries WHERE pipeline = ? AND key = ?", ((pipeline, k) for k in removed))
+                connection.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (pipeline, made))
+                connection.execute("COMMIT")
+                return made
+            finally:
+                connection.close()  # what is not committed is undone
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+            self._mine = threading.local()
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self.path, timeout=READ_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            self._mine.connection = connection
+            with self._lock:
+                self._opened.append(connection)
+        return connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"online store {self.path}: {error}") from error

@@ -1,0 +1,80 @@
+"""What keeps the service on its feet: a rate for each key, a bound on what is under way, a breaker before what fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Seconds = Callable[[], float]
+
+
+@dataclass
+class TokenBucket:
+    """At most `rate` rows a second on average, `burst` at once."""
+
+    rate: float
+    burst: float
+    now: Seconds = time.monotonic
+    _left: float = field(init=False)
+    _at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._left, self._at = self.burst, self.now()
+
+    def take(self, n: float) -> float:
+        """Take n; 0.0 where they were there, else the seconds after which they will be. What is refused takes nothing.
+
+        More than `burst` at once waits for a full bucket: it is then served and paid for later.
+        """
+        now = self.now()
+        self._left = min(self.burst, self._left + (now - self._at) * self.rate)
+        self._at = now
+        needed = min(n, self.burst)
+        if self._left < needed:
+            return (needed - self._left) / self.rate
+        self._left -= n
+        return 0.0
+
+
+@dataclass
+class Admission:
+    """How many requests may be under way: one more is refused at once rather than answered late."""
+
+    most: int
+    under_way: int = 0
+    refused: int = 0
+
+    def enter(self) -> bool:
+        if self.under_way >= self.most:
+            self.refused += 1
+            return False
+        self.under_way += 1
+        return True
+
+    def leave(self) -> None:
+        self.under_way -= 1
+
+
+@dataclass
+class Breaker:
+    """After `failures` in a row, `rest` seconds without trying; then one try decides."""
+
+    failures: int = 5
+    rest: float = 5.0
+    now: Seconds = time.monotonic
+    _in_a_row: int = 0
+    _until: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether not to try now."""
+        return self._in_a_row >= self.failures and self.now() < self._until
+
+    def succeeded(self) -> None:
+        self._in_a_row = 0
+
+    def failed(self) -> None:
+        self._in_a_row += 1
+        if self._in_a_row >= self.failures:
+            self._until = self.now() + self.rest

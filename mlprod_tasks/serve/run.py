@@ -1,0 +1,99 @@
+"""Run the service: one process, its models brought up to date in the background, ended without a lost answer."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlprod_tasks.declaration import Pipeline, load_all
+from mlprod_tasks.online import OnlineFeatures
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.serve.answer import Scorer
+from mlprod_tasks.serve.app import Limits, Service
+from mlprod_tasks.serve.prediction_log import PredictionLog, logged_types
+from mlprod_tasks.serve.shelf import Shelf
+
+log = logging.getLogger(__name__)
+LOOK_EVERY_SECONDS = 2.0
+GRACE_SECONDS = 20
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    platform: Platform,
+    names: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8090,
+    keys_needed: bool = True,
+    limits: Limits | None = None,
+) -> None:
+    """Answer requests until the process is told to end; then finish what is under way and write the log.
+
+    names: the use cases to serve, all declared ones where empty. Raises: ValueError where anybody could ask without a key.
+    """
+    if not keys_needed and host not in LOOPBACK:
+        raise ValueError(f"without API keys the service listens on this machine only, not on {host!r}")
+    run(made(platform, _chosen(platform, names), keys_needed=keys_needed, limits=limits), host, port)
+
+
+def made(
+    platform: Platform, pipelines: Mapping[str, Pipeline], *, keys_needed: bool = True, limits: Limits | None = None
+) -> Service:
+    """The service with its models loaded. Nothing runs in the background yet."""
+    shelf = Shelf(pipelines, platform)
+    shelf.refresh()
+    scorers, fields = {}, {}
+    for name, pipeline in pipelines.items():
+        online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
+        written = PredictionLog(platform.settings.home / "online_log" / name, logged_types(pipeline))
+        scorers[name] = Scorer(pipeline, online, shelf, written)
+        fields[name] = online.fields
+    return Service(pipelines, shelf, scorers, fields, platform.clock, limits or Limits(), keys_needed)
+
+
+def run(service: Service, host: str, port: int) -> None:
+    """Serve until told to end: then /ready says so, what is under way is answered, and the log is written."""
+    import uvicorn
+
+    class Stopping(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.stopping = True
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        service, host=host, port=port, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_config=None,
+        timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False, date_header=False,
+    )  # fmt: skip
+    ended = threading.Event()
+    for scorer in service.scorers.values():
+        scorer.log.start()
+    threading.Thread(target=_look, args=(service.shelf, ended), name="look-out", daemon=True).start()
+    # uvicorn passes the signal on once it has ended; without this the process would be gone before the log is written.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        Stopping(config).run()
+    finally:
+        ended.set()
+        for scorer in service.scorers.values():
+            scorer.log.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _chosen(platform: Platform, names: Sequence[str]) -> Mapping[str, Pipeline]:
+    known = load_all(platform.settings.pipelines)
+    if unknown := [name for name in names if name not in known]:
+        raise LookupError(f"no use case {', '.join(unknown)} in {platform.settings.pipelines}; there are {', '.join(known)}")
+    return {name: known[name] for name in (names or known)}
+
+
+def _look(shelf: Shelf, ended: threading.Event) -> None:
+    while not ended.wait(LOOK_EVERY_SECONDS):
+        try:
+            shelf.refresh()
+        except Exception:
+            log.exception("the look into the ledger failed, what is loaded goes on")

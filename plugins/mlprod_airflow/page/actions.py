@@ -1,0 +1,161 @@
+"""What a person may ask for on the page, and which of the system's functions does it. Each leaves its trace in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.training import retrain
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+
+MOST_DAYS = 365
+
+
+class Asked(BaseModel):
+    """What goes with a button, as the page sends it.
+
+    reason: retrain, rollback, fallback, champion, bound, unbound need one. rule: acknowledge, mute, unmute. days: mute.
+    version: rollback. as_of: retrain. what, slice, low, high: bound and unbound.
+    """
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    reason: str = Field("", max_length=1000)
+    rule: str = Field("", max_length=200)
+    days: int | None = Field(None, ge=1, le=MOST_DAYS)
+    version: int | None = Field(None, ge=1)
+    as_of: str | None = Field(None, max_length=10)
+    what: str = Field("", max_length=63)
+    slice: str = Field("", max_length=200)
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One press of a button: of which pipeline, with what, by whom."""
+
+    pipeline: Pipeline
+    asked: Asked
+    by: str
+    request: Request
+    platform: Platform
+
+
+def act(pipeline: Pipeline, action: str, asked: Asked, by: str, request: Request, platform: Platform) -> str:
+    """Do it and say in a sentence what came of it. Raises: Refused."""
+    for field in NEEDED[action]:
+        if getattr(asked, field) in ("", None):
+            raise Refused(422, f"{action} needs `{field}`")
+    from mlprod_tasks.monitor.alarms import NoSuchAlarm
+
+    try:
+        return _DOINGS[action](_Call(pipeline, asked, by, request, platform))
+    except NoSuchAlarm as error:
+        raise Refused(409, str(error)) from error
+
+
+def _acknowledge(call: _Call) -> str:
+    from mlprod_tasks.monitor.alarms import acknowledge
+
+    rule = _rule(call)
+    acknowledge(call.pipeline, rule, call.by, call.platform, note=call.asked.reason)
+    return f"{rule} of {call.pipeline.name} is acknowledged by {call.by}"
+
+
+def _mute(call: _Call) -> str:
+    from mlprod_tasks.monitor.alarms import mute
+
+    rule, until = _rule(call), call.platform.clock.now() + timedelta(days=call.asked.days or 1)
+    mute(call.pipeline, rule, call.by, call.platform, until=until, reason=call.asked.reason)
+    return f"{rule} of {call.pipeline.name} is muted by {call.by} until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def _unmute(call: _Call) -> str:
+    from mlprod_tasks.monitor.alarms import unmute
+
+    rule = _rule(call)
+    unmute(call.pipeline, rule, call.by, call.platform, reason=call.asked.reason)
+    return f"{rule} of {call.pipeline.name} is no longer muted"
+
+
+def _bound(call: _Call) -> str:
+    from mlprod_tasks.monitor.bounds import set_bound
+
+    asked = call.asked
+    set_bound(call.pipeline, asked.what, asked.slice, asked.low, asked.high, call.by, asked.reason, call.platform)
+    return f"{_subject(asked)} of {call.pipeline.name} is held to [{_shown(asked.low)}, {_shown(asked.high)}] from now on"
+
+
+def _unbound(call: _Call) -> str:
+    from mlprod_tasks.monitor.bounds import clear_bound
+
+    clear_bound(call.pipeline, call.asked.what, call.asked.slice, call.by, call.asked.reason, call.platform)
+    return f"{_subject(call.asked)} of {call.pipeline.name} is held to what is declared and learned again"
+
+
+def _retrain(call: _Call) -> str:
+    return retrain(call.pipeline, call.asked.as_of, call.asked.reason, call.by, call.request, call.platform)
+
+
+def _rollback(call: _Call) -> str:
+    asked = call.asked
+    return str(apart("rollback", call.pipeline.name, to=asked.version, reason=asked.reason, by=call.by))
+
+
+def _fallback(call: _Call) -> str:
+    return str(apart("fallback", call.pipeline.name, reason=call.asked.reason, by=call.by))
+
+
+def _champion(call: _Call) -> str:
+    return str(apart("champion", call.pipeline.name, reason=call.asked.reason, by=call.by))
+
+
+_DOINGS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
+    {
+        "acknowledge": _acknowledge,
+        "mute": _mute,
+        "unmute": _unmute,
+        "bound": _bound,
+        "unbound": _unbound,
+        "retrain": _retrain,
+        "rollback": _rollback,
+        "fallback": _fallback,
+        "champion": _champion,
+    }
+)
+NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "acknowledge": ("rule",),
+        "mute": ("rule", "days"),
+        "unmute": ("rule",),
+        "bound": ("what", "reason"),
+        "unbound": ("what", "reason"),
+        "retrain": ("reason",),
+        "rollback": ("reason",),
+        "fallback": ("reason",),
+        "champion": ("reason",),
+    }
+)
+
+
+def _rule(call: _Call) -> str:
+    known = [rule.name for rule in call.pipeline.rules]
+    if call.asked.rule not in known:
+        raise Refused(422, f"{call.pipeline.name} has no rule {call.asked.rule!r}; there are {', '.join(known) or 'none'}")
+    return call.asked.rule
+
+
+def _subject(asked: Asked) -> str:
+    return f"{asked.what}/{asked.slice}" if asked.slice else asked.what
+
+
+def _shown(bound: float | None) -> str:
+    return "" if bound is None else f"{bound:g}"

@@ -1,0 +1,112 @@
+"""What needs heavy libraries is done in a process of its own: the API server stays small, and stays up whatever breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from threading import BoundedSemaphore
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration import Pipeline
+    from mlprod_tasks.platform import Platform
+
+PLUGINS = Path(__file__).parents[2]
+AT_ONCE = 2  # each takes some hundred MB
+SECONDS = 120
+_free = BoundedSemaphore(AT_ONCE)
+
+
+class Refused(Exception):
+    """It could not be done: the HTTP status that says what kind of reason it is, and the reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def apart(what: str, pipeline: str, **given: Any) -> Any:
+    """Do one of `DOINGS` and return what it returned, as JSON has it. Raises: Refused."""
+    if not _free.acquire(timeout=SECONDS / 4):
+        raise Refused(503, f"{AT_ONCE} others are being answered: try again in a minute")
+    path = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
+    try:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", __name__],
+            input=json.dumps({"what": what, "pipeline": pipeline, "given": given}),
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(504, f"{pipeline}: {what} took longer than {SECONDS} s and was given up") from error
+    finally:
+        _free.release()
+    if done.returncode:
+        raise Refused(500, f"{pipeline}: {what} ended with exit status {done.returncode}: {done.stderr[-500:]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise Refused(answer["status"], answer["error"])
+    return answer["done"]
+
+
+def _explain(pipeline: Pipeline, here: Platform, *, key: list[str], tick: str | None) -> Any:
+    from mlprod_tasks.explain import explain
+
+    return asdict(explain(pipeline, key, here, pipeline.schedule.tick(tick) if tick else None))
+
+
+def _rollback(pipeline: Pipeline, here: Platform, *, to: int | None, reason: str, by: str) -> str:
+    from mlprod_tasks.rollback import rollback
+
+    return rollback(pipeline, here, to=to, reason=reason, by=by).sentence
+
+
+def _fallback(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> str:
+    from mlprod_tasks.switch import sentence, switch_to_fallback
+
+    return f"{pipeline.name}: {sentence(switch_to_fallback(pipeline, by, here, reason=reason))}"
+
+
+def _champion(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> str:
+    from mlprod_tasks.switch import switch_to_champion
+
+    switched = switch_to_champion(pipeline, by, here, reason=reason)
+    return f"{pipeline.name}: the champion answers {'again, from the next scoring on' if switched else 'already'}"
+
+
+DOINGS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {"explain": _explain, "rollback": _rollback, "fallback": _fallback, "champion": _champion}
+)
+# The kinds of error that people can act on, by their names: their modules are not loaded here.
+STATUSES = MappingProxyType(
+    {
+        "NoSuchPrediction": 404,
+        "CannotRollBack": 409,
+        "CannotSwitch": 409,
+        "SettingMissing": 503,
+        "RegistryUnreachable": 503,
+    }
+)
+
+
+def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+    from mlprod_airflow.page.declarations import named, platform
+
+    try:
+        return {"done": DOINGS[asked["what"]](named(asked["pipeline"]), platform(), **asked["given"])}
+    except (LookupError, ValueError, OSError, RuntimeError) as error:
+        usual = 422 if isinstance(error, ValueError | LookupError) else 503
+        return {"error": str(error.args[0] if error.args else error), "status": STATUSES.get(type(error).__name__, usual)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(json.load(sys.stdin))))

@@ -1,0 +1,164 @@
+"""The page's addresses below /mlprod: what mlprod_tasks/board draws and tells, to whom Airflow lets see it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import date
+from hmac import compare_digest
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as HttpError
+
+from mlprod_airflow.page import declarations
+from mlprod_airflow.page.actions import Asked, act
+from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.declarations import platform
+from mlprod_airflow.page.links import links, run_link
+from mlprod_airflow.page.permissions import actor, allowed, may_read, reader
+from mlprod_tasks.board.data import detail, overview
+from mlprod_tasks.board.forms import Done, as_json
+from mlprod_tasks.board.shell import POLICY, STATIC, page
+from mlprod_tasks.declaration import DeclarationError, Pipeline
+
+log = logging.getLogger(__name__)
+
+FRAME = Path(__file__).with_name("frame")  # what Airflow's UI around the page needs: icons, a script
+TOKEN = "MLPROD_METRICS_TOKEN"  # noqa: S105 the variable's name
+
+app = FastAPI(title="mlprod", docs_url=None, redoc_url=None, openapi_url=None)
+app.mount("/static", StaticFiles(directory=STATIC), name="static")
+app.mount("/frame", StaticFiles(directory=FRAME), name="frame")
+
+
+def declared(name: str, _: Annotated[Any, Depends(reader)]) -> Pipeline:
+    """The pipeline of the address, for somebody who may read it. Raises: HTTPException 401, 403, 404, 503."""
+    try:
+        return declarations.named(name)
+    except KeyError:
+        raise HTTPException(404, f"there is no pipeline {name!r}") from None
+    except DeclarationError as error:
+        raise HTTPException(503, str(error)) from error
+
+
+@app.get("/")
+async def shell(request: Request) -> Response:
+    """The page itself, which holds no data; whoever is not logged in goes to log in first."""
+    try:
+        await get_user(request, None, None)
+    except HTTPException:
+        return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)))
+    return HTMLResponse(page().replace("</head>", '<script defer src="frame/outside.js"></script>\n</head>', 1))
+
+
+@app.get("/api/overview")
+def read_overview(user: GetUserDep) -> Any:
+    """All pipelines that the user may read."""
+    declared, refused = declarations.declared(), declarations.refused()
+    mine = [pipeline for pipeline in declared if may_read(user, pipeline.name)]
+    broken = [(name, why) for name, why in refused if may_read(user, name)]
+    if not mine and not broken and (declared or refused):
+        raise HTTPException(403, f"{user.get_name()} has no right in Airflow to read the DAGs of any pipeline")
+    return JSONResponse(as_json(overview(mine, platform(), broken)))
+
+
+@app.get("/api/pipelines/{name}")
+def read_pipeline(
+    pipeline: Annotated[Pipeline, Depends(declared)],
+    user: GetUserDep,
+    first: date | None = None,
+    last: date | None = None,
+    heat: Annotated[list[str] | None, Query()] = None,
+) -> Any:
+    """One pipeline over a range of ticks."""
+    told = detail(pipeline, platform(), (first, last), **({"heat": heat} if heat else {}))
+    mine = replace(
+        told,
+        may=allowed(user, pipeline.name),
+        links=(*told.links, *links(pipeline, platform())),
+        run_link=run_link(platform()),
+    )
+    return JSONResponse(as_json(mine))
+
+
+@app.get("/api/pipelines/{name}/predictions/{key:path}")
+def read_prediction(pipeline: Annotated[Pipeline, Depends(declared)], key: str, tick: str | None = None) -> Any:
+    """One prediction: its features, where they come from, what each did."""
+    return JSONResponse(apart("explain", pipeline.name, key=key.split(","), tick=tick))
+
+
+@app.post("/api/pipelines/{name}/{action}")
+def do(
+    action: str,
+    asked: Asked,
+    request: Request,
+    user: Annotated[Any, Depends(actor)],
+    pipeline: Annotated[Any, Depends(declared)],
+) -> Any:
+    """What a person asks for with a button, in his name."""
+    done = act(pipeline, action, asked, user.get_name(), request, platform())
+    log.info("%s: %s by %s: %s", pipeline.name, action, user.get_name(), done)
+    return JSONResponse(as_json(Done(done)))
+
+
+@app.get("/metrics")
+def metrics(request: Request) -> Response:
+    """Prometheus's text, for whoever shows the token that the installation was given; without one it is not served."""
+    from mlprod_tasks.prometheus import CONTENT_TYPE, exposition
+
+    token, shown = os.environ.get(TOKEN, ""), request.headers.get("authorization", "")
+    if not token:
+        raise HTTPException(403, f"metrics are not served: set {TOKEN} in the API server's environment")
+    if not compare_digest(shown.encode(), f"Bearer {token}".encode()):
+        raise HTTPException(401, f"show the value of {TOKEN} as bearer token", {"WWW-Authenticate": "Bearer"})
+    text = exposition(declarations.declared(), platform(), len(declarations.refused()))
+    return PlainTextResponse(text, media_type=CONTENT_TYPE)
+
+
+@app.middleware("http")
+async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Keep the browser from what the page does not need, and answers from being kept."""
+    answer = await call_next(request)
+    answer.headers["Content-Security-Policy"] = POLICY
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Referrer-Policy"] = "same-origin"
+    static = request.url.path.rpartition("/")[0].endswith(("/static", "/frame"))
+    answer.headers["Cache-Control"] = "no-cache" if static else "no-store"
+    return answer
+
+
+@app.exception_handler(HttpError)
+def refused(_: Request, error: HttpError) -> Response:
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+@app.exception_handler(Refused)
+def could_not(_: Request, error: Refused) -> Response:
+    return JSONResponse({"error": str(error)}, error.status)
+
+
+@app.exception_handler(ValueError)
+def not_so(request: Request, error: ValueError) -> Response:
+    log.info("%s %s", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": str(error)}, 422)
+
+
+@app.exception_handler(RequestValidationError)
+def not_understood(_: Request, error: RequestValidationError) -> Response:
+    told = "; ".join(f"{'.'.join(map(str, problem['loc'][1:])) or 'body'}: {problem['msg']}" for problem in error.errors())
+    return JSONResponse({"error": told}, 422)
+
+
+@app.exception_handler(Exception)
+def broken(request: Request, error: Exception) -> Response:
+    log.exception("%s %s", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": f"{type(error).__name__}: see the log of Airflow's API server"}, 500)

@@ -1,0 +1,101 @@
+"""Tells the ledger how long tasks waited for a worker: only where Airflow keeps its state is known when a task was queued.
+
+So it is noted when a run of a DAG has ended, by the process that ended it, beside its own work: a ledger that is slow or down
+does not hold up the scheduler, and what could not be noted is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+
+log = logging.getLogger(__name__)
+
+WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "online")
+
+
+class MlprodListener(AirflowPlugin):
+    """What Airflow calls when a run ends: this module's hooks."""
+
+    name = "mlprod_listener"
+    listeners: ClassVar[list[Any]] = [sys.modules[__name__]]
+
+
+@hookimpl
+def on_dag_run_success(dag_run: Any, msg: str) -> None:
+    _note_beside(dag_run.dag_id, dag_run.run_id)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: Any, msg: str) -> None:
+    _note_beside(dag_run.dag_id, dag_run.run_id)
+
+
+class Waited(Protocol):
+    """What of a task instance says how long it waited, and what it was."""
+
+    task_id: str
+    map_index: int
+    rendered_map_index: str | None
+    queued_dttm: datetime | None
+    start_date: datetime | None
+    end_date: datetime | None
+
+
+def waits_of(tasks: Iterable[Waited]) -> list[Any]:
+    """The waits of a run's tasks: of each its last try. One that was deferred meanwhile waited for data, not for a worker."""
+    from mlprod_tasks.step_runs import Wait
+
+    return [
+        Wait(step_of(task), task.start_date, task.end_date, (task.start_date - task.queued_dttm).total_seconds())
+        for task in tasks
+        if task.queued_dttm and task.start_date and task.end_date and task.queued_dttm <= task.start_date
+    ]
+
+
+def step_of(task: Waited) -> str:
+    """A task's step as its runs are recorded: 'orders.extract' is 'extract orders', the part 'B6' of 'fit' is 'fit B6'."""
+    *group, verb = task.task_id.split(".")
+    part = [task.rendered_map_index or str(task.map_index)] if task.map_index >= 0 else []
+    return " ".join([verb, *group, *part])
+
+
+def note(dag_id: str, run_id: str) -> int:
+    """Write a run's waits into the ledger; of how many steps."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from mlprod_tasks.platform.ledger import Ledger
+    from mlprod_tasks.platform.settings import from_environment
+    from mlprod_tasks.step_runs import note_waits
+
+    with create_session() as session:
+        tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id))
+        waits = waits_of(tasks)
+    # Of its own: the process goes on to fork tasks, and connections must not be shared with them.
+    ledger = Ledger(from_environment().ledger_url)
+    try:
+        return note_waits(dag_id.rpartition(".")[0], waits, ledger)
+    finally:
+        ledger.engine.dispose()
+
+
+def _note_beside(dag_id: str, run_id: str) -> None:
+    if dag_id.rpartition(".")[2] in WORKFLOWS:
+        threading.Thread(target=_noted, args=(dag_id, run_id), name="mlprod-queue-wait", daemon=True).start()
+
+
+def _noted(dag_id: str, run_id: str) -> None:
+    try:
+        noted = note(dag_id, run_id)
+        log.info("%s %s: noted how long %d steps waited for a worker", dag_id, run_id, noted)
+    except Exception:
+        log.warning("%s %s: how long its tasks waited for a worker could not be noted", dag_id, run_id, exc_info=True)

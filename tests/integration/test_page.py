@@ -1,0 +1,469 @@
+"""The page inside Airflow's UI, in a real browser: true numbers, Airflow's own rights, buttons that really do something."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from demo.airflow_api import poll
+from demo.house import PRELOADED
+from demo.local_airflow import LocalAirflow
+from demo.mail_catcher import MailCatcher
+from mlprod_tasks import places
+from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, Intervention, Measurement, Promotion, Scoring, Training
+from mlprod_tasks.platform.settings import from_environment
+
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+pytestmark = pytest.mark.skipif(
+    not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
+    reason=f"THE PAGE IS NOT TESTED: there is no {CHROMIUM} or {DRIVER}; on Debian: apt-get install chromium chromium-driver",
+)
+REPOSITORY = Path(__file__).parents[2]
+PASSWORDS = {name: f"{name}s password" for name in ("ada", "viewer", "nobody")}
+USERS = "ada:admin,viewer:viewer,nobody:"
+TOKEN = "shown by the scraper"
+LAST, TICKS = date(2024, 1, 28), 68  # the inputs of the last seeded ticks have moved
+# A plain training, and the rules that the seeded ledger tells of.
+EDITS = {
+    "starts=date(2024, 1, 1)": "starts=date(2023, 11, 1)",
+    'segment_by="channel",': "",
+    "least_segment_rows=500,": "",
+    'search=ml.Search(trials=2, workers=2, space={"num_leaves": ml.OneOf((7, 15))}),': "",
+    "watches=()": "watches=(ml.Watch('feature_psi', high=0.25), ml.Watch('kpi', low=0.0))",
+    "rules=()": "rules=(ml.Rule('inputs moved', 'feature_psi', 'alert'), ml.Rule('acting no longer pays', 'kpi', 'retrain'))",
+    "approval=ml.Approval(wait=ml.hours(1)),": "",
+}
+SECONDS = 30
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running Airflow with the page, and the ledger that the page is about."""
+
+    airflow: LocalAirflow
+    platform: Platform
+    pipeline: Pipeline
+
+    def asked(self, method: str, path: str, user: str = "", **rest: Any) -> httpx.Response:
+        """Ask the page's server, with a user's token in the header."""
+        headers = dict(rest.pop("headers", {}))
+        if user:
+            headers["authorization"] = f"Bearer {self.token(user)}"
+        with httpx.Client(base_url=f"{self.airflow.url}/mlprod/", trust_env=False, timeout=120) as client:
+            return client.request(method, path, headers=headers, **rest)
+
+    def token(self, user: str) -> str:
+        body = {"username": user, "password": PASSWORDS[user]}
+        return str(httpx.post(f"{self.airflow.url}/auth/token", json=body, trust_env=False).json()["access_token"])
+
+    def doings(self, kind: str) -> list[Intervention]:
+        return self.platform.ledger.all(Intervention, pipeline=self.pipeline.name, kind=kind)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("page")
+    passwords = home / "passwords.json"
+    passwords.write_text(json.dumps(PASSWORDS))
+    declare(home / "pipelines")
+    with MailCatcher(home / "outbox") as catcher:
+        variables = {
+            "MLPROD_HOME": str(home / "var"),
+            "MLPROD_PIPELINES": str(home / "pipelines"),
+            "MLPROD_METRICS_TOKEN": TOKEN,
+            "PYTHONPATH": str(REPOSITORY),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW_CONN_SMTP_DEFAULT": f"smtp://127.0.0.1:{catcher.smtp_port}?disable_ssl=true&disable_tls=true",
+        }
+        platform = Platform(from_environment(variables))
+        pipeline = load(home / "pipelines" / "returns.py")
+        airflow = LocalAirflow(
+            home / "airflow",
+            dags=REPOSITORY / "dags",
+            plugins=REPOSITORY / "plugins",
+            preload=PRELOADED,
+            environment=variables,
+            cores=2,
+        )
+        with airflow:
+            seeded_ledger().fill(platform, pipeline, TICKS, LAST - timedelta(days=TICKS - 1))
+            fill_lake(platform, pipeline)
+            airflow.api.log_in("ada", PASSWORDS["ada"])
+            yield Site(airflow, platform, pipeline)
+
+
+def declare(folder: Path) -> None:
+    folder.mkdir()
+    text = Path(__file__).with_name("returns.py").read_text()
+    for old, new in EDITS.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "returns.py").write_text(text)
+
+
+def seeded_ledger() -> Any:
+    """The made-up months of ticks that the page's own tests use."""
+    spec = importlib.util.spec_from_file_location("seeded_ledger", REPOSITORY / "tests" / "board" / "seeded_ledger.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def fill_lake(platform: Platform, pipeline: Pipeline) -> None:
+    """Thirty days of orders to train on; dear ones come back."""
+    random, n, moment = np.random.default_rng(3), 3000, pa.timestamp("us", "UTC")
+    placed = [datetime(2024, 1, 1, 4, tzinfo=UTC) + timedelta(minutes=14 * i) for i in range(n)]
+    ticks = [pipeline.schedule.tick_at(at).date for at in placed]
+    amount = random.normal(size=n)
+    orders = {"order_id": range(n), "placed_at": pa.array(placed, moment), "channel": random.choice(["web", "app"], n)}
+    settled = [at + timedelta(hours=12) for at in placed]
+    known = [pipeline.schedule.tick_at(at).date + timedelta(days=1) for at in settled]
+    returned = {"order_id": range(n), "settled_at": pa.array(settled, moment)}
+    came_back = random.random(n) < 1 / (1 + np.exp(-2 * amount))
+    for name, rows, days in (
+        ("orders", orders | {"amount": amount, "tick": ticks}, ticks),
+        ("returned", returned | {"returned": came_back, "tick": known}, known),
+    ):
+        platform.lake.replace_ticks(places.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), pa.table(rows))
+
+
+class Browser:
+    """A real Chromium without a window, that looks at one site."""
+
+    def __init__(self, url: str) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for argument in (
+            "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking",
+            "--no-first-run", "--window-size=1400,1000",
+        ):  # fmt: skip
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.url = url
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+
+    def close(self) -> None:
+        self.driver.quit()
+
+    def log_in(self, user: str) -> None:
+        """As a person does: Airflow's own form."""
+        self.driver.get(self.url)
+        self.fill("[name=username]", user)
+        self.fill("[name=password]", PASSWORDS[user])
+        self.click("button[type=submit]")
+        self.until(lambda: "/auth/" not in self.driver.current_url or None, f"{user} to be logged in")
+
+    def enter(self) -> None:
+        """Follow the navigation to the page, into the frame in which Airflow shows it."""
+        self.driver.get(self.url)
+        self.click("a[href$='plugin/mlprod']")
+        self.driver.switch_to.frame(self.the("iframe"))
+        self.drawn()
+
+    def drawn(self) -> None:
+        self.until(lambda: self.the("#board").get_attribute("aria-busy") is None or None, "the page to be drawn")
+
+    def open_pipeline(self, name: str) -> None:
+        self.click(f"a[href*='pipelines/{name}']")
+        self.until(lambda: self.text("#board h1") == name or None, f"the page of {name}")
+
+    def the(self, selector: str) -> WebElement:
+        def found() -> WebElement | None:
+            elements = self.driver.find_elements(By.CSS_SELECTOR, selector)
+            return elements[0] if elements else None
+
+        return self.until(found, selector)
+
+    def text(self, selector: str) -> str:
+        return self.until(lambda: self.the(selector).text, selector)
+
+    def click(self, selector: str) -> None:
+        self.until(lambda: self.the(selector).click() or True, f"{selector} to be clicked")
+
+    def fill(self, selector: str, text: str) -> None:
+        self.until(lambda: self.the(selector).send_keys(text) or True, selector)
+
+    def ask(self, action: str, reason: str) -> str:
+        """Press a button of the page, give the reason, and return what the page then says."""
+        self.click(f"button[data-action={action}]")
+        self.fill("dialog[open] textarea[name=reason]", reason)
+        self.click("dialog[open] button[type=submit]")
+
+        def told() -> str | None:
+            failed = self.driver.find_elements(By.CSS_SELECTOR, "dialog[open] .bad")
+            assert not (failed and failed[0].text), failed[0].text
+            return self.the("#status").text or None
+
+        return self.until(told, "what came of it")
+
+    def until(self, look: Callable[[], T | None], what: str) -> T:
+        def steady() -> T | None:
+            try:
+                return look()
+            except StaleElementReferenceException:  # drawn anew in this moment
+                return None
+
+        return poll(steady, seconds=SECONDS, waiting_for=lambda: what)
+
+    def console(self) -> list[str]:
+        """What the console complained about since it was last asked."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def requested(self) -> set[str]:
+        """Every address that was asked for since it was last asked, in all frames."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
+
+
+@pytest.fixture(scope="module")
+def browser(site: Site) -> Iterator[Browser]:
+    os.environ["SE_OFFLINE"] = "true"  # the driver is there: nothing is to be fetched
+    opened = Browser(site.airflow.url)
+    opened.log_in("ada")
+    yield opened
+    opened.close()
+
+
+def test_it_shows_the_numbers_of_the_ledger_inside_airflow_and_asks_no_other_host(site: Site, browser: Browser) -> None:
+    browser.console()
+    ledger, name = site.platform.ledger, site.pipeline.name
+    browser.enter()
+    shown = browser.text("#board")
+    scored = max(ledger.all(Scoring, pipeline=name), key=lambda row: row.tick)
+    version = max(ledger.all(Promotion, pipeline=name), key=lambda row: row.effective).model_version
+    decided = max(ledger.all(Decision, pipeline=name), key=lambda row: row.tick)
+    assert scored.tick == LAST
+    assert {rule["rule"] for rule in decided.rules} == {"inputs moved"}
+    for told in (name, str(scored.tick), f"{scored.rows:,} rows", f"v{version}", "1 open", "inputs moved"):
+        assert told in shown, shown
+    kpi = max((m for m in ledger.all(Measurement, pipeline=name, what="kpi") if m.value is not None), key=lambda m: m.tick)
+    assert f"{kpi.value * kpi.reference:,.0f}".lstrip("-") in shown, shown  # type: ignore[operator]
+
+    browser.open_pipeline(name)
+    assert decided.rules[0]["measurements"][0]["sentence"].partition(": ")[2] in browser.text("#board")
+    assert browser.the("svg").is_displayed()
+    browser.driver.set_window_size(390, 844)  # a phone
+    wide = browser.driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    browser.driver.set_window_size(1400, 1000)
+    assert wide == 0
+
+    hosts = {urlsplit(url).netloc for url in browser.requested() if urlsplit(url).scheme not in ("data", "blob")}
+    assert hosts == {urlsplit(site.airflow.url).netloc}
+    loaded = "return performance.getEntriesByType('resource').map(one => new URL(one.name).host)"
+    assert set(browser.driver.execute_script(loaded)) == hosts
+    complaints = browser.console()
+    assert [one for one in complaints if "/ui/config" not in one] == [], complaints  # Airflow's own, before the log-in
+
+
+def test_a_link_that_leads_elsewhere_opens_a_window_though_the_frame_may_not(site: Site, browser: Browser) -> None:
+    browser.enter()
+    browser.open_pipeline(site.pipeline.name)
+    before = browser.driver.current_window_handle
+    browser.click(f"a[href$='/dags/{site.pipeline.name}.train']")
+    (opened,) = browser.until(lambda: set(browser.driver.window_handles) - {before} or None, "a window")
+    browser.driver.switch_to.window(opened)
+    browser.until(lambda: browser.driver.current_url.endswith(".train") or None, "Airflow's page of the DAG")
+    browser.driver.close()
+    browser.driver.switch_to.window(before)
+
+
+def test_an_alarm_is_acknowledged_by_whoever_pressed_the_button(site: Site, browser: Browser) -> None:
+    browser.enter()
+    browser.open_pipeline(site.pipeline.name)
+    told = browser.ask("acknowledge", "seen, the new supplier")
+    assert "inputs moved" in told
+    (done,) = site.doings("acknowledge")
+    assert (done.by, done.subject, done.reason) == ("ada", "inputs moved", "seen, the new supplier")
+    browser.until(lambda: "acknowledged by ada" in browser.text("#board") or None, "the page to say so")
+    browser.enter()
+    assert "1 acknowledged" in browser.text("#board")
+
+
+def test_a_button_really_retrains(site: Site, browser: Browser) -> None:
+    dag, api = f"{site.pipeline.name}.train", site.airflow.api
+    api.wait_for_dags([dag])
+    api.unpause(dag)
+    browser.enter()
+    browser.open_pipeline(site.pipeline.name)
+    told = browser.ask("retrain", "a new season begins")
+    assert str(LAST) in told
+    (run,) = api.runs(dag)
+    assert run["conf"] == {"as_of": str(LAST), "reason": "a new season begins"}
+    assert run["note"] == "a new season begins (ada)"
+    assert run["triggering_user_name"] == "ada"
+    (asked,) = site.doings("retrain")
+    assert (asked.by, asked.reason, asked.tick) == ("ada", "a new season begins", LAST)
+    again = site.asked("POST", f"api/pipelines/{site.pipeline.name}/retrain", "ada", json={"reason": "twice"})
+    assert again.status_code == 409, again.text
+    assert "already" in again.json()["error"]
+
+    ended = api.wait_for_run(dag, run["dag_run_id"], seconds=300)
+    assert ended["state"] == "success", api.task_states(dag, run["dag_run_id"])
+    training = site.platform.ledger.get(Training, asked.subject)
+    assert training is not None
+    assert (training.state, training.reason, training.as_of) == ("promoted", "a new season begins", LAST)
+    browser.enter()
+    browser.open_pipeline(site.pipeline.name)
+    assert "a new season begins" in browser.text("#board")
+
+
+def test_who_may_only_look_sees_all_and_can_do_nothing(site: Site, browser: Browser) -> None:
+    log_in_instead(site, browser, "viewer")
+    browser.enter()
+    browser.open_pipeline(site.pipeline.name)
+    assert browser.driver.find_elements(By.CSS_SELECTOR, "button[data-action]") == []
+    before = len(site.platform.ledger.all(Intervention))
+    asked = (
+        "const done = arguments[0]; fetch('api/pipelines/returns/mute', {method: 'POST', body: "
+        "JSON.stringify({rule: 'inputs moved', days: 1}), headers: {'Content-Type': 'application/json'}})"
+        ".then(async answer => done([answer.status, (await answer.json()).error]))"
+    )
+    status, error = browser.driver.execute_async_script(asked)
+    assert (status, error) == (403, "viewer has no right in Airflow to edit the DAG returns.monitor")
+    refused = site.asked("POST", "api/pipelines/returns/retrain", "viewer", json={"reason": "let me"})
+    assert (refused.status_code, "trigger the DAG returns.train" in refused.json()["error"]) == (403, True)
+    assert len(site.platform.ledger.all(Intervention)) == before
+
+
+def test_who_may_not_look_sees_nothing(site: Site, browser: Browser) -> None:
+    log_in_instead(site, browser, "nobody")  # whom Airflow shows no navigation
+    browser.driver.get(f"{site.airflow.url}/mlprod/")
+    browser.drawn()
+    assert "nobody has no right in Airflow" in browser.text("#board")
+    for path in ("api/overview", "api/pipelines/returns", "api/pipelines/returns/predictions/1", "api/pipelines/unknown"):
+        assert site.asked("GET", path, "nobody").status_code == 403, path
+
+
+def log_in_instead(site: Site, browser: Browser, user: str) -> None:
+    browser.driver.get(site.airflow.url)
+    browser.driver.delete_all_cookies()
+    browser.log_in(user)
+
+
+def test_who_is_not_logged_in_is_sent_to_log_in(site: Site) -> None:
+    for path in ("api/overview", "api/pipelines/returns", "api/pipelines/returns/predictions/1"):
+        answer = site.asked("GET", path)
+        assert (answer.status_code, answer.json()) == (401, {"error": "Not authenticated"}), path
+    assert site.asked("POST", "api/pipelines/returns/mute", json={"rule": "inputs moved", "days": 1}).status_code == 401
+    page = site.asked("GET", "")
+    assert page.status_code == 307
+    assert urlsplit(page.headers["location"]).path == "/auth/login"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_another_site_cannot_press_a_button_with_somebodys_cookie(site: Site, headers: dict[str, str]) -> None:
+    mute = {"method": "POST", "path": "api/pipelines/returns/mute", "json": {"rule": "inputs moved", "days": 1}}
+    cookie = {"Cookie": f"_token={site.token('ada')}"}
+    before = len(site.doings("mute"))
+    assert site.asked(**mute, headers={**cookie, **headers}).status_code == 403
+    assert len(site.doings("mute")) == before
+    assert site.asked(**mute, headers={**cookie, "Origin": site.airflow.url}).status_code == 200
+    assert len(site.doings("mute")) == before + 1
+
+
+def test_what_is_wrong_is_said(site: Site) -> None:
+    said = {
+        ("GET", "api/pipelines/unknown"): (404, "unknown"),
+        ("GET", "api/pipelines/returns?first=yesterday"): (422, "first"),
+        ("GET", "api/pipelines/returns?heat=nonsense"): (422, "nonsense"),
+        ("POST", "api/pipelines/returns/explode"): (404, "explode"),
+        ("POST", "api/pipelines/returns/mute"): (422, "rule"),
+        ("POST", "api/pipelines/returns/retrain"): (422, "reason"),
+        ("GET", "api/pipelines/returns/predictions/1"): (404, "no predictions yet"),
+    }
+    for (method, path), (status, word) in said.items():
+        answer = site.asked(method, path, "ada", **({"json": {}} if method == "POST" else {}))
+        assert answer.status_code == status, (path, answer.text)
+        assert word in answer.json()["error"], path
+    unknown = site.asked("POST", "api/pipelines/returns/mute", "ada", json={"rule": "no such rule", "days": 1})
+    assert (unknown.status_code, "inputs moved" in unknown.json()["error"]) == (422, True)
+    odd = site.asked(
+        "POST", "api/pipelines/returns/mute", "ada", json={"rule": "inputs moved", "days": 1, "by": "somebody else"}
+    )
+    assert odd.status_code == 422
+
+
+def test_an_edited_declaration_is_seen_without_a_restart_and_a_refused_one_is_told(site: Site) -> None:
+    file = site.platform.settings.pipelines / "returns.py"
+    written = file.read_text()
+    try:
+        file.write_text(written.replace("Will an order come back?", "Will it be sent back?"))
+        (card,) = site.asked("GET", "api/overview", "viewer").json()["pipelines"]
+        assert card["doc"] == "Will it be sent back?"
+        file.write_text(written.replace('owner="shop"', "owner=7"))
+        told = site.asked("GET", "api/overview", "viewer").json()
+        assert told["pipelines"] == []
+        ((name, why),) = told["broken"]
+        assert name == "returns"
+        assert "owner" in why
+        assert site.asked("GET", "api/pipelines/returns", "viewer").status_code == 503
+        assert site.asked("GET", "api/overview", "nobody").status_code == 403
+    finally:
+        file.write_text(written)
+    assert site.asked("GET", "api/pipelines/returns", "viewer").status_code == 200
+
+
+def test_the_page_is_only_framed_by_airflow_and_runs_nothing_but_its_own(site: Site) -> None:
+    policy = site.asked("GET", "", headers={"Cookie": f"_token={site.token('ada')}"}).headers["content-security-policy"]
+    parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert parts["default-src"] == "'none'"
+    assert parts["script-src"] == parts["connect-src"] == parts["frame-ancestors"] == "'self'"
+
+
+def test_metrics_are_for_whoever_shows_the_token(site: Site) -> None:
+    assert site.asked("GET", "metrics", "ada").status_code == 401
+    answer = site.asked("GET", "metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'mlprod_champion_version{pipeline="returns"}' in answer.text
+
+
+def test_without_a_token_there_are_no_metrics_and_the_api_server_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, mlprod_plugin; assert 'mlprod_airflow' not in sys.modules, 'every Airflow process loads plugins';"
+        "from fastapi.testclient import TestClient; from mlprod_airflow.page.app import app;"
+        "answer = TestClient(app).get('/metrics', headers={'authorization': 'Bearer '});"
+        "heavy = {'mlflow', 'lightgbm', 'sklearn', 'pandas', 'duckdb', 'great_expectations', 'matplotlib'} & {*sys.modules};"
+        "assert not heavy, heavy;"
+        "print(answer.status_code, answer.json()['error'])"
+    )
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MLPROD"))}
+    environment = {**given, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1].startswith("403 metrics are not served"), done.stdout + done.stderr

@@ -1,0 +1,56 @@
+"""API keys: told once, kept as a hash."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import ApiKey
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.serve.keys import Keys, NoSuchKey, make_key, revoke_key
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return Platform(from_environment({"MLPROD_HOME": str(tmp_path)}))
+
+
+def keys(platform: Platform) -> Keys:
+    return Keys(platform.ledger.all(ApiKey))
+
+
+def test_a_key_opens_its_use_cases_and_no_other(platform: Platform) -> None:
+    key, made = make_key(("flights",), "the gate desk", "ada", platform)
+    now = platform.clock.now()
+    assert keys(platform).holder(key, "flights", now) is not None
+    assert keys(platform).holder(key, "returns", now) is None
+    assert keys(platform).holder(key[:-1] + "x", "flights", now) is None
+    everything, _ = make_key(("*",), "a test", "ada", platform)
+    assert keys(platform).holder(everything, "returns", now) is not None
+    assert made.id == key[:15]
+
+
+def test_the_ledger_does_not_hold_the_key_itself(platform: Platform, tmp_path: Path) -> None:
+    key, _ = make_key(("flights",), "the gate desk", "ada", platform)
+    platform.ledger.engine.dispose()
+    written = b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*"))
+    assert key[:15].encode() in written
+    assert key[15:].encode() not in written
+
+
+def test_a_revoked_key_and_one_past_its_time_open_nothing(platform: Platform) -> None:
+    key, made = make_key(("*",), "x", "ada", platform, lasts=timedelta(days=1))
+    now = platform.clock.now()
+    assert keys(platform).known(key, now) is not None
+    assert keys(platform).known(key, now + timedelta(days=2)) is None
+    first = revoke_key(made.id, platform).revoked_at
+    assert keys(platform).known(key, now) is None
+    assert revoke_key(made.id, platform).revoked_at == first
+
+
+def test_a_key_for_nothing_and_an_unknown_key_are_refused(platform: Platform) -> None:
+    with pytest.raises(ValueError, match="at least one use case"):
+        make_key((), "x", "ada", platform)
+    with pytest.raises(NoSuchKey, match="mlprod keys list"):
+        revoke_key("mlprod_nothing", platform)

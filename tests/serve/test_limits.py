@@ -1,0 +1,75 @@
+"""What keeps the service on its feet."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlprod_tasks.serve.limits import Admission, Breaker, TokenBucket
+
+
+class Watch:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 30)), max_size=60))
+def test_a_bucket_never_lets_more_through_than_its_burst_and_its_rate_times_the_time(asked: list[tuple[float, int]]) -> None:
+    watch = Watch()
+    bucket = TokenBucket(rate=10, burst=20, now=watch)
+    taken = 0
+    for pause, n in asked:
+        watch.seconds += pause
+        n = min(n, 20)
+        if bucket.take(n) == 0.0:
+            taken += n
+        assert taken <= 20 + 10 * watch.seconds + 1e-6
+
+
+def test_a_bucket_says_when_to_come_back_and_is_right() -> None:
+    watch = Watch()
+    bucket = TokenBucket(rate=10, burst=20, now=watch)
+    assert bucket.take(20) == 0.0
+    assert bucket.take(5) == 0.5
+    watch.seconds = 0.49
+    assert bucket.take(5) > 0
+    watch.seconds = 0.51
+    assert bucket.take(5) == 0.0
+
+
+def test_more_rows_than_the_burst_wait_for_a_full_bucket_and_are_then_served() -> None:
+    watch = Watch()
+    bucket = TokenBucket(rate=10, burst=20, now=watch)
+    assert bucket.take(1000) == 0.0
+    assert bucket.take(1000) == 100.0
+
+
+def test_one_request_too_many_is_refused_at_once_and_counted() -> None:
+    admission = Admission(2)
+    assert [admission.enter() for _ in range(3)] == [True, True, False]
+    assert admission.refused == 1
+    admission.leave()
+    assert admission.enter()
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_one_try_after_its_rest_decides() -> None:
+    watch = Watch()
+    breaker = Breaker(failures=3, rest=5.0, now=watch)
+    for _ in range(2):
+        breaker.failed()
+    breaker.succeeded()
+    for _ in range(2):
+        breaker.failed()
+    assert not breaker.open
+    breaker.failed()
+    assert breaker.open
+    watch.seconds = 5.0
+    assert not breaker.open
+    breaker.failed()
+    assert breaker.open
+    watch.seconds = 10.0
+    breaker.succeeded()
+    assert not breaker.open

@@ -1,0 +1,87 @@
+"""The prediction log: nothing twice, nothing half, at most some seconds lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlprod_tasks.serve.prediction_log import FRONT, PredictionLog
+
+FEATURES = {"amount": pa.float64(), "channel": pa.string()}
+
+
+def front(n: int) -> tuple[object, ...]:
+    values = {
+        "request_id": f"r{n}", "key": f"k{n}", "tick": date(2024, 1, 1), "predict_at": datetime(2024, 1, 1, 5, tzinfo=UTC),
+        "score": 0.5, "decision": True, "model_version": 1, "route": "champion", "fallback": False, "review": False,
+        "reason": "",
+        "shadow_version": None, "shadow_score": None, "milliseconds": 0.1,
+    }  # fmt: skip
+    return tuple(values[name] for name, _ in FRONT)
+
+
+def read(folder: Path) -> pa.Table:
+    files = [file for file in folder.glob("*.parquet") if not file.name.startswith(".")]
+    return pa.concat_tables([pq.read_table(file) for file in files])
+
+
+def test_every_entry_is_written_once(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path / "log", FEATURES, seconds=0.01)
+    log.start()
+    for n in range(1000):
+        log.add(front(n), (float(n), None))
+        if n % 250 == 0:
+            time.sleep(0.02)
+    log.close()
+    written = read(tmp_path / "log").sort_by("feature_amount")
+    assert written["feature_amount"].to_pylist() == [float(n) for n in range(1000)]
+    assert (log.written, log.dropped, log.waiting) == (1000, 0, 0)
+
+
+def test_what_cannot_be_written_waits_in_order_and_the_oldest_give_way(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file where the folder should be")
+    log = PredictionLog(tmp_path / "log", FEATURES, most=10)
+    for n in range(12):
+        log.add(front(n), (float(n), "web"))
+        log.flush()
+    assert (log.waiting, log.dropped, log.written) == (10, 2, 0)
+    (tmp_path / "log").unlink()
+    log.flush()
+    assert read(tmp_path / "log")["feature_amount"].to_pylist() == [float(n) for n in range(2, 12)]
+
+
+def test_killed_at_any_moment_at_most_the_declared_seconds_are_lost_and_no_file_is_broken(tmp_path: Path) -> None:
+    program = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from test_prediction_log import FEATURES, front
+from pathlib import Path
+from mlprod_tasks.serve.prediction_log import PredictionLog
+log = PredictionLog(Path(sys.argv[1]), FEATURES, seconds=0.2)
+log.start()
+n = 0
+while True:
+    log.add(front(n), (time.time(), "web"))
+    n += 1
+    time.sleep(0.001)
+"""
+    folder = tmp_path / "log"
+    writer = subprocess.Popen([sys.executable, "-c", program, str(folder), str(Path(__file__).parent)])
+    try:
+        deadline = time.monotonic() + 30
+        while len(list(folder.glob("*.parquet"))) < 4:
+            assert time.monotonic() < deadline, "nothing was written"
+            time.sleep(0.01)
+    finally:
+        os.kill(writer.pid, signal.SIGKILL)
+        killed = time.time()
+        writer.wait()
+    kept = sorted(read(folder)["feature_amount"].to_pylist())
+    assert killed - kept[-1] < 0.2 + 1.0  # the declared time, and that of one write on a busy machine
+    assert len(kept) == len(set(kept)) > 100

@@ -1,0 +1,85 @@
+"""One row alone gets what it gets in its batch, bit for bit."""
+
+import math
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import fallback, model
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.inputs import ModelInputError
+from mlprod_tasks.segmented import SegmentedModel
+from mlprod_tasks.segments import fit_all
+from mlprod_tasks.serve.answer import fallback_row
+from mlprod_tasks.serve.single_row import SingleRow
+
+LEARNERS: dict[str, ml.Learner] = {
+    "lightgbm": ml.LightGBM(max_trees=40, min_data_in_leaf=20),
+    "logistic regression": ml.LogisticRegression(),
+    "random forest": ml.RandomForest(trees=20),
+    "constant": ml.Constant(),
+}
+
+
+def some_rows(n: int, seed: int = 0) -> pa.Table:
+    random = np.random.default_rng(seed)
+    channel, amount = random.choice(["web", "app", "phone", None], n), random.gamma(2, 40, n)
+    returned = random.random(n) < 1 / (1 + np.exp(1.5 - 1.5 * (channel == "phone") - 0.01 * amount))
+    return pa.table(
+        {
+            "channel": pa.array(channel, pa.string()),
+            "amount": pa.array(amount, mask=random.random(n) < 0.1),
+            "items": pa.array(random.integers(1, 6, n), pa.int64()),
+            "weekday": pa.array(random.integers(1, 8, n), pa.int64()),
+            "tick": pa.array([date(2024, 1, 1)] * n),
+            "label": returned,
+        }
+    )
+
+
+def assert_same(made: model.Model | SegmentedModel, rows: pa.Table) -> None:
+    one, batch = SingleRow(made), made.predict(rows)
+    columns = [rows[name].to_pylist() for name in one.feature_names]
+    answers = [one(values) for values in zip(*columns, strict=True)]
+    assert np.array_equal([answer.score for answer in answers], batch.score)
+    assert np.array_equal([answer.decision for answer in answers], batch.decision)
+
+
+@pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS.keys())
+@pytest.mark.parametrize("way", ["isotonic", "sigmoid", "none"])
+def test_a_row_alone_scores_as_in_its_batch(shop_pipeline: Pipeline, learner: ml.Learner, way: str) -> None:
+    declared = replace(shop_pipeline, model=replace(shop_pipeline.model, candidates=(learner,), calibration=way))
+    assert_same(fit_all(declared, some_rows(1200), some_rows(600, 1), {}), some_rows(300, 2))
+
+
+def test_a_row_of_a_segment_is_answered_by_the_segments_own_model(shop_pipeline: Pipeline) -> None:
+    segmented = replace(shop_pipeline.model, segment_by="channel", least_segment_rows=200)
+    made = fit_all(replace(shop_pipeline, model=segmented), some_rows(3000), some_rows(1500, 1), {})
+    assert isinstance(made, SegmentedModel)
+    assert len(made.parts) == 3
+    assert_same(made, some_rows(400, 2))
+
+
+def test_a_category_that_nobody_knew_is_missing_and_nonsense_is_refused(shop_pipeline: Pipeline) -> None:
+    made = fit_all(shop_pipeline, some_rows(1200), some_rows(600, 1), {})
+    one = SingleRow(made)
+    assert one(("fax", 1.0, 2, 3)) == one((None, 1.0, 2, 3))
+    for nonsense in (math.inf, "twelve"):
+        with pytest.raises(ModelInputError, match="'amount'"):
+            one(("web", nonsense, 2, 3))
+
+
+def test_the_fallback_answers_a_row_alone_as_in_its_batch(shop_pipeline: Pipeline) -> None:
+    rows = some_rows(1000)
+    made = fallback.fit(ml.RateTable(by=("channel", "items")), shop_pipeline.value, rows, np.array(rows["label"]))
+    asked = some_rows(200, 3).append_column("unknown", pa.array([None] * 200, pa.string()))
+    batch = made.predict(asked)
+    values = zip(asked["channel"].to_pylist(), asked["items"].to_pylist(), strict=True)
+    answers = [fallback_row(made, one) for one in values]
+    assert np.array_equal([answer.score for answer in answers], batch.score)
+    assert np.array_equal([answer.decision for answer in answers], batch.decision)
+    assert fallback_row(made, ("fax", 99)).score == made.overall

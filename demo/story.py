@@ -27,6 +27,7 @@ from mlprod_tasks.platform.ledger import (
 )
 
 HISTORY = (date(2013, 1, 2), date(2013, 6, 16))
+FIRST_MODEL = date(2013, 6, 1)  # long enough before the June days for its cooldown to end among them
 JUNE = (date(2013, 6, 17), date(2013, 6, 30))
 CORRUPTED = date(2013, 7, 1)
 DATA_DOCS = "mlprod.data_docs"
@@ -74,8 +75,8 @@ class Story:
         self._run("ingest", "the history is ingested", first=str(HISTORY[0]), last=str(HISTORY[1]))
 
     def _first_model(self) -> None:
-        self._chapter(f"Train a first model as of {JUNE[0]}")
-        self._run("train", "the first model passes its gates", as_of=str(JUNE[0]), reason="first model")
+        self._chapter(f"Train a first model as of {FIRST_MODEL}")
+        self._run("train", "the first model passes its gates", as_of=str(FIRST_MODEL), reason="first model")
         self._note("the first model is champion", self.house.platform.registry.champion(self.house.pipeline) is not None)
 
     def _june(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from mlprod_tasks.declaration.feature import Count, Mean, Rate
+from mlprod_tasks.declaration.feature import AsOf, Count, Expression, Feature, Lookup, Mean, Rate, Trailing
 from mlprod_tasks.declaration.table import Column, Table
 
 
@@ -28,3 +29,17 @@ def read_by(table: Table, *sql: str) -> list[Column]:
     """The columns of `table` whose name occurs in the SQL; rather one too many than one too few."""
     words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
     return [column for column in table.lake_columns if column.name in words]
+
+
+def needed_by(entity: Table, features: Iterable[Feature]) -> frozenset[str]:
+    """The columns of the scored row that features read, its key and its time among them."""
+    needed = {*entity.key, *([entity.time] if entity.time else [])}
+    for feature in features:
+        match feature:
+            case Expression():
+                needed |= {column.name for column in read_by(entity, feature.sql)}
+            case Lookup() | AsOf():
+                needed |= set(feature.on)
+            case Trailing():
+                needed |= set(feature.by)
+    return frozenset(needed)

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.feature import Feature
-from mlprod_tasks.declaration.reads import read_by
+from mlprod_tasks.declaration.reads import needed_by
 from mlprod_tasks.features.keys import Coded, combined
 from mlprod_tasks.features.known import predict_at, quoted
 
@@ -37,15 +37,7 @@ class Rows:
 def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], str]:
     """SQL of the scored rows: every column that a feature reads, tick and predict_at."""
     entity = pipeline.entity_table
-    needed = {*entity.key, entity.time}
-    for feature in features:
-        match feature:
-            case Expression():
-                needed |= {column.name for column in read_by(entity, feature.sql)}
-            case Lookup() | AsOf():
-                needed |= set(feature.on)
-            case Trailing():
-                needed |= set(feature.by)
+    needed = needed_by(entity, features)
     columns = ", ".join(quoted(column.name) for column in entity.lake_columns if column.name in needed)
     return lambda relation: (
         f"SELECT {columns}, tick, CAST({predict_at(pipeline)} AS TIMESTAMPTZ) AS predict_at "

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from mlprod_tasks.declaration import AsOf, Column, Expression, Lookup, Pipeline, Trailing
-from mlprod_tasks.declaration.reads import read_by
+from mlprod_tasks.declaration import Column, Pipeline
+from mlprod_tasks.declaration.reads import needed_by
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
 
 EPOCH_DAY = EPOCH.date().toordinal()
@@ -118,15 +118,7 @@ class RequestFields:
 
 def _needed(pipeline: Pipeline) -> tuple[str, ...]:
     entity = pipeline.entity_table
-    needed = {*entity.key, entity.time}
-    for feature in pipeline.features:
-        match feature:
-            case Expression():
-                needed |= {column.name for column in read_by(entity, feature.sql)}
-            case Lookup() | AsOf():
-                needed |= set(feature.on)
-            case Trailing():
-                needed |= set(feature.by)
+    needed = needed_by(entity, pipeline.features)
     return tuple(column.name for column in entity.lake_columns if column.name in needed and column.known_at is None)
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +15,20 @@ import seeded_ledger
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import from_environment
-
-TICKS = 76
-LAST = seeded_ledger.FIRST + (TICKS - 1) * seeded_ledger.DAY
-
-
-class StandingClock:
-    """A clock that stands at the evening of a day."""
-
-    def __init__(self, day: date) -> None:
-        self.day = day
-
-    def now(self) -> datetime:
-        return datetime(self.day.year, self.day.month, self.day.day, 20, tzinfo=UTC)
-
-
-def opened(home: Path, day: date = LAST) -> Platform:
-    return Platform(from_environment({"MLPROD_HOME": str(home)}), clock=StandingClock(day))
 
 
 @pytest.fixture(scope="session")
 def months(tmp_path_factory: pytest.TempPathFactory, flights_pipeline: Pipeline) -> Platform:
     """Eleven weeks of a pipeline whose inputs move near the end. Only to be read."""
-    platform = opened(tmp_path_factory.mktemp("months"))
-    seeded_ledger.fill(platform, flights_pipeline, TICKS)
+    platform = seeded_ledger.opened(tmp_path_factory.mktemp("months"))
+    seeded_ledger.fill(platform, flights_pipeline, seeded_ledger.TICKS)
     return platform
 
 
 @pytest.fixture
 def make_ledger(tmp_path: Path) -> Callable[..., Platform]:
     """Make an empty ledger; the clock stands at the evening of `day`."""
-    return lambda day=LAST: opened(tmp_path / "home", day)
+    return lambda day=seeded_ledger.LAST: seeded_ledger.opened(tmp_path / "home", day)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import math
 import random
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitor.kinds import KINDS
@@ -19,10 +20,27 @@ from mlprod_tasks.platform.ledger import (
     Scoring,
     Training,
 )
+from mlprod_tasks.platform.settings import from_environment
 
 FIRST = date(2013, 5, 1)
 DAY = timedelta(days=1)
 DELAY = 2
+TICKS = 76
+LAST = FIRST + (TICKS - 1) * DAY
+
+
+class StandingClock:
+    """A clock that stands at the evening of a day."""
+
+    def __init__(self, day: date) -> None:
+        self.day = day
+
+    def now(self) -> datetime:
+        return datetime(self.day.year, self.day.month, self.day.day, 20, tzinfo=UTC)
+
+
+def opened(home: Path, day: date = LAST) -> Platform:
+    return Platform(from_environment({"MLPROD_HOME": str(home)}), clock=StandingClock(day))
 
 
 def moment(day: date, hour: int = 8) -> datetime:

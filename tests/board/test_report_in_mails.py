@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import LAST, StandingClock
-from seeded_ledger import FIRST, fill
+from seeded_ledger import FIRST, LAST, StandingClock, fill
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks.board import report

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import opened
-from seeded_ledger import DAY, FIRST, doing, fill, moment, refuse
+from seeded_ledger import DAY, FIRST, doing, fill, moment, opened, refuse
 from test_data import scoring
 
 from mlprod_tasks.board.data import overview

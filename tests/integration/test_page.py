@@ -93,6 +93,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "MLPROD_HOME": str(home / "var"),
             "MLPROD_PIPELINES": str(home / "pipelines"),
             "MLPROD_METRICS_TOKEN": TOKEN,
+            "MLPROD_EXPECTATIONS": str(home / "great_expectations"),
+            "MLPROD_MLFLOW_BASE_URL": "http://mlflow.example.com",
             "PYTHONPATH": str(REPOSITORY),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
@@ -395,6 +397,30 @@ def test_another_site_cannot_press_a_button_with_somebodys_cookie(site: Site, he
     assert len(site.doings("mute")) == before
     assert site.asked(**mute, headers={**cookie, "Origin": site.airflow.url}).status_code == 200
     assert len(site.doings("mute")) == before + 1
+
+
+def test_the_data_docs_are_for_whoever_may_read_every_pipeline_and_can_do_nothing_here(site: Site) -> None:
+    folder = site.platform.settings.expectations / "uncommitted" / "data_docs" / "local_site"
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text("<h1>All suites</h1>")
+    (folder.parent / "secret.txt").write_text("not a page")
+    shown = site.asked("GET", "data-docs/index.html", "ada")
+    assert (shown.status_code, shown.text) == (200, "<h1>All suites</h1>")
+    assert shown.headers["content-security-policy"] == "sandbox allow-scripts allow-popups"
+    assert site.asked("GET", "data-docs/index.html").status_code == 401
+    for outside in ("data-docs/%2e%2e/secret.txt", "data-docs/..%2fsecret.txt", "data-docs/nothing.html"):
+        assert site.asked("GET", outside, "ada").status_code == 404
+    links = site.asked("GET", "api/pipelines/returns", "ada").json()["links"]
+    assert "/mlprod/data-docs/index.html" in {link["href"] for link in links}
+
+
+def test_the_link_of_a_training_leads_to_its_run_in_mlflow(site: Site) -> None:
+    run_id = site.platform.registry.start_run(site.pipeline, "a training")
+    address = site.asked("GET", "api/pipelines/returns", "ada").json()["run_link"].removeprefix("/mlprod/")
+    led = site.asked("GET", address.replace("{run_id}", run_id), "ada")
+    assert led.status_code == 307
+    assert led.headers["location"] == site.platform.registry.run_url(run_id, "http://mlflow.example.com")
+    assert site.asked("GET", address.replace("{run_id}", "../secret"), "ada").status_code in (404, 422)
 
 
 def test_what_is_wrong_is_said(site: Site) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import monitored_shop as world
@@ -20,7 +19,6 @@ from mlprod_tasks.monitor.alarms import NoSuchAlarm, acknowledge, episodes, mute
 from mlprod_tasks.monitor.mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail
-from mlprod_tasks.platform.settings import from_environment
 
 DAY = timedelta(days=1)
 FIRST = date(2024, 3, 1)
@@ -41,15 +39,8 @@ class Clock:
 
 
 @pytest.fixture
-def catcher(tmp_path: Path) -> Iterator[MailCatcher]:
-    with MailCatcher(tmp_path / "outbox") as catcher:
-        yield catcher
-
-
-@pytest.fixture
-def platform(tmp_path: Path, catcher: MailCatcher) -> Platform:
-    given = {"MLPROD_HOME": str(tmp_path), "MLPROD_CONNECTION_SMTP": f"smtp://127.0.0.1:{catcher.smtp_port}"}
-    return Platform(from_environment(given), clock=Clock())
+def platform(mailing: Callable[[Any], Platform]) -> Platform:
+    return mailing(Clock())
 
 
 def day(n: int) -> date:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import monitored_shop as world
 import pytest
@@ -18,7 +18,6 @@ from mlprod_tasks.monitor.digest import digest, tell_digest, text, written
 from mlprod_tasks.monitor.happenings import happenings
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Mail, Measurement, Promotion, Scoring, Training
-from mlprod_tasks.platform.settings import from_environment
 
 DAY = timedelta(days=1)
 LAST = date(2024, 3, 18)  # a Monday; outcomes are known up to the 16th
@@ -33,15 +32,8 @@ class Clock:
 
 
 @pytest.fixture
-def catcher(tmp_path: Path) -> Iterator[MailCatcher]:
-    with MailCatcher(tmp_path / "outbox") as catcher:
-        yield catcher
-
-
-@pytest.fixture
-def platform(tmp_path: Path, catcher: MailCatcher) -> Platform:
-    given = {"MLPROD_HOME": str(tmp_path), "MLPROD_CONNECTION_SMTP": f"smtp://127.0.0.1:{catcher.smtp_port}"}
-    return Platform(from_environment(given), clock=Clock())
+def platform(mailing: Callable[[Any], Platform]) -> Platform:
+    return mailing(Clock())
 
 
 def measured(platform: Platform, day: date, n: int, **values: float) -> None:

@@ -12,20 +12,10 @@ from mlprod_tasks.platform.ledger import Decision, Fallback, Intervention, Mail,
 from mlprod_tasks.rollback import rollback
 from mlprod_tasks.score import score
 from mlprod_tasks.switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
+from tests.training.conftest import Clock
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
 DAY = "2024-02-13"
-
-
-class Clock:
-    """A clock that goes on by a minute whenever it is asked."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def now(self) -> datetime:
-        self.moment += timedelta(minutes=1)
-        return self.moment
 
 
 @pytest.fixture

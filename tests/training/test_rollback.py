@@ -1,7 +1,7 @@
 """Rolling back: an earlier champion again, from the next tick on, for good reasons that are kept."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 
 import pytest
 
@@ -15,19 +15,9 @@ from mlprod_tasks.register import promote, register
 from mlprod_tasks.rollback import CannotRollBack, next_tick, rollback
 from mlprod_tasks.score import score
 from mlprod_tasks.training_folder import TrainingFolder
+from tests.training.conftest import Clock
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
-
-
-class Clock:
-    """A clock that goes on by a minute whenever it is asked."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def now(self) -> datetime:
-        self.moment += timedelta(minutes=1)
-        return self.moment
 
 
 @pytest.fixture

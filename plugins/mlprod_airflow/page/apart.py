@@ -83,8 +83,12 @@ def _champion(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> st
     return f"{pipeline.name}: the champion answers {'again, from the next scoring on' if switched else 'already'}"
 
 
+def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
+    return here.registry.run_url(run_id, here.settings.mlflow_base_url)
+
+
 DOINGS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {"explain": _explain, "rollback": _rollback, "fallback": _fallback, "champion": _champion}
+    {"explain": _explain, "run": _run, "rollback": _rollback, "fallback": _fallback, "champion": _champion}
 )
 # The kinds of error that people can act on, by their names: their modules are not loaded here.
 STATUSES = MappingProxyType(

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import date
 from hmac import compare_digest
-from pathlib import Path
+from pathlib import Path as Folder
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as HttpError
 
@@ -23,7 +23,7 @@ from mlprod_airflow.page import declarations
 from mlprod_airflow.page.actions import Asked, act
 from mlprod_airflow.page.apart import Refused, apart
 from mlprod_airflow.page.declarations import platform
-from mlprod_airflow.page.links import links, run_link
+from mlprod_airflow.page.links import data_docs, links, run_link
 from mlprod_airflow.page.permissions import actor, allowed, may_read, reader
 from mlprod_tasks.board.data import detail, overview
 from mlprod_tasks.board.forms import Done, as_json
@@ -32,7 +32,8 @@ from mlprod_tasks.declaration import DeclarationError, Pipeline
 
 log = logging.getLogger(__name__)
 
-FRAME = Path(__file__).with_name("frame")  # what Airflow's UI around the page needs: icons, a script
+FRAME = Folder(__file__).with_name("frame")  # what Airflow's UI around the page needs: icons, a script
+RUN_ID = "[0-9a-f]{32}"
 TOKEN = "MLPROD_METRICS_TOKEN"  # noqa: S105 the variable's name
 
 app = FastAPI(title="mlprod", docs_url=None, redoc_url=None, openapi_url=None)
@@ -85,7 +86,7 @@ def read_pipeline(
         told,
         may=allowed(user, pipeline.name),
         links=(*told.links, *links(pipeline, platform())),
-        run_link=run_link(platform()),
+        run_link=run_link(pipeline, platform()),
     )
     return JSONResponse(as_json(mine))
 
@@ -94,6 +95,27 @@ def read_pipeline(
 def read_prediction(pipeline: Annotated[Pipeline, Depends(declared)], key: str, tick: str | None = None) -> Any:
     """One prediction: its features, where they come from, what each did."""
     return JSONResponse(apart("explain", pipeline.name, key=key.split(","), tick=tick))
+
+
+@app.get("/api/pipelines/{name}/runs/{run_id}")
+def go_to_run(pipeline: Annotated[Pipeline, Depends(declared)], run_id: Annotated[str, Path(pattern=RUN_ID)]) -> Response:
+    """On to the run's own page in MLflow."""
+    return RedirectResponse(apart("run", pipeline.name, run_id=run_id))
+
+
+@app.get("/data-docs/{path:path}")
+def read_data_docs(path: str, user: GetUserDep) -> Response:
+    """Great Expectations' pages, which show rows of every pipeline: for those who may read all of them."""
+    if not all(may_read(user, pipeline.name) for pipeline in declarations.declared()):
+        raise HTTPException(
+            403, f"{user.get_name()} has no right in Airflow to read every pipeline, and the data docs show all"
+        )
+    folder = data_docs(platform()).resolve()
+    file = (folder / path).resolve()
+    if not file.is_relative_to(folder) or not file.is_file():
+        raise HTTPException(404, "there is no such page; the DAG mlprod.data_docs builds them")
+    # They bring scripts from other hosts: shut in, those can neither read nor ask anything here.
+    return FileResponse(file, headers={"Content-Security-Policy": "sandbox allow-scripts allow-popups"})
 
 
 @app.post("/api/pipelines/{name}/{action}")
@@ -128,7 +150,7 @@ def metrics(request: Request) -> Response:
 async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Keep the browser from what the page does not need, and answers from being kept."""
     answer = await call_next(request)
-    answer.headers["Content-Security-Policy"] = POLICY
+    answer.headers.setdefault("Content-Security-Policy", POLICY)
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Referrer-Policy"] = "same-origin"
     static = request.url.path.rpartition("/")[0].endswith(("/static", "/frame"))

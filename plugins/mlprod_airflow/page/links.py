@@ -1,7 +1,8 @@
-"""Where a reader of the page looks further: the pipeline's DAGs, its model in MLflow."""
+"""Where a reader of the page looks further: the pipeline's DAGs, its model in MLflow, the data docs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow.configuration import conf
@@ -11,18 +12,28 @@ from mlprod_tasks.board.forms import Link
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 
-WORKFLOWS = ("ingest", "train", "score", "monitor")
+WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "digest")
 
 
 def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
     """The pipeline's pages elsewhere."""
-    root = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
-    runs = tuple(Link(f"Airflow: {name}", f"{root}/dags/{pipeline.name}.{name}") for name in WORKFLOWS)
+    runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in WORKFLOWS)
     mlflow = platform.settings.mlflow_base_url.rstrip("/")
-    return (*runs, *((Link("MLflow: versions", f"{mlflow}/#/models/{places.registered_model(pipeline)}"),) if mlflow else ()))
+    versions = (Link("MLflow: versions", f"{mlflow}/#/models/{places.registered_model(pipeline)}"),) if mlflow else ()
+    docs = (Link("Data docs", f"{_root()}/mlprod/data-docs/index.html"),) if data_docs(platform).is_dir() else ()
+    return (*runs, *versions, *docs)
 
 
-def run_link(platform: Platform) -> str:
-    """The address of an MLflow run, with {run_id} to be put in; '' where it is not known where MLflow is."""
-    mlflow = platform.settings.mlflow_base_url.rstrip("/")
-    return f"{mlflow}/#/experiments/0/runs/{{run_id}}" if mlflow else ""
+def run_link(pipeline: Pipeline, platform: Platform) -> str:
+    """The address that leads to an MLflow run, with {run_id} to be put in; '' where it is not known where MLflow is."""
+    there = platform.settings.mlflow_base_url
+    return f"{_root()}/mlprod/api/pipelines/{pipeline.name}/runs/{{run_id}}" if there else ""
+
+
+def data_docs(platform: Platform) -> Path:
+    """Where Great Expectations' pages lie, once they were built."""
+    return platform.settings.expectations / "uncommitted" / "data_docs" / "local_site"
+
+
+def _root() -> str:
+    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")

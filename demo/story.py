@@ -27,7 +27,7 @@ from mlprod_tasks.platform.ledger import (
 )
 
 HISTORY = (date(2013, 1, 2), date(2013, 6, 16))
-FIRST_MODEL = date(2013, 6, 1)  # long enough before the June days for its cooldown to end among them
+FIRST_MODEL = date(2013, 5, 24)  # long enough before the June days for its cooldown to end among them
 JUNE = (date(2013, 6, 17), date(2013, 6, 30))
 CORRUPTED = date(2013, 7, 1)
 DATA_DOCS = "mlprod.data_docs"

@@ -190,7 +190,7 @@ pipeline = ml.Pipeline(
         ml.Rule("acting no longer pays", "kpi", "retrain", breaches=3, of=5),
         ml.Rule("ranking is poor", "roc_auc", "retrain", breaches=3, of=5),
     ),
-    retraining=ml.Retraining(cooldown=ml.days(21)),
+    retraining=ml.Retraining(cooldown=ml.days(28)),
     serving=ml.Serving(stale_after=ml.hours(30), stale="fallback", missing="fallback"),
     publish=ml.Publish("business", "flight_delay_predictions"),
 )

@@ -129,7 +129,7 @@ def _then(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Fac
         scored=session.scalars(select(Scoring).filter_by(**of_tick)).one_or_none(),
         decided=session.scalars(select(Decision).filter_by(**of_tick)).one_or_none(),
         refused=list(session.scalars(refused)),
-        switches=[one for one in facts.switches if one.tick is None or one.tick <= tick.date],
+        switches=[one for one in facts.switches if (one.tick or one.at.astimezone(pipeline.schedule.zone).date()) <= tick.date],
     )
 
 

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from mlprod_tasks.board.forms import AlarmRow, Champion, LastTick, Light, State
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Promotion, Scoring, Training
+from mlprod_tasks.switch import SWITCHED
 
 GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
 WORST_FIRST: tuple[Light, ...] = ("red", "amber", "green", "grey")
@@ -92,7 +93,8 @@ def _found(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Li
     scored, made = facts.scored, champion(facts)
     for audit in facts.refused:
         yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: mend it at its source."
-    if scored is not None and scored.fallback_rows and not (made and made.fallback_by):
+    switched = scored is not None and (scored.fallback_reason or "").startswith(SWITCHED)
+    if scored is not None and scored.fallback_rows and not (switched or (made and made.fallback_by)):
         why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
         yield "red", f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
     late = None if scored is None else behind(pipeline.schedule, scored.tick, now)

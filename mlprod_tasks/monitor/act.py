@@ -12,7 +12,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.interventions import by_rule, intervene, interventions, is_rule, known
 from mlprod_tasks.monitor.rules import FALLBACK, NOTHING, ROLLBACK
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Intervention
+from mlprod_tasks.platform.ledger import Decision, Intervention, newest
 from mlprod_tasks.rollback import CannotRollBack, rollback
 from mlprod_tasks.switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
 
@@ -76,6 +76,7 @@ def retraining_asked(pipeline: Pipeline, as_of: date, by: str, platform: Platfor
 def _fall_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
     if (before := known(pipeline, platform, "fallback", str(tick))) is not None:
         return FALLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC"
+    _still_about(pipeline, tick, platform, CannotSwitch)
     _same_champion(pipeline, rule, platform, CannotSwitch)
     if (standing := switched(pipeline, platform)) is not None:
         return NOTHING, f"the fallback answers already: {standing.by} switched to it"
@@ -97,6 +98,7 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
         if made and made[-1].at == before.at:  # killed before the aliases were moved: this moves them
             rollback(pipeline, platform, to=int(before.subject), reason=before.reason, by=by, tick=tick.date, tell=False)
         return ROLLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC: version {before.subject} was made champion again"
+    _still_about(pipeline, tick, platform, CannotRollBack)
     version = _same_champion(pipeline, rule, platform, CannotRollBack)
     standing = line(made, version)
     if len(standing) < 2:
@@ -105,6 +107,13 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
     done = rollback(pipeline, platform, to=standing[-2], reason=reason, by=by, tick=tick.date, tell=False)
     return ROLLBACK, done.sentence
+
+
+def _still_about(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
+    """An old tick that is decided again says nothing of production where a later one was quiet since."""
+    since = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
+    if since is not None and since.action == NOTHING:
+        raise refusal(f"{since.tick} was decided since, and nothing fires there")
 
 
 def _same_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform, refusal: type[LookupError]) -> int:

@@ -282,6 +282,8 @@ def _check(pipeline: Pipeline, what: str, slice: str, by: str) -> None:
         raise CannotBeBound(f"{pipeline.name}: {what} has no slices, and so no {slice!r}")
     if slice and KINDS[what].by == "feature" and slice not in pipeline.feature_names:
         raise CannotBeBound(f"{pipeline.name}: {slice!r} is not a feature; they are {_listed(pipeline.feature_names)}")
+    if not slice and KINDS[what].by and what not in {watch.what for watch in pipeline.watches}:
+        raise CannotBeBound(f"{pipeline.name}: {what} has no Watch; name the {KINDS[what].by} that is to be held")
     if not by.strip():
         raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: say who changes this bound")
 

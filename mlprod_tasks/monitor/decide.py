@@ -69,9 +69,10 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
     fired = tuple(one.rule.name for one in ruling.fired)
     last = max((decision for decision in before if decision.tick < tick.date), key=lambda d: d.tick, default=None)
     held = {rule["rule"] for rule in last.rules} if last else set()
+    mended = any(decision.rules for decision in before if decision.tick == tick.date) and not fired
     news = tuple(name for name in fired if name not in held)
     reason = ruling.training_reason if now else ""
-    return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, bool(held) and not fired)
+    return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, (bool(held) and not fired) or mended)
 
 
 def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measurement]:
@@ -93,7 +94,13 @@ def _rule(
 ) -> list[Ruling]:
     """The rulings of this tick and of every later one that has a decision."""
     by_hand = [t.as_of for t in trainings if t.state != NOT_TRAINED and not t.reason.startswith(ASKED)]
-    earlier = [decision.tick for decision in before if decision.tick < tick.date and decision.retrain]
+    # One that was asked for and never began, or failed, does not use up the cooldown.
+    begun = {t.as_of for t in trainings if t.state != NOT_TRAINED}
+    earlier = [
+        decision.tick
+        for decision in before
+        if decision.tick < tick.date and decision.retrain and (decision.tick in begun or now - decision.at < LONGEST_TRAINING)
+    ]
     return fold(
         pipeline.rules,
         pipeline.retraining,

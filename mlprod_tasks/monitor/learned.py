@@ -40,6 +40,7 @@ SHARES = frozenset((
 TICKS_A_MONTH = 30  # ticks are days
 FEWEST_TICKS = 5  # below, a spread says nothing
 FEWEST_OF_A_WEEKDAY = 3
+ROUNDING = 1e-9
 SMALLEST = 1e-6  # stands for zero on the logarithmic scale
 LARGEST_EXPONENT = 700.0
 NODES = 64  # of each of the two integrals over what a bound's error may be
@@ -99,6 +100,8 @@ def limits(
         above = max(reach, *(_reached(spread.off, *window) for window in windows))
     else:
         below = above = k * spread.sd
+    slack = ROUNDING * max(1.0, abs(centre))  # what the reference itself did is not outside by the last bit
+    below, above = below + slack, above + slack
     low = None if worse == "higher" else _unscaled(what, centre - below)
     high = None if worse == "lower" else _unscaled(what, centre + above)
     return low, high

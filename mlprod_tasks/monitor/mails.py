@@ -46,18 +46,22 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     decision = platform.ledger.get(Decision, pipeline.name, tick.date)
     if decision is None:
         return False
-    heard = [one for one in alarms(pipeline, platform, tick) if one.told and one.muted_until is None]
-    there = tuple(alarm for alarm in heard if alarm.open)
+    every = [one for one in alarms(pipeline, platform, tick) if one.told]
+    heard = [one for one in every if one.muted_until is None]
     done = tuple(one for one in interventions(pipeline, platform) if one.tick == tick.date and is_rule(one))
+    # To mute a rule silences its alarms, not what it does to production.
+    there = tuple(alarm for alarm in heard if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
     news = _News(decision, there, tuple(alarm for alarm in there if alarm.since == tick.date), done)
     if there and (news.new or done or decision.retrain):
         content = _alarm(pipeline, tick, news, platform, links)
         return send(pipeline, decision.action, _key(pipeline, tick, decision.action), content, platform)
     if there and _forgotten(pipeline, tick, there, platform):
         return send(pipeline, REMINDER, _key(pipeline, tick, REMINDER), _reminder(pipeline, tick, there, links), platform)
-    ended = () if any(rule["action"] != NOTE for rule in decision.rules) else _ended(pipeline, tick, heard, platform)
+    ended = () if there else _ended(pipeline, tick, heard, platform)
     if ended:
         return send(pipeline, OVER, _key(pipeline, tick, OVER), _over(pipeline, tick, ended, platform, links), platform)
+    if not any(rule["action"] != NOTE for rule in decision.rules) and _told_of(pipeline, tick, platform):
+        return send(pipeline, OVER, _key(pipeline, tick, OVER), _withdrawn(pipeline, tick, links), platform)
     log.info("%s: nothing new to tell of %s", pipeline.name, tick)
     return False
 
@@ -94,6 +98,20 @@ def _ended(pipeline: Pipeline, tick: Tick, heard: Sequence[Alarm], platform: Pla
             begun = min(begun, alarm.since)
     told = told_ticks(pipeline, platform)
     return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.date for day in told) else ()
+
+
+def _told_of(pipeline: Pipeline, tick: Tick, platform: Platform) -> bool:
+    """Whether a mail told of alarms at this very tick, which was measured again since."""
+    return any(mail.kind != OVER for mail in told_ticks(pipeline, platform).get(tick.date, ()))
+
+
+def _withdrawn(pipeline: Pipeline, tick: Tick, links: Sequence[tuple[str, str]]) -> Content:
+    return Content(
+        subject=f"[{pipeline.name}] over at {tick}: measured again",
+        headline=f"{tick}: it is over. What was told of this tick no longer holds.",
+        paragraphs=("The tick was measured again, and nothing fires there any more.",),
+        links=tuple(links),
+    )
 
 
 def _alarm(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, links: Sequence[tuple[str, str]]) -> Content:

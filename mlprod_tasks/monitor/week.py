@@ -94,14 +94,15 @@ def _day(tick: date, there: Mapping[str, Measurement]) -> Day:
     kpi = row("kpi")
     return Day(
         tick=tick,
-        rows=max((one.n for one in there.values() if one.value is not None), default=0),
+        # As the value is: of the rows that the model itself answered. The rate below is of all of them.
+        rows=calibration.n if calibration else 0,
         value=None if value is None or value.value is None else value.value * value.n / PER,
         value_expected=None if value is None or value.reference is None else value.reference * value.n / PER,
         kpi=_scaled(kpi),
         kpi_expected=kpi.reference if kpi else None,
         roc_auc=auc.value if auc else None,
         roc_auc_expected=auc.reference if auc else None,
-        realised=realised,
+        realised=realised if calibration else None,
         realised_expected=rate.reference if rate else None,
         promised=realised - calibration.value
         if realised is not None and calibration and calibration.value is not None

@@ -15,6 +15,7 @@ import msgspec
 from mlprod_tasks import rollout
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.fallback import FallbackModel
+from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.online import Features, OnlineFeatures
 from mlprod_tasks.online.plan import micros
 from mlprod_tasks.platform.ledger import Rollout
@@ -69,10 +70,9 @@ class Scorer:
         self.pipeline, self.online, self.shelf, self.log = pipeline, online, shelf, written
         self.counts = Counts()
         self._cache: OrderedDict[tuple[int, tuple[Any, ...]], RowAnswer] = OrderedDict()
-        self._breaker = Breaker()
+        self._breakers: dict[int, Breaker] = {}  # one a version: a bad challenger takes nobody else out
         self._names = pipeline.feature_names
         self._order: dict[int, tuple[int, ...]] = {}
-        self._by = tuple(self._names.index(name) for name in pipeline.fallback.by)
 
     @property
     def standing(self) -> Standing:
@@ -140,14 +140,19 @@ class Scorer:
             route, version = CHAMPION, standing.champion
         if version is None:
             return self._fallback(key, features, standing, f"no model is loaded{_because(standing.trouble)}", ages)
-        if self._breaker.open:
+        if route == CHALLENGER and self._breaker(version).open and standing.champion is not None:
+            route, version = CHAMPION, standing.champion
+        breaker = self._breaker(version)
+        if breaker.open:
             return self._fallback(key, features, standing, "the model failed several times in a row", ages)
         try:
             made = self._predicted(version, features.values)
-            self._breaker.succeeded()
+            breaker.succeeded()
+        except ModelInputError as error:  # the row's fault, not the model's
+            return self._fallback(key, features, standing, str(error)[:300], ages)
         except Exception as error:
             self.counts.errors += 1
-            self._breaker.failed()
+            breaker.failed()
             log.exception("%s: version %d failed", self.pipeline.name, version.number)
             return self._fallback(key, features, standing, f"{type(error).__name__}: {error}"[:300], ages)
         decision, review = _decided(made, standing.rollout)
@@ -171,13 +176,21 @@ class Scorer:
             self._cache.popitem(last=False)
         return made
 
+    def _breaker(self, version: Version) -> Breaker:
+        return self._breakers.setdefault(version.number, Breaker())
+
     def _shadow(self, challenger: Version, values: tuple[Any, ...], answer: Answer) -> float | None:
+        breaker = self._breaker(challenger)
+        if breaker.open:
+            return None
         try:
             made = self._predicted(challenger, values)
         except Exception:
             log.exception("%s: version %d failed in the shadow", self.pipeline.name, challenger.number)
             self.counts.errors += 1
+            breaker.failed()
             return None
+        breaker.succeeded()
         self.counts.shadow += 1
         self.counts.shadow_difference += abs(made.score - (answer.score or 0.0))
         return made.score
@@ -189,7 +202,9 @@ class Scorer:
             self.counts.refused += 1
             return Answer(key, None, None, None, REFUSED, reason=f"{reason}; and there is no fallback", **ages)
         self.counts.fallback += 1
-        made = fallback_row(standing.fallback, [features.values[i] for i in self._by])
+        values = dict(zip(self._names, features.values, strict=True))
+        # By the fallback's own features: it may have been trained before the declaration changed.
+        made = fallback_row(standing.fallback, [values.get(name) for name in standing.fallback.feature_names])
         number = standing.champion.number if standing.champion else None
         decision, review = _decided(made, standing.rollout)
         return Answer(key, made.score, decision, number, FALLBACK, fallback=True, review=review, reason=reason, **ages)
@@ -198,7 +213,7 @@ class Scorer:
 def fallback_row(model: FallbackModel, values: Sequence[Any]) -> RowAnswer:
     """The fallback's answer for the values of one row, in the order of its inputs: that of `predict`, without a frame."""
     group = tuple(
-        value if wanted.kind == "text" or value is None else float(value)
+        value if wanted.kind == "text" or value is None else _known(float(value))
         for value, wanted in zip(values, model.inputs, strict=True)
     )
     score = model.rates.get(group, model.overall)
@@ -212,6 +227,11 @@ def _decided(made: RowAnswer, asked: Rollout | None) -> tuple[bool | None, bool]
     if asked.automation == "band" and not (asked.band_low or 0.0) <= made.score < (asked.band_high or 1.0):
         return made.decision, False
     return None, asked.automation != "shadow"
+
+
+def _known(number: float) -> float | None:
+    """NaN is missing, as in a frame."""
+    return None if number != number else number
 
 
 def _because(trouble: str) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.online import RequestFields
+from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serve.answer import Answer, Scorer
 from mlprod_tasks.serve.contributions import explained
@@ -32,6 +35,9 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 PATH = re.compile(r"/v1/pipelines/([a-z][a-z0-9_]*)(?:/(score|explain))?")
 AHEAD = timedelta(seconds=5)  # clocks differ
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+AT_ONCE = 50  # rows of a request before others have their turn
+MOST_EXPLAINED = 20
 JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -149,8 +155,9 @@ class Service:
         if not self.admission.enter():
             raise Refused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
         try:
+            await asyncio.sleep(0)  # whatever else has arrived is counted, or shed, before this is worked on
             asked = self._read(await _body(scope, receive, self.limits))
-            return 200, (), self._scored(name, verb, asked, told)
+            return 200, (), await self._scored(name, verb, asked, told)
         finally:
             self.admission.leave()
 
@@ -179,8 +186,10 @@ class Service:
             raise Refused(413, "too many rows", [{"row": None, "field": "rows", "reason": reason}])
         return asked
 
-    def _scored(self, name: str, verb: str, asked: Asked, told: Told) -> bytes:
+    async def _scored(self, name: str, verb: str, asked: Asked, told: Told) -> bytes:
         self._rate(told.key_id, len(asked.rows))
+        if verb == "explain" and len(asked.rows) > MOST_EXPLAINED:
+            raise Refused(413, f"at most {MOST_EXPLAINED} rows are explained at a time")
         told.rows, told.request_id = len(asked.rows), uuid.uuid4().hex
         now = self.clock.now()
         moment = self._moment(asked.moment, now)
@@ -192,19 +201,26 @@ class Service:
         if problems:
             raise Refused(422, f"{len(problems)} fields are wrong", problems[:100])
         scorer = self.scorers[name]
-        if verb == "explain":
-            return _encode({"request_id": told.request_id, "pipeline": name, "rows": explained(scorer, rows, moment)})
-        tick = self.pipelines[name].schedule.tick_at(moment).date
-        answers = scorer.score(rows, moment, tick, told.request_id)
-        return _encode(Answered(told.request_id, name, moment, answers))
+        try:
+            if verb == "explain":
+                return _encode({"request_id": told.request_id, "pipeline": name, "rows": explained(scorer, rows, moment)})
+            tick = self.pipelines[name].schedule.tick_at(moment).date
+            answers: list[Answer] = []
+            for first in range(0, len(rows), AT_ONCE):
+                answers += scorer.score(rows[first : first + AT_ONCE], moment, tick, told.request_id)
+                await asyncio.sleep(0)  # a long request lets others have their turn
+            return _encode(Answered(told.request_id, name, moment, answers))
+        except (ExpressionFailed, ModelInputError) as error:
+            # Not with its text: that quotes the values.
+            log.warning("%s: a row's features cannot be computed: %s", name, type(error).__name__)
+            reason = "a feature cannot be computed: a number is out of range or divided by zero"
+            raise Refused(422, "rows are wrong", [{"row": None, "field": "", "reason": reason}]) from None
 
     def _moment(self, asked: datetime | None, now: datetime) -> datetime:
         if asked is None:
             return now
-        if asked.tzinfo is None or asked > now + AHEAD:
-            reason = (
-                "it has no time zone" if asked.tzinfo is None else "it lies ahead: nobody knows yet what will be known then"
-            )
+        if asked.tzinfo is None or not EARLIEST <= asked <= now + AHEAD:
+            reason = "it has no time zone" if asked.tzinfo is None else "it must lie between 1971 and now"
             raise Refused(422, "the moment cannot be used", [{"row": None, "field": "moment", "reason": reason}])
         return asked
 
@@ -239,21 +255,15 @@ class ClientGone(Exception):
 
 
 async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
-    import asyncio
-
     declared = next((value for header, value in scope["headers"] if header == b"content-length"), b"")
     if declared.isdigit() and int(declared) > limits.body_bytes:
         raise Refused(413, f"the body has {int(declared):,} bytes; at most {limits.body_bytes:,}")
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        if len(message["body"]) > limits.body_bytes:
-            raise Refused(413, f"the body has more than {limits.body_bytes:,} bytes")
-        return bytes(message["body"])
     parts, size = [], 0
     try:
         # A slow sender must not hold its place forever.
         async with asyncio.timeout(limits.body_seconds):
             while True:
+                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGone
                 parts.append(message.get("body", b""))
@@ -262,7 +272,6 @@ async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
                     raise Refused(413, f"the body has more than {limits.body_bytes:,} bytes")
                 if not message.get("more_body"):
                     return b"".join(parts)
-                message = await receive()
     except TimeoutError as error:
         raise Refused(408, f"the body did not come within {limits.body_seconds:g} seconds") from error
 

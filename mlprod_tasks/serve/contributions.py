@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mlprod_tasks.online.plan import micros
 from mlprod_tasks.serve.answer import Scorer
-from mlprod_tasks.serve.prediction_log import logged_types
+from mlprod_tasks.serve.prediction_log import logged, logged_types
 
 
 def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
@@ -23,7 +23,7 @@ def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: datetime) 
     made = scorer.online.of(rows, [micros(moment)] * len(rows))
     names, types = scorer.pipeline.feature_names, logged_types(scorer.pipeline)
     version = scorer.standing.champion
-    table = pa.table({name: pa.array([one.values[i] for one in made], types[name]) for i, name in enumerate(names)})
+    table = pa.table({name: logged([one.values[i] for one in made], types[name]) for i, name in enumerate(names)})
     predicted = None if version is None else version.model.predict(table)
     added = None if version is None else version.model.contributions(table)
     told: list[dict[str, Any]] = []

@@ -85,20 +85,34 @@ class PredictionLog:
             self._write(taken)
             self.written += len(taken)
         except Exception as error:
-            log.error("%d predictions wait, the log cannot be written: %s", len(taken), error)
+            log.error("%d predictions wait, the log cannot be written: %s", len(taken), type(error).__name__)
             self._waiting.extendleft(reversed(taken))
+            while len(self._waiting) > self.most:
+                self._waiting.popleft()
+                self.dropped += 1
 
     def _run(self) -> None:
         while not self._ended.wait(self.seconds):
             self.flush()
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        columns = [pa.array(values, field.type) for values, field in zip(zip(*entries, strict=True), self.schema, strict=True)]
+        columns = [logged(values, field.type) for values, field in zip(zip(*entries, strict=True), self.schema, strict=True)]
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{uuid.uuid4().hex}.parquet"
         beside = self.folder / f".{name}"
-        pq.write_table(pa.Table.from_arrays(columns, schema=self.schema), beside)
-        beside.rename(self.folder / name)
+        try:
+            pq.write_table(pa.Table.from_arrays(columns, schema=self.schema), beside)
+            beside.rename(self.folder / name)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def logged(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The values as they are logged: numbers as the model reads them, also integers beyond those that a float holds exactly."""
+    if pa.types.is_float64(kind):
+        return pa.array([None if value is None else float(value) for value in values], kind)
+    return pa.array(values, kind)
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:

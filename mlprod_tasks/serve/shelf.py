@@ -24,6 +24,7 @@ from mlprod_tasks.serve.single_row import SingleRow
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # a version that could not be loaded is not asked for at every look
 MOST_CANNED = 100
+MOST_TOLD = 500
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Shelf:
         self.standing: Mapping[str, Standing] = MappingProxyType({name: Standing() for name in pipelines})
         self.keys = Keys()
         self.refreshed_at: datetime | None = None
-        self._failed: dict[tuple[str, int], float] = {}
+        self._failed: dict[tuple[str, int], tuple[float, str]] = {}
 
     def refresh(self) -> None:
         """Look into the ledger and load what is new. What cannot be loaded or reached leaves what there is in its place."""
@@ -78,8 +79,11 @@ class Shelf:
             first, trouble = self._version(pipeline, wanted, before)
             second, more = self._version(pipeline, asked.challenger if asked else None, before)
             fallback = before.fallback
-            if first is not None and (before.champion is None or before.champion.number != first.number or fallback is None):
-                kept = self.platform.ledger.get(Fallback, pipeline.name, first.number)
+            # Beside the champion that answers; where none can be loaded, beside the one that should: that is what it is for.
+            answering = first or before.champion
+            number = answering.number if answering else wanted
+            if number is not None and (fallback is None or before.champion is None or before.champion.number != number):
+                kept = self.platform.ledger.get(Fallback, pipeline.name, number)
                 fallback = FallbackModel.from_json(kept.model) if kept else fallback
         except Exception as error:
             log.exception("%s: its standing cannot be read, what is loaded goes on", pipeline.name)
@@ -98,14 +102,15 @@ class Shelf:
             if there is not None and there.number == number:
                 return there, ""
         last = self._failed.get((pipeline.name, number))
-        if last is not None and time.monotonic() - last < RETRY_SECONDS:
-            return None, before.trouble
+        if last is not None and time.monotonic() - last[0] < RETRY_SECONDS:
+            return None, last[1]
         try:
             made = self._load(pipeline, number)
         except Exception as error:
-            self._failed[pipeline.name, number] = time.monotonic()
             log.exception("%s: version %d cannot be served", pipeline.name, number)
-            return None, f"version {number} cannot be served: {error}"
+            told = f"version {number} cannot be served: {error}"[:MOST_TOLD]
+            self._failed[pipeline.name, number] = (time.monotonic(), told)
+            return None, told
         log.info("%s: version %d is loaded and checked", pipeline.name, number)
         return made, ""
 

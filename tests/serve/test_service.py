@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,7 @@ def test_a_wrong_field_is_named_with_its_reason(service: Service, row: dict[str,
     [
         (b"", 422), (b"{", 422), (b"null", 422), (b'{"rows": []}', 422), (b'{"rows": [1]}', 422), (b"\xff\xfe", 422),
         (b'{"rows": [{}], "more": 1}', 422), (b'{"rows": [{}], "moment": "2999-01-01T00:00:00Z"}', 422),
+        (b'{"rows": [{}], "moment": "0001-01-01T00:00:00Z"}', 422),
         (b"[" * 100_000, 422), (b" " * 2_000_000, 413),
     ],
 )  # fmt: skip
@@ -189,6 +191,95 @@ def test_where_the_model_fails_the_fallback_answers_and_says_so(service: Service
     assert "failed several times" in told["reason"]
     assert standing.fallback is not None
     assert told["score"] == standing.fallback.predict({"channel": ["web"]}).score[0]
+
+
+def test_a_row_that_the_model_cannot_read_is_the_rows_fault_and_takes_nobody_else_out(service: Service) -> None:
+    for _ in range(8):
+        (told,) = post(service, {"rows": [ORDER | {"items": 2**60}]}).json()["rows"]
+        assert told["route"] == "champion"  # a large number is a number
+    (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
+    assert told["route"] == "champion"
+    log = service.scorers["returns"].log
+    log.flush()
+    assert (log.waiting, log.written) == (0, 9)
+
+
+def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: Service, crowned_shop: Shop) -> None:
+    class Broken:
+        feature_names = ("channel",)
+
+        def __call__(self, values: Any) -> Any:
+            raise RuntimeError("the file is half there")
+
+    crowned_shop.crowned("two", "2024-02-12")
+    roll_out(crowned_shop.pipeline, crowned_shop.platform, mode="blue-green", by="ada", reason="a test", challenger=1)
+    service.shelf.refresh()
+    standing = service.shelf.standing["returns"]
+    assert standing.challenger is not None
+    service.shelf.standing = {"returns": replace(standing, challenger=replace(standing.challenger, row=Broken()))}  # type: ignore[arg-type]
+    routes = [post(service, {"rows": [ORDER | {"order_id": f"{n}"}]}).json()["rows"][0]["route"] for n in range(8)]
+    assert routes == ["fallback"] * 5 + ["champion"] * 3
+
+
+def test_a_replica_that_can_load_no_model_still_has_the_fallback(crowned_shop: Shop) -> None:
+    shutil.rmtree(crowned_shop.platform.settings.home / "models", ignore_errors=True)
+    (crowned_shop.platform.settings.home / "mlflow.db").unlink()
+    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False)
+    assert get(service, "/ready").status_code == 200
+    for _ in range(3):
+        service.shelf.refresh()
+    standing = service.shelf.standing["returns"]
+    assert standing.champion is None
+    assert 0 < len(standing.trouble) < 1000
+    (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
+    assert (told["route"], told["fallback"]) == ("fallback", True)
+
+
+def test_of_many_requests_at_once_those_beyond_what_may_be_under_way_are_shed(crowned_shop: Shop) -> None:
+    import asyncio
+
+    limits = Limits(under_way=20)
+    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False, limits=limits)
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://served") as client:
+            body = json.dumps({"rows": [ORDER]}).encode()
+            asked = [client.post("/v1/pipelines/returns/score", content=body) for _ in range(100)]
+            return [one.status_code for one in await asyncio.gather(*asked)]
+
+    statuses = asyncio.run(ask())
+    assert set(statuses) == {200, 503}
+    assert 20 <= statuses.count(200) < 100
+    assert service.admission.under_way == 0
+
+
+def test_a_body_that_never_comes_gives_its_place_back(crowned_shop: Shop) -> None:
+    import asyncio
+
+    service = made(
+        crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False, limits=Limits(body_seconds=0.05)
+    )
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def never() -> Any:
+            await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/pipelines/returns/score",
+            "headers": [(b"content-length", b"10")],
+        }
+        await asyncio.wait_for(service(scope, never, send), 5)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
+    assert service.admission.under_way == 0
 
 
 def test_a_new_champion_takes_over_and_a_broken_one_never_does(service: Service, crowned_shop: Shop) -> None:

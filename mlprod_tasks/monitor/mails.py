@@ -79,8 +79,15 @@ def told_ticks(pipeline: Pipeline, platform: Platform) -> dict[date, list[Mail]]
 
 
 def _forgotten(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], platform: Platform) -> bool:
-    """Whether somebody should be reminded: every mail of an alarm lists all that are open."""
-    if all(alarm.acknowledged_by for alarm in there):
+    """Whether somebody should be reminded: every mail of an alarm lists all that are open.
+
+    Not of a young alarm: ticks run side by side, and the one at which it began may be about to tell of it; unless its rule was
+    muted, so that no mail told how it began.
+    """
+    oldest = tick.date - REMIND_EVERY * DAY
+    muted = {one.subject for one in interventions(pipeline, platform, "mute")}
+    young = {alarm.rule for alarm in there if alarm.since > oldest and not {alarm.rule, ""} & muted}
+    if all(alarm.acknowledged_by or alarm.rule in young for alarm in there):
         return False
     return not any(tick.date - REMIND_EVERY * DAY < day <= tick.date for day in told_ticks(pipeline, platform))
 

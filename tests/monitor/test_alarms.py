@@ -231,6 +231,15 @@ def test_nothing_is_told_of_a_muted_rule_and_the_others_are(platform: Platform, 
     assert len(platform.ledger.all(Decision)) == 4, "the decisions go on"
 
 
+def test_a_tick_that_overtakes_the_one_at_which_an_alarm_began_reminds_nobody(platform: Platform) -> None:
+    decided(platform, 0, fired(PSI, 0))
+    decided(platform, 1, fired(PSI, 1))
+    assert not tell(platform, 1)
+    assert tell(platform, 0)
+    (mail,) = platform.ledger.all(Mail)
+    assert mail.kind == "alert"
+
+
 def test_an_alarm_that_was_muted_is_told_when_it_is_heard_again(platform: Platform) -> None:
     mute(PIPELINE, PSI, "ana", platform, until=NOW + DAY)
     assert story(platform, [True, True]) == [False, False]

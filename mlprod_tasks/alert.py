@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.interventions import SWITCHED
 from mlprod_tasks.letter import Content, Grid, render
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
-from mlprod_tasks.switch import SWITCHED
 from mlprod_tasks.training_folder import TrainingFolder
 
 if TYPE_CHECKING:

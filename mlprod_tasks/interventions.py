@@ -11,6 +11,7 @@ from mlprod_tasks.platform.ledger import Intervention, Promotion
 
 UNKNOWN = "unknown"
 BY_RULE = "rule "
+SWITCHED = "switched to the fallback"  # how a scoring says that the fallback was to answer
 
 
 def by_rule(rule: str) -> str:

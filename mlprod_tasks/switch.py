@@ -7,12 +7,11 @@ from datetime import date, timedelta
 
 from mlprod_tasks.champion import promotions
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.interventions import intervene, interventions
+from mlprod_tasks.interventions import SWITCHED, intervene, interventions
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Fallback, Intervention
 
 log = logging.getLogger(__name__)
-SWITCHED = "switched to the fallback"
 DAY = timedelta(days=1)
 
 

@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 
 from mlprod_tasks.board.forms import AlarmRow, Champion, LastTick, Light, State
 from mlprod_tasks.declaration import Pipeline, Schedule
+from mlprod_tasks.interventions import SWITCHED
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Promotion, Scoring, Training
-from mlprod_tasks.switch import SWITCHED
 
 GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
 WORST_FIRST: tuple[Light, ...] = ("red", "amber", "green", "grey")

@@ -8,12 +8,11 @@ from datetime import date
 from mlprod_tasks.champion import promotions
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.document.wording import listed
-from mlprod_tasks.interventions import interventions
+from mlprod_tasks.interventions import SWITCHED, interventions
 from mlprod_tasks.monitor.alarms import Alarm, alarms
 from mlprod_tasks.monitor.rules import ASKED, FALLBACK, RETRAIN, ROLLBACK
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Scoring, Training
-from mlprod_tasks.switch import SWITCHED
 
 ASKING = (RETRAIN, FALLBACK, ROLLBACK)
 ENDED = {

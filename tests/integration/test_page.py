@@ -420,7 +420,7 @@ def test_the_link_of_a_training_leads_to_its_run_in_mlflow(site: Site) -> None:
     led = site.asked("GET", address.replace("{run_id}", run_id), "ada")
     assert led.status_code == 307
     assert led.headers["location"] == site.platform.registry.run_url(run_id, "http://mlflow.example.com")
-    assert site.asked("GET", address.replace("{run_id}", "../secret"), "ada").status_code in (404, 422)
+    assert site.asked("GET", address.replace("{run_id}", "nonsense"), "ada").status_code == 422
 
 
 def test_what_is_wrong_is_said(site: Site) -> None:

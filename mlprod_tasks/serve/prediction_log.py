@@ -1,4 +1,4 @@
-"""The prediction log of the service: kept in memory for some seconds, then written to the lake as a file of its own."""
+"""The prediction log of the service: kept in memory for some seconds, then written as a file of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PredictionLog:
 
     `add` only appends to memory. A thread writes what has gathered every `seconds` to a file whose name nobody else has, and
     moves it into place whole: killed at any moment, at most the last `seconds` are lost, and no file is half there. Where
-    the lake cannot be written, entries wait, at most `most`; the oldest then give way, counted in `dropped`.
+    the folder cannot be written, entries wait, at most `most`; the oldest then give way, counted in `dropped`.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from mlprod_tasks import champion, places, rollout
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.fallback import FallbackModel
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Fallback, Rollout
+from mlprod_tasks.platform.ledger import ApiKey, Fallback, Rollout
 from mlprod_tasks.platform.registry import BrokenArtifact
 from mlprod_tasks.serve.keys import Keys
 from mlprod_tasks.serve.single_row import SingleRow
@@ -61,8 +61,6 @@ class Shelf:
 
     def refresh(self) -> None:
         """Look into the ledger and load what is new. What cannot be loaded or reached leaves what there is in its place."""
-        from mlprod_tasks.platform.ledger import ApiKey
-
         try:
             self.keys = Keys(self.platform.ledger.all(ApiKey))
         except Exception as error:

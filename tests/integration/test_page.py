@@ -408,6 +408,7 @@ def test_the_data_docs_are_for_whoever_may_read_every_pipeline_and_can_do_nothin
     assert (shown.status_code, shown.text) == (200, "<h1>All suites</h1>")
     assert shown.headers["content-security-policy"] == "sandbox allow-scripts allow-popups"
     assert site.asked("GET", "data-docs/index.html").status_code == 401
+    assert site.asked("GET", "data-docs/index.html", "nobody").status_code == 403
     for outside in ("data-docs/%2e%2e/secret.txt", "data-docs/..%2fsecret.txt", "data-docs/nothing.html"):
         assert site.asked("GET", outside, "ada").status_code == 404
     links = site.asked("GET", "api/pipelines/returns", "ada").json()["links"]

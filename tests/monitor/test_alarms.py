@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks.interventions import interventions
+from mlprod_tasks.interventions import by_rule, intervene, interventions
 from mlprod_tasks.monitor import alarms
 from mlprod_tasks.monitor.alarms import NoSuchAlarm, acknowledge, episodes, mute, open_alarms, unmute
 from mlprod_tasks.monitor.mails import tell_decision
@@ -246,6 +246,34 @@ def test_an_alarm_that_was_muted_is_told_when_it_is_heard_again(platform: Platfo
     unmute(PIPELINE, PSI, "ana", platform)
     decided(platform, 2, fired(PSI, 2))
     assert tell(platform, 2)
+
+
+def test_what_a_muted_rule_does_to_production_is_told(platform: Platform, catcher: MailCatcher) -> None:
+    mute(PIPELINE, AUC, "ana", platform, until=NOW + DAY)
+    decided(platform, 0, fired(AUC, 0, action="rollback"), action="rollback")
+    assert not tell(platform, 0)
+    intervene(PIPELINE, "rollback", by_rule(AUC), platform, subject="1", tick=day(0))
+    assert tell(platform, 0)
+    ((subject, _),) = mails(catcher)
+    assert subject == f"[shop] rollback at {day(0)}: {AUC}"
+
+
+def test_an_alarm_is_told_to_be_over_though_a_muted_one_goes_on(platform: Platform, catcher: MailCatcher) -> None:
+    mute(PIPELINE, AUC, "ana", platform, until=NOW + DAY)
+    decided(platform, 0, fired(PSI, 0), fired(AUC, 0))
+    decided(platform, 1, fired(AUC, 1))
+    assert [tell(platform, 0), tell(platform, 1)] == [True, True]
+    assert mails(catcher)[-1][0] == f"[shop] over at {day(1)}: {PSI}"
+
+
+def test_a_tick_that_is_quiet_when_it_is_measured_again_takes_back_what_was_told_of_it(
+    platform: Platform, catcher: MailCatcher
+) -> None:
+    decided(platform, 0, fired(PSI, 0))
+    assert tell(platform, 0)
+    decided(platform, 0)
+    assert [tell(platform, 0), tell(platform, 0)] == [True, False]
+    assert mails(catcher)[-1][0] == f"[shop] over at {day(0)}: measured again"
 
 
 def test_a_note_is_for_the_ledger_alone(platform: Platform) -> None:

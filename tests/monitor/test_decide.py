@@ -174,6 +174,21 @@ def test_a_training_by_hand_makes_the_rules_wait_and_a_failed_one_does_not(shop:
     assert decide(world.pipeline, tick, shop).action == "retrain"
 
 
+def test_a_training_that_was_asked_for_and_never_began_holds_no_later_one_back(shop: Platform) -> None:
+    world.whole_lake(shop)
+    for day in DAYS:
+        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
+    asked, later = (world.pipeline.schedule.tick(day) for day in (DAYS[7], DAYS[8]))
+    assert decide(world.pipeline, asked, shop).retrain_now
+    waits = decide(world.pipeline, later, shop)
+    assert f"the last one was as of {DAYS[7]}" in waits.reason, "it may be about to begin"
+    with shop.ledger.session() as session:
+        session.query(Decision).update({"at": AT - 3 * DAY})
+    assert decide(world.pipeline, later, shop).retrain_now
+    shop.ledger.put(training(DAYS[7], "promoted", waits.reason))
+    assert f"the last one was as of {DAYS[7]}" in decide(world.pipeline, later, shop).reason
+
+
 def test_a_training_under_way_makes_the_rules_wait_until_it_is_given_up(shop: Platform) -> None:
     day, _ = retrain_tick(shop)
     tick = world.pipeline.schedule.tick(day)

@@ -99,6 +99,18 @@ def test_weeks_with_other_numbers_of_days_are_compared_row_by_row(weeks: Platfor
     assert "−50% a row against the week before" in said
 
 
+def test_days_that_the_fallback_answered_are_not_held_against_the_models_promise(platform: Platform) -> None:
+    for n in range(7):
+        day = LAST - (8 - n) * DAY
+        if n < 4:
+            measured(platform, day, 1000, value=1000.0, kpi=1.5, roc_auc=0.8, label_rate=2 / 3, calibration=0.0)
+        else:  # nothing of the model to measure; the rate of outcomes is of all rows
+            measured(platform, day, 1000, kpi=1.5, label_rate=1.0)
+    told = digest(PIPELINE, TICK, platform)
+    assert (told.this.measured, told.this.rows, told.this.total("value")) == (4, 4000, 4000.0)
+    assert told.this.mean("realised") == pytest.approx(told.this.mean("promised")) == pytest.approx(0.2)
+
+
 def test_a_week_without_outcomes_is_told_without_numbers(platform: Platform) -> None:
     content = written(PIPELINE, digest(PIPELINE, TICK, platform))
     assert content.plots == ()

@@ -52,6 +52,13 @@ def test_what_the_ticks_themselves_reached_is_within_the_bound_however_long_thei
     assert high == pytest.approx(0.6)
 
 
+@given(st.sampled_from(sorted(KINDS)), st.floats(0.001, 0.999))
+def test_a_tick_that_does_what_every_tick_of_the_reference_did_is_within_its_bounds(what: str, value: float) -> None:
+    low, high = learned.limits(what, spread_of(what, np.full(28, value)), 0, tail=0.01)
+    assert low is None or low <= value
+    assert high is None or value <= high
+
+
 def test_only_the_side_that_is_worse_has_a_bound() -> None:
     values = np.random.default_rng(3).uniform(0.3, 0.5, 28)
     for what, sides in {"feature_psi": (False, True), "roc_auc": (True, False), "label_rate": (True, True)}.items():

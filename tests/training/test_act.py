@@ -103,6 +103,18 @@ def test_a_rollback_of_a_version_that_is_no_longer_champion_is_not_done_and_that
     assert done(two) == [("not done", "rule useless", "rollback", DAY)]
 
 
+@pytest.mark.parametrize("action", ["rollback", "fallback"])
+def test_an_old_tick_decided_again_leaves_production_alone_where_a_later_one_was_quiet(two, action):
+    decided(two, action, version=2)
+    later = Decision(pipeline="returns", tick=date(2024, 2, 14), action="nothing", reason="x", at=NOON, rules=[])
+    two.platform.ledger.put(later)
+    left = acting(two)
+    assert (left.done, alias(two), switched(two.pipeline, two.platform)) == ("nothing", 2, None)
+    assert "2024-02-14 was decided since, and nothing fires there" in left.sentence
+    two.platform.ledger.put(replace(later, action="alert"))
+    assert acting(two).done == action
+
+
 def test_the_first_champion_cannot_be_rolled_back(one):
     decided(one, "rollback", 1)
     assert "there is none to go back to" in acting(one).sentence

@@ -18,6 +18,11 @@ def predictions(pipeline: Pipeline) -> str:
     return f"{pipeline.name}/predictions"
 
 
+def requests(pipeline: Pipeline) -> str:
+    """Rows that were answered on request, as the service's log has them, partitioned by the tick of their moment."""
+    return f"{pipeline.name}/requests"
+
+
 def registered_model(pipeline: Pipeline) -> str:
     """The model's name in the registry."""
     return pipeline.name

@@ -13,6 +13,27 @@ Policy = Literal["default", "fallback", "refuse"]
 
 
 @declared
+class Ramp:
+    """How a challenger is rolled out as a canary: share by share, each judged before the next.
+
+    Each of `shares` is held for `hold` at least, and until the challenger has answered `rows` rows; where it has not within
+    `at_most`, it is taken back. A step passes where the challenger, beside the champion's rows of the same time, has a share of
+    errors at most `errors` higher, a 99th percentile of latency at most `latency` times as long, a mean score that is not
+    surely more than `score_shift` away, and, where labels have arrived, a Brier score that is not surely worse. Sure is what
+    holds with `confidence`.
+    """
+
+    shares: tuple[float, ...] = (0.05, 0.25, 0.5, 1.0)
+    hold: timedelta = hours(1)
+    at_most: timedelta = hours(24)
+    rows: int = 300
+    errors: float = 0.01
+    latency: float = 1.5
+    score_shift: float = 0.1
+    confidence: float = 0.99
+
+
+@declared
 class Serving:
     """A use case that answers requests, one row at a time, as of the moment of the request.
 
@@ -25,6 +46,9 @@ class Serving:
     `unknown_category` is about a request's value that is not among its column's `values`: refused, or taken as null.
     `look_back` is how far back from the newest data the store answers any moment exactly, by default two ticks, of which one
     may have 25 hours; `checked_rows` how many rows of a tick are computed again each night, online and in batch, and compared.
+    `look_up_within` is how long a request waits for the store before it goes on with what it holds; `log_seconds` how long an
+    answer may wait to be written to the log: a replica that is killed loses those of as many seconds at most. `ramp`: a version
+    that passes its gates is rolled out so, and promoted at the end; without it, it is promoted at once.
     """
 
     stale_after: timedelta = hours(30)
@@ -34,3 +58,6 @@ class Serving:
     unknown_category: Literal["refuse", "null"] = "refuse"
     look_back: timedelta = hours(50)
     checked_rows: int = 1000
+    look_up_within: timedelta = timedelta(milliseconds=250)
+    log_seconds: float = 2.0
+    ramp: Ramp | None = None

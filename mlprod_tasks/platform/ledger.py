@@ -256,6 +256,42 @@ class Rollout(Row):
     band_high: Mapped[float | None] = mapped_column(default=None)
 
 
+class RolloutCheck(Row):
+    """What was found of a challenger beside the champion at one step of a rollout."""
+
+    __tablename__ = "rollout_checks"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    what: Mapped[str] = mapped_column(String(20), primary_key=True)  # errors, latency, scores, quality
+    challenger: Mapped[int]  # a version
+    share: Mapped[float]  # of entities that it answered then
+    passed: Mapped[bool | None]  # None: too little to tell
+    champion_value: Mapped[float | None]
+    challenger_value: Mapped[float | None]
+    bound: Mapped[float | None]
+    champion_rows: Mapped[int]
+    challenger_rows: Mapped[int]
+    sentence: Mapped[str]
+
+
+class Review(Row):
+    """A row whose decision was left to people, and what they decided."""
+
+    __tablename__ = "reviews"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)  # its place in the request
+    key: Mapped[str]
+    score: Mapped[float | None]
+    model_version: Mapped[int | None]
+    predict_at: Mapped[datetime]
+    at: Mapped[datetime]  # when it was asked for
+    decision: Mapped[bool | None] = mapped_column(default=None)  # None: nobody has decided
+    by: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(default="")
+    decided_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
 class Mail(Row):
     """A mail that was sent; its key keeps one event from being told twice."""
 

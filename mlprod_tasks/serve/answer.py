@@ -114,11 +114,12 @@ class Scorer:
         self.counts.rows += 1
         self.log.add(
             (
-                request_id, told, tick, moment, answer.score, answer.decision, answer.version, answer.route, answer.fallback,
-                answer.review, answer.reason, challenger.number if challenger and shadowed is not None else None, shadowed,
-                1000 * (time.perf_counter() - began),
-            ),
-            features.values,
+                request_id, 0, told, tick, moment, moment, answer.score, answer.decision, answer.version, answer.route,
+                answer.route, answer.fallback, False, answer.review, answer.reason, bool(answer.stale), bool(answer.missing),
+                challenger.number if challenger and shadowed is not None else None, shadowed, None,
+                1000 * (time.perf_counter() - began), *(row[name] for name in self.pipeline.entity_table.key),
+                *features.values,
+            )
         )  # fmt: skip
         return answer
 

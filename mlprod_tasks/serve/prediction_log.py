@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,57 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
+from mlprod_tasks.platform import Platform
 
 log = logging.getLogger(__name__)
 
 Entry = tuple[Any, ...]
+# What is noted of a row besides its key and features. assigned: the route that it was to take; error: a model failed on it.
 FRONT: tuple[tuple[str, pa.DataType], ...] = (
     ("request_id", pa.string()),
-    ("key", pa.string()),
+    ("row", pa.int32()),  # its place in the request
+    ("key", pa.string()),  # the key's values, joined by /
     ("tick", pa.date32()),
     ("predict_at", pa.timestamp("us", "UTC")),
+    ("at", pa.timestamp("us", "UTC")),  # when it was answered
     ("score", pa.float64()),
     ("decision", pa.bool_()),
     ("model_version", pa.int32()),
     ("route", pa.string()),
+    ("assigned", pa.string()),
     ("fallback", pa.bool_()),
+    ("error", pa.bool_()),
     ("review", pa.bool_()),
     ("reason", pa.string()),
+    ("stale", pa.bool_()),
+    ("missing", pa.bool_()),
     ("shadow_version", pa.int32()),
     ("shadow_score", pa.float64()),
+    ("shadow_milliseconds", pa.float64()),
     ("milliseconds", pa.float64()),
 )
+KEY, FEATURE = "key_", "feature_"
+KINDS = {
+    "int": pa.int64(), "float": pa.float64(), "text": pa.string(), "bool": pa.bool_(), "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}  # fmt: skip
+
+
+def log_schema(pipeline: Pipeline) -> pa.Schema:
+    """The columns of the log: FRONT, the entity's key under `key_<column>`, the features under `feature_<name>`.
+
+    A personal column of the key is the hash that the lake has too.
+    """
+    entity = pipeline.entity_table
+    kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
+    keys = [(f"{KEY}{name}", KINDS[kind]) for name, kind in kinds.items()]
+    features = [(f"{FEATURE}{name}", kind) for name, kind in logged_types(pipeline).items()]
+    return pa.schema([*FRONT, *keys, *features])
+
+
+def log_folder(pipeline: Pipeline, platform: Platform) -> Path:
+    """Where every replica of an installation writes its log, and from where it is collected into the lake."""
+    return platform.settings.home / "online_log" / pipeline.name
 
 
 class PredictionLog:
@@ -44,11 +75,8 @@ class PredictionLog:
     the folder cannot be written, entries wait, at most `most`; the oldest then give way, counted in `dropped`.
     """
 
-    def __init__(
-        self, folder: Path, features: Mapping[str, pa.DataType], *, seconds: float = 2.0, most: int = 1_000_000
-    ) -> None:
-        self.folder, self.seconds, self.most = folder, seconds, most
-        self.schema = pa.schema([*FRONT, *((f"feature_{name}", kind) for name, kind in features.items())])
+    def __init__(self, folder: Path, schema: pa.Schema, *, seconds: float = 2.0, most: int = 1_000_000) -> None:
+        self.folder, self.schema, self.seconds, self.most = folder, schema, seconds, most
         self.written = self.dropped = 0
         self._waiting: deque[Entry] = deque()
         self._ended = threading.Event()
@@ -57,12 +85,12 @@ class PredictionLog:
     def start(self) -> None:
         self._thread.start()
 
-    def add(self, front: Sequence[Any], features: Sequence[Any]) -> None:
-        """Note one answer. front: in the order of FRONT; features: in the order given at the beginning."""
+    def add(self, entry: Entry) -> None:
+        """Note one answer: the values of a row in the order of the schema."""
         if len(self._waiting) >= self.most:
             self._waiting.popleft()
             self.dropped += 1
-        self._waiting.append((*front, *features))
+        self._waiting.append(entry)
 
     @property
     def waiting(self) -> int:

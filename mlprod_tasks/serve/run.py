@@ -10,10 +10,11 @@ from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.online import OnlineFeatures
+from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.serve.answer import Scorer
 from mlprod_tasks.serve.app import Limits, Service
-from mlprod_tasks.serve.prediction_log import PredictionLog, logged_types
+from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
 from mlprod_tasks.serve.shelf import Shelf
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def made(
     scorers, fields = {}, {}
     for name, pipeline in pipelines.items():
         online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
-        written = PredictionLog(platform.settings.home / "online_log" / name, logged_types(pipeline))
+        written = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline), seconds=serving_of(pipeline).log_seconds)
         scorers[name] = Scorer(pipeline, online, shelf, written)
         fields[name] = online.fields
     return Service(pipelines, shelf, scorers, fields, platform.clock, limits or Limits(), keys_needed)

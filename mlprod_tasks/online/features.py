@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -74,6 +76,7 @@ class OnlineFeatures:
             most_bytes=most_bytes,
             monotonic=monotonic,
         )
+        self._remote, self._look_up_seconds = store.remote, self._serving.look_up_within.total_seconds()
         self._groups = tuple((group, group.id.hex(), answerer(pipeline, group.feature)) for group in plan(pipeline))
         self._decoders = {group.id: answers.decode for group, _, answers in self._groups}
         expressed = {feature.name for feature in pipeline.features if isinstance(feature, Expression)}
@@ -108,9 +111,38 @@ class OnlineFeatures:
 
     def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
         """The features of rows as `fields.read` gives them, each as of its moment in microseconds. Raises: ExpressionFailed."""
-        keys = [[group.key_of(row) for group, *_ in self._groups] for row in rows]
-        wanted = [key for of_row in keys for key in of_row if key is not None]
-        generation, entries = self._held.entries(wanted, self._decoders)
+        keys = self._keys_of(rows)
+        return self._made(rows, keys, moments, *self._held.entries(_wanted(keys), self._decoders))
+
+    async def within(self, rows: Sequence[dict[str, Any]], moments: Sequence[int], readers: Executor) -> list[Features]:
+        """As `of`, and nobody else waits meanwhile: a store on another machine is read in a thread of `readers`.
+
+        Where it has not answered within the declared `look_up_within`, what is held must do. Raises: ExpressionFailed.
+        """
+        keys = self._keys_of(rows)
+        wanted = _wanted(keys)
+        found: tuple[Generation | None, Mapping[bytes, Any]] | None = self._held.at_hand(wanted)
+        if found is None and self._remote:
+            reading = asyncio.get_running_loop().run_in_executor(readers, self._held.entries, wanted, self._decoders)
+            try:
+                found = await asyncio.wait_for(reading, self._look_up_seconds)
+            except TimeoutError:
+                found = self._held.without_the_store(wanted, self._look_up_seconds)
+        if found is None:
+            found = self._held.entries(wanted, self._decoders)
+        return self._made(rows, keys, moments, *found)
+
+    def _keys_of(self, rows: Sequence[dict[str, Any]]) -> list[list[bytes | None]]:
+        return [[group.key_of(row) for group, *_ in self._groups] for row in rows]
+
+    def _made(
+        self,
+        rows: Sequence[dict[str, Any]],
+        keys: Sequence[Sequence[bytes | None]],
+        moments: Sequence[int],
+        generation: Generation | None,
+        entries: Mapping[bytes, Any],
+    ) -> list[Features]:
         return [
             self._features(row, of_row, moment, generation, entries)
             for row, of_row, moment in zip(rows, keys, moments, strict=True)
@@ -147,7 +179,7 @@ class OnlineFeatures:
             if state is None:
                 why = self._why_nothing(generation)
             elif entry is None and key is not None and key not in entries:
-                why = f"the online store does not answer ({self.failure})"
+                why = "the online store does not answer"
             elif moment < state.exact_from:
                 why = f"it answers moments from {EPOCH + state.exact_from * MICROSECOND} on"
             if why or state is None:
@@ -179,7 +211,11 @@ class OnlineFeatures:
 
     def _why_nothing(self, generation: Generation | None) -> str:
         if self.failure is not None and generation is None:
-            return f"the online store does not answer ({self.failure})"
+            return "the online store does not answer"
         if generation is None:
             return f"the online store was never filled: run `mlprod online fill {self.pipeline.name}`"
         return "the online store was filled by another declaration: fill it again"
+
+
+def _wanted(keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
+    return [key for of_row in keys for key in of_row if key is not None]

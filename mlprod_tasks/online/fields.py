@@ -59,6 +59,7 @@ class RequestFields:
             for column in entity.columns
             if column.known_at is None and column.personal != "drop"
         ]
+        self._taken = frozenset(name for name, *_ in self._readers)
         hashed = [name for name in self.needed if self._columns[name].personal]
         if hashed and not pseudonym_key:
             raise ValueError(f"{pipeline.name}: field {hashed[0]!r} is personal and hashed: set MLPROD_PSEUDONYM_KEY")
@@ -85,7 +86,7 @@ class RequestFields:
             if needed:
                 row[name] = read
         if seen != len(given):
-            known = self._columns
+            known = self._taken
             problems += [Problem(str(name), "is no field of this use case") for name in given if name not in known]
         return row, problems
 

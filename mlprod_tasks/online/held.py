@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,8 @@ from mlprod_tasks.platform.online_store import OnlineStore, StoreUnavailable
 
 ENTRY_BYTES = 200  # what an entry takes besides what is written of it
 ATTEMPTS = 5
+LONGEST_RETRY_SECONDS = 5.0
+log = logging.getLogger(__name__)
 _header = msgspec.msgpack.Decoder(Header).decode
 
 
@@ -32,7 +35,8 @@ class Held:
     """The generation that requests are answered from; used by any number of threads at once.
 
     Every `poll_seconds` the store is asked whether there is a next one; in between, what was read once is not read again. Where
-    the store does not answer, what is held goes on to be used (its age tells), and it is left alone for `retry_seconds`.
+    the store does not answer, what is held goes on to be used (its age tells), and it is left alone for `retry_seconds`, for
+    twice as long each time it fails again, at most for LONGEST_RETRY_SECONDS.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Held:
         self._now: Generation | None = None
         self._looked = -1e18
         self._down_until = -1e18
+        self._failed = 0  # times in a row
         self._polling = threading.Lock()
         self._changing = threading.Lock()
         self.failure: str | None = None
@@ -61,7 +66,7 @@ class Held:
     def generation(self) -> Generation | None:
         """The generation that holds now; None where the store is empty or has never answered."""
         now = self._monotonic()
-        if now - self._looked >= self._poll_seconds and now >= self._down_until and self._polling.acquire(blocking=False):
+        if self._due(now) and self._polling.acquire(blocking=False):
             try:
                 seen = self._read([])
                 self._looked = now
@@ -74,6 +79,27 @@ class Held:
             finally:
                 self._polling.release()
         return self._now
+
+    def at_hand(self, keys: Sequence[bytes]) -> tuple[Generation, dict[bytes, Any]] | None:
+        """The generation and its entries of the keys without asking the store; None where it is to be asked."""
+        now = self._monotonic()
+        generation = self._now
+        if generation is None or self._due(now):
+            return None
+        held = generation.entries
+        found = {key: held[key] for key in keys if key in held}
+        complete = len(found) == len(keys) or len(found) == len(set(keys))
+        return (generation, found) if complete or now < self._down_until else None
+
+    def without_the_store(self, keys: Sequence[bytes], seconds: float) -> tuple[Generation | None, dict[bytes, Any]]:
+        """What is held of the keys where the store has not answered within some seconds, which is noted like a failure."""
+        self._fails(f"no answer within {seconds:g} seconds")
+        generation = self._now
+        held = generation.entries if generation is not None else {}
+        return generation, {key: held[key] for key in keys if key in held}
+
+    def _due(self, now: float) -> bool:
+        return now - self._looked >= self._poll_seconds and now >= self._down_until
 
     def entries(
         self, keys: Sequence[bytes], decoders: Mapping[bytes, Callable[[bytes], Any]]
@@ -123,11 +149,20 @@ class Held:
         try:
             seen = self._store.read(self._pipeline, keys)
         except StoreUnavailable as error:
-            self.failure = str(error)
-            self._down_until = self._monotonic() + self._retry_seconds
+            self._fails(str(error))
             raise
-        self.failure = None
+        if self._failed:
+            log.info("%s: the online store answers again", self._pipeline)
+        self._failed, self.failure, self._down_until = 0, None, -1e18
         return seen
+
+    def _fails(self, why: str) -> None:
+        if not self._failed:
+            log.error("%s: the online store does not answer, what is held goes on: %s", self._pipeline, why)
+        self.failure = why
+        rest = min(self._retry_seconds * 2**self._failed, LONGEST_RETRY_SECONDS)
+        self._failed = min(self._failed + 1, 30)
+        self._down_until = self._monotonic() + rest
 
     def _keep(self, generation: Generation, read: Mapping[bytes, Any], size: int) -> None:
         with self._changing:

@@ -28,6 +28,8 @@ class OnlineStore(Protocol):
     of two writers who start from the same one, one is told that it came second. Every method raises StoreUnavailable.
     """
 
+    remote: bool  # whether a look goes to another machine, which may keep it waiting
+
     def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
         """The values of some keys, None for each that is not there. None where nothing was ever put in."""
         ...

@@ -34,6 +34,8 @@ READ = (
 class PostgresStore:
     """Each thread reads through its own connection, opened again where the server closed it."""
 
+    remote = True
+
     def __init__(self, url: str) -> None:
         parsed = database_url(url)
         self._where = f"{parsed.host or 'socket'}/{parsed.database}"
@@ -46,9 +48,11 @@ class PostgresStore:
         with self._told():
             try:
                 rows = self._ask(pipeline, keys)
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self._forget()  # the server went away in between: one try more
-                rows = self._ask(pipeline, keys)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                self._forget()
+                if isinstance(error, psycopg2.errors.QueryCanceled):
+                    raise  # it took too long, and would again
+                rows = self._ask(pipeline, keys)  # the server went away in between: one try more
         if not rows or rows[0][0] is not None:
             return None
         found = {bytes(key): bytes(value) for key, _, value in rows[1:]}
@@ -115,7 +119,14 @@ class PostgresStore:
         connection = getattr(self._mine, "connection", None)
         if connection is None or connection.closed:
             connection = psycopg2.connect(
-                self._dsn, connect_timeout=CONNECT_SECONDS, options=f"-c statement_timeout={READ_MILLISECONDS}"
+                self._dsn,
+                connect_timeout=CONNECT_SECONDS,
+                options=f"-c statement_timeout={READ_MILLISECONDS}",
+                # A host that is gone says nothing: without these a look would wait for minutes.
+                tcp_user_timeout=2 * READ_MILLISECONDS,
+                keepalives_idle=5,
+                keepalives_interval=1,
+                keepalives_count=3,
             )
             connection.autocommit = True
             self._mine.connection = connection

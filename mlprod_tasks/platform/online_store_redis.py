@@ -41,6 +41,8 @@ class RedisStore:
     only what changed is sent.
     """
 
+    remote = True
+
     def __init__(self, url: str) -> None:
         self._reader = redis.Redis.from_url(url, socket_timeout=READ_SECONDS, socket_connect_timeout=READ_SECONDS)
         self._writer = redis.Redis.from_url(url, socket_timeout=WRITE_SECONDS, socket_connect_timeout=READ_SECONDS)

@@ -22,6 +22,8 @@ TABLES = (
 class SqliteStore:
     """A generation is what one transaction leaves. Each thread reads through its own connection."""
 
+    remote = False
+
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
         self._mine = threading.local()

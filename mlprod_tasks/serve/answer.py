@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -17,15 +18,20 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.fallback import FallbackModel
 from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.online import Features, OnlineFeatures
-from mlprod_tasks.online.plan import micros
+from mlprod_tasks.online.fields import EPOCH_DAY
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros
 from mlprod_tasks.platform.ledger import Rollout
-from mlprod_tasks.serve.limits import Breaker
-from mlprod_tasks.serve.prediction_log import PredictionLog
+from mlprod_tasks.serve.prediction_log import Entry, PredictionLog
 from mlprod_tasks.serve.shelf import Shelf, Standing, Version
 from mlprod_tasks.serve.single_row import RowAnswer
 
 log = logging.getLogger(__name__)
 CACHED = 20_000
+# Keys as a program writes them: within, moments are microseconds and dates are days.
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    "timestamp": lambda us: (EPOCH + us * MICROSECOND).isoformat(),
+    "date": lambda day: date.fromordinal(EPOCH_DAY + day).isoformat(),
+}
 CHAMPION, CHALLENGER, FALLBACK, REFUSED = "champion", "challenger", "fallback", "refused"
 
 
@@ -48,6 +54,15 @@ class Answer(msgspec.Struct, omit_defaults=True):
     age_seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class Asking:
+    """What the rows of a request have in common."""
+
+    request_id: str
+    moment: datetime
+    tick: date
+
+
 @dataclass
 class Counts:
     """What a scorer has done since it was made."""
@@ -60,70 +75,90 @@ class Counts:
     hits: int = 0
     misses: int = 0
     shadow: int = 0
+    shadow_errors: int = 0
     shadow_difference: float = 0.0
 
 
 class Scorer:
     """Answers for one use case. For one thread: it shares the models' buffers."""
 
-    def __init__(self, pipeline: Pipeline, online: OnlineFeatures, shelf: Shelf, written: PredictionLog) -> None:
-        self.pipeline, self.online, self.shelf, self.log = pipeline, online, shelf, written
+    def __init__(
+        self, pipeline: Pipeline, online: OnlineFeatures, shelf: Shelf, written: PredictionLog, readers: Executor
+    ) -> None:
+        self.pipeline, self.online, self.shelf, self.log, self.readers = pipeline, online, shelf, written, readers
         self.counts = Counts()
         self._cache: OrderedDict[tuple[int, tuple[Any, ...]], RowAnswer] = OrderedDict()
-        self._breakers: dict[int, Breaker] = {}  # one a version: a bad challenger takes nobody else out
         self._names = pipeline.feature_names
-        self._order: dict[int, tuple[int, ...]] = {}
+        entity = pipeline.entity_table
+        self._key = tuple((name, SHOWN.get(entity.column(name).kind)) for name in entity.key)
 
     @property
     def standing(self) -> Standing:
         return self.shelf.standing[self.pipeline.name]
 
-    def score(self, rows: Sequence[dict[str, Any]], moment: datetime, tick: date, request_id: str) -> list[Answer]:
-        """Answer each of the rows, as `OnlineFeatures.fields` read them, as of a moment."""
+    async def features(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features]:
+        """The features of rows, as `OnlineFeatures.fields` read them, as of a moment."""
+        return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
+
+    async def score(self, rows: Sequence[dict[str, Any]], asked: Asking, first: int = 0) -> list[tuple[Answer, Entry]]:
+        """Answer each of the rows, as `OnlineFeatures.fields` read them; beside each answer what the log is to keep of it.
+
+        first: the place of the first of them in the request. Nothing is noted yet: see `note`.
+        """
         began = time.perf_counter()
-        standing = self.standing
-        made = self.online.of(rows, [micros(moment)] * len(rows))
+        made = await self.features(rows, asked.moment)
         shared = (time.perf_counter() - began) / len(rows)
+        standing, at = self.standing, self.shelf.platform.clock.now()
         return [
-            self._score(row, features, moment, tick, request_id, standing, shared)
-            for row, features in zip(rows, made, strict=True)
+            self._score(row, features, asked, first + i, standing, at, shared)
+            for i, (row, features) in enumerate(zip(rows, made, strict=True))
         ]
+
+    def note(self, entries: Iterable[Entry]) -> None:
+        """Keep in the log what was answered."""
+        for entry in entries:
+            self.log.add(entry)
+
+    def key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row's key as a program gave it; where it is personal, as the hash that the lake has."""
+        return {name: row[name] if shown is None else shown(row[name]) for name, shown in self._key}
+
+    def version_for(self, key: Mapping[str, Any], standing: Standing) -> tuple[str, Version | None]:
+        """The route that an entity is to take, and the version that answers it, where one is loaded."""
+        if rollout.answers(standing.rollout, self.pipeline.name, joined(key)) == CHALLENGER:
+            challenger = standing.rolled_out
+            # Not loaded yet, or failing: the champion answers for it.
+            if challenger is not None and not (challenger.breaker.open and standing.champion is not None):
+                return CHALLENGER, challenger
+        return CHAMPION, standing.champion
 
     def _score(
         self,
         row: Mapping[str, Any],
         features: Features,
-        moment: datetime,
-        tick: date,
-        request_id: str,
+        asked: Asking,
+        place: int,
         standing: Standing,
+        at: datetime,
         shared: float,
-    ) -> Answer:
+    ) -> tuple[Answer, Entry]:
         began = time.perf_counter() - shared
-        key = {name: row[name] for name in self.pipeline.entity_table.key}
-        told = "/".join(map(str, key.values()))
-        answer = self._answered(key, told, features, standing)
-        challenger, shadowed = standing.challenger, None
-        if (
-            standing.rollout is not None
-            and standing.rollout.mode == "shadow"
-            and challenger is not None
-            and not answer.fallback
-        ):
-            shadowed = self._shadow(challenger, features.values, answer)
+        key = self.key_of(row)
+        errors = self.counts.errors
+        answer, assigned = self._answered(key, features, standing)
+        failed = self.counts.errors > errors
+        milliseconds = 1000 * (time.perf_counter() - began)
+        shadow = self._shadow(features, answer, standing)
         self.counts.rows += 1
-        self.log.add(
-            (
-                request_id, 0, told, tick, moment, moment, answer.score, answer.decision, answer.version, answer.route,
-                answer.route, answer.fallback, False, answer.review, answer.reason, bool(answer.stale), bool(answer.missing),
-                challenger.number if challenger and shadowed is not None else None, shadowed, None,
-                1000 * (time.perf_counter() - began), *(row[name] for name in self.pipeline.entity_table.key),
-                *features.values,
-            )
+        entry = (
+            asked.request_id, place, joined(key), asked.tick, asked.moment, at, answer.score, answer.decision, answer.version,
+            answer.route, assigned, answer.fallback, failed, answer.review, answer.reason, bool(answer.stale),
+            bool(answer.missing), *shadow, milliseconds, *(row[name] for name in key), *features.values,
         )  # fmt: skip
-        return answer
+        return answer, entry
 
-    def _answered(self, key: dict[str, Any], told: str, features: Features, standing: Standing) -> Answer:
+    def _answered(self, key: dict[str, Any], features: Features, standing: Standing) -> tuple[Answer, str]:
+        """The answer, and the route that was to give it; '' where features or a switch decided, not the rollout."""
         known = [age for age in features.ages.values() if age is not None]
         ages: dict[str, Any] = {
             "stale": list(features.stale),
@@ -132,38 +167,32 @@ class Scorer:
         }
         if features.answer == "refuse":
             self.counts.refused += 1
-            return Answer(key, None, None, None, REFUSED, reason="; ".join(features.reasons), **ages)
+            return Answer(key, None, None, None, REFUSED, reason="; ".join(features.reasons), **ages), ""
+        if standing.switched and standing.fallback is not None:
+            return self._fallback(key, features, standing, standing.switched, ages), ""
         if features.answer == "fallback":
-            return self._fallback(key, features, standing, "; ".join(features.reasons), ages)
-        route: str = rollout.answers(standing.rollout, self.pipeline.name, told)
-        version = standing.challenger if route == CHALLENGER else standing.champion
-        if version is None:  # the challenger could not be loaded: the champion answers for it
-            route, version = CHAMPION, standing.champion
+            return self._fallback(key, features, standing, "; ".join(features.reasons), ages), ""
+        route, version = self.version_for(key, standing)
         if version is None:
-            return self._fallback(key, features, standing, f"no model is loaded{_because(standing.trouble)}", ages)
-        if route == CHALLENGER and self._breaker(version).open and standing.champion is not None:
-            route, version = CHAMPION, standing.champion
-        breaker = self._breaker(version)
-        if breaker.open:
-            return self._fallback(key, features, standing, "the model failed several times in a row", ages)
+            return self._fallback(key, features, standing, "no model is loaded", ages), route
+        if version.breaker.open:
+            return self._fallback(key, features, standing, "the model failed several times in a row", ages), route
         try:
             made = self._predicted(version, features.values)
-            breaker.succeeded()
-        except ModelInputError as error:  # the row's fault, not the model's
-            return self._fallback(key, features, standing, str(error)[:300], ages)
+            version.breaker.succeeded()
+        except ModelInputError:  # the row's fault, not the model's
+            return self._fallback(key, features, standing, "a feature is not a number that the model takes", ages), route
         except Exception as error:
             self.counts.errors += 1
-            breaker.failed()
+            version.breaker.failed()
             log.exception("%s: version %d failed", self.pipeline.name, version.number)
-            return self._fallback(key, features, standing, f"{type(error).__name__}: {error}"[:300], ages)
+            # Not with its text: that may tell of the inside, or quote values.
+            return self._fallback(key, features, standing, f"the model failed ({type(error).__name__})", ages), route
         decision, review = _decided(made, standing.rollout)
         self.counts.review += review
-        return Answer(key, made.score, decision, version.number, route, review=review, **ages)
+        return Answer(key, made.score, decision, version.number, route, review=review, **ages), route
 
     def _predicted(self, version: Version, values: tuple[Any, ...]) -> RowAnswer:
-        order = self._order.get(version.number)
-        if order is None:
-            order = self._order[version.number] = tuple(self._names.index(name) for name in version.row.feature_names)
         asked = (version.number, values)
         known = self._cache.get(asked)
         if known is not None:
@@ -171,30 +200,31 @@ class Scorer:
             self.counts.hits += 1
             return known
         self.counts.misses += 1
-        made = version.row([values[i] for i in order])
+        made = version.row([values[i] for i in version.order])
         self._cache[asked] = made
         if len(self._cache) > CACHED:
             self._cache.popitem(last=False)
         return made
 
-    def _breaker(self, version: Version) -> Breaker:
-        return self._breakers.setdefault(version.number, Breaker())
-
-    def _shadow(self, challenger: Version, values: tuple[Any, ...], answer: Answer) -> float | None:
-        breaker = self._breaker(challenger)
-        if breaker.open:
-            return None
+    def _shadow(self, features: Features, answer: Answer, standing: Standing) -> tuple[int | None, float | None, float | None]:
+        """What a challenger in the shadow makes of the row, which nobody is told: its version, score and milliseconds."""
+        challenger = standing.rolled_out
+        if challenger is None or standing.rollout is None or standing.rollout.mode != "shadow":
+            return None, None, None
+        if answer.score is None or answer.fallback or challenger.breaker.open:
+            return None, None, None
+        began = time.perf_counter()
         try:
-            made = self._predicted(challenger, values)
+            made = self._predicted(challenger, features.values)
         except Exception:
             log.exception("%s: version %d failed in the shadow", self.pipeline.name, challenger.number)
-            self.counts.errors += 1
-            breaker.failed()
-            return None
-        breaker.succeeded()
+            self.counts.shadow_errors += 1
+            challenger.breaker.failed()
+            return challenger.number, None, 1000 * (time.perf_counter() - began)
+        challenger.breaker.succeeded()
         self.counts.shadow += 1
-        self.counts.shadow_difference += abs(made.score - (answer.score or 0.0))
-        return made.score
+        self.counts.shadow_difference += abs(made.score - answer.score)
+        return challenger.number, made.score, 1000 * (time.perf_counter() - began)
 
     def _fallback(
         self, key: dict[str, Any], features: Features, standing: Standing, reason: str, ages: Mapping[str, Any]
@@ -208,7 +238,13 @@ class Scorer:
         made = fallback_row(standing.fallback, [values.get(name) for name in standing.fallback.feature_names])
         number = standing.champion.number if standing.champion else None
         decision, review = _decided(made, standing.rollout)
+        self.counts.review += review
         return Answer(key, made.score, decision, number, FALLBACK, fallback=True, review=review, reason=reason, **ages)
+
+
+def joined(key: Mapping[str, Any]) -> str:
+    """The key in one text, by which entities are shared out."""
+    return "/".join(map(str, key.values()))
 
 
 def fallback_row(model: FallbackModel, values: Sequence[Any]) -> RowAnswer:
@@ -233,7 +269,3 @@ def _decided(made: RowAnswer, asked: Rollout | None) -> tuple[bool | None, bool]
 def _known(number: float) -> float | None:
     """NaN is missing, as in a frame."""
     return None if number != number else number
-
-
-def _because(trouble: str) -> str:
-    return f": {trouble}" if trouble else ""

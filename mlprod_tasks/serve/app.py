@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,25 +21,30 @@ from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.online import RequestFields
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform.clock import Clock
-from mlprod_tasks.serve.answer import Answer, Scorer
-from mlprod_tasks.serve.contributions import explained
+from mlprod_tasks.serve.access_log import Access, AccessLog
+from mlprod_tasks.serve.answer import Answer, Asking, Scorer
+from mlprod_tasks.serve.contributions import Explanation, explained
 from mlprod_tasks.serve.limits import Admission, TokenBucket
 from mlprod_tasks.serve.openapi import document
+from mlprod_tasks.serve.prediction_log import Entry
 from mlprod_tasks.serve.seen import Seen
 from mlprod_tasks.serve.shelf import Shelf
 
-access = logging.getLogger("mlprod.access")
 log = logging.getLogger(__name__)
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
 
-PATH = re.compile(r"/v1/pipelines/([a-z][a-z0-9_]*)(?:/(score|explain))?")
+PATH = re.compile(r"/v1/pipelines/([a-z][a-z0-9_]*)(?:/(score|explain)|/(reviews)/([0-9a-f]{32}))?")
+PLAIN = ("/health", "/ready", "/openapi.json", "/metrics")
+LEDGER_SECONDS = 2.0
+READERS = 4  # threads that wait for another machine
+CLIENT_CLOSED = 499  # as nginx counts a client that did not wait
 AHEAD = timedelta(seconds=5)  # clocks differ
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 AT_ONCE = 50  # rows of a request before others have their turn
-MOST_EXPLAINED = 20
 JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -58,10 +65,30 @@ class Answered(msgspec.Struct):
     rows: list[Answer]
 
 
+class Explained(msgspec.Struct):
+    """The body of an explanation, rows in the order of the request."""
+
+    request_id: str
+    pipeline: str
+    moment: datetime
+    rows: list[Explanation]
+
+
+class Reviewed(msgspec.Struct):
+    """A row that was left to people; decision: null as long as nobody has decided."""
+
+    row: int
+    key: str
+    score: float | None
+    decision: bool | None
+    reason: str
+    decided_at: datetime | None
+
+
 class Refused(Exception):
     """A request that is not answered: status, what is wrong, and headers such as Retry-After."""
 
-    def __init__(self, status: int, error: str, problems: Any = None, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(self, status: int, error: str, problems: Any = None, headers: Headers = ()) -> None:
         super().__init__(error)
         self.status, self.error, self.problems, self.headers = status, error, problems, headers
 
@@ -72,6 +99,7 @@ class Limits:
 
     body_bytes: int = 1_000_000
     rows: int = 1_000
+    explained: int = 20
     under_way: int = 256
     rows_a_second: float = 5_000.0
     burst: float = 10_000.0
@@ -87,9 +115,11 @@ class Service:
     scorers: Mapping[str, Scorer]
     fields: Mapping[str, RequestFields]
     clock: Clock
+    readers: Executor
     limits: Limits = field(default_factory=Limits)
     keys_needed: bool = True
     seen: Seen = field(default_factory=Seen)
+    access: AccessLog | None = None
     stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -104,7 +134,7 @@ class Service:
             return
         began = time.perf_counter()
         told, status, body = Told(), 500, b""
-        headers: tuple[tuple[bytes, bytes], ...] = ()
+        headers: Headers = ()
         try:
             status, headers, body = await self._answer(scope, receive, told)
         except Refused as refused:
@@ -112,43 +142,42 @@ class Service:
             problems = {} if refused.problems is None else {"problems": refused.problems}
             body = _encode({"error": refused.error, **problems})
         except ClientGone:
-            return
+            status = CLIENT_CLOSED
         except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed", scope["method"], told.path)
             body = _encode({"error": "the service failed; its log says why"})
-        start = {"type": "http.response.start", "status": status, "headers": [JSON, _length(body), *headers]}
-        if headers and headers[0][0] == b"content-type":
-            start["headers"] = [_length(body), *headers]
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
+        if status != CLIENT_CLOSED:
+            start = {"type": "http.response.start", "status": status, "headers": [JSON, _length(body), *headers]}
+            if headers and headers[0][0] == b"content-type":
+                start["headers"] = [_length(body), *headers]
+            await send(start)
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
         seconds = time.perf_counter() - began
         self.seen.request(told.pipeline, told.kind, status, seconds)
-        # Neither the body nor a key's value: both may be about a person.
-        access.info("%s", {"method": scope["method"], "path": scope["path"][:200], "status": status,
-            "ms": round(1000 * seconds, 2), "rows": told.rows, "key": told.key_id, "request": told.request_id})  # fmt: skip
+        if self.access is not None:
+            # Neither the body nor a key's value: both may be about a person.
+            at, ms = time.time(), round(1000 * seconds, 3)
+            self.access.add(Access(at, scope["method"], told.path, status, ms, told.rows, told.key_id, told.request_id))
 
-    async def _answer(self, scope: Scope, receive: Receive, told: Told) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
+    async def _answer(self, scope: Scope, receive: Receive, told: Told) -> tuple[int, Headers, bytes]:
         path, method = scope["path"], scope["method"]
-        match path:
-            case "/health":
-                return 200, (), b'{"status":"alive"}'
-            case "/ready":
-                return self._ready()
-            case "/openapi.json":
-                return 200, (), self._document
-            case "/metrics":
-                return 200, ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),), self.seen.text(self)
+        if path in PLAIN:
+            told.path = path
+            _method(method, "GET", "HEAD")
+            return self._plain(path)
         found = PATH.fullmatch(path)
         if found is None:
             raise Refused(404, f"there is no {path[:100]!r}; /openapi.json lists what there is")
-        name, verb = found[1], found[2]
-        told.pipeline, told.kind = name if name in self.pipelines else "", verb or "fields"
+        name, verb, request_id = found[1], found[2] or found[3], found[4]
+        if name in self.pipelines:
+            told.pipeline, told.path = name, f"/v1/pipelines/{name}{f'/{verb}' if verb else ''}"
+        told.kind = verb or "fields"
         self._allowed(scope, name, told)
         if name not in self.pipelines:
             raise Refused(404, f"no use case {name!r} is served here")
-        if verb is None:
+        if verb is None or verb == "reviews":
             _method(method, "GET")
-            return 200, (), _encode(self.fields[name].json_schema())
+            return 200, (), await self._reviews(name, request_id) if verb else _encode(self.fields[name].json_schema())
         _method(method, "POST")
         if self.stopping:
             raise Refused(503, "this replica is stopping", headers=((b"retry-after", b"1"),))
@@ -160,6 +189,16 @@ class Service:
             return 200, (), await self._scored(name, verb, asked, told)
         finally:
             self.admission.leave()
+
+    def _plain(self, path: str) -> tuple[int, Headers, bytes]:
+        match path:
+            case "/health":
+                return 200, (), b'{"status":"alive"}'
+            case "/ready":
+                return self._ready()
+            case "/metrics":
+                return 200, ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),), self.seen.text(self)
+        return 200, (), self._document
 
     def _allowed(self, scope: Scope, name: str, told: Told) -> None:
         if not self.keys_needed:
@@ -188,11 +227,10 @@ class Service:
 
     async def _scored(self, name: str, verb: str, asked: Asked, told: Told) -> bytes:
         self._rate(told.key_id, len(asked.rows))
-        if verb == "explain" and len(asked.rows) > MOST_EXPLAINED:
-            raise Refused(413, f"at most {MOST_EXPLAINED} rows are explained at a time")
+        if verb == "explain" and len(asked.rows) > self.limits.explained:
+            raise Refused(413, f"at most {self.limits.explained} rows are explained at a time")
         told.rows, told.request_id = len(asked.rows), uuid.uuid4().hex
-        now = self.clock.now()
-        moment = self._moment(asked.moment, now)
+        moment, tick = self._moment(name, asked.moment)
         rows, problems = [], []
         for i, given in enumerate(asked.rows):
             row, wrong = self.fields[name].read(given)
@@ -200,29 +238,63 @@ class Service:
             problems += [{"row": i, "field": one.field, "reason": one.reason} for one in wrong]
         if problems:
             raise Refused(422, f"{len(problems)} fields are wrong", problems[:100])
-        scorer = self.scorers[name]
+        scorer, asking = self.scorers[name], Asking(told.request_id, moment, tick)
         try:
             if verb == "explain":
-                return _encode({"request_id": told.request_id, "pipeline": name, "rows": explained(scorer, rows, moment)})
-            tick = self.pipelines[name].schedule.tick_at(moment).date
+                made = await explained(scorer, rows, moment)
+                return _encode(Explained(told.request_id, name, moment, made))
             answers: list[Answer] = []
+            entries: list[Entry] = []
             for first in range(0, len(rows), AT_ONCE):
-                answers += scorer.score(rows[first : first + AT_ONCE], moment, tick, told.request_id)
-                await asyncio.sleep(0)  # a long request lets others have their turn
-            return _encode(Answered(told.request_id, name, moment, answers))
+                if first:
+                    await asyncio.sleep(0)  # a long request lets others have their turn
+                for answer, entry in await scorer.score(rows[first : first + AT_ONCE], asking, first):
+                    answers.append(answer)
+                    entries.append(entry)
         except (ExpressionFailed, ModelInputError) as error:
             # Not with its text: that quotes the values.
             log.warning("%s: a row's features cannot be computed: %s", name, type(error).__name__)
             reason = "a feature cannot be computed: a number is out of range or divided by zero"
             raise Refused(422, "rows are wrong", [{"row": None, "field": "", "reason": reason}]) from None
+        body = _encode(Answered(told.request_id, name, moment, answers))
+        scorer.note(entries)  # all of them or none: what is refused was not answered
+        return body
 
-    def _moment(self, asked: datetime | None, now: datetime) -> datetime:
+    def _moment(self, name: str, asked: datetime | None) -> tuple[datetime, date]:
+        """The moment as of which rows are scored, and the tick that it belongs to."""
+        now = self.clock.now()
+        moment = now if asked is None else asked
+        schedule = self.pipelines[name].schedule
+        reason = ""
+        if moment.tzinfo is None:
+            reason = "it has no time zone"
+        elif not EARLIEST <= moment <= now + AHEAD:
+            reason = "it must lie between 1971 and now"
+        else:
+            try:
+                return moment, schedule.tick_at(moment).date
+            except ValueError:
+                ends = f" to {schedule.ends}" if schedule.ends else " on"
+                reason = f"it lies outside of the ticks of {name}, {schedule.starts}{ends}"
         if asked is None:
-            return now
-        if asked.tzinfo is None or not EARLIEST <= asked <= now + AHEAD:
-            reason = "it has no time zone" if asked.tzinfo is None else "it must lie between 1971 and now"
-            raise Refused(422, "the moment cannot be used", [{"row": None, "field": "moment", "reason": reason}])
-        return asked
+            reason = f"it is now where it is left out, and {reason}"
+        raise Refused(422, "the moment cannot be used", [{"row": None, "field": "moment", "reason": reason}])
+
+    async def _reviews(self, name: str, request_id: str) -> bytes:
+        """What people decided of the rows of a request that were left to them."""
+        from mlprod_tasks.platform.ledger import Review
+
+        read = functools.partial(self.shelf.platform.ledger.all, Review, pipeline=name, request_id=request_id)
+        try:
+            async with asyncio.timeout(LEDGER_SECONDS):
+                found = await asyncio.get_running_loop().run_in_executor(self.readers, read)
+        except Exception as error:
+            log.error("%s: reviews cannot be read: %s", name, type(error).__name__)
+            raise Refused(503, "the reviews cannot be read now", headers=((b"retry-after", b"5"),)) from None
+        if not found:
+            raise Refused(404, "no row of this request was left to people, or the log was not collected since")
+        rows = [Reviewed(one.row, one.key, one.score, one.decision, one.reason, one.decided_at) for one in found]
+        return _encode({"request_id": request_id, "pipeline": name, "rows": rows})
 
     def _rate(self, key: str, rows: int) -> None:
         bucket = self._buckets.get(key)
@@ -231,7 +303,7 @@ class Service:
         if wait := bucket.take(rows):
             raise Refused(429, "this key asks for too many rows", headers=((b"retry-after", str(int(wait) + 1).encode()),))
 
-    def _ready(self) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
+    def _ready(self) -> tuple[int, Headers, bytes]:
         """Ready once every use case can be answered by something, and until the replica stops."""
         lacking = [name for name, one in self.shelf.standing.items() if one.champion is None and one.fallback is None]
         if self.stopping or lacking:
@@ -245,6 +317,7 @@ class Told:
 
     pipeline: str = ""
     kind: str = "other"
+    path: str = "other"
     rows: int = 0
     key_id: str = ""
     request_id: str = ""
@@ -276,9 +349,9 @@ async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
         raise Refused(408, f"the body did not come within {limits.body_seconds:g} seconds") from error
 
 
-def _method(given: str, wanted: str) -> None:
-    if given != wanted:
-        raise Refused(405, f"use {wanted}", headers=((b"allow", wanted.encode()),))
+def _method(given: str, *wanted: str) -> None:
+    if given not in wanted:
+        raise Refused(405, f"use {wanted[0]}", headers=((b"allow", ", ".join(wanted).encode()),))
 
 
 def _length(body: bytes) -> tuple[bytes, bytes]:

@@ -6,46 +6,62 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
-from mlprod_tasks.online.plan import micros
+from mlprod_tasks.online import Features
 from mlprod_tasks.serve.answer import Scorer
 from mlprod_tasks.serve.prediction_log import logged, logged_types
+from mlprod_tasks.serve.shelf import Version
 
 
-def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
-    """For each row, as `OnlineFeatures.fields` read them: the champion's score, its features, and what each adds.
+class Contribution(msgspec.Struct):
+    """What one feature adds, in log-odds before calibration; null where the learner has no exact ones."""
 
-    `adds` is in log-odds before calibration; with `base` they sum to the model's own; null where the learner has no exact ones.
-    A row that the champion would not answer has no explanation, and `reason` says why.
+    feature: str
+    value: Any
+    adds: float | None
+
+
+class Explanation(msgspec.Struct, omit_defaults=True):
+    """One row, explained. With `base`, what the features add sums to the model's own score, in log-odds.
+
+    score: null where no model answers this row; `reason` then says why.
     """
-    made = scorer.online.of(rows, [micros(moment)] * len(rows))
-    names, types = scorer.pipeline.feature_names, logged_types(scorer.pipeline)
-    version = scorer.standing.champion
-    table = pa.table({name: logged([one.values[i] for one in made], types[name]) for i, name in enumerate(names)})
-    predicted = None if version is None else version.model.predict(table)
-    added = None if version is None else version.model.contributions(table)
-    told: list[dict[str, Any]] = []
-    for i, (row, one) in enumerate(zip(rows, made, strict=True)):
-        key = {name: row[name] for name in scorer.pipeline.entity_table.key}
-        if version is None or predicted is None or one.answer != "model":
-            reason = "; ".join(one.reasons) or "no model is loaded"
-            told.append({"key": key, "score": None, "version": None, "reason": reason})
-            continue
-        of_row = None if added is None else added[i]
-        told.append(
-            {
-                "key": key,
-                "score": float(predicted.score[i]),
-                "version": version.number,
-                "base": None if of_row is None else float(of_row[-1]),
-                "features": _features(version.model.feature_names, dict(zip(names, one.values, strict=True)), of_row),
-            }
-        )
+
+    key: dict[str, Any]
+    score: float | None
+    version: int | None
+    route: str = ""
+    base: float | None = None
+    features: list[Contribution] = []
+    reason: str = ""
+
+
+async def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Explanation]:
+    """Explain each row, as `OnlineFeatures.fields` read them, by the version that answers it."""
+    made = await scorer.features(rows, moment)
+    standing = scorer.standing
+    told: list[Explanation] = []
+    for row, features in zip(rows, made, strict=True):
+        key = scorer.key_of(row)
+        route, version = scorer.version_for(key, standing)
+        reason = "; ".join(features.reasons) if features.answer != "model" else standing.switched
+        if version is None or reason:
+            told.append(Explanation(key, None, None, reason=reason or "no model is loaded"))
+        else:
+            told.append(_explained(scorer, version, route, key, features))
     return told
 
 
-def _features(names: Sequence[str], values: dict[str, Any], added: Any) -> list[dict[str, Any]]:
-    order = range(len(names)) if added is None else np.argsort(-np.abs(added[:-1]), kind="stable")
-    return [{"feature": names[i], "value": values[names[i]], "adds": None if added is None else float(added[i])} for i in order]
+def _explained(scorer: Scorer, version: Version, route: str, key: dict[str, Any], features: Features) -> Explanation:
+    types = logged_types(scorer.pipeline)
+    values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
+    table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
+    score = float(version.model.predict(table).score[0])
+    added = version.model.contributions(table)
+    names, of_row = version.model.feature_names, None if added is None else added[0]
+    order = range(len(names)) if of_row is None else np.argsort(-np.abs(of_row[:-1]), kind="stable")
+    parts = [Contribution(names[i], values[names[i]], None if of_row is None else float(of_row[i])) for i in order]
+    return Explanation(key, score, version.number, route, None if of_row is None else float(of_row[-1]), parts)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.serve.access_log import AccessLog
 from mlprod_tasks.serve.answer import Scorer
-from mlprod_tasks.serve.app import Limits, Service
+from mlprod_tasks.serve.app import READERS, Limits, Service
 from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
 from mlprod_tasks.serve.shelf import Shelf
 
@@ -47,13 +50,14 @@ def made(
     """The service with its models loaded. Nothing runs in the background yet."""
     shelf = Shelf(pipelines, platform)
     shelf.refresh()
+    readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
     scorers, fields = {}, {}
     for name, pipeline in pipelines.items():
         online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
         written = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline), seconds=serving_of(pipeline).log_seconds)
-        scorers[name] = Scorer(pipeline, online, shelf, written)
+        scorers[name] = Scorer(pipeline, online, shelf, written, readers)
         fields[name] = online.fields
-    return Service(pipelines, shelf, scorers, fields, platform.clock, limits or Limits(), keys_needed)
+    return Service(pipelines, shelf, scorers, fields, platform.clock, readers, limits or Limits(), keys_needed)
 
 
 def run(service: Service, host: str, port: int) -> None:
@@ -66,13 +70,17 @@ def run(service: Service, host: str, port: int) -> None:
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        service, host=host, port=port, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_config=None,
-        timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False, date_header=False,
+        service, host=host, port=port, loop="uvloop", http="httptools", ws="none", lifespan="off", access_log=False,
+        log_config=None, timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False, date_header=False,
     )  # fmt: skip
     ended = threading.Event()
     for scorer in service.scorers.values():
         scorer.log.start()
-    threading.Thread(target=_look, args=(service.shelf, ended), name="look-out", daemon=True).start()
+    service.access = AccessLog(sys.stdout)
+    service.access.start()
+    # Beside each other: a registry that hangs holds up no key, rollout or switch.
+    for name, turn in (("look-out", service.shelf.look), ("loader", service.shelf.load)):
+        threading.Thread(target=_again, args=(turn, ended), name=name, daemon=True).start()
     # uvicorn passes the signal on once it has ended; without this the process would be gone before the log is written.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -81,6 +89,7 @@ def run(service: Service, host: str, port: int) -> None:
         ended.set()
         for scorer in service.scorers.values():
             scorer.log.close()
+        service.access.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -92,9 +101,9 @@ def _chosen(platform: Platform, names: Sequence[str]) -> Mapping[str, Pipeline]:
     return {name: known[name] for name in (names or known)}
 
 
-def _look(shelf: Shelf, ended: threading.Event) -> None:
+def _again(turn: Callable[[], None], ended: threading.Event) -> None:
     while not ended.wait(LOOK_EVERY_SECONDS):
         try:
-            shelf.refresh()
+            turn()
         except Exception:
-            log.exception("the look into the ledger failed, what is loaded goes on")
+            log.exception("what is known and loaded goes on")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -19,100 +20,154 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey, Fallback, Rollout
 from mlprod_tasks.platform.registry import BrokenArtifact
 from mlprod_tasks.serve.keys import Keys
+from mlprod_tasks.serve.limits import Breaker
 from mlprod_tasks.serve.single_row import SingleRow
+from mlprod_tasks.switch import sentence, switched
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # a version that could not be loaded is not asked for at every look
 MOST_CANNED = 100
 MOST_TOLD = 500
+KEPT = 3  # versions that answered before: to go back to one needs no registry
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version, ready to answer."""
+    """One version, ready to answer. order: where its features stand among the declaration's."""
 
     number: int
     digest: str
     model: Any = field(repr=False)
     row: SingleRow = field(repr=False)
+    order: tuple[int, ...] = field(repr=False)
     loaded_at: datetime
+    breaker: Breaker = field(default_factory=Breaker, repr=False)  # of its own: a bad version takes nobody else out
 
 
 @dataclass(frozen=True)
 class Standing:
-    """All that the answers of one use case rest on, replaced as a whole."""
+    """All that the answers of one use case rest on, replaced as a whole.
+
+    switched: why the fallback is to answer instead of the champion, '' where it is not; trouble: why what should be loaded
+    is not.
+    """
 
     champion: Version | None = None
     challenger: Version | None = None
     fallback: FallbackModel | None = None
     rollout: Rollout | None = None
+    switched: str = ""
     trouble: str = ""
+
+    @property
+    def rolled_out(self) -> Version | None:
+        """The challenger of the rollout in force, once it is loaded."""
+        wanted = self.rollout.challenger if self.rollout is not None else None
+        return self.challenger if self.challenger is not None and self.challenger.number == wanted else None
 
 
 class Shelf:
-    """The standing of each use case, brought up to date by `refresh`; whoever answers reads `standing`."""
+    """The standing of each use case; whoever answers reads `standing`.
+
+    `look` reads the ledger and takes milliseconds: keys, rollouts and switches hold from then on. `load` fetches versions,
+    which may take long where the registry does: the two run beside each other.
+    """
 
     def __init__(self, pipelines: Mapping[str, Pipeline], platform: Platform) -> None:
         self.pipelines, self.platform = pipelines, platform
         self.standing: Mapping[str, Standing] = MappingProxyType({name: Standing() for name in pipelines})
         self.keys = Keys()
-        self.refreshed_at: datetime | None = None
+        self.looked_at: datetime | None = None
+        self._changing = threading.Lock()
         self._failed: dict[tuple[str, int], tuple[float, str]] = {}
+        self._kept: dict[str, list[Version]] = {name: [] for name in pipelines}
+        self._told: dict[str, str] = {}
 
     def refresh(self) -> None:
-        """Look into the ledger and load what is new. What cannot be loaded or reached leaves what there is in its place."""
+        """Both, one after the other."""
+        self.look()
+        self.load()
+
+    def look(self) -> None:
+        """Read keys, rollouts and switches. Where the ledger cannot be reached, what is known goes on."""
         try:
             self.keys = Keys(self.platform.ledger.all(ApiKey))
+            for name, pipeline in self.pipelines.items():
+                asked = rollout.current(pipeline, self.platform)
+                switch = switched(pipeline, self.platform)
+                self._change(name, rollout=asked, switched=sentence(switch) if switch else "")
         except Exception as error:
-            log.error("API keys cannot be read, those that are known go on: %s", error)
+            self._tell("the ledger", f"{type(error).__name__}: {error}")
             return
-        self.standing = MappingProxyType({name: self._refreshed(one) for name, one in self.pipelines.items()})
-        self.refreshed_at = self.platform.clock.now()
+        self._tell("the ledger", "")
+        self.looked_at = self.platform.clock.now()
 
-    def _refreshed(self, pipeline: Pipeline) -> Standing:
+    def load(self) -> None:
+        """Bring in the versions that are to answer. What cannot be had leaves what there is in its place."""
+        for name, pipeline in self.pipelines.items():
+            try:
+                self._load(pipeline)
+            except Exception as error:
+                trouble = f"{type(error).__name__}: {error}"[:MOST_TOLD]
+                self._change(name, trouble=trouble)
+                self._tell(name, trouble)
+
+    def _load(self, pipeline: Pipeline) -> None:
         before = self.standing[pipeline.name]
-        try:
-            wanted = self._champion(pipeline)
-            asked = rollout.current(pipeline, self.platform)
-            first, trouble = self._version(pipeline, wanted, before)
-            second, more = self._version(pipeline, asked.challenger if asked else None, before)
-            fallback = before.fallback
-            # Beside the champion that answers; where none can be loaded, beside the one that should: that is what it is for.
-            answering = first or before.champion
-            number = answering.number if answering else wanted
-            if number is not None and (fallback is None or before.champion is None or before.champion.number != number):
-                kept = self.platform.ledger.get(Fallback, pipeline.name, number)
-                fallback = FallbackModel.from_json(kept.model) if kept else fallback
-        except Exception as error:
-            log.exception("%s: its standing cannot be read, what is loaded goes on", pipeline.name)
-            return Standing(before.champion, before.challenger, before.fallback, before.rollout, str(error))
+        wanted, unreached = self._champion(pipeline)
+        first, trouble = self._version(pipeline, wanted)
+        asked = before.rollout.challenger if before.rollout is not None else None
+        second, more = self._version(pipeline, asked)
+        fallback = before.fallback
+        # Beside the champion that answers; where none can be loaded, beside the one that should: that is what it is for.
+        answering = first or before.champion
+        number = answering.number if answering else wanted
+        if number is not None and (fallback is None or before.champion is None or before.champion.number != number):
+            kept = self.platform.ledger.get(Fallback, pipeline.name, number)
+            fallback = FallbackModel.from_json(kept.model) if kept else fallback
+        trouble = "; ".join(filter(None, (unreached, trouble, more)))
         # A broken version never replaces a working one.
-        return Standing(first or before.champion, second, fallback, asked, "; ".join(filter(None, (trouble, more))))
+        self._change(pipeline.name, champion=answering, challenger=second, fallback=fallback, trouble=trouble)
+        self._tell(pipeline.name, trouble)
 
-    def _champion(self, pipeline: Pipeline) -> int | None:
+    def _champion(self, pipeline: Pipeline) -> tuple[int | None, str]:
+        """The version behind the alias; where the registry does not tell, the one that the ledger has last."""
+        unreached = ""
+        try:
+            ref = self.platform.registry.champion(pipeline)
+            if ref is not None:
+                return ref.version, ""
+        except Exception as error:
+            unreached = f"{type(error).__name__}: {error}"[:MOST_TOLD]
         promoted = champion.promotions(pipeline, self.platform)
-        return promoted[-1].model_version if promoted else None
+        return promoted[-1].model_version if promoted else None, unreached
 
-    def _version(self, pipeline: Pipeline, number: int | None, before: Standing) -> tuple[Version | None, str]:
+    def _version(self, pipeline: Pipeline, number: int | None) -> tuple[Version | None, str]:
         if number is None:
             return None, ""
-        for there in (before.champion, before.challenger):
-            if there is not None and there.number == number:
-                return there, ""
+        kept = self._kept[pipeline.name]
+        there = next((one for one in kept if one.number == number), None)
+        if there is not None:
+            kept.remove(there)
+            kept.append(there)
+            return there, ""
         last = self._failed.get((pipeline.name, number))
         if last is not None and time.monotonic() - last[0] < RETRY_SECONDS:
             return None, last[1]
         try:
-            made = self._load(pipeline, number)
+            made = self._fetched(pipeline, number)
         except Exception as error:
             log.exception("%s: version %d cannot be served", pipeline.name, number)
             told = f"version {number} cannot be served: {error}"[:MOST_TOLD]
             self._failed[pipeline.name, number] = (time.monotonic(), told)
             return None, told
+        self._failed.pop((pipeline.name, number), None)
+        # Champion and challenger are the newest of them: each look asks for both.
+        self._kept[pipeline.name] = [*kept, made][-KEPT:]
         log.info("%s: version %d is loaded and checked", pipeline.name, number)
         return made, ""
 
-    def _load(self, pipeline: Pipeline, number: int) -> Version:
+    def _fetched(self, pipeline: Pipeline, number: int) -> Version:
         """Fetch a version, check it on its canned rows, which also warms it."""
         registry = self.platform.registry
         ref = registry.version(places.registered_model(pipeline), number)
@@ -121,7 +176,20 @@ class Shelf:
         canned = registry.canned_rows(ref)
         if canned is not None:
             _check(row, pq.read_table(canned).slice(0, MOST_CANNED), f"{ref.name} version {number}")
-        return Version(number, ref.digest, model, row, self.platform.clock.now())
+        order = tuple(pipeline.feature_names.index(name) for name in row.feature_names)
+        return Version(number, ref.digest, model, row, order, self.platform.clock.now())
+
+    def _change(self, name: str, **changed: Any) -> None:
+        with self._changing:
+            self.standing = MappingProxyType({**self.standing, name: replace(self.standing[name], **changed)})
+
+    def _tell(self, whose: str, trouble: str) -> None:
+        """Say once that there is trouble, and once that it is over: the next look comes in seconds."""
+        if trouble and self._told.get(whose) != trouble:
+            log.error("%s: what is known and loaded goes on: %s", whose, trouble)
+        elif not trouble and self._told.get(whose):
+            log.info("%s: all is well again", whose)
+        self._told[whose] = trouble
 
 
 def _check(row: SingleRow, canned: Any, name: str) -> None:

@@ -1,5 +1,9 @@
 """Online features against batch features, the oracle: the same bits for the same rows at the same moments."""
 
+import asyncio
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -264,10 +268,12 @@ class Flaky:
     """A store that can be out of reach."""
 
     def __init__(self, store: Any) -> None:
-        self.store, self.down, self.asked = store, False, 0
+        self.store, self.down, self.asked, self.hangs, self.remote = store, False, 0, threading.Event(), False
+        self.hangs.set()  # waits for nothing
 
     def read(self, pipeline: str, keys: Any) -> Any:
         self.asked += 1
+        self.hangs.wait(10)
         if self.down:
             raise StoreUnavailable("online store x: connection refused")
         return self.store.read(pipeline, keys)
@@ -285,7 +291,8 @@ def test_a_store_that_goes_away_leaves_what_was_read_and_is_not_asked_for_every_
     store.down, clock[0] = True, 2.0
     assert online.row(request(), at("06-03 08:00")) == before
     other = online.row(request(customer=2, product="coffee"), at("06-03 08:00"))
-    assert (other.answer, "connection refused" in other.reasons[0]) == ("fallback", True)
+    assert (other.answer, other.reasons[0]) == ("fallback", "customers (country) is missing: the online store does not answer")
+    assert "connection refused" in str(online.failure), "for the operator, not for whoever asks"
     asked = store.asked
     for _ in range(5):
         online.row(request(customer=3), at("06-03 08:00"))
@@ -293,6 +300,59 @@ def test_a_store_that_goes_away_leaves_what_was_read_and_is_not_asked_for_every_
     store.down, clock[0] = False, 8.0
     assert online.row(request(customer=2, product="coffee"), at("06-03 08:00")).answer == "model"
     assert online.failure is None
+
+
+def test_a_store_that_hangs_keeps_a_request_waiting_no_longer_than_declared_and_nobody_else(shop: Shop) -> None:
+    small(shop)
+    fill(shop.pipeline, shop.platform, DAY)
+    pipeline = replace(shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=50)))
+    store, clock = Flaky(shop.platform.online_store), [0.0]
+    store.remote = True
+    online = OnlineFeatures(pipeline, store, poll_seconds=1.0, retry_seconds=1.0, monotonic=lambda: clock[0])  # type: ignore[arg-type]
+    rows, other = ([online.fields.read(request(customer=n))[0]] for n in (1, 2))
+    moments = [micros(at("06-03 08:00"))]
+
+    async def ask() -> None:
+        with ThreadPoolExecutor(2) as readers:
+            before = await online.within(rows, moments, readers)
+            assert before == online.of(rows, moments)
+            store.hangs.clear()
+            clock[0] = 2.0
+            turns = 0
+
+            async def others() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0.001)
+
+            busy = asyncio.create_task(others())
+            assert await online.within(rows, moments, readers) == before, "what is held goes on"
+            assert turns > 5, "the loop went on while the store was waited for"
+            asked = store.asked
+            (lacking,) = await online.within(other, moments, readers)
+            assert (lacking.answer, store.asked) == ("fallback", asked), "it is left alone for a while"
+            store.hangs.set()
+            clock[0] = 10.0
+            (there,) = await online.within(other, moments, readers)
+            assert (there.answer, online.failure) == ("model", None)
+            busy.cancel()
+
+    asyncio.run(ask())
+
+
+def test_a_store_that_goes_on_failing_is_asked_ever_more_rarely_but_every_few_seconds(shop: Shop) -> None:
+    store, clock = Flaky(shop.platform.online_store), [0.0]
+    store.down = True
+    online = OnlineFeatures(shop.pipeline, store, monotonic=lambda: clock[0])  # type: ignore[arg-type]
+    at_moments: list[float] = []
+    for tenth in range(300):
+        clock[0], asked = tenth / 10, store.asked
+        online.row(request(), at("06-03 08:00"))
+        if store.asked > asked:
+            at_moments.append(clock[0])
+    between = [round(b - a, 1) for a, b in itertools.pairwise(at_moments)]
+    assert between == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0]
 
 
 def test_a_new_generation_is_seen_within_the_poll_and_old_entries_are_not_mixed_with_it(shop: Shop) -> None:

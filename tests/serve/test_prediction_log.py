@@ -13,17 +13,18 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks.serve.prediction_log import FRONT, PredictionLog
 
-FEATURES = {"amount": pa.float64(), "channel": pa.string()}
+SCHEMA = pa.schema([*FRONT, ("key_customer", pa.string()), ("feature_amount", pa.float64()), ("feature_channel", pa.string())])
+MOMENT = datetime(2024, 1, 1, 5, tzinfo=UTC)
 
 
-def front(n: int) -> tuple[object, ...]:
+def entry(n: int, amount: float, channel: str | None) -> tuple[object, ...]:
     values = {
-        "request_id": f"r{n}", "key": f"k{n}", "tick": date(2024, 1, 1), "predict_at": datetime(2024, 1, 1, 5, tzinfo=UTC),
-        "score": 0.5, "decision": True, "model_version": 1, "route": "champion", "fallback": False, "review": False,
-        "reason": "",
-        "shadow_version": None, "shadow_score": None, "milliseconds": 0.1,
+        "request_id": f"r{n}", "row": 0, "key": f"k{n}", "tick": date(2024, 1, 1), "predict_at": MOMENT, "at": MOMENT,
+        "score": 0.5, "decision": True, "model_version": 1, "route": "champion", "assigned": "champion", "fallback": False,
+        "error": False, "review": False, "reason": "", "stale": False, "missing": False, "shadow_version": None,
+        "shadow_score": None, "shadow_milliseconds": None, "milliseconds": 0.1,
     }  # fmt: skip
-    return tuple(values[name] for name, _ in FRONT)
+    return (*(values[name] for name, _ in FRONT), f"k{n}", amount, channel)
 
 
 def read(folder: Path) -> pa.Table:
@@ -32,10 +33,10 @@ def read(folder: Path) -> pa.Table:
 
 
 def test_every_entry_is_written_once(tmp_path: Path) -> None:
-    log = PredictionLog(tmp_path / "log", FEATURES, seconds=0.01)
+    log = PredictionLog(tmp_path / "log", SCHEMA, seconds=0.01)
     log.start()
     for n in range(1000):
-        log.add(front(n), (float(n), None))
+        log.add(entry(n, float(n), None))
         if n % 250 == 0:
             time.sleep(0.02)
     log.close()
@@ -46,9 +47,9 @@ def test_every_entry_is_written_once(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_waits_in_order_and_the_oldest_give_way(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file where the folder should be")
-    log = PredictionLog(tmp_path / "log", FEATURES, most=10)
+    log = PredictionLog(tmp_path / "log", SCHEMA, most=10)
     for n in range(12):
-        log.add(front(n), (float(n), "web"))
+        log.add(entry(n, float(n), "web"))
         log.flush()
     assert (log.waiting, log.dropped, log.written) == (10, 2, 0)
     (tmp_path / "log").unlink()
@@ -60,14 +61,14 @@ def test_killed_at_any_moment_at_most_the_declared_seconds_are_lost_and_no_file_
     program = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from test_prediction_log import FEATURES, front
+from test_prediction_log import SCHEMA, entry
 from pathlib import Path
 from mlprod_tasks.serve.prediction_log import PredictionLog
-log = PredictionLog(Path(sys.argv[1]), FEATURES, seconds=0.2)
+log = PredictionLog(Path(sys.argv[1]), SCHEMA, seconds=0.2)
 log.start()
 n = 0
 while True:
-    log.add(front(n), (time.time(), "web"))
+    log.add(entry(n, time.time(), "web"))
     n += 1
     time.sleep(0.001)
 """

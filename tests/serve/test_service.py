@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import httpx
 import numpy as np
@@ -24,11 +26,15 @@ from hypothesis import strategies as st
 
 from demo.local_airflow import free_port
 from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.online.expressions import ExpressionFailed
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.rollout import BUCKETS, CannotRollOut, answers, bucket, roll_out
 from mlprod_tasks.serve.app import Limits, Service
 from mlprod_tasks.serve.keys import make_key, revoke_key
 from mlprod_tasks.serve.run import made
+from mlprod_tasks.switch import switch_to_champion, switch_to_fallback
 from tests.training.conftest import Shop
 
 TICK = "2024-02-12"
@@ -283,7 +289,7 @@ def test_a_body_that_never_comes_gives_its_place_back(crowned_shop: Shop) -> Non
 
 
 def test_a_new_champion_takes_over_and_a_broken_one_never_does(service: Service, crowned_shop: Shop) -> None:
-    platform, pipeline = crowned_shop.platform, crowned_shop.pipeline
+    platform = crowned_shop.platform
     before = service.shelf.standing["returns"].champion
     crowned_shop.crowned("two", "2024-02-12")
     service.shelf.refresh()
@@ -291,17 +297,103 @@ def test_a_new_champion_takes_over_and_a_broken_one_never_does(service: Service,
     assert before is not None
     assert after is not None
     assert (before.number, after.number) == (1, 2)
-    platform.ledger.put(
-        Promotion(
-            pipeline=pipeline.name, model_version=99, effective=crowned_shop.tick("2024-02-13").date, training_id="x",
-            reason="a version that nobody has", at=platform.clock.now(),
-        )
-    )  # fmt: skip
+    crowned_shop.crowned("three", "2024-02-13")
+    damaged(platform, 3)
     service.shelf.refresh()
     standing = service.shelf.standing["returns"]
     assert standing.champion is after
-    assert "version 99" in standing.trouble
+    assert "version 3" in standing.trouble
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 2
+
+
+def damaged(platform: Platform, version: int) -> None:
+    """Take the files of a version away, the registry's and this machine's copy."""
+    run = platform.registry.version("returns", version).run_id
+    shutil.rmtree(unquote(urlparse(platform.registry.client.get_run(run).info.artifact_uri).path))
+    for copy in (platform.settings.home / "models" / "returns").glob(f"{version}-*"):
+        shutil.rmtree(copy)
+
+
+def test_a_rollback_needs_no_registry(service: Service, crowned_shop: Shop) -> None:
+    crowned_shop.crowned("two", "2024-02-12")
+    service.shelf.refresh()
+    platform = crowned_shop.platform
+    platform.ledger.put(
+        Promotion(
+            pipeline="returns", model_version=1, effective=crowned_shop.tick("2024-02-13").date, training_id="one",
+            reason="back", at=platform.clock.now(), rolled_back_from=2,
+        )
+    )  # fmt: skip
+    assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 2
+    registry_away(platform)
+    service.shelf.refresh()
+    assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 1
+    assert service.shelf.standing["returns"].trouble
+
+
+def registry_away(platform: Platform) -> None:
+    home = platform.settings.home
+    home.joinpath("mlflow.db").unlink()
+    home.joinpath("mlflow.db").mkdir()
+    vars(platform).pop("registry", None)
+
+
+def test_a_switch_to_the_fallback_holds_for_requests_too_and_is_taken_back(service: Service, crowned_shop: Shop) -> None:
+    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+    switch_to_fallback(pipeline, "ada", platform, reason="odd scores")
+    service.shelf.look()
+    (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
+    assert (told["route"], told["fallback"]) == ("fallback", True)
+    assert "by ada" in told["reason"]
+    assert "odd scores" in told["reason"]
+    (row,) = post(service, {"rows": [ORDER]}, verb="explain").json()["rows"]
+    assert (row["score"], row["reason"]) == (None, told["reason"])
+    switch_to_champion(pipeline, "ada", platform)
+    service.shelf.look()
+    assert post(service, {"rows": [ORDER]}).json()["rows"][0]["route"] == "champion"
+
+
+def test_a_registry_that_hangs_holds_up_no_key_rollout_or_switch(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+    service = made(platform, {pipeline.name: pipeline}, keys_needed=True)
+    hangs = threading.Event()
+
+    def hang(_: Pipeline) -> tuple[int | None, str]:
+        hangs.wait(20)
+        return 1, ""
+
+    monkeypatch.setattr(service.shelf, "_champion", hang)
+    loader = threading.Thread(target=service.shelf.load)
+    loader.start()
+    key, entry = make_key(["returns"], "till", "ada", platform)
+    service.shelf.look()
+    assert post(service, {"rows": [ORDER]}, key=key).status_code == 200
+    revoke_key(entry.id, platform)
+    switch_to_fallback(pipeline, "ada", platform)
+    service.shelf.look()
+    assert post(service, {"rows": [ORDER]}, key=key).status_code == 401
+    assert service.shelf.standing["returns"].switched
+    hangs.set()
+    loader.join()
+    assert service.shelf.standing["returns"].switched, "what was read while it loaded stays"
+
+
+def test_a_request_that_is_refused_in_the_end_was_never_answered_and_is_not_logged(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, calls = service.scorers["returns"], []
+    real = scorer.online.within
+
+    async def fails_at_last(rows: Any, moments: Any, readers: Any) -> Any:
+        calls.append(len(rows))
+        if len(calls) == 2:
+            raise ExpressionFailed("out of range")
+        return await real(rows, moments, readers)
+
+    monkeypatch.setattr(scorer.online, "within", fails_at_last)
+    refused = post(service, {"rows": [ORDER | {"order_id": f"o-{n}"} for n in range(60)]})
+    assert (refused.status_code, calls) == (422, [50, 10])
+    assert scorer.log.waiting == 0
 
 
 def test_a_canary_answers_its_share_always_the_same_entities_and_more_as_it_is_ramped(

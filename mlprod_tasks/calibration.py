@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +33,21 @@ class Calibration:
         if self.way == "sigmoid":
             return np.asarray(1 / (1 + np.exp(-(self.x[0] * _logit(raw) + self.y[0]))))
         return raw
+
+    def single(self) -> Callable[[float], float]:
+        """The same map for one raw score at a time, bit for bit, without arrays made for it."""
+        if self.way == "isotonic":
+            x, y = np.array(self.x), np.array(self.y)
+            return lambda raw: float(np.interp(raw, x, y))
+        if self.way == "sigmoid":
+            slope, shift = self.x[0], self.y[0]
+
+            def sigmoid(raw: float) -> float:
+                inside = np.float64(min(max(raw, TINY), 1 - TINY))
+                return float(1 / (1 + np.exp(-(slope * np.log(inside / (1 - inside)) + shift))))
+
+            return sigmoid
+        return float
 
     def as_json(self) -> dict[str, Any]:
         return {"way": self.way, "x": list(self.x), "y": list(self.y)}

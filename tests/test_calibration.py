@@ -60,3 +60,11 @@ def test_outcomes_of_one_class_calibrate_to_probabilities_all_the_same(way, rows
     assert ((calibrated >= 0) & (calibrated <= 1)).all()
     if rows == 50 and way != "none":
         assert fitted(RAW[:rows]).mean() < 0.1
+
+
+@pytest.mark.parametrize("way", ["isotonic", "sigmoid", "none"])
+def test_one_score_alone_becomes_what_it_becomes_among_many_bit_for_bit(way):
+    fitted = calibration.fit(way, RAW, OUTCOME)
+    one = fitted.single()
+    raw = np.concatenate([RANDOM.random(5000), [0.0, 1.0, 1e-300, 1 - 1e-16], RANDOM.random(500) * 1e-12])
+    assert [one(value) for value in raw.tolist()] == fitted(raw).tolist()

@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple
 
 from mlprod_tasks.declaration import AtTick, Expression, Pipeline
 from mlprod_tasks.declaration.feature import names_of
@@ -26,19 +26,19 @@ SECOND = 1_000_000
 MOST_BYTES = 256_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(NamedTuple):
     """The features of one row, and how far they can be relied on.
 
     values: in the order of `Pipeline.feature_names`: int, float, str, bool or None. ages: by the name of each stored group the
     seconds from the moment up to which the store is complete to the row's, at least 0; None where the store does not tell.
-    missing, stale: features that the store does not hold, or holds only up to too long ago. answer: what the declaration says
-    to answer with: the model, the fallback, or nothing; `reasons` says why where it is not the model, or where a value is not
-    the store's.
+    age: the greatest of them, None where none is known. missing, stale: features that the store does not hold, or holds only up
+    to too long ago. answer: what the declaration says to answer with: the model, the fallback, or nothing; `reasons` says why
+    where it is not the model, or where a value is not the store's.
     """
 
     values: tuple[Any, ...]
     ages: Mapping[str, float | None]
+    age: float | None
     missing: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     answer: Answer = "model"
@@ -79,8 +79,12 @@ class OnlineFeatures:
         self._remote, self._look_up_seconds = store.remote, self._serving.look_up_within.total_seconds()
         self._groups = tuple((group, group.id.hex(), answerer(pipeline, group.feature)) for group in plan(pipeline))
         self._decoders = {group.id: answers.decode for group, _, answers in self._groups}
-        expressed = {feature.name for feature in pipeline.features if isinstance(feature, Expression)}
-        self._order = tuple((name, name in expressed) for name in pipeline.feature_names)
+        names = pipeline.feature_names
+        only = names[0] if len(names) == 1 else None
+        self._values: Callable[[dict[str, Any]], tuple[Any, ...]] = (
+            itemgetter(*names) if only is None else lambda known: (known[only],)
+        )
+        self._all_well: _AllWell | None = None
         self._defaults = {
             group.id: [self._serving.defaults.get(name) for name in names_of(group.feature)] for group, *_ in self._groups
         }
@@ -143,10 +147,50 @@ class OnlineFeatures:
         generation: Generation | None,
         entries: Mapping[bytes, Any],
     ) -> list[Features]:
-        return [
-            self._features(row, of_row, moment, generation, entries)
-            for row, of_row, moment in zip(rows, keys, moments, strict=True)
-        ]
+        made = []
+        for row, of_row, moment in zip(rows, keys, moments, strict=True):
+            usual = self._usual(row, of_row, moment, generation, entries) if generation is not None else None
+            made.append(usual or self._features(row, of_row, moment, generation, entries))
+        return made
+
+    def _usual(
+        self,
+        row: dict[str, Any],
+        keys: Sequence[bytes | None],
+        moment: int,
+        generation: Generation,
+        entries: Mapping[bytes, Any],
+    ) -> Features | None:
+        """As `_features`, in half the time, where nothing is missing or stale; None where something may be."""
+        well = self._all_well
+        if well is None or well.generation is not generation:
+            well = self._all_well = _AllWell(generation, [id_ for _, id_, _ in self._groups], self._stale_after)
+        if not well.exact_from <= moment <= well.fresh_to:
+            return None
+        known = row.copy()
+        for (group, _, answers), key in zip(self._groups, keys, strict=True):
+            if key is None:
+                found = answers.values(None, moment)
+            elif key in entries:
+                found = answers.values(entries[key], moment)
+            else:
+                return None
+            known.update(zip(group.names, found, strict=True))
+        self._express(known, moment)
+        moment_, ages, age = well.told
+        if moment_ != moment:  # the same for all rows of a request
+            late = {group.name: moment - generation.states[id_].complete_to for group, id_, _ in self._groups}
+            ages = {name: max(us, 0) / SECOND for name, us in late.items()}
+            age = max(ages.values(), default=None)
+            well.told = (moment, ages, age)  # at once: another thread may ask for another moment
+        return Features(self._values(known), ages, age, generation=generation.number)
+
+    def _express(self, known: dict[str, Any], moment: int) -> None:
+        """Compute the expressions and put them beside what is known of a row."""
+        known["predict_at"] = moment
+        if self._reads_tick:
+            known["tick"] = self.pipeline.schedule.tick_at(EPOCH + moment * MICROSECOND).date.toordinal() - EPOCH_DAY
+        known.update(self.expressions.values(known))
 
     @property
     def generation(self) -> Generation | None:
@@ -201,13 +245,11 @@ class OnlineFeatures:
             if policy != "default" and STRICTER[policy] > STRICTER[answer]:
                 answer = policy
             known.update(zip(group.names, self._defaults[group.id] if default else answers.values(entry, moment), strict=True))
-        known["predict_at"] = moment
-        if self._reads_tick:
-            known["tick"] = self.pipeline.schedule.tick_at(EPOCH + moment * MICROSECOND).date.toordinal() - EPOCH_DAY
-        made = self.expressions.values(known)
-        values = tuple([made[name] if expressed else known[name] for name, expressed in self._order])
+        self._express(known, moment)
+        values = self._values(known)
         number = None if generation is None else generation.number
-        return Features(values, ages, tuple(missing), tuple(stale), answer, tuple(reasons), number)
+        age = max((one for one in ages.values() if one is not None), default=None)
+        return Features(values, ages, age, tuple(missing), tuple(stale), answer, tuple(reasons), number)
 
     def _why_nothing(self, generation: Generation | None) -> str:
         if self.failure is not None and generation is None:
@@ -215,6 +257,21 @@ class OnlineFeatures:
         if generation is None:
             return f"the online store was never filled: run `mlprod online fill {self.pipeline.name}`"
         return "the online store was filled by another declaration: fill it again"
+
+
+class _AllWell:
+    """The moments of a generation at which no feature is missing or stale, and the ages at the moment asked for last."""
+
+    def __init__(self, generation: Generation, groups: Sequence[str], stale_after: int) -> None:
+        states = [generation.states.get(id_) for id_ in groups]
+        there = [state for state in states if state is not None]
+        self.generation = generation
+        self.exact_from = max((state.exact_from for state in there), default=-(2**63))
+        # Where a group is not there at all, no moment will do.
+        self.fresh_to = (
+            min((state.complete_to + stale_after for state in there), default=2**63) if there == states else -(2**63) - 1
+        )
+        self.told: tuple[int | None, Mapping[str, float], float | None] = (None, {}, None)
 
 
 def _wanted(keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:

@@ -20,7 +20,7 @@ from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.online import Features, OnlineFeatures
 from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros
-from mlprod_tasks.platform.ledger import Rollout
+from mlprod_tasks.rollout import Routing
 from mlprod_tasks.serve.prediction_log import Entry, PredictionLog
 from mlprod_tasks.serve.shelf import Shelf, Standing, Version
 from mlprod_tasks.serve.single_row import RowAnswer
@@ -49,8 +49,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
     fallback: bool = False
     review: bool = False
     reason: str = ""
-    stale: list[str] = []
-    missing: list[str] = []
+    stale: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     age_seconds: float | None = None
 
 
@@ -123,9 +123,9 @@ class Scorer:
         """A row's key as a program gave it; where it is personal, as the hash that the lake has."""
         return {name: row[name] if shown is None else shown(row[name]) for name, shown in self._key}
 
-    def version_for(self, key: Mapping[str, Any], standing: Standing) -> tuple[str, Version | None]:
-        """The route that an entity is to take, and the version that answers it, where one is loaded."""
-        if rollout.answers(standing.rollout, self.pipeline.name, joined(key)) == CHALLENGER:
+    def version_for(self, told: str, standing: Standing) -> tuple[str, Version | None]:
+        """The route that an entity (its key, `joined`) is to take, and the version that answers it, where one is loaded."""
+        if rollout.answers(standing.rollout, self.pipeline.name, told) == CHALLENGER:
             challenger = standing.rolled_out
             # Not loaded yet, or failing: the champion answers for it.
             if challenger is not None and not (challenger.breaker.open and standing.champion is not None):
@@ -145,26 +145,22 @@ class Scorer:
         began = time.perf_counter() - shared
         key = self.key_of(row)
         errors = self.counts.errors
-        answer, assigned = self._answered(key, features, standing)
+        told = joined(key)
+        answer, assigned = self._answered(key, told, features, standing)
         failed = self.counts.errors > errors
         milliseconds = 1000 * (time.perf_counter() - began)
         shadow = self._shadow(features, answer, standing)
         self.counts.rows += 1
         entry = (
-            asked.request_id, place, joined(key), asked.tick, asked.moment, at, answer.score, answer.decision, answer.version,
+            asked.request_id, place, told, asked.tick, asked.moment, at, answer.score, answer.decision, answer.version,
             answer.route, assigned, answer.fallback, failed, answer.review, answer.reason, bool(answer.stale),
             bool(answer.missing), *shadow, milliseconds, *(row[name] for name in key), *features.values,
         )  # fmt: skip
         return answer, entry
 
-    def _answered(self, key: dict[str, Any], features: Features, standing: Standing) -> tuple[Answer, str]:
+    def _answered(self, key: dict[str, Any], told: str, features: Features, standing: Standing) -> tuple[Answer, str]:
         """The answer, and the route that was to give it; '' where features or a switch decided, not the rollout."""
-        known = [age for age in features.ages.values() if age is not None]
-        ages: dict[str, Any] = {
-            "stale": list(features.stale),
-            "missing": list(features.missing),
-            "age_seconds": max(known) if known else None,
-        }
+        ages: dict[str, Any] = {"stale": features.stale, "missing": features.missing, "age_seconds": features.age}
         if features.answer == "refuse":
             self.counts.refused += 1
             return Answer(key, None, None, None, REFUSED, reason="; ".join(features.reasons), **ages), ""
@@ -172,7 +168,7 @@ class Scorer:
             return self._fallback(key, features, standing, standing.switched, ages), ""
         if features.answer == "fallback":
             return self._fallback(key, features, standing, "; ".join(features.reasons), ages), ""
-        route, version = self.version_for(key, standing)
+        route, version = self.version_for(told, standing)
         if version is None:
             return self._fallback(key, features, standing, "no model is loaded", ages), route
         if version.breaker.open:
@@ -257,7 +253,7 @@ def fallback_row(model: FallbackModel, values: Sequence[Any]) -> RowAnswer:
     return RowAnswer(score, score >= model.threshold)
 
 
-def _decided(made: RowAnswer, asked: Rollout | None) -> tuple[bool | None, bool]:
+def _decided(made: RowAnswer, asked: Routing | None) -> tuple[bool | None, bool]:
     """The decision, as far as the degree of automation gives one, and whether people are to look at it."""
     if asked is None or asked.automation == "full":
         return made.decision, False

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.online import RequestFields
 from mlprod_tasks.online.expressions import ExpressionFailed
@@ -24,7 +24,7 @@ from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serve.access_log import Access, AccessLog
 from mlprod_tasks.serve.answer import Answer, Asking, Scorer
 from mlprod_tasks.serve.contributions import Explanation, explained
-from mlprod_tasks.serve.limits import Admission, TokenBucket
+from mlprod_tasks.serve.limits import Admission, Patience, TokenBucket
 from mlprod_tasks.serve.openapi import document
 from mlprod_tasks.serve.prediction_log import Entry
 from mlprod_tasks.serve.seen import Seen
@@ -126,6 +126,8 @@ class Service:
         self.admission = Admission(self.limits.under_way)
         self._decoder = msgspec.json.Decoder(Asked)
         self._buckets: dict[str, TokenBucket] = {}
+        self._ticks: dict[str, Tick] = {}  # of the moment asked for last
+        self._patience = Patience(self.limits.body_seconds)
         self._document = _encode(document(self.pipelines, self.fields, self.limits))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,7 +187,7 @@ class Service:
             raise Refused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
         try:
             await asyncio.sleep(0)  # whatever else has arrived is counted, or shed, before this is worked on
-            asked = self._read(await _body(scope, receive, self.limits))
+            asked = self._read(await _body(scope, receive, self.limits, self._patience))
             return 200, (), await self._scored(name, verb, asked, told)
         finally:
             self.admission.leave()
@@ -203,15 +205,13 @@ class Service:
     def _allowed(self, scope: Scope, name: str, told: Told) -> None:
         if not self.keys_needed:
             return
-        given = next((value for header, value in scope["headers"] if header == b"authorization"), b"").decode("latin-1")
-        scheme, _, key = given.partition(" ")
-        now = self.clock.now()
-        if scheme.lower() != "bearer" or self.shelf.keys.known(key, now) is None:
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        holder = self.shelf.keys.of_header(header, self.clock.now())
+        if holder is None:
             raise Refused(401, "give an API key: Authorization: Bearer ...", headers=((b"www-authenticate", b"Bearer"),))
-        entry = self.shelf.keys.holder(key, name, now)
-        if entry is None:
+        if not holder.may_ask(name):
             raise Refused(403, f"this key may not ask {name!r}")
-        told.key_id = entry.id
+        told.key_id = holder.id
 
     def _read(self, body: bytes) -> Asked:
         try:
@@ -229,7 +229,7 @@ class Service:
         self._rate(told.key_id, len(asked.rows))
         if verb == "explain" and len(asked.rows) > self.limits.explained:
             raise Refused(413, f"at most {self.limits.explained} rows are explained at a time")
-        told.rows, told.request_id = len(asked.rows), uuid.uuid4().hex
+        told.rows, told.request_id = len(asked.rows), os.urandom(16).hex()
         moment, tick = self._moment(name, asked.moment)
         rows, problems = [], []
         for i, given in enumerate(asked.rows):
@@ -271,8 +271,12 @@ class Service:
         elif not EARLIEST <= moment <= now + AHEAD:
             reason = "it must lie between 1971 and now"
         else:
+            last = self._ticks.get(name)
+            if last is not None and last.start <= moment < last.end:
+                return moment, last.date
             try:
-                return moment, schedule.tick_at(moment).date
+                tick = self._ticks[name] = schedule.tick_at(moment)
+                return moment, tick.date
             except ValueError:
                 ends = f" to {schedule.ends}" if schedule.ends else " on"
                 reason = f"it lies outside of the ticks of {name}, {schedule.starts}{ends}"
@@ -327,14 +331,13 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def _body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
+async def _body(scope: Scope, receive: Receive, limits: Limits, patience: Patience) -> bytes:
     declared = next((value for header, value in scope["headers"] if header == b"content-length"), b"")
     if declared.isdigit() and int(declared) > limits.body_bytes:
         raise Refused(413, f"the body has {int(declared):,} bytes; at most {limits.body_bytes:,}")
     parts, size = [], 0
     try:
-        # A slow sender must not hold its place forever.
-        async with asyncio.timeout(limits.body_seconds):
+        with patience.waiting():  # a slow sender must not hold its place forever
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.online import Features
-from mlprod_tasks.serve.answer import Scorer
+from mlprod_tasks.serve.answer import Scorer, joined
 from mlprod_tasks.serve.prediction_log import logged, logged_types
 from mlprod_tasks.serve.shelf import Version
 
@@ -46,7 +46,7 @@ async def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: date
     told: list[Explanation] = []
     for row, features in zip(rows, made, strict=True):
         key = scorer.key_of(row)
-        route, version = scorer.version_for(key, standing)
+        route, version = scorer.version_for(joined(key), standing)
         reason = "; ".join(features.reasons) if features.answer != "model" else standing.switched
         if version is None or reason:
             told.append(Explanation(key, None, None, reason=reason or "no model is loaded"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mlprod_tasks.platform import Platform
@@ -57,18 +58,33 @@ def hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a key may do."""
+
+    id: str
+    pipelines: frozenset[str]
+    until: datetime | None
+
+    def may_ask(self, pipeline: str) -> bool:
+        return pipeline in self.pipelines or ALL in self.pipelines
+
+
 class Keys:
     """The keys that hold now, by their hash: a look-up by hash tells nothing by the time it takes."""
 
     def __init__(self, known: Sequence[ApiKey] = ()) -> None:
-        self._by_hash = {one.hash: one for one in known if one.revoked_at is None}
+        self._by_hash = {
+            one.hash: Holder(one.id, frozenset(one.pipelines), one.until) for one in known if one.revoked_at is None
+        }
+        self._by_header: dict[bytes, Holder] = {}  # those that have held: not hashed at every request
 
-    def holder(self, key: str, pipeline: str, now: datetime) -> ApiKey | None:
-        """The key's entry where it holds and may ask this use case; None otherwise."""
-        one = self.known(key, now)
-        return one if one is not None and (pipeline in one.pipelines or ALL in one.pipelines) else None
-
-    def known(self, key: str, now: datetime) -> ApiKey | None:
-        """The key's entry where it holds, whatever it may ask."""
-        one = self._by_hash.get(hashed(key))
+    def of_header(self, header: bytes, now: datetime) -> Holder | None:
+        """Whose key an Authorization header bears, where that holds now; None otherwise."""
+        one = self._by_header.get(header)
+        if one is None:
+            scheme, _, key = header.decode("latin-1").partition(" ")
+            one = self._by_hash.get(hashed(key)) if scheme.lower() == "bearer" else None
+            if one is not None and scheme == "Bearer":  # in its usual spelling only: as many as there are keys
+                self._by_header[header] = one
         return one if one is not None and (one.until is None or now < one.until) else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 Seconds = Callable[[], float]
 
@@ -78,3 +81,44 @@ class Breaker:
         self._in_a_row += 1
         if self._in_a_row >= self.failures:
             self._until = self.now() + self.rest
+
+
+class Patience:
+    """How long something may be waited for: about `seconds`, with one timer for all instead of one for each."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._since: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # that has a timer running
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Whatever the task awaits in here. Raises: TimeoutError once it has taken too long."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        self._since[task] = loop.time()
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(self.seconds / 4, self._look, loop)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task in self._late:
+                task.uncancel()
+                raise TimeoutError from None
+            raise
+        finally:
+            del self._since[task]
+            self._late.discard(task)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = None
+        now = loop.time()
+        for task, since in self._since.items():
+            if now - since >= self.seconds and task not in self._late:
+                self._late.add(task)
+                task.cancel()
+        if self._since:
+            self._loop = loop
+            loop.call_later(self.seconds / 4, self._look, loop)

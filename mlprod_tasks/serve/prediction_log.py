@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from mlprod_tasks.platform import Platform
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 500  # entries written without a pause
 Entry = tuple[Any, ...]
 # What is noted of a row besides its key and features. assigned: the route that it was to take; error: a model failed on it.
 FRONT: tuple[tuple[str, pa.DataType], ...] = (
@@ -124,12 +126,17 @@ class PredictionLog:
             self.flush()
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        columns = [logged(values, field.type) for values, field in zip(zip(*entries, strict=True), self.schema, strict=True)]
+        parts = []
+        for first in range(0, len(entries), AT_ONCE):
+            columns = zip(zip(*entries[first : first + AT_ONCE], strict=True), self.schema, strict=True)
+            arrays = [logged(values, field.type) for values, field in columns]
+            parts.append(pa.Table.from_arrays(arrays, schema=self.schema))
+            time.sleep(0)  # answers are more urgent
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{uuid.uuid4().hex}.parquet"
         beside = self.folder / f".{name}"
         try:
-            pq.write_table(pa.Table.from_arrays(columns, schema=self.schema), beside)
+            pq.write_table(pa.concat_tables(parts), beside)
             beside.rename(self.folder / name)
         except BaseException:
             beside.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -76,6 +77,10 @@ def run(service: Service, host: str, port: int) -> None:
     ended = threading.Event()
     for scorer in service.scorers.values():
         scorer.log.start()
+    # What is loaded by now stays: the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     service.access = AccessLog(sys.stdout)
     service.access.start()
     # Beside each other: a registry that hangs holds up no key, rollout or switch.

@@ -17,8 +17,9 @@ from mlprod_tasks import champion, places, rollout
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.fallback import FallbackModel
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import ApiKey, Fallback, Rollout
+from mlprod_tasks.platform.ledger import ApiKey, Fallback
 from mlprod_tasks.platform.registry import BrokenArtifact
+from mlprod_tasks.rollout import Routing, routing
 from mlprod_tasks.serve.keys import Keys
 from mlprod_tasks.serve.limits import Breaker
 from mlprod_tasks.serve.single_row import SingleRow
@@ -55,7 +56,7 @@ class Standing:
     champion: Version | None = None
     challenger: Version | None = None
     fallback: FallbackModel | None = None
-    rollout: Rollout | None = None
+    rollout: Routing | None = None
     switched: str = ""
     trouble: str = ""
 
@@ -95,7 +96,7 @@ class Shelf:
             for name, pipeline in self.pipelines.items():
                 asked = rollout.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
-                self._change(name, rollout=asked, switched=sentence(switch) if switch else "")
+                self._change(name, rollout=routing(asked) if asked else None, switched=sentence(switch) if switch else "")
         except Exception as error:
             self._tell("the ledger", f"{type(error).__name__}: {error}")
             return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlprod_tasks.inputs import Input, ModelInputError
+from mlprod_tasks.inputs import ModelInputError
 from mlprod_tasks.learners.lightgbm import BoostedTrees
 from mlprod_tasks.model import Model
 from mlprod_tasks.segmented import SegmentedModel
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 NORMAL, FLOAT64 = 0, 1  # LightGBM's C_API_PREDICT_NORMAL and C_API_DTYPE_FLOAT64
 
+NAN, INFINITY = math.nan, math.inf
+
 Raw = Callable[["NDArray[np.float64]"], float]
-Code = Callable[[Any], float]
 
 
-@dataclass(frozen=True)
-class RowAnswer:
+class RowAnswer(NamedTuple):
     """A calibrated probability, and whether to act."""
 
     score: float
@@ -53,38 +54,44 @@ class SingleRow:
 
 class _One:
     def __init__(self, model: Model) -> None:
-        self._codes = tuple(_code(wanted, model.codes.get(wanted.name)) for wanted in model.inputs)
+        self._names = tuple(wanted.name for wanted in model.inputs)
+        self._categories = tuple(
+            (i, {value: float(code) for code, value in enumerate(model.codes[name])})
+            for i, name in enumerate(self._names)
+            if model.codes.get(name) is not None
+        )
+        coded = {i for i, _ in self._categories}
+        for i, wanted in enumerate(model.inputs):
+            if wanted.kind == "text" and i not in coded:
+                raise ModelInputError(f"feature {wanted.name!r} is text without codes: this model was not fitted here")
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
-        self._calibration, self._threshold = model.calibration, model.threshold
+        self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
+        self._calibrated, self._threshold = model.calibration.single(), model.threshold
         fitted = model.fitted
         self._raw: Raw = (
             _FastTrees(fitted, self._buffer) if isinstance(fitted, BoostedTrees) else lambda x: float(fitted.predict(x)[0])
         )
 
     def __call__(self, values: Sequence[Any]) -> RowAnswer:
-        buffer = self._buffer
-        buffer[0] = [code(value) for code, value in zip(self._codes, values, strict=True)]
-        score = float(self._calibration(np.array([self._raw(buffer)]))[0])
+        numbers = [NAN if value is None else value for value in values]
+        for i, codes in self._categories:
+            numbers[i] = codes.get(values[i], NAN)  # missing, or a category that nobody knows
+        try:
+            self._write(self._bytes, 0, *numbers)
+        except (struct.error, OverflowError):
+            raise self._refused(numbers) from None
+        if INFINITY in numbers or -INFINITY in numbers:
+            raise self._refused(numbers)
+        score = self._calibrated(self._raw(self._buffer))
         return RowAnswer(score, score >= self._threshold)
 
-
-def _code(wanted: Input, known: Sequence[Any] | None) -> Code:
-    """How one value becomes a number: its category's code, or itself; NaN where it is missing or a category nobody knows."""
-    name = wanted.name
-    if known is not None:
-        codes = {value: float(code) for code, value in enumerate(known)}
-        return lambda value: codes.get(value, math.nan)
-    if wanted.kind == "text":
-        raise ModelInputError(f"feature {name!r} is text without codes: this model was not fitted here")
-
-    def number(value: Any) -> float:
-        if value is None:
-            return math.nan
-        if not isinstance(value, int | float) or math.isinf(value):
-            raise ModelInputError(f"feature {name!r} is {value!r}: numbers must be finite or null")
-        return float(value)
-
-    return number
+    def _refused(self, numbers: Sequence[Any]) -> ModelInputError:
+        if len(numbers) != len(self._names):
+            return ModelInputError(f"{len(numbers)} values came for {len(self._names)} features")
+        for name, value in zip(self._names, numbers, strict=True):
+            if not isinstance(value, int | float) or math.isinf(value) or abs(value) > sys.float_info.max:
+                return ModelInputError(f"feature {name!r} is {value!r}: numbers must be finite or null")
+        return ModelInputError("a feature is no number")
 
 
 class _FastTrees:

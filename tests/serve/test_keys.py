@@ -1,6 +1,6 @@
 """API keys: told once, kept as a hash."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serve.keys import Keys, NoSuchKey, make_key, revoke_key
+from mlprod_tasks.serve.keys import Holder, Keys, NoSuchKey, make_key, revoke_key
 
 
 @pytest.fixture
@@ -20,14 +20,25 @@ def keys(platform: Platform) -> Keys:
     return Keys(platform.ledger.all(ApiKey))
 
 
+def holder(known: Keys, key: str, now: datetime, scheme: str = "Bearer") -> Holder | None:
+    return known.of_header(f"{scheme} {key}".encode(), now)
+
+
 def test_a_key_opens_its_use_cases_and_no_other(platform: Platform) -> None:
     key, made = make_key(("flights",), "the gate desk", "ada", platform)
-    now = platform.clock.now()
-    assert keys(platform).holder(key, "flights", now) is not None
-    assert keys(platform).holder(key, "returns", now) is None
-    assert keys(platform).holder(key[:-1] + "x", "flights", now) is None
     everything, _ = make_key(("*",), "a test", "ada", platform)
-    assert keys(platform).holder(everything, "returns", now) is not None
+    now, known = platform.clock.now(), keys(platform)
+    for scheme in ("Bearer", "bearer", "BEARER", "Bearer"):
+        one = holder(known, key, now, scheme)
+        assert one is not None
+        assert (one.id, one.may_ask("flights"), one.may_ask("returns")) == (key[:15], True, False)
+    assert holder(known, key[:-1] + "x", now) is None
+    assert holder(known, key, now, "Basic") is None
+    assert known.of_header(b"", now) is None
+    assert known.of_header(b"Bearer \xff\xfe", now) is None
+    all_of_them = holder(known, everything, now)
+    assert all_of_them is not None
+    assert all_of_them.may_ask("returns")
     assert made.id == key[:15]
 
 
@@ -41,11 +52,11 @@ def test_the_ledger_does_not_hold_the_key_itself(platform: Platform, tmp_path: P
 
 def test_a_revoked_key_and_one_past_its_time_open_nothing(platform: Platform) -> None:
     key, made = make_key(("*",), "x", "ada", platform, lasts=timedelta(days=1))
-    now = platform.clock.now()
-    assert keys(platform).known(key, now) is not None
-    assert keys(platform).known(key, now + timedelta(days=2)) is None
+    now, known = platform.clock.now(), keys(platform)
+    assert holder(known, key, now) is not None
+    assert holder(known, key, now + timedelta(days=2)) is None, "also where it was known before"
     first = revoke_key(made.id, platform).revoked_at
-    assert keys(platform).known(key, now) is None
+    assert holder(keys(platform), key, now) is None
     assert revoke_key(made.id, platform).revoked_at == first
 
 

@@ -68,7 +68,7 @@ def test_a_category_that_nobody_knew_is_missing_and_nonsense_is_refused(shop_pip
     made = fit_all(shop_pipeline, some_rows(1200), some_rows(600, 1), {})
     one = SingleRow(made)
     assert one(("fax", 1.0, 2, 3)) == one((None, 1.0, 2, 3))
-    for nonsense in (math.inf, "twelve"):
+    for nonsense in (math.inf, -math.inf, "twelve", 10**400):
         with pytest.raises(ModelInputError, match="'amount'"):
             one(("web", nonsense, 2, 3))
 

@@ -15,6 +15,7 @@ from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
 
 EPOCH_DAY = EPOCH.date().toordinal()
 MOST_TEXT = 10_000
+EXACT = 2.0**53  # beyond it a float is not surely the integer that was meant
 Reader = Callable[[Any], Any]
 SCHEMAS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
@@ -124,6 +125,8 @@ def _needed(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _int(value: Any) -> int:
+    if type(value) is float and value.is_integer() and abs(value) <= EXACT:
+        value = int(value)  # JSON has one kind of number, and many programs write 33 as 33.0
     if type(value) is not int:
         raise ValueError("must be an integer")
     if not -(2**63) <= value < 2**63:

@@ -81,6 +81,7 @@ class PredictionLog:
         self.folder, self.schema, self.seconds, self.most = folder, schema, seconds, most
         self.written = self.dropped = 0
         self._waiting: deque[Entry] = deque()
+        self._writing = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -96,7 +97,7 @@ class PredictionLog:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + self._writing
 
     def close(self) -> None:
         """Write what is left, and stop."""
@@ -111,11 +112,14 @@ class PredictionLog:
             taken.append(self._waiting.popleft())
         if not taken:
             return
+        self._writing = len(taken)
         try:
             self._write(taken)
             self.written += len(taken)
+            self._writing = 0
         except Exception as error:
             log.error("%d predictions wait, the log cannot be written: %s", len(taken), type(error).__name__)
+            self._writing = 0
             self._waiting.extendleft(reversed(taken))
             while len(self._waiting) > self.most:
                 self._waiting.popleft()

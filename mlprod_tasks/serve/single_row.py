@@ -89,7 +89,7 @@ class _One:
         if len(numbers) != len(self._names):
             return ModelInputError(f"{len(numbers)} values came for {len(self._names)} features")
         for name, value in zip(self._names, numbers, strict=True):
-            if not isinstance(value, int | float) or math.isinf(value) or abs(value) > sys.float_info.max:
+            if not isinstance(value, int | float) or abs(value) > sys.float_info.max:
                 return ModelInputError(f"feature {name!r} is {value!r}: numbers must be finite or null")
         return ModelInputError("a feature is no number")
 

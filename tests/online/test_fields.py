@@ -65,8 +65,8 @@ def test_null_is_allowed_where_the_column_allows_it_and_a_needed_field_may_not_b
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("order_id", "7", "must be an integer"), ("order_id", 7.0, "must be an integer"),
-        ("order_id", True, "must be an integer"),
+        ("order_id", "7", "must be an integer"), ("order_id", 7.5, "must be an integer"),
+        ("order_id", True, "must be an integer"), ("order_id", 2.0**60, "must be an integer"),
         ("order_id", 2**63, "must be an integer of 64 bits"), ("order_id", [7], "must be an integer"),
         ("amount", "12", "must be a number"), ("amount", True, "must be a number"),
         ("amount", float("nan"), "must be a finite number"),
@@ -91,6 +91,15 @@ def test_a_wrong_field_is_named_with_its_reason_and_its_value_is_not_repeated(
     field: str, value: Any, reason: str, pipeline: Pipeline
 ) -> None:
     assert reasons(pipeline, **{field: value}) == {field: reason}
+
+
+def test_an_integer_may_be_written_as_a_whole_number_with_a_point(pipeline: Pipeline) -> None:
+    row, problems = RequestFields(pipeline, KEY).read(GOOD | {"items": 3.0})
+    assert (row["items"], type(row["items"]), problems) == (3, int, [])
+
+
+def test_a_column_that_does_not_reach_the_lake_is_no_field(pipeline: Pipeline) -> None:
+    assert reasons(pipeline, email="a@b.example") == {"email": "is no field of this use case"}
 
 
 def test_bounds_are_inclusive_and_every_problem_is_told(pipeline: Pipeline) -> None:

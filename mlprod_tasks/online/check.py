@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -63,7 +63,10 @@ class OnlineChecked:
 
 
 def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
-    """Compare, and write the share that differs to the ledger. Checking again replaces it. Raises: TableMissing."""
+    """Compare, and write the share that differs to the ledger. Checking again replaces it. Raises: TableMissing.
+
+    Where nothing can be compared, as when the store no longer answers so old a tick, what was measured of it before stays.
+    """
     checked = compared(pipeline, tick, platform)
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     reading = Reading(
@@ -79,6 +82,10 @@ def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineCh
     row = judged(reading, pipeline, tick, scoring.model_version if scoring else NO_VERSION, at, bounds)
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
         mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & (Measurement.what == WHAT)
+        before = session.scalar(select(Measurement).where(mine))
+        if checked.share is None and before is not None and before.value is not None:
+            log.warning("%s: %s; what was measured at %s stays", pipeline.name, checked.sentence, before.at)
+            return checked
         session.execute(delete(Measurement).where(mine))
         session.add(row)
     log.log(logging.WARNING if row.breached else logging.INFO, "%s: %s", pipeline.name, row.sentence)
@@ -134,7 +141,9 @@ def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Se
     except ExpressionFailed as error:
         return (), str(error)
     lacking = next((answer for answer in answers if answer.missing), None)
-    return (answers, "") if lacking is None else ((), "; ".join(lacking.reasons))
+    if lacking is None:
+        return answers, ""
+    return (), "; ".join([*lacking.reasons, *([online.failure] if online.failure else [])])
 
 
 def same(mine: Any, theirs: Any) -> bool:

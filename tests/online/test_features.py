@@ -196,6 +196,20 @@ def test_expressions_outside_of_the_compiled_part_are_computed_by_duckdb_and_the
     assert {"hour", "dear", "twice", "ahead", "its_tick"} <= set(checked.compiled)
 
 
+def test_what_was_compared_of_a_tick_stays_where_the_store_no_longer_answers_it(shop: Shop) -> None:
+    small(shop)
+    fill(shop.pipeline, shop.platform, DAY)
+    tick = shop.pipeline.schedule.tick(DAY)
+    assert check_online(shop.pipeline, tick, shop.platform).share == 0
+    path = shop.platform.settings.home / "online.db"
+    path.rename(path.with_suffix(".away"))
+    vars(shop.platform).pop("online_store")
+    checked = check_online(shop.pipeline, tick, shop.platform)
+    assert (checked.share, checked.breaches, "never filled" in checked.unanswered) == (None, (), True)
+    (kept,) = shop.platform.ledger.all(Measurement, pipeline=shop.pipeline.name, what="online_skew")
+    assert (kept.value, kept.breached) == (0.0, False)
+
+
 def test_a_difference_is_counted_named_and_kept_in_the_ledger_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlprod_tasks.online.entries import Windows
 

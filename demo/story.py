@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from statistics import median
 
 from demo.business_database import corrupt, mend
 from demo.house import House
+from demo.live_flights import LiveFlights
 from mlprod_tasks import places
 from mlprod_tasks.platform.ledger import (
     Audit,
@@ -21,6 +23,7 @@ from mlprod_tasks.platform.ledger import (
     Measurement,
     Promotion,
     Publication,
+    Rollout,
     Scoring,
     Training,
     newest,
@@ -60,9 +63,10 @@ class Story:
         self._first_model()
         self._june()
         self._corrupt_batch()
+        self._live_flights()
         docs = self._data_docs()
         threading.Thread(target=self.house.page, daemon=True).start()  # its libraries are loaded by its first visitor
-        self._unreachable_gate()
+        self._canary()
         self._note("the data docs are built", self.api.wait_for_run(DATA_DOCS, docs)["state"] == "success")
         self._page()
         self.house.start_mlflow_ui()
@@ -126,27 +130,38 @@ class Story:
         )
         print(f"  refused, mailed, mended, healed: {_rows_of(house, CORRUPTED):,} flights", flush=True)
 
+    def _live_flights(self) -> None:
+        self._chapter(f"Answer requests: the flights of {CORRUPTED}, over HTTP")
+        self.live = LiveFlights(self.house, CORRUPTED, self._note)
+        self.live.fill()
+        self.live.serve()
+
+    def _canary(self) -> None:
+        self._chapter("Roll an earlier version out as a canary, while a training meets a gate that no model can reach")
+        with self.live.rolling_out():
+            self._unreachable_gate()
+        self.live.collect()
+
     def _data_docs(self) -> str:
         """Start building them; the run's id."""
         self.api.unpause(DATA_DOCS)
         return self.api.trigger(DATA_DOCS)
 
     def _unreachable_gate(self) -> None:
-        self._chapter("Train once with a gate that no model can reach")
         dag, house = f"{self.name}.train", self.house
         before, mails = house.platform.registry.champion(house.pipeline), self._mails("failure")
         declaration = house.home / "pipelines" / f"{self.name}.py"
         written = declaration.read_text()
         edited, gates = GATE.subn(UNREACHABLE, written)
         assert gates == 1, f"{declaration} has no gate on roc_auc to edit"
-        declaration.write_text(edited)
+        _rewrite(declaration, edited)
         try:
             run = self.api.trigger(dag, conf={"as_of": str(CORRUPTED), "reason": "a gate that cannot be reached"})
-            ended = self.api.wait_for_run(dag, run)
+            ended = self.api.wait_for_run(dag, run, seconds=300)
         finally:
-            declaration.write_text(written)
+            _rewrite(declaration, written)
         states = self.api.task_states(dag, run)
-        self._note("the gate task is red", ended["state"] == "failed" and states["gate"] == "failed")
+        self._note("the training's gate task is red", ended["state"] == "failed" and states["gate"] == "failed")
         self._note("one mail shows the gates", self._mails("failure") == mails + 1)
         after = house.platform.registry.champion(house.pipeline)
         self._note("the champion stays", before is not None and after is not None and before.version == after.version)
@@ -182,6 +197,7 @@ class Story:
         seconds = median(audit.seconds for audit in audits if audit.tick >= JUNE[0] and audit.table_name == "flights")
         yield f"audits         {len(audits)}, {refused} rows in quarantine; auditing a day of flights took {seconds:.1f} s"
         yield f"predictions    {sum(scoring.rows for scoring in ledger.all(Scoring, pipeline=name)):,}"
+        yield f"on request     {self.live.rows():,} rows answered{self._rolled_out()}"
         versions = {promotion.model_version: promotion for promotion in ledger.all(Promotion, pipeline=name)}
         for training in sorted(ledger.all(Training, pipeline=name), key=lambda training: training.at):
             gates = ledger.all(GateResult, training_id=training.id)
@@ -201,6 +217,13 @@ class Story:
         yield f"mails          {len(mails)} sent, {len(self.house.catcher.outbox.files())} received"
         for mail in mails:
             yield f"  {mail.kind:10} {mail.subject}"
+
+    def _rolled_out(self) -> str:
+        canaries = [one for one in self.house.platform.ledger.all(Rollout, pipeline=self.name) if one.mode == "canary"]
+        if not canaries:
+            return ""
+        most = max(canaries, key=lambda one: one.share)
+        return f"; version {most.challenger} was rolled out to {most.share:.0%} of entities and taken back"
 
     def _chapter(self, title: str) -> None:
         self._since = time.monotonic()
@@ -222,6 +245,13 @@ class Story:
 
     def _mails(self, kind: str) -> int:
         return len(self.house.platform.ledger.all(Mail, pipeline=self.name, kind=kind))
+
+
+def _rewrite(declaration: Path, text: str) -> None:
+    """At once: tasks read it meanwhile."""
+    written = declaration.with_suffix(".new")
+    written.write_text(text)
+    written.replace(declaration)
 
 
 def _rows_of(house: House, tick: date) -> int:

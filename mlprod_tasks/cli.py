@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks import cli_monitoring, cli_online, cli_serving
+from mlprod_tasks import cli_monitoring, cli_online, cli_ramp, cli_reviews, cli_serving
 from mlprod_tasks.cli_arguments import By, From, Name, Reason, To, opened, ticks_of
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.platform import Platform, platform
@@ -21,6 +21,8 @@ features_app = typer.Typer(no_args_is_help=True, help="What the features mean.")
 app.add_typer(features_app, name="features")
 app.add_typer(cli_monitoring.app)
 app.add_typer(cli_online.app)
+app.add_typer(cli_ramp.app)
+app.add_typer(cli_reviews.app)
 app.add_typer(cli_serving.app)
 
 

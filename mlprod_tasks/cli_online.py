@@ -1,4 +1,4 @@
-"""`mlprod online`: fill the online store, and compare it with batch."""
+"""`mlprod online`: fill the online store, compare it with batch, collect what was answered."""
 
 from __future__ import annotations
 
@@ -46,3 +46,12 @@ def check(
     for feature, why in checked.by_duckdb.items():
         typer.echo(f"    {feature}: {why}")
     raise typer.Exit(0 if checked.share == 0 else 1)
+
+
+@online_app.command("collect")
+def collect(name: Name) -> None:
+    """Bring what the service has logged into the lake, and the rows that are left to people into the review queue."""
+    from mlprod_tasks import steps
+
+    pipeline, here = opened(name)
+    typer.echo(steps.collect(pipeline, here).sentence)

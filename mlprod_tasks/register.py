@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -127,19 +128,37 @@ def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform
     return promote(pipeline, platform.registry.of_run(places.registered_model(pipeline), run_id), verdict, platform)
 
 
+def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
+    """Whether a registered version is to be rolled out share by share; else it is promoted, or was overtaken already."""
+    known = champion.promotions(pipeline, platform)
+    if pipeline.serving is None or pipeline.serving.ramp is None or not known or known[-1].model_version == version:
+        return False
+    trainings = platform.ledger.all(Training, pipeline=pipeline.name, model_version=version)
+    return all(superseded(known, version, training) is None for training in trainings)
+
+
+def superseded(known: Sequence[Promotion], version: int, training: Training) -> Promotion | None:
+    """The promotion that keeps a training's version from becoming champion; None where it may."""
+    newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
+    # What was begun after a rollback was judged against the version that it brought back, and may take that one's place.
+    undone = any(one.at >= training.at for one in known if one.rolled_back_from is not None)
+    before = any((one.model_version, one.effective) == (version, _effective(known, training)) for one in known)
+    withdrawn = any(one.rolled_back_from == version for one in known)  # only a person brings it back
+    return known[-1] if newer or undone or before or withdrawn else None
+
+
+def _effective(known: Sequence[Promotion], training: Training) -> date:
+    """The tick from which on a training's model counts: what it takes the place of may have been brought back since."""
+    return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
+
+
 def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform) -> Promoted:
     def choose(known: Sequence[Promotion]) -> Promotion | None:
         if known and known[-1].model_version == ref.version:
             return known[-1]  # again the same promotion
-        newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
-        # What was begun after a rollback was judged against the version that it brought back, and may take that one's place.
-        rollbacks = [one for one in known if one.rolled_back_from is not None]
-        undone = any(one.at >= training.at for one in rollbacks)
-        effective = max([training.as_of, *(one.effective for one in rollbacks)])
-        before = any((one.model_version, one.effective) == (ref.version, effective) for one in known)
-        withdrawn = any(one.rolled_back_from == ref.version for one in known)  # only a person brings it back
-        if newer or undone or before or withdrawn:
+        if superseded(known, ref.version, training) is not None:
             return None
+        effective = _effective(known, training)
         return Promotion(
             pipeline=pipeline.name,
             model_version=ref.version,

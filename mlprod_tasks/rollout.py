@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal, get_args
+
+from sqlalchemy import func, select
 
 from mlprod_tasks import champion, places
 from mlprod_tasks.declaration import Pipeline
@@ -16,8 +20,24 @@ Automation = Literal["shadow", "assist", "band", "full"]
 BUCKETS = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A rollout as every request reads it: plain values, which are faster than those of an entry of the ledger."""
+
+    mode: str
+    challenger: int | None
+    share: float
+    automation: str
+    band_low: float | None
+    band_high: float | None
+
+
 class CannotRollOut(ValueError):
     """A rollout that makes no sense: says what is missing."""
+
+
+class RolledOutMeanwhile(RuntimeError):
+    """Another rollout was put in force than the one that was to be replaced."""
 
 
 def current(pipeline: Pipeline, platform: Platform) -> Rollout | None:
@@ -36,13 +56,16 @@ def roll_out(
     share: float = 0.0,
     automation: str = "full",
     band: tuple[float, float] | None = None,
+    instead_of: datetime | None = None,
 ) -> Rollout:
     """Write how requests are answered from now on.
 
     champion: the champion answers. blue-green: the challenger answers all, the champion stays loaded to switch back to. shadow:
     the challenger scores everything and answers nothing. canary: it answers `share` of the entities, the same ones every time.
     automation: 'full' decides; 'band' leaves scores in `band` to people; 'assist' leaves every decision to people; 'shadow'
-    answers no decision at all. Raises: CannotRollOut.
+    answers no decision at all. `instead_of`: only where the one in force is still that of this moment.
+
+    Raises: CannotRollOut; RolledOutMeanwhile.
     """
     if mode not in get_args(Mode) or automation not in get_args(Automation):
         raise CannotRollOut(f"mode is one of {', '.join(get_args(Mode))}; automation one of {', '.join(get_args(Automation))}")
@@ -54,19 +77,25 @@ def roll_out(
         raise CannotRollOut(
             f"{pipeline.name}: automation 'band' needs a band of scores such as 0.3 to 0.6, and no other takes one"
         )
-    made = Rollout(
-        pipeline=pipeline.name,
-        at=platform.clock.now(),
-        mode=mode,
-        by=by,
-        reason=reason,
-        challenger=None if mode == "champion" else challenger,
-        share=share if mode == "canary" else 0.0,
-        automation=automation,
-        band_low=band[0] if band else None,
-        band_high=band[1] if band else None,
-    )
-    platform.ledger.put(made)
+    with platform.ledger.exclusive(f"{pipeline.name}/rollout") as session:
+        newest_at = session.scalar(select(func.max(Rollout.at)).where(Rollout.pipeline == pipeline.name))
+        if instead_of is not None and newest_at != instead_of:
+            raise RolledOutMeanwhile(f"{pipeline.name}: the rollout was changed at {newest_at}: that one holds")
+        now = platform.clock.now()
+        made = Rollout(
+            pipeline=pipeline.name,
+            # After the one in force, also where another machine's clock is ahead.
+            at=now if newest_at is None else max(now, newest_at + timedelta(microseconds=1)),
+            mode=mode,
+            by=by,
+            reason=reason,
+            challenger=None if mode == "champion" else challenger,
+            share=share if mode == "canary" else 0.0,
+            automation=automation,
+            band_low=band[0] if band else None,
+            band_high=band[1] if band else None,
+        )
+        session.add(made)
     return made
 
 
@@ -87,7 +116,12 @@ def bucket(pipeline: str, key: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{pipeline}/{key}".encode(), digest_size=8).digest()) % BUCKETS
 
 
-def answers(rollout: Rollout | None, pipeline: str, key: str) -> Literal["champion", "challenger"]:
+def routing(rollout: Rollout) -> Routing:
+    """What a request needs to know of a rollout."""
+    return Routing(rollout.mode, rollout.challenger, rollout.share, rollout.automation, rollout.band_low, rollout.band_high)
+
+
+def answers(rollout: Routing | None, pipeline: str, key: str) -> Literal["champion", "challenger"]:
     """Which of the two answers an entity."""
     if rollout is None or rollout.challenger is None or rollout.mode == "shadow":
         return "champion"

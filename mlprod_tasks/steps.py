@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.assemble import assemble
     from mlprod_tasks.audit import audit
     from mlprod_tasks.backtest import backtest
+    from mlprod_tasks.collect import collect
     from mlprod_tasks.data_docs import build_data_docs
     from mlprod_tasks.evaluate import evaluate
     from mlprod_tasks.examine import examine
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from mlprod_tasks.monitor.digest import tell_digest
     from mlprod_tasks.monitor.mails import tell_decision
     from mlprod_tasks.monitor.measure import measure
+    from mlprod_tasks.monitor.requests import measure_collected, measure_requests
     from mlprod_tasks.online.check import check_online
     from mlprod_tasks.online.fill import fill_online
     from mlprod_tasks.publish import publish
+    from mlprod_tasks.ramp.steps import begin, check, finish, take_back, take_step
     from mlprod_tasks.register import promote, promote_training, register
     from mlprod_tasks.report.write import report
     from mlprod_tasks.score import score
@@ -56,11 +59,19 @@ _WHERE = {
     "promote_training": "register",
     "score": "score",
     "measure": "monitor.measure",
+    "measure_collected": "monitor.requests",
+    "measure_requests": "monitor.requests",
     "decide": "monitor.decide",
     "act": "monitor.act",
     "verify": "verify",
     "fill_online": "online.fill",
     "check_online": "online.check",
+    "collect": "collect",
+    "begin": "ramp.steps",
+    "take_step": "ramp.steps",
+    "check": "ramp.steps",
+    "finish": "ramp.steps",
+    "take_back": "ramp.steps",
     "tell_approval": "alert",
     "tell_decision": "monitor.mails",
     "tell_digest": "monitor.digest",
@@ -71,9 +82,10 @@ _WHERE = {
 _NAMES = {"promote_training": "promote"}
 
 __all__ = [
-    "act", "approve", "assemble", "audit", "backtest", "build_data_docs", "check_online", "decide", "evaluate", "examine",
-    "extract", "fill_online", "fit", "gate", "measure", "promote", "promote_training", "publish", "register", "report",
-    "request_approval", "score", "search", "segments", "tell_approval", "tell_decision", "tell_digest", "tell_failure",
+    "act", "approve", "assemble", "audit", "backtest", "begin", "build_data_docs", "check", "check_online", "collect",
+    "decide", "evaluate", "examine", "extract", "fill_online", "finish", "fit", "gate", "measure", "measure_collected",
+    "measure_requests", "promote", "promote_training", "publish", "register", "report", "request_approval", "score",
+    "search", "segments", "take_back", "take_step", "tell_approval", "tell_decision", "tell_digest", "tell_failure",
     "tell_fallback", "train", "verify",
 ]  # fmt: skip
 

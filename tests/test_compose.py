@@ -157,7 +157,7 @@ def test_every_image_is_the_one_of_the_dockerfile_or_pinned_to_a_version() -> No
             for argument in service["build"]["args"]:
                 assert re.search(rf"^ARG {argument}\b", DOCKERFILE, re.MULTILINE), argument
         else:
-            assert re.fullmatch(r"postgres:\d+", service["image"]), name
+            assert re.fullmatch(r"postgres:\d+|nginx:\d+\.\d+", service["image"]), name
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.11-slim-bookworm"]
 
 
@@ -212,6 +212,9 @@ def test_what_depends_on_a_service_can_know_that_it_is_ready() -> None:
             other = SERVICES[needed]
             if how["condition"] == "service_healthy":
                 assert "healthcheck" in other, f"{name} waits for {needed}"
+            elif how["condition"] == "service_started":
+                # Without a first model no replica is healthy, and waiting for one would keep a new installation from starting.
+                assert (name, needed) == ("gateway", "serve")
             else:
                 assert (how["condition"], other["restart"]) == ("service_completed_successfully", "no"), name
     for name, service in SERVICES.items():
@@ -221,7 +224,7 @@ def test_what_depends_on_a_service_can_know_that_it_is_ready() -> None:
 def test_ports_are_published_on_this_machine_only() -> None:
     ports = [port.split(":") for service in SERVICES.values() for port in service.get("ports", [])]
     assert {address for address, *_ in ports} == {"127.0.0.1"}
-    assert len({port for _, port, _ in ports}) == len(ports) == 3
+    assert len({port for _, port, _ in ports}) == len(ports) == 4
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -265,6 +268,54 @@ def test_the_page_has_what_it_shows_and_its_token_goes_nowhere_else() -> None:
     given = resolve({**SECRETS, "MLPROD_METRICS_TOKEN": "shown"})["services"]
     assert [name for name, service in given.items() if "shown" in str(service)] == ["airflow-api"]
     assert given["airflow-api"]["environment"]["MLPROD_METRICS_TOKEN"] == "shown"
+
+
+def test_the_service_reads_what_the_tasks_write_and_knows_no_secret_that_it_does_not_need() -> None:
+    served, tasks = SERVICES["serve"]["environment"], SERVICES["scheduler"]["environment"]
+    assert served.items() <= tasks.items()
+    assert {"MLPROD_HOME", "MLPROD_LEDGER_URL", "MLPROD_ONLINE_URL", "MLPROD_PSEUDONYM_KEY", "MLFLOW_TRACKING_URI"} <= set(
+        served
+    )
+    assert "home:/var/lib/mlprod" in SERVICES["serve"]["volumes"], "its log would be collected by nobody"
+    given = {name for name, value in SECRETS.items() if value in str(served)}
+    assert given == {"LEDGER_DB_PASSWORD", "MLPROD_PSEUDONYM_KEY"}
+
+
+def test_the_service_and_what_stands_in_front_of_it_write_nowhere_but_where_they_must() -> None:
+    for name in ("serve", "gateway"):
+        service = SERVICES[name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert all(mount.endswith(":ro") or mount == "home:/var/lib/mlprod" for mount in service["volumes"]), name
+    assert "ports" not in SERVICES["serve"], "replicas are asked through the gateway"
+    assert resolve(SECRETS | {"SERVICE_REPLICAS": "3"})["services"]["serve"]["deploy"]["replicas"] == 3
+
+
+def test_the_gateway_fills_the_template_and_leads_to_where_the_service_listens(tmp_path: Path) -> None:
+    gateway, command = SERVICES["gateway"], SERVICES["serve"]["command"]
+    given = {name: value for name, value in gateway["environment"].items() if name.startswith("SERVE_")}
+    templates = [REPOSITORY / mount.split(":")[0] for mount in gateway["volumes"] if "/etc/nginx/templates" in mount]
+    (template,) = templates[0].glob("*.conf.template")
+    text = template.read_text()
+    stated = set(re.findall(r"^[^#]*\$\{(\w+)\}", text, re.MULTILINE))
+    assert stated == set(given)
+    assert all(re.search(gateway["environment"]["NGINX_ENVSUBST_FILTER"], name) for name in stated)
+    port = command[command.index("--port") + 1]
+    assert command[command.index("--host") + 1] == "0.0.0.0"
+    assert f"server serve:{port} " in given["SERVE_REPLICAS"]
+    assert gateway["ports"][0].endswith(f":{given['SERVE_LISTEN']}")
+    for name in ("serve", "gateway"):
+        assert re.search(rf"127\.0\.0\.1:{port}/", SERVICES[name]["healthcheck"]["test"][-1]), name
+    # The image's nginx (1.27.3 or newer) asks for names again; an older one here reads the rest of the file with an address.
+    filled = text.replace("${SERVE_LISTEN}", given["SERVE_LISTEN"])
+    filled = filled.replace("${SERVE_REPLICAS}", f"server 127.0.0.1:{port} max_fails=3 fail_timeout=2s;")
+    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+    whole = f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{filled}\n}}\n"
+    (tmp_path / "nginx.conf").write_text(whole.replace("access_log /dev/stdout", f"access_log {tmp_path}/access"))
+    done = subprocess.run(
+        [nginx, "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -166,8 +166,12 @@ def test_a_step_that_is_about_no_tick_and_no_training_is_left_as_it_is() -> None
     assert recorded("build_data_docs", build_data_docs) is build_data_docs
 
 
+# What is about no tick and no training: it comes around every few minutes, for whatever there is.
+COMES_AROUND = {"build_data_docs", "collect", "measure_collected", "begin", "take_step", "check", "finish", "take_back"}
+
+
 def every_step() -> Iterator[str]:
-    yield from (name for name in steps.__all__ if name != "build_data_docs" and not name.startswith("tell_"))
+    yield from (name for name in steps.__all__ if name not in COMES_AROUND and not name.startswith("tell_"))
 
 
 @pytest.mark.parametrize("name", every_step())

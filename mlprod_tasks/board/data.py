@@ -14,11 +14,22 @@ from mlprod_tasks.board import records, standing
 from mlprod_tasks.board.forms import AlarmRow, Card, Detail, Overview, Spark
 from mlprod_tasks.board.importance import gain_shares
 from mlprod_tasks.board.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, charts, heat_maps, read
+from mlprod_tasks.board.served import open_reviews, rollout_row, served
 from mlprod_tasks.board.standing import WORST_FIRST, Facts
 from mlprod_tasks.board.titles import TITLES
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Measurement, Promotion, Publication, Scoring, Training
+from mlprod_tasks.platform.ledger import (
+    Audit,
+    Decision,
+    Intervention,
+    Measurement,
+    Promotion,
+    Publication,
+    Rollout,
+    Scoring,
+    Training,
+)
 
 DAY = timedelta(days=1)
 SHOWN_TICKS, MOST_TICKS, SPARK_TICKS = 60, 400, 30
@@ -32,7 +43,17 @@ def overview(pipelines: Iterable[Pipeline], platform: Platform, broken: Iterable
     with platform.ledger.session() as session:
         facts = _facts(session, declared, alarms)
         sparks = _sparks(session, declared, facts)
-    cards = [_card(pipeline, facts[pipeline.name], sparks.get(pipeline.name), now) for pipeline in declared]
+        asked = [pipeline.name for pipeline in declared if pipeline.serving is not None]
+        rollouts = {row.pipeline: row for row in _newest(session, Rollout, asked, "at") if row.mode != "champion"}
+        reviews = open_reviews(session, asked)
+    cards = [
+        replace(
+            _card(pipeline, facts[pipeline.name], sparks.get(pipeline.name), now),
+            rollout=rollout_row(rollouts[pipeline.name]) if pipeline.name in rollouts else None,
+            open_reviews=reviews.get(pipeline.name, 0),
+        )
+        for pipeline in declared
+    ]
     cards.sort(key=lambda card: (WORST_FIRST.index(card.state.light), -card.open_alarms, card.name))
     return Overview(now.isoformat(), tuple(cards), tuple(broken))
 
@@ -61,6 +82,8 @@ def detail(
         if as_of is not None:
             facts, now = _then(session, pipeline, facts, as_of), min(now, as_of.end)
             last = min(last, as_of.date) if last else None
+        # Of history that is caught up with, requests are answered now: what held is what held when it was decided.
+        until = now if as_of is None or facts.decided is None else max(now, facts.decided.at)
         champion = standing.champion(facts)
         shown = _shown(ticks, first, last)
         measured = read(session, pipeline, shown, (*NOT_BY_FEATURE, *heat))
@@ -88,6 +111,7 @@ def detail(
             alarms=alarms,
             trainings=records.trainings(session, facts.trainings, champion.version if champion else None),
             doings=records.doings(session, pipeline, as_of),
+            served=served(session, pipeline, until),
         )
 
 
@@ -133,11 +157,12 @@ def _then(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Fac
     )
 
 
-def _newest(session: Session, kind: Any, names: Sequence[str]) -> Iterable[Any]:
+def _newest(session: Session, kind: Any, names: Sequence[str], by: str = "tick") -> Iterable[Any]:
     """The entry of the newest tick of each pipeline."""
-    last = select(kind.pipeline, func.max(kind.tick).label("tick")).where(kind.pipeline.in_(names)).group_by(kind.pipeline)
+    when = getattr(kind, by)
+    last = select(kind.pipeline, func.max(when).label("newest")).where(kind.pipeline.in_(names)).group_by(kind.pipeline)
     of = last.subquery()
-    return session.scalars(select(kind).join(of, and_(kind.pipeline == of.c.pipeline, kind.tick == of.c.tick)))
+    return session.scalars(select(kind).join(of, and_(kind.pipeline == of.c.pipeline, when == of.c.newest)))
 
 
 def _by_pipeline(session: Session, query: Any, kind: Any, names: Sequence[str]) -> dict[str, list[Any]]:

@@ -16,8 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mlprod_tasks.board.forms_served import RolloutRow, Served
+
 Light = Literal["red", "amber", "green", "grey"]
-ACTIONS = ("acknowledge", "mute", "unmute", "retrain", "rollback", "champion", "fallback", "bound", "unbound")
+ACTIONS = (
+    "acknowledge", "mute", "unmute", "retrain", "rollback", "champion", "fallback", "bound", "unbound", "rollout", "ramp",
+    "review",
+)  # fmt: skip
 Numbers = tuple[float | None, ...]
 
 
@@ -82,6 +87,8 @@ class Card:
     muted: int
     training: str | None  # the newest training's state: running, awaiting approval, refused, ...
     kpi: Spark | None
+    rollout: RolloutRow | None = None  # in force, where it is not the champion alone that answers
+    open_reviews: int = 0
 
 
 @dataclass(frozen=True)
@@ -264,7 +271,7 @@ class Detail:
     """Everything about one pipeline over a range of ticks.
 
     may: the ACTIONS that the reader has the right to; without one its button is not there. links: pages elsewhere; the words
-    {run_id} in `run_link` stand for an MLflow run.
+    {run_id} in `run_link` stand for an MLflow run. served: None where the use case answers no requests.
     """
 
     name: str
@@ -288,6 +295,7 @@ class Detail:
     alarms: tuple[AlarmRow, ...]
     trainings: tuple[TrainingRow, ...]  # newest first
     doings: tuple[DoneRow, ...]  # newest first
+    served: Served | None
     links: tuple[Link, ...] = ()
     run_link: str = ""
     may: tuple[str, ...] = ()
@@ -297,7 +305,9 @@ class Detail:
 class Asked:
     """What a person asks for with a button.
 
-    rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound.
+    rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
+    share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:
+    ramp. request_id, row, decision: review.
     """
 
     reason: str = ""
@@ -308,6 +318,14 @@ class Asked:
     slice: str = ""
     low: float | None = None
     high: float | None = None
+    mode: str = ""
+    challenger: int | None = None
+    share: float = 0.0
+    automation: str = "full"
+    instead_of: str = ""
+    request_id: str = ""
+    row: int | None = None
+    decision: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ SCRIPTS = (
     "heat.js",
     "overview.js",
     "records.js",
+    "rollout.js",
+    "reviews.js",
     "prediction.js",
     "act.js",
     "detail.js",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mlprod_tasks.monitor.kinds import KINDS
 
-GROUPS = ("Performance and value", "Outcomes and scores", "Data", "Pipeline health")
+GROUPS = ("Performance and value", "Outcomes and scores", "Data", "Requests", "Pipeline health")
 _GROUP_OF = {
     "performance": "Performance and value",
     "estimates": "Performance and value",
@@ -18,6 +18,7 @@ _GROUP_OF = {
     "scores": "Outcomes and scores",
     "data": "Data",
     "covariates": "Data",
+    "requests": "Requests",
     "pipeline": "Pipeline health",
 }
 
@@ -84,6 +85,18 @@ _OWN = dict(
         _title("replayed", "Replayed predictions that differ", "share"),
         _title("online_skew", "Rows with other features online", "share"),
         _title("canned", "Canned rows that differ", "share"),
+        _title("online_rows", "Rows answered on request", unit="rows"),
+        _title("online_latency", "Latency of a row, 99th percentile", unit="ms"),
+        _title("online_errors", "Rows on which a model failed", "share"),
+        _title("online_fallback", "Requested rows answered by the fallback", "share"),
+        _title("online_refused", "Requested rows without a score", "share"),
+        _title("online_stale", "Requested rows with stale features", "share"),
+        _title("online_missing", "Requested rows with missing features", "share"),
+        _title("online_nulls", "On request: null share above the reference's", "share"),
+        _title("online_psi", "On request: PSI"),
+        _title("online_score_psi", "Drift of the scores on request: PSI"),
+        _title("online_shadow_difference", "Distance to the score in the shadow"),
+        _title("online_shadow_latency", "Latency in the shadow, 99th percentile", unit="ms"),
     )
 )
 # A kind that has no title of its own is called as it is named.
@@ -106,6 +119,14 @@ CHART_ORDER = (
     "fallback_share",
     "volume",
     "domain_auc",
+    "online_rows",
+    "online_latency",
+    "online_errors",
+    "online_fallback",
+    "online_refused",
+    "online_missing",
+    "online_stale",
+    "online_score_psi",
     "model_age",
     "duration",
     "data_delay",

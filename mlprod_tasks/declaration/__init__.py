@@ -60,19 +60,19 @@ from mlprod_tasks.declaration.pipeline import Pipeline, Publish
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
-from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
+from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Column, Database, Files, Table
 from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, ValueFunction
 from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 __all__ = [
-    "RETRAINING", "RULES", "WATCHES", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction",
-    "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column",
-    "Constant", "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees",
+    "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick",
+    "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric",
+    "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees",
     "Files", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Latency", "Learned",
     "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Mean", "Model", "ModelSize", "Monitoring",
     "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline", "Publish", "Ramp",
-    "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving",
-    "Split", "Stable", "Stacking", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch",
-    "WorstSlice", "days", "hours", "load", "load_all",
+    "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving", "Split",
+    "Stable", "Stacking", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice",
+    "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -23,6 +23,8 @@ BY_FEATURE = (
     "lost_categories",
     "out_of_range",
     "residual_drift",
+    "online_nulls",
+    "online_psi",
 )
 MOST_REPLAYED = 100_000
 

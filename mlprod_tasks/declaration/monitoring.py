@@ -60,6 +60,19 @@ Watched = Literal[
     "replayed",
     "canned",
     "online_skew",
+    # what was answered on request, known some minutes later
+    "online_rows",
+    "online_latency",
+    "online_errors",
+    "online_fallback",
+    "online_refused",
+    "online_stale",
+    "online_missing",
+    "online_nulls",
+    "online_psi",
+    "online_score_psi",
+    "online_shadow_difference",
+    "online_shadow_latency",
 ]
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 

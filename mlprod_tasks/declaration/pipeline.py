@@ -19,7 +19,7 @@ from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
-from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
+from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
 from mlprod_tasks.declaration.target import AtTick, Before, Kpi, Label, Value, ValueFunction
 from mlprod_tasks.declaration.training import Model, RateTable, Split
@@ -39,7 +39,8 @@ class Pipeline:
 
     `entity` names the table whose rows are scored, one score a row. `top_share` is the share of rows
     that precision at k takes as its k. `slices` names features by whose values (of numbers: by whose quarters) the model is
-    judged besides.
+    judged besides. A use case that answers requests, and declares neither `watches` nor `rules`, has the standard ones of
+    requests too.
     """
 
     name: str
@@ -71,6 +72,9 @@ class Pipeline:
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
+        if self.serving is not None and (self.watches, self.rules) == (WATCHES, RULES):
+            object.__setattr__(self, "watches", (*WATCHES, *REQUEST_WATCHES))
+            object.__setattr__(self, "rules", (*RULES, *REQUEST_RULES))
         check(self)
 
     def table(self, name: str) -> Table:

@@ -50,4 +50,23 @@ RULES = (
     Rule("logged predictions come out otherwise", "replayed", "alert"),
     Rule("canned rows come out otherwise", "canned", "alert"),
 )
+# Beside those where a use case answers requests. Drift is that of the rows that were asked for, against the same reference.
+REQUEST_WATCHES = (
+    Watch("online_errors", high=0.01),
+    Watch("online_latency", high=50.0),
+    Watch("online_fallback", high=0.05),
+    Watch("online_refused", high=0.05),
+    Watch("online_nulls", high=0.1, learned=LEARNED),
+    Watch("online_psi", high=0.25, only_important=True, learned=LEARNED),
+    Watch("online_score_psi", high=0.25, learned=LEARNED),
+)
+REQUEST_RULES = (
+    Rule("models fail on requests", "online_errors", "alert"),
+    Rule("answers are slow", "online_latency", "alert"),
+    Rule("the fallback answers requests", "online_fallback", "alert"),
+    Rule("requests get no score", "online_refused", "alert"),
+    Rule("nulls in requests", "online_nulls", "alert"),
+    Rule("requests moved", "online_psi", "alert", breaches=2, of=3),
+    Rule("scores of requests moved", "online_score_psi", "alert", breaches=2, of=3),
+)
 RETRAINING = Retraining(cooldown=timedelta(days=7))

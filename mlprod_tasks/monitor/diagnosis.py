@@ -31,8 +31,9 @@ REMEDIES: Mapping[str, str] = {
 # What only a fault, and no change of the world, does to the data at once.
 _FAULTS = frozenset(
     ("volume", "freshness", "null_share", "new_categories", "lost_categories", "out_of_range", "type_changes", "join_coverage",
-     "data_delay", "label_coverage", "label_delay")
+     "data_delay", "label_coverage", "label_delay", "online_nulls")
 )  # fmt: skip
+_MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
 _PERFORMANCE = frozenset(("roc_auc", "precision", "recall", "value", "kpi", "estimate_error"))
 # A region whose mean residual is surely this many times the mean of all rows stands out: a shift that is the same everywhere
 # in log odds moves scores in the middle more than those at the ends, though hardly that much more.
@@ -84,7 +85,9 @@ def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tupl
             found[row.what, row.slice] = outcome
         elif row.what == "upstream":
             found[row.what, row.slice] = f"{UPSTREAM_SHIFT} {row.slice}"
-        elif family in ("health", "check"):
+        elif row.what in _MOVED_ON_REQUEST:
+            found[row.what, row.slice] = COVARIATE_SHIFT
+        elif family in ("health", "check", "request"):
             found[row.what, row.slice] = PIPELINE_FAULT
     return found
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Family = Literal["input", "outcome", "health", "check"]
-Group = Literal["data", "covariates", "scores", "estimates", "labels", "performance", "business", "pipeline"]
+Family = Literal["input", "outcome", "health", "check", "request"]
+Group = Literal["data", "covariates", "scores", "estimates", "labels", "performance", "business", "requests", "pipeline"]
 Worse = Literal["higher", "lower", "either"]
 
 
@@ -17,7 +17,8 @@ class Kind:
     """One thing that is watched.
 
     family: what is measured and replaced together: 'input' and 'health' at the tick, 'outcome' when its labels are complete,
-    'check' each night. group: where it is shown. by: what `slice` names. words: with {slice} and {kpi} to be put in.
+    'check' each night, 'request' while requests come in. group: where it is shown. by: what `slice` names. words: with {slice}
+    and {kpi} to be put in.
     """
 
     what: str
@@ -91,6 +92,27 @@ _KINDS = (
     Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that come out otherwise now"),
     Kind("canned", "check", "pipeline", "higher", "share of canned rows that come out otherwise than when the model was made"),
     Kind("online_skew", "check", "pipeline", "higher", "share of rows whose features online are not those of batch"),
+    Kind("online_rows", "request", "requests", "either", "rows answered on request"),
+    Kind("online_latency", "request", "requests", "higher", "99th percentile of the milliseconds that a row took"),
+    Kind("online_errors", "request", "requests", "higher", "share of requested rows on which a model failed"),
+    Kind("online_fallback", "request", "requests", "higher", "share of requested rows answered by the fallback"),
+    Kind("online_refused", "request", "requests", "higher", "share of requested rows that got no score"),
+    Kind("online_stale", "request", "requests", "higher", "share of requested rows with features that were stale"),
+    Kind("online_missing", "request", "requests", "higher", "share of requested rows with features that were missing"),
+    Kind(
+        "online_nulls",
+        "request",
+        "requests",
+        "higher",
+        "null share of feature {slice} on request above the reference's",
+        "feature",
+    ),
+    Kind("online_psi", "request", "requests", "higher", "PSI of feature {slice} on request", "feature"),
+    Kind("online_score_psi", "request", "requests", "higher", "PSI of the scores on request"),
+    Kind("online_shadow_difference", "request", "requests", "higher", "mean difference between a score and that in the shadow"),
+    Kind(
+        "online_shadow_latency", "request", "requests", "higher", "99th percentile of the milliseconds of a score in the shadow"
+    ),
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.what: kind for kind in _KINDS})
 

@@ -22,19 +22,24 @@ if TYPE_CHECKING:
 ROOT = frozenset((
     "freshness", "new_categories", "lost_categories", "out_of_range", "feature_psi", "feature_wasserstein", "score_psi",
     "score_wasserstein", "fallback_share", "residual_drift", "retries", "queue_wait", "replayed", "online_skew",
-    "canned",
+    "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_psi",
+    "online_score_psi", "online_shadow_difference",
 ))  # fmt: skip
-LOG = frozenset(("volume", "label_rate", "duration", "rows_per_second", "memory", "cost"))
+LOG = frozenset((
+    "volume", "label_rate", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
+    "online_shadow_latency",
+))  # fmt: skip
 # What a value can be at all: at least 0, unless here; at most 1 if a share, an area or a difference of such.
 BELOW_ZERO = frozenset((
     "null_share", "decision_share", "estimated_value", "value", "calibration", "estimate_error", "kpi",
-    "business_metric", "kpi_correlation", "data_delay", "label_delay",
+    "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
 ))  # fmt: skip
 SHARES = frozenset((
     "null_share", "new_categories", "lost_categories", "out_of_range", "feature_js", "domain_auc", "decision_share",
     "fallback_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "label_coverage", "roc_auc",
     "precision", "recall", "calibration", "residual_drift", "kpi_correlation", "replayed", "online_skew",
-    "canned",
+    "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_nulls",
+    "online_shadow_difference",
 ))  # fmt: skip
 
 TICKS_A_MONTH = 30  # ticks are days

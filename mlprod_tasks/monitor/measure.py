@@ -8,24 +8,23 @@ from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from mlprod_tasks import features, places
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.monitor import bins
-from mlprod_tasks.monitor.bounds import in_force
 from mlprod_tasks.monitor.business import business_metrics, unasked
 from mlprod_tasks.monitor.correlation import renew_correlations
-from mlprod_tasks.monitor.diagnosis import causes
 from mlprod_tasks.monitor.estimate import estimates, promised_by
 from mlprod_tasks.monitor.freshness import freshness
 from mlprod_tasks.monitor.health import health, past
 from mlprod_tasks.monitor.inputs import inputs, volume
-from mlprod_tasks.monitor.kinds import Family, of_family
+from mlprod_tasks.monitor.kinds import Family
 from mlprod_tasks.monitor.observe import observe
 from mlprod_tasks.monitor.outcomes import columns, outcomes, unmeasured
 from mlprod_tasks.monitor.profile import ReferenceProfile
-from mlprod_tasks.monitor.reading import Reading, judged
+from mlprod_tasks.monitor.reading import Reading
+from mlprod_tasks.monitor.record import record, reference_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
@@ -110,10 +109,10 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
         fresh = list(freshness(con, pipeline, tick, platform))
         if empty:
             assert scoring is not None
-            nothing = volume(_profile(pipeline, scoring.model_version, platform), 0)
+            nothing = volume(reference_of(pipeline, scoring.model_version, platform), 0)
             return _write(pipeline, tick, "input", [nothing, *fresh], scoring.model_version, platform)
         _, fallback_rows, version = _scored(con, source)
-        profile = _profile(pipeline, version, platform)
+        profile = reference_of(pipeline, version, platform)
         own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
         promised = promised_by(con, own, pipeline)
         observed = observe(con, source, profile)
@@ -124,7 +123,7 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
 
 def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> list[Measurement]:
     """Last, so that this step's own run is nearly all there. Held to what the ticks before were, not to the reference."""
-    usual = replace(_profile(pipeline, version, platform), history=past(pipeline, tick, platform))
+    usual = replace(reference_of(pipeline, version, platform), history=past(pipeline, tick, platform))
     readings = list(health(pipeline, tick, version, platform))
     return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
 
@@ -161,7 +160,7 @@ def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platf
     source = f"read_parquet({listed(evidence.predictions)})"
     with engine(spill=platform.settings.home / "spill") as con:
         rows, _, version = _scored(con, source)
-        profile = _profile(pipeline, version, platform)
+        profile = reference_of(pipeline, version, platform)
         lacking = evidence.lacks(_label_partitions(pipeline, tick))
         if lacking:
             why = f"its labels wait for {pipeline.label.table} of {', '.join(map(str, lacking))} to be published"
@@ -213,10 +212,6 @@ def _scored(con: Any, source: str) -> tuple[int, int, int]:
     return int(rows), int(fallback_rows), int(version)
 
 
-def _profile(pipeline: Pipeline, version: int, platform: Platform) -> ReferenceProfile:
-    return ReferenceProfile.from_json(platform.registry.reference_profile(pipeline, version))
-
-
 def _write(
     pipeline: Pipeline,
     tick: Tick,
@@ -228,18 +223,9 @@ def _write(
     profile: ReferenceProfile | None = None,
 ) -> list[Measurement]:
     """Replace the tick's measurements of that family; nothing, and an empty list, if `evidence` no longer holds."""
-    at = platform.clock.now()
-    bounds = in_force(pipeline, tick.date, platform, profile or _profile(pipeline, version, platform))
-    rows = [judged(reading, pipeline, tick, version, at, bounds) for reading in readings]
-    with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
-        if evidence is not None and evidence != _evidence(pipeline, tick, platform):
-            return []
-        of_tick = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
-        # Outcomes are explained by inputs too; measuring inputs again is followed by measuring their outcomes again.
-        inputs_then = of_tick & Measurement.what.in_(of_family("input") if family == "outcome" else ())
-        found = causes(pipeline, [*rows, *session.scalars(select(Measurement).where(inputs_then))])
-        for row in rows:
-            row.cause = found.get((row.what, row.slice), "")
-        session.execute(delete(Measurement).where(of_tick & Measurement.what.in_(of_family(family))))
-        session.add_all(rows)
-    return rows
+
+    def still() -> bool:
+        return evidence is None or evidence == _evidence(pipeline, tick, platform)
+
+    known = profile or reference_of(pipeline, version, platform)
+    return record(pipeline, tick, family, readings, version, platform, known, still)

@@ -167,8 +167,8 @@ def evidence(condition: Breach, known: Known, tick: date, delay: int) -> Evidenc
 
 
 def newest_known(what: str, tick: date, delay: int) -> date:
-    """The newest tick of which something is known when a tick is decided: outcomes wait for labels, checks for the night."""
-    lag = {"outcome": delay, "check": 1}.get(KINDS[what].family, 0)
+    """The newest tick of which all is known when a tick is decided: outcomes wait for labels, checks and requests a day."""
+    lag = {"outcome": delay, "check": 1, "request": 1}.get(KINDS[what].family, 0)
     return tick - lag * DAY
 
 

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import io
+import json
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeDecorator
 
 CHUNK_ROWS = 50_000
 SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S"
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC: SQLite forgets time zones, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def database_url(url: str) -> URL:
@@ -81,3 +104,16 @@ def _patient_writer(connection: Any, record: Any) -> None:
     _patient(connection, record)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def as_json(value: Any) -> str:
+    """JSON without NaN and infinity, which PostgreSQL refuses: they become null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value

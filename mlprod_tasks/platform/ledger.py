@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, DateTime, Engine, Index, String, Text, create_engine, delete, event, func, inspect, select, text
+from sqlalchemy import JSON, Engine, Index, String, Text, create_engine, delete, event, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
-from sqlalchemy.types import TypeDecorator
 
-from mlprod_tasks.platform.database import database_url
+from mlprod_tasks.platform.database import Utc, as_json, database_url
 
 R = TypeVar("R", bound="Row")
-
-
-class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: SQLite forgets time zones, so it is put back on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
@@ -310,7 +288,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         if url.startswith("sqlite:///") and url != "sqlite:///":
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(database_url(url), pool_pre_ping=True, json_serializer=_as_json)
+        self.engine: Engine = create_engine(database_url(url), pool_pre_ping=True, json_serializer=as_json)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _patient_sqlite)
 
@@ -384,19 +362,6 @@ class Ledger:
 
 def _values(row: Row) -> dict[str, Any]:
     return {attribute.key: getattr(row, attribute.key) for attribute in inspect(type(row)).column_attrs}
-
-
-def _as_json(value: Any) -> str:
-    """JSON without NaN and infinity, which PostgreSQL refuses: they become null."""
-    return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _patient_sqlite(connection: Any, _: Any) -> None:

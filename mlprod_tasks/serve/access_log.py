@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from datetime import UTC, datetime
-from typing import Any, TextIO
+from datetime import datetime
+from typing import TextIO
 
 import msgspec
 
 log = logging.getLogger(__name__)
 SECONDS = 0.5
 MOST = 200_000
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode_lines
 
 
 class Access(msgspec.Struct):
     """One request. path: one that the service has, or 'other', since that may be about a person; key: an API key's id."""
 
-    at: float  # seconds since 1970; written as a moment
+    at: datetime
     method: str
     path: str
     status: int
@@ -57,17 +57,11 @@ class AccessLog:
     def _flush(self) -> None:
         lines = []
         while self._waiting:
-            lines.append(_line(self._waiting.popleft()))
+            lines.append(self._waiting.popleft())
         if not lines:
             return
         try:
-            self._stream.write("\n".join(lines) + "\n")
+            self._stream.write(_encode(lines).decode())
             self._stream.flush()
         except (OSError, ValueError) as error:
             log.error("%d lines of the access log are lost: %s", len(lines), error)
-
-
-def _line(one: Access) -> str:
-    told: dict[str, Any] = msgspec.structs.asdict(one)
-    told["at"] = datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds")
-    return _encode(told).decode()

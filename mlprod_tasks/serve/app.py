@@ -158,7 +158,7 @@ class Service:
         self.seen.request(told.pipeline, told.kind, status, seconds)
         if self.access is not None:
             # Neither the body nor a key's value: both may be about a person.
-            at, ms = time.time(), round(1000 * seconds, 3)
+            at, ms = datetime.now(UTC), round(1000 * seconds, 3)
             self.access.add(Access(at, scope["method"], told.path, status, ms, told.rows, told.key_id, told.request_id))
 
     async def _answer(self, scope: Scope, receive: Receive, told: Told) -> tuple[int, Headers, bytes]:
@@ -336,20 +336,24 @@ async def _body(scope: Scope, receive: Receive, limits: Limits, patience: Patien
     if declared.isdigit() and int(declared) > limits.body_bytes:
         raise Refused(413, f"the body has {int(declared):,} bytes; at most {limits.body_bytes:,}")
     parts, size = [], 0
+    patience.begin()  # a slow sender must not hold its place forever
     try:
-        with patience.waiting():  # a slow sender must not hold its place forever
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > limits.body_bytes:
-                    raise Refused(413, f"the body has more than {limits.body_bytes:,} bytes")
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError as error:
-        raise Refused(408, f"the body did not come within {limits.body_seconds:g} seconds") from error
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limits.body_bytes:
+                raise Refused(413, f"the body has more than {limits.body_bytes:,} bytes")
+            if not message.get("more_body"):
+                return b"".join(parts)
+    except asyncio.CancelledError:
+        if not patience.lost():
+            raise
+        raise Refused(408, f"the body did not come within {limits.body_seconds:g} seconds") from None
+    finally:
+        patience.end()
 
 
 def _method(given: str, *wanted: str) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +83,7 @@ class Breaker:
 
 
 class Patience:
-    """How long something may be waited for: about `seconds`, with one timer for all instead of one for each."""
+    """How long tasks may wait for something: about `seconds`, then they are cancelled. One timer for all, not one for each."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -92,25 +91,27 @@ class Patience:
         self._late: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None  # that has a timer running
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Whatever the task awaits in here. Raises: TimeoutError once it has taken too long."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
-        self._since[task] = loop.time()
+    def begin(self) -> None:
+        """The current task begins to wait."""
+        loop = asyncio.get_running_loop()
+        self._since[_this_task()] = loop.time()
         if self._loop is not loop:
             self._loop = loop
             loop.call_later(self.seconds / 4, self._look, loop)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if task in self._late:
-                task.uncancel()
-                raise TimeoutError from None
-            raise
-        finally:
-            del self._since[task]
-            self._late.discard(task)
+
+    def lost(self) -> bool:
+        """Whether it is for this that the current task was cancelled; it then goes on."""
+        task = _this_task()
+        if task not in self._late:
+            return False
+        task.uncancel()
+        return True
+
+    def end(self) -> None:
+        """The current task waits no more."""
+        task = _this_task()
+        del self._since[task]
+        self._late.discard(task)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = None
@@ -122,3 +123,9 @@ class Patience:
         if self._since:
             self._loop = loop
             loop.call_later(self.seconds / 4, self._look, loop)
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -2,28 +2,52 @@
 
 from mlprod_airflow.installation import declared, platform, served
 from mlprod_airflow.mails import links
-from mlprod_airflow.runs import TICK, as_of, daily, lake_asset, nightly, on_request, reference, tick, ticks, training_id, weekly
+from mlprod_airflow.ramping import PATIENT, challenger, each_share, passed, promoted, ramped, telling, unless_stopped, why_ended
+from mlprod_airflow.runs import (
+    TICK,
+    as_of,
+    daily,
+    lake_asset,
+    nightly,
+    often,
+    on_request,
+    reference,
+    tick,
+    ticks,
+    training_id,
+    weekly,
+)
 from mlprod_airflow.training import approved, workers
 from mlprod_airflow.waiting import Retrain, WaitUntil
 
 __all__ = [
+    "PATIENT",
     "TICK",
     "Retrain",
     "WaitUntil",
     "approved",
     "as_of",
+    "challenger",
     "daily",
     "declared",
+    "each_share",
     "lake_asset",
     "links",
     "nightly",
+    "often",
     "on_request",
+    "passed",
     "platform",
+    "promoted",
+    "ramped",
     "reference",
     "served",
+    "telling",
     "tick",
     "ticks",
     "training_id",
+    "unless_stopped",
     "weekly",
+    "why_ended",
     "workers",
 ]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from airflow.sdk import Asset, CronPartitionTimetable, Param
+from airflow.sdk import Asset, CronPartitionTimetable, CronTriggerTimetable, Param
 
 from mlprod_airflow.mails import TellFailure, TellKilled
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
@@ -54,6 +54,17 @@ def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     mondays = f"{schedule.at.minute} {schedule.at.hour} * * 1"
     return daily(pipeline, doc) | {
         "schedule": CronPartitionTimetable(mondays, timezone=schedule.timezone, key_format="%Y-%m-%d")
+    }
+
+
+def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
+    """Arguments of a DAG that looks every ten minutes for what has come, one run at a time; what was missed is not made up."""
+    schedule = pipeline.schedule
+    return _common(pipeline, doc) | {
+        "schedule": CronTriggerTimetable("*/10 * * * *", timezone=schedule.timezone),
+        "start_date": datetime.combine(schedule.starts, time(), schedule.zone),
+        "catchup": False,
+        "max_active_runs": 1,
     }
 
 

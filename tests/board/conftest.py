@@ -22,6 +22,9 @@ def months(tmp_path_factory: pytest.TempPathFactory, flights_pipeline: Pipeline)
     """Eleven weeks of a pipeline whose inputs move near the end. Only to be read."""
     platform = seeded_ledger.opened(tmp_path_factory.mktemp("months"))
     seeded_ledger.fill(platform, flights_pipeline, seeded_ledger.TICKS)
+    seeded_ledger.answer_requests(
+        platform, flights_pipeline, seeded_ledger.moment(seeded_ledger.FIRST + 68 * seeded_ledger.DAY)
+    )
     return platform
 
 

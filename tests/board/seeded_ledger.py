@@ -16,6 +16,9 @@ from mlprod_tasks.platform.ledger import (
     Measurement,
     Promotion,
     Publication,
+    Review,
+    Rollout,
+    RolloutCheck,
     Row,
     Scoring,
     Training,
@@ -214,3 +217,53 @@ def doing(platform: Platform, pipeline: Pipeline, kind: str, at: datetime, **mor
     """Something that a person did."""
     given = {"by": "ada", "reason": "looked at it"} | more
     platform.ledger.put(Intervention(id=f"{kind}/{at.isoformat()}", pipeline=pipeline.name, kind=kind, at=at, **given))  # type: ignore[arg-type]
+
+
+def roll(platform: Platform, pipeline: Pipeline, at: datetime, mode: str = "canary", **more: object) -> None:
+    """A rollout that somebody asked for, of version 3 where it is none of the champion alone."""
+    given = {"by": "ada", "reason": "a first look", "challenger": None if mode == "champion" else 3} | more
+    platform.ledger.put(Rollout(pipeline=pipeline.name, at=at, mode=mode, **given))  # type: ignore[arg-type]
+
+
+def check(platform: Platform, pipeline: Pipeline, at: datetime, what: str, share: float, **more: object) -> None:
+    """What was found of version 3 at one share of a ramp."""
+    given = {
+        "challenger": 3, "passed": True, "champion_value": 0.27, "challenger_value": 0.28, "bound": 0.1,
+        "champion_rows": 5700, "challenger_rows": 312, "sentence": f"{what} of version 3 beside the champion's",
+    } | more  # fmt: skip
+    platform.ledger.put(RolloutCheck(pipeline=pipeline.name, at=at, what=what, share=share, **given))  # type: ignore[arg-type]
+
+
+def leave_to_people(platform: Platform, pipeline: Pipeline, at: datetime, n: int, **more: object) -> None:
+    """Some rows of one request that wait for somebody to decide."""
+    platform.ledger.put(
+        *(
+            Review(
+                pipeline=pipeline.name, request_id=f"{at:%Y%m%dT%H%M}", row=row, key=f"UA/{1500 + row}/EWR/{at:%Y-%m-%dT%H:%M}",
+                score=0.31 + 0.0123 * row, model_version=2, predict_at=at, at=at, **more,
+            )
+            for row in range(n)
+        )
+    )  # fmt: skip
+
+
+def answer_requests(platform: Platform, pipeline: Pipeline, at: datetime) -> None:
+    """A look in the shadow, then a ramp whose second share fails; and rows that are left to people, some of them decided."""
+    hour = timedelta(hours=1)
+    band = {"automation": "band", "band_low": 0.3, "band_high": 0.45}
+    roll(platform, pipeline, at, "shadow")
+    roll(platform, pipeline, at + hour, "champion", reason="seen enough", **band)
+    roll(platform, pipeline, at + 2 * hour, "shadow", by="ramp for ada", **band)
+    for step, share in enumerate((0.05, 0.25)):
+        begun = at + (3 + 2 * step) * hour
+        roll(platform, pipeline, begun, "canary", by="ramp for ada", share=share, **band)
+        for what, value, bound in (("errors", 0.0, 0.01), ("latency", 4.1, 1.5), ("scores", 0.28, 0.1)):
+            worse = {"passed": False, "challenger_value": 0.46} if (what, step) == ("scores", 1) else {}
+            given = {"champion_value": value, "challenger_value": value * 1.05, "bound": bound} | worse
+            check(platform, pipeline, begun + hour, what, share, **given)
+        check(
+            platform, pipeline, begun + hour, "quality", share, passed=None, champion_value=None, challenger_value=None,
+            bound=0.0, champion_rows=0, challenger_rows=0, sentence="its quality cannot be told: no outcomes are known yet",
+        )  # fmt: skip
+    leave_to_people(platform, pipeline, at + hour, 3, decision=True, by="grace", reason="called", decided_at=at + 2 * hour)
+    leave_to_people(platform, pipeline, at + 3 * hour, 12)

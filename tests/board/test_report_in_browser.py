@@ -137,10 +137,26 @@ def test_it_has_landmarks_and_headings_and_every_control_a_name(browser: Any, ad
         assert control.accessible_name, control.get_attribute("outerHTML")[:200]
 
 
+def test_the_rollout_and_what_waits_for_people_can_be_read_and_not_changed(browser: Any, address: str) -> None:
+    look(browser, address)
+    assert css(browser, "#rollout .lead")[0].text.startswith("Version 3 answers 25 % of the entities")
+    bar = browser.execute_script("return document.querySelector('#rollout rect.n1').getAttribute('width')")
+    assert float(bar) == 25
+    (failed,) = css(browser, "#rollout tr.failed")
+    shown = [cell.text.splitlines()[0] for cell in failed.find_elements("css selector", "th, td")]
+    assert shown == ["25 %", "mean score", "0.28", "0.46", "± 0.1", "failed", "scores of version 3 beside the champion's"]
+    assert len(css(browser, "#reviews .lead + .scroll tbody tr")) == 10, "the oldest; the others on request"
+    (more,) = css(browser, "#reviews button")
+    browser.execute_script("arguments[0].click()", more)
+    assert len(css(browser, "#reviews .lead + .scroll tbody tr")) == 12
+    assert css(browser, "#rollout button, #reviews button") == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_stands_out_from_what_lies_behind_it(browser: Any, address: str, scheme: str) -> None:
     look(browser, address, scheme=scheme)
-    browser.execute_script("document.querySelectorAll('.training, .alarm details').forEach((one) => (one.open = true))")
+    closed = ".training, .alarm details, #rollout details, #reviews details"
+    browser.execute_script(f"document.querySelectorAll('{closed}').forEach((one) => (one.open = true))")
     found = browser.execute_script(CONTRASTS)
     assert len(found) > 200
     assert [one for one in found if one[0] < 4.5] == []

@@ -11,8 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from demo.business_database import corrupt, fill, mend
+from demo.business_database import corrupt, fill, flights_between, mend
+from mlprod_tasks.declaration import load
+from mlprod_tasks.online import RequestFields
 from mlprod_tasks.platform.database import open_database
+
+MORNING = datetime(2013, 7, 1, 8, tzinfo=UTC), datetime(2013, 7, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,22 @@ def test_a_corrupted_day_is_bad_and_mending_restores_it_on_postgresql(postgres_d
     mend(postgres_database)
     mend(postgres_database)
     assert day() == before
+    (path,) = (row[2] for row in flights.execute("PRAGMA database_list"))
+    assert flights_between(postgres_database, *MORNING) == flights_between(f"sqlite:///{path}", *MORNING)
+
+
+def test_live_flights_are_those_that_leave_in_time_and_the_service_can_read_them(raw, flights_db: Path) -> None:
+    sent = flights_between(f"sqlite:///{flights_db}", *MORNING)
+    # By the raw file's local hours, 8 to 12 in UTC is 4 to 8 in New York.
+    wanted = [row for row in raw if (row["year"], row["month"], row["day"]) == ("2013", "7", "1") and 4 <= int(row["hour"]) < 8]
+    names = {f"2013-07-01-{row['carrier']}-{row['flight']}-{row['origin']}" for row in wanted}
+    assert {row["flight_id"] for row in sent} == names
+    assert len(sent) == len(names) > 100
+    fields = RequestFields(load(Path(__file__).parents[2] / "pipelines" / "flight_delays.py"))
+    assert [fields.read(row)[1] for row in sent if fields.read(row)[1]] == []
+    assert {row["sched_dep_at"][10:] for row in sent} <= {
+        f"T{hour:02}:{minute:02}:00+00:00" for hour in range(8, 12) for minute in range(60)
+    }
 
 
 def test_a_corrupted_day_is_bad_and_mending_restores_it_on_sqlite(flights_db: Path, tmp_path: Path) -> None:

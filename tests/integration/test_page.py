@@ -23,6 +23,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 
 from demo.airflow_api import poll
 from demo.house import PRELOADED
@@ -31,7 +32,16 @@ from demo.mail_catcher import MailCatcher
 from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Intervention, Measurement, Promotion, Scoring, Training
+from mlprod_tasks.platform.ledger import (
+    Decision,
+    Intervention,
+    Measurement,
+    Promotion,
+    Review,
+    Rollout,
+    Scoring,
+    Training,
+)
 from mlprod_tasks.platform.settings import from_environment
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
@@ -52,7 +62,7 @@ EDITS = {
     'search=ml.Search(trials=2, workers=2, space={"num_leaves": ml.OneOf((7, 15))}),': "",
     "watches=()": "watches=(ml.Watch('feature_psi', high=0.25), ml.Watch('kpi', low=0.0))",
     "rules=()": "rules=(ml.Rule('inputs moved', 'feature_psi', 'alert'), ml.Rule('acting no longer pays', 'kpi', 'retrain'))",
-    "approval=ml.Approval(wait=ml.hours(1)),": "",
+    "approval=ml.Approval(wait=ml.hours(1)),": "serving=ml.Serving(),",
 }
 SECONDS = 30
 T = TypeVar("T")
@@ -211,18 +221,37 @@ class Browser:
     def fill(self, selector: str, text: str) -> None:
         self.until(lambda: self.the(selector).send_keys(text) or True, selector)
 
-    def ask(self, action: str, reason: str) -> str:
-        """Press a button of the page, give the reason, and return what the page then says."""
-        self.click(f"button[data-action={action}]")
+    def ask(self, action: str, reason: str, within: str = "", **chosen: str) -> str:
+        """Press a button of the page, choose and give the reason, and return what the page then says."""
+        told = self.try_to(action, reason, within, **chosen)
+        assert self.driver.find_elements(By.CSS_SELECTOR, "dialog[open]") == [], told
+        return told
+
+    def try_to(self, action: str, reason: str, within: str = "", **chosen: str) -> str:
+        """The same, or what the dialog says where it cannot be done."""
+        self.seen(f"{within} button[data-action={action}]")
+        self.driver.execute_script("document.getElementById('status').textContent = ''")
+        self.click(f"{within} button[data-action={action}]")
+        for name, value in chosen.items():
+            field = self.the(f"dialog[open] [name={name}]")
+            if field.tag_name == "select":
+                Select(field).select_by_value(value)
+            else:
+                field.clear()
+                field.send_keys(value)
         self.fill("dialog[open] textarea[name=reason]", reason)
         self.click("dialog[open] button[type=submit]")
 
         def told() -> str | None:
             failed = self.driver.find_elements(By.CSS_SELECTOR, "dialog[open] .bad")
-            assert not (failed and failed[0].text), failed[0].text
-            return self.the("#status").text or None
+            return (failed[0].text if failed else "") or self.the("#status").text or None
 
         return self.until(told, "what came of it")
+
+    def seen(self, selector: str) -> None:
+        """Scroll it to the middle, from under what stays on top of the page."""
+        script = "arguments[0].scrollIntoView({block: 'center'})"
+        self.until(lambda: self.driver.execute_script(script, self.the(selector)) or True, selector)
 
     def until(self, look: Callable[[], T | None], what: str) -> T:
         def steady() -> T | None:
@@ -335,6 +364,109 @@ def test_a_button_really_retrains(site: Site, browser: Browser) -> None:
     assert "a new season begins" in browser.text("#board")
 
 
+def test_a_rollout_is_changed_by_a_click_and_what_makes_no_sense_of_it_is_said(site: Site, browser: Browser) -> None:
+    ledger, name = site.platform.ledger, site.pipeline.name
+    champion = max(ledger.all(Promotion, pipeline=name), key=lambda row: (row.effective, row.at)).model_version
+    (other,) = {row.model_version for row in ledger.all(Training, pipeline=name)} - {None, champion}
+    browser.enter()
+    browser.open_pipeline(name)
+    assert f"Version {champion} answers every request." in browser.text("#rollout")
+    asked = {"mode": "canary", "challenger": str(other), "share": "25", "automation": "band", "low": "0.3", "high": "0.6"}
+    refused = browser.try_to("rollout", "a first look", **asked)
+    assert f"no version {other} any more" in refused, "the seeded ledger knows it, the registry does not"
+    assert ledger.all(Rollout, pipeline=name) == []
+
+    registry = site.platform.registry
+    made = registry.register(name, registry.start_run(site.pipeline, "another"), "0" * 64, "model", {}, "")
+    assert made.version == other
+    browser.enter()
+    browser.open_pipeline(name)
+    assert "canary of version" in browser.ask("rollout", "a first look", **asked)
+    (row,) = ledger.all(Rollout, pipeline=name)
+    assert (row.mode, row.challenger, row.share, row.by, row.reason) == ("canary", other, 0.25, "ada", "a first look")
+    assert (row.automation, row.band_low, row.band_high) == ("band", 0.3, 0.6)
+    browser.until(lambda: f"Version {other} answers 25 %" in browser.text("#rollout") or None, "the page to say so")
+
+    held = {"mode": "champion", "reason": "too late", "instead_of": (row.at - timedelta(seconds=1)).isoformat()}
+    late = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=held)
+    assert (late.status_code, "was changed at" in late.json()["error"]) == (409, True)
+    crowned = {"mode": "shadow", "challenger": champion, "reason": "why not"}
+    answer = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=crowned)
+    assert (answer.status_code, answer.json()["error"]) == (400, f"{name}: version {champion} is champion already")
+    assert len(ledger.all(Rollout, pipeline=name)) == 1
+
+    browser.click("#rollout .buttons button:nth-of-type(2)")  # switch back
+    browser.fill("dialog[open] textarea[name=reason]", "seen enough")
+    browser.click("dialog[open] button[type=submit]")
+    browser.until(lambda: f"Version {champion} answers every" in browser.text("#rollout .lead") or None, "the champion")
+    back = max(ledger.all(Rollout, pipeline=name), key=lambda row: row.at)
+    assert (back.mode, back.challenger, back.by, back.automation, back.band_low) == ("champion", None, "ada", "band", 0.3)
+
+
+def test_a_row_that_was_left_to_people_is_decided_by_a_click(site: Site, browser: Browser) -> None:
+    ledger, name = site.platform.ledger, site.pipeline.name
+    seeded_ledger().leave_to_people(site.platform, site.pipeline, datetime(2024, 1, 28, 9, tzinfo=UTC), 3)
+    waiting = sorted(ledger.all(Review, pipeline=name), key=lambda one: one.row)
+    browser.enter()
+    assert "3 rows wait for review" in browser.text("#board")
+    browser.open_pipeline(name)
+    place = f"[data-review='{waiting[1].request_id}/1'] button:nth-of-type(2)"
+    browser.seen(place)
+    browser.click(place)
+    browser.fill("dialog[open] textarea[name=reason]", "the customer called")
+    browser.click("dialog[open] button[type=submit]")
+    browser.until(lambda: "2 rows wait" in browser.text("#reviews .lead") or None, "the row to leave the queue")
+    decided = ledger.get(Review, name, waiting[1].request_id, 1)
+    assert decided is not None
+    assert (decided.decision, decided.by, decided.reason) == (False, "ada", "the customer called")
+
+    def decide(row: int, user: str, decision: bool = True) -> tuple[int, str]:
+        body = {"request_id": waiting[0].request_id, "row": row, "decision": decision}
+        answer = site.asked("POST", f"api/pipelines/{name}/review", user, json=body)
+        return answer.status_code, answer.json().get("error", "")
+
+    assert decide(1, "ada") == (409, f"{name}: ada has decided row 1 of request {waiting[0].request_id!r}: no")
+    assert decide(9, "ada")[0] == 404
+    assert decide(0, "viewer")[0] == decide(0, "nobody")[0] == 403
+    assert {one.row for one in ledger.all(Review, pipeline=name) if one.decision is None} == {0, 2}
+
+
+def test_a_ramp_is_begun_by_the_rollout_dag_in_the_name_of_whoever_asked(site: Site) -> None:
+    api, name = site.airflow.api, site.pipeline.name
+    body = {"challenger": 2, "reason": "the new season"}
+    api.wait_for_dags([f"{name}.rollout"])
+    assert site.asked("POST", f"api/pipelines/{name}/ramp", "viewer", json=body).status_code == 403
+    done = site.asked("POST", f"api/pipelines/{name}/ramp", "ada", json=body)
+    assert done.status_code == 200, done.text
+    assert f"The DAG {name}.rollout is paused" in done.json()["done"]
+    (run,) = api.runs(f"{name}.rollout")
+    assert {one: run["conf"][one] for one in ("challenger", "by", "reason")} == {**body, "by": "ada"}
+    assert run["triggering_user_name"] == "ada"
+    again = site.asked("POST", f"api/pipelines/{name}/ramp", "ada", json=body)
+    assert (again.status_code, "already" in again.json()["error"]) == (409, True)
+
+
+def test_a_use_case_that_answers_no_requests_has_neither_rollout_nor_reviews(site: Site, browser: Browser) -> None:
+    name, file = site.pipeline.name, site.platform.settings.pipelines / "returns.py"
+    written = file.read_text()
+    asked = {
+        "rollout": {"mode": "champion", "reason": "let me"},
+        "ramp": {"challenger": 2, "reason": "let me"},
+        "review": {"request_id": "any", "row": 0, "decision": True},
+    }
+    try:
+        file.write_text(written.replace("serving=ml.Serving(),", ""))
+        for action, body in asked.items():
+            answer = site.asked("POST", f"api/pipelines/{name}/{action}", "ada", json=body)
+            assert (answer.status_code, "answers no requests" in answer.json()["error"]) == (409, True), action
+        browser.enter()
+        assert "for review" not in browser.text("#board")
+        browser.open_pipeline(name)
+        assert browser.driver.find_elements(By.CSS_SELECTOR, "#rollout, #reviews") == []
+    finally:
+        file.write_text(written)
+
+
 def test_who_may_only_look_sees_all_and_can_do_nothing(site: Site, browser: Browser) -> None:
     log_in_instead(site, browser, "viewer")
     browser.enter()
@@ -432,6 +564,9 @@ def test_what_is_wrong_is_said(site: Site) -> None:
         ("POST", "api/pipelines/returns/explode"): (404, "explode"),
         ("POST", "api/pipelines/returns/mute"): (422, "rule"),
         ("POST", "api/pipelines/returns/retrain"): (422, "reason"),
+        ("POST", "api/pipelines/returns/rollout"): (422, "mode"),
+        ("POST", "api/pipelines/returns/ramp"): (422, "challenger"),
+        ("POST", "api/pipelines/returns/review"): (422, "request_id"),
         ("GET", "api/pipelines/returns/predictions/1"): (404, "no predictions yet"),
     }
     for (method, path), (status, word) in said.items():

@@ -21,14 +21,15 @@ from demo.mail_catcher import MailCatcher
 from mlprod_tasks import places, workflows
 from mlprod_tasks.declaration import load
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Approval, Training
+from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.segmented import SegmentedModel
+from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
 
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOWS = {
     f"{name}.{workflow}" for name in ("flight_delays", "returns") for workflow in ("ingest", "train", "score", "monitor")
-}
+} | {"flight_delays.online", "flight_delays.requests"}
 FAILING = """
     import os
     from datetime import timedelta
@@ -110,6 +111,7 @@ def test_a_refused_declaration_is_shown_and_the_other_use_cases_go_on(running: R
     ((file, told),) = running.api.import_errors().items()
     assert file.endswith("refused.py")
     assert "pipelines/broken.py:3: Label" in told
+    assert "returns.requests" not in running.api.dag_ids(), "it answers no requests"
 
 
 def test_a_task_that_raises_is_told_once_after_its_retries(running: Running) -> None:
@@ -138,6 +140,27 @@ def test_no_failure_was_told_twice(running: Running) -> None:
     poll(lambda: True if len(running.subjects()) > before else None, seconds=60, waiting_for=lambda: "one mail more")
     assert len(running.subjects()) == before + 1 == len(set(running.catcher.outbox.files()))
     assert sum("raises divides" in subject for subject in running.subjects()) == 1
+
+
+def test_what_the_service_logs_is_collected_and_measured_and_people_are_asked(running: Running) -> None:
+    dag, platform = "flight_delays.requests", running.platform
+    pipeline = load(platform.settings.pipelines / "flight_delays.py")
+    moment = datetime(2013, 6, 17, 15, tzinfo=UTC)
+    told = {"tick": date(2013, 6, 17), "predict_at": moment, "at": moment, "row": 0, "key": "1", "milliseconds": 2.0}
+    written = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline))
+    for i in range(120):
+        row = told | {"request_id": f"r-{i}", "score": None if i < 30 else 0.5, "review": i == 7}
+        written.add(tuple(row.get(name) for name in log_schema(pipeline).names))
+    written.flush()
+
+    poll(lambda: True if dag in running.api.dag_ids() else None, seconds=60, waiting_for=lambda: f"DAG {dag}")
+    running.api.unpause(dag)
+    for _ in range(2):
+        assert running.api.wait_for_run(dag, running.api.trigger(dag))["state"] == "success"
+    assert platform.lake.table(places.requests(pipeline)).to_pyarrow_table().num_rows == 120
+    measured = {row.what: row.value for row in platform.ledger.all(Measurement, pipeline=pipeline.name)}
+    assert (measured["online_rows"], measured["online_refused"], measured["online_latency"]) == (120, 0.25, 2.0)
+    assert [one.request_id for one in platform.ledger.all(Review)] == ["r-7"]
 
 
 def fill(platform: Platform) -> None:

@@ -1,13 +1,15 @@
 """The table of what can be watched."""
 
+from dataclasses import replace
 from typing import get_args
 
 import monitored_shop as world
 import pytest
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.check_monitoring import BY_FEATURE
 from mlprod_tasks.declaration.monitoring import Watched
-from mlprod_tasks.declaration.standard import RULES, WATCHES
+from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RULES, WATCHES
 from mlprod_tasks.monitor import learned
 from mlprod_tasks.monitor.kinds import KINDS, Kind, of_family
 
@@ -17,7 +19,7 @@ def test_what_can_be_declared_is_what_is_told_in_words_in_the_same_order() -> No
 
 
 def test_every_kind_is_of_one_family() -> None:
-    assert sorted(of_family("input", "outcome", "health", "check")) == sorted(KINDS)
+    assert sorted(of_family("input", "outcome", "health", "check", "request")) == sorted(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.what)
@@ -40,3 +42,15 @@ def test_scales_and_ranges_of_learned_bounds_are_of_kinds_that_there_are() -> No
 
 def test_the_standard_rules_rest_on_the_standard_watches_and_every_watch_has_a_rule() -> None:
     assert {rule.watch for rule in RULES} == {watch.what for watch in WATCHES}
+    assert {rule.watch for rule in REQUEST_RULES} == {watch.what for watch in REQUEST_WATCHES}
+
+
+def test_only_a_use_case_that_answers_requests_watches_them_and_what_it_declares_itself_stays() -> None:
+    silent = replace(world.pipeline, watches=WATCHES, rules=RULES, serving=None)
+    assert (silent.watches, silent.rules) == (WATCHES, RULES)
+    served = replace(silent, serving=ml.Serving())
+    assert (served.watches, served.rules) == ((*WATCHES, *REQUEST_WATCHES), (*RULES, *REQUEST_RULES))
+    assert {KINDS[watch.what].family for watch in REQUEST_WATCHES} == {"request"}
+    assert "request" not in {KINDS[watch.what].family for watch in WATCHES}
+    own = (ml.Watch("online_rows", low=100.0),)
+    assert replace(silent, serving=ml.Serving(), watches=own, rules=()).watches == own

@@ -11,8 +11,11 @@
     mute: ["Mute", "No mail comes of this rule until then."],
     unmute: ["Unmute", "Mails of this rule come again."],
     bound: ["Set bounds", "From the newest tick on, these take the place of the declared and learned ones."],
+    rollout: ["Roll out", "All replicas of the service follow within seconds. A ramp that is under way ends."],
   };
-  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound"];
+  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp"];
+  const MODES = [["champion", "champion: it answers all"], ["canary", "canary: the challenger answers a share"], ["shadow", "shadow: the challenger only scores"], ["blue-green", "blue-green: the challenger answers all"]];
+  const AUTOMATION = [["full", "full: the service decides"], ["band", "band: scores of doubt go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
 
   function boundFields({ slices, column }) {
     const newest = column.values.findLastIndex((v) => v !== null);
@@ -24,8 +27,37 @@
     ].filter(Boolean);
   }
 
+  const choice = (name, label, options, chosen, onchange) =>
+    h("label", {}, `${label} `, h("select", { name, onchange }, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
+  const challenger = (versions, chosen) => choice("challenger", "Challenger", versions.map((n) => [n, `version ${n}`]), chosen);
+
+  function rolloutFields({ now, versions, ramp }) {
+    const before = now || { mode: "champion", automation: "full", challenger: null, share: 0, band: null };
+    const [low, high] = before.band || ["", ""];
+    const percent = (name, label, value) => h("label", {}, `${label} `, h("input", { name, type: "number", min: 0, max: 100, step: "any", value }));
+    const bound = (name, label, value) => h("label", {}, `${label} `, h("input", { name, type: "number", min: 0, max: 1, step: "any", value, required: true }));
+    const asked = {
+      challenger: challenger(versions, before.challenger),
+      share: percent("share", "Share of entities that it answers, in %", Number((100 * (before.share || ramp[0] || 0.05)).toFixed(4))),
+      band: h("div", { class: "pair" }, bound("low", "People decide scores from", low), bound("high", "to below", high)),
+    };
+    // What the mode does not take is neither shown nor sent.
+    const show = () => {
+      const [mode, automation] = [modes, automations].map((label) => label.querySelector("select").value);
+      const taken = { challenger: mode !== "champion", share: mode === "canary", band: automation === "band" };
+      for (const [name, element] of Object.entries(asked)) {
+        element.hidden = !taken[name];
+        for (const one of element.querySelectorAll("input, select")) one.disabled = !taken[name];
+      }
+    };
+    const modes = choice("mode", "Mode", versions.length ? MODES : MODES.slice(0, 1), before.mode, show);
+    const automations = choice("automation", "Automation", AUTOMATION, before.automation, show);
+    show();
+    return [modes, asked.challenger, asked.share, automations, asked.band];
+  }
+
   function fields(action, detail, given) {
-    const out = action === "bound" ? boundFields(given) : [];
+    const out = action === "bound" ? boundFields(given) : action === "rollout" && !given.back ? rolloutFields(given) : action === "ramp" ? [challenger(given.versions, null)] : [];
     if (action === "rollback") {
       const earlier = [...new Set(detail.versions.map((one) => one.version))].filter((v) => v !== (detail.champion && detail.champion.version)).sort((a, b) => b - a);
       out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the champion before"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
@@ -37,13 +69,16 @@
     return out;
   }
 
+  // Only who answers is changed: what is left to people stays as it is.
+  const switchedBack = ({ automation, band }) => ({ mode: "champion", automation, low: band && band[0], high: band && band[1] });
+
   // `post(action, asked)` gives the sentence of what came of it; `after` draws the page anew.
   mlprod.asker = (detail, post, after) => (action, label, given) => {
     if (!detail.may.includes(action)) return null;
     return h("button", { type: "button", class: REASONED.includes(action) && action !== "bound" ? null : "quiet", "data-action": action, onclick: () => open(action, given) }, label);
 
     function open(action, given) {
-      const [title, what] = TOLD[action];
+      const [title, what] = given.told || TOLD[action];
       const failed = h("p", { class: "bad", role: "alert" });
       const submit = h("button", { type: "submit", class: "act" }, title);
       const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `Bounded is: ${given.words}.`), fields(action, detail, given), failed,
@@ -53,11 +88,17 @@
         event.preventDefault();
         const said = new FormData(form);
         const number = (name) => (said.get(name) ? Number(said.get(name)) : null);
-        const bound = action === "bound" ? { what: given.what, slice: String(said.get("slice") || ""), low: number("low"), high: number("high") } : {};
         const back = event.submitter && event.submitter.value === "unbound";
+        const share = said.get("share") ? { share: number("share") / 100 } : {};
+        const more = {
+          bound: { what: given.what, slice: String(said.get("slice") || ""), low: number("low"), high: number("high") },
+          rollout: given.back ? switchedBack(given.now) : { mode: said.get("mode"), challenger: number("challenger"), automation: said.get("automation"), low: number("low"), high: number("high"), instead_of: given.now ? given.now.at : "", ...share },
+          ramp: { challenger: number("challenger") },
+          review: { request_id: given.request_id, row: given.row, decision: given.decision },
+        }[action];
         submit.disabled = true;
         try {
-          const done = await post(back ? "unbound" : action, { reason: String(said.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...bound });
+          const done = await post(back ? "unbound" : action, { reason: String(said.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...more });
           dialog.close();
           mlprod.announce(done);
           await after();

@@ -44,9 +44,9 @@
         h("a", { href: `#/pipelines/${encodeURIComponent(card.name)}` }, card.name), h("span", { class: "doc" }, card.doc)),
       h("td", { class: "why", "data-label": "Why" }, h("p", {}, mlprod.prose(reasons[0])),
         reasons.length > 1 && h("details", {}, h("summary", {}, `and ${reasons.length - 1} more`), h("ul", {}, reasons.slice(1).map((one) => h("li", {}, mlprod.prose(one)))))),
-      h("td", { class: "alarms", "data-label": "Alarms" }, alarms(card)),
+      h("td", { class: "alarms", "data-label": "Alarms" }, alarms(card), card.open_reviews > 0 && h("span", { class: "sub reviews" }, `${mlprod.count(card.open_reviews, "row waits", "rows wait")} for review`)),
       h("td", { "data-label": "Champion" }, champion ? [h("b", {}, `v${champion.version}`), h("span", { class: "sub" }, mlprod.ageOf(champion))] : h("span", { class: "muted" }, "none"),
-        card.training && card.training !== "promoted" && h("span", { class: "sub" }, `training: ${card.training}`)),
+        card.training && card.training !== "promoted" && h("span", { class: "sub" }, `training: ${card.training}`), card.rollout && h("span", { class: "sub rolledout" }, mlprod.rolledOut(card.rollout))),
       h("td", { "data-label": "Last tick" }, last ? [h("b", {}, last.tick), h("span", { class: "sub" }, mlprod.count(last.rows, "row"))] : h("span", { class: "muted" }, "none")),
       h("td", { class: "kpi", "data-label": "KPI" }, kpi ? [mlprod.spark(kpi), h("b", {}, mlprod.number(newest ?? null, "number", kpi.unit)), h("span", { class: "sub", title: kpi.name }, kpi.name)] : h("span", { class: "muted" }, "–")));
   }

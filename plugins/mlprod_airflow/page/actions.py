@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
+from typing import Literal
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.rolling_out import ramp, review, roll_out
 from mlprod_airflow.page.training import retrain
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
@@ -21,8 +23,10 @@ MOST_DAYS = 365
 class Asked(BaseModel):
     """What goes with a button, as the page sends it.
 
-    reason: retrain, rollback, fallback, champion, bound, unbound need one. rule: acknowledge, mute, unmute. days: mute.
-    version: rollback. as_of: retrain. what, slice, low, high: bound and unbound.
+    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp need one. rule: acknowledge, mute, unmute.
+    days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode, challenger, share,
+    automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout. challenger: ramp.
+    request_id, row, decision: review.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -36,6 +40,14 @@ class Asked(BaseModel):
     slice: str = Field("", max_length=200)
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
+    mode: str = Field("", max_length=20)
+    challenger: int | None = Field(None, ge=1)
+    share: FiniteFloat = 0.0
+    automation: str = Field("full", max_length=20)
+    instead_of: AwareDatetime | Literal[""] = ""
+    request_id: str = Field("", max_length=40)
+    row: int | None = Field(None, ge=0)
+    decision: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,19 @@ def _champion(call: _Call) -> str:
     return str(apart("champion", call.pipeline.name, reason=call.asked.reason, by=call.by))
 
 
+def _rollout(call: _Call) -> str:
+    return roll_out(call.pipeline, call.asked, call.by)
+
+
+def _ramp(call: _Call) -> str:
+    challenger = call.asked.challenger or 0
+    return ramp(call.pipeline, challenger, call.asked.reason, call.by, call.request, call.platform)
+
+
+def _review(call: _Call) -> str:
+    return review(call.pipeline, call.asked, call.by, call.platform)
+
+
 _DOINGS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
     {
         "acknowledge": _acknowledge,
@@ -129,6 +154,9 @@ _DOINGS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
         "rollback": _rollback,
         "fallback": _fallback,
         "champion": _champion,
+        "rollout": _rollout,
+        "ramp": _ramp,
+        "review": _review,
     }
 )
 NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -142,6 +170,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rollback": ("reason",),
         "fallback": ("reason",),
         "champion": ("reason",),
+        "rollout": ("mode", "reason"),
+        "ramp": ("challenger", "reason"),
+        "review": ("request_id", "row", "decision"),
     }
 )
 

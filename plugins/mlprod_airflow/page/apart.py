@@ -83,18 +83,54 @@ def _champion(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> st
     return f"{pipeline.name}: the champion answers {'again, from the next scoring on' if switched else 'already'}"
 
 
+def _rollout(
+    pipeline: Pipeline,
+    here: Platform,
+    *,
+    mode: str,
+    challenger: int | None,
+    share: float,
+    automation: str,
+    band: list[float] | None,
+    reason: str,
+    by: str,
+    instead_of: str | None,
+) -> str:
+    from datetime import datetime
+
+    from mlprod_tasks.rollout import roll_out
+
+    made = roll_out(
+        pipeline, here, mode=mode, by=by, reason=reason, challenger=challenger, share=share, automation=automation,
+        band=(band[0], band[1]) if band else None,
+        instead_of=datetime.fromisoformat(instead_of) if instead_of else None,
+    )  # fmt: skip
+    challenged = "" if made.challenger is None else f" of version {made.challenger}"
+    share_told = f", {made.share:.0%} of entities" if made.share else ""
+    return f"{pipeline.name}: {made.mode}{challenged}{share_told}, automation {made.automation}, within seconds"
+
+
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
     return here.registry.run_url(run_id, here.settings.mlflow_base_url)
 
 
 DOINGS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {"explain": _explain, "run": _run, "rollback": _rollback, "fallback": _fallback, "champion": _champion}
+    {
+        "explain": _explain,
+        "run": _run,
+        "rollback": _rollback,
+        "fallback": _fallback,
+        "champion": _champion,
+        "rollout": _rollout,
+    }
 )
 # The kinds of error that people can act on, by their names: their modules are not loaded here.
 STATUSES = MappingProxyType(
     {
         "NoSuchPrediction": 404,
         "CannotRollBack": 409,
+        "CannotRollOut": 400,
+        "RolledOutMeanwhile": 409,
         "CannotSwitch": 409,
         "SettingMissing": 503,
         "RegistryUnreachable": 503,

@@ -17,7 +17,8 @@ WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "digest")
 
 def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
     """The pipeline's pages elsewhere."""
-    runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in WORKFLOWS)
+    asked = () if pipeline.serving is None else ("online", "requests", "rollout")
+    runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in (*WORKFLOWS, *asked))
     mlflow = platform.settings.mlflow_base_url.rstrip("/")
     versions = (Link("MLflow: versions", f"{mlflow}/#/models/{places.registered_model(pipeline)}"),) if mlflow else ()
     docs = (Link("Data docs", f"{_root()}/mlprod/data-docs/index.html"),) if data_docs(platform).is_dir() else ()

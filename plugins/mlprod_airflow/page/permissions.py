@@ -15,8 +15,8 @@ from fastapi import Depends, HTTPException, Request
 
 from mlprod_tasks.board.forms import ACTIONS
 
-# What needs another right than to edit `<name>.monitor`: to trigger that DAG.
-TRIGGERS = {"retrain": "train"}
+# What needs another right than to edit `<name>.monitor`: to trigger that DAG of the pipeline.
+TRIGGERS = {"retrain": "train", "ramp": "rollout"}
 
 
 def reader(name: str, user: GetUserDep) -> Any:

@@ -1,0 +1,112 @@
+"""An installation to be asked: the real year in the lake, two trained versions, a full online store, a canary, API keys.
+
+Everything that is sent, too: real flights as a program would send them, and their features for servers that compute none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.features import fill
+from mlprod_tasks import champion, places, rollout, workflows
+from mlprod_tasks.declaration import AtLeast, Pipeline, load
+from mlprod_tasks.online import OnlineFeatures
+from mlprod_tasks.online.fill import fill_online
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.serve.keys import make_key
+
+REPOSITORY = Path(__file__).parents[1]
+FIRST, TICK = "2013-06-17", "2013-06-24"  # as of which the challenger and the champion are trained
+SHARE = 0.1
+KEYS = 8  # a key may ask for so many rows a second; callers that load a service have one each
+NUMBER, MOMENT = "#NUMBER#", "#MOMENT#"  # in the bodies, where wrk writes what makes a row differ from every other
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where it is, what it serves, and the keys to it."""
+
+    folder: Path
+    pipeline: Pipeline
+    platform: Platform
+    keys: tuple[str, ...]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a process that works on it."""
+        return {
+            "MLPROD_HOME": str(self.folder),
+            "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
+            "MLFLOW_TRACKING_URI": self.platform.settings.mlflow_url,
+        }
+
+    @property
+    def champion(self) -> int:
+        return champion.promotions(self.pipeline, self.platform)[-1].model_version
+
+    @property
+    def moment(self) -> datetime:
+        """As of when rows are scored: the store stands there, so that nothing is stale."""
+        return self.pipeline.schedule.tick(TICK).start
+
+
+def home(folder: Path) -> Home:
+    """Make it, which takes a minute; one that is there already is used again."""
+    pipeline = load(REPOSITORY / "pipelines" / "flight_delays.py")
+    platform = Platform(from_environment({"MLPROD_HOME": str(folder), "MLPROD_PIPELINES": str(REPOSITORY / "pipelines")}))
+    kept = folder / "keys.json"
+    if not kept.exists():
+        fill(pipeline, platform, 1)
+        trained = replace(pipeline, publish=None, backtest=None, gates=(AtLeast("roc_auc", 0.5),))
+        for day in (FIRST, TICK):
+            workflows.train(trained, pipeline.schedule.tick(day), "a benchmark", platform)
+        fill_online(pipeline, pipeline.schedule.tick(TICK), platform)
+        rollout.roll_out(
+            pipeline, platform, mode="canary", challenger=1, share=SHARE, by="a benchmark", reason="both versions answer"
+        )
+        made = [make_key([pipeline.name], f"caller {n}", "a benchmark", platform)[0] for n in range(KEYS)]
+        kept.write_text(json.dumps(made))
+    return Home(folder, pipeline, platform, tuple(json.loads(kept.read_text())))
+
+
+def rows_of(home: Home, most: int) -> list[dict[str, Any]]:
+    """The newest flights before the tick, as JSON has them."""
+    tick = home.pipeline.schedule.tick(TICK).date
+    name = places.raw(home.pipeline, home.pipeline.entity)
+    needed = OnlineFeatures(home.pipeline, home.platform.online_store).fields.needed
+    first = tick - timedelta(days=most // 900 + 2)
+    read = home.platform.lake.table(name).to_pyarrow_table(
+        columns=list(needed), filters=[("tick", "<=", tick), ("tick", ">", first)]
+    )
+    return [{name: _plain(value) for name, value in row.items()} for row in read.to_pylist()][-most:]
+
+
+def asked(home: Home, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A body for each row, asked of the service; NUMBER and MOMENT stand where every request may differ."""
+    key = home.pipeline.entity_table.key[0]
+    arrival = "sched_arr_at"
+    return [
+        json.dumps(
+            {
+                "rows": [row | {key: f"{row[key]}{NUMBER}", arrival: row[arrival][:14] + MOMENT}],
+                "moment": home.moment.isoformat(),
+            }
+        )
+        for row in rows
+    ]
+
+
+def features_of(home: Home, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Each row's features, which the other servers are given ready-made."""
+    made = OnlineFeatures(home.pipeline, home.platform.online_store).rows(rows, home.moment)
+    return [one.values for one in made]
+
+
+def _plain(value: Any) -> Any:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,162 @@
+"""Where an answer of the service spends its time, in this process: one row a request, every row new, no server around it.
+
+Each part is timed where the service calls it, among everything else that a request does: alone and over and over it would take
+a fraction of that, since all of it would lie in the processor's caches. What no part takes is told as the rest. HTTP is what
+a request takes at saturation beyond all this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import msgspec
+
+from benchmarks.served_home import MOMENT, NUMBER, Home
+from mlprod_tasks import rollout
+from mlprod_tasks.online import OnlineFeatures, RequestFields
+from mlprod_tasks.online.plan import micros
+from mlprod_tasks.serve import app
+from mlprod_tasks.serve.access_log import AccessLog
+from mlprod_tasks.serve.answer import Scorer
+from mlprod_tasks.serve.app import Service
+from mlprod_tasks.serve.keys import Keys
+from mlprod_tasks.serve.prediction_log import PredictionLog
+from mlprod_tasks.serve.run import made
+from mlprod_tasks.serve.seen import Seen
+from mlprod_tasks.serve.single_row import SingleRow
+
+REPEATS = 7
+COLD = 500
+# What is called, on what. Each is called by the service itself and by no other of these.
+PARTS: tuple[tuple[str, Any, str], ...] = (
+    ("API key", Keys, "of_header"),
+    ("body decoded", Service, "_read"),
+    ("fields validated", RequestFields, "read"),
+    ("features, entries held", Scorer, "features"),
+    ("route", rollout, "answers"),
+    ("model: codes, trees, calibration", SingleRow, "__call__"),
+    ("answer encoded", app, "_encode"),
+    ("noted for the prediction log", PredictionLog, "add"),
+    ("noted for the access log", AccessLog, "add"),
+    ("counters", Seen, "request"),
+)
+WHOLE = "the service's answer, without HTTP"
+
+
+def parts(home: Home, bodies: Sequence[bytes]) -> dict[str, float]:
+    """Microseconds a request: first the whole, then each part of it, then what is no part of it, in brackets."""
+    service = made(home.platform, {home.pipeline.name: home.pipeline})
+    scorer = service.scorers[home.pipeline.name]
+    turn = iter(range(10**9))
+    with open(home.folder / "access.log", "w") as stream:
+        whole, written, lines = list[float](), list[float](), list[float]()
+        found = {name: list[float]() for name, *_ in PARTS}
+        for _ in range(REPEATS):
+            service.access = AccessLog(stream)
+            whole += asyncio.run(answered(home, service, bodies, next(turn)))
+            with ExitStack() as timed:
+                taken = {name: timed.enter_context(timing(owner, attribute)) for name, owner, attribute in PARTS}
+                asyncio.run(answered(home, service, bodies, next(turn)))
+            for name, seconds in taken.items():
+                found[name] += seconds
+            written.append(seconds_of(scorer.log.flush) / (2 * len(bodies)) * 1e6)
+            service.access.start()
+            lines.append(seconds_of(service.access.close) / (2 * len(bodies)) * 1e6)
+    # Medians: what is interrupted while it runs, since others use the machine too, does not count.
+    usual = {name: statistics.median(seconds) * 1e6 for name, seconds in found.items()}
+    in_all = statistics.median(whole) * 1e6
+    return {
+        WHOLE: in_all,
+        **usual,
+        "the rest: deadline, turn, request id, answer made, cache": in_all - sum(usual.values()),
+        "(the threads that write the two logs, from the same core)": min(written) + min(lines),
+        "(the same features, nothing of the store held before)": cold(home, bodies, service),
+    }
+
+
+@contextmanager
+def timing(owner: Any, attribute: str) -> Iterator[list[float]]:
+    """Collect the seconds that every call takes."""
+    called, taken = getattr(owner, attribute), list[float]()
+
+    if inspect.iscoroutinefunction(called):
+
+        @functools.wraps(called)
+        async def timed(*given: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            result = await called(*given, **named)
+            taken.append(time.perf_counter() - began)
+            return result
+    else:
+
+        @functools.wraps(called)
+        def timed(*given: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            result = called(*given, **named)
+            taken.append(time.perf_counter() - began)
+            return result
+
+    setattr(owner, attribute, timed)
+    try:
+        yield taken
+    finally:
+        setattr(owner, attribute, called)
+
+
+def cold(home: Home, bodies: Sequence[bytes], service: Service) -> float:
+    """Microseconds for the features of a row, whatever the store has of it read anew."""
+    read, at = service.fields[home.pipeline.name].read, micros(home.moment)
+    rows = [read(msgspec.json.decode(filled(body, 0))["rows"][0])[0] for body in bodies[:COLD]]
+    taken: list[float] = []
+    for _ in range(REPEATS):
+        online = OnlineFeatures(home.pipeline, home.platform.online_store)
+        taken += [seconds_of(functools.partial(online.of, [row], [at])) for row in rows]
+    return statistics.median(taken) * 1e6
+
+
+async def answered(home: Home, service: Service, bodies: Sequence[bytes], turn: int) -> list[float]:
+    """Seconds for each request through the service."""
+    fresh = [filled(body, turn * len(bodies) + i) for i, body in enumerate(bodies)]
+    taken = []
+    for i, body in enumerate(fresh):
+        began = time.perf_counter()
+        status = await ask(home, service, body, home.keys[i % len(home.keys)])
+        taken.append(time.perf_counter() - began)
+        if status != 200:
+            raise RuntimeError(f"the service answered {status}")
+    return taken
+
+
+async def ask(home: Home, service: Service, body: bytes, key: str) -> int:
+    """One request, from a server that does nothing."""
+    headers = [(b"authorization", b"Bearer " + key.encode()), (b"content-length", str(len(body)).encode())]
+    scope = {"type": "http", "method": "POST", "path": f"/v1/pipelines/{home.pipeline.name}/score", "headers": headers}
+    told: list[Mapping[str, Any]] = []
+
+    async def receive() -> Mapping[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        told.append(message)
+
+    await service(scope, receive, send)
+    return int(told[0]["status"])
+
+
+def filled(body: bytes, n: int) -> bytes:
+    """A body whose row is like no other's: wrk's script does the same."""
+    moment = f"{n // 60_000 % 60:02d}:{n // 1000 % 60:02d}.{n % 1000:03d}000+00:00"
+    return body.replace(NUMBER.encode(), str(n).encode()).replace(MOMENT.encode(), moment.encode())
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -1,0 +1,33 @@
+"use strict";
+// Rows whose decision is left to people: those that wait, the longest first, and what was decided lately.
+(() => {
+  const { h } = mlprod;
+  const FIRST = 10;
+  const score = (value) => (value === null ? "–" : value.toFixed(4));
+  const version = (number) => (number === null ? "–" : `v${number}`);
+  const region = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, children);
+
+  function waiting(one, ask) {
+    const decide = (decision, word) => ask("review", `${word}…`, { request_id: one.request_id, row: one.row, decision, title: one.key, told: [`Decide ${word.toLowerCase()}`, `Scored ${score(one.score)} by ${one.version === null ? "the fallback" : `version ${one.version}`}. What you decide is kept with your name and stands.`] });
+    const buttons = [decide(true, "Yes"), decide(false, "No")].filter(Boolean);
+    return { attributes: { "data-review": `${one.request_id}/${one.row}` }, cells: [one.key, score(one.score), version(one.version), mlprod.moment(one.at), ...(buttons.length ? [h("div", { class: "pair" }, buttons)] : [])] };
+  }
+
+  function decided(one) {
+    return [one.key, score(one.score), version(one.version), h("span", { class: "chip" }, one.decision ? "yes" : "no"), one.by, mlprod.moment(one.decided_at), one.reason || "–"];
+  }
+
+  mlprod.reviews = (detail, ask) => {
+    const { reviews, decided: done, open_reviews: open } = detail.served;
+    const heads = ["key", "score", "version", "asked", ...(detail.may.includes("review") ? ["decide"] : [])];
+    const place = region("Rows that wait for a decision");
+    const show = (some) => place.replaceChildren(mlprod.table("", heads, some.map((one) => waiting(one, ask)), [1]));
+    show(reviews.slice(0, FIRST));
+    const more = reviews.length > FIRST && h("button", { type: "button", class: "quiet", onclick: (event) => (show(reviews), event.target.remove()) }, reviews.length < open ? `Show the oldest ${reviews.length}` : `Show all ${reviews.length}`);
+    return [
+      open ? h("p", { class: "lead" }, open === 1 ? "1 row waits for a decision." : `${open.toLocaleString("en-US")} rows wait for a decision, the oldest first.`) : h("p", { class: "empty" }, "No row waits for a decision."),
+      open > 0 && place, more,
+      done.length > 0 && h("details", {}, h("summary", {}, mlprod.count(done.length, "decision made lately", "decisions made lately")), region("Decisions made lately", mlprod.table("", ["key", "score", "version", "decision", "by", "when", "why"], done.map(decided), [1]))),
+    ];
+  };
+})();

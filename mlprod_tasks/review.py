@@ -1,0 +1,84 @@
+"""The review queue: rows whose decision was left to people, and what they decide."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from sqlalchemy import select, tuple_, update
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Review
+
+log = logging.getLogger(__name__)
+MOST_SHOWN = 200
+AT_ONCE = 400  # SQLite takes some thousand values in one statement
+COLUMNS = ("request_id", "row", "key", "score", "model_version", "predict_at", "at")
+
+
+class NoSuchReview(LookupError):
+    """Nobody was asked about that row."""
+
+
+class AlreadyDecided(ValueError):
+    """Somebody has decided: what was decided stays."""
+
+
+def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN) -> list[Review]:
+    """The rows that wait for somebody to decide, the oldest first."""
+    waiting = (Review.pipeline == pipeline.name) & Review.decision.is_(None)
+    query = select(Review).where(waiting).order_by(Review.at, Review.request_id, Review.row).limit(most)
+    with platform.ledger.session() as session:
+        return list(session.scalars(query))
+
+
+def decide_review(
+    pipeline: Pipeline, request_id: str, row: int, decision: bool, by: str, platform: Platform, reason: str = ""
+) -> Review:
+    """Decide a row that was left to people. Of two who do at once, the first one's decision stands.
+
+    Raises: NoSuchReview, AlreadyDecided, and ValueError where nobody is said to decide.
+    """
+    if not by.strip():
+        raise ValueError(f"{pipeline.name}: who decides? Give a name with `by`")
+    key = (pipeline.name, request_id, row)
+    decided = {"decision": decision, "by": by.strip(), "reason": reason.strip(), "decided_at": platform.clock.now()}
+    one = (Review.pipeline == pipeline.name) & (Review.request_id == request_id) & (Review.row == row)
+    with platform.ledger.session() as session:
+        done = session.execute(update(Review).where(one, Review.decision.is_(None)).values(decided))
+    found = platform.ledger.get(Review, *key)
+    if found is None:
+        raise NoSuchReview(f"{pipeline.name}: nobody was asked about row {row} of request {request_id!r}")
+    if not done.rowcount:  # type: ignore[attr-defined]
+        said = "yes" if found.decision else "no"
+        raise AlreadyDecided(f"{pipeline.name}: {found.by} has decided row {row} of request {request_id!r}: {said}")
+    log.info("%s: %s decided row %d of request %s: %s", pipeline.name, found.by, row, request_id, "yes" if decision else "no")
+    return found
+
+
+def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
+    """Put rows of the service's log into the queue, each once; how many were not in it. Decisions stay as they are."""
+    asked = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
+    added = 0
+    for some in _batches(asked):
+        wanted = {(one["request_id"], one["row"]): one for one in some}
+        # Alone, so that what is looked for and not found is still not there when it is written.
+        with platform.ledger.exclusive(f"{pipeline.name}/reviews") as session:
+            place = tuple_(Review.request_id, Review.row)
+            query = select(Review.request_id, Review.row).where(Review.pipeline == pipeline.name, place.in_(wanted))
+            there = {(request_id, row) for request_id, row in session.execute(query)}
+            made = [_review(pipeline, one) for key, one in wanted.items() if key not in there]
+            session.add_all(made)
+            added += len(made)
+    return added
+
+
+def _review(pipeline: Pipeline, one: dict[str, object]) -> Review:
+    return Review(pipeline=pipeline.name, **{name: one[name] for name in COLUMNS} | {"key": one["key"] or ""})  # type: ignore[arg-type]
+
+
+def _batches(rows: Sequence[dict[str, object]]) -> Iterator[Sequence[dict[str, object]]]:
+    for first in range(0, len(rows), AT_ONCE):
+        yield rows[first : first + AT_ONCE]

@@ -1,0 +1,47 @@
+"""Airflow's own REST API, asked in the name of whoever asked the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+from anyio.from_thread import run
+from fastapi import Request
+from httpx import ASGITransport, AsyncClient
+
+from mlprod_airflow.page.apart import Refused
+
+UNDER_WAY = ("queued", "running")
+
+
+class Airflow:
+    """Airflow's public REST API, asked within this process as the user of a request: his rights hold, its log names him."""
+
+    def __init__(self, request: Request) -> None:
+        shown = {"authorization", "cookie"} & set(request.headers)
+        assert "authorization" in shown or COOKIE_NAME_JWT_TOKEN in request.cookies
+        self._headers = {name: request.headers[name] for name in shown}
+
+    def ask(self, method: str, path: str, **rest: Any) -> Any:
+        return run(self._ask, method, path, rest)
+
+    def start(self, dag: str, what: str, run_id: str, conf: dict[str, Any], note: str) -> str:
+        """Start a run of a DAG that nobody else may be running. What is to be said about it besides, or ''. Raises: Refused."""
+        asked = {"state": list(UNDER_WAY), "limit": 1}
+        under_way = self.ask("GET", f"dags/{dag}/dagRuns", params=asked)["dag_runs"]
+        if under_way:
+            state, other = under_way[0]["state"], under_way[0]["dag_run_id"]
+            raise Refused(409, f"{what} is {state} already ({other}): wait for its end, or end it in Airflow")
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note}
+        paused = self.ask("GET", f"dags/{dag}")["is_paused"]
+        self.ask("POST", f"dags/{dag}/dagRuns", json=body)
+        return f". The DAG {dag} is paused: it starts when somebody unpauses it" if paused else ""
+
+    async def _ask(self, method: str, path: str, rest: dict[str, Any]) -> Any:
+        from airflow.api_fastapi.main import app
+
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://airflow", headers=self._headers) as client:
+            answer = await client.request(method, f"/api/v2/{path}", **rest)
+        if answer.is_error:
+            raise Refused(answer.status_code, f"Airflow: {answer.json().get('detail', answer.text)}")
+        return answer.json()

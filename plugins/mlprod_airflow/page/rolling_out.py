@@ -1,0 +1,63 @@
+"""What people ask for on the page about answers on request: another rollout, a ramp, a decision that was left to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+
+from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.as_user import Airflow
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+
+
+def roll_out(pipeline: Pipeline, asked: Any, by: str) -> str:
+    """Put another rollout in force. Raises: Refused with what makes no sense of it, or what somebody changed meanwhile."""
+    _answers(pipeline)
+    ends = [end for end in (asked.low, asked.high) if end is not None]
+    if len(ends) == 1:
+        raise Refused(422, "a band has two ends: give `low` and `high`")
+    return str(
+        apart(
+            "rollout",
+            pipeline.name,
+            mode=asked.mode,
+            challenger=asked.challenger,
+            share=asked.share,
+            automation=asked.automation,
+            band=ends or None,
+            reason=asked.reason,
+            by=by,
+            instead_of=asked.instead_of.isoformat() if asked.instead_of else None,
+        )
+    )
+
+
+def ramp(pipeline: Pipeline, challenger: int, reason: str, by: str, request: Request, platform: Platform) -> str:
+    """Start the rollout DAG, which takes the challenger from share to share. Raises: Refused with what Airflow says."""
+    _answers(pipeline)
+    dag = f"{pipeline.name}.rollout"
+    run_id = f"page__v{challenger}__{platform.clock.now():%Y%m%dT%H%M%S%f}"
+    conf = {"challenger": challenger, "by": by, "reason": reason}
+    waits = Airflow(request).start(dag, f"a ramp of {pipeline.name}", run_id, conf, f"{reason} ({by})")
+    return f"A ramp of version {challenger} of {pipeline.name} is asked for: run {run_id} of {dag}{waits}"
+
+
+def review(pipeline: Pipeline, asked: Any, by: str, platform: Platform) -> str:
+    """Decide a row that was left to people. Raises: Refused where it is not there, or somebody was faster."""
+    from mlprod_tasks.review import AlreadyDecided, NoSuchReview, decide_review
+
+    _answers(pipeline)
+    try:
+        made = decide_review(pipeline, asked.request_id, asked.row, asked.decision, by, platform, reason=asked.reason)
+    except NoSuchReview as error:
+        raise Refused(404, str(error.args[0])) from error
+    except AlreadyDecided as error:
+        raise Refused(409, str(error)) from error
+    return f"{made.key} of {pipeline.name} is decided by {by}: {'yes' if made.decision else 'no'}"
+
+
+def _answers(pipeline: Pipeline) -> None:
+    if pipeline.serving is None:
+        raise Refused(409, f"{pipeline.name} answers no requests: its declaration has no `serving`")

@@ -1,0 +1,173 @@
+"""How the rollout DAG follows the declared ramp: its shares, what it waits for, and who is told when it ends early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import BaseOperator, TaskGroup, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from mlprod_airflow.installation import platform
+from mlprod_airflow.mails import TellFailure, TellKilled
+from mlprod_tasks.declaration import Pipeline
+
+T = TypeVar("T")
+PROMOTE, ROLL_OUT = "promote", "roll_out"  # what follows a registered version
+# Of the task that takes a challenger back: while ledger or mail server are down it goes on trying, for some hours.
+PATIENT: dict[str, Any] = {"retries": 150, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=2)}
+
+
+class ChallengerFailed(AirflowFailException):
+    """The challenger failed a check. Not tried again: it is taken back."""
+
+
+def ramped(pipeline: Pipeline, context: Any) -> Pipeline:
+    """The use case with the hold and the number of rows that this run was asked for with."""
+    from mlprod_tasks.ramp.state import with_ramp
+
+    params = context["params"]
+    return with_ramp(pipeline, params.get("hold_minutes"), params.get("rows"))
+
+
+def challenger(context: Any) -> int:
+    """The version that this run rolls out."""
+    return int(context["params"]["challenger"])
+
+
+def unless_stopped(step: Callable[..., T], *args: Any, **named: Any) -> T:
+    """What a step of the ramp gives. Where the rollout was changed by hand, it and what follows are skipped, saying so."""
+    from mlprod_tasks.ramp.state import RampStopped
+
+    try:
+        return step(*args, **named)
+    except RampStopped as error:
+        raise AirflowSkipException(str(error)) from error
+
+
+def passed(checked: Any) -> str:
+    """What a check that was passed says. Raises: ChallengerFailed; ValueError where the step is not over."""
+    if checked.verdict == "failed":
+        raise ChallengerFailed(checked.sentence)
+    if checked.verdict == "waiting":
+        raise ValueError(f"{checked.sentence}: not over yet. Clear the task that waits before it")
+    return str(checked.sentence)
+
+
+def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finished: Any) -> list[Any]:
+    """Chain a group of tasks for each declared share between the beginning and the end. All tasks."""
+    from mlprod_tasks.declaration import Ramp
+
+    declared = pipeline.serving.ramp if pipeline.serving is not None else None
+    before, tasks = begun, [begun]
+    for share in (declared or Ramp()).shares:
+        with TaskGroup(f"to_{100 * share:g}_percent".replace(".", "_")):
+            stepped, wait, checked = take_step(share), Answered(task_id="wait", pipeline=pipeline), check()
+            before >> stepped >> wait >> checked
+        before = checked
+        tasks += [stepped, wait, checked]
+    before >> finished
+    return [*tasks, finished]
+
+
+class Answered(BaseOperator):
+    """Go on when a step was held long enough and the challenger answered enough rows, or when it fails already.
+
+    Between two looks no worker is held.
+    """
+
+    def __init__(self, *, pipeline: Pipeline, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.pipeline = pipeline
+
+    def execute(self, context: Any) -> None:
+        self.resume(context)
+
+    def resume(self, context: Any, event: Any = None) -> None:
+        from mlprod_tasks.ramp.foreground import seconds_between
+        from mlprod_tasks.ramp.steps import look
+
+        asked = ramped(self.pipeline, context)
+        found = unless_stopped(look, asked, platform(), challenger=challenger(context))
+        self.log.info("%s", found.sentence)
+        if found.verdict == "waiting":
+            self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds_between(asked))), method_name="resume")
+
+
+class TellEnd(TellFailure):
+    """Mail a task that failed; not a check, whose findings are in the mail about the challenger that was taken back."""
+
+    def _error(self, context: Any) -> BaseException | None:
+        error = super()._error(context)
+        return None if isinstance(error, ChallengerFailed) else error
+
+
+class TellRunEnd(TellKilled):
+    """Mail a run that failed and told nobody so: neither a task, nor that the challenger was taken back."""
+
+    def _error(self, context: Any) -> BaseException | None:
+        from mlprod_tasks.platform.ledger import Mail
+        from mlprod_tasks.ramp.mails import KIND
+
+        began = context["dag_run"].start_date
+        told = platform().ledger.all(Mail, Mail.at >= began, pipeline=self.pipeline.name, kind=KIND)
+        return None if told else super()._error(context)
+
+
+def telling(pipeline: Pipeline, given: dict[str, Any]) -> dict[str, Any]:
+    """A DAG's arguments, with mails that tell of a challenger once."""
+    told = given["default_args"] | {"on_failure_callback": TellEnd(pipeline)}
+    return given | {"default_args": told, "on_failure_callback": TellRunEnd(pipeline)}
+
+
+def why_ended(context: Any) -> str:
+    """Why a run ended before its end: the task that failed."""
+    ti, run = context["ti"], context["dag_run"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+    failed = [name for name, state in states.items() if state == "failed"]
+    at = f" at {', '.join(failed)}" if failed else ""
+    return f"its rollout's run {run.run_id!r} stopped{at}"
+
+
+class RollOut(TriggerDagRunOperator):
+    """Start the rollout DAG once for a version that was registered, for the training that made it."""
+
+    def __init__(self, *, pipeline: Pipeline, registered: str, **rest: Any) -> None:
+        super().__init__(
+            trigger_dag_id=f"{pipeline.name}.rollout",
+            trigger_run_id=f"train__v{{{{ ti.xcom_pull('{registered}')['version'] }}}}",
+            conf={
+                "challenger": f"{{{{ ti.xcom_pull('{registered}')['version'] }}}}",
+                "by": "training",
+                "reason": "{{ params.reason }}",
+            },
+            logical_date=None,
+            skip_when_already_exists=True,  # a rerun of the training starts no second rollout
+            **rest,
+        )
+
+    def execute(self, context: Any) -> None:
+        self.conf = {**(self.conf or {}), "challenger": int((self.conf or {})["challenger"])}
+        super().execute(context)
+
+
+def promoted(pipeline: Pipeline, registered: Any, promote: Any) -> None:
+    """What follows a registered version: it is promoted; where a ramp is declared, rolled out, but for the first."""
+    if pipeline.serving is None or pipeline.serving.ramp is None:
+        registered >> promote
+        return
+    follows = _rolled_out_or_promoted(pipeline)(registered)
+    follows >> [promote, RollOut(task_id=ROLL_OUT, pipeline=pipeline, registered=registered.operator.task_id)]
+
+
+def _rolled_out_or_promoted(pipeline: Pipeline) -> Any:
+    @task.branch(task_id="how")
+    def how(registered: dict[str, Any]) -> str:
+        from mlprod_tasks.register import ramp_wanted
+
+        return ROLL_OUT if ramp_wanted(pipeline, int(registered["version"]), platform()) else PROMOTE
+
+    return how

@@ -1,0 +1,218 @@
+"""The rollout DAG in a real Airflow: a version that training made goes to the end; a worse one is taken back, and told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from demo.airflow_api import FINISHED, AirflowApi, poll
+from demo.house import PRELOADED
+from demo.local_airflow import LocalAirflow
+from demo.mail_catcher import MailCatcher
+from mlprod_tasks import champion, rollout, steps, workflows
+from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.serve.app import Service
+from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.serve.run import made
+from tests.integration.test_workflows_in_airflow import fill
+
+REPOSITORY = Path(__file__).parents[2]
+DAG = "returns.rollout"
+# Looked at often, so that the trial is short.
+RAMP = "serving=ml.Serving(log_seconds=0.2, ramp=ml.Ramp(shares=(0.5, 1.0), hold=ml.hours(0), rows=100)),"
+
+
+@dataclass
+class Running:
+    """A shop whose version 1 is champion, in a real Airflow, with a service in this process."""
+
+    api: AirflowApi
+    catcher: MailCatcher
+    platform: Platform
+    pipeline: Pipeline
+    service: Service
+    asked: int = 0
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(4))
+
+    def rollout(self) -> Rollout:
+        found = rollout.current(self.pipeline, self.platform)
+        assert found is not None
+        return found
+
+    def champion(self) -> int:
+        return champion.promotions(self.pipeline, self.platform)[-1].model_version
+
+    def answer(self) -> None:
+        """Bring the service's models up to date, and ask it for 60 rows."""
+        self.service.shelf.refresh()
+        rows = []
+        for _ in range(60):
+            self.asked += 1
+            channel = ("web", "app", "phone")[self.asked % 3]
+            amount = float(self.random.normal())
+            rows.append(
+                {"order_id": 10_000 + self.asked, "placed_at": "2024-02-01T10:00:00Z", "channel": channel, "amount": amount}
+            )
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.service)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://served") as client:
+                return await client.post("/v1/pipelines/returns/score", content=json.dumps({"rows": rows}))
+
+        assert asyncio.run(ask()).status_code == 200
+        self.service.scorers["returns"].log.flush()
+
+    def fail(self) -> None:
+        """Log what a service would whose challenger raises on each row."""
+        asked = self.rollout()
+        written = PredictionLog(log_folder(self.pipeline, self.platform), log_schema(self.pipeline))
+        for _ in range(200):
+            self.asked += 1
+            key, now = str(self.asked), self.platform.clock.now()
+            assigned = rollout.answers(asked, "returns", key)
+            broken = assigned == "challenger"
+            values: dict[str, Any] = {
+                "request_id": f"f-{key}", "row": 0, "key": key, "tick": self.pipeline.schedule.tick_at(now).date,
+                "predict_at": now, "at": now, "score": 0.3, "decision": False, "model_version": self.champion(),
+                "route": "fallback" if broken else "champion", "assigned": assigned, "fallback": broken, "error": broken,
+                "review": False, "reason": "", "stale": False, "missing": False, "milliseconds": 2.0,
+                "key_order_id": self.asked,
+            }  # fmt: skip
+            written.add(tuple(values.get(name) for name in log_schema(self.pipeline).names))
+        written.flush()
+
+    def over(self, run: str, meanwhile: Callable[[], None]) -> dict[str, str]:
+        """The states of a run's tasks when it has ended; until then, `meanwhile` goes on."""
+
+        def ended() -> bool | None:
+            if self.api.run(DAG, run)["state"] in FINISHED:
+                return True
+            meanwhile()
+            return None
+
+        poll(ended, seconds=400, waiting_for=lambda: f"{run}: {self.api.task_states(DAG, run)}")
+        return self.api.task_states(DAG, run)
+
+    def told(self) -> list[str]:
+        """Subject and text of every mail."""
+        return [f"{mail['Subject']}\n{mail.get_body(('plain',)).get_content()}" for mail in self.catcher.outbox.mails()]
+
+
+def registered(pipeline: Pipeline, platform: Platform) -> int:
+    """A second version that passed its gates."""
+    plain = replace(pipeline, model=replace(pipeline.model, search=None, segment_by=None))
+    steps.assemble(plain, plain.schedule.tick("2024-01-29"), "second", "a test", platform)
+    for step in (steps.train, steps.evaluate, steps.gate):
+        step(plain, "second", platform)
+    return steps.register(plain, "second", platform).version
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("rollout")
+    shutil.copytree(REPOSITORY / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "pipelines").mkdir()
+    declared = Path(__file__).with_name("returns.py").read_text()
+    assert "approval=ml.Approval(wait=ml.hours(1))," in declared
+    (home / "pipelines" / "returns.py").write_text(declared.replace("approval=ml.Approval(wait=ml.hours(1)),", RAMP))
+    with MailCatcher(home / "outbox") as catcher:
+        variables = {
+            "MLPROD_HOME": str(home / "var"),
+            "MLPROD_PIPELINES": str(home / "pipelines"),
+            "PYTHONPATH": str(REPOSITORY),
+            "AIRFLOW_CONN_SMTP_DEFAULT": f"smtp://127.0.0.1:{catcher.smtp_port}?disable_ssl=true&disable_tls=true",
+        }
+        platform = Platform(from_environment(variables))
+        fill(platform)
+        pipeline = load(home / "pipelines" / "returns.py")
+        assert workflows.train(pipeline, pipeline.schedule.tick("2024-01-28"), "a first champion", platform) == 1
+        assert registered(pipeline, platform) == 2
+        service = made(platform, {"returns": pipeline}, keys_needed=False)
+        plugins = REPOSITORY / "plugins"
+        with LocalAirflow(
+            home / "airflow", dags=home / "dags", plugins=plugins, preload=PRELOADED, environment=variables, cores=2
+        ) as airflow:
+            api = airflow.api
+            wanted = {DAG, "returns.train"}
+            poll(lambda: True if api.dag_ids() >= wanted else None, seconds=90, waiting_for=lambda: str(api.import_errors()))
+            for dag in wanted:
+                api.unpause(dag)
+            yield Running(api, catcher, platform, pipeline, service)
+
+
+def test_a_version_that_is_no_worse_goes_through_all_shares_and_becomes_champion(running: Running) -> None:
+    api = running.api
+    run = api.trigger(DAG, conf={"challenger": 2, "by": "Ada", "reason": "it is newer"}, run_id="better")
+    states = running.over(run, running.answer)
+    found = [one.sentence for one in running.platform.ledger.all(RolloutCheck, pipeline="returns")]
+    assert api.run(DAG, run)["state"] == "success", found
+    assert set(states.values()) == {"success"}
+    assert (running.champion(), running.rollout().mode) == (2, "champion")
+    alias = running.platform.registry.champion(running.pipeline)
+    assert alias is not None
+    assert alias.version == 2
+    shares = [one.share for one in running.platform.ledger.all(Rollout, pipeline="returns", mode="canary")]
+    assert shares == [0.5, 1.0]
+    checks = running.platform.ledger.all(RolloutCheck, pipeline="returns")
+    assert {(one.share, one.passed) for one in checks if one.what == "scores"} == {(0.5, True), (1.0, True)}
+    assert running.told() == []
+
+
+def test_a_challenger_that_fails_is_taken_back_and_one_mail_says_why(running: Running) -> None:
+    api = running.api
+    run = api.trigger(DAG, conf={"challenger": 1, "by": "Ada", "reason": "the old one was better"}, run_id="worse")
+    states = running.over(run, lambda: running.fail() if running.rollout().mode == "canary" else None)
+    assert (states["to_50_percent.check"], states["finish"], states["take_back"]) == ("failed", "upstream_failed", "success")
+    assert api.run(DAG, run)["state"] == "failed"
+    assert (running.champion(), running.rollout().mode) == (2, "champion")
+    (mail,) = running.told()
+    assert mail.startswith("[returns] version 1 was taken back at 50% of entities\n")
+    assert "surely more than 1 percentage point above" in " ".join(mail.split())
+    assert f"/dags/{DAG}/runs/{run}" in mail
+
+
+def test_what_a_person_sets_by_hand_ends_a_run_and_holds(running: Running) -> None:
+    def by_hand() -> None:
+        if running.rollout().mode == "canary":
+            rollout.roll_out(running.pipeline, running.platform, mode="champion", by="Bo", reason="not today")
+
+    run = running.api.trigger(DAG, conf={"challenger": 1, "by": "Ada", "hold_minutes": 60}, run_id="stopped")
+    states = running.over(run, by_hand)
+    assert states["finish"] == "skipped"
+    assert running.api.run(DAG, run)["state"] == "success"
+    assert (running.rollout().by, running.champion(), len(running.told())) == ("Bo", 2, 1)
+
+
+def test_what_training_registers_is_rolled_out_and_taken_back_where_the_run_is_marked_as_failed(running: Running) -> None:
+    api, run = running.api, "train__v3"
+    api.trigger("returns.train", conf={"as_of": "2024-01-30", "reason": "a test"}, run_id="by_hand")
+    assert api.wait_for_run("returns.train", "by_hand", seconds=600)["state"] == "success"
+    states = api.task_states("returns.train", "by_hand")
+    assert (states["register"], states["roll_out"], states["promote"]) == ("success", "success", "skipped")
+    assert running.champion() == 2
+
+    def waits() -> bool | None:
+        return True if api.task_states(DAG, run).get("to_50_percent.wait") == "deferred" else None
+
+    poll(waits, seconds=180, waiting_for=lambda: str(api.task_states(DAG, run)))
+    assert (running.rollout().share, running.rollout().challenger, running.rollout().by) == (0.5, 3, "ramp for training")
+    api.patch(f"dags/{DAG}/dagRuns/{run}", {"state": "failed"})
+    poll(
+        lambda: True if running.rollout().mode == "champion" and len(running.told()) == 2 else None,
+        seconds=180,
+        waiting_for=lambda: f"{running.rollout()}, {api.task_states(DAG, run)}",
+    )
+    assert "version 3 was taken back" in running.told()[1]
+    assert running.champion() == 2

@@ -285,7 +285,12 @@ def run() -> None:
 
 
 def _promoted(pipeline: Pipeline, version: int, here: Platform) -> str:
+    from mlprod_tasks.register import ramp_wanted
+
     champion = here.registry.champion(pipeline)
+    if ramp_wanted(pipeline, version, here):
+        how = f"`mlprod ramp {pipeline.name} --challenger {version} --by NAME`, or the DAG {pipeline.name}.rollout"
+        return f"{pipeline.name}: version {version} is registered and waits to be rolled out: {how}"
     if champion is not None and champion.version != version:
         holds = f"version {champion.version} is champion"
         return f"{pipeline.name}: version {version} is registered, but a newer decision holds: {holds}"

@@ -173,8 +173,8 @@ pipeline = ml.Pipeline(
         ml.Watch("label_rate", low=0.5, high=2.0),
         ml.Watch("roc_auc", low=0.58),
         ml.Watch("calibration", low=-0.15, high=0.15),
-        ml.Watch("online_skew", high=0.0),
         ml.Watch("kpi", low=0.0),  # below it, acting on the score costs more than it saves
+        *ml.REQUEST_WATCHES,
     ),
     # One day is one day's weather: what varies that much from day to day must move on several of them.
     rules=(
@@ -184,11 +184,11 @@ pipeline = ml.Pipeline(
         ml.Rule("volume", "volume", "alert"),
         ml.Rule("the fallback answered", "fallback_share", "alert"),
         ml.Rule("outcomes are missing", "label_coverage", "alert"),
-        ml.Rule("features differ online", "online_skew", "alert"),
         ml.Rule("late share moved", "label_rate", "alert", breaches=3, of=5),
         ml.Rule("scores no longer fit outcomes", "calibration", "retrain", breaches=3, of=5),
         ml.Rule("acting no longer pays", "kpi", "retrain", breaches=3, of=5),
         ml.Rule("ranking is poor", "roc_auc", "retrain", breaches=3, of=5),
+        *ml.REQUEST_RULES,
     ),
     retraining=ml.Retraining(cooldown=ml.days(28)),
     serving=ml.Serving(stale_after=ml.hours(30), stale="fallback", missing="fallback"),

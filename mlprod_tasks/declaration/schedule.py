@@ -112,6 +112,12 @@ class Schedule:
         day = moment.astimezone(self.zone).date()
         return self.tick(day if self.moment(day) <= moment else day - ONE_DAY)
 
+    def last_at(self, moment: datetime) -> Tick:
+        """The tick whose interval holds `moment`; the last one where the schedule has ended by then."""
+        if self.ends is not None and moment >= self.moment(self.ends):
+            return self.tick(self.ends)
+        return self.tick_at(moment)
+
     def range(self, first: date | str, last: date | str | None = None) -> TickRange:
         """The ticks from `first` to `last`, both included; one tick where `last` is left out."""
         begin = self.tick(first).date

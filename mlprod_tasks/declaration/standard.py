@@ -52,6 +52,7 @@ RULES = (
 )
 # Beside those where a use case answers requests. Drift is that of the rows that were asked for, against the same reference.
 REQUEST_WATCHES = (
+    Watch("online_skew", high=0.0),
     Watch("online_errors", high=0.01),
     Watch("online_latency", high=50.0),
     Watch("online_fallback", high=0.05),
@@ -61,6 +62,7 @@ REQUEST_WATCHES = (
     Watch("online_score_psi", high=0.25, learned=LEARNED),
 )
 REQUEST_RULES = (
+    Rule("features differ online", "online_skew", "alert"),
     Rule("models fail on requests", "online_errors", "alert"),
     Rule("answers are slow", "online_latency", "alert"),
     Rule("the fallback answers requests", "online_fallback", "alert"),

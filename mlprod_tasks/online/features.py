@@ -198,6 +198,11 @@ class OnlineFeatures:
         return self._held.generation()
 
     @property
+    def looks(self) -> tuple[int, int]:
+        """Entries that were at hand, and entries that the store was asked for, since the beginning."""
+        return self._held.hits, self._held.misses
+
+    @property
     def failure(self) -> str | None:
         """Why the store could not be asked the last time; None where it could."""
         return self._held.failure

@@ -62,6 +62,7 @@ class Held:
         self._polling = threading.Lock()
         self._changing = threading.Lock()
         self.failure: str | None = None
+        self.hits = self.misses = 0  # entries that were at hand, and that the store was asked for
 
     def generation(self) -> Generation | None:
         """The generation that holds now; None where the store is empty or has never answered."""
@@ -89,7 +90,10 @@ class Held:
         held = generation.entries
         found = {key: held[key] for key in keys if key in held}
         complete = len(found) == len(keys) or len(found) == len(set(keys))
-        return (generation, found) if complete or now < self._down_until else None
+        if not complete and now >= self._down_until:
+            return None
+        self.hits += len(found)
+        return generation, found
 
     def without_the_store(self, keys: Sequence[bytes], seconds: float) -> tuple[Generation | None, dict[bytes, Any]]:
         """What is held of the keys where the store has not answered within some seconds, which is noted like a failure."""
@@ -115,6 +119,7 @@ class Held:
             held = generation.entries
             found = {key: held[key] for key in keys if key in held}
             if len(found) == len(keys) or len(found) == len(set(keys)):
+                self.hits += len(found)
                 return generation, found
             if self._monotonic() < self._down_until:
                 return generation, found
@@ -126,6 +131,8 @@ class Held:
                 elif seen.generation == generation.number:
                     values = list(zip(wanted, seen.values, strict=True))
                     read = {key: None if value is None else decoders[key[:8]](value) for key, value in values}
+                    self.hits += len(found)
+                    self.misses += len(wanted)
                     self._keep(generation, read, sum(len(value) for value in seen.values if value))
                     return generation, found | read
                 else:

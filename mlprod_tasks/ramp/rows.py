@@ -83,9 +83,10 @@ def _labels(con: Any, pipeline: Pipeline, platform: Platform) -> pa.Table | None
     if first is None:
         return None
     schedule = pipeline.schedule
-    as_of = schedule.tick_at(platform.clock.now())
+    as_of = schedule.last_at(platform.clock.now())
+    until = last + DAY if schedule.ends is None else min(last + DAY, schedule.ends)
     try:
-        found = features.labels(pipeline, schedule.range(first, last + DAY), as_of, platform)
+        found = features.labels(pipeline, schedule.range(first, until), as_of, platform)
     except TableMissing as error:
         log.info("%s: no outcomes to judge by: %s", pipeline.name, error)
         return None

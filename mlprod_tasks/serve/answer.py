@@ -123,14 +123,18 @@ class Scorer:
         """A row's key as a program gave it; where it is personal, as the hash that the lake has."""
         return {name: row[name] if shown is None else shown(row[name]) for name, shown in self._key}
 
-    def version_for(self, told: str, standing: Standing) -> tuple[str, Version | None]:
-        """The route that an entity (its key, `joined`) is to take, and the version that answers it, where one is loaded."""
+    def version_for(self, told: str, standing: Standing) -> tuple[str, str, Version | None]:
+        """The route that an entity (its key, `joined`) is to take, the one it takes, and the version there, None where none is.
+
+        They differ where a challenger fails so often that the champion answers for it: those rows still count as its own.
+        """
         if rollout.answers(standing.rollout, self.pipeline.name, told) == CHALLENGER:
             challenger = standing.rolled_out
             # Not loaded yet, or failing: the champion answers for it.
             if challenger is not None and not (challenger.breaker.open and standing.champion is not None):
-                return CHALLENGER, challenger
-        return CHAMPION, standing.champion
+                return CHALLENGER, CHALLENGER, challenger
+            return CHALLENGER if challenger is not None else CHAMPION, CHAMPION, standing.champion
+        return CHAMPION, CHAMPION, standing.champion
 
     def _score(
         self,
@@ -168,25 +172,25 @@ class Scorer:
             return self._fallback(key, features, standing, standing.switched, ages), ""
         if features.answer == "fallback":
             return self._fallback(key, features, standing, "; ".join(features.reasons), ages), ""
-        route, version = self.version_for(told, standing)
+        assigned, route, version = self.version_for(told, standing)
         if version is None:
-            return self._fallback(key, features, standing, "no model is loaded", ages), route
+            return self._fallback(key, features, standing, "no model is loaded", ages), assigned
         if version.breaker.open:
-            return self._fallback(key, features, standing, "the model failed several times in a row", ages), route
+            return self._fallback(key, features, standing, "the model failed several times in a row", ages), assigned
         try:
             made = self._predicted(version, features.values)
             version.breaker.succeeded()
         except ModelInputError:  # the row's fault, not the model's
-            return self._fallback(key, features, standing, "a feature is not a number that the model takes", ages), route
+            return self._fallback(key, features, standing, "a feature is not a number that the model takes", ages), assigned
         except Exception as error:
             self.counts.errors += 1
             version.breaker.failed()
             log.exception("%s: version %d failed", self.pipeline.name, version.number)
             # Not with its text: that may tell of the inside, or quote values.
-            return self._fallback(key, features, standing, f"the model failed ({type(error).__name__})", ages), route
+            return self._fallback(key, features, standing, f"the model failed ({type(error).__name__})", ages), assigned
         decision, review = _decided(made, standing.rollout)
         self.counts.review += review
-        return Answer(key, made.score, decision, version.number, route, review=review, **ages), route
+        return Answer(key, made.score, decision, version.number, route, review=review, **ages), assigned
 
     def _predicted(self, version: Version, values: tuple[Any, ...]) -> RowAnswer:
         asked = (version.number, values)

@@ -181,9 +181,9 @@ class Service:
             _method(method, "GET")
             return 200, (), await self._reviews(name, request_id) if verb else _encode(self.fields[name].json_schema())
         _method(method, "POST")
-        if self.stopping:
-            raise Refused(503, "this replica is stopping", headers=((b"retry-after", b"1"),))
         if not self.admission.enter():
+            # Told late: who asks again at once would otherwise cost as much as being answered.
+            await self.admission.damped()
             raise Refused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
         try:
             await asyncio.sleep(0)  # whatever else has arrived is counted, or shed, before this is worked on

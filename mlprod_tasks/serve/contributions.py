@@ -46,7 +46,7 @@ async def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: date
     told: list[Explanation] = []
     for row, features in zip(rows, made, strict=True):
         key = scorer.key_of(row)
-        route, version = scorer.version_for(joined(key), standing)
+        _, route, version = scorer.version_for(joined(key), standing)
         reason = "; ".join(features.reasons) if features.answer != "model" else standing.switched
         if version is None or reason:
             told.append(Explanation(key, None, None, reason=reason or "no model is loaded"))

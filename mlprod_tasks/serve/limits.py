@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+DAMPED_SECONDS = 1.0
+MOST_DAMPED = 10_000
+
 Seconds = Callable[[], float]
 
 
@@ -46,6 +49,7 @@ class Admission:
     most: int
     under_way: int = 0
     refused: int = 0
+    damped_now: int = 0
 
     def enter(self) -> bool:
         if self.under_way >= self.most:
@@ -56,6 +60,16 @@ class Admission:
 
     def leave(self) -> None:
         self.under_way -= 1
+
+    async def damped(self) -> None:
+        """Wait before a refusal is told, where not too many wait so already."""
+        if self.damped_now >= MOST_DAMPED:
+            return
+        self.damped_now += 1
+        try:
+            await asyncio.sleep(DAMPED_SECONDS)
+        finally:
+            self.damped_now -= 1
 
 
 @dataclass

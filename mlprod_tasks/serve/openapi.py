@@ -175,6 +175,6 @@ def _refusals(*statuses: str) -> dict[str, Any]:
         "413": "too large",
         "422": "fields are wrong: which, and why",
         "429": "too many rows for this key; see Retry-After",
-        "503": "too busy or stopping; see Retry-After",
+        "503": "too busy, or the ledger cannot be read; see Retry-After",
     }
     return {one: _answer(told[one], {"$ref": "#/components/schemas/Error"}) for one in statuses}

@@ -68,6 +68,8 @@ def _gauges(service: Service) -> list[str]:
         "model_errors_total": lambda one: one.counts.errors,
         "cache_hits_total": lambda one: one.counts.hits,
         "cache_misses_total": lambda one: one.counts.misses,
+        "store_hits_total": lambda one: one.online.looks[0],
+        "store_misses_total": lambda one: one.online.looks[1],
         "shadow_errors_total": lambda one: one.counts.shadow_errors,
         "shadow_rows_total": lambda one: one.counts.shadow,
         "shadow_difference_total": lambda one: one.counts.shadow_difference,

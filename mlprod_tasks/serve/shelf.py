@@ -18,7 +18,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.fallback import FallbackModel
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey, Fallback
-from mlprod_tasks.platform.registry import BrokenArtifact
+from mlprod_tasks.platform.registry import BrokenArtifact, RegistryUnreachable
 from mlprod_tasks.rollout import Routing, routing
 from mlprod_tasks.serve.keys import Keys
 from mlprod_tasks.serve.limits import Breaker
@@ -157,6 +157,8 @@ class Shelf:
             return None, last[1]
         try:
             made = self._fetched(pipeline, number)
+        except RegistryUnreachable as error:
+            return None, f"version {number}: {error}"[:MOST_TOLD]  # asked for again at the next look
         except Exception as error:
             log.exception("%s: version %d cannot be served", pipeline.name, number)
             told = f"version {number} cannot be served: {error}"[:MOST_TOLD]

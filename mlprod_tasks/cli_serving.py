@@ -17,7 +17,7 @@ app.add_typer(keys_app, name="keys")
 @app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="All where none is named.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine, nginx before it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
     without_keys: Annotated[bool, typer.Option(help="Ask for no API key; on this machine only.")] = False,
 ) -> None:

@@ -133,7 +133,7 @@ class Held:
                     read = {key: None if value is None else decoders[key[:8]](value) for key, value in values}
                     self.hits += len(found)
                     self.misses += len(wanted)
-                    self._keep(generation, read, sum(len(value) for value in seen.values if value))
+                    self._keep(generation, read, sum(map(len, read)) + sum(len(value) for value in seen.values if value))
                     return generation, found | read
                 else:
                     self._renew(wanted)
@@ -164,12 +164,15 @@ class Held:
         return seen
 
     def _fails(self, why: str) -> None:
+        now = self._monotonic()
+        if now < self._down_until:
+            return  # several waited for the same failure
         if not self._failed:
             log.error("%s: the online store does not answer, what is held goes on: %s", self._pipeline, why)
         self.failure = why
         rest = min(self._retry_seconds * 2**self._failed, LONGEST_RETRY_SECONDS)
         self._failed = min(self._failed + 1, 30)
-        self._down_until = self._monotonic() + rest
+        self._down_until = now + rest
 
     def _keep(self, generation: Generation, read: Mapping[bytes, Any], size: int) -> None:
         with self._changing:

@@ -15,6 +15,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, 
 from mlprod_tasks.platform.database import Utc, as_json, database_url
 
 R = TypeVar("R", bound="Row")
+VANISHED = {
+    "connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3,
+}  # fmt: skip
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
@@ -288,7 +291,10 @@ class Ledger:
     def __init__(self, url: str) -> None:
         if url.startswith("sqlite:///") and url != "sqlite:///":
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(database_url(url), pool_pre_ping=True, json_serializer=as_json)
+        parsed = database_url(url)
+        # A host that is gone says nothing: without these one would wait for it for minutes.
+        patience = VANISHED if parsed.drivername.startswith("postgresql") else {}
+        self.engine: Engine = create_engine(parsed, pool_pre_ping=True, json_serializer=as_json, connect_args=patience)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _patient_sqlite)
 

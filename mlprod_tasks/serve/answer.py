@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -61,6 +62,7 @@ class Asking:
     request_id: str
     moment: datetime
     tick: date
+    cached: bool = True  # whether answers may be kept
 
 
 @dataclass
@@ -150,10 +152,10 @@ class Scorer:
         key = self.key_of(row)
         errors = self.counts.errors
         told = joined(key)
-        answer, assigned = self._answered(key, told, features, standing)
+        answer, assigned = self._answered(key, told, features, standing, asked.cached)
         failed = self.counts.errors > errors
         milliseconds = 1000 * (time.perf_counter() - began)
-        shadow = self._shadow(features, answer, standing)
+        shadow = self._shadow(features, answer, standing, asked.cached)
         self.counts.rows += 1
         entry = (
             asked.request_id, place, told, asked.tick, asked.moment, at, answer.score, answer.decision, answer.version,
@@ -162,7 +164,9 @@ class Scorer:
         )  # fmt: skip
         return answer, entry
 
-    def _answered(self, key: dict[str, Any], told: str, features: Features, standing: Standing) -> tuple[Answer, str]:
+    def _answered(
+        self, key: dict[str, Any], told: str, features: Features, standing: Standing, cached: bool
+    ) -> tuple[Answer, str]:
         """The answer, and the route that was to give it; '' where features or a switch decided, not the rollout."""
         ages: dict[str, Any] = {"stale": features.stale, "missing": features.missing, "age_seconds": features.age}
         if features.answer == "refuse":
@@ -178,21 +182,20 @@ class Scorer:
         if version.breaker.open:
             return self._fallback(key, features, standing, "the model failed several times in a row", ages), assigned
         try:
-            made = self._predicted(version, features.values)
-            version.breaker.succeeded()
+            made = self._predicted(version, features.values, cached)
         except ModelInputError:  # the row's fault, not the model's
             return self._fallback(key, features, standing, "a feature is not a number that the model takes", ages), assigned
         except Exception as error:
             self.counts.errors += 1
             version.breaker.failed()
-            log.exception("%s: version %d failed", self.pipeline.name, version.number)
             # Not with its text: that may tell of the inside, or quote values.
+            log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _where(error))
             return self._fallback(key, features, standing, f"the model failed ({type(error).__name__})", ages), assigned
         decision, review = _decided(made, standing.rollout)
         self.counts.review += review
         return Answer(key, made.score, decision, version.number, route, review=review, **ages), assigned
 
-    def _predicted(self, version: Version, values: tuple[Any, ...]) -> RowAnswer:
+    def _predicted(self, version: Version, values: tuple[Any, ...], cached: bool) -> RowAnswer:
         asked = (version.number, values)
         known = self._cache.get(asked)
         if known is not None:
@@ -201,12 +204,16 @@ class Scorer:
             return known
         self.counts.misses += 1
         made = version.row([values[i] for i in version.order])
-        self._cache[asked] = made
+        version.breaker.succeeded()  # an answer from the cache says nothing of the model
+        if cached:
+            self._cache[asked] = made
         if len(self._cache) > CACHED:
             self._cache.popitem(last=False)
         return made
 
-    def _shadow(self, features: Features, answer: Answer, standing: Standing) -> tuple[int | None, float | None, float | None]:
+    def _shadow(
+        self, features: Features, answer: Answer, standing: Standing, cached: bool
+    ) -> tuple[int | None, float | None, float | None]:
         """What a challenger in the shadow makes of the row, which nobody is told: its version, score and milliseconds."""
         challenger = standing.rolled_out
         if challenger is None or standing.rollout is None or standing.rollout.mode != "shadow":
@@ -215,13 +222,12 @@ class Scorer:
             return None, None, None
         began = time.perf_counter()
         try:
-            made = self._predicted(challenger, features.values)
-        except Exception:
-            log.exception("%s: version %d failed in the shadow", self.pipeline.name, challenger.number)
+            made = self._predicted(challenger, features.values, cached)
+        except Exception as error:
+            log.error("%s: version %d failed in the shadow: %s", self.pipeline.name, challenger.number, _where(error))
             self.counts.shadow_errors += 1
             challenger.breaker.failed()
             return challenger.number, None, 1000 * (time.perf_counter() - began)
-        challenger.breaker.succeeded()
         self.counts.shadow += 1
         self.counts.shadow_difference += abs(made.score - answer.score)
         return challenger.number, made.score, 1000 * (time.perf_counter() - began)
@@ -269,3 +275,11 @@ def _decided(made: RowAnswer, asked: Routing | None) -> tuple[bool | None, bool]
 def _known(number: float) -> float | None:
     """NaN is missing, as in a frame."""
     return None if number != number else number
+
+
+def _where(error: Exception) -> str:
+    """What failed and where, without the error's own text."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} in " + " < ".join(
+        f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames)
+    )

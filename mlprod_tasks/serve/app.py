@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -23,8 +23,9 @@ from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serve.access_log import Access, AccessLog
 from mlprod_tasks.serve.answer import Answer, Asking, Scorer
-from mlprod_tasks.serve.contributions import Explanation, explained
+from mlprod_tasks.serve.contributions import explained
 from mlprod_tasks.serve.limits import Admission, Patience, TokenBucket
+from mlprod_tasks.serve.messages import Answered, Asked, ClientGone, Explained, Headers, Refused, Reviewed
 from mlprod_tasks.serve.openapi import document
 from mlprod_tasks.serve.prediction_log import Entry
 from mlprod_tasks.serve.seen import Seen
@@ -35,62 +36,22 @@ log = logging.getLogger(__name__)
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Headers = tuple[tuple[bytes, bytes], ...]
 
 PATH = re.compile(r"/v1/pipelines/([a-z][a-z0-9_]*)(?:/(score|explain)|/(reviews)/([0-9a-f]{32}))?")
 PLAIN = ("/health", "/ready", "/openapi.json", "/metrics")
 LEDGER_SECONDS = 2.0
+MOST_ASKING_LEDGER = 20
+MOST_DAMPED_BYTES = 4_000
+EXPLAINED_COSTS = 50  # as many rows as one that is explained takes time
 READERS = 4  # threads that wait for another machine
 CLIENT_CLOSED = 499  # as nginx counts a client that did not wait
 AHEAD = timedelta(seconds=5)  # clocks differ
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+CACHED_BYTES = 4_000  # of a row: answers to longer ones are not kept
 AT_ONCE = 50  # rows of a request before others have their turn
 JSON = (b"content-type", b"application/json")
+LATER = ((b"retry-after", b"5"),)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
-class Asked(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request: rows by their fields, and the moment as of which they are scored, now where it is left out."""
-
-    rows: list[dict[str, Any]]
-    moment: datetime | None = None
-
-
-class Answered(msgspec.Struct):
-    """The body of an answer, rows in the order of the request."""
-
-    request_id: str
-    pipeline: str
-    moment: datetime
-    rows: list[Answer]
-
-
-class Explained(msgspec.Struct):
-    """The body of an explanation, rows in the order of the request."""
-
-    request_id: str
-    pipeline: str
-    moment: datetime
-    rows: list[Explanation]
-
-
-class Reviewed(msgspec.Struct):
-    """A row that was left to people; decision: null as long as nobody has decided."""
-
-    row: int
-    key: str
-    score: float | None
-    decision: bool | None
-    reason: str
-    decided_at: datetime | None
-
-
-class Refused(Exception):
-    """A request that is not answered: status, what is wrong, and headers such as Retry-After."""
-
-    def __init__(self, status: int, error: str, problems: Any = None, headers: Headers = ()) -> None:
-        super().__init__(error)
-        self.status, self.error, self.problems, self.headers = status, error, problems, headers
 
 
 @dataclass(frozen=True)
@@ -128,6 +89,9 @@ class Service:
         self._buckets: dict[str, TokenBucket] = {}
         self._ticks: dict[str, Tick] = {}  # of the moment asked for last
         self._patience = Patience(self.limits.body_seconds)
+        # Of its own: people's decisions are never waited for by features.
+        self._ledger_reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
+        self._asking_ledger = 0
         self._document = _encode(document(self.pipelines, self.fields, self.limits))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,18 +143,27 @@ class Service:
             raise Refused(404, f"no use case {name!r} is served here")
         if verb is None or verb == "reviews":
             _method(method, "GET")
-            return 200, (), await self._reviews(name, request_id) if verb else _encode(self.fields[name].json_schema())
+            return 200, (), await self._reviews(name, request_id, told) if verb else _encode(self.fields[name].json_schema())
         _method(method, "POST")
-        if not self.admission.enter():
-            # Told late: who asks again at once would otherwise cost as much as being answered.
-            await self.admission.damped()
-            raise Refused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
+        if not self.shelf.standing[name].known:
+            raise Refused(503, "who is to answer cannot be read yet", headers=LATER)
+        await self._enter(scope)
         try:
             await asyncio.sleep(0)  # whatever else has arrived is counted, or shed, before this is worked on
-            asked = self._read(await _body(scope, receive, self.limits, self._patience))
+            body = await _body(scope, receive, self.limits, self._patience)
+            told.bytes = len(body)
+            asked = self._read(body)
             return 200, (), await self._scored(name, verb, asked, told)
         finally:
             self.admission.leave()
+
+    async def _enter(self, scope: Scope) -> None:
+        if self.admission.enter():
+            return
+        # Told late, where that holds no great body in memory: who asks again at once costs as much as being answered.
+        if _declared(scope) <= MOST_DAMPED_BYTES:
+            await self.admission.damped()
+        raise Refused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
 
     def _plain(self, path: str) -> tuple[int, Headers, bytes]:
         match path:
@@ -206,6 +179,8 @@ class Service:
         if not self.keys_needed:
             return
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if self.shelf.keys is None:
+            raise Refused(503, "API keys cannot be read yet", headers=LATER)
         holder = self.shelf.keys.of_header(header, self.clock.now())
         if holder is None:
             raise Refused(401, "give an API key: Authorization: Bearer ...", headers=((b"www-authenticate", b"Bearer"),))
@@ -226,7 +201,7 @@ class Service:
         return asked
 
     async def _scored(self, name: str, verb: str, asked: Asked, told: Told) -> bytes:
-        self._rate(told.key_id, len(asked.rows))
+        self._rate(told.key_id, len(asked.rows) * (EXPLAINED_COSTS if verb == "explain" else 1))
         if verb == "explain" and len(asked.rows) > self.limits.explained:
             raise Refused(413, f"at most {self.limits.explained} rows are explained at a time")
         told.rows, told.request_id = len(asked.rows), os.urandom(16).hex()
@@ -238,7 +213,7 @@ class Service:
             problems += [{"row": i, "field": one.field, "reason": one.reason} for one in wrong]
         if problems:
             raise Refused(422, f"{len(problems)} fields are wrong", problems[:100])
-        scorer, asking = self.scorers[name], Asking(told.request_id, moment, tick)
+        scorer, asking = self.scorers[name], Asking(told.request_id, moment, tick, told.bytes <= CACHED_BYTES * len(rows))
         try:
             if verb == "explain":
                 made = await explained(scorer, rows, moment)
@@ -284,21 +259,31 @@ class Service:
             reason = f"it is now where it is left out, and {reason}"
         raise Refused(422, "the moment cannot be used", [{"row": None, "field": "moment", "reason": reason}])
 
-    async def _reviews(self, name: str, request_id: str) -> bytes:
+    async def _reviews(self, name: str, request_id: str, told: Told) -> bytes:
         """What people decided of the rows of a request that were left to them."""
         from mlprod_tasks.platform.ledger import Review
 
+        self._rate(told.key_id, 1)
+        if self._asking_ledger >= MOST_ASKING_LEDGER:
+            raise Refused(503, "too many ask for reviews", headers=LATER)
         read = functools.partial(self.shelf.platform.ledger.all, Review, pipeline=name, request_id=request_id)
+        self._asking_ledger += 1
+        reading = asyncio.get_running_loop().run_in_executor(self._ledger_reader, read)
+        reading.add_done_callback(self._ledger_asked)
         try:
-            async with asyncio.timeout(LEDGER_SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(self.readers, read)
+            found = await asyncio.wait_for(asyncio.shield(reading), LEDGER_SECONDS)
         except Exception as error:
             log.error("%s: reviews cannot be read: %s", name, type(error).__name__)
-            raise Refused(503, "the reviews cannot be read now", headers=((b"retry-after", b"5"),)) from None
+            raise Refused(503, "the reviews cannot be read now", headers=LATER) from None
         if not found:
             raise Refused(404, "no row of this request was left to people, or the log was not collected since")
         rows = [Reviewed(one.row, one.key, one.score, one.decision, one.reason, one.decided_at) for one in found]
         return _encode({"request_id": request_id, "pipeline": name, "rows": rows})
+
+    def _ledger_asked(self, done: asyncio.Future[Any]) -> None:
+        self._asking_ledger -= 1
+        if not done.cancelled():
+            done.exception()  # told to whoever still waited
 
     def _rate(self, key: str, rows: int) -> None:
         bucket = self._buckets.get(key)
@@ -309,7 +294,10 @@ class Service:
 
     def _ready(self) -> tuple[int, Headers, bytes]:
         """Ready once every use case can be answered by something, and until the replica stops."""
-        lacking = [name for name, one in self.shelf.standing.items() if one.champion is None and one.fallback is None]
+        standing = self.shelf.standing.items()
+        lacking = [name for name, one in standing if not one.known or (one.champion is None and one.fallback is None)]
+        if self.keys_needed and self.shelf.keys is None:
+            lacking.append("API keys")
         if self.stopping or lacking:
             return 503, (), _encode({"status": "stopping" if self.stopping else "not ready", "lacking": lacking})
         return 200, (), b'{"status":"ready"}'
@@ -323,18 +311,20 @@ class Told:
     kind: str = "other"
     path: str = "other"
     rows: int = 0
+    bytes: int = 0
     key_id: str = ""
     request_id: str = ""
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+def _declared(scope: Scope) -> int:
+    """The length that a body is said to have; 0 where it is not said."""
+    told = next((value for header, value in scope["headers"] if header == b"content-length"), b"")
+    return int(told) if told.isdigit() and len(told) < 20 else 0
 
 
 async def _body(scope: Scope, receive: Receive, limits: Limits, patience: Patience) -> bytes:
-    declared = next((value for header, value in scope["headers"] if header == b"content-length"), b"")
-    if declared.isdigit() and int(declared) > limits.body_bytes:
-        raise Refused(413, f"the body has {int(declared):,} bytes; at most {limits.body_bytes:,}")
+    if (declared := _declared(scope)) > limits.body_bytes:
+        raise Refused(413, f"the body has {declared:,} bytes; at most {limits.body_bytes:,}")
     parts, size = [], 0
     patience.begin()  # a slow sender must not hold its place forever
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,8 @@ from mlprod_tasks.online import Features
 from mlprod_tasks.serve.answer import Scorer, joined
 from mlprod_tasks.serve.prediction_log import logged, logged_types
 from mlprod_tasks.serve.shelf import Version
+
+log = logging.getLogger(__name__)
 
 
 class Contribution(msgspec.Struct):
@@ -50,8 +54,14 @@ async def explained(scorer: Scorer, rows: Sequence[dict[str, Any]], moment: date
         reason = "; ".join(features.reasons) if features.answer != "model" else standing.switched
         if version is None or reason:
             told.append(Explanation(key, None, None, reason=reason or "no model is loaded"))
-        else:
+            continue
+        if told:
+            await asyncio.sleep(0)  # it takes milliseconds a row: others have their turn
+        try:
             told.append(_explained(scorer, version, route, key, features))
+        except Exception as error:
+            log.error("%s: version %d cannot explain: %s", scorer.pipeline.name, version.number, type(error).__name__)
+            told.append(Explanation(key, None, version.number, reason=f"the model failed ({type(error).__name__})"))
     return told
 
 

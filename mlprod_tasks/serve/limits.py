@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DAMPED_SECONDS = 1.0
-MOST_DAMPED = 10_000
+MOST_DAMPED = 4_000
 
 Seconds = Callable[[], float]
 

@@ -20,6 +20,9 @@ from mlprod_tasks.platform import Platform
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500  # entries written without a pause
+MOST_WAITING = 100_000  # entries, of two or three kB each in memory
+MOST_IN_A_FILE = 20_000
+LONGEST_REST = 60.0
 Entry = tuple[Any, ...]
 # What is noted of a row besides its key and features. assigned: the route that it was to take; error: a model failed on it.
 FRONT: tuple[tuple[str, pa.DataType], ...] = (
@@ -77,7 +80,7 @@ class PredictionLog:
     the folder cannot be written, entries wait, at most `most`; the oldest then give way, counted in `dropped`.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, seconds: float = 2.0, most: int = 1_000_000) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, *, seconds: float = 2.0, most: int = MOST_WAITING) -> None:
         self.folder, self.schema, self.seconds, self.most = folder, schema, seconds, most
         self.written = self.dropped = 0
         self._waiting: deque[Entry] = deque()
@@ -105,29 +108,30 @@ class PredictionLog:
         self._thread.join(timeout=30)
         self.flush()
 
-    def flush(self) -> None:
-        """Write what has gathered. What cannot be written goes on waiting."""
-        taken: list[Entry] = []
+    def flush(self) -> bool:
+        """Write what has gathered, and whether that was done. What cannot be written goes on waiting."""
         while self._waiting:
-            taken.append(self._waiting.popleft())
-        if not taken:
-            return
-        self._writing = len(taken)
-        try:
-            self._write(taken)
+            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_IN_A_FILE))]
+            self._writing = len(taken)
+            try:
+                self._write(taken)
+            except Exception as error:
+                log.error("%d predictions wait, the log cannot be written: %s", self.waiting, type(error).__name__)
+                self._waiting.extendleft(reversed(taken))
+                while len(self._waiting) > self.most:
+                    self._waiting.popleft()
+                    self.dropped += 1
+                return False
+            finally:
+                self._writing = 0
             self.written += len(taken)
-            self._writing = 0
-        except Exception as error:
-            log.error("%d predictions wait, the log cannot be written: %s", len(taken), type(error).__name__)
-            self._writing = 0
-            self._waiting.extendleft(reversed(taken))
-            while len(self._waiting) > self.most:
-                self._waiting.popleft()
-                self.dropped += 1
+        return True
 
     def _run(self) -> None:
-        while not self._ended.wait(self.seconds):
-            self.flush()
+        rest = self.seconds
+        while not self._ended.wait(rest):
+            # Ever longer: each try turns all that waits into columns, which answers pay for.
+            rest = self.seconds if self.flush() else min(2 * rest, max(LONGEST_REST, self.seconds))
 
     def _write(self, entries: Sequence[Entry]) -> None:
         parts = []

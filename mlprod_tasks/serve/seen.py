@@ -23,8 +23,10 @@ class Seen:
         self._seconds: Counter[tuple[str, str]] = Counter()
 
     def request(self, pipeline: str, kind: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count a request; its time too where it was answered: a refusal is told early, or late on purpose."""
         self.requests[pipeline, kind, status] += 1
+        if status >= 400:
+            return
         counts = self._latency.get((pipeline, kind))
         if counts is None:
             counts = self._latency[pipeline, kind] = [0] * (len(BUCKETS) + 1)
@@ -81,6 +83,11 @@ def _gauges(service: Service) -> list[str]:
         lines += [f'mlprod_served_{name}{{pipeline="{key}"}} {value(one)}' for key, one in service.scorers.items()]
     lines.append("# TYPE mlprod_log_waiting gauge")
     lines += [f'mlprod_log_waiting{{pipeline="{key}"}} {one.log.waiting}' for key, one in service.scorers.items()]
+    lines.append("# TYPE mlprod_looked_seconds_ago gauge")
+    lines.append(f"mlprod_looked_seconds_ago {service.shelf.looked_seconds_ago}")
+    lines.append("# TYPE mlprod_served_trouble gauge")
+    for key, standing in service.shelf.standing.items():
+        lines.append(f'mlprod_served_trouble{{pipeline="{key}"}} {int(bool(standing.trouble))}')
     lines.append("# TYPE mlprod_served_version gauge")
     for key, standing in service.shelf.standing.items():
         for route in ("champion", "challenger"):

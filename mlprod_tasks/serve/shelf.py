@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class Standing:
     """All that the answers of one use case rest on, replaced as a whole.
 
     switched: why the fallback is to answer instead of the champion, '' where it is not; trouble: why what should be loaded
-    is not.
+    is not. known: whether rollout and switch were ever read: before, nobody can say who is to decide.
     """
 
     champion: Version | None = None
@@ -59,6 +60,7 @@ class Standing:
     rollout: Routing | None = None
     switched: str = ""
     trouble: str = ""
+    known: bool = False
 
     @property
     def rolled_out(self) -> Version | None:
@@ -77,8 +79,8 @@ class Shelf:
     def __init__(self, pipelines: Mapping[str, Pipeline], platform: Platform) -> None:
         self.pipelines, self.platform = pipelines, platform
         self.standing: Mapping[str, Standing] = MappingProxyType({name: Standing() for name in pipelines})
-        self.keys = Keys()
-        self.looked_at: datetime | None = None
+        self.keys: Keys | None = None  # not read yet
+        self._looked = -math.inf
         self._changing = threading.Lock()
         self._failed: dict[tuple[str, int], tuple[float, str]] = {}
         self._kept: dict[str, list[Version]] = {name: [] for name in pipelines}
@@ -90,18 +92,29 @@ class Shelf:
         self.load()
 
     def look(self) -> None:
-        """Read keys, rollouts and switches. Where the ledger cannot be reached, what is known goes on."""
+        """Read keys, rollouts and switches. What cannot be read goes on as it is known."""
+        trouble = ""
         try:
             self.keys = Keys(self.platform.ledger.all(ApiKey))
-            for name, pipeline in self.pipelines.items():
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+        for name, pipeline in self.pipelines.items():
+            try:
                 asked = rollout.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
-                self._change(name, rollout=routing(asked) if asked else None, switched=sentence(switch) if switch else "")
-        except Exception as error:
-            self._tell("the ledger", f"{type(error).__name__}: {error}")
-            return
-        self._tell("the ledger", "")
-        self.looked_at = self.platform.clock.now()
+            except Exception as error:
+                trouble = f"{type(error).__name__}: {error}"
+                continue
+            told = sentence(switch) if switch else ""
+            self._change(name, rollout=routing(asked) if asked else None, switched=told, known=True)
+        self._tell("the ledger", trouble[:MOST_TOLD])
+        if not trouble:
+            self._looked = time.monotonic()
+
+    @property
+    def looked_seconds_ago(self) -> float:
+        """Since the ledger was read as a whole; infinite where it never was."""
+        return time.monotonic() - self._looked
 
     def load(self) -> None:
         """Bring in the versions that are to answer. What cannot be had leaves what there is in its place."""

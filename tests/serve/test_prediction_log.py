@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from mlprod_tasks.serve import prediction_log
 from mlprod_tasks.serve.prediction_log import FRONT, PredictionLog
 
 SCHEMA = pa.schema([*FRONT, ("key_customer", pa.string()), ("feature_amount", pa.float64()), ("feature_channel", pa.string())])
@@ -86,3 +88,26 @@ while True:
     kept = sorted(read(folder)["feature_amount"].to_pylist())
     assert killed - kept[-1] < 0.2 + 1.0  # the declared time, and that of one write on a busy machine
     assert len(kept) == len(set(kept)) > 100
+
+
+def test_much_that_has_waited_is_written_in_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_log, "MOST_IN_A_FILE", 100)
+    log = PredictionLog(tmp_path / "log", SCHEMA)
+    for n in range(250):
+        log.add(entry(n, float(n), None))
+    assert log.flush()
+    assert sorted(pq.read_metadata(file).num_rows for file in (tmp_path / "log").iterdir()) == [50, 100, 100]
+    assert (log.waiting, log.written) == (0, 250)
+
+
+def test_a_folder_that_cannot_be_written_is_tried_ever_more_rarely(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "log").write_text("a file where the folder should be")
+    log = PredictionLog(tmp_path / "log", SCHEMA, seconds=0.05)
+    log.add(entry(0, 1.0, None))
+    log.start()
+    time.sleep(1.0)
+    tried = len([one for one in caplog.records if "cannot be written" in one.message])
+    assert 2 <= tried <= 5, "after 0.05, 0.15, 0.35 and 0.75 seconds, not twenty times"
+    (tmp_path / "log").unlink()
+    log.close()
+    assert read(tmp_path / "log").num_rows == 1

@@ -3,9 +3,7 @@
 Replicas, nginx, Redis (the online store) and PostgreSQL (the ledger) are real processes on loopback; the use case is
 benchmarks/shop, whose features ask the store for each of 2,000 customers. Requests of one row come at a fixed rate, and each
 counts as failed that is not answered with 200. What is 'during' a fault begins with it and ends when it is over. Swaps go
-round among more versions than a replica keeps loaded, so that each is loaded anew. The overload is wrk's: connections of which
-each asks again as soon as it is answered, heeding no Retry-After, ten times as many as one replica may have under way; once at
-one replica alone, once at nginx before both. Latency is that of other requests, sent beside it at a low rate.
+round among more versions than a replica keeps loaded, so that each is loaded anew. Of the overload see overload.py.
 
 `python -m benchmarks.faults [TRIAL]... [--rate N]`: all trials where none is named. Needs nginx, redis-server and wrk. About
 five minutes.
@@ -14,82 +12,36 @@ five minutes.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import itertools
 import json
 import logging
-import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from benchmarks import served_shop
-from benchmarks.load import PATH, Load, Outcome, order
-from benchmarks.replicas import LOOPBACK, Nginx, PostgreSQL, Redis, Replica, ask, wait_for, where_is
+from benchmarks.load import PATH, Outcome, order
+from benchmarks.overload import overloaded, overloaded_proxy
+from benchmarks.replicas import Nginx, PostgreSQL, Redis, Replica, ask, wait_for, where_is
+from benchmarks.senders import bad_bodies, slow_clients
+from benchmarks.trial import CHANCE, Place, Trial, under_load, with_told
 from mlprod_tasks.online.plan import serving_of
-from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.rollback import rollback
-from mlprod_tasks.serve.app import Limits
 from mlprod_tasks.serve.prediction_log import log_folder
 
 RATE = 300.0
-BEFORE = 3.0  # seconds of load before a fault
 HOLD = 6.0  # seconds that something stays away
 NEXT = 3.0  # seconds that nginx may take to ask a replica again that was away
 SWAPS = 20
-SLOW = 50
-TIMES = 10  # what may be under way
-OVERLOAD_SECONDS = 10
-PROBES = 50.0  # requests a second that are measured beside the overload
-CHANCE = random.Random(7)
-SEEDS = itertools.count(1)  # so that no load asks about the orders of another
-
-
-@dataclass
-class Place:
-    """Everything that runs, and where it writes."""
-
-    folder: Path
-    platform: Platform
-    replicas: Sequence[Replica]
-    nginx: Nginx
-    redis: Redis
-    postgres: PostgreSQL
-    rate: float
-
-    def load(self, rate: float | None = None, url: str | None = None) -> Load:
-        return Load(url or self.nginx.url, rate or self.rate, self.folder / f"load-{next(SEEDS)}.jsonl", seed=next(SEEDS))
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a fault did to requests, and what else there is to tell."""
-
-    name: str
-    before: Outcome
-    during: Outcome
-    whole: Outcome
-    told: tuple[str, ...] = ()
-
-    @property
-    def line(self) -> str:
-        return (
-            f"| {self.name} | {len(self.whole):,} | {self.whole.failed} | {self.during.share('fallback'):.1%} | "
-            f"{self.before.milliseconds(99):.1f} | {self.during.milliseconds(99):.1f} | {1000 * self.whole.longest_wait:.0f} |"
-        )
 
 
 def main() -> int:
@@ -123,24 +75,6 @@ def main() -> int:
                 told += [f"- {trial.name}: {sentence}" for sentence in trial.told]
     print("\n" + "\n".join(told))
     return 0
-
-
-def under_load(
-    place: Place, name: str, fault: Callable[[], object], after: Callable[[], object] = lambda: time.sleep(2)
-) -> tuple[Trial, float, float]:
-    """Load before, during and after a fault. The trial, and when the fault began and ended."""
-    with place.load() as load:
-        time.sleep(BEFORE)
-        began = time.monotonic()
-        fault()
-        ended = time.monotonic()
-        after()
-    whole = load.outcome
-    return Trial(name, whole.between(began - BEFORE + 1, began), whole.between(began, ended), whole), began, ended
-
-
-def with_told(trial: Trial, *told: str) -> Trial:
-    return Trial(trial.name, trial.before, trial.during, trial.whole, told)
 
 
 def killed(place: Place) -> Trial:
@@ -284,6 +218,33 @@ def ledger_stopped(place: Place) -> Trial:
     return with_told(trial, f"a promotion right after it was followed within {took[0]:.1f} s")
 
 
+def ledger_frozen(place: Place) -> Trial:
+    """PostgreSQL hangs: its connections stay open and nothing comes over them."""
+
+    def fault() -> None:
+        place.postgres.signal(signal.SIGSTOP)
+        try:
+            time.sleep(HOLD)
+            ago.extend(looked_seconds_ago(one) for one in place.replicas)
+        finally:
+            place.postgres.signal(signal.SIGCONT)
+
+    ago: list[float] = []
+    took: list[float] = []
+    trial, _, _ = under_load(place, "the ledger hangs", fault, lambda: took.append(followed(place, swap(place))))
+    return with_told(
+        trial,
+        f"it was {min(ago):.1f} s since a replica had last read it when it went on; a promotion right after that was followed "
+        f"within {took[0]:.1f} s",
+    )
+
+
+def looked_seconds_ago(replica: Replica) -> float:
+    """How long ago it last read the ledger, as it says itself."""
+    told = re.search(rb"^mlprod_looked_seconds_ago ([\d.]+)", ask(f"{replica.url}/metrics")[1], re.MULTILINE)
+    return float(told[1]) if told else float("nan")
+
+
 def registry_away(place: Place) -> Trial:
     """MLflow's database and its artifacts are gone while a rollout asks for a version that is not loaded."""
     home, name = place.platform.settings.home, served_shop.NAME
@@ -321,199 +282,6 @@ def registry_away(place: Place) -> Trial:
     )
 
 
-def slow_clients(place: Place) -> Trial:
-    """Senders that take their time: at a replica a byte at a time, at nginx one byte and then nothing."""
-    came: list[tuple[list[tuple[int, float]], list[tuple[int, float]]]] = []
-
-    async def both() -> None:
-        direct = asyncio.gather(*(slowly(place.replicas[0].port, every=0.2) for _ in range(SLOW)))
-        proxied = asyncio.gather(*(slowly(place.nginx.port, every=60) for _ in range(SLOW)))
-        came.append((await direct, await proxied))
-
-    trial, _, _ = under_load(place, f"{SLOW} slow senders at a replica, {SLOW} at nginx", lambda: asyncio.run(both()))
-    direct, proxied = came[0]
-    return with_told(
-        trial,
-        *(
-            f"at {where} they got {dict(Counter(status for status, _ in one))} after {max(s for _, s in one):.1f} s"
-            for where, one in (("the replica", direct), ("nginx", proxied))
-        ),
-    )
-
-
-async def slowly(port: int, every: float) -> tuple[int, float]:
-    """Send a request a byte at a time. The status that came, 0 where the connection was closed without, and after how long."""
-    body, began = order(1, CHANCE), time.monotonic()
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    writer.write(f"POST {PATH} HTTP/1.1\r\nhost: {LOOPBACK}\r\ncontent-length: {len(body)}\r\n\r\n".encode())
-    answer = asyncio.create_task(reader.read(100))
-    for place in range(len(body)):
-        with suppress(OSError):
-            writer.write(body[place : place + 1])
-        await asyncio.wait([answer], timeout=every)
-        if answer.done():
-            break
-    found = re.match(rb"HTTP/1.1 (\d+)", await answer)
-    writer.close()
-    return int(found[1]) if found else 0, time.monotonic() - began
-
-
-def bad_bodies(place: Place) -> Trial:
-    """What makes no sense, and what is too large, at nginx and at a replica, amid what is good."""
-    came: Counter[int] = Counter()
-
-    def fault() -> None:
-        for _ in range(10):
-            for port in (place.nginx.port, place.replicas[0].port):
-                for name, request in bad_requests().items():
-                    status = asyncio.run(sent(port, request))
-                    came[status] += 1
-                    if status >= 500:
-                        print(f"{name}: {status}", file=sys.stderr)
-
-    trial, _, _ = under_load(place, f"{20 * len(bad_requests())} bad requests amid good ones", fault)
-    return with_told(
-        trial, f"the bad ones got {dict(sorted(came.items()))}; 500 or more: {sum(came[s] for s in came if s >= 500)}"
-    )
-
-
-def bad_requests() -> dict[str, bytes]:
-    """Requests that nobody can answer."""
-    row = json.loads(order(1, CHANCE))
-    bodies: dict[str, bytes] = {
-        "nothing": b"",
-        "no JSON": b"{rows: nothing}",
-        "half of it": order(1, CHANCE)[:40],
-        "not UTF-8": b'{"rows":[{"order_id":"\xff\xfe"}]}',
-        "nested": b"[" * 100_000,
-        "another thing": b'"rows"',
-        "no rows": b'{"rows":[]}',
-        "too many rows": json.dumps({"rows": row["rows"] * 2_000}).encode(),
-        "another field": json.dumps({"rows": [row["rows"][0] | {"colour": "red"}]}).encode(),
-        "not a number": json.dumps({"rows": [row["rows"][0] | {"amount": float("nan")}]}).encode(),
-        "a number without end": b'{"rows":[{"order_id":"o","items":' + b"9" * 5000 + b"}]}",
-        "a moment to come": json.dumps(row | {"moment": "2999-01-01T00:00:00Z"}).encode(),
-        "too large": b" " * 1_200_000,
-    }
-    head = f"POST {PATH} HTTP/1.1\r\nhost: {LOOPBACK}\r\nconnection: close\r\n"
-    made = {name: f"{head}content-length: {len(body)}\r\n\r\n".encode() + body for name, body in bodies.items()}
-    part = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    made["too large, length untold"] = f"{head}transfer-encoding: chunked\r\n\r\n".encode() + part * 20 + b"0\r\n\r\n"
-    made["too large, as it is told"] = f"{head}content-length: 999999999\r\n\r\n".encode()
-    made["another verb"] = made["no rows"].replace(b"POST", b"PUT", 1)
-    made["another place"] = made["no rows"].replace(PATH.encode(), b"/v1/pipelines/nobody/score", 1)
-    made["no HTTP"] = b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"
-    return made
-
-
-async def sent(port: int, request: bytes) -> int:
-    """The status of the answer to these bytes; 0 where the connection was closed without one."""
-    reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=2**22)
-    answer = b""
-    with suppress(OSError):
-        writer.write(request)
-        answer = await asyncio.wait_for(reader.read(100), 15)
-    writer.close()
-    found = re.match(rb"HTTP/1.1 (\d+)", answer)
-    return int(found[1]) if found else 0
-
-
-class Memory(AbstractContextManager["Memory"]):
-    """A replica's largest resident memory while it is looked at."""
-
-    def __init__(self, replica: Replica) -> None:
-        self.replica, self.before, self.most = replica, replica.memory_mib, 0.0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.1):
-            self.most = max(self.most, self.replica.memory_mib)
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-
-def overloaded(place: Place) -> Trial:
-    """Far more than one replica can answer, and what those see who are answered."""
-    return overload(place, "overload of one replica", place.replicas[0].url)
-
-
-def overloaded_proxy(place: Place) -> Trial:
-    """The same at nginx, before both."""
-    return overload(place, "overload of nginx and two replicas", place.nginx.url)
-
-
-def overload(place: Place, name: str, url: str) -> Trial:
-    connections, replica = TIMES * Limits().under_way, place.replicas[0]
-    capacity, refused = wrk(place, url, connections=16, seconds=3)
-    assert not refused, f"{refused} of the requests that were to find the capacity were not answered"
-    time.sleep(1)
-    with Memory(replica) as memory, place.load(rate=PROBES, url=url) as load:
-        time.sleep(BEFORE)
-        began = time.monotonic()
-        offered, refused = wrk(place, url, connections, OVERLOAD_SECONDS)
-        over = time.monotonic()
-        time.sleep(5)
-    whole = load.outcome
-    before, during = whole.between(began - BEFORE + 1, began), whole.between(began + 1, over - 1)
-    shed = during.where(lambda one: one.status == 503)
-    untold = sum(not one.retry_after for one in shed.asked)
-    broken = during.where(lambda one: one.status not in (200, 503))
-    normal = max(2 * before.milliseconds(99), 20.0)
-    good = offered - refused / OVERLOAD_SECONDS
-    return with_told(
-        Trial(f"{name}, {connections:,} connections", before, during.answered, whole),
-        f"capacity {capacity:,.0f} requests a second with 16 connections; {connections:,} asked {offered:,.0f} times a second "
-        f"({offered / capacity:.1f} times the capacity), {good:,.0f} were answered with 200",
-        f"of {len(during):,} requests measured beside it {len(during.answered):,} were answered, p50 "
-        f"{during.answered.milliseconds(50):.0f} ms, p99 {during.answered.milliseconds(99):.0f} ms; {len(shed):,} were shed, "
-        f"p99 {shed.milliseconds(99):.0f} ms, {untold} without Retry-After; {len(broken)} broke",
-        f"memory {memory.before:.0f} MiB before, at most {memory.most:.0f} MiB; {replica.memory_mib:.0f} MiB afterwards",
-        f"latency normal again (p99 below {normal:.0f} ms) {whole.recovered(over, normal):.1f} s after it ended",
-    )
-
-
-SCRIPT = """
-wrk.method = "POST"
-wrk.headers["content-type"] = "application/json"
-local n = 0
-local id = tostring({}):sub(8)
-request = function()
-  n = n + 1
-  return wrk.format(nil, nil, nil, '{"rows":[{"order_id":"w-' .. id .. n .. '","placed_at":"MOMENT","customer":"c-'
-    .. (n % 2000) .. '","channel":"web","amount":' .. (n % 30000) / 100 .. ',"items":2}],"moment":"MOMENT"}')
-end
-"""
-
-
-def wrk(place: Place, url: str, connections: int, seconds: int) -> tuple[float, int]:
-    """Requests answered in a second, with whatever status, and how many were not answered with 200."""
-    script = place.folder / "post.lua"
-    script.write_text(SCRIPT.replace("MOMENT", served_shop.MOMENT))
-    command = [
-        str(where_is("wrk")),
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}",
-        "--timeout",
-        "10",
-        "-s",
-        str(script),
-        url + PATH,
-    ]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 60).stdout
-    rate = re.search(r"Requests/sec: +([\d.]+)", said)
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    assert rate is not None, said
-    return float(rate[1]), int(refused[1]) if refused else 0
-
-
 TRIALS: dict[str, Callable[[Place], Trial]] = {
     "killed": killed,
     "ended": ended,
@@ -521,6 +289,7 @@ TRIALS: dict[str, Callable[[Place], Trial]] = {
     "store-stopped": store_stopped,
     "store-hangs": store_frozen,
     "ledger": ledger_stopped,
+    "ledger-hangs": ledger_frozen,
     "registry": registry_away,
     "slow": slow_clients,
     "bad": bad_bodies,

@@ -1,8 +1,9 @@
 """Requests at a fixed rate, each with its status and how long it took; a process of its own, so that nobody slows it down.
 
-`python -m benchmarks.load URL RATE SECONDS FILE SEED`. Requests are sent when their time has come, whether or not earlier ones
-are answered, and how long one took counts from that time on: a service that stands still is seen to do so by all who would have
-asked meanwhile. No request is tried again.
+`python -m benchmarks.load URL RATE SECONDS FILE SEED CONNECTIONS`. Requests are sent when their time has come, whether or not
+earlier ones are answered, and how long one took counts from that time on: a service that stands still is seen to do so by all
+who would have asked meanwhile. No request is tried again. CONNECTIONS are opened beforehand and used again, more where all are
+busy; with -1 each request has one of its own, as of a program that was just started.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ REPOSITORY = Path(__file__).parents[1]
 PATH = f"/v1/pipelines/{NAME}/score"
 PATIENCE_SECONDS = 15.0
 NO_ANSWER = 0
+ANEW = -1  # instead of a number of connections: one for each request
 TOLD = {name: re.compile(rb'"%s":"?(\w+)' % name.encode()) for name in ("request_id", "version", "route")}
 
 
@@ -110,8 +113,11 @@ class Outcome:
 class Load:
     """Requests that are being sent: `with Load(url, 300, file) as load: ...`, then `load.outcome`."""
 
-    def __init__(self, url: str, rate: float, file: Path, *, seconds: float = 120.0, seed: int = 1) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.load", url, str(rate), str(seconds), str(file), str(seed)]
+    def __init__(
+        self, url: str, rate: float, file: Path, *, seconds: float = 120.0, seed: int = 1, connections: int = 0
+    ) -> None:
+        numbers = [str(rate), str(seconds), str(file), str(seed), str(connections)]
+        self._command = [sys.executable, "-m", "benchmarks.load", url, *numbers]
         self._file = file
         self._outcome: Outcome | None = None
 
@@ -151,18 +157,22 @@ def order(number: int, chance: random.Random) -> bytes:
 
 
 class Client:
-    """Connections that are used again; one for each request under way."""
+    """Connections that are used again, in turn so that none is idle for long; one for each request under way."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, again: bool = True) -> None:
         parts = urlsplit(url)
-        self.host, self.port = parts.hostname, parts.port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.host, self.port, self.again = parts.hostname, parts.port, again
+        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
+
+    async def connect(self, connections: int) -> None:
+        """Open some beforehand."""
+        self._idle.extend([await asyncio.open_connection(self.host, self.port) for _ in range(connections)])
 
     async def post(self, body: bytes) -> tuple[int, bytes, bytes]:
         """Status, headers and body of the answer. Raises: OSError, EOFError, ValueError where none came."""
-        while self._idle and (self._idle[-1][0].at_eof() or self._idle[-1][1].is_closing()):
-            self._idle.pop()[1].close()
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self.host, self.port)
+        while self._idle and (self._idle[0][0].at_eof() or self._idle[0][1].is_closing()):
+            self._idle.popleft()[1].close()
+        reader, writer = self._idle.popleft() if self._idle else await asyncio.open_connection(self.host, self.port)
         try:
             head = f"POST {PATH} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
             writer.write(head.encode() + b"\r\n\r\n" + body)
@@ -172,7 +182,7 @@ class Client:
         except BaseException:
             writer.close()
             raise
-        if length and b"connection: close" not in headers:
+        if self.again and length and b"connection: close" not in headers:
             self._idle.append((reader, writer))
         else:
             writer.close()
@@ -191,10 +201,11 @@ async def one(client: Client, body: bytes, at: float) -> Asked:
     return Asked(at, seconds, status, b"\nretry-after:" in headers, found["request_id"], version, found["route"])
 
 
-async def run(url: str, rate: float, seconds: float, seed: int) -> list[Asked]:
+async def run(url: str, rate: float, seconds: float, seed: int, connections: int = 0) -> list[Asked]:
     """Send until the time is over or somebody ends the process, then wait for the answers that are still to come."""
-    client, chance, ended = Client(url), random.Random(seed), asyncio.Event()
+    client, chance, ended = Client(url, again=connections != ANEW), random.Random(seed), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await client.connect(max(0, connections))
     sent: list[asyncio.Task[Asked]] = []
     print("begun", flush=True)
     began = time.monotonic()
@@ -211,8 +222,8 @@ async def run(url: str, rate: float, seconds: float, seed: int) -> list[Asked]:
 
 def main() -> None:
     """Send, then write what came of it, a line for each request."""
-    url, rate, seconds, file, seed = sys.argv[1:]
-    asked = asyncio.run(run(url, float(rate), float(seconds), int(seed)))
+    url, rate, seconds, file, seed, connections = sys.argv[1:]
+    asked = asyncio.run(run(url, float(rate), float(seconds), int(seed), int(connections)))
     fields = Asked.__slots__
     Path(file).write_text("".join(json.dumps([getattr(one, name) for name in fields]) + "\n" for one in asked))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,25 +25,12 @@ from demo.local_airflow import die_with_parent, free_port
 
 REPOSITORY = Path(__file__).parents[1]
 LOOPBACK = "127.0.0.1"
-TEMPLATE = REPOSITORY / "deploy" / "nginx" / "serve.conf.template"
-NGINX = """
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 16384;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log crit;
-events {{ worker_connections 8192; multi_accept on; }}
-http {{
-    client_body_temp_path {folder}/client_body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/serve.conf;
-}}
-"""
+SHIPPED = REPOSITORY / "deploy" / "nginx"
+TEMPLATE = (SHIPPED / "serve.conf.template").read_text()
+# What the template says of a replica.
+REPLICA = re.search(r"server serve-1:8090 (.*;)$", TEMPLATE, re.MULTILINE)[1]  # type: ignore[index]
+MOST_AT_ONCE = int(re.search(r"max_conns=(\d+)", REPLICA)[1])  # type: ignore[index]
 MiB = 2**20
-MOST_AT_ONCE = 240  # requests that nginx lets a replica have under way, as serve.conf.template has it
 
 
 def where_is(program: str) -> str | None:
@@ -165,6 +153,18 @@ def start_all(replicas: Sequence[Replica]) -> float:
     return time.monotonic() - began
 
 
+def configured(folder: Path, listen: str, replicas: str) -> list[str]:
+    """Write what is shipped, its template filled in, into a folder. The options with which nginx reads it."""
+    (folder / "conf.d").mkdir(parents=True, exist_ok=True)
+    (folder / "nginx.conf").write_text((SHIPPED / "nginx.conf").read_text())
+    filled = TEMPLATE.split("\n\n", 1)[1].replace("${SERVE_LISTEN}", listen).replace("${SERVE_REPLICAS}", replicas)
+    (folder / "conf.d" / "serve.conf").write_text(filled)
+    # The image has folders of its own for these.
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    (folder / "conf.d" / "here.conf").write_text("".join(f"{one}_temp_path {folder}/{one};\n" for one in kinds))
+    return ["-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
+
+
 class Nginx(Server):
     """The proxy that the project ships, in front of replicas."""
 
@@ -174,15 +174,9 @@ class Nginx(Server):
             raise FileNotFoundError("nginx is not installed (apt-get install nginx-light)")
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
-        folder.mkdir(parents=True, exist_ok=True)
-        servers = "\n    ".join(
-            f"server {LOOPBACK}:{one.port} max_conns={MOST_AT_ONCE} max_fails=3 fail_timeout=1s;" for one in replicas
-        )
-        filled = TEMPLATE.read_text().split("\n\n", 1)[1]
-        filled = filled.replace("${SERVE_LISTEN}", f"{LOOPBACK}:{self.port}").replace("${SERVE_REPLICAS}", servers)
-        (folder / "serve.conf").write_text(filled)
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
-        super().__init__("nginx", [program, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"], folder)
+        lines = "\n    ".join(f"server {LOOPBACK}:{one.port} {REPLICA}" for one in replicas)
+        command = [program, *configured(folder, f"{LOOPBACK}:{self.port}", lines), "-g", f"daemon off; pid {folder}/nginx.pid;"]
+        super().__init__("nginx", command, folder)
 
     def answers(self) -> bool:
         return ask(f"{self.url}/health")[0] == 200
@@ -217,6 +211,13 @@ class PostgreSQL:
         self._folder = tempfile.mkdtemp(prefix="mlprod-postgres-")
         self._server = get_server(self._folder, cleanup_mode="stop")
         self.url: str = self._server.get_uri()
+
+    def signal(self, number: int) -> None:
+        """To the server and all its processes, each of which has a group of its own."""
+        first = psutil.Process(self._server.get_pid())
+        for one in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
 
     def start(self) -> None:
         self._server.start()

@@ -26,6 +26,7 @@ from airflow.sdk import Param, dag, task
 
 from mlprod_airflow import (
     PATIENT,
+    asked_by,
     challenger,
     each_share,
     links,
@@ -48,9 +49,7 @@ def rollout(pipeline: Pipeline) -> None:
 
     @task
     def begin(**context: Any) -> str:
-        return steps.begin(
-            pipeline, challenger(context), context["params"]["by"], context["params"]["reason"], platform()
-        ).sentence
+        return steps.begin(pipeline, challenger(context), asked_by(context), context["params"]["reason"], platform()).sentence
 
     @task
     def take_step(share: float, **context: Any) -> str:
@@ -75,7 +74,7 @@ def rollout(pipeline: Pipeline) -> None:
         )
 
     version = Param(None, type="integer", minimum=1, description="The number of the version that is rolled out.")
-    by = Param("somebody", type="string", minLength=1, description="Who asks for it; kept in the ledger.")
+    by = Param(None, type=["null", "string"], description="Who asks for it, kept in the ledger; else who triggers it.")
     reason = Param("asked for by hand", type="string", description="Why; kept in the ledger.")
     hold = Param(None, type=["null", "number"], minimum=0, description="Minutes that each share is held; else as declared.")
     rows = Param(None, type=["null", "integer"], minimum=1, description="Rows needed at each share; else as declared.")

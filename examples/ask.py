@@ -38,6 +38,10 @@ class NoAnswer(Exception):
     """Nobody answered in time: decide without a score."""
 
 
+class HalfAnAnswer(Exception):
+    """Something came that is no answer: asking again may help."""
+
+
 def ask(
     url: str,
     use_case: str,
@@ -56,6 +60,9 @@ def ask(
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no address of a service, such as http://127.0.0.1:8090")
+    key = key.strip()  # files and shells leave a line's end
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("the key has characters that no key has")  # without the key: this is read by others
     headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
     body = json.dumps({"rows": rows} if moment is None else {"rows": rows, "moment": moment}).encode()
     until, wait = time.monotonic() + patience, 0.1
@@ -64,13 +71,13 @@ def ask(
         asked = Request(f"{url.rstrip('/')}/v1/pipelines/{use_case}/score", body, headers)  # noqa: S310  (its scheme is checked)
         try:
             with urlopen(asked, timeout=max(0.05, min(timeout, left))) as answer:  # noqa: S310
-                return dict(json.load(answer))
+                return _read(answer.read())
         except HTTPError as error:
             told = _told(error)
             if error.code not in LATER:
                 raise Refused(error.code, told) from None
             why, wanted = f"{error.code}: {told.get('error', '')}", _seconds(error.headers.get("retry-after"))
-        except (OSError, HTTPException, ValueError) as error:  # no connection, no time, half an answer
+        except (OSError, HTTPException, HalfAnAnswer) as error:  # no connection, no time, half an answer
             why, wanted = f"{type(error).__name__}: {error}", None
         # Not all at the same moment: others were told the same time.
         pause = (wait if wanted is None else wanted) * random.SystemRandom().uniform(1.0, 1.2)
@@ -79,6 +86,13 @@ def ask(
             raise NoAnswer(f"no answer within {patience:g} seconds; the last try: {why}")
         print(f"{why}; trying again in {pause:.1f} s", file=sys.stderr)
         time.sleep(pause)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(body))
+    except (TypeError, ValueError):
+        raise HalfAnAnswer("what came is no answer of the service") from None
 
 
 def _told(error: HTTPError) -> dict[str, Any]:
@@ -116,6 +130,9 @@ def main() -> int:
         print(f"refused, {refused}")
         for one in refused.problems:
             print(f"  {one.get('field') or 'the body'}: {one.get('reason')}")
+        return 1
+    except ValueError as error:  # no row, no address, no key
+        print(f"refused, {error}")
         return 1
     except NoAnswer as error:
         print(error)

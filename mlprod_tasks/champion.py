@@ -37,7 +37,7 @@ def crown(
             if beside is not None:
                 session.merge(beside(chosen))
     if chosen is not None:
-        _follow(pipeline, platform)
+        follow(pipeline, platform)
     return chosen
 
 
@@ -52,8 +52,8 @@ def line(known: Sequence[Promotion], champion: int | None = None) -> list[int]:
     return standing
 
 
-def _follow(pipeline: Pipeline, platform: Platform) -> None:
-    """Point both aliases at the version that the ledger has last, whoever wrote it."""
+def follow(pipeline: Pipeline, platform: Platform) -> None:
+    """Point both aliases at the version that the ledger has last, whoever wrote it. Twice is once."""
     registry, name, beside = platform.registry, places.registered_model(pipeline), places.fallback_model(pipeline)
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         last = max(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ LOG_FILE = "log_file"
 BROKEN = ".broken"
 # What a collected file still waits for: where a lock does not hold, somebody slow may write back what the lake held before.
 KEPT = timedelta(hours=1)
+# Older versions of the lake's table go: whoever reads has listed its files less than a day ago.
+READ_WITHIN = timedelta(days=1)
+TIDIED_EVERY = timedelta(hours=1)
 ABANDONED = timedelta(days=1)  # a file that is still being written after that: its writer was killed
 NEEDED = ("request_id", "row", "tick", "predict_at", "at")
 
@@ -51,6 +55,12 @@ class Collected:
     removed: int = 0
     broken: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """Why files wait, and how many: small enough to travel between tasks."""
+        return dict(Counter(self.why))
 
     @property
     def sentence(self) -> str:
@@ -76,7 +86,7 @@ class _File:
         return self.path.stem
 
 
-def collect(pipeline: Pipeline, platform: Platform) -> Collected:
+def collect(pipeline: Pipeline, platform: Platform, *, tidy: bool = False) -> Collected:
     """Bring everything that the service has logged into the lake, each row exactly once.
 
     The partition of a tick becomes what it held, with the rows of the files that it has none of yet; a row tells the file that
@@ -86,12 +96,17 @@ def collect(pipeline: Pipeline, platform: Platform) -> Collected:
 
     What cannot be read is set aside under its name and '.broken'; a file with a column of another type than the lake's waits.
     Neither keeps others back. Rows that are left to people come into the review queue first. Needs the memory of one tick.
+
+    tidy: also delete what the lake's table held more than a day ago, at most once an hour: every collection writes a tick's
+    partition whole.
     """
     folder = log_folder(pipeline, platform)
     if not folder.is_dir():
         return Collected(pipeline.name)
     with _alone(folder):
         done = _collect(pipeline, folder, platform)
+        if tidy and platform.lake.exists(places.requests(pipeline)):
+            platform.lake.forget(places.requests(pipeline), READ_WITHIN, every=TIDIED_EVERY)
     log.info("%s", done.sentence)
     return done
 
@@ -125,15 +140,26 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
     known = {file.name for file in new}
     removed = _remove([file.path for file in files if file.name not in known], KEPT, platform)
     _remove(folder.glob(".*.parquet"), ABANDONED, platform)
+    waiting = dict(sorted(refused.items()))
     return Collected(
-        pipeline.name, rows.total(), len(rows), tuple(ticks), reviews, removed, tuple(broken), tuple(sorted(refused))
+        pipeline.name,
+        rows.total(),
+        len(rows),
+        tuple(ticks),
+        reviews,
+        removed,
+        tuple(broken),
+        tuple(waiting),
+        tuple(waiting.values()),
     )
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which goes with the process that holds it, however that ends."""
-    with (folder / ".collecting").open("w") as lock:
+    # Of the folder itself: a lock's own file would belong to whoever came first, and nobody else could open it.
+    lock = os.open(folder, os.O_RDONLY)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -142,6 +168,8 @@ def _alone(folder: Path) -> Iterator[None]:
         except OSError as error:  # a network file system without locks: what KEPT is for
             log.warning("%s cannot be locked, collecting all the same: %s", folder, error)
         yield
+    finally:
+        os.close(lock)
 
 
 def _present(folder: Path, broken: list[str]) -> list[_File]:

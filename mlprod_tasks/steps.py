@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.extract import extract
     from mlprod_tasks.gate import gate
     from mlprod_tasks.monitor.act import act
+    from mlprod_tasks.monitor.again import decide_again
     from mlprod_tasks.monitor.decide import decide
     from mlprod_tasks.monitor.digest import tell_digest
     from mlprod_tasks.monitor.mails import tell_decision
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from mlprod_tasks.online.check import check_online
     from mlprod_tasks.online.fill import fill_online
     from mlprod_tasks.publish import publish
-    from mlprod_tasks.ramp.steps import begin, check, finish, take_back, take_step
+    from mlprod_tasks.ramp.steps import begin, check, finish, take_back, take_back_abandoned, take_step
     from mlprod_tasks.register import promote, promote_training, register
     from mlprod_tasks.report.write import report
     from mlprod_tasks.score import score
     from mlprod_tasks.search import search
     from mlprod_tasks.train import fit, segments, train
+    from mlprod_tasks.uncollected import tell_uncollected
     from mlprod_tasks.verify import verify
 
 _WHERE = {
@@ -62,6 +64,7 @@ _WHERE = {
     "measure_collected": "monitor.requests",
     "measure_requests": "monitor.requests",
     "decide": "monitor.decide",
+    "decide_again": "monitor.again",
     "act": "monitor.act",
     "verify": "verify",
     "fill_online": "online.fill",
@@ -72,21 +75,23 @@ _WHERE = {
     "check": "ramp.steps",
     "finish": "ramp.steps",
     "take_back": "ramp.steps",
+    "take_back_abandoned": "ramp.steps",
     "tell_approval": "alert",
     "tell_decision": "monitor.mails",
     "tell_digest": "monitor.digest",
     "tell_fallback": "alert",
     "tell_failure": "alert",
+    "tell_uncollected": "uncollected",
 }
 # A step under the name by which its runs are known, where that is another.
 _NAMES = {"promote_training": "promote"}
 
 __all__ = [
     "act", "approve", "assemble", "audit", "backtest", "begin", "build_data_docs", "check", "check_online", "collect",
-    "decide", "evaluate", "examine", "extract", "fill_online", "finish", "fit", "gate", "measure", "measure_collected",
-    "measure_requests", "promote", "promote_training", "publish", "register", "report", "request_approval", "score",
-    "search", "segments", "take_back", "take_step", "tell_approval", "tell_decision", "tell_digest", "tell_failure",
-    "tell_fallback", "train", "verify",
+    "decide", "decide_again", "evaluate", "examine", "extract", "fill_online", "finish", "fit", "gate", "measure",
+    "measure_collected", "measure_requests", "promote", "promote_training", "publish", "register", "report",
+    "request_approval", "score", "search", "segments", "take_back", "take_back_abandoned", "take_step", "tell_approval",
+    "tell_decision", "tell_digest", "tell_failure", "tell_fallback", "tell_uncollected", "train", "verify",
 ]  # fmt: skip
 
 

@@ -355,15 +355,22 @@ def test_a_second_collection_waits_for_the_first(use_case: Pipeline, here: Platf
 
     logged(use_case, here, [entry(use_case, "a")])
     here.ledger.answers()
-    with (log_folder(use_case, here) / ".collecting").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        waiting = process(here)
-        assert waiting.stderr is not None
-        assert any("another process collects" in line for line in waiting.stderr)  # until it says so, or ends
-        assert waiting.poll() is None
-        assert not here.lake.exists(places.requests(use_case))
+    lock = os.open(log_folder(use_case, here), os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    waiting = process(here)
+    assert waiting.stderr is not None
+    assert any("another process collects" in line for line in waiting.stderr)  # until it says so, or ends
+    assert waiting.poll() is None
+    assert not here.lake.exists(places.requests(use_case))
+    os.close(lock)
     told, _ = waiting.communicate(timeout=60)
     assert told.strip() == "1"
+
+
+def test_who_collects_first_leaves_nothing_behind_that_another_user_cannot_open(use_case: Pipeline, here: Platform) -> None:
+    made = logged(use_case, here, [entry(use_case, "a")])
+    collect(use_case, here)
+    assert list(made.parent.iterdir()) == [made]
 
 
 def test_where_nothing_can_be_locked_two_at_once_double_nothing(

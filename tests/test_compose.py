@@ -25,9 +25,11 @@ import yaml
 from cryptography.fernet import Fernet
 from jsonschema import Draft202012Validator
 
+from benchmarks.replicas import MOST_AT_ONCE, REPLICA, SHIPPED, configured
 from deploy import new_env
 from mlprod_tasks.platform import settings
 from mlprod_tasks.provenance import GIVEN_COMMIT
+from mlprod_tasks.serve.app import Limits
 
 REPOSITORY = Path(__file__).parents[1]
 COMPOSE = REPOSITORY / "docker-compose.yaml"
@@ -184,7 +186,8 @@ def test_every_mounted_path_exists() -> None:
     owned = {f"{CODE}/{f}" if not f.startswith("/") else f for f in folders[0].split() if "/" in f}
     for service, source, target, *_ in MOUNTS:
         if source.startswith("."):
-            assert (REPOSITORY / source).is_dir(), source
+            assert (REPOSITORY / source).is_dir() or target.endswith(".conf"), source  # Docker would make a folder of it
+            assert (REPOSITORY / source).exists(), source
         else:
             assert source in MODEL["volumes"], source
             assert service not in OURS or target in owned, f"{target} would belong to root"
@@ -306,16 +309,26 @@ def test_the_gateway_fills_the_template_and_leads_to_where_the_service_listens(t
     assert gateway["ports"][0].endswith(f":{given['SERVE_LISTEN']}")
     for name in ("serve", "gateway"):
         assert re.search(rf"127\.0\.0\.1:{port}/", SERVICES[name]["healthcheck"]["test"][-1]), name
-    # The image's nginx (1.27.3 or newer) asks for names again; an older one here reads the rest of the file with an address.
-    filled = text.replace("${SERVE_LISTEN}", given["SERVE_LISTEN"])
-    filled = filled.replace("${SERVE_REPLICAS}", f"server 127.0.0.1:{port} max_fails=3 fail_timeout=2s;")
+    # The image's nginx (1.27.3 or newer) asks for names again; an older one here reads the rest with an address.
+    told = given["SERVE_REPLICAS"].split("resolve ")[1]
+    options = configured(tmp_path, given["SERVE_LISTEN"], f"server 127.0.0.1:{port} {told}")
+    config = tmp_path / "conf.d" / "serve.conf"
+    config.write_text(config.read_text().replace("access_log /dev/stdout", f"access_log {tmp_path}/access"))
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-    whole = f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{filled}\n}}\n"
-    (tmp_path / "nginx.conf").write_text(whole.replace("access_log /dev/stdout", f"access_log {tmp_path}/access"))
-    done = subprocess.run(
-        [nginx, "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True
-    )
+    done = subprocess.run([nginx, "-t", *options, "-g", f"pid {tmp_path}/pid;"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "warn" not in done.stderr
+
+
+def test_the_gateway_runs_what_was_tried_with_as_many_connections_as_it_needs() -> None:
+    gateway = SERVICES["gateway"]
+    assert "./deploy/nginx/nginx.conf:/etc/nginx/nginx.conf:ro" in gateway["volumes"], "the image's own has 1024 connections"
+    assert gateway["environment"]["SERVE_REPLICAS"].endswith(f" resolve {REPLICA}")
+    stated = {name: int(n) for name, n in re.findall(r"(worker_\w+) (\d+);", (SHIPPED / "nginx.conf").read_text())}
+    most = int(SERVICES["serve"]["deploy"]["replicas"]) * MOST_AT_ONCE
+    assert stated["worker_connections"] > 20 * most, "who is too many could not be told so"
+    assert stated["worker_connections"] < stated["worker_rlimit_nofile"] == gateway["ulimits"]["nofile"]
+    assert Limits().under_way > MOST_AT_ONCE, "a replica would refuse, slowly, what nginx refuses at once"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Promotio
 GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
 WORST_FIRST: tuple[Light, ...] = ("red", "amber", "green", "grey")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
-WAITS, REFUSED, FAILED = "awaiting approval", ("refused", "rejected"), "failed"
+WAITS, REFUSED, FAILED = "awaiting approval", ("refused", "rejected", "taken back"), "failed"
 
 
 @dataclass(frozen=True)

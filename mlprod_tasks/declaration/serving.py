@@ -17,10 +17,11 @@ class Ramp:
     """How a challenger is rolled out as a canary: share by share, each judged before the next.
 
     Each of `shares` is held for `hold` at least, and until the challenger has answered `rows` rows; where it has not within
-    `at_most`, it is taken back. A step passes where the challenger, beside the champion's rows of the same time, has a share of
-    errors at most `errors` higher, a 99th percentile of latency at most `latency` times as long, a mean score that is not
-    surely more than `score_shift` away, and, where labels have arrived, a Brier score that is not surely worse. Sure is what
-    holds with `confidence`.
+    `at_most`, it is taken back. A step passes unless the challenger, beside the champion's rows of the same time, has surely a
+    share of errors more than `errors` higher, surely a 99th percentile of latency more than `latency` times as long (of fewer
+    than some 665 rows of the champion, a lower percentile), surely a mean score more than `score_shift` away, or, where labels
+    have arrived, surely a worse Brier score. Sure is what holds with `confidence`. While the champion has too few rows to
+    tell errors or latency by, a step waits, for `at_most`.
     """
 
     shares: tuple[float, ...] = (0.05, 0.25, 0.5, 1.0)

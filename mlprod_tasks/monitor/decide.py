@@ -20,7 +20,11 @@ from mlprod_tasks.platform.ledger import Decision, Measurement, Promotion, Train
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
 NOT_TRAINED = "failed"
-DOING = {"running": "is still running", "awaiting approval": "still awaits approval"}
+DOING = {
+    "running": "is still running",
+    "awaiting approval": "still awaits approval",
+    "rolling out": "is still being rolled out",
+}
 LONGEST_TRAINING = timedelta(days=2)
 
 

@@ -21,6 +21,8 @@ ENDED = {
     "rejected": "a person rejected it; the model before stays",
     "superseded": "a newer decision came first, so it did not take over",
     "failed": "the training failed",
+    "rolling out": "it passed its gates and is being rolled out as version {version}",
+    "taken back": "it was rolled out as version {version} and taken back; the model before stays",
     "running": "it is still being made",
     "awaiting approval": "it passed its gates and waits for a person's approval",
 }

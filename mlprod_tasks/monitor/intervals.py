@@ -20,14 +20,14 @@ Interval = tuple[float, float]
 MOST_EXACT = 1000  # trials of which the distribution of successes is computed and not approximated
 
 
-def wilson(successes: float, trials: float) -> Interval:
-    """Of a share (Wilson, JASA 22, 1927). Raises: ValueError without trials."""
+def wilson(successes: float, trials: float, z: float = Z) -> Interval:
+    """Of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials."""
     if trials <= 0:
         raise ValueError(f"{successes} of {trials} is no share")
     share = successes / trials
-    scale = 1 + Z**2 / trials
-    middle = (share + Z**2 / (2 * trials)) / scale
-    half = Z * sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)) / scale
+    scale = 1 + z**2 / trials
+    middle = (share + z**2 / (2 * trials)) / scale
+    half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
     # At none and at all the formula's bound is exactly 0 or 1, but for rounding.
     return (0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == trials else min(1.0, middle + half))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks import places
@@ -16,15 +17,19 @@ from mlprod_tasks.monitor.observe import observe
 from mlprod_tasks.monitor.profile import Column, ReferenceProfile
 from mlprod_tasks.monitor.reading import Reading
 from mlprod_tasks.monitor.record import record, reference_of
+from mlprod_tasks.monitor.rules import STALE_TICKS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Measurement, newest
 from mlprod_tasks.serve.prediction_log import FEATURE
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 log = logging.getLogger(__name__)
+DAY = timedelta(days=1)
+ROWS = "online_rows"
 NO_VERSION = 0  # of a tick at which no model answered
 FEWEST_TIMES = 100  # below, the 99th percentile is the slowest one
 # What is read of batch predictions, and what the same is called of rows that were answered on request.
@@ -50,28 +55,41 @@ class RequestsMeasured:
     breaches: tuple[str, ...] = ()
 
 
-def measure_collected(pipeline: Pipeline, days: Sequence[str], platform: Platform) -> list[RequestsMeasured]:
-    """Measure each of the ticks that `collect` brought new rows of."""
-    return [measure_requests(pipeline, pipeline.schedule.tick(day), platform) for day in days]
+def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMeasured]:
+    """Measure each tick of which the lake has other rows than were measured, whoever collected them; the newest first.
+
+    And the last tick that is over, where it has none though one of the ticks before it had: that nobody asks is news as well.
+    """
+    rows = _collected(pipeline, platform)
+    if rows and (over := _over(pipeline, platform)) is not None and _silent(over, rows, platform):
+        rows[over.date] = 0
+    measured = {one.tick: one.n for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=ROWS)}
+    due = sorted((day for day, n in rows.items() if measured.get(day) != n), reverse=True)
+    return [measure_requests(pipeline, pipeline.schedule.tick(day), platform) for day in due]
 
 
 def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> RequestsMeasured:
     """Write the measurements of the rows of a tick that were answered on request, as far as they are collected.
 
     Features and scores are those that the version which answered most rows answered itself, and are held to its reference, as
-    those of batch predictions are. Run again, after more rows came, it replaces what was measured.
+    those of batch predictions are. Run again, after more rows came, it replaces what was measured. Of a tick that is over
+    without a row only that is written: no rows; and nothing of a use case that nobody asked on any of the 30 ticks before.
     """
     name, ticks = places.requests(pipeline), pipeline.schedule.range(tick.date)
     files = platform.lake.files(name, ticks) if platform.lake.exists(name) else []
-    if not files:
+    profile, readings = None, [Reading(ROWS, 0.0, 0)]
+    if files:
+        source = f"read_parquet({listed(files)}, union_by_name = true)"
+        with engine(spill=platform.settings.home / "spill") as con:
+            version = _version(con, source)
+            profile = None if version == NO_VERSION else _as_requested(reference_of(pipeline, version, platform))
+            readings = [*_service(con, source), *_shadow(con, source)]
+            if profile is not None:
+                readings += _features(con, source, version, profile, pipeline)
+    elif _silent(tick, _collected(pipeline, platform), platform):
+        version = _asked_before(pipeline, tick, platform)
+    else:
         return RequestsMeasured(str(tick), 0, 0)
-    source = f"read_parquet({listed(files)}, union_by_name = true)"
-    with engine(spill=platform.settings.home / "spill") as con:
-        version = _version(con, source)
-        profile = None if version == NO_VERSION else _as_requested(reference_of(pipeline, version, platform))
-        readings = [*_service(con, source), *_shadow(con, source)]
-        if profile is not None:
-            readings += _features(con, source, version, profile, pipeline)
     written = record(pipeline, tick, "request", readings, version, platform, profile)
     breaches = tuple(row.sentence for row in written if row.breached)
     for sentence in breaches:
@@ -79,6 +97,33 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
     rows = readings[0].n
     log.info("%s: measured %d values of %s requested rows at %s", pipeline.name, len(written), f"{rows:,}", tick)
     return RequestsMeasured(str(tick), rows, len(written), breaches)
+
+
+def _collected(pipeline: Pipeline, platform: Platform) -> dict[date, int]:
+    """How many rows the lake has of each tick."""
+    name = places.requests(pipeline)
+    return platform.lake.rows_of_ticks(name) if platform.lake.exists(name) else {}
+
+
+def _over(pipeline: Pipeline, platform: Platform) -> Tick | None:
+    """The last tick that is over."""
+    schedule, now = pipeline.schedule, platform.clock.now()
+    last = schedule.last_at(now)
+    if last.end <= now:
+        return last
+    return schedule.tick(last.date - DAY) if last.date > schedule.starts else None
+
+
+def _silent(tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
+    """Whether nobody asked at a tick that is over, and somebody did not long before."""
+    before = any(tick.date - STALE_TICKS * DAY <= day < tick.date for day in rows)
+    return before and tick.date not in rows and tick.end <= platform.clock.now()
+
+
+def _asked_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
+    """The version that was asked last: who falls silent is the same as before, so that a rule counts its ticks together."""
+    last = newest(platform.ledger.all(Measurement, Measurement.tick < tick.date, pipeline=pipeline.name, what=ROWS), "tick")
+    return last.model_version if last else NO_VERSION
 
 
 def _version(con: DuckDBPyConnection, source: str) -> int:
@@ -94,7 +139,7 @@ def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
     shares = ", ".join(f"coalesce(count_if({condition}), 0)" for condition in SHARES.values())
     times = "count(milliseconds), quantile_disc(milliseconds, [0.5, 0.99])"
     ((rows, timed, percentiles, *counts),) = con.execute(f"SELECT count(*), {times}, {shares} FROM {source}").fetchall()
-    yield Reading("online_rows", float(rows), rows)
+    yield Reading(ROWS, float(rows), rows)
     yield _latency("online_latency", timed, percentiles)
     for what, count in zip(SHARES, counts, strict=True):
         sure = intervals.wilson(count, rows)

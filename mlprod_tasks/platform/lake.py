@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +21,7 @@ from mlprod_tasks.declaration import TickRange
 TICK = "tick"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
 ATTEMPTS = 20
+LOOKED_THROUGH = 500  # of the newest commits, for the last time that older ones were forgotten
 # Every version stays readable, so that any training can be made again: Delta would forget them after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 
@@ -107,6 +108,26 @@ class Lake:
         """The ticks that have at least one row."""
         return {date.fromisoformat(str(part[TICK])) for part in self.table(name).partitions()}
 
+    def rows_of_ticks(self, name: str) -> dict[date, int]:
+        """How many rows each tick has, as Delta's log tells it; no file is read."""
+        files = pa.table(self.table(name).get_add_actions(flatten=True))
+        counted = files.group_by(f"partition.{TICK}").aggregate([("num_records", "sum")]).to_pylist()
+        return {row[f"partition.{TICK}"]: row["num_records_sum"] for row in counted}
+
+    def forget(self, name: str, older_than: timedelta, *, every: timedelta = timedelta(0)) -> None:
+        """Delete the files that no version of the table has had since then. Nothing where that was done within `every`.
+
+        Whoever listed the table's files since then still reads them; earlier versions can be read no more. Only for a table of
+        which no training reads a version. What killed writers left goes too, and what Delta's log tells of before thirty days.
+        """
+        table, now = self.table(name), datetime.now(UTC)
+        if any(one["operation"] == "VACUUM END" and _at(one) > now - every for one in table.history(LOOKED_THROUGH)):
+            return
+        hours = int(older_than / timedelta(hours=1))
+        # Delta by itself refuses less than a week, for readers that take longer than that.
+        table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+        table.cleanup_metadata()
+
     def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
         """Replace the rows of `ticks`, all or nothing. `rows` has a date column `tick` within them.
 
@@ -192,6 +213,10 @@ def _only_created(table: DeltaTable) -> bool:
     # A creator that lost the race to version 0 creates again, at the next. Of an earlier version Delta tells the whole history.
     commits = table.history()[-(table.version() + 1) :]
     return all(commit["operation"] == "CREATE TABLE" for commit in commits)
+
+
+def _at(commit: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
 
 
 def _told(kind: Any) -> str:

@@ -63,7 +63,8 @@ class Training(Row):
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     as_of: Mapped[date]  # the tick at whose start it stands: nothing known later is used
     reason: Mapped[str]
-    state: Mapped[str] = mapped_column(String(20))  # running, awaiting approval, refused, rejected, promoted, failed
+    # running, awaiting approval, rolling out, refused, rejected, taken back, promoted, superseded, failed
+    state: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(63), default=None)  # MLflow's
     model_version: Mapped[int | None] = mapped_column(default=None)

@@ -9,25 +9,32 @@ those of clusters (Deng, Knoblich and Lu, KDD 2018: the delta method for a ratio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from math import sqrt
+from datetime import datetime, timedelta
+from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Ramp
 from mlprod_tasks.document.wording import length
+from mlprod_tasks.monitor import intervals
 from mlprod_tasks.platform.ledger import RolloutCheck
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
+Bounds = Callable[[float, float, float], tuple[float, float]]
 
 TESTS = 4
 QUANTILE = 0.99
 FEWEST = 30  # rows (and entities, or requests) of each below which nothing is concluded
-EARLY = 100  # looks before a step is over, each at a hundredth of what the step may be wrong
+EARLY = 100  # looks before a step is over, at least: each at as small a part of what the step may be wrong
+EARLY_ENTITIES = 10  # of the challenger, below which nothing is concluded before a step is over
+SOONEST, LATEST = timedelta(seconds=2), timedelta(minutes=1)  # between two looks
+LOOKS = 60  # in the time that a step is held for
+LOWER = (0.95, 0.9, 0.75, 0.5)  # percentiles of latency that fewer rows tell
 
 
 @dataclass(frozen=True)
@@ -105,21 +112,33 @@ def findings(pair: Pair, ramp: Ramp) -> tuple[Finding, ...]:
 
 
 def early_findings(pair: Pair, ramp: Ramp) -> tuple[Finding, ...]:
-    """The one check that does not wait until a step is over: a challenger that fails is not left to answer for the hold."""
-    return (errors(pair, ramp, (1 - ramp.confidence) / TESTS / EARLY),)
+    """The one check that does not wait until a step is over: a challenger that fails is not left to answer for the hold.
+
+    However often it is looked, it is wrong no oftener than the check of errors at the end. That takes bounds that hold for a
+    few rows, too, and far out: Clopper and Pearson's.
+    """
+    if len(np.unique(pair.challenger.entity)) < EARLY_ENTITIES:
+        return (_untold("errors", pair, ramp.errors, f"its errors cannot be told yet: {_counts(pair)}"),)
+    looks = max(EARLY, ceil(ramp.at_most / between(ramp)))
+    return (errors(pair, ramp, (1 - ramp.confidence) / TESTS / looks, clopper_pearson),)
 
 
-def errors(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
+def between(ramp: Ramp) -> timedelta:
+    """How long to wait before a step that is not over is looked at again."""
+    return min(max(ramp.hold / LOOKS, SOONEST), LATEST)
+
+
+def errors(pair: Pair, ramp: Ramp, wrong: float, bounds: Bounds | None = None) -> Finding:
     """Fails where the share of rows that the challenger did not answer is surely more than `ramp.errors` higher.
 
-    The lower bound of the difference is Newcombe's (Statistics in Medicine 17, 1998, method 10), from Wilson's of each share.
-    Without rows of the champion, it is held against none at all.
+    The lower bound of the difference is Newcombe's (Statistics in Medicine 17, 1998, method 10), from Wilson's of each share
+    if no other `bounds` are given. Without rows of the champion, it is held against none at all.
     """
     ours, theirs = pair.challenger, pair.champion
     if not ours.rows:
         return _untold("errors", pair, ramp.errors, "its errors cannot be told: it was to answer no row")
-    share, low, _ = _share(ours, wrong)
-    before, _, high = _share(theirs, wrong) if theirs.rows else (0.0, 0.0, 0.0)
+    share, low, _ = _share(ours, wrong, bounds or wilson)
+    before, _, high = _share(theirs, wrong, bounds or wilson) if theirs.rows else (0.0, 0.0, 0.0)
     least = share - before - sqrt((share - low) ** 2 + (high - before) ** 2)
     passed = least <= ramp.errors
     said = f"{'not ' if passed else ''}surely more than {_points(ramp.errors)} above"
@@ -131,15 +150,19 @@ def latency(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
     """Fails where the 99th percentile of the challenger's times is surely more than `ramp.latency` times the champion's.
 
     Both percentiles have bounds by order statistics (Hahn and Meeker, Statistical Intervals, 1991, section 5.2), which hold
-    for any distribution; rows of one request took the same time, so they count for as many as they are worth.
+    for any distribution; rows of one request took the same time, so they count for as many as they are worth. Where the
+    champion's are too few to bound its 99th percentile from above (below some 665), the highest one in LOWER that they do.
     """
     ours, theirs = pair.challenger, pair.champion
     if min(ours.rows, theirs.rows) < FEWEST:
         return _untold("latency", pair, ramp.latency, f"how long it takes cannot be compared: {_counts(pair)}")
-    value, low, _ = _percentile(ours, wrong / 2)
-    before, _, high = _percentile(theirs, wrong / 2)
+    for quantile in (QUANTILE, *LOWER):
+        before, _, high = _percentile(theirs, wrong / 2, quantile)
+        if np.isfinite(high):
+            break
+    value, low, _ = _percentile(ours, wrong / 2, quantile)
     told = (
-        f"99 of 100 answers of {_version(ours)} took at most {_milliseconds(value)}, of {_version(theirs)} "
+        f"{100 * quantile:g} of 100 answers of {_version(ours)} took at most {_milliseconds(value)}, of {_version(theirs)} "
         f"{_milliseconds(before)}"
     )
     if not np.isfinite(high):
@@ -222,41 +245,46 @@ def welch(ours: Mean, theirs: Mean, wrong: float) -> tuple[float, float]:
 
 
 def wilson(successes: float, trials: float, wrong: float) -> tuple[float, float]:
-    """Bounds of a share, each wrong with that chance (Wilson, JASA 22, 1927)."""
+    """Bounds of a share, each wrong with that chance."""
     from scipy.stats import norm
 
-    z, share = float(norm.ppf(1 - wrong)), successes / trials
-    scale = 1 + z**2 / trials
-    middle = (share + z**2 / (2 * trials)) / scale
-    half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return intervals.wilson(successes, trials, float(norm.ppf(1 - wrong)))
 
 
-def percentile_bounds(values: Floats, worth: float, wrong: float) -> tuple[float, float]:
-    """Below and above which the 99th percentile lies with the chance `wrong` at most; 0 and infinity where rows are too few.
+def clopper_pearson(successes: float, trials: float, wrong: float) -> tuple[float, float]:
+    """Bounds of a share, each wrong with that chance at most, however few the trials (Biometrika 26, 1934)."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(wrong, successes, trials - successes + 1)) if successes > 0 else 0.0
+    high = float(beta.ppf(1 - wrong, successes + 1, trials - successes)) if successes < trials else 1.0
+    return low, high
+
+
+def percentile_bounds(values: Floats, worth: float, wrong: float, quantile: float = QUANTILE) -> tuple[float, float]:
+    """Below and above which the percentile lies with the chance `wrong` at most; 0 and infinity where rows are too few.
 
     worth: how many independent rows the values are worth.
     """
     from scipy.stats import binom
 
     n, ordered = max(1, int(worth)), np.sort(values)
-    below, above = int(binom.ppf(wrong, n, QUANTILE)), int(binom.ppf(1 - wrong, n, QUANTILE)) + 1
+    below, above = int(binom.ppf(wrong, n, quantile)), int(binom.ppf(1 - wrong, n, quantile)) + 1
     # The rank among n independent rows, carried over to all rows, towards the safe side.
     low = float(ordered[max(0, int(np.floor(below / n * len(ordered))) - 1)]) if below > 0 else 0.0
     high = float(ordered[min(len(ordered), int(np.ceil(above / n * len(ordered)))) - 1]) if above <= n else float("inf")
     return low, high
 
 
-def _share(group: Group, wrong: float) -> tuple[float, float, float]:
+def _share(group: Group, wrong: float, bounds: Bounds) -> tuple[float, float, float]:
     share = float(group.failed.mean())
     worth = _worth(group.failed.astype(np.float64), group.entity)
-    return share, *wilson(share * worth, worth, wrong)
+    return share, *bounds(share * worth, worth, wrong)
 
 
-def _percentile(group: Group, wrong: float) -> tuple[float, float, float]:
-    value = float(np.quantile(group.milliseconds, QUANTILE, method="inverted_cdf"))
+def _percentile(group: Group, wrong: float, quantile: float) -> tuple[float, float, float]:
+    value = float(np.quantile(group.milliseconds, quantile, method="inverted_cdf"))
     worth = _worth((group.milliseconds >= value).astype(np.float64), group.request)
-    return value, *percentile_bounds(group.milliseconds, worth, wrong)
+    return value, *percentile_bounds(group.milliseconds, worth, wrong, quantile)
 
 
 def _worth(flags: Floats, cluster: Codes) -> float:
@@ -265,7 +293,9 @@ def _worth(flags: Floats, cluster: Codes) -> float:
     share = float(flags.mean())
     if clusters < 2 or share in (0.0, 1.0):
         return float(clusters)
-    return float(min(n, share * (1 - share) / mean_of(flags, cluster).variance)) if clusters < n else float(n)
+    variance = mean_of(flags, cluster).variance
+    # Clusters that are all of the same share tell as much as rows that are independent.
+    return float(min(n, share * (1 - share) / variance)) if clusters < n and variance else float(n)
 
 
 def _means(group: Group, values: Floats) -> Mean | None:
@@ -273,6 +303,11 @@ def _means(group: Group, values: Floats) -> Mean | None:
     if len(np.unique(group.entity[there])) < FEWEST:
         return None
     return mean_of(values[there], group.entity[there])
+
+
+def overtaken(pipeline: str, challenger: int, share: float, at: datetime, why: str) -> RolloutCheck:
+    """What fails where a challenger could not be promoted any more: the ledger's entry."""
+    return Finding("overtaken", False, None, None, None, 0, 0, why).as_check(pipeline, at, challenger, share)
 
 
 def _of(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.ramp.checks import between
 from mlprod_tasks.ramp.state import RampStopped, percent, ramp_of
-from mlprod_tasks.ramp.steps import RULE, Checked, look
+from mlprod_tasks.ramp.steps import RULE, Checked, Overtaken, TakenBack
+from mlprod_tasks.rollout import CannotRollOut
 
-SOONEST, LATEST = 2.0, 60.0
-LOOKS = 60  # in the time that a step is held for
+log = logging.getLogger(__name__)
+AGAIN = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0)  # seconds before a challenger is tried to be taken back again
 
 
 def ramp(
@@ -29,17 +32,22 @@ def ramp(
 
     Raises: as the steps.
     """
-    yield f"{pipeline.name}: {steps.begin(pipeline, challenger, by, reason, platform).sentence}"
     why = f"the rollout that {by} started was ended before its end"
+    refused = False
     try:
+        try:
+            begun = steps.begin(pipeline, challenger, by, reason, platform)
+        except CannotRollOut:
+            refused = True  # so there is nothing of ours to take back
+            raise
+        yield f"{pipeline.name}: {begun.sentence}"
         for share in ramp_of(pipeline).shares:
             yield steps.take_step(pipeline, share, platform, challenger=challenger).sentence
             told = ""
-            while (found := look(pipeline, platform, challenger=challenger)).verdict == "waiting":
+            while (found := steps.check(pipeline, platform, challenger=challenger)).verdict == "waiting":
                 if found.sentence != told:
                     yield (told := found.sentence)
                 wait(seconds_between(pipeline))
-            found = steps.check(pipeline, platform, challenger=challenger)
             yield text(found)
             if found.verdict == "failed":
                 why = f"it fails at {percent(share)}"
@@ -48,18 +56,32 @@ def ramp(
             yield steps.finish(pipeline, platform, challenger=challenger).sentence
     except RampStopped as error:
         yield str(error)
+    except Overtaken as error:
+        why = "it could not be promoted any more"
+        yield str(error)
     except Exception as error:
         why = f"the rollout stopped: {type(error).__name__}: {error}"
         raise
     finally:
-        taken = steps.take_back(pipeline, RULE, why, platform, challenger=challenger)
-    if taken.changed:
+        taken = None if refused else _taken_back(pipeline, why, platform, challenger, wait)
+    if taken is not None and taken.changed:
         yield taken.sentence
+
+
+def _taken_back(pipeline: Pipeline, why: str, platform: Platform, challenger: int, wait: Callable[[float], None]) -> TakenBack:
+    """Take back, for some minutes again and again: what is down now may be what ended the ramp, and come back."""
+    for seconds in AGAIN:
+        try:
+            return steps.take_back(pipeline, RULE, why, platform, challenger=challenger)
+        except Exception as error:
+            log.warning("%s: version %d is not taken back yet: %s; again in %g s", pipeline.name, challenger, error, seconds)
+            wait(seconds)
+    return steps.take_back(pipeline, RULE, why, platform, challenger=challenger)
 
 
 def seconds_between(pipeline: Pipeline) -> float:
     """How long to wait before a step that is not over is looked at again."""
-    return min(max(ramp_of(pipeline).hold.total_seconds() / LOOKS, SOONEST), LATEST)
+    return between(ramp_of(pipeline)).total_seconds()
 
 
 def text(found: Checked) -> str:

@@ -15,12 +15,19 @@ from mlprod_tasks.ramp.state import TAKEN_BACK, percent
 KIND = "ramp"
 NAMES = {
     "errors": "not answered",
-    "latency": "99 % within, ms",
+    "latency": "most within, ms",
     "scores": "mean score",
     "quality": "Brier score",
     "rows": "rows",
+    "overtaken": "still the newest",
 }
-BOUNDS = {"errors": "at most {} more", "latency": "at most {} times", "scores": "at most {} away", "quality": "not worse"}
+BOUNDS = {
+    "errors": "at most {} more",
+    "latency": "at most {} times",
+    "scores": "at most {} away",
+    "quality": "not worse",
+    "overtaken": "",
+}
 
 
 def tell_taken_back(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,8 @@ from mlprod_tasks.serve.prediction_log import KEY
 log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
 NEEDED = ("request_id", "row", "tick", "at", "assigned", "route", "error", "milliseconds", "score")
-DAY = timedelta(days=1)
+NEWEST = "max.at"
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
 def read(
@@ -39,7 +41,7 @@ def read(
     came of the rows, as far as it is known by now.
     """
     name = places.requests(pipeline)
-    files = platform.lake.files(name) if platform.lake.exists(name) else []
+    files = _files(name, min(since, champion_since), platform) if platform.lake.exists(name) else []
     if not files:
         return Pair(_group(champion, None), _group(challenger, None))
     shown = ", ".join(f'"{one}"' for one in (*NEEDED, *(f"{KEY}{name}" for name in pipeline.entity_table.key)))
@@ -61,6 +63,19 @@ def read(
             for assigned in (CHAMPION, CHALLENGER)
         ]
     return Pair(_group(champion, both[0]), _group(challenger, both[1]))
+
+
+def _files(name: str, since: datetime, platform: Platform) -> list[str]:
+    """The files that may hold a row answered since then, by what the table's log says of each; none of them is opened.
+
+    Not by tick: a request may ask as of any moment of the past.
+    """
+    table = platform.lake.table(name)
+    told = pa.table(table.get_add_actions(flatten=True))
+    newest = told[NEWEST].to_pylist() if NEWEST in told.column_names else []
+    # The log has milliseconds, of which more are cut off.
+    old = {unquote(path) for path, at in zip(told["path"].to_pylist(), newest, strict=False) if at and at + SECOND < since}
+    return [file for _, file in platform.lake.files_of(table) if not any(file.endswith(path) for path in old)]
 
 
 def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from mlprod_tasks import champion
 from mlprod_tasks.declaration import Pipeline, Ramp
+from mlprod_tasks.document.wording import length
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
@@ -110,14 +111,24 @@ def ramp_of(pipeline: Pipeline) -> Ramp:
     return serving_of(pipeline).ramp or Ramp()
 
 
+def longest(ramp: Ramp) -> timedelta:
+    """How long a step may take."""
+    return max(ramp.at_most, ramp.hold)
+
+
 def with_ramp(pipeline: Pipeline, hold_minutes: float | None = None, rows: int | None = None) -> Pipeline:
     """The same use case with another hold or number of rows, for one run.
 
-    Raises: ValueError for a hold below 0 or fewer rows than 1.
+    Raises: ValueError for a hold below 0 or not below the declared `at_most`, or fewer rows than 1.
     """
     if (hold_minutes is not None and hold_minutes < 0) or (rows is not None and rows < 1):
         raise ValueError(f"{pipeline.name}: hold_minutes must not be negative and rows at least 1")
     ramp = ramp_of(pipeline)
+    if hold_minutes is not None and timedelta(minutes=hold_minutes) >= longest(ramp):
+        raise ValueError(
+            f"{pipeline.name}: hold_minutes={hold_minutes:g} is no less than the {length(longest(ramp))} that a step may take: "
+            "what takes no step for longer is taken back as abandoned. Declare a longer `at_most`"
+        )
     hold = ramp.hold if hold_minutes is None else timedelta(minutes=hold_minutes)
-    changed = replace(ramp, hold=hold, at_most=max(hold, ramp.at_most), rows=ramp.rows if rows is None else rows)
+    changed = replace(ramp, hold=hold, rows=ramp.rows if rows is None else rows)
     return replace(pipeline, serving=replace(serving_of(pipeline), ramp=changed))

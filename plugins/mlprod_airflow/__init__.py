@@ -2,7 +2,18 @@
 
 from mlprod_airflow.installation import declared, platform, served
 from mlprod_airflow.mails import links
-from mlprod_airflow.ramping import PATIENT, challenger, each_share, passed, promoted, ramped, telling, unless_stopped, why_ended
+from mlprod_airflow.ramping import (
+    PATIENT,
+    asked_by,
+    challenger,
+    each_share,
+    passed,
+    promoted,
+    ramped,
+    telling,
+    unless_stopped,
+    why_ended,
+)
 from mlprod_airflow.runs import (
     TICK,
     as_of,
@@ -27,6 +38,7 @@ __all__ = [
     "WaitUntil",
     "approved",
     "as_of",
+    "asked_by",
     "challenger",
     "daily",
     "declared",

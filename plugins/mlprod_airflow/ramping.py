@@ -38,14 +38,25 @@ def challenger(context: Any) -> int:
     return int(context["params"]["challenger"])
 
 
+def asked_by(context: Any) -> str:
+    """Who asked for this run: the name that was given, else the user who triggered it."""
+    return str(context["params"].get("by") or context["dag_run"].triggering_user_name or "somebody")
+
+
 def unless_stopped(step: Callable[..., T], *args: Any, **named: Any) -> T:
-    """What a step of the ramp gives. Where the rollout was changed by hand, it and what follows are skipped, saying so."""
+    """What a step of the ramp gives. Where the rollout was changed by hand, it and what follows are skipped, saying so.
+
+    Raises: ChallengerFailed where the challenger could not be promoted any more.
+    """
     from mlprod_tasks.ramp.state import RampStopped
+    from mlprod_tasks.ramp.steps import Overtaken
 
     try:
         return step(*args, **named)
     except RampStopped as error:
         raise AirflowSkipException(str(error)) from error
+    except Overtaken as error:
+        raise ChallengerFailed(str(error)) from error
 
 
 def passed(checked: Any) -> str:
@@ -76,7 +87,7 @@ def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finis
 class Answered(BaseOperator):
     """Go on when a step was held long enough and the challenger answered enough rows, or when it fails already.
 
-    Between two looks no worker is held.
+    What it found is in the ledger then, and is what the check after it judges by. Between two looks no worker is held.
     """
 
     def __init__(self, *, pipeline: Pipeline, **rest: Any) -> None:
@@ -88,10 +99,10 @@ class Answered(BaseOperator):
 
     def resume(self, context: Any, event: Any = None) -> None:
         from mlprod_tasks.ramp.foreground import seconds_between
-        from mlprod_tasks.ramp.steps import look
+        from mlprod_tasks.ramp.steps import check
 
         asked = ramped(self.pipeline, context)
-        found = unless_stopped(look, asked, platform(), challenger=challenger(context))
+        found = unless_stopped(check, asked, platform(), challenger=challenger(context))
         self.log.info("%s", found.sentence)
         if found.verdict == "waiting":
             self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds_between(asked))), method_name="resume")

@@ -1,7 +1,8 @@
 """Requests are measured as batch predictions are, and how the service fared besides; alarms come with the next decision."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import monitored_shop as world
@@ -200,19 +201,82 @@ def test_measured_again_it_is_replaced_and_batch_measurements_stay(shop: Platfor
     answer(shop, rows.slice(0, 150))
     run(shop)
     answer(shop, rows.slice(150))
-    assert measure_collected(SERVED, [str(T)], shop) == [run(shop)]
-    assert found(shop, "online_rows").value == rows.num_rows
+    assert run(shop).rows == rows.num_rows
     measure(world.pipeline, world.pipeline.schedule.tick(T), shop)
     kept = {(row.what, row.slice) for row in shop.ledger.all(Measurement, tick=T)}
     assert {(what, slice) for what, slice, _ in batch} < kept
     assert ("online_psi", "price") in kept
 
 
-def test_a_tick_without_requests_has_no_measurements(shop: Platform) -> None:
-    assert run(shop) == RequestsMeasured(str(T), 0, 0)
+def measured(platform: Platform) -> dict[date, int]:
+    return {row.tick: row.n for row in platform.ledger.all(Measurement, what="online_rows")}
+
+
+def test_what_anybody_collected_is_measured_once_and_again_when_more_came(shop: Platform) -> None:
+    rows = world.scored(T)
+    answer(shop, rows.slice(0, 150))  # collected by somebody who measures nothing, as a ramp does
+    answer(shop, world.scored(T + DAY, 120))
+    assert [one.tick for one in measure_collected(SERVED, shop)] == [str(T + DAY), str(T)]
+    assert measured(shop) == {T: 150, T + DAY: 120}
+    assert measure_collected(SERVED, shop) == []
+    answer(shop, rows.slice(150))
+    assert [(one.tick, one.rows) for one in measure_collected(SERVED, shop)] == [(str(T), rows.num_rows)]
+    assert measured(shop) == {T: rows.num_rows, T + DAY: 120}
+
+
+def test_what_could_not_be_measured_is_measured_by_the_next_that_can(shop: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError("no registry")
+
     answer(shop, world.scored(T))
-    assert run(shop, T + DAY) == RequestsMeasured(str(T + DAY), 0, 0)
-    assert shop.ledger.all(Measurement) == []
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no registry"):
+        patch.setattr(shop.registry, "reference_profile", broken)
+        measure_collected(SERVED, shop)
+    assert measured(shop) == {}
+    assert [one.rows for one in measure_collected(SERVED, shop)] == [world.ORDERS_A_TICK]
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self, day: date, hour: int = 12) -> None:
+        self.at = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+
+ASKED = replace(SERVED, watches=(ml.Watch("online_rows", low=100.0),), rules=(ml.Rule("nobody asks", "online_rows", "alert"),))
+
+
+def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_shop: Callable[..., Platform]) -> None:
+    clock = Clock(T)
+    shop = make_shop(clock=clock)
+    answer(shop, world.scored(T), ASKED)
+    measure_collected(ASKED, shop)
+    clock.at = ASKED.schedule.moment(T + 2 * DAY) - timedelta(minutes=1)
+    assert measure_collected(ASKED, shop) == []
+    clock.at += timedelta(minutes=1)
+    (silent,) = measure_collected(ASKED, shop)
+    assert silent.breaches == (f"{T + DAY}: rows answered on request is 0, below the bound 100; n = 0",)
+    assert measure_collected(ASKED, shop) == []
+    assert decide(ASKED, ASKED.schedule.tick(T + 2 * DAY), shop).rules == ("nobody asks",)
+    assert found(shop, "online_rows", day=T + DAY).model_version == world.VERSION
+    answer(shop, world.scored(T + DAY), ASKED)  # they came late
+    assert [one.breaches for one in measure_collected(ASKED, shop)] == [()]
+
+
+def test_a_use_case_that_nobody_asked_for_long_or_ever_is_not_silent(make_shop: Callable[..., Platform]) -> None:
+    clock = Clock(T + 40 * DAY)
+    shop = make_shop(clock=clock)
+    assert measure_collected(ASKED, shop) == []
+    assert run(shop) == RequestsMeasured(str(T), 0, 0)
+    answer(shop, world.scored(T), ASKED)
+    assert [one.tick for one in measure_collected(ASKED, shop)] == [str(T)]
+    assert run(shop, T - DAY) == RequestsMeasured(str(T - DAY), 0, 0)
+    assert measured(shop) == {T: world.ORDERS_A_TICK}
+    clock.at -= 12 * DAY
+    assert [one.tick for one in measure_collected(ASKED, shop)] == [str(T + 27 * DAY)]
 
 
 def test_an_alarm_of_a_days_requests_comes_with_the_next_decision_and_goes_with_the_one_after(shop: Platform) -> None:

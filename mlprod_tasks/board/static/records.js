@@ -68,7 +68,7 @@
   function training(one, detail) {
     const passed = one.gates.filter((gate) => gate.passed).length;
     const metrics = one.metrics.map(([name, value, low, high]) => `${name} ${mlprod.number(value)}${low === null ? "" : ` [${mlprod.number(low)}, ${mlprod.number(high)}]`}`);
-    const state = one.champion ? chip("champion", "good") : chip(one.state, one.state === "promoted" ? "quiet" : ["refused", "failed", "rejected"].includes(one.state) ? "bad" : "warn");
+    const state = one.champion ? chip("champion", "good") : chip(one.state, one.state === "promoted" ? "quiet" : ["refused", "failed", "rejected", "taken back"].includes(one.state) ? "bad" : "warn");
     const gates = one.gates.map((gate) => ({ attributes: { class: gate.passed ? null : "failed" }, cells: [gate.gate, chip(gate.passed ? "passed" : "failed", gate.passed ? "good" : "bad"), mlprod.number(gate.value), mlprod.number(gate.bound), gate.sentence] }));
     return h("details", { class: "training", "data-training": one.id },
       h("summary", {}, h("b", {}, one.version === null ? "no version" : `v${one.version}`), state,

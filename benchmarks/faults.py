@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from benchmarks import served_shop
 from benchmarks.load import PATH, Outcome, order
 from benchmarks.overload import overloaded, overloaded_proxy
-from benchmarks.replicas import Nginx, PostgreSQL, Redis, Replica, ask, wait_for, where_is
+from benchmarks.replicas import Nginx, PostgreSQL, Redis, Replica, allow_open_files, ask, wait_for, where_is
 from benchmarks.senders import bad_bodies, slow_clients
 from benchmarks.trial import CHANCE, Place, Trial, under_load, with_told
 from mlprod_tasks.online.plan import serving_of
@@ -54,6 +54,7 @@ def main() -> int:
         asked.error(f"no trial {', '.join(unknown)}")
     if absent := [name for name in ("nginx", "redis-server", "wrk") if where_is(name) is None]:
         sys.exit(f"not installed: {', '.join(absent)}")
+    allow_open_files()
     logging.getLogger("mlprod_tasks").setLevel(logging.ERROR)
     told: list[str] = []
     with tempfile.TemporaryDirectory() as folder, PostgreSQL() as postgres, Redis(Path(folder) / "redis") as redis:

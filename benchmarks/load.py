@@ -168,6 +168,11 @@ class Client:
         """Open some beforehand."""
         self._idle.extend([await asyncio.open_connection(self.host, self.port) for _ in range(connections)])
 
+    @property
+    def cut_off(self) -> int:
+        """How many of the connections that wait to be used the other side has closed."""
+        return sum(reader.at_eof() or reader.exception() is not None for reader, _ in self._idle)
+
     async def post(self, body: bytes) -> tuple[int, bytes, bytes]:
         """Status, headers and body of the answer. Raises: OSError, EOFError, ValueError where none came."""
         while self._idle and (self._idle[0][0].at_eof() or self._idle[0][1].is_closing()):

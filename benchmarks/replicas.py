@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,14 @@ TEMPLATE = (SHIPPED / "serve.conf.template").read_text()
 REPLICA = re.search(r"server serve-1:8090 (.*;)$", TEMPLATE, re.MULTILINE)[1]  # type: ignore[index]
 MOST_AT_ONCE = int(re.search(r"max_conns=(\d+)", REPLICA)[1])  # type: ignore[index]
 MiB = 2**20
+
+
+def allow_open_files(wanted: int = 16_384) -> None:
+    """Let this process, and those that it starts, have so many connections, or as many as they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def where_is(program: str) -> str | None:

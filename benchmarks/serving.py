@@ -3,8 +3,9 @@
 `wrk` (Debian's package) asks on loopback, one server at a time, in turns; medians over the turns, and ratios, of one run. The
 service runs as in production, with everything on: API keys, fields checked, online store (SQLite), a canary between two
 versions, prediction log, access log to a file. It gets the row and computes the features; the other two are given them.
-MLflow's server has one worker, the others one process. Ways of asking: `many`, rows drawn from 32,000 different flights, more
-than are kept answered; `same`, one row; `new`, no row twice.
+MLflow's server has one worker, the others one process. Servers are compared, and goals judged, by `new`, no row twice: each
+then computes every answer. Beside it the service alone is asked in the ways that its caches are for: `many`, rows drawn from
+32,000 different flights, more than are kept answered; `same`, one row.
 
 `python -m benchmarks.serving [--home FOLDER] [--seconds N] [--turns N]`: some eight minutes; what was made in the folder is
 used again.
@@ -13,6 +14,7 @@ used again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import math
@@ -43,7 +45,7 @@ REPOSITORY = Path(__file__).parents[1]
 SCRIPT = REPOSITORY / "benchmarks" / "serving.lua"
 DIFFERENT = 32_000
 CONNECTIONS = (1, 8, 32)
-WAYS = ("many", "same", "new")
+WAYS = ("new", "many", "same")
 OURS, MLFLOW, BARE = "mlprod serve", "mlflow models serve", "Starlette, msgspec, LightGBM"
 WARM_SECONDS, START_SECONDS = 1, 120
 FASTER_THAN_MLFLOW, SHARE_OF_BARE, P99_MILLISECONDS = 30.0, 0.5, 3.0
@@ -104,9 +106,10 @@ def main() -> int:
         here = home(chosen.home or Path(folder) / "home")
         files = written(here, Path(folder))
         servers = [running.enter_context(started(name, here, files, Path(folder))) for name in (MLFLOW, BARE, OURS)]
-        compare(servers, chosen.seconds, chosen.turns)
+        starts = itertools.count(int(time.time()) % 1_000_000 * 1000, 1_000_000)  # nothing that an earlier run asked
+        compare(servers, chosen.seconds, chosen.turns, starts)
         ours = servers[-1]
-        fastest = ways(ours, chosen.seconds, chosen.turns)
+        fastest = ways(ours, chosen.seconds, chosen.turns, starts)
         print_costs(servers)
         running.close()  # nothing else runs while the parts are measured
         bodies = [line.encode() for line in files[OURS].read_text().splitlines()[:3000]]
@@ -182,18 +185,24 @@ def started(name: str, here: Home, files: Mapping[str, Path], folder: Path) -> I
                 process.wait()
 
 
-def compare(servers: Sequence[Server], seconds: float, turns: int) -> None:
+def compare(servers: Sequence[Server], seconds: float, turns: int, starts: Iterator[int]) -> None:
     """All servers at every number of connections, in turns whose order changes, and the goals."""
     seen: dict[tuple[str, int], list[Asked]] = {}
+    warm = next(starts)
     for server in servers:
-        server.load(8, 2 * WARM_SECONDS, "many", 0)
+        server.load(8, 2 * WARM_SECONDS, "new", warm)
+    ours = next(one for one in servers if one.name == OURS)
+    before = counters(ours)
     for turn in range(turns):
         for connections in CONNECTIONS:
+            warm, start = next(starts), next(starts)  # the same rows for all
             for server in (*servers[turn % len(servers) :], *servers[: turn % len(servers)]):
-                server.load(connections, WARM_SECONDS, "many", 100 + turn)
-                seen.setdefault((server.name, connections), []).append(server.ask(connections, seconds, "many", 1 + turn))
+                server.load(connections, WARM_SECONDS, "new", warm)
+                seen.setdefault((server.name, connections), []).append(server.ask(connections, seconds, "new", start))
                 said(f"{server.name}, {connections} connections: {seen[server.name, connections][-1]}")
-    print(f"### Answers on request, one row each, {DIFFERENT:,} different rows, medians of {turns} turns of {seconds:g} s\n")
+    if (kept := share(gained(ours, before), "cache")) > 0.01:
+        raise RuntimeError(f"{kept:.0%} of the rows were not computed but answered from the prediction cache")
+    print(f"### Answers on request, one row each, no row twice, medians of {turns} turns of {seconds:g} s\n")
     print("| server | connections | requests a second | p50, ms | p99, ms |\n| --- | ---: | ---: | ---: | ---: |")
     for server in servers:
         for connections in CONNECTIONS:
@@ -209,31 +218,30 @@ def compare(servers: Sequence[Server], seconds: float, turns: int) -> None:
     )
 
 
-def ways(server: Server, seconds: float, turns: int) -> float:
+def ways(server: Server, seconds: float, turns: int, starts: Iterator[int]) -> float:
     """The service asked in each way: what the caches do. Requests a second of rows that are all new, with most connections."""
     seen: dict[tuple[str, int], list[Asked]] = {}
-    hits: dict[str, list[float]] = {}
-    start = int(time.time()) % 1_000_000 * 1000  # nothing that an earlier run asked
-    for turn in range(turns):
+    kept: dict[tuple[str, str], list[float]] = {}
+    for _ in range(turns):
         for way in WAYS:
-            server.load(8, WARM_SECONDS, way, start + turn)
+            server.load(8, WARM_SECONDS, way, next(starts))
             before = counters(server)
             for connections in CONNECTIONS:
-                start += 1_000_000
-                seen.setdefault((way, connections), []).append(server.ask(connections, seconds, way, start))
-            after = counters(server)
-            new = {name: after[name] - before[name] for name in after}
-            hits.setdefault(way, []).append(new["cache_hits"] / max(1.0, new["cache_hits"] + new["cache_misses"]))
+                seen.setdefault((way, connections), []).append(server.ask(connections, seconds, way, next(starts)))
+            new = gained(server, before)
+            for what in ("cache", "store"):
+                kept.setdefault((way, what), []).append(share(new, what))
             if new["fallback_rows"] or new["refused_rows"] or new["log_dropped"]:
                 raise RuntimeError(f"not every row was answered by a model and logged: {new}")
     print("### The same service, by what is asked\n")
     print(
-        "| rows | answered from the prediction cache | connections | requests a second | p50, ms | p99, ms |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: |"
+        "| rows | answered from the prediction cache | of the store's entries, those held in memory | connections | "
+        "requests a second | p50, ms | p99, ms |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     )
     for way in WAYS:
+        cached, held = (f"{statistics.median(kept[way, what]):.0%}" for what in ("cache", "store"))
         for connections in CONNECTIONS:
-            print(f"| {way} | {statistics.median(hits[way]):.0%} | {connections} | {cells(seen[way, connections])} |")
+            print(f"| {way} | {cached} | {held} | {connections} | {cells(seen[way, connections])} |")
     print()
     return median(seen["new", CONNECTIONS[-1]], "rate")
 
@@ -280,6 +288,17 @@ def counters(server: Server) -> dict[str, float]:
     with urllib.request.urlopen(f"{host}/metrics", timeout=10) as told:
         text = told.read().decode()
     return {name: float(n) for name, n in re.findall(r"^mlprod_served_(\w+)_total\{[^}]*\} ([\d.e+-]+)$", text, re.MULTILINE)}
+
+
+def gained(server: Server, before: Mapping[str, float]) -> dict[str, float]:
+    """By how much the service's counts have grown."""
+    return {name: n - before[name] for name, n in counters(server).items()}
+
+
+def share(counts: Mapping[str, float], what: str) -> float:
+    """Of what was looked for, what was there; NaN where nothing was looked for."""
+    looked = counts[f"{what}_hits"] + counts[f"{what}_misses"]
+    return counts[f"{what}_hits"] / looked if looked else math.nan
 
 
 def answers(url: str) -> bool:

@@ -1,10 +1,10 @@
 """## Requests
 
 Every ten minutes, **collects** what the service has logged into the lake, each row once, and puts rows whose decision is left
-to people into the review queue; once an hour it deletes what the lake's table held more than a day ago. Then it **measures**
-every tick of which the lake has other rows than were measured, whoever collected them: how fast and by whom they were
-answered, with which features, how the shadow differs; and the last tick that is over, if nobody asked at all. What leaves its
-bounds raises an alarm at the decision of the next tick; where that was made before the last requests came, it is **decided
+to people into the review queue; once an hour it deletes what the lake's table held more than two hours ago. Then it
+**measures** every tick of which the lake has other rows than were measured, whoever collected them: how fast and by whom they
+were answered, with which features, how the shadow differs; and the last tick that is over, if nobody asked at all. What leaves
+its bounds raises an alarm at the decision of the next tick; where that was made before the last requests came, it is **decided
 again**, done and told; a retraining starts the train DAG with the reason.
 
 Beside that it **takes back** a ramp whose run is gone, so that no challenger goes on answering unwatched.

@@ -76,7 +76,12 @@ def rollout(pipeline: Pipeline) -> None:
     version = Param(None, type="integer", minimum=1, description="The number of the version that is rolled out.")
     by = Param(None, type=["null", "string"], description="Who asks for it, kept in the ledger; else who triggers it.")
     reason = Param("asked for by hand", type="string", description="Why; kept in the ledger.")
-    hold = Param(None, type=["null", "number"], minimum=0, description="Minutes that each share is held; else as declared.")
+    hold = Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        description="Minutes that each share is held, below at_most; else as declared.",
+    )
     rows = Param(None, type=["null", "integer"], minimum=1, description="Rows needed at each share; else as declared.")
     asked = {"challenger": version, "by": by, "reason": reason, "hold_minutes": hold, "rows": rows}
 

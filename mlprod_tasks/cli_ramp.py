@@ -19,7 +19,9 @@ def ramp(
     challenger: Annotated[int, typer.Option(metavar="VERSION", help="The version that is rolled out.")],
     by: By,
     reason: Reason = "",
-    hold_minutes: Annotated[float | None, typer.Option(help="How long each share is held; else as declared.")] = None,
+    hold_minutes: Annotated[
+        float | None, typer.Option(help="How long each share is held, below `at_most`; else as declared.")
+    ] = None,
     rows: Annotated[int | None, typer.Option(help="Rows that it must answer at each share; else as declared.")] = None,
 ) -> None:
     """Roll a version out share by share, in the foreground; Ctrl-C takes it back. Exit status 1 where it was taken back."""

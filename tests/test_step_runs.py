@@ -167,7 +167,10 @@ def test_a_step_that_is_about_no_tick_and_no_training_is_left_as_it_is() -> None
 
 
 # What is about no tick and no training: it comes around every few minutes, for whatever there is.
-COMES_AROUND = {"build_data_docs", "collect", "measure_collected", "begin", "take_step", "check", "finish", "take_back"}
+COMES_AROUND = {
+    "build_data_docs", "collect", "measure_collected", "decide_again", "begin", "take_step", "check", "finish", "take_back",
+    "take_back_abandoned",
+}  # fmt: skip
 
 
 def every_step() -> Iterator[str]:

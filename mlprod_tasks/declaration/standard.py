@@ -53,6 +53,7 @@ RULES = (
 # Beside those where a use case answers requests. Drift is that of the rows that were asked for, against the same reference.
 REQUEST_WATCHES = (
     Watch("online_skew", high=0.0),
+    Watch("online_rows", low=1.0),  # where there were any lately
     Watch("online_errors", high=0.01),
     Watch("online_latency", high=50.0),
     Watch("online_fallback", high=0.05),
@@ -63,6 +64,7 @@ REQUEST_WATCHES = (
 )
 REQUEST_RULES = (
     Rule("features differ online", "online_skew", "alert"),
+    Rule("nobody asks any more", "online_rows", "alert"),
     Rule("models fail on requests", "online_errors", "alert"),
     Rule("answers are slow", "online_latency", "alert"),
     Rule("the fallback answers requests", "online_fallback", "alert"),

@@ -188,11 +188,13 @@ def test_what_a_person_sets_by_hand_ends_a_run_and_holds(running: Running) -> No
         if running.rollout().mode == "canary":
             rollout.roll_out(running.pipeline, running.platform, mode="champion", by="Bo", reason="not today")
 
-    run = running.api.trigger(DAG, conf={"challenger": 1, "by": "Ada", "hold_minutes": 60}, run_id="stopped")
+    run = running.api.trigger(DAG, conf={"challenger": 1, "hold_minutes": 60}, run_id="stopped")
     states = running.over(run, by_hand)
     assert states["finish"] == "skipped"
     assert running.api.run(DAG, run)["state"] == "success"
     assert (running.rollout().by, running.champion(), len(running.told())) == ("Bo", 2, 1)
+    asked = {one.by for one in running.platform.ledger.all(Rollout, pipeline="returns", challenger=1)}
+    assert asked == {"ramp for Ada", "ramp for Anonymous"}, "who triggers a run is who asks for it, where no name is given"
 
 
 def test_what_training_registers_is_rolled_out_and_taken_back_where_the_run_is_marked_as_failed(running: Running) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks import served_shop
 from benchmarks.load import Client, Load, Outcome, order
-from benchmarks.replicas import MOST_AT_ONCE, Nginx, Redis, Replica, start_all, wait_for, where_is
+from benchmarks.replicas import MOST_AT_ONCE, Nginx, Redis, Replica, allow_open_files, start_all, wait_for, where_is
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
@@ -65,6 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         if where_is(program) is None:
             told = f"NO {program}: the replicas' trial under load is NOT run (apt-get install {package})"
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(told)
+    allow_open_files()
     folder = tmp_path_factory.mktemp("served")
     with Redis(folder / "redis") as redis:
         redis.start()
@@ -145,14 +146,15 @@ def test_without_its_store_the_service_goes_on_and_comes_back_to_the_model(servi
 
 
 def test_what_is_too_much_at_once_is_refused_by_the_proxy_and_the_rest_is_answered(service: Service) -> None:
-    # With their connections to replicas more than a thousand: nginx' own configuration would cut callers off.
+    # More than a thousand: nginx' own configuration would cut them off.
     too_many, chance = 600, random.Random(4)
 
     async def ask() -> list[tuple[int, bytes, bytes]]:
-        client = Client(service.nginx.url)
-        asked = [
-            asyncio.create_task(client.post(order(n, chance))) for n in range(len(service.replicas) * MOST_AT_ONCE + too_many)
-        ]
+        client, crowd = Client(service.nginx.url), len(service.replicas) * MOST_AT_ONCE + too_many
+        await client.connect(crowd)
+        await asyncio.sleep(0.5)
+        assert client.cut_off == 0
+        asked = [asyncio.create_task(client.post(order(n, chance))) for n in range(crowd)]
         await asyncio.wait(asked, timeout=2.5)
         assert sum(one.done() for one in asked) == too_many
         freeze(service, signal.SIGCONT)

@@ -212,7 +212,18 @@ def measured(platform: Platform) -> dict[date, int]:
     return {row.tick: row.n for row in platform.ledger.all(Measurement, what="online_rows")}
 
 
-def test_what_anybody_collected_is_measured_once_and_again_when_more_came(shop: Platform) -> None:
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self, day: date, hour: int = 12) -> None:
+        self.at = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+
+def test_what_anybody_collected_is_measured_once_and_again_when_more_came(make_shop: Callable[..., Platform]) -> None:
+    shop = make_shop(clock=Clock(T))
     rows = world.scored(T)
     answer(shop, rows.slice(0, 150))  # collected by somebody who measures nothing, as a ramp does
     answer(shop, world.scored(T + DAY, 120))
@@ -224,26 +235,21 @@ def test_what_anybody_collected_is_measured_once_and_again_when_more_came(shop: 
     assert measured(shop) == {T: rows.num_rows, T + DAY: 120}
 
 
-def test_what_could_not_be_measured_is_measured_by_the_next_that_can(shop: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_measured_is_measured_by_the_next_that_can(
+    make_shop: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop(clock=Clock(T))
+
     def broken(*_: Any) -> None:
         raise OSError("no registry")
 
     answer(shop, world.scored(T))
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no registry"):
+    with monkeypatch.context() as patch:
         patch.setattr(shop.registry, "reference_profile", broken)
-        measure_collected(SERVED, shop)
+        with pytest.raises(OSError, match="no registry"):
+            measure_collected(SERVED, shop)
     assert measured(shop) == {}
     assert [one.rows for one in measure_collected(SERVED, shop)] == [world.ORDERS_A_TICK]
-
-
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self, day: date, hour: int = 12) -> None:
-        self.at = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
 
 
 ASKED = replace(SERVED, watches=(ml.Watch("online_rows", low=100.0),), rules=(ml.Rule("nobody asks", "online_rows", "alert"),))
@@ -256,6 +262,7 @@ def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_
     measure_collected(ASKED, shop)
     clock.at = ASKED.schedule.moment(T + 2 * DAY) - timedelta(minutes=1)
     assert measure_collected(ASKED, shop) == []
+    assert run(shop, T + DAY, ASKED).measurements == 0
     clock.at += timedelta(minutes=1)
     (silent,) = measure_collected(ASKED, shop)
     assert silent.breaches == (f"{T + DAY}: rows answered on request is 0, below the bound 100; n = 0",)

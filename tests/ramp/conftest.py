@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.ramp.steps import begin, take_step
 from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
 from tests.training.conftest import SHOP, Shop, crowned_home, filled_home, platform_at, shop_pipeline
 
@@ -76,6 +77,26 @@ class Ramped:
             changed = {name: made(values) for name, made in challenger.items()} if route == "challenger" else {}
             written.add(tuple((values | changed).get(name) for name in log_schema(self.pipeline).names))
         written.flush()
+
+
+def begun(shop: Ramped, share: float = 0.0, version: int = 3) -> None:
+    begin(shop.pipeline, version, "Ada", "it is newer", shop.platform)
+    if share:
+        take_step(shop.pipeline, share, shop.platform)
+
+
+def fails(_: dict[str, Any]) -> bool:
+    return True
+
+
+@dataclass
+class Later:
+    """A clock that is ahead."""
+
+    by: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.by
 
 
 @pytest.fixture(scope="session")

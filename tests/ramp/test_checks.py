@@ -1,6 +1,7 @@
 """The checks of a ramp: as scipy has it, right as often as they say, and able to find what is worse."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mlprod_tasks.ramp.checks import (
     Finding,
     Group,
     Pair,
+    clopper_pearson,
     early_findings,
     errors,
     findings,
@@ -193,3 +195,62 @@ def test_scores_that_are_missing_do_not_count() -> None:
     without = replace(both.challenger, score=np.full(both.challenger.rows, np.nan))
     assert scores(Pair(both.champion, without), RAMP, WRONG).passed is None
     assert quality(Pair(both.champion, without), WRONG).passed is None
+
+
+def test_the_bounds_before_a_step_is_over_are_clopper_and_pearsons() -> None:
+    expected = stats.binomtest(7, 300).proportion_ci(0.95, method="exact")
+    assert clopper_pearson(7, 300, 0.025) == pytest.approx((expected.low, expected.high))
+    assert clopper_pearson(0, 5, 0.01) == pytest.approx((0.0, 1 - 0.01**0.2))
+    assert clopper_pearson(5, 5, 0.01) == pytest.approx((0.01**0.2, 1.0))
+
+
+def test_a_failure_or_some_among_the_first_rows_take_nobody_back() -> None:
+    random = np.random.default_rng(10)
+    before = group(2, 5000, random, failing=0.0)
+    for n in (1, 2, 5, 9, 10, 20):
+        ours = group(3, n, random, failing=0.0)
+        (found,) = early_findings(Pair(before, replace(ours, failed=np.arange(n) == 0)), RAMP)
+        assert found.passed is not False, n
+    # Wilson's bound, that far out, would be sure of two among ten.
+    ours = group(3, 10, random, failing=0.0)
+    for failures, passed in ((2, True), (4, True), (6, False)):
+        (found,) = early_findings(Pair(before, replace(ours, failed=np.arange(10) < failures)), RAMP)
+        assert found.passed is passed, failures
+
+
+def test_looking_all_day_at_the_last_share_takes_back_no_more_than_promised() -> None:
+    # Errors as often as the champion's, and a margin of none; looked at after each of the first rows, and then often.
+    random, runs, strict = np.random.default_rng(11), 150, replace(RAMP, errors=0.0, confidence=0.9)
+    before = group(2, 3_000, random, failing=0.03)
+    looks = [*range(1, 30), *range(30, 300, 15)]
+    wrongly = 0
+    for _ in range(runs):
+        ours = group(3, 300, random, failing=0.03)
+        wrongly += any(failed(early_findings(Pair(before, _first(ours, n)), strict)) for n in looks)
+    assert wrongly <= runs * 0.1 / 4
+
+
+def test_the_more_often_it_is_looked_the_surer_one_look_must_be() -> None:
+    random = np.random.default_rng(12)
+    worse = Pair(group(2, 5000, random, failing=0.0), group(3, 200, random, failing=0.0))
+    worse = replace(worse, challenger=replace(worse.challenger, failed=np.arange(200) < 13))
+    day = replace(RAMP, hold=timedelta(hours=1), at_most=timedelta(hours=1))
+    weeks = replace(RAMP, hold=timedelta(0), at_most=timedelta(days=60))
+    assert [early_findings(worse, one)[0].passed for one in (day, weeks)] == [False, True]
+
+
+def test_clusters_of_the_same_share_are_worth_their_rows() -> None:
+    # Each of 40 entities has one failure among its two rows: between them there is no variance at all.
+    entity = np.repeat(np.arange(40, dtype=np.uint64), 2)
+    ones = np.ones(80)
+    both = Group(3, entity, entity, np.tile([True, False], 40), ones, ones, ones)
+    found = errors(Pair(both, both), RAMP, WRONG)
+    assert (found.passed, found.challenger_value) == (True, 0.5)
+
+
+@pytest.mark.parametrize(("rows", "quantile"), [(3000, "99"), (300, "95"), (100, "90"), (40, "75"), (15, None)])
+def test_latency_is_judged_by_the_highest_percentile_that_the_champions_rows_tell(rows: int, quantile: str | None) -> None:
+    found = latency(pair(13, 400, rows, slow=20.0), RAMP, WRONG)
+    assert found.passed is (None if quantile is None else False)
+    assert quantile is None or f"{quantile} of 100 answers" in found.sentence
+    assert latency(pair(13, 400, rows), RAMP, WRONG).passed is (None if quantile is None else True)

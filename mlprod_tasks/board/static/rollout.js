@@ -8,7 +8,7 @@
   // Of each check: its name, the form of its values, and its bound, which is about the difference or the ratio of both.
   const WHATS = {
     errors: ["errors", "share", (bound) => `+${share(bound)}`],
-    latency: ["latency, p99 in ms", "number", (bound) => `× ${mlprod.number(bound)}`],
+    latency: ["latency in ms", "number", (bound) => `× ${mlprod.number(bound)}`],
     scores: ["mean score", "number", (bound) => `± ${mlprod.number(bound)}`],
     quality: ["Brier score", "number", (bound) => `+${mlprod.number(bound)}`],
     rows: ["rows", "number", (bound) => `≥ ${mlprod.number(bound)}`],

@@ -85,7 +85,7 @@ def test_killed_before_the_aliases_moved_the_same_tick_finishes_it(two, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(champion, "_follow", die)
+        patch.setattr(champion, "follow", die)
         with pytest.raises(KeyboardInterrupt):
             acting(two)
     assert (alias(two), len(done(two))) == (2, 1)

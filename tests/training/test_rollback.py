@@ -71,7 +71,7 @@ def test_killed_before_the_alias_was_moved_the_same_call_finishes_it(two, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(champion, "_follow", die)
+        patched.setattr(champion, "follow", die)
         with pytest.raises(KeyboardInterrupt):
             rollback(two.pipeline, two.platform, reason="why")
     assert (alias(two), len(two.platform.ledger.all(Promotion))) == (2, 3)

@@ -48,13 +48,19 @@ const mlprod = {};
     mlprod.announce.timer = setTimeout(() => place.classList.remove("shown"), bad ? 12000 : 6000);
   };
 
-  // The one tooltip: `lines` are nodes; it stays inside the window, beside the point or the element it tells of.
+  // The one tooltip: `lines` are nodes; it stays inside the window, beside the point or the element it tells of. `holder` is the
+  // element that was reached by key: bringing it into view scrolls, and the tooltip goes with it instead of being hidden.
   let tip = null;
+  let held = null;
   mlprod.tip = {
-    show(lines, x, y) {
+    show(lines, x, y, holder = null) {
       if (!tip) document.body.append((tip = mlprod.h("div", { class: "tip", "aria-hidden": "true" })));
       tip.replaceChildren(...lines);
       tip.hidden = false;
+      held = holder;
+      mlprod.tip.place(x, y);
+    },
+    place(x, y) {
       const { width, height } = tip.getBoundingClientRect();
       const room = document.documentElement.clientWidth;
       const left = x + 14 + width > room ? x - width - 14 : x + 14;
@@ -66,7 +72,12 @@ const mlprod = {};
       if (tip) tip.hidden = true;
     },
   };
-  addEventListener("scroll", () => mlprod.tip.hide(), { passive: true, capture: true });
+  addEventListener("scroll", () => {
+    if (!tip || tip.hidden) return;
+    if (!held || held !== document.activeElement) return mlprod.tip.hide();
+    const box = held.getBoundingClientRect();
+    mlprod.tip.place(box.left + box.width / 2, box.top);
+  }, { passive: true, capture: true });
   addEventListener("keydown", (event) => event.key === "Escape" && mlprod.tip.hide());
 
   // A table that is filled when it is first opened.

@@ -111,7 +111,7 @@
       const part = told(map, rows[r], Number(cell.dataset.i), shared);
       cell.setAttribute("aria-label", text(part));
       const box = cell.getBoundingClientRect();
-      mlprod.tip.show(nodes(part), box.left + box.width / 2, box.top);
+      mlprod.tip.show(nodes(part), box.left + box.width / 2, box.top, cell === document.activeElement ? cell : null);
     }
     body.addEventListener("pointerover", (event) => event.target.closest("td") && tell(event.target.closest("td")));
     body.addEventListener("pointerleave", () => mlprod.tip.hide());

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -11,14 +13,17 @@ from demo.airflow_api import FINISHED, poll
 from demo.business_database import flights_between
 from demo.house import House
 from demo.scoring_service import Answer, Row
-from mlprod_tasks import champion, places
+from mlprod_tasks import champion, places, rollout
 from mlprod_tasks.declaration import Tick
 from mlprod_tasks.platform.ledger import Mail, Rollout, RolloutCheck
 
 Note = Callable[[str, bool], None]
 # A step of the ramp holds for as long as every flight is asked about a few times, and not for an hour.
-RAMP = {"by": "demo", "reason": "is the first model as good?", "hold_minutes": 0.1, "rows": 50}
+RAMP = {"by": "demo", "reason": "is the first model as good?", "hold_minutes": 0.2, "rows": 50}
 RAMP_SECONDS = 180
+ENOUGH = 0.25  # at this share somebody has seen enough
+SEEN_SECONDS = 6  # in which every flight is asked about at that share
+JUDGED = {"errors", "latency", "scores", "quality"}
 
 
 class LiveFlights:
@@ -59,7 +64,7 @@ class LiveFlights:
 
     @contextmanager
     def rolling_out(self) -> Iterator[None]:
-        """Roll an earlier version out beside the champion while flights are asked about, and see it taken back.
+        """Roll an earlier version out beside the champion while flights are asked about; take it back at a quarter of them.
 
         What is done inside the block is done meanwhile.
         """
@@ -77,9 +82,12 @@ class LiveFlights:
         def over() -> bool:
             return self.api.run(dag, run)["state"] in FINISHED
 
+        person = threading.Thread(target=self._change_of_mind, args=(over,), daemon=True)
         with self.house.service.asked_all_the_time(self.flights, until=over) as answers:
+            person.start()
             yield
             self.api.wait_for_run(dag, run, seconds=RAMP_SECONDS)
+        person.join(RAMP_SECONDS)
         self._canary(answers, challenger)
         self._taken_back(promoted[-1])
 
@@ -126,16 +134,28 @@ class LiveFlights:
         }
         self.note(f"version {challenger} answers as in its batch of {before}, to the last bit", bool(batch) and told == batch)
 
+    def _change_of_mind(self, over: Callable[[], bool]) -> None:
+        """Take the challenger back by hand once it has passed its first share, unless its checks have done so before."""
+        while not over():
+            found = rollout.current(self.house.pipeline, self.platform)
+            if found is not None and found.share >= ENOUGH:
+                time.sleep(SEEN_SECONDS)
+                self.house.mlprod("take-back", self.name, "--by", "demo", "--reason", "seen enough of it")
+                return
+            time.sleep(0.5)
+
     def _taken_back(self, holds: int) -> None:
-        """The checks found the challenger worse, somebody was told, and the champion answers again."""
+        """Its rows were judged beside the champion's, somebody was told that it was taken back, and the champion answers again."""
         ledger = self.platform.ledger
         rollouts = sorted(ledger.all(Rollout, pipeline=self.name), key=lambda one: one.at)
-        failed = [one for one in ledger.all(RolloutCheck, pipeline=self.name) if one.passed is False]
-        worse = {one.what for one in failed} & {"scores", "quality"}
-        back = bool(rollouts) and rollouts[-1].mode == "champion"
-        self.note("its checks find it worse and take it back by themselves", back and bool(worse))
-        for one in failed:
+        found = ledger.all(RolloutCheck, pipeline=self.name)
+        first = [one for one in found if one.share == min(each.share for each in found)]
+        self.note("its rows are judged beside the champion's", {one.what for one in first} >= JUDGED)
+        for one in first:
             print(f"  {one.sentence}", flush=True)
+        back = bool(rollouts) and rollouts[-1].mode == "champion"
+        kept = champion.promotions(self.house.pipeline, self.platform)[-1].model_version == holds
+        self.note("it is taken back, and the champion stays", back and kept)
         sent = ledger.all(Mail, pipeline=self.name, kind="ramp")
         received = [str(mail["Subject"]) for mail in self.house.catcher.outbox.mails()]
         self.note("one mail tells why", len(sent) == 1 and received.count(sent[0].subject) == 1)

@@ -145,7 +145,7 @@ class LiveFlights:
             time.sleep(0.5)
 
     def _taken_back(self, holds: int) -> None:
-        """Its rows were judged beside the champion's, somebody was told that it was taken back, and the champion answers again."""
+        """Its rows were judged beside the champion's, somebody was told that it is back, and the champion answers again."""
         ledger = self.platform.ledger
         rollouts = sorted(ledger.all(Rollout, pipeline=self.name), key=lambda one: one.at)
         found = ledger.all(RolloutCheck, pipeline=self.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from datetime import datetime
 from typing import TextIO
@@ -13,6 +14,7 @@ import msgspec
 log = logging.getLogger(__name__)
 SECONDS = 0.5
 MOST = 200_000
+AT_ONCE, PAUSE_SECONDS = 250, 0.001  # lines in one go, and what answers then have to themselves
 _encode = msgspec.json.Encoder().encode_lines
 
 
@@ -55,13 +57,12 @@ class AccessLog:
         self._flush()
 
     def _flush(self) -> None:
-        lines = []
         while self._waiting:
-            lines.append(self._waiting.popleft())
-        if not lines:
-            return
-        try:
-            self._stream.write(_encode(lines).decode())
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            log.error("%d lines of the access log are lost: %s", len(lines), error)
+            lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
+            try:
+                self._stream.write(_encode(lines).decode())
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                log.error("%d lines of the access log are lost: %s", len(lines), error)
+            if not self._ended.is_set():
+                time.sleep(PAUSE_SECONDS)

@@ -19,7 +19,7 @@ from mlprod_tasks.platform import Platform
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 500  # entries written without a pause
+AT_ONCE, PAUSE_SECONDS = 100, 0.001  # entries made ready in one go, and what answers then have to themselves
 MOST_WAITING = 100_000  # entries, of two or three kB each in memory
 MOST_IN_A_FILE = 20_000
 LONGEST_REST = 60.0
@@ -139,7 +139,8 @@ class PredictionLog:
             columns = zip(zip(*entries[first : first + AT_ONCE], strict=True), self.schema, strict=True)
             arrays = [logged(values, field.type) for values, field in columns]
             parts.append(pa.Table.from_arrays(arrays, schema=self.schema))
-            time.sleep(0)  # answers are more urgent
+            if not self._ended.is_set():
+                time.sleep(PAUSE_SECONDS)
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{uuid.uuid4().hex}.parquet"
         beside = self.folder / f".{name}"

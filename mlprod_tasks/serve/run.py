@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
+
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.plan import serving_of
@@ -83,6 +85,7 @@ def run(service: Service, host: str, port: int) -> None:
     gc.set_threshold(50_000, 20, 100)
     # The threads that load models and write logs give way to answers ten times as soon as they would.
     sys.setswitchinterval(0.0005)
+    pa.set_cpu_count(1)  # writing the log takes one core at most: the others are for those who ask and answer
     service.access = AccessLog(sys.stdout)
     service.access.start()
     # Beside each other: a registry that hangs holds up no key, rollout or switch.

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +70,7 @@ def ask(url: str, body: Any = None) -> tuple[int, bytes]:
         return 0, b""
 
 
-class Server:
+class Server(ABC):
     """A process of its own group that can be killed, stopped, frozen and started again at the same place."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -77,9 +78,9 @@ class Server:
         self.environment = None if environment is None else {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it is ready."""
-        raise NotImplementedError
 
     def start(self, wait: bool = True) -> float:
         """Start it. The seconds after which it was ready, where that is waited for."""

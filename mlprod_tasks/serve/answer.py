@@ -130,13 +130,12 @@ class Scorer:
 
         They differ where a challenger fails so often that the champion answers for it: those rows still count as its own.
         """
-        if rollout.answers(standing.rollout, self.pipeline.name, told) == CHALLENGER:
-            challenger = standing.rolled_out
-            # Not loaded yet, or failing: the champion answers for it.
-            if challenger is not None and not (challenger.breaker.open and standing.champion is not None):
-                return CHALLENGER, CHALLENGER, challenger
-            return CHALLENGER if challenger is not None else CHAMPION, CHAMPION, standing.champion
-        return CHAMPION, CHAMPION, standing.champion
+        challenger = standing.rolled_out  # None also where it is not loaded yet: the champion answers for it
+        if challenger is None or rollout.answers(standing.rollout, self.pipeline.name, told) == CHAMPION:
+            return CHAMPION, CHAMPION, standing.champion
+        if challenger.breaker.open and standing.champion is not None:
+            return CHALLENGER, CHAMPION, standing.champion
+        return CHALLENGER, CHALLENGER, challenger
 
     def _score(
         self,

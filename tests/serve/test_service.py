@@ -93,6 +93,19 @@ def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, crowne
     assert alone == expected.score[:20].tolist()
 
 
+def test_a_key_is_told_as_it_was_asked_about_moments_too(crowned_shop: Shop) -> None:
+    orders = replace(crowned_shop.pipeline.entity_table, key=("order_id", "placed_at"))
+    pipeline = replace(crowned_shop.pipeline, tables=(orders, *crowned_shop.pipeline.tables[1:]))
+    service = made(crowned_shop.platform, {"returns": pipeline}, keys_needed=False)
+    (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
+    assert told["key"] == {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00+00:00"}
+    log = service.scorers["returns"].log
+    assert log.flush()
+    (file,) = log.folder.glob("*.parquet")
+    (row,) = pq.read_table(file, columns=["key", "key_placed_at"]).to_pylist()
+    assert row == {"key": "o-1/2024-02-12T09:30:00+00:00", "key_placed_at": datetime(2024, 2, 12, 9, 30, tzinfo=UTC)}
+
+
 @pytest.mark.parametrize(
     ("row", "field", "reason"),
     [

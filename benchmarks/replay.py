@@ -160,7 +160,7 @@ def labelled(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> pa
     as_of = pipeline.schedule.tick(days[-1] + pipeline.label_delay_ticks * DAY)
     key = list(pipeline.entity_table.key)
     known = features.labels(pipeline, ticks, as_of, platform).select([*key, "label"])
-    table = platform.lake.table(places.predictions(pipeline)).to_pyarrow_table()
+    table = platform.lake.rows(places.predictions(pipeline))
     return table.join(known, key, join_type="inner").sort_by([("tick", "ascending"), *((k, "ascending") for k in key)])
 
 

@@ -107,7 +107,7 @@ class LiveFlights:
         name, lake = places.requests(self.house.pipeline), self.platform.lake
         if not lake.exists(name):
             return 0
-        found = lake.table(name).to_pyarrow_table(columns=["request_id", "row"])
+        found = lake.rows(name, columns=["request_id", "row"])
         assert len(set(zip(*found.to_pydict().values(), strict=True))) == found.num_rows, "a row came twice"
         return int(found.num_rows)
 
@@ -166,7 +166,6 @@ class LiveFlights:
         return {one["version"] for one in self.house.service.score({self.last: self.flights[self.last]})} == {version}
 
     def _batch(self, tick: Tick) -> dict[str, tuple[float, bool, int]]:
-        table = self.platform.lake.table(places.predictions(self.house.pipeline))
         wanted = ["flight_id", "score", "decision", "model_version"]
-        rows = table.to_pyarrow_table(filters=[("tick", "=", tick.date)], columns=wanted).to_pylist()
+        rows = self.platform.lake.rows(places.predictions(self.house.pipeline), [tick.date], wanted).to_pylist()
         return {row["flight_id"]: (row["score"], row["decision"], row["model_version"]) for row in rows}

@@ -196,11 +196,13 @@ def _described(path: Path, file: pq.ParquetFile) -> _File:
 def _opened(path: Path, read: Callable[[pq.ParquetFile], T], broken: list[str]) -> T | None:
     """What `read` makes of a file. None where it is broken, and so set aside, or where it cannot be reached now."""
     try:
-        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
+        # Opened by Arrow itself: its threads may hold the last reference to a stream of Python's, and a process that ends just
+        # then is aborted.
+        with pq.ParquetFile(path) as file:
             return read(file)
     except (pa.ArrowException, OSError) as error:
-        # Arrow, too, tells of spoilt contents by an OSError: one that has no number.
-        if isinstance(error, OSError) and error.errno is not None:
+        # Arrow, too, tells of spoilt contents by an OSError: one that has no number, like the one of what is no file at all.
+        if isinstance(error, OSError) and (error.errno is not None or not path.is_file()):
             log.warning("%s cannot be read now, the next collection tries again: %s", path, error)
             return None
         aside = path.with_name(path.name + BROKEN)
@@ -244,13 +246,12 @@ def _held(pipeline: Pipeline, ticks: Iterable[date], platform: Platform) -> dict
 def _of_lake(
     pipeline: Pipeline, ticks: Sequence[date], platform: Platform, columns: list[str] | None = None
 ) -> pa.Table | None:
-    try:
-        table = platform.lake.table(places.requests(pipeline))
-    except TableMissing:
-        return None
     if not ticks:
         return None
-    return pa.table(table.to_pyarrow_table(partitions=[("tick", "in", [str(tick) for tick in ticks])], columns=columns))
+    try:
+        return platform.lake.rows(places.requests(pipeline), ticks, columns)
+    except TableMissing:
+        return None
 
 
 def _read(files: Sequence[_File], tick: date, broken: list[str]) -> pa.Table:

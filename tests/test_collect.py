@@ -75,7 +75,7 @@ def age(path: Path) -> None:
 
 
 def in_lake(pipeline: Pipeline, here: Platform) -> pa.Table:
-    return here.lake.table(places.requests(pipeline)).to_pyarrow_table()
+    return here.lake.rows(places.requests(pipeline))
 
 
 def requests(pipeline: Pipeline, here: Platform) -> list[str]:
@@ -130,12 +130,12 @@ def test_a_file_of_which_one_tick_is_lacking_stays(use_case: Pipeline, here: Pla
     both = logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)], aged=True)
     collect(use_case, here)
     name = places.requests(use_case)
-    monday = here.lake.table(name).to_pyarrow_table(partitions=[("tick", "=", str(MONDAY))])
+    monday = here.lake.rows(name, [MONDAY])
     here.lake.table(name).delete("tick = '2024-05-07'")  # as if killed between the two
     assert collect(use_case, here).ticks == ("2024-05-07",)
     assert both.exists()
     assert requests(use_case, here) == ["a", "b"]
-    assert here.lake.table(name).to_pyarrow_table(partitions=[("tick", "=", str(MONDAY))]).equals(monday)
+    assert here.lake.rows(name, [MONDAY]).equals(monday)
 
 
 SPOILT = {

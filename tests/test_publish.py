@@ -66,7 +66,7 @@ def test_only_accepted_rows_reach_the_lake(of_orders) -> None:
 def test_the_lake_has_the_declared_types(of_orders) -> None:
     pipeline, platform = of_orders([order(1)])
     ingested(pipeline, platform)
-    fields = {field.name: str(field.type) for field in platform.lake.table("shop/raw/orders").to_pyarrow_table().schema}
+    fields = {field.name: str(field.type) for field in platform.lake.rows("shop/raw/orders").schema}
     assert "email" not in fields
     assert {name: fields[name] for name in ("order_id", "amount", "customer", "tick")} == {
         "order_id": "int64", "amount": "double", "customer": "string", "tick": "date32[day]"

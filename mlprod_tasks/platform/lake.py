@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -108,6 +109,13 @@ class Lake:
         """The ticks that have at least one row."""
         return {date.fromisoformat(str(part[TICK])) for part in self.table(name).partitions()}
 
+    def rows(self, name: str, ticks: Iterable[date] | None = None, columns: list[str] | None = None) -> pa.Table:
+        """The live rows in memory, of some ticks, with some columns. Raises: TableMissing."""
+        # Through Delta's own file system threads of Arrow hold Python objects: a process that ends soon after is aborted.
+        system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
+        wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
+        return pa.table(self.table(name).to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
+
     def rows_of_ticks(self, name: str) -> dict[date, int]:
         """How many rows each tick has, as Delta's log tells it; no file is read."""
         files = pa.table(self.table(name).get_add_actions(flatten=True))
@@ -148,12 +156,11 @@ class Lake:
         """Whether a reference table holds just these rows, in any order, with these columns and types."""
         if not self.exists(name):
             return False
-        present = self.table(name)
         wanted = [(field.name, field.type) for field in Schema.from_arrow(rows.schema).fields]
-        if [(field.name, field.type) for field in present.schema().fields] != wanted:
+        if [(field.name, field.type) for field in self.table(name).schema().fields] != wanted:
             return False
         order = [(column, "ascending") for column in rows.column_names]
-        held = pa.table(present.to_pyarrow_table()).cast(rows.schema)
+        held = self.rows(name).cast(rows.schema)
         return bool(held.sort_by(order).equals(rows.sort_by(order)))
 
     def replace(self, name: str, rows: pa.Table, note: str = "") -> Written:

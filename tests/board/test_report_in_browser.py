@@ -81,9 +81,14 @@ def test_arrow_keys_tell_the_ledgers_numbers_of_a_chart(browser: Any, address: s
     assert "outside the bound at most 0.25" in told
     assert row.sentence in told
     assert plot.get_attribute("aria-valuenow") == "59"
-    assert f"{row.value:.3g}" in css(browser, ".tip")[0].text
+    tip = css(browser, ".tip")[0]
+    assert f"{row.value:.3g}" in tip.text
+    before = tip.rect["y"] - plot.rect["y"]
+    browser.execute_async_script("scrollBy(0, 40); requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert tip.is_displayed(), "it goes with the chart that was reached by key"
+    assert abs(tip.rect["y"] - plot.rect["y"] - before) <= 1
     keys(browser, Keys.ESCAPE)
-    assert not css(browser, ".tip")[0].is_displayed()
+    assert not tip.is_displayed()
 
 
 def test_arrow_keys_walk_the_heat_map(browser: Any, address: str, months: Platform) -> None:

@@ -200,7 +200,7 @@ def test_only_some_features_need_only_their_tables(shop: Shop) -> None:
     shop.holds(orders=[ORDER])
     ticks = shop.pipeline.schedule.range(DAY)
     broken = replace(shop.pipeline, name="elsewhere")
-    rows = shop.platform.lake.table(places.raw(shop.pipeline, "orders")).to_pyarrow_table()
+    rows = shop.platform.lake.rows(places.raw(shop.pipeline, "orders"))
     shop.platform.lake.replace_ticks(places.raw(broken, "orders"), ticks, pa.table(rows))
     with pytest.raises(TableMissing, match="elsewhere/raw"):
         features.build(broken, ticks, shop.platform)
@@ -214,7 +214,7 @@ def test_only_some_features_need_only_their_tables(shop: Shop) -> None:
 def test_a_column_declared_later_reads_as_null_in_older_ticks(shop: Shop) -> None:
     shop.holds(orders=[ORDER], payments=[payment("a", at("06-01 12:00"), 5.0), payment("b", BEFORE, 7.0, 3)])
     place = places.raw(shop.pipeline, "payments")
-    rows = pa.table(shop.platform.lake.table(place).to_pyarrow_table())
+    rows = pa.table(shop.platform.lake.rows(place))
     import shutil
 
     shutil.rmtree(shop.platform.lake.uri(place))

@@ -157,7 +157,7 @@ def test_what_the_service_logs_is_collected_and_measured_and_people_are_asked(ru
     running.api.unpause(dag)
     for _ in range(2):
         assert running.api.wait_for_run(dag, running.api.trigger(dag))["state"] == "success"
-    assert platform.lake.table(places.requests(pipeline)).to_pyarrow_table().num_rows == 120
+    assert platform.lake.rows(places.requests(pipeline)).num_rows == 120
     measured = {row.what: row.value for row in platform.ledger.all(Measurement, pipeline=pipeline.name)}
     assert (measured["online_rows"], measured["online_refused"], measured["online_latency"]) == (120, 0.25, 2.0)
     assert [one.request_id for one in platform.ledger.all(Review)] == ["r-7"]

@@ -15,6 +15,7 @@ from shutil import copy
 
 import duckdb
 import pyarrow as pa
+import pyarrow.fs
 import pytest
 from deltalake import DeltaTable, Schema, write_deltalake
 
@@ -184,13 +185,13 @@ def test_a_column_that_is_declared_later_is_null_in_older_ticks(lake: Lake) -> N
         (FIRST + timedelta(days=1), "red"),
     ]
     # To a reader of Delta too, who knows nothing of the files.
-    assert lake.table("t").to_pyarrow_table().column("colour").null_count == 3
+    assert lake.rows("t").column("colour").null_count == 3
 
 
 def test_a_column_that_is_declared_no_more_is_null_from_then_on(lake: Lake) -> None:
     lake.replace_ticks("t", ticks(0), rows([0], colour=pa.array(["red"] * 3)))
     lake.replace_ticks("t", ticks(1), rows([1]))
-    found = lake.table("t").to_pyarrow_table().sort_by("tick").column("colour").to_pylist()
+    found = lake.rows("t").sort_by("tick").column("colour").to_pylist()
     assert found == ["red"] * 3 + [None] * 3
 
 
@@ -215,7 +216,7 @@ def test_texts_are_one_type_however_arrow_keeps_them(lake: Lake) -> None:
 def test_a_reference_table_is_replaced_as_a_whole_with_its_columns(lake: Lake) -> None:
     lake.replace("t", pa.table({"id": [1, 2], "old": ["a", "b"]}))
     lake.replace("t", pa.table({"id": [3], "new": [1.5]}))
-    assert lake.table("t").to_pyarrow_table().to_pydict() == {"id": [3], "new": [1.5]}
+    assert lake.rows("t").to_pydict() == {"id": [3], "new": [1.5]}
 
 
 def test_a_note_is_kept_with_the_version(lake: Lake) -> None:
@@ -314,7 +315,7 @@ def test_a_writer_that_is_overtaken_by_another_leaves_its_rows_once_and_the_othe
 
         overtaken = Overtaken(mine, meanwhile)
         written = write("t", rows=overtaken)
-    assert lake.table("t").to_pyarrow_table()["value"].to_pylist() == [7, 7, 7]
+    assert lake.rows("t")["value"].to_pylist() == [7, 7, 7]
     assert overtaken.reads == 2, "the writer was not overtaken: the test proves nothing"
     assert (written.rows, written.version) == (3, lake.version("t"))
 
@@ -326,7 +327,7 @@ def test_writers_that_all_begin_a_table_at_once_leave_one_copy(lake: Lake) -> No
                 writer.hears(name, day)
             for writer in writers:
                 writer.says("written")
-            held = lake.table(name).to_pyarrow_table()["value"].to_pylist()
+            held = lake.rows(name)["value"].to_pylist()
             assert held in ([1] * 3, [2] * 3, [3] * 3), name
 
 
@@ -386,6 +387,22 @@ def test_a_folder_with_blanks_quotes_and_accents_is_read(tmp_path: Path) -> None
     lake = Lake(str(tmp_path / "the lake's été"))
     lake.replace_ticks("t", ticks(0), rows([0]))
     assert read(lake, "SELECT count(*) FROM t") == [(3,)]
+    assert lake.rows("t").num_rows == 3
+
+
+def test_rows_of_some_ticks_and_columns_are_read_by_arrow_alone(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.replace_ticks("t", ticks(0, 3), rows([0, 1, 2, 3]))
+    # A thread of Arrow's that lets go of an object of Python while the process ends aborts it.
+    monkeypatch.setattr(pyarrow.fs, "PyFileSystem", lambda handler: pytest.fail("read through Python"))
+    wanted = [FIRST, FIRST + timedelta(days=2), FIRST + timedelta(days=9)]
+    found = lake.rows("t", wanted, ["tick", "id"])
+    assert (found.column_names, found.schema.field("tick").type) == (["tick", "id"], pa.date32())
+    assert sorted(zip(found["tick"].to_pylist(), found["id"].to_pylist(), strict=True)) == [
+        (FIRST + timedelta(days=day), day * 3 + i) for day in (0, 2) for i in range(3)
+    ]
+    assert lake.rows("t", []).num_rows == 0
+    with pytest.raises(TableMissing):
+        lake.rows("none")
 
 
 def test_a_folder_that_delta_cannot_read_is_refused(tmp_path: Path) -> None:

@@ -99,9 +99,9 @@ def test_a_version_that_is_worse_otherwise_fails_by_that_check(shop: Ramped, wha
 
 def test_outcomes_that_have_arrived_judge_the_quality(shop: Ramped) -> None:
     day = date(2024, 2, 10)
-    table = shop.platform.lake.table("returns/raw/orders").to_pyarrow_table(filters=[("tick", "=", day)])
+    table = shop.platform.lake.rows("returns/raw/orders", [day])
     keys = table["order_id"].to_pylist()
-    outcomes = shop.platform.lake.table("returns/raw/returns").to_pyarrow_table().to_pylist()
+    outcomes = shop.platform.lake.rows("returns/raw/returns").to_pylist()
     came_back = {row["order_id"]: row["returned"] for row in outcomes}
     shop.pipeline = with_ramp(shop.pipeline, rows=40)
     begun(shop, 0.5)

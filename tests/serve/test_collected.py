@@ -27,7 +27,7 @@ def test_a_days_requests_are_collected_reviewed_and_measured(crowned_shop: Shop)
     done = collect(pipeline, platform)
     left = [one for one in told if one.get("review")]
     assert (done.rows, done.ticks, done.reviews) == (len(sent), (TICK,), len(left))
-    rows = platform.lake.table(places.requests(pipeline)).to_pyarrow_table()
+    rows = platform.lake.rows(places.requests(pipeline))
     by_key = {row["key_order_id"]: row for row in rows.to_pylist()}
     answered = [by_key[one["key"]["order_id"]] for one in told]
     assert [row["score"] for row in answered] == [one["score"] for one in told]

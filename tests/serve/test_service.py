@@ -75,7 +75,7 @@ def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
     """The rows of a tick as a program would send them, and their features in batch."""
     ticks = shop.pipeline.schedule.range(tick)
     batch = features.build(shop.pipeline, ticks, shop.platform).table
-    lake = shop.platform.lake.table("returns/raw/orders").to_pyarrow_table(filters=[("tick", "=", ticks.first)])
+    lake = shop.platform.lake.rows("returns/raw/orders", [ticks.first])
     rows = {row["order_id"]: row for row in lake.drop_columns(["tick"]).to_pylist()}
     sent = [rows[key] | {"placed_at": rows[key]["placed_at"].isoformat()} for key in batch["order_id"].to_pylist()]
     return sent, batch

@@ -140,7 +140,7 @@ def test_a_training_id_that_cannot_name_a_folder_is_refused(shop, name):
 def test_label_partitions_that_are_not_there_are_named(shop, caplog) -> None:
     pipeline, platform = shop.pipeline, shop.platform
     gone = pipeline.schedule.range("2024-02-05")
-    none = platform.lake.table("returns/raw/returns").to_pyarrow_table().slice(0, 0)
+    none = platform.lake.rows("returns/raw/returns").slice(0, 0)
     platform.lake.replace_ticks("returns/raw/returns", gone, none)
     assemble(pipeline, shop.tick(), "gap", "a test", platform)
     assert "1 ticks of returns are not in the lake, so outcomes lack: 2024-02-05" in caplog.text

@@ -146,7 +146,7 @@ def test_of_a_model_per_segment_the_one_that_answered_is_explained(shop):
 def test_a_score_that_the_model_does_not_give_is_said(scored):
     other = scored.declared(model=replace(scored.pipeline.model, seed=8), gates=(ml.AtLeast("roc_auc", 0.5),))
     other.crowned("two", OTHER)
-    table = scored.platform.lake.table("returns/predictions").to_pyarrow_table()
+    table = scored.platform.lake.rows("returns/predictions")
     forged = table.set_column(table.column_names.index("model_version"), "model_version", [[2] * table.num_rows])
     forged = forged.cast(table.schema)
     scored.platform.lake.replace_ticks("returns/predictions", scored.pipeline.schedule.range(DAY), forged)
@@ -178,7 +178,7 @@ def test_without_predictions_it_says_to_score(crowned_shop):
 
 def test_a_key_of_several_ticks_needs_the_tick(scored):
     key = rows(scored)[0]["order_id"]
-    table = scored.platform.lake.table("returns/predictions").to_pyarrow_table()
+    table = scored.platform.lake.rows("returns/predictions")
     day = scored.tick(OTHER).date
     again = table.set_column(table.column_names.index("tick"), "tick", [[day] * table.num_rows]).cast(table.schema)
     scored.platform.lake.replace_ticks("returns/predictions", scored.pipeline.schedule.range(OTHER), again)

@@ -138,7 +138,7 @@ def test_as_of_takes_the_version_that_was_champion_at_that_tick(scored: Scored) 
 
 def test_a_tick_without_rows_is_scored_empty(scored: Scored) -> None:
     score(scored.pipeline, scored.tick, scored.platform)
-    none = scored.platform.lake.table("returns/raw/orders").to_pyarrow_table().slice(0, 0)
+    none = scored.platform.lake.rows("returns/raw/orders").slice(0, 0)
     ticks = scored.pipeline.schedule.range(DAY)
     scored.platform.lake.replace_ticks("returns/raw/orders", ticks, none)
     assert score(scored.pipeline, scored.tick, scored.platform).rows == 0

@@ -53,7 +53,8 @@
       const parts = view.tell(index);
       const box = plot.getBoundingClientRect();
       const value = view.y(index);
-      mlprod.tip.show(view.nodes(parts), x ?? box.left + scale.x(index), box.top + (value === null ? 40 : scale.y(value)));
+      const y = box.top + (value === null ? 40 : scale.y(value));
+      mlprod.tip.show(view.nodes(parts), x ?? box.left + scale.x(index), y, x === undefined ? plot : null);
       plot.setAttribute("aria-valuenow", index + 1);
       plot.setAttribute("aria-valuetext", view.text(parts));
       move(shared, index, plot);

@@ -52,12 +52,17 @@ const mlprod = {};
   // element that was reached by key: bringing it into view scrolls, and the tooltip goes with it instead of being hidden.
   let tip = null;
   let held = null;
+  let beside = null; // where it tells something, from the holder's corner
   mlprod.tip = {
     show(lines, x, y, holder = null) {
       if (!tip) document.body.append((tip = mlprod.h("div", { class: "tip", "aria-hidden": "true" })));
       tip.replaceChildren(...lines);
       tip.hidden = false;
       held = holder;
+      if (held) {
+        const box = held.getBoundingClientRect();
+        beside = { x: x - box.left, y: y - box.top };
+      }
       mlprod.tip.place(x, y);
     },
     place(x, y) {
@@ -76,7 +81,7 @@ const mlprod = {};
     if (!tip || tip.hidden) return;
     if (!held || held !== document.activeElement) return mlprod.tip.hide();
     const box = held.getBoundingClientRect();
-    mlprod.tip.place(box.left + box.width / 2, box.top);
+    mlprod.tip.place(box.left + beside.x, box.top + beside.y);
   }, { passive: true, capture: true });
   addEventListener("keydown", (event) => event.key === "Escape" && mlprod.tip.hide());
 

@@ -71,6 +71,11 @@ class Expressions:
         """The names of those that are."""
         return tuple(name for name, *_ in self._compiled)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, in the order in which `values` gives them."""
+        return (*self.compiled, *self.by_duckdb)
+
     def values(self, row: dict[str, Any]) -> dict[str, Any]:
         """The value of every expression. row: all columns that any reads; later expressions' inputs are added to it.
 

@@ -79,17 +79,18 @@ class OnlineFeatures:
         self._remote, self._look_up_seconds = store.remote, self._serving.look_up_within.total_seconds()
         self._groups = tuple((group, group.id.hex(), answerer(pipeline, group.feature)) for group in plan(pipeline))
         self._decoders = {group.id: answers.decode for group, _, answers in self._groups}
-        names = pipeline.feature_names
-        only = names[0] if len(names) == 1 else None
-        self._values: Callable[[dict[str, Any]], tuple[Any, ...]] = (
-            itemgetter(*names) if only is None else lambda known: (known[only],)
-        )
+        self._values = picker(pipeline.feature_names)
         self._all_well: _AllWell | None = None
         self._defaults = {
             group.id: [self._serving.defaults.get(name) for name in names_of(group.feature)] for group, *_ in self._groups
         }
         words = {word for f in pipeline.features if isinstance(f, Expression) for word in re.findall(r"\w+", f.sql.lower())}
         self._reads_tick = "tick" in words and isinstance(pipeline.predict_at, AtTick)
+        # Where nothing is missing, values lie in one list: those of the groups, then those of the expressions.
+        stored = [name for group, *_ in self._groups for name in group.names]
+        self._read_by_expressions = [(name, i) for i, name in enumerate(stored) if name.lower() in words]
+        places = {name: i for i, name in enumerate([*stored, *self.expressions.names])}
+        self._picked = picker([places[name] for name in pipeline.feature_names])
 
     def row(self, fields: Mapping[str, Any], moment: datetime) -> Features:
         """The features of one row as of `moment`: nothing known then or later is used.
@@ -118,22 +119,31 @@ class OnlineFeatures:
         keys = self._keys_of(rows)
         return self._made(rows, keys, moments, *self._held.entries(_wanted(keys), self._decoders))
 
+    def at_hand(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features] | None:
+        """As `of`, within microseconds: None where a store on another machine is to be asked. Raises: ExpressionFailed."""
+        keys = self._keys_of(rows)
+        wanted = _wanted(keys)
+        found: tuple[Generation | None, Mapping[bytes, Any]] | None = self._held.at_hand(wanted)
+        if found is None and self._remote:
+            return None
+        return self._made(rows, keys, moments, *(found or self._held.entries(wanted, self._decoders)))
+
     async def within(self, rows: Sequence[dict[str, Any]], moments: Sequence[int], readers: Executor) -> list[Features]:
         """As `of`, and nobody else waits meanwhile: a store on another machine is read in a thread of `readers`.
 
         Where it has not answered within the declared `look_up_within`, what is held must do. Raises: ExpressionFailed.
         """
+        made = self.at_hand(rows, moments)
+        if made is not None:
+            return made
         keys = self._keys_of(rows)
         wanted = _wanted(keys)
-        found: tuple[Generation | None, Mapping[bytes, Any]] | None = self._held.at_hand(wanted)
-        if found is None and self._remote:
-            reading = asyncio.get_running_loop().run_in_executor(readers, self._held.entries, wanted, self._decoders)
-            try:
-                found = await asyncio.wait_for(reading, self._look_up_seconds)
-            except TimeoutError:
-                found = self._held.without_the_store(wanted, self._look_up_seconds)
-        if found is None:
-            found = self._held.entries(wanted, self._decoders)
+        reading = asyncio.get_running_loop().run_in_executor(readers, self._held.entries, wanted, self._decoders)
+        found: tuple[Generation | None, Mapping[bytes, Any]]
+        try:
+            found = await asyncio.wait_for(reading, self._look_up_seconds)
+        except TimeoutError:
+            found = self._held.without_the_store(wanted, self._look_up_seconds)
         return self._made(rows, keys, moments, *found)
 
     def _keys_of(self, rows: Sequence[dict[str, Any]]) -> list[list[bytes | None]]:
@@ -167,30 +177,32 @@ class OnlineFeatures:
             well = self._all_well = _AllWell(generation, [id_ for _, id_, _ in self._groups], self._stale_after)
         if not well.exact_from <= moment <= well.fresh_to:
             return None
-        known = row.copy()
-        for (group, _, answers), key in zip(self._groups, keys, strict=True):
+        values: list[Any] = []
+        for (_, _, answers), key in zip(self._groups, keys, strict=True):
             if key is None:
-                found = answers.values(None, moment)
+                values += answers.values(None, moment)
             elif key in entries:
-                found = answers.values(entries[key], moment)
+                values += answers.values(entries[key], moment)
             else:
                 return None
-            known.update(zip(group.names, found, strict=True))
-        self._express(known, moment)
+        known = row.copy()
+        for name, i in self._read_by_expressions:
+            known[name] = values[i]
+        values += self._expressed(known, moment).values()
         moment_, ages, age = well.told
         if moment_ != moment:  # the same for all rows of a request
             late = {group.name: moment - generation.states[id_].complete_to for group, id_, _ in self._groups}
             ages = {name: max(us, 0) / SECOND for name, us in late.items()}
             age = max(ages.values(), default=None)
             well.told = (moment, ages, age)  # at once: another thread may ask for another moment
-        return Features(self._values(known), ages, age, generation=generation.number)
+        return Features(self._picked(values), ages, age, generation=generation.number)
 
-    def _express(self, known: dict[str, Any], moment: int) -> None:
-        """Compute the expressions and put them beside what is known of a row."""
+    def _expressed(self, known: dict[str, Any], moment: int) -> dict[str, Any]:
+        """The expressions of what is known of a row."""
         known["predict_at"] = moment
         if self._reads_tick:
             known["tick"] = self.pipeline.schedule.tick_at(EPOCH + moment * MICROSECOND).date.toordinal() - EPOCH_DAY
-        known.update(self.expressions.values(known))
+        return self.expressions.values(known)
 
     @property
     def generation(self) -> Generation | None:
@@ -250,7 +262,7 @@ class OnlineFeatures:
             if policy != "default" and STRICTER[policy] > STRICTER[answer]:
                 answer = policy
             known.update(zip(group.names, self._defaults[group.id] if default else answers.values(entry, moment), strict=True))
-        self._express(known, moment)
+        known.update(self._expressed(known, moment))
         values = self._values(known)
         number = None if generation is None else generation.number
         age = max((one for one in ages.values() if one is not None), default=None)
@@ -277,6 +289,14 @@ class _AllWell:
             min((state.complete_to + stale_after for state in there), default=2**63) if there == states else -(2**63) - 1
         )
         self.told: tuple[int | None, Mapping[str, float], float | None] = (None, {}, None)
+
+
+def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the values at some places (keys or positions) out of anything that has them, in that order."""
+    if len(places) == 1:
+        (only,) = places
+        return lambda known: (known[only],)
+    return itemgetter(*places)
 
 
 def _wanted(keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -55,8 +55,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     age_seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Asking:
+class Asking(NamedTuple):
     """What the rows of a request have in common."""
 
     request_id: str
@@ -89,7 +88,7 @@ class Scorer:
     ) -> None:
         self.pipeline, self.online, self.shelf, self.log, self.readers = pipeline, online, shelf, written, readers
         self.counts = Counts()
-        self._cache: OrderedDict[tuple[int, tuple[Any, ...]], RowAnswer] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int, bytes], RowAnswer] = OrderedDict()
         self._names = pipeline.feature_names
         entity = pipeline.entity_table
         self._key = tuple((name, SHOWN.get(entity.column(name).kind)) for name in entity.key)
@@ -102,18 +101,23 @@ class Scorer:
         """The features of rows, as `OnlineFeatures.fields` read them, as of a moment."""
         return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
 
-    async def score(self, rows: Sequence[dict[str, Any]], asked: Asking, first: int = 0) -> list[tuple[Answer, Entry]]:
-        """Answer each of the rows, as `OnlineFeatures.fields` read them; beside each answer what the log is to keep of it.
+    def features_at_hand(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features] | None:
+        """As `features`, at once; None where a store on another machine is to be asked."""
+        return self.online.at_hand(rows, [micros(moment)] * len(rows))
 
-        first: the place of the first of them in the request. Nothing is noted yet: see `note`.
+    def answers(
+        self, rows: Sequence[dict[str, Any]], features: Sequence[Features], asked: Asking, began: float, first: int = 0
+    ) -> list[tuple[Answer, Entry]]:
+        """Answer each of the rows, given its features; beside each answer what the log is to keep of it.
+
+        began: when work on their features began (`perf_counter`). first: the place of the first of them in the request.
+        Nothing is noted yet: see `note`.
         """
-        began = time.perf_counter()
-        made = await self.features(rows, asked.moment)
         shared = (time.perf_counter() - began) / len(rows)
         standing, at = self.standing, self.shelf.platform.clock.now()
         return [
-            self._score(row, features, asked, first + i, standing, at, shared)
-            for i, (row, features) in enumerate(zip(rows, made, strict=True))
+            self._score(row, made, asked, first + i, standing, at, shared)
+            for i, (row, made) in enumerate(zip(rows, features, strict=True))
         ]
 
     def note(self, entries: Iterable[Entry]) -> None:
@@ -195,14 +199,15 @@ class Scorer:
         return Answer(key, made.score, decision, version.number, route, review=review, **ages), assigned
 
     def _predicted(self, version: Version, values: tuple[Any, ...], cached: bool) -> RowAnswer:
-        asked = (version.number, values)
+        model = version.row.read(version.picked(values))
+        asked = (version.number, *model.asked)
         known = self._cache.get(asked)
         if known is not None:
             self._cache.move_to_end(asked)
             self.counts.hits += 1
             return known
         self.counts.misses += 1
-        made = version.row([values[i] for i in version.order])
+        made = model.answer()
         version.breaker.succeeded()  # an answer from the cache says nothing of the model
         if cached:
             self._cache[asked] = made

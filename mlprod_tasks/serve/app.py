@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -23,8 +23,9 @@ from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serve.access_log import Access, AccessLog
 from mlprod_tasks.serve.answer import Answer, Asking, Scorer
+from mlprod_tasks.serve.body import Receive, Scope, declared_bytes, read_body
 from mlprod_tasks.serve.contributions import explained
-from mlprod_tasks.serve.limits import Admission, Patience, TokenBucket
+from mlprod_tasks.serve.limits import Admission, Patience, TokenBucket, Turns
 from mlprod_tasks.serve.messages import Answered, Asked, ClientGone, Explained, Headers, Refused, Reviewed
 from mlprod_tasks.serve.openapi import document
 from mlprod_tasks.serve.prediction_log import Entry
@@ -33,9 +34,8 @@ from mlprod_tasks.serve.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 PATH = re.compile(r"/v1/pipelines/([a-z][a-z0-9_]*)(?:/(score|explain)|/(reviews)/([0-9a-f]{32}))?")
 PLAIN = ("/health", "/ready", "/openapi.json", "/metrics")
@@ -85,6 +85,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.limits.under_way)
+        self.turns = Turns(self.admission)
         self._decoder = msgspec.json.Decoder(Asked)
         self._buckets: dict[str, TokenBucket] = {}
         self._ticks: dict[str, Tick] = {}  # of the moment asked for last
@@ -93,6 +94,10 @@ class Service:
         self._ledger_reader = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
         self._asking_ledger = 0
         self._document = _encode(document(self.pipelines, self.fields, self.limits))
+        self._request_ids: list[str] = []
+        # By the address as it is asked: the path, and the use case.
+        paths = {name: f"/v1/pipelines/{name}/score" for name in self.pipelines}
+        self.scoring = {path.encode(): (path, name) for name, path in paths.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -118,12 +123,37 @@ class Service:
                 start["headers"] = [_length(body), *headers]
             await send(start)
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        seconds = time.perf_counter() - began
-        self.seen.request(told.pipeline, told.kind, status, seconds)
-        if self.access is not None:
-            # Neither the body nor a key's value: both may be about a person.
-            at, ms = datetime.now(UTC), round(1000 * seconds, 3)
-            self.access.add(Access(at, scope["method"], told.path, status, ms, told.rows, told.key_id, told.request_id))
+        self._note(told, scope["method"], status, began)
+
+    def at_once(self, path: str, name: str, headers: RawHeaders, body: bytes, began: float) -> bytes | None:
+        """The answer to rows to score, the same as __call__ gives, where nothing is to be waited for or refused.
+
+        None where something is: nothing was counted, and __call__ has to do it.
+        """
+        told, scorer = Told(name, "score", path, bytes=len(body)), self.scorers[name]
+        if len(body) > self.limits.body_bytes or not self.shelf.standing[name].known:
+            return None
+        try:
+            self._allowed(headers, name, told)
+            asked = self._read(body)
+            if len(asked.rows) > AT_ONCE:
+                return None
+            rows, asking = self._checked(name, asked, told)
+            working = time.perf_counter()
+            features = scorer.features_at_hand(rows, asking.moment)
+            if features is None:
+                return None
+            self._rate(told.key_id, len(rows))
+        except (Refused, ExpressionFailed, ModelInputError):
+            return None
+        made = scorer.answers(rows, features, asking, working)
+        answer = self._answered(scorer, asking, made)
+        self._note(told, "POST", 200, began)
+        return answer
+
+    def gone(self, path: str, name: str, began: float) -> None:
+        """Count a request whose client left before it was answered."""
+        self._note(Told(name, "score", path), "POST", CLIENT_CLOSED, began)
 
     async def _answer(self, scope: Scope, receive: Receive, told: Told) -> tuple[int, Headers, bytes]:
         path, method = scope["path"], scope["method"]
@@ -138,7 +168,7 @@ class Service:
         if name in self.pipelines:
             told.pipeline, told.path = name, f"/v1/pipelines/{name}{f'/{verb}' if verb else ''}"
         told.kind = verb or "fields"
-        self._allowed(scope, name, told)
+        self._allowed(scope["headers"], name, told)
         if name not in self.pipelines:
             raise Refused(404, f"no use case {name!r} is served here")
         if verb is None or verb == "reviews":
@@ -150,7 +180,7 @@ class Service:
         await self._enter(scope)
         try:
             await asyncio.sleep(0)  # whatever else has arrived is counted, or shed, before this is worked on
-            body = await _body(scope, receive, self.limits, self._patience)
+            body = await read_body(scope, receive, self.limits.body_bytes, self._patience)
             told.bytes = len(body)
             asked = self._read(body)
             return 200, (), await self._scored(name, verb, asked, told)
@@ -161,7 +191,7 @@ class Service:
         if self.admission.enter():
             return
         # Told late, where that holds no great body in memory: who asks again at once costs as much as being answered.
-        if _declared(scope) <= MOST_DAMPED_BYTES:
+        if declared_bytes(scope) <= MOST_DAMPED_BYTES:
             await self.admission.damped()
         raise Refused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
 
@@ -175,10 +205,10 @@ class Service:
                 return 200, ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),), self.seen.text(self)
         return 200, (), self._document
 
-    def _allowed(self, scope: Scope, name: str, told: Told) -> None:
+    def _allowed(self, headers: RawHeaders, name: str, told: Told) -> None:
         if not self.keys_needed:
             return
-        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        header = next((value for name, value in headers if name == b"authorization"), b"")
         if self.shelf.keys is None:
             raise Refused(503, "API keys cannot be read yet", headers=LATER)
         holder = self.shelf.keys.of_header(header, self.clock.now())
@@ -204,7 +234,31 @@ class Service:
         self._rate(told.key_id, len(asked.rows) * (EXPLAINED_COSTS if verb == "explain" else 1))
         if verb == "explain" and len(asked.rows) > self.limits.explained:
             raise Refused(413, f"at most {self.limits.explained} rows are explained at a time")
-        told.rows, told.request_id = len(asked.rows), os.urandom(16).hex()
+        rows, asking = self._checked(name, asked, told)
+        scorer = self.scorers[name]
+        try:
+            if verb == "explain":
+                made = await explained(scorer, rows, asking.moment)
+                return _encode(Explained(asking.request_id, name, asking.moment, made))
+            scored: list[tuple[Answer, Entry]] = []
+            for first in range(0, len(rows), AT_ONCE):
+                if first:
+                    await asyncio.sleep(0)  # a long request lets others have their turn
+                some, began = rows[first : first + AT_ONCE], time.perf_counter()
+                scored += scorer.answers(some, await scorer.features(some, asking.moment), asking, began, first)
+        except (ExpressionFailed, ModelInputError) as error:
+            # Not with its text: that quotes the values.
+            log.warning("%s: a row's features cannot be computed: %s", name, type(error).__name__)
+            reason = "a feature cannot be computed: a number is out of range or divided by zero"
+            raise Refused(422, "rows are wrong", [{"row": None, "field": "", "reason": reason}]) from None
+        return self._answered(scorer, asking, scored)
+
+    def _checked(self, name: str, asked: Asked, told: Told) -> tuple[list[dict[str, Any]], Asking]:
+        """The rows as they are declared, and what they have in common."""
+        if not self._request_ids:
+            fresh = os.urandom(16 * 256)  # asked of the system once for many: that takes longer than a route
+            self._request_ids = [fresh[i : i + 16].hex() for i in range(0, len(fresh), 16)]
+        told.rows, told.request_id = len(asked.rows), self._request_ids.pop()
         moment, tick = self._moment(name, asked.moment)
         rows, problems = [], []
         for i, given in enumerate(asked.rows):
@@ -213,26 +267,12 @@ class Service:
             problems += [{"row": i, "field": one.field, "reason": one.reason} for one in wrong]
         if problems:
             raise Refused(422, f"{len(problems)} fields are wrong", problems[:100])
-        scorer, asking = self.scorers[name], Asking(told.request_id, moment, tick, told.bytes <= CACHED_BYTES * len(rows))
-        try:
-            if verb == "explain":
-                made = await explained(scorer, rows, moment)
-                return _encode(Explained(told.request_id, name, moment, made))
-            answers: list[Answer] = []
-            entries: list[Entry] = []
-            for first in range(0, len(rows), AT_ONCE):
-                if first:
-                    await asyncio.sleep(0)  # a long request lets others have their turn
-                for answer, entry in await scorer.score(rows[first : first + AT_ONCE], asking, first):
-                    answers.append(answer)
-                    entries.append(entry)
-        except (ExpressionFailed, ModelInputError) as error:
-            # Not with its text: that quotes the values.
-            log.warning("%s: a row's features cannot be computed: %s", name, type(error).__name__)
-            reason = "a feature cannot be computed: a number is out of range or divided by zero"
-            raise Refused(422, "rows are wrong", [{"row": None, "field": "", "reason": reason}]) from None
-        body = _encode(Answered(told.request_id, name, moment, answers))
-        scorer.note(entries)  # all of them or none: what is refused was not answered
+        return rows, Asking(told.request_id, moment, tick, told.bytes <= CACHED_BYTES * len(rows))
+
+    def _answered(self, scorer: Scorer, asking: Asking, scored: Sequence[tuple[Answer, Entry]]) -> bytes:
+        answers = [answer for answer, _ in scored]
+        body = _encode(Answered(asking.request_id, scorer.pipeline.name, asking.moment, answers))
+        scorer.note(entry for _, entry in scored)  # all of them or none: what is refused was not answered
         return body
 
     def _moment(self, name: str, asked: datetime | None) -> tuple[datetime, date]:
@@ -292,6 +332,15 @@ class Service:
         if wait := bucket.take(rows):
             raise Refused(429, "this key asks for too many rows", headers=((b"retry-after", str(int(wait) + 1).encode()),))
 
+    def _note(self, told: Told, method: str, status: int, began: float) -> None:
+        """Count a request, and tell the access log of it."""
+        seconds = time.perf_counter() - began
+        self.seen.request(told.pipeline, told.kind, status, seconds)
+        if self.access is not None:
+            # Neither the body nor a key's value: both may be about a person.
+            at, ms = datetime.now(UTC), round(1000 * seconds, 3)
+            self.access.add(Access(at, method, told.path, status, ms, told.rows, told.key_id, told.request_id))
+
     def _ready(self) -> tuple[int, Headers, bytes]:
         """Ready once every use case can be answered by something, and until the replica stops."""
         standing = self.shelf.standing.items()
@@ -314,36 +363,6 @@ class Told:
     bytes: int = 0
     key_id: str = ""
     request_id: str = ""
-
-
-def _declared(scope: Scope) -> int:
-    """The length that a body is said to have; 0 where it is not said."""
-    told = next((value for header, value in scope["headers"] if header == b"content-length"), b"")
-    return int(told) if told.isdigit() and len(told) < 20 else 0
-
-
-async def _body(scope: Scope, receive: Receive, limits: Limits, patience: Patience) -> bytes:
-    if (declared := _declared(scope)) > limits.body_bytes:
-        raise Refused(413, f"the body has {declared:,} bytes; at most {limits.body_bytes:,}")
-    parts, size = [], 0
-    patience.begin()  # a slow sender must not hold its place forever
-    try:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limits.body_bytes:
-                raise Refused(413, f"the body has more than {limits.body_bytes:,} bytes")
-            if not message.get("more_body"):
-                return b"".join(parts)
-    except asyncio.CancelledError:
-        if not patience.lost():
-            raise
-        raise Refused(408, f"the body did not come within {limits.body_seconds:g} seconds") from None
-    finally:
-        patience.end()
 
 
 def _method(given: str, *wanted: str) -> None:

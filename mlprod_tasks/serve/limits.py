@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 DAMPED_SECONDS = 1.0
 MOST_DAMPED = 4_000
+TURNS = 4  # requests, or half of those that wait, that are answered before others are looked for and answers sent
+log = logging.getLogger(__name__)
 
 Seconds = Callable[[], float]
 
@@ -70,6 +74,36 @@ class Admission:
             await asyncio.sleep(DAMPED_SECONDS)
         finally:
             self.damped_now -= 1
+
+
+class Turns:
+    """Who waits to be answered at once: first come, first served, and under way from the moment of arrival."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._coming = False
+
+    def take(self, answer: Callable[[], None], loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether `answer` will be called in its turn: not where too much is under way."""
+        if not self._admission.enter():
+            return False
+        self._waiting.append(answer)
+        if not self._coming:
+            self._coming = True
+            loop.call_soon(self._next, loop)
+        return True
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(max(TURNS, len(self._waiting) // 2), len(self._waiting))):
+            self._admission.leave()
+            try:
+                self._waiting.popleft()()
+            except Exception:
+                log.exception("a request failed")
+        self._coming = bool(self._waiting)
+        if self._coming:
+            loop.call_soon(self._next, loop)
 
 
 @dataclass

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from mlprod_tasks.platform import Platform
 
 log = logging.getLogger(__name__)
 
-AT_ONCE, PAUSE_SECONDS = 100, 0.001  # entries made ready in one go, and what answers then have to themselves
-MOST_WAITING = 100_000  # entries, of two or three kB each in memory
+AT_ONCE, COLUMNS = 250, 6  # entries that become a table, and columns of it that are made in one go: some 50 microseconds
+UNWRITABLE = (pa.ArrowException, TypeError, ValueError, OverflowError)
+MOST_WAITING = 100_000  # rows, of half a kB each in memory
 MOST_IN_A_FILE = 20_000
 LONGEST_REST = 60.0
 Entry = tuple[Any, ...]
@@ -75,16 +75,21 @@ def log_folder(pipeline: Pipeline, platform: Platform) -> Path:
 class PredictionLog:
     """One replica's log of one use case.
 
-    `add` only appends to memory. A thread writes what has gathered every `seconds` to a file whose name nobody else has, and
-    moves it into place whole: killed at any moment, at most the last `seconds` are lost, and no file is half there. Where
-    the folder cannot be written, entries wait, at most `most`; the oldest then give way, counted in `dropped`.
+    `add` only keeps in memory, and makes a few columns of what was added before: a thread that made them would take the
+    interpreter from those who answer, again and again. A thread writes what has gathered every `seconds` to a file whose name
+    nobody else has, and moves it into place whole: killed at any moment, at most the last `seconds` are lost, and no file is
+    half there. Where the folder cannot be written, entries wait, at most `most`; the oldest then give way, counted in
+    `dropped`.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, *, seconds: float = 2.0, most: int = MOST_WAITING) -> None:
         self.folder, self.schema, self.seconds, self.most = folder, schema, seconds, most
         self.written = self.dropped = 0
-        self._waiting: deque[Entry] = deque()
-        self._writing = 0
+        self._entries: deque[Entry] = deque()
+        self._turning = threading.Lock()  # of entries into tables
+        self._steps: Iterator[None] | None = None
+        self._tables: deque[pa.Table] = deque()
+        self._rows = 0  # of the tables, also while they are being made or written
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -93,14 +98,16 @@ class PredictionLog:
 
     def add(self, entry: Entry) -> None:
         """Note one answer: the values of a row in the order of the schema."""
-        if len(self._waiting) >= self.most:
-            self._waiting.popleft()
-            self.dropped += 1
-        self._waiting.append(entry)
+        self._entries.append(entry)
+        if (self._steps or len(self._entries) >= AT_ONCE) and self._turning.acquire(blocking=False):
+            try:
+                self._step()
+            finally:
+                self._turning.release()
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting) + self._writing
+        return len(self._entries) + self._rows
 
     def close(self) -> None:
         """Write what is left, and stop."""
@@ -110,53 +117,110 @@ class PredictionLog:
 
     def flush(self) -> bool:
         """Write what has gathered, and whether that was done. What cannot be written goes on waiting."""
-        while self._waiting:
-            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_IN_A_FILE))]
-            self._writing = len(taken)
+        with self._turning:
+            while self._steps or self._entries:
+                self._step()
+        while self._tables:
+            taken = self._taken()
+            rows = sum(one.num_rows for one in taken)
             try:
                 self._write(taken)
             except Exception as error:
                 log.error("%d predictions wait, the log cannot be written: %s", self.waiting, type(error).__name__)
-                self._waiting.extendleft(reversed(taken))
-                while len(self._waiting) > self.most:
-                    self._waiting.popleft()
-                    self.dropped += 1
+                with self._turning:
+                    self._tables.extendleft(reversed(taken))
                 return False
-            finally:
-                self._writing = 0
-            self.written += len(taken)
+            with self._turning:
+                self._rows -= rows
+            self.written += rows
         return True
 
     def _run(self) -> None:
         rest = self.seconds
         while not self._ended.wait(rest):
-            # Ever longer: each try turns all that waits into columns, which answers pay for.
             rest = self.seconds if self.flush() else min(2 * rest, max(LONGEST_REST, self.seconds))
 
-    def _write(self, entries: Sequence[Entry]) -> None:
-        parts = []
-        for first in range(0, len(entries), AT_ONCE):
-            columns = zip(zip(*entries[first : first + AT_ONCE], strict=True), self.schema, strict=True)
-            arrays = [logged(values, field.type) for values, field in columns]
-            parts.append(pa.Table.from_arrays(arrays, schema=self.schema))
-            if not self._ended.is_set():
-                time.sleep(PAUSE_SECONDS)
+    def _step(self) -> None:
+        """Make a few columns of the oldest entries; with the last of them their table is there."""
+        if self._steps is None:
+            taken = [self._entries.popleft() for _ in range(min(len(self._entries), AT_ONCE))]
+            self._rows += len(taken)
+            self._steps = self._turned(taken)
+        if next(self._steps, self._steps) is self._steps:
+            self._steps = None
+
+    def _turned(self, entries: list[Entry]) -> Iterator[None]:
+        columns = list(zip(*entries, strict=True))
+        # What is not needed any more goes bit by bit: to let go of some ten thousand values at once takes a millisecond.
+        entries.clear()
+        columns.reverse()
+        arrays: list[pa.Array] = []
+        for field in self.schema:
+            arrays.append(_column(columns.pop(), field))
+            if len(arrays) % COLUMNS == 0:
+                yield
+        self._tables.append(pa.Table.from_arrays(arrays, schema=self.schema))
+        while self._rows > self.most and self._tables:
+            self._give_way()
+
+    def _give_way(self) -> None:
+        oldest = self._tables.popleft()
+        kept = oldest.slice(min(self._rows - self.most, oldest.num_rows))
+        if kept.num_rows:
+            self._tables.appendleft(kept)
+        self.dropped += oldest.num_rows - kept.num_rows
+        self._rows -= oldest.num_rows - kept.num_rows
+
+    def _taken(self) -> list[pa.Table]:
+        """The oldest tables, as many as go into one file."""
+        taken: list[pa.Table] = []
+        rows = 0
+        with self._turning:
+            while self._tables and (not taken or rows + self._tables[0].num_rows <= MOST_IN_A_FILE):
+                taken.append(self._tables.popleft())
+                rows += taken[-1].num_rows
+        return taken
+
+    def _write(self, tables: Sequence[pa.Table]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{uuid.uuid4().hex}.parquet"
         beside = self.folder / f".{name}"
         try:
-            pq.write_table(pa.concat_tables(parts), beside)
+            # Cheap to write: it is collected within minutes, and lives an hour.
+            pq.write_table(pa.concat_tables(tables), beside, compression="lz4", use_dictionary=False, write_statistics=False)
             beside.rename(self.folder / name)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
 
 
+def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    """A column of the log. A value that it cannot hold is null: it must not take the rest of the row along, nor others."""
+    try:
+        return logged(values, field.type)
+    except UNWRITABLE:
+        fitting = [value if _fits(value, field.type) else None for value in values]
+        wrong = sum(value is not None for value in values) - sum(value is not None for value in fitting)
+        log.error("%d values of %r cannot be logged as %s", wrong, field.name, field.type)
+        return logged(fitting, field.type)
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        logged([value], kind)
+    except UNWRITABLE:
+        return False
+    return True
+
+
 def logged(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """The values as they are logged: numbers as the model reads them, also integers beyond those that a float holds exactly."""
-    if pa.types.is_float64(kind):
+    try:
+        return pa.array(values, kind)
+    except pa.ArrowInvalid:
+        if not pa.types.is_float64(kind):
+            raise
         return pa.array([None if value is None else float(value) for value in values], kind)
-    return pa.array(values, kind)
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:

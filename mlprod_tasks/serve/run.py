@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -22,6 +22,9 @@ from mlprod_tasks.serve.answer import Scorer
 from mlprod_tasks.serve.app import READERS, Limits, Service
 from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
 from mlprod_tasks.serve.shelf import Shelf
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 2.0
@@ -63,6 +66,19 @@ def made(
     return Service(pipelines, shelf, scorers, fields, platform.clock, readers, limits or Limits(), keys_needed)
 
 
+def configured(service: Service, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn is to serve it."""
+    import uvicorn
+
+    from mlprod_tasks.serve.direct import Direct
+
+    return uvicorn.Config(
+        service, host=host, port=port, loop="uvloop", http=Direct, ws="none", proxy_headers=False, lifespan="off",
+        access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False,
+        date_header=False,
+    )  # fmt: skip
+
+
 def run(service: Service, host: str, port: int) -> None:
     """Serve until told to end: then /ready says so, what is under way is answered, and the log is written."""
     import uvicorn
@@ -72,10 +88,6 @@ def run(service: Service, host: str, port: int) -> None:
             service.stopping = True
             super().handle_exit(sig, frame)
 
-    config = uvicorn.Config(
-        service, host=host, port=port, loop="uvloop", http="httptools", ws="none", lifespan="off", access_log=False,
-        log_config=None, timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False, date_header=False,
-    )  # fmt: skip
     ended = threading.Event()
     for scorer in service.scorers.values():
         scorer.log.start()
@@ -94,7 +106,7 @@ def run(service: Service, host: str, port: int) -> None:
     # uvicorn passes the signal on once it has ended; without this the process would be gone before the log is written.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        Stopping(config).run()
+        Stopping(configured(service, host, port)).run()
     finally:
         ended.set()
         for scorer in service.scorers.values():

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import champion, places, rollout
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.fallback import FallbackModel
+from mlprod_tasks.online.features import picker
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey, Fallback
 from mlprod_tasks.platform.registry import BrokenArtifact, RegistryUnreachable
@@ -35,13 +36,13 @@ KEPT = 3  # versions that answered before: to go back to one needs no registry
 
 @dataclass(frozen=True)
 class Version:
-    """One version, ready to answer. order: where its features stand among the declaration's."""
+    """One version, ready to answer. picked: takes its features, in its order, out of the declaration's."""
 
     number: int
     digest: str
     model: Any = field(repr=False)
     row: SingleRow = field(repr=False)
-    order: tuple[int, ...] = field(repr=False)
+    picked: Callable[[tuple[Any, ...]], tuple[Any, ...]] = field(repr=False)
     loaded_at: datetime
     breaker: Breaker = field(default_factory=Breaker, repr=False)  # of its own: a bad version takes nobody else out
 
@@ -192,8 +193,8 @@ class Shelf:
         canned = registry.canned_rows(ref)
         if canned is not None:
             _check(row, pq.read_table(canned).slice(0, MOST_CANNED), f"{ref.name} version {number}")
-        order = tuple(pipeline.feature_names.index(name) for name in row.feature_names)
-        return Version(number, ref.digest, model, row, order, self.platform.clock.now())
+        picked = picker([pipeline.feature_names.index(name) for name in row.feature_names])
+        return Version(number, ref.digest, model, row, picked, self.platform.clock.now())
 
     def _change(self, name: str, **changed: Any) -> None:
         with self._changing:

@@ -40,20 +40,26 @@ class SingleRow:
         self.feature_names = model.feature_names
         self._by = model.feature_names.index(model.by) if isinstance(model, SegmentedModel) else None
         overall = model.overall if isinstance(model, SegmentedModel) else model
-        self._overall = _One(overall)
-        self._parts: Mapping[Any, _One] = (
-            {name: _One(part) for name, part in model.parts.items()} if isinstance(model, SegmentedModel) else {}
-        )
+        self._overall = OneModel(overall)
+        parts = model.parts if isinstance(model, SegmentedModel) else {}
+        self._parts: Mapping[Any, OneModel] = {name: OneModel(part, i) for i, (name, part) in enumerate(parts.items(), 1)}
 
     def __call__(self, values: Sequence[Any]) -> RowAnswer:
         """Score one row: its features in the order of `feature_names`, None where missing. Raises: ModelInputError."""
-        if self._by is not None and (part := self._parts.get(values[self._by])) is not None:
-            return part(values)
-        return self._overall(values)
+        return self.read(values).answer()
+
+    def read(self, values: Sequence[Any]) -> OneModel:
+        """The model that is to answer a row, with the row written into it. Raises: ModelInputError."""
+        model = self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
+        model.write(values)
+        return model
 
 
-class _One:
-    def __init__(self, model: Model) -> None:
+class OneModel:
+    """A model, and the row that it is to answer next."""
+
+    def __init__(self, model: Model, place: int = 0) -> None:
+        self._place = place
         self._names = tuple(wanted.name for wanted in model.inputs)
         self._categories = tuple(
             (i, {value: float(code) for code, value in enumerate(model.codes[name])})
@@ -72,18 +78,37 @@ class _One:
             _FastTrees(fitted, self._buffer) if isinstance(fitted, BoostedTrees) else lambda x: float(fitted.predict(x)[0])
         )
 
-    def __call__(self, values: Sequence[Any]) -> RowAnswer:
-        numbers = [NAN if value is None else value for value in values]
+    @property
+    def asked(self) -> tuple[int, bytes]:
+        """What is written, as the trees read it: equal where the answer is bound to be."""
+        return self._place, self._buffer.tobytes()
+
+    def write(self, values: Sequence[Any]) -> None:
+        """Write a row, None where a value is missing. Raises: ModelInputError."""
+        numbers = list(values)
         for i, codes in self._categories:
             numbers[i] = codes.get(values[i], NAN)  # missing, or a category that nobody knows
         try:
             self._write(self._bytes, 0, *numbers)
-        except (struct.error, OverflowError):
-            raise self._refused(numbers) from None
-        if INFINITY in numbers or -INFINITY in numbers:
+            in_all = sum(numbers)
+        except (struct.error, OverflowError, TypeError):
+            in_all = self._written(numbers)
+        if in_all - in_all != 0.0 and (INFINITY in numbers or -INFINITY in numbers):
             raise self._refused(numbers)
+
+    def answer(self) -> RowAnswer:
+        """The answer to the row that was written."""
         score = self._calibrated(self._raw(self._buffer))
         return RowAnswer(score, score >= self._threshold)
+
+    def _written(self, numbers: list[Any]) -> float:
+        """Write a row that is not just numbers, None being missing; NaN for what it sums up to. Raises: ModelInputError."""
+        numbers[:] = [NAN if value is None else value for value in numbers]
+        try:
+            self._write(self._bytes, 0, *numbers)
+        except (struct.error, OverflowError):
+            raise self._refused(numbers) from None
+        return NAN
 
     def _refused(self, numbers: Sequence[Any]) -> ModelInputError:
         if len(numbers) != len(self._names):
@@ -109,7 +134,8 @@ class _FastTrees:
         begin = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit
         self._told(begin(handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(self._config)))
         self._length, self._result = ctypes.c_int64(), ctypes.c_double()
-        self._call = _LIB.LGBM_BoosterPredictForMatSingleRowFast
+        # With the interpreter held: let go for microseconds, it comes back when another thread has had its half millisecond.
+        self._call = ctypes.PyDLL(_LIB._name).LGBM_BoosterPredictForMatSingleRowFast
         data = buffer.ctypes.data_as(ctypes.c_void_p)
         self._arguments = (self._config, data, ctypes.byref(self._length), ctypes.byref(self._result))
 

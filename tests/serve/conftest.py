@@ -1,5 +1,23 @@
 """The small shop that is trained elsewhere in these tests, served here."""
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from mlprod_tasks.serve.single_row import SingleRow
 from tests.training.conftest import crowned_home, crowned_shop, filled_home, shop, shop_pipeline
 
-__all__ = ["crowned_home", "crowned_shop", "filled_home", "shop", "shop_pipeline"]
+__all__ = ["FailingRow", "crowned_home", "crowned_shop", "filled_home", "shop", "shop_pipeline"]
+
+
+class FailingRow:
+    """A version's single row that is read as it should be, and then fails."""
+
+    def __init__(self, real: SingleRow) -> None:
+        self._real, self.feature_names = real, real.feature_names
+
+    def read(self, values: Sequence[Any]) -> SimpleNamespace:
+        return SimpleNamespace(asked=self._real.read(values).asked, answer=self._fail)
+
+    def _fail(self) -> NoReturn:
+        raise RuntimeError("the amount 80.5 of Jane Doe")

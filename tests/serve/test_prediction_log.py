@@ -59,6 +59,28 @@ def test_what_cannot_be_written_waits_in_order_and_the_oldest_give_way(tmp_path:
     assert read(tmp_path / "log")["feature_amount"].to_pylist() == [float(n) for n in range(2, 12)]
 
 
+def test_many_that_come_while_others_are_written_are_written_once_each(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path / "log", SCHEMA, seconds=0.001)
+    log.start()
+    for n in range(20_000):
+        log.add(entry(n, float(n), None))
+    log.close()
+    assert sorted(read(tmp_path / "log")["feature_amount"].to_pylist()) == [float(n) for n in range(20_000)]
+    assert (log.written, log.dropped, log.waiting) == (20_000, 0, 0)
+
+
+def test_a_value_that_cannot_be_written_takes_nothing_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = PredictionLog(tmp_path / "log", SCHEMA)
+    for n in range(300):
+        log.add(entry(n, float(n), "web" if n != 70 else 7))  # type: ignore[arg-type]
+    assert log.flush()
+    written = read(tmp_path / "log").sort_by("feature_amount")
+    assert written["feature_amount"].to_pylist() == [float(n) for n in range(300)]
+    assert written["feature_channel"].to_pylist() == ["web" if n != 70 else None for n in range(300)]
+    assert (log.written, log.dropped, log.waiting) == (300, 0, 0)
+    assert "1 values of 'feature_channel' cannot be logged as string" in caplog.text
+
+
 def test_killed_at_any_moment_at_most_the_declared_seconds_are_lost_and_no_file_is_broken(tmp_path: Path) -> None:
     program = """
 import sys, time
@@ -91,6 +113,7 @@ while True:
 
 
 def test_much_that_has_waited_is_written_in_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction_log, "AT_ONCE", 50)
     monkeypatch.setattr(prediction_log, "MOST_IN_A_FILE", 100)
     log = PredictionLog(tmp_path / "log", SCHEMA)
     for n in range(250):

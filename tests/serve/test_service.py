@@ -35,6 +35,7 @@ from mlprod_tasks.serve.app import Limits, Service
 from mlprod_tasks.serve.keys import make_key, revoke_key
 from mlprod_tasks.serve.run import made
 from mlprod_tasks.switch import switch_to_champion, switch_to_fallback
+from tests.serve.conftest import FailingRow
 from tests.training.conftest import Shop
 
 TICK = "2024-02-12"
@@ -194,16 +195,10 @@ def test_when_too_much_is_under_way_a_request_is_shed_with_a_time_to_come_back(s
 
 
 def test_where_the_model_fails_the_fallback_answers_and_says_so(service: Service, crowned_shop: Shop) -> None:
-    class Broken:
-        feature_names = ("channel",)
-
-        def __call__(self, values: Any) -> Any:
-            raise RuntimeError("the file is half there")
-
     shelf = service.shelf
     standing = shelf.standing["returns"]
     assert standing.champion is not None
-    shelf.standing = {"returns": replace(standing, champion=replace(standing.champion, row=Broken()))}  # type: ignore[arg-type]
+    shelf.standing = {"returns": replace(standing, champion=replace(standing.champion, row=FailingRow(standing.champion.row)))}  # type: ignore[arg-type]
     for _ in range(7):
         (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
         assert (told["route"], told["fallback"]) == ("fallback", True)
@@ -224,18 +219,14 @@ def test_a_row_that_the_model_cannot_read_is_the_rows_fault_and_takes_nobody_els
 
 
 def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: Service, crowned_shop: Shop) -> None:
-    class Broken:
-        feature_names = ("channel",)
-
-        def __call__(self, values: Any) -> Any:
-            raise RuntimeError("the file is half there")
-
     crowned_shop.crowned("two", "2024-02-12")
     roll_out(crowned_shop.pipeline, crowned_shop.platform, mode="blue-green", by="ada", reason="a test", challenger=1)
     service.shelf.refresh()
     standing = service.shelf.standing["returns"]
     assert standing.challenger is not None
-    service.shelf.standing = {"returns": replace(standing, challenger=replace(standing.challenger, row=Broken()))}  # type: ignore[arg-type]
+    service.shelf.standing = {
+        "returns": replace(standing, challenger=replace(standing.challenger, row=FailingRow(standing.challenger.row)))
+    }  # type: ignore[arg-type]
     routes = [post(service, {"rows": [ORDER | {"order_id": f"{n}"}]}).json()["rows"][0]["route"] for n in range(8)]
     assert routes == ["fallback"] * 5 + ["champion"] * 3
 

@@ -19,6 +19,7 @@ from mlprod_tasks.serve import limits
 from mlprod_tasks.serve.app import Limits, Service
 from mlprod_tasks.serve.keys import make_key
 from mlprod_tasks.serve.run import made
+from tests.serve.conftest import FailingRow
 from tests.serve.test_service import ORDER, get, post
 from tests.training.conftest import Shop
 
@@ -141,7 +142,7 @@ def test_answers_that_were_kept_do_not_hide_that_the_model_fails(service: Servic
     assert post(service, {"rows": [known]}).json()["rows"][0]["route"] == "champion"
     standing = service.shelf.standing["returns"]
     assert standing.champion is not None
-    failing = replace(standing.champion, row=Broken())  # type: ignore[arg-type]
+    failing = replace(standing.champion, row=FailingRow(standing.champion.row))  # type: ignore[arg-type]
     service.shelf.standing = {"returns": replace(standing, champion=failing)}
     rows = [ORDER | {"amount": float(n)} for n in range(20)]
     for n, row in enumerate(rows):
@@ -150,7 +151,7 @@ def test_answers_that_were_kept_do_not_hide_that_the_model_fails(service: Servic
             assert post(service, {"rows": [known]}).json()["rows"][0]["route"] == "champion"
     assert failing.breaker.open
     assert service.scorers["returns"].counts.errors == failing.breaker.failures
-    assert "RuntimeError in __call__" in caplog.text
+    assert "RuntimeError in _fail" in caplog.text
     assert "Jane Doe" not in caplog.text
 
 

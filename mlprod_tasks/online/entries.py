@@ -132,13 +132,15 @@ class Windows:
         values = self._nothing.copy()
         for (at, measures), windows in zip(entry, self._program, strict=True):
             end = bisect_left(at, moment)
+            if not end:
+                continue
             for length, counts, means in windows:
                 start = bisect_left(at, moment - length, 0, end)
+                if start == end:
+                    continue
                 n = end - start
                 for position in counts:
                     values[position] = n
-                if not n:
-                    continue
                 for position, m in means:
                     whole, fine, there, unit, finer = measures[m]
                     held = n if there is None else there[end] - there[start]

@@ -208,7 +208,11 @@ class Service:
     def _allowed(self, headers: RawHeaders, name: str, told: Told) -> None:
         if not self.keys_needed:
             return
-        header = next((value for name, value in headers if name == b"authorization"), b"")
+        header = b""
+        for field_name, value in headers:
+            if field_name == b"authorization":
+                header = value
+                break
         if self.shelf.keys is None:
             raise Refused(503, "API keys cannot be read yet", headers=LATER)
         holder = self.shelf.keys.of_header(header, self.clock.now())

@@ -41,7 +41,9 @@ class Direct(HttpToolsProtocol):
         self._whole: Whole | None = None  # waits for its turn
 
     def on_message_begin(self) -> None:
-        self._answer()  # in the order in which they were asked
+        if self._whole is not None:
+            self._answer()  # in the order in which they were asked
+            self._unset_keepalive_if_required()  # the connection is not idle
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -30,12 +31,7 @@ class Seen:
         counts = self._latency.get((pipeline, kind))
         if counts is None:
             counts = self._latency[pipeline, kind] = [0] * (len(BUCKETS) + 1)
-        for i, bound in enumerate(BUCKETS):
-            if seconds <= bound:
-                counts[i] += 1
-                break
-        else:
-            counts[-1] += 1
+        counts[bisect_left(BUCKETS, seconds)] += 1
         self._seconds[pipeline, kind] += seconds  # type: ignore[assignment]
 
     def text(self, service: Service) -> bytes:

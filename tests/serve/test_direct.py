@@ -170,6 +170,15 @@ def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(
     assert told == keys
 
 
+def test_a_connection_with_a_request_on_its_way_is_not_idle(crowned_shop: Shop) -> None:
+    with serving(crowned_shop) as served:
+        served.server.config.timeout_keep_alive = 1
+        whole = request({"rows": [ORDER], "moment": MOMENT})
+        answers = served.ask(whole + whole[:-5], whole[-5:], answers=2, pause=1.5)
+        assert [status for status, *_ in answers] == [200, 200]
+        assert served.long == 1
+
+
 def test_too_many_at_once_are_shed_and_their_places_given_back(crowned_shop: Shop) -> None:
     with serving(crowned_shop, limits=Limits(under_way=20)) as served:
 

@@ -146,7 +146,8 @@ class Replica(Server):
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         program = str(Path(sys.executable).parent / "mlprod")
-        command = [program, "serve", "--without-keys", "--host", LOOPBACK, "--port", str(self.port)]
+        # One that asks for all: its rate is what is to be found out.
+        command = [program, "serve", "--without-keys", "--rows-a-second", "1e6", "--host", LOOPBACK, "--port", str(self.port)]
         super().__init__(f"replica-{number}", command, folder, variables)
 
     def answers(self) -> bool:

@@ -20,11 +20,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine, nginx before it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
     without_keys: Annotated[bool, typer.Option(help="Ask for no API key; on this machine only.")] = False,
+    rows_a_second: Annotated[float, typer.Option(min=1, help="That a key may ask for here; twice as many at once.")] = 5_000,
 ) -> None:
     """Answer requests over HTTP: scores and explanations, from the champion or as it is rolled out."""
+    from mlprod_tasks.serve.app import Limits
     from mlprod_tasks.serve.run import serve as served
 
-    served(platform(), names or (), host=host, port=port, keys_needed=not without_keys)
+    limits = Limits(rows_a_second=rows_a_second, burst=2 * rows_a_second)
+    served(platform(), names or (), host=host, port=port, keys_needed=not without_keys, limits=limits)
 
 
 @app.command()

@@ -186,8 +186,7 @@ class PredictionLog:
         name = f"{uuid.uuid4().hex}.parquet"
         beside = self.folder / f".{name}"
         try:
-            # Cheap to write: it is collected within minutes, and lives an hour.
-            pq.write_table(pa.concat_tables(tables), beside, compression="lz4", use_dictionary=False, write_statistics=False)
+            pq.write_table(pa.concat_tables(tables), beside)
             beside.rename(self.folder / name)
         except BaseException:
             beside.unlink(missing_ok=True)

@@ -1,8 +1,13 @@
 """What keeps the service on its feet."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from mlprod_tasks import cli_serving
+from mlprod_tasks.serve import run
+from mlprod_tasks.serve.app import Limits
 from mlprod_tasks.serve.limits import Admission, Breaker, TokenBucket
 
 
@@ -73,3 +78,13 @@ def test_the_breaker_opens_after_failures_in_a_row_and_one_try_after_its_rest_de
     watch.seconds = 10.0
     breaker.succeeded()
     assert not breaker.open
+
+
+def test_the_rate_of_a_key_can_be_said_when_the_service_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Limits] = []
+    monkeypatch.setattr(run, "serve", lambda *_, limits, **__: told.append(limits))
+    for asked in (["serve"], ["serve", "--rows-a-second", "20"]):
+        assert CliRunner().invoke(cli_serving.app, asked).exit_code == 0
+    assert [(one.rows_a_second, one.burst) for one in told] == [(5_000, 10_000), (20, 40)]
+    assert told[0] == Limits(), "the usual limits are those of a service that is made by hand"
+    assert CliRunner().invoke(cli_serving.app, ["serve", "--rows-a-second", "0"]).exit_code == 2

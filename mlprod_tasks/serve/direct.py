@@ -34,8 +34,8 @@ class Direct(HttpToolsProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        assert isinstance(self.app, Service)
-        self.service: Service = self.app
+        assert isinstance(self.config.app, Service)
+        self.service: Service = self.config.app
         self._path: tuple[str, str] | None = None  # of a request that may take the short way: path, use case
         self._parts: list[bytes] = []
         self._whole: Whole | None = None  # waits for its turn

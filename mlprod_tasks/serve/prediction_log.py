@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE, COLUMNS = 250, 6  # entries that become a table, and columns of it that are made in one go: some 50 microseconds
 UNWRITABLE = (pa.ArrowException, TypeError, ValueError, OverflowError)
-MOST_WAITING = 100_000  # rows, of half a kB each in memory
+MOST_WAITING = 100_000  # rows, of less than a kB each in memory
 MOST_IN_A_FILE = 20_000
 LONGEST_REST = 60.0
 Entry = tuple[Any, ...]
@@ -150,16 +150,21 @@ class PredictionLog:
             self._steps = None
 
     def _turned(self, entries: list[Entry]) -> Iterator[None]:
-        columns = list(zip(*entries, strict=True))
-        # What is not needed any more goes bit by bit: to let go of some ten thousand values at once takes a millisecond.
-        entries.clear()
-        columns.reverse()
-        arrays: list[pa.Array] = []
-        for field in self.schema:
-            arrays.append(_column(columns.pop(), field))
-            if len(arrays) % COLUMNS == 0:
-                yield
-        self._tables.append(pa.Table.from_arrays(arrays, schema=self.schema))
+        rows, arrays = len(entries), list[pa.Array]()
+        try:
+            columns = list(zip(*entries, strict=True))
+            # What is not needed any more goes bit by bit: to let go of some ten thousand values at once takes a millisecond.
+            entries.clear()
+            columns.reverse()
+            for field in self.schema:
+                arrays.append(_column(columns.pop(), field))
+                if len(arrays) % COLUMNS == 0:
+                    yield
+            self._tables.append(pa.Table.from_arrays(arrays, schema=self.schema))
+        except Exception:  # a fault of the log's must not become one of the answer that it is noted with
+            log.exception("%d predictions cannot be logged", rows)
+            self._rows -= rows
+            self.dropped += rows
         while self._rows > self.most and self._tables:
             self._give_way()
 

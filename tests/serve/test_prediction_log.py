@@ -81,6 +81,16 @@ def test_a_value_that_cannot_be_written_takes_nothing_along(tmp_path: Path, capl
     assert "1 values of 'feature_channel' cannot be logged as string" in caplog.text
 
 
+def test_a_fault_of_the_log_is_none_of_the_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = PredictionLog(tmp_path / "log", SCHEMA)
+    log.add(entry(0, 1.0, None)[:-1])
+    for n in range(2 * prediction_log.AT_ONCE - 1):
+        log.add(entry(n, float(n), None))
+    assert log.flush()
+    assert (log.written, log.dropped, log.waiting) == (prediction_log.AT_ONCE, prediction_log.AT_ONCE, 0)
+    assert f"{prediction_log.AT_ONCE} predictions cannot be logged" in caplog.text
+
+
 def test_killed_at_any_moment_at_most_the_declared_seconds_are_lost_and_no_file_is_broken(tmp_path: Path) -> None:
     program = """
 import sys, time

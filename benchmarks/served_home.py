@@ -80,10 +80,8 @@ def rows_of(home: Home, most: int) -> list[dict[str, Any]]:
     tick = home.pipeline.schedule.tick(TICK).date
     name = places.raw(home.pipeline, home.pipeline.entity)
     needed = OnlineFeatures(home.pipeline, home.platform.online_store).fields.needed
-    first = tick - timedelta(days=most // 900 + 2)
-    read = home.platform.lake.table(name).to_pyarrow_table(
-        columns=list(needed), filters=[("tick", "<=", tick), ("tick", ">", first)]
-    )
+    days = [tick - timedelta(days=ago) for ago in range(most // 900 + 2)]
+    read = home.platform.lake.rows(name, days, list(needed))
     return [{name: _plain(value) for name, value in row.items()} for row in read.to_pylist()][-most:]
 
 

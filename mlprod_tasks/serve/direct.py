@@ -27,9 +27,9 @@ class Whole(NamedTuple):
 class Direct(HttpToolsProtocol):
     """uvicorn's protocol with a short way.
 
-    Half of what an answer takes is not the answer: a task, an event and messages for each request, and the head of the
-    answer in a write of its own. What the short way cannot answer (a body in several parts, another path, a wrong field, a
-    store that is to be waited for, too much under way) goes uvicorn's own way, untouched.
+    It saves a task, an event and messages for each request, and a write for the head of its answer. What the short way cannot
+    answer (a body in several parts, another path, a wrong field, a store that is to be waited for, too much under way) goes
+    uvicorn's own way, untouched.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:

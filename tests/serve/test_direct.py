@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,7 +16,6 @@ import pytest
 import uvicorn
 
 from demo.local_airflow import free_port
-from mlprod_tasks.serve import direct
 from mlprod_tasks.serve.app import AT_ONCE, Limits, Service
 from mlprod_tasks.serve.keys import make_key
 from mlprod_tasks.serve.limits import Admission, Turns
@@ -142,7 +142,7 @@ def test_what_is_refused_is_refused_by_the_long_way_once(crowned_shop: Shop, bod
 
 
 def test_keys_and_their_rates_hold_on_the_short_way_too(crowned_shop: Shop) -> None:
-    key, known = make_key(["returns"], "till", "ada", crowned_shop.platform)
+    key, _ = make_key(["returns"], "till", "ada", crowned_shop.platform)
     other, _ = make_key(["elsewhere"], "till", "ada", crowned_shop.platform)
     with serving(crowned_shop, keys_needed=True, limits=Limits(rows_a_second=0.001, burst=3)) as served:
         body = {"rows": [ORDER], "moment": MOMENT}
@@ -157,7 +157,6 @@ def test_keys_and_their_rates_hold_on_the_short_way_too(crowned_shop: Shop) -> N
         assert [status for status, *_ in asked] == [200, 200, 200, 429]
         assert served.long == 4
         assert b"retry-after" in asked[-1][1]
-        assert known.id not in {None, ""}
 
 
 def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(served: Served) -> None:
@@ -247,18 +246,22 @@ def test_a_body_that_is_no_http_any_more_harms_nobody_else(served: Served) -> No
 def test_the_first_to_come_is_answered_first_a_few_at_a_time_and_a_failure_takes_nobody_along() -> None:
     seen: list[int] = []
 
+    def answer(i: int) -> None:
+        if i == 3:
+            raise RuntimeError("this one cannot be answered")
+        seen.append(i)
+
     async def ask() -> list[bool]:
         loop, turns = asyncio.get_running_loop(), Turns(Admission(20))
-        taken = [turns.take(lambda i=i: seen.append(1 // (i - 3) and i), loop) for i in range(25)]  # type: ignore[misc]
+        taken = [turns.take(partial(answer, i), loop) for i in range(25)]
         await asyncio.sleep(0)
-        assert len(seen) < 20, "others are looked for in between"
+        assert 0 < len(seen) < 19, "others are looked for in between"
         while len(seen) < 19:
             await asyncio.sleep(0)
-        return [*taken, turns.take(lambda: None, loop)]
+        return [*taken, turns.take(partial(answer, 25), loop)]
 
-    assert asyncio.run(ask()) == [True] * 20 + [False] * 5 + [True]
-    assert [abs(one) for one in seen] != []
-    assert direct.OK.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert asyncio.run(asyncio.wait_for(ask(), 10)) == [True] * 20 + [False] * 5 + [True]
+    assert seen[:19] == [i for i in range(20) if i != 3]
 
 
 def _until(true: Any, seconds: float = 10.0) -> None:

@@ -35,8 +35,8 @@ from benchmarks.senders import bad_bodies, slow_clients
 from benchmarks.trial import CHANCE, Place, Trial, under_load, with_told
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform.ledger import Rollout
-from mlprod_tasks.rollback import rollback
-from mlprod_tasks.serve.prediction_log import log_folder
+from mlprod_tasks.promotion.rollback import rollback
+from mlprod_tasks.scoring.prediction_log import log_folder
 
 RATE = 300.0
 HOLD = 6.0  # seconds that something stays away

@@ -28,10 +28,10 @@ import pyarrow.compute as pc
 
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import features, places
+from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.features.snapshot import Snapshot
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.settings import from_environment
 
@@ -67,7 +67,7 @@ def fill(pipeline: Pipeline, platform: Platform, years: int) -> None:
     """Put `years` copies of the real year into the lake, a partition a tick, as publishing leaves it."""
     for name, year in business_tables().items():
         table = pipeline.table(name)
-        place = places.raw(pipeline, name)
+        place = names.raw(pipeline, name)
         if table.time is None:
             platform.lake.replace(place, year)
             continue

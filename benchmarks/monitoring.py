@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.inputs import inputs
-from mlprod_tasks.monitor.observe import observe
-from mlprod_tasks.monitor.profile import ReferenceProfile, make_profile
+from mlprod_tasks.monitoring.inputs import inputs
+from mlprod_tasks.monitoring.observe import observe
+from mlprod_tasks.monitoring.profile import ReferenceProfile, make_profile
 from mlprod_tasks.platform.engine import engine
 from pipelines.flight_delays import pipeline as flight_delays
 

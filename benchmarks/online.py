@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.features import fill
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.check import compared, requests_of
 from mlprod_tasks.online.fill import Filled, fill_online
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
@@ -75,7 +74,7 @@ def timed(pipeline: Pipeline, platform: Platform) -> list[tuple[str, float]]:
     began = time.perf_counter()
     online = OnlineFeatures(pipeline, platform.online_store)
     start = time.perf_counter() - began
-    version = platform.lake.version(places.raw(pipeline, pipeline.entity))
+    version = platform.lake.version(names.raw(pipeline, pipeline.entity))
     rows = requests_of(pipeline, tick, platform, version, online.fields.needed)[:ROWS]
     moments = {column.name for column in pipeline.entity_table.columns if column.kind == "timestamp"}
     requests = [

@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 
 from demo.business_database import fill
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import features, places, steps, value, workflows
+from mlprod_tasks import features, steps, workflows
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.gate import GatesRefused
-from mlprod_tasks.metrics import roc_auc
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.evaluation.gate import GatesRefused
+from mlprod_tasks.models import decision_value
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Decision, Promotion, Training
 from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.statistics.metrics import roc_auc
 
 REPOSITORY = Path(__file__).parents[1]
 HISTORY, FIRST, LAST = "2013-01-02", date(2013, 5, 1), date(2013, 12, 29)
@@ -160,7 +161,7 @@ def labelled(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> pa
     as_of = pipeline.schedule.tick(days[-1] + pipeline.label_delay_ticks * DAY)
     key = list(pipeline.entity_table.key)
     known = features.labels(pipeline, ticks, as_of, platform).select([*key, "label"])
-    table = platform.lake.rows(places.predictions(pipeline))
+    table = platform.lake.rows(names.predictions(pipeline))
     return table.join(known, key, join_type="inner").sort_by([("tick", "ascending"), *((k, "ascending") for k in key)])
 
 
@@ -182,7 +183,7 @@ def course(
     starts = [FIRST, *trained]
     for first, until in zip(starts, [*starts[1:], date.max], strict=True):
         version = known[first]
-        model = platform.registry.load_model(platform.registry.version(places.registered_model(pipeline), version))
+        model = platform.registry.load_model(platform.registry.version(names.registered_model(pipeline), version))
         mine = (ticks >= np.datetime64(first)) & (ticks < np.datetime64(until))
         predicted = model.predict(rows.filter(pa.array(mine)))
         score[mine], decision[mine] = predicted.score, predicted.decision
@@ -211,7 +212,7 @@ def daily_auc(rows: pa.Table, score: NDArray[np.float64], mine: NDArray[np.bool_
 def worth(pipeline: Pipeline, rows: pa.Table, one: Course, mine: NDArray[np.bool_]) -> float:
     """Value per 1,000 rows."""
     picked = rows.filter(pa.array(mine))
-    each = value.worth(pipeline.value, picked, one.score[mine], outcomes(rows)[mine]).of(one.decision[mine])
+    each = decision_value.worth(pipeline.value, picked, one.score[mine], outcomes(rows)[mine]).of(one.decision[mine])
     return 1000 * float(np.mean(each))
 
 
@@ -270,7 +271,7 @@ def print_summary(pipeline: Pipeline, rows: pa.Table, courses: Sequence[Course])
 
 def drawn(pipeline: Pipeline, platform: Platform, rows: pa.Table, courses: Sequence[Course]) -> bytes:
     """The year: late share and alarms, AUC by week, value by week, trainings marked."""
-    from mlprod_tasks.document.canvas import BLUE, GREY, ORANGE, PURPLE, RED, panels, png
+    from mlprod_tasks.documents.plot_style import BLUE, GREY, ORANGE, PURPLE, RED, panels, png
 
     weeks = pc.floor_temporal(rows["tick"], unit="week").to_numpy()
     starts = np.unique(weeks)

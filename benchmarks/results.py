@@ -24,20 +24,23 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.features import fill
-from mlprod_tasks import calibration, evaluate, fit, learners, segments, steps, value
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.compare import Judged
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.feature import Feature, names_of
-from mlprod_tasks.metrics import Estimate, interval
-from mlprod_tasks.model import Model
+from mlprod_tasks.evaluation import evaluate
+from mlprod_tasks.evaluation.compare import Judged
+from mlprod_tasks.models import calibration, decision_value, learners
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.search import search, tuned
-from mlprod_tasks.segmented import SegmentedModel
-from mlprod_tasks.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.train import read_window
-from mlprod_tasks.training_folder import TrainingFolder
+from mlprod_tasks.statistics.metrics import Estimate, interval
+from mlprod_tasks.training import fit_model, segments
+from mlprod_tasks.training.search import search, tuned
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
+from mlprod_tasks.training.train import read_window
+from mlprod_tasks.training.workspace import TrainingFolder
 
 REPOSITORY = Path(__file__).parents[1]
 UNSEEN = ("2013-05-13", "2013-09-17", "2013-10-06", "2013-12-30")
@@ -204,7 +207,7 @@ def with_learner(pipeline: Pipeline, learner: ml.Learner) -> Pipeline:
 
 def fitted(window: Window, declared: Pipeline, made: dict[str, Model] | None = None) -> Model:
     """Fit the declared candidate; it is kept in `made` by its name, for ensembles."""
-    model = fit.fit(declared, window.train, window.validation, {})
+    model = fit_model.fit(declared, window.train, window.validation, {})
     if made is not None and declared.model.candidates[0] is not PLAIN:
         made[declared.model.candidates[0].name] = model
     return model
@@ -214,20 +217,22 @@ def together(window: Window, first: Pipeline, ensemble: ml.Averaging | ml.Stacki
     """An ensemble of models that are fitted already."""
     singles = [*first.model.candidates, *(one for one in SINGLES.values() if one.name in MEMBERS and one is not PLAIN)]
     declared = replace(first, model=replace(first.model, candidates=(*singles, ensemble)))
-    prepared = fit.prepare(declared, window.train, window.validation)
+    prepared = fit_model.prepare(declared, window.train, window.validation)
     both = learners.fit(
         ensemble,
         prepared.columns,
         prepared.train,
         prepared.validation,
         declared.model,
-        gap_ticks=fit.gap_ticks(declared),
+        gap_ticks=fit_model.gap_ticks(declared),
         members={name: made[name].fitted for name in ensemble.of},
     )
     raw = both.predict(prepared.validation.x)
     calibrated = calibration.fit(declared.model.calibration, raw, prepared.validation.y)
     score = calibrated(raw)
-    threshold = value.best_threshold(value.worth(declared.value, window.validation, score, prepared.validation.y), score)
+    threshold = decision_value.best_threshold(
+        decision_value.worth(declared.value, window.validation, score, prepared.validation.y), score
+    )
     return Model(prepared.inputs, prepared.codes, both, calibrated, threshold, declared.model.threads)
 
 
@@ -252,7 +257,7 @@ def judged_on(window: Window, name: str, declared: Pipeline, made: Callable[[], 
 def window_line(window: Window, judged: Judged) -> str:
     """One window's line of a table."""
     found = judged.sampled.estimates()
-    outcome = fit.outcome(window.test)
+    outcome = fit_model.outcome(window.test)
     cells = [window.day, f"{len(outcome):,}", f"{outcome.mean():.0%}"]
     cells += [shown(found[name], ".3f") for name in ("roc_auc", "log_loss", "calibration_error")]
     return f"| {' | '.join([*cells, shown(found['value_per_1000'], ',.0f')])} |"

@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.features import fill
-from mlprod_tasks import features, places, score, workflows
+from mlprod_tasks import features, workflows
 from mlprod_tasks.declaration import AtLeast, LightGBM, Pipeline, load
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.scoring import score
 
 REPOSITORY = Path(__file__).parents[1]
 GOAL = 1.5
@@ -76,7 +77,7 @@ def main() -> int:
 
 def enlarge(pipeline: Pipeline, platform: Platform) -> None:
     """Repeat the tick's flights, each copy under its own key."""
-    name, ticks = places.raw(pipeline, pipeline.entity), pipeline.schedule.range(TICK)
+    name, ticks = names.raw(pipeline, pipeline.entity), pipeline.schedule.range(TICK)
     day = platform.lake.rows(name, [ticks.first])
     rows = pa.concat_tables([day] * (ROWS // day.num_rows + 1)).slice(0, ROWS)
     keys = pa.array(np.char.add(rows["flight_id"].to_numpy(zero_copy_only=False).astype(str), np.arange(ROWS).astype(str)))
@@ -88,7 +89,7 @@ def enlarge(pipeline: Pipeline, platform: Platform) -> None:
 
 def write(pipeline: Pipeline, platform: Platform, answer: score._Answer) -> None:
     rows = score._rows(pipeline, answer)
-    platform.lake.replace_ticks(places.predictions(pipeline), pipeline.schedule.range(TICK), rows)
+    platform.lake.replace_ticks(names.predictions(pipeline), pipeline.schedule.range(TICK), rows)
 
 
 def once(call: Callable[[], object]) -> float:

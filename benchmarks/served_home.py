@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.features import fill
-from mlprod_tasks import champion, places, rollout, workflows
+from mlprod_tasks import workflows
 from mlprod_tasks.declaration import AtLeast, Pipeline, load
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.fill import fill_online
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serve.keys import make_key
+from mlprod_tasks.promotion import history as champion
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.serving.keys import make_key
 
 REPOSITORY = Path(__file__).parents[1]
 FIRST, TICK = "2013-06-17", "2013-06-24"  # as of which the challenger and the champion are trained
@@ -67,7 +69,7 @@ def home(folder: Path) -> Home:
         for day in (FIRST, TICK):
             workflows.train(trained, pipeline.schedule.tick(day), "a benchmark", platform)
         fill_online(pipeline, pipeline.schedule.tick(TICK), platform)
-        rollout.roll_out(
+        routing.roll_out(
             pipeline, platform, mode="canary", challenger=1, share=SHARE, by="a benchmark", reason="both versions answer"
         )
         made = [make_key([pipeline.name], f"caller {n}", "a benchmark", platform)[0] for n in range(KEYS)]
@@ -78,7 +80,7 @@ def home(folder: Path) -> Home:
 def rows_of(home: Home, most: int) -> list[dict[str, Any]]:
     """The newest flights before the tick, as JSON has them."""
     tick = home.pipeline.schedule.tick(TICK).date
-    name = places.raw(home.pipeline, home.pipeline.entity)
+    name = names.raw(home.pipeline, home.pipeline.entity)
     needed = OnlineFeatures(home.pipeline, home.platform.online_store).fields.needed
     days = [tick - timedelta(days=ago) for ago in range(most // 900 + 2)]
     read = home.platform.lake.rows(name, days, list(needed))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mlprod_tasks import places, steps
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, load
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 
 DECLARED = Path(__file__).parent / "shop"
@@ -38,7 +38,7 @@ def make(variables: Mapping[str, str], versions: int = len(TRAINED)) -> Platform
     pipeline, platform = declared(), Platform(from_environment(variables))
     for name, rows in zip(("orders", "returns"), raw_tables(pipeline), strict=True):
         days = rows["tick"].to_pylist()
-        platform.lake.replace_ticks(places.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
+        platform.lake.replace_ticks(names.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
     for number, day in enumerate(TRAINED[:versions], 1):
         training = f"training-{number}"
         steps.assemble(pipeline, pipeline.schedule.tick(day), training, "a trial", platform)

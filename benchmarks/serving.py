@@ -39,7 +39,7 @@ import pyarrow as pa
 
 from benchmarks.served_home import Home, asked, features_of, home, rows_of
 from benchmarks.serving_parts import parts
-from mlprod_tasks import places
+from mlprod_tasks.platform import names as places
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPT = REPOSITORY / "benchmarks" / "serving.lua"

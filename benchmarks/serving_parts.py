@@ -17,18 +17,18 @@ from typing import Any
 import msgspec
 
 from benchmarks.served_home import MOMENT, NUMBER, Home
-from mlprod_tasks import rollout
 from mlprod_tasks.online import OnlineFeatures, RequestFields
 from mlprod_tasks.online.plan import micros
-from mlprod_tasks.serve import app
-from mlprod_tasks.serve.access_log import AccessLog
-from mlprod_tasks.serve.answer import Scorer
-from mlprod_tasks.serve.app import Service
-from mlprod_tasks.serve.keys import Keys
-from mlprod_tasks.serve.prediction_log import PredictionLog
-from mlprod_tasks.serve.run import made
-from mlprod_tasks.serve.seen import Seen
-from mlprod_tasks.serve.single_row import OneModel, SingleRow
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.scoring.prediction_log import PredictionLog
+from mlprod_tasks.serving import app
+from mlprod_tasks.serving.access_log import AccessLog
+from mlprod_tasks.serving.answer import Scorer
+from mlprod_tasks.serving.app import Service
+from mlprod_tasks.serving.keys import Keys
+from mlprod_tasks.serving.request_metrics import Seen
+from mlprod_tasks.serving.run import made
+from mlprod_tasks.serving.single_row import OneModel, SingleRow
 
 REPEATS = 7
 COLD = 500
@@ -38,7 +38,7 @@ PARTS: tuple[tuple[str, Any, str], ...] = (
     ("body decoded", Service, "_read"),
     ("fields validated", RequestFields, "read"),
     ("features, entries held", Scorer, "features_at_hand"),
-    ("route", rollout, "answers"),
+    ("route", routing, "answers"),
     ("model: codes", SingleRow, "read"),
     ("model: trees, calibration", OneModel, "answer"),
     ("answer encoded", app, "_encode"),

@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks import assemble, train
 from mlprod_tasks.declaration import LightGBM, Pipeline, load
-from mlprod_tasks.inputs import inputs_of, matrix, read
-from mlprod_tasks.learners.lightgbm import parameters
+from mlprod_tasks.models.feature_frame import inputs_of, matrix, read
+from mlprod_tasks.models.learners.lightgbm import parameters
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.training_folder import TrainingFolder
+from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training.workspace import TrainingFolder
 
 REPOSITORY = Path(__file__).parents[1]
 GOAL = 1.15
@@ -94,7 +94,7 @@ def bare_call(pipeline: Pipeline, folder: TrainingFolder) -> Callable[[], object
     """`lightgbm.train` on matrices that are ready in memory."""
     import lightgbm
 
-    from mlprod_tasks.model import load as load_model
+    from mlprod_tasks.models.model import load as load_model
 
     codes = load_model(folder.model).codes
     data = []

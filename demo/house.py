@@ -29,7 +29,7 @@ NAME = "flight_delays"
 # What every task would otherwise import again.
 PRELOADED = (
     "great_expectations", "mlflow", "lightgbm", "duckdb", "deltalake", "pandas", "sqlalchemy", "numba", "matplotlib.pyplot",
-    "sklearn.isotonic", "mlprod_tasks.audit",
+    "sklearn.isotonic", "mlprod_tasks.ingest.audit",
 )  # fmt: skip
 
 

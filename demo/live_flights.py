@@ -13,9 +13,11 @@ from demo.airflow_api import FINISHED, poll
 from demo.business_database import flights_between
 from demo.house import House
 from demo.scoring_service import Answer, Row
-from mlprod_tasks import champion, places, rollout
 from mlprod_tasks.declaration import Tick
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Mail, Rollout, RolloutCheck
+from mlprod_tasks.promotion import history
+from mlprod_tasks.rollout import routing
 
 Note = Callable[[str, bool], None]
 # A step of the ramp holds for as long as every flight is asked about a few times, and not for an hour.
@@ -68,7 +70,7 @@ class LiveFlights:
 
         What is done inside the block is done meanwhile.
         """
-        promoted = [one.model_version for one in champion.promotions(self.house.pipeline, self.platform)]
+        promoted = [one.model_version for one in history.promotions(self.house.pipeline, self.platform)]
         challenger = next((version for version in reversed(promoted) if version != promoted[-1]), None)
         self.note("there is an earlier version to roll out", challenger is not None)
         if challenger is None:
@@ -104,7 +106,7 @@ class LiveFlights:
 
     def rows(self) -> int:
         """Answered rows that the lake has."""
-        name, lake = places.requests(self.house.pipeline), self.platform.lake
+        name, lake = names.requests(self.house.pipeline), self.platform.lake
         if not lake.exists(name):
             return 0
         found = lake.rows(name, columns=["request_id", "row"])
@@ -137,7 +139,7 @@ class LiveFlights:
     def _change_of_mind(self, over: Callable[[], bool]) -> None:
         """Take the challenger back by hand once it has passed its first share, unless its checks have done so before."""
         while not over():
-            found = rollout.current(self.house.pipeline, self.platform)
+            found = routing.current(self.house.pipeline, self.platform)
             if found is not None and found.share >= ENOUGH:
                 time.sleep(SEEN_SECONDS)
                 self.house.mlprod("take-back", self.name, "--by", "demo", "--reason", "seen enough of it")
@@ -154,7 +156,7 @@ class LiveFlights:
         for one in first:
             print(f"  {one.sentence}", flush=True)
         back = bool(rollouts) and rollouts[-1].mode == "champion"
-        kept = champion.promotions(self.house.pipeline, self.platform)[-1].model_version == holds
+        kept = history.promotions(self.house.pipeline, self.platform)[-1].model_version == holds
         self.note("it is taken back, and the champion stays", back and kept)
         sent = ledger.all(Mail, pipeline=self.name, kind="ramp")
         received = [str(mail["Subject"]) for mail in self.house.catcher.outbox.mails()]
@@ -167,5 +169,5 @@ class LiveFlights:
 
     def _batch(self, tick: Tick) -> dict[str, tuple[float, bool, int]]:
         wanted = ["flight_id", "score", "decision", "model_version"]
-        rows = self.platform.lake.rows(places.predictions(self.house.pipeline), [tick.date], wanted).to_pylist()
+        rows = self.platform.lake.rows(names.predictions(self.house.pipeline), [tick.date], wanted).to_pylist()
         return {row["flight_id"]: (row["score"], row["decision"], row["model_version"]) for row in rows}

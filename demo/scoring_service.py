@@ -17,7 +17,7 @@ from demo.airflow_api import poll
 from demo.local_airflow import LOOPBACK, die_with_parent, free_port
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.serve.keys import make_key
+from mlprod_tasks.serving.keys import make_key
 
 Row = dict[str, Any]
 Answer = dict[str, Any]

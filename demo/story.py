@@ -14,7 +14,7 @@ from statistics import median
 from demo.business_database import corrupt, mend
 from demo.house import House
 from demo.live_flights import LiveFlights
-from mlprod_tasks import places
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import (
     Audit,
     Decision,
@@ -112,12 +112,12 @@ class Story:
         audit = house.platform.ledger.get(Audit, self.name, "flights", CORRUPTED)
         self._note("the ledger says why", audit is not None and not audit.passed and bool(audit.failures))
         lake = house.platform.lake
-        self._note("nothing of it reaches the lake", CORRUPTED not in lake.ticks(places.raw(house.pipeline, "flights")))
+        self._note("nothing of it reaches the lake", CORRUPTED not in lake.ticks(names.raw(house.pipeline, "flights")))
         self._note("one mail tells it", self._mails("failure") == mails + 1)
         mend(house.business)
         self.api.clear(dag, run, ["flights.extract"])
         self._note("clearing the task heals the tick", self.api.wait_for_run(dag, run)["state"] == "success")
-        self._note("the mended rows are in the lake", CORRUPTED in lake.ticks(places.raw(house.pipeline, "flights")))
+        self._note("the mended rows are in the lake", CORRUPTED in lake.ticks(names.raw(house.pipeline, "flights")))
         scoring = self.api.trigger(f"{self.name}.score", partition_key=str(CORRUPTED))
         self._note("it is scored", self.api.wait_for_run(f"{self.name}.score", scoring)["state"] == "success")
         scored, champion = (

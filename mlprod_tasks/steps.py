@@ -6,82 +6,82 @@ Called from here, as DAGs and workflows do, a step leaves a record of its run.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mlprod_tasks.step_runs import recorded
+from mlprod_tasks.platform.step_runs import recorded
 
 if TYPE_CHECKING:
-    from mlprod_tasks.alert import tell_approval, tell_failure, tell_fallback
-    from mlprod_tasks.approve import approve, request_approval
-    from mlprod_tasks.assemble import assemble
-    from mlprod_tasks.audit import audit
-    from mlprod_tasks.backtest import backtest
-    from mlprod_tasks.collect import collect
-    from mlprod_tasks.data_docs import build_data_docs
-    from mlprod_tasks.evaluate import evaluate
-    from mlprod_tasks.examine import examine
-    from mlprod_tasks.extract import extract
-    from mlprod_tasks.gate import gate
-    from mlprod_tasks.monitor.act import act
-    from mlprod_tasks.monitor.again import decide_again
-    from mlprod_tasks.monitor.decide import decide
-    from mlprod_tasks.monitor.digest import tell_digest
-    from mlprod_tasks.monitor.mails import tell_decision
-    from mlprod_tasks.monitor.measure import measure
-    from mlprod_tasks.monitor.requests import measure_collected, measure_requests
+    from mlprod_tasks.evaluation.backtest import backtest
+    from mlprod_tasks.evaluation.evaluate import evaluate
+    from mlprod_tasks.evaluation.gate import gate
+    from mlprod_tasks.evaluation.run_checks import examine
+    from mlprod_tasks.ingest.audit import audit
+    from mlprod_tasks.ingest.data_docs import build_data_docs
+    from mlprod_tasks.ingest.extract import extract
+    from mlprod_tasks.ingest.publish import publish
+    from mlprod_tasks.monitoring.act import act
+    from mlprod_tasks.monitoring.decide import decide
+    from mlprod_tasks.monitoring.measure import measure
+    from mlprod_tasks.monitoring.redecide_late import decide_again
+    from mlprod_tasks.monitoring.requests import measure_collected, measure_requests
+    from mlprod_tasks.monitoring.verify import verify
+    from mlprod_tasks.notifications.decision_mails import tell_decision
+    from mlprod_tasks.notifications.digest import tell_digest
+    from mlprod_tasks.notifications.events import tell_approval, tell_failure, tell_fallback
+    from mlprod_tasks.notifications.uncollected import tell_uncollected
     from mlprod_tasks.online.check import check_online
     from mlprod_tasks.online.fill import fill_online
-    from mlprod_tasks.publish import publish
-    from mlprod_tasks.ramp.steps import begin, check, finish, take_back, take_back_abandoned, take_step
-    from mlprod_tasks.register import promote, promote_training, register
-    from mlprod_tasks.report.write import report
-    from mlprod_tasks.score import score
-    from mlprod_tasks.search import search
-    from mlprod_tasks.train import fit, segments, train
-    from mlprod_tasks.uncollected import tell_uncollected
-    from mlprod_tasks.verify import verify
+    from mlprod_tasks.promotion.approve import approve, request_approval
+    from mlprod_tasks.promotion.register import promote, promote_training, register
+    from mlprod_tasks.reporting.write import report
+    from mlprod_tasks.rollout.steps import begin, check, finish, take_back, take_back_abandoned, take_step
+    from mlprod_tasks.scoring.collect import collect
+    from mlprod_tasks.scoring.score import score
+    from mlprod_tasks.training.assemble import assemble
+    from mlprod_tasks.training.search import search
+    from mlprod_tasks.training.train import fit, segments, train
 
 _WHERE = {
-    "extract": "extract",
-    "audit": "audit",
-    "publish": "publish",
-    "build_data_docs": "data_docs",
-    "assemble": "assemble",
-    "search": "search",
-    "segments": "train",
-    "fit": "train",
-    "train": "train",
-    "evaluate": "evaluate",
-    "backtest": "backtest",
-    "examine": "examine",
-    "report": "report.write",
-    "gate": "gate",
-    "request_approval": "approve",
-    "approve": "approve",
-    "register": "register",
-    "promote": "register",
-    "promote_training": "register",
-    "score": "score",
-    "measure": "monitor.measure",
-    "measure_collected": "monitor.requests",
-    "measure_requests": "monitor.requests",
-    "decide": "monitor.decide",
-    "decide_again": "monitor.again",
-    "act": "monitor.act",
-    "verify": "verify",
+    "extract": "ingest.extract",
+    "audit": "ingest.audit",
+    "publish": "ingest.publish",
+    "build_data_docs": "ingest.data_docs",
+    "assemble": "training.assemble",
+    "search": "training.search",
+    "segments": "training.train",
+    "fit": "training.train",
+    "train": "training.train",
+    "evaluate": "evaluation.evaluate",
+    "backtest": "evaluation.backtest",
+    "examine": "evaluation.run_checks",
+    "report": "reporting.write",
+    "gate": "evaluation.gate",
+    "request_approval": "promotion.approve",
+    "approve": "promotion.approve",
+    "register": "promotion.register",
+    "promote": "promotion.register",
+    "promote_training": "promotion.register",
+    "score": "scoring.score",
+    "measure": "monitoring.measure",
+    "measure_collected": "monitoring.requests",
+    "measure_requests": "monitoring.requests",
+    "decide": "monitoring.decide",
+    "decide_again": "monitoring.redecide_late",
+    "act": "monitoring.act",
+    "verify": "monitoring.verify",
     "fill_online": "online.fill",
     "check_online": "online.check",
-    "collect": "collect",
-    "begin": "ramp.steps",
-    "take_step": "ramp.steps",
-    "check": "ramp.steps",
-    "finish": "ramp.steps",
-    "take_back": "ramp.steps",
-    "take_back_abandoned": "ramp.steps",
-    "tell_approval": "alert",
-    "tell_decision": "monitor.mails",
-    "tell_digest": "monitor.digest",
-    "tell_fallback": "alert",
-    "tell_failure": "alert",
-    "tell_uncollected": "uncollected",
+    "collect": "scoring.collect",
+    "begin": "rollout.steps",
+    "take_step": "rollout.steps",
+    "check": "rollout.steps",
+    "finish": "rollout.steps",
+    "take_back": "rollout.steps",
+    "take_back_abandoned": "rollout.steps",
+    "tell_approval": "notifications.events",
+    "tell_decision": "notifications.decision_mails",
+    "tell_digest": "notifications.digest",
+    "tell_fallback": "notifications.events",
+    "tell_failure": "notifications.events",
+    "tell_uncollected": "notifications.uncollected",
 }
 # A step under the name by which its runs are known, where that is another.
 _NAMES = {"promote_training": "promote"}

@@ -12,7 +12,7 @@ from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform
 
 if TYPE_CHECKING:
-    from mlprod_tasks.verify import Verified
+    from mlprod_tasks.monitoring.verify import Verified
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def ingest(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Seq
 
     A refused table does not keep the others out. Raises: the first refusal, after all tables had their turn.
     """
-    from mlprod_tasks.audit import BatchRefused
+    from mlprod_tasks.ingest.audit import BatchRefused
 
     published: dict[str, int] = {}
     refused: list[BatchRefused] = []
@@ -61,7 +61,7 @@ def train(pipeline: Pipeline, as_of: Tick, reason: str, platform: Platform) -> i
     steps.report(pipeline, training, platform)
     steps.gate(pipeline, training, platform)
     if pipeline.approval is not None:
-        from mlprod_tasks.approve import NotApproved
+        from mlprod_tasks.promotion.approve import NotApproved
 
         steps.request_approval(pipeline, training, platform)
         raise NotApproved(
@@ -76,7 +76,7 @@ def approve(pipeline: Pipeline, training: str, by: str, platform: Platform, *, a
 
     Raises: ValueError where `by` is not among those who may; StepMissing; NotApproved; GatesRefused.
     """
-    from mlprod_tasks.approve import Answer
+    from mlprod_tasks.promotion.approve import Answer
 
     may = pipeline.approval.by if pipeline.approval else ()
     if not by.strip() or (may and by not in may):
@@ -88,8 +88,8 @@ def approve(pipeline: Pipeline, training: str, by: str, platform: Platform, *, a
 
 
 def _promote(pipeline: Pipeline, training: str, platform: Platform) -> int:
-    from mlprod_tasks.gate import passed
-    from mlprod_tasks.register import ramp_wanted
+    from mlprod_tasks.evaluation.gate import passed
+    from mlprod_tasks.promotion.register import ramp_wanted
 
     model = steps.register(pipeline, training, platform)
     if ramp_wanted(pipeline, model.version, platform):

@@ -51,7 +51,7 @@ class Waited(Protocol):
 
 def waits_of(tasks: Iterable[Waited]) -> list[Any]:
     """The waits of a run's tasks: of each its last try. One that was deferred meanwhile waited for data, not for a worker."""
-    from mlprod_tasks.step_runs import Wait
+    from mlprod_tasks.platform.step_runs import Wait
 
     return [
         Wait(step_of(task), task.start_date, task.end_date, (task.start_date - task.queued_dttm).total_seconds())
@@ -75,7 +75,7 @@ def note(dag_id: str, run_id: str) -> int:
 
     from mlprod_tasks.platform.ledger import Ledger
     from mlprod_tasks.platform.settings import from_environment
-    from mlprod_tasks.step_runs import note_waits
+    from mlprod_tasks.platform.step_runs import note_waits
 
     with create_session() as session:
         tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import alert
-from mlprod_tasks.alert import Failure
-from mlprod_tasks.audit import BatchRefused, Verdict
-from mlprod_tasks.audit import Failure as Broken
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.gate import GatesRefused, GateVerdict, Refused
-from mlprod_tasks.letter import Content, Tile
+from mlprod_tasks.documents.mail_content import Content, Tile
+from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
+from mlprod_tasks.ingest.audit import BatchRefused, Verdict
+from mlprod_tasks.ingest.audit import Failure as Broken
+from mlprod_tasks.notifications import events
+from mlprod_tasks.notifications.events import Failure
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult, Mail, Scoring, Training
 
@@ -53,7 +53,7 @@ def test_a_refused_batch_is_told_with_its_expectations_and_rows(
     )
     refused = BatchRefused("flight_delays", "flights", (Verdict(DAY, 900, 900, (broken,)),))
     link = ("Log of the task", "http://127.0.0.1/log")
-    assert alert.tell_failure(flights_pipeline, Failure("k", "ingest flights.audit", refused, (link,)), platform)
+    assert events.tell_failure(flights_pipeline, Failure("k", "ingest flights.audit", refused, (link,)), platform)
     (told,) = texts(catcher)
     for part in ("flights refused for 2013-06-20", "distance is int", "5 values that are not int", "far", "900 rows", link[1]):
         assert told.count(part) >= 2 or part in told.splitlines()[0], part
@@ -71,7 +71,7 @@ def test_a_refused_model_is_told_with_every_gate(flights_pipeline: Pipeline, pla
             )
         )  # fmt: skip
     error = GatesRefused(Refused("t1", "digest", (bad, good)))
-    assert alert.tell_failure(flights_pipeline, Failure("k", "train gate", error), platform)
+    assert events.tell_failure(flights_pipeline, Failure("k", "train gate", error), platform)
     (told,) = texts(catcher)
     for part in ("1 of 2 gates failed", "KPI fell", "roc_auc &gt;= 0.99", "brier <= 0.3", "FAILED", "passed"):
         assert part in told, part
@@ -81,8 +81,8 @@ def test_one_failure_is_one_mail_however_often_it_is_told(
     flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
 ) -> None:
     failure = Failure("run/task/1", "score", ValueError("<b>no</b> such column"))
-    assert alert.tell_failure(flights_pipeline, failure, platform)
-    assert not alert.tell_failure(flights_pipeline, failure, platform)
+    assert events.tell_failure(flights_pipeline, failure, platform)
+    assert not events.tell_failure(flights_pipeline, failure, platform)
     (told,) = texts(catcher)
     assert "&lt;b&gt;no&lt;/b&gt; such column" in told
     assert len(platform.ledger.all(Mail)) == 1
@@ -93,8 +93,8 @@ def test_a_mail_that_the_server_does_not_take_can_be_sent_again(
 ) -> None:
     failure = Failure("run/task/1", "score", ValueError("x"))
     with pytest.raises(OSError, match="refused"):
-        alert.tell_failure(flights_pipeline, failure, make_platform(smtp="smtp://127.0.0.1:9"))
-    assert alert.tell_failure(flights_pipeline, failure, make_platform(smtp=f"smtp://127.0.0.1:{catcher.smtp_port}"))
+        events.tell_failure(flights_pipeline, failure, make_platform(smtp="smtp://127.0.0.1:9"))
+    assert events.tell_failure(flights_pipeline, failure, make_platform(smtp=f"smtp://127.0.0.1:{catcher.smtp_port}"))
     assert len(texts(catcher)) == 1
 
 
@@ -112,9 +112,9 @@ def test_the_fallback_is_told_and_the_champion_is_not(
         "at": NOW,
     }
     platform.ledger.put(Scoring(**scoring, fallback_rows=0, fallback_reason=None))
-    assert not alert.tell_fallback(flights_pipeline, tick, platform)
+    assert not events.tell_fallback(flights_pipeline, tick, platform)
     platform.ledger.put(Scoring(**scoring, fallback_rows=900, fallback_reason="BrokenArtifact: files changed"))
-    assert alert.tell_fallback(flights_pipeline, tick, platform)
+    assert events.tell_fallback(flights_pipeline, tick, platform)
     (told,) = texts(catcher)
     assert "900 of 900" in told
     assert "BrokenArtifact: files changed" in told
@@ -129,7 +129,7 @@ def test_a_fallback_that_was_switched_to_is_not_told_at_every_tick(
             fallback_rows=900, fallback_reason="switched to the fallback by ana at 2013-06-19 12:00 UTC",
         )
     )  # fmt: skip
-    assert not alert.tell_fallback(flights_pipeline, flights_pipeline.schedule.tick(DAY), platform)
+    assert not events.tell_fallback(flights_pipeline, flights_pipeline.schedule.tick(DAY), platform)
     assert texts(catcher) == []
 
 
@@ -137,7 +137,7 @@ def test_a_mail_may_be_for_others_than_those_who_are_alerted(
     flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
 ) -> None:
     content = Content("subject", "headline", tiles=(Tile("earned", "1,200 USD", "more than before"),))
-    assert alert.send(flights_pipeline, "digest", "k", content, platform, ("owner@example.com",))
+    assert events.send(flights_pipeline, "digest", "k", content, platform, ("owner@example.com",))
     (mail,) = catcher.outbox.mails()
     assert mail["To"] == "owner@example.com"
     assert [row.recipients for row in platform.ledger.all(Mail)] == ["owner@example.com"]
@@ -151,6 +151,6 @@ def test_long_keys_are_told_apart_by_their_ends_and_fit_the_ledger(
 ) -> None:
     run = "flight_delays.ingest/" + "long" * 60
     for attempt in (1, 2, 2):
-        alert.tell_failure(flights_pipeline, Failure(f"{run}/{attempt}", "score", ValueError("x")), platform)
+        events.tell_failure(flights_pipeline, Failure(f"{run}/{attempt}", "score", ValueError("x")), platform)
     assert len(texts(catcher)) == 2
     assert [len(mail.key) for mail in platform.ledger.all(Mail)] == [200, 200]

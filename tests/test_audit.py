@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.audit import Audited, BatchRefused, StagingMissing, audit
-from mlprod_tasks.data_docs import KEPT, VALIDATIONS, build_data_docs, delete_old
-from mlprod_tasks.expectations import suite
-from mlprod_tasks.extract import extract
+from mlprod_tasks.ingest.audit import Audited, BatchRefused, StagingMissing, audit
+from mlprod_tasks.ingest.data_docs import KEPT, VALIDATIONS, build_data_docs, delete_old
+from mlprod_tasks.ingest.expectations import suite
+from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit

@@ -7,7 +7,7 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from mlprod_tasks import calibration
+from mlprod_tasks.models import calibration
 
 RANDOM = np.random.default_rng(0)
 RAW = RANDOM.random(3000)

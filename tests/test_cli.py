@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mlprod_tasks import cli
-from mlprod_tasks.gate import GatesRefused, GateVerdict, Refused
+from mlprod_tasks.cli import main
+from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
 from mlprod_tasks.platform.ledger import Decision, Fallback, Intervention, Ledger, Promotion
 
 REPOSITORY = Path(__file__).parents[1]
@@ -106,7 +106,7 @@ def alarmed(tmp_path: Path) -> tuple[Path, Ledger]:
 def said(home: Path, *arguments: str) -> str:
     """What a command prints, in this process."""
     environment = {"MLPROD_HOME": str(home / "var"), "MLPROD_LEDGER_URL": None, "MLFLOW_TRACKING_URI": None}
-    done = CliRunner().invoke(cli.app, arguments, env=environment, catch_exceptions=False)
+    done = CliRunner().invoke(main.app, arguments, env=environment, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return " ".join(done.stdout.split())
 
@@ -193,8 +193,8 @@ def test_a_refusal_of_the_gates_is_one_line_too(monkeypatch: pytest.MonkeyPatch,
     def refuse() -> None:
         raise GatesRefused(Refused("t1", "digest", (failed,)))
 
-    monkeypatch.setattr(cli, "app", refuse)
+    monkeypatch.setattr(main, "app", refuse)
     with pytest.raises(SystemExit) as ended:
-        cli.run()
+        main.run()
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("GatesRefused: 1 of 1 gates refuse the model of training t1: roc_auc is 0.7")

@@ -18,15 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlprod_tasks import collect as step
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
-from mlprod_tasks.collect import collect
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Review
-from mlprod_tasks.review import decide_review
-from mlprod_tasks.serve.prediction_log import FRONT, PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring import collect as step
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.scoring.prediction_log import FRONT, PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.review_queue import decide_review
 
 MONDAY, TUESDAY = date(2024, 5, 6), date(2024, 5, 7)
 HOURS_AGO = timedelta(hours=2)
@@ -75,7 +74,7 @@ def age(path: Path) -> None:
 
 
 def in_lake(pipeline: Pipeline, here: Platform) -> pa.Table:
-    return here.lake.rows(places.requests(pipeline))
+    return here.lake.rows(names.requests(pipeline))
 
 
 def requests(pipeline: Pipeline, here: Platform) -> list[str]:
@@ -97,19 +96,19 @@ def test_rows_come_out_as_they_were_logged_each_with_its_file(use_case: Pipeline
 def test_collected_again_nothing_changes_and_nothing_is_written(use_case: Pipeline, here: Platform) -> None:
     logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
     collect(use_case, here)
-    version = here.lake.version(places.requests(use_case))
+    version = here.lake.version(names.requests(use_case))
     again = collect(use_case, here)
     assert (again.rows, again.files, again.ticks) == (0, 0, ())
-    assert here.lake.version(places.requests(use_case)) == version
+    assert here.lake.version(names.requests(use_case)) == version
 
 
 def test_only_the_partition_that_got_something_is_written(use_case: Pipeline, here: Platform) -> None:
     logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
     collect(use_case, here)
-    before = dict(here.lake.files_of(here.lake.table(places.requests(use_case))))
+    before = dict(here.lake.files_of(here.lake.table(names.requests(use_case))))
     logged(use_case, here, [entry(use_case, "c", TUESDAY)])
     assert collect(use_case, here).ticks == ("2024-05-07",)
-    after = dict(here.lake.files_of(here.lake.table(places.requests(use_case))))
+    after = dict(here.lake.files_of(here.lake.table(names.requests(use_case))))
     assert after["2024-05-06"] == before["2024-05-06"]
     assert after["2024-05-07"] != before["2024-05-07"]
     assert requests(use_case, here) == ["a", "b", "c"]
@@ -129,7 +128,7 @@ def test_a_file_is_deleted_when_it_is_old_and_was_collected_before(use_case: Pip
 def test_a_file_of_which_one_tick_is_lacking_stays(use_case: Pipeline, here: Platform) -> None:
     both = logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)], aged=True)
     collect(use_case, here)
-    name = places.requests(use_case)
+    name = names.requests(use_case)
     monday = here.lake.rows(name, [MONDAY])
     here.lake.table(name).delete("tick = '2024-05-07'")  # as if killed between the two
     assert collect(use_case, here).ticks == ("2024-05-07",)
@@ -238,7 +237,7 @@ def test_rows_that_are_left_to_people_are_asked_for_once_and_a_decision_stays(us
     logged(use_case, here, some)
     assert collect(use_case, here).reviews == 2
     decide_review(use_case, "a", 2, True, "ada", here, "known customer")
-    here.lake.table(places.requests(use_case)).delete()
+    here.lake.table(names.requests(use_case)).delete()
     assert collect(use_case, here).reviews == 0
     assert [(one.row, one.score, one.decision) for one in here.ledger.all(Review)] == [(0, 0.5, None), (2, 0.7, True)]
 
@@ -252,7 +251,7 @@ def test_thousands_of_small_files_are_collected_in_one_go(use_case: Pipeline, he
     done = collect(use_case, here)
     assert (done.rows, done.files) == (4002, 2001)
     assert time.monotonic() - began < 60
-    assert here.lake.version(places.requests(use_case)) <= 2  # created, and a commit a tick
+    assert here.lake.version(names.requests(use_case)) <= 2  # created, and a commit a tick
 
 
 # In a process of its own: collect, and be killed before or after the n-th time that one of its parts is called.
@@ -361,7 +360,7 @@ def test_a_second_collection_waits_for_the_first(use_case: Pipeline, here: Platf
     assert waiting.stderr is not None
     assert any("another process collects" in line for line in waiting.stderr)  # until it says so, or ends
     assert waiting.poll() is None
-    assert not here.lake.exists(places.requests(use_case))
+    assert not here.lake.exists(names.requests(use_case))
     os.close(lock)
     told, _ = waiting.communicate(timeout=60)
     assert told.strip() == "1"
@@ -397,4 +396,4 @@ def test_where_nothing_can_be_locked_two_at_once_double_nothing(
 def test_where_nothing_was_ever_logged_nothing_is_made(use_case: Pipeline, here: Platform) -> None:
     assert collect(use_case, here).sentence == "shop: 0 rows from 0 files collected"
     assert not log_folder(use_case, here).exists()
-    assert not here.lake.exists(places.requests(use_case))
+    assert not here.lake.exists(names.requests(use_case))

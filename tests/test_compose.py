@@ -27,7 +27,7 @@ from jsonschema import Draft202012Validator
 
 from deploy import new_env
 from mlprod_tasks.platform import settings
-from mlprod_tasks.provenance import GIVEN_COMMIT
+from mlprod_tasks.training.provenance import GIVEN_COMMIT
 
 REPOSITORY = Path(__file__).parents[1]
 COMPOSE = REPOSITORY / "docker-compose.yaml"

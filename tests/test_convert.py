@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks.convert import as_text, convert
+from mlprod_tasks.ingest.convert import as_text, convert
 
 ZONE = "America/New_York"
 SKIPPED, REPEATED = datetime(2013, 3, 10, 2, 30), datetime(2013, 11, 3, 1, 30)  # noqa: DTZ001

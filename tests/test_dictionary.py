@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.dictionary import dictionary
+from mlprod_tasks.reporting.data_dictionary import dictionary
 
 
 def with_table(pipeline: ml.Pipeline, name: str, **fields: object) -> ml.Pipeline:

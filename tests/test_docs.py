@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.dictionary import dictionary
+from mlprod_tasks.reporting.data_dictionary import dictionary
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.doctor import Finding, examine, read_sql
+from mlprod_tasks.operations.doctor import Finding, examine, read_sql
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 

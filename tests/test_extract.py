@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.convert import convert
-from mlprod_tasks.extract import extract
+from mlprod_tasks.ingest.convert import convert
+from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import SettingMissing
 from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable

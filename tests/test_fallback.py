@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks import fallback
 from mlprod_tasks.declaration import CostMatrix, RateTable
-from mlprod_tasks.fallback import FallbackModel
-from mlprod_tasks.inputs import ModelInputError
+from mlprod_tasks.models import fallback
+from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.feature_frame import ModelInputError
 
 ROWS = pa.table({"carrier": ["A", "A", "A", "B", None], "hour": pa.array([1, 1, 2, 1, None], pa.int64())})
 OUTCOME = np.array([True, True, False, False, True])

@@ -8,11 +8,22 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
-from mlprod_tasks.evaluation import Evaluation, from_json
-from mlprod_tasks.evidence import Backtest, Comparison, Difference, Evidence, Finding, Fold, Measured, Slice, Slices, Trials
-from mlprod_tasks.gate import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
-from mlprod_tasks.judge import names
-from mlprod_tasks.metrics import Estimate
+from mlprod_tasks.evaluation.evidence import (
+    Backtest,
+    Comparison,
+    Difference,
+    Evidence,
+    Finding,
+    Fold,
+    Measured,
+    Slice,
+    Slices,
+    Trials,
+)
+from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
+from mlprod_tasks.evaluation.gates import names
+from mlprod_tasks.evaluation.results import Evaluation, from_json
+from mlprod_tasks.statistics.metrics import Estimate
 
 DIGEST = "d" * 64
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.replicas import MOST_AT_ONCE, REPLICA, SHIPPED, configured
-from mlprod_tasks.serve.app import Limits
+from mlprod_tasks.serving.app import Limits
 from tests.test_compose import REPOSITORY, SECRETS, SERVICES, resolve
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mlprod_tasks.letter import Content, Grid, render
+from mlprod_tasks.documents.mail_content import Content, Grid, render
 
 GATES = Grid(
     "Gates",

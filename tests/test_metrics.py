@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from mlprod_tasks import metrics
-from mlprod_tasks.metrics import CannotBeMeasured
+from mlprod_tasks.statistics import metrics
+from mlprod_tasks.statistics.metrics import CannotBeMeasured
 
 RANDOM = np.random.default_rng(3)
 

@@ -15,10 +15,11 @@ import pytest
 from sqlalchemy import inspect
 
 from demo.business_database import fill
-from mlprod_tasks import places, steps, workflows
+from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import AtLeast, Pipeline, Split
-from mlprod_tasks.monitor.kinds import of_family
+from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
 from mlprod_tasks.platform.settings import from_environment

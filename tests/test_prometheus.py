@@ -14,11 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from mlprod_tasks.cli import app
+from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.operations.ledger_metrics import COUNTERS, FEW, GAUGES, MOST_BREACHED, exposition
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, Measurement, Scoring, StepRun
-from mlprod_tasks.prometheus import COUNTERS, FEW, GAUGES, MOST_BREACHED, exposition
 
 REPOSITORY = Path(__file__).parents[1]
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "mlprod.json"

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from mlprod_tasks.provenance import PACKAGE, provenance
+from mlprod_tasks.training.provenance import PACKAGE, provenance
 
 
 @pytest.fixture

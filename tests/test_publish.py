@@ -10,12 +10,12 @@ import duckdb
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.audit import BatchRefused, audit
-from mlprod_tasks.extract import extract
+from mlprod_tasks.ingest.audit import BatchRefused, audit
+from mlprod_tasks.ingest.extract import extract
+from mlprod_tasks.ingest.publish import AuditMissing, Published, publish
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Publication
-from mlprod_tasks.publish import AuditMissing, Published, publish
 
 TICK = "2024-03-15"
 

@@ -14,7 +14,7 @@ import pytest
 
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import StepRun
-from mlprod_tasks.step_runs import Wait, note_waits
+from mlprod_tasks.platform.step_runs import Wait, note_waits
 
 REPOSITORY = Path(__file__).parents[1]
 AT = datetime(2024, 3, 1, 4, tzinfo=UTC)

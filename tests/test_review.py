@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from mlprod_tasks.cli import app
+from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Ledger, Review
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.review import AlreadyDecided, NoSuchReview, ask_for, decide_review, open_reviews
+from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, ask_for, decide_review, open_reviews
 from tests.conftest import REPOSITORY
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mlprod_tasks.declaration import Schedule, Split, days
-from mlprod_tasks.split import HistoryTooShort, from_json, windows
+from mlprod_tasks.training.split import HistoryTooShort, from_json, windows
 
 SCHEDULE = Schedule(time(4), "America/New_York", date(2013, 1, 2))
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from mlprod_tasks import step_runs, steps
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, step_runs
 from mlprod_tasks.platform.ledger import StepRun
-from mlprod_tasks.step_runs import recorded
+from mlprod_tasks.platform.step_runs import recorded
 
 MEGABYTE = 1024**2
 
@@ -207,7 +207,7 @@ def test_a_step_that_is_stopped_by_an_interrupt_is_recorded_as_failed(
 
 
 def test_recording_loads_nothing_heavy_before_a_step_runs() -> None:
-    code = "import sys; import mlprod_tasks.step_runs; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys; import mlprod_tasks.platform.step_runs; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
     )

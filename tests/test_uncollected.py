@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import collect as step
-from mlprod_tasks import places
-from mlprod_tasks.collect import collect
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.platform import Platform
-from mlprod_tasks.serve.prediction_log import log_folder
-from mlprod_tasks.uncollected import tell_uncollected
+from mlprod_tasks.notifications.uncollected import tell_uncollected
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.scoring import collect as step
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.scoring.prediction_log import log_folder
 from tests.test_collect import MONDAY, entry, logged, requests, use_case, with_features
 
 __all__ = ["use_case"]
@@ -40,7 +39,7 @@ def tell(pipeline: Pipeline, here: Platform) -> list[str]:
 def test_what_the_table_held_before_is_deleted_later_at_most_once_an_hour(
     use_case: Pipeline, here: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(here.lake.uri(places.requests(use_case))) / f"tick={MONDAY}"
+    folder = Path(here.lake.uri(names.requests(use_case))) / f"tick={MONDAY}"
     monkeypatch.setattr(step, "READ_WITHIN", timedelta(0))  # as if all before now were hours ago
 
     def left_by(n: int, *, tidy: bool) -> int:
@@ -58,7 +57,7 @@ def test_what_the_table_held_before_is_deleted_later_at_most_once_an_hour(
 def test_some_time_is_left_to_those_who_read(use_case: Pipeline, here: Platform) -> None:
     logged(use_case, here, [entry(use_case, "a")])
     collect(use_case, here)
-    (read,) = here.lake.files(places.requests(use_case))
+    (read,) = here.lake.files(names.requests(use_case))
     logged(use_case, here, [entry(use_case, "b")])
     collect(use_case, here, tidy=True)
     assert Path(read).exists()

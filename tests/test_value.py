@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import fallback, value
 from mlprod_tasks.declaration import CostMatrix, DeclarationError, RateTable, ValueFunction
-from mlprod_tasks.doctor import read_sql
-from mlprod_tasks.value import ValueUndefined, Worth
+from mlprod_tasks.models import decision_value, fallback
+from mlprod_tasks.models.decision_value import ValueUndefined, Worth
+from mlprod_tasks.operations.doctor import read_sql
 
 COSTS = CostMatrix(true_positive=120, false_positive=-40, false_negative=-5, true_negative=1)
 NOTHING = pa.table({})
@@ -20,7 +20,7 @@ AMOUNT = ValueFunction(act="CASE WHEN outcome THEN 0.5 * amount ELSE -4 END", wa
 
 
 def worth_of(score: np.ndarray, outcome: np.ndarray) -> Worth:
-    return value.worth(COSTS, NOTHING, score, outcome)
+    return decision_value.worth(COSTS, NOTHING, score, outcome)
 
 
 def test_each_decision_is_worth_its_cell_of_the_matrix():
@@ -30,7 +30,7 @@ def test_each_decision_is_worth_its_cell_of_the_matrix():
 
 def test_a_function_is_worth_what_its_expressions_say_of_each_row():
     rows = pa.table({"amount": [10.0, 30.0, 50.0, 70.0], "other": ["a", "b", "c", "d"]})
-    made = value.worth(AMOUNT, rows, np.zeros(4), np.array([True, False, True, False]))
+    made = decision_value.worth(AMOUNT, rows, np.zeros(4), np.array([True, False, True, False]))
     assert made.acted.tolist() == [5, -4, 25, -4]
     assert made.waited.tolist() == [-1, 0, -1, 0]
     assert made.of(np.array([True, True, False, False])).tolist() == [5, -4, -1, 0]
@@ -38,14 +38,16 @@ def test_a_function_is_worth_what_its_expressions_say_of_each_row():
 
 def test_a_function_reads_the_score_that_is_judged_and_not_a_column_of_that_name():
     rows = pa.table({"score": [9.0, 9.0], "outcome": ["x", "y"]})
-    made = value.worth(ValueFunction("10 * score - CAST(outcome AS INT)"), rows, np.array([0.1, 0.7]), np.array([False, True]))
+    made = decision_value.worth(
+        ValueFunction("10 * score - CAST(outcome AS INT)"), rows, np.array([0.1, 0.7]), np.array([False, True])
+    )
     assert made.acted.tolist() == pytest.approx([1, 6])
 
 
 def test_the_worth_of_many_rows_stays_in_their_order():
     n = 200_000
     outcome = np.random.default_rng(1).random(n) < 0.5
-    made = value.worth(AMOUNT, pa.table({"amount": np.arange(n, dtype=float)}), np.zeros(n), outcome)
+    made = decision_value.worth(AMOUNT, pa.table({"amount": np.arange(n, dtype=float)}), np.zeros(n), outcome)
     assert np.array_equal(made.acted, np.where(outcome, 0.5 * np.arange(n), -4))
 
 
@@ -59,7 +61,7 @@ def test_the_worth_of_many_rows_stays_in_their_order():
 )
 def test_a_row_without_a_worth_is_refused_with_the_expression_and_the_remedy(amount, act, said):
     with pytest.raises(ValueUndefined, match=said):
-        value.worth(ValueFunction(act), pa.table({"amount": amount}), np.zeros(3), np.ones(3, bool))
+        decision_value.worth(ValueFunction(act), pa.table({"amount": amount}), np.zeros(3), np.ones(3, bool))
 
 
 @settings(deadline=None)
@@ -71,8 +73,8 @@ def test_no_threshold_is_worth_more_than_the_best(rows):
     def total(threshold: float) -> float:
         return float(worth.of(score >= threshold).sum())
 
-    best = total(value.best_threshold(worth, score))
-    assert best == pytest.approx(max(total(t) for t in [*np.linspace(0, 1, 41), value.NEVER]))
+    best = total(decision_value.best_threshold(worth, score))
+    assert best == pytest.approx(max(total(t) for t in [*np.linspace(0, 1, 41), decision_value.NEVER]))
 
 
 @settings(deadline=None)
@@ -80,7 +82,7 @@ def test_no_threshold_is_worth_more_than_the_best(rows):
 def test_the_profit_curve_holds_the_total_of_acting_down_to_each_score(rows):
     score = np.array([s / 10 for s, *_ in rows])
     worth = Worth(np.array([float(a) for _, a, _ in rows]), np.array([float(w) for *_, w in rows]))
-    descending, total = value.total_by_threshold(worth, score)
+    descending, total = decision_value.total_by_threshold(worth, score)
     assert descending.tolist() == sorted(set(score.tolist()), reverse=True)
     assert total[0] == pytest.approx(worth.waited.sum())
     for threshold, made in zip(descending, total[1:], strict=True):
@@ -89,21 +91,21 @@ def test_the_profit_curve_holds_the_total_of_acting_down_to_each_score(rows):
 
 def test_acting_on_none_or_on_all_can_be_best():
     score = np.array([0.2, 0.9])
-    assert value.best_threshold(worth_of(score, np.array([False, False])), score) == value.NEVER
-    assert not (np.array([1.0]) >= value.NEVER).any()
-    assert value.best_threshold(worth_of(score, np.array([True, True])), score) == value.ALWAYS
+    assert decision_value.best_threshold(worth_of(score, np.array([False, False])), score) == decision_value.NEVER
+    assert not (np.array([1.0]) >= decision_value.NEVER).any()
+    assert decision_value.best_threshold(worth_of(score, np.array([True, True])), score) == decision_value.ALWAYS
 
 
 def test_the_threshold_lies_between_two_scores_so_that_rounding_moves_no_decision():
     score = np.array([0.2, 0.6])
-    assert value.best_threshold(worth_of(score, np.array([False, True])), score) == pytest.approx(0.4)
+    assert decision_value.best_threshold(worth_of(score, np.array([False, True])), score) == pytest.approx(0.4)
 
 
 def test_break_even_is_where_the_expected_value_of_acting_is_that_of_waiting():
-    p = value.break_even(COSTS)
+    p = decision_value.break_even(COSTS)
     assert p * 120 + (1 - p) * -40 == pytest.approx(p * -5 + (1 - p) * 1)
-    assert value.break_even(CostMatrix(120, -40)) == 0.25
-    assert value.break_even(AMOUNT) is None
+    assert decision_value.break_even(CostMatrix(120, -40)) == 0.25
+    assert decision_value.break_even(AMOUNT) is None
 
 
 def test_a_fallback_acts_from_the_rate_on_that_paid_best_on_its_training_rows():
@@ -195,11 +197,11 @@ def test_an_expression_over_all_rows_is_no_worth_of_each():
     rows = pa.table({"amount": [1.0, 2.0, 3.0]})
     for act in ("avg(amount) - CAST(bool_or(outcome) AS INT)", "unnest([CAST(outcome AS INT), 2])"):
         with pytest.raises(ValueUndefined, match=r"gives \d numbers? for 3 rows"):
-            value.worth(ValueFunction(act), rows, np.zeros(3), np.ones(3, bool))
+            decision_value.worth(ValueFunction(act), rows, np.zeros(3), np.ones(3, bool))
 
 
 def test_of_two_scores_next_to_each_other_only_the_higher_is_acted_on():
     low = 0.5
     score = np.array([np.nextafter(low, 1), low])
     worth = Worth(np.array([10.0, -4.0]), np.zeros(2))
-    assert (score >= value.best_threshold(worth, score)).tolist() == [True, False]
+    assert (score >= decision_value.best_threshold(worth, score)).tolist() == [True, False]

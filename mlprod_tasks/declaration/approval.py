@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.declaration.check_tables import repeated
+from mlprod_tasks.declaration.checks.tables import repeated
 from mlprod_tasks.declaration.declared import declared
 
 if TYPE_CHECKING:

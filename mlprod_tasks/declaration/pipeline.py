@@ -10,8 +10,8 @@ from math import ceil
 from typing import Any
 
 from mlprod_tasks.declaration.approval import Approval
-from mlprod_tasks.declaration.check import check
-from mlprod_tasks.declaration.check_evaluation import words_of
+from mlprod_tasks.declaration.checks.evaluation import words_of
+from mlprod_tasks.declaration.checks.pipeline import check
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import Feature, names_of

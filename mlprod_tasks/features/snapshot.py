@@ -10,10 +10,9 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, Table, Tick, TickRange
 from mlprod_tasks.features.known import CALENDAR, TYPES, quoted
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import listed
 
 
@@ -99,7 +98,7 @@ class Snapshot:
     def _files(self, name: str) -> _Files:
         """The table's files, at the version that is kept from now on. Raises: TableMissing."""
         if name not in self._opened:
-            table = self._lake.table(places.raw(self.pipeline, name), self._asked.get(name))
+            table = self._lake.table(names.raw(self.pipeline, name), self._asked.get(name))
             self.versions[name] = int(table.version())
             self._opened[name] = _Files(table, self._lake.files_of(table))
         return self._opened[name]

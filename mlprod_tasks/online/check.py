@@ -17,12 +17,12 @@ from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.features.snapshot import Snapshot
-from mlprod_tasks.monitor.bounds import in_force
-from mlprod_tasks.monitor.reading import Reading, judged
+from mlprod_tasks.monitoring.bounds import in_force
+from mlprod_tasks.monitoring.measurement import Reading, judged
+from mlprod_tasks.online.build_entries import plain
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.online.features import Features, OnlineFeatures
 from mlprod_tasks.online.plan import serving_of
-from mlprod_tasks.online.written import plain
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement, Scoring

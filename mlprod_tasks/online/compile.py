@@ -15,7 +15,7 @@ from typing import Any
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from mlprod_tasks.online import values as v
+from mlprod_tasks.online import duckdb_semantics as v
 from mlprod_tasks.online.types import DOUBLE, Types
 
 Row = Mapping[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlprod_tasks.declaration import AsOf, AtTick, Column, Count, Expression, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.online.values import Unsure, ValueFailed
+from mlprod_tasks.online.duckdb_semantics import Unsure, ValueFailed
 
 log = logging.getLogger(__name__)
 TYPES = {

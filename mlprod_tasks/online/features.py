@@ -16,8 +16,8 @@ from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.online.entries import answerer
 from mlprod_tasks.online.expressions import Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
-from mlprod_tasks.online.held import Generation, Held
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros, plan, serving_of
+from mlprod_tasks.online.store_cache import Generation, Held
 from mlprod_tasks.platform.online_store import OnlineStore
 
 Answer = Literal["model", "fallback", "refuse"]

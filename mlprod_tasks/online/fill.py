@@ -11,12 +11,11 @@ from datetime import date, timedelta
 
 import msgspec
 
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.online.build_entries import Horizon, written
 from mlprod_tasks.online.plan import HEADER, Group, Header, State, micros, plan, serving_of
-from mlprod_tasks.online.written import Horizon, written
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.ledger import Publication
@@ -188,7 +187,7 @@ def _published(pipeline: Pipeline, groups: Sequence[Group], platform: Platform) 
             of_table = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=table.name)
             days[table.name] = {row.tick for row in of_table}
             if table.time is not None:
-                days[table.name] |= platform.lake.ticks(places.raw(pipeline, table.name))
+                days[table.name] |= platform.lake.ticks(names.raw(pipeline, table.name))
     return days
 
 

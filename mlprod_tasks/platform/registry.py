@@ -31,9 +31,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.platform import digest
+from mlprod_tasks.platform import digest, names
 from mlprod_tasks.platform.ledger import Ledger, Promotion
 
 CHAMPION, FALLBACK = "champion", "fallback"
@@ -178,13 +177,13 @@ class Registry:
 
     def champion(self, pipeline: Pipeline) -> ModelRef | None:
         """The version behind alias `champion` now: whoever moved it, here or in the MLflow UI."""
-        return self.by_alias(places.registered_model(pipeline), CHAMPION)
+        return self.by_alias(names.registered_model(pipeline), CHAMPION)
 
     def champion_at(self, pipeline: Pipeline, tick: Tick, ledger: Ledger) -> ModelRef | None:
         """The version that the ledger's promotions made champion at a tick."""
         promotions = ledger.all(Promotion, Promotion.effective <= tick.date, pipeline=pipeline.name)
         last = max(promotions, key=lambda promotion: (promotion.effective, promotion.at), default=None)
-        return None if last is None else self.version(places.registered_model(pipeline), last.model_version)
+        return None if last is None else self.version(names.registered_model(pipeline), last.model_version)
 
     def by_alias(self, name: str, alias: str) -> ModelRef | None:
         """The version behind an alias; None where there is no such alias or model."""
@@ -219,7 +218,7 @@ class Registry:
 
         Raises: BrokenArtifact, RegistryUnreachable.
         """
-        return self.load_model(self.version(places.registered_model(pipeline), version))
+        return self.load_model(self.version(names.registered_model(pipeline), version))
 
     def load_model(self, ref: ModelRef) -> Any:
         """The same by reference. The artifact itself names the module that reads it, as MLflow has it."""
@@ -235,7 +234,7 @@ class Registry:
 
     def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
         """The profile of the version's test window, against which drift is measured. Raises: BrokenArtifact."""
-        ref = self.version(places.registered_model(pipeline), version)
+        ref = self.version(names.registered_model(pipeline), version)
         file = self._copy(ref) / PROFILE
         with self.reached():
             expected = self.client.get_model_version(ref.name, str(version)).tags.get(PROFILE_TAG)

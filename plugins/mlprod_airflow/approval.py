@@ -65,7 +65,7 @@ class Approve(ApprovalOperator):
 
 def answer_of(event: dict[str, Any]) -> Any:
     """The answer as Airflow hands it on; without a person it is a rejection."""
-    from mlprod_tasks.approve import Answer
+    from mlprod_tasks.promotion.approve import Answer
 
     user = event.get("responded_by_user") or {}
     by = user.get("name") or user.get("id") or ""

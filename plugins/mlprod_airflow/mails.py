@@ -25,7 +25,7 @@ class TellFailure(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         from mlprod_airflow.installation import platform
-        from mlprod_tasks.alert import Failure, tell_failure
+        from mlprod_tasks.notifications.events import Failure, tell_failure
 
         error = self._error(context)
         if error is None:

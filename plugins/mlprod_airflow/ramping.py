@@ -27,7 +27,7 @@ class ChallengerFailed(AirflowFailException):
 
 def ramped(pipeline: Pipeline, context: Any) -> Pipeline:
     """The use case with the hold and the number of rows that this run was asked for with."""
-    from mlprod_tasks.ramp.state import with_ramp
+    from mlprod_tasks.rollout.state import with_ramp
 
     params = context["params"]
     return with_ramp(pipeline, params.get("hold_minutes"), params.get("rows"))
@@ -48,8 +48,8 @@ def unless_stopped(step: Callable[..., T], *args: Any, **named: Any) -> T:
 
     Raises: ChallengerFailed where the challenger could not be promoted any more.
     """
-    from mlprod_tasks.ramp.state import RampStopped
-    from mlprod_tasks.ramp.steps import Overtaken
+    from mlprod_tasks.rollout.state import RampStopped
+    from mlprod_tasks.rollout.steps import Overtaken
 
     try:
         return step(*args, **named)
@@ -98,8 +98,8 @@ class Answered(BaseOperator):
         self.resume(context)
 
     def resume(self, context: Any, event: Any = None) -> None:
-        from mlprod_tasks.ramp.foreground import seconds_between
-        from mlprod_tasks.ramp.steps import check
+        from mlprod_tasks.rollout.run_in_process import seconds_between
+        from mlprod_tasks.rollout.steps import check
 
         asked = ramped(self.pipeline, context)
         found = unless_stopped(check, asked, platform(), challenger=challenger(context))
@@ -120,8 +120,8 @@ class TellRunEnd(TellKilled):
     """Mail a run that failed and told nobody so: neither a task, nor that the challenger was taken back."""
 
     def _error(self, context: Any) -> BaseException | None:
+        from mlprod_tasks.notifications.rollout_mails import KIND
         from mlprod_tasks.platform.ledger import Mail
-        from mlprod_tasks.ramp.mails import KIND
 
         began = context["dag_run"].start_date
         told = platform().ledger.all(Mail, Mail.at >= began, pipeline=self.pipeline.name, kind=KIND)
@@ -177,7 +177,7 @@ def promoted(pipeline: Pipeline, registered: Any, promote: Any) -> None:
 def _rolled_out_or_promoted(pipeline: Pipeline) -> Any:
     @task.branch(task_id="how")
     def how(registered: dict[str, Any]) -> str:
-        from mlprod_tasks.register import ramp_wanted
+        from mlprod_tasks.promotion.register import ramp_wanted
 
         return ROLL_OUT if ramp_wanted(pipeline, int(registered["version"]), platform()) else PROMOTE
 

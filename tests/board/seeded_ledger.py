@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.monitor.kinds import KINDS
+from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Audit,

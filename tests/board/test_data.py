@@ -9,11 +9,11 @@ import pytest
 from seeded_ledger import DAY, FIRST, doing, fill, moment, refuse
 from sqlalchemy import event
 
-from mlprod_tasks.board.data import MOST_TICKS, detail, overview
-from mlprod_tasks.board.forms import Detail
-from mlprod_tasks.board.series import BY_FEATURE
+from mlprod_tasks.dashboard.data import MOST_TICKS, detail, overview
+from mlprod_tasks.dashboard.schemas import Detail
+from mlprod_tasks.dashboard.series import BY_FEATURE
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.monitor.kinds import KINDS
+from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, GateResult, Intervention, Measurement, Promotion, Scoring, Training
 
@@ -219,7 +219,7 @@ def test_where_the_profile_is_at_hand_the_features_stand_in_the_order_of_their_g
 
 
 def test_the_page_reads_profiles_where_the_registry_keeps_them() -> None:
-    from mlprod_tasks.board.importance import PROFILE
+    from mlprod_tasks.dashboard.importance import PROFILE
     from mlprod_tasks.platform import registry
 
     assert PROFILE == registry.PROFILE

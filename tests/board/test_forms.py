@@ -8,9 +8,9 @@ import jsonschema
 from pydantic import TypeAdapter
 from seeded_ledger import DAY, FIRST
 
-from mlprod_tasks.board.data import detail, overview
-from mlprod_tasks.board.forms import Asked, Detail, Done, Overview, as_json
-from mlprod_tasks.board.series import BY_FEATURE
+from mlprod_tasks.dashboard.data import detail, overview
+from mlprod_tasks.dashboard.schemas import Asked, Detail, Done, Overview, as_json
+from mlprod_tasks.dashboard.series import BY_FEATURE
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 

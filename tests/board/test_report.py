@@ -14,11 +14,11 @@ import pytest
 from seeded_ledger import DAY, FIRST, fill
 from typer.testing import CliRunner
 
-from mlprod_tasks.board import shell
-from mlprod_tasks.board.data import detail
-from mlprod_tasks.board.forms import as_json
-from mlprod_tasks.board.report import NothingToReport, html, write_report
-from mlprod_tasks.board.series import BY_FEATURE
+from mlprod_tasks.dashboard import shell
+from mlprod_tasks.dashboard.data import detail
+from mlprod_tasks.dashboard.report import NothingToReport, html, write_report
+from mlprod_tasks.dashboard.schemas import as_json
+from mlprod_tasks.dashboard.series import BY_FEATURE
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 
@@ -140,7 +140,7 @@ def test_reports_lie_below_home_by_pipeline_and_tick(make_ledger: Callable[..., 
 
 
 def test_the_shell_writes_one(months: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlprod_tasks.cli import app
+    from mlprod_tasks.cli.main import app
 
     monkeypatch.setenv("MLPROD_HOME", str(months.settings.home))
     out = tmp_path / "out.html"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from seeded_ledger import DAY, FIRST, fill
 
-from mlprod_tasks.board.report import write_report
+from mlprod_tasks.dashboard.report import write_report
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement

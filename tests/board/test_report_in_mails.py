@@ -7,9 +7,9 @@ import pytest
 from seeded_ledger import FIRST, LAST, StandingClock, fill
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks.board import report
+from mlprod_tasks.dashboard import report
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.monitor.mails import tell_decision
+from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 
@@ -31,7 +31,7 @@ def alarmed(tmp_path: Path, catcher: MailCatcher, flights_pipeline: Pipeline) ->
 
 
 def first_alarm(pipeline: Pipeline, platform: Platform) -> Tick:
-    from mlprod_tasks.board.data import detail
+    from mlprod_tasks.dashboard.data import detail
 
     fired = [row.tick for row in detail(pipeline, platform, (FIRST, None)).by_tick if row.rules]
     return pipeline.schedule.tick(fired[-1])

@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from seeded_ledger import DAY, FIRST, LAST, answer_requests, check, fill, leave_to_people, moment, roll
 
-from mlprod_tasks.board.data import detail, overview
-from mlprod_tasks.board.forms_served import Served
-from mlprod_tasks.board.served import MOST_REVIEWS, MOST_ROLLOUTS
+from mlprod_tasks.dashboard.data import detail, overview
+from mlprod_tasks.dashboard.forms_served import Served
+from mlprod_tasks.dashboard.served import MOST_REVIEWS, MOST_ROLLOUTS
 from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Review, Rollout, RolloutCheck
-from mlprod_tasks.review import decide_review, open_reviews
+from mlprod_tasks.scoring.review_queue import decide_review, open_reviews
 
 HOUR = timedelta(hours=1)
 MakeLedger = Callable[..., Platform]

@@ -10,9 +10,9 @@ import pytest
 from seeded_ledger import DAY, FIRST, doing, fill, moment, opened, refuse
 from test_data import scoring
 
-from mlprod_tasks.board.data import overview
-from mlprod_tasks.board.forms import Card
-from mlprod_tasks.board.standing import behind
+from mlprod_tasks.dashboard.data import overview
+from mlprod_tasks.dashboard.schemas import Card
+from mlprod_tasks.dashboard.status import behind
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Training

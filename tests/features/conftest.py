@@ -12,9 +12,8 @@ import pytest
 
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, Schedule, Table
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 
 KINDS = {
@@ -30,7 +29,7 @@ def put(platform: Platform, pipeline: Pipeline, name: str, rows: pa.Table, order
     """
     table = pipeline.table(name)
     rows = rows.select(list(table.names)).cast(pa.schema([(c.name, KINDS[c.kind]) for c in table.columns]))
-    place = places.raw(pipeline, name)
+    place = names.raw(pipeline, name)
     if table.time is None:
         platform.lake.replace(place, rows)
         return

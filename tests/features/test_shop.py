@@ -12,9 +12,10 @@ import pytest
 import sqlglot
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import features, places
+from mlprod_tasks import features
 from mlprod_tasks.features import sql
 from mlprod_tasks.features.trailing import UnusableValue
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.lake import TableMissing
 
 Shop = Any  # of conftest.py
@@ -200,8 +201,8 @@ def test_only_some_features_need_only_their_tables(shop: Shop) -> None:
     shop.holds(orders=[ORDER])
     ticks = shop.pipeline.schedule.range(DAY)
     broken = replace(shop.pipeline, name="elsewhere")
-    rows = shop.platform.lake.rows(places.raw(shop.pipeline, "orders"))
-    shop.platform.lake.replace_ticks(places.raw(broken, "orders"), ticks, pa.table(rows))
+    rows = shop.platform.lake.rows(names.raw(shop.pipeline, "orders"))
+    shop.platform.lake.replace_ticks(names.raw(broken, "orders"), ticks, pa.table(rows))
     with pytest.raises(TableMissing, match="elsewhere/raw"):
         features.build(broken, ticks, shop.platform)
     made = features.build(broken, ticks, shop.platform, only=["hour"])
@@ -213,7 +214,7 @@ def test_only_some_features_need_only_their_tables(shop: Shop) -> None:
 
 def test_a_column_declared_later_reads_as_null_in_older_ticks(shop: Shop) -> None:
     shop.holds(orders=[ORDER], payments=[payment("a", at("06-01 12:00"), 5.0), payment("b", BEFORE, 7.0, 3)])
-    place = places.raw(shop.pipeline, "payments")
+    place = names.raw(shop.pipeline, "payments")
     rows = pa.table(shop.platform.lake.rows(place))
     import shutil
 

@@ -29,9 +29,8 @@ from demo.airflow_api import poll
 from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, load
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import (
     Decision,
     Intervention,
@@ -162,7 +161,7 @@ def fill_lake(platform: Platform, pipeline: Pipeline) -> None:
         ("orders", orders | {"amount": amount, "tick": ticks}, ticks),
         ("returned", returned | {"returned": came_back, "tick": known}, known),
     ):
-        platform.lake.replace_ticks(places.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), pa.table(rows))
+        platform.lake.replace_ticks(names.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), pa.table(rows))
 
 
 class Browser:

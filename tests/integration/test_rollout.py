@@ -18,14 +18,16 @@ from demo.airflow_api import FINISHED, AirflowApi, poll
 from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import champion, rollout, steps, workflows
+from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serve.app import Service
-from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
-from mlprod_tasks.serve.run import made
+from mlprod_tasks.promotion import history as champion
+from mlprod_tasks.rollout import routing as rollout
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.serving.app import Service
+from mlprod_tasks.serving.run import made
 from tests.integration.test_workflows_in_airflow import fill
 
 REPOSITORY = Path(__file__).parents[2]

@@ -23,8 +23,8 @@ from benchmarks.replicas import MOST_AT_ONCE, Nginx, Redis, Replica, allow_open_
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.rollback import rollback
-from mlprod_tasks.serve.prediction_log import log_folder
+from mlprod_tasks.promotion.rollback import rollback
+from mlprod_tasks.scoring.prediction_log import log_folder
 
 RATE = 100.0
 

@@ -18,13 +18,13 @@ from demo.airflow_api import AirflowApi, ApiError, poll
 from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import places, workflows
+from mlprod_tasks import workflows
 from mlprod_tasks.declaration import load
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.segmented import SegmentedModel
-from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
 
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOWS = {
@@ -157,7 +157,7 @@ def test_what_the_service_logs_is_collected_and_measured_and_people_are_asked(ru
     running.api.unpause(dag)
     for _ in range(2):
         assert running.api.wait_for_run(dag, running.api.trigger(dag))["state"] == "success"
-    assert platform.lake.rows(places.requests(pipeline)).num_rows == 120
+    assert platform.lake.rows(names.requests(pipeline)).num_rows == 120
     measured = {row.what: row.value for row in platform.ledger.all(Measurement, pipeline=pipeline.name)}
     assert (measured["online_rows"], measured["online_refused"], measured["online_latency"]) == (120, 0.25, 2.0)
     assert [one.request_id for one in platform.ledger.all(Review)] == ["r-7"]
@@ -177,7 +177,7 @@ def fill(platform: Platform) -> None:
     returned = {"order_id": range(n), "settled_at": pa.array(settled, moment), "returned": came_back, "tick": known}
     for name, rows in (("orders", pa.table(orders)), ("returned", pa.table(returned))):
         days = rows["tick"].to_pylist()
-        platform.lake.replace_ticks(places.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
+        platform.lake.replace_ticks(names.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
 
 
 def asked(running: Running, dag: str, run: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.learners import Columns, Fitted, Rows, fit
+from mlprod_tasks.models.learners import Columns, Fitted, Rows, fit
 
 COLUMNS = Columns(("signal", "curve", "noise", "empty", "place", "kind"), (4, 5))
 ROWS_A_TICK = 50

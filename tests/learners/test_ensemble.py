@@ -8,9 +8,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import learners
-from mlprod_tasks.learners import Columns, Rows, ensemble
-from mlprod_tasks.learners.rows import logit
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.learners import Columns, Rows, ensemble
+from mlprod_tasks.models.learners.rows import logit
 
 TRAIN, VALIDATION, TEST = frames.rows(2000), frames.rows(500, 1, first_tick=42), frames.rows(300, 2)
 MEMBERS = ("logistic_regression", "lightgbm")

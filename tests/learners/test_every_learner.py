@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import learners
-from mlprod_tasks.learners import Columns, Fitted, Rows
-from mlprod_tasks.learners.rows import logit
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.learners import Columns, Fitted, Rows
+from mlprod_tasks.models.learners.rows import logit
 
 TRAIN, VALIDATION, TEST = frames.rows(1500), frames.rows(500, 1, first_tick=32), frames.rows(700, 2)
 EVERY = pytest.mark.parametrize("name", frames.LEARNERS)

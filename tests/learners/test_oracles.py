@@ -21,10 +21,10 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import learners
-from mlprod_tasks.learners import Columns, Rows, design
-from mlprod_tasks.learners.rows import expit, logit
-from mlprod_tasks.learners.rows import log_loss as ours
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.learners import Columns, Rows, design
+from mlprod_tasks.models.learners.rows import expit, logit
+from mlprod_tasks.models.learners.rows import log_loss as ours
 
 TRAIN, VALIDATION, TEST = frames.rows(1500), frames.rows(500, 1), frames.rows(400, 2)
 NUMBERS = Columns(("signal", "curve", "noise"))

@@ -10,9 +10,9 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from mlprod_tasks import learners
-from mlprod_tasks.learners import stored
-from mlprod_tasks.learners.stored import ForbiddenType
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.learners import stored
+from mlprod_tasks.models.learners.stored import ForbiddenType
 
 CONSTRUCTED: list[str] = []
 

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
-from mlprod_tasks.monitor.decide import decide
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.monitor.profile import make_profile
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.monitoring.decide import decide
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.monitoring.profile import make_profile
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.platform.settings import from_environment
 
@@ -159,13 +158,13 @@ def score_tick(platform: Platform, rows: pa.Table) -> None:
     """Put a tick's predictions where scoring leaves them, and its orders where ingest does."""
     day = rows["tick"][0].as_py()
     ticks = pipeline.schedule.range(day)
-    platform.lake.replace_ticks(places.predictions(pipeline), ticks, rows.drop_columns(["label"]))
+    platform.lake.replace_ticks(names.predictions(pipeline), ticks, rows.drop_columns(["label"]))
     orders = (
         rows.select(["order_id", "ordered_at", "tick"])
         .append_column("amount", rows["price"])
         .append_column("region", rows["place"])
     )
-    platform.lake.replace_ticks(places.raw(pipeline, "orders"), ticks, orders)
+    platform.lake.replace_ticks(names.raw(pipeline, "orders"), ticks, orders)
 
 
 def publish_outcomes(platform: Platform, rows: pa.Table) -> None:
@@ -181,7 +180,7 @@ def publish_outcomes(platform: Platform, rows: pa.Table) -> None:
             "tick": pa.array([day] * rows.num_rows, pa.date32()),
         }
     )
-    written = platform.lake.replace_ticks(places.raw(pipeline, "returns"), ticks, returns)
+    written = platform.lake.replace_ticks(names.raw(pipeline, "returns"), ticks, returns)
     note_published(platform, day, rows.num_rows, written.version)
 
 

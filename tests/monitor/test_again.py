@@ -10,11 +10,11 @@ import pytest
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor import again
-from mlprod_tasks.monitor.again import decide_again
-from mlprod_tasks.monitor.decide import decide
-from mlprod_tasks.monitor.mails import tell_decision
-from mlprod_tasks.monitor.requests import measure_collected
+from mlprod_tasks.monitoring import redecide_late
+from mlprod_tasks.monitoring.decide import decide
+from mlprod_tasks.monitoring.redecide_late import decide_again
+from mlprod_tasks.monitoring.requests import measure_collected
+from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
 from tests.monitor.test_requests import DAY, SERVED, Clock, T, answer
@@ -86,7 +86,7 @@ def test_what_a_failure_kept_from_being_told_the_next_run_tells(
 
     late(shop, clock)
     with monkeypatch.context() as patch:
-        patch.setattr(again, where, broken)
+        patch.setattr(redecide_late, where, broken)
         with pytest.raises(OSError, match="killed"):
             decide_again(OWN, shop)
     clock.at += 10 * MINUTE

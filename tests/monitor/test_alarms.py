@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks.interventions import by_rule, intervene, interventions
-from mlprod_tasks.monitor import alarms
-from mlprod_tasks.monitor.alarms import NoSuchAlarm, acknowledge, episodes, mute, open_alarms, unmute
-from mlprod_tasks.monitor.mails import tell_decision
+from mlprod_tasks.monitoring import alarms
+from mlprod_tasks.monitoring.alarms import NoSuchAlarm, acknowledge, episodes, mute, open_alarms, unmute
+from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail
+from mlprod_tasks.promotion.operator_actions import by_rule, intervene, interventions
 
 DAY = timedelta(days=1)
 FIRST = date(2024, 3, 1)

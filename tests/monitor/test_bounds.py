@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.bounds import (
+from mlprod_tasks.monitoring.bounds import (
     Bound,
     Bounds,
     CannotBeBound,
@@ -20,10 +20,10 @@ from mlprod_tasks.monitor.bounds import (
     in_force,
     set_bound,
 )
-from mlprod_tasks.monitor.history import History
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.monitor.profile import ReferenceProfile
-from mlprod_tasks.monitor.reading import Reading, judged
+from mlprod_tasks.monitoring.history import History
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.monitoring.measurement import Reading, judged
+from mlprod_tasks.monitoring.profile import ReferenceProfile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Intervention, Measurement
 

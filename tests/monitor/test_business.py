@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import partitions
-from mlprod_tasks.monitor import business
-from mlprod_tasks.monitor.business import business_metrics
-from mlprod_tasks.monitor.reading import Reading
+from mlprod_tasks.ingest import partitions
+from mlprod_tasks.monitoring import business
+from mlprod_tasks.monitoring.business import business_metrics
+from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.settings import Settings, from_environment
 
 TICK = world.pipeline.schedule.tick(world.FIRST)

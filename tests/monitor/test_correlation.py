@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as drawn
 from scipy import stats
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.correlation import FEWEST_PAIRS, TICKS, correlations, reached, rests_on, spearman
-from mlprod_tasks.monitor.reading import Reading
+from mlprod_tasks.monitoring.correlation import FEWEST_PAIRS, TICKS, correlations, reached, rests_on, spearman
+from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.ledger import Measurement
 
 DAY = timedelta(days=1)

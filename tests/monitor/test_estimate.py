@@ -12,10 +12,10 @@ import pytest
 from sklearn import metrics as sk
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.metrics import CannotBeMeasured, Estimate, roc_auc
-from mlprod_tasks.monitor import estimate
-from mlprod_tasks.monitor.estimate import Promised, estimates, promised_by
+from mlprod_tasks.monitoring import estimate
+from mlprod_tasks.monitoring.estimate import Promised, estimates, promised_by
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate, roc_auc
 
 SMALL = np.array([0.1, 0.1, 0.2, 0.35, 0.6, 0.6, 0.8, 0.9])
 THRESHOLD = 0.35

@@ -9,11 +9,11 @@ import monitored_shop as world
 import pytest
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.monitor.health import PAST_TICKS, delay_hours, health, past
-from mlprod_tasks.monitor.reading import Reading
+from mlprod_tasks.monitoring.health import PAST_TICKS, delay_hours, health, past
+from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Publication, StepRun, Training
-from mlprod_tasks.step_runs import recorded
+from mlprod_tasks.platform.step_runs import recorded
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 T = world.FIRST
@@ -226,7 +226,7 @@ def test_measuring_writes_health_beside_the_rest_and_again_replaces_it(make_shop
     platform = make_shop(clock=Clock(DUE + HOUR))
     of = replace(pipeline, watches=(*pipeline.watches, Watch("duration", learned=Learned(k=3.0))))
     days = [T + n * DAY for n in range(8)]
-    from mlprod_tasks.monitor.measure import measure
+    from mlprod_tasks.monitoring.measure import measure
 
     for n, day in enumerate(days):
         platform.clock.at = pipeline.schedule.moment(day) + HOUR  # type: ignore[attr-defined]

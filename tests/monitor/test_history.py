@@ -15,12 +15,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor import drift
-from mlprod_tasks.monitor.history import TOGETHER
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.monitor.profile import ReferenceProfile, make_profile
+from mlprod_tasks.monitoring.history import TOGETHER
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.monitoring.profile import ReferenceProfile, make_profile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
+from mlprod_tasks.statistics import distances
 
 DAY = world.REFERENCE[3]
 
@@ -87,7 +87,7 @@ def test_a_ticks_psi_is_that_of_its_rows_in_the_references_bins_against_the_othe
             *(int(((known > a) & (known <= b)).sum()) for a, b in pairwise(edges)),
         ]
 
-    expected = drift.corrected_psi(counts(others("price")), counts(rows_of(DAY)["price"].to_pylist()))
+    expected = distances.corrected_psi(counts(others("price")), counts(rows_of(DAY)["price"].to_pylist()))
     assert value("feature_psi/price") == pytest.approx(expected)
     assert expected > 0.25
 

@@ -15,11 +15,11 @@ import pytest
 from scipy.stats import wasserstein_distance
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.freshness import freshness
-from mlprod_tasks.monitor.inputs import inputs
-from mlprod_tasks.monitor.observe import observe, observe_by_tick
-from mlprod_tasks.monitor.profile import ReferenceProfile, joined, less, make_profile, profile_of
-from mlprod_tasks.monitor.reading import Reading
+from mlprod_tasks.monitoring.freshness import freshness
+from mlprod_tasks.monitoring.inputs import inputs
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.observe import observe, observe_by_tick
+from mlprod_tasks.monitoring.profile import ReferenceProfile, joined, less, make_profile, profile_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 

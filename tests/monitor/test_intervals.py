@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlprod_tasks.monitor import intervals
+from mlprod_tasks.statistics import intervals
 
 
 @given(st.integers(1, 5000), st.data())

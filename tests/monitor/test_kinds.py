@@ -7,11 +7,11 @@ import monitored_shop as world
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.declaration.check_monitoring import BY_FEATURE
+from mlprod_tasks.declaration.checks.monitoring import BY_FEATURE
 from mlprod_tasks.declaration.monitoring import Watched
 from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RULES, WATCHES
-from mlprod_tasks.monitor import learned
-from mlprod_tasks.monitor.kinds import KINDS, Kind, of_family
+from mlprod_tasks.monitoring import learned
+from mlprod_tasks.monitoring.kinds import KINDS, Kind, of_family
 
 
 def test_what_can_be_declared_is_what_is_told_in_words_in_the_same_order() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor import learned
-from mlprod_tasks.monitor.kinds import KINDS
+from mlprod_tasks.monitoring import learned
+from mlprod_tasks.monitoring.kinds import KINDS
 
 DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(28)]  # the first is a Monday
 

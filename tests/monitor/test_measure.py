@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mlprod_tasks.monitor.kinds import KINDS, of_family
-from mlprod_tasks.monitor.measure import Measured, PredictionsMissing, measure
+from mlprod_tasks.monitoring.kinds import KINDS, of_family
+from mlprod_tasks.monitoring.measure import Measured, PredictionsMissing, measure
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Scoring
 

@@ -16,12 +16,11 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
-from mlprod_tasks.monitor import correlation
-from mlprod_tasks.monitor.estimate import METRICS
-from mlprod_tasks.monitor.kinds import of_family
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.monitoring import correlation
+from mlprod_tasks.monitoring.estimate import METRICS
+from mlprod_tasks.monitoring.kinds import of_family
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement
 
 DAY = timedelta(days=1)
@@ -180,7 +179,7 @@ def test_a_tick_that_is_scored_anew_changes_the_correlations_of_the_ticks_after_
     turned = pa.array(1 - rows["score"].to_numpy())
     again = rows.drop_columns(["label"]).set_column(rows.column_names.index("score"), "score", turned)
     for platform in (mended, fresh):
-        platform.lake.replace_ticks(places.predictions(pipeline), pipeline.schedule.range(days[1]), again)
+        platform.lake.replace_ticks(names.predictions(pipeline), pipeline.schedule.range(days[1]), again)
     run(mended, days[1])
     for day in days:
         run(fresh, day)

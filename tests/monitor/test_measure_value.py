@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement
 
 DAY = timedelta(days=1)
@@ -44,7 +43,7 @@ def test_the_kpi_is_computed_from_the_features_kept_with_the_predictions(judged:
 
 def test_predictions_kept_before_the_feature_was_declared_have_no_kpi_and_it_is_said(judged: Platform) -> None:
     rows = world.scored(T).drop_columns(["label", "price"])
-    name = places.predictions(world.pipeline)
+    name = names.predictions(world.pipeline)
     judged.lake.replace_ticks(name, world.pipeline.schedule.range(T), rows)
     row = kpi_of(judged)
     assert row.value is None

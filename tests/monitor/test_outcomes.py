@@ -11,9 +11,9 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitor.estimate import METRICS, Promised, promised_by
-from mlprod_tasks.monitor.outcomes import columns, outcomes
-from mlprod_tasks.monitor.reading import Reading
+from mlprod_tasks.monitoring.estimate import METRICS, Promised, promised_by
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.outcomes import columns, outcomes
 from mlprod_tasks.platform.engine import engine
 
 T = world.FIRST

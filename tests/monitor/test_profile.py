@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mlprod_tasks.monitor.profile import ReferenceProfile, important_features, make_profile, profile_of
+from mlprod_tasks.monitoring.profile import ReferenceProfile, important_features, make_profile, profile_of
 
 
 def rows() -> pa.Table:

@@ -10,11 +10,11 @@ import pytest
 
 from demo.business_database import business_tables
 from mlprod_tasks.declaration import AtLeast, Pipeline
-from mlprod_tasks.monitor.bounds import Bounds
-from mlprod_tasks.monitor.count import count
-from mlprod_tasks.monitor.inputs import inputs
-from mlprod_tasks.monitor.observe import Observed
-from mlprod_tasks.monitor.profile import ReferenceProfile, make_profile
+from mlprod_tasks.monitoring.bounds import Bounds
+from mlprod_tasks.monitoring.count import count
+from mlprod_tasks.monitoring.inputs import inputs
+from mlprod_tasks.monitoring.observe import Observed
+from mlprod_tasks.monitoring.profile import ReferenceProfile, make_profile
 from mlprod_tasks.platform.engine import engine
 
 REFERENCE = (date(2013, 4, 8), date(2013, 5, 5))

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.collect import collect
-from mlprod_tasks.monitor.decide import decide
-from mlprod_tasks.monitor.measure import measure
-from mlprod_tasks.monitor.requests import RequestsMeasured, measure_collected, measure_requests
+from mlprod_tasks.monitoring.decide import decide
+from mlprod_tasks.monitoring.measure import measure
+from mlprod_tasks.monitoring.requests import RequestsMeasured, measure_collected, measure_requests
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
-from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
 
 T, DAY = world.FIRST, timedelta(days=1)
 SERVED = replace(

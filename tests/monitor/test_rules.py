@@ -9,19 +9,8 @@ from hypothesis import strategies as st
 
 from mlprod_tasks.declaration import Retraining, Rule, days
 from mlprod_tasks.declaration.monitoring import Breach
-from mlprod_tasks.monitor.restraint import budget_spent
-from mlprod_tasks.monitor.rules import (
-    ALERT,
-    ASKED,
-    FALLBACK,
-    NOTE,
-    NOTHING,
-    RETRAIN,
-    ROLLBACK,
-    STALE_TICKS,
-    Ruling,
-    fold,
-)
+from mlprod_tasks.monitoring.retraining_limits import budget_spent
+from mlprod_tasks.monitoring.rules import ALERT, ASKED, FALLBACK, NOTE, NOTHING, RETRAIN, ROLLBACK, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform.ledger import Measurement, Promotion
 
 START = date(2024, 1, 1)

@@ -8,8 +8,8 @@ import monitored_shop as world
 import pytest
 
 from mlprod_tasks.declaration import Monitoring, Upstream
-from mlprod_tasks.monitor.reading import Reading
-from mlprod_tasks.monitor.upstream import upstream
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.upstream import upstream
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision
 
@@ -63,7 +63,7 @@ def test_without_upstream_nothing_is_said(shop: Platform) -> None:
 
 def test_an_alarm_upstream_is_watched_and_told_by_name(shop: Platform) -> None:
     from mlprod_tasks.declaration import Watch
-    from mlprod_tasks.monitor.reading import judged
+    from mlprod_tasks.monitoring.measurement import judged
 
     decided(shop, "demand", ("inputs moved", "alert"))
     watching = replace(PIPELINE, watches=(*PIPELINE.watches, Watch("upstream", high=0.0)))

@@ -9,13 +9,13 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.monitoring import Breach
-from mlprod_tasks.interventions import intervene
-from mlprod_tasks.monitor.act import NotDecided
-from mlprod_tasks.monitor.alarms import acknowledge
-from mlprod_tasks.monitor.decide import decide
-from mlprod_tasks.monitor.why import Why, why
+from mlprod_tasks.monitoring.act import NotDecided
+from mlprod_tasks.monitoring.alarms import acknowledge
+from mlprod_tasks.monitoring.decide import decide
+from mlprod_tasks.monitoring.why import Why, why
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Mail, Measurement, Training
+from mlprod_tasks.promotion.operator_actions import intervene
 
 DAY = timedelta(days=1)
 TICK = date(2024, 3, 10)

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlprod_tasks.online.compile import Unsupported, compiled
+from mlprod_tasks.online.duckdb_semantics import Unsure, ValueFailed
 from mlprod_tasks.online.types import Types
-from mlprod_tasks.online.values import Unsure, ValueFailed
 
 COLUMNS = {
     "a": "BIGINT", "b": "BIGINT", "x": "DOUBLE", "y": "DOUBLE", "s": "VARCHAR", "t": "VARCHAR", "p": "BOOLEAN", "q": "BOOLEAN",

@@ -79,7 +79,7 @@ def test_what_cannot_be_served_is_refused_when_it_is_declared(
 def test_the_store_is_filled_and_checked_from_the_shell(
     real_year: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from mlprod_tasks.cli import app
+    from mlprod_tasks.cli.main import app
 
     monkeypatch.setenv("MLPROD_HOME", str(real_year.settings.home))
     monkeypatch.setenv("MLPROD_ONLINE_URL", f"sqlite:///{tmp_path / 'other.db'}")

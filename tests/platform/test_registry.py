@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mlprod_tasks import places, pyfunc
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.fallback import FallbackModel
-from mlprod_tasks.inputs import Input
+from mlprod_tasks.models import mlflow_flavor
+from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.feature_frame import Input
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Ledger, Promotion
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef, Registry, RegistryUnreachable
 
@@ -39,9 +40,9 @@ def registered(registry: Registry, pipeline: Pipeline, training_id: str, rate: f
     folder = registry.home / "made" / training_id
     digest = a_model(rate).save(folder / "data")
     if not (folder / "logged").exists():
-        pyfunc.save(a_model(rate), folder / "data", folder / "logged" / "model")
+        mlflow_flavor.save(a_model(rate), folder / "data", folder / "logged" / "model")
     registry.log_folder(run_id, folder / "logged")
-    return registry.register(places.registered_model(pipeline), run_id, digest, "model", {"why": "a test"}, "A model.")
+    return registry.register(names.registered_model(pipeline), run_id, digest, "model", {"why": "a test"}, "A model.")
 
 
 def score(registry: Registry, ref: ModelRef) -> float:
@@ -105,7 +106,7 @@ def test_a_version_that_was_deleted_is_told(registry, flights_pipeline):
 def test_an_artifact_that_another_module_reads_is_not_run(registry, flights_pipeline):
     ref = registered(registry, flights_pipeline, "a")
     for path in (registry.home / "mlartifacts").rglob("MLmodel"):
-        path.write_text(path.read_text().replace("mlprod_tasks.pyfunc", "os.path"))
+        path.write_text(path.read_text().replace("mlprod_tasks.models.mlflow_flavor", "os.path"))
     with pytest.raises(BrokenArtifact, match="was not made by mlprod"):
         registry.load_model(ref)
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import champion, rollout
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.ramp.steps import begin, take_step
-from mlprod_tasks.serve.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.promotion import history as champion
+from mlprod_tasks.rollout import routing as rollout
+from mlprod_tasks.rollout.steps import begin, take_step
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
 from tests.training.conftest import SHOP, Shop, crowned_home, filled_home, platform_at, shop_pipeline
 
 __all__ = ["crowned_home", "filled_home", "shop_pipeline"]
@@ -102,8 +103,8 @@ class Later:
 @pytest.fixture(scope="session")
 def three_versions_home(crowned_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which version 1 was champion, 2 is, and 3 passed its gates and is registered."""
-    from mlprod_tasks.gate import gate
-    from mlprod_tasks.register import register
+    from mlprod_tasks.evaluation.gate import gate
+    from mlprod_tasks.promotion.register import register
 
     home = tmp_path_factory.mktemp("three") / "var"
     shutil.copytree(crowned_home, home)

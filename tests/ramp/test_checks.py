@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.ramp.checks import (
+from mlprod_tasks.rollout.checks import (
     Finding,
     Group,
     Pair,

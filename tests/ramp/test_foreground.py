@@ -5,12 +5,9 @@ from typing import Any
 import pytest
 
 from mlprod_tasks.platform.ledger import Rollout
-from mlprod_tasks.ramp.foreground import ramp
-from mlprod_tasks.ramp.steps import (
-    CannotRamp,
-    Checked,
-)
-from mlprod_tasks.rollback import rollback
+from mlprod_tasks.promotion.rollback import rollback
+from mlprod_tasks.rollout.run_in_process import ramp
+from mlprod_tasks.rollout.steps import CannotRamp, Checked
 from tests.ramp.conftest import Ramped, begun, fails
 
 
@@ -56,7 +53,7 @@ def test_in_the_foreground_a_version_that_is_overtaken_is_taken_back(shop: Rampe
 def test_in_the_foreground_what_looked_bad_for_a_moment_goes_no_further_before_it_has_passed(
     shop: Ramped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlprod_tasks.ramp import steps
+    from mlprod_tasks.rollout import steps
 
     verdicts = iter(["waiting", "waiting", "failed"])
     monkeypatch.setattr(steps, "look", lambda *_, **__: Checked("failed", "for a moment"))
@@ -69,7 +66,7 @@ def test_in_the_foreground_what_looked_bad_for_a_moment_goes_no_further_before_i
 def test_in_the_foreground_a_ledger_that_was_down_for_a_moment_does_not_leave_the_challenger(
     shop: Ramped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlprod_tasks.ramp import steps
+    from mlprod_tasks.rollout import steps
 
     read, waits = steps.ramping, []
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from mlprod_tasks import cli, rollout
-from mlprod_tasks.ramp.steps import begin, take_step
+from mlprod_tasks.cli import main
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.rollout.steps import begin, take_step
 from tests.ramp.conftest import Ramped
 
 DECLARED = """
@@ -25,7 +26,7 @@ pipeline = replace(
     SHOP, serving=ml.Serving(ramp=ml.Ramp(shares=(0.2, 0.5, 1.0), hold=ml.hours(0), at_most=ml.hours(1), rows=100))
 )
 """
-MLPROD = (sys.executable, "-c", "from mlprod_tasks.cli import run; run()")
+MLPROD = (sys.executable, "-c", "from mlprod_tasks.cli.main import run; run()")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -48,7 +49,7 @@ def environment(shop: Ramped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def mlprod(environment: dict[str, str]) -> Callable[..., Result]:
-    return lambda *words: CliRunner().invoke(cli.app, list(words))
+    return lambda *words: CliRunner().invoke(main.app, list(words))
 
 
 def test_a_person_looks_at_a_ramp_and_takes_it_back(shop: Ramped, mlprod: Callable[..., Result]) -> None:
@@ -78,7 +79,7 @@ def running(shop: Ramped, environment: dict[str, str], tmp_path: Path) -> subpro
 
 
 def share_of(shop: Ramped) -> float:
-    found = rollout.current(shop.pipeline, shop.platform)
+    found = routing.current(shop.pipeline, shop.platform)
     return found.share if found else 0.0
 
 

@@ -7,26 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from mlprod_tasks import champion
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.approve import NotApproved
-from mlprod_tasks.gate import GatesRefused
+from mlprod_tasks.evaluation.gate import GatesRefused
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Promotion, RolloutCheck, Training
-from mlprod_tasks.ramp.state import RampStopped, ramp_of, with_ramp
-from mlprod_tasks.ramp.steps import (
-    CannotRamp,
-    NotChecked,
-    begin,
-    check,
-    finish,
-    look,
-    take_back,
-    take_step,
-)
-from mlprod_tasks.register import ramp_wanted
-from mlprod_tasks.rollback import rollback
-from mlprod_tasks.rollout import CannotRollOut, roll_out
+from mlprod_tasks.promotion import history
+from mlprod_tasks.promotion.approve import NotApproved
+from mlprod_tasks.promotion.register import ramp_wanted
+from mlprod_tasks.promotion.rollback import rollback
+from mlprod_tasks.rollout.routing import CannotRollOut, roll_out
+from mlprod_tasks.rollout.state import RampStopped, ramp_of, with_ramp
+from mlprod_tasks.rollout.steps import CannotRamp, NotChecked, begin, check, finish, look, take_back, take_step
 from tests.ramp.conftest import Ramped, begun, fails
 
 
@@ -162,7 +153,7 @@ def test_each_step_taken_or_checked_again_changes_nothing(shop: Ramped) -> None:
     finish(shop.pipeline, shop.platform)
     with pytest.raises(RampStopped):
         finish(shop.pipeline, shop.platform)
-    assert len(champion.promotions(shop.pipeline, shop.platform)) == 3
+    assert len(history.promotions(shop.pipeline, shop.platform)) == 3
 
 
 @pytest.mark.parametrize("mode", ["champion", "blue-green", "canary"])
@@ -184,7 +175,7 @@ def test_what_a_person_sets_by_hand_ends_the_ramp_and_is_left_alone(shop: Ramped
 def test_a_person_who_is_faster_than_a_step_that_has_begun_is_not_overruled(
     shop: Ramped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlprod_tasks.ramp import steps
+    from mlprod_tasks.rollout import steps
 
     begun(shop, 0.2)
     read = steps.in_force
@@ -234,7 +225,7 @@ def test_a_challenger_that_became_champion_meanwhile_is_done(shop: Ramped) -> No
 
 
 def test_killed_between_the_promotion_and_the_rollout_finish_goes_on(shop: Ramped, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlprod_tasks.ramp import steps
+    from mlprod_tasks.rollout import steps
 
     begun(shop, 1.0)
     shop.answered(300)
@@ -259,7 +250,7 @@ def test_a_version_that_was_champion_before_is_brought_back(shop: Ramped) -> Non
     check(shop.pipeline, shop.platform)
     assert finish(shop.pipeline, shop.platform).promoted
     assert (shop.champion(), shop.alias()) == (1, 1)
-    last = champion.promotions(shop.pipeline, shop.platform)[-1]
+    last = history.promotions(shop.pipeline, shop.platform)[-1]
     assert (last.rolled_back_from, last.reason) == (2, "rolled back from version 2: rolled out share by share: it is newer")
 
 
@@ -337,7 +328,7 @@ def test_a_run_may_be_held_as_long_as_a_step_may_take_and_no_shorter_than_nothin
 
 
 def test_of_two_that_begin_at_once_one_goes_on(shop: Ramped, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlprod_tasks.ramp import steps
+    from mlprod_tasks.rollout import steps
 
     roll_out(shop.pipeline, shop.platform, mode="champion", by="Bo", reason="")
     write = steps._write

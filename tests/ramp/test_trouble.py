@@ -5,20 +5,14 @@ from typing import Any
 
 import pytest
 
-from mlprod_tasks import champion, rollout
-from mlprod_tasks.monitor.decide import _is_under_way
+from mlprod_tasks.monitoring.decide import _is_under_way
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.ramp.steps import (
-    Overtaken,
-    check,
-    finish,
-    take_back,
-    take_back_abandoned,
-    take_step,
-)
-from mlprod_tasks.rollback import rollback
-from mlprod_tasks.rollout import roll_out
+from mlprod_tasks.promotion import history
+from mlprod_tasks.promotion.rollback import rollback
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.rollout.routing import roll_out
+from mlprod_tasks.rollout.steps import Overtaken, check, finish, take_back, take_back_abandoned, take_step
 from tests.ramp.conftest import Later, Ramped, begun, fails
 
 
@@ -48,10 +42,10 @@ def test_where_the_registry_is_down_when_it_is_promoted_finish_moves_the_alias_l
             with pytest.raises(OSError, match="down"):
                 finish(shop.pipeline, shop.platform)
         assert (shop.champion(), shop.alias()) == (version, 2), "and a second try is no success either"
-    known = len(champion.promotions(shop.pipeline, shop.platform))
+    known = len(history.promotions(shop.pipeline, shop.platform))
     assert finish(shop.pipeline, shop.platform).promoted
     assert (shop.alias(), shop.rollout().mode) == (version, "champion")
-    assert len(champion.promotions(shop.pipeline, shop.platform)) == known == 3, "promoted once"
+    assert len(history.promotions(shop.pipeline, shop.platform)) == known == 3, "promoted once"
 
 
 def test_what_ends_a_run_moves_the_alias_that_a_promotion_has_left(shop: Ramped, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +171,7 @@ def test_while_the_champion_has_too_few_rows_to_judge_by_a_step_is_not_over(shop
 def keys_of(shop: Ramped, route: str, n: int) -> list[str]:
     """Entities that one of the two answers now."""
     keys = (f"k-{i}" for i in range(100 * n))
-    mine = (key for key in keys if rollout.answers(shop.rollout(), "returns", key) == route)
+    mine = (key for key in keys if routing.answers(shop.rollout(), "returns", key) == route)
     return [next(mine) for _ in range(n)]
 
 
@@ -190,8 +184,8 @@ def test_a_slow_version_is_found_though_the_champion_answers_only_some_hundred_r
 
 
 def test_files_of_long_ago_are_not_read_though_they_are_of_the_same_day_as_asked(shop: Ramped) -> None:
-    from mlprod_tasks.collect import collect
-    from mlprod_tasks.ramp.rows import _files
+    from mlprod_tasks.rollout.rows import _files
+    from mlprod_tasks.scoring.collect import collect
 
     begun(shop, 0.5)
     shop.answered(50, tick=date(2024, 2, 10))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from mlprod_tasks.serve.single_row import SingleRow
+from mlprod_tasks.serving.single_row import SingleRow
 from tests.training.conftest import crowned_home, crowned_shop, filled_home, shop, shop_pipeline
 
 __all__ = ["FailingRow", "crowned_home", "crowned_shop", "filled_home", "shop", "shop_pipeline"]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from demo.local_airflow import free_port
-from mlprod_tasks.serve.keys import make_key
+from mlprod_tasks.serving.keys import make_key
 from tests.training.conftest import Shop
 
 REPOSITORY = Path(__file__).parents[2]

@@ -3,13 +3,13 @@
 import pyarrow as pa
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
-from mlprod_tasks.collect import collect
-from mlprod_tasks.monitor.requests import measure_requests
+from mlprod_tasks.monitoring.requests import measure_requests
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Measurement
-from mlprod_tasks.review import decide_review, open_reviews
-from mlprod_tasks.rollout import roll_out
-from mlprod_tasks.serve.run import made
+from mlprod_tasks.rollout.routing import roll_out
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.scoring.review_queue import decide_review, open_reviews
+from mlprod_tasks.serving.run import made
 from tests.serve.test_service import TICK, orders_of, post
 from tests.training.conftest import Shop
 
@@ -27,7 +27,7 @@ def test_a_days_requests_are_collected_reviewed_and_measured(crowned_shop: Shop)
     done = collect(pipeline, platform)
     left = [one for one in told if one.get("review")]
     assert (done.rows, done.ticks, done.reviews) == (len(sent), (TICK,), len(left))
-    rows = platform.lake.rows(places.requests(pipeline))
+    rows = platform.lake.rows(names.requests(pipeline))
     by_key = {row["key_order_id"]: row for row in rows.to_pylist()}
     answered = [by_key[one["key"]["order_id"]] for one in told]
     assert [row["score"] for row in answered] == [one["score"] for one in told]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlprod_tasks.serve.run import made
+from mlprod_tasks.serving.run import made
 from tests.serve.test_service import ORDER, get, post
 from tests.test_prometheus import queries
 from tests.training.conftest import Shop

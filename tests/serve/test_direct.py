@@ -16,10 +16,10 @@ import pytest
 import uvicorn
 
 from demo.local_airflow import free_port
-from mlprod_tasks.serve.app import AT_ONCE, Limits, Service
-from mlprod_tasks.serve.keys import make_key
-from mlprod_tasks.serve.limits import Admission, Turns
-from mlprod_tasks.serve.run import configured, made
+from mlprod_tasks.serving.app import AT_ONCE, Limits, Service
+from mlprod_tasks.serving.keys import make_key
+from mlprod_tasks.serving.limits import Admission, Turns
+from mlprod_tasks.serving.run import configured, made
 from tests.serve.test_service import ORDER, orders_of
 from tests.training.conftest import Shop
 

@@ -26,7 +26,7 @@ from referencing.jsonschema import DRAFT202012
 
 from demo.local_airflow import free_port
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.serve.keys import make_key
+from mlprod_tasks.serving.keys import make_key
 from tests.training.conftest import SHOP, platform_at
 
 REPOSITORY = Path(__file__).parents[2]

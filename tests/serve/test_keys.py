@@ -8,7 +8,7 @@ import pytest
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serve.keys import Holder, Keys, NoSuchKey, make_key, revoke_key
+from mlprod_tasks.serving.keys import Holder, Keys, NoSuchKey, make_key, revoke_key
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mlprod_tasks import cli_serving
-from mlprod_tasks.serve import run
-from mlprod_tasks.serve.app import Limits
-from mlprod_tasks.serve.limits import Admission, Breaker, TokenBucket
+from mlprod_tasks.cli import serving
+from mlprod_tasks.serving import run
+from mlprod_tasks.serving.app import Limits
+from mlprod_tasks.serving.limits import Admission, Breaker, TokenBucket
 
 
 class Watch:
@@ -84,7 +84,7 @@ def test_the_rate_of_a_key_can_be_said_when_the_service_is_started(monkeypatch: 
     told: list[Limits] = []
     monkeypatch.setattr(run, "serve", lambda *_, limits, **__: told.append(limits))
     for asked in (["serve"], ["serve", "--rows-a-second", "20"]):
-        assert CliRunner().invoke(cli_serving.app, asked).exit_code == 0
+        assert CliRunner().invoke(serving.app, asked).exit_code == 0
     assert [(one.rows_a_second, one.burst) for one in told] == [(5_000, 10_000), (20, 40)]
     assert told[0] == Limits(), "the usual limits are those of a service that is made by hand"
-    assert CliRunner().invoke(cli_serving.app, ["serve", "--rows-a-second", "0"]).exit_code == 2
+    assert CliRunner().invoke(serving.app, ["serve", "--rows-a-second", "0"]).exit_code == 2

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlprod_tasks.serve import prediction_log
-from mlprod_tasks.serve.prediction_log import FRONT, PredictionLog
+from mlprod_tasks.scoring import prediction_log
+from mlprod_tasks.scoring.prediction_log import FRONT, PredictionLog
 
 SCHEMA = pa.schema([*FRONT, ("key_customer", pa.string()), ("feature_amount", pa.float64()), ("feature_channel", pa.string())])
 MOMENT = datetime(2024, 1, 1, 5, tzinfo=UTC)

@@ -30,11 +30,11 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Promotion
-from mlprod_tasks.rollout import BUCKETS, CannotRollOut, answers, bucket, roll_out
-from mlprod_tasks.serve.app import Limits, Service
-from mlprod_tasks.serve.keys import make_key, revoke_key
-from mlprod_tasks.serve.run import made
-from mlprod_tasks.switch import switch_to_champion, switch_to_fallback
+from mlprod_tasks.promotion.fallback_switch import switch_to_champion, switch_to_fallback
+from mlprod_tasks.rollout.routing import BUCKETS, CannotRollOut, answers, bucket, roll_out
+from mlprod_tasks.serving.app import Limits, Service
+from mlprod_tasks.serving.keys import make_key, revoke_key
+from mlprod_tasks.serving.run import made
 from tests.serve.conftest import FailingRow
 from tests.training.conftest import Shop
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import fallback, model
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.inputs import ModelInputError
-from mlprod_tasks.segmented import SegmentedModel
-from mlprod_tasks.segments import fit_all
-from mlprod_tasks.serve.answer import fallback_row
-from mlprod_tasks.serve.single_row import SingleRow
+from mlprod_tasks.models import fallback, model
+from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.serving.answer import fallback_row
+from mlprod_tasks.serving.single_row import SingleRow
+from mlprod_tasks.training.segments import fit_all
 
 LEARNERS: dict[str, ml.Learner] = {
     "lightgbm": ml.LightGBM(max_trees=40, min_data_in_leaf=20),

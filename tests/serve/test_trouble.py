@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import rollout
 from mlprod_tasks.online.features import OnlineFeatures
 from mlprod_tasks.platform.ledger import Review
-from mlprod_tasks.rollout import roll_out
-from mlprod_tasks.serve import limits
-from mlprod_tasks.serve.app import Limits, Service
-from mlprod_tasks.serve.keys import make_key
-from mlprod_tasks.serve.run import made
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.rollout.routing import roll_out
+from mlprod_tasks.serving import limits
+from mlprod_tasks.serving.app import Limits, Service
+from mlprod_tasks.serving.keys import make_key
+from mlprod_tasks.serving.run import made
 from tests.serve.conftest import FailingRow
 from tests.serve.test_service import ORDER, get, post
 from tests.training.conftest import Shop
@@ -41,13 +41,13 @@ def test_a_replica_that_could_not_read_how_it_is_to_answer_is_not_ready_and_deci
 ) -> None:
     pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
     roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
-    real = rollout.current
-    monkeypatch.setattr(rollout, "current", lambda *_: (_ for _ in ()).throw(ConnectionError("a blip")))
+    real = routing.current
+    monkeypatch.setattr(routing, "current", lambda *_: (_ for _ in ()).throw(ConnectionError("a blip")))
     service = made(platform, {"returns": pipeline}, keys_needed=False)
     assert get(service, "/ready").json() == {"status": "not ready", "lacking": ["returns"]}
     refused = post(service, {"rows": [ORDER]})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    monkeypatch.setattr(rollout, "current", real)
+    monkeypatch.setattr(routing, "current", real)
     service.shelf.look()
     assert get(service, "/ready").status_code == 200
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
@@ -68,14 +68,14 @@ def test_one_use_case_that_cannot_be_read_holds_up_no_other(crowned_shop: Shop, 
     pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
     other = replace(pipeline, name="other")
     service = made(platform, {"other": other, "returns": pipeline}, keys_needed=False)
-    real = rollout.current
+    real = routing.current
 
     def current(asked: ml.Pipeline, *rest: Any) -> Any:
         if asked.name == "other":
             raise ConnectionError("a row that nobody can read")
         return real(asked, *rest)
 
-    monkeypatch.setattr(rollout, "current", current)
+    monkeypatch.setattr(routing, "current", current)
     roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
     service.shelf.look()
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["review"]

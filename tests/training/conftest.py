@@ -12,13 +12,12 @@ import pyarrow as pa
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 
 if TYPE_CHECKING:
-    from mlprod_tasks.register import Promoted
+    from mlprod_tasks.promotion.register import Promoted
 
 STARTS, DAYS, ORDERS_A_DAY = date(2024, 1, 1), 45, 120
 AS_OF = "2024-02-10"
@@ -112,9 +111,9 @@ class Shop:
 
     def trained(self, training_id: str, day: str = AS_OF) -> None:
         """Assemble, train and evaluate."""
-        from mlprod_tasks.assemble import assemble
-        from mlprod_tasks.evaluate import evaluate
-        from mlprod_tasks.train import train
+        from mlprod_tasks.evaluation.evaluate import evaluate
+        from mlprod_tasks.training.assemble import assemble
+        from mlprod_tasks.training.train import train
 
         assemble(self.pipeline, self.tick(day), training_id, "a test", self.platform)
         train(self.pipeline, training_id, self.platform)
@@ -122,8 +121,8 @@ class Shop:
 
     def crowned(self, training_id: str, day: str = AS_OF) -> "Promoted":
         """The whole way; the promotion's outcome."""
-        from mlprod_tasks.gate import gate
-        from mlprod_tasks.register import promote, register
+        from mlprod_tasks.evaluation.gate import gate
+        from mlprod_tasks.promotion.register import promote, register
 
         self.trained(training_id, day)
         verdict = gate(self.pipeline, training_id, self.platform)
@@ -172,7 +171,7 @@ def raw_tables() -> tuple[pa.Table, pa.Table]:
 def fill(platform: Platform, made: pa.Table, outcomes: pa.Table) -> None:
     for name, rows in (("orders", made), ("returns", outcomes)):
         days = rows["tick"].to_pylist()
-        platform.lake.replace_ticks(places.raw(SHOP, name), SHOP.schedule.range(min(days), max(days)), rows)
+        platform.lake.replace_ticks(names.raw(SHOP, name), SHOP.schedule.range(min(days), max(days)), rows)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from mlprod_tasks import alert, champion, interventions, switch
 from mlprod_tasks.declaration import AtLeast
-from mlprod_tasks.monitor.act import NotDecided, act, retraining_asked
+from mlprod_tasks.monitoring.act import NotDecided, act, retraining_asked
+from mlprod_tasks.notifications import events
 from mlprod_tasks.platform.ledger import Decision, Fallback, Intervention, Mail, Promotion, Scoring
-from mlprod_tasks.rollback import rollback
-from mlprod_tasks.score import score
-from mlprod_tasks.switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
+from mlprod_tasks.promotion import fallback_switch, history, operator_actions
+from mlprod_tasks.promotion.fallback_switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
+from mlprod_tasks.promotion.rollback import rollback
+from mlprod_tasks.scoring.score import score
 from tests.training.conftest import Clock
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
@@ -53,7 +54,7 @@ def alias(shop):
 
 
 def done(shop):
-    found = interventions.interventions(shop.pipeline, shop.platform)
+    found = operator_actions.interventions(shop.pipeline, shop.platform)
     return [(one.kind, one.by, one.subject, str(one.tick)) for one in found]
 
 
@@ -85,7 +86,7 @@ def test_killed_before_the_aliases_moved_the_same_tick_finishes_it(two, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(champion, "follow", die)
+        patch.setattr(history, "follow", die)
         with pytest.raises(KeyboardInterrupt):
             acting(two)
     assert (alias(two), len(done(two))) == (2, 1)
@@ -140,7 +141,7 @@ def test_the_fallback_answers_from_the_next_scoring_on_and_says_why(one):
     assert scored.fallback_reason == "switched to the fallback by rule useless at tick 2024-02-13: useless: the KPI fell"
     row = one.platform.ledger.get(Scoring, "returns", date(2024, 2, 14))
     assert row.fallback_rows == row.rows > 0
-    assert not alert.tell_fallback(one.pipeline, one.tick("2024-02-14"), one.platform)
+    assert not events.tell_fallback(one.pipeline, one.tick("2024-02-14"), one.platform)
     assert one.platform.ledger.all(Mail) == []
 
 
@@ -203,7 +204,7 @@ def test_without_a_fallback_there_is_no_switch(one):
 def test_an_action_that_was_held_back_is_not_done(one):
     decided(one, "fallback", 1, held="the fallback waits")
     assert acting(one).done == "nothing"
-    assert switch.switched(one.pipeline, one.platform) is None
+    assert fallback_switch.switched(one.pipeline, one.platform) is None
 
 
 def test_what_people_do_is_kept_with_their_name(two):

@@ -9,19 +9,21 @@ import pytest
 from typer.testing import CliRunner
 
 from demo.mail_catcher import MailCatcher
-from mlprod_tasks import alert, cli, workflows
-from mlprod_tasks.approve import Answer, NotApproved, approve, request_approval
+from mlprod_tasks import workflows
+from mlprod_tasks.cli import main
 from mlprod_tasks.declaration import Approval, AtLeast, days
 from mlprod_tasks.declaration.recorded import text_of
-from mlprod_tasks.evaluate import evaluate
-from mlprod_tasks.gate import GatesRefused, gate, passed
+from mlprod_tasks.evaluation.evaluate import evaluate
+from mlprod_tasks.evaluation.gate import GatesRefused, gate, passed
+from mlprod_tasks.notifications import events
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import ledger as entries
 from mlprod_tasks.platform.ledger import Promotion, Training
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.register import promote, register
-from mlprod_tasks.train import train
-from mlprod_tasks.training_folder import StepMissing
+from mlprod_tasks.promotion.approve import Answer, NotApproved, approve, request_approval
+from mlprod_tasks.promotion.register import promote, register
+from mlprod_tasks.training.train import train
+from mlprod_tasks.training.workspace import StepMissing
 
 AT = datetime(2024, 2, 12, 9, 30, tzinfo=UTC)
 YES, NO, NOBODY = Answer(True, "Ada", AT), Answer(False, "Ada", AT), Answer(False, "", AT)
@@ -186,10 +188,10 @@ def test_the_command_line_approves_and_rejects(asking, tmp_path, monkeypatch):
     monkeypatch.setenv("MLPROD_PIPELINES", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     request_approval(asking.pipeline, "two", asking.platform)
-    done = CliRunner().invoke(cli.app, ["approve", "returns", "two", "--by", "Ada", "--reject"])
+    done = CliRunner().invoke(main.app, ["approve", "returns", "two", "--by", "Ada", "--reject"])
     assert (done.exit_code, done.output) == (0, "returns: training two is rejected\n")
     assert champion(asking) == 1
-    done = CliRunner().invoke(cli.app, ["approve", "returns", "two", "--by", "Ada"])
+    done = CliRunner().invoke(main.app, ["approve", "returns", "two", "--by", "Ada"])
     assert (done.exit_code, done.output) == (0, "returns: version 2 is champion\n")
     assert champion(asking) == 2
 
@@ -214,8 +216,8 @@ def test_one_mail_tells_that_an_answer_is_waited_for(asking, catcher):
     )
     assert "(http://mlflow.example/#/experiments/" in request_approval(asking.pipeline, "two", mailing).body
     page = ("Approve or reject", "http://airflow.example/required_actions")
-    assert alert.tell_approval(asking.pipeline, "two", mailing, (page,))
-    assert not alert.tell_approval(asking.pipeline, "two", mailing, (page,))
+    assert events.tell_approval(asking.pipeline, "two", mailing, (page,))
+    assert not events.tell_approval(asking.pipeline, "two", mailing, (page,))
     (mail,) = catcher.outbox.mails()
     assert mail["Subject"] == "[returns] a new model waits for approval"
     text = mail.get_body(("plain",)).get_content()

@@ -7,11 +7,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from mlprod_tasks import places, train
-from mlprod_tasks.assemble import NotTrainable, assemble
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.split import HistoryTooShort
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+from mlprod_tasks.training import train
+from mlprod_tasks.training.assemble import NotTrainable, assemble
+from mlprod_tasks.training.split import HistoryTooShort
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 
 def made(shop, training_id: str = "t") -> pa.Table:
@@ -57,7 +58,7 @@ def test_a_label_that_was_not_known_by_then_is_not_used(shop, tables):
         late, pc.add(returns["tick"], pa.scalar(timedelta(days=10), pa.duration("s"))).cast(pa.date32()), returns["tick"]
     )
     moved_returns = returns.set_column(1, "settled_at", moved).set_column(3, "tick", ticks)
-    name = places.raw(shop.pipeline, "returns")
+    name = names.raw(shop.pipeline, "returns")
     shop.platform.lake.replace_ticks(name, shop.pipeline.schedule.range("2024-01-01", "2024-03-30"), moved_returns)
     assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
     last = made(shop).filter(pc.field("tick") == date(2024, 2, 8))
@@ -71,7 +72,7 @@ def test_the_same_id_gives_the_same_set_although_the_lake_moved_on(shop, tables)
     orders, _ = tables
     day = orders.filter(pc.field("tick") == date(2024, 1, 5))
     changed = day.set_column(3, "amount", pc.add(day["amount"], 1000.0))
-    shop.platform.lake.replace_ticks(places.raw(shop.pipeline, "orders"), shop.pipeline.schedule.range("2024-01-05"), changed)
+    shop.platform.lake.replace_ticks(names.raw(shop.pipeline, "orders"), shop.pipeline.schedule.range("2024-01-05"), changed)
     assert assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform) == before
     TrainingFolder(shop.platform, "t").training_set.unlink()  # lost: made again from the same versions
     assert assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform) == before
@@ -150,7 +151,7 @@ def test_labels_that_no_feature_reads_are_pinned_to_their_version_too(shop, tabl
     before = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
     content = made(shop)
     _, outcomes = tables
-    name = places.raw(shop.pipeline, "returns")
+    name = names.raw(shop.pipeline, "returns")
     assert before.versions["returns"] == shop.platform.lake.version(name)
     day = outcomes.filter(pc.field("tick") == date(2024, 1, 9))
     turned = day.set_column(2, "returned", pc.invert(day["returned"]))
@@ -167,7 +168,7 @@ def test_a_key_that_comes_again_at_a_later_tick_is_another_row(shop, tables) -> 
     again = pa.concat_tables([first.slice(0, 1).select(["order_id"]), later.slice(1).select(["order_id"])])
     days = shop.pipeline.schedule.range("2024-01-06")
     shop.platform.lake.replace_ticks(
-        places.raw(shop.pipeline, "orders"), days, later.set_column(0, "order_id", again["order_id"].combine_chunks())
+        names.raw(shop.pipeline, "orders"), days, later.set_column(0, "order_id", again["order_id"].combine_chunks())
     )
     assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
     twice = made(shop).filter(pc.field("order_id") == first["order_id"][0].as_py())

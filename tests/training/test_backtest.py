@@ -9,15 +9,18 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from mlprod_tasks import assemble, evidence, features, model, provenance, recipe, segments, train
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.backtest import FOLDS, backtest, correlation, moments
+from mlprod_tasks import features
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.evaluate import evaluate
-from mlprod_tasks.evidence import Fold, Measured
-from mlprod_tasks.history import History
+from mlprod_tasks.evaluation import evidence, training_spec
+from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation, moments
+from mlprod_tasks.evaluation.evaluate import evaluate
+from mlprod_tasks.evaluation.evidence import Fold, Measured
+from mlprod_tasks.models import model
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+from mlprod_tasks.training import assemble, provenance, segments, train
+from mlprod_tasks.training.feature_history import History
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 THREE = ml.Backtest(windows=3, step=ml.days(7))
 EARLIER = ["2024-01-27", "2024-02-03"]  # than 2024-02-10, the training's own
@@ -151,7 +154,7 @@ def test_other_code_makes_other_folds(shop, fits, monkeypatch):
     made = backtest(declared.pipeline, "one", declared.platform)
     fits.clear()
     now = provenance.provenance()
-    monkeypatch.setattr("mlprod_tasks.backtest.provenance", lambda: replace(now, code_digest="other"))
+    monkeypatch.setattr("mlprod_tasks.evaluation.backtest.provenance", lambda: replace(now, code_digest="other"))
     assert backtest(declared.pipeline, "one", declared.platform) == made
     assert moments_of(fits) == EARLIER
 
@@ -312,7 +315,7 @@ TRAILING = ml.Trailing("f", "t", BY, (ml.days(7),), (ml.Rate("r", "x > 1"),))
 )
 def test_features_of_the_same_name_are_told_apart_by_what_they_are_computed_from(shop_pipeline, one, other):
     features_ = shop_pipeline.features
-    before, now = (recipe.meanings((*features_, feature)) for feature in (one, other))
+    before, now = (training_spec.meanings((*features_, feature)) for feature in (one, other))
     assert [name for name in before if before[name] != now[name]] == list(names_of(one))
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import model, train
-from mlprod_tasks.document import Document, Listing, Paragraph, Section, html, markdown
-from mlprod_tasks.document.wording import listed, of_100
-from mlprod_tasks.judge.verdict import told
-from mlprod_tasks.letter import Grid
-from mlprod_tasks.report import card, dossier
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+from mlprod_tasks.documents import Document, Listing, Paragraph, Section, html, markdown
+from mlprod_tasks.documents.formatting import listed, of_100
+from mlprod_tasks.documents.mail_content import Grid
+from mlprod_tasks.evaluation.gates.verdict import told
+from mlprod_tasks.models import model
+from mlprod_tasks.reporting import card, report_context
+from mlprod_tasks.training import train
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 
@@ -92,7 +93,7 @@ def test_it_says_who_owns_it_when_it_was_made_and_from_which_data(written, shop_
 
 def test_every_gate_is_in_it_and_a_model_without_one_is_refused(written, shop_pipeline):
     text, _, folder = written
-    known = dossier.read(shop_pipeline, folder)
+    known = report_context.read(shop_pipeline, folder)
     assert len(known.gates) == 3
     assert all(one.sentence in text.replace("\\", "") for one in known.gates)
     assert "Every gate is passed: 3 of 3." in text

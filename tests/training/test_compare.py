@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlprod_tasks import delong, evidence, metrics
-from mlprod_tasks.compare import Judged, compare
-from mlprod_tasks.metrics import NAMES, CannotBeMeasured
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.compare import Judged, compare
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.training_folder import TrainingFolder
+from mlprod_tasks.statistics import auc_interval, metrics
+from mlprod_tasks.statistics.metrics import NAMES, CannotBeMeasured
+from mlprod_tasks.training.workspace import TrainingFolder
 
 THRESHOLD = 0.3
 
@@ -43,7 +44,7 @@ def test_delong_by_ranks_is_delong_pair_by_pair_also_with_equal_scores(rows):
     if not 2 <= outcome.sum() <= len(outcome) - 2:
         return
     scores = [np.array([row[i] / 6 for row in rows]) for i in (1, 2)]
-    areas, covariance = delong.areas_and_covariance(outcome, np.stack(scores))
+    areas, covariance = auc_interval.areas_and_covariance(outcome, np.stack(scores))
     expected = slow_delong(outcome, scores)
     assert areas == pytest.approx(expected[0], abs=1e-12)
     assert covariance == pytest.approx(expected[1], abs=1e-12)
@@ -55,10 +56,10 @@ def test_the_area_of_a_published_example_has_its_published_interval():
     normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
     score = np.concatenate([np.repeat(np.arange(1, 6), normal), np.repeat(np.arange(1, 6), abnormal)]) / 5
     outcome = np.repeat([False, True], [58, 51])
-    areas, covariance = delong.areas_and_covariance(outcome, score[None, :])
+    areas, covariance = auc_interval.areas_and_covariance(outcome, score[None, :])
     assert areas[0] == pytest.approx(0.8932, abs=5e-5)
     assert np.sqrt(covariance[0, 0]) == pytest.approx(0.0307, abs=5e-5)
-    made = delong.area(outcome, score)
+    made = auc_interval.area(outcome, score)
     assert (made.low, made.high) == pytest.approx((0.83295, 0.95339), abs=5e-5)
 
 
@@ -66,7 +67,7 @@ def test_a_difference_of_areas_follows_from_their_covariance():
     outcome, ours, theirs = drawn(3, 300)
     areas, covariance = slow_delong(outcome, [ours, theirs])
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    made = delong.difference(outcome, ours, theirs)
+    made = auc_interval.difference(outcome, ours, theirs)
     assert made.value == pytest.approx(areas[0] - areas[1])
     assert (made.low, made.high) == pytest.approx(stats.norm.interval(0.95, areas[0] - areas[1], error))
     assert made.p == pytest.approx(2 * stats.norm.sf(abs(areas[0] - areas[1]) / error))
@@ -74,17 +75,17 @@ def test_a_difference_of_areas_follows_from_their_covariance():
 
 def test_the_same_ranking_is_no_difference_whatever_the_scores():
     outcome, ours, _ = drawn(4, 200)
-    made = delong.difference(outcome, ours, ours**3)
+    made = auc_interval.difference(outcome, ours, ours**3)
     assert (made.value, made.low, made.high, made.p) == (0, 0, 0, 1)
 
 
 def test_one_row_of_a_class_has_an_area_but_no_interval_and_none_has_neither():
     outcome = np.array([True, False, False])
-    made = delong.area(outcome, np.array([0.9, 0.1, 0.2]))
+    made = auc_interval.area(outcome, np.array([0.9, 0.1, 0.2]))
     assert made.value == 1
     assert np.isnan([made.low, made.high]).all()
     with pytest.raises(CannotBeMeasured, match="0 positive and 2 negative"):
-        delong.area(outcome[1:], np.array([0.1, 0.2]))
+        auc_interval.area(outcome[1:], np.array([0.1, 0.2]))
 
 
 def drawn(seed: int, rows: int, other_noise: float = 0.7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -147,7 +148,7 @@ def test_intervals_of_differences_cover_none_and_p_is_uniform_where_there_is_non
 def test_delong_finds_a_difference_that_is_there_and_covers_it():
     outcome, ours, theirs = drawn(99, 400_000, other_noise=1.5)
     truth = metrics.roc_auc(outcome, ours) - metrics.roc_auc(outcome, theirs)
-    made = [delong.difference(*drawn(seed, 500, other_noise=1.5)) for seed in range(300)]
+    made = [auc_interval.difference(*drawn(seed, 500, other_noise=1.5)) for seed in range(300)]
     assert 0.91 <= np.mean([one.low <= truth <= one.high for one in made]) <= 0.985
     assert np.mean([one.p < 0.05 for one in made]) > 0.5
 

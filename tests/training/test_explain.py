@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import explanation, places
-from mlprod_tasks.explain import NoSuchPrediction, explain
+from mlprod_tasks.operations import explanation_text
+from mlprod_tasks.operations.explain import NoSuchPrediction, explain
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Publication
-from mlprod_tasks.score import score
+from mlprod_tasks.scoring.score import score
 
 DAY, OTHER = "2024-02-11", "2024-02-12"
 
@@ -36,7 +37,7 @@ def scored(crowned_shop):
 
 
 def rows(shop, day: str = DAY) -> list[dict]:
-    files = listed(shop.platform.lake.files(places.predictions(shop.pipeline), shop.pipeline.schedule.range(day)))
+    files = listed(shop.platform.lake.files(names.predictions(shop.pipeline), shop.pipeline.schedule.range(day)))
     return duckdb.sql(f"SELECT * FROM read_parquet({files}) ORDER BY score").to_arrow_table().to_pylist()
 
 
@@ -70,7 +71,7 @@ def test_a_source_is_told_at_the_version_that_was_there_when_the_row_was_scored(
     then = replace(crowned_shop.platform, clock=Moment(noon.replace(minute=30)))
     score(crowned_shop.pipeline, crowned_shop.tick(DAY), then)
     told = explain(crowned_shop.pipeline, [rows(crowned_shop)[0]["order_id"]], crowned_shop.platform)
-    assert told.sources == (explanation.Source("returns/raw/orders", 7, 1),)
+    assert told.sources == (explanation_text.Source("returns/raw/orders", 7, 1),)
 
 
 def test_contributions_sum_to_the_score(scored):
@@ -93,7 +94,7 @@ def test_the_outcome_is_told_once_it_is_known(scored):
     assert told.outcome is came_back
     early = replace(scored.platform, clock=Moment(datetime(2024, 2, 11, 12, tzinfo=UTC)))
     assert explain(scored.pipeline, [key], early).outcome is None
-    assert "outcome    not known yet" in explanation.text(explain(scored.pipeline, [key], early))
+    assert "outcome    not known yet" in explanation_text.text(explain(scored.pipeline, [key], early))
 
 
 def test_the_fallbacks_answer_is_explained_as_its_own(crowned_shop):
@@ -108,7 +109,7 @@ def test_the_fallbacks_answer_is_explained_as_its_own(crowned_shop):
     assert "BrokenArtifact" in told.fallback_reason
     assert [part.feature for part in told.parts] == ["channel"]
     assert told.parts[0].probability is not None
-    assert "the fallback of version 1" in explanation.text(told)
+    assert "the fallback of version 1" in explanation_text.text(told)
 
 
 def test_a_model_without_exact_contributions_says_how_effects_were_had(shop):
@@ -152,7 +153,7 @@ def test_a_score_that_the_model_does_not_give_is_said(scored):
     scored.platform.lake.replace_ticks("returns/predictions", scored.pipeline.schedule.range(DAY), forged)
     told = explain(other.pipeline, [rows(scored)[0]["order_id"]], other.platform)
     assert told.recomputed != told.score
-    assert "score 2024-02-11 again" in explanation.text(told)
+    assert "score 2024-02-11 again" in explanation_text.text(told)
     assert told.scored_at is None  # the ledger tells of another scoring
 
 
@@ -189,8 +190,8 @@ def test_a_key_of_several_ticks_needs_the_tick(scored):
 
 def test_a_long_list_of_features_is_cut_and_summed(scored):
     told = explain(scored.pipeline, [rows(scored)[0]["order_id"]], scored.platform)
-    parts = tuple(explanation.Part(f"f{i}", "1", 0.01 * i, 0.001 * i, "a feature") for i in range(30))
-    page = explanation.text(replace(told, parts=parts, base_log_odds=-1.0, log_odds=0.0))
+    parts = tuple(explanation_text.Part(f"f{i}", "1", 0.01 * i, 0.001 * i, "a feature") for i in range(30))
+    page = explanation_text.text(replace(told, parts=parts, base_log_odds=-1.0, log_odds=0.0))
     assert "f29" in page
     assert "f17 " not in page
     (rest,) = [line for line in page.splitlines() if line.startswith("18 others")]

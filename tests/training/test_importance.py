@@ -13,9 +13,9 @@ from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.metrics import roc_auc_score
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.inputs import Predictions
-from mlprod_tasks.report import importance
-from mlprod_tasks.report.importance import dependence, draw, drops, groups_of, measure
+from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.reporting import importance
+from mlprod_tasks.reporting.importance import dependence, draw, drops, groups_of, measure
 
 NAMES = ("a", "b", "c")
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks import fit, model, pyfunc
 from mlprod_tasks.declaration import RandomForest
-from mlprod_tasks.model import ModelInputError
+from mlprod_tasks.models import mlflow_flavor, model
+from mlprod_tasks.models.model import ModelInputError
+from mlprod_tasks.training import fit_model
 
 RANDOM = np.random.default_rng(5)
 
@@ -33,7 +34,7 @@ def some_rows(n: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def fitted(shop_pipeline) -> model.Model:
-    return fit.fit(shop_pipeline, some_rows(2000), some_rows(800), {"training_id": "t"})
+    return fit_model.fit(shop_pipeline, some_rows(2000), some_rows(800), {"training_id": "t"})
 
 
 ROWS = some_rows(300)
@@ -72,7 +73,7 @@ def test_another_threshold_is_another_model(fitted, tmp_path):
 
 def test_the_same_rows_and_seed_fit_the_same_model_bit_for_bit(shop_pipeline, tmp_path):
     rows, validation = some_rows(1000), some_rows(500)
-    digests = {fit.fit(shop_pipeline, rows, validation, {}).save(tmp_path / str(i)) for i in range(2)}
+    digests = {fit_model.fit(shop_pipeline, rows, validation, {}).save(tmp_path / str(i)) for i in range(2)}
     assert len(digests) == 1
 
 
@@ -135,7 +136,7 @@ def test_mlflow_serves_the_same_answers_through_its_signature(fitted, tmp_path):
     import mlflow.pyfunc
 
     fitted.save(tmp_path / "data")
-    pyfunc.save(fitted, tmp_path / "data", tmp_path / "artifact")
+    mlflow_flavor.save(fitted, tmp_path / "data", tmp_path / "artifact")
     served = mlflow.pyfunc.load_model(str(tmp_path / "artifact"))
     expected = fitted.predict(ROWS)
     for frame in (ROWS.to_pandas(), ROWS.slice(0, 50).drop_columns(["label"]).to_pandas()):
@@ -149,11 +150,11 @@ def test_mlflow_serves_the_same_answers_through_its_signature(fitted, tmp_path):
 
 def test_a_served_model_of_scikit_learns_trees_asks_for_scikit_learn(shop_pipeline, fitted, tmp_path):
     forest = replace(shop_pipeline.model, candidates=(RandomForest(trees=3),))
-    made = fit.fit(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), {})
+    made = fit_model.fit(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), {})
     asked = {}
     for name, one in (("forest", made), ("lightgbm", fitted)):
         one.save(tmp_path / name)
-        pyfunc.save(one, tmp_path / name, tmp_path / "served" / name)
+        mlflow_flavor.save(one, tmp_path / name, tmp_path / "served" / name)
         lines = (tmp_path / "served" / name / "requirements.txt").read_text().split()
         asked[name] = {line.split("==")[0] for line in lines}
     assert asked["forest"] - asked["lightgbm"] == {"scikit-learn", "skops"}

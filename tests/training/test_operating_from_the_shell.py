@@ -7,11 +7,11 @@ import duckdb
 import pytest
 from typer.testing import CliRunner, Result
 
-from mlprod_tasks import cli
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.cli import main
 from mlprod_tasks.declaration.recorded import text_of
 from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.score import score
+from mlprod_tasks.scoring.score import score
 
 DECLARED = "from pathlib import Path\n\nfrom mlprod_tasks.declaration.recorded import read\n\n"
 DECLARED += "pipeline = read(Path(__file__).with_suffix('.json').read_text())\n"
@@ -29,7 +29,7 @@ def mlprod(crowned_shop, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(cli.app, arguments)
+        return CliRunner().invoke(main.app, arguments)
 
     return run
 
@@ -41,7 +41,7 @@ def test_reproduce_prints_a_table_and_ends_with_0_only_when_it_is_the_same(mlpro
     assert re.search(r"^scores +[\d,]+ rows +max \|difference\| 0 +same$", done.stdout, re.M), done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("identical: all ")
     assert mlprod("reproduce", "returns").stdout == done.stdout  # the champion
-    from mlprod_tasks import reproduce
+    from mlprod_tasks.promotion import reproduce
 
     monkeypatch.setattr(reproduce.Reproduced, "within", lambda made, tolerance: tolerance == 0.5)
     assert mlprod("reproduce", "returns").exit_code == 1

@@ -13,15 +13,16 @@ import pyarrow.compute as pc
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import evidence, steps
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evidence import Slices, Trials
-from mlprod_tasks.judge import judge
-from mlprod_tasks.judge.verdict import told
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.evidence import Slices, Trials
+from mlprod_tasks.evaluation.gates import judge
+from mlprod_tasks.evaluation.gates.verdict import told
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.report import dossier
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+from mlprod_tasks.reporting import report_context
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 EVERY_PICTURE = {
@@ -187,7 +188,7 @@ def test_it_says_what_differs_from_the_champion_and_what_was_tried(full):
     assert "champion, version 1" in text
     assert "candidates[constant].type - Constant" in text
     assert "2024-02-10 2024-02-12" in text  # made as of, of champion and model
-    known = dossier.read(full.pipeline, full.folder)
+    known = report_context.read(full.pipeline, full.folder)
     assert [one.name for one in known.model.candidates] == ["lightgbm", "constant"]
     for one in known.model.candidates:
         assert f"{one.name} {one.kind}" in text
@@ -286,9 +287,9 @@ def test_a_report_before_the_evaluation_names_the_step_that_lacks(first):
 
 
 def test_the_profit_curve_is_the_value_of_acting_on_so_many_rows():
-    from mlprod_tasks import value
-    from mlprod_tasks.report.plots.curves import profit_band
-    from mlprod_tasks.value import Worth
+    from mlprod_tasks.models import decision_value as value
+    from mlprod_tasks.models.decision_value import Worth
+    from mlprod_tasks.reporting.plots.curves import profit_band
 
     random = np.random.default_rng(2)
     score, worth = random.random(1000), Worth(random.normal(size=1000), random.normal(size=1000))

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places, provenance
-from mlprod_tasks.assemble import assemble
-from mlprod_tasks.model import cores_for
-from mlprod_tasks.platform import digest
+from mlprod_tasks.models.model import cores_for
+from mlprod_tasks.platform import digest, names
 from mlprod_tasks.platform.ledger import Promotion, Training
-from mlprod_tasks.reproduce import CannotReproduce, Reproduced, reproduce
-from mlprod_tasks.search import search
+from mlprod_tasks.promotion.reproduce import CannotReproduce, Reproduced, reproduce
+from mlprod_tasks.training import provenance
+from mlprod_tasks.training.assemble import assemble
+from mlprod_tasks.training.search import search
 
 
 def compared(made: Reproduced, what: str):
@@ -31,7 +31,7 @@ def republished(shop, tables) -> None:
     for name, rows in (("orders", made), ("returns", outcomes)):
         days = rows["tick"].to_pylist()
         ticks = shop.pipeline.schedule.range(min(days), max(days))
-        shop.platform.lake.replace_ticks(places.raw(shop.pipeline, name), ticks, rows)
+        shop.platform.lake.replace_ticks(names.raw(shop.pipeline, name), ticks, rows)
 
 
 def test_a_version_is_made_again_bit_for_bit_without_its_training_folder(crowned_shop):
@@ -76,7 +76,7 @@ def test_nothing_is_changed_by_it(crowned_shop):
 
 
 def test_another_model_under_that_number_is_not_called_the_same(crowned_shop, monkeypatch):
-    from mlprod_tasks import reproduce as step
+    from mlprod_tasks.promotion import reproduce as step
 
     original = step._fit
 
@@ -95,7 +95,7 @@ def test_another_model_under_that_number_is_not_called_the_same(crowned_shop, mo
 
 
 def test_metrics_that_are_not_those_recorded_are_not_the_same(crowned_shop, monkeypatch):
-    from mlprod_tasks import evaluate
+    from mlprod_tasks.evaluation import evaluate
 
     original = evaluate.judge
     monkeypatch.setattr(evaluate, "judge", lambda declared, model, rows: original(declared, model, rows.slice(1)))
@@ -108,7 +108,7 @@ def test_metrics_that_are_not_those_recorded_are_not_the_same(crowned_shop, monk
 
 def test_a_vacuumed_version_is_named(crowned_shop, tables):
     republished(crowned_shop, tables)
-    table = crowned_shop.platform.lake.table(places.raw(crowned_shop.pipeline, "orders"))
+    table = crowned_shop.platform.lake.table(names.raw(crowned_shop.pipeline, "orders"))
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     with pytest.raises(CannotReproduce, match=r"version 1 of lake table 'returns/raw/orders' lacks 45 of its 45 files"):
         reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
@@ -144,7 +144,7 @@ def test_other_code_packages_and_threads_are_told_and_not_counted(crowned_shop, 
 
 
 def test_it_fits_with_as_many_threads_as_were_recorded(shop, monkeypatch):
-    from mlprod_tasks import reproduce as step
+    from mlprod_tasks.promotion import reproduce as step
 
     model = replace(shop.pipeline.model, threads=None)  # as many as the machine has, less one
     declared = shop.declared(model=model, gates=(ml.AtLeast("roc_auc", 0.5),))

@@ -6,15 +6,15 @@ from datetime import UTC, date, datetime, time
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.champion import line
 from mlprod_tasks.declaration import AtLeast
-from mlprod_tasks.evaluation import from_json
-from mlprod_tasks.gate import gate
+from mlprod_tasks.evaluation.gate import gate
+from mlprod_tasks.evaluation.results import from_json
 from mlprod_tasks.platform.ledger import Mail, Promotion, Training
-from mlprod_tasks.register import promote, register
-from mlprod_tasks.rollback import CannotRollBack, next_tick, rollback
-from mlprod_tasks.score import score
-from mlprod_tasks.training_folder import TrainingFolder
+from mlprod_tasks.promotion.history import line
+from mlprod_tasks.promotion.register import promote, register
+from mlprod_tasks.promotion.rollback import CannotRollBack, next_tick, rollback
+from mlprod_tasks.scoring.score import score
+from mlprod_tasks.training.workspace import TrainingFolder
 from tests.training.conftest import Clock
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
@@ -65,13 +65,13 @@ def test_the_same_rollback_twice_changes_nothing_twice(two):
 
 
 def test_killed_before_the_alias_was_moved_the_same_call_finishes_it(two, monkeypatch):
-    from mlprod_tasks import champion
+    from mlprod_tasks.promotion import history
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(champion, "follow", die)
+        patched.setattr(history, "follow", die)
         with pytest.raises(KeyboardInterrupt):
             rollback(two.pipeline, two.platform, reason="why")
     assert (alias(two), len(two.platform.ledger.all(Promotion))) == (2, 3)

@@ -15,14 +15,13 @@ import pytest
 from sqlalchemy import text
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import places
 from mlprod_tasks.declaration import Tick
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Promotion, Scoring
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.score import NoModel, score
+from mlprod_tasks.scoring.score import NoModel, score
 
 DAY = "2024-02-11"
 
@@ -41,7 +40,7 @@ class Scored:
         return self.pipeline.schedule.tick(DAY)
 
     def in_the_lake(self) -> list[tuple]:
-        name = places.predictions(self.pipeline)
+        name = names.predictions(self.pipeline)
         if not self.platform.lake.exists(name) or not (files := self.platform.lake.files(name)):
             return []
         rows = f"read_parquet({listed(files)})"
@@ -89,7 +88,7 @@ def test_predictions_reach_postgresql_the_same(crowned_shop, postgres_database: 
 def test_without_any_model_the_task_fails_and_says_what_to_do(shop) -> None:
     with pytest.raises(NoModel, match="returns has no champion: train a model first"):
         score(shop.pipeline, shop.tick(DAY), shop.platform)
-    assert not shop.platform.lake.exists(places.predictions(shop.pipeline))
+    assert not shop.platform.lake.exists(names.predictions(shop.pipeline))
 
 
 def test_with_a_broken_artifact_the_fallback_answers_and_is_marked(shop, tmp_path: Path) -> None:
@@ -146,7 +145,7 @@ def test_a_tick_without_rows_is_scored_empty(scored: Scored) -> None:
 
 
 def score_and_die(home: str, business: str) -> None:
-    from mlprod_tasks import score as step
+    from mlprod_tasks.scoring import score as step
 
     step._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     score_anew(home, business)

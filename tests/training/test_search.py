@@ -19,15 +19,16 @@ from pydantic import ValidationError
 from sklearn.metrics import log_loss
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import fit, learners, search
-from mlprod_tasks.assemble import assemble
-from mlprod_tasks.calibration import fit as calibrated
 from mlprod_tasks.declaration import recorded
 from mlprod_tasks.declaration import search as ml_search
-from mlprod_tasks.declaration.check_search import range_problems
-from mlprod_tasks.split import HistoryTooShort
-from mlprod_tasks.study import LEAST_TO_COMPARE, TIMES_LOST, Trials
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+from mlprod_tasks.declaration.checks.search import range_problems
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.calibration import fit as calibrated
+from mlprod_tasks.training import fit_model, search
+from mlprod_tasks.training.assemble import assemble
+from mlprod_tasks.training.search_study import LEAST_TO_COMPARE, TIMES_LOST, Trials
+from mlprod_tasks.training.split import HistoryTooShort
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 BAD = ml.LightGBM(learning_rate=0.02, max_trees=12, num_leaves=2, min_data_in_leaf=900)
 QUICK = {"num_leaves": ml.Between(2, 15, log=True), "min_data_in_leaf": ml.Between(5, 900, log=True)}
@@ -76,7 +77,7 @@ def processes():
     """New processes that need not import everything anew, and share nothing with this one."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["lightgbm", "sklearn.linear_model", "mlprod_tasks.search", "mlprod_tasks.platform.trial_runs"]
+        ["lightgbm", "sklearn.linear_model", "mlprod_tasks.training.search", "mlprod_tasks.platform.trial_runs"]
     )
     return context
 
@@ -192,7 +193,7 @@ def test_the_loss_is_the_log_loss_on_validation_of_every_row_the_same(shop, cali
     searched(shop)
     learner = search.tuned(shop.pipeline, folder_of(shop))["lightgbm"]
     only = search.folds(shop.pipeline, folder_of(shop))[0]
-    rows = fit.prepare(shop.pipeline, only.train, only.validation)
+    rows = fit_model.prepare(shop.pipeline, only.train, only.validation)
     score = learners.fit(learner, rows.columns, rows.train, rows.validation, shop.pipeline.model).predict(rows.validation.x)
     if calibration != "none":
         score = calibrated("sigmoid", score, rows.validation.y)(score)
@@ -330,7 +331,7 @@ def test_a_trial_under_way_is_cut_when_the_time_is_up_but_not_the_declared_one(s
     shop = searching(shop, minutes=1.0)
     trials = search.trials_of(shop.pipeline, folder_of(shop), 0)
     only = search.folds(shop.pipeline, folder_of(shop))[0]
-    rows = fit.prepare(shop.pipeline, only.train, only.validation)
+    rows = fit_model.prepare(shop.pipeline, only.train, only.validation)
     with trials.at_work():
         first, second = trials.claim(), trials.claim()
         trials.search = replace(trials.search, minutes=1e-9)
@@ -374,7 +375,7 @@ def test_every_kind_of_candidate_can_be_searched_and_fitted_with_what_was_found(
     tuned = search.tuned(shop.pipeline, folder_of(shop))
     assert list(tuned) == [learner.name for learner in KINDS]
     windows = search.folds(shop.pipeline, folder_of(shop))[0]
-    model = fit.fit(shop.pipeline, windows.train, windows.validation, {}, tuned)
+    model = fit_model.fit(shop.pipeline, windows.train, windows.validation, {}, tuned)
     recipe = {one["name"]: one for one in model.facts["recipe"]["candidates"]}
     for name, one in found_in(shop).items():
         assert {field: recipe[name][field] for field in one["parameters"]} == one["parameters"]
@@ -493,7 +494,10 @@ def test_whatever_workers_do_each_place_is_made_once(tmp_path_factory, acts):
 
 def test_no_line_of_a_journal_is_lost_when_several_write_at_once(tmp_path, processes):
     path = tmp_path / "journal.jsonl"
-    writing = "from mlprod_tasks.journal import Journal\nfor i in range(100): Journal(path).append_logs([{'by': by, 'i': i}])"
+    writing = (
+        "from mlprod_tasks.training.search_journal import Journal\n"
+        "for i in range(100): Journal(path).append_logs([{'by': by, 'i': i}])"
+    )
     writers = [processes.Process(target=exec, args=(writing, {"path": str(path), "by": by})) for by in range(3)]
     for writer in writers:
         writer.start()

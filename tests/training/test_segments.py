@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import fit, model, pyfunc, segments, train, workflows
-from mlprod_tasks.inputs import ModelInputError
+from mlprod_tasks import workflows
+from mlprod_tasks.models import mlflow_flavor, model
+from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.reproduce import reproduce
-from mlprod_tasks.score import score
-from mlprod_tasks.segmented import SegmentedModel
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder, replace_folder
+from mlprod_tasks.promotion.reproduce import reproduce
+from mlprod_tasks.scoring.score import score
+from mlprod_tasks.training import fit_model, segments, train
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, replace_folder
 
 RANDOM = np.random.default_rng(8)
 LEAST = 400
@@ -67,7 +69,7 @@ def test_a_large_segment_is_answered_by_a_model_of_its_rows_alone_with_its_own_t
     assert list(fitted.parts) == ["web", "app"]
     predicted = fitted.predict(ROWS)
     for channel in ("web", "app"):
-        alone = fit.fit(by_channel, of(TRAIN, channel), of(VALIDATION, channel), {})
+        alone = fit_model.fit(by_channel, of(TRAIN, channel), of(VALIDATION, channel), {})
         at = pc.equal(ROWS["channel"], channel).fill_null(False).to_numpy(zero_copy_only=False)
         expected = alone.predict(of(ROWS, channel))
         assert np.array_equal(predicted.score[at], expected.score)
@@ -76,7 +78,7 @@ def test_a_large_segment_is_answered_by_a_model_of_its_rows_alone_with_its_own_t
 
 
 def test_small_new_and_missing_segments_are_answered_by_the_model_of_all_rows(fitted, by_channel):
-    overall = fit.fit(by_channel, TRAIN, VALIDATION, {})
+    overall = fit_model.fit(by_channel, TRAIN, VALIDATION, {})
     rest = ROWS.filter(pc.is_in(ROWS["channel"], pa.array(["phone", "fax", None])))
     rest = pa.concat_tables([rest, rest.slice(0, 5).set_column(0, "channel", pa.array(["pigeon"] * 5))])
     assert np.array_equal(fitted.predict(rest).score, overall.predict(rest).score)
@@ -125,7 +127,7 @@ def test_importance_is_weighed_by_the_rows_that_each_model_answers_for(fitted):
 
 def test_a_stored_one_is_loaded_by_its_kind_and_answers_bit_for_bit_the_same(fitted, tmp_path):
     digest = fitted.save(tmp_path / "one")
-    for loaded in (model.load(tmp_path / "one"), pyfunc.load(tmp_path / "one")):
+    for loaded in (model.load(tmp_path / "one"), mlflow_flavor.load(tmp_path / "one")):
         assert isinstance(loaded, SegmentedModel)
         assert np.array_equal(loaded.predict(ROWS).score, fitted.predict(ROWS).score)
         assert np.array_equal(loaded.predict(ROWS).decision, fitted.predict(ROWS).decision)
@@ -173,7 +175,7 @@ def test_segments_by_a_number_are_refused_with_its_type(by_channel):
 def test_without_segments_the_model_is_the_one_that_fit_makes(shop_pipeline):
     ours = segments.fit_all(shop_pipeline, TRAIN, VALIDATION, {})
     assert isinstance(ours, model.Model)
-    theirs = fit.fit(shop_pipeline, TRAIN, VALIDATION, {})
+    theirs = fit_model.fit(shop_pipeline, TRAIN, VALIDATION, {})
     assert np.array_equal(ours.predict(ROWS).score, theirs.predict(ROWS).score)
 
 
@@ -187,7 +189,7 @@ def declared_by_channel(shop, **changes):
 
 
 def assembled(shop, training_id: str = "one", day: str = "2024-02-10") -> TrainingFolder:
-    from mlprod_tasks.assemble import assemble
+    from mlprod_tasks.training.assemble import assemble
 
     assemble(shop.pipeline, shop.tick(day), training_id, "a test", shop.platform)
     return TrainingFolder(shop.platform, training_id)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from mlprod_tasks.conditions import binned
 from mlprod_tasks.declaration import WorstSlice
-from mlprod_tasks.evidence import Slices
-from mlprod_tasks.slices import slices
+from mlprod_tasks.evaluation.evidence import Slices
+from mlprod_tasks.evaluation.slice_bins import binned
+from mlprod_tasks.evaluation.slices import slices
 
 N = 6000
 

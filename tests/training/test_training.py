@@ -7,15 +7,17 @@ from datetime import date
 import numpy as np
 import pytest
 
-from mlprod_tasks import model, places, train
 from mlprod_tasks.declaration import AtLeast, AtMost, Constant, LightGBM, LogisticRegression, Model, NotWorseThanChampion
-from mlprod_tasks.evaluation import from_json
-from mlprod_tasks.fallback import FallbackModel
-from mlprod_tasks.gate import GatesRefused, gate, passed
-from mlprod_tasks.inputs import Predictions
+from mlprod_tasks.evaluation.gate import GatesRefused, gate, passed
+from mlprod_tasks.evaluation.results import from_json
+from mlprod_tasks.models import model
+from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Fallback, GateResult, Promotion, Training
-from mlprod_tasks.register import NotThisModel, promote, register
-from mlprod_tasks.training_folder import StepMissing, TrainingFolder
+from mlprod_tasks.promotion.register import NotThisModel, promote, register
+from mlprod_tasks.training import train
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 
 def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again(shop):
@@ -79,7 +81,7 @@ def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_throug
 
 
 def test_the_fallback_stands_beside_it_in_registry_and_ledger(crowned_shop):
-    ref = crowned_shop.platform.registry.by_alias(places.fallback_model(crowned_shop.pipeline), "fallback")
+    ref = crowned_shop.platform.registry.by_alias(names.fallback_model(crowned_shop.pipeline), "fallback")
     rows = train.read_window(TrainingFolder(crowned_shop.platform, "one"), "test")
     from_ledger = FallbackModel.from_json(crowned_shop.platform.ledger.get(Fallback, "returns", 1).model)
     answers: list[Predictions] = [crowned_shop.platform.registry.load_model(ref).predict(rows), from_ledger.predict(rows)]

@@ -9,12 +9,16 @@ import pyarrow as pa
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import evidence, fallback, features, model, places, train
-from mlprod_tasks.monitor.outcomes import outcomes
-from mlprod_tasks.monitor.profile import ReferenceProfile
+from mlprod_tasks import features
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.models import fallback, model
+from mlprod_tasks.monitoring.outcomes import outcomes
+from mlprod_tasks.monitoring.profile import ReferenceProfile
+from mlprod_tasks.platform import names
 from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.score import score
-from mlprod_tasks.training_folder import TrainingFolder
+from mlprod_tasks.scoring.score import score
+from mlprod_tasks.training import train
+from mlprod_tasks.training.workspace import TrainingFolder
 
 ACT = "CASE WHEN outcome THEN 0.1 * coalesce(amount, 0) ELSE -3 END"
 AMOUNT = ml.ValueFunction(act=ACT, unit="CHF")
@@ -62,7 +66,7 @@ def test_what_was_decided_is_worth_the_same_in_production_whoever_answered(value
     tick = valued.tick("2024-02-10")
     done = score(pipeline, tick, platform)
     assert bool(done.fallback_reason) == by_fallback
-    files = platform.lake.files(places.predictions(pipeline), pipeline.schedule.range(tick.date))
+    files = platform.lake.files(names.predictions(pipeline), pipeline.schedule.range(tick.date))
     as_of = pipeline.schedule.tick(tick.date + timedelta(days=2))
     labels = features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform)
     with duckdb.connect() as con:
@@ -86,7 +90,7 @@ def test_a_worth_that_cannot_be_computed_in_production_is_said_and_counts_as_a_b
     predicted = model.load(TrainingFolder(valued.platform, "one").model).predict(test)
     judged = test.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     judged = judged.append_column("fallback", pa.array(np.zeros(len(test), bool)))
-    from mlprod_tasks.monitor.profile import make_profile
+    from mlprod_tasks.monitoring.profile import make_profile
 
     labels = test["label"].to_numpy(zero_copy_only=False)
     profile = make_profile(

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlprod_tasks import places, workflows
+from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Monitoring, Pipeline, Rule, Watch
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.monitoring.verify import Verified, verify
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
 from mlprod_tasks.platform.registry import CANNED_TAG, RegistryUnreachable
-from mlprod_tasks.score import score
-from mlprod_tasks.verify import Verified, verify
+from mlprod_tasks.scoring.score import score
 
 TICK = "2024-02-11"
 WATCHED = (Watch("replayed", high=0.0), Watch("canned", high=0.0))
@@ -44,7 +44,7 @@ def found(shop: Any, what: str) -> Measurement:
 
 def change(shop: Any, changed: Callable[[pa.Table], pa.Table]) -> None:
     """Write the tick's predictions again, changed."""
-    ticks, name = shop.pipeline.schedule.range(TICK), places.predictions(shop.pipeline)
+    ticks, name = shop.pipeline.schedule.range(TICK), names.predictions(shop.pipeline)
     rows = pa.concat_tables([pq.ParquetFile(file).read() for file in shop.platform.lake.files(name, ticks)])
     day = pa.array([ticks.first] * rows.num_rows, pa.date32())
     shop.platform.lake.replace_ticks(name, ticks, changed(rows.append_column("tick", day)))
@@ -91,7 +91,7 @@ def test_a_decision_that_differs_is_found_though_the_score_does_not(scored: Any)
 
 
 def test_a_feature_that_the_log_lost_is_a_breach_without_a_value(scored: Any) -> None:
-    name, ticks = places.predictions(scored.pipeline), scored.pipeline.schedule.range(TICK)
+    name, ticks = names.predictions(scored.pipeline), scored.pipeline.schedule.range(TICK)
     rows = pa.concat_tables([pq.ParquetFile(file).read() for file in scored.platform.lake.files(name, ticks)])
     shutil.rmtree(Path(scored.platform.lake.uri(name)))
     kept = rows.drop_columns(["amount"]).append_column("tick", pa.array([ticks.first] * rows.num_rows, pa.date32()))
@@ -125,7 +125,7 @@ def test_rows_of_the_fallback_are_replayed_with_the_kept_fallback(scored: Any) -
 
 def answered_by_fallback(shop: Any, kept: Fallback) -> None:
     """Put the tick's rows in the lake as the fallback answers them."""
-    from mlprod_tasks.fallback import FallbackModel
+    from mlprod_tasks.models.fallback import FallbackModel
 
     model = FallbackModel.from_json(kept.model)
 
@@ -149,7 +149,7 @@ def test_a_fallback_that_the_ledger_lost_is_a_breach(scored: Any) -> None:
 
 
 def test_the_sample_is_as_large_as_declared_and_always_the_same(scored: Any) -> None:
-    from mlprod_tasks.verify import _sample
+    from mlprod_tasks.monitoring.verify import _sample
 
     tick, platform = scored.tick(TICK), scored.platform
     few = scored.declared(monitoring=Monitoring(replayed_rows=10))
@@ -207,7 +207,7 @@ def test_a_champion_whose_stored_files_changed_is_a_breach_though_this_machines_
 
 
 def test_a_model_that_answers_otherwise_than_when_it_was_made_is_found(scored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlprod_tasks.model import Model
+    from mlprod_tasks.models.model import Model
 
     # A library that computes a little otherwise after an upgrade.
     raw = Model.raw
@@ -249,7 +249,7 @@ def test_a_registry_that_does_not_answer_says_nothing_about_the_models(scored: A
 
 
 def test_a_difference_raises_an_alarm_at_the_next_decision(scored: Any) -> None:
-    from mlprod_tasks.monitor.decide import decide
+    from mlprod_tasks.monitoring.decide import decide
 
     shop = scored.declared(rules=(Rule("replay", "replayed", "alert"),))
     change(shop, a_little_more)
@@ -281,7 +281,7 @@ def test_on_the_command_line_a_difference_is_exit_status_1(
 ) -> None:
     from typer.testing import CliRunner
 
-    from mlprod_tasks import cli
+    from mlprod_tasks.cli import main
     from mlprod_tasks.declaration.recorded import text_of
 
     (tmp_path / "pipelines").mkdir()
@@ -294,10 +294,10 @@ def test_on_the_command_line_a_difference_is_exit_status_1(
     monkeypatch.setenv("MLPROD_PIPELINES", str(tmp_path / "pipelines"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     given = ["verify", "returns", "--from", TICK]
-    same = CliRunner().invoke(cli.app, given)
+    same = CliRunner().invoke(main.app, given)
     assert same.exit_code == 0, same.output
     assert "share of logged predictions that come out otherwise now is 0, within the bound 0" in same.stdout
     change(scored, a_little_more)
-    other = CliRunner().invoke(cli.app, given)
+    other = CliRunner().invoke(main.app, given)
     assert other.exit_code == 1
     assert "above the bound 0" in other.stdout

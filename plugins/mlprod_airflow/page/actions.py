@@ -66,7 +66,7 @@ def act(pipeline: Pipeline, action: str, asked: Asked, by: str, request: Request
     for field in NEEDED[action]:
         if getattr(asked, field) in ("", None):
             raise Refused(422, f"{action} needs `{field}`")
-    from mlprod_tasks.monitor.alarms import NoSuchAlarm
+    from mlprod_tasks.monitoring.alarms import NoSuchAlarm
 
     try:
         return _DOINGS[action](_Call(pipeline, asked, by, request, platform))
@@ -75,7 +75,7 @@ def act(pipeline: Pipeline, action: str, asked: Asked, by: str, request: Request
 
 
 def _acknowledge(call: _Call) -> str:
-    from mlprod_tasks.monitor.alarms import acknowledge
+    from mlprod_tasks.monitoring.alarms import acknowledge
 
     rule = _rule(call)
     acknowledge(call.pipeline, rule, call.by, call.platform, note=call.asked.reason)
@@ -83,7 +83,7 @@ def _acknowledge(call: _Call) -> str:
 
 
 def _mute(call: _Call) -> str:
-    from mlprod_tasks.monitor.alarms import mute
+    from mlprod_tasks.monitoring.alarms import mute
 
     rule, until = _rule(call), call.platform.clock.now() + timedelta(days=call.asked.days or 1)
     mute(call.pipeline, rule, call.by, call.platform, until=until, reason=call.asked.reason)
@@ -91,7 +91,7 @@ def _mute(call: _Call) -> str:
 
 
 def _unmute(call: _Call) -> str:
-    from mlprod_tasks.monitor.alarms import unmute
+    from mlprod_tasks.monitoring.alarms import unmute
 
     rule = _rule(call)
     unmute(call.pipeline, rule, call.by, call.platform, reason=call.asked.reason)
@@ -99,7 +99,7 @@ def _unmute(call: _Call) -> str:
 
 
 def _bound(call: _Call) -> str:
-    from mlprod_tasks.monitor.bounds import set_bound
+    from mlprod_tasks.monitoring.bounds import set_bound
 
     asked = call.asked
     set_bound(call.pipeline, asked.what, asked.slice, asked.low, asked.high, call.by, asked.reason, call.platform)
@@ -107,7 +107,7 @@ def _bound(call: _Call) -> str:
 
 
 def _unbound(call: _Call) -> str:
-    from mlprod_tasks.monitor.bounds import clear_bound
+    from mlprod_tasks.monitoring.bounds import clear_bound
 
     clear_bound(call.pipeline, call.asked.what, call.asked.slice, call.by, call.asked.reason, call.platform)
     return f"{_subject(call.asked)} of {call.pipeline.name} is held to what is declared and learned again"

@@ -59,25 +59,25 @@ def apart(what: str, pipeline: str, **given: Any) -> Any:
 
 
 def _explain(pipeline: Pipeline, here: Platform, *, key: list[str], tick: str | None) -> Any:
-    from mlprod_tasks.explain import explain
+    from mlprod_tasks.operations.explain import explain
 
     return asdict(explain(pipeline, key, here, pipeline.schedule.tick(tick) if tick else None))
 
 
 def _rollback(pipeline: Pipeline, here: Platform, *, to: int | None, reason: str, by: str) -> str:
-    from mlprod_tasks.rollback import rollback
+    from mlprod_tasks.promotion.rollback import rollback
 
     return rollback(pipeline, here, to=to, reason=reason, by=by).sentence
 
 
 def _fallback(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> str:
-    from mlprod_tasks.switch import sentence, switch_to_fallback
+    from mlprod_tasks.promotion.fallback_switch import sentence, switch_to_fallback
 
     return f"{pipeline.name}: {sentence(switch_to_fallback(pipeline, by, here, reason=reason))}"
 
 
 def _champion(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> str:
-    from mlprod_tasks.switch import switch_to_champion
+    from mlprod_tasks.promotion.fallback_switch import switch_to_champion
 
     switched = switch_to_champion(pipeline, by, here, reason=reason)
     return f"{pipeline.name}: the champion answers {'again, from the next scoring on' if switched else 'already'}"
@@ -98,7 +98,7 @@ def _rollout(
 ) -> str:
     from datetime import datetime
 
-    from mlprod_tasks.rollout import roll_out
+    from mlprod_tasks.rollout.routing import roll_out
 
     made = roll_out(
         pipeline, here, mode=mode, by=by, reason=reason, challenger=challenger, share=share, automation=automation,

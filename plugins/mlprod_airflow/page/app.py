@@ -1,4 +1,4 @@
-"""The page's addresses below /mlprod: what mlprod_tasks/board draws and tells, to whom Airflow lets see it."""
+"""The page's addresses below /mlprod: what mlprod_tasks/dashboard draws and tells, to whom Airflow lets see it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from mlprod_airflow.page.apart import Refused, apart
 from mlprod_airflow.page.declarations import platform
 from mlprod_airflow.page.links import data_docs, links, run_link
 from mlprod_airflow.page.permissions import actor, allowed, may_read, reader
-from mlprod_tasks.board.data import detail, overview
-from mlprod_tasks.board.forms import Done, as_json
-from mlprod_tasks.board.shell import POLICY, STATIC, page
+from mlprod_tasks.dashboard.data import detail, overview
+from mlprod_tasks.dashboard.schemas import Done, as_json
+from mlprod_tasks.dashboard.shell import POLICY, STATIC, page
 from mlprod_tasks.declaration import DeclarationError, Pipeline
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def do(
 @app.get("/metrics")
 def metrics(request: Request) -> Response:
     """Prometheus's text, for whoever shows the token that the installation was given; without one it is not served."""
-    from mlprod_tasks.prometheus import CONTENT_TYPE, exposition
+    from mlprod_tasks.operations.ledger_metrics import CONTENT_TYPE, exposition
 
     token, shown = os.environ.get(TOKEN, ""), request.headers.get("authorization", "")
     if not token:

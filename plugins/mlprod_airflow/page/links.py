@@ -7,10 +7,9 @@ from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 
-from mlprod_tasks import places
-from mlprod_tasks.board.forms import Link
+from mlprod_tasks.dashboard.schemas import Link
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 
 WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "digest")
 
@@ -20,7 +19,7 @@ def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
     asked = () if pipeline.serving is None else ("online", "requests", "rollout")
     runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in (*WORKFLOWS, *asked))
     mlflow = platform.settings.mlflow_base_url.rstrip("/")
-    versions = (Link("MLflow: versions", f"{mlflow}/#/models/{places.registered_model(pipeline)}"),) if mlflow else ()
+    versions = (Link("MLflow: versions", f"{mlflow}/#/models/{names.registered_model(pipeline)}"),) if mlflow else ()
     docs = (Link("Data docs", f"{_root()}/mlprod/data-docs/index.html"),) if data_docs(platform).is_dir() else ()
     return (*runs, *versions, *docs)
 

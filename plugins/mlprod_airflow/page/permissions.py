@@ -13,7 +13,7 @@ from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Request
 
-from mlprod_tasks.board.forms import ACTIONS
+from mlprod_tasks.dashboard.schemas import ACTIONS
 
 # What needs another right than to edit `<name>.monitor`: to trigger that DAG of the pipeline.
 TRIGGERS = {"retrain": "train", "ramp": "rollout"}

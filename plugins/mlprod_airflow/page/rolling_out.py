@@ -46,7 +46,7 @@ def ramp(pipeline: Pipeline, challenger: int, reason: str, by: str, request: Req
 
 def review(pipeline: Pipeline, asked: Any, by: str, platform: Platform) -> str:
     """Decide a row that was left to people. Raises: Refused where it is not there, or somebody was faster."""
-    from mlprod_tasks.review import AlreadyDecided, NoSuchReview, decide_review
+    from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, decide_review
 
     _answers(pipeline)
     try:

@@ -10,9 +10,9 @@ from mlprod_airflow.page.apart import Refused
 from mlprod_airflow.page.as_user import Airflow
 from mlprod_airflow.runs import training_id
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.interventions import intervene
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Publication, Scoring, newest
+from mlprod_tasks.promotion.operator_actions import intervene
 
 
 def retrain(pipeline: Pipeline, as_of: str | None, reason: str, by: str, request: Request, platform: Platform) -> str:

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import evidence, model
-from mlprod_tasks.examine import examine
-from mlprod_tasks.gate import GateVerdict, judge
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.gate import GateVerdict, judge
+from mlprod_tasks.evaluation.run_checks import examine
+from mlprod_tasks.models import model
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.train import read_window
-from mlprod_tasks.training_folder import TrainingFolder
+from mlprod_tasks.training.train import read_window
+from mlprod_tasks.training.workspace import TrainingFolder
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ def own(trained: Trained, tmp_path: Path) -> Trained:
 
 
 def made(shop: Trained) -> Trained:
-    from mlprod_tasks.assemble import assemble
-    from mlprod_tasks.evaluate import evaluate
-    from mlprod_tasks.train import train
+    from mlprod_tasks.evaluation.evaluate import evaluate
+    from mlprod_tasks.training.assemble import assemble
+    from mlprod_tasks.training.train import train
 
     assemble(shop.pipeline, shop.pipeline.schedule.tick("2024-02-10"), "one", "a test", shop.platform)
     train(shop.pipeline, "one", shop.platform)

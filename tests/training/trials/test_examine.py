@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import evidence, places
-from mlprod_tasks.examine import examine
-from mlprod_tasks.gate import GatesRefused, gate
-from mlprod_tasks.judge import names
-from mlprod_tasks.training_folder import StepMissing
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.gate import GatesRefused, gate
+from mlprod_tasks.evaluation.gates import names
+from mlprod_tasks.evaluation.run_checks import examine
+from mlprod_tasks.platform import names as places
+from mlprod_tasks.training.workspace import StepMissing
 
 EVERY_TRIAL = (
     ml.AvailableAtPrediction(ticks=1),
@@ -89,7 +90,7 @@ def test_before_the_evaluation_there_is_nothing_to_examine(shop):
 
 
 def test_gates_on_slices_windows_and_the_champion_read_what_the_steps_before_left(retold, tables, shop_pipeline):
-    from mlprod_tasks.backtest import backtest
+    from mlprod_tasks.evaluation.backtest import backtest
 
     shop = retold(
         tables,

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.judge import names
-from mlprod_tasks.trials import footprint
+from mlprod_tasks.evaluation.gates import names
+from mlprod_tasks.evaluation.model_checks import footprint
 
 
 def test_latency_and_size_are_measured_and_bounded(trained):

@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.judge import names
-from mlprod_tasks.trials import leakage
+from mlprod_tasks.evaluation.gates import names
+from mlprod_tasks.evaluation.model_checks import leakage
 
 
 def test_a_feature_that_knows_the_outcome_is_caught_and_named(retold, tables):

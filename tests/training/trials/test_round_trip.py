@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks import evidence
-from mlprod_tasks.trials import round_trip
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.model_checks import round_trip
 
 
 def evaluated(shop) -> float:

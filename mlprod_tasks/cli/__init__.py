@@ -1,0 +1,1 @@
+"""The command line: `mlprod ...`, one file per group of commands."""

@@ -1,0 +1,297 @@
+"""`mlprod`: the same steps as the DAGs, from a shell, and a look at how things stand."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlprod_tasks.cli import monitoring, online, reviews, rollout, serving
+from mlprod_tasks.cli.arguments import By, From, Name, Reason, To, opened, ticks_of
+from mlprod_tasks.declaration import Pipeline, load_all
+from mlprod_tasks.platform import Platform, platform
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+features_app = typer.Typer(no_args_is_help=True, help="What the features mean.")
+app.add_typer(features_app, name="features")
+app.add_typer(monitoring.app)
+app.add_typer(online.app)
+app.add_typer(rollout.app)
+app.add_typer(reviews.app)
+app.add_typer(serving.app)
+
+
+@app.callback()
+def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what every step does.")] = False) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+
+
+@app.command()
+def pipelines() -> None:
+    """List the declared use cases."""
+    for name, pipeline in load_all(platform().settings.pipelines).items():
+        tables = ", ".join(table.name for table in pipeline.tables)
+        due = f"every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}"
+        typer.echo(f"{name}  {pipeline.doc.strip().splitlines()[0]}")
+        typer.echo(f"  {len(pipeline.feature_names)} features from {tables}; {due}")
+
+
+@features_app.command("sql")
+def features_sql(name: Name) -> None:
+    """Print the features' definition as SQL."""
+    from mlprod_tasks.features.sql import sql
+
+    pipeline, _ = opened(name)
+    typer.echo(sql(pipeline))
+
+
+@app.command()
+def dictionary(name: Name) -> None:
+    """Print the data dictionary in Markdown: tables, columns, features, label."""
+    from mlprod_tasks.reporting.data_dictionary import dictionary as written
+
+    pipeline, _ = opened(name)
+    typer.echo(written(pipeline), nl=False)
+
+
+@app.command()
+def ingest(
+    name: Name, first: From, last: To = None, table: Annotated[list[str] | None, typer.Option(help="Only this table.")] = None
+) -> None:
+    """Extract, audit and publish ticks."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = opened(name)
+    for published, rows in workflows.ingest(pipeline, ticks_of(pipeline, first, last), here, table or ()).items():
+        typer.echo(f"{published}: {rows:,} rows")
+
+
+@app.command()
+def train(
+    name: Name,
+    as_of: Annotated[str, typer.Option(metavar="TICK", help="The tick to stand at: nothing known later is used.")],
+    by: By,
+    reason: Reason = "asked for from the command line",
+) -> None:
+    """Train, evaluate, gate, register and promote a model."""
+    from mlprod_tasks import workflows
+    from mlprod_tasks.monitoring.act import retraining_asked
+
+    pipeline, here = opened(name)
+    tick = pipeline.schedule.tick(as_of)
+    retraining_asked(pipeline, tick.date, by, here, reason=reason)
+    version = workflows.train(pipeline, tick, reason, here)
+    typer.echo(_promoted(pipeline, version, here))
+
+
+@app.command()
+def approve(
+    name: Name,
+    training: Annotated[str, typer.Argument(metavar="TRAINING", help="The training that awaits approval.")],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who answers; kept in the ledger and the MLflow run.")],
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it: the champion stays.")] = False,
+) -> None:
+    """Approve or reject a model that passed its gates; approved, it is registered and promoted."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = opened(name)
+    version = workflows.approve(pipeline, training, by, here, approved=not reject)
+    typer.echo(f"{name}: training {training} is rejected" if version is None else _promoted(pipeline, version, here))
+
+
+@app.command()
+def rollback(
+    name: Name,
+    by: By,
+    to: Annotated[int | None, typer.Option(metavar="VERSION", help="To this version; else to the champion before.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger and mailed.")] = "",
+) -> None:
+    """Make an earlier version champion again, from the next tick on."""
+    from mlprod_tasks.promotion.rollback import rollback as rolled_back
+
+    pipeline, here = opened(name)
+    typer.echo(rolled_back(pipeline, here, to=to, reason=reason, by=by).sentence)
+
+
+@app.command()
+def reproduce(
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="The version to make again; else the champion.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of a score that still counts as the same.")
+    ] = 0.0,
+) -> None:
+    """Make a registered model again from its data versions and compare. Exit status 1 unless it is the same."""
+    from mlprod_tasks.promotion.reproduce import reproduce as reproduced
+
+    pipeline, here = opened(name)
+    made = reproduced(pipeline, version, here)
+    typer.echo(made.text())
+    raise typer.Exit(0 if made.within(tolerance) else 1)
+
+
+@app.command()
+def explain(
+    name: Name,
+    key: Annotated[str, typer.Option(metavar="KEY", help="The scored row's key; several columns separated by commas.")],
+    tick: Annotated[str | None, typer.Option(metavar="TICK", help="Needed where several ticks scored that key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Explain one prediction: its features, where they come from, what each did, and the runs that made it."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from mlprod_tasks.operations import explanation_text
+    from mlprod_tasks.operations.explain import explain as explained
+
+    pipeline, here = opened(name)
+    told = explained(pipeline, key.split(","), here, None if tick is None else pipeline.schedule.tick(tick))
+    typer.echo(dumps(asdict(told), indent=1, allow_nan=False) if as_json else explanation_text.text(told))
+
+
+@app.command()
+def score(
+    name: Name,
+    first: From,
+    last: To = None,
+    as_of: Annotated[bool, typer.Option(help="With the version that was champion at each tick, not with that of now.")] = False,
+) -> None:
+    """Score ticks."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = opened(name)
+    typer.echo(f"{workflows.score(pipeline, ticks_of(pipeline, first, last), here, as_of=as_of):,} rows scored")
+
+
+@app.command()
+def monitor(name: Name, first: From, last: To = None) -> None:
+    """Measure and decide ticks, and do what is decided; a retraining is printed, not started, and nothing is mailed."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = opened(name)
+    for line in workflows.monitor(pipeline, ticks_of(pipeline, first, last), here):
+        typer.echo(line)
+
+
+@app.command()
+def verify(name: Name, first: From, last: To = None) -> None:
+    """Replay logged predictions of ticks, and the champion's canned rows. Exit status 1 where one comes out otherwise."""
+    from mlprod_tasks import workflows
+
+    pipeline, here = opened(name)
+    checked = workflows.verify(pipeline, ticks_of(pipeline, first, last), here)
+    for one in checked:
+        typer.echo("\n".join(one.sentences))
+    raise typer.Exit(1 if any(one.breaches for one in checked) else 0)
+
+
+@app.command()
+def backfill(
+    name: Name,
+    first: From,
+    last: To = None,
+    again: Annotated[bool, typer.Option(help="Also run again what has already succeeded.")] = False,
+    at_once: Annotated[int, typer.Option(help="Runs at the same time, of each DAG.")] = 4,
+) -> None:
+    """Have Airflow ingest, score and monitor ticks: one Airflow backfill for each of the three DAGs."""
+    pipeline, _ = opened(name)
+    ticks = ticks_of(pipeline, first, last)
+    airflow = str(Path(sys.executable).with_name("airflow"))
+    for workflow in ("ingest", "score", "monitor"):
+        dag = f"{pipeline.name}.{workflow}"
+        command = [airflow, "backfill", "create", "--dag-id", dag, "--max-active-runs", str(at_once)]
+        # Airflow reads both bounds as wall-clock time of the DAG's zone and includes them.
+        command += ["--from-date", f"{ticks.first}T00:00:00", "--to-date", f"{ticks.last}T23:59:59"]
+        command += ["--reprocess-behavior", "completed" if again else "failed"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            typer.echo((done.stderr or done.stdout)[-2000:], err=True)
+            raise typer.Exit(done.returncode)
+        typer.echo(f"{dag}: backfill of {ticks} created; follow it in Airflow")
+
+
+@app.command()
+def status(name: Name) -> None:
+    """Champion, last ticks, open alarms."""
+    from mlprod_tasks.operations.status import status as told
+
+    pipeline, here = opened(name)
+    typer.echo(told(pipeline, here))
+
+
+@app.command()
+def metrics(
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them there, whole or not at all.")] = None,
+) -> None:
+    """Print how every pipeline stands in Prometheus's text format, as for node-exporter's textfile collector."""
+    from mlprod_tasks.operations.ledger_metrics import exposition
+
+    here = platform()
+    text = exposition(load_all(here.settings.pipelines).values(), here)
+    if to is None:
+        typer.echo(text, nl=False)
+        return
+    part = to.with_name(f".{to.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(to)
+
+
+@app.command()
+def report(
+    name: Name,
+    tick: Annotated[str, typer.Argument(metavar="TICK", help="The tick to report on, such as 2013-06-24.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; else below MLPROD_HOME/reports.")] = None,
+) -> None:
+    """Write the page of one pipeline as of a tick into one HTML file that needs nothing else."""
+    from mlprod_tasks.dashboard.report import write_report
+
+    pipeline, here = opened(name)
+    typer.echo(str(write_report(pipeline, pipeline.schedule.tick(tick), here, out)))
+
+
+@app.command("data-docs")
+def data_docs() -> None:
+    """Build Great Expectations' data docs from the suites and the newest audits."""
+    from mlprod_tasks.ingest.data_docs import build_data_docs
+
+    typer.echo(str(build_data_docs(platform())))
+
+
+@app.command()
+def doctor() -> None:
+    """Check versions, folders, databases and connections; say what to do about what is missing."""
+    from mlprod_tasks.operations.doctor import examine
+
+    findings = examine(platform())
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.told}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def run() -> None:
+    """The console script: errors that people can act on are one line, not a traceback."""
+    try:
+        app()
+    except (LookupError, ValueError, OSError, RuntimeError) as error:
+        typer.echo(f"{type(error).__name__}: {error.args[0] if error.args else error}", err=True)
+        raise SystemExit(1) from error
+
+
+def _promoted(pipeline: Pipeline, version: int, here: Platform) -> str:
+    from mlprod_tasks.promotion.register import ramp_wanted
+
+    champion = here.registry.champion(pipeline)
+    if ramp_wanted(pipeline, version, here):
+        how = f"`mlprod ramp {pipeline.name} --challenger {version} --by NAME`, or the DAG {pipeline.name}.rollout"
+        return f"{pipeline.name}: version {version} is registered and waits to be rolled out: {how}"
+    if champion is not None and champion.version != version:
+        holds = f"version {champion.version} is champion"
+        return f"{pipeline.name}: version {version} is registered, but a newer decision holds: {holds}"
+    return f"{pipeline.name}: version {version} is champion"

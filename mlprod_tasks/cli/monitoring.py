@@ -1,0 +1,141 @@
+"""`mlprod why`, `alarms`, `acknowledge` and the like: what was decided, and what people do about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlprod_tasks.cli.arguments import By, EveryRule, Name, Reason, RuleName, moment, opened
+
+app = typer.Typer()
+
+
+@app.command()
+def why(name: Name, tick: Annotated[str, typer.Argument(metavar="TICK", help="Such as 2013-06-17.")]) -> None:
+    """Tell the decision of a tick: every rule, what it rests on, how far the others were, what was done since."""
+    from mlprod_tasks.monitoring.why import why as told
+
+    pipeline, here = opened(name)
+    typer.echo(told(pipeline, pipeline.schedule.tick(tick), here).text())
+
+
+@app.command()
+def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False) -> None:
+    """List open alarms: since when, why, who knows of them."""
+    from mlprod_tasks.monitoring.alarms import alarms as found
+
+    pipeline, here = opened(name)
+    shown = [alarm for alarm in found(pipeline, here) if alarm.open or every]
+    for alarm in shown:
+        typer.echo(alarm.line() if alarm.open else f"over after {alarm.last}: {alarm.line()}")
+    if not shown:
+        typer.echo(f"{name}: no alarm{'' if every else ' is open'}")
+
+
+@app.command()
+def acknowledge(name: Name, rule: RuleName, by: By, note: Annotated[str, typer.Option(help="What you found.")] = "") -> None:
+    """Say that you know of an open alarm: no more reminders of it."""
+    from mlprod_tasks.monitoring.alarms import acknowledge as acknowledged
+
+    pipeline, here = opened(name)
+    done = acknowledged(pipeline, rule, by, here, note=note)
+    typer.echo(f"{name}: {rule!r} was acknowledged by {done.by} at {done.at:%Y-%m-%d %H:%M} UTC")
+
+
+@app.command()
+def mute(
+    name: Name,
+    until: Annotated[str, typer.Option(metavar="WHEN", help="A day or a moment: 2013-07-01, 2013-07-01T12:00.")],
+    by: By,
+    rule: EveryRule = "",
+    reason: Reason = "",
+) -> None:
+    """Mail nothing of a rule, or of any, until a day; what is measured and decided goes on."""
+    from mlprod_tasks.monitoring.alarms import mute as muted
+
+    pipeline, here = opened(name)
+    done = muted(pipeline, rule, by, here, until=moment(pipeline, until), reason=reason)
+    typer.echo(f"{name}: {rule or 'every rule'} is muted until {done.until:%Y-%m-%d %H:%M} UTC")
+
+
+@app.command()
+def unmute(name: Name, by: By, rule: EveryRule = "", reason: Reason = "") -> None:
+    """Mail of a rule again, or of every one."""
+    from mlprod_tasks.monitoring.alarms import unmute as unmuted
+
+    pipeline, here = opened(name)
+    unmuted(pipeline, rule, by, here, reason=reason)
+    typer.echo(f"{name}: {rule or 'every rule'} is heard again")
+
+
+@app.command()
+def bound(
+    name: Name,
+    by: By,
+    what: Annotated[str, typer.Argument(help="What is watched, such as feature_psi. Left out: list what holds.")] = "",
+    slice: Annotated[str, typer.Option(metavar="NAME", help="Of this feature, table or step only.")] = "",
+    low: Annotated[float | None, typer.Option(help="Below it is a breach.")] = None,
+    high: Annotated[float | None, typer.Option(help="Above it is a breach.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Let the declared and learned bounds hold again.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Set a bound instead of the declared and learned one, from the newest tick on, or list the bounds in force."""
+    from mlprod_tasks.monitoring.bounds import bounds_in_force, clear_bound, set_bound
+
+    pipeline, here = opened(name)
+    if not what:
+        for one in bounds_in_force(pipeline, here):
+            typer.echo(f"{one.subject:40} {_bounds(one.low, one.high):>20}  {one.origin}")
+    elif clear:
+        ended = clear_bound(pipeline, what, slice, by, reason, here)
+        typer.echo(
+            f"{name}: {ended.subject}: the bound {_bounds(ended.low, ended.high)} ends" if ended else "nobody had set one"
+        )
+    else:
+        set_to = set_bound(pipeline, what, slice, low, high, by, reason, here)
+        typer.echo(f"{name}: {set_to.subject}: {_bounds(set_to.low, set_to.high)} {set_to.origin}, from tick {set_to.since} on")
+
+
+@app.command()
+def fallback(
+    name: Name,
+    by: By,
+    on: Annotated[bool, typer.Option("--on/--off", help="The fallback answers; or the champion again.")],
+    reason: Reason = "",
+) -> None:
+    """Let the fallback answer from the next scoring on, until a new champion is promoted; or the champion again."""
+    from mlprod_tasks.promotion.fallback_switch import sentence, switch_to_champion, switch_to_fallback
+
+    pipeline, here = opened(name)
+    if on:
+        typer.echo(f"{name}: {sentence(switch_to_fallback(pipeline, by, here, reason=reason))}")
+    elif switch_to_champion(pipeline, by, here, reason=reason):
+        typer.echo(f"{name}: the champion answers again")
+    else:
+        typer.echo(f"{name}: the champion answers already: nothing changed")
+
+
+@app.command()
+def digest(
+    name: Name,
+    to: Annotated[str, typer.Option(metavar="TICK", help="The last tick of the week, such as 2013-06-30.")],
+    send: Annotated[bool, typer.Option("--send", help="Mail it, once a week, instead of printing it.")] = False,
+) -> None:
+    """Tell the week that ends with a tick, for the business: value, quality, what happened, what is open."""
+    from mlprod_tasks.notifications import digest as weekly
+
+    pipeline, here = opened(name)
+    tick = pipeline.schedule.tick(to)
+    if not send:
+        typer.echo(weekly.text(pipeline, tick, here))
+    elif weekly.tell_digest(pipeline, tick, here):
+        typer.echo(f"{name}: mailed")
+    else:
+        typer.echo(f"{name}: the digest of this week was mailed before")
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "no bound" if high is None else f"at most {high:.4g}"
+    return f"at least {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"

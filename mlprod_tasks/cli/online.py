@@ -1,0 +1,57 @@
+"""`mlprod online`: fill the online store, compare it with batch, collect what was answered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlprod_tasks.cli.arguments import Name, opened
+
+app = typer.Typer()
+online_app = typer.Typer(no_args_is_help=True, help="Features on request: the online store.")
+app.add_typer(online_app, name="online")
+
+
+@online_app.command("fill")
+def fill(
+    name: Name,
+    tick: Annotated[str | None, typer.Option(metavar="TICK", help="Stand at this tick; else at the newest one.")] = None,
+    back: Annotated[bool, typer.Option(help="Even where the store already stands at a later one.")] = False,
+) -> None:
+    """Bring the online store up to what is published."""
+    from mlprod_tasks import steps
+
+    pipeline, here = opened(name)
+    filled = steps.fill_online(pipeline, None if tick is None else pipeline.schedule.tick(tick), here, back=back)
+    typer.echo(filled.sentence)
+    for group, state in filled.groups.items():
+        typer.echo(f"  {group:32}  {state.keys:>9,} keys  {state.bytes / 1e6:8.2f} MB  {state.table} version {state.version}")
+
+
+@online_app.command("check")
+def check(
+    name: Name,
+    tick: Annotated[str, typer.Option(metavar="TICK", help="Whose rows are computed online and in batch.")],
+) -> None:
+    """Compare a tick's features online and in batch; the goal is no difference. Exit status 1 where there is one."""
+    from mlprod_tasks import steps
+
+    pipeline, here = opened(name)
+    checked = steps.check_online(pipeline, pipeline.schedule.tick(tick), here)
+    typer.echo(checked.sentence)
+    for example in checked.examples:
+        typer.echo(f"  {example}")
+    typer.echo(f"  {len(checked.compiled)} expressions are compiled, {len(checked.by_duckdb)} computed by DuckDB")
+    for feature, why in checked.by_duckdb.items():
+        typer.echo(f"    {feature}: {why}")
+    raise typer.Exit(0 if checked.share == 0 else 1)
+
+
+@online_app.command("collect")
+def collect(name: Name) -> None:
+    """Bring what the service has logged into the lake, and the rows that are left to people into the review queue."""
+    from mlprod_tasks import steps
+
+    pipeline, here = opened(name)
+    typer.echo(steps.collect(pipeline, here).sentence)

@@ -1,0 +1,45 @@
+"""`mlprod reviews`: the rows whose decision was left to people, and what they decide."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from mlprod_tasks.cli.arguments import By, Name, Reason, opened
+
+app = typer.Typer()
+reviews_app = typer.Typer(no_args_is_help=True, help="Rows whose decision was left to people.")
+app.add_typer(reviews_app, name="reviews")
+
+
+@reviews_app.command("list")
+def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200) -> None:
+    """List the rows that wait for a decision, the oldest first."""
+    from mlprod_tasks.scoring.review_queue import open_reviews
+
+    pipeline, here = opened(name)
+    waiting = open_reviews(pipeline, here, most)
+    for one in waiting:
+        score = "no score" if one.score is None else f"score {one.score:.4f}"
+        version = "" if one.model_version is None else f", version {one.model_version}"
+        typer.echo(f"{one.request_id} {one.row}  {one.key}  {score}{version}, asked {one.at:%Y-%m-%d %H:%M} UTC")
+    if not waiting:
+        typer.echo(f"{name}: nothing waits for a decision")
+
+
+@reviews_app.command("decide")
+def decide(
+    name: Name,
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id, as `mlprod reviews list` shows it.")],
+    row: Annotated[int, typer.Argument(metavar="ROW", help="The row's place in the request, as shown beside it.")],
+    decision: Annotated[Literal["yes", "no"], typer.Argument(metavar="yes|no", help="What is decided.")],
+    by: By,
+    reason: Reason = "",
+) -> None:
+    """Decide a row. What somebody has decided stays."""
+    from mlprod_tasks.scoring.review_queue import decide_review
+
+    pipeline, here = opened(name)
+    decided = decide_review(pipeline, request_id, row, decision == "yes", by, here, reason)
+    typer.echo(f"{name}: {decided.key}: {decision}, by {decided.by}")

@@ -1,0 +1,93 @@
+"""`mlprod serve` and what belongs to it: rollouts and API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlprod_tasks.cli.arguments import By, Name, Reason, opened
+from mlprod_tasks.platform import platform
+
+app = typer.Typer()
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of the scoring service.")
+app.add_typer(keys_app, name="keys")
+
+
+@app.command()
+def serve(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="All where none is named.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine, nginx before it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
+    without_keys: Annotated[bool, typer.Option(help="Ask for no API key; on this machine only.")] = False,
+    rows_a_second: Annotated[float, typer.Option(min=1, help="That a key may ask for here; twice as many at once.")] = 5_000,
+) -> None:
+    """Answer requests over HTTP: scores and explanations, from the champion or as it is rolled out."""
+    from mlprod_tasks.serving.app import Limits
+    from mlprod_tasks.serving.run import serve as served
+
+    limits = Limits(rows_a_second=rows_a_second, burst=2 * rows_a_second)
+    served(platform(), names or (), host=host, port=port, keys_needed=not without_keys, limits=limits)
+
+
+@app.command()
+def rollout(
+    name: Name,
+    mode: Annotated[str, typer.Argument(help="champion, blue-green, shadow or canary.")],
+    by: By,
+    challenger: Annotated[int | None, typer.Option(metavar="VERSION", help="The version that is rolled out.")] = None,
+    share: Annotated[float, typer.Option(help="Of entities that a canary answers, 0 to 1.")] = 0.0,
+    automation: Annotated[str, typer.Option(help="full, band, assist or shadow.")] = "full",
+    band: Annotated[tuple[float, float] | None, typer.Option(help="Scores of doubt that are left to people.")] = None,
+    reason: Reason = "",
+) -> None:
+    """Say which version answers requests; all replicas follow within seconds."""
+    from mlprod_tasks.rollout.routing import roll_out
+
+    pipeline, here = opened(name)
+    made = roll_out(
+        pipeline, here, mode=mode, by=by, reason=reason, challenger=challenger, share=share, automation=automation,
+        band=band,
+    )  # fmt: skip
+    challenged = "" if made.challenger is None else f" of version {made.challenger}"
+    typer.echo(f"{name}: {made.mode}{challenged}{f', {made.share:.0%} of entities' if made.share else ''}, {made.automation}")
+
+
+@keys_app.command("make")
+def make_key(
+    names: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help="Use cases that it may ask; '*' for all.")],
+    holder: Annotated[str, typer.Option(help="Whose program it is.")],
+    by: By,
+    days: Annotated[float | None, typer.Option(help="For how long; for good where left out.")] = None,
+) -> None:
+    """Make an API key. It is shown once: only its hash is kept."""
+    from datetime import timedelta
+
+    from mlprod_tasks.serving import keys
+
+    key, made = keys.make_key(names, holder, by, platform(), lasts=None if days is None else timedelta(days=days))
+    typer.echo(f"{key}\nid {made.id}; it is not shown again")
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List API keys by their id."""
+    from mlprod_tasks.platform.ledger import ApiKey
+
+    for one in platform().ledger.all(ApiKey):
+        ends = (
+            f"revoked {one.revoked_at:%Y-%m-%d}"
+            if one.revoked_at
+            else (f"until {one.until:%Y-%m-%d}" if one.until else "holds")
+        )
+        typer.echo(f"{one.id}  {', '.join(one.pipelines):24}  {one.holder:24}  {ends}")
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `mlprod keys list` shows it.")],
+) -> None:
+    """Take an API key out of use; running services follow within seconds."""
+    from mlprod_tasks.serving import keys
+
+    typer.echo(f"{keys.revoke_key(key_id, platform()).id} is revoked")

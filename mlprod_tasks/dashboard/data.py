@@ -1,0 +1,250 @@
+"""What the page shows, from the ledger alone: the overview of all pipelines, and one pipeline over a range of ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from mlprod_tasks.dashboard import queries, status
+from mlprod_tasks.dashboard.importance import gain_shares
+from mlprod_tasks.dashboard.schemas import AlarmRow, Card, Detail, Overview, Spark
+from mlprod_tasks.dashboard.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, charts, heat_maps, read
+from mlprod_tasks.dashboard.served import open_reviews, rollout_row, served
+from mlprod_tasks.dashboard.status import WORST_FIRST, Facts
+from mlprod_tasks.dashboard.titles import TITLES
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import (
+    Audit,
+    Decision,
+    Intervention,
+    Measurement,
+    Promotion,
+    Publication,
+    Rollout,
+    Scoring,
+    Training,
+)
+
+DAY = timedelta(days=1)
+SHOWN_TICKS, MOST_TICKS, SPARK_TICKS = 60, 400, 30
+HEAT = BY_FEATURE[:1]
+
+
+def overview(pipelines: Iterable[Pipeline], platform: Platform, broken: Iterable[tuple[str, str]] = ()) -> Overview:
+    """Every pipeline in a card, those that need somebody first. broken: declarations that could not be loaded, and why."""
+    declared, now = list(pipelines), platform.clock.now()
+    alarms = {pipeline.name: queries.alarms(pipeline, platform) for pipeline in declared}
+    with platform.ledger.session() as session:
+        facts = _facts(session, declared, alarms)
+        sparks = _sparks(session, declared, facts)
+        asked = [pipeline.name for pipeline in declared if pipeline.serving is not None]
+        rollouts = {row.pipeline: row for row in _newest(session, Rollout, asked, "at") if row.mode != "champion"}
+        reviews = open_reviews(session, asked)
+    cards = [
+        replace(
+            _card(pipeline, facts[pipeline.name], sparks.get(pipeline.name), now),
+            rollout=rollout_row(rollouts[pipeline.name]) if pipeline.name in rollouts else None,
+            open_reviews=reviews.get(pipeline.name, 0),
+        )
+        for pipeline in declared
+    ]
+    cards.sort(key=lambda card: (WORST_FIRST.index(card.state.light), -card.open_alarms, card.name))
+    return Overview(now.isoformat(), tuple(cards), tuple(broken))
+
+
+def detail(
+    pipeline: Pipeline,
+    platform: Platform,
+    ticks: tuple[date | None, date | None] = (None, None),
+    heat: Sequence[str] = HEAT,
+    as_of: Tick | None = None,
+) -> Detail:
+    """One pipeline from the first to the last of `ticks`, both included; where None: the newest SHOWN_TICKS there are.
+
+    heat: kinds that are watched feature by feature, each a heat map. At most the MOST_TICKS newest of the range are shown.
+    as_of: how it stood when that tick was decided, instead of now; what has to do with later ticks is left out.
+
+    Raises: ValueError where a kind of `heat` is none, or the range is empty.
+    """
+    for what in heat:
+        if what not in BY_FEATURE:
+            raise ValueError(f"{what!r} is not watched feature by feature: choose of {', '.join(BY_FEATURE)}")
+    now, alarms = platform.clock.now(), queries.alarms(pipeline, platform, as_of)
+    with platform.ledger.session() as session:
+        facts = _facts(session, [pipeline], {pipeline.name: alarms})[pipeline.name]
+        first, last = _extent(session, pipeline)
+        if as_of is not None:
+            facts, now = _then(session, pipeline, facts, as_of), min(now, as_of.end)
+            last = min(last, as_of.date) if last else None
+        # Of history that is caught up with, requests are answered now: what held is what held when it was decided.
+        until = now if as_of is None or facts.decided is None else max(now, facts.decided.at)
+        champion = status.champion(facts)
+        shown = _shown(ticks, first, last)
+        measured = read(session, pipeline, shown, (*NOT_BY_FEATURE, *heat))
+        scored = queries.scorings(session, pipeline, shown)
+        there = _heat_kinds(session, pipeline, shown)
+        return Detail(
+            name=pipeline.name,
+            doc=pipeline.doc.strip(),
+            owner=pipeline.owner,
+            at=now.isoformat(),
+            first=str(first) if first else None,
+            last=str(last) if last else None,
+            ticks=tuple(str(day) for day in shown.days),
+            state=status.state(pipeline, facts, now),
+            champion=champion,
+            last_tick=status.last_tick(pipeline, facts, now),
+            key=pipeline.entity_table.key,
+            rules=tuple(rule.name for rule in pipeline.rules),
+            versions=queries.versions(facts.promotions),
+            scored_by=tuple(scored[day].model_version if day in scored else None for day in shown.days),
+            heat_kinds=tuple((what, TITLES[what].title) for what in BY_FEATURE if what in there),
+            heat=heat_maps(pipeline, measured, shown, gain_shares(pipeline, champion.version if champion else None, platform)),
+            charts=charts(pipeline, measured, shown),
+            by_tick=queries.by_tick(session, pipeline, shown, scored),
+            alarms=alarms,
+            trainings=queries.trainings(session, facts.trainings, champion.version if champion else None),
+            doings=queries.doings(session, pipeline, as_of),
+            served=served(session, pipeline, until),
+        )
+
+
+def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str, Sequence[AlarmRow]]) -> dict[str, Facts]:
+    """What there is of each pipeline now: the same few queries for one and for many."""
+    names = [pipeline.name for pipeline in pipelines]
+    scored = {row.pipeline: row for row in _newest(session, Scoring, names)}
+    decided = {row.pipeline: row for row in _newest(session, Decision, names)}
+    promotions = _by_pipeline(session, select(Promotion).order_by(Promotion.effective, Promotion.at), Promotion, names)
+    trainings = _by_pipeline(session, select(Training).order_by(Training.at.desc()), Training, names)
+    switched = select(Intervention).where(Intervention.kind.in_(("fallback", "champion"))).order_by(Intervention.at.desc())
+    switches = _by_pipeline(session, switched, Intervention, names)
+    since = [and_(Audit.pipeline == name, Audit.tick > row.tick) for name, row in scored.items()]
+    unscored = [name for name in names if name not in scored]
+    failed = select(Audit).where(Audit.passed.is_(False), or_(Audit.pipeline.in_(unscored), *since))
+    refused = _by_pipeline(session, failed.order_by(Audit.tick.desc()), Audit, names)
+    return {
+        name: Facts(
+            promotions=promotions[name],
+            trainings=trainings[name],
+            scored=scored.get(name),
+            decided=decided.get(name),
+            refused=refused[name],
+            switches=switches[name],
+            alarms=alarms[name],
+        )
+        for name in names
+    }
+
+
+def _then(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Facts:
+    """The facts as of a tick: its own scoring and decision, and the promotions and trainings up to it."""
+    of_tick = {"pipeline": pipeline.name, "tick": tick.date}
+    refused = select(Audit).filter_by(**of_tick).where(Audit.passed.is_(False)).order_by(Audit.table_name)
+    return replace(
+        facts,
+        promotions=[one for one in facts.promotions if one.effective <= tick.date],
+        trainings=[one for one in facts.trainings if one.as_of <= tick.date],
+        scored=session.scalars(select(Scoring).filter_by(**of_tick)).one_or_none(),
+        decided=session.scalars(select(Decision).filter_by(**of_tick)).one_or_none(),
+        refused=list(session.scalars(refused)),
+        switches=[one for one in facts.switches if (one.tick or one.at.astimezone(pipeline.schedule.zone).date()) <= tick.date],
+    )
+
+
+def _newest(session: Session, kind: Any, names: Sequence[str], by: str = "tick") -> Iterable[Any]:
+    """The entry of the newest tick of each pipeline."""
+    when = getattr(kind, by)
+    last = select(kind.pipeline, func.max(when).label("newest")).where(kind.pipeline.in_(names)).group_by(kind.pipeline)
+    of = last.subquery()
+    return session.scalars(select(kind).join(of, and_(kind.pipeline == of.c.pipeline, when == of.c.newest)))
+
+
+def _by_pipeline(session: Session, query: Any, kind: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    for row in session.scalars(query.where(kind.pipeline.in_(names))):
+        found[row.pipeline].append(row)
+    return found
+
+
+def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Card:
+    standing_open = [alarm for alarm in facts.alarms if alarm.open]
+    muted = [alarm for alarm in standing_open if alarm.muted_until]
+    acknowledged = [alarm for alarm in standing_open if alarm.acknowledged_by and not alarm.muted_until]
+    return Card(
+        name=pipeline.name,
+        doc=pipeline.doc.strip().splitlines()[0],
+        owner=pipeline.owner,
+        state=status.state(pipeline, facts, now),
+        champion=status.champion(facts),
+        last=status.last_tick(pipeline, facts, now),
+        open_alarms=len(standing_open) - len(muted) - len(acknowledged),
+        acknowledged=len(acknowledged),
+        muted=len(muted),
+        training=facts.trainings[0].state if facts.trainings else None,
+        kpi=kpi,
+    )
+
+
+def _sparks(session: Session, pipelines: Sequence[Pipeline], facts: Mapping[str, Facts]) -> dict[str, Spark]:
+    """The KPI over the last ticks of each pipeline, in its unit."""
+    m = Measurement
+    of = [and_(m.pipeline == name, m.tick > one.scored.tick - SPARK_TICKS * DAY) for name, one in facts.items() if one.scored]
+    if not of:
+        return {}
+    query = select(m.pipeline, m.tick, m.value, m.reference, m.low).where(m.what == "kpi", or_(*of)).order_by(m.tick)
+    rows: dict[str, list[Any]] = {}
+    for row in session.execute(query):
+        rows.setdefault(row.pipeline, []).append(row)
+    return {
+        pipeline.name: Spark(
+            name=pipeline.kpi.name,
+            unit=pipeline.kpi.unit,
+            ticks=tuple(str(row.tick) for row in found),
+            values=tuple(_times(row.value, row.reference) for row in found),
+            bound=_times(found[-1].low, found[-1].reference),
+        )
+        for pipeline in pipelines
+        if (found := rows.get(pipeline.name))
+    }
+
+
+def _times(value: float | None, reference: float | None) -> float | None:
+    return None if value is None or reference is None else value * reference
+
+
+def _extent(session: Session, pipeline: Pipeline) -> tuple[date | None, date | None]:
+    """The oldest and the newest tick that was scored, else published."""
+    for kind in (Scoring, Publication):
+        first, last = session.execute(
+            select(func.min(kind.tick), func.max(kind.tick)).where(kind.pipeline == pipeline.name)
+        ).one()
+        if first is not None:
+            return first, last
+    return None, None
+
+
+def _shown(ticks: tuple[date | None, date | None], first: date | None, last: date | None) -> Ticks:
+    if first is None or last is None:
+        return Ticks(())
+    begin, end = ticks
+    if begin is not None and end is not None and end < begin:
+        raise ValueError(f"the range of ticks {begin} to {end} is empty")
+    end = min(end or last, last)
+    begin = max(begin or end - (SHOWN_TICKS - 1) * DAY, first, end - (MOST_TICKS - 1) * DAY)
+    # A range beside all that there is shows nothing.
+    return Ticks(tuple(begin + n * DAY for n in range((end - begin).days + 1)))
+
+
+def _heat_kinds(session: Session, pipeline: Pipeline, ticks: Ticks) -> set[str]:
+    """The kinds that are measured feature by feature at some of these ticks; a glance into the index for each."""
+    if not ticks.days:
+        return set()
+    m = Measurement
+    mine = m.pipeline == pipeline.name, m.tick >= ticks.days[0], m.tick <= ticks.days[-1]
+    return {what for what in BY_FEATURE if session.scalar(select(exists().where(*mine, m.what == what)))}

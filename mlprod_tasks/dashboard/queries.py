@@ -1,0 +1,154 @@
+"""The ledger's entries of one pipeline, as rows to show: ticks, versions, trainings with gates, alarms, doings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from mlprod_tasks.dashboard.schemas import AlarmRow, DoneRow, GateRow, RuleFired, TickRow, TrainingRow, VersionMark
+from mlprod_tasks.dashboard.series import Ticks
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import (
+    Audit,
+    Decision,
+    GateResult,
+    Intervention,
+    Promotion,
+    Publication,
+    Scoring,
+    Training,
+)
+
+MOST_TRAININGS, MOST_DOINGS, MOST_ALARMS = 20, 50, 50
+METRICS = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
+
+
+def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[date, Scoring]) -> tuple[TickRow, ...]:
+    """What was published, scored and decided at each tick there is something of, the newest first."""
+    if not ticks.days:
+        return ()
+    first, last = ticks.days[0], ticks.days[-1]
+    rows = select(Publication.tick, func.sum(Publication.rows)).where(*_within(Publication, pipeline, first, last))
+    published: dict[date, int] = {tick: int(total) for tick, total in session.execute(rows.group_by(Publication.tick))}
+    refused: dict[date, list[str]] = {}
+    failed = select(Audit.tick, Audit.table_name).where(*_within(Audit, pipeline, first, last), Audit.passed.is_(False))
+    for tick, table in session.execute(failed):
+        refused.setdefault(tick, []).append(table)
+    decisions = {d.tick: d for d in session.scalars(select(Decision).where(*_within(Decision, pipeline, first, last)))}
+    return tuple(
+        _tick(day, published.get(day, 0), refused.get(day, ()), scored.get(day), decisions.get(day))
+        for day in reversed(ticks.days)
+        if day in published or day in refused or day in scored or day in decisions
+    )
+
+
+def scorings(session: Session, pipeline: Pipeline, ticks: Ticks) -> dict[date, Scoring]:
+    """The scorings of those ticks, by tick."""
+    if not ticks.days:
+        return {}
+    found = select(Scoring).where(*_within(Scoring, pipeline, ticks.days[0], ticks.days[-1]))
+    return {scoring.tick: scoring for scoring in session.scalars(found)}
+
+
+def versions(promotions: Sequence[Promotion]) -> tuple[VersionMark, ...]:
+    """Every change of the champion, in the order of effect."""
+    return tuple(
+        VersionMark(str(one.effective), one.model_version, one.reason, one.at.isoformat(), one.rolled_back_from)
+        for one in promotions
+    )
+
+
+def trainings(
+    session: Session, newest_first: Sequence[Training], champion: int | None, most: int = MOST_TRAININGS
+) -> tuple[TrainingRow, ...]:
+    """The newest trainings with their gates."""
+    shown = newest_first[:most]
+    gates: dict[str, list[GateRow]] = {}
+    query = select(GateResult).where(GateResult.training_id.in_([one.id for one in shown]))
+    for gate in session.scalars(query.order_by(GateResult.passed, GateResult.gate)):
+        row = GateRow(gate.gate, gate.passed, gate.value, gate.bound, gate.sentence)
+        gates.setdefault(gate.training_id, []).append(row)
+    return tuple(
+        TrainingRow(
+            id=one.id,
+            as_of=str(one.as_of),
+            at=one.at.isoformat(),
+            state=one.state,
+            reason=one.reason,
+            version=one.model_version,
+            champion=one.model_version is not None and one.model_version == champion,
+            run_id=one.run_id,
+            metrics=tuple(_metrics(one.metrics)),
+            gates=tuple(gates.get(one.id, ())),
+        )
+        for one in shown
+    )
+
+
+def doings(session: Session, pipeline: Pipeline, as_of: Tick | None = None) -> tuple[DoneRow, ...]:
+    """What people and rules did, the newest first; nothing that was done about a later tick than `as_of`."""
+    query = select(Intervention).where(Intervention.pipeline == pipeline.name).order_by(Intervention.at.desc())
+    if as_of is not None:
+        query = query.where(or_(Intervention.tick.is_(None), Intervention.tick <= as_of.date))
+    return tuple(
+        DoneRow(one.at.isoformat(), one.by, one.kind, one.subject, one.reason, one.until.isoformat() if one.until else None)
+        for one in session.scalars(query.limit(MOST_DOINGS))
+    )
+
+
+def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tuple[AlarmRow, ...]:
+    """Open alarms first, then those that are over, the newest first; as they stood when tick `at` was decided, if given."""
+    from mlprod_tasks.monitoring.alarms import alarms as of_rules
+
+    return tuple(
+        AlarmRow(
+            rule=one.rule,
+            action=one.action,
+            since=str(one.since),
+            last=str(one.last),
+            ticks=one.ticks,
+            open=one.open,
+            cause=one.cause,
+            held=one.held,
+            sentence=one.sentence,
+            acknowledged_by=one.acknowledged_by or None,
+            acknowledged_at=one.acknowledged_at.isoformat() if one.acknowledged_at else None,
+            note=one.note,
+            muted_until=one.muted_until.isoformat() if one.muted_until else None,
+        )
+        for one in of_rules(pipeline, platform, at)[:MOST_ALARMS]
+    )
+
+
+def _tick(day: date, published: int, refused: Sequence[str], scored: Scoring | None, decision: Decision | None) -> TickRow:
+    return TickRow(
+        tick=str(day),
+        published=published,
+        refused=tuple(sorted(refused)),
+        scored=scored.rows if scored else None,
+        fallback_rows=scored.fallback_rows if scored else 0,
+        version=scored.model_version if scored else None,
+        action=decision.action if decision else None,
+        reason=decision.reason if decision else "",
+        rules=tuple(_fired(rule) for rule in decision.rules) if decision else (),
+    )
+
+
+def _fired(rule: dict[str, Any]) -> RuleFired:
+    sentences = tuple(one["sentence"] for one in rule.get("measurements", ()))
+    return RuleFired(rule["rule"], rule["action"], rule.get("cause", ""), rule.get("held", ""), sentences)
+
+
+def _metrics(metrics: dict[str, Any]) -> Iterable[tuple[str, float, float | None, float | None]]:
+    for name in METRICS:
+        if metrics.get(name) is not None:
+            yield name, metrics[name], metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+
+
+def _within(kind: Any, pipeline: Pipeline, first: date, last: date) -> tuple[Any, ...]:
+    return kind.pipeline == pipeline.name, kind.tick >= first, kind.tick <= last

@@ -1,0 +1,80 @@
+"""The page of one pipeline as of one tick, in one HTML file that opens from disk and asks for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import uuid
+from pathlib import Path
+
+from mlprod_tasks.dashboard import shell
+from mlprod_tasks.dashboard.data import detail
+from mlprod_tasks.dashboard.schemas import as_json
+from mlprod_tasks.dashboard.series import BY_FEATURE
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.platform import Platform
+
+log = logging.getLogger(__name__)
+
+
+class NothingToReport(LookupError):
+    """The ledger has nothing of that tick."""
+
+
+def write_report(pipeline: Pipeline, tick: Tick, platform: Platform, out: Path | None = None) -> Path:
+    """Write the report of a tick, whole or not at all; below `settings.home` where `out` is left out.
+
+    Raises: NothingToReport.
+    """
+    place = out or platform.settings.home / "reports" / pipeline.name / f"{tick}.html"
+    written = html(pipeline, tick, platform)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    try:
+        beside.write_text(written, encoding="utf-8")
+        os.replace(beside, place)
+    finally:
+        beside.unlink(missing_ok=True)
+    return place
+
+
+def attached(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[tuple[str, str], ...]:
+    """The report of a tick for a mail, by its file name; none where it cannot be made: the mail must go out all the same."""
+    try:
+        written = write_report(pipeline, tick, platform).read_text(encoding="utf-8")
+    except Exception as error:
+        log.warning("%s: no report of %s: %s: %s", pipeline.name, tick, type(error).__name__, error)
+        return ()
+    return ((f"{pipeline.name}-{tick}.html", written),)
+
+
+def html(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
+    """The report of a tick. Styles, scripts and data are in it; its policy forbids every request.
+
+    Raises: NothingToReport.
+    """
+    told = detail(pipeline, platform, (None, tick.date), BY_FEATURE, as_of=tick)
+    if all(row.tick != str(tick) for row in told.by_tick):
+        raise NothingToReport(
+            f"{pipeline.name}: the ledger has nothing of tick {tick}: score and monitor it first "
+            f"(`mlprod score {pipeline.name} --from {tick}`)"
+        )
+    style, script = shell.style(), shell.script()
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
+    )
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>'
+    data = f'<script type="application/json" id="board-data">{embedded(as_json(told))}</script>'
+    return shell.frame(f"{pipeline.name} {tick}", head, "", f"{data}\n<script>{script}</script>\n")
+
+
+def embedded(value: object) -> str:
+    """JSON that can stand in an HTML script element: no character of it ends or opens one."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"

@@ -1,0 +1,145 @@
+"""How a pipeline stands: its champion, its last tick, and the traffic light with its reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from mlprod_tasks.dashboard.schemas import AlarmRow, Champion, LastTick, Light, State
+from mlprod_tasks.declaration import Pipeline, Schedule
+from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Promotion, Scoring, Training
+from mlprod_tasks.promotion.operator_actions import SWITCHED
+
+GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
+WORST_FIRST: tuple[Light, ...] = ("red", "amber", "green", "grey")
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+WAITS, REFUSED, FAILED = "awaiting approval", ("refused", "rejected", "taken back"), "failed"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the ledger says of one pipeline now.
+
+    promotions: in the order of their effect. refused: batches since the last scored tick.
+    """
+
+    promotions: Sequence[Promotion]
+    trainings: Sequence[Training]  # the newest first
+    scored: Scoring | None
+    decided: Decision | None
+    refused: Sequence[Audit]
+    switches: Sequence[Intervention]  # to the fallback and back, the newest first
+    alarms: Sequence[AlarmRow]
+
+
+def champion(facts: Facts) -> Champion | None:
+    """The version of the last promotion or rollback; None before the first."""
+    if not facts.promotions:
+        return None
+    last = facts.promotions[-1]
+    trained = next((training for training in facts.trainings if training.id == last.training_id), None)
+    newest = max(facts.scored.tick, last.effective) if facts.scored else last.effective
+    on = facts.switches[0] if facts.switches else None
+    switched = on is not None and on.kind == "fallback" and on.at > last.at
+    return Champion(
+        version=last.model_version,
+        since=str(last.effective),
+        age_days=(newest - last.effective).days,
+        trained_as_of=str(trained.as_of) if trained else None,
+        reason=last.reason,
+        fallback_by=on.by if on is not None and switched else None,
+    )
+
+
+def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | None:
+    """The newest scored tick; None before the first."""
+    scored, decided = facts.scored, facts.decided
+    if scored is None:
+        return None
+    return LastTick(
+        tick=str(scored.tick),
+        rows=scored.rows,
+        fallback_rows=scored.fallback_rows,
+        version=scored.model_version,
+        action=decided.action if decided and decided.tick == scored.tick else None,
+        behind=behind(pipeline.schedule, scored.tick, now),
+    )
+
+
+def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
+    """Ticks that should be scored by now and are not; None for a schedule that has ended: history waits for nobody."""
+    day = (now - GRACE).astimezone(schedule.zone).date()
+    due = day if schedule.moment(day) <= now - GRACE else day - timedelta(days=1)
+    if schedule.ends is not None and due > schedule.ends:
+        return None
+    return max(0, (due - scored).days)
+
+
+def state(pipeline: Pipeline, facts: Facts, now: datetime) -> State:
+    """The traffic light: the worst that there is to say gives its colour."""
+    found = sorted(_found(pipeline, facts, now), key=lambda pair: WORST_FIRST.index(pair[0]))
+    if found:
+        return State(found[0][0], tuple(sentence for _, sentence in found))
+    scored = facts.scored
+    if scored is None:
+        return State("grey", ("Nothing is scored yet.",))
+    return State("green", (f"Nothing needs you: {scored.tick} is scored and no alarm is open.",))
+
+
+def _found(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:
+    yield from _alarms(facts)
+    scored, made = facts.scored, champion(facts)
+    for audit in facts.refused:
+        yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: mend it at its source."
+    switched = scored is not None and (scored.fallback_reason or "").startswith(SWITCHED)
+    if scored is not None and scored.fallback_rows and not (switched or (made and made.fallback_by)):
+        why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
+        yield "red", f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
+    late = None if scored is None else behind(pipeline.schedule, scored.tick, now)
+    if late and scored is not None:
+        ticks = "a tick is" if late == 1 else f"{late:,} ticks are"
+        yield (
+            ("amber" if late == 1 else "red"),
+            f"{ticks[0].upper()}{ticks[1:]} due and not scored; the last one is {scored.tick}.",
+        )
+    if made and made.fallback_by:
+        yield "amber", f"The fallback answers instead of version {made.version}: switched by {made.fallback_by}."
+    yield from _training(facts)
+    if made is None and (scored is not None or facts.trainings):
+        yield "grey", "There is no champion."
+
+
+def _alarms(facts: Facts) -> Iterator[tuple[Light, str]]:
+    for alarm in facts.alarms:
+        if not alarm.open or alarm.action == "note":
+            continue
+        told = _told(alarm)
+        if alarm.muted_until:
+            yield "amber", f"Muted: {told}"
+        elif alarm.acknowledged_by:
+            yield "amber", f"Acknowledged by {alarm.acknowledged_by}: {told}"
+        else:
+            yield "red", told
+
+
+def _told(alarm: AlarmRow) -> str:
+    """A measurement's sentence begins with its tick; here that is said beside the tick since when."""
+    tick, _, rest = alarm.sentence.partition(": ")
+    if not DAY.fullmatch(tick):
+        return f"{alarm.rule}, since {alarm.since}: {alarm.sentence}"
+    when = ":" if tick == alarm.since else f"; at {tick}"
+    return f"{alarm.rule}, since {alarm.since}{when} {rest}"
+
+
+def _training(facts: Facts) -> Iterator[tuple[Light, str]]:
+    newest = next(iter(facts.trainings), None)
+    if newest is None:
+        return
+    if newest.state == WAITS:
+        yield "red", f"A new model, trained as of {newest.as_of}, waits for approval."
+    elif newest.state in REFUSED:
+        yield "amber", f"The newest model, trained as of {newest.as_of}, was {newest.state}: the champion stays."
+    elif newest.state == FAILED:
+        yield "amber", f"The newest training, as of {newest.as_of}, failed."

@@ -1,0 +1,159 @@
+"""Rules of a feature's declaration: what it may be called, what it may read, and whether it can be known in time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
+from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Mean, Rate, Trailing, names_of, window_name
+from mlprod_tasks.declaration.table import Column, Table
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+NUMERIC = ("int", "float", "bool")
+TEXT_IN_SQL = re.compile(r"'(?:[^']|'')*'")
+
+
+def feature_problems(pipeline: Pipeline, feature: Feature) -> Iterator[str]:
+    entity = pipeline.entity_table
+    for name in names_of(feature):
+        if not IDENTIFIER.fullmatch(name):
+            yield f"feature {name!r}: name must be lower-case letters, digits and _, starting with a letter"
+        if name in RESERVED or (name in entity.names and not _passes_through(feature, name)):
+            yield f"feature {name!r}: the name is already that of a column of {entity.name!r} or reserved"
+        if name in entity.key or name == entity.time:
+            yield f"feature {name!r}: the key and the time of {entity.name!r} stand beside the features: call it otherwise"
+    if isinstance(feature, Expression):
+        yield from _expression(f"Expression {feature.name!r}", feature, entity)
+        return
+    named = feature.name if isinstance(feature, Trailing) else next(iter(feature.columns), f"of {feature.table}")
+    at = f"{type(feature).__name__} {named!r}"
+    table = next((table for table in pipeline.tables if table.name == feature.table), None)
+    if table is None:
+        yield f"{at}: table {feature.table!r} is not declared; declared are {listed(t.name for t in pipeline.tables)}"
+        return
+    pairs = feature.by if isinstance(feature, Trailing) else feature.on
+    yield from pair_problems(at, pairs, entity, table)
+    match feature:
+        case Lookup():
+            if table.time is not None:
+                yield f"{at}: table {table.name!r} has a time column, so its rows change: use AsOf"
+            if set(pairs.values()) != set(table.key):
+                yield f"{at}: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
+            yield from _read(at, feature.columns.values(), table)
+            yield from _taken(at, feature.columns, table)
+        case AsOf():
+            if table.time is None:
+                yield f"{at}: table {table.name!r} has no time column: use Lookup"
+            if feature.max_age <= timedelta(0):
+                yield f"{at}: max_age must be positive"
+            elif feature.max_age.microseconds:
+                yield f"{at}: max_age {feature.max_age} must be whole seconds"
+            yield from _read(at, feature.columns.values(), table)
+            yield from _taken(at, feature.columns, table)
+        case Trailing():
+            if table.time is None:
+                yield f"{at}: table {table.name!r} has no time column, so it has no windows"
+            if not feature.windows:
+                yield f"{at}: declare at least one of windows"
+            for window in feature.windows:
+                if window <= timedelta(0) or window.microseconds:
+                    yield f"{at}: windows must be positive and whole seconds, which {window} is not"
+            yield from repeated(f"{at}: windows", map(window_name, feature.windows))
+            if not feature.aggregates:
+                yield f"{at}: declare at least one aggregate"
+            means = [aggregate.column for aggregate in feature.aggregates if isinstance(aggregate, Mean)]
+            yield from _read(at, means, table)
+            for rate in feature.aggregates:
+                if isinstance(rate, Rate):
+                    yield from sql_problems(f"{at}: Rate {rate.name!r}", rate.sql, table)
+            for name in means:
+                if name in table.names and table.column(name).kind not in NUMERIC:
+                    yield f"{at}: Mean of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
+
+
+def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:
+    yield from sql_problems(at, feature.sql, entity)
+    if feature.kind in ("timestamp", "date"):
+        yield f"{at}: kind {feature.kind!r} is no model input: derive a number from it"
+    for column in mentioned(feature.sql, entity):
+        if column.known_at:
+            yield (
+                f"{at} reads column {column.name!r} of {entity.name!r}, which is known only at "
+                f"{column.known_at!r}: it is not there yet when the row is scored"
+            )
+
+
+def _taken(at: str, columns: dict[str, str], table: Table) -> Iterator[str]:
+    if not columns:
+        yield f"{at}: columns is empty: name each feature and the column that it takes"
+    for name in columns.values():
+        if name in table.names and table.column(name).kind in ("timestamp", "date"):
+            yield f"{at}: column {name!r} is a {table.column(name).kind}, which is no model input"
+
+
+def sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
+    """What can be seen without a parser; `mlprod doctor` has the engine read it."""
+    bare = TEXT_IN_SQL.sub("", sql)
+    if not sql.strip():
+        yield f"{at}: sql is empty"
+    if ";" in bare or "--" in bare or "/*" in bare:
+        yield f"{at}: sql {sql!r} must be one expression, without ; and comments"
+    if bare.count("(") != bare.count(")") or "'" in bare:
+        yield f"{at}: sql {sql!r} has an open bracket or quote"
+    if table is None:
+        return
+    for column in mentioned(sql, table):
+        if column.personal:
+            yield f"{at}: reads column {column.name!r} of {table.name!r}, which is personal"
+
+
+def mentioned(sql: str, table: Table) -> list[Column]:
+    """The columns whose name occurs in the SQL; rather one too many than one too few."""
+    words = {word.lower() for word in re.findall(r"\w+", TEXT_IN_SQL.sub("", sql))}
+    return [column for column in table.columns if column.name in words]
+
+
+def _passes_through(feature: Feature, name: str) -> bool:
+    """Whether the feature is the entity's own column of that name, unchanged."""
+    return isinstance(feature, Expression) and feature.sql.strip() == name
+
+
+def pair_problems(at: str, pairs: dict[str, str], entity: Table, table: Table) -> Iterator[str]:
+    """What is wrong with the columns of the scored row that are matched with columns of `table`."""
+    if not pairs:
+        yield f"{at}: no columns to join on"
+    for mine, theirs in pairs.items():
+        if mine not in entity.names:
+            yield f"{at}: {mine!r} is not a column of {entity.name!r}"
+        elif entity.column(mine).personal == "drop":
+            yield f"{at}: {mine!r} of {entity.name!r} is personal and dropped: it cannot be joined on"
+        if theirs not in table.names:
+            yield f"{at}: {theirs!r} is not a column of {table.name!r}"
+        elif table.column(theirs).personal == "drop":
+            yield f"{at}: {theirs!r} of {table.name!r} is personal and dropped: it cannot be joined on"
+        elif mine in entity.names:
+            left, right = entity.column(mine), table.column(theirs)
+            if left.kind != right.kind or left.personal != right.personal:
+                yield f"{at}: {mine!r} is {left.kind} and {theirs!r} is {right.kind}, or only one is hashed: they never match"
+
+
+def _read(at: str, columns: Iterable[str], table: Table) -> Iterator[str]:
+    for name in columns:
+        if name not in table.names:
+            yield f"{at}: reads column {name!r}, which table {table.name!r} does not have; it has {listed(table.names)}"
+        elif table.column(name).personal:
+            yield f"{at}: reads column {name!r} of {table.name!r}, which is personal"
+
+
+def resting_on_other_rows(pipeline: Pipeline) -> set[str]:
+    """Features that rest on rows of other ticks: as-of, trailing, and expressions over them."""
+    late = {name for feature in pipeline.features if isinstance(feature, AsOf | Trailing) for name in names_of(feature)}
+    for feature in pipeline.features:
+        if isinstance(feature, Expression) and late & set(re.findall(r"\w+", feature.sql.lower())):
+            late.add(feature.name)
+    return late

@@ -1,0 +1,92 @@
+"""Rules of what a declaration says about watches, rules, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.checks.features import sql_problems
+from mlprod_tasks.declaration.checks.tables import ADDRESS, connection_problems, listed, repeated
+from mlprod_tasks.declaration.monitoring import Breach, Rule, Watch
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+# What is watched feature by feature.
+BY_FEATURE = (
+    "feature_psi",
+    "feature_js",
+    "feature_wasserstein",
+    "null_share",
+    "new_categories",
+    "lost_categories",
+    "out_of_range",
+    "residual_drift",
+    "online_nulls",
+    "online_psi",
+)
+MOST_REPLAYED = 100_000
+
+
+def monitoring_problems(pipeline: Pipeline) -> Iterator[str]:
+    """Every rule of monitoring that the declaration breaks."""
+    yield from repeated("watches", (watch.what for watch in pipeline.watches))
+    yield from repeated("rules", (rule.name for rule in pipeline.rules))
+    for watch in pipeline.watches:
+        yield from _watch(watch)
+    yield from sql_problems("kpi", pipeline.kpi.sql, None)
+    watched = {watch.what for watch in pipeline.watches}
+    for rule in pipeline.rules:
+        for condition in rule.conditions:
+            yield from _condition(rule, condition, watched)
+    if pipeline.retraining.cooldown < timedelta(0):
+        yield "retraining.cooldown may not be negative"
+    if pipeline.retraining.most_a_month < 1:
+        yield f"retraining.most_a_month {pipeline.retraining.most_a_month} must be at least 1"
+    yield from _monitoring(pipeline)
+
+
+def _watch(watch: Watch) -> Iterator[str]:
+    if watch.low is None and watch.high is None and watch.learned is None:
+        yield f"watch {watch.what!r}: declare low, high or both, or learned=Learned()"
+    if watch.only_important and watch.what not in BY_FEATURE:
+        yield f"watch {watch.what!r}: only_important is for what looks at single features: {listed(BY_FEATURE)}"
+    if watch.low is not None and watch.high is not None and watch.low >= watch.high:
+        yield f"watch {watch.what!r}: low {watch.low} is not below high {watch.high}"
+    if watch.learned is not None and watch.learned.k is not None and watch.learned.k <= 0:
+        yield f"watch {watch.what!r}: learned.k {watch.learned.k} must be positive"
+
+
+def _condition(rule: Rule, condition: Breach, watched: Collection[str]) -> Iterator[str]:
+    if condition.watch not in watched:
+        yield f"rule {rule.name!r}: {condition.watch!r} has no bounds; declare Watch({condition.watch!r}, ...)"
+    if not 1 <= condition.breaches <= condition.of:
+        yield f"rule {rule.name!r}: breaches {condition.breaches} must lie between 1 and of={condition.of}"
+    if condition.least < 1:
+        yield f"rule {rule.name!r}: least {condition.least} must be at least 1"
+    if condition.only_important and condition.watch not in BY_FEATURE:
+        yield f"rule {rule.name!r}: only_important is for what looks at single features: {listed(BY_FEATURE)}"
+
+
+def _monitoring(pipeline: Pipeline) -> Iterator[str]:
+    given = pipeline.monitoring
+    if given.false_alarms <= 0:
+        yield f"monitoring.false_alarms {given.false_alarms} must be positive: some learned bound is always passed some day"
+    if not 0 <= given.replayed_rows <= MOST_REPLAYED:
+        yield f"monitoring.replayed_rows {given.replayed_rows} must lie between 0 and {MOST_REPLAYED:,}"
+    yield from repeated("monitoring.metrics", (metric.name for metric in given.metrics))
+    for metric in given.metrics:
+        yield from connection_problems(f"monitoring.metrics {metric.name!r}: connection", metric.connection)
+        if not metric.sql.strip():
+            yield f"monitoring.metrics {metric.name!r}: sql is empty"
+    yield from repeated("monitoring.upstream", (upstream.pipeline for upstream in given.upstream))
+    for upstream in given.upstream:
+        if upstream.pipeline == pipeline.name:
+            yield f"monitoring.upstream {upstream.pipeline!r} is this use case itself"
+        for name in upstream.features:
+            if name not in pipeline.feature_names:
+                yield f"monitoring.upstream {upstream.pipeline!r}: {name!r} is not a feature of this use case"
+    for address in given.digest_to:
+        if not ADDRESS.fullmatch(address):
+            yield f"monitoring.digest_to: {address!r} is not one mail address such as 'owner@example.com'"

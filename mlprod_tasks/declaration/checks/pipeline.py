@@ -1,0 +1,110 @@
+"""Rules between the parts of a declaration; what one field alone may hold, its type says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.approval import approval_problems
+from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
+from mlprod_tasks.declaration.checks.features import feature_problems, mentioned, pair_problems, sql_problems
+from mlprod_tasks.declaration.checks.gates import gate_problems
+from mlprod_tasks.declaration.checks.monitoring import monitoring_problems
+from mlprod_tasks.declaration.checks.search import search_problems
+from mlprod_tasks.declaration.checks.serving import serving_problems
+from mlprod_tasks.declaration.checks.tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
+from mlprod_tasks.declaration.checks.training import training_problems
+from mlprod_tasks.declaration.declared import DeclarationError
+from mlprod_tasks.declaration.target import Before
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+LONGEST_TICK = timedelta(hours=25)
+
+
+def check(pipeline: Pipeline) -> None:
+    """Raise DeclarationError that lists every rule the declaration breaks, each with the field and a remedy."""
+    problems = list(_problems(pipeline))
+    if problems:
+        raise DeclarationError("; ".join(problems))
+
+
+def _problems(pipeline: Pipeline) -> Iterator[str]:
+    if not IDENTIFIER.fullmatch(pipeline.name):
+        yield f"name {pipeline.name!r} must be lower-case letters, digits and _, starting with a letter"
+    if pipeline.task != "binary":
+        yield f"task {pipeline.task!r} is not built yet: only 'binary' is"
+    if not pipeline.doc.strip():
+        yield "doc is empty: say in one line what is predicted, and for whom"
+    if not pipeline.alert_to:
+        yield "alert_to names nobody: give at least one mail address"
+    for address in pipeline.alert_to:
+        if not ADDRESS.fullmatch(address):
+            yield f"alert_to: {address!r} is not one mail address such as 'ops@example.com'"
+    if not 0 < pipeline.top_share < 1:
+        yield f"top_share {pipeline.top_share} must lie between 0 and 1"
+    yield from repeated("tables", (table.name for table in pipeline.tables))
+    for table in pipeline.tables:
+        yield from table_problems(table)
+    if pipeline.entity not in {table.name for table in pipeline.tables}:
+        yield f"entity {pipeline.entity!r} is not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
+        return  # what follows is about the entity's columns
+    if pipeline.entity_table.time is None:
+        yield f"entity {pipeline.entity!r} is a reference table: declare the `time` column that places its rows in ticks"
+    yield from repeated("features", pipeline.feature_names)
+    for feature in pipeline.features:
+        yield from feature_problems(pipeline, feature)
+    yield from _label(pipeline)
+    yield from training_problems(pipeline)
+    yield from search_problems(pipeline)
+    yield from gate_problems(pipeline)
+    yield from approval_problems(pipeline)
+    yield from evaluation_problems(pipeline)
+    yield from monitoring_problems(pipeline)
+    yield from serving_problems(pipeline)
+    yield from _publish(pipeline)
+
+
+def _label(pipeline: Pipeline) -> Iterator[str]:
+    label = pipeline.label
+    table = next((table for table in pipeline.tables if table.name == label.table), None)
+    if table is None:
+        yield f"label: table {label.table!r} is not declared; declared are {listed(t.name for t in pipeline.tables)}"
+        return
+    yield from pair_problems("label", label.on, pipeline.entity_table, table)
+    if set(label.on.values()) != set(table.key):
+        yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
+    yield from sql_problems("label", label.sql, table)
+    if table.time is None:
+        yield f"label: table {table.name!r} has no time column, so nobody can say when an outcome was known"
+    if table.ticks_ahead and not any(column.known_at for column in mentioned(label.sql, table)):
+        yield f"label: table {table.name!r} is known ahead (ticks_ahead): declare known_at of the columns with the outcome"
+    if label.delay <= timedelta(0):
+        yield "label: delay must be positive: an outcome that is known at predict_at need not be predicted"
+    if isinstance(pipeline.predict_at, Before):
+        needed = pipeline.entity_table.ticks_ahead * LONGEST_TICK
+        if not needed:
+            yield (
+                f"predict_at: Before(...) needs rows that are known ahead, but {pipeline.entity!r} declares no ticks_ahead. "
+                "Use AtTick(), or declare ticks_ahead"
+            )
+        if pipeline.predict_at.lead < needed:
+            yield (
+                f"predict_at: Before({pipeline.predict_at.lead}) is later than the tick that scores the row, up to "
+                f"{needed} before {pipeline.entity_table.time!r}, and features of a later moment are not there yet. "
+                f"Use AtTick() or a lead of at least {needed}"
+            )
+
+
+def _publish(pipeline: Pipeline) -> Iterator[str]:
+    if pipeline.publish is None:
+        return
+    to = pipeline.publish
+    yield from connection_problems("publish.connection", to.connection)
+    if not IDENTIFIER.fullmatch(to.table):
+        yield f"publish.table {to.table!r} must be lower-case letters, digits and _, starting with a letter"
+    for table in pipeline.tables:
+        if (table.source.connection, getattr(table.source, "table", None)) == (to.connection, to.table):
+            yield f"publish.table {to.table!r} is the source of table {table.name!r}: predictions would overwrite it"

@@ -1,0 +1,150 @@
+"""Rules about how a model is made: windows, candidates, weights, the fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.checks.features import resting_on_other_rows
+from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
+from mlprod_tasks.declaration.learner import Averaging, Learner, LightGBM, Stacking
+from mlprod_tasks.declaration.table import Column
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+# Parameters by name, the same in every kind of candidate. None leaves a parameter out.
+POSITIVE = (
+    "learning_rate", "max_trees", "trees", "early_stopping_rounds", "min_data_in_leaf", "max_depth", "c", "least_category_rows",
+    "batch_rows", "max_epochs",
+)  # fmt: skip
+AT_LEAST_TWO = ("num_leaves", "folds")
+SHARES = ("feature_fraction", "bagging_fraction")  # in (0, 1]
+NOT_NEGATIVE = ("lambda_l2",)
+MOST_LEAVES = 131072  # what LightGBM takes
+CONTINUED = "lightgbm_continued"  # the candidate of a warm update
+
+
+def training_problems(pipeline: Pipeline) -> Iterator[str]:
+    """Every rule about the making of the model that the declaration breaks."""
+    yield from _windows(pipeline)
+    yield from _candidates(pipeline)
+    yield from _model(pipeline)
+    yield from _fallback(pipeline)
+
+
+def _windows(pipeline: Pipeline) -> Iterator[str]:
+    split = pipeline.split
+    for name in ("validation", "test"):
+        if getattr(split, name) < timedelta(days=1):
+            yield f"split.{name} {getattr(split, name)} must be at least one day"
+    if split.gap < pipeline.label.delay:
+        yield (
+            f"split.gap {split.gap} is shorter than label.delay {pipeline.label.delay}: the last training labels would not "
+            "have been known when the next window begins"
+        )
+    if split.train is not None and split.train < timedelta(days=1):
+        yield f"split.train {split.train} must be at least one day"
+
+
+def _candidates(pipeline: Pipeline) -> Iterator[str]:
+    candidates = pipeline.model.candidates
+    if not candidates:
+        yield "model.candidates is empty: declare at least one, such as LightGBM()"
+    yield from repeated("model.candidates", (learner.name for learner in candidates))
+    usable = {learner.name for learner in candidates if not isinstance(learner, Averaging | Stacking)}
+    for learner in candidates:
+        at = f"model.candidates {learner.name!r}"
+        if not IDENTIFIER.fullmatch(learner.name):
+            yield f"{at}: name must be lower-case letters, digits and _, starting with a letter"
+        if learner.name == CONTINUED and pipeline.model.warm_update:
+            yield f"{at}: with warm_update this name is that of the continued champion; give another"
+        yield from bounds_problems(at, learner)
+        if isinstance(learner, Averaging | Stacking):
+            if len(set(learner.of)) < 2:
+                yield f"{at}: of={learner.of} needs at least two different candidates"
+            yield from repeated(f"{at}: of", learner.of)
+            for name in sorted(set(learner.of) - usable):
+                yield f"{at}: of names {name!r}, which is no candidate declared before it; there are {listed(usable)}"
+            usable.add(learner.name)
+
+
+def bounds_problems(at: str, learner: Learner) -> Iterator[str]:
+    for name in (one.name for one in fields(learner)):
+        given = getattr(learner, name)
+        if given is None:
+            continue
+        if name in POSITIVE and given <= 0:
+            yield f"{at}: {name} {given} must be positive"
+        if name in AT_LEAST_TWO and given < 2:
+            yield f"{at}: {name} {given} must be at least 2"
+        if name in SHARES and not 0 < given <= 1:
+            yield f"{at}: {name} {given} must lie in (0, 1]"
+        if name in NOT_NEGATIVE and given < 0:
+            yield f"{at}: {name} {given} may not be negative"
+        if name == "num_leaves" and given > MOST_LEAVES:
+            yield f"{at}: {name} {given} must be at most {MOST_LEAVES}"
+        if name == "hidden" and (not given or min(given) < 1):
+            yield f"{at}: {name} {given} must name at least one layer, each of at least one unit"
+
+
+def _model(pipeline: Pipeline) -> Iterator[str]:
+    model, known = pipeline.model, set(pipeline.feature_names)
+    for name in model.categorical:
+        if name not in known:
+            yield f"model.categorical: {name!r} is not a feature; features are {listed(known)}"
+    yield from repeated("model.categorical", model.categorical)
+    if not isinstance(model.weights, str) and model.weights <= 0:
+        yield f"model.weights {model.weights} must be positive: what a positive counts where a negative counts one"
+    if model.half_life is not None and model.half_life <= timedelta(0):
+        yield f"model.half_life {model.half_life} must be positive"
+    if model.warm_update and not any(isinstance(learner, LightGBM) for learner in model.candidates):
+        yield "model.warm_update continues a LightGBM champion's trees, but no candidate is a LightGBM: declare one"
+    if model.segment_by is not None:
+        yield from _segments(pipeline, model.segment_by)
+    if model.least_segment_rows < 1:
+        yield f"model.least_segment_rows {model.least_segment_rows} must be at least 1"
+    if not 0 <= model.seed < 2**31:
+        yield f"model.seed {model.seed} must lie in [0, {2**31})"
+    if model.threads is not None and model.threads < 1:
+        yield f"model.threads {model.threads} must be at least 1"
+
+
+def _segments(pipeline: Pipeline, name: str) -> Iterator[str]:
+    if name not in pipeline.feature_names:
+        yield f"model.segment_by: {name!r} is not a feature; features are {listed(pipeline.feature_names)}"
+        return
+    if name in resting_on_other_rows(pipeline):
+        yield f"model.segment_by: {name!r} rests on as-of or trailing values; a segment must be known from the row itself"
+    kind = _kind(pipeline, name)
+    if kind not in (None, "text"):
+        yield f"model.segment_by: {name!r} is {kind}; segments are told apart by a text feature"
+
+
+def _kind(pipeline: Pipeline, name: str) -> str | None:
+    """The declared kind of a feature of the row or of a look-up; None where it follows only from the data."""
+    for feature in pipeline.features:
+        if getattr(feature, "name", None) == name:
+            return getattr(feature, "kind", None)
+        taken = getattr(feature, "columns", None)
+        if isinstance(taken, dict) and name in taken:
+            table = next((table for table in pipeline.tables if table.name == feature.table), None)  # type: ignore[union-attr]
+            columns: tuple[Column, ...] = table.columns if table else ()
+            return next((column.kind for column in columns if column.name == taken[name]), None)
+    return None
+
+
+def _fallback(pipeline: Pipeline) -> Iterator[str]:
+    known = set(pipeline.feature_names)
+    for name in pipeline.fallback.by:
+        if name not in known:
+            yield f"fallback.by: {name!r} is not a feature; features are {listed(known)}"
+    for name in sorted(resting_on_other_rows(pipeline)):
+        if name in pipeline.fallback.by:
+            yield f"fallback.by: {name!r} rests on as-of or trailing values, which the fallback must do without"
+    if not pipeline.fallback.by:
+        yield "fallback.by names no feature: give at least one whose groups differ"
+    if pipeline.fallback.smoothing <= 0:
+        yield f"fallback.smoothing {pipeline.fallback.smoothing} must be positive"

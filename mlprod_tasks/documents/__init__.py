@@ -1,0 +1,158 @@
+"""A document for people: one content, as one HTML file that needs nothing else, and as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mlprod_tasks.documents.mail_content import Grid
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+TEMPLATE = Path(__file__).parent / "templates" / "document.html"
+# What Markdown would read as more than the character.
+SPECIAL = re.compile(r"([\\`*<>\[\]|~&$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
+INTERVAL = re.compile(r"([^\s\[]+) (\[[^\]]*\])")
+OPENS_A_BLOCK = re.compile(r"^(\s*)([#+\-=]|\d+[.)])")
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+    state: Literal["plain", "good", "bad"] = "plain"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Points, each a sentence."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The few numbers to see first: name, number, what to compare it with."""
+
+    tiles: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG. name: of its file. wide: over the whole width."""
+
+    name: str
+    png: bytes
+    told: str
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class NotMade:
+    """A part that is not there, and why."""
+
+    what: str
+    why: str
+
+
+Block = Paragraph | Listing | Tiles | Grid | Picture | NotMade
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part with a heading. name: its anchor, unique in the document."""
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+
+    @property
+    def not_made(self) -> tuple[NotMade, ...]:
+        return tuple(block for section in self.sections for block in section.blocks if isinstance(block, NotMade))
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Picture))
+
+
+def html(document: Document, contents: bool = True) -> str:
+    """One file: style and pictures are in it, nothing is fetched, nothing runs. Everything said is escaped."""
+    return _template().render(d=document, contents=contents, kind=lambda block: type(block).__name__)
+
+
+def markdown(document: Document) -> str:
+    """The same in Markdown (CommonMark with tables); pictures are those of the folder `plots`."""
+    parts = [f"# {_plain(document.title)}", _plain(document.subtitle)]
+    for section in document.sections:
+        parts.append(f"## {_plain(section.title)}")
+        parts += [_marked(block) for block in section.blocks]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _marked(block: Block) -> str:
+    match block:
+        case Paragraph():
+            return _plain(block.text)
+        case Listing():
+            return "\n".join(f"- {_plain(item)}" for item in block.items)
+        case Tiles():
+            return "\n".join(
+                f"- {_plain(name)}: **{_plain(told)}**{f' ({_plain(more)})' if more else ''}"
+                for name, told, more in block.tiles
+            )
+        case Picture():
+            return f"![{_plain(block.told)}](plots/{block.name}.png)"
+        case NotMade():
+            return f"Not made: {_plain(block.what)}. {_plain(block.why)}"
+        case Grid():
+            sides = ["---:" if i in block.numeric else "---" for i in range(len(block.headings))]
+            lines = [f"| {' | '.join(map(cell, row))} |" for row in (block.headings, *block.rows)]
+            table = "\n".join([lines[0], f"| {' | '.join(sides)} |", *lines[1:]])
+            return f"{_plain(block.caption)}\n\n{table}" if block.caption else table
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    escaped = SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+    return OPENS_A_BLOCK.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", escaped)
+
+
+def cell(text: str) -> str:
+    """Text that a cell of a Markdown table shows as it is."""
+    return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+
+
+def _above(cell: str) -> str:
+    """What a cell says first: before a line break, or before an interval in brackets."""
+    found = INTERVAL.fullmatch(cell)
+    return found[1] if found else cell.partition("\n")[0]
+
+
+def _below(cell: str) -> str:
+    """The rest of it, in small letters below."""
+    found = INTERVAL.fullmatch(cell)
+    return found[2] if found else cell.partition("\n")[2]
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters |= {"above": _above, "below": _below}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

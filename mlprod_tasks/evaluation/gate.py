@@ -1,0 +1,77 @@
+"""Whether a model is good enough: every gate, its value, its bound, its verdict, in the ledger and on the MLflow run."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.gates import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import GateResult
+from mlprod_tasks.training.workspace import TrainingFolder, failing, update
+
+__all__ = ["GateVerdict", "GatesRefused", "Passed", "Refused", "gate", "judge", "name_of", "passed"]
+
+log = logging.getLogger(__name__)
+
+
+def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
+    """Judge the training by its evidence; record every gate in the ledger and on the MLflow run.
+
+    Raises: GatesRefused, after everything is recorded.
+    """
+    with failing(training_id, platform):
+        verdict, run_id = _verdict(pipeline, training_id, platform)
+        now = platform.clock.now()
+        rows = [
+            GateResult(
+                training_id=training_id,
+                gate=one.gate,
+                pipeline=pipeline.name,
+                passed=one.passed,
+                value=one.value,
+                bound=one.bound,
+                sentence=one.sentence,
+                at=now,
+            )
+            for one in verdict.gates
+        ]
+        platform.ledger.put_instead(GateResult, rows, training_id=training_id)
+        for one in verdict.gates:
+            log.log(
+                logging.INFO if one.passed else logging.ERROR, "%s %s", "passed:" if one.passed else "FAILED:", one.sentence
+            )
+        tags = {"gates": "passed" if isinstance(verdict, Passed) else "refused"}
+        tags |= {f"gate.{_tag(one.gate)}": f"{'passed' if one.passed else 'FAILED'}: {one.sentence}" for one in verdict.gates}
+        platform.registry.log(run_id, tags=tags)
+        if isinstance(verdict, Refused):
+            platform.registry.end_run(run_id)
+    if isinstance(verdict, Refused):
+        update(training_id, platform, state="refused")
+        raise GatesRefused(verdict)
+    return verdict
+
+
+def passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
+    """The verdict once more, judged anew from the stored evidence: for a step in another process than the gate's.
+
+    Raises: GatesRefused.
+    """
+    verdict, _ = _verdict(pipeline, training_id, platform)
+    if isinstance(verdict, Refused):
+        raise GatesRefused(verdict)
+    return verdict
+
+
+def _verdict(pipeline: Pipeline, training_id: str, platform: Platform) -> tuple[Passed | Refused, str]:
+    folder = TrainingFolder(platform, training_id)
+    trained = folder.read("trained.json", "train")
+    return judge(pipeline.gates, evidence.read(folder), str(trained["digest"])), str(trained["run_id"])
+
+
+def _tag(name: str) -> str:
+    """The name in the characters that MLflow allows in a tag's."""
+    worded = name.replace(">=", "at least").replace("<=", "at most").replace("%", " percent")
+    return " ".join(re.sub(r"[^\w\-. ]", " ", worded).split())

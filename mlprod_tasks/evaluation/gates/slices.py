@@ -1,0 +1,64 @@
+"""The gate on the worst slice of the test window."""
+
+from __future__ import annotations
+
+import math
+
+from mlprod_tasks.declaration.gate import WorstSlice
+from mlprod_tasks.evaluation.evidence import Evidence, Slice
+from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, counted, interval, told, verdict
+
+
+def worst(gate: WorstSlice, evidence: Evidence) -> GateVerdict:
+    """The verdict on the slice with the worst value. Raises: CannotBeJudged, also where one slice has no value."""
+    measured = evidence.slices
+    if measured is None:
+        raise CannotBeJudged("slices were not measured: declare them and run evaluate again")
+    n, rows = len(measured.slices), evidence.evaluation.rows
+    if measured.least_rows != gate.least_rows:
+        raise CannotBeJudged(
+            f"slices were measured and searched from {measured.least_rows:,} rows on, but the gate is on those of "
+            f"{gate.least_rows:,} rows or more: run evaluate again"
+        )
+    if not n and rows < 2 * gate.least_rows:
+        raise CannotBeJudged(
+            f"the {rows:,} rows of the test window are too few for slices of {gate.least_rows:,}: lower least_rows"
+        )
+    if not n:
+        sentence = (
+            f"no slice of at least {gate.least_rows:,} rows was found in which the model is worse than in the rest of the "
+            f"{rows:,} test rows"
+        )
+        return verdict(gate, True, None, gate.bound, rows, sentence)
+    for one in measured.slices:
+        if gate.metric not in one.metrics or not math.isfinite(one.metrics[gate.metric].value):
+            raise CannotBeJudged(
+                f"the slice where {one.name} ({one.rows:,} rows, {one.positives:,} positive) has no {gate.metric}: "
+                "raise least_rows or slice otherwise"
+            )
+    found = max(measured.slices, key=lambda one: (_badness(gate, one), one.rows))
+    value = found.metrics[gate.metric]
+    passed = _badness(gate, found) <= _badness_of(gate, gate.bound)
+    demand = {"log_loss": f"at most {told(gate.bound)}", "calibration": f"between {-gate.bound:g} and {gate.bound:g}"}.get(
+        gate.metric, f"at least {told(gate.bound)}"
+    )
+    sentence = (
+        f"{gate.metric} is worst where {found.name}: {told(value.value)} {interval(value.low, value.high)} on "
+        f"{found.rows:,} rows; it must be {demand} in each of {counted(n, 'slice')} of at least {gate.least_rows:,} "
+        "rows"
+    )
+    return verdict(gate, passed, value.value, gate.bound, found.rows, sentence)
+
+
+def _badness(gate: WorstSlice, one: Slice) -> float:
+    return _badness_of(gate, one.metrics[gate.metric].value)
+
+
+def _badness_of(gate: WorstSlice, value: float) -> float:
+    match gate.metric:
+        case "log_loss":
+            return value
+        case "calibration":
+            return abs(value)
+        case _:
+            return -value

@@ -1,0 +1,135 @@
+"""Gates on what was found by trying the model itself."""
+
+from __future__ import annotations
+
+import math
+from typing import assert_never
+
+from mlprod_tasks.declaration.gate import (
+    AvailableAtPrediction,
+    Invariance,
+    KpiAtLeast,
+    KpiAtMost,
+    Latency,
+    ModelSize,
+    Monotonic,
+    NoLeakageSuspicion,
+    SamePredictions,
+)
+from mlprod_tasks.evaluation.evidence import Evidence, Finding
+from mlprod_tasks.evaluation.gates import names
+from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, told, verdict
+
+TrialGate = (
+    AvailableAtPrediction
+    | NoLeakageSuspicion
+    | Latency
+    | ModelSize
+    | SamePredictions
+    | Invariance
+    | Monotonic
+    | KpiAtLeast
+    | KpiAtMost
+)
+
+
+def judged(gate: TrialGate, evidence: Evidence, model_digest: str) -> GateVerdict:
+    """The verdict on a trial of the model. Raises: CannotBeJudged where it was not made, or of another model."""
+    trials = evidence.trials
+    if trials is None:
+        raise CannotBeJudged("the model was not tried: run the step examine")
+    if trials.model_digest != model_digest:
+        raise CannotBeJudged(
+            f"what was tried is another model (files {trials.model_digest[:12]}..., trained were {model_digest[:12]}...): "
+            "its files changed; train again"
+        )
+    found = trials.findings
+    match gate:
+        case AvailableAtPrediction():
+            return _available(gate, found)
+        case NoLeakageSuspicion():
+            return _no_leakage(gate, found)
+        case Latency() | ModelSize():
+            most = gate.most_ms if isinstance(gate, Latency) else gate.most_mb
+            return _at_most(gate, _the(found, *names.trial_of(gate)), most, " ms" if isinstance(gate, Latency) else " MB")
+        case SamePredictions():
+            one = _the(found, *names.trial_of(gate))
+            return verdict(gate, _of(one) == 0, one.value, 0.0, one.n, one.told)
+        case Invariance() | Monotonic():
+            one = _the(found, *names.trial_of(gate))
+            passed = _of(one) <= gate.most_share
+            sentence = f"{gate.doc.strip()}: {one.told}; at most {gate.most_share:.2%} may"
+            return verdict(gate, passed, one.value, gate.most_share, one.n, sentence)
+        case KpiAtLeast() | KpiAtMost():
+            return _kpi(gate, found)
+        case _:
+            assert_never(gate)
+
+
+def _at_most(gate: Latency | ModelSize, one: Finding, most: float, unit: str) -> GateVerdict:
+    sentence = f"{one.told}; it must be at most {most:g}{unit}"
+    return verdict(gate, _of(one) <= most, one.value, most, one.n, sentence)
+
+
+def _available(gate: AvailableAtPrediction, found: tuple[Finding, ...]) -> GateVerdict:
+    same = _the(found, *names.trial_of(gate))
+    _of(same)
+    fresh = _the(found, names.NULLS_WHEN_FRESH)
+    passed = _of(same) == 0 and _of(fresh) <= gate.most_nulls
+    value, bound, n = (same.value, 0.0, same.n) if _of(same) > 0 else (fresh.value, gate.most_nulls, fresh.n)
+    sentence = f"{same.told}; {fresh.told}; it may be at most {gate.most_nulls:.1%} more"
+    return verdict(gate, passed, value, bound, n, sentence)
+
+
+def _no_leakage(gate: NoLeakageSuspicion, found: tuple[Finding, ...]) -> GateVerdict:
+    alone, lost = ([one for one in found if one.what == what] for what in (names.POWER_ALONE, names.POWER_LOST))
+    strongest = max(alone, key=_of) if alone else None
+    missed = max(lost, key=_of) if lost else None
+    if strongest is None or missed is None:
+        raise CannotBeJudged("the power of single features was not tried: run the step examine again")
+    suspects = [one for one in alone if _of(one) > gate.most]
+    indispensable = [one for one in lost if _of(one) > gate.most_share]
+    if suspects or indispensable:
+        first = (suspects or indispensable)[0]
+        said = [f"{one.told}, and more than {gate.most:g} is implausible" for one in sorted(suspects, key=_of, reverse=True)]
+        said += [f"{one.told}, and more than {gate.most_share:.0%} is implausible" for one in indispensable]
+        sentence = f"{'; '.join(said)}: check that {first.subject!r} is known when a row is scored"
+        bound = gate.most if suspects else gate.most_share
+        return verdict(gate, False, max(map(_of, suspects or indispensable)), bound, first.n, sentence)
+    sentence = (
+        f"{strongest.told}, at most {gate.most:g} is plausible; {missed.told}, at most {gate.most_share:.0%} is plausible"
+    )
+    return verdict(gate, True, strongest.value, gate.most, strongest.n, sentence)
+
+
+def _kpi(gate: KpiAtLeast | KpiAtMost, found: tuple[Finding, ...]) -> GateVerdict:
+    least = isinstance(gate, KpiAtLeast)
+    side = "at least" if least else "at most"
+    whole = _the(found, names.KPI)
+    passed = _of(whole) >= gate.bound if least else _of(whole) <= gate.bound
+    sentence = f"{whole.told}; it must be {side} {told(gate.bound)}"
+    if gate.worst_week is not None:
+        weeks = [one for one in found if one.what == names.KPI_BY_WEEK]
+        if not weeks:
+            raise CannotBeJudged("the test window holds no whole week")
+        worst = (min if least else max)(weeks, key=_of)
+        kept = _of(worst) >= gate.worst_week if least else _of(worst) <= gate.worst_week
+        sentence += f"; of all weeks the worst: {worst.told}; it must be {side} {told(gate.worst_week)}"
+        if passed and not kept:
+            return verdict(gate, False, worst.value, gate.worst_week, worst.n, sentence)
+    return verdict(gate, passed, whole.value, gate.bound, whole.n, sentence)
+
+
+def _the(found: tuple[Finding, ...], what: str, subject: str | None = None) -> Finding:
+    """The one finding of that name. Raises: CannotBeJudged."""
+    matching = [one for one in found if one.what == what and subject in (None, one.subject)]
+    if not matching:
+        raise CannotBeJudged(f"{what}{f' of {subject}' if subject else ''} was not tried: run the step examine again")
+    return matching[0]
+
+
+def _of(one: Finding) -> float:
+    """Its value. Raises: CannotBeJudged where the trial could not be made, with the reason that it gave."""
+    if one.value is None or not math.isfinite(one.value):
+        raise CannotBeJudged(one.told)
+    return one.value

@@ -1,0 +1,92 @@
+"""What a judgement says: each gate's verdict, and whether the model passed all of them or was refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlprod_tasks.declaration.gate import Gate
+from mlprod_tasks.evaluation.gates.names import name_of
+
+JUDGED = object()  # only `judge` hands it out
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """One gate's verdict. value and bound are None where they could not be had, and the gate has then failed."""
+
+    gate: str
+    passed: bool
+    value: float | None
+    bound: float | None
+    n: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """At least one gate failed."""
+
+    training_id: str
+    model_digest: str
+    gates: tuple[GateVerdict, ...]
+
+    @property
+    def failed(self) -> tuple[GateVerdict, ...]:
+        return tuple(verdict for verdict in self.gates if not verdict.passed)
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Every gate passed, for the model of that digest and no other. Made by `judge` alone."""
+
+    training_id: str
+    model_digest: str
+    gates: tuple[GateVerdict, ...]
+    token: object = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.token is not JUDGED:
+            raise TypeError("Passed is made by judge(...) alone: a model is promoted after its gates, never beside them")
+
+
+class GatesRefused(RuntimeError):
+    """The model is not good enough. `verdict` names every gate."""
+
+    def __init__(self, verdict: Refused) -> None:
+        self.verdict = verdict
+        self.training_id = verdict.training_id
+        failed = "; ".join(one.sentence for one in verdict.failed)
+        super().__init__(
+            f"{len(verdict.failed)} of {len(verdict.gates)} gates refuse the model of training {verdict.training_id}: {failed}"
+        )
+
+    def __reduce__(self) -> tuple[type[GatesRefused], tuple[Refused]]:
+        return GatesRefused, (self.verdict,)
+
+
+class CannotBeJudged(LookupError):
+    """What a gate rests on is not there. Says what, and which step makes it."""
+
+
+def verdict(gate: Gate, passed: bool, value: float | None, bound: float | None, n: int, sentence: str) -> GateVerdict:
+    """The verdict on `gate`, under its name."""
+    return GateVerdict(name_of(gate), bool(passed), value, bound, n, sentence)
+
+
+def told(number: float) -> str:
+    """Four digits that count; no powers of ten."""
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    if 0 < abs(number) < 0.001:
+        return f"{number:.6f}".rstrip("0") if abs(number) >= 0.000001 else f"{number:.1e}"
+    return f"{number:.4g}"
+
+
+def interval(low: float, high: float) -> str:
+    """A 95 % interval as a sentence shows it."""
+    return f"[{told(low)}, {told(high)}]"
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """'1 row', '1,200 rows'."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -1,0 +1,18 @@
+"""Trials of a fitted model: each tries one thing and tells what it found. Bounds are the gates' business."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.segmented import SegmentedModel
+
+AnyModel = Model | SegmentedModel
+
+
+def spread(rows: pa.Table, most: int) -> pa.Table:
+    """At most `most` rows, evenly spread over the table: the same ones for the same table."""
+    if rows.num_rows <= most:
+        return rows
+    return rows.take(pa.array(np.linspace(0, rows.num_rows - 1, most).round().astype(np.int64)))

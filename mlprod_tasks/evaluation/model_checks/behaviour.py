@@ -1,0 +1,108 @@
+"""What the declaration says of the model's behaviour, tried on real rows: change a feature, see what the score does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Invariance, Monotonic
+from mlprod_tasks.evaluation.evidence import Finding
+from mlprod_tasks.evaluation.gates.names import trial_of
+from mlprod_tasks.evaluation.model_checks import AnyModel, spread
+from mlprod_tasks.features.known import quoted
+from mlprod_tasks.platform.engine import engine
+
+SAMPLE = 2_000
+ROUNDING = 1e-12  # sums in another order
+
+
+class NothingToTry(ValueError):
+    """No row of the test window is changed by what the declaration says."""
+
+
+def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> Finding:
+    """The share of changed rows whose score moves by more than the tolerance. Raises: NothingToTry."""
+    rows = spread(rows, SAMPLE)
+    changed = _changed(gate.change, rows)
+    moved = _moved(model, rows, changed)  # first: it says what is wrong with a value of another type
+    touched = np.zeros(rows.num_rows, bool)
+    for name, values in changed.items():
+        touched |= _differ(rows[name].combine_chunks(), values)
+    if not touched.any():
+        raise NothingToTry(f"{gate.doc.strip()}: {_told(gate.change)} changes none of {rows.num_rows:,} test rows")
+    by = np.abs(moved[1] - moved[0])
+    return _finding(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), moved, rows, changed, key)
+
+
+def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> Finding:
+    """The share of rows whose score goes the wrong way when the feature is raised. Raises: NothingToTry."""
+    rows = spread(rows.filter(pc.is_valid(rows[gate.feature])), SAMPLE)
+    if not rows.num_rows:
+        raise NothingToTry(f"{gate.doc.strip()}: feature {gate.feature!r} is null in every test row")
+    changed = {gate.feature: pc.add(rows[gate.feature].combine_chunks().cast(pa.float64(), safe=False), gate.by)}
+    moved = _moved(model, rows, changed)
+    wrong = (moved[0] - moved[1]) * (1 if gate.direction == "up" else -1)
+    return _finding(gate, wrong > ROUNDING, rows.num_rows, int(np.argmax(wrong)), moved, rows, changed, key)
+
+
+def _changed(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
+    """The new values of each feature: every expression reads the rows as they were."""
+    columns = ", ".join(f"({sql}) AS {quoted(name)}" for name, sql in change.items())
+    with engine(threads=1) as connection:  # one thread keeps the order of rows
+        connection.execute("SET preserve_insertion_order = true")
+        connection.register("rows", rows)
+        made = connection.sql(f"SELECT {columns} FROM rows").to_arrow_table()
+    if made.num_rows != rows.num_rows:
+        raise ValueError(
+            f"change {_told(change)} must give one value a row, but gives {made.num_rows} for {rows.num_rows} rows"
+        )
+    return {name: made[name].combine_chunks() for name in change}
+
+
+def _differ(before: pa.Array, after: pa.Array) -> np.ndarray:
+    if pa.types.is_null(after.type):
+        return np.asarray(before.is_valid().to_numpy(zero_copy_only=False), bool)
+    same = pc.fill_null(pc.equal(before, after), False)
+    return ~np.asarray(pc.or_(same, pc.and_(before.is_null(), after.is_null())).to_numpy(zero_copy_only=False), bool)
+
+
+def _moved(model: AnyModel, rows: pa.Table, changed: Mapping[str, pa.Array]) -> tuple[np.ndarray, np.ndarray]:
+    """The scores before and after the change."""
+    after = rows
+    for name, values in changed.items():
+        after = after.set_column(after.column_names.index(name), name, values)
+    return model.predict(rows).score, model.predict(after).score
+
+
+def _finding(
+    gate: Invariance | Monotonic,
+    breaks: np.ndarray,
+    n: int,
+    worst: int,
+    moved: tuple[np.ndarray, np.ndarray],
+    rows: pa.Table,
+    changed: Mapping[str, pa.Array],
+    key: tuple[str, ...],
+) -> Finding:
+    share = float(breaks.sum() / n)
+    told = f"{int(breaks.sum()):,} of {n:,} test rows ({share:.2%}) break it"
+    if breaks.any():
+        who = ", ".join(f"{name} {_shown(rows[name][worst].as_py())}" for name in key)
+        how = ", ".join(
+            f"{name} goes from {_shown(rows[name][worst].as_py())} to {_shown(values[worst].as_py())}"
+            for name, values in changed.items()
+        )
+        told += f"; the worst, {who}: the score goes from {moved[0][worst]:.4f} to {moved[1][worst]:.4f} when {how}"
+    return Finding(*trial_of(gate), share, n, told)
+
+
+def _told(change: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} := {sql}" for name, sql in change.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "null" if value is None else repr(value)

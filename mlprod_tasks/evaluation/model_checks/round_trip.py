@@ -1,0 +1,110 @@
+"""Whether the model answers the same once it was saved and loaded: here, in a fresh process, and as an MLflow package."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlprod_tasks.evaluation.evidence import Finding
+from mlprod_tasks.evaluation.gates.names import SAME
+from mlprod_tasks.evaluation.model_checks import AnyModel
+from mlprod_tasks.models import mlflow_flavor
+from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.statistics.metrics import roc_auc
+
+log = logging.getLogger(__name__)
+
+LONGEST = 600  # seconds for a fresh process
+ROUNDING = 1e-9  # of an AUC that was summed in another order
+
+
+class NotLoaded(RuntimeError):
+    """A fresh process could not load the model or predict with it. Holds what it said."""
+
+
+def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> Finding:
+    """The share of test rows that any of the ways answers differently, bit for bit, from the model as it was loaded here.
+
+    folder: the saved model; rows: the labelled test rows; evaluated_auc: the ROC AUC that the evaluation measured on them.
+    Raises: NotLoaded.
+    """
+    expected = model.predict(rows)
+    n = rows.num_rows
+    auc = roc_auc(outcome_of(rows), expected.score)
+    if abs(auc - evaluated_auc) > ROUNDING:
+        told = f"the loaded model has a ROC AUC of {auc:.6f} on the {n:,} test rows on which {evaluated_auc:.6f} was evaluated"
+        return Finding(SAME, "", 1.0, n, told)
+    with tempfile.TemporaryDirectory() as made:
+        beside = Path(made)
+        model.save(beside / "again")
+        answers = {"saved and loaded again": mlflow_flavor.load(beside / "again").predict(rows)}
+        answers |= _in_a_fresh_process(model, folder, rows, beside)
+    off = {way: int(np.count_nonzero(_differ(expected, answer))) for way, answer in answers.items()}
+    way = max(off, key=lambda one: off[one])
+    if off[way]:
+        at = int(np.argmax(_differ(expected, answers[way])))
+        first, other = expected.score[at], answers[way].score[at]
+        told = f"{way}, the model answers {off[way]:,} of {n:,} test rows differently, such as {other!r} instead of {first!r}"
+        return Finding(SAME, "", off[way] / n, n, told)
+    told = f"{', '.join(answers)}, the model answers all {n:,} test rows the same, bit for bit"
+    return Finding(SAME, "", 0.0, n, told)
+
+
+def _in_a_fresh_process(model: AnyModel, folder: Path, rows: pa.Table, beside: Path) -> dict[str, Predictions]:
+    """What a new interpreter answers with the saved folder, and with the MLflow package that is registered."""
+    package, given, written = beside / "package", beside / "rows.parquet", beside / "answers.parquet"
+    mlflow_flavor.save(model, folder, package)
+    pq.write_table(rows.select(list(model.feature_names)), given)
+    log.info("same predictions: a fresh process loads the model and scores %d rows", rows.num_rows)
+    # A fresh interpreter must find this very code, whatever the working folder is.
+    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", __name__, str(folder), str(package), str(given), str(written)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise NotLoaded(f"a fresh process cannot load the model and predict: {said[0][:500]}")
+    answers = pq.read_table(written)
+    return {
+        way: Predictions(
+            answers[f"{name}_score"].to_numpy(), np.asarray(answers[f"{name}_decision"].to_numpy(zero_copy_only=False), bool)
+        )
+        for way, name in (("in a fresh process", "folder"), ("as an MLflow package there", "package"))
+    }
+
+
+def _differ(expected: Predictions, answer: Predictions) -> np.ndarray:
+    """The rows whose score or decision differs in any bit."""
+    a, b = (np.ascontiguousarray(one.score, np.float64).view(np.int64) for one in (expected, answer))
+    return np.asarray((a != b) | (expected.decision != answer.decision))
+
+
+def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
+    """What the fresh process does: load the model both ways, predict the rows of a Parquet file, write the answers."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    rows = pq.read_table(given)
+    own = mlflow_flavor.load(folder).predict(rows)
+    import mlflow.pyfunc  # takes seconds
+
+    served = mlflow.pyfunc.load_model(str(package)).predict(rows.to_pandas())
+    columns = {"folder_score": own.score, "folder_decision": own.decision}
+    columns |= {"package_score": served["score"].to_numpy(), "package_decision": served["decision"].to_numpy()}
+    pq.write_table(pa.table(columns), written)
+
+
+if __name__ == "__main__":
+    answer(*map(Path, sys.argv[1:5]))

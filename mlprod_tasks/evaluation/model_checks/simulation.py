@@ -1,0 +1,52 @@
+"""The KPI as it would have been, had the model's decisions on the test window been taken."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.evaluation.evidence import Finding
+from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
+from mlprod_tasks.evaluation.gates.verdict import told
+from mlprod_tasks.evaluation.model_checks import AnyModel
+from mlprod_tasks.monitoring.profile import kpi_of, with_value
+from mlprod_tasks.platform.engine import engine
+
+WEEK = timedelta(days=7)
+ONE_DAY = timedelta(days=1)
+
+
+def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: date) -> list[Finding]:
+    """The KPI over the whole test window, by week and by tick, by the same computation that monitoring does on real outcomes.
+
+    rows: labelled, with the features and `tick`. Weeks are of seven ticks, counted back from `last`; days left over at the
+    beginning of the window are in none.
+    """
+    predicted = model.predict(rows)
+    judged = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+    unit = f" {pipeline.kpi.unit}".rstrip()
+    weeks = []
+    while last - WEEK + ONE_DAY >= first:
+        weeks.append((last - WEEK + ONE_DAY, last))
+        last -= WEEK
+    with engine(threads=1) as connection:
+
+        def over(what: str, subject: str, part: pa.Table) -> Finding:
+            of = f" in {subject}" if subject else ""
+            value = kpi_of(connection, pipeline, with_value(pipeline, part)) if part.num_rows else None
+            if value is None:
+                why = f"{pipeline.kpi.name}{of} has no value for {part.num_rows:,} rows with an outcome"
+                return Finding(what, subject, None, part.num_rows, why)
+            said = f"{pipeline.kpi.name}{of} would have been {told(value)}{unit} on {part.num_rows:,} rows"
+            return Finding(what, subject, value, part.num_rows, said)
+
+        found = [over(KPI, "", judged)]
+        for begins, ends in reversed(weeks):
+            within = pc.and_(pc.greater_equal(judged["tick"], begins), pc.less_equal(judged["tick"], ends))
+            found.append(over(KPI_BY_WEEK, f"{begins}..{ends}", judged.filter(within)))
+        ticks = sorted(pc.unique(judged["tick"]).to_pylist())
+        found += [over(KPI_BY_TICK, str(tick), judged.filter(pc.equal(judged["tick"], tick))) for tick in ticks]
+    return found

@@ -1,0 +1,72 @@
+"""Conditions on one feature that part the rows: values of a text, quarters of a number, or what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mlprod_tasks.models.feature_frame import NUMBERS
+
+DISTINCT = 12  # a number with at most so many values is parted by them
+QUARTERS = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Which of the conditions `told` each row meets: codes (n,), each row exactly one."""
+
+    name: str
+    codes: NDArray[np.int32]
+    told: tuple[str, ...]
+
+
+def binned(name: str, column: pa.ChunkedArray | pa.Array) -> Binned:
+    """Part the rows by a feature: by value where it is text, a truth or has at most DISTINCT values, else by quarters.
+
+    Quarters are cut at quantiles rounded to four digits, so that the condition says exactly which rows it holds.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    values = sorted(pc.unique(array).drop_null().to_pylist())
+    number = not pa.types.is_boolean(array.type) and any(is_one(array.type) for is_one in NUMBERS)
+    if not number or len(values) <= DISTINCT:
+        known = pc.index_in(array, value_set=pa.array(values, array.type))
+        return _with_missing(name, known.fill_null(len(values)).to_numpy(zero_copy_only=False), _equal(name, values))
+    numbers = array.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    there = numbers[~np.isnan(numbers)]
+    cuts = sorted({float(f"{cut:.4g}") for cut in np.quantile(there, QUARTERS)})
+    codes = np.where(np.isnan(numbers), len(cuts) + 1, np.searchsorted(cuts, numbers, side="right"))
+    return _with_missing(name, codes, _between(name, cuts))
+
+
+def _with_missing(name: str, codes: NDArray, told: Sequence[str]) -> Binned:
+    return Binned(name, codes.astype(np.int32), (*told, f"{name} is missing") if (codes == len(told)).any() else tuple(told))
+
+
+def _equal(name: str, values: Sequence[object]) -> list[str]:
+    return [f"{name} = {_written(value)}" for value in values]
+
+
+def _between(name: str, cuts: Sequence[float]) -> list[str]:
+    told = [_written(cut) for cut in cuts]
+    middle = [f"{low} <= {name} < {high}" for low, high in pairwise(told)]
+    return [f"{name} < {told[0]}", *middle, f"{name} >= {told[-1]}"]
+
+
+def _written(value: object) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,89 @@
+"""Which recipe made the champion: the one that is declared now, or another that can be followed again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.declaration.recorded import digest_of, read, read_part
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.registry import ModelRef
+from mlprod_tasks.promotion.register import KEPT
+from mlprod_tasks.training.assemble import DECLARATION
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion's version and recipe: as the pipeline that would make it, where that is another one."""
+
+    version: int | None
+    recipe: Literal["same", "other", "none", "unknown"]
+    pipeline: Pipeline | None = None
+    problem: str | None = None
+
+
+def champions_recipe(pipeline: Pipeline, candidate: Any, platform: Platform) -> Champion:
+    """Which recipe made the champion: this training's, or another that can be fitted again."""
+    ref = platform.registry.champion(pipeline)
+    if ref is None:
+        return Champion(None, "none")
+    try:
+        loaded = platform.registry.load_model(ref)
+        recipe = loaded.facts.get("recipe")
+        if recipe is None:
+            raise ValueError("its recipe was not recorded with it")
+        reads = tuple(loaded.feature_names)
+        _same_meaning(pipeline, reads, ref, loaded.facts["declaration"], platform)
+        if recipe == candidate.facts["recipe"] and reads == tuple(candidate.feature_names):
+            return Champion(ref.version, "same")
+        return Champion(ref.version, "other", _with(pipeline, recipe, reads))
+    except Exception as error:
+        log.exception("the recipe of champion version %d cannot be fitted again", ref.version)
+        problem = f"the recipe of champion version {ref.version} cannot be fitted again: {type(error).__name__}: {error}"
+        return Champion(ref.version, "unknown", problem=problem)
+
+
+def _same_meaning(pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, declaration: str, platform: Platform) -> None:
+    """Raises: ValueError where a feature that the champion reads is declared otherwise now, or nobody knows how it was."""
+    if declaration == pipeline.digest:
+        return
+    content = platform.registry.read_file(ref.run_id, f"{KEPT}/{DECLARATION}")
+    if content is None or digest_of(content.decode()) != declaration:
+        raise ValueError("the declaration of its features was not kept with it")
+    before, now = meanings(read(content.decode()).features), meanings(pipeline.features)
+    if other := [name for name in reads if name in now and before.get(name) != now[name]]:
+        raise ValueError(f"it reads {', '.join(other)}, which the pipeline declares otherwise now")
+
+
+def meanings(features: Iterable[Feature]) -> dict[str, Any]:
+    """What each feature is computed from, by its name."""
+    made: dict[str, Any] = {}
+    for feature in features:
+        match feature:
+            case Expression():
+                made[feature.name] = feature.sql, feature.kind
+            case Lookup() | AsOf():
+                where = type(feature).__name__, feature.table, feature.on, getattr(feature, "max_age", None)
+                made |= {name: (*where, column) for name, column in feature.columns.items()}
+            case Trailing():
+                made |= {
+                    feature.feature(aggregate, window): (feature.table, feature.by, window, aggregate)
+                    for window in feature.windows
+                    for aggregate in feature.aggregates
+                }
+    return made
+
+
+def _with(pipeline: Pipeline, recipe: dict[str, Any], reads: tuple[str, ...]) -> Pipeline:
+    """The pipeline with another recipe, over the features that it read."""
+    kept = tuple(feature for feature in pipeline.features if set(names_of(feature)) <= set(reads))
+    made = replace(pipeline, model=read_part(recipe), features=kept)
+    if lost := sorted(set(reads) - set(made.feature_names)):
+        raise ValueError(f"it reads {', '.join(lost)}, which the pipeline does not declare so any more")
+    return made

@@ -1,0 +1,60 @@
+"""The data docs: what every audit looked at and found, as web pages of Great Expectations."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from mlprod_tasks.ingest.expectations import load_great_expectations
+from mlprod_tasks.platform import Platform
+
+# Validations are kept by suite and ticks, so that running an audit again replaces its page.
+VALIDATIONS = Path("uncommitted") / "validations"
+LISTED = 20
+KEPT = 60
+
+
+def keep(result: Any, ticks: str, folder: Path) -> None:
+    """Keep an audit's result where the data docs look for it; long lists of values are cut."""
+    told = _cut(result.to_json_dict())
+    # Great Expectations sorts its pages by this time: the first tick's.
+    moment = ticks[:10].replace("-", "") + "T000000.000000Z"
+    place = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{uuid.uuid4().hex}")
+    beside.write_text(json.dumps(told))
+    os.replace(beside, place)
+
+
+def build_data_docs(platform: Platform) -> Path:
+    """Render the pages of all suites and of the newest audits, and return the index page.
+
+    Apart from the audit, because it takes seconds a page: the audit need not wait for it.
+    """
+    folder = platform.settings.expectations
+    delete_old(folder)
+    context = load_great_expectations().get_context(mode="file", context_root_dir=str(folder))
+    pages = context.build_data_docs()
+    return Path(next(iter(pages.values())).removeprefix("file://"))
+
+
+def delete_old(folder: Path) -> None:
+    """Delete all but the KEPT newest audits of each suite."""
+    for suite in sorted((folder / VALIDATIONS).glob("*/")):
+        audits = sorted(suite.iterdir(), key=_written)
+        for old in audits[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _written(audit: Path) -> float:
+    return max((file.stat().st_mtime for file in audit.rglob("*.json")), default=audit.stat().st_mtime)
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cut(inner) for key, inner in value.items()}
+    return [_cut(inner) for inner in value[:LISTED]] if isinstance(value, list) else value

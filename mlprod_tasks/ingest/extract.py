@@ -1,0 +1,185 @@
+"""Read one table's rows of some ticks from the source and put them into staging, unjudged."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
+from mlprod_tasks.ingest.convert import as_text, convert, lake_type
+from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
+from mlprod_tasks.platform import Platform, sources
+from mlprod_tasks.platform.digest import of_file
+from mlprod_tasks.platform.settings import SettingMissing, Settings
+
+log = logging.getLogger(__name__)
+STAGED_DAYS = 14  # a staged file is kept that long: time to mend a refused batch, or to publish again
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was read: `rows` of `ticks` in the file `path`.
+
+    `as_text` are columns of which some value is not of the declared type; `undeclared` those that the source has besides.
+    """
+
+    pipeline: str
+    table: str
+    ticks: str
+    path: Path
+    sha256: str
+    rows: int
+    as_text: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
+
+
+def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Extracted:
+    """Read the partitions of `ticks` into one staging file.
+
+    A column is staged in its declared type if every value converts without loss, else as text, so that the audit
+    can refuse it and show what came. Personal columns are hashed or left out before anything touches the disk.
+    The same source rows give the same file. The table's staged files of more than STAGED_DAYS ago are deleted.
+
+    Raises: SourceUnreachable, SourceMissing; SettingMissing where a hash has no key.
+    """
+    declared, settings = pipeline.table(table), platform.settings
+    if any(column.personal == "hash" for column in declared.columns) and not settings.pseudonym_key:
+        raise SettingMissing(
+            f"pipeline {pipeline.name!r}, table {table!r}: a personal column is to be hashed, but there is no key: set "
+            "MLPROD_PSEUDONYM_KEY to a long random text, and never change it: hashes of different keys do not match"
+        )
+    wanted = partitions(declared, ticks)
+    try:
+        source = sources.look(declared, settings, wanted.last if sources.is_by_tick(declared) else None)
+        chunks = [_staged(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
+        rows = _sorted(_together(chunks, declared), declared)
+        newest = _newest(declared, wanted, rows, settings)
+    except (sources.SourceMissing, sources.SourceUnreachable) as error:
+        raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
+    notes = {"newest": newest, "undeclared": source.undeclared}
+    path = staging(settings, pipeline, table, ticks)
+    write_atomically(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
+    _delete_old(path.parent)
+    texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
+    log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
+    if source.undeclared:
+        log.warning("%s has columns that nobody declared, ignored: %s", source.address, ", ".join(source.undeclared))
+    return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared)
+
+
+def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange) -> Path:
+    """The staging file of a table's ticks."""
+    return settings.staging / pipeline.name / table / f"{ticks}.parquet"
+
+
+def write_atomically(rows: pa.Table, path: Path) -> None:
+    """Write Parquet so that a reader sees the old file or the new one, whole, whoever else writes or dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        pq.write_table(rows, beside, compression="zstd")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _delete_old(folder: Path) -> None:
+    """Delete what was staged long ago, and what a writer that was killed left; who needs it still extracts again."""
+    oldest = time.time() - STAGED_DAYS * 86_400  # the machine's clock, which also dates the files
+    for file in folder.iterdir():
+        try:
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+        except FileNotFoundError:
+            continue  # another extraction was faster
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Rows as they came, and the tick that each belongs to (None: a reference table)."""
+
+    rows: pa.RecordBatch
+    ticks: pa.Array | None
+
+
+def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk]:
+    if table.time is None:
+        for rows in sources.read(table, settings, None, None):
+            yield _Chunk(rows, None)
+        return
+    if sources.is_by_tick(table):
+        # The file says to which tick its rows belong; a row whose time says otherwise is for the audit to refuse.
+        for tick in ticks:
+            sources.look(table, settings, tick.date)
+            for rows in sources.read(table, settings, None, None, tick.date):
+                yield _Chunk(rows, pa.array([tick.date] * rows.num_rows, pa.date32()))
+        return
+    edges, names = boundaries(table, ticks), np.array(days(ticks), dtype="datetime64[D]")
+    for rows in sources.read(table, settings, edges[0], edges[-1]):
+        found = places(convert(rows[table.time], "timestamp", _zone(table)).values, edges)
+        inside = (found >= 0) & (found < len(names))
+        if inside.any():
+            yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[found[inside]], pa.date32()))
+
+
+def _zone(table: Table) -> str:
+    return table.source.timezone if isinstance(table.source, Files) else "UTC"
+
+
+def _staged(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
+    """The chunk with declared types, or text where they do not fit; personal columns hashed."""
+    columns: dict[str, pa.Array] = {}
+    for column in table.lake_columns:
+        came = chunk.rows[column.name]
+        converted = convert(came, column.kind, _zone(table))
+        values = converted.values if converted.lossless else as_text(came)
+        columns[column.name] = _pseudonyms(as_text(values), settings.pseudonym_key) if column.personal else values
+    if chunk.ticks is not None:
+        columns["tick"] = chunk.ticks
+    return pa.table(columns)
+
+
+def _pseudonyms(values: pa.Array, key: str) -> pa.Array:
+    """HMAC-SHA256 of each value: joinable, and not to be guessed without the key."""
+    unique = values.dictionary_encode()
+    hashes = [hmac.new(key.encode(), text.encode(), "sha256").hexdigest() for text in unique.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(unique.indices, pa.array(hashes, pa.string())).cast(pa.string())
+
+
+def _together(chunks: list[pa.Table], table: Table) -> pa.Table:
+    """One table of all chunks; a column that is text in one of them is text in all."""
+    fields = [pa.field(column.name, lake_type(column)) for column in table.lake_columns]
+    if table.time is not None:
+        fields.append(pa.field("tick", pa.date32()))
+    empty = pa.schema(fields).empty_table()
+    texts = {f.name for f in fields for chunk in chunks if chunk.schema.field(f.name).type != f.type}
+    schema = pa.schema([pa.field(f.name, pa.string()) if f.name in texts else f for f in fields])
+    parts = [pa.table([as_text(c[n].combine_chunks()) if n in texts else c[n] for n in schema.names], schema) for c in chunks]
+    return pa.concat_tables([empty.cast(schema), *parts]).combine_chunks()
+
+
+def _sorted(rows: pa.Table, table: Table) -> pa.Table:
+    """By tick, key and then everything else, so that the order in which a database answers leaves no trace."""
+    first = [*(["tick"] if table.time is not None else []), *table.key]
+    return rows.sort_by([(name, "ascending") for name in [*first, *(n for n in rows.column_names if n not in first)]])
+
+
+def _newest(table: Table, ticks: TickRange, rows: pa.Table, settings: Settings) -> str | None:
+    """The source's latest time, asked only where a partition is too small: it tells an empty day from a late source."""
+    if table.time is None:
+        return None
+    counts: dict[date, int] = dict.fromkeys(days(ticks), 0)
+    counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
+    return sources.newest(table, settings) if min(counts.values()) < table.min_rows else None

@@ -1,0 +1,116 @@
+"""Put audited rows, and only those, into the lake."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.ingest.convert import lake_type
+from mlprod_tasks.ingest.partitions import days, partitions
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.digest import of_file
+from mlprod_tasks.platform.ledger import Audit, Publication
+
+log = logging.getLogger(__name__)
+
+
+class AuditMissing(LookupError):
+    """A tick without a passing audit of the very rows that are to be published."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Rows written and the Delta version that holds them. `changed` is False for a reference table that stayed the same."""
+
+    pipeline: str
+    table: str
+    ticks: str
+    rows: int
+    version: int
+    changed: bool = True
+
+
+def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Published:
+    """Replace the lake's rows of `ticks` by the audited ones; of a reference table the whole, where it changed.
+
+    All ticks of the range or none. A tick that has no rows ends empty. Running it twice, or again after it was killed,
+    leaves the same rows.
+
+    Raises: AuditMissing if a tick has no passing audit, or the audited file is not what it was.
+    """
+    declared = pipeline.table(table)
+    wanted = partitions(declared, ticks)
+    rows = _audited_rows(pipeline, declared, wanted, platform)
+    name = names.raw(pipeline, table)
+    if declared.time is None:
+        version, changed = _replace_reference(name, rows, ticks, platform)
+        counts = {wanted.last: rows.num_rows}
+    else:
+        written = platform.lake.replace_ticks(name, wanted, rows, note=f"publish {table} {ticks}")
+        version, changed = written.version, True
+        counts = dict.fromkeys(days(wanted), 0)
+        counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
+    at = platform.clock.now()
+    platform.ledger.put(
+        *[
+            Publication(pipeline=pipeline.name, table_name=table, tick=tick, rows=count, delta_version=version, at=at)
+            for tick, count in counts.items()
+        ]
+    )
+    log.info("%s %s: %s rows, version %s", name, wanted, f"{rows.num_rows:,}", version)
+    return Published(pipeline.name, table, str(ticks), rows.num_rows, version, changed)
+
+
+def _audited_rows(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> pa.Table:
+    """The accepted rows of the ticks, each tick's from the file that its latest audit was about."""
+    where = {"pipeline": pipeline.name, "table_name": table.name}
+    verdicts = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
+    files: defaultdict[str, list[date]] = defaultdict(list)
+    for tick in days(ticks):
+        files[_passed(pipeline, table, tick, verdicts.get(tick)).staging].append(tick)
+    parts = [_rows(pipeline, table, reference, of, platform) for reference, of in files.items()]
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _passed(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None) -> Audit:
+    at = f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}"
+    if verdict is None:
+        raise AuditMissing(f"{at}: no audit of this tick, so nothing is published; run audit first")
+    if not verdict.passed:
+        why = next((f"{f['sentence']}; found {f['observed']}" for f in verdict.failures if f["refuses"] == "batch"), "")
+        raise AuditMissing(
+            f"{at}: the audit refused the batch, so nothing of the range is published: {why}. Mend the source, then run "
+            "extract and audit again"
+        )
+    return verdict
+
+
+def _rows(pipeline: Pipeline, table: Table, reference: str, ticks: list[date], platform: Platform) -> pa.Table:
+    name, _, audited = reference.rpartition(" sha256:")
+    path = platform.settings.staging / name
+    if not path.exists() or of_file(path) != audited:
+        raise AuditMissing(
+            f"pipeline {pipeline.name!r}, table {table.name!r}, ticks {ticks[0]} to {ticks[-1]}: the staged file {path} "
+            f"{'changed after the audit' if path.exists() else 'is gone'}; run extract and audit again"
+        )
+    rows = pq.read_table(path)
+    fields = [pa.field(column.name, lake_type(column)) for column in table.lake_columns]
+    if table.time is not None:
+        rows = rows.filter(pc.is_in(rows["tick"], pa.array(ticks, pa.date32())))
+        fields.append(pa.field("tick", pa.date32()))
+    # A column that another tick's rows forced into text is cast back: in the ticks that passed every value fits.
+    return rows.select([field.name for field in fields]).cast(pa.schema(fields)).replace_schema_metadata(None)
+
+
+def _replace_reference(name: str, rows: pa.Table, ticks: TickRange, platform: Platform) -> tuple[int, bool]:
+    """Write the table unless the lake holds the same rows: a version then means that something changed."""
+    if platform.lake.holds(name, rows):
+        return platform.lake.version(name), False
+    return platform.lake.replace(name, rows, note=f"publish {ticks}").version, True

@@ -1,0 +1,26 @@
+"""Refused rows, as text and each with its reasons: nothing that came is lost, and nobody has to guess why."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+
+from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.ingest.convert import as_text
+from mlprod_tasks.platform import Platform, names
+
+
+def quarantine(
+    pipeline: Pipeline, table: str, ticks: TickRange, refused: pa.Table, reasons: list[str], of: list[date], platform: Platform
+) -> None:
+    """Replace the quarantined rows of `ticks` by `refused`, each with its reason and its tick.
+
+    After the source is mended and audited again, what lay here for these ticks is gone.
+    """
+    name = names.quarantine(pipeline, table)
+    if not refused.num_rows and (not platform.lake.exists(name) or not platform.lake.files(name, ticks)):
+        return
+    columns = {column.name: as_text(refused[column.name].combine_chunks()) for column in pipeline.table(table).lake_columns}
+    columns |= {"reason": pa.array(reasons, pa.string()), "tick": pa.array(of, pa.date32())}
+    platform.lake.replace_ticks(name, ticks, pa.table(columns), note=f"audit {table} {ticks}")

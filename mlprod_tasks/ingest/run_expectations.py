@@ -1,0 +1,196 @@
+"""Put staged rows before Great Expectations, all ticks at once, and bring back what each expectation found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Table, TickRange
+from mlprod_tasks.ingest.convert import as_text, convert, lake_type
+from mlprod_tasks.ingest.expectations import PARTITION_END, PARTITION_START, load_great_expectations
+from mlprod_tasks.ingest.partitions import boundaries
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
+TYPES = "expect_column_values_to_be_in_type_list"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expectation found.
+
+    Either it looks at rows, then `rows` are the positions of those that break it; or at a whole batch, then
+    `batches` are the indices of the ticks that break it, with what was observed in each.
+    """
+
+    kind: str
+    kwargs: dict[str, Any]
+    rows: np.ndarray | None = None
+    batches: dict[int, str] | None = None
+
+    @property
+    def column(self) -> str | None:
+        named = self.kwargs.get("column")
+        return str(named) if named is not None else None
+
+    @property
+    def mostly(self) -> float:
+        """The share of rows that must pass; below 1 a row that fails is tolerated."""
+        return float(self.kwargs.get("mostly") or 1)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """All findings, and Great Expectations' own result over all rows, for the data docs."""
+
+    findings: tuple[Finding, ...]
+    result: Any
+
+
+def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange, expected: ExpectationSuite) -> Validated:
+    """Evaluate the expectations on the staged rows; those of tick i are starts[i] to starts[i + 1].
+
+    Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) mean a tick's batch, so
+    they are evaluated for each tick: a backfill finds what the daily runs would have.
+    """
+    rows = frame(table, staged, starts, ticks)
+    text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
+    by_row: list[Any] = []
+    by_batch: list[Any] = []
+    for expectation in expected.expectations:
+        if text & _columns(expectation) and expectation.configuration.type not in (
+            TYPES,
+            "expect_column_values_to_not_be_null",
+        ):
+            continue  # the failed type says it all: a number's bounds mean nothing to text
+        (by_row if _looks_at_rows(expectation) else by_batch).append(expectation)
+    result = _validate(rows, expected.name, by_row)
+    findings = [_of_rows(entry, table, staged, starts) for entry in result.results]
+    if by_batch:
+        whole = len(starts) == 2
+        per_tick = [
+            _validate(rows if whole else rows.iloc[starts[i] : starts[i + 1]], expected.name, by_batch)
+            for i in range(len(starts) - 1)
+        ]
+        findings += _of_batches([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
+        result.results.extend(per_tick[-1].results)
+    return Validated(tuple(findings), result)
+
+
+def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) -> pd.DataFrame:
+    """The staged rows as pandas, each column in the one type that its kind has; moments in UTC without a zone.
+
+    NaN becomes infinite: pandas takes it for a missing number, and it is a wrong one.
+    """
+    columns: dict[str, Any] = {}
+    for field in staged.schema:
+        values = staged[field.name]
+        if pa.types.is_integer(field.type):
+            mask = values.is_null().to_numpy()
+            columns[field.name] = pd.arrays.IntegerArray(pc.fill_null(values, 0).to_numpy(), mask)
+        elif pa.types.is_floating(field.type):
+            columns[field.name] = pc.if_else(pc.is_nan(values), float("inf"), values).to_numpy()
+        elif pa.types.is_boolean(field.type):
+            columns[field.name] = pd.array(values.to_pylist(), dtype="boolean")
+        elif pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+            columns[field.name] = values.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")
+        else:
+            columns[field.name] = pd.array(values.to_numpy(zero_copy_only=False), dtype="string")
+    if table.time is not None:
+        edges = np.array([edge.replace(tzinfo=None) for edge in boundaries(table, ticks)], dtype="datetime64[us]")
+        counts = np.diff(starts)
+        columns[PARTITION_START] = np.repeat(edges[:-1], counts)
+        columns[PARTITION_END] = np.repeat(edges[1:], counts)
+    return pd.DataFrame(columns)
+
+
+@cache
+def _batches() -> Any:
+    """One in-memory context a process, without files, progress bars or telemetry."""
+    context = load_great_expectations().get_context(mode="ephemeral")
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    return context.data_sources.add_pandas("staging").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+
+
+def _validate(rows: pd.DataFrame, name: str, expectations: Sequence[Any]) -> Any:
+    suite = load_great_expectations().ExpectationSuite(
+        name, expectations=[e.model_copy() if hasattr(e, "model_copy") else e.copy() for e in expectations]
+    )
+    return _batches().get_batch({"dataframe": rows}).validate(suite, result_format={"result_format": "COMPLETE"})
+
+
+def _looks_at_rows(expectation: Any) -> bool:
+    from great_expectations.expectations.expectation import (
+        ColumnMapExpectation,
+        ColumnPairMapExpectation,
+        MulticolumnMapExpectation,
+    )
+
+    return isinstance(expectation, ColumnMapExpectation | ColumnPairMapExpectation | MulticolumnMapExpectation)
+
+
+def _columns(expectation: Any) -> set[str]:
+    kwargs = expectation.configuration.kwargs
+    named = [kwargs.get(name) for name in ("column", "column_A", "column_B")]
+    return {name for name in [*named, *kwargs.get("column_list", ())] if name}
+
+
+def _configuration(entry: Any) -> tuple[str, dict[str, Any]]:
+    config = entry.expectation_config
+    return config.type, {key: value for key, value in config.kwargs.items() if key != "batch_id"}
+
+
+def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> Finding:
+    kind, kwargs = _configuration(entry)
+    problem = _problem(entry)
+    if problem is None and "unexpected_index_list" in entry.result:
+        return Finding(kind, kwargs, rows=np.array(sorted(entry.result["unexpected_index_list"]), dtype=np.int64))
+    if entry.success:
+        return Finding(kind, kwargs, batches={})
+    if kind == TYPES and kwargs["column"] in {column.name for column in table.lake_columns}:
+        # Pandas knows one type a column; which values spoil it is what the staging found when it converted them.
+        column = table.column(kwargs["column"])
+        failed = convert(as_text(staged[column.name].combine_chunks()), column.kind).failed.to_numpy(zero_copy_only=False)
+        spoiled = {
+            i: f"{int(failed[starts[i] : starts[i + 1]].sum())} values that are not {column.kind}"
+            for i in range(len(starts) - 1)
+            if failed[starts[i] : starts[i + 1]].any()
+        }
+        spoiled = spoiled or dict.fromkeys(range(len(starts) - 1), "another type")
+        return Finding(kind, kwargs, rows=np.flatnonzero(failed), batches=spoiled)
+    observed = problem or str(entry.result.get("observed_value", "not met"))
+    return Finding(kind, kwargs, batches=dict.fromkeys(range(len(starts) - 1), observed))
+
+
+def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[Finding]:
+    """One finding an expectation, over the ticks. Great Expectations answers in an order of its own."""
+    found: dict[str, tuple[str, dict[str, Any], dict[int, str]]] = {}
+    for i, (names, result) in enumerate(zip(configurations, per_tick, strict=True)):
+        for (kind, kwargs), entry in zip(names, result.results, strict=True):
+            broken = found.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", (kind, kwargs, {}))[2]
+            if not entry.success:
+                broken[i] = _problem(entry) or str(entry.result.get("observed_value", "not met"))
+    return [Finding(kind, kwargs, batches=broken) for kind, kwargs, broken in found.values()]
+
+
+def _problem(entry: Any) -> str | None:
+    """Why an expectation could not be evaluated: it has failed then, never passed."""
+    told = entry.exception_info or {}
+    if told.get("raised_exception"):
+        return f"could not be evaluated: {told.get('exception_message')}"
+    for inner in told.values():
+        if isinstance(inner, dict) and inner.get("raised_exception"):
+            return f"could not be evaluated: {inner.get('exception_message')}"
+    return None

@@ -1,0 +1,1 @@
+"""What scores a row: learners, calibration, segments, the fallback, and the value of a decision."""

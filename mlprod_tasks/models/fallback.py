@@ -1,0 +1,98 @@
+"""The fallback model: smoothed outcome rates by group, for when the champion cannot answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlprod_tasks.declaration import RateTable
+from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.feature_frame import Input, Predictions, inputs_of, read
+from mlprod_tasks.models.model import MANIFEST
+from mlprod_tasks.platform import digest
+
+Bools = NDArray[np.bool_]
+KIND = "rate_table"
+
+
+@dataclass(frozen=True)
+class FallbackModel:
+    """The rate of each group of `inputs`' values; the overall rate for a group that training did not hold."""
+
+    inputs: tuple[Input, ...]
+    rates: dict[tuple[Any, ...], float] = field(repr=False)
+    overall: float
+    threshold: float
+
+    def predict(self, features: Any) -> Predictions:
+        """Score each row of a frame, which needs to hold only the features of `by`. Raises: ModelInputError."""
+        groups = _groups(features, self.inputs)
+        score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
+        return Predictions(score, score >= self.threshold)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(wanted.name for wanted in self.inputs)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": KIND,
+            "inputs": [{"name": wanted.name, "kind": wanted.kind} for wanted in self.inputs],
+            "rates": [[list(group), rate] for group, rate in self.rates.items()],
+            "overall": self.overall,
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def from_json(cls, written: dict[str, Any]) -> FallbackModel:
+        """The model that `as_json` wrote."""
+        rates = {tuple(group): rate for group, rate in written["rates"]}
+        inputs = tuple(Input(**wanted) for wanted in written["inputs"])
+        return cls(inputs, rates, written["overall"], written["threshold"])
+
+    def save(self, folder: Path) -> str:
+        """Write the model as JSON into a folder; its digest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False)
+        (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+        return digest.of_folder(folder)
+
+
+def load(folder: Path) -> FallbackModel:
+    """The model that `save` wrote."""
+    return FallbackModel.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+
+def fit(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
+    """Count the outcomes of the training rows: (positives + smoothing * overall rate) / (rows + smoothing) a group.
+
+    It acts where the rate makes acting pay: from the cost matrix's break-even on, or, where each row has its own worth, from
+    the rate on that paid best on the training rows. So few numbers need no validation window.
+    """
+    inputs = inputs_of(features.schema, declared.by)
+    overall = float(np.mean(outcome))
+    counted = pa.table([*read(features, inputs), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
+    groups = counted.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
+    *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
+    weight = declared.smoothing
+    rates = {
+        group: (hits + weight * overall) / (n + weight)
+        for group, n, hits in zip(zip(*values, strict=True), rows, positives, strict=True)
+    }
+    # Sorted, so that the same rows in another order make the same model; None sorts as text does.
+    ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
+    threshold = decision_value.break_even(worth)
+    if threshold is None:
+        score = FallbackModel(inputs, ordered, overall, 0.0).predict(features).score
+        threshold = decision_value.best_threshold(decision_value.worth(worth, features, score, outcome), score)
+    return FallbackModel(inputs, ordered, overall, threshold)
+
+
+def _groups(features: Any, inputs: tuple[Input, ...]) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in read(features, inputs)), strict=True))

@@ -1,0 +1,104 @@
+"""Learners: each kind of candidate in one file, all on the same matrix and with the same answers.
+
+`fit` fits one declared candidate; what it gives predicts, explains itself where that is exact, and is saved without pickle.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.models.learners import constant, fitted
+from mlprod_tasks.models.learners.cores import cores_for, limited
+from mlprod_tasks.models.learners.fitted import Fitted
+from mlprod_tasks.models.learners.rows import Columns, Report, Rows
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Columns", "Fitted", "Report", "Rows", "cores_for", "fit", "load"]
+
+# The file of each kind that a folder's learner.json may name; imported only when there is one, since it brings its library.
+FILES = {
+    "lightgbm": "lightgbm",
+    "constant": "constant",
+    "forest": "forest",
+    "hist_gradient_boosting": "hist_gradient_boosting",
+    "linear": "linear",
+    "neural_net": "neural_net",
+    "averaging": "ensemble",
+    "stacking": "ensemble",
+}
+
+
+def fit(
+    learner: ml.Learner,
+    columns: Columns,
+    train: Rows,
+    validation: Rows,
+    declared: ml.Model,
+    report: Report | None = None,
+    *,
+    gap_ticks: int = 0,
+    members: Mapping[str, Fitted] | None = None,
+) -> Fitted:
+    """Fit one candidate to the training rows; validation rows say when to stop and nothing else.
+
+    declared: the model that holds the candidate: seed, threads, and the members of an ensemble.
+    report: called with (step, validation log loss) by what learns in steps that can be watched (LightGBM, NeuralNet); what it
+    answers True to is stopped there.
+    gap_ticks: what lies between the blocks of a Stacking or of a LinearSVM's calibration, as between the windows of the split.
+    members: candidates that are fitted already, by name, for an ensemble of them.
+
+    Rows of one class only give their rate, whatever was declared: nothing can be told apart.
+    """
+    if len(train) == 0 or train.y.all() or not train.y.any():
+        log.warning("%s: %d training rows of one class: it answers with their rate", learner.name, len(train))
+        return constant.fit(columns, train)
+    match learner:
+        case ml.Constant():
+            return constant.fit(columns, train)
+        case ml.LightGBM():
+            from mlprod_tasks.models.learners import lightgbm
+
+            return lightgbm.fit(learner, columns, train, validation, declared, report)
+        case ml.Averaging() | ml.Stacking():
+            from mlprod_tasks.models.learners import ensemble
+
+            return ensemble.fit(learner, columns, train, validation, declared, gap_ticks, dict(members or {}))
+    with limited(declared.threads):
+        match learner:
+            case ml.HistGradientBoosting():
+                from mlprod_tasks.models.learners import hist_gradient_boosting
+
+                return hist_gradient_boosting.fit(learner, columns, train, validation, declared)
+            case ml.RandomForest() | ml.ExtraTrees():
+                from mlprod_tasks.models.learners import forest
+
+                return forest.fit(learner, columns, train, declared)
+            case ml.LogisticRegression():
+                from mlprod_tasks.models.learners import linear
+
+                return linear.fit_logistic(learner, columns, train, declared)
+            case ml.LinearSVM():
+                from mlprod_tasks.models.learners import linear
+
+                return linear.fit_svm(learner, columns, train, declared, gap_ticks)
+            case ml.NeuralNet():
+                from mlprod_tasks.models.learners import neural_net
+
+                return neural_net.fit(learner, columns, train, validation, declared, report)
+    raise TypeError(f"{type(learner).__name__} is no learner")
+
+
+def load(folder: Path, threads: int | None) -> Fitted:
+    """What a fitted learner's `save` wrote. Raises: ValueError for a kind that is not known; ForbiddenType."""
+    kind = fitted.read(folder)["kind"]
+    if kind not in FILES:
+        raise ValueError(f"{folder} holds a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")
+    loading: Callable[..., Any] = import_module(f"{__name__}.{FILES[kind]}").load
+    made: Fitted = loading(folder, threads)
+    return made

@@ -1,0 +1,59 @@
+"""The outcome rate of the training rows, for every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlprod_tasks.models.learners import fitted
+from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, logit
+
+KIND = "constant"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One probability. features: how many columns a matrix has."""
+
+    rate: float
+    features: int
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        return np.full(len(x), self.rate)
+
+    def contributions(self, x: Floats) -> Floats:
+        """Nothing from any feature."""
+        made = np.zeros((len(x), self.features + 1))
+        made[:, -1] = logit(np.array(self.rate))
+        return made
+
+    @property
+    def importance(self) -> Floats:
+        return np.zeros(self.features)
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    @property
+    def trees(self) -> int:
+        return 0
+
+    def save(self, folder: Path) -> None:
+        fitted.write(folder, KIND, rate=self.rate, features=self.features)
+
+
+def load(folder: Path, threads: int | None = None) -> Rate:
+    """What `save` wrote."""
+    written = fitted.read(folder)
+    return Rate(written["rate"], written["features"])
+
+
+def fit(columns: Columns, train: Rows) -> Rate:
+    """The weighted rate, kept off 0 and 1 by the rule of succession: no number of rows proves that something never happens."""
+    edge = 1 / (len(train) + 2)
+    rate = train.rate if len(train) else 0.5
+    return Rate(float(np.clip(rate, edge, 1 - edge)), len(columns.names))

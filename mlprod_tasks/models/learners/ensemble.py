@@ -1,0 +1,207 @@
+"""Ensembles of candidates: their mean, and a stack that learns weights from out-of-time predictions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.learners import fitted
+from mlprod_tasks.models.learners.fitted import Fitted
+from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit, logit
+
+log = logging.getLogger(__name__)
+
+AVERAGING, STACKING = "averaging", "stacking"
+# A member that is all but certain is not to decide alone: its log-odds end at about 14.
+SUREST = 1e-6
+PENALTY = 1e-3  # on weights, per row: keeps them apart when members agree
+
+
+@dataclass(frozen=True)
+class Together:
+    """What is true of every ensemble. members: each by its candidate's name."""
+
+    members: tuple[tuple[str, Fitted], ...] = field(repr=False)
+
+    @property
+    def importance(self) -> None:
+        return None
+
+    @property
+    def size(self) -> int:
+        return sum(member.size for _, member in self.members)
+
+    @property
+    def trees(self) -> int:
+        return sum(member.trees for _, member in self.members)
+
+
+@dataclass(frozen=True)
+class Mean(Together):
+    """The mean of the members' probabilities."""
+
+    kind = AVERAGING
+
+    def predict(self, x: Floats) -> Floats:
+        total = np.zeros(len(x))
+        for _, member in self.members:
+            total += member.predict(x)
+        return total / len(self.members)
+
+    def contributions(self, x: Floats) -> None:
+        """None: a mean of probabilities has no exact terms in log-odds."""
+        return
+
+    def save(self, folder: Path) -> None:
+        fitted.write(folder, AVERAGING, members=[name for name, _ in self.members])
+        _save(self.members, folder)
+
+
+@dataclass(frozen=True)
+class Stack(Together):
+    """log-odds = intercept + sum of weight * log-odds of the member."""
+
+    weights: tuple[float, ...]
+    intercept: float
+    kind = STACKING
+
+    def predict(self, x: Floats) -> Floats:
+        total = np.full(len(x), self.intercept)
+        for weight, (_, member) in zip(self.weights, self.members, strict=True):
+            total += weight * logit(member.predict(x), SUREST)
+        return expit(total)
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """The members', weighted; None where a member that counts has none. Exact but where a member is surer than SUREST."""
+        total: Floats | None = None
+        for weight, (_, member) in zip(self.weights, self.members, strict=True):
+            if weight == 0:
+                continue
+            one = member.contributions(x)
+            if one is None:
+                return None
+            total = weight * one if total is None else total + weight * one
+        if total is None:
+            return None
+        total[:, -1] += self.intercept
+        return total
+
+    def save(self, folder: Path) -> None:
+        members = [name for name, _ in self.members]
+        fitted.write(folder, STACKING, members=members, weights=list(self.weights), intercept=self.intercept)
+        _save(self.members, folder)
+
+
+def load(folder: Path, threads: int | None) -> Mean | Stack:
+    """What `save` wrote."""
+    written = fitted.read(folder)
+    members = tuple((name, learners.load(folder / str(i), threads)) for i, name in enumerate(written["members"]))
+    if written["kind"] == AVERAGING:
+        return Mean(members)
+    return Stack(members, tuple(written["weights"]), written["intercept"])
+
+
+def fit(
+    learner: Averaging | Stacking,
+    columns: Columns,
+    train: Rows,
+    validation: Rows,
+    declared: Model,
+    gap_ticks: int,
+    known: Mapping[str, Fitted],
+) -> Mean | Stack:
+    """Fit the members that are not `known` to all training rows, and a stack's weights to what members said out of time."""
+    of = [declared.candidate(name) for name in learner.of]
+    fitted_now = dict(known)
+    for member in of:
+        if member.name not in fitted_now:
+            fitted_now[member.name] = learners.fit(
+                member, columns, train, validation, declared, gap_ticks=gap_ticks, members=fitted_now
+            )
+    members = tuple((member.name, fitted_now[member.name]) for member in of)
+    if isinstance(learner, Averaging):
+        return Mean(members)
+    said, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks)
+    if len(set(rows.y.tolist())) < 2:
+        log.warning("%s: too few rows for out-of-time predictions of both classes: members count the same", learner.name)
+        return Stack(members, (1 / len(members),) * len(members), 0.0)
+    weights, intercept = _weights(logit(said, SUREST), rows)
+    told = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(of, weights, strict=True))
+    log.info("%s: weights %s, from %d out-of-time rows", learner.name, told, len(rows))
+    return Stack(members, weights, intercept)
+
+
+def out_of_time(
+    of: list[Learner], columns: Columns, train: Rows, declared: Model, folds: int, gap_ticks: int
+) -> tuple[Floats, Rows]:
+    """What members say of rows later than all they were fitted to, (n, members), and these rows.
+
+    The window is cut into `folds` + 2 blocks of about as many rows, between ticks where these are known. For each block from
+    the third on, members are fitted to all blocks but the last of those before it, stopped by that one, and predict the block;
+    between these three lies the gap.
+    """
+    said, rows = [np.empty((0, len(of)))], [train.take(slice(0, 0))]
+    for past, stop, block in _folds(train, folds, gap_ticks):
+        members: dict[str, Fitted] = {}
+        for member in of:
+            # An ensemble's own members are fitted anew here too: those at hand have seen the block.
+            members[member.name] = learners.fit(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
+        said.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
+        rows.append(block)
+    weight = None if train.weight is None else np.concatenate([part.weight for part in rows if part.weight is not None])
+    return np.concatenate(said), Rows(
+        np.concatenate([part.x for part in rows]), np.concatenate([part.y for part in rows]), weight
+    )
+
+
+def _folds(train: Rows, folds: int, gap_ticks: int) -> Iterator[tuple[Rows, Rows, Rows]]:
+    """Past, stopping and predicted rows of each fold; folds without a past or without both of its classes are left out."""
+    edges = [round(len(train) * i / (folds + 2)) for i in range(folds + 3)]
+    if train.tick is not None:
+        # A tick is in one block only.
+        edges = [0, *(int(np.searchsorted(train.tick, train.tick[edge])) for edge in edges[1:-1]), len(train)]
+    for first, second, last in zip(edges[1:], edges[2:], edges[3:], strict=False):
+        before = train.take(slice(0, second))
+        stop = train.take(slice(first, second)) if second >= len(train) else _after(train, first, second, gap_ticks)
+        past, block = before.before(first, gap_ticks), train.take(slice(second, last))
+        if len(block) and len(set(past.y.tolist())) == 2:
+            yield past, stop, block
+
+
+def _after(train: Rows, first: int, second: int, gap_ticks: int) -> Rows:
+    """The rows from `first` on that lie the gap before `second`."""
+    kept = train.before(second, gap_ticks)
+    return kept.take(slice(first, None))
+
+
+def _weights(log_odds: Floats, rows: Rows) -> tuple[tuple[float, ...], float]:
+    """Weights of at least 0 and the intercept of a logistic regression on members' log-odds."""
+    from scipy.optimize import minimize
+
+    y = rows.y.astype(np.float64)
+    share = np.full(len(y), 1 / len(y)) if rows.weight is None else rows.weight / rows.weight.sum()
+    members = log_odds.shape[1]
+
+    def loss(at: Floats) -> tuple[float, Floats]:
+        total = log_odds @ at[:-1] + at[-1]
+        # log(1 + exp(total)) - y * total, without overflow
+        each = np.logaddexp(0, total) - y * total
+        off = share * (expit(total) - y)
+        apart = at[:-1] - 1 / members
+        gradient = np.append(log_odds.T @ off + 2 * PENALTY * apart, off.sum())
+        return float(share @ each + PENALTY * apart @ apart), gradient
+
+    start = np.append(np.full(members, 1 / members), 0.0)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * members + [(None, None)]).x
+    return tuple(found[:-1].tolist()), float(found[-1])
+
+
+def _save(members: tuple[tuple[str, Fitted], ...], folder: Path) -> None:
+    for i, (_, member) in enumerate(members):
+        member.save(folder / str(i))

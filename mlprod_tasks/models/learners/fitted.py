@@ -1,0 +1,56 @@
+"""What every fitted learner can do, whichever kind it is of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlprod_tasks.models.learners.rows import Floats
+
+MANIFEST = "learner.json"
+
+
+class Fitted(Protocol):
+    """A fitted learner: the same answers for a row alone as in its batch, after a load as before, bit for bit."""
+
+    @property
+    def kind(self) -> str:
+        """What `learners.load` knows it by."""
+
+    @property
+    def importance(self) -> Floats | None:
+        """Each feature's share, (features,), none negative, summing to 1 unless all are 0; None where the kind has none."""
+
+    @property
+    def size(self) -> int:
+        """Trees, or parameters where there are none."""
+
+    @property
+    def trees(self) -> int:
+        """Trees; 0 for what has none."""
+
+    def predict(self, x: Floats) -> Floats:
+        """Probabilities before calibration, (n,), of a matrix as in Rows."""
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """What each feature adds to the log-odds, (n, features + 1), the base last: rows sum to the prediction's log-odds.
+
+        None where the kind has no exact ones.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write text, JSON and skops files into a new or empty folder, which `learners.load` reads."""
+
+
+def write(folder: Path, kind: str, **content: Any) -> None:
+    """Leave a learner's kind and plain values in its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"kind": kind, **content}, indent=1, sort_keys=True, allow_nan=False)
+    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What `write` left."""
+    written: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return written

@@ -1,0 +1,143 @@
+"""Random forest and extra trees, on numbers with gaps and on cross-fitted outcome rates of categories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlprod_tasks.declaration import ExtraTrees, Model, RandomForest
+from mlprod_tasks.models.learners import fitted, stored
+from mlprod_tasks.models.learners.cores import cores_for, in_parts
+from mlprod_tasks.models.learners.rows import Columns, Floats, Rows
+
+KIND = "forest"
+FILE = "forest.skops"
+FOLDS = 5
+LARGEST = 1e30  # trees compare float32, and scikit-learn adds up a whole column of it
+TYPES = ("sklearn.tree._tree.Tree",)
+
+
+# For each coded column: position, rate by code, of other codes, of missing ones.
+Rates = tuple[tuple[int, tuple[float, ...], float, float], ...]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """content: the trees as a skops file. decrease: each feature's share of the decrease of impurity."""
+
+    content: bytes = field(repr=False)
+    rates: Rates = field(repr=False)
+    decrease: tuple[float, ...] = field(repr=False)
+    threads: int | None = None
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        """The mean of the trees' probabilities, (n,), summed in their order, so that threads do not change the rounding."""
+        trees = self._trees  # read from the file once, before there are threads
+        return np.asarray(in_parts(lambda part: _mean(trees, part), _with_rates(x, self.rates), self.threads))
+
+    def contributions(self, x: Floats) -> None:
+        """None: a mean of probabilities has no exact terms in log-odds."""
+        return
+
+    @property
+    def importance(self) -> Floats:
+        """Each feature's share of the decrease of impurity."""
+        return np.asarray(self.decrease)
+
+    @property
+    def size(self) -> int:
+        return self.trees
+
+    @property
+    def trees(self) -> int:
+        return len(self._trees)
+
+    def save(self, folder: Path) -> None:
+        rates = [[position, list(by), *others] for position, by, *others in self.rates]
+        fitted.write(folder, KIND, rates=rates, decrease=list(self.decrease))
+        (folder / FILE).write_bytes(self.content)
+
+    @cached_property
+    def _trees(self) -> Any:
+        return stored.load(self.content, TYPES, FILE)
+
+
+def load(folder: Path, threads: int | None) -> Forest:
+    """What `save` wrote. Raises: ForbiddenType."""
+    written = fitted.read(folder)
+    rates = tuple((position, tuple(by), other, missing) for position, by, other, missing in written["rates"])
+    made = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads)
+    made._trees  # noqa: B018  refused when it is loaded, not when it first scores
+    return made
+
+
+def fit(learner: RandomForest | ExtraTrees, columns: Columns, train: Rows, declared: Model) -> Forest:
+    """Grow the trees. Weights reach them, but not the categories' rates, which scikit-learn's encoder does not weigh."""
+    import sklearn.ensemble
+
+    x, rates = _encode(columns, train, declared.seed)
+    kind = (
+        sklearn.ensemble.RandomForestClassifier if isinstance(learner, RandomForest) else sklearn.ensemble.ExtraTreesClassifier
+    )
+    model = kind(
+        n_estimators=learner.trees,
+        max_depth=learner.max_depth,
+        min_samples_leaf=learner.min_data_in_leaf,
+        max_features=learner.feature_fraction or "sqrt",
+        random_state=declared.seed,
+        n_jobs=cores_for(declared.threads),
+    )
+    model.fit(x, train.y, sample_weight=train.weight)
+    content = stored.dump([one.tree_ for one in model.estimators_])
+    return Forest(content, rates, tuple(model.feature_importances_.tolist()), declared.threads)
+
+
+def _mean(trees: list[Any], made: Any) -> Floats:
+    total = np.zeros(len(made))
+    if len(made) == 0:
+        return total
+    for tree in trees:
+        total += tree.predict(made)[:, 1]
+    return total / len(trees)
+
+
+def _encode(columns: Columns, train: Rows, seed: int) -> tuple[Any, Rates]:
+    """The training matrix with each category's rate in rows that were not counted for it, and the rates of all rows."""
+    if not columns.categorical:
+        return _with_rates(train.x, ()), ()
+    from sklearn.model_selection import KFold
+    from sklearn.preprocessing import TargetEncoder
+
+    # The folds are given, since those that the encoder makes itself are drawn anew each time.
+    folds = KFold(min(FOLDS, len(train)), shuffle=True, random_state=seed)
+    encoder = TargetEncoder(target_type="binary", cv=folds)
+    coded = train.x[:, list(columns.categorical)]
+    crossed = encoder.fit_transform(coded, train.y.astype(np.int64))
+    rates = []
+    for i, position in enumerate(columns.categorical):
+        seen, rate, other = encoder.categories_[i], encoder.encodings_[i], float(encoder.target_mean_)
+        there = ~np.isnan(seen)
+        by = np.full(int(seen[there].max(initial=-1)) + 1, other)
+        by[seen[there].astype(np.intp)] = rate[there]
+        rates.append((position, tuple(by.tolist()), other, other if there.all() else float(rate[~there][0])))
+    x = _with_rates(train.x, tuple(rates))
+    x[:, list(columns.categorical)] = crossed
+    return x, tuple(rates)
+
+
+def _with_rates(x: Floats, rates: Rates) -> Any:
+    """The matrix as trees read it: float32, rates in place of codes."""
+    # A number beyond float32 would be infinite, which scikit-learn refuses: all absurd ones are the same.
+    made = np.ascontiguousarray(np.clip(x, -LARGEST, LARGEST), dtype=np.float32)
+    for position, by, other, missing in rates:
+        table = np.array([*by, other, missing])
+        codes = x[:, position]
+        absent = np.isnan(codes)
+        place = np.where(absent, len(by) + 1, np.minimum(np.where(absent, 0, codes), len(by)))
+        made[:, position] = table[place.astype(np.intp)]
+    return made

@@ -1,0 +1,156 @@
+"""scikit-learn's histogram gradient boosting, stopped by the validation window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlprod_tasks.declaration import HistGradientBoosting, Model
+from mlprod_tasks.models.learners import fitted, stored
+from mlprod_tasks.models.learners.cores import in_parts
+from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit
+
+KIND = "hist_gradient_boosting"
+FILE = "trees.skops"
+MOST_CATEGORIES = 255  # bins that it has for one feature
+TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
+
+
+@dataclass(frozen=True)
+class HistBoosting:
+    """content: the trees, with what they know of categories, as a skops file. start: the log-odds before the first tree.
+
+    places: for each coded column (position, place by code); the most frequent codes have one of their own. features: columns of
+    the matrix. gain: each one's share of the total.
+    """
+
+    content: bytes = field(repr=False)
+    start: float
+    places: tuple[tuple[int, tuple[int, ...]], ...] = field(repr=False)
+    gain: tuple[float, ...] = field(repr=False)
+    threads: int | None = None
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        held = self._stored  # read from the file once, before there are threads
+        return expit(in_parts(lambda part: self._log_odds(part, held), _placed(x, self.places), self.threads))
+
+    def contributions(self, x: Floats) -> None:
+        """None: scikit-learn computes no exact ones."""
+        return
+
+    @property
+    def importance(self) -> Floats:
+        """Each feature's share of the total gain."""
+        return np.asarray(self.gain)
+
+    @property
+    def size(self) -> int:
+        return self.trees
+
+    @property
+    def trees(self) -> int:
+        return len(self._stored["trees"])
+
+    def save(self, folder: Path) -> None:
+        places = [[position, list(by)] for position, by in self.places]
+        fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain))
+        (folder / FILE).write_bytes(self.content)
+
+    def _log_odds(self, made: Floats, held: Any) -> Floats:
+        total = np.full(len(made), self.start)
+        known, order = held["categories"]
+        for tree in held["trees"]:
+            total += tree.predict(made, known, order, 1)
+        return total
+
+    @cached_property
+    def _stored(self) -> Any:
+        return stored.load(self.content, TYPES, FILE)
+
+
+def load(folder: Path, threads: int | None) -> HistBoosting:
+    """What `save` wrote. Raises: ForbiddenType."""
+    written = fitted.read(folder)
+    places = tuple((position, tuple(by)) for position, by in written["places"])
+    made = HistBoosting((folder / FILE).read_bytes(), written["start"], places, tuple(written["gain"]), threads)
+    made._stored  # noqa: B018  refused when it is loaded, not when it first scores
+    return made
+
+
+def fit(learner: HistGradientBoosting, columns: Columns, train: Rows, validation: Rows, declared: Model) -> HistBoosting:
+    """Grow trees until the validation window's log loss no longer falls; those after its least are cut off again."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    places = tuple((position, _places(train.x[:, position])) for position in columns.categorical)
+    x = _placed(train.x, places)
+    # scikit-learn 1.9 cannot bin a column of which no value is known: trees shall not see that it is missing.
+    x[:, np.isnan(x).all(axis=0)] = 0.0
+    stopping = learner.early_stopping_rounds is not None and len(validation) > 0
+    model = HistGradientBoostingClassifier(
+        learning_rate=learner.learning_rate,
+        max_iter=learner.max_trees,
+        max_leaf_nodes=learner.num_leaves,
+        max_depth=learner.max_depth,
+        min_samples_leaf=learner.min_data_in_leaf,
+        max_features=learner.feature_fraction,
+        l2_regularization=learner.lambda_l2,
+        categorical_features=list(range(len(places))) or None,
+        early_stopping=stopping,
+        n_iter_no_change=learner.early_stopping_rounds or 1,
+        tol=0,
+        random_state=declared.seed,
+    )
+    window: dict[str, Any] = {}
+    if stopping:
+        window = {
+            "X_val": _placed(validation.x, places),
+            "y_val": validation.y,
+            "sample_weight_val": validation.weight,
+        }
+    model.fit(x, train.y, sample_weight=train.weight, **window)
+    trees = [tree for (tree,) in model._predictors]
+    if stopping:
+        # The first score is that of no tree at all.
+        trees = trees[: max(1, int(np.argmax(model.validation_score_)))]
+    content = stored.dump({"trees": trees, "categories": list(model._bin_mapper.make_known_categories_bitsets())})
+    start = float(model._baseline_prediction[0, 0])
+    return HistBoosting(content, start, places, tuple(_gain(trees, columns).tolist()), declared.threads)
+
+
+def _gain(trees: list[Any], columns: Columns) -> Floats:
+    """Each feature's share of the gain of all splits."""
+    gain = np.zeros(len(columns.names))
+    for tree in trees:
+        splits = tree.nodes[tree.nodes["is_leaf"] == 0]
+        np.add.at(gain, splits["feature_idx"], splits["gain"])
+    by_feature = np.empty_like(gain)
+    by_feature[_order(columns.categorical, len(gain))] = gain
+    return by_feature / (float(gain.sum()) or 1.0)
+
+
+def _order(categorical: tuple[int, ...], features: int) -> list[int]:
+    """The matrix's columns as trees know them: categories first."""
+    return [*categorical, *(i for i in range(features) if i not in categorical)]
+
+
+def _places(codes: Floats) -> tuple[int, ...]:
+    """By code, its place in order of frequency; codes beyond what can be told apart share the last place."""
+    rows = np.bincount(codes[~np.isnan(codes)].astype(np.intp))
+    place = np.empty(len(rows), np.int64)
+    place[np.argsort(-rows, kind="stable")] = np.arange(len(rows))
+    return tuple(np.minimum(place, MOST_CATEGORIES - 1).tolist())
+
+
+def _placed(x: Floats, places: tuple[tuple[int, tuple[int, ...]], ...]) -> Floats:
+    """Categories first, by their places; a code that training did not hold is missing."""
+    made = x[:, _order(tuple(position for position, _ in places), x.shape[1])]
+    for i, (position, by) in enumerate(places):
+        table = np.array([*by, np.nan])
+        codes = x[:, position]
+        made[:, i] = table[np.where(np.isnan(codes), len(by), np.minimum(codes, len(by))).astype(np.intp)]
+    return made

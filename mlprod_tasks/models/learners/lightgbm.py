@@ -1,0 +1,173 @@
+"""LightGBM: boosted trees with native categories, kept as LightGBM's own text."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlprod_tasks.declaration import LightGBM, Model
+from mlprod_tasks.models.learners import fitted
+from mlprod_tasks.models.learners.cores import cores_for
+from mlprod_tasks.models.learners.rows import Columns, Floats, Report, Rows
+
+if TYPE_CHECKING:
+    import lightgbm
+
+log = logging.getLogger(__name__)
+
+KIND = "lightgbm"
+BOOSTER = "booster.txt"
+ROUNDS_BETWEEN_LINES = 50
+# What early stopping goes by: trees are to rank, calibration comes after them. Log loss also moves with the share of positives,
+# which differs between windows.
+METRIC = "auc"
+REPORTED = "binary_logloss"
+ROUNDS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """booster: LightGBM's own text form. threads: None takes all cores but one."""
+
+    booster: str = field(repr=False)
+    threads: int | None = None
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        """The trees' own probabilities, (n,)."""
+        if len(x) == 0:
+            return np.empty(0)
+        return np.asarray(self._trees.predict(x, num_threads=cores_for(self.threads)), np.float64)
+
+    def contributions(self, x: Floats) -> Floats:
+        """Exact Shapley values of the trees in log-odds (Lundberg et al., 2020), (n, features + 1), the base last."""
+        if len(x) == 0:
+            return np.empty((0, self._trees.num_feature() + 1))
+        return np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
+
+    @property
+    def importance(self) -> Floats:
+        """Each feature's share of the total gain."""
+        gain = np.asarray(self._trees.feature_importance("gain"), np.float64)
+        return gain / (float(gain.sum()) or 1.0)
+
+    @property
+    def size(self) -> int:
+        return self.trees
+
+    @property
+    def trees(self) -> int:
+        return int(self._trees.num_trees())
+
+    @cached_property
+    def _trees(self) -> lightgbm.Booster:
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.booster)
+
+    def save(self, folder: Path) -> None:
+        fitted.write(folder, KIND)
+        (folder / BOOSTER).write_text(self.booster, encoding="utf-8", newline="\n")
+
+
+def load(folder: Path, threads: int | None) -> BoostedTrees:
+    """What `save` wrote."""
+    return BoostedTrees((folder / BOOSTER).read_text(encoding="utf-8"), threads)
+
+
+def fit(
+    learner: LightGBM,
+    columns: Columns,
+    train: Rows,
+    validation: Rows,
+    declared: Model,
+    report: Report | None = None,
+    continued: BoostedTrees | None = None,
+) -> BoostedTrees:
+    """Grow trees until the validation window's AUC no longer grows; `continued` gives trees to begin with.
+
+    report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
+    """
+    # A waiting OpenMP thread that spins takes its core from other tasks. Read when LightGBM is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import lightgbm
+
+    lightgbm.register_logger(log, info_method_name="debug")
+    params = parameters(learner, declared)
+    if report is not None:
+        params["metric"] = [METRIC, REPORTED]
+    # 'auto' would take no column of a plain matrix as categorical.
+    categorical = [columns.names[i] for i in columns.categorical]
+    data = lightgbm.Dataset(
+        train.x,
+        train.y,
+        weight=train.weight,
+        feature_name=list(columns.names),
+        categorical_feature=categorical,
+        params=params,
+    )
+    watched = len(validation) > 0
+    callbacks: list[Any] = [_progress] if watched else []
+    if watched and report is not None:
+        callbacks.append(_reporting(report))
+    if watched and learner.early_stopping_rounds is not None:
+        stop = lightgbm.early_stopping(learner.early_stopping_rounds, first_metric_only=True, verbose=False)
+        callbacks.append(stop)
+    booster = lightgbm.train(
+        params,
+        data,
+        num_boost_round=learner.max_trees,
+        valid_sets=[data.create_valid(validation.x, validation.y, weight=validation.weight)] if watched else None,
+        valid_names=["validation"] if watched else None,
+        init_model=None if continued is None else lightgbm.Booster(model_str=continued.booster),
+        callbacks=callbacks,
+    )
+    return BoostedTrees(str(booster.model_to_string(num_iteration=booster.best_iteration)), declared.threads)
+
+
+def parameters(learner: LightGBM, declared: Model) -> dict[str, Any]:
+    """The declaration in LightGBM's words."""
+    return {
+        "objective": "binary",
+        "metric": [METRIC],
+        "learning_rate": learner.learning_rate,
+        "num_leaves": learner.num_leaves,
+        "max_depth": learner.max_depth or -1,
+        "min_data_in_leaf": learner.min_data_in_leaf,
+        "feature_fraction": learner.feature_fraction,
+        "bagging_fraction": learner.bagging_fraction,
+        "bagging_freq": 1 if learner.bagging_fraction < 1 else 0,
+        "lambda_l2": learner.lambda_l2,
+        "num_threads": cores_for(declared.threads),
+        "seed": declared.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+
+
+def _progress(env: Any) -> None:
+    if (env.iteration + 1) % ROUNDS_BETWEEN_LINES == 0:
+        for _, metric, score, *_ in env.evaluation_result_list:
+            log.info("tree %d of at most %d: validation %s %.5f", env.iteration + 1, env.end_iteration, metric, score)
+
+
+def _reporting(report: Report) -> Any:
+    """A callback that tells the validation log loss, and ends the training when it is told to."""
+    from lightgbm.callback import EarlyStopException
+
+    def tell(env: Any) -> None:
+        step = env.iteration - env.begin_iteration + 1
+        if step % ROUNDS_BETWEEN_REPORTS:
+            return
+        loss = next(score for _, metric, score, *_ in env.evaluation_result_list if metric == REPORTED)
+        if report(step, float(loss)):
+            raise EarlyStopException(env.iteration, env.evaluation_result_list)
+
+    return tell

@@ -1,0 +1,187 @@
+"""Linear models, kept as plain numbers: logistic regression, and a support vector machine with its sigmoid."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlprod_tasks.declaration import LinearSVM, LogisticRegression, Model
+from mlprod_tasks.models.learners import design, fitted
+from mlprod_tasks.models.learners.design import Design
+from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit
+
+log = logging.getLogger(__name__)
+
+KIND = "linear"
+HELD_OUT = 0.2  # of the training window, its newest rows: what an SVM's sigmoid is fitted to
+MOST_STEPS = 1000
+MOST_NEWTON_COLUMNS = 2000
+TOLERANCE = 1e-6  # of the gradient: with scikit-learn's 1e-4 the third digit of a probability is left to chance
+
+
+@dataclass(frozen=True)
+class Linear:
+    """log-odds = intercept + a term for each feature.
+
+    coef: by the design's columns. centre: each feature's mean term over the training rows. spread: its mean distance from that.
+    """
+
+    design: Design = field(repr=False)
+    coef: tuple[float, ...] = field(repr=False)
+    intercept: float
+    centre: tuple[float, ...] = field(repr=False)
+    spread: tuple[float, ...] = field(repr=False)
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        # Summed feature by feature, not by BLAS, which rounds a row alone otherwise than in its batch.
+        total = np.full(len(x), self.intercept)
+        for term in terms(self.design, np.asarray(self.coef), x, len(self.centre)).T:
+            total = total + term
+        return expit(total)
+
+    def contributions(self, x: Floats) -> Floats:
+        """Each term's distance from its mean over the training rows: Shapley values of independent features, exact."""
+        made = np.empty((len(x), len(self.centre) + 1))
+        made[:, :-1] = terms(self.design, np.asarray(self.coef), x, len(self.centre)) - np.asarray(self.centre)
+        made[:, -1] = self.intercept + sum(self.centre)
+        return made
+
+    @property
+    def importance(self) -> Floats:
+        """Each feature's share of the mean distances of terms from their mean."""
+        spread = np.asarray(self.spread)
+        return spread / (float(spread.sum()) or 1.0)
+
+    @property
+    def size(self) -> int:
+        return len(self.coef) + 1
+
+    @property
+    def trees(self) -> int:
+        return 0
+
+    def save(self, folder: Path) -> None:
+        fitted.write(
+            folder,
+            KIND,
+            design=self.design.as_json(),
+            coef=list(self.coef),
+            intercept=self.intercept,
+            centre=list(self.centre),
+            spread=list(self.spread),
+        )
+
+
+def load(folder: Path, threads: int | None = None) -> Linear:
+    """What `save` wrote."""
+    written = fitted.read(folder)
+    numbers = (tuple(written[name]) for name in ("centre", "spread"))
+    return Linear(design.from_json(written["design"]), tuple(written["coef"]), written["intercept"], *numbers)
+
+
+def fit_logistic(learner: LogisticRegression, columns: Columns, train: Rows, declared: Model) -> Linear:
+    """Minimise log loss plus the penalty, by scikit-learn. Weights count in both the sum and the terms' means."""
+    import sklearn.linear_model
+
+    made = design.fit(columns, train.x, learner.least_category_rows)
+    if made.width == 0:
+        return _flat(made, columns, train)
+    # Features that say nearly the same keep L-BFGS busy for minutes; Newton's steps are few. The Hessian is width squared.
+    solver = "newton-cholesky" if made.width <= MOST_NEWTON_COLUMNS else "lbfgs"
+    model = sklearn.linear_model.LogisticRegression(C=learner.c, solver=solver, tol=TOLERANCE, max_iter=MOST_STEPS)
+    with _heard(learner.name):
+        model.fit(made.sparse(train.x), train.y, sample_weight=train.weight)
+    return _linear(made, model.coef_[0], float(model.intercept_[0]), columns, train)
+
+
+def fit_svm(learner: LinearSVM, columns: Columns, train: Rows, declared: Model, gap_ticks: int) -> Linear:
+    """Fit the machine to all training rows, and its sigmoid to margins of the newest ones by one that has not seen them."""
+    made = design.fit(columns, train.x, learner.least_category_rows)
+    if made.width == 0:
+        return _flat(made, columns, train)
+    position = int(len(train) * (1 - HELD_OUT))
+    if train.tick is not None and len(train):
+        position = int(np.searchsorted(train.tick, train.tick[min(position, len(train) - 1)]))  # where a tick begins
+    older, newest = train.before(position, gap_ticks), train.take(slice(position, None))
+    if any(len(set(part.y.tolist())) < 2 for part in (older, newest)):
+        # Too few rows to hold some out: margins of rows that were trained on are too sure, but ranked the same.
+        log.warning("%s: too few rows to fit its sigmoid out of time: it is fitted to the training rows", learner.name)
+        older = newest = train
+    then = design.fit(columns, older.x, learner.least_category_rows)
+    slope, offset = 1.0, 0.0
+    if then.width:
+        coef, intercept = _machine(learner, then, older, declared)
+        slope, offset = _sigmoid(then.sparse(newest.x) @ coef + intercept, newest)
+    coef, intercept = _machine(learner, made, train, declared)
+    return _linear(made, slope * coef, slope * intercept + offset, columns, train)
+
+
+def terms(made: Design, coef: Floats, x: Floats, features: int) -> Floats:
+    """What each feature adds to the log-odds, (n, features)."""
+    total = np.zeros((len(x), features))
+    for feature, column, values in made.numeric(x):
+        total[:, feature] += coef[column] * values
+    by_column = np.append(coef, 0.0)  # the last, for a category without a column
+    for feature, column in made.hot(x):
+        total[:, feature] += by_column[column]
+    return total
+
+
+def _machine(learner: LinearSVM, made: Design, rows: Rows, declared: Model) -> tuple[Floats, float]:
+    """Coefficients and intercept of a support vector machine."""
+    from sklearn.svm import LinearSVC
+
+    model = LinearSVC(C=learner.c, dual=False, max_iter=MOST_STEPS, random_state=declared.seed)
+    with _heard(learner.name):
+        model.fit(made.sparse(rows.x), rows.y, sample_weight=rows.weight)
+    return model.coef_[0], float(model.intercept_[0])
+
+
+def _sigmoid(margin: Floats, rows: Rows) -> tuple[float, float]:
+    """Slope and offset of the log-odds over margins (Platt, 1999)."""
+    import sklearn.linear_model
+
+    spread = float(np.std(margin))
+    if spread == 0:
+        return 1.0, 0.0
+    # Scaled, so that the penalty, which only keeps separable margins finite, weighs the same whatever the margins' unit.
+    line = sklearn.linear_model.LogisticRegression(C=1e4, max_iter=MOST_STEPS)
+    line.fit((margin / spread)[:, None], rows.y, sample_weight=rows.weight)
+    return float(line.coef_[0, 0]) / spread, float(line.intercept_[0])
+
+
+def _linear(made: Design, coef: Floats, intercept: float, columns: Columns, train: Rows) -> Linear:
+    each = terms(made, coef, train.x, len(columns.names))
+    centre = np.average(each, axis=0, weights=train.weight)
+    spread = np.average(np.abs(each - centre), axis=0, weights=train.weight)
+    return Linear(made, tuple(coef.tolist()), intercept, tuple(centre.tolist()), tuple(spread.tolist()))
+
+
+def _flat(made: Design, columns: Columns, train: Rows) -> Linear:
+    """Without any column: the rate."""
+    zeros = (0.0,) * len(columns.names)
+    return Linear(made, (), float(np.log(train.rate / (1 - train.rate))), zeros, zeros)
+
+
+class _heard(warnings.catch_warnings):
+    """Say what scikit-learn warns of in the log, under the candidate's name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(record=True)
+        self.name = name
+
+    def __enter__(self) -> Any:
+        self.said = super().__enter__()
+        warnings.simplefilter("always")
+        return self.said
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for one in self.said or ():
+            log.warning("%s: %s", self.name, str(one.message).strip().splitlines()[0])

@@ -1,0 +1,119 @@
+"""A small neural net, kept as plain numbers; the epoch of least validation loss is kept."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlprod_tasks.declaration import Model, NeuralNet
+from mlprod_tasks.models.learners import design, fitted
+from mlprod_tasks.models.learners.design import Design
+from mlprod_tasks.models.learners.rows import Columns, Floats, Report, Rows, expit, log_loss
+
+log = logging.getLogger(__name__)
+
+KIND = "neural_net"
+# BLAS rounds a row alone otherwise than in a batch; blocks of one shape are always rounded in the same way.
+BLOCK = 64
+ROWS_AT_ONCE = 64 * BLOCK  # bounds memory
+
+Layers = tuple[tuple[Floats, Floats], ...]
+
+
+@dataclass(frozen=True)
+class Net:
+    """layers: (coefficients, intercepts) from the design's columns to the log-odds; ReLU between them."""
+
+    design: Design = field(repr=False)
+    layers: Layers = field(repr=False)
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        parts = [self._log_odds(x[start : start + ROWS_AT_ONCE]) for start in range(0, len(x), ROWS_AT_ONCE)]
+        return expit(np.concatenate(parts)) if parts else np.empty(0)
+
+    def contributions(self, x: Floats) -> None:
+        """None: a net has no exact ones."""
+        return
+
+    @property
+    def importance(self) -> None:
+        return None
+
+    @property
+    def size(self) -> int:
+        return int(sum(coef.size + intercept.size for coef, intercept in self.layers))
+
+    @property
+    def trees(self) -> int:
+        return 0
+
+    def save(self, folder: Path) -> None:
+        layers = [[coef.tolist(), intercept.tolist()] for coef, intercept in self.layers]
+        fitted.write(folder, KIND, design=self.design.as_json(), layers=layers)
+
+    def _log_odds(self, x: Floats) -> Floats:
+        blocks = -(-len(x) // BLOCK)
+        made = np.zeros((blocks * BLOCK, self.design.width))
+        made[: len(x)] = self.design.dense(x)
+        active: Any = made.reshape(blocks, BLOCK, self.design.width)
+        for i, (coef, intercept) in enumerate(self.layers):
+            active = np.matmul(active, coef) + intercept
+            if i < len(self.layers) - 1:
+                active = np.maximum(active, 0)
+        return np.asarray(active.reshape(-1)[: len(x)])
+
+
+def load(folder: Path, threads: int | None = None) -> Net:
+    """What `save` wrote."""
+    written = fitted.read(folder)
+    layers = tuple((np.array(coef, np.float64), np.array(intercept, np.float64)) for coef, intercept in written["layers"])
+    return Net(design.from_json(written["design"]), layers)
+
+
+def fit(
+    learner: NeuralNet, columns: Columns, train: Rows, validation: Rows, declared: Model, report: Report | None = None
+) -> Net:
+    """Learn epoch by epoch until the validation log loss has not fallen for `early_stopping_rounds` of them.
+
+    report: called after each epoch with the validation log loss.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    made = design.fit(columns, train.x, learner.least_category_rows)
+    x = made.sparse(train.x)
+    if made.width == 0:
+        return Net(made, ((np.empty((0, 1)), np.array([np.log(train.rate / (1 - train.rate))])),))
+    model = MLPClassifier(
+        learner.hidden,
+        alpha=learner.lambda_l2,
+        batch_size=min(learner.batch_rows, len(train)),
+        learning_rate_init=learner.learning_rate,
+        # A state instead of a number: else every epoch would go through the rows in the same order.
+        random_state=np.random.RandomState(declared.seed),
+    )
+    best, least, since = None, np.inf, 0
+    for epoch in range(1, learner.max_epochs + 1):
+        model.partial_fit(x, train.y, sample_weight=train.weight, classes=np.array([False, True]))
+        now = Net(
+            made,
+            tuple((coef.copy(), intercept.copy()) for coef, intercept in zip(model.coefs_, model.intercepts_, strict=True)),
+        )
+        if len(validation) == 0:
+            best = now
+            continue
+        loss = log_loss(validation.y, now.predict(validation.x), validation.weight)
+        log.debug("%s: epoch %d, validation log loss %.5f", learner.name, epoch, loss)
+        since += 1
+        if loss < least or best is None:
+            best, least, since = now, loss, 0
+        if report is not None and report(epoch, loss):
+            break
+        if learner.early_stopping_rounds is not None and since >= learner.early_stopping_rounds:
+            break
+    assert best is not None
+    return best

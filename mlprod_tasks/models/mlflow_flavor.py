@@ -1,0 +1,78 @@
+"""How MLflow loads our models: text and JSON through this module, no pickle."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlprod_tasks.models import fallback, model
+from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.segmented import SegmentedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Served:
+    """The model behind MLflow's `predict`: a feature frame in, columns `score` and `decision` out."""
+
+    def __init__(self, wrapped: Model | SegmentedModel | FallbackModel) -> None:
+        self.model = wrapped
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Score each row. Raises: ModelInputError."""
+        import pandas as pd
+
+        made = self.model.predict(model_input)
+        return pd.DataFrame({"score": made.score, "decision": made.decision})
+
+
+def load(folder: Path) -> Model | SegmentedModel | FallbackModel:
+    """The model of whichever kind that a folder holds."""
+    kind = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))["kind"]
+    return fallback.load(folder) if kind == fallback.KIND else model.load(folder)
+
+
+def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Path) -> None:
+    """Write an MLflow model around the files in `data`, which `wrapped` saved there."""
+    import mlflow.pyfunc
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, TensorSpec
+
+    # pandas gives a column of whole numbers another type as soon as one is missing, and MLflow takes only one of the two:
+    # numbers are therefore left to our own check, which takes both.
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(
+            DataType.string if wanted.kind == "text" else AnyType(),  # type: ignore[no-untyped-call]
+            wanted.name,
+            required=False,
+        )
+        for wanted in wrapped.inputs
+    ]
+    answer = Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.boolean, "decision")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow asks for an example of the input; the signature says it
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module=__name__,
+            data_path=str(data),
+            signature=ModelSignature(inputs=Schema(columns), outputs=answer),
+            pip_requirements=_requirements(data),  # given, because MLflow takes seconds to guess them
+        )
+
+
+def _requirements(data: Path) -> list[str]:
+    """What answering needs; scikit-learn only where its trees are kept, which only the same version reads."""
+    from importlib.metadata import version
+
+    trees = ("scikit-learn", "skops") if any(data.rglob("*.skops")) else ()
+    return [f"{name}=={version(name)}" for name in ("mlprod", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow", *trees)]
+
+
+def _load_pyfunc(path: str) -> Served:
+    """What MLflow calls."""
+    return Served(load(Path(path)))

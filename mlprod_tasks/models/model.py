@@ -1,0 +1,165 @@
+"""The model: feature frame in, calibrated probability and decision out. The same object scores in batch and online."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks.models import calibration, learners
+from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, matrix, read
+from mlprod_tasks.models.learners import Fitted, cores_for
+from mlprod_tasks.platform import digest
+
+if TYPE_CHECKING:
+    from mlprod_tasks.models.segmented import SegmentedModel
+
+Floats = NDArray[np.float64]
+MANIFEST, LEARNER = "model.json", "learner"
+KIND = "model"
+# Before there were other learners, the manifest said the learner's kind, with the trees beside it.
+EARLIER_KIND = "lightgbm"
+
+__all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", "load", "load_one"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a candidate scored on the validation window, once calibrated there; None is a metric without a value."""
+
+    name: str
+    kind: str
+    chosen: bool
+    metrics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted learner with everything between a feature frame and a decision.
+
+    codes: for each categorical feature the values of the training rows, in the order of their codes; any other value is treated
+    as missing. facts: where the model comes from (training, windows, versions) and its recipe, the declared model with the
+    parameters that a search found. candidates: all that were tried, in the order of declaration. shares: importance by feature
+    where the learner has none of its own.
+    """
+
+    inputs: tuple[Input, ...]
+    codes: Mapping[str, tuple[Any, ...]]
+    fitted: Fitted = field(repr=False)
+    calibration: Calibration
+    threshold: float
+    threads: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] = ()
+    shares: tuple[float, ...] | None = None
+
+    def predict(self, features: Any) -> Predictions:
+        """Score each row of a frame: a pyarrow Table, a pandas DataFrame, or a mapping of names to values.
+
+        Raises: ModelInputError.
+        """
+        score = self.calibration(self.raw(self.matrix(features)))
+        return Predictions(score, score >= self.threshold)
+
+    def contributions(self, features: Any) -> Floats | None:
+        """What each feature adds to the log-odds before calibration, (rows, features + 1), the base last; rows sum to it.
+
+        None where the learner has no exact ones. Raises: ModelInputError.
+        """
+        return self.fitted.contributions(self.matrix(features))
+
+    def matrix(self, features: Any) -> Floats:
+        """The frame as learners read it: (rows, features), float64, NaN where missing. Raises: ModelInputError."""
+        return matrix(read(features, self.inputs), self.inputs, self.codes)
+
+    def raw(self, values: Floats) -> Floats:
+        """The learner's own probabilities, (rows,), before calibration."""
+        return self.fitted.predict(values) if len(values) else np.empty(0)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(wanted.name for wanted in self.inputs)
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """Each feature's share, greatest first: of the gain of trees, of the size of linear terms, else of what is lost when it
+        is shuffled among the validation rows.
+        """
+        own = self.fitted.importance if self.shares is None else self.shares
+        given = np.zeros(len(self.inputs)) if own is None else own
+        shares = {name: float(one) for name, one in zip(self.feature_names, given, strict=True)}
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    @property
+    def kind(self) -> str:
+        """The kind of its learner."""
+        return self.fitted.kind
+
+    @property
+    def trees(self) -> int:
+        """Trees of the learner, or of an ensemble's members; 0 where there are none."""
+        return self.fitted.trees
+
+    @property
+    def size(self) -> int:
+        """Trees, or parameters where there are none."""
+        return self.fitted.size
+
+    def save(self, folder: Path) -> str:
+        """Write the model as text, JSON and skops files into an empty or new folder; its digest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.fitted.save(folder / LEARNER)
+        written = {
+            "kind": KIND,
+            "inputs": [{"name": wanted.name, "kind": wanted.kind} for wanted in self.inputs],
+            "codes": self.codes,
+            "calibration": self.calibration.as_json(),
+            "threshold": self.threshold,
+            "threads": self.threads,
+            "facts": self.facts,
+            "candidates": [asdict(one) for one in self.candidates],
+            "shares": self.shares,
+        }
+        text = json.dumps(written, indent=1, sort_keys=True, allow_nan=False)
+        (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+        return digest.of_folder(folder)
+
+
+def load(folder: Path) -> Model | SegmentedModel:
+    """The model that `save` wrote, or that of a model by segments. Raises: ValueError for another kind; ForbiddenType."""
+    from mlprod_tasks.models import segmented
+
+    kind = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    return segmented.load(folder) if kind == segmented.KIND else load_one(folder)
+
+
+def load_one(folder: Path) -> Model:
+    """A single model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
+    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if written["kind"] not in (KIND, EARLIER_KIND):
+        raise ValueError(f"{folder} holds a model of kind {written['kind']!r}, not {KIND!r}")
+    return Model(
+        inputs=tuple(Input(**wanted) for wanted in written["inputs"]),
+        codes={name: tuple(values) for name, values in written["codes"].items()},
+        fitted=_learner(folder, written),
+        calibration=calibration.from_json(written["calibration"]),
+        threshold=written["threshold"],
+        threads=written["threads"],
+        facts=written["facts"],
+        candidates=tuple(Candidate(**one) for one in written.get("candidates", ())),
+        shares=None if written.get("shares") is None else tuple(written["shares"]),
+    )
+
+
+def _learner(folder: Path, written: Mapping[str, Any]) -> Fitted:
+    if written["kind"] == EARLIER_KIND:
+        from mlprod_tasks.models.learners import lightgbm
+
+        return lightgbm.load(folder, written["threads"])
+    return learners.load(folder / LEARNER, written["threads"])

@@ -1,0 +1,175 @@
+"""A model per segment and a global one for every other row, behind the same face as a single model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mlprod_tasks.models import model
+from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.feature_frame import Input, Predictions, read
+from mlprod_tasks.models.model import Candidate, Model
+from mlprod_tasks.platform import digest
+
+Floats = NDArray[np.float64]
+KIND = "segmented"
+OVERALL, PARTS = "global", "segments"  # folders
+LONGEST_NAME = 32
+
+
+@dataclass(frozen=True)
+class SegmentedModel:
+    """Rows whose feature `by` names a segment are answered by its own model, threshold included; all others by `overall`.
+
+    parts: models by the value of `by`. rows: training rows of each segment; overall_rows: those that `overall` answers for, the
+    training rows of segments too small for a model of their own. All of them read the same features.
+    """
+
+    by: str
+    overall: Model
+    parts: Mapping[str, Model]
+    rows: Mapping[str, int]
+    overall_rows: int
+    kind: str = field(default=KIND, init=False)
+
+    def predict(self, features: Any) -> Predictions:
+        """Score each row of a frame, in the order of the frame. Raises: ModelInputError."""
+        rows = self._table(features)
+        score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
+        for answering, at in self._answering(rows):
+            made = answering.predict(rows.take(at))
+            score[at], decision[at] = made.score, made.decision
+        return Predictions(score, decision)
+
+    def contributions(self, features: Any) -> Floats | None:
+        """What each feature adds to the log-odds of the model that answers, (rows, features + 1), the base last.
+
+        None where a model that answers for one of the rows has no exact ones. Raises: ModelInputError.
+        """
+        rows = self._table(features)
+        added = np.empty((rows.num_rows, len(self.inputs) + 1))
+        for answering, at in self._answering(rows):
+            of_part = answering.contributions(rows.take(at))
+            if of_part is None:
+                return None
+            added[at] = of_part
+        return added
+
+    def answering(self, features: Any) -> Model:
+        """The model that answers for the one row of a frame, or for the first of several. Raises: ModelInputError."""
+        rows = self._table(features)
+        return next((answering for answering, at in self._answering(rows) if at[0] == 0), self.overall)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return self.overall.inputs
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return self.overall.feature_names
+
+    @property
+    def threshold(self) -> float:
+        """The global model's; each segment's own decides its rows."""
+        return self.overall.threshold
+
+    @property
+    def calibration(self) -> Calibration:
+        """The global model's; see `answering`."""
+        return self.overall.calibration
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What the global model was chosen from; each part has its own."""
+        return self.overall.candidates
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """The global model's, and which segments there are."""
+        return {**self.overall.facts, "segment_by": self.by, "segments": dict(self.rows), "global_rows": self.overall_rows}
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """Each feature's share, greatest first: the mean over the models, by the training rows that each answers for."""
+        weighed = [(self.overall, self.overall_rows), *((part, self.rows[name]) for name, part in self.parts.items())]
+        total = sum(rows for _, rows in weighed) or 1
+        shares = dict.fromkeys(self.feature_names, 0.0)
+        for one, rows in weighed:
+            for name, share in one.importance.items():
+                shares[name] += share * rows / total
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    @property
+    def trees(self) -> int:
+        """Of all models."""
+        return sum(one.trees for one in self._all())
+
+    @property
+    def size(self) -> int:
+        """Trees, or parameters where there are none, of all models."""
+        return sum(one.size for one in self._all())
+
+    def save(self, folder: Path) -> str:
+        """Write every model into a folder of its own below an empty or new folder; the digest of all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.overall.save(folder / OVERALL)
+        for name, part in self.parts.items():
+            part.save(folder / PARTS / folder_of(name))
+        written = {
+            "kind": KIND,
+            "by": self.by,
+            "overall_rows": self.overall_rows,
+            "parts": [{"segment": name, "folder": folder_of(name), "rows": self.rows[name]} for name in self.parts],
+        }
+        text = json.dumps(written, indent=1, sort_keys=True, allow_nan=False)
+        (folder / model.MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+        return digest.of_folder(folder)
+
+    def _all(self) -> Iterator[Model]:
+        yield self.overall
+        yield from self.parts.values()
+
+    def _table(self, features: Any) -> pa.Table:
+        """The frame as checked columns, so that a part of its rows is read as the whole is."""
+        return pa.table(read(features, self.inputs), names=list(self.feature_names))
+
+    def _answering(self, rows: pa.Table) -> Iterator[tuple[Model, NDArray[np.int64]]]:
+        """Each model with the positions of the rows that it answers for, those without any left out."""
+        names = list(self.parts)
+        which = pc.fill_null(pc.index_in(rows[self.by], value_set=pa.array(names, pa.string())), -1)
+        of = which.to_numpy()
+        for i, one in enumerate(self._all()):
+            at = np.flatnonzero(of == i - 1)
+            if len(at):
+                yield one, at
+
+
+def folder_of(segment: str) -> str:
+    """A folder's name for any text: what can be read of it, and a digest that no other segment has."""
+    shown = re.sub(r"[^A-Za-z0-9_-]+", "_", segment)[:LONGEST_NAME]
+    return f"{shown}-{hashlib.sha256(segment.encode()).hexdigest()[:12]}"
+
+
+def load(folder: Path) -> SegmentedModel:
+    """The model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
+    written = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))
+    if written["kind"] != KIND:
+        raise ValueError(f"{folder} holds a model of kind {written['kind']!r}, not {KIND!r}")
+    return SegmentedModel(
+        by=written["by"],
+        overall=model.load_one(folder / OVERALL),
+        parts={one["segment"]: model.load_one(folder / PARTS / one["folder"]) for one in written["parts"]},
+        rows={one["segment"]: one["rows"] for one in written["parts"]},
+        overall_rows=written["overall_rows"],
+    )

@@ -1,0 +1,135 @@
+"""Do what a decision asks for beyond mails and trainings: switch to the fallback, roll back. Once a tick."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitoring.rules import FALLBACK, NOTHING, ROLLBACK
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, Intervention, newest
+from mlprod_tasks.promotion.fallback_switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
+from mlprod_tasks.promotion.history import line, promotions
+from mlprod_tasks.promotion.operator_actions import by_rule, intervene, interventions, is_rule, known
+from mlprod_tasks.promotion.rollback import CannotRollBack, rollback
+
+__all__ = ["Acted", "NotDecided", "act", "retraining_asked", "switch_to_champion", "switch_to_fallback"]
+
+log = logging.getLogger(__name__)
+NOT_DONE = "not done"
+
+
+class NotDecided(LookupError):
+    """The tick has no decision."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What was done at a tick: nothing, fallback or rollback; and a sentence, also where it was not done, why."""
+
+    tick: str
+    done: str
+    sentence: str
+
+
+def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
+    """Do what the decision of a tick asks for, if it is about the champion of now.
+
+    A tick that is decided late may be about a version that another has replaced: then nothing is done. Twice, or killed in
+    between and run again, it is done once. What could not be done is in the ledger too, with the reason.
+
+    Raises: NotDecided.
+    """
+    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
+    if decision is None:
+        raise NotDecided(f"{pipeline.name}: tick {tick} has no decision: decide it first (`mlprod monitor`)")
+    rule = next((one for one in decision.rules if one["action"] == decision.action and not one.get("held")), None)
+    if decision.action not in (FALLBACK, ROLLBACK) or rule is None:
+        return Acted(str(tick), NOTHING, f"nothing to do: {decision.action}")
+    do = _fall_back if decision.action == FALLBACK else _roll_back
+    try:
+        done, sentence = do(pipeline, tick, rule, platform)
+    except (CannotRollBack, CannotSwitch) as error:
+        done, sentence = NOTHING, str(error)
+        intervene(
+            pipeline,
+            NOT_DONE,
+            by_rule(rule["rule"]),
+            platform,
+            subject=decision.action,
+            reason=sentence,
+            tick=tick.date,
+            once=f"{tick}/{decision.action}",
+        )
+    log.warning("%s: %s: %s: %s", pipeline.name, tick, decision.action, sentence)
+    return Acted(str(tick), done, sentence)
+
+
+def retraining_asked(pipeline: Pipeline, as_of: date, by: str, platform: Platform, *, reason: str = "") -> Intervention:
+    """Write down that a person asked for a training."""
+    return intervene(pipeline, "retrain", by, platform, subject=str(as_of), reason=reason)
+
+
+def _fall_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
+    if (before := known(pipeline, platform, "fallback", str(tick))) is not None:
+        return FALLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC"
+    _still_about(pipeline, tick, platform, CannotSwitch)
+    _same_champion(pipeline, rule, platform, CannotSwitch)
+    if (standing := switched(pipeline, platform)) is not None:
+        return NOTHING, f"the fallback answers already: {standing.by} switched to it"
+    back = _switched_back(pipeline, platform)
+    if back is not None:
+        raise CannotSwitch(
+            f"{back.by} switched back to the champion at {back.at:%Y-%m-%d %H:%M} UTC, and no version was promoted since"
+        )
+    reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
+    done = switch_to_fallback(pipeline, by_rule(rule["rule"]), platform, reason=reason, tick=tick.date, once=str(tick))
+    return FALLBACK, f"from the next scoring on the fallback answers, because {done.reason}"
+
+
+def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
+    by = by_rule(rule["rule"])
+    before = next((one for one in interventions(pipeline, platform, "rollback") if one.tick == tick.date), None)
+    made = promotions(pipeline, platform)
+    if before is not None:
+        if made and made[-1].at == before.at:  # killed before the aliases were moved: this moves them
+            rollback(pipeline, platform, to=int(before.subject), reason=before.reason, by=by, tick=tick.date, tell=False)
+        return ROLLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC: version {before.subject} was made champion again"
+    _still_about(pipeline, tick, platform, CannotRollBack)
+    version = _same_champion(pipeline, rule, platform, CannotRollBack)
+    standing = line(made, version)
+    if len(standing) < 2:
+        raise CannotRollBack(f"version {version} is the first champion: there is none to go back to")
+    # Named, so that of two at once the second finds nothing left to do.
+    reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
+    done = rollback(pipeline, platform, to=standing[-2], reason=reason, by=by, tick=tick.date, tell=False)
+    return ROLLBACK, done.sentence
+
+
+def _still_about(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
+    """An old tick that is decided again says nothing of production where a later one was quiet since."""
+    since = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
+    if since is not None and since.action == NOTHING:
+        raise refusal(f"{since.tick} was decided since, and nothing fires there")
+
+
+def _same_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform, refusal: type[LookupError]) -> int:
+    """The champion's version, which must be the one that was measured."""
+    champion, measured = platform.registry.champion(pipeline), rule["measurements"][0]["model_version"]
+    if champion is None or champion.version != measured:
+        now = "no version" if champion is None else f"version {champion.version}"
+        raise refusal(f"version {measured} was measured, and {now} is champion by now")
+    return champion.version
+
+
+def _switched_back(pipeline: Pipeline, platform: Platform) -> Intervention | None:
+    """A person's word that this champion shall answer: it holds until another version is promoted."""
+    found = interventions(pipeline, platform, "fallback", "champion")
+    newest = max((one.at for one in promotions(pipeline, platform)), default=None)
+    last = found[-1] if found else None
+    if last is None or last.kind != "champion" or is_rule(last) or (newest is not None and newest > last.at):
+        return None
+    return last

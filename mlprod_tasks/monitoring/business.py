@@ -1,0 +1,174 @@
+"""What the business itself says of a tick: its own numbers, asked of its own database."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlprod_tasks.declaration import BusinessMetric, Pipeline, Tick
+from mlprod_tasks.ingest import partitions
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.platform.settings import SettingMissing, Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+log = logging.getLogger(__name__)
+
+SECONDS = 30.0  # that a database may take to answer
+THREAD = "business metric"
+SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S"  # as moments are written there by this system
+
+
+class NoAnswer(LookupError):
+    """A database that did not give a metric's number. Says why."""
+
+
+def business_metrics(
+    pipeline: Pipeline, tick: Tick, rows: int, settings: Settings, seconds: float = SECONDS
+) -> Iterator[Reading]:
+    """The declared business metrics of a tick, each one number.
+
+    A database that fails, is slow or says something else gives a reading without value that says so: monitoring goes on. It
+    only reads: what a metric's SQL would change is refused or rolled back.
+
+    rows: that were scored at the tick. seconds: after which a database is not waited for.
+    """
+    for metric in pipeline.monitoring.metrics:
+        try:
+            value = _asked(pipeline, metric, tick, settings, seconds)
+        except NoAnswer as error:
+            log.warning("%s: business metric %r at %s: %s", pipeline.name, metric.name, tick, error)
+            yield Reading("business_metric", None, rows, metric.name, why=str(error), missing=True)
+            continue
+        if value is None:
+            yield Reading("business_metric", None, rows, metric.name, why="its SQL gives NULL for this tick")
+            continue
+        detail = f"{metric.unit}, {metric.doc}" if metric.unit else metric.doc
+        yield Reading("business_metric", value, rows, metric.name, detail=detail)
+
+
+def unasked(pipeline: Pipeline, why: str, rows: int) -> Iterator[Reading]:
+    """A reading without value for each metric: it is asked when labels are complete."""
+    for metric in pipeline.monitoring.metrics:
+        yield Reading("business_metric", None, rows, metric.name, why=why)
+
+
+@dataclass
+class _Question:
+    """One question under way in a thread of its own: a driver that hangs cannot be left in any other way."""
+
+    connection: Connection | None = None
+    answer: list[tuple[Any, ...]] = field(default_factory=list)
+    error: Exception | None = None
+
+
+def _asked(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, settings: Settings, seconds: float) -> float | None:
+    try:
+        url = settings.connection(metric.connection)
+    except (SettingMissing, LookupError) as error:
+        raise NoAnswer(str(error)) from error
+    first, last = partitions.boundaries(pipeline.entity_table, pipeline.schedule.range(tick.date))
+    question = _Question()
+    thread = threading.Thread(target=_ask, args=(question, url, metric, first, last, tick), name=THREAD, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        _cancel(question)
+        raise NoAnswer(
+            f"connection {metric.connection!r} did not answer within {seconds:g} s; make its SQL faster, or ask a copy"
+        )
+    if question.error is not None:
+        raise NoAnswer(f"connection {metric.connection!r}: {_reason(question.error)}") from question.error
+    return _number(question.answer)
+
+
+def _ask(question: _Question, url: str, metric: BusinessMetric, first: datetime, last: datetime, tick: Tick) -> None:
+    from sqlalchemy import text
+
+    from mlprod_tasks.platform.database import open_database
+
+    try:
+        engine = open_database(url)
+        _must_exist(engine)
+        statement = text(metric.sql)
+        given = _parameters(engine.dialect.name, first, last, tick)
+        with engine.connect() as connection:
+            question.connection = connection
+            _read_only(connection)
+            wanted = statement.compile().params
+            unknown = sorted(set(wanted) - set(given))
+            if unknown:
+                raise ValueError(
+                    f"its SQL names the parameter :{unknown[0]}; there are {', '.join(f':{name}' for name in given)}"
+                )
+            # One row more than there may be, and no more: the query may be wrong and the table large.
+            answer = connection.execute(statement, {name: given[name] for name in wanted}).fetchmany(2)
+            question.answer = [tuple(row) for row in answer]
+            connection.rollback()
+    except Exception as error:
+        question.error = error
+
+
+def _must_exist(engine: Engine) -> None:
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and file and file != ":memory:" and not Path(file).exists():
+        raise FileNotFoundError(f"the SQLite file {file} does not exist")  # SQLite would make an empty one
+
+
+def _read_only(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        # A timestamp without zone holds UTC, whatever zone the session is in.
+        connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
+
+
+def _parameters(dialect: str, first: datetime, last: datetime, tick: Tick) -> Mapping[str, Any]:
+    if dialect == "sqlite":
+        return {
+            "first": first.astimezone(UTC).strftime(SQLITE_MOMENT),
+            "last": last.astimezone(UTC).strftime(SQLITE_MOMENT),
+            "tick": str(tick),
+        }
+    return {"first": first.astimezone(UTC), "last": last.astimezone(UTC), "tick": tick.date}
+
+
+def _number(answer: list[tuple[Any, ...]]) -> float | None:
+    if len(answer) != 1 or len(answer[0]) != 1:
+        rows = {0: "no row", 1: f"{len(answer[0])} columns" if answer else ""}.get(len(answer), "several rows")
+        raise NoAnswer(f"its SQL must give one row of one column, and gives {rows}")
+    ((value,),) = answer
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise NoAnswer(f"its SQL must give a number, and gives {value!r:.60}") from error
+    if not math.isfinite(number):
+        raise NoAnswer(f"its SQL must give a finite number, and gives {number}")
+    return number
+
+
+def _cancel(question: _Question) -> None:
+    """Ask the driver to stop what it does; psycopg2 and sqlite3 take that from another thread."""
+    try:
+        driver: Any = question.connection and question.connection.connection.dbapi_connection
+        stop = getattr(driver, "cancel", None) or getattr(driver, "interrupt", None)
+        if stop is not None:
+            stop()
+    except Exception:
+        log.debug("a query that took too long could not be stopped", exc_info=True)
+
+
+def _reason(error: Exception) -> str:
+    """The driver's own words, first line; SQLAlchemy's would repeat the SQL and its parameters."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

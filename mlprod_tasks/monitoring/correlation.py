@@ -1,0 +1,187 @@
+"""Whether what the model promises and realises still goes together with what the business gets from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import delete, select
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.monitoring.bounds import in_force
+from mlprod_tasks.monitoring.measurement import Reading, judged
+from mlprod_tasks.platform.ledger import Measurement
+from mlprod_tasks.statistics import intervals
+
+if TYPE_CHECKING:
+    from mlprod_tasks.platform import Platform
+
+TICKS = 28  # looked back over, this one included; the TICKS before them say what the correlation was
+FEWEST_PAIRS = 10
+DAY = timedelta(days=1)
+OF_THE_MODEL = ("roc_auc", "estimated_value", "calibration")
+READ = (*OF_THE_MODEL, "kpi", "business_metric")  # of the ledger
+
+Series = Mapping[date, float]
+
+
+def reached(tick: date) -> date:
+    """The last tick whose correlations rest on the measurements of `tick`."""
+    return tick + (2 * TICKS - 1) * DAY
+
+
+def rests_on(tick: date) -> date:
+    """The first tick on whose measurements the correlations of `tick` rest; the last is `tick` itself."""
+    return tick - (2 * TICKS - 1) * DAY
+
+
+def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) -> Iterator[Reading]:
+    """Spearman's rank correlation over the last TICKS ticks, of each metric of the model with each measure of the business.
+
+    The model's metrics are ROC AUC, estimated value and calibration, the latter as how far it lies off (minus its absolute
+    value); the business's are the KPI and the declared metrics, which are paired with the KPI too. Two have parted where the
+    interval lies wholly beyond that of the TICKS ticks before, on the side of 0 or past it; a metric of the model and the KPI,
+    of which more is better, also where it lies below 0. Only then is a correlation held to a Watch's bounds.
+
+    Ticks are taken as independent of each other. rows: measurements; those of later ticks are left out, so that what is
+    measured first does not matter.
+    """
+    series = _series(rows)
+    for pair in _pairs(pipeline, series):
+        yield _reading(pair, tick)
+
+
+def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Platform) -> list[Measurement]:
+    """Write anew the correlations of every tick that has outcomes and rests on one of `ticks`, which were just measured.
+
+    One at a time, from what the ledger holds then: in whatever order ticks are measured, twice or at once, the same
+    correlations stand in the end, for whoever is last sees all.
+    """
+    if not ticks:
+        return []
+    at, written = platform.clock.now(), []
+    first, last = min(ticks), reached(max(ticks))
+    mine = Measurement.pipeline == pipeline.name
+    with platform.ledger.exclusive(f"{pipeline.name}/kpi_correlation") as session:
+        complete = (
+            (Measurement.what == "label_coverage") & Measurement.value.is_not(None) & Measurement.tick.between(first, last)
+        )
+        versions = dict(
+            session.execute(select(Measurement.tick, Measurement.model_version).where(mine, complete)).tuples().all()
+        )
+        read = Measurement.what.in_(READ) & Measurement.tick.between(rests_on(first), last)
+        rows = list(session.scalars(select(Measurement).where(mine, read)))
+        resting = [tick for tick in sorted(versions) if any(one <= tick <= reached(one) for one in ticks)]
+        for tick in resting:
+            bounds, moment = in_force(pipeline, tick, platform), pipeline.schedule.tick(tick)
+            found = correlations(pipeline, tick, rows)
+            written += [judged(reading, pipeline, moment, versions[tick], at, bounds) for reading in found]
+        session.execute(delete(Measurement).where(mine, Measurement.what == "kpi_correlation", Measurement.tick.in_(resting)))
+        session.add_all(written)
+    return written
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two series that are compared; whether more of the one is known to mean more of the other."""
+
+    name: str
+    one: Series
+    other: Series
+    rises: bool
+
+
+@dataclass(frozen=True)
+class _Correlation:
+    """Of n pairs; None, and why, where there is none."""
+
+    n: int
+    value: float | None
+    low: float = -1.0
+    high: float = 1.0
+    why: str = ""
+
+
+def _reading(pair: _Pair, tick: date) -> Reading:
+    now = _correlation(pair, tick - (TICKS - 1) * DAY, tick)
+    before = _correlation(pair, rests_on(tick), tick - TICKS * DAY)
+    if now.value is None:
+        return Reading("kpi_correlation", None, now.n, pair.name, before.value, why=now.why)
+    detail = f"{now.low:.2f} to {now.high:.2f} but for chance"
+    if before.value is not None:
+        detail += f", {before.value:.2f} in the {TICKS} ticks before"
+    parted = _parted(pair, now, before)
+    return Reading(
+        "kpi_correlation",
+        now.value,
+        now.n,
+        pair.name,
+        before.value,
+        detail=f"{detail}; {parted}" if parted else detail,
+        watched=bool(parted),
+        interval=(now.low, now.high),
+    )
+
+
+def _parted(pair: _Pair, now: _Correlation, before: _Correlation) -> str:
+    if pair.rises and now.high < 0:
+        return "they have parted: as the one rises, the other falls"
+    if before.value is None:
+        return ""
+    gone = now.high < before.low if before.value > 0 else now.low > before.high
+    return "they have parted: they go together less than they did" if gone else ""
+
+
+def _correlation(pair: _Pair, first: date, last: date) -> _Correlation:
+    ticks = sorted(tick for tick in pair.one if first <= tick <= last and tick in pair.other)
+    n = len(ticks)
+    if n < FEWEST_PAIRS:
+        return _Correlation(n, None, why=f"{n} of the last {TICKS} ticks have both; at least {FEWEST_PAIRS} are needed")
+    one, other = (np.array([series[tick] for tick in ticks]) for series in (pair.one, pair.other))
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return _Correlation(n, None, why=f"one of them is the same at all of {n} ticks")
+    value = spearman(one, other)
+    return _Correlation(n, value, *intervals.of_rank_correlation(value, n))
+
+
+def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The correlation of ranks, equal values sharing theirs. one, other: (n,), neither constant."""
+    from scipy.stats import rankdata
+
+    return float(np.clip(np.corrcoef(rankdata(one), rankdata(other))[0, 1], -1.0, 1.0))
+
+
+def _pairs(pipeline: Pipeline, series: Mapping[str, Series]) -> Iterator[_Pair]:
+    kpi, metrics = pipeline.kpi.name, [metric.name for metric in pipeline.monitoring.metrics]
+    for model in OF_THE_MODEL:
+        mine = series.get(model, {})
+        yield _Pair(f"{model} with {kpi}", mine, series.get("kpi", {}), rises=True)
+        for name in metrics:
+            yield _Pair(f"{model} with {name}", mine, series.get(f"business_metric/{name}", {}), rises=False)
+    for name in metrics:
+        theirs = series.get(f"business_metric/{name}", {})
+        yield _Pair(f"{name} with {kpi}", theirs, series.get("kpi", {}), rises=False)
+
+
+def _series(rows: Iterable[Measurement]) -> Mapping[str, Series]:
+    found: dict[str, dict[date, float]] = {}
+    for row in rows:
+        value = _value(row)
+        if value is not None:
+            subject = f"{row.what}/{row.slice}" if row.slice else row.what
+            found.setdefault(subject, {})[row.tick] = value
+    return found
+
+
+def _value(row: Measurement) -> float | None:
+    if row.value is None:
+        return None
+    if row.what == "calibration":
+        return -abs(row.value)
+    if row.what == "kpi":  # kept over the reference's, which is another after each promotion
+        return None if row.reference is None else row.value * row.reference
+    return row.value

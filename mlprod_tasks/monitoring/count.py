@@ -1,0 +1,176 @@
+"""Count rows in the bins of their columns: all columns by one statement that returns nothing but counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlprod_tasks.monitoring.bins import NULL, OTHER, Bins, Counts, family, literal, number, quoted
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+# Of a column of categories the bins that have rows, and how many; else sums alone.
+Part = tuple[list[int] | None, list[float]]
+
+LARGEST = repr(float(np.finfo(np.float64).max))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of some rows: `counts` in its bins; of numbers also what lies outside of the reference's [low, high].
+
+    below, above: rows; beyond: how far they lie from the nearer end, summed up, in the column's unit. outside: rows outside of
+    the range that this column is held to, which for a tick of the reference itself is that of the other ticks.
+    """
+
+    counts: Counts
+    outside: int = 0
+    below: int = 0
+    above: int = 0
+    beyond: float = 0.0
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Some rows: how many, each column, and the further aggregates that were asked for."""
+
+    rows: int
+    columns: Mapping[str, Column]
+    further: tuple[int, ...] = ()
+
+
+def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: Sequence[str] = ()) -> Counted:
+    """Count the rows of `source` in the bins of each column.
+
+    further: SQL aggregates over the same rows that give whole numbers, counted in the same pass.
+    """
+    bins, kinds = tuple(bins), types(con, source)
+    rows = con.execute(counting_sql(source, bins, kinds, further)).fetchall()
+    counted = _counted(bins, {part: (at, n) for _, part, at, n in rows}, len(further))
+    # Few ticks have any such row, so how far they lie off is asked for apart.
+    asked = [one for one in bins if _unmeasured(one, counted.columns[one.column])]
+    return replace(counted, columns={**counted.columns, **_outside(con, source, asked, kinds, counted)}) if asked else counted
+
+
+def count_by_tick(
+    con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: Sequence[str] = ()
+) -> dict[date, Counted]:
+    """The same for each tick of a reference, which has the column `tick`, and nothing beyond its own range."""
+    rows = con.execute(counting_sql(source, tuple(bins), types(con, source), further, by_tick=True)).fetchall()
+    parts: dict[date, dict[str, Part]] = {}
+    for tick, part, at, n in rows:
+        parts.setdefault(tick, {})[part] = (at, n)
+    return {tick: _counted(tuple(bins), parts[tick], len(further)) for tick in sorted(parts)}
+
+
+def types(con: DuckDBPyConnection, source: str) -> dict[str, str]:
+    """The columns of a source, each with its DuckDB type."""
+    return {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+
+
+def counting_sql(
+    source: str, bins: Sequence[Bins], kinds: Mapping[str, str], further: Sequence[str] = (), *, by_tick: bool = False
+) -> str:
+    """The statement behind `count`: rows of tick, part, bins, how many in each.
+
+    Part '' is the rows as a whole. Each column is a part of its own, so that no more than one is held at a time: numbers are
+    compared in vectors; text, and numbers of few values, are grouped first, which is many times cheaper than comparing them.
+    """
+    tick, by, group = ("tick", "tick, ", " GROUP BY tick") if by_tick else ("NULL::DATE", "", "")
+    whole = f"SELECT {tick} AS tick, '' AS part, NULL::BIGINT[] AS bins, [{', '.join(['count(*)', *further])}]::DOUBLE[] AS n"
+    parts = []
+    for one in bins:
+        n = _of_numbers(one, kinds[one.column], source, by) if one.of_numbers else _of_categories(one, source, by)
+        parts.append(f"SELECT {tick}, {literal(one.column)}, {n}{group}")
+    return "\nUNION ALL\n".join([f"{whole} FROM {source}{group}", *parts])
+
+
+def _of_numbers(bins: Bins, kind: str, source: str, by: str) -> str:
+    """All rows; with a value, below all numbers, up to each edge, up to the largest; below low, up to high; how far beyond.
+
+    Integers are compared as such, which saves a conversion a row, and are always finite.
+    """
+    value, whole = number(bins.column, kind), family(kind) == "int"
+
+    def edge(at: float) -> str:
+        return str(int(np.floor(at))) if whole else f"{at!r}::DOUBLE"
+
+    low, high = str(int(np.ceil(bins.low))) if whole else f"{bins.low!r}::DOUBLE", edge(bins.high)
+    infinite, finite = ("false", "v IS NOT NULL") if whole else (f"v < -{LARGEST}", f"v <= {LARGEST}")
+    conditions = [infinite, *(f"v <= {edge(at)}" for at in bins.edges), finite, f"v < {low}", f"v <= {high}"]
+    # Text that is no number has a value all the same.
+    given = "v" if family(kind) != "text" else "k"
+    kept = f"{value} AS v" + (f", {quoted(bins.column)} IS NOT NULL OR NULL AS k" if given == "k" else "")
+    if bins.few:
+        rows = f"SELECT {by}{kept}, count(*) AS n FROM {source} GROUP BY ALL"
+        sums = ["sum(n)", f"sum(n) FILTER ({given} IS NOT NULL)", *(f"sum(n) FILTER ({one})" for one in conditions)]
+    else:
+        rows = f"SELECT {by}{kept} FROM {source}"
+        sums = ["count(*)", f"count({given})", *(f"count_if({one})" for one in conditions)]
+    # Of values that are grouped the distance costs nothing; of the others it is asked for where there is any.
+    sums.append(f"sum(n * {_distance(bins, 'v')}) FILTER (abs(v::DOUBLE) <= {LARGEST})" if bins.few else "0")
+    listed = ", ".join(f"coalesce({one}, 0)" for one in sums)  # of no row a sum is null
+    return f"NULL, [{listed}]::DOUBLE[] FROM ({rows})"
+
+
+def _of_categories(bins: Bins, source: str, by: str) -> str:
+    """The bins that have rows, and how many."""
+    grouped = f"SELECT {by}{quoted(bins.column)}::VARCHAR AS c, count(*) AS n FROM {source} GROUP BY ALL"
+    known = f"SELECT unnest([{', '.join(map(literal, bins.categories))}]::VARCHAR[]) AS c, unnest(range(2, {len(bins)})) AS i"
+    bin_of = f"CASE WHEN c IS NULL THEN {NULL} ELSE coalesce(i, {OTHER}) END"
+    binned = f"SELECT {by}{bin_of} AS i, sum(n) AS n FROM ({grouped}) LEFT JOIN ({known}) USING (c) GROUP BY ALL"
+    return f"list(i), list(n)::DOUBLE[] FROM ({binned})"
+
+
+def _unmeasured(bins: Bins, column: Column) -> bool:
+    if bins.of_integers:
+        return bool(column.counts[OTHER])
+    return bins.of_numbers and not bins.few and column.outside > 0
+
+
+def _outside(
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str], counted: Counted
+) -> dict[str, Column]:
+    """The columns again, with the finite values outside of [low, high], and how far."""
+    sums = []
+    for one in bins:
+        value = f"{number(one.column, kinds[one.column])}::DOUBLE"
+        sums += [
+            f"count_if({value} < {one.low!r}::DOUBLE AND {value} >= -{LARGEST})",
+            f"count_if({value} > {one.high!r}::DOUBLE AND {value} <= {LARGEST})",
+            f"sum({_distance(one, value)}) FILTER (abs({value}) <= {LARGEST})",
+        ]
+    (found,) = con.execute(f"SELECT {', '.join(sums)} FROM {source}").fetchall()
+    measured = {}
+    for k, one in enumerate(bins):
+        below, above, beyond = (n or 0 for n in found[3 * k : 3 * k + 3])
+        measured[one.column] = Column(counted.columns[one.column].counts, below + above, below, above, float(beyond))
+    return measured
+
+
+def _distance(bins: Bins, value: str) -> str:
+    return f"greatest({bins.low!r}::DOUBLE - {value}::DOUBLE, {value}::DOUBLE - {bins.high!r}::DOUBLE, 0)"
+
+
+def _counted(bins: Sequence[Bins], parts: Mapping[str, Part], further: int) -> Counted:
+    rows, *extra = parts[""][1] if "" in parts else [0.0] * (1 + further)
+    columns = {one.column: _column(one, parts.get(one.column), int(rows)) for one in bins}
+    return Counted(int(rows), columns, tuple(int(n or 0) for n in extra))
+
+
+def _column(bins: Bins, part: Part | None, rows: int) -> Column:
+    counts, below, above, beyond = np.zeros(len(bins), np.int64), 0, 0, 0.0
+    if part is not None and bins.of_numbers:  # no row, no part
+        _, values, below_all, *cumulative, under, up_to_high, beyond = part[1]
+        counts[2:] = np.diff([below_all, *cumulative])
+        counts[NULL] = rows - values
+        below, above = int(under - below_all), int(cumulative[-1] - up_to_high)
+    elif part is not None and part[0]:
+        counts[part[0]] = part[1]
+    counts[OTHER] = rows - counts[NULL] - counts[2:].sum()
+    return Column(counts, below + above, below, above, beyond)

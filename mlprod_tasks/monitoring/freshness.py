@@ -1,0 +1,47 @@
+"""How old the newest row of each table is that came in for a tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration import Pipeline, Table, Tick
+from mlprod_tasks.monitoring.bins import quoted
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.lake import listed
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+HOUR = timedelta(hours=1)
+
+
+def freshness(con: DuckDBPyConnection, pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
+    """Hours from when the newest row of the tick's own partition became knowable to the tick, table by table.
+
+    Of a table that plans ahead: to the moment up to which it should plan. A reference table has no time, and no reading. Only
+    the tick's own partition is looked at, so that it does not matter which others are there yet.
+    """
+    for table in pipeline.tables:
+        if table.time is not None:
+            yield _of(con, pipeline, table, tick, platform)
+
+
+def _of(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> Reading:
+    name = names.raw(pipeline, table.name)
+    files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
+    rows, newest = 0, None
+    if files:
+        # The moment itself in UTC, whatever the session's time zone would make of it.
+        asked = f"SELECT count(*), epoch_us(max({quoted(table.time or '')})) FROM read_parquet({listed(files)})"
+        ((rows, newest),) = con.execute(asked).fetchall()
+    if newest is None:
+        why = f"no row of {table.name} is published for the tick"
+        return Reading("freshness", None, 0, table.name, why=why, missing=True)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=newest)
+    due = pipeline.schedule.moment(tick.date + timedelta(days=table.ticks_ahead))
+    hours = (due - moment - table.known_after) / HOUR
+    told = f"its newest row is of {moment:%Y-%m-%d %H:%M} UTC"
+    return Reading("freshness", hours, int(rows), table.name, detail=told)

@@ -1,0 +1,99 @@
+"""What every reading would have been on each of the reference's own ticks: what quiet ticks look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.monitoring.bins import quoted
+
+if TYPE_CHECKING:
+    from mlprod_tasks.monitoring.measurement import Reading
+    from mlprod_tasks.monitoring.observe import Observed
+    from mlprod_tasks.monitoring.profile import ReferenceProfile
+
+FEWEST_TICKS = 3  # one tick against one other says nothing of either
+TOGETHER = 14  # ticks at most for which the domain classifier is trained: it takes as long as everything else
+
+
+@dataclass(frozen=True)
+class History:
+    """The values on the reference's ticks, by 'what' or 'what/slice'; None where a tick has none.
+
+    ticks: ISO dates, ascending; each value is of that tick against the rest of the reference.
+    """
+
+    ticks: tuple[str, ...]
+    values: Mapping[str, tuple[float | None, ...]]
+
+    @cached_property
+    def days(self) -> tuple[date, ...]:
+        return tuple(map(date.fromisoformat, self.ticks))
+
+
+def history_of(
+    con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, by_tick: Mapping[date, Observed]
+) -> History | None:
+    """The history of a reference; None where it has too few ticks.
+
+    What a tick realised is held against the AUC, the KPI and the like of the whole reference: one tick of a month hardly moves
+    them. The domain classifier is trained for TOGETHER ticks at most, evenly spaced.
+
+    source: the rows of the reference, as `profile_of` reads them; profile: of all of them; by_tick: what each tick tells.
+    """
+    days = sorted(by_tick)
+    if len(days) < FEWEST_TICKS:
+        return None
+    chosen = {days[at] for at in np.unique(np.linspace(0, len(days) - 1, TOGETHER).astype(int))}
+    readings = [list(_readings(con, source, pipeline, profile, day, by_tick[day], day in chosen)) for day in days]
+    found = [{_subject(one): one.value for one in tick} for tick in readings]
+    subjects = dict.fromkeys(subject for tick in found for subject in tick)
+    values = {subject: tuple(tick.get(subject) for tick in found) for subject in subjects}
+    kept = {subject: of_all for subject, of_all in values.items() if any(value is not None for value in of_all)}
+    return History(tuple(map(str, days)), kept)
+
+
+def _readings(
+    con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, day: date, observed: Observed, together: bool
+) -> Iterator[Reading]:
+    """What would have been read at one tick of the reference, had the others been the reference."""
+    # They rest on the profile, and the profile on its history.
+    from mlprod_tasks.monitoring.estimate import estimates, promised_by
+    from mlprod_tasks.monitoring.inputs import inputs
+    from mlprod_tasks.monitoring.outcomes import columns, outcomes
+    from mlprod_tasks.monitoring.profile import less
+
+    needed = ", ".join(quoted(name) for name in columns(pipeline, profile) if name != "fallback")
+    of_day = f"SELECT {needed}, label, false AS fallback FROM {source} WHERE tick = DATE '{day}'"
+    rows: pa.Table = con.sql(of_day).to_arrow_table()
+    judged = rows.filter(rows["label"].is_valid())
+    others = _judged_without(less(profile, day, observed), profile, rows, judged)
+    yield from inputs(others, observed, together=together)
+    con.register("one_tick", rows)
+    promised = promised_by(con, "one_tick", pipeline)
+    con.unregister("one_tick")
+    yield from estimates(others, promised)
+    if judged.num_rows:
+        yield from outcomes(pipeline, others, judged, rows.num_rows, promised)
+
+
+def _judged_without(others: ReferenceProfile, profile: ReferenceProfile, rows: pa.Table, judged: pa.Table) -> ReferenceProfile:
+    """The label rate and the mean score of the other ticks."""
+    total, outcomes = sum(profile.rows_by_tick), profile.outcomes - judged.num_rows
+    positives = int(np.count_nonzero(judged["label"].to_numpy(zero_copy_only=False)))
+    rate = None
+    if profile.label_rate is not None and outcomes:
+        rate = (profile.label_rate * profile.outcomes - positives) / outcomes
+    scores = profile.mean_score * total - float(np.sum(rows["score"].to_numpy()))
+    return replace(others, outcomes=outcomes, label_rate=rate, mean_score=scores / (total - rows.num_rows))
+
+
+def _subject(reading: Reading) -> str:
+    return f"{reading.what}/{reading.slice}" if reading.slice else reading.what

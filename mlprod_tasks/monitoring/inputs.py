@@ -1,0 +1,226 @@
+"""What went into a model and came out of it at one tick, against the model's reference profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mlprod_tasks.monitoring import bins, categories
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.observe import Observed
+from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
+from mlprod_tasks.statistics import distances, intervals
+
+FEWEST_ROWS = 50  # below, a tick's distribution says nothing
+QUIET_MARGIN = 1.25
+OLDER = "this model's reference profile is of an older form, which does not keep {kept}; the next training's has it"
+LOST = "the reference has this column and the predictions do not"
+
+Read = tuple[float | None, str, float | None]  # a value, its detail and the reference's; or None and why
+
+
+def inputs(
+    profile: ReferenceProfile, observed: Observed, only_important: Mapping[str, bool] | None = None, *, together: bool = True
+) -> Iterator[Reading]:
+    """The readings of one tick's predictions, features in the order of their importance to the model.
+
+    only_important: by watch, whether only the important features are held to its bounds. together: whether to train the domain
+    classifier too, which takes about as long as everything else.
+    """
+    rows = observed.rows
+    share, fallback = observed.fallback_rows / rows, observed.fallback_rows
+    sure = intervals.wilson(fallback, rows)
+    yield Reading("fallback_share", share, rows, reference=0.0, detail=f"{fallback:,} of {rows:,} rows", interval=sure)
+    yield volume(profile, rows)
+    yield _type_changes(profile, observed)
+    yield from _join_coverage(profile, observed)
+    yield _decision_share(profile, observed)
+    for what in ("score_psi", "score_wasserstein"):
+        yield _reading(what, profile.score, observed, len(profile.rows_by_tick))
+    if together:
+        yield _domain_auc(profile, observed)
+    total = sum(column.importance for column in profile.features)
+    ranked = sorted(profile.features, key=lambda column: -column.importance)
+    for rank, column in enumerate(ranked, 1):
+        ranks = f"feature {rank} of {len(ranked)} by importance, {column.importance / total:.0%} of it" if total else ""
+        for what in _kinds(column):
+            watched = column.important or not (only_important or {}).get(what, False)
+            yield _reading(what, column, observed, len(profile.rows_by_tick), column.name, ranks, watched)
+
+
+def volume(profile: ReferenceProfile, rows: int) -> Reading:
+    """The rows of a tick over those of the reference's mean tick; all that can be said of a tick without rows."""
+    mean = profile.rows_per_tick
+    return Reading("volume", rows / mean, rows, reference=mean, detail=f"{rows:,} rows; the reference has {mean:,.0f} a tick")
+
+
+def quiet_bound(ticks: tuple[float, ...]) -> float | None:
+    """What a quiet tick may reach: the largest value of the reference's own ticks, with a margin. None without ticks.
+
+    Rows of one tick resemble each other (one day's weather, one day's trailing means), so a tick never looks like a
+    sample of the whole reference; how far it lies off is learned from the reference itself, tick by tick.
+    """
+    return QUIET_MARGIN * max(ticks) if ticks else None
+
+
+def too_few(n: int) -> str:
+    """Why a tick of n rows has no distribution."""
+    if n == 0:
+        return "the fallback answered every row, so there is nothing of the model to compare"
+    return f"{n} rows are too few to compare distributions; at least {FEWEST_ROWS} are needed"
+
+
+def _kinds(column: Column) -> tuple[str, ...]:
+    """What is read of a feature: only numbers have a range and lie apart, only categories are new or lost."""
+    every = ("feature_psi", "feature_js", "null_share")
+    if column.bins.of_numbers:
+        return (*every, "feature_wasserstein", "out_of_range")
+    ordered = ("feature_wasserstein",) if column.type == "int" else ()
+    return (*every, *ordered, "new_categories", "lost_categories")
+
+
+def _reading(
+    what: str, column: Column, observed: Observed, ticks: int, name: str = "", ranks: str = "", watched: bool = True
+) -> Reading:
+    n = observed.answered
+
+    def none(why: str, missing: bool = False) -> Reading:
+        return Reading(what, None, n, name, why=why, missing=missing, watched=watched, important=column.important)
+
+    if n < FEWEST_ROWS:
+        return none(too_few(n))
+    if column.name not in observed.columns:
+        return none(LOST, missing=True)
+    value, told, reference = _READ[what](column, observed, ticks)
+    if value is None:
+        return none(told)
+    quiet = {"feature_psi": column.tick_psi, "score_psi": column.tick_psi, "null_share": column.tick_null_share}.get(what, ())
+    detail = "; ".join(part for part in (told, ranks) if part)
+    return Reading(
+        what, value, n, name, reference, quiet_bound(quiet), detail=detail, watched=watched, important=column.important
+    )
+
+
+def _psi(column: Column, observed: Observed, _: int) -> Read:
+    before, now = _compared(column, observed)
+    typical = float(np.median(column.tick_psi)) if column.tick_psi else 0.0
+    told = f"a tick of the reference has {typical:.3g}, at most {max(column.tick_psi):.3g}" if column.tick_psi else ""
+    return distances.corrected_psi(before, now), told, typical
+
+
+def _jensen_shannon(column: Column, observed: Observed, _: int) -> Read:
+    return distances.jensen_shannon_distance(*_compared(column, observed)), "", None
+
+
+def _wasserstein(column: Column, observed: Observed, _: int) -> Read:
+    if column.bins.sd is None:
+        return None, OLDER.format(kept="how widely this column spreads"), None
+    if column.bins.sd == 0:
+        return None, "every value of the reference is the same, so there is no spread to scale a distance by", None
+    try:
+        distance = (
+            distances.wasserstein_of(column.bins, np.asarray(column.counts), observed.columns[column.name]) / column.bins.sd
+        )
+    except distances.NothingToCompare:
+        return None, "one side has no value at all", None
+    if not np.isfinite(distance):
+        return None, "the tick holds numbers so large that their distance cannot be told", None
+    return distance, f"a standard deviation of the reference is {column.bins.sd:.4g}", None
+
+
+def _null_share(column: Column, observed: Observed, _: int) -> Read:
+    share = float(observed.columns[column.name].counts[bins.NULL] / observed.answered)
+    told = f"{share:.1%} null; the reference has {column.null_share:.1%}"
+    return share - column.null_share, told, column.null_share
+
+
+def _out_of_range(column: Column, observed: Observed, _: int) -> Read:
+    if not any(column.counts[2:]):
+        return None, "the reference has no value to compare with", None
+    low, high = column.bins.low, column.bins.high
+    told = f"the reference reaches from {low:.6g} to {high:.6g}"
+    return observed.columns[column.name].outside / observed.answered, told, 0.0
+
+
+def _new_categories(column: Column, observed: Observed, _: int) -> Read:
+    found = categories.new(column, observed.columns[column.name].counts)
+    return (None, OLDER.format(kept="its rare categories"), None) if found is None else (found.share, found.told, found.usual)
+
+
+def _lost_categories(column: Column, observed: Observed, ticks: int) -> Read:
+    if not column.present:
+        return None, OLDER.format(kept="how many of its ticks have each category"), None
+    found = categories.lost(column, observed.columns[column.name].counts, ticks)
+    return found.share, found.told, found.usual
+
+
+_READ = {
+    "feature_psi": _psi,
+    "score_psi": _psi,
+    "feature_js": _jensen_shannon,
+    "feature_wasserstein": _wasserstein,
+    "score_wasserstein": _wasserstein,
+    "null_share": _null_share,
+    "out_of_range": _out_of_range,
+    "new_categories": _new_categories,
+    "lost_categories": _lost_categories,
+}
+
+
+def _compared(column: Column, observed: Observed) -> tuple[bins.Counts, bins.Counts]:
+    return column.bins.coarse(np.asarray(column.counts)), column.bins.coarse(observed.columns[column.name].counts)
+
+
+def _type_changes(profile: ReferenceProfile, observed: Observed) -> Reading:
+    known = [column for column in profile.features if column.type and column.name in observed.types]
+    if not known:
+        why = OLDER.format(kept="types") if observed.answered else too_few(0)
+        return Reading("type_changes", None, observed.answered, why=why)
+    changed = [f"{one.name} {one.type} -> {observed.types[one.name]}" for one in known if one.type != observed.types[one.name]]
+    return Reading("type_changes", float(len(changed)), observed.answered, reference=0.0, detail=", ".join(changed))
+
+
+def _join_coverage(profile: ReferenceProfile, observed: Observed) -> Iterator[Reading]:
+    n, total = observed.answered, sum(profile.rows_by_tick)
+    for join in profile.joins:
+        usual = 1 - join.unmatched / total
+        if n < FEWEST_ROWS:
+            yield Reading("join_coverage", None, n, join.table, why=too_few(n))
+        elif join.table not in observed.unmatched:
+            why = f"the predictions lack features that the reference takes from {join.table}"
+            yield Reading("join_coverage", None, n, join.table, why=why, missing=True)
+        elif usual == 0:
+            yield Reading("join_coverage", None, n, join.table, why="no row of the reference found one")
+        else:
+            share = 1 - observed.unmatched[join.table] / n
+            told = f"{share:.1%} of the rows found one; of the reference's {usual:.1%}"
+            low, high = intervals.wilson(n - observed.unmatched[join.table], n)
+            yield Reading(
+                "join_coverage", share / usual, n, join.table, usual, detail=told, interval=(low / usual, high / usual)
+            )
+
+
+def _decision_share(profile: ReferenceProfile, observed: Observed) -> Reading:
+    n = observed.answered
+    if profile.decisions is None or observed.decisions is None or n < FEWEST_ROWS:
+        why = too_few(n) if n < FEWEST_ROWS else OLDER.format(kept="how many decisions there were")
+        return Reading("decision_share", None, n, why=why)
+    usual, share = profile.decisions / sum(profile.rows_by_tick), observed.decisions / n
+    low, high = intervals.wilson(observed.decisions, n)
+    told = f"{share:.1%} above the threshold; of the reference {usual:.1%}"
+    return Reading("decision_share", share - usual, n, reference=usual, detail=told, interval=(low - usual, high - usual))
+
+
+def _domain_auc(profile: ReferenceProfile, observed: Observed) -> Reading:
+    from mlprod_tasks.monitoring.domain import CannotTell, tell_apart
+
+    n = observed.answered
+    if n < FEWEST_ROWS or profile.sampled is None or observed.sampled is None:
+        why = too_few(n) if n < FEWEST_ROWS else OLDER.format(kept="any rows")
+        return Reading("domain_auc", None, n, why=why)
+    try:
+        told = tell_apart(profile, observed.sampled)
+    except CannotTell as error:
+        return Reading("domain_auc", None, n, why=str(error))
+    return Reading("domain_auc", told.auc, told.rows, reference=0.5, detail=told.detail, interval=told.interval)

@@ -1,0 +1,209 @@
+"""Bounds that the reference's own ticks set: what a further tick like them stays within."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks.monitoring.kinds import KINDS
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration import Pipeline
+
+# The scale on which values of quiet ticks spread about evenly to both sides. The square root is that of small shares and of
+# distances that go with the square of a shift, the logarithm that of ratios; the others spread evenly as they are.
+ROOT = frozenset((
+    "freshness", "new_categories", "lost_categories", "out_of_range", "feature_psi", "feature_wasserstein", "score_psi",
+    "score_wasserstein", "fallback_share", "residual_drift", "retries", "queue_wait", "replayed", "online_skew",
+    "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_psi",
+    "online_score_psi", "online_shadow_difference",
+))  # fmt: skip
+LOG = frozenset((
+    "volume", "label_rate", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
+    "online_shadow_latency",
+))  # fmt: skip
+# What a value can be at all: at least 0, unless here; at most 1 if a share, an area or a difference of such.
+BELOW_ZERO = frozenset((
+    "null_share", "decision_share", "estimated_value", "value", "calibration", "estimate_error", "kpi",
+    "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
+))  # fmt: skip
+SHARES = frozenset((
+    "null_share", "new_categories", "lost_categories", "out_of_range", "feature_js", "domain_auc", "decision_share",
+    "fallback_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "label_coverage", "roc_auc",
+    "precision", "recall", "calibration", "residual_drift", "kpi_correlation", "replayed", "online_skew",
+    "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_nulls",
+    "online_shadow_difference",
+))  # fmt: skip
+
+TICKS_A_MONTH = 30  # ticks are days
+FEWEST_TICKS = 5  # below, a spread says nothing
+FEWEST_OF_A_WEEKDAY = 3
+ROUNDING = 1e-9
+SMALLEST = 1e-6  # stands for zero on the logarithmic scale
+LARGEST_EXPONENT = 700.0
+NODES = 64  # of each of the two integrals over what a bound's error may be
+STEPS = 40
+
+Window = tuple[int, int]  # breaches, of
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What values on quiet ticks spread around, on the scale of their kind.
+
+    centres: by weekday, 0 Monday; all alike where weekdays do not matter. sd: of one tick around its centre; uncertain: the
+    standard error of the centre; both have `degrees` of freedom. off: how far each tick lay from its centre, in order of time.
+    """
+
+    centres: tuple[float, ...]
+    sd: float
+    uncertain: float
+    degrees: int
+    off: tuple[float, ...] = ()
+
+
+def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_weekday: bool = False) -> Spread | None:
+    """The spread of one watched value over the reference's ticks; None where too few of them have it.
+
+    By weekday, each weekday's mean is drawn to the mean of all by as much as the spread within weekdays explains the
+    differences between them (James and Stein, 1961, in the empirical Bayes form): with weekdays that differ by chance only, all
+    centres are one. Where some weekday has too few ticks, they are one as well.
+    """
+    kept = [(day, _scaled(what, value)) for day, value in zip(days, values, strict=True) if value is not None]
+    if len(kept) < FEWEST_TICKS:
+        return None
+    x = np.array([value for _, value in kept])
+    weekdays = np.array([day.weekday() for day, _ in kept])
+    if by_weekday and np.bincount(weekdays, minlength=7).min() >= FEWEST_OF_A_WEEKDAY:
+        return _by_weekday(x, weekdays)
+    return _alike(x)
+
+
+def limits(
+    what: str, spread: Spread, weekday: int, *, tail: float, windows: Sequence[Window] = ((1, 1),), k: float | None = None
+) -> tuple[float | None, float | None]:
+    """What a further tick stays within: low and high, of the kind's unit; None on the side that is not worse.
+
+    With `k`: centre +- k standard deviations. Else the prediction interval that a further normal value leaves with probability
+    `tail`, shared by both sides where both are bad: centre +- t sqrt(sd^2 + error^2) (Hahn, 1969), and at least so wide that no
+    rule fires on the reference itself, whose values may have long tails and resemble their neighbours: windows are, of
+    each rule, how many breaches of how many ticks. Clamped to what the value can be.
+    """
+    worse = KINDS[what].worse
+    centre = spread.centres[weekday]
+    if k is None:
+        one_side = tail / 2 if worse == "either" else tail
+        reach = _t(one_side, spread.degrees) * math.hypot(spread.sd, spread.uncertain)
+        below = max(reach, *(_reached([-x for x in spread.off], *window) for window in windows))
+        above = max(reach, *(_reached(spread.off, *window) for window in windows))
+    else:
+        below = above = k * spread.sd
+    slack = ROUNDING * max(1.0, abs(centre))  # what the reference itself did is not outside by the last bit
+    below, above = below + slack, above + slack
+    low = None if worse == "higher" else _unscaled(what, centre - below)
+    high = None if worse == "lower" else _unscaled(what, centre + above)
+    return low, high
+
+
+def windows(pipeline: Pipeline, what: str) -> tuple[Window, ...]:
+    """How many breaches of how many ticks the rules on `what` ask for; (1, 1) where there is no rule."""
+    found = {(one.breaches, one.of) for rule in pipeline.rules for one in rule.conditions if one.watch == what}
+    return tuple(sorted(found)) or ((1, 1),)
+
+
+def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
+    """How often one slice of `what` may leave its learned bound on a quiet tick: all rules then keep Monitoring.false_alarms.
+
+    The month's false alarms are shared by all rules with a learned watch, whatever depends on what (Bonferroni), and a rule's
+    by its slices. ticks: those of the reference, from which the bound is learned.
+    """
+    learned = {watch.what for watch in pipeline.watches if watch.learned is not None}
+    rules = [rule for rule in pipeline.rules if any(one.watch in learned for one in rule.conditions)]
+    share = min(0.5, pipeline.monitoring.false_alarms / TICKS_A_MONTH / max(1, len(rules)))
+    return min(_tail(share, max(1, slices), max(FEWEST_TICKS, ticks), *window) for window in windows(pipeline, what))
+
+
+@cache
+def _tail(share: float, slices: int, ticks: int, breaches: int, of: int) -> float:
+    """The tail of one slice with which `breaches` of `of` ticks are breached with probability `share`.
+
+    All ticks are held to one bound, whose error they share: where it came out too tight, several breaches come together. So
+    the binomial probability is averaged over what mean and standard deviation of a normal reference may come out as.
+    """
+    from scipy.special import bdtrc, chdtri, ndtr, ndtri, stdtrit
+
+    if breaches == 1 and of == 1:
+        return share / slices
+    middles = (np.arange(NODES) + 0.5) / NODES
+    mean = ndtri(middles)[:, None] / math.sqrt(ticks)
+    sd = np.sqrt(chdtri(ticks - 1, middles) / (ticks - 1))[None, :]
+
+    def fires(one: float) -> float:
+        bound = mean - stdtrit(ticks - 1, one) * sd * math.sqrt(1 + 1 / ticks)
+        return float(np.mean(bdtrc(breaches - 1, of, np.minimum(1.0, slices * ndtr(-bound)))))
+
+    low, high = math.log(share / slices / of), math.log(0.5)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fires(math.exp(middle)) < share else (low, middle)
+    return math.exp(low)
+
+
+def _reached(off: Sequence[float], breaches: int, of: int) -> float:
+    """The least bound at which nowhere among `of` ticks in a row so many lie beyond it."""
+    return max(sorted(off[at : at + of], reverse=True)[:breaches][-1] for at in range(max(1, len(off) - of + 1)))
+
+
+def _alike(x: NDArray[np.float64]) -> Spread:
+    centre, sd = float(np.mean(x)), float(np.std(x, ddof=1))
+    return Spread((centre,) * 7, sd, sd / math.sqrt(len(x)), len(x) - 1, tuple(map(float, x - centre)))
+
+
+def _by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
+    number = np.bincount(weekdays, minlength=7)
+    means = np.bincount(weekdays, x, minlength=7) / number
+    degrees = len(x) - 7
+    within = float(np.sum((x - means[weekdays]) ** 2)) / degrees
+    overall = float(np.mean(x))
+    between = max(0.0, float(np.var(means, ddof=1)) - within * float(np.mean(1 / number)))
+    if between == 0:  # chance only: everything tells of the one centre
+        return _alike(x)
+    weight = between / (between + within / number)
+    centres = overall + weight * (means - overall)
+    error = within / number * weight + within / len(x) * (1 - weight)
+    return Spread(
+        tuple(map(float, centres)),
+        math.sqrt(within),
+        math.sqrt(float(np.max(error))),
+        degrees,
+        tuple(map(float, x - centres[weekdays])),
+    )
+
+
+def _t(one_side: float, degrees: int) -> float:
+    """The quantile of Student's t that is exceeded with that probability."""
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(degrees, one_side))
+
+
+def _scaled(what: str, value: float) -> float:
+    if what in ROOT:
+        return math.sqrt(max(0.0, value))
+    return math.log(max(value, SMALLEST)) if what in LOG else value
+
+
+def _unscaled(what: str, x: float) -> float:
+    if what in LOG:
+        return math.exp(min(x, LARGEST_EXPONENT))
+    value = max(0.0, x) ** 2 if what in ROOT else x
+    most = 1.0 if what in SHARES else math.inf
+    least = 0.0 if what not in BELOW_ZERO else -most
+    return min(max(value, least), most)

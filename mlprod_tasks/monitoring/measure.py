@@ -1,0 +1,231 @@
+"""Measure a tick: its inputs and scores now, its outcomes when their labels are complete."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import select
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitoring import bins
+from mlprod_tasks.monitoring.business import business_metrics, unasked
+from mlprod_tasks.monitoring.correlation import renew_correlations
+from mlprod_tasks.monitoring.estimate import estimates, promised_by
+from mlprod_tasks.monitoring.freshness import freshness
+from mlprod_tasks.monitoring.health import health, past
+from mlprod_tasks.monitoring.inputs import inputs, volume
+from mlprod_tasks.monitoring.kinds import Family
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.observe import observe
+from mlprod_tasks.monitoring.outcomes import columns, outcomes, unmeasured
+from mlprod_tasks.monitoring.profile import ReferenceProfile
+from mlprod_tasks.monitoring.record import record, reference_of
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
+
+log = logging.getLogger(__name__)
+DAY = timedelta(days=1)
+
+
+class PredictionsMissing(LookupError):
+    """The tick was not scored, so there is nothing to measure."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at a tick.
+
+    `judged` are the ticks whose outcomes were measured, `waiting` those whose outcomes wait for a partition of
+    labels; `breaches` one sentence each.
+    """
+
+    tick: str
+    rows: int
+    measurements: int
+    judged: tuple[str, ...]
+    waiting: tuple[str, ...]
+    breaches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the outcomes of a tick are computed from: equal evidence gives equal measurements."""
+
+    predictions: tuple[str, ...]
+    labels: tuple[tuple[date, int], ...]  # published partitions of the labels' table: tick and Delta version
+
+    def lacks(self, needed: list[date]) -> list[date]:
+        there = {tick for tick, _ in self.labels}
+        return [tick for tick in needed if tick not in there]
+
+
+def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
+    """Write the measurements of a tick's predictions, and of the outcomes that are complete with it.
+
+    Those are the outcomes of the tick whose labels become complete now. Where ticks are processed out of order, also those of
+    every tick since then whose own moment was measured before this partition of labels was there: whatever the
+    order, the same measurements stand in the end. Running it twice replaces them by the same.
+
+    Raises: PredictionsMissing where the tick was not scored.
+    """
+    written = _measure_inputs(pipeline, tick, platform)
+    rows = next(row.n for row in written if row.what == "volume")
+    judged_ticks: list[str] = []
+    waiting: list[str] = []
+    measured: list[date] = []
+    for due in _due(pipeline, tick, platform):
+        done = _measure_outcomes(pipeline, due, platform)
+        written += done
+        if done:
+            (judged_ticks if any(row.value is not None for row in done) else waiting).append(str(due))
+            measured.append(due.date)
+    written += [row for row in renew_correlations(pipeline, measured, platform) if row.tick in measured]
+    written += _measure_health(pipeline, tick, written[0].model_version, platform)
+    breaches = tuple(row.sentence for row in written if row.breached)
+    for sentence in breaches:
+        log.warning("%s: %s", pipeline.name, sentence)
+    log.info("%s: measured %d values at %s, %d breached", pipeline.name, len(written), tick, len(breaches))
+    return Measured(str(tick), rows, len(written), tuple(judged_ticks), tuple(waiting), breaches)
+
+
+def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
+    files = _prediction_files(pipeline, tick, platform)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    empty = not files and scoring is not None and scoring.rows == 0
+    if not files and not empty:
+        raise PredictionsMissing(
+            f"{pipeline.name}: tick {tick} has no predictions in {names.predictions(pipeline)!r}: score it first "
+            f"(`mlprod score {pipeline.name} --from {tick}`), then measure it"
+        )
+    source = f"read_parquet({listed(files)}, file_row_number = true)"
+    with engine(spill=platform.settings.home / "spill") as con:
+        fresh = list(freshness(con, pipeline, tick, platform))
+        if empty:
+            assert scoring is not None
+            nothing = volume(reference_of(pipeline, scoring.model_version, platform), 0)
+            return _write(pipeline, tick, "input", [nothing, *fresh], scoring.model_version, platform)
+        _, fallback_rows, version = _scored(con, source)
+        profile = reference_of(pipeline, version, platform)
+        own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
+        promised = promised_by(con, own, pipeline)
+        observed = observe(con, source, profile)
+    only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
+    readings = [*inputs(profile, observed, only), *fresh, *estimates(profile, promised)]
+    return _write(pipeline, tick, "input", readings, version, platform)
+
+
+def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> list[Measurement]:
+    """Last, so that this step's own run is nearly all there. Held to what the ticks before were, not to the reference."""
+    usual = replace(reference_of(pipeline, version, platform), history=past(pipeline, tick, platform))
+    readings = list(health(pipeline, tick, version, platform))
+    return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
+
+
+def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
+    """The ticks whose outcomes this run measures, each only if it was scored.
+
+    Inputs of this tick are in the ledger by now. A run of an earlier tick that misses them here was followed by
+    predictions or labels that this run sees: between the two nothing is left out.
+    """
+    delay, schedule = pipeline.label_delay_ticks, pipeline.schedule
+    with platform.ledger.session() as session:
+        later = (Measurement.tick > tick.date) & (Measurement.tick <= tick.date + delay * DAY)
+        query = select(Measurement.tick).where(Measurement.pipeline == pipeline.name, Measurement.what == "volume", later)
+        moments = {tick.date, *session.scalars(query)}
+    ticks = [moment - delay * DAY for moment in sorted(moments)]
+    return [schedule.tick(day) for day in ticks if day >= schedule.starts]
+
+
+def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
+    """Compute from what is there, and write it if that is still what is there; else compute again."""
+    while True:
+        evidence = _evidence(pipeline, tick, platform)
+        if not evidence.predictions:
+            log.info("%s: %s has no predictions, and so no outcomes to measure", pipeline.name, tick)
+            return []
+        readings, version = _outcome_readings(pipeline, tick, evidence, platform)
+        written = _write(pipeline, tick, "outcome", readings, version, platform, evidence)
+        if written:
+            return written
+
+
+def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platform: Platform) -> tuple[list[Reading], int]:
+    source = f"read_parquet({listed(evidence.predictions)})"
+    with engine(spill=platform.settings.home / "spill") as con:
+        rows, _, version = _scored(con, source)
+        profile = reference_of(pipeline, version, platform)
+        lacking = evidence.lacks(_label_partitions(pipeline, tick))
+        if lacking:
+            why = f"its labels wait for {pipeline.label.table} of {', '.join(map(str, lacking))} to be published"
+            nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
+            return [*nothing, *unasked(pipeline, why, rows)], version
+        as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
+        con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
+        key = ", ".join(map(bins.quoted, pipeline.entity_table.key))
+        # A row scored before a feature was declared has no such column.
+        kept = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        shown = ", ".join(bins.quoted(name) for name in columns(pipeline, profile) if name in kept)
+        # In one order, so that sums round alike each time.
+        joined: pa.Table = con.sql(
+            f"SELECT {shown}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
+        ).to_arrow_table()
+        promised = promised_by(con, f"(SELECT * FROM {source} WHERE NOT fallback)", pipeline)
+    asked = business_metrics(pipeline, tick, rows, platform.settings)
+    return [*outcomes(pipeline, profile, joined, rows, promised), *asked], version
+
+
+def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
+    """The partitions of the labels' table that together hold every outcome of the tick."""
+    return [tick.date + days * DAY for days in range(1, pipeline.label_delay_ticks + 1)]
+
+
+def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
+    first, *_, last = [tick.date, *_label_partitions(pipeline, tick)]
+    published = platform.ledger.all(
+        Publication,
+        (Publication.tick > first) & (Publication.tick <= last),
+        pipeline=pipeline.name,
+        table_name=pipeline.label.table,
+    )
+    labels = tuple((row.tick, row.delta_version) for row in published)
+    return _Evidence(tuple(_prediction_files(pipeline, tick, platform)), labels)
+
+
+def _prediction_files(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[str]:
+    name = names.predictions(pipeline)
+    if not platform.lake.exists(name):
+        return []
+    return platform.lake.files(name, pipeline.schedule.range(tick.date))
+
+
+def _scored(con: Any, source: str) -> tuple[int, int, int]:
+    """Rows, rows answered by the fallback, and the version that scored them."""
+    query = f"SELECT count(*), count_if(fallback), mode(model_version) FROM {source}"
+    ((rows, fallback_rows, version),) = con.execute(query).fetchall()
+    return int(rows), int(fallback_rows), int(version)
+
+
+def _write(
+    pipeline: Pipeline,
+    tick: Tick,
+    family: Family,
+    readings: list[Reading],
+    version: int,
+    platform: Platform,
+    evidence: _Evidence | None = None,
+    profile: ReferenceProfile | None = None,
+) -> list[Measurement]:
+    """Replace the tick's measurements of that family; nothing, and an empty list, if `evidence` no longer holds."""
+
+    def still() -> bool:
+        return evidence is None or evidence == _evidence(pipeline, tick, platform)
+
+    known = profile or reference_of(pipeline, version, platform)
+    return record(pipeline, tick, family, readings, version, platform, known, still)

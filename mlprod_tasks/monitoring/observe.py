@@ -1,0 +1,139 @@
+"""Observe the predictions of a tick: everything that they tell, as counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.monitoring.bins import Bins, family, number, quoted
+from mlprod_tasks.monitoring.count import LARGEST, Column, Counted, count, count_by_tick, types
+from mlprod_tasks.monitoring.sample import SampledRows, sample, sample_by_tick
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from mlprod_tasks.monitoring.profile import ReferenceProfile
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The features that come from the rows of one table, look-up by look-up: all null together where no row was found."""
+
+    table: str
+    columns: tuple[tuple[str, ...], ...]
+    unmatched: int = 0  # rows of the reference that found none
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one tick's predictions tell. All but `rows` and `fallback_rows` is of the rows that the model itself answered.
+
+    columns: the features and the scores, by name; one that the predictions lack is missing. types: what each holds (`family`).
+    decisions: rows above the threshold. unmatched: by table, the rows that found no row in it. sampled: some of the rows in
+    bins; None where none was asked for.
+    """
+
+    rows: int
+    fallback_rows: int
+    columns: Mapping[str, Column]
+    types: Mapping[str, str]
+    decisions: int | None = None
+    unmatched: Mapping[str, int] = field(default_factory=dict)
+    sampled: SampledRows | None = None
+
+    @property
+    def answered(self) -> int:
+        """The rows that the model itself answered."""
+        return self.rows - self.fallback_rows
+
+
+def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, sampled: bool = True) -> Observed:
+    """Count one tick's predictions in the bins of the reference.
+
+    source: what stands after FROM: predictions with the columns score, decision, fallback and the features, as they are logged.
+    """
+    kinds = types(con, source)
+    ((fallback_rows,),) = con.execute(f"SELECT count_if(fallback) FROM {source}").fetchall()
+    own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
+    bins = [column.bins for column in profile.columns if column.name in kinds]
+    joins = [join for join in profile.joins if all(name in kinds for group in join.columns for name in group)]
+    counted = count(con, own, bins, _further(joins))
+    drawn = sample(con, own, bins, counted.rows) if sampled and profile.sampled is not None else None
+    return _observed(counted, bins, joins, kinds, fallback_rows or 0, drawn)
+
+
+def observe_by_tick(
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], joins: Sequence[Joined] = ()
+) -> dict[date, Observed]:
+    """Count each tick of a reference. What is outside of the range is told by that of all other ticks.
+
+    source: rows with the columns tick, score, decision and the features; no fallback answered any of them.
+    """
+    kinds = types(con, source)
+    by_tick = count_by_tick(con, source, bins, _further(joins))
+    drawn = sample_by_tick(con, source, bins, {tick: counted.rows for tick, counted in by_tick.items()})
+    outside = _outside_of_the_others(con, source, [one for one in bins if one.of_numbers], kinds)
+    ticks = {}
+    for tick, counted in by_tick.items():
+        columns = {name: Column(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
+        own = Counted(counted.rows, columns, counted.further)
+        ticks[tick] = _observed(own, bins, joins, kinds, 0, drawn[tick])
+    return ticks
+
+
+def _further(joins: Sequence[Joined]) -> list[str]:
+    return ["coalesce(count_if(decision), 0)", *(f"coalesce(count_if({_unmatched(join)}), 0)" for join in joins)]
+
+
+def _unmatched(join: Joined) -> str:
+    groups = (" AND ".join(f"{quoted(name)} IS NULL" for name in group) for group in join.columns)
+    return " OR ".join(f"({group})" for group in groups)
+
+
+def _observed(
+    counted: Counted,
+    bins: Sequence[Bins],
+    joins: Sequence[Joined],
+    kinds: Mapping[str, str],
+    fallback: int,
+    drawn: SampledRows | None,
+) -> Observed:
+    decisions, *unmatched = counted.further
+    return Observed(
+        rows=counted.rows + fallback,
+        fallback_rows=fallback,
+        columns=counted.columns,
+        types={one.column: family(kinds[one.column]) for one in bins},
+        decisions=decisions,
+        unmatched={join.table: n for join, n in zip(joins, unmatched, strict=True)},
+        sampled=drawn,
+    )
+
+
+def _outside_of_the_others(
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str]
+) -> dict[tuple[date, str], int]:
+    """By tick and column the rows outside of the range of all other ticks; only a tick that holds an end of it has any."""
+    if not bins:
+        return {}
+    values = [f"{number(one.column, kinds[one.column])}::DOUBLE" for one in bins]
+    ends = ", ".join(
+        f"{end}({value}) FILTER ({value} BETWEEN -{LARGEST} AND {LARGEST})" for value in values for end in ("min", "max")
+    )
+    found = {tick: reached for tick, *reached in con.execute(f"SELECT tick, {ends} FROM {source} GROUP BY tick").fetchall()}
+    asked: list[tuple[date, str, str]] = []
+    for k, one in enumerate(bins):
+        for tick in found:
+            lows = [reached[2 * k] for other, reached in found.items() if other != tick and reached[2 * k] is not None]
+            highs = [reached[2 * k + 1] for other, reached in found.items() if other != tick and reached[2 * k + 1] is not None]
+            low, high = found[tick][2 * k], found[tick][2 * k + 1]
+            if lows and low is not None and (low < min(lows) or high > max(highs)):
+                within = f"{values[k]} BETWEEN {min(lows)!r} AND {max(highs)!r}"
+                condition = f"tick = DATE '{tick}' AND {values[k]} BETWEEN -{LARGEST} AND {LARGEST} AND NOT {within}"
+                asked.append((tick, one.column, f"count_if({condition})"))
+    if not asked:
+        return {}
+    (counts,) = con.execute(f"SELECT {', '.join(sql for *_, sql in asked)} FROM {source}").fetchall()
+    return {(tick, name): int(n or 0) for (tick, name, _), n in zip(asked, counts, strict=True)}

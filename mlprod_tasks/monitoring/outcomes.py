@@ -1,0 +1,229 @@
+"""How a tick's predictions turned out, once their labels are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models.decision_value import ValueUndefined
+from mlprod_tasks.monitoring.estimate import METRICS, PER, Promised, promised_by, reference_of
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.profile import ReferenceProfile, kpi_of, with_value
+from mlprod_tasks.monitoring.residuals import explained, residual_drift, residuals
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.statistics import auc_interval, intervals
+from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
+
+FEWEST_OUTCOMES = 30
+FEWEST_OF_A_CLASS = 10  # the standard error of an AUC is then about 0.09
+PARTS = 10  # of the rows, each left out once to see how far the KPI moves
+STUDENT = 2.262  # 97.5 % of Student's t with PARTS - 1 degrees of freedom
+
+Bools = NDArray[np.bool_]
+
+
+def columns(pipeline: Pipeline, profile: ReferenceProfile) -> tuple[str, ...]:
+    """What `outcomes` reads of the predictions: score, decision, fallback, and the features that it needs."""
+    regions = (one.column for one in explained(profile.features))
+    return tuple(dict.fromkeys(("score", "decision", "fallback", *pipeline.value_features, *regions)))
+
+
+def outcomes(
+    pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table, rows: int, promised: Promised | None = None
+) -> Iterator[Reading]:
+    """The readings of one complete tick.
+
+    judged: `columns` and label, of the rows that have an outcome; rows: all that were scored; promised: what the scores of all
+    rows that the model answered promised, None for what those in `judged` did. Whatever is said of the model is over the rows
+    that it answered itself; label rate and KPI are over all rows, for that is what happened.
+    """
+    n = judged.num_rows
+    detail = f"{n:,} of {rows:,} rows have an outcome"
+    yield Reading("label_coverage", n / rows, rows, detail=detail, interval=intervals.wilson(n, rows))
+    if n < FEWEST_OUTCOMES:
+        yield from unmeasured(profile, _too_few(n, rows), n)
+        return
+    yield _label_rate(profile, judged)
+    with engine(threads=1) as con:
+        yield from _of_the_model(con, pipeline, profile, judged.filter(pc.invert(judged["fallback"])), promised)
+        yield _kpi(con, pipeline, profile, judged)
+
+
+def unmeasured(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
+    """A reading without value for everything but the coverage: a tick without outcomes is said to be one."""
+    for what in ("label_rate", "kpi"):
+        yield Reading(what, None, n, why=why)
+    yield from _unmeasured_model(profile, why, n)
+
+
+def _label_rate(profile: ReferenceProfile, judged: pa.Table) -> Reading:
+    n = judged.num_rows
+    positives = int(pc.sum(judged["label"].cast(pa.int64())).as_py())
+    rate, reference = positives / n, profile.label_rate
+    if not reference:
+        return Reading("label_rate", None, n, why=f"no row of the reference is positive, and {rate:.1%} of these are")
+    low, high = intervals.wilson(positives, n)
+    detail = f"{rate:.1%} positive, {low:.1%} to {high:.1%} but for chance; the reference has {reference:.1%}"
+    return Reading(
+        "label_rate", rate / reference, n, reference=reference, detail=detail, interval=(low / reference, high / reference)
+    )
+
+
+def _of_the_model(
+    con: Any, pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table, promised: Promised | None
+) -> Iterator[Reading]:
+    n = own.num_rows
+    if n < FEWEST_OUTCOMES:
+        yield from _unmeasured_model(profile, f"{n} rows with an outcome were answered by the model itself", n)
+        return
+    outcome = own["label"].to_numpy(zero_copy_only=False).astype(bool)
+    score = own["score"].to_numpy().astype(np.float64)
+    decided = own["decision"].to_numpy(zero_copy_only=False).astype(bool)
+    yield _calibration(profile, outcome, score)
+    realised = {
+        "roc_auc": _roc_auc(outcome, score),
+        "precision": _share(outcome, decided, "was decided positive, so there is no precision"),
+        "recall": _share(decided, outcome, "has a positive outcome, so there is no recall"),
+        "value": _value(pipeline, own),
+    }
+    con.register("own", own)
+    if promised is None:
+        promised = promised_by(con, "own", pipeline)
+    for metric in METRICS:
+        yield _realised(profile, metric, realised[metric], n)
+        yield _estimate_error(metric, realised[metric], promised)
+    yield from _residual_drift(con, profile, own)
+
+
+def _unmeasured_model(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
+    yield Reading("calibration", None, n, why=why)
+    for metric in METRICS:
+        yield Reading(metric, None, n, reference=reference_of(profile, metric), why=why)
+        yield Reading("estimate_error", None, n, metric, why=why)
+    for one in explained(profile.features):
+        yield Reading("residual_drift", None, n, one.column, why=why, important=True)
+
+
+@dataclass(frozen=True)
+class _NotRealised:
+    """Why a metric has no value; `missing` where it must have one."""
+
+    why: str
+    missing: bool = False
+
+
+def _calibration(profile: ReferenceProfile, outcome: Bools, score: NDArray[np.float64]) -> Reading:
+    residual = outcome - score
+    mean, n = float(residual.mean()), len(residual)
+    # Outcomes that are all alike scatter less than calibrated scores allow.
+    error = sqrt(max(float(residual.var(ddof=1)), float((score * (1 - score)).mean())) / n)
+    reference = None if profile.label_rate is None else profile.label_rate - profile.mean_score
+    detail = f"{outcome.mean():.1%} came true, {score.mean():.1%} were expected"
+    return Reading("calibration", mean, n, reference=reference, detail=detail, interval=intervals.normal(mean, error))
+
+
+def _roc_auc(outcome: Bools, score: NDArray[np.float64]) -> Estimate | _NotRealised:
+    fewest = int(min(outcome.sum(), len(outcome) - outcome.sum()))
+    if fewest < FEWEST_OF_A_CLASS:
+        return _NotRealised(f"{fewest} outcomes of one class are too few to rank; at least {FEWEST_OF_A_CLASS} are needed")
+    return auc_interval.area(outcome, score)
+
+
+def _share(of: Bools, among: Bools, none: str) -> Estimate | _NotRealised:
+    """The share of rows in `of` among those in `among`."""
+    trials = int(among.sum())
+    if not trials:
+        return _NotRealised(f"none of {len(among):,} rows {none}")
+    hits = int((of & among).sum())
+    return Estimate(hits / trials, *intervals.wilson(hits, trials))
+
+
+def _value(pipeline: Pipeline, own: pa.Table) -> Estimate | _NotRealised:
+    try:
+        value = PER * with_value(pipeline, own)["value"].to_numpy()
+    except ValueUndefined as error:
+        return _NotRealised(str(error), missing=True)
+    return Estimate(float(value.mean()), *intervals.of_mean(value))
+
+
+def _realised(profile: ReferenceProfile, metric: str, found: Estimate | _NotRealised, n: int) -> Reading:
+    reference = reference_of(profile, metric)
+    if isinstance(found, _NotRealised):
+        return Reading(metric, None, n, reference=reference, why=found.why, missing=found.missing)
+    detail = "" if reference is None else f"the reference has {reference:.3f}"
+    return Reading(metric, found.value, n, reference=reference, detail=detail, interval=(found.low, found.high))
+
+
+def _estimate_error(metric: str, found: Estimate | _NotRealised, promised: Promised) -> Reading:
+    """Realised minus promised; 0 lies within the interval unless the scores broke their promise."""
+    try:
+        promise = promised.estimate(metric)
+    except (CannotBeMeasured, ValueUndefined) as error:
+        return Reading("estimate_error", None, promised.n, metric, why=f"there was no estimate: {error}")
+    if isinstance(found, _NotRealised):
+        return Reading("estimate_error", None, promised.n, metric, reference=promise.value, why=found.why)
+    return Reading(
+        "estimate_error",
+        found.value - promise.value,
+        promised.n,
+        metric,
+        reference=promise.value,
+        detail=f"{found.value:.4g} instead of {promise.value:.4g}, {promise.low:.4g} to {promise.high:.4g} but for chance",
+        interval=(found.value - promise.high, found.value - promise.low),
+    )
+
+
+def _residual_drift(con: Any, profile: ReferenceProfile, own: pa.Table) -> Iterator[Reading]:
+    regions = explained(profile.features)
+    there = [one for one in regions if one.column in own.column_names]
+    yield from residual_drift(profile, residuals(con, "own", there))
+    for one in regions:
+        if one not in there:
+            why = "the reference has this column and the predictions do not"
+            yield Reading("residual_drift", None, own.num_rows, one.column, why=why, missing=True, important=True)
+
+
+def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table) -> Reading:
+    n, unit = judged.num_rows, f" {pipeline.kpi.unit}".rstrip()
+    try:
+        happened = with_value(pipeline, judged)
+    except ValueUndefined as error:
+        return Reading("kpi", None, n, reference=profile.kpi, why=str(error), missing=True)
+    kpi = kpi_of(con, pipeline, happened)
+    if kpi is None:
+        return Reading("kpi", None, n, reference=profile.kpi, why="its SQL gives no number for these outcomes")
+    if profile.kpi is None or profile.kpi <= 0:
+        why = f"it is {kpi:,.4g}{unit}, but the reference's is {profile.kpi}, so there is no ratio"
+        return Reading("kpi", None, n, reference=profile.kpi, why=why)
+    off = _kpi_error(con, pipeline, happened)
+    detail = f"{kpi:,.4g}{unit}; the reference has {profile.kpi:,.4g}{unit}"
+    ratio = kpi / profile.kpi
+    interval = None if off is None else intervals.normal(ratio, off / profile.kpi, z=STUDENT)
+    return Reading("kpi", ratio, n, reference=profile.kpi, detail=detail, interval=interval)
+
+
+def _kpi_error(con: Any, pipeline: Pipeline, happened: pa.Table) -> float | None:
+    """The KPI's standard error, whatever its SQL: the jackknife that leaves out one of PARTS random parts at a time.
+
+    Quenouille, Biometrika 43 (1956). None where the KPI has no number without one of the parts.
+    """
+    part = np.random.default_rng(0).permutation(happened.num_rows) % PARTS
+    left = [kpi_of(con, pipeline, happened.filter(pa.array(part != one))) for one in range(PARTS)]
+    values = np.array([np.nan if one is None else one for one in left])
+    if not np.isfinite(values).all():
+        return None
+    return sqrt((PARTS - 1) / PARTS * float(((values - values.mean()) ** 2).sum()))
+
+
+def _too_few(n: int, rows: int) -> str:
+    if n == 0:
+        return f"none of its {rows:,} rows has an outcome, though all are due"
+    return f"{n} outcomes are too few; at least {FEWEST_OUTCOMES} are needed"

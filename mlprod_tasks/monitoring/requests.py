@@ -1,0 +1,208 @@
+"""Measure what was answered on request at a tick: how fast, by whom, with which features, beside the shadow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitoring.bins import quoted
+from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.observe import observe
+from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
+from mlprod_tasks.monitoring.record import record, reference_of
+from mlprod_tasks.monitoring.rules import STALE_TICKS
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Measurement, newest
+from mlprod_tasks.scoring.prediction_log import FEATURE
+from mlprod_tasks.statistics import intervals
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+log = logging.getLogger(__name__)
+DAY = timedelta(days=1)
+ROWS = "online_rows"
+NO_VERSION = 0  # of a tick at which no model answered
+FEWEST_TIMES = 100  # below, the 99th percentile is the slowest one
+# What is read of batch predictions, and what the same is called of rows that were answered on request.
+ON_REQUEST = {"null_share": "online_nulls", "feature_psi": "online_psi", "score_psi": "online_score_psi"}
+SHARES = {
+    "online_errors": "error",
+    "online_fallback": "fallback",
+    "online_refused": "score IS NULL",
+    "online_stale": "stale",
+    "online_missing": "missing",
+}
+# The log has every number as the model reads it; the reference knows what it was.
+TYPES = {"int": "BIGINT", "bool": "BOOLEAN"}
+
+
+@dataclass(frozen=True)
+class RequestsMeasured:
+    """What was measured of a tick's requests; `breaches` one sentence each."""
+
+    tick: str
+    rows: int
+    measurements: int
+    breaches: tuple[str, ...] = ()
+
+
+def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMeasured]:
+    """Measure each tick of which the lake has other rows than were measured, whoever collected them; the newest first.
+
+    And the last tick that is over, where it has none though one of the ticks before it had: that nobody asks is news as well.
+    """
+    rows = _collected(pipeline, platform)
+    if rows and (over := _over(pipeline, platform)) is not None and _silent(over, rows, platform):
+        rows[over.date] = 0
+    measured = {one.tick: one.n for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=ROWS)}
+    due = sorted((day for day, n in rows.items() if measured.get(day) != n), reverse=True)
+    return [measure_requests(pipeline, pipeline.schedule.tick(day), platform) for day in due]
+
+
+def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> RequestsMeasured:
+    """Write the measurements of the rows of a tick that were answered on request, as far as they are collected.
+
+    Features and scores are those that the version which answered most rows answered itself, and are held to its reference, as
+    those of batch predictions are. Run again, after more rows came, it replaces what was measured. Of a tick that is over
+    without a row only that is written: no rows; and nothing of a use case that nobody asked on any of the 30 ticks before.
+    """
+    name, ticks = names.requests(pipeline), pipeline.schedule.range(tick.date)
+    files = platform.lake.files(name, ticks) if platform.lake.exists(name) else []
+    profile, readings = None, [Reading(ROWS, 0.0, 0)]
+    if files:
+        source = f"read_parquet({listed(files)}, union_by_name = true)"
+        with engine(spill=platform.settings.home / "spill") as con:
+            version = _version(con, source)
+            profile = None if version == NO_VERSION else _as_requested(reference_of(pipeline, version, platform))
+            readings = [*_service(con, source), *_shadow(con, source)]
+            if profile is not None:
+                readings += _features(con, source, version, profile, pipeline)
+    elif _silent(tick, _collected(pipeline, platform), platform):
+        version = _asked_before(pipeline, tick, platform)
+    else:
+        return RequestsMeasured(str(tick), 0, 0)
+    written = record(pipeline, tick, "request", readings, version, platform, profile)
+    breaches = tuple(row.sentence for row in written if row.breached)
+    for sentence in breaches:
+        log.warning("%s: %s", pipeline.name, sentence)
+    rows = readings[0].n
+    log.info("%s: measured %d values of %s requested rows at %s", pipeline.name, len(written), f"{rows:,}", tick)
+    return RequestsMeasured(str(tick), rows, len(written), breaches)
+
+
+def _collected(pipeline: Pipeline, platform: Platform) -> dict[date, int]:
+    """How many rows the lake has of each tick."""
+    name = names.requests(pipeline)
+    return platform.lake.rows_of_ticks(name) if platform.lake.exists(name) else {}
+
+
+def _over(pipeline: Pipeline, platform: Platform) -> Tick | None:
+    """The last tick that is over."""
+    schedule, now = pipeline.schedule, platform.clock.now()
+    last = schedule.last_at(now)
+    if last.end <= now:
+        return last
+    return schedule.tick(last.date - DAY) if last.date > schedule.starts else None
+
+
+def _silent(tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
+    """Whether nobody asked at a tick that is over, and somebody did not long before."""
+    before = any(tick.date - STALE_TICKS * DAY <= day < tick.date for day in rows)
+    return before and tick.date not in rows and tick.end <= platform.clock.now()
+
+
+def _asked_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
+    """The version that was asked last: who falls silent is the same as before, so that a rule counts its ticks together."""
+    last = newest(platform.ledger.all(Measurement, Measurement.tick < tick.date, pipeline=pipeline.name, what=ROWS), "tick")
+    return last.model_version if last else NO_VERSION
+
+
+def _version(con: DuckDBPyConnection, source: str) -> int:
+    """The version that answered most rows itself; where none did, that whose fallback did."""
+    query = f"SELECT mode(model_version) FILTER (NOT fallback), mode(model_version) FROM {source}"
+    ((own, any_),) = con.execute(query).fetchall()
+    return int(own or any_ or NO_VERSION)
+
+
+def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
+    """How the service fared."""
+    # Where an older service's log does not know, it did not happen.
+    shares = ", ".join(f"coalesce(count_if({condition}), 0)" for condition in SHARES.values())
+    times = "count(milliseconds), quantile_disc(milliseconds, [0.5, 0.99])"
+    ((rows, timed, percentiles, *counts),) = con.execute(f"SELECT count(*), {times}, {shares} FROM {source}").fetchall()
+    yield Reading(ROWS, float(rows), rows)
+    yield _latency("online_latency", timed, percentiles)
+    for what, count in zip(SHARES, counts, strict=True):
+        sure = intervals.wilson(count, rows)
+        yield Reading(what, count / rows, rows, reference=0.0, detail=f"{count:,} of {rows:,} rows", interval=sure)
+
+
+def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
+    """How far the challenger that scores in the shadow lies off, and what it costs; nothing where there is none."""
+    difference = "abs(score - shadow_score)"
+    query = (
+        f"SELECT max(shadow_version), count({difference}), avg({difference}), coalesce(stddev_samp({difference}), 0), "
+        "count(shadow_milliseconds), quantile_disc(shadow_milliseconds, [0.5, 0.99]) "
+        f'FROM {source} WHERE shadow_version = (SELECT arg_max(shadow_version, "at") FROM {source})'
+    )
+    ((version, rows, mean, sd, timed, percentiles),) = con.execute(query).fetchall()
+    if version is None:
+        return
+    if rows < FEWEST_ROWS:
+        why = f"version {version} scored {rows} rows in the shadow; at least {FEWEST_ROWS} are needed"
+        yield Reading("online_shadow_difference", None, rows, why=why)
+    else:
+        sure = intervals.normal(mean, sd / rows**0.5, 0.0, 1.0)
+        yield Reading("online_shadow_difference", mean, rows, reference=0.0, detail=f"version {version}", interval=sure)
+    yield _latency("online_shadow_latency", timed, percentiles)
+
+
+def _latency(what: str, rows: int, percentiles: Sequence[float] | None) -> Reading:
+    if rows < FEWEST_TIMES or percentiles is None:
+        return Reading(what, None, rows, why=f"{rows} rows are too few for a percentile; at least {FEWEST_TIMES} are needed")
+    median, slow = percentiles
+    return Reading(what, slow, rows, detail=f"half of the rows took at most {median:.3g}")
+
+
+def _features(
+    con: DuckDBPyConnection, source: str, version: int, profile: ReferenceProfile, pipeline: Pipeline
+) -> Iterator[Reading]:
+    """What went into the version and came out of it, read as of batch predictions."""
+    there = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    columns = [_typed(column) for column in profile.features if f"{FEATURE}{column.name}" in there]
+    answered = f"score IS NOT NULL AND (fallback OR model_version = {version})"
+    own = f"(SELECT score, decision, fallback, {', '.join(columns)} FROM {source} WHERE {answered})"
+    observed = observe(con, own, profile, sampled=False)
+    if not observed.rows:
+        return
+    only = {of: watch.only_important for watch in pipeline.watches for of, what in ON_REQUEST.items() if watch.what == what}
+    for reading in inputs(profile, observed, only, together=False):
+        if reading.what in ON_REQUEST:
+            yield replace(reading, what=ON_REQUEST[reading.what])
+
+
+def _typed(column: Column) -> str:
+    kind = column.type or ("int" if column.bins.of_integers else "")
+    logged = quoted(f"{FEATURE}{column.name}")
+    return f"{f'try_cast({logged} AS {TYPES[kind]})' if kind in TYPES else logged} AS {quoted(column.name)}"
+
+
+def _as_requested(profile: ReferenceProfile) -> ReferenceProfile:
+    """The profile, whose own ticks tell of requests what they tell of batch predictions."""
+    if profile.history is None:
+        return profile
+    values: Mapping[str, Any] = profile.history.values
+    told = {}
+    for subject, of_ticks in values.items():
+        what, slash, slice = subject.partition("/")
+        if what in ON_REQUEST:
+            told[f"{ON_REQUEST[what]}{slash}{slice}"] = of_ticks
+    return replace(profile, history=replace(profile.history, values={**values, **told}))

@@ -1,0 +1,145 @@
+"""Some rows of a tick in bins: what the domain classifier sees of them."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks.monitoring.bins import MOST_CATEGORIES, NULL, OTHER, Bins, literal, number, quoted
+from mlprod_tasks.monitoring.count import LARGEST, types
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MOST_ROWS = 1000  # of a tick
+MOST_OF_REFERENCE = 2000
+HASHED = 4  # columns
+MANY, BLOCKS = 200_000, 16
+ROW = "file_row_number"
+
+Codes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """Rows as the bins that their features lie in (`Bins.coarse`), packed into text: they are kept with the model.
+
+    packed: base64 of deflated bytes, (rows, columns) in row order; rows: how many of each tick, one after the other; ticks:
+    their ISO dates, empty where all are of one tick.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[int, ...]
+    packed: str
+    ticks: tuple[str, ...] = ()
+
+    @property
+    def codes(self) -> Codes:
+        """(sum of rows, columns): the bin of each value."""
+        plain = zlib.decompress(base64.b64decode(self.packed))
+        return np.frombuffer(plain, np.uint8).reshape(sum(self.rows), len(self.columns))
+
+    def without(self, tick: date) -> SampledRows:
+        """The same without the rows of that tick."""
+        at = self.ticks.index(str(tick))
+        start = sum(self.rows[:at])
+        kept = np.delete(self.codes, slice(start, start + self.rows[at]), axis=0)
+        others = [place for place in range(len(self.ticks)) if place != at]
+        rows, ticks = tuple(self.rows[place] for place in others), tuple(self.ticks[place] for place in others)
+        return SampledRows(self.columns, rows, _packed(kept), ticks)
+
+
+def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int) -> SampledRows:
+    """About MOST_ROWS of the rows, chosen by a hash of what they hold: the same ones each time, in whatever order they come.
+
+    Of more than MANY rows in a file (with the column file_row_number of DuckDB's read_parquet), BLOCKS evenly spaced blocks of
+    it: the rest is not read.
+    """
+    kinds, some = types(con, source), ""
+    if rows > MANY and ROW in kinds:
+        starts = [block * rows // BLOCKS for block in range(BLOCKS)]
+        some = " OR ".join(f"{ROW} BETWEEN {at} AND {at + MOST_ROWS // BLOCKS - 1}" for at in starts)
+    elif rows > MOST_ROWS:
+        some = _one_in(bins, str(_step(rows)))
+    return _of(bins, con.execute(_sampling_sql(source, bins, kinds, "NULL", some)).fetchall())
+
+
+def sample_by_tick(
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: Mapping[date, int]
+) -> dict[date, SampledRows]:
+    """The same for each tick of a source that has the column `tick`."""
+    some = ""
+    if max(rows.values(), default=0) > MOST_ROWS:
+        cases = " ".join(f"WHEN DATE '{tick}' THEN {_step(n)}" for tick, n in rows.items())
+        some = _one_in(bins, f"CASE tick {cases} END")
+    found: dict[date, list[tuple[date, list[int], int]]] = {tick: [] for tick in rows}
+    for row in con.execute(_sampling_sql(source, bins, types(con, source), "tick", some)).fetchall():
+        found[row[0]].append(row)
+    return {tick: _of(bins, drawn) for tick, drawn in found.items()}
+
+
+def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
+    """A few rows of each tick, together at most MOST_OF_REFERENCE, or one of each where there are more ticks."""
+    each = max(1, MOST_OF_REFERENCE // len(ticks))
+    codes = [_spread(one.codes, each) for one in ticks.values()]
+    columns = next(iter(ticks.values())).columns
+    return SampledRows(columns, tuple(len(part) for part in codes), _packed(np.concatenate(codes)), tuple(map(str, ticks)))
+
+
+def _step(rows: int) -> int:
+    """One row in so many."""
+    return -(-rows // MOST_ROWS)
+
+
+def _one_in(bins: Sequence[Bins], step: str) -> str:
+    # A few columns tell the rows apart; hashing all of them would cost more than counting them.
+    seen = ", ".join(quoted(one.column) for one in (*bins[-1:], *bins[: HASHED - 1]))
+    return f"hash({seen}) % {step} = 0"
+
+
+def _sampling_sql(source: str, bins: Sequence[Bins], kinds: Mapping[str, str], tick: str, some: str) -> str:
+    codes = ", ".join(_code(one, kinds[one.column]) for one in bins)
+    where = f" WHERE {some}" if some else ""
+    return f"SELECT {tick} AS at, [{codes}]::UTINYINT[] AS code, count(*) FROM {source}{where} GROUP BY ALL ORDER BY ALL"
+
+
+def _of(bins: Sequence[Bins], found: Sequence[tuple[date | None, Sequence[int], int]]) -> SampledRows:
+    kept = np.array([code for _, code, _ in found], np.uint8).reshape(len(found), len(bins))
+    kept = np.repeat(kept, [n for *_, n in found], axis=0)
+    if len(kept) > 2 * MOST_ROWS:  # rows that are all alike share their hash
+        kept = _spread(kept, MOST_ROWS)
+    return SampledRows(tuple(one.column for one in bins), (len(kept),), _packed(kept))
+
+
+def _code(bins: Bins, kind: str) -> str:
+    """The bin of a row's value, as `Bins.coarse` counts it."""
+    missing = f"WHEN {quoted(bins.column)} IS NULL THEN {NULL}"
+    if not bins.of_numbers:
+        text = f"{quoted(bins.column)}::VARCHAR"
+        known = bins.categories[:MOST_CATEGORIES]
+        return (
+            f"CASE {missing} "
+            + "".join(f"WHEN {text} = {literal(c)} THEN {i + 2} " for i, c in enumerate(known))
+            + f"ELSE {OTHER} END"
+        )
+    value, edges = f"{number(bins.column, kind)}::DOUBLE", bins.coarse_edges
+    steps = "".join(f"WHEN {value} <= {edge!r}::DOUBLE THEN {i + 2} " for i, edge in enumerate(edges))
+    last = f"WHEN {value} <= {LARGEST} THEN {len(edges) + 2}"
+    return f"CASE {missing} WHEN {value} < -{LARGEST} THEN {OTHER} {steps}{last} ELSE {OTHER} END"
+
+
+def _spread(codes: Codes, most: int) -> Codes:
+    """At most so many rows, evenly spread over all: they are sorted, so every kind of row keeps its share."""
+    kept: Codes = codes[np.linspace(0, len(codes), min(most, len(codes)), endpoint=False).astype(int)]
+    return kept
+
+
+def _packed(codes: Codes) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(codes).tobytes(), 6)).decode()

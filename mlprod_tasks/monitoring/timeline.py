@@ -1,0 +1,109 @@
+"""What happened in a span of ticks, in plain words: alarms, trainings, rollbacks, refused batches, the fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import listed
+from mlprod_tasks.monitoring.alarms import Alarm, alarms
+from mlprod_tasks.monitoring.rules import ASKED, FALLBACK, RETRAIN, ROLLBACK
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Audit, Decision, Scoring, Training
+from mlprod_tasks.promotion.history import promotions
+from mlprod_tasks.promotion.operator_actions import SWITCHED, interventions
+
+ASKING = (RETRAIN, FALLBACK, ROLLBACK)
+ENDED = {
+    "promoted": "it passed its gates and took over as version {version}",
+    "refused": "it was not good enough and was refused; the model before stays",
+    "rejected": "a person rejected it; the model before stays",
+    "superseded": "a newer decision came first, so it did not take over",
+    "failed": "the training failed",
+    "rolling out": "it passed its gates and is being rolled out as version {version}",
+    "taken back": "it was rolled out as version {version} and taken back; the model before stays",
+    "running": "it is still being made",
+    "awaiting approval": "it passed its gates and waits for a person's approval",
+}
+
+
+def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> list[tuple[date, str]]:
+    """Each with its tick, in the order of time."""
+    found = [
+        *_alarms(pipeline, first, last, platform),
+        *_trainings(pipeline, first, last, platform),
+        *_champions(pipeline, first, last, platform),
+        *_refused(pipeline, first, last, platform),
+        *_fallback(pipeline, first, last, platform),
+        *_people(pipeline, first, last, platform),
+    ]
+    return sorted(found)
+
+
+def _alarms(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+    for alarm in alarms(pipeline, platform, pipeline.schedule.tick(last)):
+        if alarm.told and first <= alarm.since <= last:
+            yield alarm.since, f"Alarm: {alarm.rule}{_cause(alarm)}; {_length(alarm)}."
+        elif alarm.told and not alarm.open and first <= alarm.last:
+            yield alarm.last, f"Over: {alarm.rule}, which began on {alarm.since}."
+
+
+def _cause(alarm: Alarm) -> str:
+    return f" ({alarm.cause})" if alarm.cause else ""
+
+
+def _length(alarm: Alarm) -> str:
+    if alarm.open:
+        return "still open"
+    return f"over after {alarm.ticks} day{'s' * (alarm.ticks != 1)}"
+
+
+def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+    for training in platform.ledger.all(Training, Training.as_of >= first, Training.as_of <= last, pipeline=pipeline.name):
+        ended = ENDED.get(training.state, training.state).format(version=training.model_version)
+        yield training.as_of, f"A new model was trained {_why(pipeline, training, platform)}; {ended}."
+
+
+def _why(pipeline: Pipeline, training: Training, platform: Platform) -> str:
+    if not training.reason.startswith(ASKED):
+        return f"because: {training.reason.strip().rstrip('.')}"
+    decision = platform.ledger.get(Decision, pipeline.name, training.as_of)
+    asking = [rule["rule"] for rule in decision.rules if rule["action"] in ASKING] if decision else []
+    return f"by itself, since {listed(asking)}" if asking else "by itself"
+
+
+def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+    trained = {training.id: training for training in platform.ledger.all(Training, pipeline=pipeline.name)}
+    for made in promotions(pipeline, platform):
+        if not first <= made.effective <= last:
+            continue
+        if made.rolled_back_from is not None:
+            yield made.effective, f"Version {made.model_version} answers again, {made.reason}."
+        elif made.training_id not in trained or not first <= trained[made.training_id].as_of <= last:
+            yield made.effective, f"Version {made.model_version} took over."
+
+
+def _refused(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+    audits = platform.ledger.all(Audit, Audit.tick >= first, Audit.tick <= last, pipeline=pipeline.name, passed=False)
+    for audit in audits:
+        yield audit.tick, f"The data of {audit.table_name} was refused: {len(audit.failures)} expectations failed."
+
+
+def _fallback(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+    scorings = platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
+    answered = [scoring for scoring in scorings if scoring.fallback_rows]
+    if answered:
+        reason = answered[0].fallback_reason or ""
+        why = reason if reason.startswith(SWITCHED) else "the model could not answer"
+        days = f"{len(answered)} day{'s' * (len(answered) != 1)}"
+        yield answered[0].tick, f"The fallback answered on {days}, first on this one: {why}."
+
+
+def _people(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+    words = {"champion": "the model answers again", "bound": "a bound was changed", "unbound": "a changed bound was taken back"}
+    for one in interventions(pipeline, platform, *words):
+        day = one.tick or one.at.astimezone(pipeline.schedule.zone).date()
+        if first <= day <= last:
+            subject = f" ({one.subject})" if one.subject else ""
+            yield day, f"By {one.by}: {words[one.kind]}{subject}{f', because {one.reason}' if one.reason else ''}."

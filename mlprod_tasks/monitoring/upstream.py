@@ -1,0 +1,30 @@
+"""What other use cases, whose scores are features of this one, raise at the same tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision
+
+NOT_RAISED = "note"  # a rule of this action is kept in the ledger and told to nobody
+
+
+def upstream(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
+    """For each declared upstream use case, how many of its rules raise an alarm at this tick.
+
+    From its decision alone, so its declaration need not be here. Without a decision there is no value: it has to be monitored
+    before this use case is; measured again after that, this tick has one.
+    """
+    for source in pipeline.monitoring.upstream:
+        decision = platform.ledger.get(Decision, source.pipeline, tick.date)
+        if decision is None:
+            why = f"{source.pipeline} has not been decided at {tick}: monitor it before {pipeline.name}"
+            yield Reading("upstream", None, 0, source.pipeline, why=why)
+            continue
+        raised = [str(rule["rule"]) for rule in decision.rules if rule.get("action") != NOT_RAISED]
+        reads = f"its scores are {', '.join(source.features)} here" if source.features else ""
+        detail = "; ".join(part for part in (", ".join(raised), reads) if part and raised)
+        yield Reading("upstream", float(len(raised)), len(decision.rules), source.pipeline, reference=0.0, detail=detail)

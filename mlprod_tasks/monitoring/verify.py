@@ -1,0 +1,175 @@
+"""Check the models in production: the same input gives the same output, and canned rows give their known answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from sqlalchemy import delete
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.features.known import quoted
+from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.monitoring.bounds import in_force
+from mlprod_tasks.monitoring.measurement import Reading, judged
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
+from mlprod_tasks.platform.registry import BrokenArtifact
+
+log = logging.getLogger(__name__)
+
+NO_VERSION = 0  # of a measurement, where there is no model at all
+
+
+class FallbackLost(LookupError):
+    """Logged predictions are of a fallback that the ledger does not hold."""
+
+
+CANNOT_ANSWER = (BrokenArtifact, FallbackLost, ModelInputError)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the checks of a tick found: shares of rows that come out otherwise, None where a check could not be made."""
+
+    tick: str
+    rows: int
+    replayed: float | None
+    canned: float | None
+    sentences: tuple[str, ...]
+    breaches: tuple[str, ...]
+
+
+def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
+    """Score again a sample of a tick's logged predictions, and the champion's canned rows; compare bit for bit.
+
+    The sample is the same whenever it is drawn. Each row is scored from its logged features by the version that scored it, or
+    by the fallback beside that version. The champion is read anew from the registry: its files must be there, and be those that
+    were registered. A model that cannot be read, or cannot read what it once read, breaches like a difference does.
+
+    Running it again replaces the tick's checks. Raises: RegistryUnreachable, since that says nothing about the models.
+    """
+    checks = [_replayed(pipeline, tick, platform), _canned(pipeline, platform)]
+    bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
+    rows = [judged(reading, pipeline, tick, version, at, bounds) for reading, version in checks]
+    with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
+        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
+        session.execute(delete(Measurement).where(mine & Measurement.what.in_([row.what for row in rows])))
+        session.add_all(rows)
+    replayed, canned = rows
+    breaches = tuple(row.sentence for row in rows if row.breached)
+    for row in rows:
+        log.log(logging.WARNING if row.breached else logging.INFO, "%s: %s", pipeline.name, row.sentence)
+    sentences = tuple(row.sentence for row in rows)
+    return Verified(str(tick), replayed.n + canned.n, replayed.value, canned.value, sentences, breaches)
+
+
+def _replayed(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
+    """How many of the tick's logged predictions come out otherwise, and the version that made most of them."""
+    wanted = pipeline.monitoring.replayed_rows
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    version = scoring.model_version if scoring is not None else NO_VERSION
+    if wanted == 0:
+        return Reading("replayed", None, 0, why="monitoring.replayed_rows is 0: none is asked for"), version
+    rows = _sample(pipeline, tick, wanted, platform)
+    if rows.num_rows == 0:
+        return Reading("replayed", None, 0, why="it has no predictions"), version
+    n, different, example = rows.num_rows, 0, ""
+    try:
+        for model, group, name in _by_model(pipeline, rows, platform):
+            moved = _moved(model, group)
+            different += len(moved)
+            if len(moved) and not example:
+                example = _example(pipeline.entity_table.key, group.slice(int(moved[0]), 1), model, name)
+    except CANNOT_ANSWER as error:
+        return Reading("replayed", None, n, why=str(error), missing=True), version
+    return Reading("replayed", different / n, n, reference=0.0, detail=_told(different, n, example)), version
+
+
+def _canned(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
+    """How many of the champion's canned rows come out otherwise, and its version."""
+    champion = platform.registry.champion(pipeline)
+    if champion is None:
+        return Reading("canned", None, 0, why="there is no champion"), NO_VERSION
+    name = f"version {champion.version}"
+    try:
+        model = platform.registry.load_stored(champion)
+        file = platform.registry.canned_rows(champion)
+        if file is None:
+            why = f"{name} was registered before canned rows were kept with a model: the next champion has some"
+            return Reading("canned", None, 0, why=why), champion.version
+        rows = pq.read_table(file)
+        moved = _moved(model, rows)
+    except CANNOT_ANSWER as error:
+        return Reading("canned", None, 0, why=str(error), missing=True), champion.version
+    example = _example((), rows.slice(int(moved[0]), 1), model, name) if len(moved) else ""
+    told = _told(len(moved), rows.num_rows, example)
+    return Reading("canned", len(moved) / rows.num_rows, rows.num_rows, reference=0.0, detail=told), champion.version
+
+
+def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Table:
+    """The tick's `n` logged predictions whose key has the least hash with the tick: any time the same, any tick others."""
+    name = names.predictions(pipeline)
+    files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
+    if not files:
+        return pa.table({})
+    key = [quoted(column) for column in pipeline.entity_table.key]
+    hashed = f"md5(concat_ws('|', '{tick}', {', '.join(f'CAST({column} AS VARCHAR)' for column in key)}))"
+    with engine(spill=platform.settings.home / "spill") as con:
+        query = f"SELECT * FROM read_parquet({listed(files)}) ORDER BY {hashed}, {', '.join(key)} LIMIT {n}"
+        return con.sql(query).to_arrow_table()
+
+
+def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterator[tuple[Any, pa.Table, str]]:
+    """The model that scored them, the rows of it, and its name; version by version, and fallback by fallback."""
+    versions, fallback = rows["model_version"].to_numpy(), rows["fallback"].to_numpy()
+    for version, by_fallback in sorted(set(zip(versions.tolist(), fallback.tolist(), strict=True))):
+        group = rows.filter(pa.array((versions == version) & (fallback == by_fallback)))
+        if by_fallback:
+            yield _fallback(pipeline, version, platform), group, f"the fallback of version {version}"
+        else:
+            yield platform.registry.load(pipeline, version), group, f"version {version}"
+
+
+def _fallback(pipeline: Pipeline, version: int, platform: Platform) -> FallbackModel:
+    kept = platform.ledger.get(Fallback, pipeline.name, version)
+    if kept is None:
+        raise FallbackLost(f"the fallback of version {version} scored rows, and the ledger does not hold it any more")
+    return FallbackModel.from_json(kept.model)
+
+
+def _moved(model: Any, rows: pa.Table) -> NDArray[np.int64]:
+    """Positions of the rows that do not get their score, bit for bit, or their decision. Raises: ModelInputError."""
+    again = model.predict(rows)
+    score = np.ascontiguousarray(rows["score"].to_numpy(), np.float64)
+    decision = np.asarray(rows["decision"].to_numpy(zero_copy_only=False), bool)
+    # By their bits: a score that is no number equals itself.
+    other_score = score.view(np.int64) != np.ascontiguousarray(again.score, np.float64).view(np.int64)
+    return np.flatnonzero(other_score | (decision != again.decision))
+
+
+def _example(key: Sequence[str], row: pa.Table, model: Any, name: str) -> str:
+    again, score = model.predict(row), row["score"][0].as_py()
+    which = ", ".join(f"{column} {row[column][0].as_py()}" for column in key)
+    decision = row["decision"][0].as_py()
+    answer = f"{score!r} was logged and {float(again.score[0])!r} comes out now"
+    if decision != bool(again.decision[0]):
+        answer += f"; the decision was {_decided(decision)} and is {_decided(bool(again.decision[0]))}"
+    return f"for example {which}, by {name}: {answer}" if which else f"for example, by {name}: {answer}"
+
+
+def _decided(act: bool) -> str:
+    return "to act" if act else "to wait"
+
+
+def _told(different: int, n: int, example: str) -> str:
+    return f"{different:,} of {n:,} rows" + (f"; {example}" if example else "")

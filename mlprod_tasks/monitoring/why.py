@@ -1,0 +1,161 @@
+"""Why a tick was decided as it was: every rule, what it rests on, how far it was from firing, and what was done since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from textwrap import indent, wrap
+from typing import Any
+
+from mlprod_tasks.declaration import Pipeline, Rule, Tick
+from mlprod_tasks.monitoring.act import NotDecided
+from mlprod_tasks.monitoring.alarms import Alarm, alarms
+from mlprod_tasks.monitoring.decide import evidence_of
+from mlprod_tasks.monitoring.diagnosis import remedy
+from mlprod_tasks.monitoring.rules import ASKED, Evidence, counted, evidence, excess
+from mlprod_tasks.notifications.decision_mails import told_ticks
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, Measurement, Training
+from mlprod_tasks.promotion.operator_actions import interventions
+
+DAY = timedelta(days=1)
+WIDEST = 110
+MOST_ROWS = 5  # of one rule
+
+
+@dataclass(frozen=True)
+class RuleTold:
+    """One rule at the tick. `lines`: what caused it where it fired, else how far each condition was from holding."""
+
+    rule: str
+    asks_for: str
+    fired: bool
+    lines: tuple[str, ...]
+    cause: str = ""
+    remedy: str = ""
+    held: str = ""
+
+
+@dataclass(frozen=True)
+class Why:
+    """The decision of a tick, told."""
+
+    pipeline: str
+    tick: str
+    action: str
+    reason: str
+    rules: tuple[RuleTold, ...]
+    since: tuple[str, ...]
+
+    def text(self) -> str:
+        """For a terminal."""
+        fired, quiet = [one for one in self.rules if one.fired], [one for one in self.rules if not one.fired]
+        lines = [f"{self.pipeline} at {self.tick}: {self.action}", ""]
+        for one in fired:
+            lines += [f"{one.rule} fired and asks for: {one.asks_for}", *_set(one.lines)]
+            lines += _set([f"cause: {one.cause}. {one.remedy}"]) if one.cause else []
+            lines += _set([one.held]) if one.held else []
+            lines.append("")
+        if quiet:
+            lines.append("did not fire" if fired else "no rule fired")
+            for one in quiet:
+                lines += [f"  {one.rule} (would ask for: {one.asks_for})", *_set(one.lines, "    ")]
+            lines.append("")
+        lines += ["done since", *_set(self.since or ("nothing",))]
+        return "\n".join(lines)
+
+
+def why(pipeline: Pipeline, tick: Tick, platform: Platform) -> Why:
+    """Tell the decision of a tick from the ledger.
+
+    Rules that fired are told by the measurements that the decision kept; the others by the measurements as they are now.
+
+    Raises: NotDecided.
+    """
+    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
+    if decision is None:
+        raise NotDecided(f"{pipeline.name}: tick {tick} has no decision: decide it first (`mlprod monitor`)")
+    with platform.ledger.session() as session:
+        rows = evidence_of(pipeline, tick, session)
+    fired = [_fired(rule) for rule in decision.rules]
+    names = {one.rule for one in fired}
+    quiet = [_quiet(rule, rows, tick.date, pipeline.label_delay_ticks) for rule in pipeline.rules if rule.name not in names]
+    since = tuple(_since(pipeline, tick.date, decision, platform))
+    return Why(pipeline.name, str(tick), decision.action, decision.reason, (*fired, *quiet), since)
+
+
+def _fired(rule: dict[str, Any]) -> RuleTold:
+    rows = [one["sentence"] for one in rule["measurements"]]
+    more = len(rows) - MOST_ROWS
+    lines = (*rows[:MOST_ROWS], *([f"and {more} more"] if more > 0 else []))
+    cause = str(rule.get("cause", ""))
+    helps = remedy(cause) if cause else ""
+    return RuleTold(rule["rule"], rule["action"], True, lines, cause, helps, str(rule.get("held", "")))
+
+
+def _quiet(rule: Rule, rows: Sequence[Measurement], tick: date, delay: int) -> RuleTold:
+    known = counted(rows)
+    found = [evidence(condition, known, tick, delay) for condition in rule.conditions]
+    return RuleTold(rule.name, rule.action, False, tuple(_how_far(one, rows) for one in found))
+
+
+def _how_far(one: Evidence, rows: Sequence[Measurement]) -> str:
+    """'roc_auc breached on 1 of the last 3 ticks, 2 are needed; nearest at 2013-06-20: ...'."""
+    condition, there = one.condition, [row for row in rows if row.what == one.condition.watch and row.tick == one.newest]
+    if not one.ticks:
+        return there[0].sentence if there else f"{condition.watch} was not measured at {one.newest}"
+    features = f" by {condition.least} or more" if condition.least > 1 else ""
+    important = " (important features only)" if condition.only_important else ""
+    said = f"{condition.watch}{important} {'' if one.breached or condition.of > 1 else 'not '}breached{features}"
+    if condition.of > 1:
+        needed = f"{condition.breaches} of {condition.of} {'is' if condition.breaches == 1 else 'are'} needed"
+        said = f"{said} on {len(one.breached)} of the last {len(one.ticks)} ticks, {needed}"
+    held = "this condition holds: " if one.holds else ""
+    bounded = [row for row in there if row.low is not None or row.high is not None]
+    if not bounded:
+        return f"{held}{said}; {condition.watch} has no bounds at {one.newest}"
+    nearest = max(bounded, key=lambda row: (excess(row), row.slice))
+    away = -excess(nearest)
+    margin = f"; {away:.3g} from its bound" if 0 < away < float("inf") else ""
+    return f"{held}{said}; nearest: {nearest.sentence}{margin}"
+
+
+def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
+    """What was done about the tick, by rules and people, in the order of kinds."""
+    fired = {rule["rule"] for rule in decision.rules}
+    about = [alarm for alarm in alarms(pipeline, platform) if alarm.rule in fired and alarm.since <= tick <= alarm.last]
+    last = max((alarm.last + DAY for alarm in about), default=tick)
+    for day, mails in sorted(told_ticks(pipeline, platform).items()):
+        if tick <= day <= last:
+            yield from (f"mail at {mail.at:%Y-%m-%d %H:%M} UTC to {mail.recipients}: {mail.subject}" for mail in mails)
+    yield from _trained(pipeline, tick, decision, platform)
+    for one in interventions(pipeline, platform):
+        if one.tick == tick and one.kind in ("fallback", "rollback", "not done"):
+            what = {"rollback": f"rollback to version {one.subject}", "not done": f"{one.subject} was not done"}
+            yield f"{what.get(one.kind, one.kind)} by {one.by} at {one.at:%Y-%m-%d %H:%M} UTC: {one.reason}"
+    yield from _people(about)
+
+
+def _trained(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
+    found = [t for t in platform.ledger.all(Training, pipeline=pipeline.name, as_of=tick) if t.reason.startswith(ASKED)]
+    for training in found:
+        version = f", version {training.model_version}" if training.model_version else ""
+        yield f"training {training.id}: {training.state}{version}"
+    if decision.retrain and not found:
+        yield "a training is asked for; none has begun"
+
+
+def _people(about: Sequence[Alarm]) -> Iterator[str]:
+    for alarm in about:
+        if alarm.acknowledged_at:
+            note = f": {alarm.note}" if alarm.note else ""
+            yield f"{alarm.rule} acknowledged by {alarm.acknowledged_by} at {alarm.acknowledged_at:%Y-%m-%d %H:%M} UTC{note}"
+        if alarm.muted_until:
+            yield f"{alarm.rule} is muted until {alarm.muted_until:%Y-%m-%d %H:%M} UTC"
+        if not alarm.open:
+            yield f"{alarm.rule} was over after {alarm.last}, {alarm.ticks} tick{'s' * (alarm.ticks != 1)} in all"
+
+
+def _set(lines: Sequence[str], margin: str = "  ") -> list[str]:
+    return [indent(part, margin if i == 0 else f"{margin}  ") for line in lines for i, part in enumerate(wrap(line, WIDEST))]

@@ -1,0 +1,1 @@
+"""Tell people: mails about decisions, failures, rollouts, and the weekly digest."""

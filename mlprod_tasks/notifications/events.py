@@ -1,0 +1,203 @@
+"""Tell people: what happened, where, with the numbers, once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.mail_content import Content, Grid, render
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
+from mlprod_tasks.promotion.operator_actions import SWITCHED
+from mlprod_tasks.training.workspace import TrainingFolder
+
+if TYPE_CHECKING:
+    from mlprod_tasks.ingest.audit import BatchRefused
+
+log = logging.getLogger(__name__)
+MOST_ROWS, MOST_SAMPLES = 20, 4
+LONGEST_KEY = 200  # that the ledger holds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed for good: after its retries. `key` is one failure's own, so that it is told once."""
+
+    key: str
+    task: str
+    error: BaseException
+    links: tuple[tuple[str, str], ...] = ()
+
+
+def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bool:
+    """Mail one failed task: what the audit refused, which gates were not passed, or the error as it came."""
+    return send(pipeline, "failure", failure.key, _failure(pipeline, failure, platform), platform)
+
+
+def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+    """Mail that the fallback model answered at a tick; nothing where the champion did. Whether a mail went out.
+
+    Nothing either where it answers because it was switched to: who did that knows, and a decision's mail tells the others.
+    """
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    if scoring is None or scoring.fallback_rows == 0 or (scoring.fallback_reason or "").startswith(SWITCHED):
+        return False
+    content = Content(
+        subject=f"[{pipeline.name}] fallback scored {tick}",
+        headline=f"The fallback model answered {scoring.fallback_rows:,} of {scoring.rows:,} rows of {tick}.",
+        paragraphs=(
+            f"The champion, version {scoring.model_version}, could not: {scoring.fallback_reason}",
+            "The predictions are published and marked as the fallback's. When the cause is mended, clear the score task of "
+            "this tick: the champion's predictions then take their place.",
+        ),
+        links=tuple(links),
+    )
+    return send(pipeline, "fallback", f"{pipeline.name}/{tick}/fallback", content, platform)
+
+
+def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+    """Mail that a model passed its gates and waits for a person's approval, once a model. Whether a mail went out."""
+    asked = TrainingFolder(platform, training_id).read("approval.json", "gate")["model_digest"]
+    training = platform.ledger.get(Training, training_id)
+    waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_told} it is rejected."
+    content = Content(
+        subject=f"[{pipeline.name}] a new model waits for approval",
+        headline=f"The new model of {pipeline.name} passed its gates and waits for approval.",
+        paragraphs=(
+            f"Trained because: {training.reason if training else 'unknown'}. Until it is approved the champion stays as it is."
+            + waits,
+        ),
+        grids=(_gates(platform.ledger.all(GateResult, training_id=training_id)),),
+        links=_with_run(links, training, platform),
+    )
+    return send(pipeline, "approval", f"{pipeline.name}/{training_id}/approval/{asked[:12]}", content, platform)
+
+
+def tell_rollback(pipeline: Pipeline, made: Promotion, platform: Platform) -> bool:
+    """Mail that an earlier version is champion again, and why. Whether a mail went out."""
+    content = Content(
+        subject=f"[{pipeline.name}] rolled back to version {made.model_version}",
+        headline=f"Version {made.model_version} of {pipeline.name} is champion again, from tick {made.effective} on.",
+        paragraphs=(
+            f"It was {made.reason}.",
+            "Its own fallback and reference profile are in use with it. A training that begins from now on may take its place, "
+            "if it passes its gates.",
+        ),
+    )
+    return send(pipeline, "rollback", f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}", content, platform)
+
+
+def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:
+    """Send one mail for `key`, to `alert_to` or to others, and note it in the ledger; nothing where that was already done.
+
+    The note follows the sending: killed between the two, a mail comes twice rather than never.
+    """
+    if len(key) > LONGEST_KEY:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        key = f"{key[: LONGEST_KEY - len(digest) - 1]}#{digest}"
+    if platform.ledger.get(Mail, key):
+        log.info("mail %r was sent before", key)
+        return False
+    recipients = tuple(to) or pipeline.alert_to
+    platform.mailer.send(render(content, recipients))
+    log.info("mailed %s: %s", ", ".join(recipients), content.subject)
+    return platform.ledger.add_once(
+        Mail(
+            key=key,
+            pipeline=pipeline.name,
+            kind=kind,
+            subject=content.subject,
+            recipients=", ".join(recipients),
+            at=platform.clock.now(),
+        )
+    )
+
+
+def _failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> Content:
+    from mlprod_tasks.evaluation.gate import GatesRefused
+    from mlprod_tasks.ingest.audit import BatchRefused
+
+    match failure.error:
+        case BatchRefused() as refused:
+            return _refused_batch(refused, failure)
+        case GatesRefused() as refused:
+            return _refused_model(pipeline, refused.training_id, failure, platform)
+    return Content(
+        subject=f"[{pipeline.name}] {failure.task} failed",
+        headline=f"{failure.task} failed: {type(failure.error).__name__}",
+        paragraphs=(
+            str(failure.error) or "(no message)",
+            "Nothing was published by the failed task. Mend the cause, then clear the task in Airflow.",
+        ),
+        links=failure.links,
+    )
+
+
+def _refused_batch(refused: BatchRefused, failure: Failure) -> Content:
+    found = [(verdict.tick, one) for verdict in refused.refused for one in verdict.failures]
+    rows = tuple((str(tick), one.sentence, one.observed) for tick, one in found[:MOST_ROWS])
+    grids = [Grid("Failed expectations", ("tick", "expected", "found"), rows)]
+    for tick, one in [pair for pair in found if pair[1].sample][:MOST_SAMPLES]:
+        # The failing column stands behind the first one: a wide table is read from the left.
+        names = sorted(one.sample[0], key=lambda name: (name != next(iter(one.sample[0])), name != one.column))
+        shown = tuple(tuple(_short(row[name]) for name in names) for row in one.sample)
+        grids.append(Grid(f"Rows of {tick}: {one.sentence}", tuple(names), shown))
+    read = sum(verdict.read for verdict in refused.refused)
+    first, last = refused.refused[0].tick, refused.refused[-1].tick
+    when = str(first) if first == last else f"{len(refused.refused)} ticks from {first} to {last}"
+    return Content(
+        subject=f"[{refused.pipeline}] {refused.table} refused for {when}: {len(found)} expectations failed",
+        headline=f"The batch of {refused.table} for {when} was refused: {len(found)} expectations failed.",
+        paragraphs=(
+            f"None of its {read:,} rows reached the lake; they are in quarantine, each with its reason. Whatever waits for "
+            "this tick goes on waiting.",
+            f"Mend {refused.table} at its source, then clear the task {refused.table}.extract in this run.",
+        ),
+        grids=tuple(grids),
+        links=failure.links,
+    )
+
+
+def _refused_model(pipeline: Pipeline, training_id: str, failure: Failure, platform: Platform) -> Content:
+    gates = platform.ledger.all(GateResult, training_id=training_id)
+    training = platform.ledger.get(Training, training_id)
+    not_passed = [gate for gate in gates if not gate.passed]
+    return Content(
+        subject=f"[{pipeline.name}] model refused: {len(not_passed)} of {len(gates)} gates failed",
+        headline=f"The new model of {pipeline.name} was refused: {len(not_passed)} of {len(gates)} gates failed.",
+        paragraphs=(
+            f"Trained because: {training.reason if training else 'unknown'}. The champion stays as it is.",
+            *(gate.sentence for gate in not_passed),
+        ),
+        grids=(_gates(gates),),
+        links=_with_run(failure.links, training, platform),
+    )
+
+
+def _gates(gates: Sequence[GateResult]) -> Grid:
+    rows = tuple(("passed" if gate.passed else "FAILED", gate.gate, _number(gate.value), _number(gate.bound)) for gate in gates)
+    failed = frozenset(i for i, gate in enumerate(gates) if not gate.passed)
+    return Grid("Gates", ("verdict", "gate", "value", "bound"), rows, failed)
+
+
+def _with_run(links: Sequence[tuple[str, str]], training: Training | None, platform: Platform) -> tuple[tuple[str, str], ...]:
+    """The links, and that to the training's run where MLflow's address is known."""
+    base = platform.settings.mlflow_base_url
+    if training is None or not training.run_id or not base:
+        return tuple(links)
+    return (*links, ("MLflow run", platform.registry.run_url(training.run_id, base)))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not evaluated"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _short(cell: str | None) -> str:
+    """A cell of a source row; moments without the parts that say nothing."""
+    return "" if cell is None else cell.replace(".000000Z", "Z").replace(":00Z", "Z")

@@ -1,0 +1,80 @@
+"""The mail about a challenger that was taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.mail_content import Content, Grid
+from mlprod_tasks.notifications.events import send
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
+from mlprod_tasks.promotion import history
+from mlprod_tasks.rollout.state import TAKEN_BACK, percent
+
+KIND = "ramp"
+NAMES = {
+    "errors": "not answered",
+    "latency": "most within, ms",
+    "scores": "mean score",
+    "quality": "Brier score",
+    "rows": "rows",
+    "overtaken": "still the newest",
+}
+BOUNDS = {
+    "errors": "at most {} more",
+    "latency": "at most {} times",
+    "scores": "at most {} away",
+    "quality": "not worse",
+    "overtaken": "",
+}
+
+
+def tell_taken_back(
+    pipeline: Pipeline, known: Sequence[Rollout], platform: Platform, links: Sequence[tuple[str, str]] = ()
+) -> bool:
+    """Mail why the newest of the rollouts took a challenger back, once. Whether a mail went out."""
+    taken, last = known[-1], next(one for one in reversed(known) if one.challenger is not None)
+    c = RolloutCheck
+    begun = next((one.at for one in reversed(known) if one.mode == "shadow"), last.at)
+    found = platform.ledger.all(c, c.at >= begun, c.at <= taken.at, pipeline=pipeline.name, challenger=last.challenger)
+    failed = [one for one in found if one.passed is False]
+    promoted = history.promotions(pipeline, platform)
+    holds = f"The champion, version {promoted[-1].model_version}," if promoted else "The fallback"
+    did = f"answered {percent(last.share)} of entities" if last.share else "scored in the shadow"
+    content = Content(
+        subject=f"[{pipeline.name}] version {last.challenger} was taken back at {percent(last.share)} of entities",
+        headline=f"Version {last.challenger} of {pipeline.name} was taken back; the champion answers everything again.",
+        paragraphs=(
+            f"It {did} since {last.at:%Y-%m-%d %H:%M} UTC, and was taken back at "
+            f"{taken.at:%Y-%m-%d %H:%M} UTC by {taken.by}: {taken.reason.removeprefix(TAKEN_BACK)}",
+            *(one.sentence for one in failed),
+            f"{holds} is what all replicas answer with again within seconds; nothing has to be done for that. To try version "
+            f"{last.challenger} again, start the DAG {pipeline.name}.rollout, or run `mlprod ramp {pipeline.name} --challenger "
+            f"{last.challenger} --by NAME`.",
+        ),
+        grids=(_grid(found),) if found else (),
+        links=tuple(links),
+    )
+    return send(pipeline, KIND, f"{pipeline.name}/ramp/{last.challenger}/taken back/{taken.at.isoformat()}", content, platform)
+
+
+def _grid(found: Sequence[RolloutCheck]) -> Grid:
+    ordered = sorted(found, key=lambda one: (one.share, one.at, list(NAMES).index(one.what) if one.what in NAMES else 9))
+    rows = tuple(
+        (
+            _verdict(one), percent(one.share), NAMES.get(one.what, one.what), _number(one.champion_value),
+            _number(one.challenger_value), BOUNDS.get(one.what, "at least {}").format(_number(one.bound)),
+        )
+        for one in ordered
+    )  # fmt: skip
+    bad = frozenset(i for i, one in enumerate(ordered) if one.passed is False)
+    return Grid("What was found", ("verdict", "share", "what", "champion", "challenger", "bound"), rows, bad)
+
+
+def _verdict(one: RolloutCheck) -> str:
+    return {True: "passed", False: "FAILED", None: "too few"}[one.passed]
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.4g}"

@@ -1,0 +1,1 @@
+"""For the operator: doctor, status, explain, and metrics for Prometheus."""

@@ -1,0 +1,186 @@
+"""How every pipeline stands, as Prometheus reads it: the newest of what the ledger has, a bounded number of series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from types import MappingProxyType
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from mlprod_tasks.dashboard.data import overview
+from mlprod_tasks.dashboard.queries import alarms
+from mlprod_tasks.dashboard.schemas import Card
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.monitoring.kinds import KINDS
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Decision, Mail, Measurement, Scoring, StepRun, Training
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+# One series a name that the declaration lists; what is watched feature by feature or table by table shows itself when breached.
+FEW = frozenset(kind.what for kind in KINDS.values() if kind.by in ("", "metric"))
+MOST_BREACHED = 50  # series of breached slices, a pipeline
+LIGHTS = ("grey", "green", "amber", "red")
+
+GAUGES = MappingProxyType(
+    {
+        "mlprod_declarations_refused": "Pipeline files that could not be loaded; nothing is told of those.",
+        "mlprod_light": "Traffic light: 0 nothing there yet, 1 green, 2 amber, 3 red.",
+        "mlprod_tick_timestamp_seconds": "Moment of the newest tick that is scored, or decided by the monitor.",
+        "mlprod_tick_done_timestamp_seconds": "When that was done.",
+        "mlprod_scored_rows": "Rows of the newest scored tick.",
+        "mlprod_fallback_rows": "Rows of it that the fallback model answered.",
+        "mlprod_champion_version": "Version of the champion.",
+        "mlprod_champion_since_timestamp_seconds": "Moment of the first tick that the champion may score.",
+        "mlprod_fallback_in_force": "1 while the fallback model answers because somebody switched to it.",
+        "mlprod_alarms": "Alarms that stand, by whether they are open, acknowledged or muted.",
+        "mlprod_alarm": "1 for a rule whose alarm stands.",
+        "mlprod_measurement": "Newest value that was measured; slice by slice only what is breached.",
+        "mlprod_measurement_low": "Its lower bound.",
+        "mlprod_measurement_high": "Its upper bound.",
+        "mlprod_measured_tick_timestamp_seconds": "Moment of the tick that the newest value is of.",
+        "mlprod_breached": "Measurements of that tick outside of their bounds.",
+        "mlprod_trainings": "Trainings by state.",
+        "mlprod_training_timestamp_seconds": "When the newest training began.",
+        "mlprod_step_duration_seconds": "How long the newest run of a step took.",
+        "mlprod_step_waited_seconds": "How long it waited for a worker.",
+        "mlprod_step_peak_bytes": "Most memory that it held.",
+        "mlprod_step_succeeded": "1 if it succeeded.",
+        "mlprod_step_timestamp_seconds": "When it began.",
+    }
+)
+COUNTERS = MappingProxyType(
+    {
+        "mlprod_mails": "Mails sent, by kind.",
+        "mlprod_decisions": "Decisions of the monitor, by action.",
+    }
+)
+
+Value = tuple[str, dict[str, str], float | None]
+
+
+def exposition(pipelines: Iterable[Pipeline], platform: Platform, refused: int = 0) -> str:
+    """The metrics of those pipelines in Prometheus's text format 0.0.4. refused: how many further files hold none."""
+    registry = CollectorRegistry()
+    registry.register(_Ledger(list(pipelines), platform, refused))
+    return generate_latest(registry).decode()
+
+
+class _Ledger(Collector):
+    def __init__(self, pipelines: Sequence[Pipeline], platform: Platform, refused: int) -> None:
+        self.pipelines = pipelines
+        self.platform = platform
+        self.refused = refused
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+        for name, labels, value in self._values():
+            if value is None:
+                continue
+            if name not in families:
+                kind = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
+                families[name] = kind(name, {**GAUGES, **COUNTERS}[name], labels=tuple(labels))
+            families[name].add_metric(tuple(labels.values()), float(value))
+        yield from families.values()
+
+    def _values(self) -> Iterator[Value]:
+        yield "mlprod_declarations_refused", {}, self.refused
+        cards = {card.name: card for card in overview(self.pipelines, self.platform).pipelines}
+        for pipeline in self.pipelines:
+            yield from _standing(pipeline, cards[pipeline.name])
+            for alarm in alarms(pipeline, self.platform):
+                if alarm.open:
+                    yield "mlprod_alarm", {"pipeline": pipeline.name, "rule": alarm.rule, "action": alarm.action}, 1
+            with self.platform.ledger.session() as session:
+                yield from _ticks(session, pipeline)
+                yield from _measured(session, pipeline)
+                yield from _counted(session, pipeline)
+                yield from _steps(session, pipeline)
+
+
+def _standing(pipeline: Pipeline, card: Card) -> Iterator[Value]:
+    of = {"pipeline": pipeline.name}
+    yield "mlprod_light", of, LIGHTS.index(card.state.light)
+    for state, count in (("open", card.open_alarms), ("acknowledged", card.acknowledged), ("muted", card.muted)):
+        yield "mlprod_alarms", {**of, "state": state}, count
+    if card.champion is not None:
+        yield "mlprod_champion_version", of, card.champion.version
+        since = pipeline.schedule.moment(datetime.fromisoformat(card.champion.since).date())
+        yield "mlprod_champion_since_timestamp_seconds", of, since.timestamp()
+        yield "mlprod_fallback_in_force", of, card.champion.fallback_by is not None
+
+
+def _ticks(session: Session, pipeline: Pipeline) -> Iterator[Value]:
+    scored = session.scalar(select(Scoring).filter_by(pipeline=pipeline.name).order_by(Scoring.tick.desc()).limit(1))
+    decided = session.scalar(select(Decision).filter_by(pipeline=pipeline.name).order_by(Decision.tick.desc()).limit(1))
+    newest: tuple[tuple[str, Scoring | Decision | None], ...] = (("scored", scored), ("decided", decided))
+    for done, row in newest:
+        if row is not None:
+            of = {"pipeline": pipeline.name, "done": done}
+            yield "mlprod_tick_timestamp_seconds", of, pipeline.schedule.moment(row.tick).timestamp()
+            yield "mlprod_tick_done_timestamp_seconds", of, row.at.timestamp()
+    if scored is not None:
+        yield "mlprod_scored_rows", {"pipeline": pipeline.name}, scored.rows
+        yield "mlprod_fallback_rows", {"pipeline": pipeline.name}, scored.fallback_rows
+
+
+def _measured(session: Session, pipeline: Pipeline) -> Iterator[Value]:
+    """Of each kind the newest tick that has a value."""
+    m = Measurement
+    there = select(m.what, func.max(m.tick).label("tick")).where(m.pipeline == pipeline.name, m.value.is_not(None))
+    newest = there.group_by(m.what).subquery()
+    query = select(m).join(newest, and_(m.what == newest.c.what, m.tick == newest.c.tick)).where(m.pipeline == pipeline.name)
+    breached: dict[str, int] = {}
+    slices = 0
+    for row in session.scalars(query.where(or_(m.what.in_(FEW), m.breached)).order_by(m.what, m.slice)):
+        breached[row.what] = breached.get(row.what, 0) + row.breached
+        slices += row.what not in FEW
+        if row.what in FEW or slices <= MOST_BREACHED:
+            of = {"pipeline": pipeline.name, "what": row.what, "slice": row.slice}
+            yield "mlprod_measurement", of, row.value
+            yield "mlprod_measurement_low", of, row.low
+            yield "mlprod_measurement_high", of, row.high
+    for what, tick in session.execute(select(newest.c.what, newest.c.tick).order_by(newest.c.what)):
+        of = {"pipeline": pipeline.name, "what": what}
+        yield "mlprod_measured_tick_timestamp_seconds", of, pipeline.schedule.moment(tick).timestamp()
+        yield "mlprod_breached", of, breached.get(what, 0)
+
+
+def _counted(session: Session, pipeline: Pipeline) -> Iterator[Value]:
+    of = {"pipeline": pipeline.name}
+    for kind, label, name in (
+        (Mail, "kind", "mlprod_mails"),
+        (Decision, "action", "mlprod_decisions"),
+        (Training, "state", "mlprod_trainings"),
+    ):
+        column = getattr(kind, label)
+        query = select(column, func.count()).where(kind.pipeline == pipeline.name).group_by(column).order_by(column)
+        for value, count in session.execute(query):
+            yield name, {**of, label: value}, count
+    began = session.scalar(select(func.max(Training.at)).where(Training.pipeline == pipeline.name))
+    yield "mlprod_training_timestamp_seconds", of, began.timestamp() if began else None
+
+
+def _steps(session: Session, pipeline: Pipeline) -> Iterator[Value]:
+    s = StepRun
+    newest = select(s.step, func.max(s.at).label("at")).where(s.pipeline == pipeline.name).group_by(s.step).subquery()
+    query = select(s).join(newest, and_(s.step == newest.c.step, s.at == newest.c.at)).where(s.pipeline == pipeline.name)
+    done: set[str] = set()
+    for row in session.scalars(query.order_by(s.step, s.subject)):
+        if row.step in done:  # two that began at the same moment
+            continue
+        done.add(row.step)
+        of = {"pipeline": pipeline.name, "step": row.step}
+        yield "mlprod_step_duration_seconds", of, row.seconds
+        yield "mlprod_step_waited_seconds", of, row.waited_seconds
+        yield "mlprod_step_peak_bytes", of, None if row.peak_mb is None else row.peak_mb * 1e6
+        yield "mlprod_step_succeeded", of, row.succeeded
+        yield "mlprod_step_timestamp_seconds", of, row.at.timestamp()

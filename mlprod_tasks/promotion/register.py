@@ -1,0 +1,267 @@
+"""Register a model that passed its gates, with everything needed to make it again, and promote it to champion."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.evaluation import evaluate
+from mlprod_tasks.evaluation import results as evaluations
+from mlprod_tasks.evaluation.gate import Passed
+from mlprod_tasks.evaluation.gate import passed as gates_passed
+from mlprod_tasks.models import fallback, mlflow_flavor, model
+from mlprod_tasks.models.model import cores_for
+from mlprod_tasks.platform import Platform, digest, names
+from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
+from mlprod_tasks.platform.registry import CANNED, CANNED_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
+from mlprod_tasks.promotion import approve, history
+from mlprod_tasks.reporting import card
+from mlprod_tasks.reporting.write import LOGGED
+from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training.provenance import environment, provenance
+from mlprod_tasks.training.split import TEST
+from mlprod_tasks.training.workspace import TrainingFolder, failing, update, write_json
+
+log = logging.getLogger(__name__)
+
+AS_OF_TAG = "mlprod.as_of"
+KEPT = "training"  # the run's folder of what it takes to make the model again
+ENVIRONMENT = "environment.json"
+CANNED_ROWS = 100
+SEARCHED = "search.json"  # there only where a search is declared
+RECORD = (assemble.MANIFEST, assemble.DECLARATION, SEARCHED, evaluate.EVALUATION, ENVIRONMENT)
+
+
+class NotThisModel(ValueError):
+    """A verdict, a reference and the stored files are not of one and the same model."""
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """Whether the alias was moved, and why or why not."""
+
+    model_version: int
+    moved: bool
+    sentence: str
+
+
+def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelRef:
+    """Make the training's model a version in the registry, and its fallback beside it. Twice makes no second version.
+
+    Raises: GatesRefused where the training did not pass its gates; NotApproved where a declared approval lacks; StepMissing
+    before `evaluate`.
+    """
+    verdict = gates_passed(pipeline, training_id, platform)
+    approve.required(pipeline, training_id, verdict.model_digest, platform)
+    folder = TrainingFolder(platform, training_id)
+    with failing(training_id, platform):
+        trained = folder.read(train.TRAINED, "train")
+        if digest.of_folder(folder.model) != verdict.model_digest:
+            raise NotThisModel(
+                f"the files in {folder.model} changed after training {training_id} passed its gates: train again"
+            )
+        run_id = trained["run_id"]
+        tags = _tags(pipeline, folder)
+        _write_references(pipeline, folder)
+        tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), CANNED_TAG: digest.of_file(folder.path / CANNED)}
+        with tempfile.TemporaryDirectory() as made:
+            _package(folder, Path(made))
+            platform.registry.log_folder(run_id, Path(made))
+        write_json(folder.path / ENVIRONMENT, asdict(environment(cores_for(pipeline.model.threads))))
+        for name in RECORD:
+            if (folder.path / name).is_file():
+                platform.registry.log_file(run_id, folder.path / name, KEPT)
+        platform.registry.log(run_id, tags=tags)
+        description = _description(pipeline, folder)
+        name = names.registered_model(pipeline)
+        ref = platform.registry.register(name, run_id, verdict.model_digest, "model", tags, description)
+        _register_fallback(pipeline, folder, ref, run_id, tags, platform)
+        for file in card.write(pipeline, folder, ref.version):  # the report step did not know the version yet
+            platform.registry.log_file(run_id, file, LOGGED)
+        platform.registry.end_run(run_id)
+        update(training_id, platform, model_version=ref.version)
+    log.info("%s: registered version %d", pipeline.name, ref.version)
+    return ref
+
+
+def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
+    """Point alias `champion` at a version, from the tick on as of which it was trained.
+
+    A model of an older moment never takes the place of a newer one, nor one that was begun before a rollback the place of the
+    version that was brought back: the alias then stays, and the outcome says so.
+
+    Raises: NotThisModel where the verdict is not of this very model; NotApproved where a declared approval lacks;
+    BrokenArtifact where the stored files are not of this model.
+    """
+    with failing(verdict.training_id, platform):
+        if verdict.model_digest != ref.digest:
+            raise NotThisModel(
+                f"the gates passed model {verdict.model_digest[:12]}..., but version {ref.version} is {ref.digest[:12]}...: "
+                "promote the version that was judged"
+            )
+        approve.required(pipeline, verdict.training_id, verdict.model_digest, platform)
+        stored = platform.registry.version(ref.name, ref.version)
+        if stored != ref or ref.name != names.registered_model(pipeline):
+            raise NotThisModel(f"version {ref.version} of {ref.name!r} is not what was registered for {pipeline.name}")
+        platform.registry.load_model(stored)  # reads and verifies every stored file
+        training = platform.ledger.get(Training, verdict.training_id)
+        if training is None:
+            raise NotThisModel(f"the ledger knows no training {verdict.training_id!r}")
+        return _crown(pipeline, ref, training, platform)
+
+
+def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform: Platform) -> Promoted:
+    """Promote what a training registered, for a caller that has only names: `judged` is the digest that passed the gates.
+
+    Raises: as `promote`; GatesRefused where the stored evaluation does not pass any more.
+    """
+    verdict = gates_passed(pipeline, training_id, platform)
+    if verdict.model_digest != judged:
+        raise NotThisModel(f"training {training_id} was changed after its gates passed: train again")
+    run_id = TrainingFolder(platform, training_id).read(train.TRAINED, "train")["run_id"]
+    return promote(pipeline, platform.registry.of_run(names.registered_model(pipeline), run_id), verdict, platform)
+
+
+def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
+    """Whether a registered version is to be rolled out share by share; else it is promoted, or was overtaken already."""
+    known = history.promotions(pipeline, platform)
+    if pipeline.serving is None or pipeline.serving.ramp is None or not known or known[-1].model_version == version:
+        return False
+    trainings = platform.ledger.all(Training, pipeline=pipeline.name, model_version=version)
+    return all(superseded(known, version, training) is None for training in trainings)
+
+
+def superseded(known: Sequence[Promotion], version: int, training: Training) -> Promotion | None:
+    """The promotion that keeps a training's version from becoming champion; None where it may."""
+    newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
+    # What was begun after a rollback was judged against the version that it brought back, and may take that one's place.
+    undone = any(one.at >= training.at for one in known if one.rolled_back_from is not None)
+    before = any((one.model_version, one.effective) == (version, _effective(known, training)) for one in known)
+    withdrawn = any(one.rolled_back_from == version for one in known)  # only a person brings it back
+    return known[-1] if newer or undone or before or withdrawn else None
+
+
+def _effective(known: Sequence[Promotion], training: Training) -> date:
+    """The tick from which on a training's model counts: what it takes the place of may have been brought back since."""
+    return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
+
+
+def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform) -> Promoted:
+    def choose(known: Sequence[Promotion]) -> Promotion | None:
+        if known and known[-1].model_version == ref.version:
+            return known[-1]  # again the same promotion
+        if superseded(known, ref.version, training) is not None:
+            return None
+        effective = _effective(known, training)
+        return Promotion(
+            pipeline=pipeline.name,
+            model_version=ref.version,
+            effective=effective,
+            training_id=training.id,
+            reason=training.reason,
+            at=platform.clock.now(),
+        )
+
+    made = history.crown(pipeline, choose, platform)
+    last = history.promotions(pipeline, platform)[-1]
+    if made is None or last.model_version != ref.version:
+        return _superseded(ref, training, last, platform)
+    update(training.id, platform, state="promoted", model_version=ref.version)
+    sentence = f"version {ref.version} of {ref.name} is champion from tick {last.effective} on"
+    log.info("%s", sentence)
+    return Promoted(ref.version, True, sentence)
+
+
+def _superseded(ref: ModelRef, training: Training, last: Promotion, platform: Platform) -> Promoted:
+    why = "" if last.rolled_back_from is None else f" ({last.reason})"
+    sentence = (
+        f"version {ref.version} of {ref.name} was trained as of {training.as_of}, but version {last.model_version} is "
+        f"champion from tick {last.effective} on{why}: the alias stays where it is"
+    )
+    log.warning("%s", sentence)
+    update(training.id, platform, state="superseded", model_version=ref.version)
+    return Promoted(ref.version, False, sentence)
+
+
+def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
+    """Where the model comes from: enough to make it again."""
+    assembled = folder.read(assemble.MANIFEST, "assemble")
+    made_by = provenance()
+    tags = {
+        TRAINING_TAG: folder.training_id,
+        AS_OF_TAG: assembled["as_of"],
+        "mlprod.declaration_digest": assembled["declaration"],
+        "mlprod.git_commit": made_by.git_commit,
+        "mlprod.code_digest": made_by.code_digest,
+        "mlprod.lock_digest": made_by.lock_digest,
+    }
+    tags |= {f"mlprod.window.{name}": "..".join(ticks) for name, ticks in assembled["windows"].items()}
+    return tags | {f"mlprod.data_version.{table}": str(version) for table, version in assembled["versions"].items()}
+
+
+def _write_references(pipeline: Pipeline, folder: TrainingFolder) -> None:
+    """What features, scores and outcomes looked like on the test window: what is watched is compared with it.
+
+    And some of its rows with their scores, evenly spaced over the window: the model is to answer them so for ever.
+    """
+    from mlprod_tasks.monitoring.profile import profile_of
+
+    made = model.load(folder.model)
+    rows = train.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
+    predicted = made.predict(rows)
+    rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+    write_json(folder.path / PROFILE, profile_of(pipeline, rows, made.importance).as_json())
+    chosen = np.unique(np.linspace(0, rows.num_rows - 1, CANNED_ROWS).astype(np.int64))
+    pq.write_table(rows.take(chosen).select([*pipeline.feature_names, "score", "decision"]), folder.path / CANNED)
+
+
+def _package(folder: TrainingFolder, target: Path) -> None:
+    """MLflow models of both, in folders `model` and `fallback`; reference profile and canned rows go with the model."""
+    mlflow_flavor.save(model.load(folder.model), folder.model, target / "model")
+    for name in (PROFILE, CANNED):
+        (target / "model" / name).write_bytes((folder.path / name).read_bytes())
+    mlflow_flavor.save(fallback.load(folder.fallback), folder.fallback, target / "fallback")
+
+
+def _register_fallback(
+    pipeline: Pipeline, folder: TrainingFolder, ref: ModelRef, run_id: str, tags: dict[str, str], platform: Platform
+) -> None:
+    """The fallback is a version of its own, and a row of the ledger: it must answer when the registry does not."""
+    beside = fallback.load(folder.fallback)
+    described = f"Smoothed outcome rates by {', '.join(beside.feature_names)}, beside {ref.name} version {ref.version}."
+    platform.registry.register(
+        names.fallback_model(pipeline), run_id, digest.of_folder(folder.fallback), "fallback", tags, described
+    )
+    platform.ledger.put(
+        Fallback(pipeline=pipeline.name, model_version=ref.version, model=beside.as_json(), at=platform.clock.now())
+    )
+
+
+def _description(pipeline: Pipeline, folder: TrainingFolder) -> str:
+    """The version's page in the MLflow UI."""
+    evaluated = evaluations.from_json(folder.read(evaluate.EVALUATION, "evaluate"))
+    assembled = folder.read(assemble.MANIFEST, "assemble")
+    test = "..".join(assembled["windows"][TEST])
+    lines = [
+        f"{(pipeline.doc or pipeline.name).strip()}",
+        "",
+        f"Test window {test}: {evaluated.rows:,} rows, {evaluated.positives:,} positive; acts from {evaluated.threshold:.4f}.",
+        "",
+        "| metric | model | 95 % interval | baseline | champion before |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, one in evaluated.model.items():
+        before = f"{evaluated.champion[name].value:.4g}" if evaluated.champion else ""
+        lines.append(
+            f"| {name} | {one.value:.4g} | {one.low:.4g} to {one.high:.4g} | {evaluated.baseline[name].value:.4g} | {before} |"
+        )
+    return "\n".join(lines)

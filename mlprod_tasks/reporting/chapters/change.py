@@ -1,0 +1,87 @@
+"""What is different from the champion: recipe, features, data, importance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
+from mlprod_tasks.documents.formatting import number, window
+from mlprod_tasks.documents.mail_content import Grid
+from mlprod_tasks.documents.plot_style import png
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.reporting.plots import importance as plots
+from mlprod_tasks.reporting.report_context import Champion, Dossier
+
+ABSENT = "-"
+
+
+def change(dossier: Dossier, champion: Champion | None) -> Section:
+    """What was made differently than in the champion."""
+    if champion is None:
+        return Section("change", "Against the champion", (NotMade("what changed", "There was no champion yet."),))
+    if champion.model is None:
+        why = champion.problem or "The champion could not be loaded."
+        return Section("change", "Against the champion", (NotMade("what changed", why),))
+    name = f"version {champion.version}"
+    blocks: list[Block] = [Grid("Data", ("", f"champion, {name}", "model"), tuple(_data(dossier.model, champion.model)))]
+    blocks += _recipes(dossier.model, champion.model, name)
+    new, old = set(dossier.model.feature_names), set(champion.model.feature_names)
+    added, gone = sorted(new - old), sorted(old - new)
+    if added or gone:
+        rows = tuple((feature, ABSENT, "new") for feature in added) + tuple((feature, "read", ABSENT) for feature in gone)
+        blocks.append(Grid("Features", ("feature", f"champion, {name}", "model"), rows))
+    else:
+        blocks.append(Paragraph(f"Both read the same {len(new)} features."))
+    shares, before = dossier.model.importance, champion.model.importance
+    if any(shares.values()) and any(before.values()):
+        drawn = plots.shift(shares, before, f"champion, {name}")
+        blocks.append(Picture("importance_shift", png(drawn), "Shares of importance, as each learner counts them."))
+    else:
+        blocks.append(NotMade("the shift of importance", "One of the two learners counts none."))
+    return Section("change", "Against the champion", tuple(blocks))
+
+
+def _data(model: Model | SegmentedModel, champion: Model | SegmentedModel) -> Iterator[tuple[str, ...]]:
+    pairs = [(one.facts, one) for one in (champion, model)]
+    yield ("made as of", *(str(facts.get("as_of", ABSENT)) for facts, _ in pairs))
+    for split in ("train", "validation", "test"):
+        yield (f"{split} window", *(window(facts["windows"][split]) if "windows" in facts else ABSENT for facts, _ in pairs))
+    for split in ("training", "validation"):
+        yield (f"positive in {split}", *(_share(facts.get(f"{split}_rate")) for facts, _ in pairs))
+    for table in sorted({table for facts, _ in pairs for table in facts.get("versions", {})}):
+        yield (f"version of {table}", *(str(facts.get("versions", {}).get(table, ABSENT)) for facts, _ in pairs))
+    yield ("acts from", *(number(one.threshold) for _, one in pairs))
+    yield ("learner", *(one.kind for _, one in pairs))
+    yield ("trees, or parameters", *(f"{one.size:,}" for _, one in pairs))
+
+
+def _recipes(model: Model | SegmentedModel, champion: Model | SegmentedModel, name: str) -> list[Block]:
+    new, old = model.facts.get("recipe"), champion.facts.get("recipe")
+    if new is None or old is None:
+        return [NotMade("differences of the recipe", "One of the two models was made before recipes were kept with models.")]
+    flat, before = dict(_flat(new)), dict(_flat(old))
+    fields = list(dict.fromkeys([*before, *flat]))
+    rows = tuple(
+        (field, before.get(field, ABSENT), flat.get(field, ABSENT)) for field in fields if before.get(field) != flat.get(field)
+    )
+    if not rows:
+        return [Paragraph("Both were made by the same recipe: the same candidates with the same parameters.")]
+    return [Grid("Recipe: what differs", ("field", f"champion, {name}", "model"), rows)]
+
+
+def _flat(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every field of a declared part by its path; parts of a list by their own names."""
+    if isinstance(part, Mapping):
+        for field, value in part.items():
+            yield from _flat(value, f"{path}.{field}" if path else str(field))
+    elif isinstance(part, list) and part and all(isinstance(one, Mapping) for one in part):
+        for i, one in enumerate(part):
+            yield from _flat(one, f"{path}[{one.get('name', i)}]")
+    else:
+        yield path, ABSENT if part is None else ", ".join(map(str, part)) if isinstance(part, list) else str(part)
+
+
+def _share(share: float | None) -> str:
+    return ABSENT if share is None else f"{share:.1%}"

@@ -1,0 +1,72 @@
+"""Where the model comes from, and what was tried on it."""
+
+from __future__ import annotations
+
+from mlprod_tasks.declaration.gate import TRIED
+from mlprod_tasks.documents import Block, NotMade, Paragraph, Section
+from mlprod_tasks.documents.formatting import number, window
+from mlprod_tasks.documents.mail_content import Grid
+from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
+
+UNKNOWN = "not known"
+
+
+def trials(dossier: Dossier) -> Section:
+    """What every trial of the model itself showed."""
+    found = dossier.evidence.trials
+    wanted = any(isinstance(gate, TRIED) for gate in dossier.pipeline.gates)
+    if found is None:
+        why = "The step examine left none: run it." if wanted else "No declared gate asks for any."
+        return Section("trials", "Trials", (NotMade("trials of the model itself", why),))
+    if not found.findings:
+        return Section("trials", "Trials", (NotMade("trials of the model itself", "No declared gate asks for any."),))
+    blocks: list[Block] = []
+    if found.model_digest != dossier.digest:
+        blocks.append(
+            Paragraph(f"These were made of another model: {found.model_digest[:12]}, not {dossier.digest[:12]}.", "bad")
+        )
+    rows = tuple((one.what, one.subject, number(one.value), f"{one.n:,}", one.told) for one in found.findings)
+    impossible = frozenset(i for i, one in enumerate(found.findings) if one.value is None)
+    blocks.append(Grid("", ("trial", "about", "value", "n", "what it showed"), rows, impossible))
+    return Section("trials", "Trials", tuple(blocks))
+
+
+def origin(dossier: Dossier) -> Section:
+    """Windows, data versions, code: what it takes to make the model again."""
+    assembled = dossier.assembled
+    windows = tuple(
+        (
+            name,
+            window(ticks),
+            f"{assembled['rows'][name]:,}",
+            f"{assembled['positives'][name] / assembled['rows'][name]:.1%}",
+            f"{assembled['unlabelled'][name]:,}",
+        )
+        for name in (TRAIN, VALIDATION, TEST)
+        for ticks in (assembled["windows"][name],)
+    )
+    tables = tuple((table, str(version)) for table, version in sorted(assembled["versions"].items()))
+    return Section(
+        "origin",
+        "Where it comes from",
+        (
+            Grid("Windows", ("window", "ticks", "rows", "positive", "without outcome"), windows),
+            Grid("Data", ("table", "version in the lake"), tables),
+            Grid("Code", ("", ""), made_by(dossier)),
+        ),
+    )
+
+
+def made_by(dossier: Dossier) -> tuple[tuple[str, str], ...]:
+    """Names and digests of all that made the model."""
+    by = dossier.made_by
+    return (
+        ("training", dossier.folder.training_id),
+        ("MLflow run", dossier.run_id),
+        ("model files, SHA-256", dossier.digest),
+        ("declaration, SHA-256", dossier.assembled["declaration"]),
+        ("git commit", by.git_commit or UNKNOWN),
+        ("code, SHA-256", by.code_digest or UNKNOWN),
+        ("lock of packages, SHA-256", by.lock_digest or UNKNOWN),
+    )

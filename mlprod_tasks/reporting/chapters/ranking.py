@@ -1,0 +1,64 @@
+"""Pictures of scores: how they rank, how far they can be believed, what acting on them is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.documents import Picture, Section
+from mlprod_tasks.documents.plot_style import png
+from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.reporting.plots import curves, distributions
+from mlprod_tasks.reporting.report_context import Champion, Dossier
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def ranking(dossier: Dossier, champion: Champion | None) -> tuple[Section, Section]:
+    """How the scores rank and how far they can be believed; what acting on them is worth."""
+    scored, champion_worth = _scored(dossier, champion)
+    seed = dossier.pipeline.model.seed
+    ranks = (
+        _picture("scores", distributions.scores(scored), "How far the scores of both outcomes lie apart."),
+        _picture("calibration", curves.calibration(scored), "Below the diagonal scores are too high, above it too low."),
+        _picture("roc", curves.roc(scored), "The further to the upper left, the better the ranking."),
+        _picture(
+            "precision_recall",
+            curves.precision_recall(scored),
+            "Of those acted on, how many are positive; of the positives, how many are found.",
+        ),
+    )
+    pays = (
+        _picture(
+            "value",
+            curves.profit(scored, dossier.worth, dossier.unit, champion_worth, seed),
+            "What acting on the highest scores was worth.",
+        ),
+        _picture("gain", curves.gain(scored), "How many of the positives are found by acting on so many rows."),
+        _picture("lift", curves.lift(scored), "How much denser the positives are among the highest scores."),
+    )
+    return Section("scores", "Scores", ranks), Section("value", "Value, gain and lift", pays)
+
+
+def _scored(dossier: Dossier, champion: Champion | None) -> tuple[curves.Scored, Worth | None]:
+    """What is drawn. The champion's scores only where it was evaluated on these rows: else it may have been fitted to them."""
+    other = None
+    if champion is not None and champion.model is not None and dossier.evidence.evaluation.champion is not None:
+        other = champion.model.predict(dossier.rows).score
+    return (
+        curves.Scored(
+            dossier.outcome,
+            dossier.predicted.score,
+            dossier.predicted.decision,
+            None if isinstance(dossier.model, SegmentedModel) else dossier.model.threshold,
+            other,
+            f"champion, version {champion.version}" if champion else "",
+        ),
+        None if other is None else decision_value.worth(dossier.pipeline.value, dossier.rows, other, dossier.outcome),
+    )
+
+
+def _picture(name: str, drawn: Figure, told: str) -> Picture:
+    return Picture(name, png(drawn), told)

@@ -1,0 +1,64 @@
+"""What was decided, by which gates, and the few numbers to see first."""
+
+from __future__ import annotations
+
+import math
+
+from mlprod_tasks.documents import Block, Paragraph, Section, Tiles
+from mlprod_tasks.documents.formatting import number, of_100, with_interval
+from mlprod_tasks.documents.mail_content import Grid
+from mlprod_tasks.evaluation.gates import GateVerdict
+from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.statistics.metrics import Estimate
+
+
+def verdict(dossier: Dossier) -> Section:
+    """The verdict, its gates, and the few numbers to see first."""
+    evaluation = dossier.evidence.evaluation
+    acts, outcome = dossier.predicted.decision, dossier.outcome
+    right = f"{of_100(float(outcome[acts].mean()))} were positive" if acts.any() else "it never acts"
+    tiles = Tiles(
+        (
+            ("AUC", *_of(evaluation.model.get("roc_auc"), "0.5 is chance")),
+            (
+                f"Value, {dossier.unit} per 1,000 rows",
+                *_of(
+                    evaluation.model.get("value_per_1000"),
+                    f"without a model {number(evaluation.baseline['value_per_1000'].value)}",
+                ),
+            ),
+            ("Calibration error", *_of(evaluation.model.get("calibration_error"), "0 is right")),
+            ("Acts on", f"{acts.mean():.1%} of rows", f"of those {right}; of all rows {of_100(float(outcome.mean()))}"),
+        )
+    )
+    return Section("verdict", "Verdict", (said(dossier), tiles, gates(dossier.gates)))
+
+
+def said(dossier: Dossier) -> Block:
+    """The verdict as one sentence."""
+    failed = [one for one in dossier.gates if not one.passed]
+    if dossier.passed:
+        return Paragraph(f"Every gate is passed: {len(dossier.gates)} of {len(dossier.gates)}.", "good")
+    if not dossier.gates:
+        return Paragraph("Refused: no gate is declared, and a model that nothing was asked of is not promoted.", "bad")
+    return Paragraph(f"Refused: {len(failed)} of {len(dossier.gates)} gates failed.", "bad")
+
+
+def gates(verdicts: tuple[GateVerdict, ...]) -> Grid:
+    """Every gate with its sentence; those that failed are marked."""
+    rows = tuple(
+        ("passed" if one.passed else "FAILED", f"{one.gate}\n{one.sentence}", _or_blank(one.value), _or_blank(one.bound))
+        for one in verdicts
+    )
+    failed = frozenset(i for i, one in enumerate(verdicts) if not one.passed)
+    return Grid("Gates", ("verdict", "gate", "value", "bound"), rows, failed)
+
+
+def _of(one: Estimate | None, beside: str) -> tuple[str, str]:
+    """A number to see first, and below it its interval and what to compare it with."""
+    value, _, interval = with_interval(one).partition(" [")
+    return value, f"95 % interval {interval.rstrip(']').replace(', ', ' to ')}; {beside}" if interval else beside
+
+
+def _or_blank(value: float | None) -> str:
+    return "" if value is None or not math.isfinite(value) else number(value)

@@ -1,0 +1,112 @@
+"""All of one training in one object: what its steps left, its rows and scores. Read once, for report and model card."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.evidence import Evidence
+from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, judge
+from mlprod_tasks.models import decision_value, model
+from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training.provenance import Provenance, provenance
+from mlprod_tasks.training.split import TEST
+from mlprod_tasks.training.workspace import TrainingFolder
+
+log = logging.getLogger(__name__)
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion of when the model was evaluated. model: None where it cannot be loaded any more, and problem says why."""
+
+    version: int
+    model: Model | SegmentedModel | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """One training. rows: the labelled rows of its test window; predicted: the model's answers for them."""
+
+    pipeline: Pipeline
+    folder: TrainingFolder
+    assembled: Mapping[str, Any]
+    run_id: str
+    digest: str
+    evidence: Evidence
+    verdict: Passed | Refused
+    model: Model | SegmentedModel
+    rows: pa.Table
+    predicted: Predictions
+    made_by: Provenance
+
+    @property
+    def passed(self) -> bool:
+        return isinstance(self.verdict, Passed)
+
+    @property
+    def gates(self) -> tuple[GateVerdict, ...]:
+        return self.verdict.gates
+
+    @property
+    def unit(self) -> str:
+        return self.pipeline.value.unit
+
+    @cached_property
+    def outcome(self) -> Bools:
+        return outcome_of(self.rows)
+
+    @cached_property
+    def worth(self) -> Worth:
+        return decision_value.worth(self.pipeline.value, self.rows, self.predicted.score, self.outcome)
+
+
+def read(pipeline: Pipeline, folder: TrainingFolder) -> Dossier:
+    """Gather what the training's folder holds. Raises: StepMissing before `evaluate`."""
+    trained = folder.read(train.TRAINED, "train")
+    known = evidence.read(folder)
+    made = model.load(folder.model)
+    rows = train.read_window(folder, TEST)
+    return Dossier(
+        pipeline=pipeline,
+        folder=folder,
+        assembled=folder.read(assemble.MANIFEST, "assemble"),
+        run_id=trained["run_id"],
+        digest=trained["digest"],
+        evidence=known,
+        verdict=judge(pipeline.gates, known, trained["digest"]),
+        model=made,
+        rows=rows,
+        predicted=made.predict(rows),
+        made_by=provenance(),
+    )
+
+
+def champion(dossier: Dossier, platform: Platform) -> Champion | None:
+    """The champion that the model was compared with, whichever is champion now; None where there was none."""
+    version = dossier.evidence.evaluation.champion_version
+    if version is None:
+        return None
+    try:
+        name = names.registered_model(dossier.pipeline)
+        return Champion(version, platform.registry.load_model(platform.registry.version(name, version)))
+    except Exception as error:
+        log.exception("champion version %d cannot be loaded", version)
+        return Champion(version, None, f"Version {version} cannot be loaded: {type(error).__name__}: {error}")

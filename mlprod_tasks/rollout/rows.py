@@ -1,0 +1,124 @@
+"""The rows by which a challenger is judged: from the collected log, with the outcomes that are known by now."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import TableMissing, listed
+from mlprod_tasks.rollout.checks import Group, Pair
+from mlprod_tasks.scoring.prediction_log import KEY
+
+log = logging.getLogger(__name__)
+CHAMPION, CHALLENGER = "champion", "challenger"
+NEEDED = ("request_id", "row", "tick", "at", "assigned", "route", "error", "milliseconds", "score")
+NEWEST = "max.at"
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+
+
+def read(
+    pipeline: Pipeline,
+    platform: Platform,
+    champion: int,
+    challenger: int,
+    *,
+    since: datetime,
+    champion_since: datetime,
+    outcomes: bool = True,
+) -> Pair:
+    """The rows that either was to answer, from a moment on; those of other versions are left out.
+
+    What the fallback answered for one of the two is that one's: the log has it under the champion's number. outcomes: with what
+    came of the rows, as far as it is known by now.
+    """
+    name = names.requests(pipeline)
+    files = _files(name, min(since, champion_since), platform) if platform.lake.exists(name) else []
+    if not files:
+        return Pair(_group(champion, None), _group(challenger, None))
+    shown = ", ".join(f'"{one}"' for one in (*NEEDED, *(f"{KEY}{name}" for name in pipeline.entity_table.key)))
+    with engine(spill=platform.settings.home / "spill") as con:
+        con.execute(
+            f'CREATE TABLE answered AS SELECT {shown}, hash("key") AS entity, hash(request_id) AS request '
+            f"FROM read_parquet({listed(files)}, union_by_name = true) "
+            "WHERE assigned IN ('champion', 'challenger') AND (model_version IS NULL OR model_version IN (?, ?)) "
+            "AND \"at\" >= CASE assigned WHEN 'challenger' THEN ?::TIMESTAMPTZ ELSE ?::TIMESTAMPTZ END",
+            [champion, challenger, since.isoformat(), champion_since.isoformat()],
+        )
+        _with_outcomes(con, pipeline, _labels(con, pipeline, platform) if outcomes else None)
+        both = [
+            con.sql(
+                'SELECT entity, request, "error" OR route <> assigned AS failed, coalesce(milliseconds, 0) AS milliseconds, '
+                'score, outcome FROM judged WHERE assigned = ? ORDER BY "at", request_id, "row"',
+                params=[assigned],
+            ).to_arrow_table()
+            for assigned in (CHAMPION, CHALLENGER)
+        ]
+    return Pair(_group(champion, both[0]), _group(challenger, both[1]))
+
+
+def _files(name: str, since: datetime, platform: Platform) -> list[str]:
+    """The files that may hold a row answered since then, by what the table's log says of each; none of them is opened.
+
+    Not by tick: a request may ask as of any moment of the past.
+    """
+    table = platform.lake.table(name)
+    told = pa.table(table.get_add_actions(flatten=True))
+    newest = told[NEWEST].to_pylist() if NEWEST in told.column_names else []
+    # The log has milliseconds, of which more are cut off.
+    old = {unquote(path) for path, at in zip(told["path"].to_pylist(), newest, strict=False) if at and at + SECOND < since}
+    return [file for _, file in platform.lake.files_of(table) if not any(file.endswith(path) for path in old)]
+
+
+def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None) -> None:
+    """Make table `judged`: the answered rows with their outcome, NULL where it is not known yet."""
+    if known is None:
+        con.execute("CREATE VIEW judged AS SELECT *, NULL::DOUBLE AS outcome FROM answered")
+        return
+    con.register("labels", known)
+    same = " AND ".join(f'labels."{name}" = answered."{KEY}{name}"' for name in pipeline.entity_table.key)
+    # A row may be asked about in the tick before its own: a person books today what happens tomorrow.
+    con.execute(
+        f"CREATE TABLE judged AS SELECT answered.*, label::INTEGER::DOUBLE AS outcome FROM answered LEFT JOIN labels ON {same} "
+        "AND labels.tick BETWEEN answered.tick AND answered.tick + 1 "
+        'QUALIFY row_number() OVER (PARTITION BY request_id, "row" ORDER BY labels.tick) = 1'
+    )
+
+
+def _labels(con: Any, pipeline: Pipeline, platform: Platform) -> pa.Table | None:
+    ((first, last),) = con.execute("SELECT min(tick), max(tick) FROM answered").fetchall()
+    if first is None:
+        return None
+    schedule = pipeline.schedule
+    as_of = schedule.last_at(platform.clock.now())
+    until = last + DAY if schedule.ends is None else min(last + DAY, schedule.ends)
+    try:
+        found = features.labels(pipeline, schedule.range(first, until), as_of, platform)
+    except TableMissing as error:
+        log.info("%s: no outcomes to judge by: %s", pipeline.name, error)
+        return None
+    return found if found.num_rows else None
+
+
+def _group(version: int, rows: pa.Table | None) -> Group:
+    if rows is None:
+        nothing = np.empty(0)
+        codes = nothing.astype(np.uint64)
+        return Group(version, codes, codes, nothing.astype(bool), nothing, nothing, nothing)
+    return Group(
+        version,
+        rows["entity"].to_numpy(),
+        rows["request"].to_numpy(),
+        rows["failed"].to_numpy().astype(bool),
+        rows["milliseconds"].to_numpy().astype(np.float64),
+        rows["score"].to_numpy().astype(np.float64),
+        rows["outcome"].to_numpy().astype(np.float64),
+    )

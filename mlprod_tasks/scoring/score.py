@@ -1,0 +1,154 @@
+"""Score a tick: features, the champion's predictions or the fallback's, into the lake and the business database."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.ledger import Fallback, Promotion, Scoring
+from mlprod_tasks.promotion.fallback_switch import sentence, switched
+
+if TYPE_CHECKING:
+    from mlprod_tasks.models.feature_frame import Predictions
+    from mlprod_tasks.platform.registry import ModelRef
+
+log = logging.getLogger(__name__)
+
+
+class NoModel(LookupError):
+    """There is neither a champion nor a fallback to answer."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The predictions of one tick: how many rows, by which version, and why the fallback answered where it did."""
+
+    tick: str
+    rows: int
+    model_version: int
+    fallback_reason: str | None
+    delta_version: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    features: pa.Table
+    predictions: Predictions
+    model_version: int
+    fallback_reason: str | None
+
+
+def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
+    """Replace the predictions of one tick, in the lake and then in the business database.
+
+    `as_of` takes the version that was champion at that tick instead of the champion of now. Running it twice
+    leaves the same rows; killed between the two writes, a rerun brings both to the same state.
+
+    Raises: NoModel where nothing can answer; whatever the lake or database raises where they cannot be written.
+    """
+    ticks = pipeline.schedule.range(tick.date)
+    answer = _answer(pipeline, tick, ticks, platform, as_of)
+    rows = _rows(pipeline, answer)
+    written = platform.lake.replace_ticks(names.predictions(pipeline), ticks, rows, note=f"version {answer.model_version}")
+    if pipeline.publish is not None:
+        _publish(pipeline, tick, rows, platform)
+    platform.ledger.put(
+        Scoring(
+            pipeline=pipeline.name,
+            tick=tick.date,
+            model_version=answer.model_version,
+            rows=rows.num_rows,
+            fallback_rows=rows.num_rows if answer.fallback_reason else 0,
+            fallback_reason=answer.fallback_reason,
+            features_digest=pipeline.digest,
+            delta_version=written.version,
+            at=platform.clock.now(),
+        )
+    )
+    log.info("%s: scored %d rows of %s with version %d", pipeline.name, rows.num_rows, tick, answer.model_version)
+    return Scored(str(tick), rows.num_rows, answer.model_version, answer.fallback_reason, written.version)
+
+
+def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _Answer:
+    """The champion's predictions; the fallback's, with the reason, where it was switched to or the champion cannot answer."""
+    if (switch := switched(pipeline, platform, tick if as_of else None)) is not None:
+        kept = _kept_fallback(pipeline, tick, None, platform, as_of)
+        if kept is not None:
+            return _fallback(pipeline, ticks, platform, kept, sentence(switch))
+        log.error("%s: %s, but none is kept for %s: the champion answers", pipeline.name, sentence(switch), tick)
+    champion: ModelRef | None = None
+    try:
+        champion = _champion(pipeline, tick, platform, as_of)
+        model = platform.registry.load_model(champion)
+        made = features.build(pipeline, ticks, platform)
+        return _Answer(made.table, model.predict(made.table), champion.version, None)
+    except Exception as error:
+        if as_of and isinstance(error, NoModel):
+            raise  # today's fallback was not there at that tick
+        log.exception("%s: the champion cannot score %s; the fallback is asked", pipeline.name, tick)
+        kept = _kept_fallback(pipeline, tick, champion.version if champion else None, platform, as_of)
+        if kept is None:
+            raise
+        return _fallback(pipeline, ticks, platform, kept, f"{type(error).__name__}: {error}"[:1000])
+
+
+def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -> ModelRef:
+    registry = platform.registry
+    champion = registry.champion_at(pipeline, tick, platform.ledger) if as_of else registry.champion(pipeline)
+    if champion is None:
+        raise NoModel(f"{pipeline.name} has no champion{f' at {tick}' if as_of else ''}: train a model first")
+    return champion
+
+
+def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platform: Platform, as_of: bool) -> Fallback | None:
+    """The fallback beside the champion, or, where the registry cannot say which that is, beside the last one promoted."""
+    known = platform.ledger.all(Promotion, pipeline=pipeline.name)
+    promoted = [promotion for promotion in known if promotion.effective <= tick.date or not as_of]
+    last = max(promoted, key=lambda promotion: (promotion.effective, promotion.at), default=None)
+    version = champion or (last.model_version if last else None)
+    return None if version is None else platform.ledger.get(Fallback, pipeline.name, version)
+
+
+def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, reason: str) -> _Answer:
+    """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
+    from mlprod_tasks.models.fallback import FallbackModel
+
+    # Later the worth of its decisions is computed from the rows as they are kept.
+    made = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features))
+    predictions = FallbackModel.from_json(kept.model).predict(made.table)
+    return _Answer(made.table, predictions, kept.model_version, reason)
+
+
+def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:
+    """The prediction log: who was scored, when, what with, what came out."""
+    n, made = answer.features.num_rows, answer.features
+    front = [*pipeline.entity_table.key, pipeline.entity_table.time, "tick", "predict_at"]
+    columns = {name: made[name] for name in front}
+    columns |= {
+        "score": pa.array(answer.predictions.score, pa.float64()),
+        "decision": pa.array(answer.predictions.decision, pa.bool_()),
+        "fallback": pa.array(np.full(n, answer.fallback_reason is not None)),
+        "model_version": pa.array(np.full(n, answer.model_version, dtype=np.int32)),
+        "features_digest": pa.array([pipeline.digest] * n, pa.string()),
+    }
+    # An entity's own column may be a feature too, under its own name; once is enough.
+    columns |= {name: made[name] for name in pipeline.feature_names if name in made.column_names}
+    return pa.table(columns)
+
+
+def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform) -> None:
+    from mlprod_tasks.platform.sinks import replace_rows
+
+    assert pipeline.publish is not None
+    key = pipeline.entity_table.key
+    shown = rows.select([*key, "tick", "predict_at", "score", "decision", "fallback", "model_version"])
+    url = platform.settings.connection(pipeline.publish.connection)
+    replace_rows(url, pipeline.publish.table, "tick", tick.date, shown, key=key)
+    log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

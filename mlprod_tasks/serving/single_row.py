@@ -1,0 +1,154 @@
+"""One row through a model in microseconds: the same answer as in a batch, bit for bit, without a frame."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.learners.lightgbm import BoostedTrees
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.segmented import SegmentedModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NORMAL, FLOAT64 = 0, 1  # LightGBM's C_API_PREDICT_NORMAL and C_API_DTYPE_FLOAT64
+
+NAN, INFINITY = math.nan, math.inf
+
+Raw = Callable[["NDArray[np.float64]"], float]
+
+
+class RowAnswer(NamedTuple):
+    """A calibrated probability, and whether to act."""
+
+    score: float
+    decision: bool
+
+
+class SingleRow:
+    """A model that scores one row at a time. Not for several threads at once: it fills one buffer."""
+
+    def __init__(self, model: Model | SegmentedModel) -> None:
+        self.feature_names = model.feature_names
+        self._by = model.feature_names.index(model.by) if isinstance(model, SegmentedModel) else None
+        overall = model.overall if isinstance(model, SegmentedModel) else model
+        self._overall = OneModel(overall)
+        parts = model.parts if isinstance(model, SegmentedModel) else {}
+        self._parts: Mapping[Any, OneModel] = {name: OneModel(part, i) for i, (name, part) in enumerate(parts.items(), 1)}
+
+    def __call__(self, values: Sequence[Any]) -> RowAnswer:
+        """Score one row: its features in the order of `feature_names`, None where missing. Raises: ModelInputError."""
+        return self.read(values).answer()
+
+    def read(self, values: Sequence[Any]) -> OneModel:
+        """The model that is to answer a row, with the row written into it. Raises: ModelInputError."""
+        model = self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
+        model.write(values)
+        return model
+
+
+class OneModel:
+    """A model, and the row that it is to answer next."""
+
+    def __init__(self, model: Model, place: int = 0) -> None:
+        self._place = place
+        self._names = tuple(wanted.name for wanted in model.inputs)
+        self._categories = tuple(
+            (i, {value: float(code) for code, value in enumerate(model.codes[name])})
+            for i, name in enumerate(self._names)
+            if model.codes.get(name) is not None
+        )
+        coded = {i for i, _ in self._categories}
+        for i, wanted in enumerate(model.inputs):
+            if wanted.kind == "text" and i not in coded:
+                raise ModelInputError(f"feature {wanted.name!r} is text without codes: this model was not fitted here")
+        self._buffer = np.empty((1, len(model.inputs)), np.float64)
+        self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
+        self._calibrated, self._threshold = model.calibration.single(), model.threshold
+        fitted = model.fitted
+        self._raw: Raw = (
+            _FastTrees(fitted, self._buffer) if isinstance(fitted, BoostedTrees) else lambda x: float(fitted.predict(x)[0])
+        )
+
+    @property
+    def asked(self) -> tuple[int, bytes]:
+        """What is written, as the trees read it: equal where the answer is bound to be."""
+        return self._place, self._buffer.tobytes()
+
+    def write(self, values: Sequence[Any]) -> None:
+        """Write a row, None where a value is missing. Raises: ModelInputError."""
+        numbers = list(values)
+        for i, codes in self._categories:
+            numbers[i] = codes.get(values[i], NAN)  # missing, or a category that nobody knows
+        try:
+            self._write(self._bytes, 0, *numbers)
+            in_all = sum(numbers)
+        except (struct.error, OverflowError, TypeError):
+            in_all = self._written(numbers)
+        if in_all - in_all != 0.0 and (INFINITY in numbers or -INFINITY in numbers):
+            raise self._refused(numbers)
+
+    def answer(self) -> RowAnswer:
+        """The answer to the row that was written."""
+        score = self._calibrated(self._raw(self._buffer))
+        return RowAnswer(score, score >= self._threshold)
+
+    def _written(self, numbers: list[Any]) -> float:
+        """Write a row that is not just numbers, None being missing; NaN for what it sums up to. Raises: ModelInputError."""
+        numbers[:] = [NAN if value is None else value for value in numbers]
+        try:
+            self._write(self._bytes, 0, *numbers)
+        except (struct.error, OverflowError):
+            raise self._refused(numbers) from None
+        return NAN
+
+    def _refused(self, numbers: Sequence[Any]) -> ModelInputError:
+        if len(numbers) != len(self._names):
+            return ModelInputError(f"{len(numbers)} values came for {len(self._names)} features")
+        for name, value in zip(self._names, numbers, strict=True):
+            if not isinstance(value, int | float) or abs(value) > sys.float_info.max:
+                return ModelInputError(f"feature {name!r} is {value!r}: numbers must be finite or null")
+        return ModelInputError("a feature is no number")
+
+
+class _FastTrees:
+    """LightGBM's own way for single rows: no checks and no thread pool between the row and the trees.
+
+    It reads the row from the one buffer that it was told of.
+    """
+
+    def __init__(self, trees: BoostedTrees, buffer: NDArray[np.float64]) -> None:
+        from lightgbm.basic import _LIB  # type: ignore[attr-defined]
+
+        self._library, self._booster, self._buffer, self._config = _LIB, trees._trees, buffer, ctypes.c_void_p()
+        columns, settings = ctypes.c_int32(buffer.shape[1]), b"num_threads=1"
+        handle = self._booster._handle
+        begin = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit
+        self._told(begin(handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(self._config)))
+        self._length, self._result = ctypes.c_int64(), ctypes.c_double()
+        # With the interpreter held: let go for microseconds, it comes back when another thread has had its half millisecond.
+        self._call = ctypes.PyDLL(_LIB._name).LGBM_BoosterPredictForMatSingleRowFast
+        data = buffer.ctypes.data_as(ctypes.c_void_p)
+        self._arguments = (self._config, data, ctypes.byref(self._length), ctypes.byref(self._result))
+
+    def __call__(self, x: NDArray[np.float64]) -> float:
+        assert x is self._buffer
+        if failed := self._call(*self._arguments):
+            self._told(failed)
+        return self._result.value
+
+    def _told(self, failed: int) -> None:
+        if failed:
+            raise RuntimeError(f"LightGBM: {self._library.LGBM_GetLastError().decode()}")
+
+    def __del__(self) -> None:
+        if self._config:
+            self._library.LGBM_FastConfigFree(self._config)

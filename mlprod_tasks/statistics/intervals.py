@@ -1,0 +1,77 @@
+"""How far a value may lie off by chance, each interval of COVERAGE; all take rows as independent of each other.
+
+Rows of one tick are not quite that (they share a day's weather, a day's customers), so values scatter from tick to tick
+more than these intervals say; what a quiet tick reaches is learned from the reference's own ticks, not from here.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks.statistics.auc_interval import Z
+from mlprod_tasks.statistics.metrics import COVERAGE
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+MOST_EXACT = 1000  # trials of which the distribution of successes is computed and not approximated
+
+
+def wilson(successes: float, trials: float, z: float = Z) -> Interval:
+    """Of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials."""
+    if trials <= 0:
+        raise ValueError(f"{successes} of {trials} is no share")
+    share = successes / trials
+    scale = 1 + z**2 / trials
+    middle = (share + z**2 / (2 * trials)) / scale
+    half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
+    # At none and at all the formula's bound is exactly 0 or 1, but for rounding.
+    return (0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == trials else min(1.0, middle + half))
+
+
+def of_mean(values: Floats) -> Interval:
+    """Of the mean that `values` are a sample of, by the central limit theorem. values: (n,), n >= 2."""
+    return normal(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(len(values)))
+
+
+def normal(value: float, error: float, low: float = -np.inf, high: float = np.inf, z: float = Z) -> Interval:
+    """Value +- z standard errors, cut to [low, high]."""
+    return max(low, value - z * error), min(high, value + z * error)
+
+
+def successes(chances: Floats) -> Interval:
+    """Between which the number of successes of independent trials lies, each with its own chance (Poisson binomial).
+
+    Exact for up to MOST_EXACT trials, and then of at least COVERAGE, for the number is whole; normal beyond.
+    """
+    if len(chances) > MOST_EXACT:
+        mean, variance = float(chances.sum()), float((chances * (1 - chances)).sum())
+        return normal(mean, sqrt(variance), 0.0, float(len(chances)))
+    below = np.cumsum(_poisson_binomial(chances))
+    tail = (1 - COVERAGE) / 2
+    return float(np.searchsorted(below, tail)), min(float(np.searchsorted(below, 1 - tail)), float(len(chances)))
+
+
+def of_rank_correlation(correlation: float, n: int) -> Interval:
+    """Of Spearman's correlation of n pairs: Fisher's z with the variance of Bonett and Wright (Psychometrika 65, 2000).
+
+    (-1, 1) for fewer than four pairs.
+    """
+    if n < 4:
+        return -1.0, 1.0
+    inside = float(np.clip(correlation, -1 + 1e-9, 1 - 1e-9))
+    low, high = normal(float(np.arctanh(inside)), sqrt((1 + inside**2 / 2) / (n - 3)))
+    return float(np.tanh(low)), float(np.tanh(high))
+
+
+def _poisson_binomial(chances: Floats) -> Floats:
+    """The chance of 0, 1, ... n successes, (n + 1,)."""
+    found = np.zeros(len(chances) + 1)
+    found[0] = 1.0
+    for trials, chance in enumerate(chances, 1):
+        found[1 : trials + 1] += chance * (found[:trials] - found[1 : trials + 1])
+        found[0] *= 1 - chance
+    return found

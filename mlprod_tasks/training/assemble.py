@@ -1,0 +1,218 @@
+"""Assemble a training set: features and known labels of the windows, with the lake versions they were read from."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.recorded import text_of
+from mlprod_tasks.features.known import quoted
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.training.split import Windows, windows
+from mlprod_tasks.training.workspace import SET, TrainingFolder, failing, write_json
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "assembled.json"
+DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
+LEAST_ROWS = 100  # of a window: below it no metric says anything
+TICKS_AT_ONCE = 92  # bounds memory
+
+
+class NotTrainable(ValueError):
+    """The windows hold too little to learn from, or nothing to tell apart."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A training set: labelled rows and positives by window, rows left out for want of a label, lake versions read."""
+
+    training_id: str
+    rows: Mapping[str, int]
+    positives: Mapping[str, int]
+    unlabelled: Mapping[str, int]
+    versions: Mapping[str, int]
+
+
+def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, platform: Platform) -> Assembled:
+    """Write home/trainings/<training_id>/training_set.parquet as it could have been written at the start of `as_of`.
+
+    Columns: the entity's key, tick, the features, `split`, `label`; sorted by tick and key. Rows without a label by then
+    (cancelled, or simply late) are counted, and neither trained on nor judged. Called again with the same id it reads the same
+    lake versions.
+
+    Raises: HistoryTooShort; NotTrainable; TableMissing.
+    """
+    folder = TrainingFolder(platform, training_id)
+    kept = platform.ledger.get(Training, training_id)
+    platform.ledger.put(
+        Training(
+            id=training_id,
+            pipeline=pipeline.name,
+            as_of=as_of.date,
+            reason=reason,
+            state="running",
+            at=platform.clock.now(),
+            run_id=kept.run_id if kept else None,
+        )
+    )
+    with failing(training_id, platform):
+        chosen = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
+        written = _read(folder)
+        same = written.get("as_of") == str(as_of) and written.get("windows") == chosen.as_json()
+        if not (same and written["declaration"] == pipeline.digest and folder.training_set.is_file()):
+            _write(pipeline, as_of, chosen, written.get("versions") if same else None, folder, platform)
+            written = _read(folder)
+        assembled = Assembled(training_id, *(written[name] for name in ("rows", "positives", "unlabelled", "versions")))
+        _warn_of_missing_labels(pipeline, chosen, as_of, platform)
+        for name, ticks in chosen.named():
+            share = assembled.positives[name] / assembled.rows[name]
+            log.info("%s %s: %d rows, %.1f %% positive", name, ticks, assembled.rows[name], 100 * share)
+    return assembled
+
+
+def _read(folder: TrainingFolder) -> dict[str, Any]:
+    return folder.read(MANIFEST, "assemble") if (folder.path / MANIFEST).is_file() else {}
+
+
+def _write(
+    pipeline: Pipeline,
+    as_of: Tick,
+    chosen: Windows,
+    versions: Mapping[str, int] | None,
+    folder: TrainingFolder,
+    platform: Platform,
+) -> None:
+    """Write the set and its manifest beside their place, then move the whole folder there."""
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.path.parent, prefix=".") as beside:
+        target = Path(beside) / folder.training_id
+        write_set(pipeline, as_of, chosen, versions, target, platform)
+        # What later steps made of an earlier set goes with it.
+        if folder.path.exists():
+            shutil.move(folder.path, Path(beside) / "before")
+        target.rename(folder.path)
+
+
+def write_set(
+    pipeline: Pipeline,
+    as_of: Tick,
+    chosen: Windows,
+    versions: Mapping[str, int] | None,
+    target: Path,
+    platform: Platform,
+) -> None:
+    """Write a training set, its manifest and the declaration into a new folder, and nothing into the ledger.
+
+    versions: of the lake tables; those that are left out are read as they are now. Raises: as `assemble`.
+    """
+    target.mkdir(parents=True)
+    rows: dict[str, int] = {}
+    positives: dict[str, int] = {}
+    unlabelled: dict[str, int] = {}
+    writer: pq.ParquetWriter | None = None
+    try:
+        for name, ticks in chosen.named():
+            rows[name] = positives[name] = unlabelled[name] = 0
+            empty = {tick.date for tick in ticks}
+            for part in _parts(ticks):
+                made, versions = _labelled(pipeline, part, as_of, versions, name, platform)
+                writer = writer or pq.ParquetWriter(target / SET, made.schema, compression="zstd")
+                writer.write_table(made)
+                empty -= set(pc.unique(made["tick"]).to_pylist())
+                rows[name] += made.num_rows - made["label"].null_count
+                positives[name] += pc.sum(made["label"]).as_py() or 0
+                unlabelled[name] += made["label"].null_count
+            if empty and len(empty) < len(ticks):
+                told = ", ".join(str(day) for day in sorted(empty))
+                log.warning("%d of %d ticks of the %s window hold no rows: %s", len(empty), len(ticks), name, told)
+            _check(pipeline, name, ticks, as_of, rows[name], positives[name], unlabelled[name])
+    finally:
+        if writer is not None:
+            writer.close()
+    (target / DECLARATION).write_text(text_of(pipeline), encoding="utf-8", newline="\n")
+    write_json(
+        target / MANIFEST,
+        {
+            "pipeline": pipeline.name,
+            "as_of": str(as_of),
+            "declaration": pipeline.digest,
+            "windows": chosen.as_json(),
+            "rows": rows,
+            "positives": positives,
+            "unlabelled": unlabelled,
+            "versions": dict(versions or {}),
+        },
+    )
+
+
+def _labelled(
+    pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, split: str, platform: Platform
+) -> tuple[pa.Table, Mapping[str, int]]:
+    """The rows of some ticks with the labels known by then, and the versions read."""
+    made = features.build(pipeline, ticks, platform, versions=versions)
+    read = {**(versions or {}), **made.versions}
+    if pipeline.label.table not in read:  # no feature reads it
+        read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
+    known = features.labels(pipeline, ticks, as_of, platform, versions=read)
+    key = list(pipeline.entity_table.key)
+    joined_by = ", ".join(quoted(name) for name in ("tick", *key))
+    shown = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
+    columns = ", ".join(f'f."{name}"' for name in shown)
+    with engine() as db:
+        db.register("features", made.table)
+        db.register("labels", known.select([*key, "tick", "label"]))
+        joined = db.sql(
+            f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) "
+            f"ORDER BY {joined_by}"
+        ).to_arrow_table()
+    assert joined.num_rows == made.table.num_rows, "a row has more than one label"
+    return joined, read
+
+
+def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
+    """Say which partitions of labels are not there: their rows stand in the set without a label."""
+    there = platform.lake.ticks(names.raw(pipeline, pipeline.label.table))
+    first = min(ticks.first for _, ticks in chosen.named())
+    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in there]
+    if missing:
+        told = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+        log.warning("%d ticks of %s are not in the lake, so outcomes lack: %s", len(missing), pipeline.label.table, told)
+
+
+def _parts(ticks: TickRange) -> Iterator[TickRange]:
+    days = list(ticks)
+    for first in range(0, len(days), TICKS_AT_ONCE):
+        part = days[first : first + TICKS_AT_ONCE]
+        yield TickRange(ticks.schedule, part[0].date, part[-1].date)
+
+
+def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, rows: int, positives: int, unlabelled: int) -> None:
+    at = f"{pipeline.name}: the {window} window {ticks}, as of {as_of},"
+    if rows == 0 and unlabelled == 0:
+        raise NotTrainable(f"{at} holds no rows of table {pipeline.entity!r}: ingest these ticks first")
+    if rows == 0:
+        raise NotTrainable(
+            f"{at} holds {unlabelled} rows but no label of table {pipeline.label.table!r} that was known by then: ingest it up "
+            f"to {as_of}"
+        )
+    if rows < LEAST_ROWS:
+        raise NotTrainable(f"{at} holds {rows} labelled rows ({unlabelled} without label), fewer than {LEAST_ROWS}")
+    if positives in (0, rows):
+        raise NotTrainable(
+            f"{at} holds outcomes of one class only: all {rows} are {'positive' if positives else 'negative'}. Check label.sql "
+            f"{pipeline.label.sql!r}"
+        )

@@ -1,0 +1,72 @@
+"""Labelled rows of any window of the past, from one set of features that is computed once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.features.known import quoted
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.training.workspace import write_json
+
+log = logging.getLogger(__name__)
+
+
+class History:
+    """Features of all rows of some ticks in files, at fixed lake versions; a window of them is read at a time.
+
+    A point-in-time feature is the same whenever it is asked for, so one set serves every moment; labels are joined as they were
+    known at the moment that asks. `folder` is for these files alone.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, ticks: TickRange, versions: Mapping[str, int], folder: Path, platform: Platform
+    ) -> None:
+        self.pipeline, self.versions, self.platform = pipeline, dict(versions), platform
+        self._files, self._told = folder / "features", folder / "features.json"
+        self._write(ticks)
+
+    def window(self, ticks: TickRange, as_of: Tick) -> pa.Table:
+        """The rows of `ticks` whose label was known before `as_of` starts, as `assemble` gives them to a training.
+
+        Columns: the entity's key, tick, the features, `label`; sorted by tick and key.
+        """
+        wanted = (pc.field("tick") >= pa.scalar(ticks.first)) & (pc.field("tick") <= pa.scalar(ticks.last))
+        rows = ds.dataset(sorted(self._files.glob("*.parquet"))).to_table(filter=wanted)
+        known = features.labels(self.pipeline, ticks, as_of, self.platform, versions=self.versions)
+        key = list(self.pipeline.entity_table.key)
+        shown = [*key, "tick", *(name for name in self.pipeline.feature_names if name not in key)]
+        columns = ", ".join(f'f."{name}"' for name in shown)
+        joined_by = ", ".join(quoted(name) for name in ("tick", *key))
+        with engine() as db:
+            db.register("features", rows)
+            db.register("labels", known.select([*key, "tick", "label"]))
+            return db.sql(
+                f"SELECT {columns}, l.label FROM features f JOIN labels l USING ({joined_by}) ORDER BY {joined_by}"
+            ).to_arrow_table()
+
+    def _write(self, ticks: TickRange) -> None:
+        """Compute the features, unless the very same lie there from a run that was killed."""
+        wanted = {"declaration": self.pipeline.digest, "versions": self.versions, "ticks": [str(ticks.first), str(ticks.last)]}
+        if self._files.is_dir() and self._told.is_file() and json.loads(self._told.read_text(encoding="utf-8")) == wanted:
+            return
+        self._told.unlink(missing_ok=True)
+        log.info("computing the features of %d ticks, %s", len(ticks), ticks)
+        made = features.write(self.pipeline, ticks, self._files, self.platform, versions=self.versions)
+        write_json(self._told, wanted)
+        log.info("%d rows in %d files", made.rows, len(made.files))
+
+    def remove(self) -> None:
+        """Remove the files."""
+        self._told.unlink(missing_ok=True)
+        shutil.rmtree(self._files, ignore_errors=True)

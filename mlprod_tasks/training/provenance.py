@@ -1,0 +1,95 @@
+"""Which code, packages and machine made a model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform as machine
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mlprod_tasks.platform import digest
+
+PACKAGE = Path(__file__).parents[1]
+LOCK = "requirements.lock"
+# The packages that a prediction's bits may depend on.
+PACKAGES = (
+    "deltalake", "duckdb", "lightgbm", "mlflow", "mlprod", "numba", "numpy", "optuna", "pandas", "pyarrow", "scikit-learn",
+    "scipy", "skops",
+)  # fmt: skip
+GIVEN_COMMIT = "MLPROD_GIT_COMMIT"  # for an image that holds the code but no repository
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """git_commit: '' where there is no repository, '+changes' after it where files differ. Digests are SHA-256."""
+
+    git_commit: str
+    code_digest: str
+    lock_digest: str
+
+
+def provenance(package: Path = PACKAGE) -> Provenance:
+    """Of the code that runs now."""
+    return Provenance(_git_commit(package), _code_digest(package), _lock_digest(package))
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a training ran in: Python, the machine's kind and cores, threads of a fit, versions of packages by name."""
+
+    python: str
+    machine: str
+    threads: int
+    packages: dict[str, str]
+
+
+def environment(threads: int) -> Environment:
+    """Of this process. threads: as many as a fit takes."""
+    return Environment(
+        machine.python_version(),
+        f"{machine.system()} {machine.machine()}",
+        threads,
+        {name: _version(name) for name in PACKAGES},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _git_commit(package: Path) -> str:
+    given = os.environ.get(GIVEN_COMMIT)
+    if given:
+        return given
+    commit = _git(package, "rev-parse", "HEAD")
+    changed = commit and _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit}+changes" if changed else commit
+
+
+def _git(package: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(package), *arguments], capture_output=True, text=True, timeout=20, check=True)  # noqa: S603, S607
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _code_digest(package: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        total.update(f"{path.relative_to(package).as_posix()} {digest.of_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def _lock_digest(package: Path) -> str:
+    """Of the lock beside the package or in the working folder; '' where there is none."""
+    for folder in (package.parent, Path.cwd()):
+        if (folder / LOCK).is_file():
+            return digest.of_file(folder / LOCK)
+    return ""

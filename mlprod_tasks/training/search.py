@@ -1,0 +1,295 @@
+"""Look for better parameters: trials of each candidate, scored on validation rows, shared by as many workers as there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.search import Search, searched, space_of
+from mlprod_tasks.models import calibration, learners
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.statistics import metrics
+from mlprod_tasks.training import assemble, fit_model, search_report, train
+from mlprod_tasks.training.fit_model import Prepared
+from mlprod_tasks.training.search_study import Claim, Made, Trials
+from mlprod_tasks.training.split import TRAIN, VALIDATION, HistoryTooShort
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, failing, update
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.learner import Learner
+
+log = logging.getLogger(__name__)
+
+FOUND = "search.json"
+# A fit is compared with others at 1, 2, 4 ... steps, from this share of the most steps it may make: before, what learns fast
+# looks better than what learns well.
+FIRST_COMPARED = 1 / 16
+STEPS_OF_A_FOLD = 1 << 20
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What one worker did: its trials by candidate, and the least loss of each so far, whoever found it."""
+
+    training_id: str
+    worker: int
+    trials: dict[str, int]
+    best: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to fit to and later rows to measure on."""
+
+    train: pa.Table
+    validation: pa.Table
+
+
+def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int = 0) -> Searched:
+    """Make trials until the declared budget is spent, together with any other worker of the same training.
+
+    Trials lie in the training's folder: a rerun goes on where a killed worker left off, and one that finds the budget spent
+    makes none. The last worker to end leaves what was found in search.json, in the training's MLflow run with a run for each
+    trial below it, and as a picture.
+
+    Without a declared search nothing is done. Raises: StepMissing before `assemble`; HistoryTooShort where the folds need more
+    ticks than there are.
+    """
+    declared = pipeline.model.search
+    if declared is None:
+        log.info("%s declares no search: candidates are fitted as they are declared", pipeline.name)
+        return Searched(training_id, worker, {}, {})
+    folder = TrainingFolder(platform, training_id)
+    with failing(training_id, platform):
+        trials = trials_of(pipeline, folder, worker)
+        windows = cache(lambda: folds(pipeline, folder))
+        prepared = cache(lambda i: fit_model.prepare(pipeline, windows()[i].train, windows()[i].validation))
+        with trials.at_work():
+            while (claim := trials.claim()) is not None:
+                _make(pipeline, claim, trials, prepared)
+                _say(pipeline, declared, claim, trials)
+                if search_report.is_due(folder):
+                    search_report.record(pipeline, folder, trials.key, trials.made(), platform)
+        made = trials.made()
+        run_id = search_report.record(pipeline, folder, trials.key, made, platform)
+        update(training_id, platform, run_id=run_id)
+        if trials.over():
+            _write(folder, trials)
+            search_report.finish(folder, made, run_id, platform, FOUND)
+    mine = [one.candidate for one in made if one.worker == worker]
+    best = {name: float(one.loss or 0.0) for name, one in _best(made).items()}
+    return Searched(training_id, worker, {name: mine.count(name) for name in trials.spaces}, best)
+
+
+def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
+    """The candidates that a search found parameters for, with these, by name; empty without a declared search.
+
+    What search.json says is what is taken; where no worker came to write it, it is written from the trials there are.
+    Raises: StepMissing before `search`, or where it was made for another declaration or other data.
+    """
+    if pipeline.model.search is None:
+        return {}
+    if not (folder.path / FOUND).is_file():
+        trials = trials_of(pipeline, folder, 0)
+        if not trials.made():
+            raise StepMissing(f"training {folder.training_id!r} has no trials of a search: run search first")
+        log.warning("the search of training %s did not end: taking the best of the trials it made", folder.training_id)
+        _write(folder, trials)
+    found = folder.read(FOUND, "search")
+    if found["key"] != _key(pipeline, folder):
+        raise StepMissing(f"the search of training {folder.training_id!r} was of another declaration or data: run search first")
+    named = searched(pipeline.model.candidates, pipeline.model.search)
+    return {
+        name: replace(learner, **{field: _from_json(value) for field, value in found["candidates"][name]["parameters"].items()})
+        for name, learner in named.items()
+        if name in found["candidates"]
+    }
+
+
+def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[Fold]:
+    """The windows of the search, the latest first; no row of the test window is in any.
+
+    The first is the declared one. Each further one measures on the ticks before, as many as the validation window has, from the
+    training window's end backwards, and fits to those that end a gap earlier. Raises: HistoryTooShort.
+    """
+    wanted = pipeline.model.search.folds if pipeline.model.search else 1
+    windows = folder.read(assemble.MANIFEST, "assemble")["windows"]
+    (first, last), (from_, to) = ([date.fromisoformat(day) for day in windows[name]] for name in (TRAIN, VALIDATION))
+    train_rows, validation_rows = (train.read_window(folder, name) for name in (TRAIN, VALIDATION))
+    length, gap = (to - from_).days + 1, (from_ - last).days - 1
+    made = [Fold(train_rows, validation_rows)]
+    for i in range(1, wanted):
+        end = last - timedelta(days=(i - 1) * length)
+        begin = end - timedelta(days=length - 1)
+        fit_to = begin - timedelta(days=gap + 1)
+        if (missing := length - (fit_to - first).days - 1) > 0:
+            raise HistoryTooShort(
+                f"{pipeline.name}: fold {i + 1} of the search would be fitted to ticks {first} to {fit_to} and measured "
+                f"on {begin} to {end}: {missing} ticks fewer to fit to than to measure on. Declare fewer folds than {wanted}, "
+                "or a longer split.train"
+            )
+        made.append(Fold(_between(train_rows, first, fit_to), _between(train_rows, begin, end)))
+    return made
+
+
+def _make(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], Prepared]) -> None:
+    """Make one trial and tell how it ended. What is declared, the first, is never cut, and must not fail."""
+    try:
+        loss, cut = tried(pipeline, claim, trials, prepared)
+    except Exception as error:
+        if claim.place == 0:
+            trials.tell(claim, TrialState.FAIL)
+            error.add_note(f"{pipeline.name}: candidate {claim.candidate!r} could not be fitted as it is declared")
+            raise
+        log.warning("%s: %s with %s failed", pipeline.name, claim.candidate, claim.parameters, exc_info=True)
+        trials.tell(claim, TrialState.FAIL, said=f"{type(error).__name__}: {error}")
+    else:
+        trials.tell(claim, TrialState.PRUNED if cut else TrialState.COMPLETE, None if cut else loss, cut)
+
+
+def tried(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], Prepared]) -> tuple[float, str]:
+    """The mean loss over the folds, and why the trial was cut before their end, or ''."""
+    learner = replace(pipeline.model.candidate(claim.candidate), **claim.parameters)
+    most = getattr(learner, "max_trees", None) or getattr(learner, "max_epochs", None) or 1
+    wanted = trials.search.folds
+    losses: list[float] = []
+    reached, cut = 0, ""
+    ends = time.monotonic() + trials.seconds_left()
+
+    def compare(step: int, so_far: list[float]) -> None:
+        nonlocal cut
+        claim.trial.report(float(np.mean(so_far)), len(losses) * STEPS_OF_A_FOLD + step)
+        if claim.place > 0 and claim.trial.should_prune():
+            cut = "worse than the median"
+
+    def report(step: int, loss: float) -> bool:
+        nonlocal cut, reached
+        at = 1 << max(step, 1).bit_length() - 1
+        if claim.place > 0 and time.monotonic() >= ends:
+            cut = "time is up"
+        elif at > reached and step >= FIRST_COMPARED * most:
+            reached = at
+            compare(at, [*losses, loss])
+        return bool(cut)
+
+    for i in range(wanted):
+        rows, reached = prepared(i), 0
+        fitted = learners.fit(
+            learner, rows.columns, rows.train, rows.validation, pipeline.model, report, gap_ticks=fit_model.gap_ticks(pipeline)
+        )
+        if not cut:
+            losses.append(_loss(pipeline, fitted.predict(rows.validation.x), rows.validation.y))
+            if len(losses) < wanted:
+                compare(0, losses)
+        if cut:
+            break
+    return float(np.mean(losses)) if losses else float("nan"), cut
+
+
+def _loss(pipeline: Pipeline, score: NDArray[np.float64], outcome: NDArray[np.bool_]) -> float:
+    """Log loss of the scores calibrated, as the model's will be: weights and the window's share of positives do not count.
+
+    But always with the two parameters of a sigmoid: an isotonic fit to the very rows that it is measured on would flatter.
+    """
+    if pipeline.model.calibration != "none":
+        score = calibration.fit("sigmoid", score, outcome)(score)
+    return metrics.log_loss(outcome, score)
+
+
+def _between(rows: pa.Table, first: date, last: date) -> pa.Table:
+    return rows.filter(pc.and_(pc.greater_equal(rows["tick"], first), pc.less_equal(rows["tick"], last)))
+
+
+def trials_of(pipeline: Pipeline, folder: TrainingFolder, worker: int) -> Trials:
+    declared = pipeline.model.search
+    assert declared is not None
+    named = searched(pipeline.model.candidates, declared)
+    return Trials(
+        folder.path / "search",
+        _key(pipeline, folder),
+        declared,
+        {name: space_of(learner, declared) for name, learner in named.items()},
+        {name: asdict(learner) for name, learner in named.items()},
+        pipeline.model.seed,
+        worker,
+    )
+
+
+def _key(pipeline: Pipeline, folder: TrainingFolder) -> str:
+    """What trials depend on: the declaration, the windows and the versions of the data."""
+    assembled = folder.read(assemble.MANIFEST, "assemble")
+    of = [pipeline.digest, *(assembled[name] for name in ("as_of", "windows", "versions"))]
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+
+
+def _best(made: list[Made]) -> Mapping[str, Made]:
+    """The trial of least loss of each candidate; of equal ones the first, so the declared one before all."""
+    best: dict[str, Made] = {}
+    for one in made:
+        if one.state == "complete" and (one.candidate not in best or _less(one, best[one.candidate])):
+            best[one.candidate] = one
+    return best
+
+
+def _less(one: Made, other: Made) -> bool:
+    return (one.loss or 0.0) < (other.loss or 0.0)
+
+
+def _write(folder: TrainingFolder, trials: Trials) -> None:
+    """Leave the best parameters of each candidate, with what they were chosen from."""
+    made = trials.made()
+    folder.write(
+        FOUND,
+        {
+            "key": trials.key,
+            "candidates": {
+                name: {
+                    "parameters": best.parameters,
+                    "loss": best.loss,
+                    "declared_loss": next((one.loss for one in made if (one.candidate, one.place) == (name, 0)), None),
+                    "place": best.place,
+                    "trials": {
+                        state: sum(one.candidate == name and one.state == state for one in made)
+                        for state in ("complete", "pruned", "failed")
+                    },
+                }
+                for name, best in _best(made).items()
+            },
+        },
+    )
+
+
+def _from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _say(pipeline: Pipeline, declared: Search, claim: Claim, trials: Trials) -> None:
+    """A line for the log: which trial, its loss, the best so far, how long it took."""
+    made = [one for one in trials.made() if one.candidate == claim.candidate]
+    one = next(one for one in made if one.place == claim.place)
+    best = _best(made)
+    log.info(
+        "%s: %s trial %d%s: %s; best %s, %.1f s%s",
+        pipeline.name,
+        claim.candidate,
+        claim.place + 1,
+        f" of {declared.trials}" if declared.trials else "",
+        f"loss {one.loss:.5f}" if one.state == "complete" else f"{one.state}, {one.said}",
+        f"{best[claim.candidate].loss:.5f}" if claim.candidate in best else "none yet",
+        one.seconds,
+        f", {max(0.0, trials.seconds_left()) / 60:.1f} of {declared.minutes:g} minutes left" if declared.minutes else "",
+    )

@@ -1,0 +1,92 @@
+"""What stays of a search: an MLflow run for each trial below the training's run, and the picture of how the loss fell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.training.search_journal import locked
+from mlprod_tasks.training.search_study import Made
+from mlprod_tasks.training.workspace import TrainingFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURE = "search.png"
+SECONDS_BETWEEN = 30.0
+STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}  # in MLflow's words
+
+
+def record(pipeline: Pipeline, folder: TrainingFolder, key: str, made: Sequence[Made], platform: Platform) -> str:
+    """Give every trial that ended its run below the training's, once, whoever made it. The training's run id."""
+    from mlprod_tasks.platform.trial_runs import TrialRun, log_trials
+
+    lock = folder.path / "search" / "record.lock"
+    with locked(lock):
+        run_id = platform.registry.start_run(pipeline, folder.training_id)
+        runs = (
+            TrialRun(
+                key=f"{key[:16]} {one.candidate} {one.place + 1}",
+                name=f"{one.candidate} {one.place + 1}",
+                params={"candidate": one.candidate, **one.parameters},
+                metrics={} if one.loss is None else {"log_loss": one.loss},
+                tags={"mlprod.said": one.said} if one.said else {},
+                status=STATES[one.state],
+                began=one.began,
+                seconds=one.seconds,
+            )
+            for one in made
+        )
+        log_trials(platform.registry, run_id, runs)
+        lock.touch()
+    return run_id
+
+
+def is_due(folder: TrainingFolder) -> bool:
+    """Whether trials that ended should be recorded before the search is over: somebody may be watching."""
+    lock = folder.path / "search" / "record.lock"
+    return not lock.exists() or time.time() - lock.stat().st_mtime > SECONDS_BETWEEN
+
+
+def finish(folder: TrainingFolder, made: Sequence[Made], run_id: str, platform: Platform, found: str) -> None:
+    """Put what was found and the picture of it into the training's run."""
+    from mlprod_tasks.documents.plot_style import png
+
+    with locked(folder.path / "search" / "record.lock"):
+        folder.plots.mkdir(parents=True, exist_ok=True)
+        (folder.plots / PICTURE).write_bytes(png(history(made)))
+        platform.registry.log_file(run_id, folder.plots / PICTURE, "plots")
+        platform.registry.log_file(run_id, folder.path / found, "training")
+
+
+def history(made: Sequence[Made]) -> Figure:
+    """Each trial's loss, and the least so far, by candidate in the order in which trials ended."""
+    from mlprod_tasks.documents.plot_style import BLUE, GREY, ORANGE, PURPLE, RED, figure
+
+    drawn, axes = figure("Search: log loss on validation")
+    colours = (BLUE, ORANGE, PURPLE, RED, GREY)
+    names = list(dict.fromkeys(one.candidate for one in made))
+    shown: list[float] = []
+    for name, colour in zip(names, colours * len(names), strict=False):
+        ended = sorted((one for one in made if one.candidate == name), key=lambda one: one.began + one.seconds)
+        whole = [(i + 1, one.loss) for i, one in enumerate(ended) if one.state == "complete" and one.loss is not None]
+        if not whole:
+            continue
+        at, losses = zip(*whole, strict=True)
+        least = [min(losses[: i + 1]) for i in range(len(losses))]
+        declared = [one.loss for one in ended if one.place == 0 and one.loss is not None]
+        told = f"{name}: declared {declared[0]:.4f}, best {least[-1]:.4f}" if declared else f"{name}: best {least[-1]:.4f}"
+        axes.step([*at, len(ended)], [*least, least[-1]], where="post", color=colour, linewidth=2, label=told)
+        axes.plot(at, losses, "o", color=colour, markersize=4, alpha=0.6)
+        shown += losses
+    if shown:
+        ordered = sorted(shown)
+        low, high = ordered[0], ordered[int(0.9 * (len(ordered) - 1))]  # one bad trial would flatten all the others
+        room = 0.1 * (high - low) or 0.01
+        axes.set_ylim(low - room, high + room)
+        axes.legend(loc="upper right")
+    axes.set(xlabel="trials ended", ylabel="log loss, least so far as a line")
+    return drawn

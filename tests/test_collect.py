@@ -259,7 +259,7 @@ COLLECTS = """
 import logging, os, signal, sys
 from pathlib import Path
 
-from mlprod_tasks import collect as step
+from mlprod_tasks.scoring import collect as step
 from mlprod_tasks.declaration import load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment

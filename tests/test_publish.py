@@ -180,8 +180,8 @@ from pathlib import Path
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.extract import extract
-from mlprod_tasks.publish import publish
+from mlprod_tasks.ingest.extract import extract
+from mlprod_tasks.ingest.publish import publish
 
 class Killing:
     "Publish asks for the time between its two writes, to the lake and to the ledger."

@@ -25,8 +25,8 @@ import sys
 from tests.training.conftest import SHOP
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serve.app import Limits
-from mlprod_tasks.serve.run import made, run
+from mlprod_tasks.serving.app import Limits
+from mlprod_tasks.serving.run import made, run
 
 home, port, limits = sys.argv[1], int(sys.argv[2]), Limits(**eval(sys.argv[3]))
 platform = Platform(from_environment({"MLPROD_HOME": home}))

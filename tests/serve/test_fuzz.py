@@ -70,7 +70,7 @@ ASKED = replace(
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlprod_tasks.serve.run import made, run
+from mlprod_tasks.serving.run import made, run
 from tests.serve.test_fuzz import ASKED
 from tests.training.conftest import platform_at
 run(made(platform_at(Path(sys.argv[1])), {ASKED.name: ASKED}), "127.0.0.1", int(sys.argv[2]))

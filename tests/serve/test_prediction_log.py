@@ -97,7 +97,7 @@ import sys, time
 sys.path.insert(0, sys.argv[2])
 from test_prediction_log import SCHEMA, entry
 from pathlib import Path
-from mlprod_tasks.serve.prediction_log import PredictionLog
+from mlprod_tasks.scoring.prediction_log import PredictionLog
 log = PredictionLog(Path(sys.argv[1]), SCHEMA, seconds=0.2)
 log.start()
 n = 0

@@ -492,7 +492,7 @@ def test_the_document_names_every_field_and_metrics_count_every_request(service:
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlprod_tasks.serve.run import made, run
+from mlprod_tasks.serving.run import made, run
 from tests.training.conftest import SHOP, platform_at
 run(made(platform_at(Path(sys.argv[1])), {SHOP.name: SHOP}, keys_needed=False), "127.0.0.1", int(sys.argv[2]))
 """

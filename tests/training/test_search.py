@@ -44,7 +44,8 @@ KINDS = (
 # A worker in a process of its own that dies, as by kill -9, in the middle of its n-th fit; of none with 0.
 WORKER = """
 import os, signal
-from mlprod_tasks import learners, search
+from mlprod_tasks.models import learners
+from mlprod_tasks.training import search
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 
@@ -63,7 +64,7 @@ search.search(pipeline, "one", Platform(from_environment({"MLPROD_HOME": home, "
 # One that does nothing but claim and tell.
 CLAIMER = """
 from optuna.trial import TrialState
-from mlprod_tasks.study import Trials
+from mlprod_tasks.training.search_study import Trials
 
 trials = Trials(path, "key", search, spaces, declared, 0, worker)
 with trials.at_work():

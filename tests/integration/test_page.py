@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -42,6 +41,7 @@ from mlprod_tasks.platform.ledger import (
     Training,
 )
 from mlprod_tasks.platform.settings import from_environment
+from tests.support import seeded_ledger
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 pytestmark = pytest.mark.skipif(
@@ -121,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             cores=2,
         )
         with airflow:
-            seeded_ledger().fill(platform, pipeline, TICKS, LAST - timedelta(days=TICKS - 1))
+            seeded_ledger.fill(platform, pipeline, TICKS, LAST - timedelta(days=TICKS - 1))
             fill_lake(platform, pipeline)
             airflow.api.log_in("ada", PASSWORDS["ada"])
             yield Site(airflow, platform, pipeline)
@@ -129,21 +129,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def declare(folder: Path) -> None:
     folder.mkdir()
-    text = Path(__file__).with_name("returns.py").read_text()
+    text = (REPOSITORY / "tests" / "support" / "returns_pipeline.py").read_text()
     for old, new in EDITS.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (folder / "returns.py").write_text(text)
-
-
-def seeded_ledger() -> Any:
-    """The made-up months of ticks that the page's own tests use."""
-    spec = importlib.util.spec_from_file_location("seeded_ledger", REPOSITORY / "tests" / "board" / "seeded_ledger.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def fill_lake(platform: Platform, pipeline: Pipeline) -> None:
@@ -404,7 +394,7 @@ def test_a_rollout_is_changed_by_a_click_and_what_makes_no_sense_of_it_is_said(s
 
 def test_a_row_that_was_left_to_people_is_decided_by_a_click(site: Site, browser: Browser) -> None:
     ledger, name = site.platform.ledger, site.pipeline.name
-    seeded_ledger().leave_to_people(site.platform, site.pipeline, datetime(2024, 1, 28, 9, tzinfo=UTC), 3)
+    seeded_ledger.leave_to_people(site.platform, site.pipeline, datetime(2024, 1, 28, 9, tzinfo=UTC), 3)
     waiting = sorted(ledger.all(Review, pipeline=name), key=lambda one: one.row)
     browser.enter()
     assert "3 rows wait for review" in browser.text("#board")

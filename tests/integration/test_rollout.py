@@ -126,7 +126,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("rollout")
     shutil.copytree(REPOSITORY / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (home / "pipelines").mkdir()
-    declared = Path(__file__).with_name("returns.py").read_text()
+    declared = (REPOSITORY / "tests" / "support" / "returns_pipeline.py").read_text()
     assert "approval=ml.Approval(wait=ml.hours(1))," in declared
     (home / "pipelines" / "returns.py").write_text(declared.replace("approval=ml.Approval(wait=ml.hours(1)),", RAMP))
     with MailCatcher(home / "outbox") as catcher:

@@ -85,7 +85,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     shutil.copytree(REPOSITORY / "dags", home / "dags")
     (home / "dags" / "failing.py").write_text(textwrap.dedent(FAILING))
     shutil.copytree(REPOSITORY / "pipelines", home / "pipelines")
-    shutil.copy(Path(__file__).with_name("returns.py"), home / "pipelines")
+    shutil.copy(REPOSITORY / "tests" / "support" / "returns_pipeline.py", home / "pipelines" / "returns.py")
     (home / "pipelines" / "broken.py").write_text("from mlprod_tasks import declaration as ml\n\npipeline = ml.Label('x')\n")
     with MailCatcher(home / "outbox") as catcher:
         variables = {

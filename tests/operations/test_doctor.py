@@ -1,0 +1,105 @@
+"""The doctor names what is missing and what to do, and finds SQL that the engine cannot read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.operations.doctor import Finding, examine, read_sql
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+
+SHIPPED = Path(__file__).parents[2] / "pipelines" / "flight_delays.py"
+
+
+def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[str, Finding]:
+    """The findings on an installation whose one pipeline differs from the shipped one."""
+    written = SHIPPED.read_text()
+    assert old in written
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "flight_delays.py").write_text(written.replace(old, new) if old else written)
+    given = {"MLPROD_HOME": str(folder / "var"), "MLPROD_PIPELINES": str(folder / "pipelines")}
+    # No model registry is made: that takes seconds and is not what is tested here.
+    platform = Platform(from_environment(given | {"MLFLOW_TRACKING_URI": "nonsense://nowhere"} | more))
+    return {finding.what: finding for finding in examine(platform)}
+
+
+def expression(sql: str) -> ml.Expression:
+    return ml.Expression("made", sql, "int", "made up")
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"label": {"sql": "arr_delay > > 15"}}, "label 'arr_delay > > 15': Parser Error"),
+        ({"label": {"sql": "delay > 15"}}, "label 'delay > 15': .*delay"),
+        ({"kpi": {"sql": "1000 * avg(money)"}}, "kpi '1000 .*money"),
+        ({"features": expression("extract(isodow FROM sched_dep)")}, "features: .*sched_dep"),
+        ({"features": expression("weather_temp + wether_temp")}, "features: .*wether_temp"),
+        ({"features": expression("1 + + * 2")}, "features: Parser Error"),
+        ({"features": expression("carrier + distance")}, "features: .*No function matches|Conversion|Binder"),
+        (
+            {
+                "features": ml.Trailing(
+                    "odd", "arrivals", {"dest": "dest"}, (ml.days(1),), (ml.Rate("odd", "arr_delay > late"),)
+                )
+            },
+            "Rate 'odd' 'arr_delay > late' of Trailing 'odd': .*late",
+        ),
+        (
+            {"gates": ml.Invariance("the airport must not matter", {"origin": "upper(origins)"})},
+            "gate 'the airport must not matter': change of 'origin' .*origins",
+        ),
+    ],
+    ids=[
+        "a broken label",
+        "a label of no column",
+        "a KPI of no column",
+        "an expression of no column",
+        "an expression of no feature",
+        "a broken expression",
+        "a sum of text and number",
+        "a rate of no column",
+        "a gate's change by no feature",
+    ],
+)
+def test_sql_that_the_engine_cannot_read_is_named(part: dict, told: str, flights_pipeline: ml.Pipeline) -> None:
+    ((name, change),) = part.items()
+    old = getattr(flights_pipeline, name)
+    changed = replace(flights_pipeline, **{name: (*old, change) if isinstance(old, tuple) else replace(old, **change)})
+    with pytest.raises(ValueError, match=told):
+        read_sql(changed)
+
+
+def test_the_shipped_sql_is_read(flights_pipeline: ml.Pipeline) -> None:
+    assert read_sql(flights_pipeline) == "label, KPI, value, features and gates are read by the engine"
+
+
+def test_a_database_without_the_tables_is_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'business.db'}"
+    with create_engine(url).begin() as connection:
+        connection.execute(text("CREATE TABLE planes (tailnum TEXT)"))
+    finding = examined(tmp_path, MLPROD_CONNECTION_BUSINESS=url)["flight_delays: connection 'business'"]
+    assert not finding.ok
+    assert "lacks the tables arrivals, flights, weather" in finding.told
+
+
+def test_a_wrong_declaration_is_a_finding_not_an_end(tmp_path: Path) -> None:
+    finding = examined(tmp_path, "ends=date(2013, 12, 31)", "end=date(2013, 12, 31)")["pipelines"]
+    assert not finding.ok
+    assert "did you mean 'ends'?" in finding.told
+
+
+def test_each_thing_is_told_as_fine_or_with_what_to_do(tmp_path: Path) -> None:
+    findings = examined(tmp_path)
+    for what in ("python", "duckdb", "home folder", "ledger", "pipelines", "flight_delays: SQL"):
+        assert findings[what].ok, findings[what]
+    for what, remedy in {
+        "mail": "MLPROD_CONNECTION_SMTP",
+        "model registry": "MLFLOW_TRACKING_URI",
+        "flight_delays: connection 'business'": "set MLPROD_CONNECTION_BUSINESS",
+    }.items():
+        assert not findings[what].ok
+        assert remedy in findings[what].told

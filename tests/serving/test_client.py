@@ -1,0 +1,148 @@
+"""The example of a client, as people start it, against a service in a process of its own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.local_airflow import free_port
+from mlprod_tasks.serving.keys import make_key
+from tests.support.trained_shop import Shop
+
+REPOSITORY = Path(__file__).parents[2]
+ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
+PROGRAM = """
+import sys
+from tests.support.trained_shop import SHOP
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.serving.app import Limits
+from mlprod_tasks.serving.run import made, run
+
+home, port, limits = sys.argv[1], int(sys.argv[2]), Limits(**eval(sys.argv[3]))
+platform = Platform(from_environment({"MLPROD_HOME": home}))
+run(made(platform, {"returns": SHOP}, limits=limits), "127.0.0.1", port)
+"""
+
+
+@contextmanager
+def service(shop: Shop, **limits: Any) -> Iterator[tuple[str, str]]:
+    """The address of a service that asks for keys, and a key."""
+    key, _ = make_key(("returns",), "the desk", "ada", shop.platform)
+    port = free_port()
+    command = [sys.executable, "-c", PROGRAM, str(shop.platform.settings.home), str(port), repr(limits)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not ready(url):
+            assert process.poll() is None, "the service ended"
+            assert time.monotonic() < deadline, "the service is not ready"
+            time.sleep(0.05)
+        yield url, key
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def asked(url: str, key: str, row: Any, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "examples/ask.py", "returns", row if isinstance(row, str) else json.dumps(row), "--url", url]
+    return subprocess.run(
+        [*command, *options], cwd=REPOSITORY, env={**os.environ, "MLPROD_KEY": key}, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_it_prints_score_version_and_route_and_why_a_row_or_a_key_is_refused(crowned_shop: Shop, tmp_path: Path) -> None:
+    with service(crowned_shop) as (url, key):
+        told = asked(url, key, ORDER)
+        assert told.returncode == 0, told.stderr
+        body, headers = {"rows": [ORDER]}, {"authorization": f"Bearer {key}"}
+        (row,) = httpx.post(f"{url}/v1/pipelines/returns/score", json=body, headers=headers).json()["rows"]
+        first, last = told.stdout.splitlines()
+        assert (
+            first == f"o-1: score {row['score']:.4f}, {'act' if row['decision'] else 'do not act'}; version 1, route champion"
+        )
+        assert last.startswith("request ")
+        (tmp_path / "row.json").write_text(json.dumps(ORDER))
+        assert asked(url, key, str(tmp_path / "row.json")).stdout.splitlines()[0] == first
+
+        earlier = asked(url, key, ORDER, "--moment", "2024-02-12T09:00:00Z")
+        assert earlier.stdout.splitlines()[0] == first, "nothing that this model reads depends on the moment"
+        later = asked(url, key, ORDER, "--moment", "2999-01-01T00:00:00Z")
+        assert (later.returncode, "  moment: " in later.stdout) == (1, True)
+
+        wrong = asked(url, key, ORDER | {"items": 2.5, "colour": "red"})
+        assert wrong.returncode == 1
+        assert "refused, 422" in wrong.stdout
+        assert "  items: must be an integer" in wrong.stdout
+        assert "  colour: is no field of this use case" in wrong.stdout
+        assert (stranger := asked(url, "mlprod_nobody", ORDER)).returncode == 1
+        assert "refused, 401" in stranger.stdout
+        assert key not in told.stdout + told.stderr + wrong.stdout + wrong.stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \t"])
+def test_the_end_of_a_line_after_the_key_is_no_part_of_it(crowned_shop: Shop, end: str) -> None:
+    with service(crowned_shop) as (url, key):
+        told = asked(url, key + end, ORDER)
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("key", ["mlprod_secret\r\nx-other: 1", "mlprod_secret\x7fx", "mlprod_secret\u00e9x"])
+def test_a_key_that_cannot_be_one_is_refused_unasked_and_unprinted(key: str) -> None:
+    with socket.socket() as unasked:
+        unasked.bind(("127.0.0.1", 0))
+        told = asked(f"http://127.0.0.1:{unasked.getsockname()[1]}", key, ORDER)
+    assert told.returncode == 1
+    assert "the key has characters" in told.stdout
+    assert "mlprod_secret" not in told.stdout + told.stderr
+    assert "trying again" not in told.stderr
+
+
+def test_told_to_come_back_it_waits_as_long_and_asks_again(crowned_shop: Shop) -> None:
+    with service(crowned_shop, rows_a_second=0.7, burst=1) as (url, key):
+        assert asked(url, key, ORDER).stderr == ""
+        again = asked(url, key, ORDER)
+        assert again.returncode == 0, again.stderr
+        assert "429" in again.stderr
+        waited = float(again.stderr.split("again in ")[1].split(" s")[0])
+        assert 1.0 <= waited <= 2.5, "Retry-After says one or two seconds"
+
+
+def test_it_gives_up_in_time_where_the_service_is_too_busy_for_good(crowned_shop: Shop) -> None:
+    with service(crowned_shop, under_way=0) as (url, key):
+        began = time.monotonic()
+        told = asked(url, key, ORDER, "--patience", "6")
+        assert told.returncode == 2
+        assert told.stderr.count("503: ") >= 2, "each is told a second late"
+        assert "no answer within 6 seconds; the last try: " in told.stdout
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_it_does_not_wait_for_one_that_never_answers_nor_for_one_that_is_not_there(listens: bool) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if listens:
+            silent.listen()
+        began = time.monotonic()
+        told = asked(f"http://127.0.0.1:{silent.getsockname()[1]}", "", ORDER, "--timeout", "0.3", "--patience", "1.5")
+        assert (told.returncode, time.monotonic() - began < 5) == (2, True), told.stderr
+        assert told.stderr.count("trying again") >= 2
+        assert ("timed out" if listens else "refused") in told.stdout

@@ -1,0 +1,271 @@
+"""The short way answers as the long one does, in order, and leaves to it what it cannot do itself."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+import uvicorn
+
+from demo.local_airflow import free_port
+from mlprod_tasks.serving.app import AT_ONCE, Limits, Service
+from mlprod_tasks.serving.keys import make_key
+from mlprod_tasks.serving.limits import Admission, Turns
+from mlprod_tasks.serving.run import configured, made
+from tests.serving.test_service import ORDER, orders_of
+from tests.support.trained_shop import Shop
+
+SCORE = "/v1/pipelines/returns/score"
+MOMENT = "2024-02-12T04:00:00+00:00"
+
+
+class Served:
+    """A service behind its real server, in a thread of this process."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.port, self.long = service, free_port(), 0
+        self.server = uvicorn.Server(configured(service, "127.0.0.1", self.port))
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def ask(self, *sent: bytes, answers: int = 1, pause: float = 0.0) -> list[tuple[int, dict[bytes, bytes], bytes]]:
+        """Send parts over one connection and read so many answers: status, headers, body of each."""
+        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=20)) as connection:
+            for part in sent:
+                connection.sendall(part)
+                time.sleep(pause)
+            file = connection.makefile("rb")
+            return [_answer(file) for _ in range(answers)]
+
+
+def _answer(file: Any) -> tuple[int, dict[bytes, bytes], bytes]:
+    status = int(file.readline().split()[1])
+    headers = {}
+    while line := file.readline().strip():
+        name, _, value = line.partition(b": ")
+        headers[name] = value
+    return status, headers, file.read(int(headers.get(b"content-length", 0)))
+
+
+def request(body: Any, *, path: str = SCORE, method: str = "POST", headers: str = "") -> bytes:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(raw)}\r\n{headers}\r\n".encode() + raw
+
+
+@contextmanager
+def serving(shop: Shop, **given: Any) -> Iterator[Served]:
+    service = made(shop.platform, {"returns": shop.pipeline}, **{"keys_needed": False, **given})
+    served = Served(service)
+    real = service.__class__.__call__
+
+    async def counted(self: Service, scope: Any, receive: Any, send: Any) -> None:
+        served.long += 1
+        await real(self, scope, receive, send)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Service, "__call__", counted)
+        served.thread.start()
+        while not served.server.started:
+            time.sleep(0.01)
+        try:
+            yield served
+        finally:
+            served.server.should_exit = True
+            served.thread.join(timeout=20)
+    assert not served.thread.is_alive()
+
+
+@pytest.fixture
+def served(crowned_shop: Shop) -> Iterator[Served]:
+    with serving(crowned_shop) as one:
+        yield one
+
+
+def of(body: bytes) -> dict[str, Any]:
+    """An answer without what is its own each time."""
+    told = json.loads(body)
+    return {name: value for name, value in told.items() if name != "request_id"}
+
+
+def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: Served, crowned_shop: Shop) -> None:
+    rows, _ = orders_of(crowned_shop, "2024-02-12")
+    body = {"rows": rows[:AT_ONCE], "moment": MOMENT}
+    sent = request(body)
+    ((status, headers, short),) = served.ask(sent)
+    assert (status, headers[b"content-type"], served.long) == (200, b"application/json", 0)
+    ((long_status, long_headers, long),) = served.ask(sent[:-5], sent[-5:], pause=0.2)
+    assert (long_status, served.long) == (200, 1), "a body in two parts takes the long way"
+    assert set(headers) == set(long_headers)
+    assert of(short) == of(long)
+    assert served.service.seen.requests == {("returns", "score", 200): 2}
+    log = served.service.scorers["returns"].log
+    assert log.flush()
+    (file,) = log.folder.glob("*.parquet")
+    logged = pq.read_table(file).drop_columns(["request_id", "at", "milliseconds"])
+    assert logged.num_rows == 2 * len(body["rows"])
+    assert logged.slice(0, len(body["rows"])).equals(logged.slice(len(body["rows"])))
+
+
+def test_many_rows_other_paths_and_other_methods_take_the_long_way(served: Served) -> None:
+    many = {"rows": [ORDER] * (AT_ONCE + 1), "moment": MOMENT}
+    ((status, _, body),) = served.ask(request(many))
+    assert (status, len(json.loads(body)["rows"]), served.long) == (200, AT_ONCE + 1, 1)
+    assert served.ask(request(b"", path="/health", method="GET"))[0][0] == 200
+    assert served.ask(request({}, method="PUT"))[0][0] == 405
+    assert served.ask(request({"rows": [ORDER]}, path=f"{SCORE}?a=b"))[0][0] == 200
+    assert served.long == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", "", 422),
+        (b"{", "", 422),
+        ({"rows": []}, "", 422),
+        ({"rows": [ORDER | {"amount": "much"}]}, "", 422),
+        ({"rows": [ORDER], "moment": "2024-02-12T04:00:00"}, "", 422),
+        (b" " * 2_000, "", 413),
+        ({"rows": [ORDER]}, "Expect: 100-continue\r\n", 100),
+    ],
+)
+def test_what_is_refused_is_refused_by_the_long_way_once(crowned_shop: Shop, body: Any, headers: str, status: int) -> None:
+    with serving(crowned_shop, limits=Limits(body_bytes=1_000)) as served:
+        ((told, _, _), *_) = served.ask(request(body, headers=headers))
+        assert (told, served.long) == (status, 1)
+
+
+def test_keys_and_their_rates_hold_on_the_short_way_too(crowned_shop: Shop) -> None:
+    key, _ = make_key(["returns"], "till", "ada", crowned_shop.platform)
+    other, _ = make_key(["elsewhere"], "till", "ada", crowned_shop.platform)
+    with serving(crowned_shop, keys_needed=True, limits=Limits(rows_a_second=0.001, burst=3)) as served:
+        body = {"rows": [ORDER], "moment": MOMENT}
+        bearer = "Authorization: Bearer {}\r\n".format
+        assert [served.ask(request(body, headers=one))[0][0] for one in ("", bearer("mlprod_x"), bearer(other))] == [
+            401,
+            401,
+            403,
+        ]
+        assert served.long == 3
+        asked = [served.ask(request(body, headers=bearer(key)))[0] for _ in range(4)]
+        assert [status for status, *_ in asked] == [200, 200, 200, 429]
+        assert served.long == 4
+        assert b"retry-after" in asked[-1][1]
+
+
+def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(served: Served) -> None:
+    keys = [f"o-{i}" for i in range(6)]
+    good = [request({"rows": [ORDER | {"order_id": key}], "moment": MOMENT}) for key in keys]
+    bad, other = request({"rows": []}), request(b"", path="/health", method="GET")
+    answers = served.ask(b"".join([good[0], good[1], bad, good[2], other, good[3], good[4], bad, good[5]]), answers=9)
+    assert [status for status, *_ in answers] == [200, 200, 422, 200, 200, 200, 200, 422, 200]
+    told = [json.loads(body)["rows"][0]["key"]["order_id"] for i, (_, _, body) in enumerate(answers) if i not in (2, 4, 7)]
+    assert told == keys
+
+
+def test_a_connection_with_a_request_on_its_way_is_not_idle(crowned_shop: Shop) -> None:
+    with serving(crowned_shop) as served:
+        served.server.config.timeout_keep_alive = 1
+        whole = request({"rows": [ORDER], "moment": MOMENT})
+        answers = served.ask(whole + whole[:-5], whole[-5:], answers=2, pause=1.5)
+        assert [status for status, *_ in answers] == [200, 200]
+        assert served.long == 1
+
+
+def test_too_many_at_once_are_shed_and_their_places_given_back(crowned_shop: Shop) -> None:
+    with serving(crowned_shop, limits=Limits(under_way=20)) as served:
+
+        async def ask() -> list[httpx.Response]:
+            limits = httpx.Limits(max_connections=None)
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", limits=limits, timeout=30) as client:
+                body = {"rows": [ORDER], "moment": MOMENT}
+                served.service.admission.under_way = 20
+                asking = [asyncio.ensure_future(client.post(SCORE, json=body)) for _ in range(5)]
+                shed = await asyncio.gather(*asking)
+                served.service.admission.under_way = 0
+                return [*shed, await client.post(SCORE, json=body)]
+
+        *shed, answered = asyncio.run(ask())
+        assert [one.status_code for one in shed] == [503] * 5
+        assert all(one.headers["retry-after"] for one in shed)
+        assert answered.status_code == 200
+        assert served.service.admission.under_way == 0
+
+
+def test_an_error_on_the_short_way_is_answered_by_the_long_one(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Service, "at_once", lambda *_: 1 / 0)
+    assert served.ask(request({"rows": [ORDER], "moment": MOMENT}))[0][0] == 200
+    assert served.long == 1
+    assert served.service.admission.under_way == 0
+
+
+def test_a_client_that_left_is_counted_and_not_scored(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Turns.take
+    held = threading.Event()
+
+    def late(self: Turns, answer: Any, loop: asyncio.AbstractEventLoop) -> bool:
+        loop.call_later(0.3, held.set)
+        return real(self, lambda: loop.call_later(0.3, answer), loop)  # type: ignore[arg-type, return-value]
+
+    monkeypatch.setattr(Turns, "take", late)
+    with closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection:
+        connection.sendall(request({"rows": [ORDER], "moment": MOMENT}))
+    assert held.wait(10)
+    _until(lambda: served.service.seen.requests[("returns", "score", 499)] == 1)
+    assert served.service.scorers["returns"].counts.rows == 0
+
+
+def test_a_request_that_waits_while_the_server_ends_is_answered(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turns, "_next", lambda *_: None)  # its turn never comes
+    with (
+        serving(crowned_shop) as served,
+        closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection,
+    ):
+        connection.sendall(request({"rows": [ORDER], "moment": MOMENT}))
+        _until(lambda: served.service.admission.under_way == 1)
+        served.server.should_exit = True
+        assert _answer(connection.makefile("rb"))[0] == 200
+
+
+def test_a_body_that_is_no_http_any_more_harms_nobody_else(served: Served) -> None:
+    broken = f"POST {SCORE} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".encode()
+    assert served.ask(broken)[0][0] == 400
+    chunked = f"POST {SCORE} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    body = json.dumps({"rows": [ORDER], "moment": MOMENT}).encode()
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:], b""))
+    assert served.ask(chunked + parts)[0][0] == 200
+    assert served.long == 0
+
+
+def test_the_first_to_come_is_answered_first_a_few_at_a_time_and_a_failure_takes_nobody_along() -> None:
+    seen: list[int] = []
+
+    def answer(i: int) -> None:
+        if i == 3:
+            raise RuntimeError("this one cannot be answered")
+        seen.append(i)
+
+    async def ask() -> list[bool]:
+        loop, turns = asyncio.get_running_loop(), Turns(Admission(20))
+        taken = [turns.take(partial(answer, i), loop) for i in range(25)]
+        await asyncio.sleep(0)
+        assert 0 < len(seen) < 19, "others are looked for in between"
+        while len(seen) < 19:
+            await asyncio.sleep(0)
+        return [*taken, turns.take(partial(answer, 25), loop)]
+
+    assert asyncio.run(asyncio.wait_for(ask(), 10)) == [True] * 20 + [False] * 5 + [True]
+    assert seen[:19] == [i for i in range(20) if i != 3]
+
+
+def _until(true: Any, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)

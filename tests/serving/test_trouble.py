@@ -1,0 +1,202 @@
+"""The service while something around it hangs, fails or asks too much: others are answered, and what it says is true."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.online.features import OnlineFeatures
+from mlprod_tasks.platform.ledger import Review
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.rollout.routing import roll_out
+from mlprod_tasks.serving import limits
+from mlprod_tasks.serving.app import Limits, Service
+from mlprod_tasks.serving.keys import make_key
+from mlprod_tasks.serving.run import made
+from tests.serving.test_service import ORDER, get, post
+from tests.support.failing_row import FailingRow
+from tests.support.trained_shop import Shop
+
+
+@pytest.fixture
+def service(crowned_shop: Shop) -> Service:
+    return made(crowned_shop.platform, {crowned_shop.pipeline.name: crowned_shop.pipeline}, keys_needed=False)
+
+
+async def at_once(service: Service, asked: list[tuple[str, str, Any]]) -> list[httpx.Response]:
+    """Requests side by side: method, path and body of each."""
+    transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://served", timeout=30) as client:
+        return await asyncio.gather(*(client.request(method, path, json=body) for method, path, body in asked))
+
+
+def test_a_replica_that_could_not_read_how_it_is_to_answer_is_not_ready_and_decides_nothing(
+    crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+    roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
+    real = routing.current
+    monkeypatch.setattr(routing, "current", lambda *_: (_ for _ in ()).throw(ConnectionError("a blip")))
+    service = made(platform, {"returns": pipeline}, keys_needed=False)
+    assert get(service, "/ready").json() == {"status": "not ready", "lacking": ["returns"]}
+    refused = post(service, {"rows": [ORDER]})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    monkeypatch.setattr(routing, "current", real)
+    service.shelf.look()
+    assert get(service, "/ready").status_code == 200
+    (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
+    assert (told["decision"], told["review"]) == (None, True)
+
+
+def test_a_key_is_not_refused_before_keys_were_ever_read(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, _ = make_key(["returns"], "till", "ada", crowned_shop.platform)
+    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline})
+    service.shelf.keys = None
+    assert post(service, {"rows": [ORDER]}, key=key).status_code == 503
+    assert get(service, "/ready").json()["lacking"] == ["API keys"]
+    service.shelf.look()
+    assert post(service, {"rows": [ORDER]}, key=key).status_code == 200
+
+
+def test_one_use_case_that_cannot_be_read_holds_up_no_other(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+    other = replace(pipeline, name="other")
+    service = made(platform, {"other": other, "returns": pipeline}, keys_needed=False)
+    real = routing.current
+
+    def current(asked: ml.Pipeline, *rest: Any) -> Any:
+        if asked.name == "other":
+            raise ConnectionError("a row that nobody can read")
+        return real(asked, *rest)
+
+    monkeypatch.setattr(routing, "current", current)
+    roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
+    service.shelf.look()
+    assert post(service, {"rows": [ORDER]}).json()["rows"][0]["review"]
+
+
+def test_those_who_ask_for_reviews_keep_no_features_waiting(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+    service = made(platform, {"returns": pipeline}, keys_needed=False)
+    scorer = service.scorers["returns"]
+    store = platform.online_store
+    monkeypatch.setattr(type(store), "remote", True)
+    scorer.online = OnlineFeatures(pipeline, store)
+    hangs = threading.Event()
+    monkeypatch.setattr(type(platform.ledger), "all", lambda *_, **__: hangs.wait(10) and [])
+    reviews = [("GET", f"/v1/pipelines/returns/reviews/{n:032x}", None) for n in range(100)]
+    scores = [("POST", "/v1/pipelines/returns/score", {"rows": [ORDER | {"order_id": f"o-{n}"}]}) for n in range(40)]
+    try:
+        answered = asyncio.run(at_once(service, reviews + scores))
+    finally:
+        hangs.set()
+    assert {one.status_code for one in answered[:100]} == {503}
+    assert {(one.status_code, one.json()["rows"][0]["route"]) for one in answered[100:]} == {(200, "champion")}
+
+
+def test_what_people_decided_is_told_to_who_asks_by_the_request(service: Service, crowned_shop: Shop) -> None:
+    platform = crowned_shop.platform
+    moment = datetime(2024, 2, 12, 9, tzinfo=UTC)
+    mine = {"pipeline": "returns", "request_id": "a" * 32, "key": "o-1", "model_version": 1, "predict_at": moment, "at": moment}
+    platform.ledger.put(Review(**mine, row=0, score=0.4, decision=True, by="grace", reason="known", decided_at=moment))
+    platform.ledger.put(Review(**mine, row=2, score=0.5))
+    told = get(service, f"/v1/pipelines/returns/reviews/{'a' * 32}").json()
+    assert [(one["row"], one["decision"], one["reason"]) for one in told["rows"]] == [(0, True, "known"), (2, None, "")]
+    assert "grace" not in str(told), "who decided is for the ledger"
+    assert get(service, f"/v1/pipelines/returns/reviews/{'b' * 32}").status_code == 404
+
+
+class Broken:
+    """A model that can do nothing, and a single row of it."""
+
+    feature_names = ("channel",)
+
+    def __call__(self, values: Any) -> Any:
+        raise RuntimeError("the amount 80.5 of Jane Doe")
+
+    predict = contributions = __call__
+
+
+def broken(service: Service) -> None:
+    standing = service.shelf.standing["returns"]
+    assert standing.champion is not None
+    worse = replace(standing.champion, row=Broken(), model=Broken())  # type: ignore[arg-type]
+    service.shelf.standing = {"returns": replace(standing, champion=worse)}
+
+
+def test_a_model_that_fails_explains_nothing_and_says_so(service: Service) -> None:
+    broken(service)
+    told = post(service, {"rows": [ORDER]}, verb="explain")
+    assert told.status_code == 200
+    assert told.json()["rows"][0]["reason"] == "the model failed (RuntimeError)"
+
+
+def test_answers_that_were_kept_do_not_hide_that_the_model_fails(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    known = ORDER | {"order_id": "o-known"}
+    assert post(service, {"rows": [known]}).json()["rows"][0]["route"] == "champion"
+    standing = service.shelf.standing["returns"]
+    assert standing.champion is not None
+    failing = replace(standing.champion, row=FailingRow(standing.champion.row))  # type: ignore[arg-type]
+    service.shelf.standing = {"returns": replace(standing, champion=failing)}
+    rows = [ORDER | {"amount": float(n)} for n in range(20)]
+    for n, row in enumerate(rows):
+        post(service, {"rows": [row]})
+        if n < 4:
+            assert post(service, {"rows": [known]}).json()["rows"][0]["route"] == "champion"
+    assert failing.breaker.open
+    assert service.scorers["returns"].counts.errors == failing.breaker.failures
+    assert "RuntimeError in _fail" in caplog.text
+    assert "Jane Doe" not in caplog.text
+
+
+def test_answers_to_very_long_rows_are_not_kept(service: Service) -> None:
+    scorer = service.scorers["returns"]
+    for _ in range(2):
+        assert post(service, {"rows": [ORDER | {"order_id": "o" * 9_000}]}).status_code == 200
+    assert (scorer.counts.hits, len(scorer._cache)) == (0, 0)
+    for _ in range(2):
+        post(service, {"rows": [ORDER]})
+    assert (scorer.counts.hits, len(scorer._cache)) == (1, 1)
+
+
+def test_a_refusal_is_told_late_unless_that_holds_a_great_body_and_never_counts_as_an_answer(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DAMPED_SECONDS", 0.3)
+    service.admission.under_way = service.limits.under_way
+    for padding, late in ((0, True), (20_000, False)):
+        began = time.monotonic()
+        assert post(service, {"rows": [ORDER]}, raw=b'{"rows": []}' + b" " * padding).status_code == 503
+        assert (time.monotonic() - began > 0.25) == late
+    service.admission.under_way = 0
+    assert post(service, {"rows": [ORDER]}).status_code == 200
+    text = get(service, "/metrics").text
+    assert 'mlprod_request_seconds_count{pipeline="returns",kind="score"} 1' in text
+    assert 'mlprod_requests_total{pipeline="returns",kind="score",status="503"} 2' in text
+
+
+def test_an_explanation_costs_its_key_what_it_takes(crowned_shop: Shop) -> None:
+    service = made(
+        crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False, limits=Limits(rows_a_second=1, burst=60)
+    )
+    assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 200
+    assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 429
+    assert post(service, {"rows": [ORDER] * 9}).status_code == 200
+
+
+def test_a_failure_that_many_waited_for_counts_once(crowned_shop: Shop) -> None:
+    pipeline = replace(crowned_shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=20)))
+    clock = [0.0]
+    held = OnlineFeatures(pipeline, crowned_shop.platform.online_store, monotonic=lambda: clock[0])._held
+    for _ in range(30):
+        held.without_the_store([], 0.02)
+    assert held._down_until == 1.0
+    clock[0] = 1.5
+    held.without_the_store([], 0.02)
+    assert held._down_until == 1.5 + 2.0

@@ -1,0 +1,127 @@
+"""The small shop that is trained elsewhere in these tests, with three versions to roll out and requests that they answered."""
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from demo.mail_catcher import MailCatcher
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Rollout
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.promotion import history as champion
+from mlprod_tasks.rollout import routing as rollout
+from mlprod_tasks.rollout.steps import begin, take_step
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from tests.support.trained_shop import SHOP, Shop, platform_at
+
+RAMP = ml.Ramp(shares=(0.2, 0.5, 1.0), hold=timedelta(0), at_most=timedelta(hours=1), rows=100)
+
+
+@dataclass
+class Ramped:
+    """The shop on a platform of the test's own, and what its service would have logged."""
+
+    pipeline: Pipeline
+    platform: Platform
+    catcher: MailCatcher
+    asked: int = 0
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(12))
+
+    def rollout(self) -> Rollout:
+        found = rollout.current(self.pipeline, self.platform)
+        assert found is not None
+        return found
+
+    def champion(self) -> int:
+        return champion.promotions(self.pipeline, self.platform)[-1].model_version
+
+    def alias(self) -> int:
+        found = self.platform.registry.champion(self.pipeline)
+        assert found is not None
+        return found.version
+
+    def mails(self) -> list[str]:
+        """Subject and text of every mail that arrived."""
+        told = []
+        for mail in self.catcher.outbox.mails():
+            plain = mail.get_body(("plain",))
+            assert plain is not None
+            told.append(f"{mail['Subject']}\n{' '.join(plain.get_content().split())}")
+        return told
+
+    def answered(self, n: int, keys: list[str] | None = None, tick: date = date(2024, 2, 13), **challenger: Any) -> None:
+        """Log `n` requests as the service answers them under the rollout in force; `challenger` changes that one's answers."""
+        asked = rollout.current(self.pipeline, self.platform)
+        written = PredictionLog(log_folder(self.pipeline, self.platform), log_schema(self.pipeline))
+        for i in range(n):
+            self.asked += 1
+            key = keys[i % len(keys)] if keys else f"o-{self.asked}"
+            route = rollout.answers(asked, self.pipeline.name, key)
+            version = asked.challenger if asked and route == "challenger" else self.champion()
+            now = self.platform.clock.now()
+            values: dict[str, Any] = {
+                "request_id": f"r-{self.asked}", "row": 0, "key": key, "tick": tick, "predict_at": now, "at": now,
+                "score": float(self.random.beta(2, 5)), "decision": False, "model_version": version, "route": route,
+                "assigned": route, "fallback": False, "error": False, "review": False, "reason": "", "stale": False,
+                "missing": False, "milliseconds": float(self.random.lognormal()), "key_order_id": key, "feature_channel": "web",
+            }  # fmt: skip
+            changed = {name: made(values) for name, made in challenger.items()} if route == "challenger" else {}
+            written.add(tuple((values | changed).get(name) for name in log_schema(self.pipeline).names))
+        written.flush()
+
+
+def begun(shop: Ramped, share: float = 0.0, version: int = 3) -> None:
+    begin(shop.pipeline, version, "Ada", "it is newer", shop.platform)
+    if share:
+        take_step(shop.pipeline, share, shop.platform)
+
+
+def fails(_: dict[str, Any]) -> bool:
+    return True
+
+
+@dataclass
+class Later:
+    """A clock that is ahead."""
+
+    by: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.by
+
+
+@pytest.fixture(scope="session")
+def three_versions_home(crowned_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which version 1 was champion, 2 is, and 3 passed its gates and is registered."""
+    from mlprod_tasks.evaluation.gate import gate
+    from mlprod_tasks.promotion.register import register
+
+    home = tmp_path_factory.mktemp("three") / "var"
+    shutil.copytree(crowned_home, home)
+    shop = Shop(SHOP, platform_at(home))
+    assert shop.crowned("two", "2024-02-11").moved
+    shop.trained("three", "2024-02-12")
+    gate(SHOP, "three", shop.platform)
+    assert register(SHOP, "three", shop.platform).version == 3
+    return home
+
+
+@pytest.fixture
+def shop(three_versions_home: Path, catcher: MailCatcher, tmp_path: Path) -> Ramped:
+    """A shop of the test's own with those versions, and a ramp declared."""
+    home = tmp_path / "var"
+    shutil.copytree(three_versions_home, home)
+    given = {
+        "MLPROD_HOME": str(home),
+        "MLPROD_PIPELINES": str(home),
+        "MLPROD_CONNECTION_SMTP": f"smtp://127.0.0.1:{catcher.smtp_port}",
+    }
+    pipeline = Shop(SHOP, platform_at(home)).declared(serving=ml.Serving(ramp=RAMP)).pipeline
+    return Ramped(pipeline, Platform(from_environment(given)), catcher)

@@ -18,13 +18,13 @@ DECLARED += "pipeline = read(Path(__file__).with_suffix('.json').read_text())\n"
 
 
 @pytest.fixture
-def mlprod(crowned_shop, tmp_path, monkeypatch):
+def mlprod(promoted_shop, tmp_path, monkeypatch):
     """Run a command on the shop with its champion, declared by a file of its own."""
     pipelines = tmp_path / "pipelines"
     pipelines.mkdir()
-    (pipelines / "returns.json").write_text(text_of(crowned_shop.pipeline))
+    (pipelines / "returns.json").write_text(text_of(promoted_shop.pipeline))
     (pipelines / "returns.py").write_text(DECLARED)
-    monkeypatch.setenv("MLPROD_HOME", str(crowned_shop.platform.settings.home))
+    monkeypatch.setenv("MLPROD_HOME", str(promoted_shop.platform.settings.home))
     monkeypatch.setenv("MLPROD_PIPELINES", str(pipelines))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -48,9 +48,9 @@ def test_reproduce_prints_a_table_and_ends_with_0_only_when_it_is_the_same(mlpro
     assert mlprod("reproduce", "returns", "--tolerance", "0.5").exit_code == 0
 
 
-def test_explain_prints_a_page_or_json(mlprod, crowned_shop):
-    score(crowned_shop.pipeline, crowned_shop.tick("2024-02-11"), crowned_shop.platform)
-    files = listed(crowned_shop.platform.lake.files("returns/predictions"))
+def test_explain_prints_a_page_or_json(mlprod, promoted_shop):
+    score(promoted_shop.pipeline, promoted_shop.tick("2024-02-11"), promoted_shop.platform)
+    files = listed(promoted_shop.platform.lake.files("returns/predictions"))
     ((key, stored),) = duckdb.sql(f"SELECT order_id, score FROM read_parquet({files}) ORDER BY score DESC LIMIT 1").fetchall()
     done = mlprod("explain", "returns", "--key", key)
     assert done.exit_code == 0, done.output
@@ -62,8 +62,8 @@ def test_explain_prints_a_page_or_json(mlprod, crowned_shop):
     assert (as_json["score"], as_json["recomputed"]) == (stored, stored)
 
 
-def test_rollback_says_what_it_did(mlprod, crowned_shop):
-    crowned_shop.crowned("two", "2024-02-12")
+def test_rollback_says_what_it_did(mlprod, promoted_shop):
+    promoted_shop.promoted("two", "2024-02-12")
     done = mlprod("rollback", "returns", "--to", "1", "--reason", "complaints")
     assert done.exit_code == 0, done.output
     assert re.fullmatch(
@@ -75,8 +75,8 @@ def test_rollback_says_what_it_did(mlprod, crowned_shop):
     assert "champion  version 1, rolled back from version 2: complaints" in status
 
 
-def test_a_training_of_the_past_does_not_call_itself_champion(mlprod, crowned_shop, tmp_path):
-    lenient = crowned_shop.declared(gates=(ml.AtLeast("roc_auc", 0.5),))
+def test_a_training_of_the_past_does_not_call_itself_champion(mlprod, promoted_shop, tmp_path):
+    lenient = promoted_shop.declared(gates=(ml.AtLeast("roc_auc", 0.5),))
     (tmp_path / "pipelines" / "returns.json").write_text(text_of(lenient.pipeline))
     done = mlprod("train", "returns", "--as-of", "2024-02-08")
     assert done.exit_code == 0, done.output

@@ -44,9 +44,9 @@ def moments_of(fits) -> list[str]:
     return [as_of for as_of, _ in fits]
 
 
-def test_no_declared_backtest_is_no_backtest(crowned_shop):
-    assert backtest(crowned_shop.pipeline, "one", crowned_shop.platform) is None
-    assert evidence.read(TrainingFolder(crowned_shop.platform, "one")).backtest is None
+def test_no_declared_backtest_is_no_backtest(promoted_shop):
+    assert backtest(promoted_shop.pipeline, "one", promoted_shop.platform) is None
+    assert evidence.read(TrainingFolder(promoted_shop.platform, "one")).backtest is None
 
 
 def test_each_fold_is_what_a_training_as_of_that_moment_would_have_measured(shop, fits):
@@ -235,8 +235,8 @@ def test_the_history_holds_just_the_labels_that_were_known_at_each_moment(empty_
     assert known["2024-01-31"] - known["2024-01-29"] == slow & set(returns["order_id"].to_pylist())
 
 
-def test_the_champion_of_the_same_recipe_has_the_models_folds(crowned_shop, fits):
-    declared = crowned_shop.declared(backtest=THREE)
+def test_the_champion_of_the_same_recipe_has_the_models_folds(promoted_shop, fits):
+    declared = promoted_shop.declared(backtest=THREE)
     declared.trained("two", "2024-02-13")
     fits.clear()
     made = backtest(declared.pipeline, "two", declared.platform)
@@ -245,9 +245,9 @@ def test_the_champion_of_the_same_recipe_has_the_models_folds(crowned_shop, fits
     assert moments_of(fits) == ["2024-01-30", "2024-02-06"]
 
 
-def test_the_champions_other_recipe_is_fitted_in_every_fold_once(crowned_shop, fits):
-    linear = replace(crowned_shop.pipeline.model, candidates=(ml.LogisticRegression(),))
-    declared = crowned_shop.declared(backtest=THREE, model=linear)
+def test_the_champions_other_recipe_is_fitted_in_every_fold_once(promoted_shop, fits):
+    linear = replace(promoted_shop.pipeline.model, candidates=(ml.LogisticRegression(),))
+    declared = promoted_shop.declared(backtest=THREE, model=linear)
     declared.trained("two", "2024-02-13")
     fits.clear()
     made = backtest(declared.pipeline, "two", declared.platform)
@@ -258,19 +258,19 @@ def test_the_champions_other_recipe_is_fitted_in_every_fold_once(crowned_shop, f
     assert backtest(declared.pipeline, "two", declared.platform) == made
     assert len(fits) == 5
     # What the champion's recipe shows is what a training by it shows.
-    crowned_shop.trained("three", "2024-02-13")
-    expected = evidence.read(TrainingFolder(crowned_shop.platform, "three")).evaluation
+    promoted_shop.trained("three", "2024-02-13")
+    expected = evidence.read(TrainingFolder(promoted_shop.platform, "three")).evaluation
     assert made.folds[-1].champion == evidence.measured(dict(expected.model))
 
 
-def test_a_champion_over_fewer_features_is_fitted_to_these_and_one_over_others_is_unknown(crowned_shop):
+def test_a_champion_over_fewer_features_is_fitted_to_these_and_one_over_others_is_unknown(promoted_shop):
     more = ml.Expression("cents", "amount * 100", "float", "price")
-    declared = crowned_shop.declared(backtest=THREE, features=(*crowned_shop.pipeline.features, more))
+    declared = promoted_shop.declared(backtest=THREE, features=(*promoted_shop.pipeline.features, more))
     declared.trained("two", "2024-02-13")
     made = backtest(declared.pipeline, "two", declared.platform)
     assert made.champion_recipe == "other"
     assert made.folds[0].champion is not None
-    fewer = crowned_shop.declared(backtest=THREE, features=crowned_shop.pipeline.features[:2])
+    fewer = promoted_shop.declared(backtest=THREE, features=promoted_shop.pipeline.features[:2])
     fewer.trained("three", "2024-02-13")
     made = backtest(fewer.pipeline, "three", fewer.platform)
     assert made.champion_recipe == "unknown"
@@ -278,16 +278,16 @@ def test_a_champion_over_fewer_features_is_fitted_to_these_and_one_over_others_i
     assert all(fold.champion is None for fold in made.folds)
 
 
-def test_a_champion_over_features_that_mean_something_else_now_is_unknown(crowned_shop):
-    *others, _ = crowned_shop.pipeline.features
+def test_a_champion_over_features_that_mean_something_else_now_is_unknown(promoted_shop):
+    *others, _ = promoted_shop.pipeline.features
     constant = ml.Expression("weekday", "0", "int", "1 Monday to 7 Sunday")
-    declared = crowned_shop.declared(backtest=THREE, features=(*others, constant))
+    declared = promoted_shop.declared(backtest=THREE, features=(*others, constant))
     declared.trained("two", "2024-02-13")
     made = backtest(declared.pipeline, "two", declared.platform)
     assert (made.champion_version, made.champion_recipe) == (1, "unknown")
     assert made.problem.endswith("it reads weekday, which the pipeline declares otherwise now")
-    reworded = ml.Expression("weekday", crowned_shop.pipeline.features[-1].sql, "int", "in other words")
-    declared = crowned_shop.declared(backtest=THREE, features=(*others, reworded))
+    reworded = ml.Expression("weekday", promoted_shop.pipeline.features[-1].sql, "int", "in other words")
+    declared = promoted_shop.declared(backtest=THREE, features=(*others, reworded))
     declared.trained("three", "2024-02-13")
     assert backtest(declared.pipeline, "three", declared.platform).champion_recipe == "same"
 

@@ -153,8 +153,8 @@ def test_delong_finds_a_difference_that_is_there_and_covers_it():
     assert np.mean([one.p < 0.05 for one in made]) > 0.5
 
 
-def test_evaluate_leaves_the_comparison_with_the_champion(crowned_shop):
-    other = crowned_shop.declared(slices=("channel", "amount"))
+def test_evaluate_leaves_the_comparison_with_the_champion(promoted_shop):
+    other = promoted_shop.declared(slices=("channel", "amount"))
     other.trained("two", "2024-02-13")
     folder = TrainingFolder(other.platform, "two")
     made = evidence.read(folder)

@@ -379,8 +379,8 @@ def test_a_rollout_is_changed_by_a_click_and_what_makes_no_sense_of_it_is_said(s
     held = {"mode": "champion", "reason": "too late", "instead_of": (row.at - timedelta(seconds=1)).isoformat()}
     late = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=held)
     assert (late.status_code, "was changed at" in late.json()["error"]) == (409, True)
-    crowned = {"mode": "shadow", "challenger": champion, "reason": "why not"}
-    answer = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=crowned)
+    of_the_champion = {"mode": "shadow", "challenger": champion, "reason": "why not"}
+    answer = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=of_the_champion)
     assert (answer.status_code, answer.json()["error"]) == (400, f"{name}: version {champion} is champion already")
     assert len(ledger.all(Rollout, pipeline=name)) == 1
 

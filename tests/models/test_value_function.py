@@ -59,7 +59,7 @@ def test_threshold_and_evaluation_follow_the_function(valued):
 
 @pytest.mark.parametrize("by_fallback", [False, True])
 def test_what_was_decided_is_worth_the_same_in_production_whoever_answered(valued, monkeypatch, by_fallback):
-    valued.crowned("one")
+    valued.promoted("one")
     platform, pipeline = valued.platform, valued.pipeline
     if by_fallback:
         monkeypatch.setattr(platform.registry, "load_model", lambda ref: 1 / 0)

@@ -20,18 +20,18 @@ DAY = "2024-02-13"
 
 
 @pytest.fixture
-def one(crowned_shop):
+def one(promoted_shop):
     """Version 1 is champion since the 10th; it is noon of the 13th."""
-    with crowned_shop.platform.ledger.session() as session:
+    with promoted_shop.platform.ledger.session() as session:
         session.query(Promotion).update({"at": NOON - timedelta(days=3)})
-    return replace(crowned_shop, platform=replace(crowned_shop.platform, clock=Clock(NOON)))
+    return replace(promoted_shop, platform=replace(promoted_shop.platform, clock=Clock(NOON)))
 
 
 @pytest.fixture
 def two(one):
     """Versions 1 as of the 10th and 2 as of the 12th."""
     shop = one.declared(gates=(AtLeast("roc_auc", 0.6),))
-    assert shop.crowned("two", "2024-02-12").moved
+    assert shop.promoted("two", "2024-02-12").moved
     return shop
 
 
@@ -73,7 +73,7 @@ def test_the_same_tick_twice_rolls_back_once_also_after_a_newer_training(two):
     acting(two)
     assert acting(two).sentence.startswith("done before")
     assert len(two.platform.ledger.all(Promotion, rolled_back_from=2)) == 1
-    two.crowned("three", "2024-02-14")
+    two.promoted("three", "2024-02-14")
     before = two.platform.ledger.all(Promotion)
     assert acting(two).done == "rollback"
     assert (alias(two), len(two.platform.ledger.all(Promotion))) == (before[-1].model_version, len(before))
@@ -158,7 +158,7 @@ def test_a_newer_promotion_ends_the_switch(one):
     decided(one, "fallback", 1)
     acting(one)
     shop = one.declared(gates=(AtLeast("roc_auc", 0.6),))
-    assert shop.crowned("two", "2024-02-12").moved
+    assert shop.promoted("two", "2024-02-12").moved
     assert switched(shop.pipeline, shop.platform) is None
     scored = score(shop.pipeline, shop.tick("2024-02-14"), shop.platform)
     assert (scored.fallback_reason, scored.model_version) == (None, 2)

@@ -198,10 +198,10 @@ def test_a_check_of_the_night_counts_at_the_next_tick() -> None:
 
 def test_the_strongest_action_that_may_be_done_is_ruled() -> None:
     rules = tuple(Rule(action, "volume", action) for action in ("note", "alert", "retrain", "fallback", "rollback"))
-    crowned = [promoted(1, 0), promoted(2, 3)]
+    promotions = [promoted(1, 0), promoted(2, 3)]
     rows = [measured(5, "volume", True, version=2)]
     for n, action in enumerate([NOTE, ALERT, RETRAIN, FALLBACK, ROLLBACK], start=1):
-        ruling = ruled(rows, [5], rules[:n], promotions=crowned)[5]
+        ruling = ruled(rows, [5], rules[:n], promotions=promotions)[5]
         assert ruling.action == action
         assert ruling.retrain is (n >= 3), "the fallback and a rollback ask for a training too"
         assert {one.held for one in ruling.fired} == {""}
@@ -223,8 +223,8 @@ def test_a_rollback_waits_where_nothing_was_champion_before() -> None:
 @pytest.mark.parametrize("action", [FALLBACK, ROLLBACK])
 def test_what_an_earlier_version_did_moves_nothing_away_from_its_successor(action: str) -> None:
     rule = Rule("useless", "roc_auc", action)
-    crowned = [promoted(1, 0), promoted(2, 2), promoted(3, 5)]
-    rulings = ruled([measured(n, "roc_auc", True, version=2) for n in (2, 3)], [4, 5], (rule,), promotions=crowned)
+    promotions = [promoted(1, 0), promoted(2, 2), promoted(3, 5)]
+    rulings = ruled([measured(n, "roc_auc", True, version=2) for n in (2, 3)], [4, 5], (rule,), promotions=promotions)
     assert rulings[4].action == action
     assert rulings[5].action == ALERT
     assert "version 2 was measured, and version 3 is champion by now" in rulings[5].reason
@@ -232,8 +232,10 @@ def test_what_an_earlier_version_did_moves_nothing_away_from_its_successor(actio
 
 def test_a_champion_of_later_ticks_changes_no_earlier_ruling() -> None:
     rule = Rule("useless", "volume", "rollback")
-    rows, crowned = [measured(5, "volume", True, version=2)], [promoted(1, 0), promoted(2, 3)]
-    assert ruled(rows, [5], (rule,), promotions=crowned) == ruled(rows, [5], (rule,), promotions=[*crowned, promoted(3, 6)])
+    rows, promotions = [measured(5, "volume", True, version=2)], [promoted(1, 0), promoted(2, 3)]
+    assert ruled(rows, [5], (rule,), promotions=promotions) == ruled(
+        rows, [5], (rule,), promotions=[*promotions, promoted(3, 6)]
+    )
 
 
 def test_the_budget_of_thirty_days_holds_a_retraining_back_and_says_so() -> None:

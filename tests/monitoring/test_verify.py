@@ -28,9 +28,9 @@ WATCHED = (Watch("replayed", high=0.0), Watch("canned", high=0.0))
 
 
 @pytest.fixture
-def scored(crowned_shop: Any) -> Any:
+def scored(promoted_shop: Any) -> Any:
     """The shop with a scored tick, which watches its checks."""
-    shop = crowned_shop.declared(watches=WATCHED)
+    shop = promoted_shop.declared(watches=WATCHED)
     score(shop.pipeline, shop.tick(TICK), shop.platform)
     return shop
 
@@ -106,7 +106,7 @@ def test_a_feature_that_the_log_lost_is_a_breach_without_a_value(scored: Any) ->
 
 
 def test_each_row_is_replayed_by_the_version_that_scored_it(scored: Any) -> None:
-    assert scored.crowned("two", "2024-02-12").moved
+    assert scored.promoted("two", "2024-02-12").moved
     assert scored.platform.registry.champion(scored.pipeline).version == 2
     done = checked(scored)
     assert done.replayed == 0.0
@@ -192,7 +192,7 @@ def artifact(shop: Any) -> Path:
 
 def test_a_champion_whose_stored_files_changed_is_a_breach_though_this_machines_copy_is_whole(scored: Any) -> None:
     shop = scored
-    assert shop.crowned("mine", "2024-02-12").moved
+    assert shop.promoted("mine", "2024-02-12").moved
     assert checked(shop).canned == 0.0
     manifest = next(artifact(shop).rglob("model.json"))
     told = json.loads(manifest.read_text())

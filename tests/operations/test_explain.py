@@ -31,9 +31,9 @@ class Moment:
 
 
 @pytest.fixture
-def scored(crowned_shop):
-    score(crowned_shop.pipeline, crowned_shop.tick(DAY), crowned_shop.platform)
-    return crowned_shop
+def scored(promoted_shop):
+    score(promoted_shop.pipeline, promoted_shop.tick(DAY), promoted_shop.platform)
+    return promoted_shop
 
 
 def rows(shop, day: str = DAY) -> list[dict]:
@@ -55,22 +55,22 @@ def test_it_tells_the_stored_score_with_the_features_and_what_made_it(scored):
     assert told.predictions_version == scored.platform.lake.version("returns/predictions")
 
 
-def test_a_source_is_told_at_the_version_that_was_there_when_the_row_was_scored(crowned_shop):
+def test_a_source_is_told_at_the_version_that_was_there_when_the_row_was_scored(promoted_shop):
     noon = datetime(2024, 2, 11, 12, tzinfo=UTC)
     for day, version, at in (("2024-02-10", 4, noon.replace(day=10)), (DAY, 7, noon), (OTHER, 9, noon.replace(hour=13))):
-        crowned_shop.platform.ledger.put(
+        promoted_shop.platform.ledger.put(
             Publication(
                 pipeline="returns",
                 table_name="orders",
-                tick=crowned_shop.tick(day).date,
+                tick=promoted_shop.tick(day).date,
                 rows=120,
                 delta_version=version,
                 at=at,
             )
         )
-    then = replace(crowned_shop.platform, clock=Moment(noon.replace(minute=30)))
-    score(crowned_shop.pipeline, crowned_shop.tick(DAY), then)
-    told = explain(crowned_shop.pipeline, [rows(crowned_shop)[0]["order_id"]], crowned_shop.platform)
+    then = replace(promoted_shop.platform, clock=Moment(noon.replace(minute=30)))
+    score(promoted_shop.pipeline, promoted_shop.tick(DAY), then)
+    told = explain(promoted_shop.pipeline, [rows(promoted_shop)[0]["order_id"]], promoted_shop.platform)
     assert told.sources == (explanation_text.Source("returns/raw/orders", 7, 1),)
 
 
@@ -97,14 +97,14 @@ def test_the_outcome_is_told_once_it_is_known(scored):
     assert "outcome    not known yet" in explanation_text.text(explain(scored.pipeline, [key], early))
 
 
-def test_the_fallbacks_answer_is_explained_as_its_own(crowned_shop):
-    registry = crowned_shop.platform.registry
+def test_the_fallbacks_answer_is_explained_as_its_own(promoted_shop):
+    registry = promoted_shop.platform.registry
     registry.set_alias("returns", "champion", 1)
-    shutil.rmtree(crowned_shop.platform.settings.home / "models", ignore_errors=True)
+    shutil.rmtree(promoted_shop.platform.settings.home / "models", ignore_errors=True)
     registry.client.set_model_version_tag("returns", "1", "mlprod.digest", "0" * 64)
-    score(crowned_shop.pipeline, crowned_shop.tick(DAY), crowned_shop.platform)
-    wanted = rows(crowned_shop)[0]
-    told = explain(crowned_shop.pipeline, [wanted["order_id"]], crowned_shop.platform)
+    score(promoted_shop.pipeline, promoted_shop.tick(DAY), promoted_shop.platform)
+    wanted = rows(promoted_shop)[0]
+    told = explain(promoted_shop.pipeline, [wanted["order_id"]], promoted_shop.platform)
     assert (told.fallback, told.learner, told.recomputed) == (True, "rate table", wanted["score"])
     assert "BrokenArtifact" in told.fallback_reason
     assert [part.feature for part in told.parts] == ["channel"]
@@ -116,7 +116,7 @@ def test_a_model_without_exact_contributions_says_how_effects_were_had(shop):
     declared = shop.declared(
         model=ml.Model(candidates=(ml.NeuralNet(max_epochs=3),), threads=1, seed=3), gates=(ml.AtLeast("roc_auc", 0.5),)
     )
-    declared.crowned("net")
+    declared.promoted("net")
     score(declared.pipeline, declared.tick(DAY), declared.platform)
     wanted = max(rows(declared), key=lambda row: row["amount"] or 0)
     told = explain(declared.pipeline, [wanted["order_id"]], declared.platform)
@@ -133,7 +133,7 @@ def test_a_model_without_exact_contributions_says_how_effects_were_had(shop):
 def test_of_a_model_per_segment_the_one_that_answered_is_explained(shop):
     model = replace(shop.pipeline.model, segment_by="channel", least_segment_rows=500)
     declared = shop.declared(model=model, gates=(ml.AtLeast("roc_auc", 0.5),))
-    declared.crowned("parts")
+    declared.promoted("parts")
     score(declared.pipeline, declared.tick(DAY), declared.platform)
     whole = declared.platform.registry.load(declared.pipeline, 1)
     by_channel = {row["channel"]: row for row in rows(declared)}
@@ -146,7 +146,7 @@ def test_of_a_model_per_segment_the_one_that_answered_is_explained(shop):
 
 def test_a_score_that_the_model_does_not_give_is_said(scored):
     other = scored.declared(model=replace(scored.pipeline.model, seed=8), gates=(ml.AtLeast("roc_auc", 0.5),))
-    other.crowned("two", OTHER)
+    other.promoted("two", OTHER)
     table = scored.platform.lake.rows("returns/predictions")
     forged = table.set_column(table.column_names.index("model_version"), "model_version", [[2] * table.num_rows])
     forged = forged.cast(table.schema)
@@ -172,9 +172,9 @@ def test_a_key_that_is_nowhere_or_elsewhere_or_too_short_is_told(scored):
         explain(scored.pipeline, [key, "x"], scored.platform)
 
 
-def test_without_predictions_it_says_to_score(crowned_shop):
+def test_without_predictions_it_says_to_score(promoted_shop):
     with pytest.raises(NoSuchPrediction, match="has no predictions yet: score a tick first"):
-        explain(crowned_shop.pipeline, ["x"], crowned_shop.platform)
+        explain(promoted_shop.pipeline, ["x"], promoted_shop.platform)
 
 
 def test_a_key_of_several_ticks_needs_the_tick(scored):

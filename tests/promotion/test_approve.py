@@ -30,9 +30,9 @@ YES, NO, NOBODY = Answer(True, "Ada", AT), Answer(False, "Ada", AT), Answer(Fals
 
 
 @pytest.fixture
-def asking(crowned_shop):
+def asking(promoted_shop):
     """A shop with champion 1 that declares approval, and a training 'two' that passed its gates."""
-    shop = crowned_shop.declared(approval=Approval(wait=days(2)))
+    shop = promoted_shop.declared(approval=Approval(wait=days(2)))
     shop.trained("two", "2024-02-12")
     gate(shop.pipeline, "two", shop.platform)
     return shop

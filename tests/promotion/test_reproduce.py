@@ -34,26 +34,26 @@ def republished(shop, tables) -> None:
         shop.platform.lake.replace_ticks(names.raw(shop.pipeline, name), ticks, rows)
 
 
-def test_a_version_is_made_again_bit_for_bit_without_its_training_folder(crowned_shop):
-    shutil.rmtree(crowned_shop.platform.settings.home / "trainings")
-    made = reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+def test_a_version_is_made_again_bit_for_bit_without_its_training_folder(promoted_shop):
+    shutil.rmtree(promoted_shop.platform.settings.home / "trainings")
+    made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert made.identical, made.text()
     assert (made.training_id, made.max_difference) == ("one", 0.0)
     assert {one.what for one in made.compared} >= {"data orders", "declaration", "code", "lock", "threads", "metric roc_auc"}
     assert made.text().endswith("scores of the test window are the same bit for bit, and so are the metrics")
-    assert not (crowned_shop.platform.settings.home / "trainings").exists()
+    assert not (promoted_shop.platform.settings.home / "trainings").exists()
 
 
-def test_rows_that_were_published_anew_since_do_not_matter(crowned_shop, tables):
-    republished(crowned_shop, tables)
-    made = reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+def test_rows_that_were_published_anew_since_do_not_matter(promoted_shop, tables):
+    republished(promoted_shop, tables)
+    made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert made.identical, made.text()
     assert compared(made, "data orders").now == "read at 1 (now at 2)"
 
 
-def test_a_declaration_that_was_changed_since_does_not_matter_but_is_told(crowned_shop):
-    other = crowned_shop.declared(
-        features=crowned_shop.pipeline.features[:2],
+def test_a_declaration_that_was_changed_since_does_not_matter_but_is_told(promoted_shop):
+    other = promoted_shop.declared(
+        features=promoted_shop.pipeline.features[:2],
         split=ml.Split(validation=ml.days(5), test=ml.days(5), gap=ml.days(3)),
         value=ml.CostMatrix(true_positive=1, false_positive=-1),
     )
@@ -62,20 +62,20 @@ def test_a_declaration_that_was_changed_since_does_not_matter_but_is_told(crowne
     assert compared(made, "declaration").same is False
 
 
-def test_nothing_is_changed_by_it(crowned_shop):
-    ledger, home = crowned_shop.platform.ledger, crowned_shop.platform.settings.home
+def test_nothing_is_changed_by_it(promoted_shop):
+    ledger, home = promoted_shop.platform.ledger, promoted_shop.platform.settings.home
 
     def state() -> tuple[object, ...]:
         rows = [repr(row) for kind in (Training, Promotion) for row in ledger.all(kind)]
-        runs = crowned_shop.platform.registry.client.search_runs(["1"])
+        runs = promoted_shop.platform.registry.client.search_runs(["1"])
         return rows, digest.of_folder(home / "trainings"), digest.of_folder(home / "lake"), [repr(run.data) for run in runs]
 
     before = state()
-    reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+    reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert state() == before
 
 
-def test_another_model_under_that_number_is_not_called_the_same(crowned_shop, monkeypatch):
+def test_another_model_under_that_number_is_not_called_the_same(promoted_shop, monkeypatch):
     from mlprod_tasks.promotion import reproduce as step
 
     original = step._fit
@@ -86,7 +86,7 @@ def test_another_model_under_that_number_is_not_called_the_same(crowned_shop, mo
         return original(changed, replace(registered, facts=facts), record, folder, platform)
 
     monkeypatch.setattr(step, "_fit", other_seed)
-    made = reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+    made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert not made.identical
     assert 0 < made.max_difference < 1
     assert made.within(1.0)
@@ -94,49 +94,49 @@ def test_another_model_under_that_number_is_not_called_the_same(crowned_shop, mo
     assert "NOT identical: scores of the test window differ by up to" in made.text()
 
 
-def test_metrics_that_are_not_those_recorded_are_not_the_same(crowned_shop, monkeypatch):
+def test_metrics_that_are_not_those_recorded_are_not_the_same(promoted_shop, monkeypatch):
     from mlprod_tasks.evaluation import evaluate
 
     original = evaluate.judge
     monkeypatch.setattr(evaluate, "judge", lambda declared, model, rows: original(declared, model, rows.slice(1)))
-    made = reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+    made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert compared(made, "scores").same
     assert not made.identical
     assert "the metrics or rows are not" in made.text()
     assert not any(made.within(tolerance) for tolerance in (0.0, 0.5))  # a tolerance is for scores
 
 
-def test_a_vacuumed_version_is_named(crowned_shop, tables):
-    republished(crowned_shop, tables)
-    table = crowned_shop.platform.lake.table(names.raw(crowned_shop.pipeline, "orders"))
+def test_a_vacuumed_version_is_named(promoted_shop, tables):
+    republished(promoted_shop, tables)
+    table = promoted_shop.platform.lake.table(names.raw(promoted_shop.pipeline, "orders"))
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     with pytest.raises(CannotReproduce, match=r"version 1 of lake table 'returns/raw/orders' lacks 45 of its 45 files"):
-        reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+        reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
 
 
-def test_a_record_that_was_deleted_is_named(crowned_shop, tmp_path: Path):
-    platform = crowned_shop.platform
+def test_a_record_that_was_deleted_is_named(promoted_shop, tmp_path: Path):
+    platform = promoted_shop.platform
     hidden = lambda run, path: None if path.endswith("assembled.json") else b"{}"  # noqa: E731
     object.__setattr__(platform.registry, "read_file", hidden)
     with pytest.raises(CannotReproduce, match=r"keeps no training/assembled.json: it was deleted"):
-        reproduce(crowned_shop.pipeline, 1, platform)
+        reproduce(promoted_shop.pipeline, 1, platform)
 
 
-def test_without_a_recorded_declaration_todays_is_used_only_where_it_is_the_same(crowned_shop):
-    registry = crowned_shop.platform.registry
+def test_without_a_recorded_declaration_todays_is_used_only_where_it_is_the_same(promoted_shop):
+    registry = promoted_shop.platform.registry
     kept = registry.read_file
     object.__setattr__(registry, "read_file", lambda run, path: None if path.endswith("declaration.json") else kept(run, path))
-    assert reproduce(crowned_shop.pipeline, 1, crowned_shop.platform).identical
-    other = crowned_shop.declared(top_share=0.2)
+    assert reproduce(promoted_shop.pipeline, 1, promoted_shop.platform).identical
+    other = promoted_shop.declared(top_share=0.2)
     with pytest.raises(CannotReproduce, match=r"is not kept with it, and today's is another. Check out the commit"):
         reproduce(other.pipeline, 1, other.platform)
 
 
-def test_other_code_packages_and_threads_are_told_and_not_counted(crowned_shop, monkeypatch):
+def test_other_code_packages_and_threads_are_told_and_not_counted(promoted_shop, monkeypatch):
     packages = {name: "0.1" if name == "lightgbm" else version for name, version in provenance.environment(1).packages.items()}
     monkeypatch.setattr(provenance, "environment", lambda n: provenance.Environment("3.99", "Plan9 pdp11", n, packages))
     monkeypatch.setattr(provenance, "provenance", lambda: provenance.Provenance("f" * 40, "c" * 64, "1" * 64))
-    made = reproduce(crowned_shop.pipeline, 1, crowned_shop.platform)
+    made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert made.identical
     told = [one.what for one in made.compared if one.same is False]
     # Where there was no repository when the model was made, there is no commit to differ from.
@@ -148,7 +148,7 @@ def test_it_fits_with_as_many_threads_as_were_recorded(shop, monkeypatch):
 
     model = replace(shop.pipeline.model, threads=None)  # as many as the machine has, less one
     declared = shop.declared(model=model, gates=(ml.AtLeast("roc_auc", 0.5),))
-    declared.crowned("one")
+    declared.promoted("one")
     fit_all, seen = step.segments.fit_all, []
 
     def watched(pipeline, *rest, **named):
@@ -171,7 +171,7 @@ def test_it_fits_with_as_many_threads_as_were_recorded(shop, monkeypatch):
 )  # fmt: skip
 def test_other_learners_are_made_again_bit_for_bit_too(shop, model):
     declared = shop.declared(model=model, gates=(ml.AtLeast("roc_auc", 0.5),))
-    declared.crowned("other")
+    declared.promoted("other")
     made = reproduce(declared.pipeline, 1, declared.platform)
     assert made.identical, made.text()
 
@@ -181,17 +181,17 @@ def test_what_a_search_found_is_used_again(shop):
     declared = shop.declared(model=replace(shop.pipeline.model, search=found), gates=(ml.AtLeast("roc_auc", 0.5),))
     assemble(declared.pipeline, declared.tick(), "searched", "a test", declared.platform)
     search(declared.pipeline, "searched", declared.platform)
-    declared.crowned("searched")
+    declared.promoted("searched")
     recipe = declared.platform.registry.load(declared.pipeline, 1).facts["recipe"]
     assert recipe["candidates"] != declared.pipeline.as_json()["model"]["candidates"]  # else the search found nothing better
     made = reproduce(declared.pipeline, 1, declared.platform)
     assert made.identical, made.text()
 
 
-def test_a_model_per_segment_and_one_that_went_on_from_the_champion_are_made_again(crowned_shop):
-    model = replace(crowned_shop.pipeline.model, segment_by="channel", least_segment_rows=500, warm_update=True)
-    declared = crowned_shop.declared(model=model, gates=(ml.AtLeast("roc_auc", 0.5),))
-    declared.crowned("two", "2024-02-14")
+def test_a_model_per_segment_and_one_that_went_on_from_the_champion_are_made_again(promoted_shop):
+    model = replace(promoted_shop.pipeline.model, segment_by="channel", least_segment_rows=500, warm_update=True)
+    declared = promoted_shop.declared(model=model, gates=(ml.AtLeast("roc_auc", 0.5),))
+    declared.promoted("two", "2024-02-14")
     registered = declared.platform.registry.load(declared.pipeline, 2)
     assert len(registered.parts) >= 2
     assert registered.facts["continued_from"]["version"] == 1
@@ -199,6 +199,6 @@ def test_a_model_per_segment_and_one_that_went_on_from_the_champion_are_made_aga
     assert made.identical, made.text()
 
 
-def test_a_version_that_is_not_there_is_named(crowned_shop):
+def test_a_version_that_is_not_there_is_named(promoted_shop):
     with pytest.raises(RuntimeError, match="has no version 9"):
-        reproduce(crowned_shop.pipeline, 9, crowned_shop.platform)
+        reproduce(promoted_shop.pipeline, 9, promoted_shop.platform)

@@ -21,11 +21,11 @@ NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one
 
 
 @pytest.fixture
-def two(crowned_shop):
+def two(promoted_shop):
     """Versions 1 as of the 10th and 2 as of the 12th; it is noon of the 13th."""
-    shop = replace(crowned_shop, platform=replace(crowned_shop.platform, clock=Clock(NOON)))
+    shop = replace(promoted_shop, platform=replace(promoted_shop.platform, clock=Clock(NOON)))
     shop = shop.declared(gates=(AtLeast("roc_auc", 0.6),))
-    assert shop.crowned("two", "2024-02-12").moved
+    assert shop.promoted("two", "2024-02-12").moved
     return shop
 
 
@@ -112,26 +112,26 @@ def test_nor_does_one_as_of_a_later_tick_than_the_rollbacks(two):
 def test_a_training_begun_after_the_rollback_takes_its_place_from_the_same_tick_on(two):
     rollback(two.pipeline, two.platform)
     # The same evening, as of today's tick, though the rollback counts from tomorrow's on.
-    outcome = two.crowned("three", "2024-02-13")
+    outcome = two.promoted("three", "2024-02-13")
     assert outcome.moved
     assert outcome.sentence == "version 3 of returns is champion from tick 2024-02-14 on"
     assert champions(two, "2024-02-13", "2024-02-14") == [2, 3]
     judged = from_json(TrainingFolder(two.platform, "three").read("evaluation.json", "evaluate"))
     assert judged.champion_version == 1  # not the version that was withdrawn
-    assert two.crowned("three", "2024-02-13") == outcome
-    assert two.crowned("four", "2024-02-14").moved
+    assert two.promoted("three", "2024-02-13") == outcome
+    assert two.promoted("four", "2024-02-14").moved
     assert rollback(two.pipeline, two.platform).model_version == 3
     assert rollback(two.pipeline, two.platform).model_version == 1  # version 2 was taken away before
 
 
 def test_the_withdrawn_version_is_not_promoted_by_clearing_its_task(two):
     rollback(two.pipeline, two.platform)
-    assert not two.crowned("two", "2024-02-12").moved
+    assert not two.promoted("two", "2024-02-12").moved
     assert alias(two) == 1
 
 
 def test_a_version_that_passed_its_gates_but_came_too_late_can_be_named(two):
-    late = two.crowned("late", "2024-02-11")
+    late = two.promoted("late", "2024-02-11")
     assert not late.moved
     assert rollback(two.pipeline, two.platform, to=late.model_version).changed
     assert alias(two) == late.model_version == 3
@@ -150,11 +150,11 @@ def test_without_a_champion_there_is_nothing_to_roll_back(shop):
         rollback(shop.pipeline, shop.platform)
 
 
-def test_without_an_earlier_champion_or_a_known_version_it_is_said(crowned_shop):
+def test_without_an_earlier_champion_or_a_known_version_it_is_said(promoted_shop):
     with pytest.raises(CannotRollBack, match="version 1 is the first champion, there is no earlier one"):
-        rollback(crowned_shop.pipeline, crowned_shop.platform)
+        rollback(promoted_shop.pipeline, promoted_shop.platform)
     with pytest.raises(CannotRollBack, match=r"version 7 was never champion .* Versions that were champion: 1"):
-        rollback(crowned_shop.pipeline, crowned_shop.platform, to=7)
+        rollback(promoted_shop.pipeline, promoted_shop.platform, to=7)
 
 
 def test_a_version_with_broken_files_is_refused_and_the_champion_stays(two):

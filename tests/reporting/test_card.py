@@ -22,13 +22,13 @@ NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 
 
 @pytest.fixture(scope="module")
-def written(crowned_home, shop_pipeline, tmp_path_factory):
+def written(promoted_home, shop_pipeline, tmp_path_factory):
     """The card of the champion's training, with its version: Markdown, HTML, the folder."""
     from mlprod_tasks.platform import Platform
     from mlprod_tasks.platform.settings import from_environment
 
     home = tmp_path_factory.mktemp("card") / "var"
-    shutil.copytree(crowned_home, home)
+    shutil.copytree(promoted_home, home)
     folder = TrainingFolder(Platform(from_environment({"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home)})), "one")
     texts = [path.read_text(encoding="utf-8") for path in card.write(shop_pipeline, folder, version=1)]
     return *texts, folder

@@ -85,10 +85,10 @@ def assembled_to_evaluated(pipeline: Pipeline, day: str, training_id: str, platf
 
 
 @pytest.fixture(scope="module")
-def full(crowned_home, shop_pipeline, tmp_path_factory) -> Made:
+def full(promoted_home, shop_pipeline, tmp_path_factory) -> Made:
     """A training against a champion with everything declared: candidates, slices, backtest, trials."""
     home = tmp_path_factory.mktemp("full") / "var"
-    shutil.copytree(crowned_home, home)
+    shutil.copytree(promoted_home, home)
     declared = shop_pipeline.model
     pipeline = replace(
         shop_pipeline,

@@ -54,8 +54,8 @@ class Scored:
 
 
 @pytest.fixture
-def scored(crowned_shop, tmp_path: Path) -> Scored:
-    return Scored(crowned_shop, f"sqlite:///{tmp_path / 'business.db'}")
+def scored(promoted_shop, tmp_path: Path) -> Scored:
+    return Scored(promoted_shop, f"sqlite:///{tmp_path / 'business.db'}")
 
 
 def test_the_champion_scores_every_row_into_lake_and_business_database(scored: Scored) -> None:
@@ -77,8 +77,8 @@ def test_scoring_twice_leaves_the_same_rows(scored: Scored) -> None:
     assert scored.in_the_lake() == once == scored.published()
 
 
-def test_predictions_reach_postgresql_the_same(crowned_shop, postgres_database: str) -> None:
-    scored = Scored(crowned_shop, postgres_database)
+def test_predictions_reach_postgresql_the_same(promoted_shop, postgres_database: str) -> None:
+    scored = Scored(promoted_shop, postgres_database)
     score(scored.pipeline, scored.tick, scored.platform)
     score(scored.pipeline, scored.tick, scored.platform)
     assert scored.published() == scored.in_the_lake()
@@ -92,7 +92,7 @@ def test_without_any_model_the_task_fails_and_says_what_to_do(shop) -> None:
 
 
 def test_with_a_broken_artifact_the_fallback_answers_and_is_marked(shop, tmp_path: Path) -> None:
-    assert shop.crowned("one").moved
+    assert shop.promoted("one").moved
     scored = Scored(shop, f"sqlite:///{tmp_path / 'business.db'}")
     for booster in [*scored.platform.settings.home.rglob("booster.txt")]:
         booster.write_text("tree\n")
@@ -188,8 +188,8 @@ def test_four_processes_on_the_same_tick_leave_it_once(scored: Scored) -> None:
 
 
 def test_as_of_the_fallback_that_answers_is_the_one_of_that_tick(shop, tmp_path: Path) -> None:
-    assert shop.crowned("one", "2024-02-10").moved
-    assert shop.declared(gates=(ml.AtLeast("roc_auc", 0.5),)).crowned("two", "2024-02-12").moved
+    assert shop.promoted("one", "2024-02-10").moved
+    assert shop.declared(gates=(ml.AtLeast("roc_auc", 0.5),)).promoted("two", "2024-02-12").moved
     scored = Scored(shop, f"sqlite:///{tmp_path / 'business.db'}")
     away = Platform(replace(scored.platform.settings, mlflow_url="sqlite:////nowhere/at/all/mlflow.db"))
     asked = [score(scored.pipeline, scored.tick, away, as_of=as_of) for as_of in (True, False)]

@@ -14,8 +14,8 @@ from tests.serving.test_service import TICK, orders_of, post
 from tests.support.trained_shop import Shop
 
 
-def test_a_days_requests_are_collected_reviewed_and_measured(crowned_shop: Shop) -> None:
-    shop = crowned_shop.declared(serving=ml.Serving(), watches=ml.REQUEST_WATCHES, rules=ml.REQUEST_RULES)
+def test_a_days_requests_are_collected_reviewed_and_measured(promoted_shop: Shop) -> None:
+    shop = promoted_shop.declared(serving=ml.Serving(), watches=ml.REQUEST_WATCHES, rules=ml.REQUEST_RULES)
     pipeline, platform = shop.pipeline, shop.platform
     roll_out(pipeline, platform, mode="champion", by="ada", reason="a test", automation="band", band=(0.3, 0.5))
     service = made(platform, {pipeline.name: pipeline}, keys_needed=False)

@@ -19,8 +19,8 @@ WANTED = {
 }  # fmt: skip
 
 
-def test_the_dashboard_asks_for_metrics_and_labels_that_the_service_shows(crowned_shop: Shop) -> None:
-    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False)
+def test_the_dashboard_asks_for_metrics_and_labels_that_the_service_shows(promoted_shop: Shop) -> None:
+    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False)
     post(service, {"rows": [ORDER]})
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(get(service, "/metrics").text):

@@ -83,8 +83,8 @@ def serving(shop: Shop, **given: Any) -> Iterator[Served]:
 
 
 @pytest.fixture
-def served(crowned_shop: Shop) -> Iterator[Served]:
-    with serving(crowned_shop) as one:
+def served(promoted_shop: Shop) -> Iterator[Served]:
+    with serving(promoted_shop) as one:
         yield one
 
 
@@ -94,8 +94,8 @@ def of(body: bytes) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name != "request_id"}
 
 
-def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: Served, crowned_shop: Shop) -> None:
-    rows, _ = orders_of(crowned_shop, "2024-02-12")
+def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: Served, promoted_shop: Shop) -> None:
+    rows, _ = orders_of(promoted_shop, "2024-02-12")
     body = {"rows": rows[:AT_ONCE], "moment": MOMENT}
     sent = request(body)
     ((status, headers, short),) = served.ask(sent)
@@ -135,16 +135,16 @@ def test_many_rows_other_paths_and_other_methods_take_the_long_way(served: Serve
         ({"rows": [ORDER]}, "Expect: 100-continue\r\n", 100),
     ],
 )
-def test_what_is_refused_is_refused_by_the_long_way_once(crowned_shop: Shop, body: Any, headers: str, status: int) -> None:
-    with serving(crowned_shop, limits=Limits(body_bytes=1_000)) as served:
+def test_what_is_refused_is_refused_by_the_long_way_once(promoted_shop: Shop, body: Any, headers: str, status: int) -> None:
+    with serving(promoted_shop, limits=Limits(body_bytes=1_000)) as served:
         ((told, _, _), *_) = served.ask(request(body, headers=headers))
         assert (told, served.long) == (status, 1)
 
 
-def test_keys_and_their_rates_hold_on_the_short_way_too(crowned_shop: Shop) -> None:
-    key, _ = make_key(["returns"], "till", "ada", crowned_shop.platform)
-    other, _ = make_key(["elsewhere"], "till", "ada", crowned_shop.platform)
-    with serving(crowned_shop, keys_needed=True, limits=Limits(rows_a_second=0.001, burst=3)) as served:
+def test_keys_and_their_rates_hold_on_the_short_way_too(promoted_shop: Shop) -> None:
+    key, _ = make_key(["returns"], "till", "ada", promoted_shop.platform)
+    other, _ = make_key(["elsewhere"], "till", "ada", promoted_shop.platform)
+    with serving(promoted_shop, keys_needed=True, limits=Limits(rows_a_second=0.001, burst=3)) as served:
         body = {"rows": [ORDER], "moment": MOMENT}
         bearer = "Authorization: Bearer {}\r\n".format
         assert [served.ask(request(body, headers=one))[0][0] for one in ("", bearer("mlprod_x"), bearer(other))] == [
@@ -169,8 +169,8 @@ def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(
     assert told == keys
 
 
-def test_a_connection_with_a_request_on_its_way_is_not_idle(crowned_shop: Shop) -> None:
-    with serving(crowned_shop) as served:
+def test_a_connection_with_a_request_on_its_way_is_not_idle(promoted_shop: Shop) -> None:
+    with serving(promoted_shop) as served:
         served.server.config.timeout_keep_alive = 1
         whole = request({"rows": [ORDER], "moment": MOMENT})
         answers = served.ask(whole + whole[:-5], whole[-5:], answers=2, pause=1.5)
@@ -178,8 +178,8 @@ def test_a_connection_with_a_request_on_its_way_is_not_idle(crowned_shop: Shop) 
         assert served.long == 1
 
 
-def test_too_many_at_once_are_shed_and_their_places_given_back(crowned_shop: Shop) -> None:
-    with serving(crowned_shop, limits=Limits(under_way=20)) as served:
+def test_too_many_at_once_are_shed_and_their_places_given_back(promoted_shop: Shop) -> None:
+    with serving(promoted_shop, limits=Limits(under_way=20)) as served:
 
         async def ask() -> list[httpx.Response]:
             limits = httpx.Limits(max_connections=None)
@@ -221,10 +221,10 @@ def test_a_client_that_left_is_counted_and_not_scored(served: Served, monkeypatc
     assert served.service.scorers["returns"].counts.rows == 0
 
 
-def test_a_request_that_waits_while_the_server_ends_is_answered(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_waits_while_the_server_ends_is_answered(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Turns, "_next", lambda *_: None)  # its turn never comes
     with (
-        serving(crowned_shop) as served,
+        serving(promoted_shop) as served,
         closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection,
     ):
         connection.sendall(request({"rows": [ORDER], "moment": MOMENT}))

@@ -125,10 +125,10 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(crowned_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real process on a free port, which asks for keys."""
     home, port = tmp_path_factory.mktemp("fuzzed") / "var", free_port()
-    shutil.copytree(crowned_home, home)
+    shutil.copytree(promoted_home, home)
     key, _ = make_key((ASKED.name,), "the fuzzer", "ada", platform_at(home))
     with (home.parent / "service.log").open("wb") as log:
         process = subprocess.Popen(

@@ -43,8 +43,8 @@ ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web
 
 
 @pytest.fixture
-def service(crowned_shop: Shop) -> Service:
-    return made(crowned_shop.platform, {crowned_shop.pipeline.name: crowned_shop.pipeline}, keys_needed=False)
+def service(promoted_shop: Shop) -> Service:
+    return made(promoted_shop.platform, {promoted_shop.pipeline.name: promoted_shop.pipeline}, keys_needed=False)
 
 
 def post(service: Service, body: Any, *, verb: str = "score", key: str = "", raw: bytes | None = None) -> httpx.Response:
@@ -82,10 +82,10 @@ def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
     return sent, batch
 
 
-def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, crowned_shop: Shop) -> None:
-    sent, batch = orders_of(crowned_shop, TICK)
-    expected = crowned_shop.platform.registry.load(crowned_shop.pipeline, 1).predict(batch)
-    moment = crowned_shop.tick(TICK).start.isoformat()
+def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, promoted_shop: Shop) -> None:
+    sent, batch = orders_of(promoted_shop, TICK)
+    expected = promoted_shop.platform.registry.load(promoted_shop.pipeline, 1).predict(batch)
+    moment = promoted_shop.tick(TICK).start.isoformat()
     told = post(service, {"rows": sent, "moment": moment}).json()["rows"]
     assert np.array_equal([one["score"] for one in told], expected.score)
     assert [one["decision"] for one in told] == expected.decision.tolist()
@@ -94,10 +94,10 @@ def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, crowne
     assert alone == expected.score[:20].tolist()
 
 
-def test_a_key_is_told_as_it_was_asked_about_moments_too(crowned_shop: Shop) -> None:
-    orders = replace(crowned_shop.pipeline.entity_table, key=("order_id", "placed_at"))
-    pipeline = replace(crowned_shop.pipeline, tables=(orders, *crowned_shop.pipeline.tables[1:]))
-    service = made(crowned_shop.platform, {"returns": pipeline}, keys_needed=False)
+def test_a_key_is_told_as_it_was_asked_about_moments_too(promoted_shop: Shop) -> None:
+    orders = replace(promoted_shop.pipeline.entity_table, key=("order_id", "placed_at"))
+    pipeline = replace(promoted_shop.pipeline, tables=(orders, *promoted_shop.pipeline.tables[1:]))
+    service = made(promoted_shop.platform, {"returns": pipeline}, keys_needed=False)
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert told["key"] == {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00+00:00"}
     log = service.scorers["returns"].log
@@ -156,8 +156,8 @@ def test_no_body_makes_the_service_fail(service: Service, body: Any) -> None:
     assert answered.status_code in (200, 422, 429)
 
 
-def test_only_a_key_that_holds_for_the_use_case_is_answered_and_it_may_be_replaced_meanwhile(crowned_shop: Shop) -> None:
-    platform, pipeline = crowned_shop.platform, crowned_shop.pipeline
+def test_only_a_key_that_holds_for_the_use_case_is_answered_and_it_may_be_replaced_meanwhile(promoted_shop: Shop) -> None:
+    platform, pipeline = promoted_shop.platform, promoted_shop.pipeline
     service = made(platform, {pipeline.name: pipeline})
     assert post(service, {"rows": [ORDER]}).status_code == 401
     old, entry = make_key((pipeline.name,), "the desk", "ada", platform)
@@ -173,10 +173,10 @@ def test_only_a_key_that_holds_for_the_use_case_is_answered_and_it_may_be_replac
     assert get(service, "/health").status_code == 200
 
 
-def test_a_key_that_asks_too_much_is_told_when_to_come_back(crowned_shop: Shop) -> None:
+def test_a_key_that_asks_too_much_is_told_when_to_come_back(promoted_shop: Shop) -> None:
     service = made(
-        crowned_shop.platform,
-        {"returns": crowned_shop.pipeline},
+        promoted_shop.platform,
+        {"returns": promoted_shop.pipeline},
         keys_needed=False,
         limits=Limits(rows_a_second=1, burst=3, rows=2),
     )
@@ -194,7 +194,7 @@ def test_when_too_much_is_under_way_a_request_is_shed_with_a_time_to_come_back(s
     assert post(service, {"rows": [ORDER]}).status_code == 200
 
 
-def test_where_the_model_fails_the_fallback_answers_and_says_so(service: Service, crowned_shop: Shop) -> None:
+def test_where_the_model_fails_the_fallback_answers_and_says_so(service: Service, promoted_shop: Shop) -> None:
     shelf = service.shelf
     standing = shelf.standing["returns"]
     assert standing.champion is not None
@@ -218,9 +218,9 @@ def test_a_row_that_the_model_cannot_read_is_the_rows_fault_and_takes_nobody_els
     assert (log.waiting, log.written) == (0, 9)
 
 
-def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: Service, crowned_shop: Shop) -> None:
-    crowned_shop.crowned("two", "2024-02-12")
-    roll_out(crowned_shop.pipeline, crowned_shop.platform, mode="blue-green", by="ada", reason="a test", challenger=1)
+def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: Service, promoted_shop: Shop) -> None:
+    promoted_shop.promoted("two", "2024-02-12")
+    roll_out(promoted_shop.pipeline, promoted_shop.platform, mode="blue-green", by="ada", reason="a test", challenger=1)
     service.shelf.refresh()
     standing = service.shelf.standing["returns"]
     assert standing.challenger is not None
@@ -231,10 +231,10 @@ def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: S
     assert routes == ["fallback"] * 5 + ["champion"] * 3
 
 
-def test_a_replica_that_can_load_no_model_still_has_the_fallback(crowned_shop: Shop) -> None:
-    shutil.rmtree(crowned_shop.platform.settings.home / "models", ignore_errors=True)
-    (crowned_shop.platform.settings.home / "mlflow.db").unlink()
-    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False)
+def test_a_replica_that_can_load_no_model_still_has_the_fallback(promoted_shop: Shop) -> None:
+    shutil.rmtree(promoted_shop.platform.settings.home / "models", ignore_errors=True)
+    (promoted_shop.platform.settings.home / "mlflow.db").unlink()
+    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False)
     assert get(service, "/ready").status_code == 200
     for _ in range(3):
         service.shelf.refresh()
@@ -245,11 +245,11 @@ def test_a_replica_that_can_load_no_model_still_has_the_fallback(crowned_shop: S
     assert (told["route"], told["fallback"]) == ("fallback", True)
 
 
-def test_of_many_requests_at_once_those_beyond_what_may_be_under_way_are_shed(crowned_shop: Shop) -> None:
+def test_of_many_requests_at_once_those_beyond_what_may_be_under_way_are_shed(promoted_shop: Shop) -> None:
     import asyncio
 
     limits = Limits(under_way=20)
-    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False, limits=limits)
+    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=limits)
 
     async def ask() -> list[int]:
         transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
@@ -264,11 +264,11 @@ def test_of_many_requests_at_once_those_beyond_what_may_be_under_way_are_shed(cr
     assert service.admission.under_way == 0
 
 
-def test_a_body_that_never_comes_gives_its_place_back(crowned_shop: Shop) -> None:
+def test_a_body_that_never_comes_gives_its_place_back(promoted_shop: Shop) -> None:
     import asyncio
 
     service = made(
-        crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False, limits=Limits(body_seconds=0.05)
+        promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=Limits(body_seconds=0.05)
     )
     sent: list[Any] = []
 
@@ -292,16 +292,16 @@ def test_a_body_that_never_comes_gives_its_place_back(crowned_shop: Shop) -> Non
     assert service.admission.under_way == 0
 
 
-def test_a_new_champion_takes_over_and_a_broken_one_never_does(service: Service, crowned_shop: Shop) -> None:
-    platform = crowned_shop.platform
+def test_a_new_champion_takes_over_and_a_broken_one_never_does(service: Service, promoted_shop: Shop) -> None:
+    platform = promoted_shop.platform
     before = service.shelf.standing["returns"].champion
-    crowned_shop.crowned("two", "2024-02-12")
+    promoted_shop.promoted("two", "2024-02-12")
     service.shelf.refresh()
     after = service.shelf.standing["returns"].champion
     assert before is not None
     assert after is not None
     assert (before.number, after.number) == (1, 2)
-    crowned_shop.crowned("three", "2024-02-13")
+    promoted_shop.promoted("three", "2024-02-13")
     damaged(platform, 3)
     service.shelf.refresh()
     standing = service.shelf.standing["returns"]
@@ -318,13 +318,13 @@ def damaged(platform: Platform, version: int) -> None:
         shutil.rmtree(copy)
 
 
-def test_a_rollback_needs_no_registry(service: Service, crowned_shop: Shop) -> None:
-    crowned_shop.crowned("two", "2024-02-12")
+def test_a_rollback_needs_no_registry(service: Service, promoted_shop: Shop) -> None:
+    promoted_shop.promoted("two", "2024-02-12")
     service.shelf.refresh()
-    platform = crowned_shop.platform
+    platform = promoted_shop.platform
     platform.ledger.put(
         Promotion(
-            pipeline="returns", model_version=1, effective=crowned_shop.tick("2024-02-13").date, training_id="one",
+            pipeline="returns", model_version=1, effective=promoted_shop.tick("2024-02-13").date, training_id="one",
             reason="back", at=platform.clock.now(), rolled_back_from=2,
         )
     )  # fmt: skip
@@ -342,8 +342,8 @@ def registry_away(platform: Platform) -> None:
     vars(platform).pop("registry", None)
 
 
-def test_a_switch_to_the_fallback_holds_for_requests_too_and_is_taken_back(service: Service, crowned_shop: Shop) -> None:
-    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+def test_a_switch_to_the_fallback_holds_for_requests_too_and_is_taken_back(service: Service, promoted_shop: Shop) -> None:
+    pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     switch_to_fallback(pipeline, "ada", platform, reason="odd scores")
     service.shelf.look()
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
@@ -357,8 +357,8 @@ def test_a_switch_to_the_fallback_holds_for_requests_too_and_is_taken_back(servi
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["route"] == "champion"
 
 
-def test_a_registry_that_hangs_holds_up_no_key_rollout_or_switch(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+def test_a_registry_that_hangs_holds_up_no_key_rollout_or_switch(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     service = made(platform, {pipeline.name: pipeline}, keys_needed=True)
     hangs = threading.Event()
 
@@ -401,10 +401,10 @@ def test_a_request_that_is_refused_in_the_end_was_never_answered_and_is_not_logg
 
 
 def test_a_canary_answers_its_share_always_the_same_entities_and_more_as_it_is_ramped(
-    service: Service, crowned_shop: Shop
+    service: Service, promoted_shop: Shop
 ) -> None:
-    platform, pipeline = crowned_shop.platform, crowned_shop.pipeline
-    crowned_shop.crowned("two", "2024-02-12")
+    platform, pipeline = promoted_shop.platform, promoted_shop.pipeline
+    promoted_shop.promoted("two", "2024-02-12")
     with pytest.raises(CannotRollOut, match="champion already"):
         roll_out(pipeline, platform, mode="canary", by="ada", reason="", challenger=2, share=0.1)
     rows = [ORDER | {"order_id": f"o-{n}"} for n in range(1000)]
@@ -430,9 +430,9 @@ def test_buckets_are_even_and_the_same_everywhere() -> None:
     assert answers(None, "p", "a") == "champion"
 
 
-def test_a_shadow_scores_everything_and_answers_nothing(service: Service, crowned_shop: Shop) -> None:
-    crowned_shop.crowned("two", "2024-02-12")
-    roll_out(crowned_shop.pipeline, crowned_shop.platform, mode="shadow", by="ada", reason="a look", challenger=1)
+def test_a_shadow_scores_everything_and_answers_nothing(service: Service, promoted_shop: Shop) -> None:
+    promoted_shop.promoted("two", "2024-02-12")
+    roll_out(promoted_shop.pipeline, promoted_shop.platform, mode="shadow", by="ada", reason="a look", challenger=1)
     service.shelf.refresh()
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert (told["version"], told["route"]) == (2, "champion")
@@ -457,10 +457,10 @@ def test_a_shadow_scores_everything_and_answers_nothing(service: Service, crowne
     ],
 )
 def test_degrees_of_automation_say_what_is_left_to_people(
-    service: Service, crowned_shop: Shop, automation: str, band: tuple[float, float] | None, decides: bool, review: bool
+    service: Service, promoted_shop: Shop, automation: str, band: tuple[float, float] | None, decides: bool, review: bool
 ) -> None:
     roll_out(
-        crowned_shop.pipeline, crowned_shop.platform, mode="champion", by="ada", reason="", automation=automation, band=band
+        promoted_shop.pipeline, promoted_shop.platform, mode="champion", by="ada", reason="", automation=automation, band=band
     )
     service.shelf.refresh()
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
@@ -521,8 +521,8 @@ def running(home: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
         process.wait()
 
 
-def test_a_real_process_answers_and_told_to_end_it_writes_what_it_answered(crowned_shop: Shop) -> None:
-    home = crowned_shop.platform.settings.home
+def test_a_real_process_answers_and_told_to_end_it_writes_what_it_answered(promoted_shop: Shop) -> None:
+    home = promoted_shop.platform.settings.home
     with running(home) as (url, process):
         with httpx.Client(base_url=url) as client:
             asked = [

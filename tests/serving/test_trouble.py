@@ -25,8 +25,8 @@ from tests.support.trained_shop import Shop
 
 
 @pytest.fixture
-def service(crowned_shop: Shop) -> Service:
-    return made(crowned_shop.platform, {crowned_shop.pipeline.name: crowned_shop.pipeline}, keys_needed=False)
+def service(promoted_shop: Shop) -> Service:
+    return made(promoted_shop.platform, {promoted_shop.pipeline.name: promoted_shop.pipeline}, keys_needed=False)
 
 
 async def at_once(service: Service, asked: list[tuple[str, str, Any]]) -> list[httpx.Response]:
@@ -37,9 +37,9 @@ async def at_once(service: Service, asked: list[tuple[str, str, Any]]) -> list[h
 
 
 def test_a_replica_that_could_not_read_how_it_is_to_answer_is_not_ready_and_decides_nothing(
-    crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch
+    promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+    pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
     real = routing.current
     monkeypatch.setattr(routing, "current", lambda *_: (_ for _ in ()).throw(ConnectionError("a blip")))
@@ -54,9 +54,9 @@ def test_a_replica_that_could_not_read_how_it_is_to_answer_is_not_ready_and_deci
     assert (told["decision"], told["review"]) == (None, True)
 
 
-def test_a_key_is_not_refused_before_keys_were_ever_read(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    key, _ = make_key(["returns"], "till", "ada", crowned_shop.platform)
-    service = made(crowned_shop.platform, {"returns": crowned_shop.pipeline})
+def test_a_key_is_not_refused_before_keys_were_ever_read(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, _ = make_key(["returns"], "till", "ada", promoted_shop.platform)
+    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline})
     service.shelf.keys = None
     assert post(service, {"rows": [ORDER]}, key=key).status_code == 503
     assert get(service, "/ready").json()["lacking"] == ["API keys"]
@@ -64,8 +64,8 @@ def test_a_key_is_not_refused_before_keys_were_ever_read(crowned_shop: Shop, mon
     assert post(service, {"rows": [ORDER]}, key=key).status_code == 200
 
 
-def test_one_use_case_that_cannot_be_read_holds_up_no_other(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+def test_one_use_case_that_cannot_be_read_holds_up_no_other(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     other = replace(pipeline, name="other")
     service = made(platform, {"other": other, "returns": pipeline}, keys_needed=False)
     real = routing.current
@@ -81,8 +81,8 @@ def test_one_use_case_that_cannot_be_read_holds_up_no_other(crowned_shop: Shop, 
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["review"]
 
 
-def test_those_who_ask_for_reviews_keep_no_features_waiting(crowned_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline, platform = crowned_shop.pipeline, crowned_shop.platform
+def test_those_who_ask_for_reviews_keep_no_features_waiting(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     service = made(platform, {"returns": pipeline}, keys_needed=False)
     scorer = service.scorers["returns"]
     store = platform.online_store
@@ -100,8 +100,8 @@ def test_those_who_ask_for_reviews_keep_no_features_waiting(crowned_shop: Shop, 
     assert {(one.status_code, one.json()["rows"][0]["route"]) for one in answered[100:]} == {(200, "champion")}
 
 
-def test_what_people_decided_is_told_to_who_asks_by_the_request(service: Service, crowned_shop: Shop) -> None:
-    platform = crowned_shop.platform
+def test_what_people_decided_is_told_to_who_asks_by_the_request(service: Service, promoted_shop: Shop) -> None:
+    platform = promoted_shop.platform
     moment = datetime(2024, 2, 12, 9, tzinfo=UTC)
     mine = {"pipeline": "returns", "request_id": "a" * 32, "key": "o-1", "model_version": 1, "predict_at": moment, "at": moment}
     platform.ledger.put(Review(**mine, row=0, score=0.4, decision=True, by="grace", reason="known", decided_at=moment))
@@ -181,19 +181,19 @@ def test_a_refusal_is_told_late_unless_that_holds_a_great_body_and_never_counts_
     assert 'mlprod_requests_total{pipeline="returns",kind="score",status="503"} 2' in text
 
 
-def test_an_explanation_costs_its_key_what_it_takes(crowned_shop: Shop) -> None:
+def test_an_explanation_costs_its_key_what_it_takes(promoted_shop: Shop) -> None:
     service = made(
-        crowned_shop.platform, {"returns": crowned_shop.pipeline}, keys_needed=False, limits=Limits(rows_a_second=1, burst=60)
+        promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=Limits(rows_a_second=1, burst=60)
     )
     assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 200
     assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 429
     assert post(service, {"rows": [ORDER] * 9}).status_code == 200
 
 
-def test_a_failure_that_many_waited_for_counts_once(crowned_shop: Shop) -> None:
-    pipeline = replace(crowned_shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=20)))
+def test_a_failure_that_many_waited_for_counts_once(promoted_shop: Shop) -> None:
+    pipeline = replace(promoted_shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=20)))
     clock = [0.0]
-    held = OnlineFeatures(pipeline, crowned_shop.platform.online_store, monotonic=lambda: clock[0])._held
+    held = OnlineFeatures(pipeline, promoted_shop.platform.online_store, monotonic=lambda: clock[0])._held
     for _ in range(30):
         held.without_the_store([], 0.02)
     assert held._down_until == 1.0

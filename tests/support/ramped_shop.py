@@ -98,15 +98,15 @@ class Later:
 
 
 @pytest.fixture(scope="session")
-def three_versions_home(crowned_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_versions_home(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which version 1 was champion, 2 is, and 3 passed its gates and is registered."""
     from mlprod_tasks.evaluation.gate import gate
     from mlprod_tasks.promotion.register import register
 
     home = tmp_path_factory.mktemp("three") / "var"
-    shutil.copytree(crowned_home, home)
+    shutil.copytree(promoted_home, home)
     shop = Shop(SHOP, platform_at(home))
-    assert shop.crowned("two", "2024-02-11").moved
+    assert shop.promoted("two", "2024-02-11").moved
     shop.trained("three", "2024-02-12")
     gate(SHOP, "three", shop.platform)
     assert register(SHOP, "three", shop.platform).version == 3

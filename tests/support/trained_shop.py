@@ -119,7 +119,7 @@ class Shop:
         train(self.pipeline, training_id, self.platform)
         evaluate(self.pipeline, training_id, self.platform)
 
-    def crowned(self, training_id: str, day: str = AS_OF) -> "Promoted":
+    def promoted(self, training_id: str, day: str = AS_OF) -> "Promoted":
         """The whole way; the promotion's outcome."""
         from mlprod_tasks.evaluation.gate import gate
         from mlprod_tasks.promotion.register import promote, register
@@ -199,18 +199,18 @@ def shop(filled_home: Path, tmp_path: Path) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def crowned_home(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def promoted_home(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which training 'one', as of 2024-02-10, became champion."""
-    home = tmp_path_factory.mktemp("crowned") / "var"
+    home = tmp_path_factory.mktemp("promoted") / "var"
     shutil.copytree(filled_home, home)
-    assert Shop(SHOP, platform_at(home)).crowned("one").moved
+    assert Shop(SHOP, platform_at(home)).promoted("one").moved
     return home
 
 
 @pytest.fixture
-def crowned_shop(crowned_home: Path, tmp_path: Path) -> Shop:
+def promoted_shop(promoted_home: Path, tmp_path: Path) -> Shop:
     """A shop of the test's own with that champion. MLflow keeps absolute paths: its artifacts stay where they were made."""
-    shutil.copytree(crowned_home, tmp_path / "var")
+    shutil.copytree(promoted_home, tmp_path / "var")
     return Shop(SHOP, platform_at(tmp_path / "var"))
 
 

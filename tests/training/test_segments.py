@@ -197,7 +197,7 @@ def assembled(shop, training_id: str = "one", day: str = "2024-02-10") -> Traini
 
 def test_the_whole_way_by_segments_ends_with_a_champion_that_scores(shop):
     shop = declared_by_channel(shop)
-    assert shop.crowned("one").moved
+    assert shop.promoted("one").moved
     folder = TrainingFolder(shop.platform, "one")
     champion = shop.platform.registry.load(shop.pipeline, 1)
     assert isinstance(champion, SegmentedModel)
@@ -316,21 +316,21 @@ def test_a_part_before_the_set_says_what_to_run(shop):
 # A warm update
 
 
-def test_a_warm_update_goes_on_from_the_champion_also_when_it_is_run_again_as_champion(crowned_shop):
+def test_a_warm_update_goes_on_from_the_champion_also_when_it_is_run_again_as_champion(promoted_shop):
     codes = {"channel": ("app", "phone", "web")}
-    assert crowned_shop.platform.registry.load(crowned_shop.pipeline, 1).codes == codes
-    warm = crowned_shop.declared(model=replace(crowned_shop.pipeline.model, warm_update=True))
+    assert promoted_shop.platform.registry.load(promoted_shop.pipeline, 1).codes == codes
+    warm = promoted_shop.declared(model=replace(promoted_shop.pipeline.model, warm_update=True))
     folder = assembled(warm, "two", "2024-02-12")
     first = train.train(warm.pipeline, "two", warm.platform)
     tried = model.load(folder.model)
     assert [one.name for one in tried.candidates] == ["lightgbm", "lightgbm_continued"]
     assert tried.facts["continued_from"]["version"] == 1
-    assert warm.crowned("two", "2024-02-12").moved
+    assert warm.promoted("two", "2024-02-12").moved
     assert train.train(warm.pipeline, "two", warm.platform).digest == first.digest
 
 
 def test_a_champion_that_has_seen_later_rows_is_not_continued(shop, caplog):
-    shop.crowned("new", "2024-02-14")
+    shop.promoted("new", "2024-02-14")
     warm = shop.declared(model=replace(shop.pipeline.model, warm_update=True))
     folder = assembled(warm, "old", "2024-02-08")
     train.train(warm.pipeline, "old", warm.platform)
@@ -342,7 +342,7 @@ def test_a_champion_that_has_seen_later_rows_is_not_continued(shop, caplog):
 
 def test_each_segment_goes_on_from_the_champions_model_of_that_segment(shop):
     first = declared_by_channel(shop)
-    first.crowned("one")
+    first.promoted("one")
     warm = declared_by_channel(shop, warm_update=True)
     folder = assembled(warm, "two", "2024-02-12")
     train.train(warm.pipeline, "two", warm.platform)

@@ -21,7 +21,7 @@ from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 
 def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again(shop):
-    outcome = shop.crowned("one")
+    outcome = shop.promoted("one")
     assert outcome.moved
     registry, pipeline = shop.platform.registry, shop.pipeline
     champion = registry.champion(pipeline)
@@ -65,28 +65,28 @@ def test_the_run_lists_the_chosen_candidates_parameters_and_what_each_scored_on_
     assert {one.name: one.metrics["log_loss"] for one in made.candidates} == pytest.approx(scores)
 
 
-def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_through_mlflow(crowned_shop, monkeypatch):
-    folder = TrainingFolder(crowned_shop.platform, "one")
+def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_through_mlflow(promoted_shop, monkeypatch):
+    folder = TrainingFolder(promoted_shop.platform, "one")
     rows = train.read_window(folder, "test")
     expected = model.load(folder.model).predict(rows)
-    loaded = crowned_shop.platform.registry.load(crowned_shop.pipeline, 1)
+    loaded = promoted_shop.platform.registry.load(promoted_shop.pipeline, 1)
     assert np.array_equal(loaded.predict(rows).score, expected.score)
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", crowned_shop.platform.settings.mlflow_url)
-    served = mlflow.pyfunc.load_model(crowned_shop.platform.registry.client.get_model_version_download_uri("returns", "1"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", promoted_shop.platform.settings.mlflow_url)
+    served = mlflow.pyfunc.load_model(promoted_shop.platform.registry.client.get_model_version_download_uri("returns", "1"))
     answer = served.predict(rows.to_pandas())
     assert np.array_equal(answer["score"], expected.score)
     assert np.array_equal(answer["decision"], expected.decision)
 
 
-def test_the_fallback_stands_beside_it_in_registry_and_ledger(crowned_shop):
-    ref = crowned_shop.platform.registry.by_alias(names.fallback_model(crowned_shop.pipeline), "fallback")
-    rows = train.read_window(TrainingFolder(crowned_shop.platform, "one"), "test")
-    from_ledger = FallbackModel.from_json(crowned_shop.platform.ledger.get(Fallback, "returns", 1).model)
-    answers: list[Predictions] = [crowned_shop.platform.registry.load_model(ref).predict(rows), from_ledger.predict(rows)]
+def test_the_fallback_stands_beside_it_in_registry_and_ledger(promoted_shop):
+    ref = promoted_shop.platform.registry.by_alias(names.fallback_model(promoted_shop.pipeline), "fallback")
+    rows = train.read_window(TrainingFolder(promoted_shop.platform, "one"), "test")
+    from_ledger = FallbackModel.from_json(promoted_shop.platform.ledger.get(Fallback, "returns", 1).model)
+    answers: list[Predictions] = [promoted_shop.platform.registry.load_model(ref).predict(rows), from_ledger.predict(rows)]
     assert np.array_equal(answers[0].score, answers[1].score)
-    training_rows = train.read_window(TrainingFolder(crowned_shop.platform, "one"), "train").to_pandas()
+    training_rows = train.read_window(TrainingFolder(promoted_shop.platform, "one"), "train").to_pandas()
     overall = training_rows["label"].mean()
     phone = training_rows[training_rows["channel"] == "phone"]["label"]
     expected = (phone.sum() + 50 * overall) / (len(phone) + 50)
@@ -94,8 +94,8 @@ def test_the_fallback_stands_beside_it_in_registry_and_ledger(crowned_shop):
 
 
 def test_all_steps_twice_make_no_second_run_version_or_promotion(shop):
-    first = shop.crowned("one")
-    assert shop.crowned("one") == first
+    first = shop.promoted("one")
+    assert shop.promoted("one") == first
     registry = shop.platform.registry
     assert len(registry.client.search_model_versions("name = 'returns'")) == 1
     assert len(registry.client.search_model_versions("name = 'returns_fallback'")) == 1
@@ -103,35 +103,35 @@ def test_all_steps_twice_make_no_second_run_version_or_promotion(shop):
     assert len(shop.platform.ledger.all(Promotion)) == len(shop.platform.ledger.all(Training)) == 1
 
 
-def test_a_model_that_fails_a_gate_is_recorded_refused_and_cannot_be_registered(crowned_shop):
-    strict = crowned_shop.declared(gates=(AtLeast("roc_auc", 0.99), AtMost("brier", 0.9)))
+def test_a_model_that_fails_a_gate_is_recorded_refused_and_cannot_be_registered(promoted_shop):
+    strict = promoted_shop.declared(gates=(AtLeast("roc_auc", 0.99), AtMost("brier", 0.9)))
     strict.trained("two", "2024-02-11")
     with pytest.raises(GatesRefused, match=r"1 of 2 gates refuse .* roc_auc is 0\.\d+ .*it must be at least 0.99"):
         gate(strict.pipeline, "two", strict.platform)
-    results = {row.gate: row.passed for row in crowned_shop.platform.ledger.all(GateResult, training_id="two")}
+    results = {row.gate: row.passed for row in promoted_shop.platform.ledger.all(GateResult, training_id="two")}
     assert results == {"roc_auc >= 0.99": False, "brier <= 0.9": True}
-    training = crowned_shop.platform.ledger.get(Training, "two")
+    training = promoted_shop.platform.ledger.get(Training, "two")
     assert training.state == "refused"
-    run = crowned_shop.platform.registry.client.get_run(training.run_id)
+    run = promoted_shop.platform.registry.client.get_run(training.run_id)
     assert run.data.tags["gates"] == "refused"
     assert run.data.tags["gate.roc_auc at least 0.99"].startswith("FAILED: roc_auc is")
     for step in (register, passed):
         with pytest.raises(GatesRefused):
             step(strict.pipeline, "two", strict.platform)
-    assert crowned_shop.platform.registry.champion(crowned_shop.pipeline).version == 1
-    assert len(crowned_shop.platform.registry.client.search_model_versions("name = 'returns'")) == 1
+    assert promoted_shop.platform.registry.champion(promoted_shop.pipeline).version == 1
+    assert len(promoted_shop.platform.registry.client.search_model_versions("name = 'returns'")) == 1
 
 
-def test_a_verdict_promotes_only_its_own_model(crowned_shop):
-    other = crowned_shop.declared(model=replace(crowned_shop.pipeline.model, seed=2))
+def test_a_verdict_promotes_only_its_own_model(promoted_shop):
+    other = promoted_shop.declared(model=replace(promoted_shop.pipeline.model, seed=2))
     other.trained("two", "2024-02-11")
     verdict = gate(other.pipeline, "two", other.platform)
-    first = crowned_shop.platform.registry.version("returns", 1)
+    first = promoted_shop.platform.registry.version("returns", 1)
     with pytest.raises(NotThisModel, match="promote the version that was judged"):
-        promote(crowned_shop.pipeline, first, verdict, crowned_shop.platform)
+        promote(promoted_shop.pipeline, first, verdict, promoted_shop.platform)
     with pytest.raises(NotThisModel, match="is not what was registered"):
-        promote(crowned_shop.pipeline, replace(first, digest=verdict.model_digest), verdict, crowned_shop.platform)
-    assert crowned_shop.platform.registry.champion(crowned_shop.pipeline).version == 1
+        promote(promoted_shop.pipeline, replace(first, digest=verdict.model_digest), verdict, promoted_shop.platform)
+    assert promoted_shop.platform.registry.champion(promoted_shop.pipeline).version == 1
 
 
 def test_files_changed_after_the_gates_are_not_registered(shop):
@@ -143,28 +143,28 @@ def test_files_changed_after_the_gates_are_not_registered(shop):
         register(shop.pipeline, "one", shop.platform)
 
 
-def test_the_next_champion_is_judged_against_the_last_on_the_same_rows(crowned_shop):
-    assert crowned_shop.crowned("two", "2024-02-12").model_version == 2
-    evaluation = from_json(TrainingFolder(crowned_shop.platform, "two").read("evaluation.json", "evaluate"))
-    rows = train.read_window(TrainingFolder(crowned_shop.platform, "two"), "test")
+def test_the_next_champion_is_judged_against_the_last_on_the_same_rows(promoted_shop):
+    assert promoted_shop.promoted("two", "2024-02-12").model_version == 2
+    evaluation = from_json(TrainingFolder(promoted_shop.platform, "two").read("evaluation.json", "evaluate"))
+    rows = train.read_window(TrainingFolder(promoted_shop.platform, "two"), "test")
     from sklearn.metrics import roc_auc_score
 
-    champion = crowned_shop.platform.registry.load(crowned_shop.pipeline, 1)
+    champion = promoted_shop.platform.registry.load(promoted_shop.pipeline, 1)
     expected = roc_auc_score(rows["label"].to_numpy(zero_copy_only=False), champion.predict(rows).score)
     assert evaluation.champion_version == 1
     assert evaluation.champion["roc_auc"].value == pytest.approx(expected)
-    registry, ledger = crowned_shop.platform.registry, crowned_shop.platform.ledger
+    registry, ledger = promoted_shop.platform.registry, promoted_shop.platform.ledger
     versions = [
-        registry.champion_at(crowned_shop.pipeline, crowned_shop.tick(day), ledger)
+        registry.champion_at(promoted_shop.pipeline, promoted_shop.tick(day), ledger)
         for day in ("2024-02-09", "2024-02-11", "2024-02-12")
     ]
     assert [version and version.version for version in versions] == [None, 1, 2]
 
 
 def test_a_training_of_the_past_does_not_replace_a_newer_champion(shop):
-    shop.crowned("new", "2024-02-14")
+    shop.promoted("new", "2024-02-14")
     lenient = shop.declared(gates=(AtLeast("roc_auc", 0.6),))
-    outcome = lenient.crowned("old", "2024-02-10")
+    outcome = lenient.promoted("old", "2024-02-10")
     assert not outcome.moved
     assert "version 1 is champion from tick 2024-02-14 on: the alias stays" in outcome.sentence
     assert shop.platform.registry.champion(shop.pipeline).version == 1
@@ -174,14 +174,14 @@ def test_a_training_of_the_past_does_not_replace_a_newer_champion(shop):
 
 def test_a_champion_that_was_fitted_to_the_test_rows_is_no_comparison(shop):
     # The newer champion's validation window ends on 2024-02-03, within the older training's test window.
-    shop.crowned("new", "2024-02-14")
+    shop.promoted("new", "2024-02-14")
     shop.trained("old", "2024-02-10")
     with pytest.raises(GatesRefused, match="fitted to rows up to 2024-02-03, which this test window holds too"):
         gate(shop.pipeline, "old", shop.platform)
 
 
 def test_a_champion_that_cannot_be_evaluated_fails_the_gate_against_it_only(shop):
-    shop.crowned("one")
+    shop.promoted("one")
     for path in (shop.platform.settings.home / "mlartifacts").rglob("booster.txt"):
         path.write_text("broken")
     for path in (shop.platform.settings.home / "models").rglob("booster.txt"):
@@ -193,8 +193,8 @@ def test_a_champion_that_cannot_be_evaluated_fails_the_gate_against_it_only(shop
     assert gate(without.pipeline, "two", without.platform)
 
 
-def test_a_champion_with_other_features_cannot_be_compared(crowned_shop):
-    fewer = crowned_shop.declared(features=crowned_shop.pipeline.features[:2], gates=(NotWorseThanChampion("roc_auc", 0.5),))
+def test_a_champion_with_other_features_cannot_be_compared(promoted_shop):
+    fewer = promoted_shop.declared(features=promoted_shop.pipeline.features[:2], gates=(NotWorseThanChampion("roc_auc", 0.5),))
     fewer.trained("two", "2024-02-12")
     with pytest.raises(GatesRefused, match="champion version 1: ModelInputError: feature 'items' is missing"):
         gate(fewer.pipeline, "two", fewer.platform)

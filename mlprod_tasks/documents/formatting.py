@@ -6,11 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Trailing
-from mlprod_tasks.declaration.feature import Feature
-from mlprod_tasks.evaluation.evidence import Measured
-from mlprod_tasks.evaluation.gates.verdict import told
-from mlprod_tasks.reporting import data_dictionary
 from mlprod_tasks.statistics.metrics import Estimate
 
 # Title, and what it says.
@@ -46,21 +41,21 @@ def meaning(metric: str) -> str:
 
 def number(value: float | None) -> str:
     """Four digits that count."""
-    return UNKNOWN if value is None or not math.isfinite(value) else told(value)
+    return UNKNOWN if value is None or not math.isfinite(value) else format_number(value)
 
 
 def change(value: float | None) -> str:
     """A difference, with its sign."""
-    return UNKNOWN if value is None or not math.isfinite(value) else f"{'+' if value > 0 else ''}{told(value)}"
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{'+' if value > 0 else ''}{format_number(value)}"
 
 
-def with_interval(one: Measured | Estimate | None) -> str:
+def with_interval(one: Estimate | None) -> str:
     """'0.704 [0.696, 0.713]'."""
     if one is None or not math.isfinite(one.value):
         return UNKNOWN
     if not (math.isfinite(one.low) and math.isfinite(one.high)):
-        return told(one.value)
-    return f"{told(one.value)} [{told(one.low)}, {told(one.high)}]"
+        return format_number(one.value)
+    return f"{format_number(one.value)} [{format_number(one.low)}, {format_number(one.high)}]"
 
 
 def p_value(p: float | None) -> str:
@@ -96,40 +91,20 @@ def length(span: timedelta) -> str:
     return f"{span.total_seconds():g} seconds"
 
 
-def from_where(pipeline: Pipeline, feature: Feature) -> tuple[str, str]:
-    """What one declared thing adds, in words, and the table it is read from."""
-    match feature:
-        case Expression():
-            return f"{feature.name}: {feature.doc}", pipeline.entity
-        case Lookup():
-            return f"{_columns(pipeline, feature)}; looked up by {listed(list(feature.on))}", feature.table
-        case AsOf():
-            when = f"the latest that was known, at most {length(feature.max_age)} old, of the same {listed(list(feature.on))}"
-            return f"{_columns(pipeline, feature)}; {when}", feature.table
-        case Trailing():
-            over = listed([length(span) for span in feature.windows])
-            return (
-                f"{listed([_aggregate(one) for one in feature.aggregates])} of the same {listed(list(feature.by))}, over the "
-                f"last {over}",
-                feature.table,
-            )
+def format_number(number: float) -> str:
+    """Four digits that count; no powers of ten."""
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    if 0 < abs(number) < 0.001:
+        return f"{number:.6f}".rstrip("0") if abs(number) >= 0.000001 else f"{number:.1e}"
+    return f"{number:.4g}"
 
 
-def words_of(pipeline: Pipeline) -> dict[str, str]:
-    """What each feature is, without the SQL that it is made by."""
-    meanings = {name: told.replace("`", "") for name, told in data_dictionary.meanings(pipeline).items()}
-    return meanings | {feature.name: feature.doc for feature in pipeline.features if isinstance(feature, Expression)}
+def format_interval(low: float, high: float) -> str:
+    """A 95 % interval as a sentence shows it."""
+    return f"[{format_number(low)}, {format_number(high)}]"
 
 
-def _columns(pipeline: Pipeline, feature: Lookup | AsOf) -> str:
-    table = pipeline.table(feature.table)
-    return "; ".join(f"{name}: {table.column(read).doc}" for name, read in feature.columns.items())
-
-
-def _aggregate(one: object) -> str:
-    match one:
-        case Count():
-            return "number of rows"
-        case Mean():
-            return f"mean {one.column}"
-    return f"{getattr(one, 'name', '')} ({getattr(one, 'sql', '')})"
+def format_count(n: int, one: str, many: str = "") -> str:
+    """'1 row', '1,200 rows'."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -21,12 +21,13 @@ from mlprod_tasks.declaration import Backtest as Declared
 from mlprod_tasks.declaration import Learner, Pipeline, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate, evidence
 from mlprod_tasks.evaluation import results as evaluations
-from mlprod_tasks.evaluation.evidence import Backtest, Fold, Measured, measured
+from mlprod_tasks.evaluation.evidence import Backtest, Fold
 from mlprod_tasks.evaluation.training_spec import Champion, champions_recipe
 from mlprod_tasks.models import model
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.statistics.metrics import Estimate
 from mlprod_tasks.training import assemble, search, segments, train
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
@@ -202,7 +203,7 @@ def _made(asked: _Asked, as_of: Tick, placed: Windows, past: History) -> Fold | 
         rows=len(outcome),
         positives=int(outcome.sum()),
         model=of_model,
-        baseline=measured(dict(of_baseline)),
+        baseline=dict(of_baseline),
         champion=_of_champion(asked, facts, of_model, rows),
     )
 
@@ -211,7 +212,7 @@ def _own(
     asked: _Asked, as_of: Tick, evaluation: evaluations.Evaluation, placed: dict[str, list[str]], folder: TrainingFolder
 ) -> Fold:
     """The training itself as a fold; only another recipe of the champion's is still to be fitted."""
-    of_model = measured(dict(evaluation.model))
+    of_model = dict(evaluation.model)
     key = f"{evaluation.model_digest} {_key(asked, as_of, from_json(placed, asked.pipeline.schedule))}"
     file = _file(folder, as_of)
     if asked.champion.recipe != "other":
@@ -228,7 +229,7 @@ def _own(
         rows=evaluation.rows,
         positives=evaluation.positives,
         model=of_model,
-        baseline=measured(dict(evaluation.baseline)),
+        baseline=dict(evaluation.baseline),
         champion=of_champion,
     )
     _write(file, key, made)
@@ -236,16 +237,16 @@ def _own(
 
 
 def _of_champion(
-    asked: _Asked, facts: dict[str, Any], of_model: dict[str, Measured], rows: Mapping[str, pa.Table]
-) -> dict[str, Measured] | None:
+    asked: _Asked, facts: dict[str, Any], of_model: dict[str, Estimate], rows: Mapping[str, pa.Table]
+) -> dict[str, Estimate] | None:
     other = asked.champion.pipeline
     if other is None:
         return of_model if asked.champion.recipe == "same" else None
     return _judged(other, segments.fit_all(other, rows[TRAIN], rows[VALIDATION], facts), rows[TEST])
 
 
-def _judged(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> dict[str, Measured]:
-    return measured(evaluate.judge(pipeline, fitted, rows).sampled.estimates())
+def _judged(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> dict[str, Estimate]:
+    return evaluate.judge(pipeline, fitted, rows).sampled.estimates()
 
 
 def _facts(asked: _Asked, as_of: str, placed: dict[str, list[str]]) -> dict[str, Any]:

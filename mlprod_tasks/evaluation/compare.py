@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.evaluation.evidence import Comparison, Difference
+from mlprod_tasks.evaluation.evidence import Comparison
 from mlprod_tasks.statistics import auc_interval
-from mlprod_tasks.statistics.metrics import NAMES, Sampled, interval
+from mlprod_tasks.statistics.metrics import NAMES, Difference, Sampled, interval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

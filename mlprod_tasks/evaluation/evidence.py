@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, TypeAdapter
+from pydantic import TypeAdapter
 
 from mlprod_tasks.evaluation import results as evaluations
 from mlprod_tasks.evaluation.results import Evaluation
-from mlprod_tasks.statistics.metrics import Estimate
+from mlprod_tasks.statistics.metrics import Difference, Estimate, Number
 from mlprod_tasks.training.workspace import TrainingFolder
 
-# JSON has no NaN: null stands for what could not be computed.
-Number = Annotated[float, BeforeValidator(lambda given: math.nan if given is None else given)]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A metric's value and its 95 % interval; NaN where it could not be computed."""
-
-    value: Number
-    low: Number
-    high: Number
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A metric of the model minus the champion's on the same rows: interval, and p of no difference (two-sided)."""
-
-    value: Number
-    low: Number
-    high: Number
-    p: Number
 
 
 @dataclass(frozen=True)
@@ -59,7 +37,7 @@ class Slice:
     found: Literal["declared", "searched"]
     rows: int
     positives: int
-    metrics: dict[str, Measured]
+    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -79,9 +57,9 @@ class Fold:
     windows: dict[str, tuple[str, str]]
     rows: int
     positives: int
-    model: dict[str, Measured]
-    baseline: dict[str, Measured]
-    champion: dict[str, Measured] | None = None  # of the champion's recipe on the same rows
+    model: dict[str, Estimate]
+    baseline: dict[str, Estimate]
+    champion: dict[str, Estimate] | None = None  # of the champion's recipe on the same rows
 
 
 @dataclass(frozen=True)
@@ -168,11 +146,6 @@ def read(folder: TrainingFolder) -> Evidence:
         backtest=_part(folder, Backtest),
         trials=_part(folder, Trials),
     )
-
-
-def measured(estimates: dict[str, Estimate]) -> dict[str, Measured]:
-    """Estimates as they are kept."""
-    return {name: Measured(one.value, one.low, one.high) for name, one in estimates.items()}
 
 
 def _part(folder: TrainingFolder, kind: type[T]) -> T | None:

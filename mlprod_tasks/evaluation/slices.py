@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, WorstSlice
-from mlprod_tasks.evaluation.evidence import Measured, Slice, Slices
+from mlprod_tasks.evaluation.evidence import Slice, Slices
 from mlprod_tasks.evaluation.slice_bins import Binned, binned
 from mlprod_tasks.statistics import auc_interval
-from mlprod_tasks.statistics.metrics import log_losses
+from mlprod_tasks.statistics.metrics import Estimate, log_losses
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def _measured(name: str, found: Literal["declared", "searched"], window: _Window
         return None
     area = auc_interval.area(window.outcome, window.score)
     metrics = {
-        "roc_auc": Measured(area.value, area.low, area.high),
+        "roc_auc": Estimate(area.value, area.low, area.high),
         "log_loss": _mean(window.loss),
         "calibration": _mean(window.off),
         "value_per_1000": _mean(1000 * window.worth),
@@ -231,7 +231,7 @@ def _measured(name: str, found: Literal["declared", "searched"], window: _Window
     return Slice(name, found, rows, positives, metrics)
 
 
-def _mean(values: Floats) -> Measured:
+def _mean(values: Floats) -> Estimate:
     mean = float(values.mean())
     half = auc_interval.Z * float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else nan
-    return Measured(mean, mean - half, mean + half)
+    return Estimate(mean, mean - half, mean + half)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlprod_tasks.monitoring.bins import MOST_KNOWN, OTHER, Counts
+from mlprod_tasks.statistics.bins import MOST_KNOWN, OTHER, Counts
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.profile import Column

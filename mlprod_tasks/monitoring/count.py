@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlprod_tasks.monitoring.bins import NULL, OTHER, Bins, Counts, family, literal, number, quoted
+from mlprod_tasks.statistics.bins import NULL, OTHER, Bins, CountedColumn, family, literal, number, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -21,26 +21,11 @@ LARGEST = repr(float(np.finfo(np.float64).max))
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of some rows: `counts` in its bins; of numbers also what lies outside of the reference's [low, high].
-
-    below, above: rows; beyond: how far they lie from the nearer end, summed up, in the column's unit. outside: rows outside of
-    the range that this column is held to, which for a tick of the reference itself is that of the other ticks.
-    """
-
-    counts: Counts
-    outside: int = 0
-    below: int = 0
-    above: int = 0
-    beyond: float = 0.0
-
-
-@dataclass(frozen=True)
 class Counted:
     """Some rows: how many, each column, and the further aggregates that were asked for."""
 
     rows: int
-    columns: Mapping[str, Column]
+    columns: Mapping[str, CountedColumn]
     further: tuple[int, ...] = ()
 
 
@@ -127,7 +112,7 @@ def _of_categories(bins: Bins, source: str, by: str) -> str:
     return f"list(i), list(n)::DOUBLE[] FROM ({binned})"
 
 
-def _unmeasured(bins: Bins, column: Column) -> bool:
+def _unmeasured(bins: Bins, column: CountedColumn) -> bool:
     if bins.of_integers:
         return bool(column.counts[OTHER])
     return bins.of_numbers and not bins.few and column.outside > 0
@@ -135,7 +120,7 @@ def _unmeasured(bins: Bins, column: Column) -> bool:
 
 def _outside(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str], counted: Counted
-) -> dict[str, Column]:
+) -> dict[str, CountedColumn]:
     """The columns again, with the finite values outside of [low, high], and how far."""
     sums = []
     for one in bins:
@@ -149,7 +134,7 @@ def _outside(
     measured = {}
     for k, one in enumerate(bins):
         below, above, beyond = (n or 0 for n in found[3 * k : 3 * k + 3])
-        measured[one.column] = Column(counted.columns[one.column].counts, below + above, below, above, float(beyond))
+        measured[one.column] = CountedColumn(counted.columns[one.column].counts, below + above, below, above, float(beyond))
     return measured
 
 
@@ -163,7 +148,7 @@ def _counted(bins: Sequence[Bins], parts: Mapping[str, Part], further: int) -> C
     return Counted(int(rows), columns, tuple(int(n or 0) for n in extra))
 
 
-def _column(bins: Bins, part: Part | None, rows: int) -> Column:
+def _column(bins: Bins, part: Part | None, rows: int) -> CountedColumn:
     counts, below, above, beyond = np.zeros(len(bins), np.int64), 0, 0, 0.0
     if part is not None and bins.of_numbers:  # no row, no part
         _, values, below_all, *cumulative, under, up_to_high, beyond = part[1]
@@ -173,4 +158,4 @@ def _column(bins: Bins, part: Part | None, rows: int) -> Column:
     elif part is not None and part[0]:
         counts[part[0]] = part[1]
     counts[OTHER] = rows - counts[NULL] - counts[2:].sum()
-    return Column(counts, below + above, below, above, beyond)
+    return CountedColumn(counts, below + above, below, above, beyond)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.monitoring.bins import quoted
+from mlprod_tasks.statistics.bins import quoted
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.measurement import Reading

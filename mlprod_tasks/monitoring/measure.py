@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.monitoring import bins
 from mlprod_tasks.monitoring.business import business_metrics, unasked
 from mlprod_tasks.monitoring.correlation import renew_correlations
 from mlprod_tasks.monitoring.estimate import estimates, promised_by
@@ -29,6 +28,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
+from mlprod_tasks.statistics import bins
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.monitoring.bins import Bins, family, number, quoted
-from mlprod_tasks.monitoring.count import LARGEST, Column, Counted, count, count_by_tick, types
+from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
 from mlprod_tasks.monitoring.sample import SampledRows, sample, sample_by_tick
+from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -37,7 +37,7 @@ class Observed:
 
     rows: int
     fallback_rows: int
-    columns: Mapping[str, Column]
+    columns: Mapping[str, CountedColumn]
     types: Mapping[str, str]
     decisions: int | None = None
     unmatched: Mapping[str, int] = field(default_factory=dict)
@@ -77,7 +77,7 @@ def observe_by_tick(
     outside = _outside_of_the_others(con, source, [one for one in bins if one.of_numbers], kinds)
     ticks = {}
     for tick, counted in by_tick.items():
-        columns = {name: Column(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
+        columns = {name: CountedColumn(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
         own = Counted(counted.rows, columns, counted.further)
         ticks[tick] = _observed(own, bins, joins, kinds, 0, drawn[tick])
     return ticks

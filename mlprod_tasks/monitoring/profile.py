@@ -14,15 +14,14 @@ from pydantic import TypeAdapter
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
 from mlprod_tasks.models import decision_value as value
-from mlprod_tasks.monitoring import bins
-from mlprod_tasks.monitoring.bins import Bins, quoted
 from mlprod_tasks.monitoring.history import History, history_of
 from mlprod_tasks.monitoring.observe import Joined, Observed, observe_by_tick
 from mlprod_tasks.monitoring.residuals import Residuals, explained, residuals
 from mlprod_tasks.monitoring.sample import SampledRows, of_reference
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.statistics import distances
+from mlprod_tasks.statistics import bins, distances
+from mlprod_tasks.statistics.bins import Bins, quoted
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, roc_auc
 
 SCORE = "score"

@@ -9,7 +9,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.monitoring.bins import quoted
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
@@ -22,6 +21,7 @@ from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Measurement, newest
 from mlprod_tasks.scoring.prediction_log import FEATURE
 from mlprod_tasks.statistics import intervals
+from mlprod_tasks.statistics.bins import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from mlprod_tasks.monitoring import bins
-from mlprod_tasks.monitoring.bins import Bins, quoted
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.statistics import intervals
+from mlprod_tasks.statistics import bins, intervals
 from mlprod_tasks.statistics.auc_interval import NORMAL
+from mlprod_tasks.statistics.bins import Bins, quoted
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.profile import Column, ReferenceProfile

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.monitoring.bins import MOST_CATEGORIES, NULL, OTHER, Bins, literal, number, quoted
 from mlprod_tasks.monitoring.count import LARGEST, types
+from mlprod_tasks.statistics.bins import MOST_CATEGORIES, NULL, OTHER, Bins, literal, number, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,18 +9,7 @@ from mlprod_tasks import documents
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.target import AtTick, CostMatrix
 from mlprod_tasks.documents import Block, Document, Listing, NotMade, Paragraph, Section
-from mlprod_tasks.documents.formatting import (
-    change,
-    from_where,
-    length,
-    listed,
-    number,
-    of_100,
-    title,
-    window,
-    with_interval,
-    words_of,
-)
+from mlprod_tasks.documents.formatting import change, length, listed, number, of_100, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting import report_context
@@ -28,6 +17,7 @@ from mlprod_tasks.reporting.chapters.backtest import better_than_baseline
 from mlprod_tasks.reporting.chapters.origin import made_by
 from mlprod_tasks.reporting.chapters.slices import remarks, worst_first
 from mlprod_tasks.reporting.chapters.verdict import said
+from mlprod_tasks.reporting.feature_words import feature_meanings, source_of
 from mlprod_tasks.reporting.importance import groups_of
 from mlprod_tasks.reporting.report_context import Dossier
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
@@ -213,7 +203,7 @@ def _sources(known: Dossier) -> tuple[Block, ...]:
     pipeline = known.pipeline
     rows = []
     for feature, names in zip(pipeline.features, groups_of(pipeline).values(), strict=True):
-        words, table = from_where(pipeline, feature)
+        words, table = source_of(pipeline, feature)
         rows.append((words, table, str(len(names))))
     tables = tuple((table.name, table.doc or listed([column.doc for column in table.columns])) for table in pipeline.tables)
     blocks: list[Block] = [
@@ -223,7 +213,7 @@ def _sources(known: Dossier) -> tuple[Block, ...]:
     ]
     shares = [(name, share) for name, share in known.model.importance.items() if share > 0][:SHOWN_FEATURES]
     if shares:
-        meanings = words_of(pipeline)
+        meanings = feature_meanings(pipeline)
         told = tuple((name, f"{share:.0%}", meanings.get(name, "")) for name, share in shares)
         blocks.append(Grid("What weighs most", ("feature", "weight", "what it is"), told))
     hidden = [f"{table.name}.{column.name}" for table in pipeline.tables for column in table.columns if column.personal]

@@ -11,8 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.evaluation.evidence import Difference
-from mlprod_tasks.statistics.metrics import COVERAGE, CannotBeMeasured, Estimate
+from mlprod_tasks.statistics.metrics import COVERAGE, CannotBeMeasured, Difference, Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

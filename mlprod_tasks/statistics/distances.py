@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlprod_tasks.monitoring.bins import Bins, Counts
-from mlprod_tasks.monitoring.count import Column
+from mlprod_tasks.statistics.bins import Bins, CountedColumn, Counts
 
 PSEUDO_COUNT = 0.5
 
@@ -76,7 +75,7 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]
     return float(np.sum(widths * np.where(crossing, triangles, total / 2)))
 
 
-def wasserstein_of(bins: Bins, expected: Counts, actual: Column) -> float:
+def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float:
     """The earth mover's distance in the column's unit, of values counted in these bins, nulls and 'other' left out.
 
     Numbers: within the reference's range rows are taken as spread evenly in their bin, which differs from the distance of the

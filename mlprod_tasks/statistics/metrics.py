@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, nan
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+# JSON has no NaN: null stands for what could not be computed.
+Number = Annotated[float, BeforeValidator(lambda given: nan if given is None else given)]
 
 NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000")
 BINS = 10
@@ -29,11 +34,21 @@ class CannotBeMeasured(ValueError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value and its interval of COVERAGE."""
+    """A metric's value and its interval of COVERAGE; NaN where it could not be computed."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one model minus that of another on the same rows: interval, and p of no difference (two-sided)."""
+
+    value: Number
+    low: Number
+    high: Number
+    p: Number
 
 
 @dataclass(frozen=True)

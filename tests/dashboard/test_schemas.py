@@ -15,7 +15,7 @@ from mlprod_tasks.platform import Platform
 from tests.support.seeded_ledger import DAY, FIRST
 
 # Written by `python tests/board/test_forms.py` when the form is changed on purpose.
-KEPT = Path(__file__).with_name("forms.schema.json")
+KEPT = Path(__file__).with_name("schemas.schema.json")
 
 
 def schemas() -> dict[str, object]:

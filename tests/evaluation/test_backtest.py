@@ -15,9 +15,10 @@ from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.evaluation import evidence, training_spec
 from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation, moments
 from mlprod_tasks.evaluation.evaluate import evaluate
-from mlprod_tasks.evaluation.evidence import Fold, Measured
+from mlprod_tasks.evaluation.evidence import Fold
 from mlprod_tasks.models import model
 from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.statistics.metrics import Estimate
 from mlprod_tasks.training import assemble, provenance, segments, train
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
@@ -60,8 +61,8 @@ def test_each_fold_is_what_a_training_as_of_that_moment_would_have_measured(shop
         declared.trained(f"alone-{i}", fold.as_of)
         alone = evidence.read(TrainingFolder(declared.platform, f"alone-{i}")).evaluation
         assert (fold.rows, fold.positives) == (alone.rows, alone.positives)
-        assert fold.model == evidence.measured(dict(alone.model))
-        assert fold.baseline == evidence.measured(dict(alone.baseline))
+        assert fold.model == dict(alone.model)
+        assert fold.baseline == dict(alone.baseline)
     assert evidence.read(TrainingFolder(declared.platform, "one")).backtest == made
     assert (made.champion_version, made.champion_recipe, made.problem) == (None, "none", None)
 
@@ -260,7 +261,7 @@ def test_the_champions_other_recipe_is_fitted_in_every_fold_once(promoted_shop, 
     # What the champion's recipe shows is what a training by it shows.
     promoted_shop.trained("three", "2024-02-13")
     expected = evidence.read(TrainingFolder(promoted_shop.platform, "three")).evaluation
-    assert made.folds[-1].champion == evidence.measured(dict(expected.model))
+    assert made.folds[-1].champion == dict(expected.model)
 
 
 def test_a_champion_over_fewer_features_is_fitted_to_these_and_one_over_others_is_unknown(promoted_shop):
@@ -326,7 +327,7 @@ def test_models_by_segment_are_backtested_and_sliced_by_their_own_decisions(shop
     made = backtest(declared.pipeline, "one", declared.platform)
     declared.trained("alone", made.folds[0].as_of)
     alone = evidence.read(TrainingFolder(declared.platform, "alone"))
-    assert made.folds[0].model == evidence.measured(dict(alone.evaluation.model))
+    assert made.folds[0].model == dict(alone.evaluation.model)
     folder = TrainingFolder(declared.platform, "alone")
     rows = train.read_window(folder, "test")
     fitted = model.load(folder.model)
@@ -358,8 +359,8 @@ def test_moments_lie_a_test_window_apart_unless_said_otherwise(shop):
 
 
 def folds_of(pairs: list[tuple[float, float]]) -> list[Fold]:
-    def as_measured(value: float) -> Measured:
-        return Measured(value, value, value)
+    def as_measured(value: float) -> Estimate:
+        return Estimate(value, value, value)
 
     return [Fold("2024-01-01", {}, 1, 1, {"roc_auc": as_measured(a), "value_per_1000": as_measured(b)}, {}) for a, b in pairs]
 

@@ -8,22 +8,11 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
-from mlprod_tasks.evaluation.evidence import (
-    Backtest,
-    Comparison,
-    Difference,
-    Evidence,
-    Finding,
-    Fold,
-    Measured,
-    Slice,
-    Slices,
-    Trials,
-)
+from mlprod_tasks.evaluation.evidence import Backtest, Comparison, Evidence, Finding, Fold, Slice, Slices, Trials
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.results import Evaluation, from_json
-from mlprod_tasks.statistics.metrics import Estimate
+from mlprod_tasks.statistics.metrics import Difference, Estimate
 
 DIGEST = "d" * 64
 
@@ -32,8 +21,8 @@ def estimates(**values: float) -> dict[str, Estimate]:
     return {name: Estimate(value, value - 0.01, value + 0.01) for name, value in values.items()}
 
 
-def measured(**values: float) -> dict[str, Measured]:
-    return {name: Measured(value, value - 0.02, value + 0.02) for name, value in values.items()}
+def measured(**values: float) -> dict[str, Estimate]:
+    return {name: Estimate(value, value - 0.02, value + 0.02) for name, value in values.items()}
 
 
 EVALUATION = Evaluation(

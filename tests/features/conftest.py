@@ -1,5 +1,11 @@
-"""The small shop of the feature tests."""
+"""The shop of these tests is that of the features."""
 
-from tests.support.feature_shop import shop
+import pytest
 
-__all__ = ["shop"]
+from tests.support.feature_shop import Shop
+
+
+@pytest.fixture
+def shop(feature_shop: Shop) -> Shop:
+    """A lake of orders, payments, prices and customers, empty at first."""
+    return feature_shop

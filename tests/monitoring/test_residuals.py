@@ -6,11 +6,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks.monitoring import bins
-from mlprod_tasks.monitoring.bins import Bins
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
 from mlprod_tasks.monitoring.residuals import CHANCE, MOST_FEATURES, Region, explained, residual_drift, residuals, words
+from mlprod_tasks.statistics import bins
+from mlprod_tasks.statistics.bins import Bins
 
 HOUR = Bins("dep_hour", edges=(5.0, 9.0, 13.0, 17.0), low=0, high=23)
 CARRIER = Bins("carrier", categories=("UA", "O'Hare", "EV"))

@@ -10,9 +10,8 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.documents import Document, Listing, Paragraph, Section, html, markdown
-from mlprod_tasks.documents.formatting import listed, of_100
+from mlprod_tasks.documents.formatting import format_number, listed, of_100
 from mlprod_tasks.documents.mail_content import Grid
-from mlprod_tasks.evaluation.gates.verdict import told
 from mlprod_tasks.models import model
 from mlprod_tasks.reporting import card, report_context
 from mlprod_tasks.training import train
@@ -71,8 +70,8 @@ def test_the_value_is_the_evaluations_beside_that_of_no_model(written):
     value, low, high = evaluation["model"]["value_per_1000"]
     constant = evaluation["baseline"]["value_per_1000"][0]
     plain = text.replace("\\", "")
-    assert f"worth {told(value)} [{told(low)}, {told(high)}] USD per 1,000 orders" in plain
-    assert f"it would have been {told(constant)}: a difference of +{told(value - constant)} USD" in plain
+    assert f"worth {format_number(value)} [{format_number(low)}, {format_number(high)}] USD per 1,000 orders" in plain
+    assert f"it would have been {format_number(constant)}: a difference of +{format_number(value - constant)} USD" in plain
 
 
 def test_it_says_who_owns_it_when_it_was_made_and_from_which_data(written, shop_pipeline):

@@ -15,10 +15,10 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.evidence import Slices, Trials
 from mlprod_tasks.evaluation.gates import judge
-from mlprod_tasks.evaluation.gates.verdict import told
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.reporting import report_context
@@ -157,16 +157,16 @@ def test_the_numbers_are_those_of_the_evaluation_and_of_the_comparison(full):
     compared = json.loads((full.folder.path / "comparison.json").read_text(encoding="utf-8"))
     text = full.page.text
     for name, (value, low, high) in written["model"].items():
-        assert f"{told(value)} [{told(low)}, {told(high)}]" in text, name
+        assert f"{format_number(value)} [{format_number(low)}, {format_number(high)}]" in text, name
         champion, champion_low, champion_high = written["champion"][name]
-        assert f"{told(champion)} [{told(champion_low)}, {told(champion_high)}]" in text, name
-        assert told(abs(compared["differences"][name]["value"])) in text, name
+        assert f"{format_number(champion)} [{format_number(champion_low)}, {format_number(champion_high)}]" in text, name
+        assert format_number(abs(compared["differences"][name]["value"])) in text, name
     for one in json.loads((full.folder.path / "slices.json").read_text(encoding="utf-8"))["slices"]:
         assert one["name"] in text
-        assert told(one["metrics"]["roc_auc"]["value"]) in text
+        assert format_number(one["metrics"]["roc_auc"]["value"]) in text
     for fold in json.loads((full.folder.path / "backtest.json").read_text(encoding="utf-8"))["folds"]:
         assert f"{fold['as_of']} tested on {' to '.join(fold['windows']['test'])}" in text
-        assert told(fold["model"]["log_loss"]["value"]) in text
+        assert format_number(fold["model"]["log_loss"]["value"]) in text
     for one in json.loads((full.folder.path / "trials.json").read_text(encoding="utf-8"))["findings"]:
         assert one["told"] in text
 
@@ -192,7 +192,7 @@ def test_it_says_what_differs_from_the_champion_and_what_was_tried(full):
     assert [one.name for one in known.model.candidates] == ["lightgbm", "constant"]
     for one in known.model.candidates:
         assert f"{one.name} {one.kind}" in text
-        assert told(one.metrics["log_loss"]) in text
+        assert format_number(one.metrics["log_loss"]) in text
     assert full.page.missing == 2  # the search, which is not declared, and a correlation over two windows
     assert "Not made: a search for parameters." in text
     assert "Not made: the correlation of AUC with value. There are too few windows." in text

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlprod_tasks.monitoring import bins
 from mlprod_tasks.monitoring.count import count, count_by_tick, counting_sql, types
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.statistics import bins
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2, entropy, norm, wasserstein_distance
 
-from mlprod_tasks.monitoring import bins
 from mlprod_tasks.monitoring.count import count, types
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.statistics import distances
+from mlprod_tasks.statistics import bins, distances
 
 counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
 

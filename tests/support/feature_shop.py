@@ -70,7 +70,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> Shop:
+def feature_shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> Shop:
     orders = Table(
         "orders", ml.Files("x", "o.csv", "csv"), ("id",), time="due", ticks_ahead=1,
         columns=(

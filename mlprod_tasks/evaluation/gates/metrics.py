@@ -6,8 +6,9 @@ import math
 from typing import assert_never
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
+from mlprod_tasks.documents.formatting import format_interval, format_number
 from mlprod_tasks.evaluation.evidence import Comparison, Evidence
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, interval, told, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import Estimates, Evaluation
 from mlprod_tasks.statistics.metrics import Estimate
 
@@ -19,7 +20,7 @@ def judged(gate: MetricGate, evidence: Evidence) -> GateVerdict:
     evaluation = evidence.evaluation
     estimate = finite(evaluation.model, gate.metric, "the model")
     value, n, higher = estimate.value, evaluation.rows, HIGHER_IS_BETTER[gate.metric]
-    is_now = f"{gate.metric} is {told(value)} {interval(estimate.low, estimate.high)} on {n:,} rows"
+    is_now = f"{gate.metric} is {format_number(value)} {format_interval(estimate.low, estimate.high)} on {n:,} rows"
     match gate:
         case AtLeast():
             bound, higher, against = gate.bound, True, ""
@@ -29,10 +30,10 @@ def judged(gate: MetricGate, evidence: Evidence) -> GateVerdict:
             baseline = finite(evaluation.baseline, gate.metric, "the baseline").value
             bound = baseline + (1 if higher else -1) * gate.by * abs(baseline)
             share = f" by {gate.by:.1%} of it" if gate.by else ""
-            against = f" (better than the constant baseline's {told(baseline)}{share})"
+            against = f" (better than the constant baseline's {format_number(baseline)}{share})"
         case NotWorseThanChampion():
             if evaluation.champion_version is None:
-                sentence = f"{gate.metric} is {told(value)} on {n:,} rows; there is no champion to beat"
+                sentence = f"{gate.metric} is {format_number(value)} on {n:,} rows; there is no champion to beat"
                 return verdict(gate, True, value, None, n, sentence)
             if evaluation.champion is None:
                 raise CannotBeJudged(evaluation.champion_problem or "the champion was not evaluated")
@@ -40,14 +41,16 @@ def judged(gate: MetricGate, evidence: Evidence) -> GateVerdict:
                 return _surely(gate, value, evaluation, evidence.comparison)
             champion = finite(evaluation.champion, gate.metric, "the champion").value
             bound = champion - (1 if higher else -1) * gate.tolerance
-            against = f" (champion version {evaluation.champion_version} has {told(champion)}, tolerance {gate.tolerance:g})"
+            against = (
+                f" (champion version {evaluation.champion_version} has {format_number(champion)}, tolerance {gate.tolerance:g})"
+            )
         case _:
             assert_never(gate)
     # The baseline itself is not better than the baseline, also where a share of it is nothing.
     strict = isinstance(gate, BetterThanBaseline) and bound == finite(evaluation.baseline, gate.metric, "the baseline").value
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
-    return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {told(bound)}{against}")
+    return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {format_number(bound)}{against}")
 
 
 def _surely(gate: NotWorseThanChampion, value: float, evaluation: Evaluation, comparison: Comparison | None) -> GateVerdict:
@@ -67,9 +70,9 @@ def _surely(gate: NotWorseThanChampion, value: float, evaluation: Evaluation, co
     worse, bound = (found.low, -gate.tolerance) if higher else (found.high, gate.tolerance)
     passed = worse >= bound if higher else worse <= bound
     sentence = (
-        f"{gate.metric} is {told(value)}, which is {found.value:+.4g} [{found.low:+.4g}, {found.high:+.4g}] from champion "
-        f"version {version} on the same {comparison.rows:,} rows; the {'lower' if higher else 'upper'} end of the interval "
-        f"must be {'at least' if higher else 'at most'} {bound:g}"
+        f"{gate.metric} is {format_number(value)}, which is {found.value:+.4g} [{found.low:+.4g}, {found.high:+.4g}] from "
+        f"champion version {version} on the same {comparison.rows:,} rows; the {'lower' if higher else 'upper'} end of the "
+        f"interval must be {'at least' if higher else 'at most'} {bound:g}"
     )
     return verdict(gate, passed, worse, bound, comparison.rows, sentence)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from mlprod_tasks.declaration.gate import WorstSlice
+from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
 from mlprod_tasks.evaluation.evidence import Evidence, Slice
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, counted, interval, told, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
 
 
 def worst(gate: WorstSlice, evidence: Evidence) -> GateVerdict:
@@ -39,12 +40,13 @@ def worst(gate: WorstSlice, evidence: Evidence) -> GateVerdict:
     found = max(measured.slices, key=lambda one: (_badness(gate, one), one.rows))
     value = found.metrics[gate.metric]
     passed = _badness(gate, found) <= _badness_of(gate, gate.bound)
-    demand = {"log_loss": f"at most {told(gate.bound)}", "calibration": f"between {-gate.bound:g} and {gate.bound:g}"}.get(
-        gate.metric, f"at least {told(gate.bound)}"
-    )
+    demand = {
+        "log_loss": f"at most {format_number(gate.bound)}",
+        "calibration": f"between {-gate.bound:g} and {gate.bound:g}",
+    }.get(gate.metric, f"at least {format_number(gate.bound)}")
     sentence = (
-        f"{gate.metric} is worst where {found.name}: {told(value.value)} {interval(value.low, value.high)} on "
-        f"{found.rows:,} rows; it must be {demand} in each of {counted(n, 'slice')} of at least {gate.least_rows:,} "
+        f"{gate.metric} is worst where {found.name}: {format_number(value.value)} {format_interval(value.low, value.high)} on "
+        f"{found.rows:,} rows; it must be {demand} in each of {format_count(n, 'slice')} of at least {gate.least_rows:,} "
         "rows"
     )
     return verdict(gate, passed, value.value, gate.bound, found.rows, sentence)

@@ -16,9 +16,10 @@ from mlprod_tasks.declaration.gate import (
     NoLeakageSuspicion,
     SamePredictions,
 )
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.evidence import Evidence, Finding
 from mlprod_tasks.evaluation.gates import names
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, told, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
 
 TrialGate = (
     AvailableAtPrediction
@@ -107,14 +108,14 @@ def _kpi(gate: KpiAtLeast | KpiAtMost, found: tuple[Finding, ...]) -> GateVerdic
     side = "at least" if least else "at most"
     whole = _the(found, names.KPI)
     passed = _of(whole) >= gate.bound if least else _of(whole) <= gate.bound
-    sentence = f"{whole.told}; it must be {side} {told(gate.bound)}"
+    sentence = f"{whole.told}; it must be {side} {format_number(gate.bound)}"
     if gate.worst_week is not None:
         weeks = [one for one in found if one.what == names.KPI_BY_WEEK]
         if not weeks:
             raise CannotBeJudged("the test window holds no whole week")
         worst = (min if least else max)(weeks, key=_of)
         kept = _of(worst) >= gate.worst_week if least else _of(worst) <= gate.worst_week
-        sentence += f"; of all weeks the worst: {worst.told}; it must be {side} {told(gate.worst_week)}"
+        sentence += f"; of all weeks the worst: {worst.told}; it must be {side} {format_number(gate.worst_week)}"
         if passed and not kept:
             return verdict(gate, False, worst.value, gate.worst_week, worst.n, sentence)
     return verdict(gate, passed, whole.value, gate.bound, whole.n, sentence)

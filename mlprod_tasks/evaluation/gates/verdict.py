@@ -71,22 +71,3 @@ class CannotBeJudged(LookupError):
 def verdict(gate: Gate, passed: bool, value: float | None, bound: float | None, n: int, sentence: str) -> GateVerdict:
     """The verdict on `gate`, under its name."""
     return GateVerdict(name_of(gate), bool(passed), value, bound, n, sentence)
-
-
-def told(number: float) -> str:
-    """Four digits that count; no powers of ten."""
-    if abs(number) >= 1000:
-        return f"{number:,.0f}"
-    if 0 < abs(number) < 0.001:
-        return f"{number:.6f}".rstrip("0") if abs(number) >= 0.000001 else f"{number:.1e}"
-    return f"{number:.4g}"
-
-
-def interval(low: float, high: float) -> str:
-    """A 95 % interval as a sentence shows it."""
-    return f"[{told(low)}, {told(high)}]"
-
-
-def counted(n: int, one: str, many: str = "") -> str:
-    """'1 row', '1,200 rows'."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, Stable
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.evaluation.evidence import Backtest, Evidence, Fold
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, counted, told, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def stable(gate: Stable, evidence: Evidence) -> GateVerdict:
     n = len(backtest.folds)
     if n < gate.windows:
         raise CannotBeJudged(
-            f"the backtest has {counted(n, 'window')}, fewer than the {gate.windows} that are demanded: "
+            f"the backtest has {format_count(n, 'window')}, fewer than the {gate.windows} that are demanded: "
             "declare more folds, or wait for more history"
         )
     if gate.than == "champion":
@@ -40,7 +41,7 @@ def stable(gate: Stable, evidence: Evidence) -> GateVerdict:
     kept = sum(window.kept for window in judged)
     worst = min(judged, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
     sentence = (
-        f"{gate.metric} is {_demanded(gate, backtest)} in {kept} of {counted(n, 'window')}; it must be in at least "
+        f"{gate.metric} is {_demanded(gate, backtest)} in {kept} of {format_count(n, 'window')}; it must be in at least "
         f"{gate.windows}; worst as of {worst.fold.as_of} with {_shown(gate, worst)}"
     )
     return verdict(gate, kept >= gate.windows, float(kept), float(gate.windows), n, sentence)
@@ -63,12 +64,12 @@ def _without_other_champion(gate: Stable, backtest: Backtest) -> GateVerdict | N
         case "other":
             return None
         case "none":
-            sentence = f"{gate.metric} was measured in {counted(n, 'window')}; there is no champion to beat"
+            sentence = f"{gate.metric} was measured in {format_count(n, 'window')}; there is no champion to beat"
             return verdict(gate, True, None, float(gate.windows), n, sentence)
         case "same":
             sentence = (
                 f"champion version {version} was made by the same recipe, so {gate.metric} is the same as its own in each of "
-                f"{counted(n, 'window')}; it must be not worse in at least {gate.windows}"
+                f"{format_count(n, 'window')}; it must be not worse in at least {gate.windows}"
             )
             return verdict(gate, True, float(n), float(gate.windows), n, sentence)
     raise CannotBeJudged(backtest.problem or f"the recipe of champion version {version} is not known")
@@ -104,12 +105,12 @@ def _demanded(gate: Stable, backtest: Backtest) -> str:
         tolerated = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
         return f"not worse than that of champion version {backtest.champion_version}'s recipe{tolerated}"
     assert gate.bound is not None
-    return f"{'at least' if HIGHER_IS_BETTER[gate.metric] else 'at most'} {told(gate.bound)}"
+    return f"{'at least' if HIGHER_IS_BETTER[gate.metric] else 'at most'} {format_number(gate.bound)}"
 
 
 def _shown(gate: Stable, window: _Window) -> str:
     def number(value: float) -> str:
-        return told(value) if math.isfinite(value) else "no number"
+        return format_number(value) if math.isfinite(value) else "no number"
 
     if gate.than is None:
         return number(window.value)

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.evidence import Finding
 from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
-from mlprod_tasks.evaluation.gates.verdict import told
 from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.monitoring.profile import kpi_of, with_value
 from mlprod_tasks.platform.engine import engine
@@ -40,7 +40,7 @@ def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: 
             if value is None:
                 why = f"{pipeline.kpi.name}{of} has no value for {part.num_rows:,} rows with an outcome"
                 return Finding(what, subject, None, part.num_rows, why)
-            said = f"{pipeline.kpi.name}{of} would have been {told(value)}{unit} on {part.num_rows:,} rows"
+            said = f"{pipeline.kpi.name}{of} would have been {format_number(value)}{unit} on {part.num_rows:,} rows"
             return Finding(what, subject, value, part.num_rows, said)
 
         found = [over(KPI, "", judged)]

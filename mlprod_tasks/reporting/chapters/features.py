@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.documents.formatting import change, words_of
+from mlprod_tasks.documents.formatting import change
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
+from mlprod_tasks.reporting.feature_words import feature_meanings
 from mlprod_tasks.reporting.importance import Importance
 from mlprod_tasks.reporting.plots import importance as plots
 from mlprod_tasks.reporting.report_context import Dossier
@@ -15,7 +16,7 @@ SHOWN = 12
 
 def features(dossier: Dossier, found: Importance) -> Section:
     """Groups and features by the AUC that is lost without them, contributions, partial dependence."""
-    meanings = words_of(dossier.pipeline)
+    meanings = feature_meanings(dossier.pipeline)
     blocks: list[Block] = [
         Paragraph(
             f"Shuffling takes from {found.rows:,} test rows ({found.positives:,} positive) the values of a feature, or of all "

@@ -9,9 +9,10 @@ from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
 from mlprod_tasks.documents.formatting import with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
-from mlprod_tasks.evaluation.evidence import Measured, Slice
+from mlprod_tasks.evaluation.evidence import Slice
 from mlprod_tasks.reporting.plots import slices as plots
 from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.statistics.metrics import Estimate
 
 
 def slices(dossier: Dossier) -> Section:
@@ -36,7 +37,7 @@ def slices(dossier: Dossier) -> Section:
         )
     ]
     whole = dossier.evidence.evaluation.model["roc_auc"]
-    drawn = plots.slices(sorted(ordered, key=_auc), Measured(whole.value, whole.low, whole.high), dossier.unit)
+    drawn = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), dossier.unit)
     if drawn is not None:
         blocks.append(
             Picture(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, PURPLE, panels
-from mlprod_tasks.evaluation.evidence import Backtest, Fold, Measured
+from mlprod_tasks.evaluation.evidence import Backtest, Fold
+from mlprod_tasks.statistics.metrics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 WORDS = {"roc_auc": "AUC", "log_loss": "log loss", "value_per_1000": "{unit} per 1,000 rows"}
 MOST_NAMED = 8  # folds whose windows are written out
-Estimates = dict[str, Measured]
+Estimates = dict[str, Estimate]
 
 
 def backtest(made_by: Backtest, unit: str) -> Figure:
@@ -47,7 +48,7 @@ def backtest(made_by: Backtest, unit: str) -> Figure:
     return made
 
 
-def _series(axes: Axes, points: list[tuple[date, Measured]], name: str, colour: str) -> None:
+def _series(axes: Axes, points: list[tuple[date, Estimate]], name: str, colour: str) -> None:
     if not points:
         return
     days, found = zip(*points, strict=True)
@@ -79,7 +80,7 @@ def _named(fold: Fold) -> str:
     return f"{first:%d %b} to\n{last:%d %b %Y}"
 
 
-def _of(fold: Fold, of: Callable[[Fold], Estimates | None], metric: str) -> Measured | None:
+def _of(fold: Fold, of: Callable[[Fold], Estimates | None], metric: str) -> Estimate | None:
     found = (of(fold) or {}).get(metric)
     return found if found is not None and np.isfinite(found.value) else None
 

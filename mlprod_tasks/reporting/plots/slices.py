@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, RED, WIDTH, named_rows, panels, shortened
-from mlprod_tasks.evaluation.evidence import Measured, Slice
+from mlprod_tasks.evaluation.evidence import Slice
+from mlprod_tasks.statistics.metrics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def slices(shown: Sequence[Slice], whole: Measured, unit: str) -> Figure | None:
+def slices(shown: Sequence[Slice], whole: Estimate, unit: str) -> Figure | None:
     """AUC and value of the first slices given, with intervals; red where the interval lies below the whole window's value.
 
     None where no slice has an AUC.
@@ -46,6 +47,6 @@ def slices(shown: Sequence[Slice], whole: Measured, unit: str) -> Figure | None:
     return made
 
 
-def _interval(axes: Axes, y: float, measured: Measured, colour: str) -> None:
+def _interval(axes: Axes, y: float, measured: Estimate, colour: str) -> None:
     axes.hlines(y, measured.low, measured.high, color=colour, linewidth=1.6)
     axes.plot(measured.value, y, "o", color=colour, markersize=5.5)

@@ -75,6 +75,21 @@ class Bins:
         return self.deciles or self.edges
 
 
+@dataclass(frozen=True)
+class CountedColumn:
+    """One column of some rows: `counts` in its bins; of numbers also what lies outside of the reference's [low, high].
+
+    below, above: rows; beyond: how far they lie from the nearer end, summed up, in the column's unit. outside: rows outside of
+    the range that this column is held to, which for a tick of the reference itself is that of the other ticks.
+    """
+
+    counts: Counts
+    outside: int = 0
+    below: int = 0
+    above: int = 0
+    beyond: float = 0.0
+
+
 def learn(con: DuckDBPyConnection, source: str, columns: Mapping[str, str]) -> tuple[Bins, ...]:
     """Choose bins for each column from the rows of a reference, one column after the other.
 

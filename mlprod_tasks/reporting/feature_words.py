@@ -1,0 +1,47 @@
+"""What features are, in words for people who know the business."""
+
+from __future__ import annotations
+
+from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Trailing
+from mlprod_tasks.declaration.feature import Feature
+from mlprod_tasks.documents.formatting import length, listed
+from mlprod_tasks.reporting import data_dictionary
+
+
+def source_of(pipeline: Pipeline, feature: Feature) -> tuple[str, str]:
+    """What one declared thing adds, in words, and the table it is read from."""
+    match feature:
+        case Expression():
+            return f"{feature.name}: {feature.doc}", pipeline.entity
+        case Lookup():
+            return f"{_columns(pipeline, feature)}; looked up by {listed(list(feature.on))}", feature.table
+        case AsOf():
+            when = f"the latest that was known, at most {length(feature.max_age)} old, of the same {listed(list(feature.on))}"
+            return f"{_columns(pipeline, feature)}; {when}", feature.table
+        case Trailing():
+            over = listed([length(span) for span in feature.windows])
+            return (
+                f"{listed([_aggregate(one) for one in feature.aggregates])} of the same {listed(list(feature.by))}, over the "
+                f"last {over}",
+                feature.table,
+            )
+
+
+def feature_meanings(pipeline: Pipeline) -> dict[str, str]:
+    """What each feature is, without the SQL that it is made by."""
+    meanings = {name: meaning.replace("`", "") for name, meaning in data_dictionary.meanings(pipeline).items()}
+    return meanings | {feature.name: feature.doc for feature in pipeline.features if isinstance(feature, Expression)}
+
+
+def _columns(pipeline: Pipeline, feature: Lookup | AsOf) -> str:
+    table = pipeline.table(feature.table)
+    return "; ".join(f"{name}: {table.column(read).doc}" for name, read in feature.columns.items())
+
+
+def _aggregate(one: object) -> str:
+    match one:
+        case Count():
+            return "number of rows"
+        case Mean():
+            return f"mean {one.column}"
+    return f"{getattr(one, 'name', '')} ({getattr(one, 'sql', '')})"

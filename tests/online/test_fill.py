@@ -157,7 +157,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.declaration.recorded import read
 from mlprod_tasks.online.fill import fill_online
-from mlprod_tasks.platform import online_store_sqlite as sqlite
+from mlprod_tasks.platform.online_store import sqlite
 
 platform = Platform(from_environment())
 replace = sqlite.SqliteStore.replace

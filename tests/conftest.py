@@ -11,7 +11,12 @@ from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
 # Their session's fixtures are shared by rooms: each is made once.
-pytest_plugins = ("tests.support.servers", "tests.support.trained_shop", "tests.support.feature_shop")
+pytest_plugins = (
+    "tests.support.servers",
+    "tests.support.trained_shop",
+    "tests.support.feature_shop",
+    "tests.support.ramped_shop",
+)
 
 
 @pytest.fixture

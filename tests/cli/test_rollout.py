@@ -14,9 +14,7 @@ from typer.testing import CliRunner, Result
 from mlprod_tasks.cli import main
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.steps import begin, take_step
-from tests.support.ramped_shop import Ramped, shop, three_versions_home
-
-__all__ = ["shop", "three_versions_home"]
+from tests.support.ramped_shop import Ramped
 
 DECLARED = """
 from dataclasses import replace
@@ -30,6 +28,11 @@ pipeline = replace(
 """
 MLPROD = (sys.executable, "-c", "from mlprod_tasks.cli.main import run; run()")
 REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def shop(ramped_shop: Ramped) -> Ramped:
+    return ramped_shop
 
 
 @pytest.fixture

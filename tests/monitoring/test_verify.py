@@ -19,9 +19,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
 from mlprod_tasks.platform.registry import CANNED_TAG, RegistryUnreachable
 from mlprod_tasks.scoring.score import score
-from tests.support.trained_shop import shop
-
-__all__ = ["shop"]
+from tests.support.trained_shop import copied
 
 TICK = "2024-02-11"
 WATCHED = (Watch("replayed", high=0.0), Watch("canned", high=0.0))
@@ -238,8 +236,8 @@ def test_canned_rows_that_are_not_the_registered_ones_are_a_breach(scored: Any) 
     assert "canned rows of returns version 1 are missing or not the registered ones" in found(scored, "canned").sentence
 
 
-def test_without_a_champion_there_is_nothing_to_check(shop: Any) -> None:
-    done = checked(shop)
+def test_without_a_champion_there_is_nothing_to_check(filled_home: Path, tmp_path: Path) -> None:
+    done = checked(copied(filled_home, tmp_path))
     assert (done.replayed, done.canned, done.breaches) == (None, None, ())
 
 

@@ -1,5 +1,11 @@
 """The shop with three versions to roll out."""
 
-from tests.support.ramped_shop import shop, three_versions_home
+import pytest
 
-__all__ = ["shop", "three_versions_home"]
+from tests.support.ramped_shop import Ramped
+
+
+@pytest.fixture
+def shop(ramped_shop: Ramped) -> Ramped:
+    """A shop of the test's own, whose version 2 is champion and whose version 3 is to be rolled out."""
+    return ramped_shop

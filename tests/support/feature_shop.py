@@ -71,6 +71,7 @@ class Shop:
 
 @pytest.fixture
 def feature_shop(flights_pipeline: Pipeline, make_platform: Callable[..., Platform]) -> Shop:
+    """A shop whose tables are empty yet."""
     orders = Table(
         "orders", ml.Files("x", "o.csv", "csv"), ("id",), time="due", ticks_ahead=1,
         columns=(

@@ -15,9 +15,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.promotion import history as champion
 from mlprod_tasks.rollout import routing as rollout
-from mlprod_tasks.rollout.steps import begin, take_step
 from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
 from tests.support.trained_shop import SHOP, Shop, platform_at
 
@@ -40,6 +38,8 @@ class Ramped:
         return found
 
     def champion(self) -> int:
+        from mlprod_tasks.promotion import history as champion
+
         return champion.promotions(self.pipeline, self.platform)[-1].model_version
 
     def alias(self) -> int:
@@ -78,6 +78,8 @@ class Ramped:
 
 
 def begun(shop: Ramped, share: float = 0.0, version: int = 3) -> None:
+    from mlprod_tasks.rollout.steps import begin, take_step
+
     begin(shop.pipeline, version, "Ada", "it is newer", shop.platform)
     if share:
         take_step(shop.pipeline, share, shop.platform)
@@ -114,7 +116,7 @@ def three_versions_home(promoted_home: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def shop(three_versions_home: Path, catcher: MailCatcher, tmp_path: Path) -> Ramped:
+def ramped_shop(three_versions_home: Path, catcher: MailCatcher, tmp_path: Path) -> Ramped:
     """A shop of the test's own with those versions, and a ramp declared."""
     home = tmp_path / "var"
     shutil.copytree(three_versions_home, home)

@@ -174,6 +174,12 @@ def fill(platform: Platform, made: pa.Table, outcomes: pa.Table) -> None:
         platform.lake.replace_ticks(names.raw(SHOP, name), SHOP.schedule.range(min(days), max(days)), rows)
 
 
+def copied(home: Path, folder: Path) -> Shop:
+    """The shop on a copy of that home, below `folder`."""
+    shutil.copytree(home, folder / "var")
+    return Shop(SHOP, platform_at(folder / "var"))
+
+
 @pytest.fixture(scope="session")
 def shop_pipeline() -> Pipeline:
     """The shop's declaration."""
@@ -194,8 +200,7 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shop(filled_home: Path, tmp_path: Path) -> Shop:
     """A shop of the test's own."""
-    shutil.copytree(filled_home, tmp_path / "var")
-    return Shop(SHOP, platform_at(tmp_path / "var"))
+    return copied(filled_home, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -210,8 +215,7 @@ def promoted_home(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def promoted_shop(promoted_home: Path, tmp_path: Path) -> Shop:
     """A shop of the test's own with that champion. MLflow keeps absolute paths: its artifacts stay where they were made."""
-    shutil.copytree(promoted_home, tmp_path / "var")
-    return Shop(SHOP, platform_at(tmp_path / "var"))
+    return copied(promoted_home, tmp_path)
 
 
 @pytest.fixture

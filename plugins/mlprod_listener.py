@@ -73,7 +73,7 @@ def note(dag_id: str, run_id: str) -> int:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    from mlprod_tasks.platform.ledger import Ledger
+    from mlprod_tasks.platform.ledger_store import Ledger
     from mlprod_tasks.platform.settings import from_environment
     from mlprod_tasks.platform.step_runs import note_waits
 

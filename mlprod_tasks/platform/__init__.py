@@ -13,7 +13,7 @@ from mlprod_tasks.platform.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from mlprod_tasks.platform.lake import Lake
-    from mlprod_tasks.platform.ledger import Ledger
+    from mlprod_tasks.platform.ledger_store import Ledger
     from mlprod_tasks.platform.mailer import Mailer
     from mlprod_tasks.platform.online_store import OnlineStore
     from mlprod_tasks.platform.registry import Registry
@@ -41,7 +41,7 @@ class Platform:
 
     @cached_property
     def ledger(self) -> Ledger:
-        from mlprod_tasks.platform.ledger import Ledger
+        from mlprod_tasks.platform.ledger_store import Ledger
 
         ledger = Ledger(self.settings.ledger_url)
         ledger.migrate()

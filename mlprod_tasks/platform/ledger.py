@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, Engine, Index, String, Text, create_engine, delete, event, func, inspect, select, text
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
+from sqlalchemy import JSON, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
-from mlprod_tasks.platform.database import Utc, as_json, database_url
+from mlprod_tasks.platform.database import Utc
 
 R = TypeVar("R", bound="Row")
-VANISHED = {
-    "connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3,
-}  # fmt: skip
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
@@ -284,97 +278,6 @@ class Mail(Row):
     subject: Mapped[str]
     recipients: Mapped[str]
     at: Mapped[datetime]
-
-
-class Ledger:
-    """SQLite (write-ahead log) or PostgreSQL behind one small interface."""
-
-    def __init__(self, url: str) -> None:
-        if url.startswith("sqlite:///") and url != "sqlite:///":
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        parsed = database_url(url)
-        # A host that is gone says nothing: without these one would wait for it for minutes.
-        patience = VANISHED if parsed.drivername.startswith("postgresql") else {}
-        self.engine: Engine = create_engine(parsed, pool_pre_ping=True, json_serializer=as_json, connect_args=patience)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _patient_sqlite)
-
-    def migrate(self) -> None:
-        """Bring the database to the newest form; does nothing where it already is."""
-        from mlprod_tasks.platform.migrations import upgrade
-
-        upgrade(self.engine)
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """One transaction: commits at the end, rolls back on any exception."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def exclusive(self, name: str) -> Iterator[Session]:
-        """One transaction that first waits for every other of that name: what it reads stays so until it commits."""
-        with self.session() as session:
-            if self.engine.dialect.name == "postgresql":
-                session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-            else:
-                session.execute(text("BEGIN IMMEDIATE"))
-            yield session
-
-    def put(self, *rows: Row) -> None:
-        """Write entries in one transaction; one with the same primary key is replaced."""
-        with self.session() as session:
-            for row in rows:
-                session.execute(self._upsert(row))
-
-    def put_instead(self, kind: type[Row], rows: Sequence[Row], **where: Any) -> None:
-        """Replace all entries of `kind` that match `where` by `rows`, in one transaction."""
-        with self.session() as session:
-            session.execute(delete(kind).filter_by(**where))
-            for row in rows:
-                session.execute(self._upsert(row))
-
-    def add_once(self, row: Row) -> bool:
-        """Write an entry unless one with its primary key is there; whether it was written."""
-        kind = type(row)
-        with self.session() as session:
-            done = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())
-            return bool(done.rowcount)  # type: ignore[attr-defined]
-
-    def get(self, kind: type[R], /, *key: Any) -> R | None:
-        """The entry with that primary key."""
-        with self.session() as session:
-            return session.get(kind, key if len(key) > 1 else key[0])
-
-    def all(self, kind: type[R], /, *conditions: Any, **where: Any) -> list[R]:
-        """The entries that match, in the order of their primary keys."""
-        query = select(kind).filter_by(**where).order_by(*inspect(kind).primary_key)
-        with self.session() as session:
-            return list(session.scalars(query.where(*conditions) if conditions else query))
-
-    def answers(self) -> bool:
-        """Whether the database can be reached. Raises the driver's error where it cannot."""
-        with self.engine.connect() as connection:
-            return connection.execute(text("SELECT 1")).scalar() == 1
-
-    def _insert(self, kind: type[Row]) -> Any:
-        return (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(kind)
-
-    def _upsert(self, row: Row) -> Any:
-        kind, values = type(row), _values(row)
-        keys = [column.name for column in inspect(kind).primary_key]
-        changed = {name: value for name, value in values.items() if name not in keys}
-        return self._insert(kind).values(**values).on_conflict_do_update(index_elements=keys, set_=changed)
-
-
-def _values(row: Row) -> dict[str, Any]:
-    return {attribute.key: getattr(row, attribute.key) for attribute in inspect(type(row)).column_attrs}
-
-
-def _patient_sqlite(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA busy_timeout=30000")
 
 
 def newest(rows: Iterable[R], attribute: str) -> R | None:

@@ -33,7 +33,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import digest, names
-from mlprod_tasks.platform.ledger import Ledger, Promotion
+from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.platform.ledger_store import Ledger
 
 CHAMPION, FALLBACK = "champion", "fallback"
 TRAINING_TAG, DIGEST_TAG, ARTIFACT_TAG = "mlprod.training_id", "mlprod.digest", "mlprod.artifact"

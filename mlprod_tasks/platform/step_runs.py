@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlprod_tasks.declaration import Pipeline
     from mlprod_tasks.platform import Platform
-    from mlprod_tasks.platform.ledger import Ledger, StepRun
+    from mlprod_tasks.platform.ledger import StepRun
+    from mlprod_tasks.platform.ledger_store import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from mlprod_tasks.cli import main
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
-from mlprod_tasks.platform.ledger import Decision, Fallback, Intervention, Ledger, Promotion
+from mlprod_tasks.platform.ledger import Decision, Fallback, Intervention, Promotion
+from mlprod_tasks.platform.ledger_store import Ledger
 
 REPOSITORY = Path(__file__).parents[2]
 AT = datetime(2013, 6, 24, 9, tzinfo=UTC)

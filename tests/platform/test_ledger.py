@@ -11,7 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Ledger, Mail, Measurement, Row, Training, newest
+from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Mail, Measurement, Row, Training, newest
+from mlprod_tasks.platform.ledger_store import Ledger
 
 DAY = date(2013, 6, 1)
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)

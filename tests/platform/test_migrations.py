@@ -9,7 +9,8 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from mlprod_tasks.platform import migrations
-from mlprod_tasks.platform.ledger import Ledger, Promotion
+from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.platform.ledger_store import Ledger
 
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)
 

@@ -12,7 +12,8 @@ from mlprod_tasks.models import mlflow_flavor
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import Input
 from mlprod_tasks.platform import names
-from mlprod_tasks.platform.ledger import Ledger, Promotion
+from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef, Registry, RegistryUnreachable
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Ledger, Review
+from mlprod_tasks.platform.ledger import Review
+from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, ask_for, decide_review, open_reviews
 from tests.conftest import REPOSITORY

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 @declared
 class Approval:
-    """Ask a person between the gates and the registry; without an answer within `wait` the model is rejected.
+    """Ask a person between the gates and the registry.
 
-    by: user ids of Airflow who may answer; empty is everyone who may act on the DAG. Airflow's auth manager holds others off,
-    except where everyone is admin (`simple_auth_manager_all_admins`).
+    Without an answer in time the model is rejected. Airflow's auth manager keeps others from answering, except where everyone
+    is admin (`simple_auth_manager_all_admins`).
+
+    by: user ids of Airflow who may answer; empty is everyone who may act on the DAG.
+    wait: how long an answer is waited for.
     """
 
     by: tuple[str, ...] = ()

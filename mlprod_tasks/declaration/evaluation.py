@@ -9,9 +9,12 @@ from mlprod_tasks.declaration.declared import declared
 
 @declared
 class Backtest:
-    """Rolling-origin backtest: the same recipe fitted and judged as of `windows` moments, the last the training's own.
+    """Rolling-origin backtest: the same training spec fitted and judged at several moments.
 
-    They lie `step` apart; None takes the length of the test window, so that no row is judged twice.
+    The last of them is the training's own.
+
+    windows: how many moments.
+    step: how far apart they lie; None takes the length of the test window, so that no row is judged twice.
     """
 
     windows: int = 5

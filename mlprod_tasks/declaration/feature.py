@@ -9,16 +9,24 @@ from mlprod_tasks.declaration.table import Kind
 
 
 def days(n: float) -> timedelta:
+    """Give a number of days as a duration."""
     return timedelta(days=n)
 
 
 def hours(n: float) -> timedelta:
+    """Give a number of hours as a duration."""
     return timedelta(hours=n)
 
 
 @declared
 class Expression:
-    """A SQL expression over the row itself and the looked-up and as-of features. Last to be computed."""
+    """A SQL expression over the row itself and its looked-up and as-of features, which are computed before it.
+
+    name: the feature's name.
+    sql: the expression, in DuckDB's SQL.
+    kind: the type of its values.
+    doc: what it means.
+    """
 
     name: str
     sql: str
@@ -30,8 +38,9 @@ class Expression:
 class Lookup:
     """Columns of a reference table, joined by equality on its key.
 
-    `on` pairs columns of the scored row with key columns of `table`; `columns` names each feature and
-    the column that it takes.
+    table: the reference table.
+    on: pairs columns of the scored row with the key columns of `table`.
+    columns: the name of each feature, and the column that it takes.
     """
 
     table: str
@@ -41,10 +50,12 @@ class Lookup:
 
 @declared
 class AsOf:
-    """Columns of the latest row of `table` known before predict_at, and not known for longer than `max_age`.
+    """Columns of the latest row of a table that was known before predict_at.
 
-    `on` pairs columns of the scored row with columns of `table`; `columns` names each feature and the
-    column that it takes.
+    table: the table that is joined as of predict_at.
+    on: pairs columns of the scored row with columns of `table`.
+    columns: the name of each feature, and the column that it takes.
+    max_age: a row that has been known for longer is not used.
     """
 
     table: str
@@ -55,14 +66,21 @@ class AsOf:
 
 @declared
 class Count:
-    """The number of rows in the window."""
+    """The number of rows in the window.
+
+    name: what it is called in the feature's name.
+    """
 
     name: str = "count"
 
 
 @declared
 class Mean:
-    """The mean of a numeric column over the rows in the window where it is not null."""
+    """The mean of a numeric column over the rows in the window where it is not null.
+
+    column: the column.
+    name: what it is called in the feature's name; 'mean_<column>' where empty.
+    """
 
     column: str
     name: str = ""
@@ -70,7 +88,11 @@ class Mean:
 
 @declared
 class Rate:
-    """The share of rows in the window for which a SQL condition over the table's columns holds (nulls do not count)."""
+    """The share of rows in the window for which a condition holds; rows for which it is null do not count.
+
+    name: what it is called in the feature's name.
+    sql: a SQL condition over the table's columns.
+    """
 
     name: str
     sql: str
@@ -78,10 +100,16 @@ class Rate:
 
 @declared
 class Trailing:
-    """Aggregates over the rows of `table` that became known in [predict_at - window, predict_at), per key.
+    """Aggregates over the rows of a table that became known in [predict_at - window, predict_at), per key.
 
-    `by` pairs columns of the scored row with columns of `table`. Each feature is called
-    `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Mean and rate of no rows are null; their count is 0.
+    Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Mean and rate of no rows are null;
+    their count is 0.
+
+    name: how the names of its features begin.
+    table: the table whose rows are aggregated.
+    by: pairs columns of the scored row with columns of `table`.
+    windows: how far back to look.
+    aggregates: what is computed of each window.
     """
 
     name: str

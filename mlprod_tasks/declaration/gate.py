@@ -22,7 +22,11 @@ SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k")  
 
 @declared
 class AtLeast:
-    """The metric on the test window is `bound` or more."""
+    """The metric on the test window is at least a bound.
+
+    metric: which.
+    bound: the least that passes.
+    """
 
     metric: Metric
     bound: float
@@ -30,7 +34,11 @@ class AtLeast:
 
 @declared
 class AtMost:
-    """The metric on the test window is `bound` or less."""
+    """The metric on the test window is at most a bound.
+
+    metric: which.
+    bound: the most that passes.
+    """
 
     metric: Metric
     bound: float
@@ -38,7 +46,11 @@ class AtMost:
 
 @declared
 class BetterThanBaseline:
-    """The metric is better than the constant baseline's by at least the share `by` of the baseline's value."""
+    """The metric is better than the constant baseline's.
+
+    metric: which.
+    by: by at least this share of the baseline's value.
+    """
 
     metric: Metric
     by: float = 0.0
@@ -46,10 +58,13 @@ class BetterThanBaseline:
 
 @declared
 class NotWorseThanChampion:
-    """The metric on the same rows is no worse than the champion's by more than `tolerance` (absolute).
+    """The metric on the same rows is no worse than the champion's.
 
-    surely: not the difference itself but the worse end of its 95 % interval (paired, on the same rows) must keep the tolerance.
     Passes where there is no champion yet.
+
+    metric: which.
+    tolerance: how much worse it may be, as a difference.
+    surely: not the difference itself but the worse end of its 95 % interval (paired, on the same rows) must keep the tolerance.
     """
 
     metric: Metric
@@ -59,11 +74,14 @@ class NotWorseThanChampion:
 
 @declared
 class WorstSlice:
-    """The metric keeps the bound in every measured slice of at least `least_rows` rows.
+    """The metric keeps the bound in every slice that is large enough.
 
-    `bound` is the least for roc_auc and value_per_1000, the most for log_loss. calibration is the mean outcome minus the mean
-    score, which may be off by `bound` to either side. Slices are those that the declaration names, and the worst ones that a
-    search over all features finds; passes where it finds none that is worse than the rest.
+    Slices are those that the declaration names, and the worst ones that a search over all features finds. Passes where it finds
+    none that is worse than the rest.
+
+    metric: calibration is the mean outcome minus the mean score.
+    bound: the least for roc_auc and value_per_1000, the most for log_loss; calibration may be off by it to either side.
+    least_rows: how many rows are enough.
     """
 
     metric: Literal["roc_auc", "log_loss", "calibration", "value_per_1000"]
@@ -73,10 +91,16 @@ class WorstSlice:
 
 @declared
 class Stable:
-    """In at least `windows` windows of the backtest the metric keeps what is demanded.
+    """In enough windows of the backtest the metric keeps what is demanded.
 
-    Declare either `bound` or `than`. 'baseline': better than the constant baseline. 'champion': not worse than the champion's
-    recipe in that window by more than `tolerance`; passes where there is no champion yet.
+    Declare either `bound` or `than`.
+
+    metric: which.
+    bound: the bound that it must keep.
+    than: 'baseline': better than the constant baseline; 'champion': not worse than the champion's training spec in that window,
+    which passes where there is no champion yet.
+    tolerance: how much worse than the champion's it may be, as a difference.
+    windows: how many windows are enough.
     """
 
     metric: Metric
@@ -90,9 +114,12 @@ class Stable:
 class AvailableAtPrediction:
     """Every feature is there when a row is scored, as it was in training.
 
-    The features of `ticks` ticks of the test window are computed once more with every partition, and every late value, hidden
-    that was not yet known at the tick: they must equal those of the training set, bit for bit. In the newest tick no feature's
-    share of nulls is more than `most_nulls` above that of the training rows: what is only filled in later is null there.
+    The features of some ticks of the test window are computed once more with every partition, and every late value, hidden
+    that was not yet known at the tick: they must equal those of the training set, bit for bit.
+
+    most_nulls: how far the share of nulls of a feature in the newest tick may lie above that of the training rows: what is only
+    filled in later is null there.
+    ticks: how many ticks are computed again.
     """
 
     most_nulls: float = 0.1
@@ -101,10 +128,11 @@ class AvailableAtPrediction:
 
 @declared
 class NoLeakageSuspicion:
-    """No feature alone has a ROC AUC above `most`, nor does the model lose more than `most_share` of its power without it.
+    """No feature is suspiciously strong alone, and the model does not rest on one feature.
 
-    Alone: rates of bins or categories, learned on training rows, judged on test rows. The power is ROC AUC above 0.5; it is
-    lost when the feature's values are shuffled among the test rows.
+    most: the largest ROC AUC of one feature alone: rates of bins or categories, learned on training rows, judged on test rows.
+    most_share: the largest share of the model's power (ROC AUC above 0.5) that is lost when the values of one feature are
+    shuffled among the test rows.
     """
 
     most: float = 0.95
@@ -113,7 +141,11 @@ class NoLeakageSuspicion:
 
 @declared
 class Latency:
-    """Scoring `rows` rows at once takes at most `most_ms` milliseconds: the median, in the best of several rounds."""
+    """Scoring some rows at once is fast enough: the median, in the best of several rounds.
+
+    most_ms: the most milliseconds that pass.
+    rows: how many rows are scored at once.
+    """
 
     most_ms: float
     rows: int = 1
@@ -121,22 +153,32 @@ class Latency:
 
 @declared
 class ModelSize:
-    """The saved model's files take at most `most_mb` megabytes (of 1,000,000 bytes)."""
+    """The saved model's files are small enough.
+
+    most_mb: the most megabytes (of 1,000,000 bytes) that pass.
+    """
 
     most_mb: float
 
 
 @declared
 class SamePredictions:
-    """Saved and loaded again, and in a fresh process also as an MLflow package, the model answers the same, bit for bit."""
+    """The model gives the same scores, bit for bit, after it was saved and loaded again.
+
+    It is loaded in the same process, and in a fresh one as an MLflow package.
+    """
 
 
 @declared
 class Invariance:
-    """Changing features in a way that must not matter moves no score by more than `tolerance`.
+    """Changing features in a way that must not matter moves no score.
 
-    change: for each feature a SQL expression over the features, its new value. At most the share `most_share` of rows may break
-    the rule, out of a sample of test rows.
+    Tried on a sample of test rows.
+
+    doc: what must not matter, in one sentence; it names the gate.
+    change: for each feature a SQL expression over the features, its new value.
+    tolerance: how far a score may move.
+    most_share: the share of rows that may break the rule.
     """
 
     doc: str
@@ -147,9 +189,15 @@ class Invariance:
 
 @declared
 class Monotonic:
-    """Raising a numeric feature by `by` never lowers the score ('up'), or never raises it ('down').
+    """Raising a numeric feature never lowers the score, or never raises it.
 
-    At most the share `most_share` of rows may break the rule, out of a sample of test rows where the feature is not null.
+    Tried on a sample of test rows where the feature is not null.
+
+    doc: what must hold, in one sentence; it names the gate.
+    feature: which.
+    direction: 'up': the score never falls; 'down': it never rises.
+    by: how much the feature is raised.
+    most_share: the share of rows that may break the rule.
     """
 
     doc: str
@@ -161,8 +209,11 @@ class Monotonic:
 
 @declared
 class KpiAtLeast:
-    """The pipeline's KPI is `bound` or more, had the decisions on the test window been taken.
+    """The pipeline's KPI is at least a bound.
 
+    It is computed as if the decisions on the test window had been taken.
+
+    bound: the least that passes.
     worst_week: what it must also reach in each whole week of the window (seven ticks, counted back from its end).
     """
 
@@ -172,8 +223,11 @@ class KpiAtLeast:
 
 @declared
 class KpiAtMost:
-    """The pipeline's KPI is `bound` or less, had the decisions on the test window been taken: for a KPI that is a cost.
+    """The pipeline's KPI, which is a cost, is at most a bound.
 
+    It is computed as if the decisions on the test window had been taken.
+
+    bound: the most that passes.
     worst_week: what it may not exceed in any whole week of the window (seven ticks, counted back from its end).
     """
 

@@ -13,7 +13,18 @@ from mlprod_tasks.declaration.declared import declared
 class LightGBM:
     """Gradient boosted trees (Ke et al., 2017), stopped where AUC on the validation window no longer grows.
 
-    Categories are split natively. `early_stopping_rounds` None grows all of `max_trees`; `max_depth` None bounds nothing.
+    Categories are split natively.
+
+    learning_rate: what each tree adds counts by so much.
+    max_trees: the most trees.
+    early_stopping_rounds: trees without a better validation window after which fitting stops; None grows all of `max_trees`.
+    num_leaves: the most leaves of a tree.
+    max_depth: the most splits from root to leaf; None bounds nothing.
+    min_data_in_leaf: the fewest training rows of a leaf.
+    feature_fraction: the share of features that each tree may use.
+    bagging_fraction: the share of training rows that each tree sees.
+    lambda_l2: the L2 penalty on the values of leaves.
+    name: tells candidates apart.
     """
 
     learning_rate: float = 0.05
@@ -33,6 +44,16 @@ class HistGradientBoosting:
     """scikit-learn's gradient boosted trees, stopped where log loss on the validation window no longer falls.
 
     Categories are split natively; of a feature with more than 255 of them the rarest share one.
+
+    learning_rate: what each tree adds counts by so much.
+    max_trees: the most trees.
+    early_stopping_rounds: trees without a better validation window after which fitting stops; None grows all of `max_trees`.
+    num_leaves: the most leaves of a tree.
+    max_depth: the most splits from root to leaf; None bounds nothing.
+    min_data_in_leaf: the fewest training rows of a leaf.
+    feature_fraction: the share of features that each split may use.
+    lambda_l2: the L2 penalty on the values of leaves.
+    name: tells candidates apart.
     """
 
     learning_rate: float = 0.05
@@ -50,7 +71,11 @@ class HistGradientBoosting:
 class RandomForest:
     """Trees on bootstrap samples (Breiman, 2001); categories as cross-fitted outcome rates of the training rows.
 
-    `feature_fraction` of the features is tried at each split; None tries the square root of their number.
+    trees: how many.
+    max_depth: the most splits from root to leaf; None bounds nothing.
+    min_data_in_leaf: the fewest training rows of a leaf.
+    feature_fraction: the share of features that is tried at each split; None tries the square root of their number.
+    name: tells candidates apart.
     """
 
     trees: int = 100
@@ -62,7 +87,14 @@ class RandomForest:
 
 @declared
 class ExtraTrees:
-    """Trees with random cuts on all training rows (Geurts et al., 2006); otherwise as RandomForest."""
+    """Trees with random cuts on all training rows (Geurts et al., 2006); otherwise as RandomForest.
+
+    trees: how many.
+    max_depth: the most splits from root to leaf; None bounds nothing.
+    min_data_in_leaf: the fewest training rows of a leaf.
+    feature_fraction: the share of features that is tried at each split; None tries the square root of their number.
+    name: tells candidates apart.
+    """
 
     trees: int = 100
     max_depth: int | None = None
@@ -73,9 +105,13 @@ class ExtraTrees:
 
 @declared
 class LogisticRegression:
-    """Logistic regression with an L2 penalty, on standardised numbers, indicators of missing ones, and one-hot categories.
+    """Logistic regression with an L2 penalty.
 
-    Categories of fewer than `least_category_rows` training rows share one column.
+    Its columns are standardised numbers, indicators of missing ones, and one-hot categories.
+
+    c: the inverse strength of the penalty.
+    least_category_rows: categories of fewer training rows share one column.
+    name: tells candidates apart.
     """
 
     c: float = 1.0
@@ -89,6 +125,10 @@ class LinearSVM:
 
     Its margins become probabilities by a sigmoid (Platt, 1999) fitted out of time: to the last fifth of the training window, by
     a machine that has not seen it.
+
+    c: the inverse strength of the penalty.
+    least_category_rows: categories of fewer training rows share one column.
+    name: tells candidates apart.
     """
 
     c: float = 0.1
@@ -98,7 +138,19 @@ class LinearSVM:
 
 @declared
 class NeuralNet:
-    """A feed-forward net (ReLU, Adam) on the columns of LogisticRegression; the epoch of least validation log loss is kept."""
+    """A feed-forward net (ReLU, Adam) on the columns of LogisticRegression.
+
+    The epoch of least validation log loss is kept.
+
+    hidden: the number of units of each hidden layer.
+    learning_rate: the step size of Adam.
+    lambda_l2: the L2 penalty on the weights.
+    batch_rows: rows per step.
+    max_epochs: the most passes over the training rows.
+    early_stopping_rounds: epochs without a better validation window after which fitting stops; None goes through all of them.
+    least_category_rows: categories of fewer training rows share one column.
+    name: tells candidates apart.
+    """
 
     hidden: tuple[int, ...] = (64, 32)
     learning_rate: float = 0.001
@@ -112,14 +164,21 @@ class NeuralNet:
 
 @declared
 class Constant:
-    """The outcome rate of the training rows for every row: what every other candidate has to beat."""
+    """The outcome rate of the training rows for every row: what every other candidate has to beat.
+
+    name: tells candidates apart.
+    """
 
     name: str = "constant"
 
 
 @declared
 class Averaging:
-    """The mean of the probabilities of the candidates `of`."""
+    """The mean of the probabilities of other candidates.
+
+    of: their names.
+    name: tells candidates apart.
+    """
 
     of: tuple[str, ...]
     name: str = "averaging"
@@ -127,10 +186,14 @@ class Averaging:
 
 @declared
 class Stacking:
-    """A logistic regression, with weights of zero or more, on the log-odds of the candidates `of` (Breiman, 1996).
+    """A logistic regression, with weights of zero or more, on the log-odds of other candidates (Breiman, 1996).
 
     It learns from out-of-time predictions: the training window is cut into `folds` + 2 blocks of time, and members fitted to
     the blocks before the last one, stopped on that one, predict the next. Then members are fitted to all training rows.
+
+    of: the names of the other candidates.
+    folds: how many blocks are predicted out of time.
+    name: tells candidates apart.
     """
 
     of: tuple[str, ...]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
-# Each is told in words, with what it is measured on and against, in monitor/kinds.py.
+# Each is told in words, with what it is measured on and against, in monitoring/kinds.py.
 Watched = Literal[
     # inputs, known at the tick
     "volume",
@@ -79,9 +79,10 @@ Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 
 @declared
 class Learned:
-    """Bounds that the reference's own ticks set: their mean +- `k` standard deviations, weekday by weekday if asked for.
+    """Bounds that the reference's own ticks set: their mean +- `k` standard deviations.
 
-    Without `k`, it follows from how many watched values there are and how many false alarms a month are declared (Monitoring).
+    k: None follows from how many watched values there are and how many false alarms a month are declared (Monitoring).
+    by_weekday: whether each day of the week has bounds of its own.
     """
 
     k: float | None = None
@@ -92,9 +93,14 @@ class Learned:
 class Watch:
     """A bound on what is watched; outside of [low, high] it is breached.
 
-    With `learned`, outside of the learned bounds too: a fixed bound then says what would matter, the learned one what is
-    out of the ordinary. `only_important` restricts what is watched feature by feature to the features that make up 80 % of
-    the model's gain.
+    A fixed bound beside a learned one says what would matter; the learned one says what is out of the ordinary. A breach is
+    outside of both.
+
+    what: the watched value.
+    low: the smallest value within the bounds; None bounds nothing.
+    high: the largest value within the bounds; None bounds nothing.
+    only_important: of what is watched feature by feature, only the features that make up 80 % of the model's gain.
+    learned: bounds learned from the reference, beside the fixed ones or alone.
     """
 
     what: Watched
@@ -106,9 +112,15 @@ class Watch:
 
 @declared
 class Breach:
-    """`watch` is breached on `breaches` of the last `of` ticks that have a value, each time by `least` features or more.
+    """A condition of a rule: a watch was breached often enough lately.
 
     For d days running: breaches=d, of=d.
+
+    watch: the watched value.
+    breaches: on how many ticks it must be breached.
+    of: of how many last ticks that have a value.
+    least: by how many features each time, where it is watched feature by feature.
+    only_important: count only the features that make up 80 % of the model's gain.
     """
 
     watch: Watched
@@ -120,12 +132,20 @@ class Breach:
 
 @declared
 class Rule:
-    """When `watch` is breached on `breaches` of the last `of` ticks that have a value, do `action`.
+    """When a watch is breached often enough, do something.
 
-    `also` lists further conditions that must hold at the same tick. Actions: 'note' keeps it in the ledger, 'alert' mails it,
-    'retrain' asks for a training, 'fallback' lets the fallback model answer until a new champion is promoted or somebody
-    switches back, 'rollback' makes the champion before champion again. All but 'note' mail it; 'fallback' and 'rollback' ask
-    for a training too. Of several the strongest that may be done is done.
+    Actions: 'note' keeps it in the ledger, 'alert' mails it, 'retrain' asks for a training, 'fallback' lets the fallback model
+    answer until a new champion is promoted or somebody switches back, 'rollback' makes the champion before champion again. All
+    but 'note' mail it; 'fallback' and 'rollback' ask for a training too. Of several the strongest that may be done is done.
+
+    name: what the alarm is called.
+    watch: the watched value.
+    action: what is done.
+    breaches: on how many ticks it must be breached.
+    of: of how many last ticks that have a value.
+    least: by how many features each time, where it is watched feature by feature.
+    only_important: count only the features that make up 80 % of the model's gain.
+    also: further conditions that must hold at the same tick.
     """
 
     name: str
@@ -145,7 +165,11 @@ class Rule:
 
 @declared
 class Retraining:
-    """Bounds on retraining: not again within `cooldown` of the last one, and at most `most_a_month` in any 30 days."""
+    """Limits on retraining.
+
+    cooldown: no training is asked for again within so long of the last one.
+    most_a_month: the most trainings in any 30 days.
+    """
 
     cooldown: timedelta
     most_a_month: int = 4
@@ -153,10 +177,15 @@ class Retraining:
 
 @declared
 class BusinessMetric:
-    """A number that the business keeps about each tick: a SQL query on one of its databases that gives one row, one column.
+    """A number that the business keeps about each tick, asked when the tick's labels are complete.
 
-    The parameters `:first` and `:last` are the moments between which the tick's rows lie, [first, last), in UTC; `:tick` is its
-    date. Asked when the tick's labels are complete.
+    name: what it is called.
+    connection: the database that is asked.
+    sql: a query that gives one row, one column. Its parameters `:first` and `:last` are the moments between which the tick's
+    rows
+    lie, [first, last), in UTC; `:tick` is its date.
+    doc: what it means.
+    unit: its unit.
     """
 
     name: str
@@ -168,7 +197,11 @@ class BusinessMetric:
 
 @declared
 class Upstream:
-    """Another use case whose scores are features of this one: a shift there is named as the cause here."""
+    """Another use case whose scores are features of this one: a shift there is named as the cause here.
+
+    pipeline: its name.
+    features: the features that are its scores.
+    """
 
     pipeline: str
     features: tuple[str, ...]
@@ -176,11 +209,13 @@ class Upstream:
 
 @declared
 class Monitoring:
-    """What goes for all watches together.
+    """What holds for all watches together.
 
     false_alarms: rules that fire in a month of daily ticks, of all learned bounds together, while nothing has changed.
-    metrics: the business's own measures. upstream: use cases whose scores are features here. digest_to: who gets the weekly
-    digest; `alert_to` where empty. replayed_rows: logged predictions that are computed again each night.
+    metrics: the business's own measures.
+    upstream: use cases whose scores are features here.
+    digest_to: who gets the weekly digest; `alert_to` where empty.
+    replayed_rows: logged predictions that are computed again each night.
     """
 
     false_alarms: float = 0.5

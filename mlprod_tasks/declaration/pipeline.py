@@ -27,7 +27,11 @@ from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 @declared
 class Publish:
-    """Where predictions go besides the lake: a table of a SQLAlchemy database, made when it is missing."""
+    """Where predictions go besides the lake: a table of a SQLAlchemy database, made when it is missing.
+
+    connection: an Airflow connection, or the environment variable MLPROD_CONNECTION_<CONNECTION>.
+    table: the table's name; a tick's rows in it are replaced when the tick is scored again.
+    """
 
     connection: str
     table: str
@@ -37,10 +41,35 @@ class Publish:
 class Pipeline:
     """One use case: its data, features, label, model, gates, and what is watched.
 
-    `entity` names the table whose rows are scored, one score a row. `top_share` is the share of rows
-    that precision at k takes as its k. `slices` names features by whose values (of numbers: by whose quarters) the model is
-    judged besides. A use case that answers requests, and declares neither `watches` nor `rules`, has the standard ones of
-    requests too.
+    A use case that answers requests, and declares neither `watches` nor `rules`, has the standard ones of requests too.
+
+    name: the file's name; DAGs, tables of the lake and the registered model are called after it.
+    doc: what is predicted, and for whom.
+    owner: who is responsible, as Airflow shows it.
+    alert_to: mail addresses for failures and alarms.
+    schedule: when it runs.
+    tables: the source tables.
+    entity: the table whose rows are scored, one score per row.
+    features: the model's inputs, in order.
+    label: the outcome that is predicted.
+    split: the windows in time of a training.
+    model: how the model is made.
+    fallback: the model that answers where the champion cannot.
+    value: what decisions are worth.
+    gates: what a model must show before it may be promoted.
+    kpi: the business measure that is watched.
+    watches: what is watched, within which bounds.
+    rules: what follows when a watched value leaves its bounds.
+    retraining: limits on retraining.
+    monitoring: what holds for all watches together.
+    predict_at: from when on a row is scored: no feature uses anything known later.
+    publish: where predictions go besides the lake.
+    task: the kind of prediction.
+    top_share: the share of rows that precision at k takes as its k.
+    slices: features by whose values (of numbers: by whose quarters) the model is judged besides.
+    backtest: how the model is judged at earlier moments too.
+    approval: whether a person is asked before a model is promoted.
+    serving: how requests are answered, for a use case that answers them.
     """
 
     name: str

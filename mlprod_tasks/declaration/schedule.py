@@ -17,8 +17,9 @@ ONE_DAY = timedelta(days=1)
 class Tick:
     """The moment a scheduled run stands for, and the half-open interval up to the next one.
 
-    `date` is the local calendar date and the tick's name everywhere (Airflow's partition key, the
-    lake's partition column, the ledger). `start` and `end` are UTC; 23, 24 or 25 hours apart.
+    date: the local calendar date, and the tick's name everywhere: Airflow's partition key, the lake's partition, the ledger.
+    start: the moment itself, in UTC.
+    end: the next tick's moment, in UTC; 23, 24 or 25 hours later.
     """
 
     date: date
@@ -31,7 +32,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class TickRange:
-    """Consecutive ticks, first and last included. One tick is a range of one."""
+    """Consecutive ticks, first and last included. One tick is a range of one.
+
+    schedule: the schedule that they are ticks of.
+    first: the date of the first one.
+    last: the date of the last one.
+    """
 
     schedule: Schedule
     first: date
@@ -69,7 +75,10 @@ class TickRange:
 class Schedule:
     """One tick a day at a local time of day.
 
-    `starts` is the first tick there can be; `ends`, when given, the last one (history that stops).
+    at: the local time of day, a whole minute.
+    timezone: the IANA time zone of `at`, such as 'Europe/Zurich'.
+    starts: the first tick there can be.
+    ends: the last one, for history that stops; None goes on.
     """
 
     at: time

@@ -13,7 +13,12 @@ Choice = bool | int | float | str | tuple[int, ...] | None
 
 @declared
 class Between:
-    """Any value from `low` to `high`, both included; evenly by its logarithm with `log`. Whole numbers where the field is."""
+    """Any value between two numbers, both included. Whole numbers where the field is one.
+
+    low: the smallest.
+    high: the largest.
+    log: whether values are spread evenly by their logarithm.
+    """
 
     low: int | float
     high: int | float
@@ -22,7 +27,10 @@ class Between:
 
 @declared
 class OneOf:
-    """One of these values: `OneOf((0.05, 0.1))`. A single one is kept as it is."""
+    """One of some values: `OneOf((0.05, 0.1))`. A single one is kept as it is.
+
+    choices: the values.
+    """
 
     choices: tuple[Choice, ...]
 
@@ -34,24 +42,28 @@ Range = Between | OneOf
 class Search:
     """Look for parameters with less log loss than the declared ones, by TPE, before the model is fitted.
 
-    `trials` are made of each candidate, by all workers together; after `minutes`, counted over the times in which any worker is
-    at it, no trial is begun and those under way are cut. Either may be None, not both. The declared parameters are the first
-    trial of each candidate, whatever the time, so what is found is never worse by the search's own measure. A trial that is
-    worse half-way than the median of the others is cut.
+    The declared parameters are the first trial of each candidate, whatever the time, so what is found is never worse by the
+    search's own measure. A trial that is worse half-way than the median of the others is cut.
 
     The measure is the log loss, every row counting the same, of the probabilities after a sigmoid calibration (as they are with
-    calibration "none"): on the validation window (`folds` 1), or its mean over that many rolling windows within train and
-    validation, each as long as the validation window and as far from its training rows as `split.gap`. The test window is never
-    read. Calibration and early stopping use these same rows, and the best of many trials is partly luck: the measure flatters,
-    and the test window tells how good the model is.
+    calibration "none"). The test window is never read. Calibration and early stopping use these same rows, and the best of many
+    trials is partly luck: the measure flatters, and the test window tells how good the model is.
 
-    `workers` processes share the trials: mapped tasks, as many at once as the executor has room for. With one worker the same
-    data and seed give the same result, even when it was killed and run again (unless `minutes` end it); with several, the order
-    in which trials end decides what is tried next.
+    With one worker the same data and seed give the same result, even when it was killed and run again (unless `minutes` end
+    it);
+    with several, the order in which trials end decides what is tried next. With segments, the search is over all rows and every
+    segment's model takes what it found.
 
-    `search_for` names candidates; empty takes every one that has parameters to search. `space` replaces the range of single
-    parameters: by the field's name for every candidate that has it, or by 'candidate.field'. With segments, the search is over
-    all rows and every segment's model takes what it found.
+    trials: how many are made of each candidate, by all workers together; None is bounded by `minutes` alone.
+    minutes: after so long, counted over the times in which any worker is at it, no trial is begun and those under way are cut;
+    None is bounded by `trials` alone.
+    folds: 1 measures on the validation window; more take the mean over so many rolling windows within train and validation,
+    each
+    as long as the validation window and as far from its training rows as `split.gap`.
+    workers: processes that share the trials: mapped tasks, as many at once as the executor has room for.
+    search_for: names of candidates; empty takes every one that has parameters to search.
+    space: replaces the range of single parameters: by the field's name for every candidate that has it, or by
+    'candidate.field'.
     """
 
     trials: int | None = 30

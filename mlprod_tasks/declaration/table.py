@@ -14,9 +14,13 @@ NOTHING = timedelta(0)
 
 @declared
 class Database:
-    """A SQLAlchemy database, by the name of its connection; never by its URL, which may hold a secret.
+    """A table of a SQLAlchemy database.
 
-    Airflow connection `connection`, or environment variable MLPROD_CONNECTION_<CONNECTION>.
+    It is found by the name of a connection, never by its URL, which may hold a secret.
+
+    connection: an Airflow connection, or the environment variable MLPROD_CONNECTION_<CONNECTION>.
+    table: the table's name.
+    schema: the schema that holds it; None is the database's default.
     """
 
     connection: str
@@ -26,10 +30,13 @@ class Database:
 
 @declared
 class Files:
-    """CSV or Parquet files below the folder named by connection `connection`.
+    """CSV or Parquet files below the folder that a connection names.
 
-    `path` may hold a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv', 'weather/*.parquet'.
-    Timestamps in CSV without an offset are read in `timezone`.
+    connection: an Airflow connection, or the environment variable MLPROD_CONNECTION_<CONNECTION>, that names a folder.
+    path: relative to that folder. It may hold a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
+    'weather/*.parquet'.
+    format: 'csv' (comma-separated, with a header line) or 'parquet'.
+    timezone: the IANA time zone of timestamps in CSV that have no offset.
     """
 
     connection: str
@@ -45,9 +52,18 @@ class Files:
 class Column:
     """One column: its type, what it may hold, what it means.
 
-    `min` and `max` are inclusive; `values` lists the only ones allowed. `known_at` names the timestamp column of
-    the same table at which a late column becomes knowable. `personal` says what happens to it when it
-    enters the lake: 'hash' (keyed hash, still joinable) or 'drop'.
+    A row that breaks this is refused by the audit.
+
+    name: lower-case letters, digits and _.
+    kind: the type of its values.
+    doc: what it means; shown in the data dictionary.
+    nullable: whether a value may be missing.
+    max_null_share: the largest share of missing values in a partition; needs `nullable`.
+    min: the smallest value allowed, itself included; for numbers.
+    max: the largest value allowed, itself included; for numbers.
+    values: the only values allowed; for text and whole numbers.
+    known_at: the timestamp column of the same table that says when a value of this column, filled in later, became known.
+    personal: what happens to a personal column before it reaches the lake: 'hash' (a keyed hash, still joinable) or 'drop'.
     """
 
     name: str
@@ -64,16 +80,23 @@ class Column:
 
 @declared
 class Table:
-    """A source table.
+    """A source table: where its rows come from, what identifies one, and when one became known.
 
-    `time` is the timestamp column that says to which tick a row belongs; a table without one is a reference table,
-    read as a whole at every tick. Rows become knowable `known_after` their time, or, where the source plans ahead
-    (a schedule), `ticks_ahead` ticks before it. The partition of tick t holds the rows that became
-    knowable in [t - 1, t); of a table one tick ahead that is the rows whose time lies in [t, t + 1).
+    The partition of tick t holds the rows that became known in [t - 1, t). Of a table one tick ahead, such as a schedule, that
+    is the rows whose time lies in [t, t + 1).
 
-    `refresh_ticks` earlier partitions are read again at each tick (corrections, late columns).
-    `max_refused_share` is the share of a partition's rows that may be refused, each with its reason, while the rest passes;
-    above it the whole batch is refused. `min_rows` and `max_rows` bound a tick's partition.
+    name: what features and the label call it.
+    source: where its rows come from.
+    key: the columns that identify a row.
+    columns: every column that is read; others of the source are left alone.
+    doc: what it holds.
+    time: the timestamp column that says to which tick a row belongs. None: a reference table, read as a whole at every tick.
+    known_after: how long after its time a row becomes known.
+    ticks_ahead: for a source that plans ahead: how many ticks before its time a row is known.
+    refresh_ticks: how many earlier partitions are read again at each tick, for corrections and columns filled in later.
+    min_rows: the fewest rows that a tick's partition may have.
+    max_rows: the most rows that a tick's partition may have; None is any number.
+    max_refused_share: the share of a partition's rows that may be refused while the rest passes; above it the batch is refused.
     """
 
     name: str

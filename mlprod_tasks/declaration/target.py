@@ -14,17 +14,25 @@ class AtTick:
 
 @declared
 class Before:
-    """Rows are scored `lead` before their own time column."""
+    """Rows are scored a fixed time before their own time column.
+
+    lead: how long before.
+    """
 
     lead: timedelta
 
 
 @declared
 class Label:
-    """The outcome: a SQL condition (binary) over the row of `table` that `on` joins to the scored row.
+    """The outcome that is predicted: whether a SQL condition holds for the row that belongs to the scored one.
 
-    `on` pairs columns of the scored row with columns of `table`. `delay` is how long after predict_at an outcome
-    counts as complete; rows that have none by then (a cancelled order) are scored but neither trained on nor judged.
+    Rows that have no outcome when labels are complete (a cancelled order) are scored, but neither trained on nor judged.
+
+    table: the table that holds outcomes; it may be the scored one.
+    on: pairs columns of the scored row with the key columns of `table`.
+    sql: the condition, over the columns of `table`.
+    delay: how long after predict_at an outcome counts as complete.
+    doc: what it means.
     """
 
     table: str
@@ -36,9 +44,15 @@ class Label:
 
 @declared
 class CostMatrix:
-    """What one decision is worth, in `unit`, by what was decided and what came true.
+    """What one decision is worth, by what was decided and what came true.
 
-    'positive' means the model said yes (acted); 'true' that it was right.
+    'positive' means that the model said yes, so somebody acted; 'true' that it was right.
+
+    true_positive: acting, rightly.
+    false_positive: acting, wrongly.
+    false_negative: not acting, wrongly.
+    true_negative: not acting, rightly.
+    unit: the unit of the four.
     """
 
     true_positive: float
@@ -50,11 +64,14 @@ class CostMatrix:
 
 @declared
 class ValueFunction:
-    """What one decision is worth, in `unit`, where that differs from row to row: SQL expressions that give a number.
+    """What one decision is worth where that differs from row to row: SQL expressions that give a number.
 
-    `act` is the worth of acting on a row, `wait` of not acting. Columns: `score`, `outcome` (bool), and the features that rest
-    on the row itself and its look-ups: what the fallback decided must have a worth too. None may be null:
-    "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
+    Columns: `score`, `outcome` (bool), and the features that rest on the row itself and its look-ups, since what the fallback
+    decided must have a worth too. None may be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
+
+    act: the worth of acting on a row.
+    wait: the worth of not acting on it.
+    unit: the unit of both.
     """
 
     act: str
@@ -67,9 +84,14 @@ Value = CostMatrix | ValueFunction
 
 @declared
 class Kpi:
-    """The business measure that is watched: SQL aggregate over the labelled predictions of a tick.
+    """The business measure that is watched: a SQL aggregate over the labelled predictions of a tick.
 
     Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, as declared).
+
+    name: what it is called.
+    sql: the aggregate.
+    doc: what it means.
+    unit: its unit.
     """
 
     name: str

@@ -15,7 +15,10 @@ from mlprod_tasks.declaration.search import Search
 class Split:
     """train | gap | validation | gap | test, by time only; the test window ends where labels are complete.
 
-    `train` None takes all ticks from the schedule's start. `gap` must be no shorter than the label's delay.
+    validation: length of the window that candidates are calibrated and compared on.
+    test: length of the window that gates judge; it has no part in making the model.
+    gap: the time left out before each of the two; no shorter than the label's delay.
+    train: length of the training window; None takes all ticks from the schedule's start.
     """
 
     validation: timedelta
@@ -26,16 +29,24 @@ class Split:
 
 @declared
 class Model:
-    """How the model is made: candidates are fitted to the training window, the best on the validation window is taken.
+    """How the model is made.
 
-    candidates: each fitted, then calibrated on the validation window; of them the one with the best `choose_by` there is the
-    model. The test window plays no part in it.
-    categorical: features coded as integers, codes learned on training rows. Text always is.
+    Candidates are fitted to the training window, and the best one on the validation window is the model.
+
+    candidates: each is fitted, then calibrated on the validation window; the one with the best `choose_by` there is the model.
+    The
+    test window plays no part in it.
+    categorical: features coded as integers, with codes learned on training rows. Text always is.
+    calibration: how scores are turned into probabilities.
+    choose_by: the metric by which candidates are compared.
     weights: what an outcome counts in fitting: "none" the same; "balanced" both classes the same in total; a number, what a
     positive counts where a negative counts one. Calibration, which is never weighted, brings probabilities back.
     half_life: the age at which a training row counts half; None, all the same.
     warm_update: also continue the champion's trees on the new training rows, as the candidate 'lightgbm_continued'.
-    segment_by: a text feature; each of its values with `least_segment_rows` training rows gets a model of its own.
+    segment_by: a text feature; each of its values with enough training rows gets a model of its own, beside a global one.
+    least_segment_rows: how many training rows are enough for that.
+    search: how better parameters are looked for; None keeps the declared ones.
+    seed: of everything that is drawn at random.
     threads: None takes all cores but one: boosting beside another busy process is slower with all of them.
     """
 
@@ -64,8 +75,10 @@ class Model:
 class RateTable:
     """The fallback model: the smoothed outcome rate of the training rows, per group of row-level features.
 
-    It needs no trailing or as-of features, so it answers when those cannot be had. `smoothing` is the weight,
-    in rows, of the overall rate.
+    It needs no trailing or as-of features, so it answers when those cannot be had.
+
+    by: the features that make a group.
+    smoothing: the weight, in rows, of the overall rate.
     """
 
     by: tuple[str, ...]

@@ -114,8 +114,8 @@ class Stable:
 class AvailableAtPrediction:
     """Every feature is there when a row is scored, as it was in training.
 
-    The features of some ticks of the test window are computed once more with every partition, and every late value, hidden
-    that was not yet known at the tick: they must equal those of the training set, bit for bit.
+    The features of some ticks of the test window are computed once more with every partition, and every late value, hidden that
+    was not yet known at the tick: they must equal those of the training set, bit for bit.
 
     most_nulls: how far the share of nulls of a feature in the newest tick may lie above that of the training rows: what is only
     filled in later is null there.

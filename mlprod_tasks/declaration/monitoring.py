@@ -182,8 +182,7 @@ class BusinessMetric:
     name: what it is called.
     connection: the database that is asked.
     sql: a query that gives one row, one column. Its parameters `:first` and `:last` are the moments between which the tick's
-    rows
-    lie, [first, last), in UTC; `:tick` is its date.
+    rows lie, [first, last), in UTC; `:tick` is its date.
     doc: what it means.
     unit: its unit.
     """

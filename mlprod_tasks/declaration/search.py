@@ -50,16 +50,14 @@ class Search:
     trials is partly luck: the measure flatters, and the test window tells how good the model is.
 
     With one worker the same data and seed give the same result, even when it was killed and run again (unless `minutes` end
-    it);
-    with several, the order in which trials end decides what is tried next. With segments, the search is over all rows and every
-    segment's model takes what it found.
+    it); with several, the order in which trials end decides what is tried next. With segments, the search is over all rows and
+    every segment's model takes what it found.
 
     trials: how many are made of each candidate, by all workers together; None is bounded by `minutes` alone.
     minutes: after so long, counted over the times in which any worker is at it, no trial is begun and those under way are cut;
     None is bounded by `trials` alone.
     folds: 1 measures on the validation window; more take the mean over so many rolling windows within train and validation,
-    each
-    as long as the validation window and as far from its training rows as `split.gap`.
+    each as long as the validation window and as far from its training rows as `split.gap`.
     workers: processes that share the trials: mapped tasks, as many at once as the executor has room for.
     search_for: names of candidates; empty takes every one that has parameters to search.
     space: replaces the range of single parameters: by the field's name for every candidate that has it, or by

@@ -17,8 +17,7 @@ class Ramp:
     """How a challenger is rolled out as a canary: share by share, each judged before the next.
 
     A step passes unless the challenger is surely worse than the champion's rows of the same time. While the champion has too
-    few
-    rows to tell errors or latency by, a step waits. Where labels have arrived, a surely worse Brier score fails it too.
+    few rows to tell errors or latency by, a step waits. Where labels have arrived, a surely worse Brier score fails it too.
 
     shares: the shares of entities that it answers, one after the other.
     hold: how long each share is held at least.
@@ -47,8 +46,7 @@ class Serving:
 
     Look-ups, as-of and trailing features come from the online store. They are missing where the store does not hold them at all
     or cannot be reached; a key that is not in it is not missing: its features are what batch scoring gives it. Every answer
-    says
-    which features were stale or missing.
+    says which features were stale or missing.
 
     stale_after: features are stale where the store is complete only up to a moment longer ago.
     stale: what happens then: 'use' scores with the values as they are, 'default' with those in `defaults`, 'fallback' lets the

@@ -34,8 +34,7 @@ class Model:
     Candidates are fitted to the training window, and the best one on the validation window is the model.
 
     candidates: each is fitted, then calibrated on the validation window; the one with the best `choose_by` there is the model.
-    The
-    test window plays no part in it.
+    The test window plays no part in it.
     categorical: features coded as integers, with codes learned on training rows. Text always is.
     calibration: how scores are turned into probabilities.
     choose_by: the metric by which candidates are compared.

@@ -4,7 +4,7 @@ BIN := .venv/bin
 DB ?= sqlite
 EXIT ?=
 
-.PHONY: install demo test lint format bench docs lock clean
+.PHONY: install demo test lint format bench docs dictionary lock clean
 
 install: .venv/installed
 
@@ -38,7 +38,13 @@ format: install
 bench: install
 	$(BIN)/python -m benchmarks
 
+# The site, below build/docs. A warning is an error: a link that leads nowhere, a page that loads something from another host.
 docs: install
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+# A test fails when this page is stale.
+dictionary: install
 	$(BIN)/mlprod dictionary flight_delays > docs/flight_delays.md
 
 # Locks hold hashes and no address: where packages come from is the machine's business.

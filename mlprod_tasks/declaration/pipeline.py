@@ -29,7 +29,7 @@ from mlprod_tasks.declaration.training import Model, RateTable, Split
 class Publish:
     """Where predictions go besides the lake: a table of a SQLAlchemy database, made when it is missing.
 
-    connection: an Airflow connection, or the environment variable MLPROD_CONNECTION_<CONNECTION>.
+    connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name; a tick's rows in it are replaced when the tick is scored again.
     """
 

@@ -18,7 +18,7 @@ class Database:
 
     It is found by the name of a connection, never by its URL, which may hold a secret.
 
-    connection: an Airflow connection, or the environment variable MLPROD_CONNECTION_<CONNECTION>.
+    connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name.
     schema: the schema that holds it; None is the database's default.
     """
@@ -32,7 +32,7 @@ class Database:
 class Files:
     """CSV or Parquet files below the folder that a connection names.
 
-    connection: an Airflow connection, or the environment variable MLPROD_CONNECTION_<CONNECTION>, that names a folder.
+    connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`, that names a folder.
     path: relative to that folder. It may hold a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
     'weather/*.parquet'.
     format: 'csv' (comma-separated, with a header line) or 'parquet'.

@@ -1,0 +1,67 @@
+"""The reference of monitoring: every watched value with its standard bounds, and the standard rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from docs.generate.markdown import code, table
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.monitoring.kinds import KINDS, Kind
+
+KNOWN: Mapping[str, str] = {
+    "input": "at the tick",
+    "health": "at the tick",
+    "outcome": "when labels are complete",
+    "check": "at night",
+    "request": "minutes after the requests",
+}
+GROUPS: Mapping[str, str] = {
+    "data": "Data",
+    "covariates": "Drift of features",
+    "scores": "Scores and decisions",
+    "estimates": "Performance, estimated before labels arrive",
+    "labels": "Labels",
+    "performance": "Performance",
+    "business": "Business",
+    "requests": "Requests",
+    "pipeline": "The pipeline itself",
+}
+STANDARD = {watch.what: watch for watch in (*ml.WATCHES, *ml.REQUEST_WATCHES)}
+
+
+def watched_values() -> str:
+    """One table per group: what each value is, when it is known, and how it is watched where nothing is declared."""
+    parts = []
+    for group, title in GROUPS.items():
+        rows = [_row(kind) for kind in KINDS.values() if kind.group == group]
+        parts.append(f"### {title}\n\n{table(('value', 'what it is', 'one per', 'known', 'standard bounds'), rows)}")
+    return "\n\n".join(parts)
+
+
+def rules() -> str:
+    """The standard rules, and those of use cases that answer requests."""
+    header = ("rule", "watches", "fires when breached", "action")
+    told = [("Every use case", ml.RULES), ("Use cases that answer requests, besides", ml.REQUEST_RULES)]
+    return "\n\n".join(f"### {title}\n\n{table(header, map(_rule, listed))}" for title, listed in told)
+
+
+def bounds_shown(watch: ml.Watch) -> str:
+    """The bounds of a watch in words."""
+    ends = [f"at least {watch.low:g}"] if watch.low is not None else []
+    ends += [f"at most {watch.high:g}"] if watch.high is not None else []
+    told = ", ".join(ends)
+    if watch.learned is not None:
+        told += " and learned" if told else "learned"
+    return f"{told}; important features" if watch.only_important else told
+
+
+def _row(kind: Kind) -> tuple[str, str, str, str, str]:
+    # Which feature, table or step a sentence is about is shown as a placeholder.
+    words = kind.words.replace("feature {slice}", "{slice}").replace("{slice}", f"*{kind.by}*").replace("{kpi}", "the KPI")
+    watch = STANDARD.get(kind.what)
+    return code(kind.what), words, kind.by or "tick", KNOWN[kind.family], bounds_shown(watch) if watch else ""
+
+
+def _rule(rule: ml.Rule) -> tuple[str, str, str, str]:
+    often = "at a tick" if rule.of == 1 else f"on {rule.breaches} of the last {rule.of} ticks"
+    return rule.name, code(rule.watch), often, code(rule.action)

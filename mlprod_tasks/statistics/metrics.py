@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil, nan
+from math import ceil, isclose, nan
 from typing import Annotated
 
 import numpy as np
@@ -25,6 +25,7 @@ NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precisi
 BINS = 10
 RESAMPLES = 500
 COVERAGE = 0.95
+SAME_NUMBER = 1e-12  # relative: products of a declared share and a number of rows differ by less from what was meant
 CELLS_AT_ONCE = 250_000  # of the matrix of weights: what stays in a core's cache is several times faster
 
 
@@ -133,8 +134,21 @@ def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
 
 
 def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
-    """Share of positives among the ceil(top_share * n) highest scores; of ties at the edge, what a random pick expects."""
+    """Share of positives among the highest scores; of ties at the edge, what a random pick expects.
+
+    top_share: of the rows, in (0, 1]; k is `rows_of_share` of it.
+    """
     return float(_precision_at_k(_counted(outcome, score), top_share)[0])
+
+
+def rows_of_share(share: float, rows: int) -> int:
+    """How many of some rows a share is: rounded up, and at least one.
+
+    0.07 of 100 rows is 7, though 0.07 * 100 is 7.000000000000001 in floating point. share: in (0, 1].
+    """
+    product = share * rows
+    nearest = round(product)
+    return nearest if isclose(product, nearest, rel_tol=SAME_NUMBER) else ceil(product)
 
 
 def measure(
@@ -232,7 +246,7 @@ def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
 
 
 def _precision_at_k(counted: Counted, top_share: float) -> Floats:
-    k = ceil(top_share * counted.ranking.rows)
+    k = rows_of_share(top_share, counted.ranking.rows)
     flagged = counted.hits + counted.misses
     # The group in which the k-th row lies: the ones before it are taken whole, of it what a random pick expects.
     edge = (flagged < k).sum(axis=1)

@@ -1,5 +1,9 @@
 """Metrics against scikit-learn, published numbers, and each other."""
 
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,6 +67,28 @@ def test_precision_at_k_of_distinct_scores_is_the_share_among_the_highest():
     outcome, score = some(1000)
     top = np.argsort(-score)[:100]
     assert metrics.precision_at_k(outcome, score, 0.1) == pytest.approx(outcome[top].mean())
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_a_share_of_100_rows_is_as_many_rows_as_it_has_hundredths(percent: int):
+    assert metrics.rows_of_share(float(Decimal(percent) / 100), 100) == percent
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10**7))
+def test_a_declared_share_is_rounded_up_as_exact_arithmetic_does(ten_thousandths: int, rows: int):
+    exact = ceil(Fraction(ten_thousandths, 10_000) * rows)
+    assert metrics.rows_of_share(ten_thousandths / 10_000, rows) == exact
+
+
+def test_a_share_of_rows_is_at_least_one_row():
+    assert metrics.rows_of_share(1e-14, 100) == 1
+    assert metrics.rows_of_share(0.1 + 0.2, 10) == 3  # 0.30000000000000004
+
+
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_the_precision_of_a_perfect_top_share_is_1(percent: int):
+    outcome = np.arange(100) < percent
+    assert metrics.precision_at_k(outcome, np.linspace(1, 0, 100), percent / 100) == 1.0
 
 
 def test_precision_at_k_of_equal_scores_is_what_a_random_pick_expects():

@@ -13,7 +13,7 @@ from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Review, Rollout, RolloutCheck
 from mlprod_tasks.scoring.review_queue import decide_review, open_reviews
-from tests.support.seeded_ledger import DAY, FIRST, LAST, answer_requests, check, fill, leave_to_people, moment, roll
+from tests.support.seeded_ledger import DAY, FIRST, LAST, answer_requests, check, evening, fill, leave_to_people, moment, roll
 
 HOUR = timedelta(hours=1)
 MakeLedger = Callable[..., Platform]
@@ -112,7 +112,7 @@ def test_how_it_stood_holds_nothing_that_came_later(
     make_ledger: MakeLedger, flights_pipeline: Pipeline, hours: float, mode: str, waiting: int, decided: int
 ) -> None:
     platform, tick = make_ledger(), flights_pipeline.schedule.tick(FIRST)
-    platform.clock.day = FIRST + DAY  # type: ignore[attr-defined]
+    platform.clock.at = evening(FIRST + DAY)  # type: ignore[attr-defined]
     answer_requests(platform, flights_pipeline, tick.end - hours * HOUR)
     fill(platform, flights_pipeline, 2)
     served = detail(flights_pipeline, platform, as_of=tick).served

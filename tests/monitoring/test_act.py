@@ -13,7 +13,7 @@ from mlprod_tasks.promotion import fallback_switch, history, operator_actions
 from mlprod_tasks.promotion.fallback_switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
 from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.scoring.score import score
-from tests.support.trained_shop import Clock
+from tests.support.clock import SetClock
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
 DAY = "2024-02-13"
@@ -24,7 +24,7 @@ def one(promoted_shop):
     """Version 1 is champion since the 10th; it is noon of the 13th."""
     with promoted_shop.platform.ledger.session() as session:
         session.query(Promotion).update({"at": NOON - timedelta(days=3)})
-    return replace(promoted_shop, platform=replace(promoted_shop.platform, clock=Clock(NOON)))
+    return replace(promoted_shop, platform=replace(promoted_shop.platform, clock=SetClock(NOON, step=timedelta(minutes=1))))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail
 from mlprod_tasks.promotion.operator_actions import by_rule, intervene, interventions
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
 FIRST = date(2024, 3, 1)
@@ -27,20 +28,9 @@ PIPELINE = world.pipeline
 PSI, AUC = "inputs moved", "ranking is poor"
 
 
-class Clock:
-    """A clock that goes on by a second whenever it is asked."""
-
-    def __init__(self, moment: datetime = NOW) -> None:
-        self.moment = moment
-
-    def now(self) -> datetime:
-        self.moment += timedelta(seconds=1)
-        return self.moment
-
-
 @pytest.fixture
 def platform(mailing: Callable[[Any], Platform]) -> Platform:
-    return mailing(Clock())
+    return mailing(SetClock(NOW, step=timedelta(seconds=1)))
 
 
 def day(n: int) -> date:
@@ -159,7 +149,7 @@ def test_the_last_word_about_muting_counts(platform: Platform) -> None:
 def test_a_mute_ends_by_itself(platform: Platform) -> None:
     decided(platform, 0, fired(PSI, 0))
     mute(PIPELINE, PSI, "ana", platform, until=NOW + DAY)
-    (alarm,) = open_alarms(PIPELINE, replace(platform, clock=Clock(NOW + DAY)))
+    (alarm,) = open_alarms(PIPELINE, replace(platform, clock=SetClock(NOW + DAY + timedelta(seconds=1))))
     assert alarm.muted_until is None
 
 

@@ -26,21 +26,11 @@ from mlprod_tasks.monitoring.profile import ReferenceProfile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Intervention, Measurement
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
 T = world.FIRST
 LEARNED = ml.Learned()
-
-
-class TickingClock:
-    """A clock that goes on by a minute each time it is read."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2024, 3, 20, 5, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        self.at += timedelta(minutes=1)
-        return self.at
 
 
 def pipeline_with(*watches: ml.Watch, **others: Any) -> ml.Pipeline:
@@ -146,7 +136,7 @@ def test_a_quiet_month_of_many_features_raises_at_most_the_declared_false_alarms
 
 @pytest.fixture
 def shop(make_shop: Callable[..., Platform]) -> Platform:
-    return make_shop(clock=TickingClock())
+    return make_shop(clock=SetClock(world.NOW, step=timedelta(minutes=1)))
 
 
 def test_a_persons_bound_comes_before_declared_and_learned_ones_until_it_is_cleared(shop: Platform) -> None:

@@ -35,7 +35,7 @@ def row(day: date, what: str, value: float | None, slice: str = "", reference: f
         n=400,
         breached=False,
         model_version=3,
-        at=world.FixedClock().now(),
+        at=world.NOW,
     )
 
 

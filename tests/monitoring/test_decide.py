@@ -19,6 +19,7 @@ from mlprod_tasks.notifications.picture import picture
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Row, Training
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
 DAYS = [world.FIRST + n * DAY for n in range(10)]
@@ -112,17 +113,11 @@ def test_a_decision_that_says_the_same_again_keeps_its_moment(make_shop: Callabl
     world.whole_lake(platform)
     world.monitor(platform, DAYS[0])
     (before,) = platform.ledger.all(Decision)
-    world.monitor(make_shop(clock=Later()), DAYS[0])
+    later = world.NOW + DAY
+    world.monitor(make_shop(clock=SetClock(later)), DAYS[0])
     (after,) = platform.ledger.all(Decision)
     assert (after.at, after.reason) == (before.at, before.reason)
-    assert {row.at for row in platform.ledger.all(Measurement)} == {Later().now()}
-
-
-class Later:
-    """A clock that stands a day later."""
-
-    def now(self) -> datetime:
-        return world.FixedClock().now() + DAY
+    assert {row.at for row in platform.ledger.all(Measurement)} == {later}
 
 
 def retrain_tick(platform: Platform) -> tuple[date, Any]:

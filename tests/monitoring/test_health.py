@@ -14,21 +14,12 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Publication, StepRun, Training
 from mlprod_tasks.platform.step_runs import recorded
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 T = world.FIRST
 DUE = world.pipeline.schedule.moment(T)
 pipeline = world.pipeline
-
-
-class Clock:
-    """A clock that stands where it is put."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def now(self) -> datetime:
-        return self.at
 
 
 class Runs:
@@ -44,7 +35,7 @@ class Runs:
 @pytest.fixture
 def soon(make_shop: Callable[..., Platform]) -> Platform:
     """A shop an hour after the tick was due."""
-    return make_shop(clock=Clock(DUE + HOUR))
+    return make_shop(clock=SetClock(DUE + HOUR))
 
 
 def ran(platform: Platform, step: str, day: date, seconds: float = 1.0, at: datetime | None = None, **given: Any) -> None:
@@ -223,7 +214,7 @@ def test_what_was_usual_is_learned_from_the_ticks_before(soon: Platform) -> None
 def test_measuring_writes_health_beside_the_rest_and_again_replaces_it(make_shop: Callable[..., Platform]) -> None:
     from mlprod_tasks.declaration import Learned, Watch
 
-    platform = make_shop(clock=Clock(DUE + HOUR))
+    platform = make_shop(clock=SetClock(DUE + HOUR))
     of = replace(pipeline, watches=(*pipeline.watches, Watch("duration", learned=Learned(k=3.0))))
     days = [T + n * DAY for n in range(8)]
     from mlprod_tasks.monitoring.measure import measure

@@ -200,7 +200,7 @@ def test_a_tick_that_was_not_scored_is_refused_with_what_to_do(shop: Platform) -
 def test_a_tick_that_was_scored_without_rows_breaches_the_volume_and_nothing_else(shop: Platform) -> None:
     world.score_tick(shop, world.scored(T + DAY))
     empty = {"pipeline": "shop", "tick": T, "model_version": world.VERSION, "rows": 0, "fallback_rows": 0}
-    shop.ledger.put(Scoring(**empty, fallback_reason=None, features_digest="d", delta_version=0, at=world.FixedClock().now()))
+    shop.ledger.put(Scoring(**empty, fallback_reason=None, features_digest="d", delta_version=0, at=world.NOW))
     report = run(shop, T)
     assert (report.rows, report.judged) == (0, ())
     assert {row.what for row in shop.ledger.all(Measurement, tick=T) if KINDS[row.what].family == "input"} == {

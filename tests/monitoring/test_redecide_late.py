@@ -16,8 +16,9 @@ from mlprod_tasks.monitoring.requests import measure_collected
 from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
-from tests.monitoring.test_requests import DAY, SERVED, Clock, T, answer
+from tests.monitoring.test_requests import DAY, SERVED, T, answer, clock_at_noon
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 MINUTE = timedelta(minutes=1)
 RULES = (ml.Rule("models fail on requests", "online_errors", "alert"),)
@@ -25,12 +26,12 @@ OWN = replace(SERVED, rules=RULES)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock(T)
+def clock() -> SetClock:
+    return clock_at_noon(T)
 
 
 @pytest.fixture
-def shop(mailing: Callable[[Any], Platform], clock: Clock) -> Platform:
+def shop(mailing: Callable[[Any], Platform], clock: SetClock) -> Platform:
     platform = mailing(clock)
     platform.__dict__["registry"] = world.ProfileShelf({world.VERSION: world.reference().as_json()})
     return platform
@@ -53,7 +54,7 @@ def subjects(catcher: MailCatcher) -> list[str]:
     return [str(mail["Subject"]) for mail in catcher.outbox.mails()]
 
 
-def late(platform: Platform, clock: Clock, pipeline: ml.Pipeline = OWN, day: date = T) -> None:
+def late(platform: Platform, clock: SetClock, pipeline: ml.Pipeline = OWN, day: date = T) -> None:
     """A day goes well until its last requests, which are collected after the next tick was decided."""
     asked(platform, day, slice(0, 300), pipeline)
     clock.at = pipeline.schedule.moment(day + DAY) + MINUTE
@@ -62,7 +63,9 @@ def late(platform: Platform, clock: Clock, pipeline: ml.Pipeline = OWN, day: dat
     asked(platform, day, slice(300, 400), pipeline, failing=True)
 
 
-def test_the_last_requests_of_a_day_raise_their_alarm_and_mail_once(shop: Platform, clock: Clock, catcher: MailCatcher) -> None:
+def test_the_last_requests_of_a_day_raise_their_alarm_and_mail_once(
+    shop: Platform, clock: SetClock, catcher: MailCatcher
+) -> None:
     late(shop, clock)
     for _ in range(3):
         assert decide_again(OWN, shop) == []
@@ -79,7 +82,7 @@ def test_the_last_requests_of_a_day_raise_their_alarm_and_mail_once(shop: Platfo
 
 @pytest.mark.parametrize("where", ["decide", "act", "tell_decision"])
 def test_what_a_failure_kept_from_being_told_the_next_run_tells(
-    shop: Platform, clock: Clock, catcher: MailCatcher, where: str, monkeypatch: pytest.MonkeyPatch
+    shop: Platform, clock: SetClock, catcher: MailCatcher, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise OSError("killed")
@@ -94,7 +97,7 @@ def test_what_a_failure_kept_from_being_told_the_next_run_tells(
     assert subjects(catcher) == [f"[shop] alert at {T + DAY}: models fail on requests"]
 
 
-def test_a_day_that_the_monitor_has_not_decided_yet_is_left_to_it(shop: Platform, clock: Clock) -> None:
+def test_a_day_that_the_monitor_has_not_decided_yet_is_left_to_it(shop: Platform, clock: SetClock) -> None:
     asked(shop, T, slice(0, 400), failing=True)
     clock.at = OWN.schedule.moment(T + DAY) + MINUTE
     assert decide_again(OWN, shop) == []
@@ -107,7 +110,7 @@ def test_a_day_that_the_monitor_has_not_decided_yet_is_left_to_it(shop: Platform
 
 
 def test_a_retraining_that_is_asked_for_then_is_started_under_the_name_that_the_monitor_gives_it(
-    shop: Platform, clock: Clock
+    shop: Platform, clock: SetClock
 ) -> None:
     own = replace(OWN, rules=(replace(RULES[0], action="retrain"),))
     late(shop, clock, own)
@@ -117,7 +120,7 @@ def test_a_retraining_that_is_asked_for_then_is_started_under_the_name_that_the_
     assert training["note"].startswith("Retrain: models fail on requests")
 
 
-def test_weeks_that_are_measured_late_are_no_news(shop: Platform, clock: Clock, catcher: MailCatcher) -> None:
+def test_weeks_that_are_measured_late_are_no_news(shop: Platform, clock: SetClock, catcher: MailCatcher) -> None:
     late(shop, clock)
     for n in range(2, 12):
         clock.at = OWN.schedule.moment(T + n * DAY) + MINUTE

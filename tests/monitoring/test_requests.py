@@ -18,6 +18,7 @@ from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 T, DAY = world.FIRST, timedelta(days=1)
 SERVED = replace(
@@ -212,18 +213,12 @@ def measured(platform: Platform) -> dict[date, int]:
     return {row.tick: row.n for row in platform.ledger.all(Measurement, what="online_rows")}
 
 
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self, day: date, hour: int = 12) -> None:
-        self.at = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
+def clock_at_noon(day: date) -> SetClock:
+    return SetClock(datetime(day.year, day.month, day.day, 12, tzinfo=UTC))
 
 
 def test_what_anybody_collected_is_measured_once_and_again_when_more_came(make_shop: Callable[..., Platform]) -> None:
-    shop = make_shop(clock=Clock(T))
+    shop = make_shop(clock=clock_at_noon(T))
     rows = world.scored(T)
     answer(shop, rows.slice(0, 150))  # collected by somebody who measures nothing, as a ramp does
     answer(shop, world.scored(T + DAY, 120))
@@ -238,7 +233,7 @@ def test_what_anybody_collected_is_measured_once_and_again_when_more_came(make_s
 def test_what_could_not_be_measured_is_measured_by_the_next_that_can(
     make_shop: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = make_shop(clock=Clock(T))
+    shop = make_shop(clock=clock_at_noon(T))
 
     def broken(*_: Any) -> None:
         raise OSError("no registry")
@@ -256,7 +251,7 @@ ASKED = replace(SERVED, watches=(ml.Watch("online_rows", low=100.0),), rules=(ml
 
 
 def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_shop: Callable[..., Platform]) -> None:
-    clock = Clock(T)
+    clock = clock_at_noon(T)
     shop = make_shop(clock=clock)
     answer(shop, world.scored(T), ASKED)
     measure_collected(ASKED, shop)
@@ -274,7 +269,7 @@ def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_
 
 
 def test_a_use_case_that_nobody_asked_for_long_or_ever_is_not_silent(make_shop: Callable[..., Platform]) -> None:
-    clock = Clock(T + 40 * DAY)
+    clock = clock_at_noon(T + 40 * DAY)
     shop = make_shop(clock=clock)
     assert measure_collected(ASKED, shop) == []
     assert run(shop) == RequestsMeasured(str(T), 0, 0)

@@ -18,6 +18,7 @@ from mlprod_tasks.notifications.digest import digest, tell_digest, text, written
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Mail, Measurement, Promotion, Scoring, Training
 from tests.support import monitored_shop as world
+from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
 LAST = date(2024, 3, 18)  # a Monday; outcomes are known up to the 16th
@@ -26,14 +27,9 @@ PIPELINE = replace(world.pipeline, monitoring=ml.Monitoring(digest_to=("owner@ex
 TICK = PIPELINE.schedule.tick(LAST)
 
 
-class Clock:
-    def now(self) -> datetime:
-        return NOW
-
-
 @pytest.fixture
 def platform(mailing: Callable[[Any], Platform]) -> Platform:
-    return mailing(Clock())
+    return mailing(SetClock(NOW))
 
 
 def measured(platform: Platform, day: date, n: int, **values: float) -> None:

@@ -11,7 +11,8 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from tests.support.seeded_ledger import FIRST, LAST, StandingClock, fill
+from tests.support.clock import SetClock
+from tests.support.seeded_ledger import FIRST, LAST, evening, fill
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def alarmed(tmp_path: Path, catcher: MailCatcher, flights_pipeline: Pipeline) ->
     """A ledger in which rules begin to fire near the end."""
     smtp = f"smtp://127.0.0.1:{catcher.smtp_port}"
     given = {"MLPROD_HOME": str(tmp_path / "home"), "MLPROD_CONNECTION_SMTP": smtp}
-    platform = Platform(from_environment(given), clock=StandingClock(LAST))
+    platform = Platform(from_environment(given), clock=SetClock(evening(LAST)))
     fill(platform, flights_pipeline, 64)
     return platform
 

@@ -1,7 +1,7 @@
 """What a collection leaves behind: older versions of the table, which go, and files that it cannot take, which are told of."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mlprod_tasks.scoring import collect as step
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.prediction_log import log_folder
 from tests.scoring.test_collect import MONDAY, entry, logged, requests, use_case, with_features
+from tests.support.clock import SetClock
 
 __all__ = ["use_case"]
 
@@ -78,18 +79,8 @@ def test_people_hear_once_of_files_that_wait_for_a_column_and_of_the_next(use_ca
     assert tell(other, here) == []
 
 
-@dataclass
-class Clock:
-    """A clock that is set."""
-
-    at: datetime
-
-    def now(self) -> datetime:
-        return self.at
-
-
 def test_of_files_that_wait_on_people_hear_every_week(use_case: Pipeline, here: Platform) -> None:
-    clock = Clock(datetime(2024, 5, 12, 23, 55, tzinfo=UTC))
+    clock = SetClock(datetime(2024, 5, 12, 23, 55, tzinfo=UTC))
     here = replace(here, clock=clock)
     told = []
     for _ in range(16):

@@ -20,6 +20,7 @@ from mlprod_tasks.online.plan import micros
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.platform.online_store import StoreUnavailable
+from tests.support.clock import SetMonotonic
 
 Shop = Any  # of the feature tests
 DAY = date(2013, 6, 3)
@@ -296,13 +297,13 @@ class Flaky:
 def test_a_store_that_goes_away_leaves_what_was_read_and_is_not_asked_for_every_request(shop: Shop) -> None:
     small(shop)
     fill(shop.pipeline, shop.platform, DAY)
-    store, clock = Flaky(shop.platform.online_store), [0.0]
-    online = OnlineFeatures(shop.pipeline, store, poll_seconds=1.0, retry_seconds=5.0, monotonic=lambda: clock[0])  # type: ignore[arg-type]
+    store, clock = Flaky(shop.platform.online_store), SetMonotonic()
+    online = OnlineFeatures(shop.pipeline, store, poll_seconds=1.0, retry_seconds=5.0, monotonic=clock)  # type: ignore[arg-type]
     before = online.row(request(), at("06-03 08:00"))
     asked = store.asked
     assert online.row(request(), at("06-03 08:00")) == before
     assert store.asked == asked  # all of it is held
-    store.down, clock[0] = True, 2.0
+    store.down, clock.seconds = True, 2.0
     assert online.row(request(), at("06-03 08:00")) == before
     other = online.row(request(customer=2, product="coffee"), at("06-03 08:00"))
     assert (other.answer, other.reasons[0]) == ("fallback", "customers (country) is missing: the online store does not answer")
@@ -311,7 +312,7 @@ def test_a_store_that_goes_away_leaves_what_was_read_and_is_not_asked_for_every_
     for _ in range(5):
         online.row(request(customer=3), at("06-03 08:00"))
     assert store.asked == asked
-    store.down, clock[0] = False, 8.0
+    store.down, clock.seconds = False, 8.0
     assert online.row(request(customer=2, product="coffee"), at("06-03 08:00")).answer == "model"
     assert online.failure is None
 
@@ -320,9 +321,9 @@ def test_a_store_that_hangs_keeps_a_request_waiting_no_longer_than_declared_and_
     small(shop)
     fill(shop.pipeline, shop.platform, DAY)
     pipeline = replace(shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=50)))
-    store, clock = Flaky(shop.platform.online_store), [0.0]
+    store, clock = Flaky(shop.platform.online_store), SetMonotonic()
     store.remote = True
-    online = OnlineFeatures(pipeline, store, poll_seconds=1.0, retry_seconds=1.0, monotonic=lambda: clock[0])  # type: ignore[arg-type]
+    online = OnlineFeatures(pipeline, store, poll_seconds=1.0, retry_seconds=1.0, monotonic=clock)  # type: ignore[arg-type]
     rows, other = ([online.fields.read(request(customer=n))[0]] for n in (1, 2))
     moments = [micros(at("06-03 08:00"))]
 
@@ -331,7 +332,7 @@ def test_a_store_that_hangs_keeps_a_request_waiting_no_longer_than_declared_and_
             before = await online.within(rows, moments, readers)
             assert before == online.of(rows, moments)
             store.hangs.clear()
-            clock[0] = 2.0
+            clock.seconds = 2.0
             turns = 0
 
             async def others() -> None:
@@ -347,7 +348,7 @@ def test_a_store_that_hangs_keeps_a_request_waiting_no_longer_than_declared_and_
             (lacking,) = await online.within(other, moments, readers)
             assert (lacking.answer, store.asked) == ("fallback", asked), "it is left alone for a while"
             store.hangs.set()
-            clock[0] = 10.0
+            clock.seconds = 10.0
             (there,) = await online.within(other, moments, readers)
             assert (there.answer, online.failure) == ("model", None)
             busy.cancel()
@@ -356,15 +357,15 @@ def test_a_store_that_hangs_keeps_a_request_waiting_no_longer_than_declared_and_
 
 
 def test_a_store_that_goes_on_failing_is_asked_ever_more_rarely_but_every_few_seconds(shop: Shop) -> None:
-    store, clock = Flaky(shop.platform.online_store), [0.0]
+    store, clock = Flaky(shop.platform.online_store), SetMonotonic()
     store.down = True
-    online = OnlineFeatures(shop.pipeline, store, monotonic=lambda: clock[0])  # type: ignore[arg-type]
+    online = OnlineFeatures(shop.pipeline, store, monotonic=clock)  # type: ignore[arg-type]
     at_moments: list[float] = []
     for tenth in range(300):
-        clock[0], asked = tenth / 10, store.asked
+        clock.seconds, asked = tenth / 10, store.asked
         online.row(request(), at("06-03 08:00"))
         if store.asked > asked:
-            at_moments.append(clock[0])
+            at_moments.append(clock.seconds)
     between = [round(b - a, 1) for a, b in itertools.pairwise(at_moments)]
     assert between == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0]
 
@@ -372,8 +373,8 @@ def test_a_store_that_goes_on_failing_is_asked_ever_more_rarely_but_every_few_se
 def test_a_new_generation_is_seen_within_the_poll_and_old_entries_are_not_mixed_with_it(shop: Shop) -> None:
     small(shop)
     fill(shop.pipeline, shop.platform, DAY)
-    clock = [0.0]
-    online = OnlineFeatures(shop.pipeline, shop.platform.online_store, monotonic=lambda: clock[0])
+    clock = SetMonotonic()
+    online = OnlineFeatures(shop.pipeline, shop.platform.online_store, monotonic=clock)
     first = online.row(request(), at("06-03 08:00"))
     shop.holds(payments=[payment("z", at("06-03 07:00"), 5.0)], customers=[(1, "FR"), (2, "FR")])
     fill(shop.pipeline, shop.platform, DAY)

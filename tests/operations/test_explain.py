@@ -16,18 +16,9 @@ from mlprod_tasks.platform import names
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.scoring.score import score
+from tests.support.clock import SetClock
 
 DAY, OTHER = "2024-02-11", "2024-02-12"
-
-
-class Moment:
-    """A clock that stands still."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def now(self) -> datetime:
-        return self.moment
 
 
 @pytest.fixture
@@ -68,7 +59,7 @@ def test_a_source_is_told_at_the_version_that_was_there_when_the_row_was_scored(
                 at=at,
             )
         )
-    then = replace(promoted_shop.platform, clock=Moment(noon.replace(minute=30)))
+    then = replace(promoted_shop.platform, clock=SetClock(noon.replace(minute=30)))
     score(promoted_shop.pipeline, promoted_shop.tick(DAY), then)
     told = explain(promoted_shop.pipeline, [rows(promoted_shop)[0]["order_id"]], promoted_shop.platform)
     assert told.sources == (explanation_text.Source("returns/raw/orders", 7, 1),)
@@ -92,7 +83,7 @@ def test_the_outcome_is_told_once_it_is_known(scored):
     key, came_back = settled[0]
     told = explain(scored.pipeline, [key], scored.platform)
     assert told.outcome is came_back
-    early = replace(scored.platform, clock=Moment(datetime(2024, 2, 11, 12, tzinfo=UTC)))
+    early = replace(scored.platform, clock=SetClock(datetime(2024, 2, 11, 12, tzinfo=UTC)))
     assert explain(scored.pipeline, [key], early).outcome is None
     assert "outcome    not known yet" in explanation_text.text(explain(scored.pipeline, [key], early))
 

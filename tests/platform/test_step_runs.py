@@ -16,19 +16,13 @@ from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform, step_runs
 from mlprod_tasks.platform.ledger import StepRun
 from mlprod_tasks.platform.step_runs import recorded
+from tests.support.clock import SetClock
 
 MEGABYTE = 1024**2
 
 
-class Ticking:
-    """A clock that moves on by a minute whenever it is asked."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2013, 6, 17, 8, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        self.at += timedelta(minutes=1)
-        return self.at
+def going_on() -> SetClock:
+    return SetClock(datetime(2013, 6, 17, 8, tzinfo=UTC), step=timedelta(minutes=1))
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Done:
 @pytest.fixture
 def platform(make_platform: Callable[..., Platform]) -> Platform:
     made = make_platform()
-    return Platform(made.settings, clock=Ticking())
+    return Platform(made.settings, clock=going_on())
 
 
 @pytest.fixture
@@ -115,7 +109,7 @@ def test_that_a_run_cannot_be_recorded_does_not_fail_the_step(
 
 
 def test_the_try_is_what_the_platform_says(flights_pipeline: Pipeline, tick: Tick, platform: Platform) -> None:
-    third = Platform(platform.settings, clock=Ticking(), attempt=lambda: 3)
+    third = Platform(platform.settings, clock=going_on(), attempt=lambda: 3)
     recorded("score", score)(flights_pipeline, tick, third)
     assert [run.try_number for run in runs(platform)] == [3]
 

@@ -1,7 +1,7 @@
 """Rolling back: an earlier champion again, from the next tick on, for good reasons that are kept."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -15,7 +15,7 @@ from mlprod_tasks.promotion.register import promote, register
 from mlprod_tasks.promotion.rollback import CannotRollBack, next_tick, rollback
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training.workspace import TrainingFolder
-from tests.support.trained_shop import Clock
+from tests.support.clock import SetClock
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
 
@@ -23,7 +23,7 @@ NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one
 @pytest.fixture
 def two(promoted_shop):
     """Versions 1 as of the 10th and 2 as of the 12th; it is noon of the 13th."""
-    shop = replace(promoted_shop, platform=replace(promoted_shop.platform, clock=Clock(NOON)))
+    shop = replace(promoted_shop, platform=replace(promoted_shop.platform, clock=SetClock(NOON, step=timedelta(minutes=1))))
     shop = shop.declared(gates=(AtLeast("roc_auc", 0.6),))
     assert shop.promoted("two", "2024-02-12").moved
     return shop

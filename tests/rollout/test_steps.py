@@ -1,7 +1,7 @@
 """A version rolled out step by step: promoted at the end, taken back where it is worse, never against a person's will."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout.routing import CannotRollOut, roll_out
 from mlprod_tasks.rollout.state import RampStopped, ramp_of, with_ramp
 from mlprod_tasks.rollout.steps import CannotRamp, NotChecked, begin, check, finish, look, take_back, take_step
+from tests.support.clock import ahead
 from tests.support.ramped_shop import Ramped, begun, fails
 
 
@@ -346,14 +347,7 @@ def test_of_two_that_begin_at_once_one_goes_on(shop: Ramped, monkeypatch: pytest
 
 def test_a_rollout_of_a_machine_whose_clock_is_behind_holds_all_the_same(shop: Ramped) -> None:
     begun(shop, 0.2)
-    behind = Platform(shop.platform.settings, clock=Behind())
+    behind = Platform(shop.platform.settings, clock=ahead(timedelta(days=-1)))
     made = roll_out(shop.pipeline, behind, mode="champion", by="Bo", reason="")
     assert shop.rollout().at == made.at
     assert shop.rollout().by == "Bo"
-
-
-class Behind:
-    """A clock that is a day late."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) - timedelta(days=1)

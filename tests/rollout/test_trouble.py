@@ -13,7 +13,8 @@ from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import roll_out
 from mlprod_tasks.rollout.steps import Overtaken, check, finish, take_back, take_back_abandoned, take_step
-from tests.support.ramped_shop import Later, Ramped, begun, fails
+from tests.support.clock import ahead
+from tests.support.ramped_shop import Ramped, begun, fails
 
 
 def at_the_end(shop: Ramped) -> None:
@@ -107,10 +108,10 @@ def test_a_training_whose_ramp_a_person_ended_is_not_under_way_for_ever(shop: Ra
 def test_a_ramp_that_nobody_goes_on_with_is_taken_back_an_hour_after_a_step_may_last(shop: Ramped) -> None:
     assert not take_back_abandoned(shop.pipeline, shop.platform).changed
     begun(shop, 0.5)
-    later = Later(timedelta(minutes=119))
+    later = ahead(timedelta(minutes=119))
     assert not take_back_abandoned(shop.pipeline, Platform(shop.platform.settings, clock=later)).changed
     assert shop.rollout().mode == "canary"
-    later.by = timedelta(minutes=121)
+    later.at += timedelta(minutes=2)
     done = take_back_abandoned(shop.pipeline, Platform(shop.platform.settings, clock=later))
     assert done.changed
     assert (shop.rollout().mode, shop.champion()) == ("champion", 2)
@@ -122,9 +123,9 @@ def test_a_ramp_that_nobody_goes_on_with_is_taken_back_an_hour_after_a_step_may_
 def test_a_ramp_that_was_checked_of_late_is_not_abandoned(shop: Ramped) -> None:
     begun(shop, 0.5)
     shop.answered(300)
-    later = Platform(shop.platform.settings, clock=Later(timedelta(minutes=60)))
+    later = Platform(shop.platform.settings, clock=ahead(timedelta(minutes=60)))
     assert check(shop.pipeline, later).verdict == "passed"
-    later = Platform(shop.platform.settings, clock=Later(timedelta(minutes=150)))
+    later = Platform(shop.platform.settings, clock=ahead(timedelta(minutes=150)))
     assert not take_back_abandoned(shop.pipeline, later).changed
 
 
@@ -162,7 +163,7 @@ def test_while_the_champion_has_too_few_rows_to_judge_by_a_step_is_not_over(shop
     assert found.verdict == "waiting"
     assert "the champion's 0 are too few" in found.sentence
     # In the end, what it answered in the step before counts, too.
-    later = Platform(shop.platform.settings, clock=Later(timedelta(hours=1)))
+    later = Platform(shop.platform.settings, clock=ahead(timedelta(hours=1)))
     found = check(shop.pipeline, later)
     assert (found.verdict, [one.passed for one in found.checks if one.what == "latency"]) == ("passed", [True])
     assert "steps before" in found.sentence
@@ -191,7 +192,7 @@ def test_files_of_long_ago_are_not_read_though_they_are_of_the_same_day_as_asked
     shop.answered(50, tick=date(2024, 2, 10))
     collect(shop.pipeline, shop.platform)
     since = shop.platform.clock.now() + timedelta(minutes=1)
-    shop.platform = Platform(shop.platform.settings, clock=Later(timedelta(minutes=2)))
+    shop.platform = Platform(shop.platform.settings, clock=ahead(timedelta(minutes=2)))
     shop.answered(50, tick=date(2024, 2, 9))  # asked as of an earlier day, but answered later
     collect(shop.pipeline, shop.platform)
     ticks = [file.split("tick=")[1][:10] for file in _files("returns/requests", since, shop.platform)]

@@ -9,21 +9,12 @@ from mlprod_tasks.cli import serving
 from mlprod_tasks.serving import run
 from mlprod_tasks.serving.app import Limits
 from mlprod_tasks.serving.limits import Admission, Breaker, TokenBucket
-
-
-class Watch:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.support.clock import SetMonotonic
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 30)), max_size=60))
 def test_a_bucket_never_lets_more_through_than_its_burst_and_its_rate_times_the_time(asked: list[tuple[float, int]]) -> None:
-    watch = Watch()
+    watch = SetMonotonic()
     bucket = TokenBucket(rate=10, burst=20, now=watch)
     taken = 0
     for pause, n in asked:
@@ -35,7 +26,7 @@ def test_a_bucket_never_lets_more_through_than_its_burst_and_its_rate_times_the_
 
 
 def test_a_bucket_says_when_to_come_back_and_is_right() -> None:
-    watch = Watch()
+    watch = SetMonotonic()
     bucket = TokenBucket(rate=10, burst=20, now=watch)
     assert bucket.take(20) == 0.0
     assert bucket.take(5) == 0.5
@@ -46,7 +37,7 @@ def test_a_bucket_says_when_to_come_back_and_is_right() -> None:
 
 
 def test_more_rows_than_the_burst_wait_for_a_full_bucket_and_are_then_served() -> None:
-    watch = Watch()
+    watch = SetMonotonic()
     bucket = TokenBucket(rate=10, burst=20, now=watch)
     assert bucket.take(1000) == 0.0
     assert bucket.take(1000) == 100.0
@@ -61,7 +52,7 @@ def test_one_request_too_many_is_refused_at_once_and_counted() -> None:
 
 
 def test_the_breaker_opens_after_failures_in_a_row_and_one_try_after_its_rest_decides() -> None:
-    watch = Watch()
+    watch = SetMonotonic()
     breaker = Breaker(failures=3, rest=5.0, now=watch)
     for _ in range(2):
         breaker.failed()

@@ -20,6 +20,7 @@ from mlprod_tasks.serving.app import Limits, Service
 from mlprod_tasks.serving.keys import make_key
 from mlprod_tasks.serving.run import made
 from tests.serving.test_service import ORDER, get, post
+from tests.support.clock import SetMonotonic
 from tests.support.failing_row import FailingRow
 from tests.support.trained_shop import Shop
 
@@ -192,11 +193,11 @@ def test_an_explanation_costs_its_key_what_it_takes(promoted_shop: Shop) -> None
 
 def test_a_failure_that_many_waited_for_counts_once(promoted_shop: Shop) -> None:
     pipeline = replace(promoted_shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=20)))
-    clock = [0.0]
-    held = OnlineFeatures(pipeline, promoted_shop.platform.online_store, monotonic=lambda: clock[0])._held
+    clock = SetMonotonic()
+    held = OnlineFeatures(pipeline, promoted_shop.platform.online_store, monotonic=clock)._held
     for _ in range(30):
         held.without_the_store([], 0.02)
     assert held._down_until == 1.0
-    clock[0] = 1.5
+    clock.seconds = 1.5
     held.without_the_store([], 0.02)
     assert held._down_until == 1.5 + 2.0

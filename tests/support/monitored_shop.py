@@ -16,12 +16,14 @@ from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.clock import SetClock
 
 ORDERS_A_TICK = 400
 REFERENCE = tuple(date(2024, 2, 1) + timedelta(days=n) for n in range(14))
 FIRST, LAST = date(2024, 3, 1), date(2024, 3, 10)
 DAY = timedelta(days=1)
 VERSION = 3
+NOW = datetime(2024, 3, 20, 5, tzinfo=UTC)
 
 pipeline = ml.Pipeline(
     name="shop",
@@ -101,17 +103,10 @@ class ProfileShelf:
         return self.profiles[version]
 
 
-class FixedClock:
-    """A clock that stands."""
-
-    def now(self) -> datetime:
-        return datetime(2024, 3, 20, 5, tzinfo=UTC)
-
-
 def shop_platform(home: Path, clock: Any = None, ledger_url: str = "") -> Platform:
     """A platform below `home` whose registry knows the profile of one version."""
     given = {"MLPROD_HOME": str(home)} | ({"MLPROD_LEDGER_URL": ledger_url} if ledger_url else {})
-    platform = Platform(from_environment(given), clock=clock or FixedClock())
+    platform = Platform(from_environment(given), clock=clock or SetClock(NOW))
     platform.__dict__["registry"] = ProfileShelf({VERSION: reference().as_json()})
     return platform
 

@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +87,6 @@ def begun(shop: Ramped, share: float = 0.0, version: int = 3) -> None:
 
 def fails(_: dict[str, Any]) -> bool:
     return True
-
-
-@dataclass
-class Later:
-    """A clock that is ahead."""
-
-    by: timedelta
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.by
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from mlprod_tasks.platform.ledger import (
     Training,
 )
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.clock import SetClock
 
 FIRST = date(2013, 5, 1)
 DAY = timedelta(days=1)
@@ -32,22 +33,17 @@ TICKS = 76
 LAST = FIRST + (TICKS - 1) * DAY
 
 
-class StandingClock:
-    """A clock that stands at the evening of a day."""
-
-    def __init__(self, day: date) -> None:
-        self.day = day
-
-    def now(self) -> datetime:
-        return datetime(self.day.year, self.day.month, self.day.day, 20, tzinfo=UTC)
-
-
 def opened(home: Path, day: date = LAST) -> Platform:
-    return Platform(from_environment({"MLPROD_HOME": str(home)}), clock=StandingClock(day))
+    return Platform(from_environment({"MLPROD_HOME": str(home)}), clock=SetClock(evening(day)))
 
 
 def moment(day: date, hour: int = 8) -> datetime:
     return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def evening(day: date) -> datetime:
+    """When all of a tick is done."""
+    return moment(day, 20)
 
 
 def fill(

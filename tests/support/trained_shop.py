@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,17 +82,6 @@ SHOP = ml.Pipeline(
     rules=(),
     retraining=ml.Retraining(cooldown=ml.days(7)),
 )
-
-
-class Clock:
-    """A clock that goes on by a minute whenever it is asked."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def now(self) -> datetime:
-        self.moment += timedelta(minutes=1)
-        return self.moment
 
 
 @dataclass(frozen=True)

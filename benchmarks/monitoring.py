@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.inputs import inputs
 from mlprod_tasks.monitoring.observe import observe
-from mlprod_tasks.monitoring.profile import ReferenceProfile, make_profile
+from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform.engine import engine
 from pipelines.flight_delays import pipeline as flight_delays
 

@@ -36,6 +36,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.standard import RULES, WATCHES
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.bounds import Bounds
 from mlprod_tasks.monitoring.diagnosis import causes, diagnose
 from mlprod_tasks.monitoring.estimate import estimates, promised_by
@@ -43,7 +44,7 @@ from mlprod_tasks.monitoring.inputs import inputs
 from mlprod_tasks.monitoring.measurement import judged
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes
-from mlprod_tasks.monitoring.profile import ReferenceProfile, important_features, profile_of
+from mlprod_tasks.monitoring.profile import important_features, profile_of
 from mlprod_tasks.monitoring.rules import fold
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
@@ -52,8 +53,7 @@ from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.statistics.intervals import wilson
 from mlprod_tasks.training import segments
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.training.train import read_window
-from mlprod_tasks.training.workspace import TrainingFolder
+from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 REPOSITORY = Path(__file__).parents[1]
 AS_OF, AFTER = "2013-05-06", 28

@@ -39,8 +39,7 @@ from mlprod_tasks.statistics.metrics import Estimate, interval
 from mlprod_tasks.training import fit_model, segments
 from mlprod_tasks.training.search import search, tuned
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.training.train import read_window
-from mlprod_tasks.training.workspace import TrainingFolder
+from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 REPOSITORY = Path(__file__).parents[1]
 UNSEEN = ("2013-05-13", "2013-09-17", "2013-10-06", "2013-12-30")

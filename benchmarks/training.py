@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import LightGBM, Pipeline, load
+from mlprod_tasks.declaration import LightGBM, Pipeline, load_model
 from mlprod_tasks.models.feature_frame import inputs_of, matrix, read
 from mlprod_tasks.models.learners.lightgbm import parameters
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training import assemble, train, workspace
 from mlprod_tasks.training.workspace import TrainingFolder
 
 REPOSITORY = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def main() -> int:
 
 def declared() -> Pipeline:
     """The shipped use case with its LightGBM as the one candidate, and nothing to search."""
-    pipeline = load(REPOSITORY / "pipelines" / "flight_delays.py")
+    pipeline = load_model(REPOSITORY / "pipelines" / "flight_delays.py")
     learner = next(one for one in pipeline.model.candidates if isinstance(one, LightGBM))
     return replace(pipeline, model=replace(pipeline.model, candidates=(learner,), search=None, warm_update=False))
 
@@ -94,12 +94,12 @@ def bare_call(pipeline: Pipeline, folder: TrainingFolder) -> Callable[[], object
     """`lightgbm.train` on matrices that are ready in memory."""
     import lightgbm
 
-    from mlprod_tasks.models.model import load as load_model
+    from mlprod_tasks.models.load_model import load_model
 
     codes = load_model(folder.model).codes
     data = []
     for split in ROWS:
-        rows = train.read_window(folder, split)
+        rows = workspace.read_window(folder, split)
         inputs = inputs_of(rows.schema, pipeline.feature_names)
         x = matrix(read(rows, inputs), inputs, codes)
         data.append((x, rows["label"].to_numpy(zero_copy_only=False).astype(np.float64)))

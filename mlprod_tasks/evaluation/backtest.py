@@ -23,12 +23,12 @@ from mlprod_tasks.evaluation import evaluate, evidence
 from mlprod_tasks.evaluation import results as evaluations
 from mlprod_tasks.evaluation.evidence import Backtest, Fold
 from mlprod_tasks.evaluation.training_spec import Champion, champions_recipe
-from mlprod_tasks.models import model
 from mlprod_tasks.models.feature_frame import outcome_of
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics.metrics import Estimate
-from mlprod_tasks.training import assemble, search, segments, train
+from mlprod_tasks.training import assemble, search, segments, train, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, from_json, windows
@@ -76,7 +76,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
         evaluation = evaluations.from_json(folder.read(evaluate.EVALUATION, "evaluate"))
         run_id = folder.read(train.TRAINED, "train")["run_id"]
         assembled = folder.read(assemble.MANIFEST, "assemble")
-        champion = champions_recipe(pipeline, model.load(folder.model), platform)
+        champion = champions_recipe(pipeline, load_model(folder.model), platform)
         asked = _Asked(pipeline, training_id, assembled["versions"], search.tuned(pipeline, folder), champion, provenance())
         own = pipeline.schedule.tick(assembled["as_of"])
         earlier = _earlier(asked, own, folder, platform)
@@ -221,7 +221,7 @@ def _own(
         return kept
     else:
         log.info("as of %s: fitting the recipe of champion version %s", as_of, asked.champion.version)
-        rows = {name: train.read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)}
+        rows = {name: workspace.read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)}
         of_champion = _of_champion(asked, _facts(asked, str(as_of), placed), of_model, rows)
     made = Fold(
         as_of=str(as_of),

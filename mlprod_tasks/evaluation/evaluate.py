@@ -14,12 +14,13 @@ from mlprod_tasks.evaluation.compare import Judged, compare
 from mlprod_tasks.evaluation.evidence import Backtest, Comparison, Slices
 from mlprod_tasks.evaluation.results import Estimates, Evaluation
 from mlprod_tasks.evaluation.slices import slices
-from mlprod_tasks.models import decision_value, model
+from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.feature_frame import outcome_of
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.statistics.metrics import Sampled
-from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training import assemble, train, workspace
 from mlprod_tasks.training.split import TEST, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
@@ -41,9 +42,9 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
     with failing(training_id, platform):
         trained = folder.read(train.TRAINED, "train")
         assembled = folder.read(assemble.MANIFEST, "assemble")
-        rows = train.read_window(folder, TEST)
+        rows = workspace.read_window(folder, TEST)
         outcome = outcome_of(rows)
-        candidate = model.load(folder.model)
+        candidate = load_model(folder.model)
         judged = judge(pipeline, candidate, rows)
         champion, version, problem = _champion(pipeline, assembled, rows, platform)
         made = Evaluation(
@@ -54,7 +55,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             unlabelled=assembled["unlabelled"][TEST],
             threshold=candidate.threshold,
             model=judged.sampled.estimates(),
-            baseline=baseline(pipeline, candidate.facts["training_rate"], train.read_window(folder, VALIDATION), rows),
+            baseline=baseline(pipeline, candidate.facts["training_rate"], workspace.read_window(folder, VALIDATION), rows),
             champion=None if champion is None else champion.sampled.estimates(),
             champion_version=version,
             champion_problem=problem,

@@ -31,8 +31,9 @@ from mlprod_tasks.evaluation.evaluate import LOGGED
 from mlprod_tasks.evaluation.evidence import Finding, Trials
 from mlprod_tasks.evaluation.gates.names import trial_of
 from mlprod_tasks.evaluation.gates.trials import TrialGate
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform, digest
-from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training import assemble, train, workspace
 from mlprod_tasks.training.split import TEST, TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder, failing
 
@@ -94,9 +95,8 @@ class _Tried:
 
     @cached_property
     def model(self) -> AnyModel:
-        from mlprod_tasks.models import model
 
-        return model.load(self.folder.model)
+        return load_model(self.folder.model)
 
     @cached_property
     def assembled(self) -> dict[str, Any]:
@@ -104,11 +104,11 @@ class _Tried:
 
     @cached_property
     def train_rows(self) -> pa.Table:
-        return train.read_window(self.folder, TRAIN)
+        return workspace.read_window(self.folder, TRAIN)
 
     @cached_property
     def test_rows(self) -> pa.Table:
-        return train.read_window(self.folder, TEST)
+        return workspace.read_window(self.folder, TEST)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def _trial(gate: TrialGate, tried: _Tried) -> Iterable[Finding]:
     pipeline, model = tried.pipeline, tried.model
     match gate:
         case AvailableAtPrediction():
-            every = train.read_window(tried.folder, TEST, labelled=False)
+            every = workspace.read_window(tried.folder, TEST, labelled=False)
             yield availability.as_scored(gate, pipeline, every, tried.assembled, tried.platform)
             yield availability.when_fresh(pipeline, tried.train_rows, tried.assembled, tried.platform)
         case NoLeakageSuspicion():

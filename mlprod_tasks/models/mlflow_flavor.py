@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
 
@@ -33,7 +34,7 @@ class Served:
 def load(folder: Path) -> Model | SegmentedModel | FallbackModel:
     """The model of whichever kind that a folder holds."""
     kind = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))["kind"]
-    return fallback.load(folder) if kind == fallback.KIND else model.load(folder)
+    return fallback.load(folder) if kind == fallback.KIND else load_model(folder)
 
 
 def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,13 @@ from mlprod_tasks.models.feature_frame import Input, ModelInputError, Prediction
 from mlprod_tasks.models.learners import Fitted, cores_for
 from mlprod_tasks.platform import digest
 
-if TYPE_CHECKING:
-    from mlprod_tasks.models.segmented import SegmentedModel
-
 Floats = NDArray[np.float64]
 MANIFEST, LEARNER = "model.json", "learner"
 KIND = "model"
 # Before there were other learners, the manifest said the learner's kind, with the trees beside it.
 EARLIER_KIND = "lightgbm"
 
-__all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", "load", "load_one"]
+__all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", "load_one"]
 
 
 @dataclass(frozen=True)
@@ -129,14 +126,6 @@ class Model:
         text = json.dumps(written, indent=1, sort_keys=True, allow_nan=False)
         (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
         return digest.of_folder(folder)
-
-
-def load(folder: Path) -> Model | SegmentedModel:
-    """The model that `save` wrote, or that of a model by segments. Raises: ValueError for another kind; ForbiddenType."""
-    from mlprod_tasks.models import segmented
-
-    kind = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
-    return segmented.load(folder) if kind == segmented.KIND else load_one(folder)
 
 
 def load_one(folder: Path) -> Model:

@@ -17,8 +17,7 @@ from mlprod_tasks.platform.ledger import Intervention, Measurement
 from mlprod_tasks.promotion.operator_actions import interventions
 
 if TYPE_CHECKING:
-    from mlprod_tasks.monitoring.history import History
-    from mlprod_tasks.monitoring.profile import ReferenceProfile
+    from mlprod_tasks.models.reference_profile import History, ReferenceProfile
     from mlprod_tasks.platform import Platform
 
 BOUND, UNBOUND = "bound", "unbound"
@@ -117,7 +116,7 @@ def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> d
 
 def bounds_in_force(pipeline: Pipeline, platform: Platform, day: date | None = None) -> tuple[Bound, ...]:
     """Every bound at a tick (None: the newest); the learned ones slice by slice, from the champion's reference."""
-    from mlprod_tasks.monitoring.profile import ReferenceProfile
+    from mlprod_tasks.models.reference_profile import ReferenceProfile
 
     champion = platform.registry.champion(pipeline)
     profile = None

@@ -10,7 +10,7 @@ import numpy as np
 from mlprod_tasks.statistics.bins import MOST_KNOWN, OTHER, Counts
 
 if TYPE_CHECKING:
-    from mlprod_tasks.monitoring.profile import Column
+    from mlprod_tasks.models.reference_profile import Column
 
 NEARLY_EVERY = 0.95  # of the reference's ticks
 UNLIKELY = 0.001  # that a category has no row by chance

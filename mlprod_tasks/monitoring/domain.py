@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.monitoring.sample import SampledRows
+from mlprod_tasks.models.reference_profile import SampledRows
 
 if TYPE_CHECKING:
-    from mlprod_tasks.monitoring.profile import ReferenceProfile
+    from mlprod_tasks.models.reference_profile import ReferenceProfile
 
 FOLDS = 4
 ROUNDS = 40

@@ -25,7 +25,7 @@ from mlprod_tasks.statistics.bins import quoted
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
 
 if TYPE_CHECKING:
-    from mlprod_tasks.monitoring.profile import ReferenceProfile
+    from mlprod_tasks.models.reference_profile import ReferenceProfile
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from statistics import fmean
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.monitoring.history import History
+from mlprod_tasks.models.reference_profile import History
 from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.upstream import upstream

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models.reference_profile import Column, History, ReferenceProfile
 from mlprod_tasks.statistics.bins import quoted
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.measurement import Reading
     from mlprod_tasks.monitoring.observe import Observed
-    from mlprod_tasks.monitoring.profile import ReferenceProfile
 
 FEWEST_TICKS = 3  # one tick against one other says nothing of either
 TOGETHER = 14  # ticks at most for which the domain classifier is trained: it takes as long as everything else
-
-
-@dataclass(frozen=True)
-class History:
-    """The values on the reference's ticks, by 'what' or 'what/slice'; None where a tick has none.
-
-    ticks: ISO dates, ascending; each value is of that tick against the rest of the reference.
-    """
-
-    ticks: tuple[str, ...]
-    values: Mapping[str, tuple[float | None, ...]]
-
-    @cached_property
-    def days(self) -> tuple[date, ...]:
-        return tuple(map(date.fromisoformat, self.ticks))
 
 
 def history_of(
@@ -68,7 +52,6 @@ def _readings(
     from mlprod_tasks.monitoring.estimate import estimates, promised_by
     from mlprod_tasks.monitoring.inputs import inputs
     from mlprod_tasks.monitoring.outcomes import columns, outcomes
-    from mlprod_tasks.monitoring.profile import less
 
     needed = ", ".join(quoted(name) for name in columns(pipeline, profile) if name != "fallback")
     of_day = f"SELECT {needed}, label, false AS fallback FROM {source} WHERE tick = DATE '{day}'"
@@ -97,3 +80,27 @@ def _judged_without(others: ReferenceProfile, profile: ReferenceProfile, rows: p
 
 def _subject(reading: Reading) -> str:
     return f"{reading.what}/{reading.slice}" if reading.slice else reading.what
+
+
+def less(profile: ReferenceProfile, tick: date, observed: Observed) -> ReferenceProfile:
+    """What the profile says of inputs and scores, without the rows of one of its own ticks."""
+
+    def of_others(column: Column) -> Column:
+        counts = observed.columns[column.name].counts
+        return replace(
+            column,
+            counts=tuple(int(n) for n in np.asarray(column.counts) - counts),
+            present=tuple(int(n) for n in np.asarray(column.present, np.int64) - (counts[2:] > 0)) if column.present else (),
+        )
+
+    rows = list(profile.rows_by_tick)
+    rows.remove(observed.rows)
+    return replace(
+        profile,
+        rows_by_tick=tuple(rows),
+        features=tuple(of_others(column) for column in profile.features),
+        score=of_others(profile.score),
+        decisions=None if profile.decisions is None else profile.decisions - (observed.decisions or 0),
+        joins=tuple(replace(join, unmatched=join.unmatched - observed.unmatched[join.table]) for join in profile.joins),
+        sampled=profile.sampled.without(tick) if profile.sampled else None,
+    )

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from mlprod_tasks.models.reference_profile import Column, ReferenceProfile
 from mlprod_tasks.monitoring import categories
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import Observed
-from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
 from mlprod_tasks.statistics import bins, distances, intervals
 
 FEWEST_ROWS = 50  # below, a tick's distribution says nothing

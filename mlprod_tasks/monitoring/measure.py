@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.business import business_metrics, unasked
 from mlprod_tasks.monitoring.correlation import renew_correlations
 from mlprod_tasks.monitoring.estimate import estimates, promised_by
@@ -22,7 +23,6 @@ from mlprod_tasks.monitoring.kinds import Family
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, unmeasured
-from mlprod_tasks.monitoring.profile import ReferenceProfile
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine

@@ -7,23 +7,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.models.reference_profile import Joined, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
-from mlprod_tasks.monitoring.sample import SampledRows, sample, sample_by_tick
+from mlprod_tasks.monitoring.sample import sample, sample_by_tick
 from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from mlprod_tasks.monitoring.profile import ReferenceProfile
-
-
-@dataclass(frozen=True)
-class Joined:
-    """The features that come from the rows of one table, look-up by look-up: all null together where no row was found."""
-
-    table: str
-    columns: tuple[tuple[str, ...], ...]
-    unmatched: int = 0  # rows of the reference that found none
 
 
 @dataclass(frozen=True)

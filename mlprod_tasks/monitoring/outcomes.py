@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models.decision_value import ValueUndefined
+from mlprod_tasks.models.kpi import kpi_of, with_value
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.estimate import METRICS, PER, Promised, promised_by, reference_of
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.monitoring.profile import ReferenceProfile, kpi_of, with_value
 from mlprod_tasks.monitoring.residuals import explained, residual_drift, residuals
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.statistics import auc_interval, intervals

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import delete, select
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.diagnosis import causes
 from mlprod_tasks.monitoring.kinds import Family, of_family
 from mlprod_tasks.monitoring.measurement import Reading, judged
-from mlprod_tasks.monitoring.profile import ReferenceProfile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 

@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.models.reference_profile import Column, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
-from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.monitoring.rules import STALE_TICKS
 from mlprod_tasks.platform import Platform, names

@@ -5,55 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mlprod_tasks.models.reference_profile import Column, ReferenceProfile, Region, Residuals
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.statistics import bins, intervals
 from mlprod_tasks.statistics.auc_interval import NORMAL
 from mlprod_tasks.statistics.bins import Bins, quoted
 
-if TYPE_CHECKING:
-    from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
-
 MOST_FEATURES = 5
 FEWEST_IN_A_REGION = 30
 CHANCE = 0.01  # that any region of a tick at which nothing has changed is named, all features together
-
-
-@dataclass(frozen=True)
-class Region:
-    """The rows of one bin: how many, how many outcomes are positive, and sums over rows.
-
-    scores: of the scores; squares: of (outcome - score) squared; spread: of score (1 - score), the variance that calibrated
-    scores promise.
-    """
-
-    n: int = 0
-    outcomes: float = 0.0
-    scores: float = 0.0
-    squares: float = 0.0
-    spread: float = 0.0
-
-    @property
-    def residual(self) -> float:
-        """Mean of outcome minus score."""
-        return (self.outcomes - self.scores) / self.n
-
-    @property
-    def variance(self) -> float:
-        """Of the mean residual: as the rows scatter or as their scores promise, whichever is more.
-
-        A few rows that all came out alike scatter less than they may.
-        """
-        return max(self.squares / self.n - self.residual**2, self.spread / self.n) / self.n
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """One feature's regions: null, other, then those between its deciles, or its most frequent categories."""
-
-    feature: str
-    regions: tuple[Region, ...]
 
 
 def explained(columns: Sequence[Column]) -> tuple[Bins, ...]:

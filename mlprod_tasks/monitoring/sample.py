@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlprod_tasks.models.reference_profile import Codes, SampledRows, packed
 from mlprod_tasks.monitoring.count import LARGEST, types
 from mlprod_tasks.statistics.bins import MOST_CATEGORIES, NULL, OTHER, Bins, literal, number, quoted
 
@@ -23,37 +20,6 @@ MOST_OF_REFERENCE = 2000
 HASHED = 4  # columns
 MANY, BLOCKS = 200_000, 16
 ROW = "file_row_number"
-
-Codes = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class SampledRows:
-    """Rows as the bins that their features lie in (`Bins.coarse`), packed into text: they are kept with the model.
-
-    packed: base64 of deflated bytes, (rows, columns) in row order; rows: how many of each tick, one after the other; ticks:
-    their ISO dates, empty where all are of one tick.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[int, ...]
-    packed: str
-    ticks: tuple[str, ...] = ()
-
-    @property
-    def codes(self) -> Codes:
-        """(sum of rows, columns): the bin of each value."""
-        plain = zlib.decompress(base64.b64decode(self.packed))
-        return np.frombuffer(plain, np.uint8).reshape(sum(self.rows), len(self.columns))
-
-    def without(self, tick: date) -> SampledRows:
-        """The same without the rows of that tick."""
-        at = self.ticks.index(str(tick))
-        start = sum(self.rows[:at])
-        kept = np.delete(self.codes, slice(start, start + self.rows[at]), axis=0)
-        others = [place for place in range(len(self.ticks)) if place != at]
-        rows, ticks = tuple(self.rows[place] for place in others), tuple(self.ticks[place] for place in others)
-        return SampledRows(self.columns, rows, _packed(kept), ticks)
 
 
 def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int) -> SampledRows:
@@ -90,7 +56,7 @@ def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
     each = max(1, MOST_OF_REFERENCE // len(ticks))
     codes = [_spread(one.codes, each) for one in ticks.values()]
     columns = next(iter(ticks.values())).columns
-    return SampledRows(columns, tuple(len(part) for part in codes), _packed(np.concatenate(codes)), tuple(map(str, ticks)))
+    return SampledRows(columns, tuple(len(part) for part in codes), packed(np.concatenate(codes)), tuple(map(str, ticks)))
 
 
 def _step(rows: int) -> int:
@@ -115,7 +81,7 @@ def _of(bins: Sequence[Bins], found: Sequence[tuple[date | None, Sequence[int], 
     kept = np.repeat(kept, [n for *_, n in found], axis=0)
     if len(kept) > 2 * MOST_ROWS:  # rows that are all alike share their hash
         kept = _spread(kept, MOST_ROWS)
-    return SampledRows(tuple(one.column for one in bins), (len(kept),), _packed(kept))
+    return SampledRows(tuple(one.column for one in bins), (len(kept),), packed(kept))
 
 
 def _code(bins: Bins, kind: str) -> str:
@@ -139,7 +105,3 @@ def _spread(codes: Codes, most: int) -> Codes:
     """At most so many rows, evenly spread over all: they are sorted, so every kind of row keeps its share."""
     kept: Codes = codes[np.linspace(0, len(codes), min(most, len(codes)), endpoint=False).astype(int)]
     return kept
-
-
-def _packed(codes: Codes) -> str:
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(codes).tobytes(), 6)).decode()

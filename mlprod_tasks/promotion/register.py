@@ -18,7 +18,8 @@ from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation import results as evaluations
 from mlprod_tasks.evaluation.gate import Passed
 from mlprod_tasks.evaluation.gate import passed as gates_passed
-from mlprod_tasks.models import fallback, mlflow_flavor, model
+from mlprod_tasks.models import fallback, mlflow_flavor
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
 from mlprod_tasks.platform import Platform, digest, names
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
@@ -26,7 +27,7 @@ from mlprod_tasks.platform.registry import CANNED, CANNED_TAG, PROFILE, PROFILE_
 from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.reporting import card
 from mlprod_tasks.reporting.write import LOGGED
-from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training import assemble, train, workspace
 from mlprod_tasks.training.provenance import environment, provenance
 from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update, write_json
@@ -215,8 +216,8 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder) -> None:
     """
     from mlprod_tasks.monitoring.profile import profile_of
 
-    made = model.load(folder.model)
-    rows = train.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
+    made = load_model(folder.model)
+    rows = workspace.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
     predicted = made.predict(rows)
     rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     write_json(folder.path / PROFILE, profile_of(pipeline, rows, made.importance).as_json())
@@ -226,7 +227,7 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder) -> None:
 
 def _package(folder: TrainingFolder, target: Path) -> None:
     """MLflow models of both, in folders `model` and `fallback`; reference profile and canned rows go with the model."""
-    mlflow_flavor.save(model.load(folder.model), folder.model, target / "model")
+    mlflow_flavor.save(load_model(folder.model), folder.model, target / "model")
     for name in (PROFILE, CANNED):
         (target / "model" / name).write_bytes((folder.path / name).read_bytes())
     mlflow_flavor.save(fallback.load(folder.fallback), folder.fallback, target / "fallback")

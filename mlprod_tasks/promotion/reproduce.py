@@ -23,7 +23,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.registry import TRAINING_TAG, ModelRef
 from mlprod_tasks.promotion import register
-from mlprod_tasks.training import assemble, provenance, segments, train
+from mlprod_tasks.training import assemble, provenance, segments, workspace
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.split import from_json as windows_from_json
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -118,8 +118,8 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
         folder = TrainingFolder(elsewhere, record.tags[TRAINING_TAG])
         _rebuild(declared, record.manifest, folder, platform)
         model = _fit(declared, registered, record, folder, platform)
-        rows = train.read_window(folder, TEST, labelled=False)
-        labelled = train.read_window(folder, TEST)
+        rows = workspace.read_window(folder, TEST, labelled=False)
+        labelled = workspace.read_window(folder, TEST)
         again, before = model.predict(rows), registered.predict(rows)
         metrics = evaluate.judge(declared, model, labelled).sampled.estimates()
         rebuilt = folder.read(assemble.MANIFEST, "assemble")
@@ -219,7 +219,7 @@ def _fit(declared: Pipeline, registered: Any, record: _Record, folder: TrainingF
     if continued := registered.facts.get("continued_from"):
         facts["continued_from"] = continued
         warm = platform.registry.load(declared, continued["version"])
-    rows = [train.read_window(folder, split) for split in (TRAIN, VALIDATION)]
+    rows = [workspace.read_window(folder, split) for split in (TRAIN, VALIDATION)]
     return segments.fit_all(made_by, rows[0], rows[1], facts, warm=warm)
 
 

@@ -16,13 +16,14 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.evidence import Evidence
 from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, judge
-from mlprod_tasks.models import decision_value, model
+from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.training import assemble, train
+from mlprod_tasks.training import assemble, train, workspace
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -82,8 +83,8 @@ def read(pipeline: Pipeline, folder: TrainingFolder) -> Dossier:
     """Gather what the training's folder holds. Raises: StepMissing before `evaluate`."""
     trained = folder.read(train.TRAINED, "train")
     known = evidence.read(folder)
-    made = model.load(folder.model)
-    rows = train.read_window(folder, TEST)
+    made = load_model(folder.model)
+    rows = workspace.read_window(folder, TEST)
     return Dossier(
         pipeline=pipeline,
         folder=folder,

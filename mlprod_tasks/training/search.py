@@ -23,7 +23,7 @@ from mlprod_tasks.declaration.search import Search, searched, space_of
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import metrics
-from mlprod_tasks.training import assemble, fit_model, search_report, train
+from mlprod_tasks.training import assemble, fit_model, search_report, workspace
 from mlprod_tasks.training.fit_model import Prepared
 from mlprod_tasks.training.search_study import Claim, Made, Trials
 from mlprod_tasks.training.split import TRAIN, VALIDATION, HistoryTooShort
@@ -129,7 +129,7 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[Fold]:
     wanted = pipeline.model.search.folds if pipeline.model.search else 1
     windows = folder.read(assemble.MANIFEST, "assemble")["windows"]
     (first, last), (from_, to) = ([date.fromisoformat(day) for day in windows[name]] for name in (TRAIN, VALIDATION))
-    train_rows, validation_rows = (train.read_window(folder, name) for name in (TRAIN, VALIDATION))
+    train_rows, validation_rows = (workspace.read_window(folder, name) for name in (TRAIN, VALIDATION))
     length, gap = (to - from_).days + 1, (from_ - last).days - 1
     made = [Fold(train_rows, validation_rows)]
     for i in range(1, wanted):

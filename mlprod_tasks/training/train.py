@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import fallback, segmented
@@ -27,7 +25,7 @@ from mlprod_tasks.training import assemble
 from mlprod_tasks.training import segments as by_segment
 from mlprod_tasks.training.provenance import provenance
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.training.workspace import TrainingFolder, failing, replace_folder, update, write_json
+from mlprod_tasks.training.workspace import TrainingFolder, failing, read_window, replace_folder, update, write_json
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration import Learner
@@ -153,12 +151,6 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         model.threshold,
     )
     return trained
-
-
-def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) -> pa.Table:
-    """The rows of one window of the assembled set, those without a label only when asked for."""
-    wanted = pc.field("split") == split
-    return pq.read_table(folder.training_set, filters=wanted & pc.field("label").is_valid() if labelled else wanted)
 
 
 def _given(pipeline: Pipeline, folder: TrainingFolder, platform: Platform) -> _Given:

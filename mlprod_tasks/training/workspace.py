@@ -12,6 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
 
@@ -114,3 +118,9 @@ def update(training_id: str, platform: Platform, **changes: Any) -> None:
         if row is not None:
             for name, changed in changes.items():
                 setattr(row, name, changed)
+
+
+def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) -> pa.Table:
+    """The rows of one window of the assembled set, those without a label only when asked for."""
+    wanted = pc.field("split") == split
+    return pq.read_table(folder.training_set, filters=wanted & pc.field("label").is_valid() if labelled else wanted)

@@ -16,10 +16,10 @@ from mlprod_tasks.evaluation import evidence, training_spec
 from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation, moments
 from mlprod_tasks.evaluation.evaluate import evaluate
 from mlprod_tasks.evaluation.evidence import Fold
-from mlprod_tasks.models import model
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics.metrics import Estimate
-from mlprod_tasks.training import assemble, provenance, segments, train
+from mlprod_tasks.training import assemble, provenance, segments, train, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
@@ -228,7 +228,7 @@ def test_the_history_holds_just_the_labels_that_were_known_at_each_moment(empty_
     history = History(pipeline, whole, versions, platform.settings.home / "history", platform)
     for name, (first, last) in windows.items():
         ticks = pipeline.schedule.range(first, last)
-        expected = train.read_window(folder, name).drop_columns(["split"])
+        expected = workspace.read_window(folder, name).drop_columns(["split"])
         assert history.window(ticks, shop.tick("2024-02-03")).equals(expected)
     fifth = pipeline.schedule.range("2024-01-05")
     known = {day: set(history.window(fifth, shop.tick(day))["order_id"].to_pylist()) for day in ("2024-01-29", "2024-01-31")}
@@ -329,8 +329,8 @@ def test_models_by_segment_are_backtested_and_sliced_by_their_own_decisions(shop
     alone = evidence.read(TrainingFolder(declared.platform, "alone"))
     assert made.folds[0].model == dict(alone.evaluation.model)
     folder = TrainingFolder(declared.platform, "alone")
-    rows = train.read_window(folder, "test")
-    fitted = model.load(folder.model)
+    rows = workspace.read_window(folder, "test")
+    fitted = load_model(folder.model)
     predicted, label = fitted.predict(rows), rows["label"].to_numpy(zero_copy_only=False)
     assert (predicted.decision != (predicted.score >= fitted.threshold)).any()
     worth = np.where(predicted.decision, np.where(label, 10, -4), 0)

@@ -10,6 +10,7 @@ import pytest
 
 from mlprod_tasks.declaration import RandomForest
 from mlprod_tasks.models import mlflow_flavor, model
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import ModelInputError
 from mlprod_tasks.training import fit_model
 
@@ -61,7 +62,7 @@ def test_columns_may_come_in_any_order_with_others_among_them(fitted):
 
 def test_a_stored_model_answers_bit_for_bit_the_same_and_has_the_same_digest(fitted, tmp_path):
     digest = fitted.save(tmp_path / "one")
-    again = model.load(tmp_path / "one")
+    again = load_model(tmp_path / "one")
     assert same(again.predict(ROWS), fitted.predict(ROWS))
     assert again.save(tmp_path / "two") == digest
     assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file() and path.suffix not in (".json", ".txt")]

@@ -11,13 +11,14 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.evaluation import evidence
-from mlprod_tasks.models import fallback, model
+from mlprod_tasks.models import fallback
+from mlprod_tasks.models.load_model import load_model
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.outcomes import outcomes
-from mlprod_tasks.monitoring.profile import ReferenceProfile
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.scoring.score import score
-from mlprod_tasks.training import train
+from mlprod_tasks.training import workspace
 from mlprod_tasks.training.workspace import TrainingFolder
 
 ACT = "CASE WHEN outcome THEN 0.1 * coalesce(amount, 0) ELSE -3 END"
@@ -39,8 +40,8 @@ def valued(shop):
 def test_threshold_and_evaluation_follow_the_function(valued):
     valued.trained("one")
     folder = TrainingFolder(valued.platform, "one")
-    made = model.load(folder.model)
-    validation, test = (train.read_window(folder, name) for name in ("validation", "test"))
+    made = load_model(folder.model)
+    validation, test = (workspace.read_window(folder, name) for name in ("validation", "test"))
     scores = made.predict(validation).score
     best = max(worth(validation, scores >= at).sum() for at in np.append(np.unique(scores), 2))
     assert worth(validation, scores >= made.threshold).sum() == pytest.approx(best)
@@ -51,7 +52,7 @@ def test_threshold_and_evaluation_follow_the_function(valued):
     sliced = next(one for one in evidence.read(folder).slices.slices if one.name == "channel = 'phone'")
     assert sliced.metrics["value_per_1000"].value == pytest.approx(1000 * expected[channel == "phone"].mean())
     beside = fallback.load(folder.fallback)
-    rows = train.read_window(folder, "train")
+    rows = workspace.read_window(folder, "train")
     rates = beside.predict(rows).score
     best = max(worth(rows, rates >= at).sum() for at in np.append(np.unique(rates), 2))
     assert worth(rows, beside.predict(rows).decision).sum() == pytest.approx(best)
@@ -79,15 +80,15 @@ def test_what_was_decided_is_worth_the_same_in_production_whoever_answered(value
     assert decided.any()
     expected = 1000 * worth(judged, decided).mean()
     assert kpi.value == pytest.approx(expected / profile.kpi)
-    rows = train.read_window(TrainingFolder(platform, "one"), "test")
-    made = model.load(TrainingFolder(platform, "one").model)
+    rows = workspace.read_window(TrainingFolder(platform, "one"), "test")
+    made = load_model(TrainingFolder(platform, "one").model)
     assert profile.kpi == pytest.approx(1000 * worth(rows, made.predict(rows).decision).mean())
 
 
 def test_a_worth_that_cannot_be_computed_in_production_is_said_and_counts_as_a_breach(valued):
     valued.trained("one")
-    test = train.read_window(TrainingFolder(valued.platform, "one"), "test")
-    predicted = model.load(TrainingFolder(valued.platform, "one").model).predict(test)
+    test = workspace.read_window(TrainingFolder(valued.platform, "one"), "test")
+    predicted = load_model(TrainingFolder(valued.platform, "one").model).predict(test)
     judged = test.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     judged = judged.append_column("fallback", pa.array(np.zeros(len(test), bool)))
     from mlprod_tasks.monitoring.profile import make_profile

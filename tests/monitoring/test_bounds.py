@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.models.reference_profile import History, ReferenceProfile
 from mlprod_tasks.monitoring.bounds import (
     Bound,
     Bounds,
@@ -19,10 +20,8 @@ from mlprod_tasks.monitoring.bounds import (
     in_force,
     set_bound,
 )
-from mlprod_tasks.monitoring.history import History
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.measurement import Reading, judged
-from mlprod_tasks.monitoring.profile import ReferenceProfile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Intervention, Measurement
 from tests.support import monitored_shop as world

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import norm
 
+from mlprod_tasks.models.reference_profile import Column, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring import sample
 from mlprod_tasks.monitoring.count import types
 from mlprod_tasks.monitoring.domain import CannotTell, tell_apart
-from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
-from mlprod_tasks.monitoring.sample import SampledRows
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.statistics import bins
 

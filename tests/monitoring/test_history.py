@@ -14,9 +14,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.history import TOGETHER
 from mlprod_tasks.monitoring.measure import measure
-from mlprod_tasks.monitoring.profile import ReferenceProfile, make_profile
+from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.statistics import distances

@@ -14,11 +14,13 @@ import pytest
 from scipy.stats import wasserstein_distance
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.freshness import freshness
+from mlprod_tasks.monitoring.history import less
 from mlprod_tasks.monitoring.inputs import inputs
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe, observe_by_tick
-from mlprod_tasks.monitoring.profile import ReferenceProfile, joined, less, make_profile, profile_of
+from mlprod_tasks.monitoring.profile import joined, make_profile, profile_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from tests.support import monitored_shop as world

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mlprod_tasks.monitoring.profile import ReferenceProfile, important_features, make_profile, profile_of
+from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.monitoring.profile import important_features, make_profile, profile_of
 from tests.support import monitored_shop as shop
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from demo.business_database import business_tables
 from mlprod_tasks.declaration import AtLeast, Pipeline
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.bounds import Bounds
 from mlprod_tasks.monitoring.count import count
 from mlprod_tasks.monitoring.inputs import inputs
 from mlprod_tasks.monitoring.observe import Observed
-from mlprod_tasks.monitoring.profile import ReferenceProfile, make_profile
+from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform.engine import engine
 
 REFERENCE = (date(2013, 4, 8), date(2013, 5, 5))

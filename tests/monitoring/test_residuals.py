@@ -6,9 +6,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from mlprod_tasks.models.reference_profile import Column, ReferenceProfile, Region
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.monitoring.profile import Column, ReferenceProfile
-from mlprod_tasks.monitoring.residuals import CHANCE, MOST_FEATURES, Region, explained, residual_drift, residuals, words
+from mlprod_tasks.monitoring.residuals import CHANCE, MOST_FEATURES, explained, residual_drift, residuals, words
 from mlprod_tasks.statistics import bins
 from mlprod_tasks.statistics.bins import Bins
 

@@ -12,9 +12,9 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.documents import Document, Listing, Paragraph, Section, html, markdown
 from mlprod_tasks.documents.formatting import format_number, listed, of_100
 from mlprod_tasks.documents.mail_content import Grid
-from mlprod_tasks.models import model
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.reporting import card, report_context
-from mlprod_tasks.training import train
+from mlprod_tasks.training import workspace
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
@@ -54,9 +54,9 @@ def test_both_forms_have_the_same_words(written):
 
 def test_of_the_flagged_so_many_are_what_the_model_flagged(written, shop_pipeline):
     text, _, folder = written
-    rows = train.read_window(folder, "test")
+    rows = workspace.read_window(folder, "test")
     outcome = np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
-    acts = model.load(folder.model).predict(rows).decision
+    acts = load_model(folder.model).predict(rows).decision
     flagged, right = round(100 * acts.mean()), round(100 * outcome[acts].mean())
     assert f"It flagged {flagged} of 100 orders. Of the flagged, {right} of 100 were a yes (returned)" in text.replace("\\", "")
     found, share = round(100 * acts[outcome].mean()), round(100 * outcome.mean())

@@ -9,7 +9,7 @@ import pytest
 
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.training import train
+from mlprod_tasks.training import train, workspace
 from mlprod_tasks.training.assemble import NotTrainable, assemble
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
@@ -43,8 +43,8 @@ def test_the_set_holds_each_windows_rows_and_counts_those_without_a_label(shop, 
 def test_rows_without_a_label_are_read_only_when_asked_for(shop):
     told = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
     folder = TrainingFolder(shop.platform, "t")
-    assert train.read_window(folder, "test").num_rows == told.rows["test"]
-    assert train.read_window(folder, "test", labelled=False).num_rows == told.rows["test"] + told.unlabelled["test"]
+    assert workspace.read_window(folder, "test").num_rows == told.rows["test"]
+    assert workspace.read_window(folder, "test", labelled=False).num_rows == told.rows["test"] + told.unlabelled["test"]
 
 
 def test_a_label_that_was_not_known_by_then_is_not_used(shop, tables):

@@ -14,6 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models import calibration, model
 from mlprod_tasks.models.feature_frame import outcome_of
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.training import fit_model, sample_weights
 from mlprod_tasks.training.sample_weights import NoTicks
 
@@ -262,7 +263,7 @@ def test_a_learner_without_importance_of_its_own_gets_it_from_shuffling(declared
 def test_a_model_of_any_kind_is_stored_whole(declared, learner, tmp_path):
     made = fit_model.fit(declared(learner), ROWS, VALIDATION, {"training_id": "t"})
     digest = made.save(tmp_path / "one")
-    again = model.load(tmp_path / "one")
+    again = load_model(tmp_path / "one")
     assert np.array_equal(again.predict(TEST).score, made.predict(TEST).score)
     assert again.candidates == made.candidates
     assert again.importance == made.importance
@@ -273,7 +274,7 @@ def test_a_model_of_any_kind_is_stored_whole(declared, learner, tmp_path):
 def test_a_model_written_before_there_were_other_learners_still_answers_the_same(request):
     folder = request.path.parents[1] / "models" / "earlier_model"
     expected = json.loads((folder / "predictions.json").read_text())
-    earlier = model.load(folder)
+    earlier = load_model(folder)
     assert earlier.kind == "lightgbm"
     assert earlier.trees == 4
     assert earlier.candidates == ()

@@ -15,11 +15,12 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.models import mlflow_flavor, model
 from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.promotion.reproduce import reproduce
 from mlprod_tasks.scoring.score import score
-from mlprod_tasks.training import fit_model, segments, train
+from mlprod_tasks.training import fit_model, segments, train, workspace
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, replace_folder
 
 RANDOM = np.random.default_rng(8)
@@ -127,7 +128,7 @@ def test_importance_is_weighed_by_the_rows_that_each_model_answers_for(fitted):
 
 def test_a_stored_one_is_loaded_by_its_kind_and_answers_bit_for_bit_the_same(fitted, tmp_path):
     digest = fitted.save(tmp_path / "one")
-    for loaded in (model.load(tmp_path / "one"), mlflow_flavor.load(tmp_path / "one")):
+    for loaded in (load_model(tmp_path / "one"), mlflow_flavor.load(tmp_path / "one")):
         assert isinstance(loaded, SegmentedModel)
         assert np.array_equal(loaded.predict(ROWS).score, fitted.predict(ROWS).score)
         assert np.array_equal(loaded.predict(ROWS).decision, fitted.predict(ROWS).decision)
@@ -148,7 +149,7 @@ def test_any_text_can_name_a_segment(by_channel, tmp_path):
     assert sorted(made.parts) == ["", "../a/b", "ö ü"], "'*' stands for all rows"
     made.save(tmp_path / "made")
     assert all(path.is_relative_to(tmp_path / "made") for path in tmp_path.rglob("model.json"))
-    loaded = model.load(tmp_path / "made")
+    loaded = load_model(tmp_path / "made")
     assert np.array_equal(loaded.predict(rows[0]).score, made.predict(rows[0]).score)
 
 
@@ -201,8 +202,8 @@ def test_the_whole_way_by_segments_ends_with_a_champion_that_scores(shop):
     folder = TrainingFolder(shop.platform, "one")
     champion = shop.platform.registry.load(shop.pipeline, 1)
     assert isinstance(champion, SegmentedModel)
-    rows = train.read_window(folder, "test")
-    assert np.array_equal(champion.predict(rows).score, model.load(folder.model).predict(rows).score)
+    rows = workspace.read_window(folder, "test")
+    assert np.array_equal(champion.predict(rows).score, load_model(folder.model).predict(rows).score)
     run = shop.platform.registry.client.get_run(shop.platform.ledger.get(Training, "one").run_id)
     assert run.data.params["segments"] == str(len(champion.parts)) == "2"
     kept = json.loads(shop.platform.registry.read_file(run.info.run_id, "training/segments.json"))
@@ -228,8 +229,8 @@ def test_parts_made_one_by_one_make_the_very_model_that_train_makes_alone(shop):
         train.fit(shop.pipeline, "one", name, shop.platform)
     train.train(shop.pipeline, "one", shop.platform)
     train.train(shop.pipeline, "two", shop.platform)
-    rows = train.read_window(TrainingFolder(shop.platform, "one"), "test")
-    first, second = (model.load(TrainingFolder(shop.platform, name).model).predict(rows) for name in ("one", "two"))
+    rows = workspace.read_window(TrainingFolder(shop.platform, "one"), "test")
+    first, second = (load_model(TrainingFolder(shop.platform, name).model).predict(rows) for name in ("one", "two"))
     assert np.array_equal(first.score, second.score)
 
 
@@ -322,7 +323,7 @@ def test_a_warm_update_goes_on_from_the_champion_also_when_it_is_run_again_as_ch
     warm = promoted_shop.declared(model=replace(promoted_shop.pipeline.model, warm_update=True))
     folder = assembled(warm, "two", "2024-02-12")
     first = train.train(warm.pipeline, "two", warm.platform)
-    tried = model.load(folder.model)
+    tried = load_model(folder.model)
     assert [one.name for one in tried.candidates] == ["lightgbm", "lightgbm_continued"]
     assert tried.facts["continued_from"]["version"] == 1
     assert warm.promoted("two", "2024-02-12").moved
@@ -334,7 +335,7 @@ def test_a_champion_that_has_seen_later_rows_is_not_continued(shop, caplog):
     warm = shop.declared(model=replace(shop.pipeline.model, warm_update=True))
     folder = assembled(warm, "old", "2024-02-08")
     train.train(warm.pipeline, "old", warm.platform)
-    made = model.load(folder.model)
+    made = load_model(folder.model)
     assert [one.name for one in made.candidates] == ["lightgbm"]
     assert "continued_from" not in made.facts
     assert "no warm update, candidates start anew: version 1 has seen rows up to" in caplog.text
@@ -346,7 +347,7 @@ def test_each_segment_goes_on_from_the_champions_model_of_that_segment(shop):
     warm = declared_by_channel(shop, warm_update=True)
     folder = assembled(warm, "two", "2024-02-12")
     train.train(warm.pipeline, "two", warm.platform)
-    made, champion = model.load(folder.model), warm.platform.registry.load(warm.pipeline, 1)
+    made, champion = load_model(folder.model), warm.platform.registry.load(warm.pipeline, 1)
     for one, before in ((made.overall, champion.overall), *((made.parts[name], champion.parts[name]) for name in made.parts)):
         assert [tried.name for tried in one.candidates] == ["lightgbm", "lightgbm_continued"]
         assert before.trees > 0

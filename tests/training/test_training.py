@@ -10,13 +10,13 @@ import pytest
 from mlprod_tasks.declaration import AtLeast, AtMost, Constant, LightGBM, LogisticRegression, Model, NotWorseThanChampion
 from mlprod_tasks.evaluation.gate import GatesRefused, gate, passed
 from mlprod_tasks.evaluation.results import from_json
-from mlprod_tasks.models import model
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Fallback, GateResult, Promotion, Training
 from mlprod_tasks.promotion.register import NotThisModel, promote, register
-from mlprod_tasks.training import train
+from mlprod_tasks.training import train, workspace
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 
@@ -61,14 +61,14 @@ def test_the_run_lists_the_chosen_candidates_parameters_and_what_each_scored_on_
     for name, (parameter, value) in others.items():
         own = parameter if name == run.data.params["learner"] else f"{name}.{parameter}"
         assert run.data.params[own] == value
-    made = model.load(TrainingFolder(shop.platform, "one").model)
+    made = load_model(TrainingFolder(shop.platform, "one").model)
     assert {one.name: one.metrics["log_loss"] for one in made.candidates} == pytest.approx(scores)
 
 
 def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_through_mlflow(promoted_shop, monkeypatch):
     folder = TrainingFolder(promoted_shop.platform, "one")
-    rows = train.read_window(folder, "test")
-    expected = model.load(folder.model).predict(rows)
+    rows = workspace.read_window(folder, "test")
+    expected = load_model(folder.model).predict(rows)
     loaded = promoted_shop.platform.registry.load(promoted_shop.pipeline, 1)
     assert np.array_equal(loaded.predict(rows).score, expected.score)
     import mlflow
@@ -82,11 +82,11 @@ def test_the_champion_answers_from_the_registry_as_it_did_in_training_and_throug
 
 def test_the_fallback_stands_beside_it_in_registry_and_ledger(promoted_shop):
     ref = promoted_shop.platform.registry.by_alias(names.fallback_model(promoted_shop.pipeline), "fallback")
-    rows = train.read_window(TrainingFolder(promoted_shop.platform, "one"), "test")
+    rows = workspace.read_window(TrainingFolder(promoted_shop.platform, "one"), "test")
     from_ledger = FallbackModel.from_json(promoted_shop.platform.ledger.get(Fallback, "returns", 1).model)
     answers: list[Predictions] = [promoted_shop.platform.registry.load_model(ref).predict(rows), from_ledger.predict(rows)]
     assert np.array_equal(answers[0].score, answers[1].score)
-    training_rows = train.read_window(TrainingFolder(promoted_shop.platform, "one"), "train").to_pandas()
+    training_rows = workspace.read_window(TrainingFolder(promoted_shop.platform, "one"), "train").to_pandas()
     overall = training_rows["label"].mean()
     phone = training_rows[training_rows["channel"] == "phone"]["label"]
     expected = (phone.sum() + 50 * overall) / (len(phone) + 50)
@@ -146,7 +146,7 @@ def test_files_changed_after_the_gates_are_not_registered(shop):
 def test_the_next_champion_is_judged_against_the_last_on_the_same_rows(promoted_shop):
     assert promoted_shop.promoted("two", "2024-02-12").model_version == 2
     evaluation = from_json(TrainingFolder(promoted_shop.platform, "two").read("evaluation.json", "evaluate"))
-    rows = train.read_window(TrainingFolder(promoted_shop.platform, "two"), "test")
+    rows = workspace.read_window(TrainingFolder(promoted_shop.platform, "two"), "test")
     from sklearn.metrics import roc_auc_score
 
     champion = promoted_shop.platform.registry.load(promoted_shop.pipeline, 1)
@@ -211,8 +211,8 @@ def test_the_baseline_is_the_training_rate_and_the_best_single_decision(shop):
     shop.trained("one")
     folder = TrainingFolder(shop.platform, "one")
     evaluation = from_json(folder.read("evaluation.json", "evaluate"))
-    rate = train.read_window(folder, "train")["label"].to_numpy(zero_copy_only=False).mean()
-    outcome = train.read_window(folder, "test")["label"].to_numpy(zero_copy_only=False)
+    rate = workspace.read_window(folder, "train")["label"].to_numpy(zero_copy_only=False).mean()
+    outcome = workspace.read_window(folder, "test")["label"].to_numpy(zero_copy_only=False)
     assert evaluation.baseline["brier"].value == pytest.approx(np.mean((outcome - rate) ** 2))
     always = 1000 * np.where(outcome, 10, -4).mean()
     assert evaluation.baseline["value_per_1000"].value == pytest.approx(always if rate > 4 / 14 else 0.0)

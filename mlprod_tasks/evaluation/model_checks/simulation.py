@@ -12,7 +12,7 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.evidence import Finding
 from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
 from mlprod_tasks.evaluation.model_checks import AnyModel
-from mlprod_tasks.monitoring.profile import kpi_of, with_value
+from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.platform.engine import engine
 
 WEEK = timedelta(days=7)

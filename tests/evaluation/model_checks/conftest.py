@@ -13,10 +13,10 @@ from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.gate import GateVerdict, judge
 from mlprod_tasks.evaluation.run_checks import examine
 from mlprod_tasks.models import model
+from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.training.train import read_window
-from mlprod_tasks.training.workspace import TrainingFolder
+from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Trained:
         return read_window(self.folder, window)
 
     def loaded(self) -> model.Model:
-        return model.load(self.folder.model)
+        return load_model(self.folder.model)
 
     def examined(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:
         """The verdicts on these gates, after their trials."""

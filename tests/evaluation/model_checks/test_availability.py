@@ -11,7 +11,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
-from mlprod_tasks.training.train import read_window
+from mlprod_tasks.training.workspace import read_window
 
 ONE_DAY = timedelta(days=1)
 

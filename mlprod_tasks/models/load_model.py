@@ -1,0 +1,19 @@
+"""Load a stored model of either kind: a single one, or one by segments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mlprod_tasks.models import segmented
+from mlprod_tasks.models.model import MANIFEST, Model, load_one
+from mlprod_tasks.models.segmented import SegmentedModel
+
+
+def load_model(folder: Path) -> Model | SegmentedModel:
+    """Load the model that its `save` wrote into a folder.
+
+    Raises: ValueError for another kind; ForbiddenType where a file holds a type that no model of ours has.
+    """
+    kind = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    return segmented.load(folder) if kind == segmented.KIND else load_one(folder)

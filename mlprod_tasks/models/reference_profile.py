@@ -1,0 +1,196 @@
+"""The reference profile: what a model's own test window looked like, kept with the model. Pure data.
+
+Monitoring builds it (`monitoring.profile`) and holds every tick against it.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from mlprod_tasks.statistics import bins
+from mlprod_tasks.statistics.bins import Bins
+
+SCORE = "score"
+Codes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature of the reference, or the scores.
+
+    `counts` are of all its rows. `tick_psi` and `tick_null_share` say how far each single tick of the reference lay from
+    the others (corrected PSI) and from the whole (absolute difference): what a quiet tick looks like. `type`: what it holds
+    (`bins.family`). `present`: of each category, how many ticks have it. A profile from before has neither.
+    """
+
+    bins: Bins
+    counts: tuple[int, ...]
+    tick_psi: tuple[float, ...] = ()
+    tick_null_share: tuple[float, ...] = ()
+    importance: float = 0.0
+    important: bool = False
+    type: str = ""
+    present: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.bins.column
+
+    @property
+    def null_share(self) -> float:
+        return self.counts[bins.NULL] / max(1, sum(self.counts))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The features that come from the rows of one table, look-up by look-up: all null together where no row was found."""
+
+    table: str
+    columns: tuple[tuple[str, ...], ...]
+    unmatched: int = 0  # rows of the reference that found none
+
+
+@dataclass(frozen=True)
+class Region:
+    """The rows of one bin: how many, how many outcomes are positive, and sums over rows.
+
+    scores: of the scores; squares: of (outcome - score) squared; spread: of score (1 - score), the variance that calibrated
+    scores promise.
+    """
+
+    n: int = 0
+    outcomes: float = 0.0
+    scores: float = 0.0
+    squares: float = 0.0
+    spread: float = 0.0
+
+    @property
+    def residual(self) -> float:
+        """Mean of outcome minus score."""
+        return (self.outcomes - self.scores) / self.n
+
+    @property
+    def variance(self) -> float:
+        """Of the mean residual: as the rows scatter or as their scores promise, whichever is more.
+
+        A few rows that all came out alike scatter less than they may.
+        """
+        return max(self.squares / self.n - self.residual**2, self.spread / self.n) / self.n
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """One feature's regions: null, other, then those between its deciles, or its most frequent categories."""
+
+    feature: str
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """Rows as the bins that their features lie in (`Bins.coarse`), packed into text: they are kept with the model.
+
+    packed: base64 of deflated bytes, (rows, columns) in row order; rows: how many of each tick, one after the other; ticks:
+    their ISO dates, empty where all are of one tick.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[int, ...]
+    packed: str
+    ticks: tuple[str, ...] = ()
+
+    @property
+    def codes(self) -> Codes:
+        """(sum of rows, columns): the bin of each value."""
+        plain = zlib.decompress(base64.b64decode(self.packed))
+        return np.frombuffer(plain, np.uint8).reshape(sum(self.rows), len(self.columns))
+
+    def without(self, tick: date) -> SampledRows:
+        """The same without the rows of that tick."""
+        at = self.ticks.index(str(tick))
+        start = sum(self.rows[:at])
+        kept = np.delete(self.codes, slice(start, start + self.rows[at]), axis=0)
+        others = [place for place in range(len(self.ticks)) if place != at]
+        rows, ticks = tuple(self.rows[place] for place in others), tuple(self.ticks[place] for place in others)
+        return SampledRows(self.columns, rows, packed(kept), ticks)
+
+
+@dataclass(frozen=True)
+class History:
+    """The values on the reference's ticks, by 'what' or 'what/slice'; None where a tick has none.
+
+    ticks: ISO dates, ascending; each value is of that tick against the rest of the reference.
+    """
+
+    ticks: tuple[str, ...]
+    values: Mapping[str, tuple[float | None, ...]]
+
+    @cached_property
+    def days(self) -> tuple[date, ...]:
+        return tuple(map(date.fromisoformat, self.ticks))
+
+
+@dataclass(frozen=True)
+class ReferenceProfile:
+    """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed.
+
+    value: what its decisions were worth per 1,000 rows. residuals: how outcomes lay off the scores, by region of the important
+    features; empty in a profile from before. decisions: rows above the threshold. joins: the tables that features are looked up
+    in. sampled: some of its rows. The three are None or empty in a profile from before.
+    history: what its own ticks look like against the rest of it; None where there are too few, or in a profile from before.
+    """
+
+    first: str
+    last: str
+    rows_by_tick: tuple[int, ...]
+    features: tuple[Column, ...]
+    score: Column
+    mean_score: float
+    outcomes: int
+    label_rate: float | None
+    roc_auc: float | None
+    kpi: float | None
+    precision: float | None = None
+    recall: float | None = None
+    value: float | None = None
+    residuals: tuple[Residuals, ...] = ()
+    decisions: int | None = None
+    joins: tuple[Joined, ...] = ()
+    sampled: SampledRows | None = None
+    history: History | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The features, then the scores."""
+        return (*self.features, self.score)
+
+    @property
+    def rows_per_tick(self) -> float:
+        return float(np.mean(self.rows_by_tick))
+
+    @property
+    def rows_per_tick_sd(self) -> float:
+        return float(np.std(self.rows_by_tick))
+
+    def as_json(self) -> dict[str, Any]:
+        """The profile as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> ReferenceProfile:
+        """The profile that `as_json` wrote. Raises: pydantic.ValidationError where it is something else."""
+        return TypeAdapter(cls).validate_python(dict(written))
+
+
+def packed(codes: Codes) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(codes).tobytes(), 6)).decode()

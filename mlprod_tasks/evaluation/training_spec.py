@@ -12,8 +12,8 @@ from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.recorded import digest_of, read, read_part
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.registry import ModelRef
-from mlprod_tasks.promotion.register import KEPT
 from mlprod_tasks.training.assemble import DECLARATION
+from mlprod_tasks.training.provenance import RECORD_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _same_meaning(pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, dec
     """Raises: ValueError where a feature that the champion reads is declared otherwise now, or nobody knows how it was."""
     if declaration == pipeline.digest:
         return
-    content = platform.registry.read_file(ref.run_id, f"{KEPT}/{DECLARATION}")
+    content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{DECLARATION}")
     if content is None or digest_of(content.decode()) != declaration:
         raise ValueError("the declaration of its features was not kept with it")
     before, now = meanings(read(content.decode()).features), meanings(pipeline.features)

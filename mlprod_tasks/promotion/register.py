@@ -28,14 +28,13 @@ from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.reporting import card
 from mlprod_tasks.reporting.write import LOGGED
 from mlprod_tasks.training import assemble, train, workspace
-from mlprod_tasks.training.provenance import environment, provenance
+from mlprod_tasks.training.provenance import RECORD_FOLDER, environment, provenance
 from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update, write_json
 
 log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
-KEPT = "training"  # the run's folder of what it takes to make the model again
 ENVIRONMENT = "environment.json"
 CANNED_ROWS = 100
 SEARCHED = "search.json"  # there only where a search is declared
@@ -80,7 +79,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
         write_json(folder.path / ENVIRONMENT, asdict(environment(cores_for(pipeline.model.threads))))
         for name in RECORD:
             if (folder.path / name).is_file():
-                platform.registry.log_file(run_id, folder.path / name, KEPT)
+                platform.registry.log_file(run_id, folder.path / name, RECORD_FOLDER)
         platform.registry.log(run_id, tags=tags)
         description = _description(pipeline, folder)
         name = names.registered_model(pipeline)

@@ -24,6 +24,7 @@ from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.registry import TRAINING_TAG, ModelRef
 from mlprod_tasks.promotion import register
 from mlprod_tasks.training import assemble, provenance, segments, workspace
+from mlprod_tasks.training.provenance import RECORD_FOLDER
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.split import from_json as windows_from_json
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -138,11 +139,11 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
 
 def _record(ref: ModelRef, platform: Platform) -> _Record:
     def kept(name: str, *, needed: bool = True) -> Any:
-        content = platform.registry.read_file(ref.run_id, f"{register.KEPT}/{name}")
+        content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{name}")
         if content is None and needed:
             raise CannotReproduce(
                 f"version {ref.version} of {ref.name!r} cannot be reproduced: its run {ref.run_id} keeps no "
-                f"{register.KEPT}/{name}: it was deleted"
+                f"{RECORD_FOLDER}/{name}: it was deleted"
             )
         return None if content is None else json.loads(content)
 
@@ -158,7 +159,7 @@ def _record(ref: ModelRef, platform: Platform) -> _Record:
 def _declaration(pipeline: Pipeline, ref: ModelRef, record: _Record, platform: Platform) -> Pipeline:
     """The declaration that the model was made by: as it was recorded, else today's where it is still the same."""
     recorded = record.manifest["declaration"]
-    content = platform.registry.read_file(ref.run_id, f"{register.KEPT}/{assemble.DECLARATION}")
+    content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{assemble.DECLARATION}")
     if content is not None and digest_of(content.decode()) == recorded:
         return read(content.decode())
     if pipeline.digest == recorded:

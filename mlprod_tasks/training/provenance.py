@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlprod_tasks.platform import digest
 
+RECORD_FOLDER = "training"  # of an MLflow run: what it takes to make the model again
 PACKAGE = Path(__file__).parents[1]
 LOCK = "requirements.lock"
 # The packages that a prediction's bits may depend on.

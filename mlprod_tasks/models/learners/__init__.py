@@ -68,7 +68,7 @@ def fit(
         case ml.Averaging() | ml.Stacking():
             from mlprod_tasks.models.learners import ensemble
 
-            return ensemble.fit(learner, columns, train, validation, declared, gap_ticks, dict(members or {}))
+            return ensemble.fit(learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit)
     with limited(declared.threads):
         match learner:
             case ml.HistGradientBoosting():
@@ -99,6 +99,10 @@ def load(folder: Path, threads: int | None) -> Fitted:
     kind = fitted.read(folder)["kind"]
     if kind not in FILES:
         raise ValueError(f"{folder} holds a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")
+    if FILES[kind] == "ensemble":
+        from mlprod_tasks.models.learners import ensemble
+
+        return ensemble.load(folder, threads, load)
     loading: Callable[..., Any] = import_module(f"{__name__}.{FILES[kind]}").load
     made: Fitted = loading(folder, threads)
     return made

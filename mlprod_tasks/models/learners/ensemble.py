@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
-from mlprod_tasks.models import learners
 from mlprod_tasks.models.learners import fitted
 from mlprod_tasks.models.learners.fitted import Fitted
 from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit, logit
@@ -21,6 +20,8 @@ AVERAGING, STACKING = "averaging", "stacking"
 # A member that is all but certain is not to decide alone: its log-odds end at about 14.
 SUREST = 1e-6
 PENALTY = 1e-3  # on weights, per row: keeps them apart when members agree
+# What fits one member: `learners.fit`, which knows every kind and is handed in, since it calls this module.
+FitMember = Callable[..., Fitted]
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class Stack(Together):
         _save(self.members, folder)
 
 
-def load(folder: Path, threads: int | None) -> Mean | Stack:
+def load(folder: Path, threads: int | None, load_member: Callable[[Path, int | None], Fitted]) -> Mean | Stack:
     """What `save` wrote."""
     written = fitted.read(folder)
-    members = tuple((name, learners.load(folder / str(i), threads)) for i, name in enumerate(written["members"]))
+    members = tuple((name, load_member(folder / str(i), threads)) for i, name in enumerate(written["members"]))
     if written["kind"] == AVERAGING:
         return Mean(members)
     return Stack(members, tuple(written["weights"]), written["intercept"])
@@ -115,19 +116,20 @@ def fit(
     declared: Model,
     gap_ticks: int,
     known: Mapping[str, Fitted],
+    fit_member: FitMember,
 ) -> Mean | Stack:
     """Fit the members that are not `known` to all training rows, and a stack's weights to what members said out of time."""
     of = [declared.candidate(name) for name in learner.of]
     fitted_now = dict(known)
     for member in of:
         if member.name not in fitted_now:
-            fitted_now[member.name] = learners.fit(
+            fitted_now[member.name] = fit_member(
                 member, columns, train, validation, declared, gap_ticks=gap_ticks, members=fitted_now
             )
     members = tuple((member.name, fitted_now[member.name]) for member in of)
     if isinstance(learner, Averaging):
         return Mean(members)
-    said, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks)
+    said, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks, fit_member)
     if len(set(rows.y.tolist())) < 2:
         log.warning("%s: too few rows for out-of-time predictions of both classes: members count the same", learner.name)
         return Stack(members, (1 / len(members),) * len(members), 0.0)
@@ -138,7 +140,13 @@ def fit(
 
 
 def out_of_time(
-    of: list[Learner], columns: Columns, train: Rows, declared: Model, folds: int, gap_ticks: int
+    of: list[Learner],
+    columns: Columns,
+    train: Rows,
+    declared: Model,
+    folds: int,
+    gap_ticks: int,
+    fit_member: FitMember,
 ) -> tuple[Floats, Rows]:
     """What members say of rows later than all they were fitted to, (n, members), and these rows.
 
@@ -151,7 +159,7 @@ def out_of_time(
         members: dict[str, Fitted] = {}
         for member in of:
             # An ensemble's own members are fitted anew here too: those at hand have seen the block.
-            members[member.name] = learners.fit(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
+            members[member.name] = fit_member(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
         said.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
         rows.append(block)
     weight = None if train.weight is None else np.concatenate([part.weight for part in rows if part.weight is not None])

@@ -61,7 +61,7 @@ def test_no_member_is_fitted_to_a_row_that_is_as_late_as_what_it_predicts(monkey
 
     monkeypatch.setattr(learners, "fit", watched)
     of = [frames.SINGLES[name] for name in MEMBERS]
-    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1)
+    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit)
     assert len(said) == len(rows.y) == 1200
     blocks = [16, 24, 32]  # first ticks of the predicted blocks
     assert fitted_to == [(block - 8 - 2, block - 2) for block in blocks for _ in of]
@@ -90,7 +90,7 @@ def test_a_member_that_only_remembers_gets_no_weight():
 
 def test_weights_are_a_logistic_regression_on_members_log_odds():
     of = [frames.SINGLES[name] for name in ("logistic_regression", "hist_gradient_boosting")]
-    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1)
+    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit)
     weights, intercept = ensemble._weights(logit(said, ensemble.SUREST), rows)
     oracle = LogisticRegression(C=np.inf, max_iter=1000).fit(logit(said, ensemble.SUREST), rows.y)
     assert (oracle.coef_ > 0.05).all()

@@ -140,7 +140,14 @@ def reproduce(
 @app.command()
 def explain(
     name: Name,
-    key: Annotated[str, typer.Option(metavar="KEY", help="The scored row's key; several columns separated by commas.")],
+    key: Annotated[
+        list[str],
+        typer.Option(
+            metavar="VALUE",
+            help="Of the scored row's key: give --key once for each column, in the declared order, and each value is taken as "
+            "it is. Several values separated by commas work in one --key too, where no value holds a comma.",
+        ),
+    ],
     tick: Annotated[str | None, typer.Option(metavar="TICK", help="Needed where several ticks scored that key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
@@ -152,7 +159,7 @@ def explain(
     from mlprod_tasks.operations.explain import explain as explained
 
     pipeline, here = opened(name)
-    told = explained(pipeline, key.split(","), here, None if tick is None else pipeline.schedule.tick(tick))
+    told = explained(pipeline, key, here, None if tick is None else pipeline.schedule.tick(tick))
     typer.echo(dumps(asdict(told), indent=1, allow_nan=False) if as_json else explanation_text.text(told))
 
 

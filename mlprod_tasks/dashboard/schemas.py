@@ -4,7 +4,7 @@ Addresses, below the page's own (`/mlprod/`), JSON each; an error is {"error": "
 
     GET  api/overview                                          Overview
     GET  api/pipelines/{name}?first=&last=&heat=               Detail; ticks first..last, heat map of that kind
-    GET  api/pipelines/{name}/predictions/{key}?tick=          explanation.Explained; key's columns separated by commas
+    GET  api/pipelines/{name}/predictions?key=&key=&tick=      explanation_text.Explained; one `key` for each column of it
     POST api/pipelines/{name}/{action}                         body Asked, answer Done; action is one of ACTIONS
 
 Ticks are ISO dates, moments ISO with offset. What is told of many ticks stands in columns, one entry a tick of `Detail.ticks`

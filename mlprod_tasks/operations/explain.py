@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.feature import Expression, names_of
+from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
@@ -49,11 +50,13 @@ class _Effects:
 
 
 def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None = None) -> Explained:
-    """Explain the prediction of the row of that key, a value for each column of the entity's key.
+    """Explain the prediction of the row of that key.
 
-    Raises: NoSuchPrediction where none or several ticks hold it.
+    key: a value for each column of the entity's key; or one text of all of them, separated by commas, where no value holds one.
+
+    Raises: NoSuchPrediction where the key does not fit, or none or several ticks hold it.
     """
-    row, of_tick = _row(pipeline, key, platform, tick)
+    row, of_tick = _row(pipeline, _key_values(pipeline, key), platform, tick)
     scoring = platform.ledger.get(Scoring, pipeline.name, of_tick.date)
     version, by_fallback = int(row["model_version"][0].as_py()), bool(row["fallback"][0].as_py())
     ref = _ref(pipeline, version, platform)
@@ -109,14 +112,22 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
     )
 
 
+def _key_values(pipeline: Pipeline, given: Sequence[str]) -> list[str]:
+    """A value for each column of the entity's key. Raises: NoSuchPrediction."""
+    columns = pipeline.entity_table.key
+    values = given[0].split(",") if len(given) == 1 and len(columns) > 1 else list(given)
+    if len(values) != len(columns):
+        wanted, came = format_count(len(columns), "column"), format_count(len(values), "value was", "values were")
+        hint = "; if a value holds a comma, give --key once for each column" if len(columns) > 1 else ""
+        raise NoSuchPrediction(
+            f"{pipeline.name}: the key of {pipeline.entity!r} has {wanted}, {', '.join(columns)}, but {came} given{hint}"
+        )
+    return values
+
+
 def _row(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> tuple[pa.Table, Tick]:
     """The one stored prediction of that key, with its tick."""
     names, table = pipeline.entity_table.key, places.predictions(pipeline)
-    if len(key) != len(names):
-        raise NoSuchPrediction(
-            f"{pipeline.name}: the key of {pipeline.entity!r} is {', '.join(names)}: give {len(names)} values, separated "
-            f"by commas, not {len(key)} ({','.join(key)})"
-        )
     if not platform.lake.exists(table):
         raise NoSuchPrediction(
             f"{pipeline.name} has no predictions yet: score a tick first (`mlprod score {pipeline.name} --from ...`)"

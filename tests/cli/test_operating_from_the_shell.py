@@ -62,6 +62,21 @@ def test_explain_prints_a_page_or_json(mlprod, promoted_shop):
     assert (as_json["score"], as_json["recomputed"]) == (stored, stored)
 
 
+def test_explain_takes_a_key_with_a_comma_as_it_is(mlprod, promoted_shop):
+    score(promoted_shop.pipeline, promoted_shop.tick("2024-02-11"), promoted_shop.platform)
+    lake, ticks = promoted_shop.platform.lake, promoted_shop.pipeline.schedule.range("2024-02-11")
+    table = lake.rows("returns/predictions")
+    keys = [f'{key}, "the {i}th"/ü' for i, key in enumerate(table["order_id"].to_pylist())]
+    changed = table.set_column(table.column_names.index("order_id"), "order_id", [keys]).cast(table.schema)
+    lake.replace_ticks("returns/predictions", ticks, changed)
+    done = mlprod("explain", "returns", "--key", keys[3])
+    assert done.exit_code == 0, done.output
+    assert f"returns: order_id {keys[3]}" in done.stdout
+    twice = mlprod("explain", "returns", "--key", "a", "--key", "b")
+    assert "has 1 column, order_id, but 2 values were given" in twice.output + str(twice.exception)
+    assert "once for each column" in " ".join(mlprod("explain", "--help").stdout.replace("│", " ").split())
+
+
 def test_rollback_says_what_it_did(mlprod, promoted_shop):
     promoted_shop.promoted("two", "2024-02-12")
     done = mlprod("rollback", "returns", "--to", "1", "--reason", "complaints")

@@ -557,6 +557,8 @@ def test_what_is_wrong_is_said(site: Site) -> None:
         ("POST", "api/pipelines/returns/ramp"): (422, "challenger"),
         ("POST", "api/pipelines/returns/review"): (422, "request_id"),
         ("GET", "api/pipelines/returns/predictions/1"): (404, "no predictions yet"),
+        ("GET", "api/pipelines/returns/predictions?key=a,b%2Fc"): (404, "no predictions yet"),
+        ("GET", "api/pipelines/returns/predictions?key=a&key=b"): (404, "has 1 column, order_id, but 2 values were given"),
     }
     for (method, path), (status, word) in said.items():
         answer = site.asked(method, path, "ada", **({"json": {}} if method == "POST" else {}))

@@ -159,8 +159,48 @@ def test_a_key_that_is_nowhere_or_elsewhere_or_too_short_is_told(scored):
         explain(scored.pipeline, ["nobody"], scored.platform)
     with pytest.raises(NoSuchPrediction, match="'orders' has it at 2024-02-13: `mlprod score returns --from 2024-02-13`"):
         explain(scored.pipeline, ["2024-02-13-5160"], scored.platform)
-    with pytest.raises(NoSuchPrediction, match="the key of 'orders' is order_id: give 1 values, separated by commas, not 2"):
+    with pytest.raises(NoSuchPrediction, match="the key of 'orders' has 1 column, order_id, but 2 values were given"):
         explain(scored.pipeline, [key, "x"], scored.platform)
+
+
+ODD_KEYS = ("a,b", ",", 'it\'s "quoted"', " with spaces ", "Zürich/北京 🚲", "a/b", "50%", "NULL", "")
+
+
+@pytest.mark.parametrize("odd", ODD_KEYS)
+def test_a_key_is_found_whatever_characters_it_holds(scored, odd):
+    placed = rename_first(scored, odd)
+    assert explain(scored.pipeline, [odd], scored.platform).key == {"order_id": odd}
+    told = explain(with_two_key_columns(scored.pipeline), [odd, placed], scored.platform)
+    assert told.key["order_id"] == odd
+
+
+def test_a_key_of_several_columns_may_be_one_text_where_no_value_holds_a_comma(scored):
+    pipeline = with_two_key_columns(scored.pipeline)
+    placed = rename_first(scored, "plain")
+    assert explain(pipeline, [f"plain,{placed}"], scored.platform).key["order_id"] == "plain"
+    placed = rename_first(scored, "a,b")
+    with pytest.raises(
+        NoSuchPrediction, match=r"has 2 columns, order_id, placed_at, but 3 values .*--key once for each column"
+    ):
+        explain(pipeline, [f"a,b,{placed}"], scored.platform)
+    with pytest.raises(NoSuchPrediction, match="has 2 columns, order_id, placed_at, but 1 value was given"):
+        explain(pipeline, ["plain"], scored.platform)
+
+
+def rename_first(shop, key: str) -> str:
+    """Give the first scored order that key instead of its own; return when it was placed, as a text."""
+    table = shop.platform.lake.rows("returns/predictions").sort_by("order_id")
+    keys = [key, *(f"other-{i}" for i in range(1, table.num_rows))]
+    renamed = table.set_column(table.column_names.index("order_id"), "order_id", [keys]).cast(table.schema)
+    shop.platform.lake.replace_ticks("returns/predictions", shop.pipeline.schedule.range(DAY), renamed)
+    ((placed,),) = duckdb.sql("SET TimeZone = 'UTC'; SELECT CAST(placed_at AS VARCHAR) FROM renamed LIMIT 1").fetchall()
+    return placed
+
+
+def with_two_key_columns(pipeline):
+    """The pipeline, its entity keyed by the order and when it was placed."""
+    entity = replace(pipeline.entity_table, key=("order_id", "placed_at"))
+    return replace(pipeline, tables=(entity, *(table for table in pipeline.tables if table.name != entity.name)))
 
 
 def test_without_predictions_it_says_to_score(promoted_shop):

@@ -51,7 +51,7 @@
       zoom: (first, last) => go({ first, last }),
       choose: (heat) => go({ heat }),
       ask: mlprod.asker(detail, post, () => show(true)),
-      explain: (key, tick) => ask(`${at}/predictions/${key.split(",").map(encodeURIComponent).join(",")}?${new URLSearchParams(tick ? { tick } : {})}`),
+      explain: (key, tick) => ask(`${at}/predictions?${new URLSearchParams([...key.map((value) => ["key", value]), ...(tick ? [["tick", tick]] : [])])}`),
     };
     return { same: JSON.stringify({ ...detail, at: "" }), nodes: () => mlprod.detail(detail, acts) };
   }

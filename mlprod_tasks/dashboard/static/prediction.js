@@ -49,21 +49,24 @@
 
   mlprod.prediction = (detail, ask) => {
     const answer = h("div", { class: "answer", "aria-live": "polite" });
-    const id = "prediction-key";
-    const key = h("input", { id, name: "key", required: true, autocomplete: "off", spellcheck: "false", placeholder: detail.key.join(",") });
+    // A field for each column: a value may hold any character, commas too.
+    const keys = detail.key.map((column, i) => {
+      const input = h("input", { id: `prediction-key-${i}`, name: "key", required: true, autocomplete: "off", spellcheck: "false", placeholder: column });
+      return { input, label: h("label", { for: input.id }, `Key, ${column}`) };
+    });
     const tick = h("input", { id: "prediction-tick", name: "tick", type: "date", min: detail.first, max: detail.last });
     const form = h("form", {
       class: "inline", onsubmit: async (event) => {
         event.preventDefault();
         answer.replaceChildren(h("p", { class: "empty" }, "Explaining…"));
         try {
-          const told = await ask(key.value.trim(), tick.value);
+          const told = await ask(keys.map(({ input }) => input.value), tick.value);
           answer.replaceChildren(...[h("h3", {}, Object.entries(told.key).map(([name, value]) => `${name} ${value}`).join(", ")), facts(told), ...parts(told)].filter(Boolean));
         } catch (error) {
           answer.replaceChildren(h("p", { class: "bad" }, error.message));
         }
       },
-    }, h("label", { for: id }, `Key (${detail.key.join(", ")})`), key, h("label", { for: "prediction-tick" }, "Tick, where several scored it"), tick, h("button", { type: "submit" }, "Explain"));
+    }, keys.map(({ label, input }) => [label, input]), h("label", { for: "prediction-tick" }, "Tick, where several scored it"), tick, h("button", { type: "submit" }, "Explain"));
     return [form, answer];
   };
 })();

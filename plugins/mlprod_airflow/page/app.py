@@ -91,10 +91,18 @@ def read_pipeline(
     return JSONResponse(as_json(mine))
 
 
+@app.get("/api/pipelines/{name}/predictions")
+def read_prediction(
+    pipeline: Annotated[Pipeline, Depends(declared)], key: Annotated[list[str], Query(min_length=1)], tick: str | None = None
+) -> Any:
+    """One prediction: its features, where they come from, what each did. key: once for each column of the entity's key."""
+    return JSONResponse(apart("explain", pipeline.name, key=key, tick=tick))
+
+
 @app.get("/api/pipelines/{name}/predictions/{key:path}")
-def read_prediction(pipeline: Annotated[Pipeline, Depends(declared)], key: str, tick: str | None = None) -> Any:
-    """One prediction: its features, where they come from, what each did."""
-    return JSONResponse(apart("explain", pipeline.name, key=key.split(","), tick=tick))
+def read_prediction_of_path(pipeline: Annotated[Pipeline, Depends(declared)], key: str, tick: str | None = None) -> Any:
+    """The same by one text, the key's values separated by commas: for links that people kept."""
+    return JSONResponse(apart("explain", pipeline.name, key=[key], tick=tick))
 
 
 @app.get("/api/pipelines/{name}/runs/{run_id}")

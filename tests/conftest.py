@@ -8,8 +8,8 @@ import pytest
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.paths import FLIGHTS, REPOSITORY
 
-REPOSITORY = Path(__file__).parents[1]
 # Their session's fixtures are shared by rooms: each is made once.
 pytest_plugins = (
     "tests.support.servers",
@@ -39,7 +39,7 @@ def make_platform(tmp_path: Path) -> Callable[..., Platform]:
 @pytest.fixture(scope="session")
 def flights_pipeline() -> Pipeline:
     """The declaration that the project ships."""
-    return load(REPOSITORY / "pipelines" / "flight_delays.py")
+    return load(FLIGHTS)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.declaration import Pipeline
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
 WORKFLOWS = ("ingest", "train", "score", "monitor", "verify")
-DAG_FILES = sorted(ROOT.glob("dags/*.py"))
-SYSTEM = sorted(ROOT.glob("mlprod_tasks/**/*.py"))
-NO_AIRFLOW = [*SYSTEM, *sorted(ROOT.glob("pipelines/**/*.py")), *sorted(ROOT.glob("demo/**/*.py"))]
+DAG_FILES = sorted(REPOSITORY.glob("dags/*.py"))
+SYSTEM = sorted(REPOSITORY.glob("mlprod_tasks/**/*.py"))
+NO_AIRFLOW = [*SYSTEM, *sorted(REPOSITORY.glob("pipelines/**/*.py")), *sorted(REPOSITORY.glob("demo/**/*.py"))]
 LOGIC = (ast.If, ast.IfExp, ast.Try, ast.While, ast.Match, ast.With, ast.Lambda, ast.BoolOp)
 LOOPS_OVER = re.compile(r"declared\(\)|served\(\)|refusals\(\)|pipeline\.tables")
 HEAVY = {
@@ -42,7 +42,7 @@ USE_CASE = re.compile(r"flight|carrier|tailnum|airport|airline|plane(?!t)|landed
 
 
 def ids(files: list[Path]) -> list[str]:
-    return [str(file.relative_to(ROOT)) for file in files]
+    return [str(file.relative_to(REPOSITORY)) for file in files]
 
 
 def parsed(file: Path) -> ast.Module:
@@ -105,25 +105,27 @@ def test_a_task_is_one_statement(file: Path) -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_dag_file_imports_steps_and_declarations_only(name: str) -> None:
     allowed = ("mlprod_tasks.steps", "mlprod_tasks.declaration.")
-    wrong = [found for found in within(ROOT / "dags" / f"{name}.py", "mlprod_tasks") if not f"{found}.".startswith(allowed)]
+    wrong = [
+        found for found in within(REPOSITORY / "dags" / f"{name}.py", "mlprod_tasks") if not f"{found}.".startswith(allowed)
+    ]
     assert wrong == []
 
 
 def test_only_dags_and_plugins_know_airflow() -> None:
     knowing = [
-        str(f.relative_to(ROOT)) for f in NO_AIRFLOW if any(re.match(r"airflow\b", name) for name in imported(parsed(f)))
+        str(f.relative_to(REPOSITORY)) for f in NO_AIRFLOW if any(re.match(r"airflow\b", name) for name in imported(parsed(f)))
     ]
     assert knowing == []
 
 
 def test_a_declaration_imports_nothing_of_the_rest() -> None:
-    for file in ROOT.glob("mlprod_tasks/declaration/**/*.py"):
+    for file in REPOSITORY.glob("mlprod_tasks/declaration/**/*.py"):
         wrong = [name for name in within(file, "mlprod_tasks") if not name.startswith("mlprod_tasks.declaration.")]
         assert wrong == [], file.name
 
 
 def test_the_platform_knows_no_step() -> None:
-    for file in ROOT.glob("mlprod_tasks/platform/**/*.py"):
+    for file in REPOSITORY.glob("mlprod_tasks/platform/**/*.py"):
         allowed = ("mlprod_tasks.declaration.", "mlprod_tasks.platform.")
         # The registry hands out models, which are no steps, but what it stores.
         allowed += (
@@ -136,7 +138,7 @@ def test_the_platform_knows_no_step() -> None:
 
 
 def test_a_pipeline_file_imports_declarations_only() -> None:
-    for file in ROOT.glob("pipelines/*.py"):
+    for file in REPOSITORY.glob("pipelines/*.py"):
         outside = {name.split(".")[0] for name in imported(parsed(file))} - set(sys.stdlib_module_names)
         assert outside <= {"mlprod_tasks"}
         assert within(file, "mlprod_tasks") == ["mlprod_tasks.declaration"]
@@ -147,14 +149,14 @@ def test_importing_and_loading_a_declaration_needs_no_heavy_library() -> None:
         "import sys; from pathlib import Path; from mlprod_tasks.declaration import load_all;"
         "assert load_all(Path('pipelines')); print(*{name.split('.')[0] for name in sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert HEAVY & set(done.stdout.split()) == set()
 
 
 def test_importing_the_steps_needs_no_heavy_library() -> None:
     # A DAG file imports them: what a step computes with is loaded when it runs.
     code = "import sys; import mlprod_tasks.steps, mlprod_tasks.platform; print(*{name.split('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert HEAVY & set(done.stdout.split()) == set()
 
 

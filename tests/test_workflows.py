@@ -23,6 +23,7 @@ from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.paths import REPOSITORY
 
 DAY = timedelta(days=1)
 HISTORY = (date(2013, 1, 2), date(2013, 2, 10))
@@ -56,14 +57,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(home: Path) -> tuple[Pipeline, Platform]:
     from mlprod_tasks.declaration import load
 
-    repository = Path(__file__).parents[1]
     variables = {
         "MLPROD_HOME": str(home),
         "MLPROD_EXPECTATIONS": str(home / "great_expectations"),
-        "MLPROD_PIPELINES": str(repository / "pipelines"),
+        "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
         "MLPROD_CONNECTION_BUSINESS": f"sqlite:///{home.parent / 'business.db'}",
     }
-    pipeline = load(repository / "pipelines" / "flight_delays.py")
+    pipeline = load(REPOSITORY / "pipelines" / "flight_delays.py")
     return small(replace(pipeline, publish=None)), Platform(from_environment(variables))
 
 

@@ -17,8 +17,8 @@ from mlprod_tasks.cli import main
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
 from mlprod_tasks.platform.ledger import Decision, Fallback, Intervention, Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 AT = datetime(2013, 6, 24, 9, tzinfo=UTC)
 
 

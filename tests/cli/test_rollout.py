@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from mlprod_tasks.cli import main
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.steps import begin, take_step
+from tests.support.paths import REPOSITORY
 from tests.support.ramped_shop import Ramped
 
 DECLARED = """
@@ -27,7 +28,6 @@ pipeline = replace(
 )
 """
 MLPROD = (sys.executable, "-c", "from mlprod_tasks.cli.main import run; run()")
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture

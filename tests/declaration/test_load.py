@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load, load_all
+from tests.support.paths import FLIGHTS
 
-SHIPPED = Path(__file__).parents[2] / "pipelines" / "flight_delays.py"
 HEAD = "from datetime import date, time, timedelta\n\nfrom mlprod_tasks import declaration as ml\n\n"
 
 # What the fourth line after the imports says -> what the refusal must hold.
@@ -84,7 +84,7 @@ def test_is_refused_with_file_line_and_field(line: str, told: tuple[str, ...], t
 
 
 def test_a_broken_rule_names_the_line_of_the_pipeline(tmp_path: Path) -> None:
-    written = SHIPPED.read_text()
+    written = FLIGHTS.read_text()
     (tmp_path / "flight_delays.py").write_text(written.replace('entity="flights"', 'entity="trips"'))
     line = next(n for n, text in enumerate(written.splitlines(), 1) if text.startswith("pipeline = "))
     with pytest.raises(DeclarationError, match=rf"flight_delays\.py:{line}: Pipeline: entity 'trips' is not a declared table"):
@@ -127,19 +127,19 @@ def test_a_pipeline_that_is_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_is_called_like_its_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(SHIPPED.read_text())
+    (tmp_path / "mine.py").write_text(FLIGHTS.read_text())
     with pytest.raises(DeclarationError, match=r"mine\.py: name 'flight_delays' must be the file's name, 'mine'"):
         load(tmp_path / "mine.py")
 
 
 def test_a_folder_gives_its_pipelines_and_leaves_out_what_starts_with_an_underscore(tmp_path: Path) -> None:
-    (tmp_path / "flight_delays.py").write_text(SHIPPED.read_text())
+    (tmp_path / "flight_delays.py").write_text(FLIGHTS.read_text())
     (tmp_path / "_shared.py").write_text("1 / 0\n")
     assert list(load_all(tmp_path)) == ["flight_delays"]
 
 
 def test_one_wrong_file_refuses_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "flight_delays.py").write_text(SHIPPED.read_text())
+    (tmp_path / "flight_delays.py").write_text(FLIGHTS.read_text())
     (tmp_path / "mine.py").write_text("1 / 0\n")
     with pytest.raises(DeclarationError, match=r"mine\.py:1"):
         load_all(tmp_path)
@@ -152,7 +152,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_the_digest_does_not_depend_on_how_the_file_is_written(tmp_path: Path, flights_pipeline: Pipeline) -> None:
     path = tmp_path / "flight_delays.py"
-    path.write_text("# another comment\n" + SHIPPED.read_text().replace("ml.days(28)", "ml.hours(24 * 28)"))
+    path.write_text("# another comment\n" + FLIGHTS.read_text().replace("ml.days(28)", "ml.hours(24 * 28)"))
     assert load(path).digest == flights_pipeline.digest
     assert load(path) == flights_pipeline
 
@@ -167,7 +167,7 @@ def test_the_digest_does_not_depend_on_how_the_file_is_written(tmp_path: Path, f
     ids=["another value", "another age", "another order of the model's inputs"],
 )
 def test_the_digest_changes_with_the_declaration(old: str, new: str, tmp_path: Path, flights_pipeline: Pipeline) -> None:
-    written = SHIPPED.read_text()
+    written = FLIGHTS.read_text()
     assert old in written
     path = tmp_path / "flight_delays.py"
     path.write_text(written.replace(old, new))

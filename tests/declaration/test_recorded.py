@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import DeclarationError, Pipeline
 from mlprod_tasks.declaration.recorded import digest_of, read, text_of
+from tests.support.paths import FLIGHTS
 
 
 def test_the_shipped_declaration_is_read_back_whole(flights_pipeline: Pipeline) -> None:
@@ -67,7 +68,6 @@ def test_what_can_no_longer_be_declared_is_named(flights_pipeline: Pipeline) -> 
 
 
 def test_the_text_is_the_same_whatever_the_file_looks_like(flights_pipeline: Pipeline, tmp_path: Path) -> None:
-    source = Path(__file__).parents[2] / "pipelines" / "flight_delays.py"
     other = tmp_path / "flight_delays.py"
-    other.write_text("# a comment\n\n" + source.read_text(encoding="utf-8"), encoding="utf-8")
+    other.write_text("# a comment\n\n" + FLIGHTS.read_text(encoding="utf-8"), encoding="utf-8")
     assert text_of(ml.load(other)) == text_of(flights_pipeline)

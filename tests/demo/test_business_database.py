@@ -15,6 +15,7 @@ from demo.business_database import corrupt, fill, flights_between, mend
 from mlprod_tasks.declaration import load
 from mlprod_tasks.online import RequestFields
 from mlprod_tasks.platform.database import open_database
+from tests.support.paths import FLIGHTS
 
 MORNING = datetime(2013, 7, 1, 8, tzinfo=UTC), datetime(2013, 7, 1, 12, tzinfo=UTC)
 
@@ -102,7 +103,7 @@ def test_live_flights_are_those_that_leave_in_time_and_the_service_can_read_them
     names = {f"2013-07-01-{row['carrier']}-{row['flight']}-{row['origin']}" for row in wanted}
     assert {row["flight_id"] for row in sent} == names
     assert len(sent) == len(names) > 100
-    fields = RequestFields(load(Path(__file__).parents[2] / "pipelines" / "flight_delays.py"))
+    fields = RequestFields(load(FLIGHTS))
     assert [fields.read(row)[1] for row in sent if fields.read(row)[1]] == []
     assert {row["sched_dep_at"][10:] for row in sent} <= {
         f"T{hour:02}:{minute:02}:00+00:00" for hour in range(8, 12) for minute in range(60)

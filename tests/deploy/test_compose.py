@@ -28,8 +28,8 @@ from jsonschema import Draft202012Validator
 from deploy import new_env
 from mlprod_tasks.platform import settings
 from mlprod_tasks.training.provenance import GIVEN_COMMIT
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yaml"
 BIN = Path(sys.executable).parent
 CODE = "/opt/mlprod"

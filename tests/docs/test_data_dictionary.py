@@ -1,11 +1,10 @@
 """What is generated is what is checked in."""
 
-from pathlib import Path
-
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.reporting.data_dictionary import dictionary
+from tests.support.paths import REPOSITORY
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = REPOSITORY / "docs"
 
 
 def test_the_data_dictionary_is_that_of_the_declaration(flights_pipeline: Pipeline) -> None:

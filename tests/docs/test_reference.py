@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,9 @@ from docs.offline import loaded_from_elsewhere
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.monitoring.kinds import KINDS
+from tests.support.paths import REPOSITORY
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = REPOSITORY / "docs"
 CLASSES = [name for name in ml.__all__ if dataclasses.is_dataclass(getattr(ml, name))]
 
 

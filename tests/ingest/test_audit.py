@@ -18,9 +18,9 @@ from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit
+from tests.support.paths import REPOSITORY
 
 TICK = "2024-03-15"
-REPOSITORY = Path(__file__).parents[2]
 
 
 def order(number: int, at: str = "2024-03-14 12:00:00", **changed: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ from mlprod_tasks.ingest.publish import AuditMissing, Published, publish
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Publication
+from tests.support.paths import REPOSITORY
 
 TICK = "2024-03-15"
 
@@ -216,7 +217,7 @@ def staged_flights(flights_pipeline, flights_db, make_platform) -> Callable[...,
 
         def child(how: str) -> subprocess.Popen:
             arguments = [sys.executable, "-c", CHILD, how, str(platform.settings.home), str(ticks), business]
-            return subprocess.Popen(arguments, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+            return subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.PIPE)
 
         return platform, child
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
 
 
 def test_everything_that_the_demo_promises_really_happens(tmp_path: Path) -> None:

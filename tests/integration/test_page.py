@@ -42,13 +42,13 @@ from mlprod_tasks.platform.ledger import (
 )
 from mlprod_tasks.platform.settings import from_environment
 from tests.support import seeded_ledger
+from tests.support.paths import REPOSITORY
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 pytestmark = pytest.mark.skipif(
     not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
     reason=f"THE PAGE IS NOT TESTED: there is no {CHROMIUM} or {DRIVER}; on Debian: apt-get install chromium chromium-driver",
 )
-REPOSITORY = Path(__file__).parents[2]
 PASSWORDS = {name: f"{name}s password" for name in ("ada", "viewer", "nobody")}
 USERS = "ada:admin,viewer:viewer,nobody:"
 TOKEN = "shown by the scraper"

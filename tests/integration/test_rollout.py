@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,8 +28,8 @@ from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_s
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.run import made
 from tests.integration.test_workflows_in_airflow import fill
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 DAG = "returns.rollout"
 # Looked at often, so that the trial is short.
 RAMP = "serving=ml.Serving(log_seconds=0.2, ramp=ml.Ramp(shares=(0.5, 1.0), hold=ml.hours(0), rows=100)),"

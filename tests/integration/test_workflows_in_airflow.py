@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 WORKFLOWS = {
     f"{name}.{workflow}" for name in ("flight_delays", "returns") for workflow in ("ingest", "train", "score", "monitor")
 } | {"flight_delays.online", "flight_delays.requests"}

@@ -7,7 +7,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +21,9 @@ from mlprod_tasks.online.plan import plan
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.ledger import Publication
+from tests.support.paths import REPOSITORY
 
 Shop = Any  # of the feature tests
-ROOT = Path(__file__).parents[2]
 
 
 def at(text: str) -> datetime:
@@ -184,7 +183,7 @@ def test_a_fill_that_is_killed_leaves_what_was_there(filled_shop: Shop) -> None:
     filled_shop.holds(customers=[(n, "IT") for n in range(1, 9)])
     environment = os.environ | {"MLPROD_HOME": str(platform.settings.home)}
     done = subprocess.run(
-        [sys.executable, "-c", KILLED], cwd=ROOT, env=environment, input=text_of(pipeline), text=True, capture_output=True
+        [sys.executable, "-c", KILLED], cwd=REPOSITORY, env=environment, input=text_of(pipeline), text=True, capture_output=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     online = OnlineFeatures(pipeline, platform.online_store)

@@ -13,8 +13,8 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.recorded import digest_of, read, text_of
 from mlprod_tasks.platform import Platform
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
 WAY = """
 import sys
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ print(sorted(light | heavy), made.values[4:8], made.answer)
 
 def test_a_request_of_compiled_expressions_needs_no_engine_and_no_frames(tmp_path: Path) -> None:
     environment = {"MLPROD_HOME": str(tmp_path), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", WAY], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", WAY], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.stdout == "[] (8, 480, 1, 120.0) fallback\n", done.stderr
 
 
@@ -83,7 +83,7 @@ def test_the_store_is_filled_and_checked_from_the_shell(
 
     monkeypatch.setenv("MLPROD_HOME", str(real_year.settings.home))
     monkeypatch.setenv("MLPROD_ONLINE_URL", f"sqlite:///{tmp_path / 'other.db'}")
-    monkeypatch.setenv("MLPROD_PIPELINES", str(ROOT / "pipelines"))
+    monkeypatch.setenv("MLPROD_PIPELINES", str(REPOSITORY / "pipelines"))
     run = CliRunner()
     filled = run.invoke(app, ["online", "fill", "flight_delays", "--tick", "2013-02-01"])
     assert filled.exit_code == 0, filled.output

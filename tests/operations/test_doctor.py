@@ -10,13 +10,12 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.operations.doctor import Finding, examine, read_sql
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-
-SHIPPED = Path(__file__).parents[2] / "pipelines" / "flight_delays.py"
+from tests.support.paths import FLIGHTS
 
 
 def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[str, Finding]:
     """The findings on an installation whose one pipeline differs from the shipped one."""
-    written = SHIPPED.read_text()
+    written = FLIGHTS.read_text()
     assert old in written
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "flight_delays.py").write_text(written.replace(old, new) if old else written)

@@ -18,8 +18,8 @@ from mlprod_tasks.operations.ledger_metrics import COUNTERS, FEW, GAUGES, MOST_B
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, Measurement, Scoring, StepRun
 from tests.support import seeded_ledger
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "mlprod.json"
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.platform.online_store import OnlineStore, Seen, StoreUnavailable, open_store
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
 
 
 def test_nothing_is_there_before_the_first_generation(store: OnlineStore) -> None:
@@ -86,7 +85,7 @@ open_store(sys.argv[1]).replace("shop", 1, entries(), [b"old"])
 
 def test_a_writer_that_is_killed_midway_leaves_the_old_generation_and_bars_nobody(store: OnlineStore, store_url: str) -> None:
     store.replace("shop", None, [(b"old", b"0"), (b"7", b"0")], [])
-    done = subprocess.run([sys.executable, "-c", KILLED, store_url], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, store_url], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "midway\n"), done.stderr
     assert store.read("shop", [b"old", b"7", b"2999"]) == Seen(1, [b"0", b"0", None])
     assert store.replace("shop", 1, [(b"7", b"1")], []) == 2

@@ -7,7 +7,6 @@ import sys
 import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ import pytest
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import StepRun
 from mlprod_tasks.platform.step_runs import Wait, note_waits
+from tests.support.paths import FLIGHTS, REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 AT = datetime(2024, 3, 1, 4, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
@@ -109,7 +108,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'plugins'}",
     }
-    given = [str(REPOSITORY / "plugins" / "mlprod_listener.py"), str(REPOSITORY / "pipelines" / "flight_delays.py")]
+    given = [str(REPOSITORY / "plugins" / "mlprod_listener.py"), str(FLIGHTS)]
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), *given], capture_output=True, text=True, env=variables, check=False
     )

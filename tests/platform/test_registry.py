@@ -15,6 +15,7 @@ from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef, Registry, RegistryUnreachable
+from tests.support.paths import FLIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +168,10 @@ def _race(url: str, home: str, pipeline_file: str, name: str, start) -> None:
 
 
 def test_two_processes_that_make_the_experiment_and_the_model_at_once_both_succeed(registry, flights_pipeline):
-    file = Path(__file__).parents[2] / "pipelines" / "flight_delays.py"
     context = multiprocessing.get_context("fork")
     start = context.Barrier(2)
     processes = [
-        context.Process(target=_race, args=(registry.url, str(registry.home), str(file), name, start)) for name in ("a", "b")
+        context.Process(target=_race, args=(registry.url, str(registry.home), str(FLIGHTS), name, start)) for name in ("a", "b")
     ]
     for process in processes:
         process.start()

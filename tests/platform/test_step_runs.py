@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from mlprod_tasks.platform import Platform, step_runs
 from mlprod_tasks.platform.ledger import StepRun
 from mlprod_tasks.platform.step_runs import recorded
 from tests.support.clock import SetClock
+from tests.support.paths import REPOSITORY
 
 MEGABYTE = 1024**2
 
@@ -204,7 +204,5 @@ def test_a_step_that_is_stopped_by_an_interrupt_is_recorded_as_failed(
 
 def test_recording_loads_nothing_heavy_before_a_step_runs() -> None:
     code = "import sys; import mlprod_tasks.platform.step_runs; print(*{name.split('.')[0] for name in sys.modules})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert {"sqlalchemy", "pandas", "numpy", "pyarrow"} & set(done.stdout.split()) == set()

@@ -26,10 +26,10 @@ from mlprod_tasks.scoring import collect as step
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.prediction_log import FRONT, PredictionLog, log_folder, log_schema
 from mlprod_tasks.scoring.review_queue import decide_review
+from tests.support.paths import FLIGHTS, REPOSITORY
 
 MONDAY, TUESDAY = date(2024, 5, 6), date(2024, 5, 7)
 HOURS_AGO = timedelta(hours=2)
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def declared() -> Pipeline:
     from mlprod_tasks.declaration import load
     from tests import conftest
 
-    return conftest.orders_pipeline.__wrapped__(load(REPOSITORY / "pipelines" / "flight_delays.py"))()  # type: ignore[attr-defined]
+    return conftest.orders_pipeline.__wrapped__(load(FLIGHTS))()  # type: ignore[attr-defined]
 
 
 def process(here: Platform, where: str = "", times: int = 1, when: str = "before") -> subprocess.Popen[str]:

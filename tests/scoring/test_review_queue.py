@@ -16,7 +16,7 @@ from mlprod_tasks.platform.ledger import Review
 from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, ask_for, decide_review, open_reviews
-from tests.conftest import REPOSITORY
+from tests.support.paths import FLIGHTS, REPOSITORY
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 
@@ -119,7 +119,7 @@ def test_people_list_and_decide_from_a_shell(tmp_path: Any, monkeypatch: pytest.
         monkeypatch.setenv(name, value)
     from mlprod_tasks.declaration import load
 
-    flights = load(REPOSITORY / "pipelines" / "flight_delays.py")
+    flights = load(FLIGHTS)
     shell = CliRunner()
     assert "nothing waits" in shell.invoke(app, ["reviews", "list", "flight_delays"]).output
     here = Platform(from_environment(given))

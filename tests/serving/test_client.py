@@ -16,9 +16,9 @@ import pytest
 
 from demo.local_airflow import free_port
 from mlprod_tasks.serving.keys import make_key
+from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 
-REPOSITORY = Path(__file__).parents[2]
 ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
 PROGRAM = """
 import sys

@@ -2,16 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlprod_tasks.serving.run import made
 from tests.operations.test_ledger_metrics import queries
 from tests.serving.test_service import ORDER, get, post
+from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 
-DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "mlprod_service.json"
+DASHBOARD = REPOSITORY / "deploy" / "grafana" / "mlprod_service.json"
 SCRAPED = {"instance", "job"}  # labels that Prometheus adds
 WANTED = {
     "mlprod_requests_total", "mlprod_request_seconds_bucket", "mlprod_served_fallback_rows_total", "mlprod_served_rows_total",

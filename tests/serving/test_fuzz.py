@@ -27,9 +27,9 @@ from referencing.jsonschema import DRAFT202012
 from demo.local_airflow import free_port
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.serving.keys import make_key
+from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import SHOP, platform_at
 
-REPOSITORY = Path(__file__).parents[2]
 SCORE, EXPLAIN = "/v1/pipelines/returns/score", "/v1/pipelines/returns/explain"
 MOMENT = "2024-02-12T09:30:00Z"
 FUZZ_SECONDS = 25

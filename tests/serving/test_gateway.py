@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks.replicas import MOST_AT_ONCE, REPLICA, SHIPPED, configured
 from mlprod_tasks.serving.app import Limits
-from tests.deploy.test_compose import REPOSITORY, SECRETS, SERVICES, resolve
+from tests.deploy.test_compose import SECRETS, SERVICES, resolve
+from tests.support.paths import REPOSITORY
 
 
 def test_the_service_reads_what_the_tasks_write_and_knows_no_secret_that_it_does_not_need() -> None:

@@ -36,6 +36,7 @@ from mlprod_tasks.serving.app import Limits, Service
 from mlprod_tasks.serving.keys import make_key, revoke_key
 from mlprod_tasks.serving.run import made
 from tests.support.failing_row import FailingRow
+from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 
 TICK = "2024-02-12"
@@ -502,7 +503,7 @@ run(made(platform_at(Path(sys.argv[1])), {SHOP.name: SHOP}, keys_needed=False), 
 def running(home: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A real process on a free port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(home), str(port)], cwd=Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(home), str(port)], cwd=REPOSITORY)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60

@@ -17,6 +17,7 @@ from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.training import fit_model, sample_weights
 from mlprod_tasks.training.sample_weights import NoTicks
+from tests.support.paths import REPOSITORY
 
 TREES = ml.LightGBM(learning_rate=0.1, max_trees=40, min_data_in_leaf=30)
 NET = ml.NeuralNet(hidden=(8,), learning_rate=0.02, max_epochs=6, batch_rows=64)
@@ -271,8 +272,8 @@ def test_a_model_of_any_kind_is_stored_whole(declared, learner, tmp_path):
     assert again.save(tmp_path / "two") == digest
 
 
-def test_a_model_written_before_there_were_other_learners_still_answers_the_same(request):
-    folder = request.path.parents[1] / "models" / "earlier_model"
+def test_a_model_written_before_there_were_other_learners_still_answers_the_same():
+    folder = REPOSITORY / "tests" / "models" / "earlier_model"
     expected = json.loads((folder / "predictions.json").read_text())
     earlier = load_model(folder)
     assert earlier.kind == "lightgbm"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -22,6 +21,7 @@ from demo.mail_catcher import MailCatcher
 from demo.scoring_service import ScoringService
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
@@ -100,10 +100,9 @@ class House:
     def _lock(self) -> None:
         """One demo a folder: a second one would empty it under the first."""
         self.home.parent.mkdir(parents=True, exist_ok=True)
-        lock = self._open.enter_context(self.home.with_name(f".{self.home.name}.lock").open("w"))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._open.enter_context(locked(self.home.with_name(f".{self.home.name}.lock"), wait=False))
+        except BlockingIOError as error:
             raise SystemExit(
                 f"another demo is running in {self.home}: end it with Ctrl-C, or give --home another folder"
             ) from error

@@ -17,6 +17,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from mlprod_tasks.platform.files import write_bytes
+
 
 class Outbox:
     """Mails as .eml files, numbered in the order of arrival."""
@@ -29,9 +31,7 @@ class Outbox:
     def keep(self, content: bytes) -> None:
         with self._lock:
             name = f"{len(self.files()) + 1:04d}.eml"
-            partial = self.folder / f".{name}"
-            partial.write_bytes(content)
-            partial.rename(self.folder / name)
+            write_bytes(self.folder / name, content)
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.eml"))

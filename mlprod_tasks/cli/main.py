@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -239,15 +238,14 @@ def metrics(
 ) -> None:
     """Print how every pipeline stands in Prometheus's text format, as for node-exporter's textfile collector."""
     from mlprod_tasks.operations.ledger_metrics import exposition
+    from mlprod_tasks.platform.files import write_text
 
     here = platform()
     text = exposition(load_all(here.settings.pipelines).values(), here)
     if to is None:
         typer.echo(text, nl=False)
         return
-    part = to.with_name(f".{to.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(to)
+    write_text(to, text)
 
 
 @app.command()

@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import logging
-import os
-import uuid
 from pathlib import Path
 
 from mlprod_tasks.dashboard import shell
@@ -16,6 +14,7 @@ from mlprod_tasks.dashboard.schemas import as_json
 from mlprod_tasks.dashboard.series import BY_FEATURE
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +31,7 @@ def write_report(pipeline: Pipeline, tick: Tick, platform: Platform, out: Path |
     place = out or platform.settings.home / "reports" / pipeline.name / f"{tick}.html"
     written = html(pipeline, tick, platform)
     place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
-    try:
-        beside.write_text(written, encoding="utf-8")
-        os.replace(beside, place)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(place, written)
     return place
 
 

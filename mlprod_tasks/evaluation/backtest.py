@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,13 +25,14 @@ from mlprod_tasks.evaluation.training_spec import Champion, champions_recipe
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import locked, write_json
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics.metrics import Estimate
 from mlprod_tasks.training import assemble, search, segments, train, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, from_json, windows
-from mlprod_tasks.training.workspace import TrainingFolder, failing, update, write_json
+from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
 
@@ -310,10 +310,5 @@ def _tell(pipeline: Pipeline, made: Backtest) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Let one process at a time work in the folder; another waits, and then finds the folds there."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process is at this backtest: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / ".lock", waiting="another process is at this backtest: waiting for it"):
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from mlprod_tasks.features.rows import Rows
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.files import replacing_folder
 
 CHUNK_ROWS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,11 +95,9 @@ def write(
     Same rows, columns and order as `build`; memory does not follow the number of rows.
     """
     snapshot = Snapshot(pipeline, platform, versions)
-    being_made = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(being_made, ignore_errors=True)
-    being_made.mkdir(parents=True)
     rows = 0
-    try:
+    with replacing_folder(folder) as being_made:
+        being_made.mkdir()
         with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool, ThreadPoolExecutor(1) as writer:
             connection.execute("SET preserve_insertion_order = true")
             written = None
@@ -112,10 +110,6 @@ def write(
                 del known
             if written is not None:
                 written.result()
-        shutil.rmtree(folder, ignore_errors=True)
-        being_made.rename(folder)
-    finally:
-        shutil.rmtree(being_made, ignore_errors=True)
     return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows, snapshot.versions)
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.ingest.convert import as_text
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
-from mlprod_tasks.ingest.extract import staging, write_atomically
+from mlprod_tasks.ingest.extract import staging, write_staged
 from mlprod_tasks.ingest.partitions import days, partitions
 from mlprod_tasks.ingest.quarantine import quarantine
 from mlprod_tasks.platform import Platform
@@ -267,7 +267,7 @@ def _publishable(staged: pa.Table, refused: np.ndarray, verdicts: list[Verdict],
     if not any(verdict.passed and verdict.refused for verdict in verdicts):
         return path, digest
     accepted = path.with_suffix(".accepted.parquet")
-    write_atomically(staged.filter(pa.array(~refused)), accepted)
+    write_staged(staged.filter(pa.array(~refused)), accepted)
     return accepted, of_file(accepted)
 
 

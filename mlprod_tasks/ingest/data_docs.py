@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 from mlprod_tasks.ingest.expectations import load_great_expectations
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import write_text
 
 # Validations are kept by suite and ticks, so that running an audit again replaces its page.
 VALIDATIONS = Path("uncommitted") / "validations"
@@ -25,9 +24,7 @@ def keep(result: Any, ticks: str, folder: Path) -> None:
     moment = ticks[:10].replace("-", "") + "T000000.000000Z"
     place = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
     place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f".{uuid.uuid4().hex}")
-    beside.write_text(json.dumps(told))
-    os.replace(beside, place)
+    write_text(place, json.dumps(told))
 
 
 def build_data_docs(platform: Platform) -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Column, Pipeline, Table
+from mlprod_tasks.platform.files import write_text
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -184,6 +184,4 @@ def _keep(content: dict[str, Any], folder: Path) -> None:
     if file.exists() and file.read_text() == text:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    beside.write_text(text)
-    os.replace(beside, file)
+    write_text(file, text)

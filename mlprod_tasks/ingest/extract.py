@@ -5,9 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-import os
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +20,7 @@ from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.digest import of_file
+from mlprod_tasks.platform.files import replacing
 from mlprod_tasks.platform.settings import SettingMissing, Settings
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
     notes = {"newest": newest, "undeclared": source.undeclared}
     path = staging(settings, pipeline, table, ticks)
-    write_atomically(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
+    write_staged(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
     _delete_old(path.parent)
     texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
@@ -84,15 +83,11 @@ def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange
     return settings.staging / pipeline.name / table / f"{ticks}.parquet"
 
 
-def write_atomically(rows: pa.Table, path: Path) -> None:
-    """Write Parquet so that a reader sees the old file or the new one, whole, whoever else writes or dies."""
+def write_staged(rows: pa.Table, path: Path) -> None:
+    """Write a staging file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        pq.write_table(rows, beside, compression="zstd")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as part:
+        pq.write_table(rows, part, compression="zstd")
 
 
 def _delete_old(folder: Path) -> None:

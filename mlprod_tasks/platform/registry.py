@@ -33,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import digest, names
+from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
 
@@ -265,17 +266,9 @@ class Registry:
         folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
         if _is(folder, ref):
             return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Fetched beside its place and moved there whole: another process never sees half a model.
-        with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
-            fetched = self._fetch(ref, beside)
-            if folder.exists():
-                folder.rename(Path(beside) / "damaged")
-            try:
-                fetched.rename(folder)
-            except OSError:
-                if not _is(folder, ref):  # else another process was faster
-                    raise
+        # Another process never sees half a model. Where one was faster, its copy stays: somebody may be reading it.
+        with replacing_folder(folder, unless=lambda: _is(folder, ref)) as place:
+            self._fetch(ref, str(place.parent)).rename(place)
         return folder
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:

@@ -22,6 +22,7 @@ from mlprod_tasks.models import fallback, mlflow_flavor
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
 from mlprod_tasks.platform import Platform, digest, names
+from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
 from mlprod_tasks.platform.registry import CANNED, CANNED_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
 from mlprod_tasks.promotion import approve, history
@@ -30,7 +31,7 @@ from mlprod_tasks.reporting.write import LOGGED
 from mlprod_tasks.training import assemble, train, workspace
 from mlprod_tasks.training.provenance import RECORD_FOLDER, environment, provenance
 from mlprod_tasks.training.split import TEST
-from mlprod_tasks.training.workspace import TrainingFolder, failing, update, write_json
+from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from mlprod_tasks.documents import Block, Document, Listing, NotMade, Paragraph,
 from mlprod_tasks.documents.formatting import change, length, listed, number, of_100, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.platform.files import write_text
 from mlprod_tasks.reporting import report_context
 from mlprod_tasks.reporting.chapters.backtest import better_than_baseline
 from mlprod_tasks.reporting.chapters.origin import made_by
@@ -21,7 +22,7 @@ from mlprod_tasks.reporting.feature_words import feature_meanings, source_of
 from mlprod_tasks.reporting.importance import groups_of
 from mlprod_tasks.reporting.report_context import Dossier
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.training.workspace import TrainingFolder, write_file
+from mlprod_tasks.training.workspace import TrainingFolder
 
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 SHOWN_SLICES, SHOWN_FEATURES = 8, 8
@@ -39,8 +40,8 @@ def write(
     """
     made = card(known or report_context.read(pipeline, folder), version)
     written = folder.path / MARKDOWN, folder.path / HTML
-    write_file(written[0], documents.markdown(made).encode())
-    write_file(written[1], documents.html(made, contents=False).encode())
+    write_text(written[0], documents.markdown(made))
+    write_text(written[1], documents.html(made, contents=False))
     return written
 
 

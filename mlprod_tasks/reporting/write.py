@@ -11,6 +11,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents import Document, Section
 from mlprod_tasks.documents.formatting import window
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import write_bytes, write_text
 from mlprod_tasks.reporting import card, importance, report_context
 from mlprod_tasks.reporting.chapters.backtest import backtest
 from mlprod_tasks.reporting.chapters.change import change
@@ -22,7 +23,7 @@ from mlprod_tasks.reporting.chapters.slices import slices
 from mlprod_tasks.reporting.chapters.verdict import verdict
 from mlprod_tasks.reporting.report_context import Dossier
 from mlprod_tasks.training.split import TEST
-from mlprod_tasks.training.workspace import TrainingFolder, failing, write_file
+from mlprod_tasks.training.workspace import TrainingFolder, failing
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported
         made = Document(*_head(known), _sections(known, platform))
         folder.plots.mkdir(parents=True, exist_ok=True)
         for picture in made.pictures:
-            write_file(folder.plots / f"{picture.name}.png", picture.png)
-        write_file(folder.path / REPORT, documents.html(made).encode())
+            write_bytes(folder.plots / f"{picture.name}.png", picture.png)
+        write_text(folder.path / REPORT, documents.html(made))
         cards = card.write(pipeline, folder, known=known)
         platform.registry.log_folder(known.run_id, folder.plots, PICTURES)
         for file in (folder.path / REPORT, *cards):

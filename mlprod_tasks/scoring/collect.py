@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
+from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
 from mlprod_tasks.scoring.prediction_log import FRONT, log_folder, log_schema
 from mlprod_tasks.scoring.review_queue import ask_for
@@ -140,7 +139,7 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
             reviews += sum(_ask(pipeline, _read([file], tick, broken), platform) for tick in file.ticks)
     known = {file.name for file in new}
     removed = _remove([file.path for file in files if file.name not in known], KEPT, platform)
-    _remove(folder.glob(".*.parquet"), ABANDONED, platform)
+    _remove((*parts(folder), *folder.glob(".*.parquet")), ABANDONED, platform)  # the latter are of services of release 0.4
     waiting = dict(sorted(refused.items()))
     return Collected(
         pipeline.name,
@@ -159,18 +158,12 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which goes with the process that holds it, however that ends."""
     # Of the folder itself: a lock's own file would belong to whoever came first, and nobody else could open it.
-    lock = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process collects %s: waiting for it", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            held.enter_context(locked(folder, waiting=f"another process collects {folder}: waiting for it"))
         except OSError as error:  # a network file system without locks: what KEPT is for
             log.warning("%s cannot be locked, collecting all the same: %s", folder, error)
         yield
-    finally:
-        os.close(lock)
 
 
 def _present(folder: Path, broken: list[str]) -> list[_File]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -188,14 +189,8 @@ class PredictionLog:
 
     def _write(self, tables: Sequence[pa.Table]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{uuid.uuid4().hex}.parquet"
-        beside = self.folder / f".{name}"
-        try:
-            pq.write_table(pa.concat_tables(tables), beside)
-            beside.rename(self.folder / name)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        with replacing(self.folder / f"{uuid.uuid4().hex}.parquet", clean=False) as part:
+            pq.write_table(pa.concat_tables(tables), part)
 
 
 def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:

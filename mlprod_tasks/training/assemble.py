@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,10 @@ from mlprod_tasks.declaration.recorded import text_of
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.files import replacing_folder, write_json
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.training.split import Windows, windows
-from mlprod_tasks.training.workspace import SET, TrainingFolder, failing, write_json
+from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +96,9 @@ def _write(
     platform: Platform,
 ) -> None:
     """Write the set and its manifest beside their place, then move the whole folder there."""
-    folder.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.path.parent, prefix=".") as beside:
-        target = Path(beside) / folder.training_id
+    # What later steps made of an earlier set goes with it.
+    with replacing_folder(folder.path) as target:
         write_set(pipeline, as_of, chosen, versions, target, platform)
-        # What later steps made of an earlier set goes with it.
-        if folder.path.exists():
-            shutil.move(folder.path, Path(beside) / "before")
-        target.rename(folder.path)
 
 
 def write_set(

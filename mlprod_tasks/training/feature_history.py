@@ -17,7 +17,7 @@ from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.training.workspace import write_json
+from mlprod_tasks.platform.files import write_json
 
 log = logging.getLogger(__name__)
 

@@ -1,16 +1,15 @@
-"""A file that several processes write trials to, and a lock that a killed one does not keep."""
+"""Optuna's journal: a file that several processes write trials to, whoever of them is killed."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
+
+from mlprod_tasks.platform.files import locked
 
 
 class Journal(JournalFileBackend):
@@ -33,14 +32,6 @@ class Journal(JournalFileBackend):
             journal.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
             journal.flush()
             os.fsync(journal.fileno())
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock, which the system takes back from a process that dies."""
-    with path.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _byte(file: Any, at: int) -> bytes:

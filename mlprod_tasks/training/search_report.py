@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.training.search_journal import locked
+from mlprod_tasks.platform.files import locked
 from mlprod_tasks.training.search_study import Made
 from mlprod_tasks.training.workspace import TrainingFolder
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +19,8 @@ from optuna.storages.journal import JournalStorage
 from optuna.trial import TrialState
 
 from mlprod_tasks.declaration.search import Between, OneOf, Range, Search
-from mlprod_tasks.training.search_journal import Journal, locked
+from mlprod_tasks.platform.files import locked
+from mlprod_tasks.training.search_journal import Journal
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -104,14 +103,13 @@ class Trials:
     def at_work(self) -> Iterator[None]:
         """Show the other workers that this one lives, while it does."""
         sign = self._sign(self.sign)
-        with self.claiming():
-            held = os.open(sign, os.O_CREAT | os.O_WRONLY)
-            fcntl.flock(held, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            sign.unlink(missing_ok=True)
-            os.close(held)
+        with ExitStack() as held:
+            with self.claiming():
+                held.enter_context(locked(sign))
+            try:
+                yield
+            finally:
+                sign.unlink(missing_ok=True)
 
     def claim(self) -> Claim | None:
         """Take the next place of the budget that nobody has; None where there is none, or no time."""
@@ -198,14 +196,13 @@ class Trials:
 
     def _lives(self, sign: str) -> bool:
         path = self._sign(sign)
+        if not path.exists():
+            return False
         try:
-            with path.open(encoding="utf-8") as found:
-                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with locked(path, wait=False):
+                path.unlink(missing_ok=True)
         except BlockingIOError:
             return True
-        except FileNotFoundError:
-            return False
-        path.unlink(missing_ok=True)
         return False
 
     def _sign(self, sign: str) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,11 +20,12 @@ from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model import load_one as load_model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform, digest
+from mlprod_tasks.platform.files import replacing_folder, write_json
 from mlprod_tasks.training import assemble
 from mlprod_tasks.training import segments as by_segment
 from mlprod_tasks.training.provenance import provenance
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.training.workspace import TrainingFolder, failing, read_window, replace_folder, update, write_json
+from mlprod_tasks.training.workspace import TrainingFolder, failing, read_window, update
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration import Learner
@@ -126,9 +126,8 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         given = _given(pipeline, folder, platform)
         chosen = by_segment.large(pipeline, given.train, given.validation)
         model = by_segment.collect(pipeline, given.train, chosen, lambda name: _part(pipeline, name, given, folder))
-        with tempfile.TemporaryDirectory(dir=folder.path, prefix=".") as beside:
-            model_digest = model.save(Path(beside) / MODEL)
-            replace_folder(Path(beside) / MODEL, folder.model)
+        with replacing_folder(folder.model) as target:
+            model_digest = model.save(target)
         outcome = outcome_of(given.train)
         fallback.fit(pipeline.fallback, pipeline.value, given.train, outcome).save(folder.fallback)
         run_id = platform.registry.start_run(pipeline, training_id)
@@ -226,12 +225,9 @@ def _part(pipeline: Pipeline, segment: str, given: _Given, folder: TrainingFolde
         return load_model(place / MODEL)
     log.info("%s: fitting %s", pipeline.name, "all rows" if segment == by_segment.OVERALL else f"segment {segment}")
     made = by_segment.fit_part(pipeline, segment, given.train, given.validation, given.facts, given.tuned, given.warm)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as beside:
-        fresh = Path(beside) / place.name
+    with replacing_folder(place) as fresh:
         made.save(fresh / MODEL)
         write_json(fresh / PART, {"key": given.key, "segment": segment})
-        replace_folder(fresh, place)
     return made
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Training
 
 SET = "training_set.parquet"
-MOST_ATTEMPTS = 10
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,62}")
 
 
@@ -68,37 +65,6 @@ class TrainingFolder:
         """Write JSON, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / name, content)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    written = path.with_name(f".{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
-    written.replace(path)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    written = path.with_name(f".{path.name}.{os.getpid()}")
-    written.write_bytes(content)
-    written.replace(path)
-
-
-def replace_folder(made: Path, target: Path) -> None:
-    """Move a finished folder to its place; what was there goes to where the finished one was made, beside it.
-
-    Of two that do so at once the later one stays, whole.
-    """
-    for _ in range(MOST_ATTEMPTS):
-        with suppress(FileNotFoundError):
-            target.rename(Path(tempfile.mkdtemp(dir=made.parent)) / target.name)
-        try:
-            made.rename(target)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-    raise OSError(f"{target} is written to by others all the time: wait until they have ended")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the service logs reaches the lake once, whoever is killed, comes twice or leaves something strange behind."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -179,13 +180,16 @@ def test_a_file_that_cannot_be_reached_now_waits(use_case: Pipeline, here: Platf
 def test_what_is_still_being_written_is_left_alone_until_its_writer_must_be_dead(use_case: Pipeline, here: Platform) -> None:
     folder = log_folder(use_case, here)
     folder.mkdir(parents=True)
-    new, old = folder / ".new.parquet", folder / ".old.parquet"
-    for path in (new, old):
-        path.write_bytes(b"PAR1")
+    new, old, of_release_0_4 = (
+        folder / name for name in (f".n.parquet.{'0' * 32}.part", f".o.parquet.{'1' * 32}.part", ".o.parquet")
+    )
     then = time.time() - timedelta(days=2).total_seconds()
-    os.utime(old, (then, then))
+    for path in (new, old, of_release_0_4):
+        path.write_bytes(b"PAR1")
+        if path is not new:
+            os.utime(path, (then, then))
     assert collect(use_case, here).broken == ()
-    assert (new.exists(), old.exists()) == (True, False)
+    assert list(folder.iterdir()) == [new]
 
 
 def with_features(pipeline: Pipeline, **kinds: str) -> Pipeline:
@@ -387,7 +391,7 @@ def test_where_nothing_can_be_locked_two_at_once_double_nothing(
         assert collect(use_case, here).rows == 1
         return seen
 
-    monkeypatch.setattr(step.fcntl, "flock", without_locks)
+    monkeypatch.setattr(fcntl, "flock", without_locks)
     monkeypatch.setattr(step, "_held", collected_meanwhile)
     assert collect(use_case, here).rows == 0
     assert requests(use_case, here) == ["a"]

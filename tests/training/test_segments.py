@@ -21,7 +21,7 @@ from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.promotion.reproduce import reproduce
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training import fit_model, segments, train, workspace
-from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, replace_folder
+from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 RANDOM = np.random.default_rng(8)
 LEAST = 400
@@ -263,29 +263,6 @@ def test_two_that_fit_the_same_part_at_once_leave_it_whole(shop):
     assert len(made) == 2
     assert made[0].digest == made[1].digest
     assert [path.name for path in (folder.path / "parts").iterdir() if path.name.startswith(".")] == []
-
-
-def test_of_two_that_put_a_folder_in_the_same_place_one_stays_whole(tmp_path):
-    errors: list[Exception] = []
-
-    def put(who: str) -> None:
-        try:
-            for i in range(150):
-                made = tmp_path / f"{who}{i}" / "made"
-                made.mkdir(parents=True)
-                for name in ("a", "b"):
-                    (made / name).write_text(who)
-                replace_folder(made, tmp_path / "target")
-        except Exception as error:
-            errors.append(error)
-
-    both = [threading.Thread(target=put, args=(who,)) for who in ("one", "two")]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join()
-    assert errors == []
-    assert len({file.read_text() for file in (tmp_path / "target").iterdir()}) == 1
 
 
 def test_a_model_of_other_kinds_of_files_replaces_the_one_before_whole(shop):

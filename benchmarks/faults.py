@@ -158,7 +158,7 @@ def swapped(place: Place) -> Trial:
 def swap(place: Place) -> int:
     """Make the version champion that was it longest ago. Its number."""
     version = served(place.replicas[0]) % len(served_shop.TRAINED) + 1
-    rollback(served_shop.declared(), place.platform, to=version, by="ada", reason="a trial", tell=False)
+    rollback(served_shop.declared(), place.platform, to=version, by="ada", reason="a trial")
     return version
 
 

@@ -111,10 +111,13 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger and mailed.")] = "",
 ) -> None:
     """Make an earlier version champion again, from the next tick on."""
-    from mlprod_tasks.promotion.rollback import rollback as rolled_back
+    from mlprod_tasks.notifications.events import tell_rollback
+    from mlprod_tasks.promotion.rollback import rollback as roll_back
 
     pipeline, here = opened(name)
-    typer.echo(rolled_back(pipeline, here, to=to, reason=reason, by=by).sentence)
+    done = roll_back(pipeline, here, to=to, reason=reason, by=by)
+    tell_rollback(pipeline, done, here)
+    typer.echo(done.sentence)
 
 
 @app.command()

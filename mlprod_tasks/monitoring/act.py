@@ -96,7 +96,7 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
     made = promotions(pipeline, platform)
     if before is not None:
         if made and made[-1].at == before.at:  # killed before the aliases were moved: this moves them
-            rollback(pipeline, platform, to=int(before.subject), reason=before.reason, by=by, tick=tick.date, tell=False)
+            rollback(pipeline, platform, to=int(before.subject), reason=before.reason, by=by, tick=tick.date)
         return ROLLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC: version {before.subject} was made champion again"
     _still_about(pipeline, tick, platform, CannotRollBack)
     version = _same_champion(pipeline, rule, platform, CannotRollBack)
@@ -105,7 +105,7 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
         raise CannotRollBack(f"version {version} is the first champion: there is none to go back to")
     # Named, so that of two at once the second finds nothing left to do.
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
-    done = rollback(pipeline, platform, to=standing[-2], reason=reason, by=by, tick=tick.date, tell=False)
+    done = rollback(pipeline, platform, to=standing[-2], reason=reason, by=by, tick=tick.date)
     return ROLLBACK, done.sentence
 
 

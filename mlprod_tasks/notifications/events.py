@@ -12,7 +12,9 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.documents.mail_content import Content, Grid, render
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
+from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.operator_actions import SWITCHED
+from mlprod_tasks.promotion.rollback import RolledBack
 from mlprod_tasks.training.workspace import TrainingFolder
 
 if TYPE_CHECKING:
@@ -77,9 +79,28 @@ def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, link
     return send(pipeline, "approval", f"{pipeline.name}/{training_id}/approval/{asked[:12]}", content, platform)
 
 
-def tell_rollback(pipeline: Pipeline, made: Promotion, platform: Platform) -> bool:
-    """Mail that an earlier version is champion again, and why. Whether a mail went out."""
-    content = Content(
+def tell_rollback(pipeline: Pipeline, done: RolledBack, platform: Platform) -> bool:
+    """Mail that an earlier version is champion again, and why. Whether a mail went out.
+
+    Of a rollback that changed nothing nobody is told. A mail server that cannot be reached is logged and raises nothing: the
+    rollback stands.
+    """
+    if not done.changed:
+        return False
+    made = history.promotions(pipeline, platform)[-1]
+    try:
+        return send(pipeline, "rollback", _rollback_key(pipeline, made), _rolled_back(pipeline, made), platform)
+    except Exception as error:
+        log.warning("%s: nobody was told of the rollback: %s: %s", pipeline.name, type(error).__name__, error)
+        return False
+
+
+def _rollback_key(pipeline: Pipeline, made: Promotion) -> str:
+    return f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}"
+
+
+def _rolled_back(pipeline: Pipeline, made: Promotion) -> Content:
+    return Content(
         subject=f"[{pipeline.name}] rolled back to version {made.model_version}",
         headline=f"Version {made.model_version} of {pipeline.name} is champion again, from tick {made.effective} on.",
         paragraphs=(
@@ -88,7 +109,6 @@ def tell_rollback(pipeline: Pipeline, made: Promotion, platform: Platform) -> bo
             "if it passes its gates.",
         ),
     )
-    return send(pipeline, "rollback", f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}", content, platform)
 
 
 def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:

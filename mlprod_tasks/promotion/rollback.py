@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from mlprod_tasks.declaration import Pipeline, Schedule
-from mlprod_tasks.notifications import events
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, Scoring, Training, newest
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
@@ -31,7 +30,6 @@ class RolledBack:
     withdrawn: int | None
     effective: str
     changed: bool
-    told: bool
     sentence: str
 
 
@@ -43,14 +41,14 @@ def rollback(
     reason: str = "",
     by: str = operator_actions.UNKNOWN,
     tick: date | None = None,
-    tell: bool = True,
 ) -> RolledBack:
     """Make the previous champion, or version `to`, champion again, with its own fallback beside it.
 
     The aliases move at once, so whatever is scored from now on is scored by it; for scoring as of a tick it counts from the
     next tick on, by the platform's clock. A training that began before it does not become champion by itself: its gates
     compared it with the version that is withdrawn. One that begins after it may, from the same tick on. The same rollback
-    again changes nothing and tells nobody twice. Who did it, `by`, stays in the ledger, for a rule also the tick.
+    again changes nothing. Nobody is told here: see `notifications.events.tell_rollback`. Who did it, `by`, stays in the
+    ledger, for a rule also the tick.
 
     Raises: CannotRollBack.
     """
@@ -89,11 +87,10 @@ def rollback(
     made = history.crown(pipeline, choose, platform, record)
     if made is None:
         sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
-        return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, False, sentence)
+        return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, sentence)
     sentence = f"version {target} of {pipeline.name} is champion again from tick {made.effective} on, {made.reason}"
     log.warning("%s", sentence)
-    told = tell and _tell(pipeline, made, platform)
-    return RolledBack(target, made.rolled_back_from, str(made.effective), True, told, sentence)
+    return RolledBack(target, made.rolled_back_from, str(made.effective), True, sentence)
 
 
 def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
@@ -147,12 +144,3 @@ def _verify(pipeline: Pipeline, version: int, platform: Platform) -> None:
             f"{pipeline.name} cannot be rolled back to version {version}: {error}. The champion stays as it is; name another "
             "version with --to"
         ) from error
-
-
-def _tell(pipeline: Pipeline, made: Promotion, platform: Platform) -> bool:
-    """Mail it; the rollback stands, whether or not the mail server can be had."""
-    try:
-        return events.tell_rollback(pipeline, made, platform)
-    except Exception as error:
-        log.warning("%s: nobody was told of the rollback: %s: %s", pipeline.name, type(error).__name__, error)
-        return False

@@ -78,7 +78,7 @@ def crown(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
         return settle(pipeline, there, platform)
     if was_champion(pipeline, there.challenger, platform):
         why = f"rolled out share by share: {there.reason}".removesuffix(": ")
-        done = rollback(pipeline, platform, to=there.challenger, reason=why, by=there.by, tell=False)
+        done = rollback(pipeline, platform, to=there.challenger, reason=why, by=there.by)
         return Promoted(done.model_version, True, done.sentence)
     ref: ModelRef = platform.registry.version(names.registered_model(pipeline), there.challenger)
     verdict = passed(pipeline, _training(pipeline, there.challenger, platform).id, platform)

@@ -9,6 +9,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import AtLeast
 from mlprod_tasks.evaluation.gate import gate
 from mlprod_tasks.evaluation.results import from_json
+from mlprod_tasks.notifications.events import tell_rollback
 from mlprod_tasks.platform.ledger import Mail, Promotion, Training
 from mlprod_tasks.promotion.history import line
 from mlprod_tasks.promotion.register import promote, register
@@ -166,15 +167,23 @@ def test_a_version_with_broken_files_is_refused_and_the_champion_stays(two):
     assert (alias(two), len(two.platform.ledger.all(Promotion))) == (2, 2)
 
 
-def test_people_are_told_once_and_a_silent_mail_server_does_not_stop_it(two, monkeypatch):
+def test_people_are_told_once_of_a_rollback(two, monkeypatch):
     sent = []
     monkeypatch.setattr(type(two.platform.mailer), "send", lambda _, letter: sent.append(letter))
-    assert rollback(two.pipeline, two.platform, reason="bad scores").told
-    rollback(two.pipeline, two.platform, to=1)
+    done = rollback(two.pipeline, two.platform, reason="bad scores")
+    assert tell_rollback(two.pipeline, done, two.platform)
+    assert not tell_rollback(two.pipeline, done, two.platform)
+    assert not tell_rollback(two.pipeline, rollback(two.pipeline, two.platform, to=1), two.platform)
     (letter,) = sent
     assert letter.subject == "[returns] rolled back to version 1"
     assert "bad scores" in letter.text
     assert [mail.kind for mail in two.platform.ledger.all(Mail)] == ["rollback"]
+
+
+def test_a_silent_mail_server_does_not_stop_a_rollback(two):
+    done = rollback(two.pipeline, two.platform, reason="bad scores")  # nothing is configured to send mails with
+    assert not tell_rollback(two.pipeline, done, two.platform)
+    assert alias(two) == 1
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_in_the_foreground_a_worse_version_is_taken_back(shop: Ramped) -> None:
 def test_in_the_foreground_a_version_that_is_overtaken_is_taken_back(shop: Ramped) -> None:
     def overtakes(_: float) -> None:
         assert shop.champion() == 2, "it is seen at the next look"
-        rollback(shop.pipeline, shop.platform, to=1, by="Bo", tell=False)
+        rollback(shop.pipeline, shop.platform, to=1, by="Bo")
 
     said = list(ramp(shop.pipeline, 3, "Ada", "", shop.platform, wait=overtakes))
     assert "so it would not be promoted" in said[-2]

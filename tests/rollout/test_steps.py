@@ -218,7 +218,7 @@ def test_nothing_is_promoted_before_the_last_step_passed(shop: Ramped) -> None:
 
 def test_a_challenger_that_became_champion_meanwhile_is_done(shop: Ramped) -> None:
     begun(shop, 0.2)
-    rollback(shop.pipeline, shop.platform, to=3, by="Bo", tell=False)
+    rollback(shop.pipeline, shop.platform, to=3, by="Bo")
     assert take_step(shop.pipeline, 0.5, shop.platform).done
     assert check(shop.pipeline, shop.platform).verdict == "passed"
     assert finish(shop.pipeline, shop.platform).promoted
@@ -259,7 +259,7 @@ def test_a_version_that_is_overtaken_meanwhile_is_taken_back_and_told(shop: Ramp
     begun(shop, 1.0)
     shop.answered(300)
     check(shop.pipeline, shop.platform)
-    rollback(shop.pipeline, shop.platform, to=1, by="Bo", tell=False)
+    rollback(shop.pipeline, shop.platform, to=1, by="Bo")
     done = finish(shop.pipeline, shop.platform)
     assert not done.promoted
     assert (shop.rollout().mode, shop.champion()) == ("champion", 1)
@@ -280,7 +280,7 @@ def test_what_may_not_become_champion_is_not_rolled_out(shop: Ramped) -> None:
     asked = replace(shop.pipeline, approval=ml.Approval(wait=ml.hours(1)))
     with pytest.raises(NotApproved):
         begin(asked, 3, "Ada", "", shop.platform)
-    rollback(shop.pipeline, shop.platform, to=1, by="Bo", tell=False)
+    rollback(shop.pipeline, shop.platform, to=1, by="Bo")
     with pytest.raises(CannotRollOut, match="would not be promoted"):
         begun(shop)
     assert shop.platform.ledger.all(Promotion)[-1].model_version != 3
@@ -310,7 +310,7 @@ def test_a_new_version_is_rolled_out_unless_it_is_the_first_or_was_overtaken_or_
     assert not ramp_wanted(shop.pipeline, 2, shop.platform), "champion already"
     assert not ramp_wanted(replace(shop.pipeline, serving=ml.Serving()), 3, shop.platform)
     assert not ramp_wanted(replace(shop.pipeline, serving=None), 3, shop.platform)
-    rollback(shop.pipeline, shop.platform, to=1, by="Bo", tell=False)
+    rollback(shop.pipeline, shop.platform, to=1, by="Bo")
     assert not ramp_wanted(shop.pipeline, 3, shop.platform), "it was judged against what was withdrawn"
     with shop.platform.ledger.session() as session:
         session.execute(delete(Promotion))

@@ -132,7 +132,7 @@ def test_a_ramp_that_was_checked_of_late_is_not_abandoned(shop: Ramped) -> None:
 def test_a_version_that_is_overtaken_answers_no_larger_share(shop: Ramped) -> None:
     begun(shop, 0.2)
     shop.answered(800)
-    rollback(shop.pipeline, shop.platform, to=1, by="Bo", tell=False)
+    rollback(shop.pipeline, shop.platform, to=1, by="Bo")
     with pytest.raises(Overtaken, match="version 1 is champion"):
         take_step(shop.pipeline, 0.5, shop.platform)
     assert shop.rollout().share == 0.2

@@ -65,9 +65,12 @@ def _explain(pipeline: Pipeline, here: Platform, *, key: list[str], tick: str | 
 
 
 def _rollback(pipeline: Pipeline, here: Platform, *, to: int | None, reason: str, by: str) -> str:
+    from mlprod_tasks.notifications.events import tell_rollback
     from mlprod_tasks.promotion.rollback import rollback
 
-    return rollback(pipeline, here, to=to, reason=reason, by=by).sentence
+    done = rollback(pipeline, here, to=to, reason=reason, by=by)
+    tell_rollback(pipeline, done, here)
+    return done.sentence
 
 
 def _fallback(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> str:

@@ -230,6 +230,7 @@ class Rollout(Row):
     automation: Mapped[str] = mapped_column(String(20), default="full")  # shadow, assist, band, full
     band_low: Mapped[float | None] = mapped_column(default=None)  # scores of doubt, [low, high), go to the review queue
     band_high: Mapped[float | None] = mapped_column(default=None)
+    salt: Mapped[str] = mapped_column(String(16), default="")  # decides which entities; the same while a challenger stays
 
 
 class RolloutCheck(Row):

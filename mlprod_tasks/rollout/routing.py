@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
@@ -30,6 +31,7 @@ class Routing:
     automation: str
     band_low: float | None
     band_high: float | None
+    salt: bytes = b""
 
 
 class CannotRollOut(ValueError):
@@ -61,7 +63,8 @@ def roll_out(
     """Write how requests are answered from now on.
 
     champion: the champion answers. blue-green: the challenger answers all, the champion stays loaded to switch back to. shadow:
-    the challenger scores everything and answers nothing. canary: it answers `share` of the entities, the same ones every time.
+    the challenger scores everything and answers nothing. canary: it answers `share` of the entities, the same ones every time
+    as long as it stays the challenger, and others than in any rollout before.
     automation: 'full' decides; 'band' leaves scores in `band` to people; 'assist' leaves every decision to people; 'shadow'
     answers no decision at all. `instead_of`: only where the one in force is still that of this moment.
 
@@ -78,10 +81,12 @@ def roll_out(
             f"{pipeline.name}: automation 'band' needs a band of scores such as 0.3 to 0.6, and no other takes one"
         )
     with platform.ledger.exclusive(f"{pipeline.name}/rollout") as session:
-        newest_at = session.scalar(select(func.max(Rollout.at)).where(Rollout.pipeline == pipeline.name))
+        mine = select(Rollout).where(Rollout.pipeline == pipeline.name)
+        before = session.scalars(mine.order_by(Rollout.at.desc()).limit(1)).first()
+        newest_at = before.at if before is not None else None
         if instead_of is not None and newest_at != instead_of:
             raise RolledOutMeanwhile(f"{pipeline.name}: the rollout was changed at {newest_at}: that one holds")
-        now = platform.clock.now()
+        now, challenger = platform.clock.now(), None if mode == "champion" else challenger
         made = Rollout(
             pipeline=pipeline.name,
             # After the one in force, also where another machine's clock is ahead.
@@ -89,14 +94,24 @@ def roll_out(
             mode=mode,
             by=by,
             reason=reason,
-            challenger=None if mode == "champion" else challenger,
+            challenger=challenger,
             share=share if mode == "canary" else 0.0,
             automation=automation,
             band_low=band[0] if band else None,
             band_high=band[1] if band else None,
+            salt=_salt(session, pipeline, challenger, before),
         )
         session.add(made)
     return made
+
+
+def _salt(session: Session, pipeline: Pipeline, challenger: int | None, before: Rollout | None) -> str:
+    """That of the rollout in force while its challenger stays; for another one the number of this rollout."""
+    if challenger is None:
+        return ""
+    if before is not None and before.challenger == challenger:
+        return before.salt
+    return str(1 + (session.scalar(select(func.count()).select_from(Rollout).filter_by(pipeline=pipeline.name)) or 0))
 
 
 def _exists(pipeline: Pipeline, challenger: int | None, mode: str, platform: Platform) -> None:
@@ -111,14 +126,25 @@ def _exists(pipeline: Pipeline, challenger: int | None, mode: str, platform: Pla
         raise CannotRollOut(f"{pipeline.name}: version {challenger} is champion already")
 
 
-def bucket(pipeline: str, key: str) -> int:
-    """The place of an entity among BUCKETS, the same at every replica and in every run."""
-    return int.from_bytes(hashlib.blake2b(f"{pipeline}/{key}".encode(), digest_size=8).digest()) % BUCKETS
+def bucket(pipeline: str, key: str, salt: bytes = b"") -> int:
+    """The place of an entity among BUCKETS, the same at every replica and in every run.
+
+    salt: a rollout's own, so that its entities are not those of the rollout before; at most 16 bytes.
+    """
+    return int.from_bytes(hashlib.blake2b(f"{pipeline}/{key}".encode(), digest_size=8, salt=salt).digest()) % BUCKETS
 
 
 def routing(rollout: Rollout) -> Routing:
     """What a request needs to know of a rollout."""
-    return Routing(rollout.mode, rollout.challenger, rollout.share, rollout.automation, rollout.band_low, rollout.band_high)
+    return Routing(
+        rollout.mode,
+        rollout.challenger,
+        rollout.share,
+        rollout.automation,
+        rollout.band_low,
+        rollout.band_high,
+        rollout.salt.encode(),
+    )
 
 
 def answers(rollout: Routing | None, pipeline: str, key: str) -> Literal["champion", "challenger"]:
@@ -128,4 +154,4 @@ def answers(rollout: Routing | None, pipeline: str, key: str) -> Literal["champi
     if rollout.mode == "blue-green":
         return "challenger"
     # Ramped up, the entities of a smaller share stay with the challenger.
-    return "challenger" if bucket(pipeline, key) < rollout.share * BUCKETS else "champion"
+    return "challenger" if bucket(pipeline, key, rollout.salt) < rollout.share * BUCKETS else "champion"

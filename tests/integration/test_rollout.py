@@ -82,7 +82,7 @@ class Running:
         for _ in range(200):
             self.asked += 1
             key, now = str(self.asked), self.platform.clock.now()
-            assigned = rollout.answers(asked, "returns", key)
+            assigned = rollout.answers(rollout.routing(asked), "returns", key)
             broken = assigned == "challenger"
             values: dict[str, Any] = {
                 "request_id": f"f-{key}", "row": 0, "key": key, "tick": self.pipeline.schedule.tick_at(now).date,

@@ -172,7 +172,7 @@ def test_while_the_champion_has_too_few_rows_to_judge_by_a_step_is_not_over(shop
 def keys_of(shop: Ramped, route: str, n: int) -> list[str]:
     """Entities that one of the two answers now."""
     keys = (f"k-{i}" for i in range(100 * n))
-    mine = (key for key in keys if routing.answers(shop.rollout(), "returns", key) == route)
+    mine = (key for key in keys if routing.answers(routing.routing(shop.rollout()), "returns", key) == route)
     return [next(mine) for _ in range(n)]
 
 

@@ -63,7 +63,7 @@ class Ramped:
         for i in range(n):
             self.asked += 1
             key = keys[i % len(keys)] if keys else f"o-{self.asked}"
-            route = rollout.answers(asked, self.pipeline.name, key)
+            route = rollout.answers(rollout.routing(asked) if asked else None, self.pipeline.name, key)
             version = asked.challenger if asked and route == "challenger" else self.champion()
             now = self.platform.clock.now()
             values: dict[str, Any] = {

@@ -9,6 +9,7 @@ from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.paths import FLIGHTS, REPOSITORY
+from tests.support.shop import shop_of_one_table
 
 # Their session's fixtures are shared by rooms: each is made once.
 pytest_plugins = (
@@ -43,43 +44,15 @@ def flights_pipeline() -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def orders_pipeline(flights_pipeline: Pipeline) -> Callable[..., Pipeline]:
+def orders_pipeline() -> Callable[..., Pipeline]:
     """Make a small use case: table `orders` of database 'shop', at midnight in Zurich; arguments change the table."""
-    from dataclasses import replace
-    from datetime import date, time
+    return shop_of_one_table
 
-    from mlprod_tasks import declaration as ml
 
-    columns = (
-        ml.Column("order_id", "int", "number of the order"),
-        ml.Column("ordered_at", "timestamp", "when it was placed"),
-        ml.Column("amount", "float", "francs", min=0, max=10_000),
-        ml.Column("items", "int", "pieces", nullable=True, min=1),
-        ml.Column("state", "text", "what became of it", nullable=True, values=("paid", "open")),
-        ml.Column("customer", "text", "who ordered", nullable=True, personal="hash"),
-        ml.Column("email", "text", "where to write", nullable=True, personal="drop"),
-    )
-
-    def make(**changed: object) -> Pipeline:
-        given = {"source": ml.Database("shop", "orders"), "key": ("order_id",), "columns": columns, "time": "ordered_at"}
-        orders = ml.Table("orders", **{**given, **changed})
-        return replace(
-            flights_pipeline,
-            name="shop",
-            schedule=ml.Schedule(at=time(0), timezone="Europe/Zurich", starts=date(2024, 3, 1), ends=date(2024, 11, 30)),
-            tables=(orders,),
-            entity="orders",
-            features=(ml.Expression("francs", "amount", "float", "what it costs"),),
-            label=ml.Label("orders", {name: name for name in orders.key}, "amount > 10", delay=ml.days(1), doc=""),
-            split=ml.Split(validation=ml.days(7), test=ml.days(7), gap=ml.days(1)),
-            model=ml.Model(),
-            fallback=ml.RateTable(by=("francs",)),
-            gates=(ml.AtLeast("roc_auc", 0.5),),
-            slices=(),
-            publish=None,
-        )
-
-    return make
+@pytest.fixture
+def use_case() -> Pipeline:
+    """That use case, nothing changed."""
+    return shop_of_one_table()
 
 
 @pytest.fixture

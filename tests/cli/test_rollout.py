@@ -21,7 +21,7 @@ DECLARED = """
 from dataclasses import replace
 
 from mlprod_tasks import declaration as ml
-from tests.support.trained_shop import SHOP
+from tests.support.shop import SHOP
 
 pipeline = replace(
     SHOP, serving=ml.Serving(ramp=ml.Ramp(shares=(0.2, 0.5, 1.0), hold=ml.hours(0), at_most=ml.hours(1), rows=100))

@@ -171,7 +171,7 @@ def test_killed_between_lake_and_business_database_a_rerun_heals(scored: Scored)
 
 
 def score_anew(home: str, business: str) -> None:
-    from tests.support.trained_shop import SHOP
+    from tests.support.shop import SHOP
 
     settings = replace(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}), connection=lambda name: business)
     pipeline = replace(SHOP, publish=ml.Publish("business", "scores"))

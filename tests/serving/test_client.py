@@ -22,7 +22,7 @@ from tests.support.trained_shop import Shop
 ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
 PROGRAM = """
 import sys
-from tests.support.trained_shop import SHOP
+from tests.support.shop import SHOP
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.serving.app import Limits

@@ -28,7 +28,8 @@ from demo.local_airflow import free_port
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.serving.keys import make_key
 from tests.support.paths import REPOSITORY
-from tests.support.trained_shop import SHOP, platform_at
+from tests.support.shop import SHOP
+from tests.support.trained_shop import platform_at
 
 SCORE, EXPLAIN = "/v1/pipelines/returns/score", "/v1/pipelines/returns/explain"
 MOMENT = "2024-02-12T09:30:00Z"

@@ -494,7 +494,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from mlprod_tasks.serving.run import made, run
-from tests.support.trained_shop import SHOP, platform_at
+from tests.support.shop import SHOP
+from tests.support.trained_shop import platform_at
 run(made(platform_at(Path(sys.argv[1])), {SHOP.name: SHOP}, keys_needed=False), "127.0.0.1", int(sys.argv[2]))
 """
 

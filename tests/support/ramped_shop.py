@@ -17,7 +17,8 @@ from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout import routing as rollout
 from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
-from tests.support.trained_shop import SHOP, Shop, platform_at
+from tests.support.shop import SHOP
+from tests.support.trained_shop import Shop, platform_at
 
 RAMP = ml.Ramp(shares=(0.2, 0.5, 1.0), hold=timedelta(0), at_most=timedelta(hours=1), rows=100)
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, time, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,77 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.shop import SHOP, STARTS
 
 if TYPE_CHECKING:
     from mlprod_tasks.promotion.register import Promoted
 
-STARTS, DAYS, ORDERS_A_DAY = date(2024, 1, 1), 45, 120
+DAYS, ORDERS_A_DAY = 45, 120
 AS_OF = "2024-02-10"
-
-orders = ml.Table(
-    "orders",
-    ml.Database("shop", "orders"),
-    key=("order_id",),
-    time="placed_at",
-    ticks_ahead=1,
-    columns=(
-        ml.Column("order_id", "text", "the order"),
-        ml.Column("placed_at", "timestamp", "when"),
-        ml.Column("channel", "text", "web, app or phone", nullable=True),
-        ml.Column("amount", "float", "price", nullable=True),
-        ml.Column("items", "int", "how many", nullable=True),
-    ),
-)
-returns = ml.Table(
-    "returns",
-    ml.Database("shop", "returns"),
-    key=("order_id",),
-    time="settled_at",
-    columns=(
-        ml.Column("order_id", "text", "the order"),
-        ml.Column("settled_at", "timestamp", "when the time to return it was over"),
-        ml.Column("returned", "bool", "whether it came back"),
-    ),
-)
-
-SHOP = ml.Pipeline(
-    name="returns",
-    doc="Will an order come back?",
-    owner="shop",
-    alert_to=("shop@example.com",),
-    schedule=ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=STARTS),
-    tables=(orders, returns),
-    entity="orders",
-    features=(
-        ml.Expression("channel", "channel", "text", "web, app or phone"),
-        ml.Expression("amount", "amount", "float", "price"),
-        ml.Expression("items", "items", "int", "how many"),
-        ml.Expression("weekday", "extract(isodow FROM placed_at)", "int", "1 Monday to 7 Sunday"),
-    ),
-    label=ml.Label("returns", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
-    split=ml.Split(validation=ml.days(6), test=ml.days(7), gap=ml.days(2)),
-    model=ml.Model(
-        candidates=(ml.LightGBM(learning_rate=0.1, max_trees=60, min_data_in_leaf=30),),
-        categorical=("channel",),
-        threads=1,
-        seed=1,
-    ),
-    fallback=ml.RateTable(by=("channel",)),
-    value=ml.CostMatrix(true_positive=10, false_positive=-4),
-    gates=(
-        ml.AtLeast("roc_auc", 0.6),
-        ml.BetterThanBaseline("log_loss"),
-        ml.NotWorseThanChampion("roc_auc", tolerance=0.02),
-    ),
-    kpi=ml.Kpi("value_per_1000_orders", "1000 * avg(value)", "saved by acting"),
-    watches=(),
-    rules=(),
-    retraining=ml.Retraining(cooldown=ml.days(7)),
-)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def monitor(pipeline: Pipeline) -> None:
         decided, acted = decide(), act()
         wait >> measure() >> decided >> acted >> tell()
         # After a rollback: a training that began before one may not take the place of what it brought back.
-        acted >> training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided_by="decide")
+        acted >> training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided=decided)
 
     workflow()
 

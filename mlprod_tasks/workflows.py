@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from mlprod_tasks.platform import Platform
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.verify import Verified
+    from mlprod_tasks.rollout.steps import TakenBack
 
 log = logging.getLogger(__name__)
+AGAIN = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0)  # seconds before a challenger is tried to be taken back again
 
 
 def ingest(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> dict[str, int]:
@@ -117,3 +120,78 @@ def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> li
 def verify(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> list[Verified]:
     """Check the models in production against each tick's predictions, and against canned rows."""
     return [steps.verify(pipeline, tick, platform) for tick in ticks]
+
+
+def ramp(
+    pipeline: Pipeline, challenger: int, by: str, reason: str, platform: Platform, wait: Callable[[float], None] = time.sleep
+) -> Iterator[str]:
+    """Roll a version out to its end, or to where it is taken back; what happens, sentence by sentence.
+
+    However it ends before its end, by an error, by Ctrl-C or because nobody asks for more, the challenger is taken back.
+
+    Raises: as the steps.
+    """
+    from mlprod_tasks.rollout.routing import CannotRollOut
+    from mlprod_tasks.rollout.state import RampStopped, percent
+    from mlprod_tasks.rollout.steps import Overtaken
+
+    why = f"the rollout that {by} started was ended before its end"
+    refused = False
+    try:
+        try:
+            begun = steps.begin(pipeline, challenger, by, reason, platform)
+        except CannotRollOut:
+            refused = True  # so there is nothing of ours to take back
+            raise
+        yield f"{pipeline.name}: {begun.sentence}"
+        failed_at = yield from _each_share(pipeline, challenger, platform, wait)
+        if failed_at is None:
+            yield steps.finish(pipeline, platform, challenger=challenger).sentence
+        else:
+            why = f"it fails at {percent(failed_at)}"
+    except RampStopped as error:
+        yield str(error)
+    except Overtaken as error:
+        why = "it could not be promoted any more"
+        yield str(error)
+    except Exception as error:
+        why = f"the rollout stopped: {type(error).__name__}: {error}"
+        raise
+    finally:
+        taken = None if refused else _taken_back(pipeline, why, platform, challenger, wait)
+    if taken is not None and taken.changed:
+        yield taken.sentence
+
+
+def _each_share(
+    pipeline: Pipeline, challenger: int, platform: Platform, wait: Callable[[float], None]
+) -> Generator[str, None, float | None]:
+    """Let the challenger answer each declared share, and check it there; the share at which it fails, if it does."""
+    from mlprod_tasks.rollout.checks import between
+    from mlprod_tasks.rollout.state import ramp_of
+
+    declared = ramp_of(pipeline)
+    for share in declared.shares:
+        yield steps.take_step(pipeline, share, platform, challenger=challenger).sentence
+        told = ""
+        while (found := steps.check(pipeline, platform, challenger=challenger)).verdict == "waiting":
+            if found.sentence != told:
+                yield (told := found.sentence)
+            wait(between(declared).total_seconds())
+        yield found.text()
+        if found.verdict == "failed":
+            return share
+    return None
+
+
+def _taken_back(pipeline: Pipeline, why: str, platform: Platform, challenger: int, wait: Callable[[float], None]) -> TakenBack:
+    """Take back, for some minutes again and again: what is down now may be what ended the ramp, and come back."""
+    from mlprod_tasks.rollout.steps import RULE
+
+    for seconds in AGAIN:
+        try:
+            return steps.take_back(pipeline, RULE, why, platform, challenger=challenger)
+        except Exception as error:
+            log.warning("%s: version %d is not taken back yet: %s; again in %g s", pipeline.name, challenger, error, seconds)
+            wait(seconds)
+    return steps.take_back(pipeline, RULE, why, platform, challenger=challenger)

@@ -1,14 +1,17 @@
 """The house's rules, read from the source: thin DAG files, imports that run one way, no use case inside the system."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from tests.support.paths import REPOSITORY
 
@@ -66,6 +69,14 @@ def is_task(function: ast.FunctionDef) -> bool:
     return any(re.match(r"task\b", ast.unparse(decorator)) for decorator in function.decorator_list)
 
 
+def functions_of(file: Path) -> dict[str, ast.FunctionDef]:
+    """The functions that a file defines at its top, by name."""
+    return {node.name: node for node in parsed(file).body if isinstance(node, ast.FunctionDef)}
+
+
+STEPS = functions_of(REPOSITORY / "mlprod_tasks" / "steps.py")
+
+
 def within(file: Path, *packages: str) -> list[str]:
     """The file's imports that lie in those packages."""
     return [name for name in imported(parsed(file)) if name.startswith(tuple(f"{package}." for package in packages))]
@@ -111,6 +122,56 @@ def test_a_dag_file_imports_steps_and_declarations_only(name: str) -> None:
     assert wrong == []
 
 
+def steps_named_in(file: Path) -> set[str]:
+    """The steps that a file calls or hands on, where it imports `steps`."""
+    tree = parsed(file)
+    if "mlprod_tasks.steps" not in imported(tree):
+        return set()
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "steps"
+    }
+
+
+def shape(function: Callable[..., object]) -> list[tuple[str, object, object]]:
+    """Each parameter's name, kind and default, in order."""
+    return [(one.name, one.kind, one.default) for one in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=ids(DAG_FILES))
+def test_every_step_that_a_dag_file_names_is_a_function_that_steps_defines(file: Path) -> None:
+    assert steps_named_in(file) <= set(STEPS)
+    assert steps_named_in(file) or file.stem == "refused"
+
+
+def test_every_step_is_called_by_a_dag_a_plugin_a_workflow_or_a_command() -> None:
+    callers = [*DAG_FILES, *REPOSITORY.glob("plugins/**/*.py"), *SYSTEM]
+    assert set().union(*(steps_named_in(file) for file in callers)) == set(STEPS)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_declares_whether_its_runs_are_recorded(name: str) -> None:
+    (decorator,) = STEPS[name].decorator_list
+    assert re.match(r"step\(.*about=|unrecorded_step$", ast.unparse(decorator))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_is_followed_into_its_room_and_takes_what_is_taken_there(name: str) -> None:
+    told, brings, calls = STEPS[name].body
+    assert is_docstring(told)
+    assert isinstance(brings, ast.ImportFrom)
+    assert [(one.name, one.asname) for one in brings.names] == [(name, None)]
+    room = REPOSITORY / f"{str(brings.module).replace('.', '/')}.py"
+    assert name in functions_of(room), "it is imported from the file that defines it"
+
+    taken = STEPS[name].args
+    handed = [one.arg for one in taken.args] + [f"{one.arg}={one.arg}" for one in taken.kwonlyargs]
+    assert ast.unparse(calls) == f"return {name}({', '.join(handed)})"
+    in_room = getattr(importlib.import_module(str(brings.module)), name)
+    assert shape(getattr(steps, name)) == shape(in_room)
+
+
 def test_only_dags_and_plugins_know_airflow() -> None:
     knowing = [
         str(f.relative_to(REPOSITORY)) for f in NO_AIRFLOW if any(re.match(r"airflow\b", name) for name in imported(parsed(f)))
@@ -154,10 +215,13 @@ def test_importing_and_loading_a_declaration_needs_no_heavy_library() -> None:
 
 
 def test_importing_the_steps_needs_no_heavy_library() -> None:
-    # A DAG file imports them: what a step computes with is loaded when it runs.
-    code = "import sys; import mlprod_tasks.steps, mlprod_tasks.platform; print(*{name.split('.')[0] for name in sys.modules})"
+    # A DAG file imports them: a step's room, and what it computes with, is loaded when it is called.
+    code = "import sys; import mlprod_tasks.steps, mlprod_tasks.platform; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert HEAVY & set(done.stdout.split()) == set()
+    loaded = set(done.stdout.split())
+    assert HEAVY & {name.split(".")[0] for name in loaded} == set()
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("mlprod_tasks.")}
+    assert rooms <= {"steps", "platform", "declaration"}
 
 
 @pytest.mark.parametrize("file", SYSTEM, ids=ids(SYSTEM))

@@ -25,15 +25,15 @@ def ramp(
     rows: Annotated[int | None, typer.Option(help="Rows that it must answer at each share; else as declared.")] = None,
 ) -> None:
     """Roll a version out share by share, in the foreground; Ctrl-C takes it back. Exit status 1 where it was taken back."""
+    from mlprod_tasks import workflows
     from mlprod_tasks.promotion import history
-    from mlprod_tasks.rollout.run_in_process import ramp as ramped
     from mlprod_tasks.rollout.state import with_ramp
 
     # A terminal that is closed, or a service manager that ends it, takes the challenger back as Ctrl-C does.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     pipeline, here = opened(name)
-    for line in ramped(with_ramp(pipeline, hold_minutes, rows), challenger, by, reason, here):
+    for line in workflows.ramp(with_ramp(pipeline, hold_minutes, rows), challenger, by, reason, here):
         typer.echo(line)
     raise typer.Exit(0 if history.promotions(pipeline, here)[-1].model_version == challenger else 1)
 
@@ -41,12 +41,11 @@ def ramp(
 @app.command("ramp-check")
 def ramp_check(name: Name) -> None:
     """Tell how a challenger that is being rolled out does now; nothing is changed. Exit status 1 where it fails."""
-    from mlprod_tasks.rollout.run_in_process import text
     from mlprod_tasks.rollout.steps import look
 
     pipeline, here = opened(name)
     found = look(pipeline, here)
-    typer.echo(text(found))
+    typer.echo(found.text())
     raise typer.Exit(1 if found.verdict == "failed" else 0)
 
 

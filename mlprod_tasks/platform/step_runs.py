@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import logging
@@ -12,8 +13,9 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration import Pipeline
@@ -23,13 +25,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What a run is about, by the name of the step's parameter: its tick or ticks, or its training.
-TICKS, TRAINING, VERDICT = ("tick", "ticks"), "training_id", "verdict"
-# What a step is called for more than once a subject, by the name of its parameter.
-PARTS = ("table", "segment", "worker")
+P = ParamSpec("P")
+R = TypeVar("R")
 LONGEST = 100  # of a step's and a subject's name in the ledger
 OWN_MEMORY = Path("/proc/self")
 RESET_PEAK = "5"
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is declared of a step: see `step`."""
+
+    name: str
+    about: str
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,34 +71,51 @@ class _Running:
 _running: ContextVar[_Running | None] = ContextVar("running step", default=None)
 
 
-def recorded(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, leaving a StepRun in the ledger each time that it ends, well or not.
+def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a function to be a step: each time that it ends, well or not, it leaves a StepRun in the ledger.
 
-    Only a step that is handed a pipeline, a platform and what it is about (its tick, ticks or training) can be recorded;
-    another is given back as it is. One insert a run, after the step's own work; that it fails is logged and changes nothing.
-    A process that is killed leaves no record.
+    about: what a run is about: the parameter that takes its tick, ticks or training, or an attribute of one
+    ('verdict.training_id'). parts: the parameters that say for which part of the subject it is called, such as a table; where a
+    call gives them, they are part of the run's name. name: what its runs are called where that is not the function's name.
+
+    One insert a run, after the step's own work; that it fails is logged and changes nothing. A process that is killed leaves
+    no record. What the function's body imports is loaded before its time is taken.
 
     Memory is the process's resident peak while the step ran, with all that the process had loaded before; where the system
     does not let a process reset its peak (not Linux), it is the peak since the process began.
+
+    Raises: TypeError where the function has no parameter of such a name, or takes no `pipeline` and `platform`.
     """
-    signature = inspect.signature(step)
-    if not {"pipeline", "platform"} <= set(signature.parameters) or _subject(signature.parameters) is None:
-        return step
 
-    @functools.wraps(step)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        started = _started(name, signature.bind(*args, **kwargs).arguments)
-        token = _running.set(started)
-        done, succeeded = None, False
-        try:
-            done = step(*args, **kwargs)
-            succeeded = True
-            return done
-        finally:
-            _running.reset(token)
-            _leave(started, succeeded, done)
+    def declare(function: Callable[P, R]) -> Callable[P, R]:
+        declared = _Step(name or function.__name__, about, tuple(parts))
+        signature = inspect.signature(function)
+        _refuse_unknown(declared, signature)
 
-    return run
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs).arguments
+            _load_imports(function)
+            started = _started(declared, given)
+            token = _running.set(started)
+            done: R | None = None
+            succeeded = False
+            try:
+                done = function(*args, **kwargs)
+                succeeded = True
+                return done
+            finally:
+                _running.reset(token)
+                _leave(started, succeeded, done)
+
+        return run
+
+    return declare
+
+
+def unrecorded_step(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare a function to be a step that is about no tick and no training, so that its runs leave no record."""
+    return function
 
 
 def so_far(pipeline: Pipeline, subject: str) -> StepRun | None:
@@ -129,25 +155,37 @@ def note_waits(pipeline: str, waits: Sequence[Wait], ledger: Ledger) -> int:
     return noted
 
 
-def _started(name: str, given: Mapping[str, Any]) -> _Running:
-    parts = [str(given[part]) for part in PARTS if part in given]
-    platform, subject = given["platform"], _subject(given)
-    assert subject is not None
-    about = given[subject]
+def _refuse_unknown(declared: _Step, signature: inspect.Signature) -> None:
+    needed = ("pipeline", "platform", declared.about.partition(".")[0])
+    lacking = [one for one in (*needed, *declared.parts) if one not in signature.parameters]
+    if lacking:
+        raise TypeError(f"step {declared.name}{signature} has no parameter {', '.join(lacking)}")
+    optional = [one for one in needed if signature.parameters[one].default is not inspect.Parameter.empty]
+    if optional:
+        raise TypeError(f"step {declared.name}{signature}: {', '.join(optional)} must always be given to be recorded")
+
+
+def _load_imports(function: Callable[..., Any]) -> None:
+    """Load what a step's body imports: how long the libraries take to load says nothing of the step."""
+    for instruction in dis.get_instructions(function):
+        if instruction.opname == "IMPORT_NAME":
+            import_module(instruction.argval)
+
+
+def _started(declared: _Step, given: Mapping[str, Any]) -> _Running:
+    parts = [str(given[part]) for part in declared.parts if part in given]
+    parameter, _, attribute = declared.about.partition(".")
+    subject = getattr(given[parameter], attribute) if attribute else given[parameter]
+    platform = given["platform"]
     _reset_peak()
     return _Running(
         pipeline=given["pipeline"],
-        step=" ".join([name, *parts]),
-        subject=about.training_id if subject == VERDICT else str(about),
+        step=" ".join([declared.name, *parts]),
+        subject=str(subject),
         platform=platform,
         at=platform.clock.now(),
         began=time.perf_counter(),
     )
-
-
-def _subject(names: Mapping[str, Any]) -> str | None:
-    """The parameter that says what a run is about: of a training that stands at a tick it is the training."""
-    return next((name for name in (TRAINING, VERDICT, *TICKS) if name in names), None)
 
 
 def _leave(started: _Running, succeeded: bool, done: Any) -> None:

@@ -65,6 +65,11 @@ class Checked:
     sentence: str
     checks: tuple[RolloutCheck, ...] = ()
 
+    def text(self) -> str:
+        """Write it in lines: the sentence, and one line per check."""
+        marks = {True: "ok    ", False: "FAIL  ", None: "?     "}
+        return "\n".join([self.sentence, *(f"  {marks[one.passed]}{one.what:8} {one.sentence}" for one in self.checks)])
+
 
 @dataclass(frozen=True)
 class Finished:

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier
 
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class TellFailure(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         from mlprod_airflow.installation import platform
-        from mlprod_tasks.notifications.events import Failure, tell_failure
+        from mlprod_tasks.notifications.events import Failure
 
         error = self._error(context)
         if error is None:
@@ -33,7 +34,7 @@ class TellFailure(BaseNotifier):
         task = context["ti"]
         key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"
         where = f"{task.dag_id} {task.task_id}{_tick(context)}"
-        told = tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
+        told = steps.tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
         log.info("%s", "told by mail" if told else "told before")
 
     def _error(self, context: Any) -> BaseException | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -13,10 +13,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from mlprod_airflow.installation import platform
 from mlprod_airflow.mails import TellFailure, TellKilled
+from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
+P = ParamSpec("P")
 T = TypeVar("T")
-PROMOTE, ROLL_OUT = "promote", "roll_out"  # what follows a registered version
+ROLL_OUT = "roll_out"
 # Of the task that takes a challenger back: while ledger or mail server are down it goes on trying, for some hours.
 PATIENT: dict[str, Any] = {"retries": 150, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=2)}
 
@@ -43,7 +45,7 @@ def asked_by(context: Any) -> str:
     return str(context["params"].get("by") or context["dag_run"].triggering_user_name or "somebody")
 
 
-def unless_stopped(step: Callable[..., T], *args: Any, **named: Any) -> T:
+def unless_stopped(step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
     """What a step of the ramp gives. Where the rollout was changed by hand, it and what follows are skipped, saying so.
 
     Raises: ChallengerFailed where the challenger could not be promoted any more.
@@ -98,14 +100,14 @@ class Answered(BaseOperator):
         self.resume(context)
 
     def resume(self, context: Any, event: Any = None) -> None:
-        from mlprod_tasks.rollout.run_in_process import seconds_between
-        from mlprod_tasks.rollout.steps import check
+        from mlprod_tasks.rollout.checks import between
+        from mlprod_tasks.rollout.state import ramp_of
 
         asked = ramped(self.pipeline, context)
-        found = unless_stopped(check, asked, platform(), challenger=challenger(context))
+        found = unless_stopped(steps.check, asked, platform(), challenger=challenger(context))
         self.log.info("%s", found.sentence)
         if found.verdict == "waiting":
-            self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds_between(asked))), method_name="resume")
+            self.defer(trigger=TimeDeltaTrigger(between(ramp_of(asked))), method_name="resume")
 
 
 class TellEnd(TellFailure):
@@ -170,15 +172,15 @@ def promoted(pipeline: Pipeline, registered: Any, promote: Any) -> None:
     if pipeline.serving is None or pipeline.serving.ramp is None:
         registered >> promote
         return
-    follows = _rolled_out_or_promoted(pipeline)(registered)
+    follows = _rolled_out_or_promoted(pipeline, promote.operator.task_id)(registered)
     follows >> [promote, RollOut(task_id=ROLL_OUT, pipeline=pipeline, registered=registered.operator.task_id)]
 
 
-def _rolled_out_or_promoted(pipeline: Pipeline) -> Any:
+def _rolled_out_or_promoted(pipeline: Pipeline, promoting: str) -> Any:
     @task.branch(task_id="how")
     def how(registered: dict[str, Any]) -> str:
         from mlprod_tasks.promotion.register import ramp_wanted
 
-        return ROLL_OUT if ramp_wanted(pipeline, int(registered["version"]), platform()) else PROMOTE
+        return ROLL_OUT if ramp_wanted(pipeline, int(registered["version"]), platform()) else promoting
 
     return how

@@ -86,8 +86,8 @@ class Retrain(TriggerDagRunOperator):
 
     template_fields = (*TriggerDagRunOperator.template_fields, "note")
 
-    def __init__(self, *, pipeline: Pipeline, decided_by: str, **rest: Any) -> None:
-        reason = f"{{{{ ti.xcom_pull('{decided_by}')['reason'] }}}}"
+    def __init__(self, *, pipeline: Pipeline, decided: Any, **rest: Any) -> None:
+        reason = f"{{{{ ti.xcom_pull('{decided.operator.task_id}')['reason'] }}}}"
         super().__init__(
             trigger_dag_id=f"{pipeline.name}.train",
             trigger_run_id="monitor__{{ dag_run.partition_key }}",

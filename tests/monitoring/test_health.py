@@ -12,7 +12,7 @@ from mlprod_tasks.monitoring.health import PAST_TICKS, delay_hours, health, past
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Publication, StepRun, Training
-from mlprod_tasks.platform.step_runs import recorded
+from mlprod_tasks.platform.step_runs import step
 from tests.support import monitored_shop as world
 from tests.support.clock import SetClock
 
@@ -119,10 +119,11 @@ def test_cost_without_ticks_before_says_so(soon: Platform) -> None:
 def test_the_step_that_measures_tells_its_own_run_as_far_as_it_is(soon: Platform) -> None:
     seen: list[dict[tuple[str, str], Reading]] = []
 
+    @step(about="tick")
     def measure(pipeline: Pipeline, tick: Any, platform: Platform) -> None:
         seen.append(read(platform))
 
-    recorded("measure", measure)(pipeline, pipeline.schedule.tick(T), soon)
+    measure(pipeline, pipeline.schedule.tick(T), soon)
     assert ("duration", "measure") in seen[0]
     assert ("memory", "measure") in seen[0]
 

@@ -6,9 +6,15 @@ import pytest
 
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.promotion.rollback import rollback
-from mlprod_tasks.rollout.run_in_process import ramp
 from mlprod_tasks.rollout.steps import CannotRamp, Checked
+from mlprod_tasks.workflows import ramp
 from tests.support.ramped_shop import Ramped, begun, fails
+
+
+@pytest.fixture
+def shop(ramped_shop: Ramped) -> Ramped:
+    """A shop of the test's own, whose version 2 is champion and whose version 3 is to be rolled out."""
+    return ramped_shop
 
 
 def down(*_: Any, **__: Any) -> None:

@@ -18,7 +18,7 @@ from mlprod_tasks.online.expressions import Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros, plan, serving_of
 from mlprod_tasks.online.store_cache import Generation, Held
-from mlprod_tasks.platform.online_store import OnlineStore
+from mlprod_tasks.platform.online_store.protocol import OnlineStore
 
 Answer = Literal["model", "fallback", "refuse"]
 STRICTER: dict[Answer, int] = {"model": 0, "fallback": 1, "refuse": 2}

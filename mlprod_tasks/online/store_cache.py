@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mlprod_tasks.online.plan import HEADER, Header, State
-from mlprod_tasks.platform.online_store import OnlineStore, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import OnlineStore, StoreUnavailable
 
 ENTRY_BYTES = 200  # what an entry takes besides what is written of it
 ATTEMPTS = 5

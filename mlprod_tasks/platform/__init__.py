@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.platform.lake import Lake
     from mlprod_tasks.platform.ledger_store import Ledger
     from mlprod_tasks.platform.mailer import Mailer
-    from mlprod_tasks.platform.online_store import OnlineStore
+    from mlprod_tasks.platform.online_store.protocol import OnlineStore
     from mlprod_tasks.platform.registry import Registry
 
 
@@ -55,7 +55,7 @@ class Platform:
 
     @cached_property
     def online_store(self) -> OnlineStore:
-        from mlprod_tasks.platform.online_store import open_store
+        from mlprod_tasks.platform.online_store.open_store import open_store
 
         return open_store(self.settings.online_url)
 

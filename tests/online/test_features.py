@@ -19,7 +19,7 @@ from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.online.plan import micros
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
-from mlprod_tasks.platform.online_store import StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import StoreUnavailable
 from tests.support.clock import SetMonotonic
 
 Shop = Any  # of the feature tests

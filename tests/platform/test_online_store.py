@@ -6,11 +6,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from mlprod_tasks.platform.online_store import OnlineStore, Seen, StoreUnavailable, open_store
+from mlprod_tasks.platform.database import database_url, open_database
+from mlprod_tasks.platform.online_store.open_store import open_store
+from mlprod_tasks.platform.online_store.protocol import OnlineStore, Seen, StoreUnavailable
 from tests.support.paths import REPOSITORY
 
 
@@ -70,7 +75,7 @@ def test_a_writer_that_fails_midway_leaves_the_old_generation(store: OnlineStore
 
 KILLED = """
 import os, signal, sys
-from mlprod_tasks.platform.online_store import open_store
+from mlprod_tasks.platform.online_store.open_store import open_store
 
 def entries():
     for i in range(3000):
@@ -153,6 +158,51 @@ def test_a_store_that_does_not_answer_says_where_and_not_its_password(url: str) 
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1|/proc/nowhere") as told:
         store.replace("shop", None, [(b"a", b"1")], [])
     assert "geheim" not in str(told.value)
+
+
+# PostgreSQL then reads both tables in worker processes, and returns the rows of whichever answers first.
+PARALLEL = {
+    "debug_parallel_query": "on",
+    "parallel_setup_cost": "0",
+    "parallel_tuple_cost": "0",
+    "min_parallel_table_scan_size": "0",
+    "enable_indexscan": "off",
+    "enable_bitmapscan": "off",
+    "max_parallel_workers_per_gather": "4",
+    "parallel_leader_participation": "off",
+}
+
+
+def test_the_order_in_which_postgresql_returns_rows_does_not_matter(postgres_database: str) -> None:
+    keys = [b"k%d" % i for i in range(2000)]
+    with closing(open_store(postgres_database)) as store:
+        store.replace("shop", None, ((key, key) for key in keys), [])
+    with open_database(postgres_database).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        name = database_url(postgres_database).database
+        for setting, value in PARALLEL.items():
+            connection.execute(text(f"ALTER DATABASE {name} SET {setting} = {value}"))
+    with closing(open_store(postgres_database)) as store:
+        for _ in range(20):
+            assert store.read("shop", keys) == Seen(1, list(keys))
+
+
+def test_after_postgresql_closed_all_connections_every_look_is_answered(postgres_database: str) -> None:
+    with closing(open_store(postgres_database)) as store, ThreadPoolExecutor(4) as pool:
+        store.replace("shop", None, [(b"a", b"1")], [])
+        together = threading.Barrier(4)
+
+        def look(_: int) -> Seen | None:
+            together.wait(30)
+            return store.read("shop", [b"a"])
+
+        assert list(pool.map(look, range(4))) == [Seen(1, [b"1"])] * 4
+        with open_database(postgres_database).connect() as connection:
+            closed = (
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
+            )
+            assert connection.execute(text(f"{closed} current_database()")).scalar_one() > 0
+        for _ in range(2):
+            assert list(pool.map(look, range(4))) == [Seen(1, [b"1"])] * 4
 
 
 def test_a_scheme_that_is_none_is_refused() -> None:

@@ -14,7 +14,8 @@ import redis
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.online_store import OnlineStore, open_store
+from mlprod_tasks.platform.online_store.open_store import open_store
+from mlprod_tasks.platform.online_store.protocol import OnlineStore
 from mlprod_tasks.platform.settings import from_environment
 
 

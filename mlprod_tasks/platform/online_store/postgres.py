@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
 
 import psycopg2
 from psycopg2.extras import execute_values
+from sqlalchemy.pool import QueuePool
 
 from mlprod_tasks.platform.database import database_url
-from mlprod_tasks.platform.online_store import Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import Seen, StoreUnavailable
 
 CONNECT_SECONDS = 3
 READ_MILLISECONDS = 1000
+KEPT_READERS = 4  # connections that stay open: as many as the service has threads that wait for another machine
 PAGE = 200  # values in one statement of a writer
 # One at a time, across processes: two that create a table at once would fail.
 LOCK_TABLES = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'))"
@@ -25,14 +26,16 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS online_entries "
     "(pipeline TEXT NOT NULL, key BYTEA NOT NULL, value BYTEA NOT NULL, PRIMARY KEY (pipeline, key))",
 )
+# The first column says of what a row is: a parallel plan returns the rows of UNION ALL in any order.
 READ = (
-    "SELECT NULL::bytea, generation, NULL::bytea FROM online_generations WHERE pipeline = %s UNION ALL "
-    "SELECT key, NULL, value FROM online_entries WHERE pipeline = %s AND key = ANY(%s)"
+    "SELECT 'generation', generation, NULL::bytea, NULL::bytea FROM online_generations WHERE pipeline = %s UNION ALL "
+    "SELECT 'entry', NULL, key, value FROM online_entries WHERE pipeline = %s AND key = ANY(%s)"
 )
+Row = tuple[str, int | None, Any, Any]
 
 
 class PostgresStore:
-    """Each thread reads through its own connection, opened again where the server closed it."""
+    """Readers share a pool of connections; a writer opens its own."""
 
     remote = True
 
@@ -40,32 +43,39 @@ class PostgresStore:
         parsed = database_url(url)
         self._where = f"{parsed.host or 'socket'}/{parsed.database}"
         self._dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._mine = threading.local()
-        self._opened: list[Any] = []
-        self._lock = threading.Lock()
+        # Each reader gets a connection at once: how many there are is limited by the threads that ask.
+        self._readers = QueuePool(self._connect, KEPT_READERS, max_overflow=-1, reset_on_return=None, use_lifo=True)
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
         with self._told():
             try:
                 rows = self._ask(pipeline, keys)
-            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-                self._forget()
-                if isinstance(error, psycopg2.errors.QueryCanceled):
-                    raise  # it took too long, and would again
-                rows = self._ask(pipeline, keys)  # the server went away in between: one try more
-        if not rows or rows[0][0] is not None:
+            except psycopg2.errors.QueryCanceled:
+                raise  # it took too long, and would again
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                # The server went away in between, for the other connections in the pool too: one try more, on a new one.
+                self._readers.dispose()
+                self._readers = self._readers.recreate()
+                rows = self._ask(pipeline, keys)
+        generation = next((number for what, number, _, _ in rows if what == "generation"), None)
+        if generation is None:
             return None
-        found = {bytes(key): bytes(value) for key, _, value in rows[1:]}
-        return Seen(rows[0][1], [found.get(key) for key in keys])
+        found = {bytes(key): bytes(value) for what, _, key, value in rows if what == "entry"}
+        return Seen(generation, [found.get(key) for key in keys])
 
-    def _ask(self, pipeline: str, keys: Sequence[bytes]) -> list[tuple[Any, Any, Any]]:
-        with self._reader().cursor() as cursor:
-            try:
+    def _ask(self, pipeline: str, keys: Sequence[bytes]) -> Sequence[Row]:
+        connection = self._readers.connect()
+        try:
+            with closing(connection.cursor()) as cursor:
                 cursor.execute(READ, (pipeline, pipeline, [psycopg2.Binary(key) for key in keys] or "{}"))
-            except psycopg2.errors.UndefinedTable:
-                return []  # its first writer is not done
-            rows: list[tuple[Any, Any, Any]] = cursor.fetchall()
-            return rows
+                return cursor.fetchall()
+        except psycopg2.errors.UndefinedTable:
+            return []  # its first writer is not done
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()  # back into the pool
 
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
@@ -109,38 +119,21 @@ class PostgresStore:
         return made
 
     def close(self) -> None:
-        with self._lock:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-            self._mine = threading.local()
+        self._readers.dispose()
 
-    def _reader(self) -> Any:
-        connection = getattr(self._mine, "connection", None)
-        if connection is None or connection.closed:
-            connection = psycopg2.connect(
-                self._dsn,
-                connect_timeout=CONNECT_SECONDS,
-                options=f"-c statement_timeout={READ_MILLISECONDS}",
-                # A host that is gone says nothing: without these a look would wait for minutes.
-                tcp_user_timeout=2 * READ_MILLISECONDS,
-                keepalives_idle=5,
-                keepalives_interval=1,
-                keepalives_count=3,
-            )
-            connection.autocommit = True
-            self._mine.connection = connection
-            with self._lock:
-                self._opened.append(connection)
+    def _connect(self) -> Any:
+        connection = psycopg2.connect(
+            self._dsn,
+            connect_timeout=CONNECT_SECONDS,
+            options=f"-c statement_timeout={READ_MILLISECONDS}",
+            # A host that is gone says nothing: without these a look would wait for minutes.
+            tcp_user_timeout=2 * READ_MILLISECONDS,
+            keepalives_idle=5,
+            keepalives_interval=1,
+            keepalives_count=3,
+        )
+        connection.autocommit = True
         return connection
-
-    def _forget(self) -> None:
-        connection = getattr(self._mine, "connection", None)
-        if connection is not None:
-            with self._lock:
-                self._opened = [other for other in self._opened if other is not connection]
-            connection.close()
-            self._mine.connection = None
 
     @contextmanager
     def _told(self) -> Iterator[None]:

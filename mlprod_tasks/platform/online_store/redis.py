@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from mlprod_tasks.platform.online_store import Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import Seen, StoreUnavailable
 
 READ_SECONDS = 1.0
 WRITE_SECONDS = 60.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlprod_tasks.platform.online_store import Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import Seen, StoreUnavailable
 
 READ_WAIT_SECONDS = 1.0
 WRITE_WAIT_SECONDS = 60.0
@@ -50,18 +50,20 @@ class SqliteStore:
         marks = ",".join("?" * len(keys))
         try:
             rows = connection.execute(
-                "SELECT NULL, generation FROM generations WHERE pipeline = ? UNION ALL "
-                f"SELECT key, value FROM entries WHERE pipeline = ? AND key IN ({marks})",
+                # The first column says of what a row is: nobody promises the order of UNION ALL.
+                "SELECT 'generation', NULL, generation FROM generations WHERE pipeline = ? UNION ALL "
+                f"SELECT 'entry', key, value FROM entries WHERE pipeline = ? AND key IN ({marks})",
                 (pipeline, pipeline, *keys),
             ).fetchall()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return None  # its first writer is not done
             raise
-        if not rows or rows[0][0] is not None:
+        generation = next((value for what, _, value in rows if what == "generation"), None)
+        if generation is None:
             return None
-        found = dict(rows[1:])
-        return Seen(rows[0][1], [found.get(key) for key in keys])
+        found = {key: value for what, key, value in rows if what == "entry"}
+        return Seen(generation, [found.get(key) for key in keys])
 
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]

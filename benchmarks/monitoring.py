@@ -1,7 +1,8 @@
 """The drift profile of one partition against one DuckDB scan of its columns, in one run.
 
 Real flights, repeated to a partition of 10 million scored rows with 16 features: numbers, text, nulls. Everything that is read
-of a tick is timed: counts, ranges, categories, the sample and the domain classifier over it. Prints rows of the README's table.
+of a tick is timed: counts, ranges, categories, the sample and the domain classifier over it. Prints rows of the table in
+docs/benchmarks.md.
 """
 
 from __future__ import annotations

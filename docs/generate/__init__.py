@@ -10,16 +10,18 @@ from collections.abc import Callable, Mapping
 
 from sphinx.application import Sphinx
 
-from docs.generate import commands, declarations, gates, watches
+from docs.generate import commands, dags, declarations, gates, rooms, watches
 
 PLACE = re.compile(r"^<!-- generate: (?P<what>[\w ]+) -->$", re.MULTILINE)
 PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands.reference,
     "list of decisions": lambda: "```{toctree}\n:hidden:\n:glob:\n\n0*\n```",  # an HTML comment does not show on a code host
+    "dags": dags.reference,
     "gates": gates.reference,
     "search spaces": declarations.search_spaces,
     "watched values": watches.watched_values,
     "rules": watches.rules,
+    "rooms": rooms.reference,
 } | {f"declaration {group}": declarations.reference_of(group) for group in declarations.GROUPS}
 
 
@@ -36,5 +38,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
     app.connect("source-read", on_source_read)
     # The code may have changed where no page has: generated pages are always read anew.
-    app.connect("env-get-outdated", lambda _, env, *__: [doc for doc in env.found_docs if doc.startswith("reference/")])
+    app.connect(
+        "env-get-outdated",
+        lambda _, env, *__: [doc for doc in env.found_docs if doc.startswith(("reference/", "architecture/"))],
+    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from docs.generate import PARTS, PLACE, commands, declarations, gates, watches
+from docs.generate import PARTS, PLACE, commands, dags, declarations, gates, rooms, watches
 from docs.generate.docstrings import described
 from docs.offline import loaded_from_elsewhere
 from mlprod_tasks import declaration as ml
@@ -78,6 +78,16 @@ def test_a_command_is_shown_with_its_arguments_and_options() -> None:
 def test_every_generated_part_is_on_a_page() -> None:
     asked = {what for page in DOCS.rglob("*.md") for what in PLACE.findall(page.read_text(encoding="utf-8"))}
     assert asked | {"declaration gates"} == set(PARTS)  # gates have a page of their own
+
+
+def test_every_dag_has_its_page() -> None:
+    assert set(dags.ORDER) == {path.stem for path in dags.FOLDER.glob("*.py")} - {"refused"}
+    assert all(dags.page(name) for name in dags.ORDER)
+
+
+def test_every_room_is_listed() -> None:
+    folders = {path.parent.name for path in rooms.PACKAGE.glob("*/__init__.py")}
+    assert {room for room in rooms.ROOMS if (rooms.PACKAGE / room).is_dir()} == folders
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""What the pages name is there: commands with their options, files, DAGs and tasks."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from mlprod_tasks.cli.main import app
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+# In a block of code at the start of a line (perhaps behind a prompt or a container), or in code within a sentence.
+TYPED = re.compile(r"^\s*(?:\$ |docker compose exec \S+ )?(mlprod [a-z].*)$|`(mlprod [a-z][^`]*)`", re.MULTILINE)
+
+
+def typed_commands(text: str) -> Iterator[str]:
+    """Every `mlprod ...` that a page tells to type, without the comment behind it."""
+    for found in TYPED.finditer(text):
+        yield re.sub(r"\s+#.*", "", found[1] or found[2]).split(" ...")[0]
+
+
+def problem_of(line: str) -> str | None:
+    """What is wrong with a command: a verb that there is not, an option that the verb does not have."""
+    words = shlex.split(line)[1:]
+    command: Any = get_command(app)
+    while words and hasattr(command, "commands"):
+        verb = words.pop(0)
+        if verb not in command.commands:
+            return f"no command {verb!r}"
+        command = command.commands[verb]
+    known = {opt for parameter in getattr(command, "params", ()) for opt in (*parameter.opts, *parameter.secondary_opts)}
+    wrong = [word for word in words if word.startswith("--") and word.split("=")[0] not in known]
+    return f"no option {wrong[0]}" if wrong else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_every_command_that_a_page_tells_to_type_exists(page: Path) -> None:
+    wrong = {line: problem_of(line) for line in typed_commands(page.read_text(encoding="utf-8")) if problem_of(line)}
+    assert wrong == {}
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    assert problem_of("mlprod fly flight_delays") == "no command 'fly'"
+    assert problem_of("mlprod train flight_delays --yesterday") == "no option --yesterday"
+    assert list(typed_commands("    mlprod status x   # how it stands\nsee `mlprod alarms x --all`")) == [
+        "mlprod status x",
+        "mlprod alarms x --all",
+    ]
+
+
+def test_every_task_in_the_table_of_dags_is_one_of_the_dag() -> None:
+    page = (REPOSITORY / "docs" / "architecture" / "tick.md").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text() for folder in ("dags", "plugins") for path in (REPOSITORY / folder).rglob("*.py"))
+    named = re.findall(r"^\| `(?:<name>|mlprod)\.(\w+)` \|[^|]*\| (.*) \|$", page, re.MULTILINE)
+    assert {dag for dag, _ in named} == {path.stem for path in (REPOSITORY / "dags").glob("*.py")} - {"refused"}
+    tasks = [task for _, cell in named for task in re.findall(r"`(\w+)`", cell)]
+    assert [task for task in tasks if not re.search(rf"\bdef {task}\(|[\"']{task}[\"']", source)] == []
+
+
+def test_every_setting_that_the_code_reads_is_in_the_table_and_no_other() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `(MLPROD_[A-Z_]+[A-Z])`", page, re.MULTILINE))
+    source = "\n".join(
+        path.read_text() for folder in ("mlprod_tasks", "plugins") for path in (REPOSITORY / folder).rglob("*.py")
+    )
+    read = {f"MLPROD_{name}" for name in re.findall(r"(?:MLPROD_|\{PREFIX\})([A-Z_]+[A-Z])\b", source)}
+    assert told == {name for name in read if not name.startswith("MLPROD_CONNECTION_")}

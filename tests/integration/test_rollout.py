@@ -24,11 +24,12 @@ from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.promotion import history as champion
 from mlprod_tasks.rollout import routing as rollout
-from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.prediction_log import log_schema
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.run import made
 from tests.integration.test_workflows_in_airflow import fill
 from tests.support.paths import REPOSITORY
+from tests.support.request_log import log_row, write_log
 
 DAG = "returns.rollout"
 # Looked at often, so that the trial is short.
@@ -78,21 +79,19 @@ class Running:
     def fail(self) -> None:
         """Log what a service would whose challenger raises on each row."""
         asked = self.rollout()
-        written = PredictionLog(log_folder(self.pipeline, self.platform), log_schema(self.pipeline))
+        rows, schema = [], log_schema(self.pipeline)
         for _ in range(200):
             self.asked += 1
             key, now = str(self.asked), self.platform.clock.now()
             assigned = rollout.answers(rollout.routing(asked), "returns", key)
             broken = assigned == "challenger"
             values: dict[str, Any] = {
-                "request_id": f"f-{key}", "row": 0, "key": key, "tick": self.pipeline.schedule.tick_at(now).date,
-                "predict_at": now, "at": now, "score": 0.3, "decision": False, "model_version": self.champion(),
+                "key": key, "tick": self.pipeline.schedule.tick_at(now).date, "score": 0.3, "model_version": self.champion(),
                 "route": "fallback" if broken else "champion", "assigned": assigned, "fallback": broken, "error": broken,
-                "review": False, "reason": "", "stale": False, "missing": False, "milliseconds": 2.0,
                 "key_order_id": self.asked,
             }  # fmt: skip
-            written.add(tuple(values.get(name) for name in log_schema(self.pipeline).names))
-        written.flush()
+            rows.append(log_row(schema, f"f-{key}", now, **values))
+        write_log(self.pipeline, self.platform, rows)
 
     def over(self, run: str, meanwhile: Callable[[], None]) -> dict[str, str]:
         """The states of a run's tasks when it has ended; until then, `meanwhile` goes on."""

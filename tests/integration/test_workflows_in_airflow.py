@@ -23,8 +23,9 @@ from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.prediction_log import log_schema
 from tests.support.paths import REPOSITORY
+from tests.support.request_log import log_row, write_log
 
 WORKFLOWS = {
     f"{name}.{workflow}" for name in ("flight_delays", "returns") for workflow in ("ingest", "train", "score", "monitor")
@@ -145,12 +146,11 @@ def test_what_the_service_logs_is_collected_and_measured_and_people_are_asked(ru
     dag, platform = "flight_delays.requests", running.platform
     pipeline = load(platform.settings.pipelines / "flight_delays.py")
     moment = datetime(2013, 6, 17, 15, tzinfo=UTC)
-    told = {"tick": date(2013, 6, 17), "predict_at": moment, "at": moment, "row": 0, "key": "1", "milliseconds": 2.0}
-    written = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline))
-    for i in range(120):
-        row = told | {"request_id": f"r-{i}", "score": None if i < 30 else 0.5, "review": i == 7}
-        written.add(tuple(row.get(name) for name in log_schema(pipeline).names))
-    written.flush()
+    rows = [
+        log_row(log_schema(pipeline), f"r-{i}", moment, score=None if i < 30 else 0.5, review=i == 7, milliseconds=2.0)
+        for i in range(120)
+    ]
+    write_log(pipeline, platform, rows)
 
     poll(lambda: True if dag in running.api.dag_ids() else None, seconds=60, waiting_for=lambda: f"DAG {dag}")
     running.api.unpause(dag)

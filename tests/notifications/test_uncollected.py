@@ -1,6 +1,6 @@
 """What a collection leaves behind: older versions of the table, which go, and files that it cannot take, which are told of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,16 +14,8 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.scoring import collect as step
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.prediction_log import log_folder
-from tests.scoring.test_collect import MONDAY, entry, logged, requests, use_case, with_features
 from tests.support.clock import SetClock
-
-__all__ = ["use_case"]
-
-
-@pytest.fixture
-def catcher(tmp_path: Path) -> Iterator[MailCatcher]:
-    with MailCatcher(tmp_path / "outbox") as catcher:
-        yield catcher
+from tests.support.request_log import MONDAY, collected, entry, with_features, write_log
 
 
 @pytest.fixture
@@ -44,7 +36,7 @@ def test_what_the_table_held_before_is_deleted_later_at_most_once_an_hour(
     monkeypatch.setattr(step, "READ_WITHIN", timedelta(0))  # as if all before now were hours ago
 
     def left_by(n: int, *, tidy: bool) -> int:
-        logged(use_case, here, [entry(use_case, f"r-{n}")])
+        write_log(use_case, here, [entry(use_case, f"r-{n}")])
         collect(use_case, here, tidy=tidy)
         return len(list(folder.iterdir()))
 
@@ -52,29 +44,29 @@ def test_what_the_table_held_before_is_deleted_later_at_most_once_an_hour(
     assert [left_by(n, tidy=True) for n in (3, 4, 5)] == [1, 2, 3]
     monkeypatch.setattr(step, "TIDIED_EVERY", timedelta(0))
     assert left_by(6, tidy=True) == 1
-    assert requests(use_case, here) == [f"r-{n}" for n in range(7)]
+    assert collected(use_case, here) == [f"r-{n}" for n in range(7)]
 
 
 def test_some_time_is_left_to_those_who_read(use_case: Pipeline, here: Platform) -> None:
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     collect(use_case, here)
     (read,) = here.lake.files(names.requests(use_case))
-    logged(use_case, here, [entry(use_case, "b")])
+    write_log(use_case, here, [entry(use_case, "b")])
     collect(use_case, here, tidy=True)
     assert Path(read).exists()
 
 
 def test_people_hear_once_of_files_that_wait_for_a_column_and_of_the_next(use_case: Pipeline, here: Platform) -> None:
     coloured = with_features(use_case, francs="float", colour="text")
-    logged(coloured, here, [entry(coloured, "a")])
+    write_log(coloured, here, [entry(coloured, "a")])
     collect(coloured, here)
     changed = with_features(use_case, francs="text")
     for n in range(3):
-        logged(changed, here, [entry(changed, f"b-{n}", feature_francs="much")])
+        write_log(changed, here, [entry(changed, f"b-{n}", feature_francs="much")])
         told = tell(changed, here)
         assert told == (["[shop] answered requests wait: 1 files of the log do not fit the lake"] if n == 0 else [])
     other = with_features(use_case, colour="float")
-    logged(other, here, [entry(other, "c", feature_colour=3.0)])
+    write_log(other, here, [entry(other, "c", feature_colour=3.0)])
     assert len(tell(other, here)) == 1
     assert tell(other, here) == []
 
@@ -90,10 +82,10 @@ def test_of_files_that_wait_on_people_hear_every_week(use_case: Pipeline, here: 
 
 
 def test_the_mail_names_the_column(use_case: Pipeline, here: Platform, catcher: MailCatcher) -> None:
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     collect(use_case, here)
     changed = with_features(use_case, francs="text")
-    logged(changed, here, [entry(changed, "b", feature_francs="much")])
+    write_log(changed, here, [entry(changed, "b", feature_francs="much")])
     tell(changed, here)
     (mail,) = catcher.outbox.mails()
     body = mail.get_body(("plain",))
@@ -105,7 +97,7 @@ def test_the_mail_names_the_column(use_case: Pipeline, here: Platform, catcher: 
 
 def test_people_hear_once_of_a_broken_file_whoever_set_it_aside_and_of_the_next_one(use_case: Pipeline, here: Platform) -> None:
     folder = log_folder(use_case, here)
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     for n in (1, 2):
         (folder / f"bad-{n}.parquet").write_bytes(b"no parquet")
         collect(use_case, here)  # by a ramp, which tells nobody
@@ -116,5 +108,5 @@ def test_people_hear_once_of_a_broken_file_whoever_set_it_aside_and_of_the_next_
 
 def test_where_all_is_collected_nobody_is_told(use_case: Pipeline, here: Platform) -> None:
     assert tell(use_case, here) == []
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     assert tell(use_case, here) == []

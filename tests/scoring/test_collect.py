@@ -9,33 +9,25 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Review
 from mlprod_tasks.scoring import collect as step
 from mlprod_tasks.scoring.collect import collect
-from mlprod_tasks.scoring.prediction_log import FRONT, PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.prediction_log import FRONT, log_folder
 from mlprod_tasks.scoring.review_queue import decide_review
-from tests.support.paths import FLIGHTS, REPOSITORY
+from tests.support.paths import REPOSITORY
+from tests.support.request_log import MONDAY, collected, entry, with_features, write_log
 
-MONDAY, TUESDAY = date(2024, 5, 6), date(2024, 5, 7)
-HOURS_AGO = timedelta(hours=2)
-
-
-@pytest.fixture
-def use_case(orders_pipeline: Callable[..., Pipeline]) -> Pipeline:
-    return orders_pipeline()
+TUESDAY = date(2024, 5, 7)
 
 
 @pytest.fixture
@@ -43,48 +35,13 @@ def here(make_platform: Callable[..., Platform]) -> Platform:
     return make_platform()
 
 
-def entry(pipeline: Pipeline, request: str, tick: date = MONDAY, row: int = 0, **values: Any) -> tuple[Any, ...]:
-    """A row of the log."""
-    moment = datetime(tick.year, tick.month, tick.day, 12, tzinfo=UTC)
-    plain: dict[str, Any] = {
-        "request_id": request, "row": row, "key": "7", "tick": tick, "predict_at": moment, "at": moment, "score": 0.25,
-        "decision": False, "model_version": 1, "route": "champion", "assigned": "champion", "fallback": False, "error": False,
-        "review": False, "reason": "", "stale": False, "missing": False, "milliseconds": 1.5, "key_order_id": 7,
-        "feature_francs": 12.5,
-    }  # fmt: skip
-    return tuple((plain | values).get(name) for name in log_schema(pipeline).names)
-
-
-def logged(pipeline: Pipeline, here: Platform, entries: Sequence[tuple[Any, ...]], *, aged: bool = False) -> Path:
-    """A file of the service's log, written as the service does."""
-    folder = log_folder(pipeline, here)
-    before = set(folder.glob("*.parquet"))
-    written = PredictionLog(folder, log_schema(pipeline))
-    for one in entries:
-        written.add(one)
-    written.flush()
-    (made,) = set(folder.glob("*.parquet")) - before
-    if aged:
-        age(made)
-    return made
-
-
-def age(path: Path) -> None:
-    then = time.time() - HOURS_AGO.total_seconds()
-    os.utime(path, (then, then))
-
-
 def in_lake(pipeline: Pipeline, here: Platform) -> pa.Table:
     return here.lake.rows(names.requests(pipeline))
 
 
-def requests(pipeline: Pipeline, here: Platform) -> list[str]:
-    return sorted(in_lake(pipeline, here)["request_id"].to_pylist())
-
-
 def test_rows_come_out_as_they_were_logged_each_with_its_file(use_case: Pipeline, here: Platform) -> None:
-    one = logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY, score=None, feature_francs=None)])
-    two = logged(use_case, here, [entry(use_case, "c", row=3)])
+    (one,) = write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY, score=None, feature_francs=None)])
+    (two,) = write_log(use_case, here, [entry(use_case, "c", row=3)])
     done = collect(use_case, here)
     assert (done.rows, done.files, done.ticks) == (3, 2, ("2024-05-06", "2024-05-07"))
     assert done.sentence == "shop: 3 rows from 2 files of 2024-05-06 to 2024-05-07 collected"
@@ -95,7 +52,7 @@ def test_rows_come_out_as_they_were_logged_each_with_its_file(use_case: Pipeline
 
 
 def test_collected_again_nothing_changes_and_nothing_is_written(use_case: Pipeline, here: Platform) -> None:
-    logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
+    write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
     collect(use_case, here)
     version = here.lake.version(names.requests(use_case))
     again = collect(use_case, here)
@@ -104,37 +61,37 @@ def test_collected_again_nothing_changes_and_nothing_is_written(use_case: Pipeli
 
 
 def test_only_the_partition_that_got_something_is_written(use_case: Pipeline, here: Platform) -> None:
-    logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
+    write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
     collect(use_case, here)
     before = dict(here.lake.files_of(here.lake.table(names.requests(use_case))))
-    logged(use_case, here, [entry(use_case, "c", TUESDAY)])
+    write_log(use_case, here, [entry(use_case, "c", TUESDAY)])
     assert collect(use_case, here).ticks == ("2024-05-07",)
     after = dict(here.lake.files_of(here.lake.table(names.requests(use_case))))
     assert after["2024-05-06"] == before["2024-05-06"]
     assert after["2024-05-07"] != before["2024-05-07"]
-    assert requests(use_case, here) == ["a", "b", "c"]
+    assert collected(use_case, here) == ["a", "b", "c"]
 
 
 def test_a_file_is_deleted_when_it_is_old_and_was_collected_before(use_case: Pipeline, here: Platform) -> None:
-    old = logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)], aged=True)
-    new = logged(use_case, here, [entry(use_case, "c")])
+    (old,) = write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)], aged=True)
+    (new,) = write_log(use_case, here, [entry(use_case, "c")])
     assert collect(use_case, here).removed == 0
     assert old.exists()  # it came into the lake with this very collection
     assert collect(use_case, here).removed == 1
     assert (old.exists(), new.exists()) == (False, True)
     assert collect(use_case, here).rows == 0
-    assert requests(use_case, here) == ["a", "b", "c"]
+    assert collected(use_case, here) == ["a", "b", "c"]
 
 
 def test_a_file_of_which_one_tick_is_lacking_stays(use_case: Pipeline, here: Platform) -> None:
-    both = logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)], aged=True)
+    (both,) = write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)], aged=True)
     collect(use_case, here)
     name = names.requests(use_case)
     monday = here.lake.rows(name, [MONDAY])
     here.lake.table(name).delete("tick = '2024-05-07'")  # as if killed between the two
     assert collect(use_case, here).ticks == ("2024-05-07",)
     assert both.exists()
-    assert requests(use_case, here) == ["a", "b"]
+    assert collected(use_case, here) == ["a", "b"]
     assert here.lake.rows(name, [MONDAY]).equals(monday)
 
 
@@ -151,7 +108,7 @@ SPOILT = {
 def test_a_broken_file_is_set_aside_and_keeps_nobody_back(
     use_case: Pipeline, here: Platform, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sound = logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
+    (sound,) = write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)])
     bad = sound.with_name(f"{uuid.uuid4().hex}.parquet")
     made = SPOILT[how]
     if made is None:
@@ -163,12 +120,12 @@ def test_a_broken_file_is_set_aside_and_keeps_nobody_back(
     assert done.broken == (aside.name,)
     assert (bad.exists(), aside.exists()) == (False, True)
     assert any(bad.name in one.getMessage() and one.levelname == "ERROR" for one in caplog.records)
-    assert requests(use_case, here) == ["a", "b"]
+    assert collected(use_case, here) == ["a", "b"]
     assert collect(use_case, here).broken == ()
 
 
 def test_a_file_that_cannot_be_reached_now_waits(use_case: Pipeline, here: Platform) -> None:
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     folder = log_folder(use_case, here)
     (folder / "elsewhere.parquet").symlink_to(folder / "not there")
     (folder / "a folder.parquet").mkdir()
@@ -192,18 +149,12 @@ def test_what_is_still_being_written_is_left_alone_until_its_writer_must_be_dead
     assert list(folder.iterdir()) == [new]
 
 
-def with_features(pipeline: Pipeline, **kinds: str) -> Pipeline:
-    """The use case as it declares other features."""
-    features = tuple(ml.Expression(name, "amount", kind, "a feature") for name, kind in kinds.items())
-    return replace(pipeline, features=features, fallback=ml.RateTable(by=tuple(kinds)))
-
-
 def test_files_of_an_older_declaration_are_taken_with_nulls_for_what_they_lack(use_case: Pipeline, here: Platform) -> None:
     older, newer = use_case, with_features(use_case, size="float", colour="text")
-    logged(older, here, [entry(older, "a")])
-    logged(newer, here, [entry(newer, "b", feature_size=3.0, feature_colour="red")])
+    write_log(older, here, [entry(older, "a")])
+    write_log(newer, here, [entry(newer, "b", feature_size=3.0, feature_colour="red")])
     assert collect(newer, here).rows == 2
-    logged(older, here, [entry(older, "c", feature_francs=1.0)])
+    write_log(older, here, [entry(older, "c", feature_francs=1.0)])
     assert collect(newer, here).rows == 1
     rows = {row["request_id"]: row for row in in_lake(newer, here).to_pylist()}
     told = {key: (row["feature_francs"], row["feature_size"], row["feature_colour"]) for key, row in rows.items()}
@@ -211,9 +162,9 @@ def test_files_of_an_older_declaration_are_taken_with_nulls_for_what_they_lack(u
 
 
 def test_a_file_of_an_older_service_has_nulls_for_what_it_did_not_log(use_case: Pipeline, here: Platform) -> None:
-    made = logged(use_case, here, [entry(use_case, "a")])
+    (made,) = write_log(use_case, here, [entry(use_case, "a")])
     pq.write_table(pq.read_table(made).drop_columns(["assigned", "error", "review", "shadow_milliseconds"]), made)
-    logged(use_case, here, [entry(use_case, "b", TUESDAY)])
+    write_log(use_case, here, [entry(use_case, "b", TUESDAY)])
     assert collect(use_case, here).rows == 2
     assert {name for name, _ in FRONT} <= set(in_lake(use_case, here).column_names)
 
@@ -221,15 +172,15 @@ def test_a_file_of_an_older_service_has_nulls_for_what_it_did_not_log(use_case: 
 def test_a_column_of_another_type_keeps_only_its_own_files_back(
     use_case: Pipeline, here: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     collect(use_case, here)
     changed = with_features(use_case, francs="text")
-    waits = logged(changed, here, [entry(changed, "b", TUESDAY, feature_francs="much", review=True)], aged=True)
-    logged(use_case, here, [entry(use_case, "c"), entry(use_case, "d", TUESDAY)])
+    (waits,) = write_log(changed, here, [entry(changed, "b", TUESDAY, feature_francs="much", review=True)], aged=True)
+    write_log(use_case, here, [entry(use_case, "c"), entry(use_case, "d", TUESDAY)])
     for _ in range(2):
         done = collect(changed, here)
         assert done.refused == (waits.stem,)
-    assert requests(use_case, here) == ["a", "c", "d"]
+    assert collected(use_case, here) == ["a", "c", "d"]
     assert waits.exists()
     assert "'feature_francs' is string in it, but double" in caplog.text
     # Who is to decide does not wait for a table.
@@ -238,7 +189,7 @@ def test_a_column_of_another_type_keeps_only_its_own_files_back(
 
 def test_rows_that_are_left_to_people_are_asked_for_once_and_a_decision_stays(use_case: Pipeline, here: Platform) -> None:
     some = [entry(use_case, "a", row=i, review=i != 1, decision=None, score=0.5 + i / 10) for i in range(3)]
-    logged(use_case, here, some)
+    write_log(use_case, here, some)
     assert collect(use_case, here).reviews == 2
     decide_review(use_case, "a", 2, True, "ada", here, "known customer")
     here.lake.table(names.requests(use_case)).delete()
@@ -248,7 +199,7 @@ def test_rows_that_are_left_to_people_are_asked_for_once_and_a_decision_stays(us
 
 def test_thousands_of_small_files_are_collected_in_one_go(use_case: Pipeline, here: Platform) -> None:
     folder = log_folder(use_case, here)
-    sound = pq.read_table(logged(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)]))
+    sound = pq.read_table(*write_log(use_case, here, [entry(use_case, "a"), entry(use_case, "b", TUESDAY)]))
     for _ in range(2000):
         pq.write_table(sound, folder / f"{uuid.uuid4().hex}.parquet")
     began = time.monotonic()
@@ -264,10 +215,9 @@ import logging, os, signal, sys
 from pathlib import Path
 
 from mlprod_tasks.scoring import collect as step
-from mlprod_tasks.declaration import load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from tests.scoring.test_collect import declared
+from tests.support.shop import shop_of_one_table
 
 logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 where, times, when = sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -293,16 +243,8 @@ if where == "replace_ticks":
     step_of.replace_ticks = deadly(step_of.replace_ticks)
 elif where:
     setattr(step, where, deadly(getattr(step, where)))
-print(step.collect(declared(), here).rows)
+print(step.collect(shop_of_one_table(), here).rows)
 """
-
-
-def declared() -> Pipeline:
-    """The use case of the processes that the tests start: the same that they get from the fixture."""
-    from mlprod_tasks.declaration import load
-    from tests import conftest
-
-    return conftest.orders_pipeline.__wrapped__(load(FLIGHTS))()  # type: ignore[attr-defined]
 
 
 def process(here: Platform, where: str = "", times: int = 1, when: str = "before") -> subprocess.Popen[str]:
@@ -322,16 +264,16 @@ def process(here: Platform, where: str = "", times: int = 1, when: str = "before
 def test_killed_at_any_moment_nothing_is_lost_or_doubled(
     use_case: Pipeline, here: Platform, where: str, times: int, when: str
 ) -> None:
-    logged(use_case, here, [entry(use_case, "old"), entry(use_case, "old too", TUESDAY)], aged=True)
+    write_log(use_case, here, [entry(use_case, "old"), entry(use_case, "old too", TUESDAY)], aged=True)
     collect(use_case, here)
-    logged(use_case, here, [entry(use_case, "a", review=True), entry(use_case, "b", TUESDAY)], aged=True)
+    write_log(use_case, here, [entry(use_case, "a", review=True), entry(use_case, "b", TUESDAY)], aged=True)
     killed = process(here, where, times, when)
     _, told = killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL, told
-    logged(use_case, here, [entry(use_case, "c", TUESDAY)])
+    write_log(use_case, here, [entry(use_case, "c", TUESDAY)])
     for _ in range(3):
         collect(use_case, here)
-    assert requests(use_case, here) == ["a", "b", "c", "old", "old too"]
+    assert collected(use_case, here) == ["a", "b", "c", "old", "old too"]
     assert [one.request_id for one in here.ledger.all(Review)] == ["a"]
 
 
@@ -343,20 +285,20 @@ def test_many_at_once_while_the_service_writes_lose_and_double_nothing(use_case:
         running += [process(here) for _ in range(2)]
         for i in range(20):
             some = [entry(use_case, f"{turn}-{i}-{j}", (MONDAY, TUESDAY)[j % 2], review=j == 0) for j in range(4)]
-            logged(use_case, here, some, aged=i % 2 == 0)
+            write_log(use_case, here, some, aged=i % 2 == 0)
             wanted += [f"{turn}-{i}-{j}" for j in range(4)]
     for one in running:
         _, told = one.communicate(timeout=120)
         assert one.returncode == 0, told
     collect(use_case, here)
-    assert Counter(requests(use_case, here)) == Counter(wanted)
+    assert Counter(collected(use_case, here)) == Counter(wanted)
     assert len(here.ledger.all(Review)) == 60
 
 
 def test_a_second_collection_waits_for_the_first(use_case: Pipeline, here: Platform) -> None:
     import fcntl
 
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     here.ledger.answers()
     lock = os.open(log_folder(use_case, here), os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -371,7 +313,7 @@ def test_a_second_collection_waits_for_the_first(use_case: Pipeline, here: Platf
 
 
 def test_who_collects_first_leaves_nothing_behind_that_another_user_cannot_open(use_case: Pipeline, here: Platform) -> None:
-    made = logged(use_case, here, [entry(use_case, "a")])
+    (made,) = write_log(use_case, here, [entry(use_case, "a")])
     collect(use_case, here)
     assert list(made.parent.iterdir()) == [made]
 
@@ -382,7 +324,7 @@ def test_where_nothing_can_be_locked_two_at_once_double_nothing(
     def without_locks(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    logged(use_case, here, [entry(use_case, "a")])
+    write_log(use_case, here, [entry(use_case, "a")])
     held = step._held
 
     def collected_meanwhile(*given: Any) -> Any:
@@ -394,7 +336,7 @@ def test_where_nothing_can_be_locked_two_at_once_double_nothing(
     monkeypatch.setattr(fcntl, "flock", without_locks)
     monkeypatch.setattr(step, "_held", collected_meanwhile)
     assert collect(use_case, here).rows == 0
-    assert requests(use_case, here) == ["a"]
+    assert collected(use_case, here) == ["a"]
 
 
 def test_where_nothing_was_ever_logged_nothing_is_made(use_case: Pipeline, here: Platform) -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,20 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks.scoring import prediction_log
-from mlprod_tasks.scoring.prediction_log import FRONT, PredictionLog
-
-SCHEMA = pa.schema([*FRONT, ("key_customer", pa.string()), ("feature_amount", pa.float64()), ("feature_channel", pa.string())])
-MOMENT = datetime(2024, 1, 1, 5, tzinfo=UTC)
-
-
-def entry(n: int, amount: float, channel: str | None) -> tuple[object, ...]:
-    values = {
-        "request_id": f"r{n}", "row": 0, "key": f"k{n}", "tick": date(2024, 1, 1), "predict_at": MOMENT, "at": MOMENT,
-        "score": 0.5, "decision": True, "model_version": 1, "route": "champion", "assigned": "champion", "fallback": False,
-        "error": False, "review": False, "reason": "", "stale": False, "missing": False, "shadow_version": None,
-        "shadow_score": None, "shadow_milliseconds": None, "milliseconds": 0.1,
-    }  # fmt: skip
-    return (*(values[name] for name, _ in FRONT), f"k{n}", amount, channel)
+from mlprod_tasks.scoring.prediction_log import PredictionLog
+from tests.support.paths import REPOSITORY
+from tests.support.request_log import SMALL, small_entry
 
 
 def read(folder: Path) -> pa.Table:
@@ -35,10 +23,10 @@ def read(folder: Path) -> pa.Table:
 
 
 def test_every_entry_is_written_once(tmp_path: Path) -> None:
-    log = PredictionLog(tmp_path / "log", SCHEMA, seconds=0.01)
+    log = PredictionLog(tmp_path / "log", SMALL, seconds=0.01)
     log.start()
     for n in range(1000):
-        log.add(entry(n, float(n), None))
+        log.add(small_entry(n, float(n), None))
         if n % 250 == 0:
             time.sleep(0.02)
     log.close()
@@ -49,9 +37,9 @@ def test_every_entry_is_written_once(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_waits_in_order_and_the_oldest_give_way(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file where the folder should be")
-    log = PredictionLog(tmp_path / "log", SCHEMA, most=10)
+    log = PredictionLog(tmp_path / "log", SMALL, most=10)
     for n in range(12):
-        log.add(entry(n, float(n), "web"))
+        log.add(small_entry(n, float(n), "web"))
         log.flush()
     assert (log.waiting, log.dropped, log.written) == (10, 2, 0)
     (tmp_path / "log").unlink()
@@ -60,19 +48,19 @@ def test_what_cannot_be_written_waits_in_order_and_the_oldest_give_way(tmp_path:
 
 
 def test_many_that_come_while_others_are_written_are_written_once_each(tmp_path: Path) -> None:
-    log = PredictionLog(tmp_path / "log", SCHEMA, seconds=0.001)
+    log = PredictionLog(tmp_path / "log", SMALL, seconds=0.001)
     log.start()
     for n in range(20_000):
-        log.add(entry(n, float(n), None))
+        log.add(small_entry(n, float(n), None))
     log.close()
     assert sorted(read(tmp_path / "log")["feature_amount"].to_pylist()) == [float(n) for n in range(20_000)]
     assert (log.written, log.dropped, log.waiting) == (20_000, 0, 0)
 
 
 def test_a_value_that_cannot_be_written_takes_nothing_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = PredictionLog(tmp_path / "log", SCHEMA)
+    log = PredictionLog(tmp_path / "log", SMALL)
     for n in range(300):
-        log.add(entry(n, float(n), "web" if n != 70 else 7))  # type: ignore[arg-type]
+        log.add(small_entry(n, float(n), "web" if n != 70 else 7))  # type: ignore[arg-type]
     assert log.flush()
     written = read(tmp_path / "log").sort_by("feature_amount")
     assert written["feature_amount"].to_pylist() == [float(n) for n in range(300)]
@@ -82,10 +70,10 @@ def test_a_value_that_cannot_be_written_takes_nothing_along(tmp_path: Path, capl
 
 
 def test_a_fault_of_the_log_is_none_of_the_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = PredictionLog(tmp_path / "log", SCHEMA)
-    log.add(entry(0, 1.0, None)[:-1])
+    log = PredictionLog(tmp_path / "log", SMALL)
+    log.add(small_entry(0, 1.0, None)[:-1])
     for n in range(2 * prediction_log.AT_ONCE - 1):
-        log.add(entry(n, float(n), None))
+        log.add(small_entry(n, float(n), None))
     assert log.flush()
     assert (log.written, log.dropped, log.waiting) == (prediction_log.AT_ONCE, prediction_log.AT_ONCE, 0)
     assert f"{prediction_log.AT_ONCE} predictions cannot be logged" in caplog.text
@@ -94,20 +82,19 @@ def test_a_fault_of_the_log_is_none_of_the_answer(tmp_path: Path, caplog: pytest
 def test_killed_at_any_moment_at_most_the_declared_seconds_are_lost_and_no_file_is_broken(tmp_path: Path) -> None:
     program = """
 import sys, time
-sys.path.insert(0, sys.argv[2])
-from test_prediction_log import SCHEMA, entry
 from pathlib import Path
 from mlprod_tasks.scoring.prediction_log import PredictionLog
-log = PredictionLog(Path(sys.argv[1]), SCHEMA, seconds=0.2)
+from tests.support.request_log import SMALL, small_entry
+log = PredictionLog(Path(sys.argv[1]), SMALL, seconds=0.2)
 log.start()
 n = 0
 while True:
-    log.add(entry(n, time.time(), "web"))
+    log.add(small_entry(n, time.time(), "web"))
     n += 1
     time.sleep(0.001)
 """
     folder = tmp_path / "log"
-    writer = subprocess.Popen([sys.executable, "-c", program, str(folder), str(Path(__file__).parent)])
+    writer = subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=REPOSITORY)
     try:
         deadline = time.monotonic() + 30
         while len(list(folder.glob("*.parquet"))) < 4:
@@ -125,9 +112,9 @@ while True:
 def test_much_that_has_waited_is_written_in_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_log, "AT_ONCE", 50)
     monkeypatch.setattr(prediction_log, "MOST_IN_A_FILE", 100)
-    log = PredictionLog(tmp_path / "log", SCHEMA)
+    log = PredictionLog(tmp_path / "log", SMALL)
     for n in range(250):
-        log.add(entry(n, float(n), None))
+        log.add(small_entry(n, float(n), None))
     assert log.flush()
     assert sorted(pq.read_metadata(file).num_rows for file in (tmp_path / "log").iterdir()) == [50, 100, 100]
     assert (log.waiting, log.written) == (0, 250)
@@ -135,8 +122,8 @@ def test_much_that_has_waited_is_written_in_files_of_a_bounded_size(tmp_path: Pa
 
 def test_a_folder_that_cannot_be_written_is_tried_ever_more_rarely(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "log").write_text("a file where the folder should be")
-    log = PredictionLog(tmp_path / "log", SCHEMA, seconds=0.05)
-    log.add(entry(0, 1.0, None))
+    log = PredictionLog(tmp_path / "log", SMALL, seconds=0.05)
+    log.add(small_entry(0, 1.0, None))
     log.start()
     time.sleep(1.0)
     tried = len([one for one in caplog.records if "cannot be written" in one.message])

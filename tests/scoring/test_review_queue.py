@@ -22,11 +22,6 @@ NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def use_case(orders_pipeline: Callable[..., Pipeline]) -> Pipeline:
-    return orders_pipeline()
-
-
-@pytest.fixture
 def here(make_platform: Callable[..., Platform]) -> Platform:
     return make_platform()
 

@@ -16,7 +16,8 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout import routing as rollout
-from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.prediction_log import log_schema
+from tests.support.request_log import log_row, write_log
 from tests.support.shop import SHOP
 from tests.support.trained_shop import Shop, platform_at
 
@@ -60,22 +61,20 @@ class Ramped:
     def answered(self, n: int, keys: list[str] | None = None, tick: date = date(2024, 2, 13), **challenger: Any) -> None:
         """Log `n` requests as the service answers them under the rollout in force; `challenger` changes that one's answers."""
         asked = rollout.current(self.pipeline, self.platform)
-        written = PredictionLog(log_folder(self.pipeline, self.platform), log_schema(self.pipeline))
+        rows, schema, champion = [], log_schema(self.pipeline), self.champion()
         for i in range(n):
             self.asked += 1
             key = keys[i % len(keys)] if keys else f"o-{self.asked}"
             route = rollout.answers(rollout.routing(asked) if asked else None, self.pipeline.name, key)
-            version = asked.challenger if asked and route == "challenger" else self.champion()
-            now = self.platform.clock.now()
+            version = asked.challenger if asked and route == "challenger" else champion
             values: dict[str, Any] = {
-                "request_id": f"r-{self.asked}", "row": 0, "key": key, "tick": tick, "predict_at": now, "at": now,
-                "score": float(self.random.beta(2, 5)), "decision": False, "model_version": version, "route": route,
-                "assigned": route, "fallback": False, "error": False, "review": False, "reason": "", "stale": False,
-                "missing": False, "milliseconds": float(self.random.lognormal()), "key_order_id": key, "feature_channel": "web",
+                "key": key, "tick": tick, "score": float(self.random.beta(2, 5)), "model_version": version,
+                "route": route, "assigned": route, "milliseconds": float(self.random.lognormal()),
+                "key_order_id": key, "feature_channel": "web",
             }  # fmt: skip
             changed = {name: made(values) for name, made in challenger.items()} if route == "challenger" else {}
-            written.add(tuple((values | changed).get(name) for name in log_schema(self.pipeline).names))
-        written.flush()
+            rows.append(log_row(schema, f"r-{self.asked}", self.platform.clock.now(), **(values | changed)))
+        write_log(self.pipeline, self.platform, rows)
 
 
 def begun(shop: Ramped, share: float = 0.0, version: int = 3) -> None:

@@ -7,6 +7,7 @@ for whatever there is.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.platform.step_runs import step, unrecorded_step
@@ -177,9 +178,10 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
 @step(about="training_id")
 def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelRef:
     """Make the model a version in the registry, and its fallback beside it."""
+    from mlprod_tasks.monitoring.profile import profile_of
     from mlprod_tasks.promotion.register import register
 
-    return register(pipeline, training_id, platform)
+    return register(pipeline, training_id, platform, profile_of)
 
 
 @step(about="verdict.training_id")
@@ -242,8 +244,9 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
 def decide_again(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
     """Decide again where requests were measured after the decision."""
     from mlprod_tasks.monitoring.redecide_late import decide_again
+    from mlprod_tasks.notifications.decision_mails import tell_decision
 
-    return decide_again(pipeline, platform, links)
+    return decide_again(pipeline, platform, partial(tell_decision, pipeline, platform=platform, links=links))
 
 
 @step(about="tick")
@@ -305,9 +308,10 @@ def check(pipeline: Pipeline, platform: Platform, *, challenger: int | None = No
 @unrecorded_step
 def finish(pipeline: Pipeline, platform: Platform, *, challenger: int | None = None) -> Finished:
     """Make the challenger champion."""
+    from mlprod_tasks.notifications.rollout_mails import tell_taken_back
     from mlprod_tasks.rollout.steps import finish
 
-    return finish(pipeline, platform, challenger=challenger)
+    return finish(pipeline, platform, partial(tell_taken_back, pipeline, platform=platform), challenger=challenger)
 
 
 @unrecorded_step
@@ -321,17 +325,20 @@ def take_back(
     challenger: int | None = None,
 ) -> TakenBack:
     """Let the champion answer everything again, and mail why."""
+    from mlprod_tasks.notifications.rollout_mails import tell_taken_back
     from mlprod_tasks.rollout.steps import take_back
 
-    return take_back(pipeline, by, reason, platform, links, challenger=challenger)
+    tell = partial(tell_taken_back, pipeline, platform=platform, links=links)
+    return take_back(pipeline, by, reason, platform, tell, challenger=challenger)
 
 
 @unrecorded_step
 def take_back_abandoned(pipeline: Pipeline, platform: Platform) -> TakenBack:
     """Take back a challenger that nobody watches any more."""
+    from mlprod_tasks.notifications.rollout_mails import tell_taken_back
     from mlprod_tasks.rollout.steps import take_back_abandoned
 
-    return take_back_abandoned(pipeline, platform)
+    return take_back_abandoned(pipeline, platform, partial(tell_taken_back, pipeline, platform=platform))
 
 
 @step(about="training_id")

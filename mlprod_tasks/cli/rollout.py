@@ -52,7 +52,7 @@ def ramp_check(name: Name) -> None:
 @app.command("take-back")
 def take_back(name: Name, by: By, reason: Reason = "") -> None:
     """Take back the challenger that is being rolled out: the champion answers everything again, and a mail says why."""
-    from mlprod_tasks.rollout.steps import take_back as taken_back
+    from mlprod_tasks import steps
 
     pipeline, here = opened(name)
-    typer.echo(taken_back(pipeline, by, reason, here).sentence)
+    typer.echo(steps.take_back(pipeline, by, reason, here).sentence)

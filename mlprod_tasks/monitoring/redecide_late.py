@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.monitoring.act import act
 from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.monitoring.requests import ROWS
-from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
 
@@ -20,12 +19,14 @@ DAY = timedelta(days=1)
 LATE = 7  # ticks: what is measured later than that is no news any more
 
 
-def decide_again(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+def decide_again(pipeline: Pipeline, platform: Platform, tell: Callable[[Tick], object]) -> list[dict[str, Any]]:
     """Decide, do and tell again from the first tick on that was decided before the requests of the tick before were measured.
 
     A tick is decided when the one before it has just ended; its last requests are collected some minutes later, or a day later
     where collections failed. Decisions, deeds and mails come once however often this runs, so it looks at all that was
     measured within a day: what was killed in between is made up for.
+
+    tell: mails what was decided of a tick.
 
     Returns: for each training that is asked for, the arguments of the run of the train DAG, named as the monitor DAG names it.
     """
@@ -34,7 +35,7 @@ def decide_again(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[s
         tick = pipeline.schedule.tick(day)
         decided = decide(pipeline, tick, platform)
         act(pipeline, tick, platform)
-        tell_decision(pipeline, tick, platform, links)
+        tell(tick)
         if decided.retrain_now:
             told = {"as_of": str(tick), "reason": decided.training_reason}
             trainings.append({"trigger_run_id": f"monitor__{tick}", "conf": told, "note": decided.training_reason})

@@ -13,8 +13,8 @@ from mlprod_tasks.monitoring.act import NotDecided
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.decide import evidence_of
 from mlprod_tasks.monitoring.diagnosis import remedy
+from mlprod_tasks.monitoring.mailed_ticks import mailed_ticks
 from mlprod_tasks.monitoring.rules import ASKED, Evidence, counted, evidence, excess
-from mlprod_tasks.notifications.decision_mails import told_ticks
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Training
 from mlprod_tasks.promotion.operator_actions import interventions
@@ -126,7 +126,7 @@ def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platfor
     fired = {rule["rule"] for rule in decision.rules}
     about = [alarm for alarm in alarms(pipeline, platform) if alarm.rule in fired and alarm.since <= tick <= alarm.last]
     last = max((alarm.last + DAY for alarm in about), default=tick)
-    for day, mails in sorted(told_ticks(pipeline, platform).items()):
+    for day, mails in sorted(mailed_ticks(pipeline, platform).items()):
         if tick <= day <= last:
             yield from (f"mail at {mail.at:%Y-%m-%d %H:%M} UTC to {mail.recipients}: {mail.subject}" for mail in mails)
     yield from _trained(pipeline, tick, decision, platform)

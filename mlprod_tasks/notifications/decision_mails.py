@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.diagnosis import remedy
+from mlprod_tasks.monitoring.mailed_ticks import mailed_ticks
 from mlprod_tasks.monitoring.rules import NOTE, RETRAIN
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, newest
+from mlprod_tasks.platform.ledger import Decision, Intervention, newest
 from mlprod_tasks.promotion.operator_actions import interventions, is_rule
 
 log = logging.getLogger(__name__)
@@ -70,14 +71,6 @@ def _key(pipeline: Pipeline, tick: Tick, kind: str) -> str:
     return f"{pipeline.name}/{tick}/decision/{kind}"
 
 
-def told_ticks(pipeline: Pipeline, platform: Platform) -> dict[date, list[Mail]]:
-    """The mails about decisions, by the tick that they tell of."""
-    found: dict[date, list[Mail]] = {}
-    for mail in platform.ledger.all(Mail, Mail.key.like(f"{pipeline.name}/%/decision/%"), pipeline=pipeline.name):
-        found.setdefault(date.fromisoformat(mail.key.split("/")[1]), []).append(mail)
-    return found
-
-
 def _forgotten(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], platform: Platform) -> bool:
     """Whether somebody should be reminded: every mail of an alarm lists all that are open.
 
@@ -89,7 +82,7 @@ def _forgotten(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], platform:
     young = {alarm.rule for alarm in there if alarm.since > oldest and not {alarm.rule, ""} & muted}
     if all(alarm.acknowledged_by or alarm.rule in young for alarm in there):
         return False
-    return not any(tick.date - REMIND_EVERY * DAY < day <= tick.date for day in told_ticks(pipeline, platform))
+    return not any(tick.date - REMIND_EVERY * DAY < day <= tick.date for day in mailed_ticks(pipeline, platform))
 
 
 def _ended(pipeline: Pipeline, tick: Tick, heard: Sequence[Alarm], platform: Platform) -> tuple[Alarm, ...]:
@@ -103,13 +96,13 @@ def _ended(pipeline: Pipeline, tick: Tick, heard: Sequence[Alarm], platform: Pla
         if alarm.last >= begun - DAY and (ended or alarm.last == before.tick):
             ended.append(alarm)
             begun = min(begun, alarm.since)
-    told = told_ticks(pipeline, platform)
+    told = mailed_ticks(pipeline, platform)
     return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.date for day in told) else ()
 
 
 def _told_of(pipeline: Pipeline, tick: Tick, platform: Platform) -> bool:
     """Whether a mail told of alarms at this very tick, which was measured again since."""
-    return any(mail.kind != OVER for mail in told_ticks(pipeline, platform).get(tick.date, ()))
+    return any(mail.kind != OVER for mail in mailed_ticks(pipeline, platform).get(tick.date, ()))
 
 
 def _withdrawn(pipeline: Pipeline, tick: Tick, links: Sequence[tuple[str, str]]) -> Content:

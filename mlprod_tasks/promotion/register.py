@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ from mlprod_tasks.evaluation.gate import passed as gates_passed
 from mlprod_tasks.models import fallback, mlflow_flavor
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
+from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.platform import Platform, digest, names
 from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
@@ -42,6 +43,10 @@ SEARCHED = "search.json"  # there only where a search is declared
 RECORD = (assemble.MANIFEST, assemble.DECLARATION, SEARCHED, evaluate.EVALUATION, ENVIRONMENT)
 
 
+# Builds the reference profile of a test window from its rows and the features' importance: `monitoring.profile.profile_of`.
+ProfileOf = Callable[[Pipeline, pa.Table, Mapping[str, float]], ReferenceProfile]
+
+
 class NotThisModel(ValueError):
     """A verdict, a reference and the stored files are not of one and the same model."""
 
@@ -55,8 +60,10 @@ class Promoted:
     sentence: str
 
 
-def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelRef:
+def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_of: ProfileOf) -> ModelRef:
     """Make the training's model a version in the registry, and its fallback beside it. Twice makes no second version.
+
+    profile_of: makes the profile that monitoring compares later ticks with.
 
     Raises: GatesRefused where the training did not pass its gates; NotApproved where a declared approval lacks; StepMissing
     before `evaluate`.
@@ -72,7 +79,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
             )
         run_id = trained["run_id"]
         tags = _tags(pipeline, folder)
-        _write_references(pipeline, folder)
+        _write_references(pipeline, folder, profile_of)
         tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), CANNED_TAG: digest.of_file(folder.path / CANNED)}
         with tempfile.TemporaryDirectory() as made:
             _package(folder, Path(made))
@@ -209,13 +216,11 @@ def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
     return tags | {f"mlprod.data_version.{table}": str(version) for table, version in assembled["versions"].items()}
 
 
-def _write_references(pipeline: Pipeline, folder: TrainingFolder) -> None:
+def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: ProfileOf) -> None:
     """What features, scores and outcomes looked like on the test window: what is watched is compared with it.
 
     And some of its rows with their scores, evenly spaced over the window: the model is to answer them so for ever.
     """
-    from mlprod_tasks.monitoring.profile import profile_of
-
     made = load_model(folder.model)
     rows = workspace.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
     predicted = made.predict(rows)

@@ -8,7 +8,7 @@ the `challenger` goes on with no ramp of another one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -43,6 +43,8 @@ ROLLING_OUT, TAKEN = "rolling out", "taken back"  # states of the training that 
 TOLD = ("errors", "latency")  # what a step waits for until it can be told
 BESIDE = " The champion's rows are those of the steps before, too: it answers few or none any more."
 Verdict = Literal["passed", "waiting", "failed"]
+# Mails that the newest of these rollouts took a challenger back, once: see `notifications.rollout_mails.tell_taken_back`.
+Tell = Callable[[Sequence[Rollout]], bool]
 
 
 class CannotRamp(CannotRollOut):
@@ -214,7 +216,7 @@ def check(pipeline: Pipeline, platform: Platform, *, challenger: int | None = No
     return found
 
 
-def finish(pipeline: Pipeline, platform: Platform, *, challenger: int | None = None) -> Finished:
+def finish(pipeline: Pipeline, platform: Platform, tell: Tell, *, challenger: int | None = None) -> Finished:
     """Make the challenger champion, and let the champion answer everything again, by itself as far as before.
 
     Where something newer became champion meanwhile, or an earlier one was brought back, the challenger is taken back instead.
@@ -230,7 +232,7 @@ def finish(pipeline: Pipeline, platform: Platform, *, challenger: int | None = N
         _last_step_passed(pipeline, there, platform)
     promoted = crown(pipeline, there, platform)
     if not promoted.moved:
-        taken = take_back(pipeline, RULE, promoted.sentence, platform)
+        taken = take_back(pipeline, RULE, promoted.sentence, platform, tell)
         return Finished(there.challenger, False, taken.sentence)
     told = f"version {there.challenger} of {pipeline.name} is champion: {there.reason}".removesuffix(": ")
     _write(pipeline, platform, there.last, mode="champion", by=there.last.by, reason=f"version {there.challenger} is champion")
@@ -243,17 +245,16 @@ def take_back(
     by: str,
     reason: str,
     platform: Platform,
-    links: Sequence[tuple[str, str]] = (),
+    tell: Tell,
     *,
     challenger: int | None = None,
 ) -> TakenBack:
-    """Let the champion answer everything again, and mail why, with what the checks found. By a rule or a person.
+    """Let the champion answer everything again, and have people told why. By a rule or a person.
 
     Where no ramp is in force, nothing is changed; a mail that could not be sent when a challenger was taken back is sent then.
 
     Raises: the mailer's error where nobody can be told; the challenger is taken back all the same.
     """
-    from mlprod_tasks.notifications.rollout_mails import tell_taken_back
     from mlprod_tasks.rollout.promote import note, settle
 
     there, changed = ramping(pipeline, platform), False
@@ -279,11 +280,11 @@ def take_back(
     if asked is None or challenger not in (None, asked) or not known[-1].reason.startswith(TAKEN_BACK):
         return TakenBack(None, False, False, f"{pipeline.name}: there is nothing to take back")
     log.log(logging.WARNING if changed else logging.INFO, "%s: %s", pipeline.name, known[-1].reason)
-    sent = tell_taken_back(pipeline, known, platform, links)
+    sent = tell(known)
     return TakenBack(asked, changed, sent, f"{pipeline.name}: {known[-1].reason}")
 
 
-def take_back_abandoned(pipeline: Pipeline, platform: Platform) -> TakenBack:
+def take_back_abandoned(pipeline: Pipeline, platform: Platform, tell: Tell) -> TakenBack:
     """Take back a challenger that nobody watches any more: its last step and check are older than a step may take, and an hour.
 
     What drives a ramp takes it back when it ends; one that was killed cannot. For a caller that comes by every now and then:
@@ -302,7 +303,7 @@ def take_back_abandoned(pipeline: Pipeline, platform: Platform) -> TakenBack:
     if platform.clock.now() - last <= longest(ramp_of(pipeline)) + GRACE:
         return TakenBack(None, False, False, f"{pipeline.name}: {there.sentence}")
     why = f"nobody has gone on with its rollout since {last:%Y-%m-%d %H:%M} UTC"
-    return take_back(pipeline, RULE, why, platform, challenger=there.challenger)
+    return take_back(pipeline, RULE, why, platform, tell, challenger=there.challenger)
 
 
 def _found(pipeline: Pipeline, there: Ramping, platform: Platform) -> list[RolloutCheck]:

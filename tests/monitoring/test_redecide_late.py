@@ -9,13 +9,12 @@ import pytest
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitoring import redecide_late
 from mlprod_tasks.monitoring.decide import decide
-from mlprod_tasks.monitoring.redecide_late import decide_again
 from mlprod_tasks.monitoring.requests import measure_collected
 from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
+from mlprod_tasks.steps import decide_again
 from tests.monitoring.test_requests import DAY, SERVED, T, answer, clock_at_noon
 from tests.support import monitored_shop as world
 from tests.support.clock import SetClock
@@ -80,16 +79,23 @@ def test_the_last_requests_of_a_day_raise_their_alarm_and_mail_once(
     assert subjects(catcher)[1:] == [f"[shop] over at {T + 2 * DAY}: models fail on requests"]
 
 
-@pytest.mark.parametrize("where", ["decide", "act", "tell_decision"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mlprod_tasks.monitoring.redecide_late.decide",
+        "mlprod_tasks.monitoring.redecide_late.act",
+        "mlprod_tasks.notifications.decision_mails.tell_decision",
+    ],
+)
 def test_what_a_failure_kept_from_being_told_the_next_run_tells(
     shop: Platform, clock: SetClock, catcher: MailCatcher, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise OSError("killed")
 
     late(shop, clock)
     with monkeypatch.context() as patch:
-        patch.setattr(redecide_late, where, broken)
+        patch.setattr(where, broken)
         with pytest.raises(OSError, match="killed"):
             decide_again(OWN, shop)
     clock.at += 10 * MINUTE

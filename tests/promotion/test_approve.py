@@ -21,7 +21,8 @@ from mlprod_tasks.platform import ledger as entries
 from mlprod_tasks.platform.ledger import Promotion, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.promotion.approve import Answer, NotApproved, approve, request_approval
-from mlprod_tasks.promotion.register import promote, register
+from mlprod_tasks.promotion.register import promote
+from mlprod_tasks.steps import register
 from mlprod_tasks.training.train import train
 from mlprod_tasks.training.workspace import StepMissing
 

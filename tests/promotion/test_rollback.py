@@ -12,9 +12,10 @@ from mlprod_tasks.evaluation.results import from_json
 from mlprod_tasks.notifications.events import tell_rollback
 from mlprod_tasks.platform.ledger import Mail, Promotion, Training
 from mlprod_tasks.promotion.history import line
-from mlprod_tasks.promotion.register import promote, register
+from mlprod_tasks.promotion.register import promote
 from mlprod_tasks.promotion.rollback import CannotRollBack, next_tick, rollback
 from mlprod_tasks.scoring.score import score
+from mlprod_tasks.steps import register
 from mlprod_tasks.training.workspace import TrainingFolder
 from tests.support.clock import SetClock
 

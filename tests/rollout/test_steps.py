@@ -17,7 +17,8 @@ from mlprod_tasks.promotion.register import ramp_wanted
 from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout.routing import CannotRollOut, roll_out
 from mlprod_tasks.rollout.state import RampStopped, ramp_of, with_ramp
-from mlprod_tasks.rollout.steps import CannotRamp, NotChecked, begin, check, finish, look, take_back, take_step
+from mlprod_tasks.rollout.steps import CannotRamp, NotChecked, begin, check, look, take_step
+from mlprod_tasks.steps import finish, take_back
 from tests.support.clock import ahead
 from tests.support.ramped_shop import Ramped, begun, fails
 

@@ -12,7 +12,8 @@ from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import roll_out
-from mlprod_tasks.rollout.steps import Overtaken, check, finish, take_back, take_back_abandoned, take_step
+from mlprod_tasks.rollout.steps import Overtaken, check, take_step
+from mlprod_tasks.steps import finish, take_back, take_back_abandoned
 from tests.support.clock import ahead
 from tests.support.ramped_shop import Ramped, begun, fails
 

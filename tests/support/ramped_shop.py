@@ -93,7 +93,7 @@ def fails(_: dict[str, Any]) -> bool:
 def three_versions_home(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which version 1 was champion, 2 is, and 3 passed its gates and is registered."""
     from mlprod_tasks.evaluation.gate import gate
-    from mlprod_tasks.promotion.register import register
+    from mlprod_tasks.steps import register
 
     home = tmp_path_factory.mktemp("three") / "var"
     shutil.copytree(promoted_home, home)

@@ -50,7 +50,8 @@ class Shop:
     def promoted(self, training_id: str, day: str = AS_OF) -> "Promoted":
         """The whole way; the promotion's outcome."""
         from mlprod_tasks.evaluation.gate import gate
-        from mlprod_tasks.promotion.register import promote, register
+        from mlprod_tasks.promotion.register import promote
+        from mlprod_tasks.steps import register
 
         self.trained(training_id, day)
         verdict = gate(self.pipeline, training_id, self.platform)

@@ -15,7 +15,8 @@ from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Fallback, GateResult, Promotion, Training
-from mlprod_tasks.promotion.register import NotThisModel, promote, register
+from mlprod_tasks.promotion.register import NotThisModel, promote
+from mlprod_tasks.steps import register
 from mlprod_tasks.training import train, workspace
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 

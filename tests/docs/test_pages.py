@@ -71,3 +71,11 @@ def test_every_setting_that_the_code_reads_is_in_the_table_and_no_other() -> Non
     )
     read = {f"MLPROD_{name}" for name in re.findall(r"(?:MLPROD_|\{PREFIX\})([A-Z_]+[A-Z])\b", source)}
     assert told == {name for name in read if not name.startswith("MLPROD_CONNECTION_")}
+
+
+def test_every_file_that_the_contributing_guide_names_is_there() -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+/(?:\w+\.py)?|\w+\.py)`", page)
+    lost = [name for name in named if not any((folder / name).exists() for folder in (REPOSITORY, REPOSITORY / "mlprod_tasks"))]
+    assert len(named) > 40
+    assert lost == []

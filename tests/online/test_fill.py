@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+import redis
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
@@ -207,3 +208,14 @@ def test_a_table_that_was_never_ingested_is_named(filled_shop: Shop) -> None:
     other = replace(filled_shop.pipeline, name="elsewhere")
     with pytest.raises(TableMissing, match="elsewhere/raw/"):
         fill_online(other, None, filled_shop.platform)
+
+
+def test_a_store_that_lost_its_generation_is_filled_as_a_whole(filled_shop: Shop, empty_redis_url: str) -> None:
+    pipeline = filled_shop.pipeline
+    platform = Platform(replace(filled_shop.platform.settings, online_url=empty_redis_url))
+    first = fill(pipeline, platform, "2013-06-03")
+    with redis.Redis.from_url(empty_redis_url) as client:
+        client.delete(*client.keys("*:online:*"))
+    again = fill(pipeline, platform, "2013-06-03")
+    assert (again.generation, again.written) == (first.generation + 1, first.written)
+    assert compared(pipeline, pipeline.schedule.tick("2013-06-03"), platform).share == 0

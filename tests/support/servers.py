@@ -90,6 +90,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait(10)
 
 
+@pytest.fixture
+def empty_redis_url(redis_url: str) -> str:
+    """That Redis, emptied."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "redis"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store of each kind."""
@@ -97,10 +105,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'deep' / 'online.db'}"
     if request.param == "postgresql":
         return str(request.getfixturevalue("postgres_database"))
-    url = str(request.getfixturevalue("redis_url"))
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-    return url
+    return str(request.getfixturevalue("empty_redis_url"))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -20,17 +20,23 @@ OUTDATED_SECONDS = 60
 # The pointer holds 'generation token'; the hash is called by both, so that no two writers share one.
 READ = """
 local now = redis.call('GET', KEYS[1])
-if not now then return false end
+if not now or redis.call('EXISTS', ARGV[1] .. now) == 0 then return false end
 if #ARGV == 1 then return {now, {}} end
 return {now, redis.call('HMGET', ARGV[1] .. now, unpack(ARGV, 2))}
 """
+# A move that arrives after its writer has given up finds nothing that it could move to.
 MOVE = """
 local now = redis.call('GET', KEYS[1])
-if (now or '') ~= ARGV[1] then return 0 end
+if (now or '') ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 redis.call('PERSIST', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[2])
 if now then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
 return 1
+"""
+DISCARD = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
+redis.call('UNLINK', KEYS[2])
+return 0
 """
 
 
@@ -38,7 +44,8 @@ class RedisStore:
     """One Redis server, or one behind Sentinel; a cluster would need all keys of a use case in one slot, which these names do.
 
     A look is one script, so that pointer and values are of one moment. A next generation is copied inside the server and
-    only what changed is sent.
+    only what changed is sent. A generation whose hash is gone, as after a loss of data, is as if it had never been, but for
+    its number.
     """
 
     remote = True
@@ -50,6 +57,7 @@ class RedisStore:
         self._where = f"redis {told.get('host', told.get('path', ''))}:{told.get('port', '')}/{told.get('db', 0)}"
         self._read = self._reader.register_script(READ)
         self._move = self._writer.register_script(MOVE)
+        self._discard = self._writer.register_script(DISCARD)
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
         with self._told():
@@ -69,37 +77,50 @@ class RedisStore:
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
     ) -> int | None:
         with self._told():
-            writer, pointer = self._writer, _pointer(pipeline)
-            before: Any = writer.get(pointer)
-            if (_number(before) if before else None) != base:
+            pointer = _pointer(pipeline)
+            found: Any = self._writer.get(pointer)
+            before = found.decode() if found else ""
+            old = f"{pointer}:{before}"
+            there = bool(before and self._writer.exists(old))
+            if (_number(before) if there else None) != base:
                 return None
-            after = f"{(base or 0) + 1} {uuid.uuid4().hex}"
+            after = f"{_number(before) + 1 if before else 1} {uuid.uuid4().hex}"
             staging = f"{pointer}:{after}"
-            old = f"{pointer}:{before.decode() if before else ''}"
             try:
-                # An empty hash is none in Redis: the first field is there so that the hash is.
-                writer.hset(staging, "", "")
-                writer.expire(staging, STAGING_SECONDS)
-                if before and not writer.copy(old, staging, replace=True):
-                    return None  # outdated and gone meanwhile
-                writer.expire(staging, STAGING_SECONDS)
-                for page in _pages(put):
-                    writer.hset(staging, mapping=dict(page))
-                    writer.expire(staging, STAGING_SECONDS)
-                for gone in _pages(removed):
-                    writer.hdel(staging, *gone)
-                moved = self._move(
-                    keys=[pointer, staging, old], args=[before.decode() if before else "", after, OUTDATED_SECONDS]
+                moved = self._prepare(staging, old if there else None, put, removed) and bool(
+                    self._move(keys=[pointer, staging, old], args=[before, after, OUTDATED_SECONDS])
                 )
-            except BaseException:
-                # Best effort: it expires by itself too.
-                with _quiet():
-                    writer.unlink(staging)
-                raise
-            if not moved:
-                writer.unlink(staging)
-                return None
-            return _number(after.encode())
+            except BaseException as error:
+                # The server may have moved though its answer was lost.
+                moved = self._is_live_else_discard(pointer, staging, after)
+                if not (moved and isinstance(error, redis.RedisError)):
+                    raise
+            return _number(after) if moved or self._is_live_else_discard(pointer, staging, after) else None
+
+    def _prepare(self, staging: str, old: str | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]) -> bool:
+        """Make the next generation's hash. False where the old one, outdated, has gone meanwhile."""
+        writer = self._writer
+        # An empty hash is none in Redis: the first field is there so that the hash is.
+        writer.hset(staging, "", "")
+        writer.expire(staging, STAGING_SECONDS)
+        if old is not None and not writer.copy(old, staging, replace=True):
+            return False
+        writer.expire(staging, STAGING_SECONDS)
+        for page in _pages(put):
+            writer.hset(staging, mapping=dict(page))
+            writer.expire(staging, STAGING_SECONDS)
+        for gone in _pages(removed):
+            writer.hdel(staging, *gone)
+        return True
+
+    def _is_live_else_discard(self, pointer: str, staging: str, after: str) -> bool:
+        """Whether the generation is the one that is read; if not, what was prepared of it is deleted.
+
+        False, too, where the server does not answer: what was prepared expires by itself.
+        """
+        with suppress(redis.RedisError):
+            return bool(self._discard(keys=[pointer, staging], args=[after]))
+        return False
 
     def close(self) -> None:
         self._reader.close()
@@ -117,19 +138,11 @@ def _pointer(pipeline: str) -> str:
     return f"mlprod:{{{pipeline}}}:online"
 
 
-def _number(pointer: bytes) -> int:
-    return int(pointer.split(b" ", 1)[0])
+def _number(pointer: bytes | str) -> int:
+    return int(pointer.split()[0])
 
 
 def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
     left = iter(items)
     while page := list(islice(left, PAGE)):
         yield page
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError:
-        return

@@ -15,8 +15,8 @@ from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
 from mlprod_tasks.steps import decide_again
-from tests.monitoring.test_requests import DAY, SERVED, T, answer, clock_at_noon
 from tests.support import monitored_shop as world
+from tests.support.answered_shop import DAY, SERVED, T, answer, clock_at_noon
 from tests.support.clock import SetClock
 
 MINUTE = timedelta(minutes=1)

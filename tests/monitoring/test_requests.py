@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,40 +15,10 @@ from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.requests import RequestsMeasured, measure_collected, measure_requests
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
-from mlprod_tasks.scoring.collect import collect
-from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
 from tests.support import monitored_shop as world
-from tests.support.clock import SetClock
+from tests.support.answered_shop import DAY, SERVED, T, answer, clock_at_noon
 
-T, DAY = world.FIRST, timedelta(days=1)
-SERVED = replace(
-    world.pipeline,
-    serving=ml.Serving(),
-    watches=(*world.pipeline.watches, *ml.REQUEST_WATCHES),
-    rules=(*world.pipeline.rules, *ml.REQUEST_RULES),
-)
 BATCH = {"online_psi": "feature_psi", "online_nulls": "null_share", "online_score_psi": "score_psi"}
-
-
-def answer(platform: Platform, rows: pa.Table, pipeline: ml.Pipeline = SERVED, **changed: Any) -> None:
-    """Have the rows in the service's log as its answers, and collect them. `changed` are columns of the log, or one value."""
-    n = rows.num_rows
-    plain: dict[str, Any] = {
-        "request_id": [f"r-{i}" for i in range(n)], "row": 0, "key": rows["order_id"], "tick": rows["tick"],
-        "predict_at": rows["ordered_at"], "at": rows["ordered_at"], "score": rows["score"], "decision": rows["decision"],
-        "model_version": world.VERSION, "route": "champion", "assigned": "champion", "fallback": False, "error": False,
-        "review": False, "reason": "", "stale": False, "missing": False, "milliseconds": 2.0, "key_order_id": rows["order_id"],
-    }  # fmt: skip
-    plain |= {f"feature_{name}": rows[name] for name in pipeline.feature_names} | changed
-    columns = []
-    for name in log_schema(pipeline).names:
-        given = plain.get(name)
-        columns.append(given.to_pylist() if hasattr(given, "to_pylist") else given if isinstance(given, list) else [given] * n)
-    written = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline))
-    for entry in zip(*columns, strict=True):
-        written.add(entry)
-    written.flush()
-    collect(pipeline, platform)
 
 
 def run(platform: Platform, day: date = T, pipeline: ml.Pipeline = SERVED) -> RequestsMeasured:
@@ -211,10 +181,6 @@ def test_measured_again_it_is_replaced_and_batch_measurements_stay(shop: Platfor
 
 def measured(platform: Platform) -> dict[date, int]:
     return {row.tick: row.n for row in platform.ledger.all(Measurement, what="online_rows")}
-
-
-def clock_at_noon(day: date) -> SetClock:
-    return SetClock(datetime(day.year, day.month, day.day, 12, tzinfo=UTC))
 
 
 def test_what_anybody_collected_is_measured_once_and_again_when_more_came(make_shop: Callable[..., Platform]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mlprod_tasks.operations.ledger_metrics import COUNTERS, FEW, GAUGES, MOST_B
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, Measurement, Scoring, StepRun
 from tests.support import seeded_ledger
+from tests.support.grafana import queries
 from tests.support.paths import REPOSITORY
 
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "mlprod.json"
@@ -163,19 +164,6 @@ def test_the_command_writes_a_file_that_is_whole(
     assert read(target.read_text())["mlprod_champion_version", of(flights_pipeline)] == 2
     assert list(target.parent.iterdir()) == [target]
     assert read(CliRunner().invoke(app, ["metrics"]).output).keys() == read(target.read_text()).keys()
-
-
-def queries(part: object) -> Iterator[str]:
-    """Every PromQL expression in the dashboard."""
-    if isinstance(part, dict):
-        for key, value in part.items():
-            if key in ("expr", "query") and isinstance(value, str) and value != "prometheus":
-                yield value
-            else:
-                yield from queries(value)
-    elif isinstance(part, list):
-        for one in part:
-            yield from queries(one)
 
 
 def test_the_dashboard_asks_for_metrics_and_labels_that_there_are(seeded: Platform, flights_pipeline: Pipeline) -> None:

@@ -9,9 +9,7 @@ from shutil import copy
 import duckdb
 
 from mlprod_tasks.platform.lake import Lake, listed
-from tests.platform.test_lake import FIRST, lake, read, rows, ticks
-
-__all__ = ["lake"]
+from tests.support.lake_ticks import FIRST, read, rows, ticks
 
 
 def test_rows_of_ticks_are_counted_as_a_query_counts_them(lake: Lake) -> None:

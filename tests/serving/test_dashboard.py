@@ -6,8 +6,8 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlprod_tasks.serving.run import made
-from tests.operations.test_ledger_metrics import queries
 from tests.serving.test_service import ORDER, get, post
+from tests.support.grafana import queries
 from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 

@@ -79,3 +79,16 @@ def test_every_file_that_the_contributing_guide_names_is_there() -> None:
     lost = [name for name in named if not any((folder / name).exists() for folder in (REPOSITORY, REPOSITORY / "mlprod_tasks"))]
     assert len(named) > 40
     assert lost == []
+
+
+def test_every_metric_and_file_that_the_production_page_names_is_there() -> None:
+    page = (REPOSITORY / "docs" / "production.md").read_text(encoding="utf-8")
+    # Of the dashboards other tests see to it that each metric exists.
+    known = [*(REPOSITORY / "mlprod_tasks").rglob("*.py"), *(REPOSITORY / "deploy" / "grafana").glob("*.json")]
+    source = "\n".join(path.read_text() for path in known)
+    metrics = {name.removesuffix("_total") for name in re.findall(r"\bmlprod_[a-z_]+(?=[\[{)` ])", page)}
+    files = re.findall(r"`((?:tests|deploy|examples)/[\w./]+)`", page)
+    assert {name for name in metrics if name not in source} <= {"mlprod_replicas", "mlprod_service"}  # nginx's, and a file
+    assert [name for name in files if not (REPOSITORY / name).exists()] == []
+    assert len(metrics) > 8
+    assert len(files) > 5

@@ -9,7 +9,7 @@ from textwrap import wrap
 
 from jinja2 import Environment
 
-from mlprod_tasks.platform.mailer import Letter
+from mlprod_tasks.platform.mailer import MailMessage
 
 WIDEST_CELL, WIDEST_LINE = 60, 78
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
@@ -59,11 +59,11 @@ class Content:
     attachments: tuple[tuple[str, str], ...] = ()  # HTML pages by file name
 
 
-def render(content: Content, to: tuple[str, ...]) -> Letter:
+def render(content: Content, to: tuple[str, ...]) -> MailMessage:
     """Both bodies of the mail."""
     pictures = [("picture", content.picture)] if content.picture else []
     pictures += [(f"plot{i}", png) for i, (_, png) in enumerate(content.plots)]
-    return Letter(
+    return MailMessage(
         to, content.subject, as_text(content), _HTML.render(c=content, side=_side), tuple(pictures), content.attachments
     )
 

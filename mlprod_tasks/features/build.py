@@ -18,9 +18,9 @@ from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, 
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features import rows as scored
-from mlprod_tasks.features.keys import Coded, coded
+from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND, TYPES, quoted
-from mlprod_tasks.features.rows import Rows
+from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
@@ -143,7 +143,7 @@ def _known(
 ) -> pa.Table:
     """The scored rows with everything that is joined to them; only expressions are missing."""
     pipeline, entity = snapshot.pipeline, snapshot.pipeline.entity_table
-    rows = scored.rows(snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks), entity.key)
+    rows = scored.scored_rows(snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks), entity.key)
     columns = {name: rows.table[name] for name in rows.table.column_names}
     for feature in features:
         if isinstance(feature, Lookup):
@@ -166,7 +166,7 @@ def _trailing(
     snapshot: Snapshot,
     table: Table,
     features: Sequence[Trailing],
-    rows: Rows,
+    rows: ScoredRows,
     connection: duckdb.DuckDBPyConnection,
     pool: Executor,
 ) -> dict[str, pa.Array]:
@@ -177,13 +177,13 @@ def _trailing(
     events = snapshot.read(connection, trailing.query(table, features, start, end), table.name, read)
 
     @cache
-    def key(mine: str, theirs: str) -> Coded:
-        return coded(rows.table[mine], events[f"key_{theirs}"])
+    def key(mine: str, theirs: str) -> KeyCodes:
+        return key_codes(rows.table[mine], events[f"key_{theirs}"])
 
     return dict(trailing.compute(table, features, events, rows, key, pool))
 
 
-def _span(pipeline: Pipeline, rows: Rows, back: timedelta) -> tuple[int, int, TickRange]:
+def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, int, TickRange]:
     """The moments [start, end) in microseconds that rows may look back on, and the ticks whose partitions hold them."""
     if not rows.count:
         start = end = 0

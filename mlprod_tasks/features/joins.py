@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table
-from mlprod_tasks.features.keys import coded
+from mlprod_tasks.features.keys import key_codes
 from mlprod_tasks.features.known import MICROSECOND, known_at, quoted
-from mlprod_tasks.features.rows import Rows
+from mlprod_tasks.features.rows import ScoredRows
 
 
 def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
@@ -20,9 +20,9 @@ def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
     return lambda relation: f"SELECT {columns} FROM {relation}"
 
 
-def lookup(table: Table, feature: Lookup, found: pa.Table, rows: Rows) -> dict[str, pa.Array]:
+def lookup(table: Table, feature: Lookup, found: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
     """The looked-up columns; null where the key is null or not there. Raises: ValueError where a key is there twice."""
-    key = rows.key(feature.on, lambda mine, theirs: coded(rows.table[mine], found[theirs]))
+    key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], found[theirs]))
     position = np.full(max(key.size, 1), -1, np.int64)
     there = key.events >= 0
     position[key.events[there]] = np.flatnonzero(there)
@@ -46,17 +46,17 @@ def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[
     )
 
 
-def as_of(table: Table, feature: AsOf, events: pa.Table, rows: Rows) -> dict[str, pa.Array]:
+def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
     """The columns of the latest row known before predict_at; null where there is none, or none young enough.
 
     A late column of that row is null while its own `known_at` has not passed.
     """
     from mlprod_tasks.features import sweep
 
-    key = rows.key(feature.on, lambda mine, theirs: coded(rows.table[mine], events[theirs]))
+    key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], events[theirs]))
     found = np.empty(rows.count, np.int64)
     at = events["at"].to_numpy()
-    sweep.latest(
+    sweep.latest_event(
         at, key.events, rows.at, key.rows[rows.order], rows.order, feature.max_age // MICROSECOND, max(key.size, 1), found
     )
     columns = _take(events, found, feature.columns)

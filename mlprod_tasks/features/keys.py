@@ -13,7 +13,7 @@ ROOM = 1 << 16
 
 
 @dataclass(frozen=True)
-class Coded:
+class KeyCodes:
     """One column, or several as one, on both sides of a join: equal codes where the values are equal, -1 for null."""
 
     rows: np.ndarray
@@ -21,26 +21,26 @@ class Coded:
     size: int
 
 
-def coded(rows: pa.ChunkedArray, events: pa.ChunkedArray) -> Coded:
+def key_codes(rows: pa.ChunkedArray, events: pa.ChunkedArray) -> KeyCodes:
     """Codes of one column of the scored rows and the column of a table that it is joined to."""
     if rows.type != events.type:
         events = events.cast(rows.type)
     both = pa.chunked_array([*rows.chunks, *events.chunks], type=rows.type).dictionary_encode().unify_dictionaries()
     codes, size = _codes(both)
-    return Coded(codes[: len(rows)], codes[len(rows) :], size)
+    return KeyCodes(codes[: len(rows)], codes[len(rows) :], size)
 
 
-def combined(first: Coded, second: Coded) -> Coded:
+def combined_codes(first: KeyCodes, second: KeyCodes) -> KeyCodes:
     """Codes of two columns taken together."""
     rows = _product(first.rows, second.rows, second.size)
     events = _product(first.events, second.events, second.size)
     size = first.size * second.size
     if size <= max(ROOM, rows.size + events.size):
-        return Coded(rows, events, size)
+        return KeyCodes(rows, events, size)
     both = np.concatenate([rows, events])
     dense = pa.chunked_array([pa.array(both, mask=both < 0)]).dictionary_encode()
     codes, size = _codes(dense)
-    return Coded(codes[: rows.size], codes[rows.size :], size)
+    return KeyCodes(codes[: rows.size], codes[rows.size :], size)
 
 
 def _product(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:

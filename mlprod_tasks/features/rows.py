@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.feature import Feature
 from mlprod_tasks.declaration.reads import needed_by
-from mlprod_tasks.features.keys import Coded, combined
+from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.known import predict_at, quoted
 
 
 @dataclass(frozen=True)
-class Rows:
+class ScoredRows:
     """Rows of the entity in the order of (tick, key), and the order of their predict_at."""
 
     table: pa.Table
@@ -29,9 +29,9 @@ class Rows:
     def count(self) -> int:
         return int(self.table.num_rows)
 
-    def key(self, pairs: Mapping[str, str], of: Callable[[str, str], Coded]) -> Coded:
+    def key(self, pairs: Mapping[str, str], of: Callable[[str, str], KeyCodes]) -> KeyCodes:
         """Codes of the key that `pairs` of columns make up."""
-        return reduce(combined, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
+        return reduce(combined_codes, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
 
 
 def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], str]:
@@ -45,16 +45,16 @@ def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], st
     )
 
 
-def rows(table: pa.Table, key: Sequence[str]) -> Rows:
+def scored_rows(table: pa.Table, key: Sequence[str]) -> ScoredRows:
     """Put the scored rows in the order of (tick, key), and know their order in time."""
     order = ["tick", *key]
     if not _ascending([table[name] for name in order]):
         table = table.sort_by([(name, "ascending") for name in order])
     at = table["predict_at"].cast(pa.int64()).to_numpy()
     if bool(np.all(at[1:] >= at[:-1])):
-        return Rows(table, at, np.arange(at.size))
+        return ScoredRows(table, at, np.arange(at.size))
     by_time = np.argsort(at, kind="stable")
-    return Rows(table, at[by_time], by_time)
+    return ScoredRows(table, at[by_time], by_time)
 
 
 def _ascending(columns: Sequence[pa.ChunkedArray]) -> bool:

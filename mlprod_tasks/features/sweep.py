@@ -24,7 +24,7 @@ def _compiled(function: F) -> F:
 
 
 @_compiled
-def windows(
+def window_aggregates(
     event_at: np.ndarray,  # (events,) int64, sorted
     event_key: np.ndarray,  # (events,) int64
     parts: np.ndarray,  # (events, parts) int64: what each event adds besides one to the count
@@ -89,7 +89,7 @@ def windows(
 
 
 @_compiled
-def latest(
+def latest_event(
     event_at: np.ndarray,  # (events,) int64, sorted; of equal times the last one wins
     event_key: np.ndarray,
     row_at: np.ndarray,  # (rows,) int64, sorted

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Count, Mean, Rate, Table, Trailing
 from mlprod_tasks.declaration.reads import late_columns, taken_from
-from mlprod_tasks.features.keys import Coded
+from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, quoted
-from mlprod_tasks.features.rows import Rows
+from mlprod_tasks.features.rows import ScoredRows
 
 # A float is summed as two integers, its multiple of 2**-16 and the rest in 2**-52: sums of them are exact, so they do
 # not depend on the order of rows. Room for 2**47 / n in magnitude and for 2**27 rows.
@@ -29,16 +29,16 @@ class UnusableValue(ValueError):
 
 
 @dataclass(frozen=True)
-class Measured:
+class EventValues:
     """What events add to their key's state: integers, and how a mean is made of their sums."""
 
     parts: np.ndarray  # (events, parts)
-    measures: np.ndarray  # (measures, 3), see sweep.windows
+    measures: np.ndarray  # (measures, 3), see sweep.window_aggregates
     scales: np.ndarray  # (measures, 2)
 
 
 @dataclass(frozen=True)
-class Group:
+class AggregateGroup:
     """The aggregates that count from the same moment."""
 
     late: tuple[str, ...]  # the columns that hold this moment, beside the row's own known_at
@@ -79,8 +79,8 @@ def compute(
     table: Table,
     features: Sequence[Trailing],
     events: pa.Table,
-    rows: Rows,
-    key: Callable[[str, str], Coded],
+    rows: ScoredRows,
+    key: Callable[[str, str], KeyCodes],
     pool: Executor,
 ) -> Iterator[tuple[str, pa.Array]]:
     """Every feature column that `features` add. `key(mine, theirs)` gives the codes of a pair of key columns."""
@@ -88,7 +88,7 @@ def compute(
 
     moments, values = moments_of(table, features), values_of(features)
     orders = {late: order_of(events, i) for i, late in enumerate(moments)}
-    measured: dict[tuple[object, ...], Measured] = {}
+    measured: dict[tuple[object, ...], EventValues] = {}
     jobs = []
     for feature in features:
         codes = rows.key(feature.by, key)
@@ -98,7 +98,7 @@ def compute(
             called = (group.late, *(value_of(a) for a in means))
             if called not in measured:
                 columns = [(events[f"value_{values.index(value_of(a))}"], a) for a in means]
-                measured[called] = measured_of(table, columns, order)
+                measured[called] = event_values(table, columns, order)
             jobs.append((feature, group, means, codes, measured[called], at, order))
 
     def run(job: tuple) -> list[tuple[str, pa.Array]]:
@@ -106,7 +106,7 @@ def compute(
         lengths = sorted(feature.windows)
         counts = np.empty((len(lengths), rows.count), np.int64)
         results = np.empty((len(lengths), len(means), rows.count), np.float64)
-        sweep.windows(
+        sweep.window_aggregates(
             at, codes.events if order is None else codes.events[order], what.parts, rows.at, codes.rows[rows.order], rows.order,
             np.array([length // MICROSECOND for length in lengths], np.int64), max(codes.size, 1),
             what.measures, what.scales, counts, results,
@@ -125,11 +125,11 @@ def compute(
         yield from made
 
 
-def groups_of(table: Table, feature: Trailing) -> list[Group]:
+def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
     groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
     for aggregate in feature.aggregates:
         groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
-    return [Group(late, tuple(aggregates)) for late, aggregates in groups.items()]
+    return [AggregateGroup(late, tuple(aggregates)) for late, aggregates in groups.items()]
 
 
 def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
@@ -162,7 +162,7 @@ def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | No
     return at[order], order
 
 
-def measured_of(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> Measured:
+def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> EventValues:
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:
@@ -187,7 +187,7 @@ def measured_of(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Ra
     matrix = np.empty((size, len(parts)), np.int64)
     for i, part in enumerate(parts):
         matrix[:, i] = part if order is None else part[order]
-    return Measured(matrix, np.array(measures, np.int64).reshape(-1, 3), np.array(scales, np.float64).reshape(-1, 2))
+    return EventValues(matrix, np.array(measures, np.int64).reshape(-1, 3), np.array(scales, np.float64).reshape(-1, 2))
 
 
 def _exact(values: np.ndarray, told: str) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ class StagingMissing(LookupError):
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedExpectation:
     """An expectation that rows of one tick broke. `refuses` says what follows: these rows, or the whole batch."""
 
     expectation: str
@@ -49,13 +49,13 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BatchVerdict:
     """What is known of one tick's batch after the audit."""
 
     tick: date
     read: int
     refused: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedExpectation, ...]
 
     @property
     def passed(self) -> bool:
@@ -73,13 +73,13 @@ class Audited:
     accepted: int
     refused: int
     seconds: float
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[BatchVerdict, ...]
 
 
 class BatchRefused(ValueError):
     """The audit refused at least one tick's batch. Everything is recorded; nothing of these ticks is published."""
 
-    def __init__(self, pipeline: str, table: str, refused: tuple[Verdict, ...]) -> None:
+    def __init__(self, pipeline: str, table: str, refused: tuple[BatchVerdict, ...]) -> None:
         self.pipeline, self.table, self.refused = pipeline, table, refused
         super().__init__("\n".join(self._lines()))
 
@@ -132,7 +132,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     for i, tick in enumerate(dates):
         rows = slice(int(starts[i]), int(starts[i + 1]))
         failures = [f for finding in outcome.findings if (f := _failure(finding, i, rows, staged, declared))]
-        verdict = _with_share(Verdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), declared)
+        verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), declared)
         verdict = _with_newest(verdict, staged, declared)
         if not verdict.passed:
             verdict = replace(verdict, refused=verdict.read)
@@ -190,7 +190,7 @@ def _refused_rows(count: int, findings: tuple[Any, ...]) -> tuple[np.ndarray, di
     return refused, reasons
 
 
-def _failure(finding: Any, i: int, rows: slice, staged: pa.Table, table: Table) -> Failure | None:
+def _failure(finding: Any, i: int, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
     """The finding as it concerns tick i, or None where it has nothing against it."""
     mine = np.empty(0, dtype=np.int64)
     if finding.rows is not None:
@@ -211,7 +211,7 @@ def _failure(finding: Any, i: int, rows: slice, staged: pa.Table, table: Table) 
         refuses = "rows" if finding.mostly == 1 else "batch"
     if finding.kind == ROW_COUNT:
         observed = f"{observed} rows" if rows.stop > rows.start else "none: the partition is empty"
-    return Failure(
+    return FailedExpectation(
         expectation=finding.kind,
         column=finding.column,
         sentence=sentence(finding.kind, finding.kwargs),
@@ -235,20 +235,20 @@ def _sample(rows: np.ndarray, staged: pa.Table, table: Table) -> tuple[dict[str,
     return tuple(pa.table({c.name: as_text(some[c.name].combine_chunks()) for c in table.lake_columns}).to_pylist())
 
 
-def _with_share(verdict: Verdict, table: Table) -> Verdict:
+def _with_share(verdict: BatchVerdict, table: Table) -> BatchVerdict:
     """The verdict, with one failure more where too many of the batch's rows are refused."""
     share = verdict.refused / verdict.read if verdict.read else 0.0
     if share <= table.max_refused_share or not verdict.passed:
         return verdict
     told = f"at most {table.max_refused_share:.4g} of the rows may be refused"
     observed = f"{share:.4g} ({verdict.refused:,} of {verdict.read:,})"
-    failure = Failure(
+    failure = FailedExpectation(
         "max_refused_share", None, told, observed, f"at most {table.max_refused_share:.4g}", verdict.refused, "batch"
     )
     return replace(verdict, failures=(*verdict.failures, failure))
 
 
-def _with_newest(verdict: Verdict, staged: pa.Table, table: Table) -> Verdict:
+def _with_newest(verdict: BatchVerdict, staged: pa.Table, table: Table) -> BatchVerdict:
     """The verdict, where rows are lacking with the source's newest time: an empty day is not a source that is late."""
     newest = json.loads((staged.schema.metadata or {}).get(b"mlprod", b"{}")).get("newest")
     if newest is None or verdict.read >= table.min_rows:
@@ -262,7 +262,9 @@ def _with_newest(verdict: Verdict, staged: pa.Table, table: Table) -> Verdict:
     return replace(verdict, failures=tuple(told))
 
 
-def _publishable(staged: pa.Table, refused: np.ndarray, verdicts: list[Verdict], path: Path, digest: str) -> tuple[Path, str]:
+def _publishable(
+    staged: pa.Table, refused: np.ndarray, verdicts: list[BatchVerdict], path: Path, digest: str
+) -> tuple[Path, str]:
     """The file that publish takes rows from: the staged one, or one without the refused rows of the ticks that passed."""
     if not any(verdict.passed and verdict.refused for verdict in verdicts):
         return path, digest
@@ -271,7 +273,7 @@ def _publishable(staged: pa.Table, refused: np.ndarray, verdicts: list[Verdict],
     return accepted, of_file(accepted)
 
 
-def _entry(pipeline: Pipeline, table: str, verdict: Verdict, reference: str, seconds: float, platform: Platform) -> Audit:
+def _entry(pipeline: Pipeline, table: str, verdict: BatchVerdict, reference: str, seconds: float, platform: Platform) -> Audit:
     return Audit(
         pipeline=pipeline.name,
         table_name=table,

@@ -25,7 +25,7 @@ TYPES = "expect_column_values_to_be_in_type_list"
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExpectationResult:
     """What one expectation found.
 
     Either it looks at rows, then `rows` are the positions of those that break it; or at a whole batch, then
@@ -52,7 +52,7 @@ class Finding:
 class Validated:
     """All findings, and Great Expectations' own result over all rows, for the data docs."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[ExpectationResult, ...]
     result: Any
 
 
@@ -152,13 +152,13 @@ def _configuration(entry: Any) -> tuple[str, dict[str, Any]]:
     return config.type, {key: value for key, value in config.kwargs.items() if key != "batch_id"}
 
 
-def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> Finding:
+def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> ExpectationResult:
     kind, kwargs = _configuration(entry)
     problem = _problem(entry)
     if problem is None and "unexpected_index_list" in entry.result:
-        return Finding(kind, kwargs, rows=np.array(sorted(entry.result["unexpected_index_list"]), dtype=np.int64))
+        return ExpectationResult(kind, kwargs, rows=np.array(sorted(entry.result["unexpected_index_list"]), dtype=np.int64))
     if entry.success:
-        return Finding(kind, kwargs, batches={})
+        return ExpectationResult(kind, kwargs, batches={})
     if kind == TYPES and kwargs["column"] in {column.name for column in table.lake_columns}:
         # Pandas knows one type a column; which values spoil it is what the staging found when it converted them.
         column = table.column(kwargs["column"])
@@ -169,12 +169,12 @@ def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> 
             if failed[starts[i] : starts[i + 1]].any()
         }
         spoiled = spoiled or dict.fromkeys(range(len(starts) - 1), "another type")
-        return Finding(kind, kwargs, rows=np.flatnonzero(failed), batches=spoiled)
+        return ExpectationResult(kind, kwargs, rows=np.flatnonzero(failed), batches=spoiled)
     observed = problem or str(entry.result.get("observed_value", "not met"))
-    return Finding(kind, kwargs, batches=dict.fromkeys(range(len(starts) - 1), observed))
+    return ExpectationResult(kind, kwargs, batches=dict.fromkeys(range(len(starts) - 1), observed))
 
 
-def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[Finding]:
+def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[ExpectationResult]:
     """One finding an expectation, over the ticks. Great Expectations answers in an order of its own."""
     found: dict[str, tuple[str, dict[str, Any], dict[int, str]]] = {}
     for i, (names, result) in enumerate(zip(configurations, per_tick, strict=True)):
@@ -182,7 +182,7 @@ def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick
             broken = found.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", (kind, kwargs, {}))[2]
             if not entry.success:
                 broken[i] = _problem(entry) or str(entry.result.get("observed_value", "not met"))
-    return [Finding(kind, kwargs, batches=broken) for kind, kwargs, broken in found.values()]
+    return [ExpectationResult(kind, kwargs, batches=broken) for kind, kwargs, broken in found.values()]
 
 
 def _problem(entry: Any) -> str | None:

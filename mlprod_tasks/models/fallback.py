@@ -69,7 +69,7 @@ def load(folder: Path) -> FallbackModel:
     return FallbackModel.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
-def fit(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
+def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
     """Count the outcomes of the training rows: (positives + smoothing * overall rate) / (rows + smoothing) a group.
 
     It acts where the rate makes acting pay: from the cost matrix's break-even on, or, where each row has its own worth, from

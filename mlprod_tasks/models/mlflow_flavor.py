@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Served:
+class MlflowModel:
     """The model behind MLflow's `predict`: a feature frame in, columns `score` and `decision` out."""
 
     def __init__(self, wrapped: Model | SegmentedModel | FallbackModel) -> None:
@@ -74,6 +74,6 @@ def _requirements(data: Path) -> list[str]:
     return [f"{name}=={version(name)}" for name in ("mlprod", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow", *trees)]
 
 
-def _load_pyfunc(path: str) -> Served:
+def _load_pyfunc(path: str) -> MlflowModel:
     """What MLflow calls."""
-    return Served(load(Path(path)))
+    return MlflowModel(load(Path(path)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, matrix, read
-from mlprod_tasks.models.learners import Fitted, cores_for
+from mlprod_tasks.models.learners import FittedLearner, cores_for
 from mlprod_tasks.platform import digest
 
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Model:
 
     inputs: tuple[Input, ...]
     codes: Mapping[str, tuple[Any, ...]]
-    fitted: Fitted = field(repr=False)
+    fitted: FittedLearner = field(repr=False)
     calibration: Calibration
     threshold: float
     threads: int | None = None
@@ -146,7 +146,7 @@ def load_one(folder: Path) -> Model:
     )
 
 
-def _learner(folder: Path, written: Mapping[str, Any]) -> Fitted:
+def _learner(folder: Path, written: Mapping[str, Any]) -> FittedLearner:
     if written["kind"] == EARLIER_KIND:
         from mlprod_tasks.models.learners import lightgbm
 

@@ -25,7 +25,7 @@ Codes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Column:
+class ProfileColumn:
     """One feature of the reference, or the scores.
 
     `counts` are of all its rows. `tick_psi` and `tick_null_share` say how far each single tick of the reference lay from
@@ -52,7 +52,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedTable:
     """The features that come from the rows of one table, look-up by look-up: all null together where no row was found."""
 
     table: str
@@ -126,7 +126,7 @@ class SampledRows:
 
 
 @dataclass(frozen=True)
-class History:
+class ReferenceHistory:
     """The values on the reference's ticks, by 'what' or 'what/slice'; None where a tick has none.
 
     ticks: ISO dates, ascending; each value is of that tick against the rest of the reference.
@@ -153,8 +153,8 @@ class ReferenceProfile:
     first: str
     last: str
     rows_by_tick: tuple[int, ...]
-    features: tuple[Column, ...]
-    score: Column
+    features: tuple[ProfileColumn, ...]
+    score: ProfileColumn
     mean_score: float
     outcomes: int
     label_rate: float | None
@@ -165,12 +165,12 @@ class ReferenceProfile:
     value: float | None = None
     residuals: tuple[Residuals, ...] = ()
     decisions: int | None = None
-    joins: tuple[Joined, ...] = ()
+    joins: tuple[JoinedTable, ...] = ()
     sampled: SampledRows | None = None
-    history: History | None = None
+    history: ReferenceHistory | None = None
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[ProfileColumn, ...]:
         """The features, then the scores."""
         return (*self.features, self.score)
 

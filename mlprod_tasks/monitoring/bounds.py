@@ -17,7 +17,7 @@ from mlprod_tasks.platform.ledger import Intervention, Measurement
 from mlprod_tasks.promotion.operator_actions import interventions
 
 if TYPE_CHECKING:
-    from mlprod_tasks.models.reference_profile import History, ReferenceProfile
+    from mlprod_tasks.models.reference_profile import ReferenceHistory, ReferenceProfile
     from mlprod_tasks.platform import Platform
 
 BOUND, UNBOUND = "bound", "unbound"
@@ -131,7 +131,7 @@ def in_force(
     day: date,
     platform: Platform,
     profile: ReferenceProfile | None = None,
-    past: History | None = None,
+    past: ReferenceHistory | None = None,
 ) -> Bounds:
     """The bounds that hold at a tick.
 
@@ -149,7 +149,7 @@ class Bounds:
     day: date
     profile: ReferenceProfile | None = None
     edited: Mapping[str, Bound] = field(default_factory=dict)
-    past: History | None = None
+    past: ReferenceHistory | None = None
 
     def of(self, what: str, slice: str = "", watched: bool = True, quiet: float | None = None) -> Bound:
         """The bound of one value.
@@ -185,7 +185,7 @@ class Bounds:
         return tuple((found | dict(self.edited)).values())
 
     @cached_property
-    def _histories(self) -> tuple[History, ...]:
+    def _histories(self) -> tuple[ReferenceHistory, ...]:
         there = (None if self.profile is None else self.profile.history, self.past)
         return tuple(history for history in there if history is not None)
 

@@ -10,7 +10,7 @@ import numpy as np
 from mlprod_tasks.statistics.bins import MOST_KNOWN, OTHER, Counts
 
 if TYPE_CHECKING:
-    from mlprod_tasks.models.reference_profile import Column
+    from mlprod_tasks.models.reference_profile import ProfileColumn
 
 NEARLY_EVERY = 0.95  # of the reference's ticks
 UNLIKELY = 0.001  # that a category has no row by chance
@@ -26,7 +26,7 @@ class Found:
     told: str
 
 
-def new(column: Column, counts: Counts) -> Found | None:
+def new(column: ProfileColumn, counts: Counts) -> Found | None:
     """The share of the tick's rows whose category no row of the reference has; None where the reference cannot tell.
 
     A reference of more than MOST_KNOWN categories has rows of others itself: what counts is the share above its own.
@@ -43,7 +43,7 @@ def new(column: Column, counts: Counts) -> Found | None:
     return Found(max(0.0, rows / max(1, int(counts.sum())) - usual), 0.0, told)
 
 
-def lost(column: Column, counts: Counts, ticks: int) -> Found:
+def lost(column: ProfileColumn, counts: Counts, ticks: int) -> Found:
     """The share of the reference's rows whose category does not occur in the tick though it should.
 
     It should if nearly every tick of the reference has it, and if as many independent rows as this tick has would miss it with

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from statistics import fmean
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.models.reference_profile import History
+from mlprod_tasks.models.reference_profile import ReferenceHistory
 from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.upstream import upstream
@@ -62,7 +62,7 @@ def health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> 
     yield from upstream(pipeline, tick, platform)
 
 
-def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> History | None:
+def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> ReferenceHistory | None:
     """What the readings were on the last ticks before: what bounds of the pipeline's own health are learned from.
 
     A model's reference cannot tell that, for it was scored at training. Ticks out of the ordinary are among them, so that a
@@ -80,7 +80,7 @@ def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> History | None:
         values.setdefault(f"{row.what}/{row.slice}" if row.slice else row.what, {})[row.tick] = row.value
     if not days:
         return None
-    return History(tuple(map(str, days)), {of: tuple(by.get(day) for day in days) for of, by in values.items()})
+    return ReferenceHistory(tuple(map(str, days)), {of: tuple(by.get(day) for day in days) for of, by in values.items()})
 
 
 def of_steps(now: Steps, before: Sequence[Steps]) -> Iterator[Reading]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.models.reference_profile import Column, History, ReferenceProfile
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceHistory, ReferenceProfile
 from mlprod_tasks.statistics.bins import quoted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TOGETHER = 14  # ticks at most for which the domain classifier is trained: it ta
 
 def history_of(
     con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, by_tick: Mapping[date, Observed]
-) -> History | None:
+) -> ReferenceHistory | None:
     """The history of a reference; None where it has too few ticks.
 
     What a tick realised is held against the AUC, the KPI and the like of the whole reference: one tick of a month hardly moves
@@ -41,7 +41,7 @@ def history_of(
     subjects = dict.fromkeys(subject for tick in found for subject in tick)
     values = {subject: tuple(tick.get(subject) for tick in found) for subject in subjects}
     kept = {subject: of_all for subject, of_all in values.items() if any(value is not None for value in of_all)}
-    return History(tuple(map(str, days)), kept)
+    return ReferenceHistory(tuple(map(str, days)), kept)
 
 
 def _readings(
@@ -85,7 +85,7 @@ def _subject(reading: Reading) -> str:
 def less(profile: ReferenceProfile, tick: date, observed: Observed) -> ReferenceProfile:
     """What the profile says of inputs and scores, without the rows of one of its own ticks."""
 
-    def of_others(column: Column) -> Column:
+    def of_others(column: ProfileColumn) -> ProfileColumn:
         counts = observed.columns[column.name].counts
         return replace(
             column,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from mlprod_tasks.models.reference_profile import Column, ReferenceProfile
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring import categories
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import Observed
@@ -71,7 +71,7 @@ def too_few(n: int) -> str:
     return f"{n} rows are too few to compare distributions; at least {FEWEST_ROWS} are needed"
 
 
-def _kinds(column: Column) -> tuple[str, ...]:
+def _kinds(column: ProfileColumn) -> tuple[str, ...]:
     """What is read of a feature: only numbers have a range and lie apart, only categories are new or lost."""
     every = ("feature_psi", "feature_js", "null_share")
     if column.bins.of_numbers:
@@ -81,7 +81,7 @@ def _kinds(column: Column) -> tuple[str, ...]:
 
 
 def _reading(
-    what: str, column: Column, observed: Observed, ticks: int, name: str = "", ranks: str = "", watched: bool = True
+    what: str, column: ProfileColumn, observed: Observed, ticks: int, name: str = "", ranks: str = "", watched: bool = True
 ) -> Reading:
     n = observed.answered
 
@@ -102,18 +102,18 @@ def _reading(
     )
 
 
-def _psi(column: Column, observed: Observed, _: int) -> Read:
+def _psi(column: ProfileColumn, observed: Observed, _: int) -> Read:
     before, now = _compared(column, observed)
     typical = float(np.median(column.tick_psi)) if column.tick_psi else 0.0
     told = f"a tick of the reference has {typical:.3g}, at most {max(column.tick_psi):.3g}" if column.tick_psi else ""
     return distances.corrected_psi(before, now), told, typical
 
 
-def _jensen_shannon(column: Column, observed: Observed, _: int) -> Read:
+def _jensen_shannon(column: ProfileColumn, observed: Observed, _: int) -> Read:
     return distances.jensen_shannon_distance(*_compared(column, observed)), "", None
 
 
-def _wasserstein(column: Column, observed: Observed, _: int) -> Read:
+def _wasserstein(column: ProfileColumn, observed: Observed, _: int) -> Read:
     if column.bins.sd is None:
         return None, OLDER.format(kept="how widely this column spreads"), None
     if column.bins.sd == 0:
@@ -129,13 +129,13 @@ def _wasserstein(column: Column, observed: Observed, _: int) -> Read:
     return distance, f"a standard deviation of the reference is {column.bins.sd:.4g}", None
 
 
-def _null_share(column: Column, observed: Observed, _: int) -> Read:
+def _null_share(column: ProfileColumn, observed: Observed, _: int) -> Read:
     share = float(observed.columns[column.name].counts[bins.NULL] / observed.answered)
     told = f"{share:.1%} null; the reference has {column.null_share:.1%}"
     return share - column.null_share, told, column.null_share
 
 
-def _out_of_range(column: Column, observed: Observed, _: int) -> Read:
+def _out_of_range(column: ProfileColumn, observed: Observed, _: int) -> Read:
     if not any(column.counts[2:]):
         return None, "the reference has no value to compare with", None
     low, high = column.bins.low, column.bins.high
@@ -143,12 +143,12 @@ def _out_of_range(column: Column, observed: Observed, _: int) -> Read:
     return observed.columns[column.name].outside / observed.answered, told, 0.0
 
 
-def _new_categories(column: Column, observed: Observed, _: int) -> Read:
+def _new_categories(column: ProfileColumn, observed: Observed, _: int) -> Read:
     found = categories.new(column, observed.columns[column.name].counts)
     return (None, OLDER.format(kept="its rare categories"), None) if found is None else (found.share, found.told, found.usual)
 
 
-def _lost_categories(column: Column, observed: Observed, ticks: int) -> Read:
+def _lost_categories(column: ProfileColumn, observed: Observed, ticks: int) -> Read:
     if not column.present:
         return None, OLDER.format(kept="how many of its ticks have each category"), None
     found = categories.lost(column, observed.columns[column.name].counts, ticks)
@@ -168,7 +168,7 @@ _READ = {
 }
 
 
-def _compared(column: Column, observed: Observed) -> tuple[bins.Counts, bins.Counts]:
+def _compared(column: ProfileColumn, observed: Observed) -> tuple[bins.Counts, bins.Counts]:
     return column.bins.coarse(np.asarray(column.counts)), column.bins.coarse(observed.columns[column.name].counts)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.models.reference_profile import Joined, ReferenceProfile, SampledRows
+from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
 from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number, quoted
@@ -55,7 +55,7 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
 
 
 def observe_by_tick(
-    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], joins: Sequence[Joined] = ()
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], joins: Sequence[JoinedTable] = ()
 ) -> dict[date, Observed]:
     """Count each tick of a reference. What is outside of the range is told by that of all other ticks.
 
@@ -73,11 +73,11 @@ def observe_by_tick(
     return ticks
 
 
-def _further(joins: Sequence[Joined]) -> list[str]:
+def _further(joins: Sequence[JoinedTable]) -> list[str]:
     return ["coalesce(count_if(decision), 0)", *(f"coalesce(count_if({_unmatched(join)}), 0)" for join in joins)]
 
 
-def _unmatched(join: Joined) -> str:
+def _unmatched(join: JoinedTable) -> str:
     groups = (" AND ".join(f"{quoted(name)} IS NULL" for name in group) for group in join.columns)
     return " OR ".join(f"({group})" for group in groups)
 
@@ -85,7 +85,7 @@ def _unmatched(join: Joined) -> str:
 def _observed(
     counted: Counted,
     bins: Sequence[Bins],
-    joins: Sequence[Joined],
+    joins: Sequence[JoinedTable],
     kinds: Mapping[str, str],
     fallback: int,
     drawn: SampledRows | None,

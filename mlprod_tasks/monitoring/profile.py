@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
 from mlprod_tasks.models.kpi import kpi_of, with_value
-from mlprod_tasks.models.reference_profile import SCORE, Column, Joined, ReferenceProfile
+from mlprod_tasks.models.reference_profile import SCORE, JoinedTable, ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.history import history_of
 from mlprod_tasks.monitoring.observe import Observed, observe_by_tick
 from mlprod_tasks.monitoring.residuals import explained, residuals
@@ -98,13 +98,13 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
         return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick))
 
 
-def joined(pipeline: Pipeline) -> tuple[Joined, ...]:
+def joined(pipeline: Pipeline) -> tuple[JoinedTable, ...]:
     """The tables in which a row looks up another one, at a key or as of its moment, with the features taken from each."""
     groups: dict[str, list[tuple[str, ...]]] = {}
     for feature in pipeline.features:
         if isinstance(feature, Lookup | AsOf):
             groups.setdefault(feature.table, []).append(tuple(feature.columns))
-    return tuple(Joined(table, tuple(columns)) for table, columns in groups.items())
+    return tuple(JoinedTable(table, tuple(columns)) for table, columns in groups.items())
 
 
 def important_features(importance: Mapping[str, float]) -> frozenset[str]:
@@ -133,13 +133,13 @@ def _decided(outcomes: pa.Table) -> tuple[float | None, float | None]:
     return hits / decision.sum() if decision.any() else None, hits / outcome.sum() if outcome.any() else None
 
 
-def _column(one: Bins, by_tick: Mapping[date, Observed], gain: float, important: bool) -> Column:
+def _column(one: Bins, by_tick: Mapping[date, Observed], gain: float, important: bool) -> ProfileColumn:
     counts = [observed.columns[one.column].counts for observed in by_tick.values()]
     types = {observed.types[one.column] for observed in by_tick.values()}
     whole = np.sum(counts, axis=0)
     nulls = whole[bins.NULL] / whole.sum()
     several = len(counts) > 1
-    return Column(
+    return ProfileColumn(
         bins=one,
         counts=tuple(int(n) for n in whole),
         tick_psi=tuple(distances.corrected_psi(one.coarse(whole - tick), one.coarse(tick)) for tick in counts)

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.models.reference_profile import Column, ReferenceProfile
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
@@ -189,7 +189,7 @@ def _features(
             yield replace(reading, what=ON_REQUEST[reading.what])
 
 
-def _typed(column: Column) -> str:
+def _typed(column: ProfileColumn) -> str:
     kind = column.type or ("int" if column.bins.of_integers else "")
     logged = quoted(f"{FEATURE}{column.name}")
     return f"{f'try_cast({logged} AS {TYPES[kind]})' if kind in TYPES else logged} AS {quoted(column.name)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from mlprod_tasks.models.reference_profile import Column, ReferenceProfile, Region, Residuals
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile, Region, Residuals
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.statistics import bins, intervals
 from mlprod_tasks.statistics.auc_interval import NORMAL
@@ -18,7 +18,7 @@ FEWEST_IN_A_REGION = 30
 CHANCE = 0.01  # that any region of a tick at which nothing has changed is named, all features together
 
 
-def explained(columns: Sequence[Column]) -> tuple[Bins, ...]:
+def explained(columns: Sequence[ProfileColumn]) -> tuple[Bins, ...]:
     """The bins of the features whose regions are looked at: the most important ones, MOST_FEATURES at most."""
     ranked = sorted((column for column in columns if column.important), key=lambda column: (-column.importance, column.name))
     return tuple(column.bins for column in ranked[:MOST_FEATURES])

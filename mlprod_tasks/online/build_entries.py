@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Count, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.features import joins, trailing
-from mlprod_tasks.features.keys import Coded, combined
+from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.entries import write_observations, write_row, write_windows
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, Group
@@ -134,7 +134,7 @@ def _windows(
         at, order = trailing.order_of(events, moments.index(same.late))
         means = [a for a in same.aggregates if not isinstance(a, Count)]
         columns = [(events[f"value_{values.index(trailing.value_of(a))}"], a) for a in means]
-        measured = trailing.measured_of(table, columns, order)
+        measured = trailing.event_values(table, columns, order)
         code = codes if order is None else codes[order]
         kept = np.where(at >= since, code, -1)
         by_key, edges = _grouped(kept, len(keys))
@@ -157,12 +157,12 @@ def _windows(
 def _keys(group: Group, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:
     """For each row the number of its key, -1 where a part of it is null, and the keys by number."""
     nothing = np.empty(0, np.int64)
-    coded: Coded | None = None
+    coded: KeyCodes | None = None
     for column in columns:
         encoded = column.combine_chunks().dictionary_encode()
         one = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        this = Coded(nothing, one, len(encoded.dictionary))
-        coded = this if coded is None else combined(coded, this)
+        this = KeyCodes(nothing, one, len(encoded.dictionary))
+        coded = this if coded is None else combined_codes(coded, this)
     assert coded is not None
     there = coded.events >= 0
     _, first, number = np.unique(coded.events[there], return_index=True, return_inverse=True)

@@ -21,7 +21,7 @@ class MailFailed(OSError):
 
 
 @dataclass(frozen=True)
-class Letter:
+class MailMessage:
     """One mail.
 
     pictures: PNGs by content id, shown in the HTML as <img src="cid:NAME">. attachments: HTML pages by file name.
@@ -42,7 +42,7 @@ class Mailer:
         self._connect = connect
         self._sender = sender
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: MailMessage) -> None:
         """Hand the letter to the server. Raises: MailFailed where it does not take it."""
         with self._connect() as server:
             try:
@@ -98,7 +98,7 @@ def _text(said: bytes | str) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
-def message(letter: Letter, sender: str) -> EmailMessage:
+def message(letter: MailMessage, sender: str) -> EmailMessage:
     """The letter in MIME: plain text first, HTML with its pictures as the richer alternative."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(letter.to), " ".join(letter.subject.split())

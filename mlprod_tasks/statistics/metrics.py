@@ -92,7 +92,7 @@ class Ranking:
         return positive, weights - positive
 
 
-class Counted:
+class RankCounts:
     """The ranking under weights: positives and negatives of each group of equal scores, and how many lie at or above it.
 
     weights: (resamples, n) in the order of the ranking.
@@ -207,7 +207,7 @@ def _all(ranking: Ranking, weights: Floats, worth: Floats, top_share: float) -> 
     total = weights.sum(axis=1)
     losses = np.stack((log_losses(ranking.outcome, ranking.score), (ranking.score - ranking.outcome) ** 2, worth), axis=1)
     log_loss_means, briers, value = (weights @ losses / total[:, None]).T
-    counted = Counted(ranking, weights)
+    counted = RankCounts(ranking, weights)
     return {
         "roc_auc": _roc_auc(counted),
         "pr_auc": _pr_auc(counted),
@@ -219,14 +219,14 @@ def _all(ranking: Ranking, weights: Floats, worth: Floats, top_share: float) -> 
     }
 
 
-def _roc_auc(counted: Counted) -> Floats:
+def _roc_auc(counted: RankCounts) -> Floats:
     above = counted.misses - counted.negative / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = counted.hits[:, -1] * counted.misses[:, -1]
         return np.asarray(1 - np.einsum("ij,ij->i", counted.positive, above) / pairs)
 
 
-def _pr_auc(counted: Counted) -> Floats:
+def _pr_auc(counted: RankCounts) -> Floats:
     hits = counted.hits
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = hits / np.maximum(hits + counted.misses, 1.0)  # 0 before the first row that was drawn
@@ -245,7 +245,7 @@ def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
     return np.unique(ranking.starts[at[at < len(ranking.starts)]])
 
 
-def _precision_at_k(counted: Counted, top_share: float) -> Floats:
+def _precision_at_k(counted: RankCounts, top_share: float) -> Floats:
     k = rows_of_share(top_share, counted.ranking.rows)
     flagged = counted.hits + counted.misses
     # The group in which the k-th row lies: the ones before it are taken whole, of it what a random pick expects.
@@ -274,9 +274,9 @@ def _resamples(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield weights
 
 
-def _counted(outcome: Bools, score: Floats) -> Counted:
+def _counted(outcome: Bools, score: Floats) -> RankCounts:
     ranking = Ranking(outcome, score)
-    return Counted(ranking, np.ones((1, ranking.rows)))
+    return RankCounts(ranking, np.ones((1, ranking.rows)))
 
 
 def _checked(outcome: Bools, score: Floats) -> Floats:

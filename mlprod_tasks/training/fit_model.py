@@ -20,7 +20,7 @@ from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, inputs_of, matrix, outcome_of, read
-from mlprod_tasks.models.learners import Columns, Fitted, Rows
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows
 from mlprod_tasks.models.learners import fit as fit_learner
 from mlprod_tasks.models.learners.permutation import shares
 from mlprod_tasks.models.model import Candidate, Model
@@ -37,8 +37,8 @@ class Prepared:
     inputs: tuple[Input, ...]
     codes: Mapping[str, tuple[Any, ...]]
     columns: Columns
-    train: Rows
-    validation: Rows
+    train: LearnerRows
+    validation: LearnerRows
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Tried:
     """A candidate fitted and calibrated, with what it scores on the validation window."""
 
     learner: Learner
-    fitted: Fitted
+    fitted: FittedLearner
     calibration: Calibration
     threshold: float
     metrics: Mapping[str, float]
@@ -118,8 +118,8 @@ def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table)
         inputs,
         codes,
         Columns(tuple(wanted.name for wanted in inputs), categorical),
-        Rows(x, y, weight, tick),
-        Rows(validation_x, validation_y, validation_weight, _ticks(validation_rows)),
+        LearnerRows(x, y, weight, tick),
+        LearnerRows(validation_x, validation_y, validation_weight, _ticks(validation_rows)),
     )
 
 
@@ -130,7 +130,7 @@ def gap_ticks(pipeline: Pipeline) -> int:
 
 def _all(pipeline: Pipeline, prepared: Prepared, validation_rows: pa.Table, warm: Model | None) -> Iterator[Tried]:
     """Each candidate, ensembles after what they are of."""
-    members: dict[str, Fitted] = {}
+    members: dict[str, FittedLearner] = {}
     singles = [learner for learner in pipeline.model.candidates if not isinstance(learner, Averaging | Stacking)]
     ensembles = [learner for learner in pipeline.model.candidates if isinstance(learner, Averaging | Stacking)]
     for learner in (*singles, *ensembles):
@@ -175,12 +175,14 @@ def _continued(pipeline: Pipeline, prepared: Prepared, validation_rows: pa.Table
     assert isinstance(warm.fitted, lightgbm.BoostedTrees)
     learner = next(learner for learner in pipeline.model.candidates if isinstance(learner, LightGBM))
     began = time.perf_counter()
-    made = lightgbm.fit(learner, prepared.columns, prepared.train, prepared.validation, pipeline.model, continued=warm.fitted)
+    made = lightgbm.fit_lightgbm(
+        learner, prepared.columns, prepared.train, prepared.validation, pipeline.model, continued=warm.fitted
+    )
     yield _judged(pipeline, replace(learner, name=CONTINUED), made, prepared, validation_rows, began)
 
 
 def _judged(
-    pipeline: Pipeline, learner: Learner, fitted: Fitted, prepared: Prepared, validation_rows: pa.Table, began: float
+    pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: Prepared, validation_rows: pa.Table, began: float
 ) -> Tried:
     """Calibrate a candidate, set its threshold, and measure it, all on the validation window."""
     y = prepared.validation.y

@@ -129,7 +129,7 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         with replacing_folder(folder.model) as target:
             model_digest = model.save(target)
         outcome = outcome_of(given.train)
-        fallback.fit(pipeline.fallback, pipeline.value, given.train, outcome).save(folder.fallback)
+        fallback.fit_fallback(pipeline.fallback, pipeline.value, given.train, outcome).save(folder.fallback)
         run_id = platform.registry.start_run(pipeline, training_id)
         platform.registry.log(run_id, params=_params(model, assembled), metrics=_scores(model))
         if isinstance(model, SegmentedModel):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.features import sweep, trailing
-from mlprod_tasks.features.keys import coded
-from mlprod_tasks.features.rows import rows
+from mlprod_tasks.features.keys import key_codes
+from mlprod_tasks.features.rows import scored_rows
 
 TABLE = ml.Table(
     "events", ml.Files("x", "e.csv", "csv"), ("id",), time="at",
@@ -55,9 +55,9 @@ def computed(events: list[tuple[int, Any, Any]], asked: list[tuple[int, Any]]) -
             "predict_at": pa.array([start + timedelta(seconds=a[0]) for a in asked], pa.timestamp("us", "UTC")),
         }
     )
-    scored = rows(spine, ["id"])
+    scored = scored_rows(spine, ["id"])
     with ThreadPoolExecutor(1) as pool:
-        made = trailing.compute(TABLE, [FEATURE], table, scored, lambda a, b: coded(spine[a], table[f"key_{b}"]), pool)
+        made = trailing.compute(TABLE, [FEATURE], table, scored, lambda a, b: key_codes(spine[a], table[f"key_{b}"]), pool)
         return {name: column.to_pylist() for name, column in made}
 
 
@@ -96,7 +96,7 @@ def test_the_latest_event_is_the_last_one_before_the_row_and_not_too_old(events:
     key = [np.array([-1 if x[1] is None else x[1] for x in side], np.int64) for side in (events, asked)]
     at = [np.array([x[0] for x in side], np.int64) for side in (events, asked)]
     found = np.empty(len(asked), np.int64)
-    sweep.latest(at[0], key[0], at[1], key[1], np.arange(len(asked)), age, 3, found)
+    sweep.latest_event(at[0], key[0], at[1], key[1], np.arange(len(asked)), age, 3, found)
     for i, (moment, k) in enumerate(asked):
         seen = [j for j, e in enumerate(events) if k is not None and e[1] == k and moment - age <= e[0] < moment]
         assert found[i] == (seen[-1] if seen else -1)

@@ -112,7 +112,7 @@ def test_a_fallback_acts_from_the_rate_on_that_paid_best_on_its_training_rows():
     rows = pa.table({"carrier": ["A"] * 4 + ["B"] * 4, "amount": [100.0] * 4 + [2.0] * 4})
     outcome = np.array([True, False, True, False] * 2)
     outcome[6] = False  # B: one of four
-    made = fallback.fit(RateTable(("carrier",), smoothing=1), AMOUNT, rows, outcome)
+    made = fallback.fit_fallback(RateTable(("carrier",), smoothing=1), AMOUNT, rows, outcome)
     decided = made.predict(rows).decision
     assert decided.tolist() == [True] * 4 + [False] * 4
 

@@ -13,7 +13,7 @@ from mlprod_tasks.models.feature_frame import ModelInputError
 
 ROWS = pa.table({"carrier": ["A", "A", "A", "B", None], "hour": pa.array([1, 1, 2, 1, None], pa.int64())})
 OUTCOME = np.array([True, True, False, False, True])
-FITTED = fallback.fit(RateTable(by=("carrier", "hour"), smoothing=2), CostMatrix(120, -40), ROWS, OUTCOME)
+FITTED = fallback.fit_fallback(RateTable(by=("carrier", "hour"), smoothing=2), CostMatrix(120, -40), ROWS, OUTCOME)
 
 
 def test_a_group_has_its_smoothed_rate():
@@ -40,7 +40,9 @@ def test_it_answers_the_same_from_the_ledgers_json_and_from_a_folder(tmp_path):
 
 def test_the_order_of_training_rows_makes_no_other_model(tmp_path):
     backwards = np.arange(5)[::-1]
-    again = fallback.fit(RateTable(("carrier", "hour"), 2), CostMatrix(120, -40), ROWS.take(backwards), OUTCOME[backwards])
+    again = fallback.fit_fallback(
+        RateTable(("carrier", "hour"), 2), CostMatrix(120, -40), ROWS.take(backwards), OUTCOME[backwards]
+    )
     assert again.save(tmp_path / "a") == FITTED.save(tmp_path / "b")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.models.reference_profile import History, ReferenceProfile
+from mlprod_tasks.models.reference_profile import ReferenceHistory, ReferenceProfile
 from mlprod_tasks.monitoring.bounds import (
     Bound,
     Bounds,
@@ -39,7 +39,9 @@ def pipeline_with(*watches: ml.Watch, **others: Any) -> ml.Pipeline:
 def profile_with(**values: list[float | None]) -> ReferenceProfile:
     """The shop's profile with a history of 28 ticks; 'feature_psi__price' stands for 'feature_psi/price'."""
     days = tuple(str(date(2024, 1, 1) + n * DAY) for n in range(28))
-    return replace(world.reference(), history=History(days, {key.replace("__", "/"): tuple(of) for key, of in values.items()}))
+    return replace(
+        world.reference(), history=ReferenceHistory(days, {key.replace("__", "/"): tuple(of) for key, of in values.items()})
+    )
 
 
 def quiet(mean: float, sd: float, seed: int = 0) -> list[float | None]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import norm
 
-from mlprod_tasks.models.reference_profile import Column, ReferenceProfile, SampledRows
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring import sample
 from mlprod_tasks.monitoring.count import types
 from mlprod_tasks.monitoring.domain import CannotTell, tell_apart
@@ -36,7 +36,7 @@ def reference(table: pa.Table) -> ReferenceProfile:
         con.register("reference", table.append_column("tick", pa.array(day)))
         made = bins.learn(con, "reference", {name: kind for name, kind in types(con, "reference").items() if name != "tick"})
         drawn = sample.sample_by_tick(con, "reference", made, Counter(day))
-    *features, score = (Column(one, counts=(1,) * len(one)) for one in made)
+    *features, score = (ProfileColumn(one, counts=(1,) * len(one)) for one in made)
     return ReferenceProfile(
         first="", last="", rows_by_tick=(1,), features=tuple(features), score=score, mean_score=0.5, outcomes=0,
         label_rate=None, roc_auc=None, kpi=None, sampled=sample.of_reference(drawn),

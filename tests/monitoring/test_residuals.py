@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks.models.reference_profile import Column, ReferenceProfile, Region
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile, Region
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.residuals import CHANCE, MOST_FEATURES, explained, residual_drift, residuals, words
 from mlprod_tasks.statistics import bins
@@ -16,11 +16,13 @@ HOUR = Bins("dep_hour", edges=(5.0, 9.0, 13.0, 17.0), low=0, high=23)
 CARRIER = Bins("carrier", categories=("UA", "O'Hare", "EV"))
 
 
-def column(one: Bins, importance: float, important: bool = True) -> Column:
-    return Column(bins=one, counts=(1,) * (len(one)), importance=importance, important=important)
+def column(one: Bins, importance: float, important: bool = True) -> ProfileColumn:
+    return ProfileColumn(bins=one, counts=(1,) * (len(one)), importance=importance, important=important)
 
 
-def profile(*reference: object, features: tuple[Column, ...] = (column(HOUR, 3), column(CARRIER, 2))) -> ReferenceProfile:
+def profile(
+    *reference: object, features: tuple[ProfileColumn, ...] = (column(HOUR, 3), column(CARRIER, 2))
+) -> ReferenceProfile:
     return ReferenceProfile(
         first="2024-01-01",
         last="2024-01-02",

@@ -12,8 +12,8 @@ from demo.mail_catcher import MailCatcher
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.mail_content import Content, Tile
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
-from mlprod_tasks.ingest.audit import BatchRefused, Verdict
-from mlprod_tasks.ingest.audit import Failure as Broken
+from mlprod_tasks.ingest.audit import BatchRefused, BatchVerdict
+from mlprod_tasks.ingest.audit import FailedExpectation as Broken
 from mlprod_tasks.notifications import events
 from mlprod_tasks.notifications.events import Failure
 from mlprod_tasks.platform import Platform
@@ -51,7 +51,7 @@ def test_a_refused_batch_is_told_with_its_expectations_and_rows(
     broken = Broken(
         "expect_x", "distance", "distance is int", "5 values that are not int", "int", 5, "batch", ({"distance": "far"},)
     )
-    refused = BatchRefused("flight_delays", "flights", (Verdict(DAY, 900, 900, (broken,)),))
+    refused = BatchRefused("flight_delays", "flights", (BatchVerdict(DAY, 900, 900, (broken,)),))
     link = ("Log of the task", "http://127.0.0.1/log")
     assert events.tell_failure(flights_pipeline, Failure("k", "ingest flights.audit", refused, (link,)), platform)
     (told,) = texts(catcher)

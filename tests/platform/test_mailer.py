@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mlprod_tasks.platform.mailer import Letter, Mailer, MailFailed, connect, message
+from mlprod_tasks.platform.mailer import Mailer, MailFailed, MailMessage, connect, message
 
 DAY = timedelta(days=1)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-LETTER = Letter(("a@example.com", "b@example.com"), "late: Zürich", "text: 3 % späte", "<p>html: 3 %</p>", (("plot", PNG),))
+LETTER = MailMessage(
+    ("a@example.com", "b@example.com"), "late: Zürich", "text: 3 % späte", "<p>html: 3 %</p>", (("plot", PNG),)
+)
 
 
 class Inbox:
@@ -117,7 +119,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def send(url: str, letter: Letter = LETTER, sender: str = "mlprod@example.com") -> None:
+def send(url: str, letter: MailMessage = LETTER, sender: str = "mlprod@example.com") -> None:
     Mailer(lambda: connect(url), sender).send(letter)
 
 
@@ -138,7 +140,7 @@ def test_a_letter_arrives_with_text_html_and_picture(serve: Callable[..., str], 
 
 
 def test_a_subject_of_several_lines_stays_one_header(serve: Callable[..., str], inbox: Inbox) -> None:
-    send(f"smtp://{serve()}", Letter(("a@example.com",), "bad\r\nBcc: thief@example.com\n\nbody", "t", "<p>h</p>"))
+    send(f"smtp://{serve()}", MailMessage(("a@example.com",), "bad\r\nBcc: thief@example.com\n\nbody", "t", "<p>h</p>"))
     (mail,) = inbox.mails
     assert mail["Subject"] == "bad Bcc: thief@example.com body"
     assert mail["Bcc"] is None
@@ -147,7 +149,7 @@ def test_a_subject_of_several_lines_stays_one_header(serve: Callable[..., str], 
 
 def test_an_address_of_several_lines_is_refused() -> None:
     with pytest.raises(ValueError, match=r"linefeed|newline|carriage"):
-        message(Letter(("a@example.com\nBcc: thief@example.com",), "s", "t", "h"), "mlprod@example.com")
+        message(MailMessage(("a@example.com\nBcc: thief@example.com",), "s", "t", "h"), "mlprod@example.com")
 
 
 def test_two_letters_have_two_ids(serve: Callable[..., str], inbox: Inbox) -> None:
@@ -224,19 +226,19 @@ def test_a_connection_that_is_no_mail_server_is_told(url: str) -> None:
 
 
 def test_a_letter_that_the_server_refuses_is_told(serve: Callable[..., str]) -> None:
-    letter = Letter(("a@example.com",), "a subject", "refuse me", "<p>h</p>")
+    letter = MailMessage(("a@example.com",), "a subject", "refuse me", "<p>h</p>")
     with pytest.raises(MailFailed, match=r"did not take 'a subject' from .* to a@example.com: 554 we do not like this"):
         send(f"smtp://{serve()}", letter)
 
 
 def test_recipients_that_are_all_refused_are_told(serve: Callable[..., str]) -> None:
     with pytest.raises(MailFailed, match=r"nobody@example.com: 550 no such mailbox. Check alert_to"):
-        send(f"smtp://{serve()}", Letter(("nobody@example.com",), "s", "t", "h"))
+        send(f"smtp://{serve()}", MailMessage(("nobody@example.com",), "s", "t", "h"))
 
 
 def test_one_recipient_of_two_that_is_refused_does_not_go_unsaid(
     serve: Callable[..., str], inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    send(f"smtp://{serve()}", Letter(("a@example.com", "nobody@example.com"), "s", "t", "h"))
+    send(f"smtp://{serve()}", MailMessage(("a@example.com", "nobody@example.com"), "s", "t", "h"))
     assert inbox.envelopes[0].rcpt_tos == ["a@example.com"]
     assert "refused nobody@example.com, one of several recipients: 550 no such mailbox" in caplog.text

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from mlprod_tasks.platform.database import database_url, open_database
 from mlprod_tasks.platform.online_store.open_store import open_store
-from mlprod_tasks.platform.online_store.protocol import OnlineStore, Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import OnlineStore, StoredValues, StoreUnavailable
 from tests.support.paths import REPOSITORY
 
 
@@ -27,12 +27,12 @@ def test_nothing_is_there_before_the_first_generation(store: OnlineStore) -> Non
 def test_a_generation_holds_what_was_put_and_lacks_what_was_removed(store: OnlineStore) -> None:
     first = store.replace("shop", None, [(b"a", b"1"), (b"b", b"\x00\xff"), (b"", b"")], [])
     assert first == 1
-    assert store.read("shop", [b"b", b"a", b"c", b""]) == Seen(1, [b"\x00\xff", b"1", None, b""])
-    assert store.read("shop", []) == Seen(1, [])
+    assert store.read("shop", [b"b", b"a", b"c", b""]) == StoredValues(1, [b"\x00\xff", b"1", None, b""])
+    assert store.read("shop", []) == StoredValues(1, [])
     assert store.replace("shop", 1, [(b"c", b"3"), (b"a", b"11")], [b"b"]) == 2
-    assert store.read("shop", [b"a", b"b", b"c"]) == Seen(2, [b"11", None, b"3"])
+    assert store.read("shop", [b"a", b"b", b"c"]) == StoredValues(2, [b"11", None, b"3"])
     assert store.replace("shop", 2, [], []) == 3
-    assert store.read("shop", [b"a"]) == Seen(3, [b"11"])
+    assert store.read("shop", [b"a"]) == StoredValues(3, [b"11"])
     assert store.read("other", [b"a"]) is None
 
 
@@ -40,8 +40,8 @@ def test_use_cases_do_not_see_each_other(store: OnlineStore) -> None:
     store.replace("shop", None, [(b"a", b"shop")], [])
     store.replace("sho", None, [(b"a", b"sho")], [])
     store.replace("sho", 1, [], [b"a"])
-    assert store.read("shop", [b"a"]) == Seen(1, [b"shop"])
-    assert store.read("sho", [b"a"]) == Seen(2, [None])
+    assert store.read("shop", [b"a"]) == StoredValues(1, [b"shop"])
+    assert store.read("sho", [b"a"]) == StoredValues(2, [None])
 
 
 def test_of_two_writers_from_the_same_generation_the_second_changes_nothing(store: OnlineStore) -> None:
@@ -50,13 +50,13 @@ def test_of_two_writers_from_the_same_generation_the_second_changes_nothing(stor
     assert store.replace("shop", 1, [(b"a", b"2")], [b"b"]) is None
     assert store.replace("shop", None, [(b"a", b"3")], []) is None
     assert store.replace("shop", 9, [(b"a", b"4")], []) is None
-    assert store.read("shop", [b"a", b"b"]) == Seen(2, [b"1", b"1"])
+    assert store.read("shop", [b"a", b"b"]) == StoredValues(2, [b"1", b"1"])
 
 
 def test_many_keys_are_read_at_one_look(store: OnlineStore) -> None:
     keys = [i.to_bytes(4, "big") for i in range(1800)]
     store.replace("shop", None, ((key, key * 20) for key in keys), [])
-    assert store.read("shop", [*keys, b"nosuch"]) == Seen(1, [*(key * 20 for key in keys), None])
+    assert store.read("shop", [*keys, b"nosuch"]) == StoredValues(1, [*(key * 20 for key in keys), None])
 
 
 def test_a_writer_that_fails_midway_leaves_the_old_generation(store: OnlineStore) -> None:
@@ -69,7 +69,7 @@ def test_a_writer_that_fails_midway_leaves_the_old_generation(store: OnlineStore
 
     with pytest.raises(RuntimeError, match="power cut"):
         store.replace("shop", 1, breaking(), [])
-    assert store.read("shop", [b"a", b"\x00\x00\x01"]) == Seen(1, [b"0", None])
+    assert store.read("shop", [b"a", b"\x00\x00\x01"]) == StoredValues(1, [b"0", None])
     assert store.replace("shop", 1, [(b"a", b"2")], []) == 2
 
 
@@ -92,9 +92,9 @@ def test_a_writer_that_is_killed_midway_leaves_the_old_generation_and_bars_nobod
     store.replace("shop", None, [(b"old", b"0"), (b"7", b"0")], [])
     done = subprocess.run([sys.executable, "-c", KILLED, store_url], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "midway\n"), done.stderr
-    assert store.read("shop", [b"old", b"7", b"2999"]) == Seen(1, [b"0", b"0", None])
+    assert store.read("shop", [b"old", b"7", b"2999"]) == StoredValues(1, [b"0", b"0", None])
     assert store.replace("shop", 1, [(b"7", b"1")], []) == 2
-    assert store.read("shop", [b"old", b"7", b"2999"]) == Seen(2, [b"0", b"1", None])
+    assert store.read("shop", [b"old", b"7", b"2999"]) == StoredValues(2, [b"0", b"1", None])
 
 
 def test_readers_never_see_parts_of_two_generations(store: OnlineStore, store_url: str) -> None:
@@ -183,7 +183,7 @@ def test_the_order_in_which_postgresql_returns_rows_does_not_matter(postgres_dat
             connection.execute(text(f"ALTER DATABASE {name} SET {setting} = {value}"))
     with closing(open_store(postgres_database)) as store:
         for _ in range(20):
-            assert store.read("shop", keys) == Seen(1, list(keys))
+            assert store.read("shop", keys) == StoredValues(1, list(keys))
 
 
 def test_after_postgresql_closed_all_connections_every_look_is_answered(postgres_database: str) -> None:
@@ -191,18 +191,18 @@ def test_after_postgresql_closed_all_connections_every_look_is_answered(postgres
         store.replace("shop", None, [(b"a", b"1")], [])
         together = threading.Barrier(4)
 
-        def look(_: int) -> Seen | None:
+        def look(_: int) -> StoredValues | None:
             together.wait(30)
             return store.read("shop", [b"a"])
 
-        assert list(pool.map(look, range(4))) == [Seen(1, [b"1"])] * 4
+        assert list(pool.map(look, range(4))) == [StoredValues(1, [b"1"])] * 4
         with open_database(postgres_database).connect() as connection:
             closed = (
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
             )
             assert connection.execute(text(f"{closed} current_database()")).scalar_one() > 0
         for _ in range(2):
-            assert list(pool.map(look, range(4))) == [Seen(1, [b"1"])] * 4
+            assert list(pool.map(look, range(4))) == [StoredValues(1, [b"1"])] * 4
 
 
 def test_a_scheme_that_is_none_is_refused() -> None:

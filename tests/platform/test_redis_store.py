@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from mlprod_tasks.platform.online_store.open_store import open_store
-from mlprod_tasks.platform.online_store.protocol import OnlineStore, Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import OnlineStore, StoredValues, StoreUnavailable
 from tests.support.tcp_proxy import TcpProxy
 
 MOVE = b"EVALSHA"  # the only script that a writer runs before its next generation is the one that is read
@@ -19,7 +19,7 @@ def store(empty_redis_url: str) -> Iterator[OnlineStore]:
     """A store in which generation 1 is, and whose server knows the scripts by now."""
     with closing(open_store(empty_redis_url)) as opened:
         assert opened.replace("shop", None, [(b"a", b"0"), (b"b", b"0")], []) == 1
-        assert opened.read("shop", []) == Seen(1, [])
+        assert opened.read("shop", []) == StoredValues(1, [])
         yield opened
 
 
@@ -41,9 +41,9 @@ def test_a_generation_is_kept_when_the_answer_to_its_move_is_lost(store: OnlineS
     with proxied(redis_url) as (behind, proxy):
         proxy.lose_answer_to(MOVE)
         assert behind.replace("shop", 1, [(b"a", b"1")], []) == 2
-    assert store.read("shop", [b"a", b"b"]) == Seen(2, [b"1", b"0"])
+    assert store.read("shop", [b"a", b"b"]) == StoredValues(2, [b"1", b"0"])
     assert store.replace("shop", 2, [(b"a", b"2")], []) == 3
-    assert store.read("shop", [b"a", b"b"]) == Seen(3, [b"2", b"0"])
+    assert store.read("shop", [b"a", b"b"]) == StoredValues(3, [b"2", b"0"])
 
 
 def test_a_generation_is_kept_when_the_server_cannot_be_asked_whether_it_moved(store: OnlineStore, redis_url: str) -> None:
@@ -51,7 +51,7 @@ def test_a_generation_is_kept_when_the_server_cannot_be_asked_whether_it_moved(s
         proxy.lose_answer_to(MOVE, then_refuse=True)
         with pytest.raises(StoreUnavailable):
             behind.replace("shop", 1, [(b"a", b"1")], [])
-    assert store.read("shop", [b"a", b"b"]) == Seen(2, [b"1", b"0"])
+    assert store.read("shop", [b"a", b"b"]) == StoredValues(2, [b"1", b"0"])
     assert store.replace("shop", 2, [(b"a", b"2")], []) == 3
 
 
@@ -62,7 +62,7 @@ def test_a_move_that_arrives_after_its_writer_gave_up_changes_nothing(store: Onl
             behind.replace("shop", 1, [(b"a", b"late")], [])
         assert len(hashes(redis_url)) == 1, "the writer took away what it had prepared"
         proxy.deliver()
-    assert store.read("shop", [b"a", b"b"]) == Seen(1, [b"0", b"0"])
+    assert store.read("shop", [b"a", b"b"]) == StoredValues(1, [b"0", b"0"])
     assert store.replace("shop", 1, [(b"a", b"1")], []) == 2
 
 
@@ -73,7 +73,7 @@ def test_a_generation_that_is_gone_is_written_whole_under_a_higher_number(store:
     assert store.read("shop", []) is None
     assert store.replace("shop", 1, [(b"a", b"1")], []) is None, "changes alone would leave out what did not change"
     assert store.replace("shop", None, [(b"a", b"1"), (b"b", b"1")], []) == 2
-    assert store.read("shop", [b"a", b"b"]) == Seen(2, [b"1", b"1"])
+    assert store.read("shop", [b"a", b"b"]) == StoredValues(2, [b"1", b"1"])
 
 
 def test_a_writer_that_starts_from_nothing_is_refused_where_a_generation_is(store: OnlineStore, redis_url: str) -> None:

@@ -75,7 +75,7 @@ def test_a_category_that_nobody_knew_is_missing_and_nonsense_is_refused(shop_pip
 
 def test_the_fallback_answers_a_row_alone_as_in_its_batch(shop_pipeline: Pipeline) -> None:
     rows = some_rows(1000)
-    made = fallback.fit(ml.RateTable(by=("channel", "items")), shop_pipeline.value, rows, np.array(rows["label"]))
+    made = fallback.fit_fallback(ml.RateTable(by=("channel", "items")), shop_pipeline.value, rows, np.array(rows["label"]))
     asked = some_rows(200, 3).append_column("unknown", pa.array([None] * 200, pa.string()))
     batch = made.predict(asked)
     values = zip(asked["channel"].to_pylist(), asked["items"].to_pylist(), strict=True)

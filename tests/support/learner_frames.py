@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.models.learners import Columns, Fitted, Rows, fit
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit
 
 COLUMNS = Columns(("signal", "curve", "noise", "empty", "place", "kind"), (4, 5))
 ROWS_A_TICK = 50
@@ -29,7 +29,7 @@ LEARNERS = SINGLES | {
 MODEL = ml.Model(candidates=tuple(LEARNERS.values()), threads=1, seed=3)
 
 
-def rows(n: int, seed: int = 0, places: int = 40, first_tick: int = 0) -> Rows:
+def rows(n: int, seed: int = 0, places: int = 40, first_tick: int = 0) -> LearnerRows:
     """An outcome that numbers and a category tell, with gaps, a column that is always null, and ticks of 50 rows."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(n, 6))
@@ -40,8 +40,8 @@ def rows(n: int, seed: int = 0, places: int = 40, first_tick: int = 0) -> Rows:
     x[random.random(n) < 0.1, 5] = np.nan
     log_odds = 1.2 * np.nan_to_num(x[:, 0]) + np.nan_to_num(x[:, 1]) ** 2 - 2 + 1.5 * (x[:, 5] == 1)
     y = random.random(n) < 1 / (1 + np.exp(-log_odds))
-    return Rows(x, y, None, first_tick + np.arange(n) // ROWS_A_TICK)
+    return LearnerRows(x, y, None, first_tick + np.arange(n) // ROWS_A_TICK)
 
 
-def fitted(name: str, train: Rows, validation: Rows, declared: ml.Model = MODEL) -> Fitted:
+def fitted(name: str, train: LearnerRows, validation: LearnerRows, declared: ml.Model = MODEL) -> FittedLearner:
     return fit(declared.candidate(name), COLUMNS, train, validation, declared, gap_ticks=1)

@@ -14,12 +14,12 @@ from typing import Any
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models.learners import constant, fitted
 from mlprod_tasks.models.learners.cores import cores_for, limited
-from mlprod_tasks.models.learners.fitted import Fitted
-from mlprod_tasks.models.learners.rows import Columns, Report, Rows
+from mlprod_tasks.models.learners.fitted import FittedLearner
+from mlprod_tasks.models.learners.rows import Columns, LearnerRows, Report
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Columns", "Fitted", "Report", "Rows", "cores_for", "fit", "load"]
+__all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fit", "load"]
 
 # The file of each kind that a folder's learner.json may name; imported only when there is one, since it brings its library.
 FILES = {
@@ -37,14 +37,14 @@ FILES = {
 def fit(
     learner: ml.Learner,
     columns: Columns,
-    train: Rows,
-    validation: Rows,
+    train: LearnerRows,
+    validation: LearnerRows,
     declared: ml.Model,
     report: Report | None = None,
     *,
     gap_ticks: int = 0,
-    members: Mapping[str, Fitted] | None = None,
-) -> Fitted:
+    members: Mapping[str, FittedLearner] | None = None,
+) -> FittedLearner:
     """Fit one candidate to the training rows; validation rows say when to stop and nothing else.
 
     declared: the model that holds the candidate: seed, threads, and the members of an ensemble.
@@ -57,28 +57,28 @@ def fit(
     """
     if len(train) == 0 or train.y.all() or not train.y.any():
         log.warning("%s: %d training rows of one class: it answers with their rate", learner.name, len(train))
-        return constant.fit(columns, train)
+        return constant.fit_constant(columns, train)
     match learner:
         case ml.Constant():
-            return constant.fit(columns, train)
+            return constant.fit_constant(columns, train)
         case ml.LightGBM():
             from mlprod_tasks.models.learners import lightgbm
 
-            return lightgbm.fit(learner, columns, train, validation, declared, report)
+            return lightgbm.fit_lightgbm(learner, columns, train, validation, declared, report)
         case ml.Averaging() | ml.Stacking():
             from mlprod_tasks.models.learners import ensemble
 
-            return ensemble.fit(learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit)
+            return ensemble.fit_ensemble(learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit)
     with limited(declared.threads):
         match learner:
             case ml.HistGradientBoosting():
                 from mlprod_tasks.models.learners import hist_gradient_boosting
 
-                return hist_gradient_boosting.fit(learner, columns, train, validation, declared)
+                return hist_gradient_boosting.fit_hist_gradient_boosting(learner, columns, train, validation, declared)
             case ml.RandomForest() | ml.ExtraTrees():
                 from mlprod_tasks.models.learners import forest
 
-                return forest.fit(learner, columns, train, declared)
+                return forest.fit_forest(learner, columns, train, declared)
             case ml.LogisticRegression():
                 from mlprod_tasks.models.learners import linear
 
@@ -90,11 +90,11 @@ def fit(
             case ml.NeuralNet():
                 from mlprod_tasks.models.learners import neural_net
 
-                return neural_net.fit(learner, columns, train, validation, declared, report)
+                return neural_net.fit_neural_net(learner, columns, train, validation, declared, report)
     raise TypeError(f"{type(learner).__name__} is no learner")
 
 
-def load(folder: Path, threads: int | None) -> Fitted:
+def load(folder: Path, threads: int | None) -> FittedLearner:
     """What a fitted learner's `save` wrote. Raises: ValueError for a kind that is not known; ForbiddenType."""
     kind = fitted.read(folder)["kind"]
     if kind not in FILES:
@@ -104,5 +104,5 @@ def load(folder: Path, threads: int | None) -> Fitted:
 
         return ensemble.load(folder, threads, load)
     loading: Callable[..., Any] = import_module(f"{__name__}.{FILES[kind]}").load
-    made: Fitted = loading(folder, threads)
+    made: FittedLearner = loading(folder, threads)
     return made

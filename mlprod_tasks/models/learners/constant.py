@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from mlprod_tasks.models.learners import fitted
-from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, logit
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, logit
 
 KIND = "constant"
 
 
 @dataclass(frozen=True)
-class Rate:
+class ConstantModel:
     """One probability. features: how many columns a matrix has."""
 
     rate: float
@@ -46,14 +46,14 @@ class Rate:
         fitted.write(folder, KIND, rate=self.rate, features=self.features)
 
 
-def load(folder: Path, threads: int | None = None) -> Rate:
+def load(folder: Path, threads: int | None = None) -> ConstantModel:
     """What `save` wrote."""
     written = fitted.read(folder)
-    return Rate(written["rate"], written["features"])
+    return ConstantModel(written["rate"], written["features"])
 
 
-def fit(columns: Columns, train: Rows) -> Rate:
+def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel:
     """The weighted rate, kept off 0 and 1 by the rule of succession: no number of rows proves that something never happens."""
     edge = 1 / (len(train) + 2)
     rate = train.rate if len(train) else 0.5
-    return Rate(float(np.clip(rate, edge, 1 - edge)), len(columns.names))
+    return ConstantModel(float(np.clip(rate, edge, 1 - edge)), len(columns.names))

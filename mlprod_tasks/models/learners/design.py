@@ -121,7 +121,7 @@ def from_json(written: dict[str, Any]) -> Design:
     )
 
 
-def fit(columns: Columns, x: Floats, least_category_rows: int) -> Design:
+def fit_design(columns: Columns, x: Floats, least_category_rows: int) -> Design:
     """Learn means, scales and categories; those of few rows, and beyond MOST_CATEGORIES, share a column.
 
     A column of nulls only, or of one value, gives nothing that could be told apart, and gets no column.

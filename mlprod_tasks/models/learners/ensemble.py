@@ -11,8 +11,8 @@ import numpy as np
 
 from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
 from mlprod_tasks.models.learners import fitted
-from mlprod_tasks.models.learners.fitted import Fitted
-from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit, logit
+from mlprod_tasks.models.learners.fitted import FittedLearner
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit, logit
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ AVERAGING, STACKING = "averaging", "stacking"
 SUREST = 1e-6
 PENALTY = 1e-3  # on weights, per row: keeps them apart when members agree
 # What fits one member: `learners.fit`, which knows every kind and is handed in, since it calls this module.
-FitMember = Callable[..., Fitted]
+FitMember = Callable[..., FittedLearner]
 
 
 @dataclass(frozen=True)
-class Together:
+class EnsembleModel:
     """What is true of every ensemble. members: each by its candidate's name."""
 
-    members: tuple[tuple[str, Fitted], ...] = field(repr=False)
+    members: tuple[tuple[str, FittedLearner], ...] = field(repr=False)
 
     @property
     def importance(self) -> None:
@@ -44,7 +44,7 @@ class Together:
 
 
 @dataclass(frozen=True)
-class Mean(Together):
+class AveragingModel(EnsembleModel):
     """The mean of the members' probabilities."""
 
     kind = AVERAGING
@@ -65,7 +65,7 @@ class Mean(Together):
 
 
 @dataclass(frozen=True)
-class Stack(Together):
+class StackingModel(EnsembleModel):
     """log-odds = intercept + sum of weight * log-odds of the member."""
 
     weights: tuple[float, ...]
@@ -99,25 +99,27 @@ class Stack(Together):
         _save(self.members, folder)
 
 
-def load(folder: Path, threads: int | None, load_member: Callable[[Path, int | None], Fitted]) -> Mean | Stack:
+def load(
+    folder: Path, threads: int | None, load_member: Callable[[Path, int | None], FittedLearner]
+) -> AveragingModel | StackingModel:
     """What `save` wrote."""
     written = fitted.read(folder)
     members = tuple((name, load_member(folder / str(i), threads)) for i, name in enumerate(written["members"]))
     if written["kind"] == AVERAGING:
-        return Mean(members)
-    return Stack(members, tuple(written["weights"]), written["intercept"])
+        return AveragingModel(members)
+    return StackingModel(members, tuple(written["weights"]), written["intercept"])
 
 
-def fit(
+def fit_ensemble(
     learner: Averaging | Stacking,
     columns: Columns,
-    train: Rows,
-    validation: Rows,
+    train: LearnerRows,
+    validation: LearnerRows,
     declared: Model,
     gap_ticks: int,
-    known: Mapping[str, Fitted],
+    known: Mapping[str, FittedLearner],
     fit_member: FitMember,
-) -> Mean | Stack:
+) -> AveragingModel | StackingModel:
     """Fit the members that are not `known` to all training rows, and a stack's weights to what members said out of time."""
     of = [declared.candidate(name) for name in learner.of]
     fitted_now = dict(known)
@@ -128,26 +130,26 @@ def fit(
             )
     members = tuple((member.name, fitted_now[member.name]) for member in of)
     if isinstance(learner, Averaging):
-        return Mean(members)
+        return AveragingModel(members)
     said, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks, fit_member)
     if len(set(rows.y.tolist())) < 2:
         log.warning("%s: too few rows for out-of-time predictions of both classes: members count the same", learner.name)
-        return Stack(members, (1 / len(members),) * len(members), 0.0)
+        return StackingModel(members, (1 / len(members),) * len(members), 0.0)
     weights, intercept = _weights(logit(said, SUREST), rows)
     told = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(of, weights, strict=True))
     log.info("%s: weights %s, from %d out-of-time rows", learner.name, told, len(rows))
-    return Stack(members, weights, intercept)
+    return StackingModel(members, weights, intercept)
 
 
 def out_of_time(
     of: list[Learner],
     columns: Columns,
-    train: Rows,
+    train: LearnerRows,
     declared: Model,
     folds: int,
     gap_ticks: int,
     fit_member: FitMember,
-) -> tuple[Floats, Rows]:
+) -> tuple[Floats, LearnerRows]:
     """What members say of rows later than all they were fitted to, (n, members), and these rows.
 
     The window is cut into `folds` + 2 blocks of about as many rows, between ticks where these are known. For each block from
@@ -156,19 +158,19 @@ def out_of_time(
     """
     said, rows = [np.empty((0, len(of)))], [train.take(slice(0, 0))]
     for past, stop, block in _folds(train, folds, gap_ticks):
-        members: dict[str, Fitted] = {}
+        members: dict[str, FittedLearner] = {}
         for member in of:
             # An ensemble's own members are fitted anew here too: those at hand have seen the block.
             members[member.name] = fit_member(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
         said.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
         rows.append(block)
     weight = None if train.weight is None else np.concatenate([part.weight for part in rows if part.weight is not None])
-    return np.concatenate(said), Rows(
+    return np.concatenate(said), LearnerRows(
         np.concatenate([part.x for part in rows]), np.concatenate([part.y for part in rows]), weight
     )
 
 
-def _folds(train: Rows, folds: int, gap_ticks: int) -> Iterator[tuple[Rows, Rows, Rows]]:
+def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[LearnerRows, LearnerRows, LearnerRows]]:
     """Past, stopping and predicted rows of each fold; folds without a past or without both of its classes are left out."""
     edges = [round(len(train) * i / (folds + 2)) for i in range(folds + 3)]
     if train.tick is not None:
@@ -182,13 +184,13 @@ def _folds(train: Rows, folds: int, gap_ticks: int) -> Iterator[tuple[Rows, Rows
             yield past, stop, block
 
 
-def _after(train: Rows, first: int, second: int, gap_ticks: int) -> Rows:
+def _after(train: LearnerRows, first: int, second: int, gap_ticks: int) -> LearnerRows:
     """The rows from `first` on that lie the gap before `second`."""
     kept = train.before(second, gap_ticks)
     return kept.take(slice(first, None))
 
 
-def _weights(log_odds: Floats, rows: Rows) -> tuple[tuple[float, ...], float]:
+def _weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], float]:
     """Weights of at least 0 and the intercept of a logistic regression on members' log-odds."""
     from scipy.optimize import minimize
 
@@ -210,6 +212,6 @@ def _weights(log_odds: Floats, rows: Rows) -> tuple[tuple[float, ...], float]:
     return tuple(found[:-1].tolist()), float(found[-1])
 
 
-def _save(members: tuple[tuple[str, Fitted], ...], folder: Path) -> None:
+def _save(members: tuple[tuple[str, FittedLearner], ...], folder: Path) -> None:
     for i, (_, member) in enumerate(members):
         member.save(folder / str(i))

@@ -11,7 +11,7 @@ from mlprod_tasks.models.learners.rows import Floats
 MANIFEST = "learner.json"
 
 
-class Fitted(Protocol):
+class FittedLearner(Protocol):
     """A fitted learner: the same answers for a row alone as in its batch, after a load as before, bit for bit."""
 
     @property
@@ -31,7 +31,7 @@ class Fitted(Protocol):
         """Trees; 0 for what has none."""
 
     def predict(self, x: Floats) -> Floats:
-        """Probabilities before calibration, (n,), of a matrix as in Rows."""
+        """Probabilities before calibration, (n,), of a matrix as in LearnerRows."""
 
     def contributions(self, x: Floats) -> Floats | None:
         """What each feature adds to the log-odds, (n, features + 1), the base last: rows sum to the prediction's log-odds.

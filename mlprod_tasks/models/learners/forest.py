@@ -12,7 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import ExtraTrees, Model, RandomForest
 from mlprod_tasks.models.learners import fitted, stored
 from mlprod_tasks.models.learners.cores import cores_for, in_parts
-from mlprod_tasks.models.learners.rows import Columns, Floats, Rows
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 
 KIND = "forest"
 FILE = "forest.skops"
@@ -76,7 +76,7 @@ def load(folder: Path, threads: int | None) -> Forest:
     return made
 
 
-def fit(learner: RandomForest | ExtraTrees, columns: Columns, train: Rows, declared: Model) -> Forest:
+def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: LearnerRows, declared: Model) -> Forest:
     """Grow the trees. Weights reach them, but not the categories' rates, which scikit-learn's encoder does not weigh."""
     import sklearn.ensemble
 
@@ -106,7 +106,7 @@ def _mean(trees: list[Any], made: Any) -> Floats:
     return total / len(trees)
 
 
-def _encode(columns: Columns, train: Rows, seed: int) -> tuple[Any, Rates]:
+def _encode(columns: Columns, train: LearnerRows, seed: int) -> tuple[Any, Rates]:
     """The training matrix with each category's rate in rows that were not counted for it, and the rates of all rows."""
     if not columns.categorical:
         return _with_rates(train.x, ()), ()

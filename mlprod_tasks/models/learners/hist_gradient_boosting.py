@@ -12,7 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import HistGradientBoosting, Model
 from mlprod_tasks.models.learners import fitted, stored
 from mlprod_tasks.models.learners.cores import in_parts
-from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit
 
 KIND = "hist_gradient_boosting"
 FILE = "trees.skops"
@@ -82,7 +82,9 @@ def load(folder: Path, threads: int | None) -> HistBoosting:
     return made
 
 
-def fit(learner: HistGradientBoosting, columns: Columns, train: Rows, validation: Rows, declared: Model) -> HistBoosting:
+def fit_hist_gradient_boosting(
+    learner: HistGradientBoosting, columns: Columns, train: LearnerRows, validation: LearnerRows, declared: Model
+) -> HistBoosting:
     """Grow trees until the validation window's log loss no longer falls; those after its least are cut off again."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 

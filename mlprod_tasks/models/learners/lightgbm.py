@@ -14,7 +14,7 @@ import numpy as np
 from mlprod_tasks.declaration import LightGBM, Model
 from mlprod_tasks.models.learners import fitted
 from mlprod_tasks.models.learners.cores import cores_for
-from mlprod_tasks.models.learners.rows import Columns, Floats, Report, Rows
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report
 
 if TYPE_CHECKING:
     import lightgbm
@@ -81,11 +81,11 @@ def load(folder: Path, threads: int | None) -> BoostedTrees:
     return BoostedTrees((folder / BOOSTER).read_text(encoding="utf-8"), threads)
 
 
-def fit(
+def fit_lightgbm(
     learner: LightGBM,
     columns: Columns,
-    train: Rows,
-    validation: Rows,
+    train: LearnerRows,
+    validation: LearnerRows,
     declared: Model,
     report: Report | None = None,
     continued: BoostedTrees | None = None,

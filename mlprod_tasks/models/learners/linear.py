@@ -13,7 +13,7 @@ import numpy as np
 from mlprod_tasks.declaration import LinearSVM, LogisticRegression, Model
 from mlprod_tasks.models.learners import design, fitted
 from mlprod_tasks.models.learners.design import Design
-from mlprod_tasks.models.learners.rows import Columns, Floats, Rows, expit
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ TOLERANCE = 1e-6  # of the gradient: with scikit-learn's 1e-4 the third digit of
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearModel:
     """log-odds = intercept + a term for each feature.
 
     coef: by the design's columns. centre: each feature's mean term over the training rows. spread: its mean distance from that.
@@ -78,18 +78,18 @@ class Linear:
         )
 
 
-def load(folder: Path, threads: int | None = None) -> Linear:
+def load(folder: Path, threads: int | None = None) -> LinearModel:
     """What `save` wrote."""
     written = fitted.read(folder)
     numbers = (tuple(written[name]) for name in ("centre", "spread"))
-    return Linear(design.from_json(written["design"]), tuple(written["coef"]), written["intercept"], *numbers)
+    return LinearModel(design.from_json(written["design"]), tuple(written["coef"]), written["intercept"], *numbers)
 
 
-def fit_logistic(learner: LogisticRegression, columns: Columns, train: Rows, declared: Model) -> Linear:
+def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRows, declared: Model) -> LinearModel:
     """Minimise log loss plus the penalty, by scikit-learn. Weights count in both the sum and the terms' means."""
     import sklearn.linear_model
 
-    made = design.fit(columns, train.x, learner.least_category_rows)
+    made = design.fit_design(columns, train.x, learner.least_category_rows)
     if made.width == 0:
         return _flat(made, columns, train)
     # Features that say nearly the same keep L-BFGS busy for minutes; Newton's steps are few. The Hessian is width squared.
@@ -100,9 +100,9 @@ def fit_logistic(learner: LogisticRegression, columns: Columns, train: Rows, dec
     return _linear(made, model.coef_[0], float(model.intercept_[0]), columns, train)
 
 
-def fit_svm(learner: LinearSVM, columns: Columns, train: Rows, declared: Model, gap_ticks: int) -> Linear:
+def fit_svm(learner: LinearSVM, columns: Columns, train: LearnerRows, declared: Model, gap_ticks: int) -> LinearModel:
     """Fit the machine to all training rows, and its sigmoid to margins of the newest ones by one that has not seen them."""
-    made = design.fit(columns, train.x, learner.least_category_rows)
+    made = design.fit_design(columns, train.x, learner.least_category_rows)
     if made.width == 0:
         return _flat(made, columns, train)
     position = int(len(train) * (1 - HELD_OUT))
@@ -113,7 +113,7 @@ def fit_svm(learner: LinearSVM, columns: Columns, train: Rows, declared: Model, 
         # Too few rows to hold some out: margins of rows that were trained on are too sure, but ranked the same.
         log.warning("%s: too few rows to fit its sigmoid out of time: it is fitted to the training rows", learner.name)
         older = newest = train
-    then = design.fit(columns, older.x, learner.least_category_rows)
+    then = design.fit_design(columns, older.x, learner.least_category_rows)
     slope, offset = 1.0, 0.0
     if then.width:
         coef, intercept = _machine(learner, then, older, declared)
@@ -133,7 +133,7 @@ def terms(made: Design, coef: Floats, x: Floats, features: int) -> Floats:
     return total
 
 
-def _machine(learner: LinearSVM, made: Design, rows: Rows, declared: Model) -> tuple[Floats, float]:
+def _machine(learner: LinearSVM, made: Design, rows: LearnerRows, declared: Model) -> tuple[Floats, float]:
     """Coefficients and intercept of a support vector machine."""
     from sklearn.svm import LinearSVC
 
@@ -143,7 +143,7 @@ def _machine(learner: LinearSVM, made: Design, rows: Rows, declared: Model) -> t
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _sigmoid(margin: Floats, rows: Rows) -> tuple[float, float]:
+def _sigmoid(margin: Floats, rows: LearnerRows) -> tuple[float, float]:
     """Slope and offset of the log-odds over margins (Platt, 1999)."""
     import sklearn.linear_model
 
@@ -156,17 +156,17 @@ def _sigmoid(margin: Floats, rows: Rows) -> tuple[float, float]:
     return float(line.coef_[0, 0]) / spread, float(line.intercept_[0])
 
 
-def _linear(made: Design, coef: Floats, intercept: float, columns: Columns, train: Rows) -> Linear:
+def _linear(made: Design, coef: Floats, intercept: float, columns: Columns, train: LearnerRows) -> LinearModel:
     each = terms(made, coef, train.x, len(columns.names))
     centre = np.average(each, axis=0, weights=train.weight)
     spread = np.average(np.abs(each - centre), axis=0, weights=train.weight)
-    return Linear(made, tuple(coef.tolist()), intercept, tuple(centre.tolist()), tuple(spread.tolist()))
+    return LinearModel(made, tuple(coef.tolist()), intercept, tuple(centre.tolist()), tuple(spread.tolist()))
 
 
-def _flat(made: Design, columns: Columns, train: Rows) -> Linear:
+def _flat(made: Design, columns: Columns, train: LearnerRows) -> LinearModel:
     """Without any column: the rate."""
     zeros = (0.0,) * len(columns.names)
-    return Linear(made, (), float(np.log(train.rate / (1 - train.rate))), zeros, zeros)
+    return LinearModel(made, (), float(np.log(train.rate / (1 - train.rate))), zeros, zeros)
 
 
 class _heard(warnings.catch_warnings):

@@ -12,7 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import Model, NeuralNet
 from mlprod_tasks.models.learners import design, fitted
 from mlprod_tasks.models.learners.design import Design
-from mlprod_tasks.models.learners.rows import Columns, Floats, Report, Rows, expit, log_loss
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report, expit, log_loss
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ Layers = tuple[tuple[Floats, Floats], ...]
 
 
 @dataclass(frozen=True)
-class Net:
+class NeuralNetModel:
     """layers: (coefficients, intercepts) from the design's columns to the log-odds; ReLU between them."""
 
     design: Design = field(repr=False)
@@ -68,26 +68,31 @@ class Net:
         return np.asarray(active.reshape(-1)[: len(x)])
 
 
-def load(folder: Path, threads: int | None = None) -> Net:
+def load(folder: Path, threads: int | None = None) -> NeuralNetModel:
     """What `save` wrote."""
     written = fitted.read(folder)
     layers = tuple((np.array(coef, np.float64), np.array(intercept, np.float64)) for coef, intercept in written["layers"])
-    return Net(design.from_json(written["design"]), layers)
+    return NeuralNetModel(design.from_json(written["design"]), layers)
 
 
-def fit(
-    learner: NeuralNet, columns: Columns, train: Rows, validation: Rows, declared: Model, report: Report | None = None
-) -> Net:
+def fit_neural_net(
+    learner: NeuralNet,
+    columns: Columns,
+    train: LearnerRows,
+    validation: LearnerRows,
+    declared: Model,
+    report: Report | None = None,
+) -> NeuralNetModel:
     """Learn epoch by epoch until the validation log loss has not fallen for `early_stopping_rounds` of them.
 
     report: called after each epoch with the validation log loss.
     """
     from sklearn.neural_network import MLPClassifier
 
-    made = design.fit(columns, train.x, learner.least_category_rows)
+    made = design.fit_design(columns, train.x, learner.least_category_rows)
     x = made.sparse(train.x)
     if made.width == 0:
-        return Net(made, ((np.empty((0, 1)), np.array([np.log(train.rate / (1 - train.rate))])),))
+        return NeuralNetModel(made, ((np.empty((0, 1)), np.array([np.log(train.rate / (1 - train.rate))])),))
     model = MLPClassifier(
         learner.hidden,
         alpha=learner.lambda_l2,
@@ -99,7 +104,7 @@ def fit(
     best, least, since = None, np.inf, 0
     for epoch in range(1, learner.max_epochs + 1):
         model.partial_fit(x, train.y, sample_weight=train.weight, classes=np.array([False, True]))
-        now = Net(
+        now = NeuralNetModel(
             made,
             tuple((coef.copy(), intercept.copy()) for coef, intercept in zip(model.coefs_, model.intercepts_, strict=True)),
         )

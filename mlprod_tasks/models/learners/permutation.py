@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlprod_tasks.models.learners.fitted import Fitted
-from mlprod_tasks.models.learners.rows import Floats, Rows, log_loss
+from mlprod_tasks.models.learners.fitted import FittedLearner
+from mlprod_tasks.models.learners.rows import Floats, LearnerRows, log_loss
 
 MOST_ROWS = 5000
 
 
-def shares(fitted: Fitted, rows: Rows, seed: int) -> Floats:
+def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
     """Each feature's share of the log loss that is added when its values are shuffled among rows (Breiman, 2001), (features,).
 
     At most MOST_ROWS rows, drawn by the seed. A feature without which the loss is less has share 0.

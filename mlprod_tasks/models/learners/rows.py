@@ -28,7 +28,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Rows:
+class LearnerRows:
     """Labelled rows of one window, in the order of time.
 
     x: (n, features) float64, NaN where missing, categories as codes 0, 1, ... y: (n,) bool. weight: (n,) or None, all the same.
@@ -43,16 +43,16 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, index: Any) -> Rows:
+    def take(self, index: Any) -> LearnerRows:
         """Some of the rows: a mask, a slice or positions."""
-        return Rows(
+        return LearnerRows(
             self.x[index],
             self.y[index],
             None if self.weight is None else self.weight[index],
             None if self.tick is None else self.tick[index],
         )
 
-    def before(self, position: int, gap_ticks: int) -> Rows:
+    def before(self, position: int, gap_ticks: int) -> LearnerRows:
         """The rows before a position, without those less than `gap_ticks` + 1 ticks before it."""
         if self.tick is None or position >= len(self):
             return self.take(slice(0, position))

@@ -12,7 +12,7 @@ from psycopg2.extras import execute_values
 from sqlalchemy.pool import QueuePool
 
 from mlprod_tasks.platform.database import database_url
-from mlprod_tasks.platform.online_store.protocol import Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnavailable
 
 CONNECT_SECONDS = 3
 READ_MILLISECONDS = 1000
@@ -46,7 +46,7 @@ class PostgresStore:
         # Each reader gets a connection at once: how many there are is limited by the threads that ask.
         self._readers = QueuePool(self._connect, KEPT_READERS, max_overflow=-1, reset_on_return=None, use_lifo=True)
 
-    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         with self._told():
             try:
                 rows = self._ask(pipeline, keys)
@@ -61,7 +61,7 @@ class PostgresStore:
         if generation is None:
             return None
         found = {bytes(key): bytes(value) for what, _, key, value in rows if what == "entry"}
-        return Seen(generation, [found.get(key) for key in keys])
+        return StoredValues(generation, [found.get(key) for key in keys])
 
     def _ask(self, pipeline: str, keys: Sequence[bytes]) -> Sequence[Row]:
         connection = self._readers.connect()

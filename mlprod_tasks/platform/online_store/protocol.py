@@ -12,7 +12,7 @@ class StoreUnavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoredValues:
     """What one look saw: every value is of the one generation."""
 
     generation: int
@@ -28,7 +28,7 @@ class OnlineStore(Protocol):
 
     remote: bool  # whether a look goes to another machine, which may keep it waiting
 
-    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         """The values of some keys, None for each that is not there. None where no generation is there."""
         ...
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from mlprod_tasks.platform.online_store.protocol import Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnavailable
 
 READ_SECONDS = 1.0
 WRITE_SECONDS = 60.0
@@ -59,7 +59,7 @@ class RedisStore:
         self._move = self._writer.register_script(MOVE)
         self._discard = self._writer.register_script(DISCARD)
 
-    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         with self._told():
             while True:
                 parts = [self._look(pipeline, keys[i : i + PAGE]) for i in range(0, max(len(keys), 1), PAGE)]
@@ -67,7 +67,7 @@ class RedisStore:
                     return None
                 if all(part is not None and part[0] == parts[0][0] for part in parts):
                     values = [value for part in parts if part for value in part[1]]
-                    return Seen(_number(parts[0][0]), values)
+                    return StoredValues(_number(parts[0][0]), values)
 
     def _look(self, pipeline: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
         found: Any = self._read(keys=[_pointer(pipeline)], args=[f"{_pointer(pipeline)}:", *keys])

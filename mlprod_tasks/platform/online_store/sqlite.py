@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlprod_tasks.platform.online_store.protocol import Seen, StoreUnavailable
+from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnavailable
 
 READ_WAIT_SECONDS = 1.0
 WRITE_WAIT_SECONDS = 60.0
@@ -30,7 +30,7 @@ class SqliteStore:
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
-    def read(self, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+    def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         with self._told():
             if not self.path.exists():
                 return None  # a reader makes no file
@@ -44,9 +44,9 @@ class SqliteStore:
                 connection.execute("COMMIT")
             if parts[0] is None:
                 return None
-            return Seen(parts[0].generation, [value for part in parts if part for value in part.values])
+            return StoredValues(parts[0].generation, [value for part in parts if part for value in part.values])
 
-    def _seen(self, connection: sqlite3.Connection, pipeline: str, keys: Sequence[bytes]) -> Seen | None:
+    def _seen(self, connection: sqlite3.Connection, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         marks = ",".join("?" * len(keys))
         try:
             rows = connection.execute(
@@ -63,7 +63,7 @@ class SqliteStore:
         if generation is None:
             return None
         found = {key: value for what, key, value in rows if what == "entry"}
-        return Seen(generation, [found.get(key) for key in keys])
+        return StoredValues(generation, [found.get(key) for key in keys])
 
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]

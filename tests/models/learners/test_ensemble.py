@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models import learners
-from mlprod_tasks.models.learners import Columns, Rows, ensemble
+from mlprod_tasks.models.learners import Columns, LearnerRows, ensemble
 from mlprod_tasks.models.learners.rows import logit
 from tests.support import learner_frames as frames
 
@@ -16,10 +16,10 @@ TRAIN, VALIDATION, TEST = frames.rows(2000), frames.rows(500, 1, first_tick=42),
 MEMBERS = ("logistic_regression", "lightgbm")
 
 
-def stack(train: Rows = TRAIN, of: tuple[str, ...] = MEMBERS, folds: int = 3) -> ensemble.Stack:
+def stack(train: LearnerRows = TRAIN, of: tuple[str, ...] = MEMBERS, folds: int = 3) -> ensemble.StackingModel:
     declared = replace(frames.MODEL, candidates=(*frames.SINGLES.values(), ml.Stacking(of=of, folds=folds)))
     made = frames.fitted("stacking", train, VALIDATION, declared)
-    assert isinstance(made, ensemble.Stack)
+    assert isinstance(made, ensemble.StackingModel)
     return made
 
 
@@ -33,7 +33,7 @@ def test_averaging_is_the_mean_of_probabilities():
 def test_members_that_are_fitted_already_are_not_fitted_again():
     known = {name: frames.fitted(name, TRAIN, VALIDATION) for name in ("lightgbm", "neural_net")}
     mean = learners.fit(frames.LEARNERS["averaging"], frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, members=known)
-    assert isinstance(mean, ensemble.Mean)
+    assert isinstance(mean, ensemble.AveragingModel)
     assert all(member is known[name] for name, member in mean.members)
 
 
@@ -81,9 +81,9 @@ def test_a_member_that_only_remembers_gets_no_weight():
     memory = ml.ExtraTrees(trees=20, min_data_in_leaf=1, feature_fraction=1.0, name="memory")
     candidates = (memory, ml.LogisticRegression(), ml.Stacking(of=("memory", "logistic_regression")))
     declared = ml.Model(candidates=candidates, threads=1)
-    train = Rows(x, y, None, np.arange(n) // 50)
-    made = learners.fit(candidates[-1], columns, train, Rows(x, y), declared)
-    on_its_own_rows = learners.fit(memory, columns, train, Rows(x, y), declared)
+    train = LearnerRows(x, y, None, np.arange(n) // 50)
+    made = learners.fit(candidates[-1], columns, train, LearnerRows(x, y), declared)
+    on_its_own_rows = learners.fit(memory, columns, train, LearnerRows(x, y), declared)
     assert np.mean((on_its_own_rows.predict(x) > 0.5) == y) > 0.99  # it does remember
     assert made.weights[0] < 0.2 < made.weights[1]
 
@@ -101,7 +101,7 @@ def test_weights_are_a_logistic_regression_on_members_log_odds():
 def test_no_weight_is_negative():
     random = np.random.default_rng(0)
     good = random.normal(size=500)
-    rows = Rows(np.empty((500, 0)), random.random(500) < 1 / (1 + np.exp(-good)))
+    rows = LearnerRows(np.empty((500, 0)), random.random(500) < 1 / (1 + np.exp(-good)))
     weights, _ = ensemble._weights(np.column_stack([good, -good]), rows)
     assert weights[0] > 0.5
     assert weights[1] == 0

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models import learners
-from mlprod_tasks.models.learners import Columns, Fitted, Rows
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows
 from mlprod_tasks.models.learners.rows import logit
 from tests.support import learner_frames as frames
 
@@ -20,7 +20,7 @@ EVERY = pytest.mark.parametrize("name", frames.LEARNERS)
 
 
 @pytest.fixture(scope="module")
-def every() -> dict[str, Fitted]:
+def every() -> dict[str, FittedLearner]:
     return {name: frames.fitted(name, TRAIN, VALIDATION) for name in frames.LEARNERS}
 
 
@@ -127,7 +127,7 @@ COLUMN = st.sampled_from(["number", "null", "constant", "huge", "tiny", "code", 
 
 
 @st.composite
-def nonsense(draw: st.DrawFn) -> tuple[Columns, Rows, Rows, np.ndarray]:
+def nonsense(draw: st.DrawFn) -> tuple[Columns, LearnerRows, LearnerRows, np.ndarray]:
     """Few rows of columns that tell nothing, and others to score with more and other values."""
     kinds = draw(st.lists(COLUMN, min_size=1, max_size=5))
     n, m = draw(st.integers(1, 60)), draw(st.integers(0, 20))
@@ -152,7 +152,9 @@ def nonsense(draw: st.DrawFn) -> tuple[Columns, Rows, Rows, np.ndarray]:
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     weighted = draw(st.booleans())
     train, validation = (
-        Rows(made(k, False), random.random(k) < share, random.random(k) + 0.1 if weighted else None, first + np.arange(k) // 7)
+        LearnerRows(
+            made(k, False), random.random(k) < share, random.random(k) + 0.1 if weighted else None, first + np.arange(k) // 7
+        )
         for k, first in ((n, 0), (m, 12))
     )
     columns = Columns(tuple(f"f{i}" for i in range(len(kinds))), tuple(i for i, kind in enumerate(kinds) if "code" in kind))
@@ -194,7 +196,7 @@ def test_no_frame_makes_it_fail(learner, frame, tmp_path_factory):
 
 def test_rows_of_one_class_give_a_rate_that_is_not_certain():
     some = TRAIN.take(slice(0, 98))
-    model = learners.fit(ml.LightGBM(), frames.COLUMNS, Rows(some.x, np.zeros(98, bool)), VALIDATION, frames.MODEL)
+    model = learners.fit(ml.LightGBM(), frames.COLUMNS, LearnerRows(some.x, np.zeros(98, bool)), VALIDATION, frames.MODEL)
     assert model.predict(TEST.x)[0] == pytest.approx(1 / 100)
 
 

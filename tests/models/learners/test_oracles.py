@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models import learners
-from mlprod_tasks.models.learners import Columns, Rows, design
+from mlprod_tasks.models.learners import Columns, LearnerRows, design
 from mlprod_tasks.models.learners.rows import expit, logit
 from mlprod_tasks.models.learners.rows import log_loss as ours
 from tests.support import learner_frames as frames
@@ -31,14 +31,14 @@ NUMBERS = Columns(("signal", "curve", "noise"))
 WEIGHT = np.random.default_rng(9).random(1500) + 0.2
 
 
-def numbers(rows: Rows, weight: np.ndarray | None = None) -> Rows:
+def numbers(rows: LearnerRows, weight: np.ndarray | None = None) -> LearnerRows:
     """The numeric columns alone, where encodings differ in nothing."""
-    return Rows(rows.x[:, :3], rows.y, weight)
+    return LearnerRows(rows.x[:, :3], rows.y, weight)
 
 
 def test_lightgbm_is_lightgbm_train():
     learner = ml.LightGBM(max_trees=200, learning_rate=0.2, min_data_in_leaf=20, early_stopping_rounds=5, max_depth=4)
-    made = learners.fit(learner, frames.COLUMNS, Rows(TRAIN.x, TRAIN.y, WEIGHT), VALIDATION, frames.MODEL)
+    made = learners.fit(learner, frames.COLUMNS, LearnerRows(TRAIN.x, TRAIN.y, WEIGHT), VALIDATION, frames.MODEL)
     params = {
         "objective": "binary", "metric": "auc", "learning_rate": 0.2, "num_leaves": 31, "max_depth": 4, "min_data_in_leaf": 20,
         "feature_fraction": 0.8, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0, "num_threads": 1, "seed": 3,
@@ -62,7 +62,7 @@ def test_hist_gradient_boosting_is_scikit_learns_until_its_best_tree(weight):
     learner = ml.HistGradientBoosting(
         max_trees=80, learning_rate=0.3, min_data_in_leaf=20, feature_fraction=1.0, early_stopping_rounds=10
     )
-    made = learners.fit(learner, frames.COLUMNS, Rows(TRAIN.x, TRAIN.y, weight), VALIDATION, frames.MODEL)
+    made = learners.fit(learner, frames.COLUMNS, LearnerRows(TRAIN.x, TRAIN.y, weight), VALIDATION, frames.MODEL)
     x, test = (np.where(np.arange(6) == 3, 0.0, rows.x) for rows in (TRAIN, TEST))  # it cannot read a column of nulls
     with threadpool_limits(1):
         oracle = HistGradientBoostingClassifier(
@@ -102,7 +102,7 @@ def test_a_forest_reads_categories_as_rates_that_do_not_know_the_row_itself():
     y = np.random.default_rng(0).random(n) < 0.5
     x = np.arange(n, dtype=float)[:, None]
     made = learners.fit(
-        ml.RandomForest(trees=5, min_data_in_leaf=1), Columns(("id",), (0,)), Rows(x, y), VALIDATION, frames.MODEL
+        ml.RandomForest(trees=5, min_data_in_leaf=1), Columns(("id",), (0,)), LearnerRows(x, y), VALIDATION, frames.MODEL
     )
     assert np.corrcoef(made.predict(x), y)[0, 1] < 0.5
 
@@ -116,9 +116,9 @@ def encoder() -> ColumnTransformer:
 
 def test_the_design_is_scikit_learns_but_for_the_scale_of_indicators():
     few = frames.rows(900, 4, places=60)
-    made = design.fit(frames.COLUMNS, few.x, 20).sparse(few.x)
+    made = design.fit_design(frames.COLUMNS, few.x, 20).sparse(few.x)
     assert issparse(made)
-    assert np.array_equal(made.toarray(), design.fit(frames.COLUMNS, few.x, 20).dense(few.x))
+    assert np.array_equal(made.toarray(), design.fit_design(frames.COLUMNS, few.x, 20).dense(few.x))
     theirs = encoder().fit_transform(few.x)
     # Column by column, up to order: the same span.
     assert made.shape == theirs.shape
@@ -152,8 +152,8 @@ def test_the_svm_is_scikit_learns_calibrated_on_its_newest_rows():
 
 def test_the_net_is_scikit_learns_after_its_best_epoch():
     learner = ml.NeuralNet(hidden=(6, 4), max_epochs=5, learning_rate=0.02, batch_rows=100, early_stopping_rounds=None)
-    complete = Rows(np.nan_to_num(TRAIN.x[:, :3]), TRAIN.y)
-    watched = Rows(np.nan_to_num(VALIDATION.x[:, :3]), VALIDATION.y)
+    complete = LearnerRows(np.nan_to_num(TRAIN.x[:, :3]), TRAIN.y)
+    watched = LearnerRows(np.nan_to_num(VALIDATION.x[:, :3]), VALIDATION.y)
     losses: list[float] = []
     made = learners.fit(learner, NUMBERS, complete, watched, frames.MODEL, lambda step, loss: bool(losses.append(loss)))
     scale = StandardScaler().fit(complete.x)
@@ -167,7 +167,7 @@ def test_the_net_is_scikit_learns_after_its_best_epoch():
 
 def test_linear_contributions_are_those_of_independent_features():
     """coefficient * (value - mean), Lundberg and Lee (2017), on complete numbers."""
-    complete = Rows(np.nan_to_num(TRAIN.x[:, :3]), TRAIN.y)
+    complete = LearnerRows(np.nan_to_num(TRAIN.x[:, :3]), TRAIN.y)
     made = learners.fit(ml.LogisticRegression(), NUMBERS, complete, numbers(VALIDATION), frames.MODEL)
     scale = StandardScaler().fit(complete.x)
     oracle = LogisticRegression(max_iter=1000).fit(scale.transform(complete.x), TRAIN.y)

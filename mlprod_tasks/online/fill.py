@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import msgspec
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.features.snapshot import Snapshot
@@ -79,38 +80,48 @@ def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, ba
     Raises: TableMissing, where a table was never ingested; UnusableValue; StoreUnavailable; FillLost.
     """
     began = time.monotonic()
-    store, groups = platform.online_store, plan(pipeline)
-    for _ in range(ATTEMPTS):
-        seen = store.read(pipeline.name, [HEADER])
-        base = None if seen is None else seen.generation
-        header = None if seen is None or seen.values[0] is None else msgspec.msgpack.decode(seen.values[0], type=Header)
-        known = {} if header is None else _manifests(pipeline, header, base, platform)
-        if known is None:
-            continue
-        following = _following(pipeline, groups, tick, header, known, platform, back)
-        if header is not None and not following.put and not following.removed and header.groups == following.groups:
-            generation: int | None = base
-        else:
-            made = Header(str(following.tick), platform.clock.now().isoformat(), following.groups)
-            put = [*following.put, (HEADER, msgspec.msgpack.encode(made))]
-            generation = store.replace(pipeline.name, base, put, following.removed)
-        if generation is not None:
-            filled = Filled(
-                pipeline.name,
-                str(following.tick),
-                generation,
-                sum(state.keys for state in following.groups.values()),
-                following.written,
-                len(following.removed),
-                sum(len(value) for _, value in following.put),
-                time.monotonic() - began,
-                {state.name: state for state in following.groups.values()},
-                following.missing,
-            )
-            log.info("%s", filled.sentence)
-            return filled
-        log.info("%s: another fill came first; computing the changes anew", pipeline.name)
-    raise FillLost(f"{pipeline.name}: {ATTEMPTS} times another fill of the online store came first: let one of them be enough")
+    following, generation = _replace(pipeline, tick, platform, back)
+    filled = Filled(
+        pipeline.name,
+        str(following.tick),
+        generation,
+        sum(state.keys for state in following.groups.values()),
+        following.written,
+        len(following.removed),
+        sum(len(value) for _, value in following.put),
+        time.monotonic() - began,
+        {state.name: state for state in following.groups.values()},
+        following.missing,
+    )
+    log.info("%s", filled.sentence)
+    return filled
+
+
+def _say_again(state: RetryCallState) -> None:
+    log.info("%s: another fill came first; computing the changes anew", state.args[0].name)
+
+
+@retry(retry=retry_if_exception_type(FillLost), stop=stop_after_attempt(ATTEMPTS), before_sleep=_say_again, reraise=True)
+def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bool) -> tuple[_Next, int]:
+    """Compute the next generation and put it in the store, unless it is there already. What it is, and its number."""
+    lost = FillLost(f"{pipeline.name}: {ATTEMPTS} times another fill of the online store came first: let one of them be enough")
+    store = platform.online_store
+    seen = store.read(pipeline.name, [HEADER])
+    base = None if seen is None else seen.generation
+    header = None if seen is None or seen.values[0] is None else msgspec.msgpack.decode(seen.values[0], type=Header)
+    known = {} if header is None else _manifests(pipeline, header, base, platform)
+    if known is None:
+        raise lost
+    following = _following(pipeline, plan(pipeline), tick, header, known, platform, back)
+    changed = following.put or following.removed or header is None or header.groups != following.groups
+    if base is not None and not changed:
+        return following, base
+    made = Header(str(following.tick), platform.clock.now().isoformat(), following.groups)
+    put = [*following.put, (HEADER, msgspec.msgpack.encode(made))]
+    generation = store.replace(pipeline.name, base, put, following.removed)
+    if generation is None:
+        raise lost
+    return following, generation
 
 
 def _manifests(

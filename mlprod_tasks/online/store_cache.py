@@ -112,7 +112,7 @@ class Held:
 
         A key that could not be read, because the store does not answer, is left out of the entries.
         """
-        for _ in range(ATTEMPTS):
+        for _ in range(ATTEMPTS):  # tenacity would cost 35 us a call, more than a request whose entries are held
             generation = self.generation()
             if generation is None:
                 return None, {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,12 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.fs
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from mlprod_tasks.declaration import TickRange
 
 TICK = "tick"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
-ATTEMPTS = 20
+# A writer that lost a race tries again: at random moments, so that two that met do not meet again.
+MOST_ATTEMPTS = stop_after_attempt(20)
+UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
 LOOKED_THROUGH = 500  # of the newest commits, for the last time that older ones were forgotten
 # Every version stays readable, so that any training can be made again: Delta would forget them after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
@@ -42,6 +43,10 @@ class Written:
     table: str
     rows: int
     version: int
+
+
+def _lost_a_race(error: BaseException) -> bool:
+    return isinstance(error, CommitFailedError) or "already exists" in str(error) or "conflict" in str(error).lower()
 
 
 class Lake:
@@ -167,40 +172,33 @@ class Lake:
         """Replace a whole reference table."""
         return self._commit(name, rows, note, partition_by=None, predicate=None)
 
+    @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
-        for attempt in range(ATTEMPTS):
-            try:
-                # Two that create a table with rows would both succeed and so double the rows: created empty, then overwritten.
-                DeltaTable.create(
-                    self.uri(name),
-                    schema=Schema.from_arrow(table.schema),
-                    mode="ignore",
-                    partition_by=partition_by,
-                    configuration=KEEP_VERSIONS,
-                )
-                if predicate:
-                    self._hold_types(name, table)
-                write_deltalake(
-                    self.uri(name),
-                    table,
-                    partition_by=partition_by,
-                    mode="overwrite",
-                    predicate=predicate,
-                    # A column added to the declaration is added to the table; older ticks hold nulls.
-                    schema_mode="merge" if predicate else "overwrite",
-                    commit_properties=CommitProperties(
-                        custom_metadata={"mlprod": note},
-                        # Without a predicate Delta sees no conflict between two first writes, unless they name one transaction.
-                        app_transactions=None if predicate else [Transaction("mlprod", 0)],
-                    ),
-                )
-            except Exception as error:
-                if not _lost_a_race(error) or attempt == ATTEMPTS - 1:
-                    raise
-                time.sleep(random.uniform(0.02, 0.1) * (attempt + 1))  # noqa: S311
-                continue
-            return Written(name, table.num_rows, self.version(name))
-        raise AssertionError("unreachable")
+        # Two that create a table with rows would both succeed and so double the rows: created empty, then overwritten.
+        DeltaTable.create(
+            self.uri(name),
+            schema=Schema.from_arrow(table.schema),
+            mode="ignore",
+            partition_by=partition_by,
+            configuration=KEEP_VERSIONS,
+        )
+        if predicate:
+            self._hold_types(name, table)
+        write_deltalake(
+            self.uri(name),
+            table,
+            partition_by=partition_by,
+            mode="overwrite",
+            predicate=predicate,
+            # A column added to the declaration is added to the table; older ticks hold nulls.
+            schema_mode="merge" if predicate else "overwrite",
+            commit_properties=CommitProperties(
+                custom_metadata={"mlprod": note},
+                # Without a predicate Delta sees no conflict between two first writes, unless they name one transaction.
+                app_transactions=None if predicate else [Transaction("mlprod", 0)],
+            ),
+        )
+        return Written(name, table.num_rows, self.version(name))
 
     def _hold_types(self, name: str, rows: pa.Table) -> None:
         # Delta would convert the rows to the older type, and so cut 1.7 down to 1.
@@ -228,10 +226,6 @@ def _at(commit: dict[str, Any]) -> datetime:
 
 def _told(kind: Any) -> str:
     return str(getattr(kind, "type", kind))
-
-
-def _lost_a_race(error: Exception) -> bool:
-    return isinstance(error, CommitFailedError) or "already exists" in str(error) or "conflict" in str(error).lower()
 
 
 def listed(files: Iterable[str]) -> str:

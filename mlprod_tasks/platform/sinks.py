@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 
 import pyarrow as pa
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, DateTime, Double, MetaData, Table, Text, inspect
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.types import TypeEngine
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from mlprod_tasks.platform.database import bulk_insert, database_url, open_database
-
-ATTEMPTS = 5
 
 
 class SinkUnreachable(ConnectionError):
@@ -53,19 +51,20 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     return int(rows.num_rows)
 
 
+def _raced(error: BaseException) -> bool:
+    """Whether another process made the table, or added the column, between our look and our statement."""
+    if not isinstance(error, DBAPIError):
+        return False
+    text = str(error.orig).lower()
+    return isinstance(error, ProgrammingError) or "already exists" in text or "duplicate" in text or "locked" in text
+
+
+@retry(retry=retry_if_exception(_raced), stop=stop_after_attempt(5), wait=wait_incrementing(0.05, 0.05), reraise=True)
 def _prepare(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
     """Make the table, or add the columns that it lacks."""
-    for attempt in range(ATTEMPTS):
-        try:
-            # The look itself is a transaction, and must not stay open: on SQLite it would block the writer after it.
-            with connection.begin():
-                _make(connection, table, schema, key)
-            return
-        except DBAPIError as error:
-            # Another process made the table, or added the column, between our look and our statement.
-            if attempt == ATTEMPTS - 1 or not _raced(error):
-                raise
-            time.sleep(0.05 * (attempt + 1))
+    # The look itself is a transaction, and must not stay open: on SQLite it would block the writer after it.
+    with connection.begin():
+        _make(connection, table, schema, key)
 
 
 def _make(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
@@ -80,11 +79,6 @@ def _make(connection: Connection, table: str, schema: pa.Schema, key: tuple[str,
         if field.name not in there:
             kind = _sql_type(field.type).compile(connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(field.name)} {kind}")
-
-
-def _raced(error: DBAPIError) -> bool:
-    text = str(error.orig).lower()
-    return isinstance(error, ProgrammingError) or "already exists" in text or "duplicate" in text or "locked" in text
 
 
 def _sql_type(kind: pa.DataType) -> TypeEngine:

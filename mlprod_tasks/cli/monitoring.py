@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mlprod_tasks.cli.arguments import By, EveryRule, Name, Reason, RuleName, moment, opened
+from mlprod_tasks.documents.formatting import format_number
 
 app = typer.Typer()
 
@@ -137,5 +138,5 @@ def digest(
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is None:
-        return "no bound" if high is None else f"at most {high:.4g}"
-    return f"at least {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
+        return "no bound" if high is None else f"at most {format_number(high)}"
+    return f"at least {format_number(low)}" if high is None else f"{format_number(low)} to {format_number(high)}"

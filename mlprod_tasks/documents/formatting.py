@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from mlprod_tasks.statistics.metrics import Estimate
+if TYPE_CHECKING:
+    from mlprod_tasks.statistics.metrics import Estimate
 
 # Title, and what it says.
 METRICS: dict[str, tuple[str, str]] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.diagnosis import remedy
@@ -235,9 +236,7 @@ def _without_tick(sentence: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return "not evaluated"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "not evaluated" if value is None else format_number(value)
 
 
 def _bounds(low: float | None, high: float | None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid, render
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
@@ -213,9 +214,7 @@ def _with_run(links: Sequence[tuple[str, str]], training: Training | None, platf
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return "not evaluated"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "not evaluated" if value is None else format_number(value)
 
 
 def _short(cell: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
@@ -77,4 +78,4 @@ def _verdict(one: RolloutCheck) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.4g}"
+    return "not known" if value is None else format_number(value)

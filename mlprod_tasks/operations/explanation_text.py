@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import shorten
 
+from mlprod_tasks.documents.formatting import format_number
+
 MOST_SHOWN = 12
+
 LONGEST_VALUE, LONGEST_MEANING = 24, 76
 
 
@@ -91,7 +94,7 @@ def text(one: Explained) -> str:
 def _head(one: Explained) -> Iterator[str]:
     yield f"{one.pipeline}: {', '.join(f'{name} {value}' for name, value in one.key.items())}"
     yield ""
-    bound = "" if one.threshold is None else f" (acts from {one.threshold:.4g})"
+    bound = "" if one.threshold is None else f" (acts from {format_number(one.threshold)})"
     yield _line("score", f"{one.score:.4f}, decision: {'act' if one.decision else 'wait'}{bound}")
     known = (
         "not known yet" if one.outcome is None else f"{'positive' if one.outcome else 'negative'}, known {one.outcome_known_at}"

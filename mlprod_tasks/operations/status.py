@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Scoring, Training
 from mlprod_tasks.promotion.history import promotions
@@ -41,7 +42,10 @@ def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
         newest = max(trained, key=lambda training: training.at)
         told.append(f"trained   as of {newest.as_of}, because: {newest.reason}")
         shown = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
-        told.append("test      " + ", ".join(f"{name} {newest.metrics[name]:.4g}" for name in shown if name in newest.metrics))
+        told.append(
+            "test      "
+            + ", ".join(f"{name} {format_number(newest.metrics[name])}" for name in shown if name in newest.metrics)
+        )
     return told
 
 

@@ -14,51 +14,18 @@ from typing import Any
 import httpx
 import pytest
 
-from demo.local_airflow import free_port
 from mlprod_tasks.serving.keys import make_key
 from tests.support.paths import REPOSITORY
+from tests.support.service import ORDER, running
 from tests.support.trained_shop import Shop
-
-ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
-PROGRAM = """
-import sys
-from tests.support.shop import SHOP
-from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serving.app import Limits
-from mlprod_tasks.serving.run import made, run
-
-home, port, limits = sys.argv[1], int(sys.argv[2]), Limits(**eval(sys.argv[3]))
-platform = Platform(from_environment({"MLPROD_HOME": home}))
-run(made(platform, {"returns": SHOP}, limits=limits), "127.0.0.1", port)
-"""
 
 
 @contextmanager
 def service(shop: Shop, **limits: Any) -> Iterator[tuple[str, str]]:
     """The address of a service that asks for keys, and a key."""
     key, _ = make_key(("returns",), "the desk", "ada", shop.platform)
-    port = free_port()
-    command = [sys.executable, "-c", PROGRAM, str(shop.platform.settings.home), str(port), repr(limits)]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while not ready(url):
-            assert process.poll() is None, "the service ended"
-            assert time.monotonic() < deadline, "the service is not ready"
-            time.sleep(0.05)
+    with running(shop.platform.settings.home, keys_needed=True, **limits) as (url, _):
         yield url, key
-    finally:
-        process.kill()
-        process.wait()
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def asked(url: str, key: str, row: Any, *options: str) -> "subprocess.CompletedProcess[str]":

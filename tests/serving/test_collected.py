@@ -10,7 +10,7 @@ from mlprod_tasks.rollout.routing import roll_out
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.review_queue import decide_review, open_reviews
 from mlprod_tasks.serving.run import made
-from tests.serving.test_service import TICK, orders_of, post
+from tests.support.service import TICK, orders_of, post
 from tests.support.trained_shop import Shop
 
 

@@ -6,9 +6,9 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlprod_tasks.serving.run import made
-from tests.serving.test_service import ORDER, get, post
 from tests.support.grafana import queries
 from tests.support.paths import REPOSITORY
+from tests.support.service import ORDER, get, post
 from tests.support.trained_shop import Shop
 
 DASHBOARD = REPOSITORY / "deploy" / "grafana" / "mlprod_service.json"

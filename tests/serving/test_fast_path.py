@@ -20,10 +20,9 @@ from mlprod_tasks.serving.app import AT_ONCE, Limits, Service
 from mlprod_tasks.serving.keys import make_key
 from mlprod_tasks.serving.limits import Admission, Turns
 from mlprod_tasks.serving.run import configured, made
-from tests.serving.test_service import ORDER, orders_of
+from tests.support.service import ORDER, SCORE, orders_of
 from tests.support.trained_shop import Shop
 
-SCORE = "/v1/pipelines/returns/score"
 MOMENT = "2024-02-12T04:00:00+00:00"
 
 

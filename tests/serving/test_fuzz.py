@@ -7,9 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,58 +23,14 @@ from hypothesis import strategies as st
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from demo.local_airflow import free_port
-from mlprod_tasks import declaration as ml
 from mlprod_tasks.serving.keys import make_key
-from tests.support.paths import REPOSITORY
-from tests.support.shop import SHOP
+from tests.support.fuzzed_shop import ASKED
+from tests.support.service import EXPLAIN, SCORE, running
 from tests.support.trained_shop import platform_at
 
-SCORE, EXPLAIN = "/v1/pipelines/returns/score", "/v1/pipelines/returns/explain"
 MOMENT = "2024-02-12T09:30:00Z"
 FUZZ_SECONDS = 25
 
-# The shop with a column of each type, bound and list that a declaration can give, and features that compute with them.
-orders = SHOP.entity_table
-ASKED = replace(
-    SHOP,
-    tables=(
-        replace(
-            orders,
-            columns=(
-                *orders.columns,
-                ml.Column("country", "text", "where to", values=("CH", "DE", "FR")),
-                ml.Column("packing", "text", "how it is packed", values=("box", "bag"), nullable=True),
-                ml.Column("weight", "float", "kilograms", min=0, max=100, nullable=True),
-                ml.Column("lines", "int", "of the order", min=1, max=99),
-                ml.Column("gift", "bool", "whether it is a gift", nullable=True),
-                ml.Column("wished", "date", "when it is to be there", nullable=True),
-                ml.Column("paid_at", "timestamp", "when it was paid", nullable=True),
-                ml.Column("settled", "bool", "whether it came back", nullable=True, known_at="paid_at"),
-                ml.Column("street", "text", "a person's", nullable=True, personal="drop"),
-            ),
-        ),
-        SHOP.table("returns"),
-    ),
-    features=(
-        *SHOP.features,
-        ml.Expression("per_line", "amount / lines", "float", "price of a line"),
-        ml.Expression("heavy", "weight * items", "float", "of all"),
-        ml.Expression("as_gift", "gift", "bool", "whether it is a gift"),
-        ml.Expression("packed", "packing", "text", "how"),
-        ml.Expression("ahead", "wished - CAST(placed_at AS DATE)", "int", "days"),
-        ml.Expression("paid_after", "extract(epoch FROM paid_at - placed_at) / 60", "float", "minutes"),
-        ml.Expression("abroad", "country <> 'CH'", "bool", "whether it leaves the country"),
-    ),
-)
-PROGRAM = """
-import sys
-from pathlib import Path
-from mlprod_tasks.serving.run import made, run
-from tests.serving.test_fuzz import ASKED
-from tests.support.trained_shop import platform_at
-run(made(platform_at(Path(sys.argv[1])), {ASKED.name: ASKED}), "127.0.0.1", int(sys.argv[2]))
-"""
 ROW: dict[str, Any] = {
     "order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2, "country": "CH",
     "packing": "box", "weight": 1.5, "lines": 2, "gift": False, "wished": "2024-02-14", "paid_at": "2024-02-12T09:31:00+01:00",
@@ -86,16 +41,12 @@ ROW: dict[str, Any] = {
 class Served:
     """A running service, a key that it knows, and the document that it gives of itself."""
 
-    port: int
+    url: str
     key: str
     process: "subprocess.Popen[bytes]"
     document: dict[str, Any]
     client: httpx.Client
     home: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def ask(self, rows: list[Any], path: str = SCORE, moment: str = MOMENT) -> httpx.Response:
         # The standard library's JSON says what httpx refuses to, such as a lone surrogate.
@@ -128,31 +79,14 @@ class Served:
 @pytest.fixture(scope="module")
 def served(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real process on a free port, which asks for keys."""
-    home, port = tmp_path_factory.mktemp("fuzzed") / "var", free_port()
+    home = tmp_path_factory.mktemp("fuzzed") / "var"
     shutil.copytree(promoted_home, home)
     key, _ = make_key((ASKED.name,), "the fuzzer", "ada", platform_at(home))
-    with (home.parent / "service.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(home), str(port)], cwd=REPOSITORY, stdout=log, stderr=log
-        )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:
-        try:
-            yield Served(port, key, process, _document(client, process), client, home)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _document(client: httpx.Client, process: "subprocess.Popen[bytes]") -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if client.get("/ready").status_code == 200:
-                return dict(client.get("/openapi.json").json())
-        except httpx.TransportError:
-            assert process.poll() is None, "the service ended: its folder has service.log"
-        assert time.monotonic() < deadline, "the service is not ready"
-        time.sleep(0.05)
+    with (
+        running(home, ("tests.support.fuzzed_shop", "ASKED"), keys_needed=True) as (url, process),
+        httpx.Client(base_url=url, trust_env=False, timeout=20) as client,
+    ):
+        yield Served(url, key, process, client.get("/openapi.json").json(), client, home)
 
 
 def test_the_document_is_valid(served: Served) -> None:
@@ -319,7 +253,7 @@ def test_nonsense_of_any_kind_gets_a_refusal_with_a_reason(
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 def test_bytes_that_are_no_request_do_no_harm(served: Served, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port), timeout=10) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         got = b""

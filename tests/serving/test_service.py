@@ -4,28 +4,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 import httpx
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo.local_airflow import free_port
-from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform import Platform
@@ -36,51 +27,8 @@ from mlprod_tasks.serving.app import Limits, Service
 from mlprod_tasks.serving.keys import make_key, revoke_key
 from mlprod_tasks.serving.run import made
 from tests.support.failing_row import FailingRow
-from tests.support.paths import REPOSITORY
+from tests.support.service import ORDER, TICK, get, orders_of, post, running
 from tests.support.trained_shop import Shop
-
-TICK = "2024-02-12"
-ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
-
-
-@pytest.fixture
-def service(promoted_shop: Shop) -> Service:
-    return made(promoted_shop.platform, {promoted_shop.pipeline.name: promoted_shop.pipeline}, keys_needed=False)
-
-
-def post(service: Service, body: Any, *, verb: str = "score", key: str = "", raw: bytes | None = None) -> httpx.Response:
-    """One request, in this process."""
-    import asyncio
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://served") as client:
-            headers = {"authorization": f"Bearer {key}"} if key else {}
-            content = raw if raw is not None else json.dumps(body).encode()
-            return await client.post(f"/v1/pipelines/returns/{verb}", content=content, headers=headers)
-
-    return asyncio.run(ask())
-
-
-def get(service: Service, path: str) -> httpx.Response:
-    import asyncio
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://served") as client:
-            return await client.get(path)
-
-    return asyncio.run(ask())
-
-
-def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
-    """The rows of a tick as a program would send them, and their features in batch."""
-    ticks = shop.pipeline.schedule.range(tick)
-    batch = features.build(shop.pipeline, ticks, shop.platform).table
-    lake = shop.platform.lake.rows("returns/raw/orders", [ticks.first])
-    rows = {row["order_id"]: row for row in lake.drop_columns(["tick"]).to_pylist()}
-    sent = [rows[key] | {"placed_at": rows[key]["placed_at"].isoformat()} for key in batch["order_id"].to_pylist()]
-    return sent, batch
 
 
 def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, promoted_shop: Shop) -> None:
@@ -488,39 +436,6 @@ def test_the_document_names_every_field_and_metrics_count_every_request(service:
     assert 'mlprod_requests_total{pipeline="returns",kind="score",status="200"} 1' in text
     assert 'mlprod_requests_total{pipeline="returns",kind="score",status="422"} 1' in text
     assert 'mlprod_served_version{pipeline="returns",route="champion"} 1' in text
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from mlprod_tasks.serving.run import made, run
-from tests.support.shop import SHOP
-from tests.support.trained_shop import platform_at
-run(made(platform_at(Path(sys.argv[1])), {SHOP.name: SHOP}, keys_needed=False), "127.0.0.1", int(sys.argv[2]))
-"""
-
-
-@contextmanager
-def running(home: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A real process on a free port."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(home), str(port)], cwd=REPOSITORY)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                if httpx.get(f"{url}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                assert process.poll() is None, "the service ended"
-            assert time.monotonic() < deadline, "the service is not ready"
-            time.sleep(0.05)
-        yield url, process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def test_a_real_process_answers_and_told_to_end_it_writes_what_it_answered(promoted_shop: Shop) -> None:

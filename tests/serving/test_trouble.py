@@ -19,15 +19,10 @@ from mlprod_tasks.serving import limits
 from mlprod_tasks.serving.app import Limits, Service
 from mlprod_tasks.serving.keys import make_key
 from mlprod_tasks.serving.run import made
-from tests.serving.test_service import ORDER, get, post
 from tests.support.clock import SetMonotonic
 from tests.support.failing_row import FailingRow
+from tests.support.service import ORDER, get, post
 from tests.support.trained_shop import Shop
-
-
-@pytest.fixture
-def service(promoted_shop: Shop) -> Service:
-    return made(promoted_shop.platform, {promoted_shop.pipeline.name: promoted_shop.pipeline}, keys_needed=False)
 
 
 async def at_once(service: Service, asked: list[tuple[str, str, Any]]) -> list[httpx.Response]:

@@ -1,0 +1,104 @@
+"""The scoring service of the small shop: asked in this process, or run in one of its own."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+from demo.local_airflow import free_port
+from mlprod_tasks import features
+from mlprod_tasks.serving.app import Service
+from tests.support.paths import REPOSITORY
+from tests.support.trained_shop import Shop
+
+TICK = "2024-02-12"
+ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
+SCORE, EXPLAIN = "/v1/pipelines/returns/score", "/v1/pipelines/returns/explain"
+
+
+def request(service: Service, method: str, path: str, **rest: Any) -> httpx.Response:
+    """Ask the service in this process."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://served") as client:
+            return await client.request(method, path, **rest)
+
+    return asyncio.run(ask())
+
+
+def post(service: Service, body: Any, *, verb: str = "score", key: str = "", raw: bytes | None = None) -> httpx.Response:
+    """Ask for scores or explanations; `raw` is a body as it is."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    content = raw if raw is not None else json.dumps(body).encode()
+    return request(service, "POST", f"/v1/pipelines/returns/{verb}", content=content, headers=headers)
+
+
+def get(service: Service, path: str) -> httpx.Response:
+    return request(service, "GET", path)
+
+
+def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
+    """Return the rows of a tick as a program would send them, and their features in batch."""
+    ticks = shop.pipeline.schedule.range(tick)
+    batch = features.build(shop.pipeline, ticks, shop.platform).table
+    lake = shop.platform.lake.rows("returns/raw/orders", [ticks.first])
+    rows = {row["order_id"]: row for row in lake.drop_columns(["tick"]).to_pylist()}
+    sent = [rows[key] | {"placed_at": rows[key]["placed_at"].isoformat()} for key in batch["order_id"].to_pylist()]
+    return sent, batch
+
+
+PROGRAM = """
+import json, sys
+from importlib import import_module
+from pathlib import Path
+from mlprod_tasks.serving.app import Limits
+from mlprod_tasks.serving.run import made, run
+from tests.support.trained_shop import platform_at
+
+home, port, module, name, keys_needed, limits = sys.argv[1:]
+pipeline, platform = getattr(import_module(module), name), platform_at(Path(home))
+service = made(platform, {pipeline.name: pipeline}, limits=Limits(**json.loads(limits)), keys_needed=keys_needed == "keys")
+run(service, "127.0.0.1", int(port))
+"""
+
+
+@contextmanager
+def running(
+    home: Path, declared: tuple[str, str] = ("tests.support.shop", "SHOP"), *, keys_needed: bool = False, **limits: Any
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run the service in a process of its own until the end; yield its address and the process.
+
+    declared: the module and the name of the use case. What the process prints is in service.log beside the home.
+    """
+    port, log = free_port(), home.parent / "service.log"
+    given = [str(home), str(port), *declared, "keys" if keys_needed else "", json.dumps(limits)]
+    with log.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, *given], cwd=REPOSITORY, stdout=file, stderr=file)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _ready(url):
+            assert process.poll() is None, f"the service ended: {log.read_text()}"
+            assert time.monotonic() < deadline, f"the service is not ready: {log.read_text()}"
+            time.sleep(0.05)
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -15,7 +15,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, GateResult, Intervention, Measurement, Promotion, Scoring, Training
-from tests.support.seeded_ledger import DAY, FIRST, doing, fill, moment, refuse
+from tests.support.seeded_ledger import DAY, FIRST, doing, fill, moment, refuse, scoring
 
 LAST = FIRST + 75 * DAY
 MakeLedger = Callable[..., Platform]
@@ -30,13 +30,6 @@ def columns(told: Detail) -> dict[tuple[str, str], Any]:
 def measurement(pipeline: Pipeline, what: str, value: float | None, day: date = FIRST, **more: Any) -> Measurement:
     given: dict[str, Any] = {"n": 10, "breached": False, "model_version": 1, "at": moment(day)} | more
     return Measurement(pipeline=pipeline.name, tick=day, what=what, value=value, **given)
-
-
-def scoring(pipeline: Pipeline, day: date, fallback_rows: int = 0) -> Scoring:
-    return Scoring(
-        pipeline=pipeline.name, tick=day, model_version=1, rows=900, fallback_rows=fallback_rows, fallback_reason=None,
-        features_digest="", delta_version=1, at=moment(day),
-    )  # fmt: skip
 
 
 def test_every_number_shown_is_the_ledgers_own(months: Platform, flights_pipeline: Pipeline) -> None:

@@ -14,8 +14,7 @@ from mlprod_tasks.dashboard.status import behind
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Training
-from tests.dashboard.test_data import scoring
-from tests.support.seeded_ledger import DAY, FIRST, doing, fill, moment, opened, refuse
+from tests.support.seeded_ledger import DAY, FIRST, doing, fill, moment, opened, refuse, scoring
 
 LAST = FIRST + 9 * DAY
 MakeLedger = Callable[..., Platform]

@@ -15,53 +15,36 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from cryptography.fernet import Fernet
 from jsonschema import Draft202012Validator
 
 from deploy import new_env
 from mlprod_tasks.platform import settings
 from mlprod_tasks.training.provenance import GIVEN_COMMIT
+from tests.support.compose_file import (
+    COMPOSE,
+    COMPOSE_TEXT,
+    EXAMPLE,
+    EXAMPLE_DEFAULTS,
+    EXAMPLE_SECRETS,
+    MODEL,
+    SECRETS,
+    SERVICES,
+    VARIABLE,
+    resolve,
+)
 from tests.support.paths import REPOSITORY
 
-COMPOSE = REPOSITORY / "docker-compose.yaml"
 BIN = Path(sys.executable).parent
 CODE = "/opt/mlprod"
-# ${NAME}, ${NAME:-default}, ${NAME:?what to do}; an inner one is replaced before the one around it.
-VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-?])([^${}]*))?\}")
-COMPOSE_TEXT = COMPOSE.read_text()
-EXAMPLE = (REPOSITORY / ".env.example").read_text()
-EXAMPLE_SECRETS = set(re.findall(r"^([A-Z_]+)=$", EXAMPLE, re.MULTILINE))
-EXAMPLE_DEFAULTS = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 DOCKERFILE = re.sub(r"\\\n", " ", (REPOSITORY / "Dockerfile").read_text())
 
 
-def resolve(given: Mapping[str, str]) -> dict[str, Any]:
-    """The compose file with its variables replaced, as Compose does it. Raises: LookupError for a secret that is missing."""
-
-    def value(found: re.Match[str]) -> str:
-        name, kind, rest = found.groups()
-        if given.get(name):
-            return given[name]
-        if kind == "?":
-            raise LookupError(f"{name}: {rest}")
-        return rest or ""
-
-    text = COMPOSE_TEXT
-    while VARIABLE.search(text):
-        text = VARIABLE.sub(value, text)
-    return yaml.safe_load(text)
-
-
-SECRETS = {name: name.lower().replace("_", "") for name in EXAMPLE_SECRETS}
-MODEL = resolve(SECRETS)
-SERVICES: dict[str, dict[str, Any]] = MODEL["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 ENVIRONMENT: dict[str, str] = {k: v for service in SERVICES.values() for k, v in service.get("environment", {}).items()}
 MOUNTS = [(name, *mount.split(":")) for name, service in SERVICES.items() for mount in service.get("volumes", [])]

@@ -70,10 +70,7 @@ def _tick(pipeline: Pipeline, day: date, version: int, moved: float, rng: random
     n = int(900 + 90 * math.sin(day.toordinal() / 7 * 2 * math.pi) + rng.gauss(0, 20))
     at, name = moment(day), pipeline.name
     found: list[Row] = [
-        Scoring(
-            pipeline=name, tick=day, model_version=version, rows=n, fallback_rows=0, fallback_reason=None,
-            features_digest=pipeline.digest, delta_version=1, at=at,
-        ),
+        scoring(pipeline, day, rows=n, model_version=version),
         *(
             Publication(pipeline=name, table_name=table.name, tick=day, rows=n, delta_version=1, at=at)
             for table in pipeline.tables
@@ -190,6 +187,14 @@ def _training(pipeline: Pipeline, day: date, version: int | None, state: str) ->
             )
         )
     return rows
+
+
+def scoring(pipeline: Pipeline, day: date, rows: int = 900, fallback_rows: int = 0, model_version: int = 1) -> Scoring:
+    """A tick was scored in the morning."""
+    return Scoring(
+        pipeline=pipeline.name, tick=day, model_version=model_version, rows=rows, fallback_rows=fallback_rows,
+        fallback_reason=None, features_digest=pipeline.digest, delta_version=1, at=moment(day),
+    )  # fmt: skip
 
 
 def refuse(platform: Platform, pipeline: Pipeline, day: date, table: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.replicas import MOST_AT_ONCE, REPLICA, SHIPPED, configured
 from mlprod_tasks.serving.app import Limits
-from tests.deploy.test_compose import SECRETS, SERVICES, resolve
+from tests.support.compose_file import SECRETS, SERVICES, resolve
 from tests.support.paths import REPOSITORY
 
 

@@ -15,6 +15,7 @@ from mlprod_tasks.cli.main import app
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+MLPROD = get_command(app)
 # In a block of code at the start of a line (perhaps behind a prompt or a container), or in code within a sentence.
 TYPED = re.compile(r"^\s*(?:\$ |docker compose exec \S+ )?(mlprod [a-z].*)$|`(mlprod [a-z][^`]*)`", re.MULTILINE)
 
@@ -28,7 +29,7 @@ def typed_commands(text: str) -> Iterator[str]:
 def problem_of(line: str) -> str | None:
     """What is wrong with a command: a verb that there is not, an option that the verb does not have."""
     words = shlex.split(line)[1:]
-    command: Any = get_command(app)
+    command: Any = MLPROD
     while words and hasattr(command, "commands"):
         verb = words.pop(0)
         if verb not in command.commands:

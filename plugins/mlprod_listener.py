@@ -38,7 +38,7 @@ def on_dag_run_failed(dag_run: Any, msg: str) -> None:
     _note_beside(dag_run.dag_id, dag_run.run_id)
 
 
-class Waited(Protocol):
+class TaskTimes(Protocol):
     """What of a task instance says how long it waited, and what it was."""
 
     task_id: str
@@ -49,7 +49,7 @@ class Waited(Protocol):
     end_date: datetime | None
 
 
-def waits_of(tasks: Iterable[Waited]) -> list[Any]:
+def waits_of(tasks: Iterable[TaskTimes]) -> list[Any]:
     """The waits of a run's tasks: of each its last try. One that was deferred meanwhile waited for data, not for a worker."""
     from mlprod_tasks.platform.step_runs import Wait
 
@@ -60,7 +60,7 @@ def waits_of(tasks: Iterable[Waited]) -> list[Any]:
     ]
 
 
-def step_of(task: Waited) -> str:
+def step_of(task: TaskTimes) -> str:
     """A task's step as its runs are recorded: 'orders.extract' is 'extract orders', the part 'B6' of 'fit' is 'fit B6'."""
     *group, verb = task.task_id.split(".")
     part = [task.rendered_map_index or str(task.map_index)] if task.map_index >= 0 else []

@@ -275,9 +275,9 @@ def data_docs() -> None:
 @app.command()
 def doctor() -> None:
     """Check versions, folders, databases and connections; say what to do about what is missing."""
-    from mlprod_tasks.operations.doctor import examine
+    from mlprod_tasks.operations.doctor import check_installation
 
-    findings = examine(platform())
+    findings = check_installation(platform())
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.told}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)

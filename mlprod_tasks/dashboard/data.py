@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.dashboard import queries, status
 from mlprod_tasks.dashboard.importance import gain_shares
-from mlprod_tasks.dashboard.schemas import AlarmRow, Card, Detail, Overview, Spark
+from mlprod_tasks.dashboard.schemas import AlarmRow, Detail, Overview, PipelineCard, Spark
 from mlprod_tasks.dashboard.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, charts, heat_maps, read
 from mlprod_tasks.dashboard.served import open_reviews, rollout_row, served
 from mlprod_tasks.dashboard.status import WORST_FIRST, Facts
@@ -172,11 +172,11 @@ def _by_pipeline(session: Session, query: Any, kind: Any, names: Sequence[str]) 
     return found
 
 
-def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Card:
+def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> PipelineCard:
     standing_open = [alarm for alarm in facts.alarms if alarm.open]
     muted = [alarm for alarm in standing_open if alarm.muted_until]
     acknowledged = [alarm for alarm in standing_open if alarm.acknowledged_by and not alarm.muted_until]
-    return Card(
+    return PipelineCard(
         name=pipeline.name,
         doc=pipeline.doc.strip().splitlines()[0],
         owner=pipeline.owner,

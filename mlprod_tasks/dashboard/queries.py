@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.dashboard.schemas import AlarmRow, DoneRow, GateRow, RuleFired, TickRow, TrainingRow, VersionMark
+from mlprod_tasks.dashboard.schemas import ActionRow, AlarmRow, GateRow, RuleFired, TickRow, TrainingRow, VersionMark
 from mlprod_tasks.dashboard.series import Ticks
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
@@ -90,13 +90,13 @@ def trainings(
     )
 
 
-def doings(session: Session, pipeline: Pipeline, as_of: Tick | None = None) -> tuple[DoneRow, ...]:
+def doings(session: Session, pipeline: Pipeline, as_of: Tick | None = None) -> tuple[ActionRow, ...]:
     """What people and rules did, the newest first; nothing that was done about a later tick than `as_of`."""
     query = select(Intervention).where(Intervention.pipeline == pipeline.name).order_by(Intervention.at.desc())
     if as_of is not None:
         query = query.where(or_(Intervention.tick.is_(None), Intervention.tick <= as_of.date))
     return tuple(
-        DoneRow(one.at.isoformat(), one.by, one.kind, one.subject, one.reason, one.until.isoformat() if one.until else None)
+        ActionRow(one.at.isoformat(), one.by, one.kind, one.subject, one.reason, one.until.isoformat() if one.until else None)
         for one in session.scalars(query.limit(MOST_DOINGS))
     )
 

@@ -4,8 +4,8 @@ Addresses, below the page's own (`/mlprod/`), JSON each; an error is {"error": "
 
     GET  api/overview                                          Overview
     GET  api/pipelines/{name}?first=&last=&heat=               Detail; ticks first..last, heat map of that kind
-    GET  api/pipelines/{name}/predictions?key=&key=&tick=      explanation_text.Explained; one `key` for each column of it
-    POST api/pipelines/{name}/{action}                         body Asked, answer Done; action is one of ACTIONS
+    GET  api/pipelines/{name}/predictions?key=&key=&tick=      PredictionExplanation; one `key` for each key column
+    POST api/pipelines/{name}/{action}                         body ActionRequest, answer ActionResult; action is one of ACTIONS
 
 Ticks are ISO dates, moments ISO with offset. What is told of many ticks stands in columns, one entry a tick of `Detail.ticks`
 (null where there is none), so that a year of them stays small.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlprod_tasks.dashboard.forms_served import RolloutRow, Served
+from mlprod_tasks.dashboard.served_schemas import RolloutRow, ServingDetail
 
 Light = Literal["red", "amber", "green", "grey"]
 ACTIONS = (
@@ -27,7 +27,7 @@ Numbers = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
-class State:
+class StatusLight:
     """The traffic light, and why it shows what it shows: the worst first, each a sentence.
 
     red: somebody is needed now. amber: worth a look. green: nothing to do. grey: nothing there yet.
@@ -38,7 +38,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Champion:
+class ChampionCard:
     """Who is champion. age_days: from its first tick to the last scored tick."""
 
     version: int
@@ -73,14 +73,14 @@ class Spark:
 
 
 @dataclass(frozen=True)
-class Card:
+class PipelineCard:
     """One pipeline on the overview."""
 
     name: str
     doc: str
     owner: str
-    state: State
-    champion: Champion | None
+    state: StatusLight
+    champion: ChampionCard | None
     last: LastTick | None
     open_alarms: int
     acknowledged: int
@@ -96,12 +96,12 @@ class Overview:
     """All pipelines, those that need somebody first. broken: declarations that could not be loaded, file and why."""
 
     at: str
-    pipelines: tuple[Card, ...]
+    pipelines: tuple[PipelineCard, ...]
     broken: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class Column:
+class WatchedSeries:
     """One watched value over the ticks. told: what the ledger says of a breached or unmeasured tick, by its index."""
 
     name: str  # what `slice` names, or ''
@@ -124,7 +124,7 @@ class HeatRow:
     feature: str
     gain_share: float | None
     important: bool
-    column: Column
+    column: WatchedSeries
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A line of a chart. role: 'realised', 'estimated' (a promise, with its interval) or 'measured'."""
 
     what: str
     words: str
     role: Literal["realised", "estimated", "measured"]
-    column: Column
+    column: WatchedSeries
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Chart:
     unit: str
     form: Literal["number", "share", "seconds"]
     times_reference: bool
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
-class DoneRow:
+class ActionRow:
     """What a person, or a rule's action, did."""
 
     at: str
@@ -281,8 +281,8 @@ class Detail:
     first: str | None  # the oldest and newest tick there is anything of
     last: str | None
     ticks: tuple[str, ...]
-    state: State
-    champion: Champion | None
+    state: StatusLight
+    champion: ChampionCard | None
     last_tick: LastTick | None
     key: tuple[str, ...]  # columns of a prediction's key
     rules: tuple[str, ...]
@@ -294,15 +294,15 @@ class Detail:
     by_tick: tuple[TickRow, ...]  # newest first
     alarms: tuple[AlarmRow, ...]
     trainings: tuple[TrainingRow, ...]  # newest first
-    doings: tuple[DoneRow, ...]  # newest first
-    served: Served | None
+    doings: tuple[ActionRow, ...]  # newest first
+    served: ServingDetail | None
     links: tuple[Link, ...] = ()
     run_link: str = ""
     may: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Asked:
+class ActionRequest:
     """What a person asks for with a button.
 
     rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
@@ -329,7 +329,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Done:
+class ActionResult:
     """What came of it, in a sentence."""
 
     done: str

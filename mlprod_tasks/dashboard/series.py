@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.dashboard.schemas import Chart, Column, HeatMap, HeatRow, Line
+from mlprod_tasks.dashboard.schemas import Chart, ChartLine, HeatMap, HeatRow, WatchedSeries
 from mlprod_tasks.dashboard.titles import CHART_ORDER, GROUPS, TITLES, Title
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitoring.kinds import KINDS, Kind
@@ -66,7 +66,7 @@ def charts(pipeline: Pipeline, measured: Measured, ticks: Ticks) -> tuple[Chart,
     return tuple(chart for what in ordered for chart in _charts(pipeline, measured, ticks, what) if chart.lines)
 
 
-def column(name: str, rows: Sequence[Any], ticks: Ticks) -> Column:
+def column(name: str, rows: Sequence[Any], ticks: Ticks) -> WatchedSeries:
     """Rows of one kind and slice, laid out over the ticks."""
     at: list[Any] = [None] * len(ticks.days)
     index = ticks.index
@@ -77,7 +77,7 @@ def column(name: str, rows: Sequence[Any], ticks: Ticks) -> Column:
     def of(attribute: str) -> tuple[Any, ...]:
         return tuple(None if row is None else getattr(row, attribute) for row in at)
 
-    return Column(
+    return WatchedSeries(
         name=name,
         values=of("value"),
         low=of("low"),
@@ -120,14 +120,14 @@ def _charts(pipeline: Pipeline, measured: Measured, ticks: Ticks, what: str) -> 
         yield _chart(pipeline, what, line.column.name, [line])
 
 
-def _lines(pipeline: Pipeline, measured: Measured, ticks: Ticks, what: str, promised: bool = False) -> Iterator[Line]:
+def _lines(pipeline: Pipeline, measured: Measured, ticks: Ticks, what: str, promised: bool = False) -> Iterator[ChartLine]:
     for name, rows in sorted(measured.get(what, {}).items()):
         role = "estimated" if what.startswith(ESTIMATED) else "realised" if promised else "measured"
         words = KINDS[what].words.format(slice=name, kpi=pipeline.kpi.name)
-        yield Line(what, words, role, column(name, rows, ticks))  # type: ignore[arg-type]
+        yield ChartLine(what, words, role, column(name, rows, ticks))  # type: ignore[arg-type]
 
 
-def _chart(pipeline: Pipeline, what: str, name: str, lines: Sequence[Line]) -> Chart:
+def _chart(pipeline: Pipeline, what: str, name: str, lines: Sequence[ChartLine]) -> Chart:
     shown: Title = TITLES[what]
     title, doc, unit = shown.title, _words(KINDS[what], pipeline), shown.unit
     if what == "kpi":

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.dashboard.forms_served import CheckRow, Checks, ReviewRow, RolloutRow, Served
+from mlprod_tasks.dashboard.served_schemas import CheckRow, RampChecks, ReviewRow, RolloutRow, ServingDetail
 from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.platform.ledger import Review, Rollout, RolloutCheck
 
@@ -18,7 +18,7 @@ MOST_CHECKS = 2000  # of which the newest of each share is shown
 ORDER = ("errors", "latency", "scores", "quality")
 
 
-def served(session: Session, pipeline: Pipeline, until: datetime) -> Served | None:
+def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDetail | None:
     """How it stood at a moment; None where the use case answers no requests."""
     if pipeline.serving is None:
         return None
@@ -28,7 +28,7 @@ def served(session: Session, pipeline: Pipeline, until: datetime) -> Served | No
     undecided = *asked, or_(Review.decided_at.is_(None), Review.decided_at > until)
     oldest = select(Review).where(*undecided).order_by(Review.at, Review.request_id, Review.row)
     newest = select(Review).where(*asked, Review.decided_at <= until).order_by(Review.decided_at.desc())
-    return Served(
+    return ServingDetail(
         rollout=rollouts[0] if rollouts else None,
         rollouts=rollouts,
         ramp=(pipeline.serving.ramp or Ramp()).shares,
@@ -58,7 +58,7 @@ def rollout_row(one: Rollout) -> RolloutRow:
     )
 
 
-def _checks(session: Session, pipeline: Pipeline, until: datetime) -> Checks | None:
+def _checks(session: Session, pipeline: Pipeline, until: datetime) -> RampChecks | None:
     """The newest check of each share and kind since the last ramp began."""
     c, r = RolloutCheck, Rollout
     mine = select(c).where(c.pipeline == pipeline.name, c.at <= until).order_by(c.at.desc())
@@ -72,7 +72,7 @@ def _checks(session: Session, pipeline: Pipeline, until: datetime) -> Checks | N
     found: dict[tuple[float, str], Any] = {}
     for one in session.scalars(of_ramp.limit(MOST_CHECKS)):
         found.setdefault((one.share, one.what), one)
-    return Checks(last.challenger, tuple(_check(found[place]) for place in sorted(found, key=_place)))
+    return RampChecks(last.challenger, tuple(_check(found[place]) for place in sorted(found, key=_place)))
 
 
 def _place(of: tuple[float, str]) -> tuple[float, int, str]:

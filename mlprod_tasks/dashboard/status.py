@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from mlprod_tasks.dashboard.schemas import AlarmRow, Champion, LastTick, Light, State
+from mlprod_tasks.dashboard.schemas import AlarmRow, ChampionCard, LastTick, Light, StatusLight
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Promotion, Scoring, Training
 from mlprod_tasks.promotion.operator_actions import SWITCHED
@@ -34,7 +34,7 @@ class Facts:
     alarms: Sequence[AlarmRow]
 
 
-def champion(facts: Facts) -> Champion | None:
+def champion(facts: Facts) -> ChampionCard | None:
     """The version of the last promotion or rollback; None before the first."""
     if not facts.promotions:
         return None
@@ -43,7 +43,7 @@ def champion(facts: Facts) -> Champion | None:
     newest = max(facts.scored.tick, last.effective) if facts.scored else last.effective
     on = facts.switches[0] if facts.switches else None
     switched = on is not None and on.kind == "fallback" and on.at > last.at
-    return Champion(
+    return ChampionCard(
         version=last.model_version,
         since=str(last.effective),
         age_days=(newest - last.effective).days,
@@ -77,15 +77,15 @@ def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
     return max(0, (due - scored).days)
 
 
-def state(pipeline: Pipeline, facts: Facts, now: datetime) -> State:
+def state(pipeline: Pipeline, facts: Facts, now: datetime) -> StatusLight:
     """The traffic light: the worst that there is to say gives its colour."""
     found = sorted(_found(pipeline, facts, now), key=lambda pair: WORST_FIRST.index(pair[0]))
     if found:
-        return State(found[0][0], tuple(sentence for _, sentence in found))
+        return StatusLight(found[0][0], tuple(sentence for _, sentence in found))
     scored = facts.scored
     if scored is None:
-        return State("grey", ("Nothing is scored yet.",))
-    return State("green", (f"Nothing needs you: {scored.tick} is scored and no alarm is open.",))
+        return StatusLight("grey", ("Nothing is scored yet.",))
+    return StatusLight("green", (f"Nothing needs you: {scored.tick} is scored and no alarm is open.",))
 
 
 def _found(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:

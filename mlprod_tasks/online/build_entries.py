@@ -17,7 +17,7 @@ from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.entries import write_observations, write_row, write_windows
-from mlprod_tasks.online.plan import EPOCH, MICROSECOND, Group
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, EntryGroup
 
 ONE_DAY = timedelta(days=1)
 # Rows that are planned, or values that have a later moment, may be known after the tick at which the store stands.
@@ -61,8 +61,8 @@ class Horizon:
 
 
 def written(
-    snapshot: Snapshot, groups: Sequence[Group], horizon: Horizon, connection: duckdb.DuckDBPyConnection
-) -> Iterator[tuple[Group, Entries]]:
+    snapshot: Snapshot, groups: Sequence[EntryGroup], horizon: Horizon, connection: duckdb.DuckDBPyConnection
+) -> Iterator[tuple[EntryGroup, Entries]]:
     """Every group with its entries. One table's events are held at a time, those that a window may still need.
 
     Raises: UnusableValue for a value that no sum can hold; ValueError where a reference table holds a key twice.
@@ -98,7 +98,7 @@ def _events(
     return snapshot.read(connection, trailing.query(table, features, since, horizon.end), table.name, read)
 
 
-def _rows(group: Group, feature: Lookup, table: Table, found: pa.Table) -> Entries:
+def _rows(group: EntryGroup, feature: Lookup, table: Table, found: pa.Table) -> Entries:
     codes, keys = _keys(group, [found[theirs] for theirs in group.theirs])
     if len(keys) < np.count_nonzero(codes >= 0):
         raise ValueError(f"table {table.name!r} holds a key {table.key} more than once: a look-up would multiply rows")
@@ -108,7 +108,7 @@ def _rows(group: Group, feature: Lookup, table: Table, found: pa.Table) -> Entri
             yield keys[code], write_row(values)
 
 
-def _observations(group: Group, feature: AsOf, table: Table, events: pa.Table) -> Entries:
+def _observations(group: EntryGroup, feature: AsOf, table: Table, events: pa.Table) -> Entries:
     codes, keys = _keys(group, [events[theirs] for theirs in group.theirs])
     order, edges = _grouped(codes, len(keys))
     at = events["at"].to_numpy()[order]
@@ -125,7 +125,7 @@ def _observations(group: Group, feature: AsOf, table: Table, events: pa.Table) -
 
 
 def _windows(
-    group: Group, feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, since: int
+    group: EntryGroup, feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, since: int
 ) -> Entries:
     moments, values = trailing.moments_of(table, features), trailing.values_of(features)
     codes, keys = _keys(group, [events[f"key_{theirs}"] for theirs in group.theirs])
@@ -154,7 +154,7 @@ def _windows(
             yield key, write_windows(entry)
 
 
-def _keys(group: Group, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:
+def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:
     """For each row the number of its key, -1 where a part of it is null, and the keys by number."""
     nothing = np.empty(0, np.int64)
     coded: KeyCodes | None = None

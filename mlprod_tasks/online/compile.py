@@ -41,7 +41,7 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
+class CompiledPart:
     """A part of an expression: its type in DuckDB, and how it is computed. `constant` where it reads nothing."""
 
     node: exp.Expr
@@ -65,7 +65,7 @@ class _Compiler:
     def __init__(self, types: Types) -> None:
         self._types = types
 
-    def part(self, node: exp.Expr) -> Part:
+    def part(self, node: exp.Expr) -> CompiledPart:
         """The part below a node. Raises: Unsupported."""
         if isinstance(node, exp.Paren):
             return self.part(node.this)
@@ -77,69 +77,69 @@ class _Compiler:
         made = self._types.of(text)
         match node:
             case exp.Add() | exp.Sub() | exp.Mul() | exp.Div() | exp.IntDiv() | exp.Mod():
-                return Part(node, made, self._arithmetic(node, made))
+                return CompiledPart(node, made, self._arithmetic(node, made))
             case exp.Neg():
-                return Part(node, made, self._numeric(node.this, made, operator.neg))
+                return CompiledPart(node, made, self._numeric(node.this, made, operator.neg))
             case exp.Abs():
-                return Part(node, made, self._numeric(node.this, made, abs))
+                return CompiledPart(node, made, self._numeric(node.this, made, abs))
             case exp.EQ() | exp.NEQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():
-                return Part(node, made, self._comparison(type(node), node.this, node.expression))
+                return CompiledPart(node, made, self._comparison(type(node), node.this, node.expression))
             case exp.NullSafeEQ() | exp.NullSafeNEQ():
-                return Part(node, made, self._distinct(node))
+                return CompiledPart(node, made, self._distinct(node))
             case exp.Between():
-                return Part(node, made, self._between(node))
+                return CompiledPart(node, made, self._between(node))
             case exp.In():
-                return Part(node, made, self._in(node))
+                return CompiledPart(node, made, self._in(node))
             case exp.And() | exp.Or():
-                return Part(node, made, self._logical(node))
+                return CompiledPart(node, made, self._logical(node))
             case exp.Not():
-                return Part(node, made, _one(self._boolean(node.this), operator.not_))
+                return CompiledPart(node, made, _one(self._boolean(node.this), operator.not_))
             case exp.Is() if isinstance(node.expression, exp.Null):
                 of = self.part(node.this).run
-                return Part(node, made, lambda row: of(row) is None)
+                return CompiledPart(node, made, lambda row: of(row) is None)
             case exp.Case() | exp.If():
-                return Part(node, made, self._case(node, made))
+                return CompiledPart(node, made, self._case(node, made))
             case exp.Coalesce():
-                return Part(node, made, self._coalesce([node.this, *node.expressions], made))
+                return CompiledPart(node, made, self._coalesce([node.this, *node.expressions], made))
             case exp.Nullif():
-                return Part(node, made, self._nullif(node))
+                return CompiledPart(node, made, self._nullif(node))
             case exp.Greatest() | exp.Least():
-                return Part(node, made, self._extreme(node, made))
+                return CompiledPart(node, made, self._extreme(node, made))
             case exp.Round() | exp.Floor() | exp.Ceil() | exp.Sqrt():
-                return Part(node, made, self._rounding(node, made))
+                return CompiledPart(node, made, self._rounding(node, made))
             case exp.Extract():
-                return Part(node, made, self._extract(str(node.this).lower(), node.expression))
+                return CompiledPart(node, made, self._extract(str(node.this).lower(), node.expression))
             case exp.TimeToUnix():
-                return Part(node, made, self._extract("epoch", node.this))
+                return CompiledPart(node, made, self._extract("epoch", node.this))
             case exp.Anonymous() if str(node.this).lower() == "timezone" and len(node.expressions) == 2:
-                return Part(node, made, self._timezone(*node.expressions))
+                return CompiledPart(node, made, self._timezone(*node.expressions))
             case exp.AtTimeZone():
-                return Part(node, made, self._timezone(node.args["zone"], node.this))
+                return CompiledPart(node, made, self._timezone(node.args["zone"], node.this))
             case exp.Cast() if type(node) is exp.Cast:
                 return self.cast(self.part(node.this), made)
         for kind, name in PARTS.items():
             if isinstance(node, kind):
-                return Part(node, made, self._extract(name, node.this))
+                return CompiledPart(node, made, self._extract(name, node.this))
         raise Unsupported(f"{node.key} in {text}")
 
-    def _column(self, node: exp.Column) -> Part:
+    def _column(self, node: exp.Column) -> CompiledPart:
         name = node.name.lower()
         if node.table or name not in self._types.columns:
             raise Unsupported(f"{node.sql(dialect='duckdb')} is no column")
-        return Part(node, self._types.columns[name], operator.itemgetter(name))
+        return CompiledPart(node, self._types.columns[name], operator.itemgetter(name))
 
-    def _constant(self, node: exp.Expr, text: str) -> Part:
+    def _constant(self, node: exp.Expr, text: str) -> CompiledPart:
         kind = self._types.of(text)
         value = self._types.constant(text, kind)
-        return Part(node, kind, lambda row: value, constant=True)
+        return CompiledPart(node, kind, lambda row: value, constant=True)
 
-    def cast(self, part: Part, wanted: str) -> Part:
+    def cast(self, part: CompiledPart, wanted: str) -> CompiledPart:
         """The part in another type, as CAST makes it."""
         if part.type == wanted:
             return part
         if part.constant:
             value = self._types.constant(f"CAST({part.node.sql(dialect='duckdb')} AS {wanted})", wanted)
-            return Part(part.node, wanted, lambda row: value)
+            return CompiledPart(part.node, wanted, lambda row: value)
         came, to_int = part.type, wanted in v.RANGES
         to: v.One
         match came:
@@ -163,7 +163,7 @@ class _Compiler:
                 to = v.day_of
             case _:
                 raise Unsupported(f"CAST from {came} to {wanted}")
-        return Part(part.node, wanted, _one(part.run, to))
+        return CompiledPart(part.node, wanted, _one(part.run, to))
 
     def _arithmetic(self, node: exp.Expr, made: str) -> Run:
         left, right = self.part(node.this), self.part(node.expression)
@@ -184,7 +184,7 @@ class _Compiler:
             return self._moved(left, right, -1 if isinstance(node, exp.Sub) else 1)
         raise Unsupported(f"{node.key} of {left.type} and {right.type}")
 
-    def _moved(self, moment: Part, interval: Part, sign: int) -> Run:
+    def _moved(self, moment: CompiledPart, interval: CompiledPart, sign: int) -> Run:
         months, days, us = interval.run({})
         if months or abs(days) > 100_000 or abs(us) > 100_000 * v.DAY:
             raise Unsupported(f"moving a moment by {interval.node.sql(dialect='duckdb')}")
@@ -200,7 +200,7 @@ class _Compiler:
             return _one(of.run, lambda x: check(operation(x)))
         raise Unsupported(f"{operation.__name__} of {of.type}")
 
-    def _same_type(self, parts: Sequence[Part]) -> tuple[str, list[Run]]:
+    def _same_type(self, parts: Sequence[CompiledPart]) -> tuple[str, list[Run]]:
         """What is compared with each other, in the type in which DuckDB compares it."""
         kinds = {part.type for part in parts if part.type != "NULL"}
         fixed = {part.type for part in parts if not part.constant and part.type != "NULL"}
@@ -219,7 +219,7 @@ class _Compiler:
             return "BIGINT", [part.run for part in parts]
         raise Unsupported(f"comparing {', '.join(sorted(kinds))}")
 
-    def _exact(self, part: Part) -> bool:
+    def _exact(self, part: CompiledPart) -> bool:
         """Whether a whole number, or a decimal that can be compared with whole ones without a loss."""
         if not part.constant or not part.type.startswith("DECIMAL"):
             return part.type in v.RANGES and part.type != "HUGEINT"

@@ -22,7 +22,7 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
 
-class Answerer(Protocol):
+class EntryReader(Protocol):
     """Reads the entries of one group and gives its features, in their order, as of a moment (microseconds)."""
 
     def decode(self, written: bytes) -> Any:
@@ -34,7 +34,7 @@ class Answerer(Protocol):
         ...
 
 
-class LookedUp:
+class LookupReader:
     """The columns of the one row."""
 
     def __init__(self, feature: Lookup) -> None:
@@ -52,7 +52,7 @@ def write_row(values: Sequence[Any]) -> bytes:
     return _pack(values)
 
 
-class Observed:
+class ObservationReader:
     """The columns of the last row known before the moment, unless it is too old by then."""
 
     def __init__(self, feature: AsOf, table: Table) -> None:
@@ -90,7 +90,7 @@ def _known(late: Sequence[int | None], moment: int) -> list[bool]:
     return [at is not None and at < moment for at in late]
 
 
-class Windows:
+class WindowReader:
     """Counts and means over the windows that end at the moment."""
 
     def __init__(self, feature: Trailing, table: Table) -> None:
@@ -162,15 +162,15 @@ def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tupl
     return _pack(sections)
 
 
-def answerer(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> Answerer:
+def entry_reader(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> EntryReader:
     """What reads the entries of a feature."""
     match feature:
         case Lookup():
-            return LookedUp(feature)
+            return LookupReader(feature)
         case AsOf():
-            return Observed(feature, pipeline.table(feature.table))
+            return ObservationReader(feature, pipeline.table(feature.table))
         case Trailing():
-            return Windows(feature, pipeline.table(feature.table))
+            return WindowReader(feature, pipeline.table(feature.table))
 
 
 def _integers(written: bytes) -> array[int]:

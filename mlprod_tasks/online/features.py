@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 from mlprod_tasks.declaration import AtTick, Expression, Pipeline
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.online.entries import answerer
+from mlprod_tasks.online.entries import entry_reader
 from mlprod_tasks.online.expressions import Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros, plan, serving_of
-from mlprod_tasks.online.store_cache import Generation, Held
+from mlprod_tasks.online.store_cache import Generation, StoreCache
 from mlprod_tasks.platform.online_store.protocol import OnlineStore
 
 Answer = Literal["model", "fallback", "refuse"]
@@ -68,7 +68,7 @@ class OnlineFeatures:
         self.expressions = Expressions(pipeline)
         self._serving = serving_of(pipeline)
         self._stale_after = self._serving.stale_after // MICROSECOND
-        self._held = Held(
+        self._held = StoreCache(
             pipeline.name,
             store,
             poll_seconds=poll_seconds,
@@ -77,7 +77,7 @@ class OnlineFeatures:
             monotonic=monotonic,
         )
         self._remote, self._look_up_seconds = store.remote, self._serving.look_up_within.total_seconds()
-        self._groups = tuple((group, group.id.hex(), answerer(pipeline, group.feature)) for group in plan(pipeline))
+        self._groups = tuple((group, group.id.hex(), entry_reader(pipeline, group.feature)) for group in plan(pipeline))
         self._decoders = {group.id: answers.decode for group, _, answers in self._groups}
         self._values = picker(pipeline.feature_names)
         self._all_well: _AllWell | None = None

@@ -28,7 +28,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Problem:
+class FieldProblem:
     """What is wrong with one field. The reason never repeats the value: it may be somebody's."""
 
     field: str
@@ -38,7 +38,7 @@ class Problem:
 class FieldsRefused(ValueError):
     """A request whose fields the declaration does not allow; `problems` names each."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[FieldProblem]) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.reason}" for problem in problems))
         self.problems = problems
 
@@ -65,10 +65,10 @@ class RequestFields:
         if hashed and not pseudonym_key:
             raise ValueError(f"{pipeline.name}: field {hashed[0]!r} is personal and hashed: set MLPROD_PSEUDONYM_KEY")
 
-    def read(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    def read(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
         """The needed fields as features read them (moments in microseconds, dates in days since 1970), and what is wrong."""
         row: dict[str, Any] = {}
-        problems: list[Problem] = []
+        problems: list[FieldProblem] = []
         seen = 0
         for name, reader, needed, nullable in self._readers:
             value = given.get(name)
@@ -76,19 +76,19 @@ class RequestFields:
             if value is None:
                 if needed:
                     if not nullable:
-                        problems.append(Problem(name, "is required" if name not in given else "may not be null"))
+                        problems.append(FieldProblem(name, "is required" if name not in given else "may not be null"))
                     row[name] = None
                 continue
             try:
                 read = reader(value)
             except ValueError as error:
-                problems.append(Problem(name, str(error)))
+                problems.append(FieldProblem(name, str(error)))
                 continue
             if needed:
                 row[name] = read
         if seen != len(given):
             known = self._taken
-            problems += [Problem(str(name), "is no field of this use case") for name in given if name not in known]
+            problems += [FieldProblem(str(name), "is no field of this use case") for name in given if name not in known]
         return row, problems
 
     def json_schema(self) -> dict[str, Any]:

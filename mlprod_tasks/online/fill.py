@@ -15,7 +15,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.build_entries import Horizon, written
-from mlprod_tasks.online.plan import HEADER, Group, Header, State, micros, plan, serving_of
+from mlprod_tasks.online.plan import HEADER, EntryGroup, GroupState, Header, micros, plan, serving_of
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing
@@ -46,7 +46,7 @@ class Filled:
     removed: int
     bytes: int
     seconds: float
-    groups: dict[str, State]
+    groups: dict[str, GroupState]
     missing: dict[str, tuple[str, ...]]
 
     @property
@@ -66,7 +66,7 @@ class _Next:
     put: list[tuple[bytes, bytes]]
     removed: list[bytes]
     written: int
-    groups: dict[str, State]
+    groups: dict[str, GroupState]
     missing: dict[str, tuple[str, ...]]
 
 
@@ -138,7 +138,7 @@ def _manifests(
 
 def _following(
     pipeline: Pipeline,
-    groups: Sequence[Group],
+    groups: Sequence[EntryGroup],
     tick: Tick | None,
     header: Header | None,
     known: Mapping[str, Mapping[bytes, bytes]],
@@ -156,7 +156,7 @@ def _following(
     horizon = Horizon(standing, micros(pipeline.schedule.moment(standing)), serving_of(pipeline).look_back)
     put: list[tuple[bytes, bytes]] = []
     removed: list[bytes] = []
-    states: dict[str, State] = {}
+    states: dict[str, GroupState] = {}
     entries_written = 0
     with engine(spill=platform.settings.home / "spill") as connection:
         connection.execute("SET preserve_insertion_order = true")
@@ -174,7 +174,7 @@ def _following(
             if digests != before or group.id.hex() not in known:
                 put.append((group.manifest, msgspec.msgpack.encode(digests)))
             table = group.feature.table
-            states[group.id.hex()] = State(
+            states[group.id.hex()] = GroupState(
                 group.name,
                 table,
                 snapshot.versions[table],
@@ -189,7 +189,7 @@ def _following(
     return _Next(standing, put, removed, entries_written, states, {table: ticks for table, ticks in missing.items() if ticks})
 
 
-def _published(pipeline: Pipeline, groups: Sequence[Group], platform: Platform) -> dict[str, set[date]]:
+def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platform) -> dict[str, set[date]]:
     """The ticks of each table that is read: published, with or without rows."""
     days: dict[str, set[date]] = {}
     for group in groups:

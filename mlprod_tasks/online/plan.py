@@ -20,7 +20,7 @@ HEADER = b"header"
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class State(msgspec.Struct, frozen=True):
+class GroupState(msgspec.Struct, frozen=True):
     """How far one group of a generation goes. Moments in microseconds since 1970.
 
     Everything known before `complete_to` was there when it was filled; any moment from `exact_from` on is answered. `version`
@@ -41,11 +41,11 @@ class Header(msgspec.Struct, frozen=True):
 
     tick: str
     filled_at: str
-    groups: dict[str, State]
+    groups: dict[str, GroupState]
 
 
 @dataclass(frozen=True)
-class Group:
+class EntryGroup:
     """The entries of one declared feature: one for each key, found by the values of `mine` in the request.
 
     `id` is a digest of the declaration that an entry depends on: what was filled for another one is never read.
@@ -73,7 +73,7 @@ class Group:
         return None if None in values else self.id + _pack(values)
 
 
-def plan(pipeline: Pipeline) -> tuple[Group, ...]:
+def plan(pipeline: Pipeline) -> tuple[EntryGroup, ...]:
     """The groups of a use case, in the order of declaration."""
     return tuple(_group(pipeline, feature) for feature in pipeline.features if isinstance(feature, Lookup | AsOf | Trailing))
 
@@ -90,14 +90,14 @@ def micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-def _group(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> Group:
+def _group(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> EntryGroup:
     table = pipeline.table(feature.table)
     pairs = sorted((feature.by if isinstance(feature, Trailing) else feature.on).items())
     names = names_of(feature)
     columns = [(column.name, column.kind, column.known_at, column.personal) for column in table.columns]
     rests_on = (feature, table.name, table.key, table.time, table.known_after, table.ticks_ahead, columns)
     schedule = pipeline.schedule if table.ticks_ahead else None
-    return Group(
+    return EntryGroup(
         hashlib.sha256(repr((rests_on, schedule)).encode()).digest()[:8],
         feature.name if isinstance(feature, Trailing) else f"{feature.table} ({names[0]})",
         feature,

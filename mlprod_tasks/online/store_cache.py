@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mlprod_tasks.online.plan import HEADER, Header, State
+from mlprod_tasks.online.plan import HEADER, GroupState, Header
 from mlprod_tasks.platform.online_store.protocol import OnlineStore, StoreUnavailable
 
 ENTRY_BYTES = 200  # what an entry takes besides what is written of it
@@ -26,12 +26,12 @@ class Generation:
     def __init__(self, number: int, header: Header) -> None:
         self.number = number
         self.header = header
-        self.states: Mapping[str, State] = header.groups
+        self.states: Mapping[str, GroupState] = header.groups
         self.entries: dict[bytes, Any] = {}
         self.bytes = 0
 
 
-class Held:
+class StoreCache:
     """The generation that requests are answered from; used by any number of threads at once.
 
     Every `poll_seconds` the store is asked whether there is a next one; in between, what was read once is not read again. Where

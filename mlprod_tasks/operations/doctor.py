@@ -16,7 +16,7 @@ PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "deltalake", "duck
 
 
 @dataclass(frozen=True)
-class Finding:
+class DiagnosisItem:
     """One thing that was looked at. `told` says how it is, or what to do."""
 
     what: str
@@ -24,14 +24,14 @@ class Finding:
     told: str
 
 
-def examine(platform: Platform) -> list[Finding]:
+def check_installation(platform: Platform) -> list[DiagnosisItem]:
     """Look at everything; a check that raises is a finding, never an end."""
     return list(_findings(platform))
 
 
-def _findings(platform: Platform) -> Iterator[Finding]:
+def _findings(platform: Platform) -> Iterator[DiagnosisItem]:
     settings = platform.settings
-    yield Finding("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (3.11 or newer is needed)")
+    yield DiagnosisItem("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (3.11 or newer is needed)")
     for package in PACKAGES:
         yield _checked(package, partial(importlib.metadata.version, package), "run `make install`")
     yield _checked("home folder", lambda: _writable(platform), "set MLPROD_HOME to a folder that can be written")
@@ -49,14 +49,14 @@ def _findings(platform: Platform) -> Iterator[Finding]:
     try:
         pipelines = load_all(settings.pipelines)
     except Exception as error:
-        yield Finding("pipelines", False, str(error))
+        yield DiagnosisItem("pipelines", False, str(error))
         return
-    yield Finding(
+    yield DiagnosisItem(
         "pipelines", bool(pipelines), ", ".join(pipelines) or f"no file in {settings.pipelines}; set MLPROD_PIPELINES"
     )
     for pipeline in pipelines.values():
         if any(column.personal == "hash" for table in pipeline.tables for column in table.columns):
-            yield Finding(
+            yield DiagnosisItem(
                 f"{pipeline.name}: pseudonym key",
                 bool(settings.pseudonym_key),
                 "set MLPROD_PSEUDONYM_KEY" if not settings.pseudonym_key else "is set",
@@ -67,11 +67,13 @@ def _findings(platform: Platform) -> Iterator[Finding]:
             yield _checked(f"{pipeline.name}: connection {connection!r}", look, "check its URL")
 
 
-def _checked(what: str, look: Callable[[], str], remedy: str) -> Finding:
+def _checked(what: str, look: Callable[[], str], remedy: str) -> DiagnosisItem:
     try:
-        return Finding(what, True, look())
+        return DiagnosisItem(what, True, look())
     except Exception as error:
-        return Finding(what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {remedy}")
+        return DiagnosisItem(
+            what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {remedy}"
+        )
 
 
 def _writable(platform: Platform) -> str:

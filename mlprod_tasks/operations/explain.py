@@ -19,7 +19,7 @@ from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
-from mlprod_tasks.operations.explanation_text import Explained, Origin, Part, Source
+from mlprod_tasks.operations.explanation_text import FeatureEffect, ModelOrigin, PredictionExplanation, SourceTable
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.engine import engine
@@ -49,7 +49,7 @@ class _Effects:
     total: float | None = None
 
 
-def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None = None) -> Explained:
+def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None = None) -> PredictionExplanation:
     """Explain the prediction of the row of that key.
 
     key: a value for each column of the entity's key; or one text of all of them, separated by commas, where no value holds one.
@@ -77,7 +77,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
     shown = [name for name in read if name in row.column_names]
     # The ledger tells of the last scoring; a row of another version is of a scoring before that.
     current = scoring is not None and scoring.model_version == version
-    return Explained(
+    return PredictionExplanation(
         pipeline=pipeline.name,
         key={name: str(row[name][0].as_py()) for name in pipeline.entity_table.key},
         tick=str(of_tick),
@@ -93,7 +93,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         learner=learner,
         calibration=getattr(getattr(model, "calibration", None), "way", "none"),
         parts=tuple(
-            Part(
+            FeatureEffect(
                 name, _told(row[name][0].as_py()), effects.log_odds.get(name), effects.probability.get(name), told.get(name, "")
             )
             for name in shown
@@ -265,7 +265,9 @@ def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) 
     return bool(known["label"][0].as_py()), known["label_known_at"][0].as_py()
 
 
-def _sources(pipeline: Pipeline, names: Sequence[str], scored_at: datetime | None, platform: Platform) -> tuple[Source, ...]:
+def _sources(
+    pipeline: Pipeline, names: Sequence[str], scored_at: datetime | None, platform: Platform
+) -> tuple[SourceTable, ...]:
     """The tables behind the features, each with the newest version that was published before the scoring."""
     shown = set(names)
     tables = {pipeline.entity}
@@ -277,11 +279,11 @@ def _sources(pipeline: Pipeline, names: Sequence[str], scored_at: datetime | Non
         name = places.raw(pipeline, table)
         published = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=table)
         before = [one.delta_version for one in published if scored_at is not None and one.at <= scored_at]
-        sources.append(Source(name, max(before, default=None), platform.lake.version(name)))
+        sources.append(SourceTable(name, max(before, default=None), platform.lake.version(name)))
     return tuple(sources)
 
 
-def _origin(pipeline: Pipeline, version: int, ref: ModelRef | None, platform: Platform) -> Origin:
+def _origin(pipeline: Pipeline, version: int, ref: ModelRef | None, platform: Platform) -> ModelOrigin:
     tags = platform.registry.run_tags(ref.run_id) if ref is not None else {}
     training_id = tags.get(TRAINING_TAG) or next(
         (one.id for one in platform.ledger.all(Training, pipeline=pipeline.name, model_version=version)), None
@@ -289,7 +291,7 @@ def _origin(pipeline: Pipeline, version: int, ref: ModelRef | None, platform: Pl
     training = platform.ledger.get(Training, training_id) if training_id else None
     gates = platform.ledger.all(GateResult, training_id=training_id) if training_id else []
     base = platform.settings.mlflow_base_url
-    return Origin(
+    return ModelOrigin(
         training_id=training_id,
         as_of=str(training.as_of) if training else tags.get("mlprod.as_of"),
         reason=training.reason if training else None,

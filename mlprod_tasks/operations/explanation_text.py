@@ -14,7 +14,7 @@ LONGEST_VALUE, LONGEST_MEANING = 24, 76
 
 
 @dataclass(frozen=True)
-class Part:
+class FeatureEffect:
     """A feature of the row: its value as it was scored, and what it did.
 
     log_odds: what it adds before calibration; None where the model has no exact contributions, or does not read it.
@@ -29,7 +29,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceTable:
     """A lake table that features were read from: its version when the row was scored, where that is known, and now."""
 
     table: str
@@ -38,7 +38,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelOrigin:
     """The training that made the model: None for what the ledger or the registry no longer tells."""
 
     training_id: str | None
@@ -53,7 +53,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Explained:
+class PredictionExplanation:
     """One prediction. way: how the parts' effects were had, in words. recomputed: what the model gives for the stored features,
     None with the reason where it cannot be asked. base_log_odds and log_odds: before calibration, for exact contributions.
     """
@@ -72,7 +72,7 @@ class Explained:
     model_version: int
     learner: str
     calibration: str
-    parts: tuple[Part, ...]
+    parts: tuple[FeatureEffect, ...]
     way: str
     base_log_odds: float | None
     log_odds: float | None
@@ -82,16 +82,16 @@ class Explained:
     predictions_version: int | None
     declaration: str
     declaration_is_todays: bool
-    sources: tuple[Source, ...]
-    origin: Origin
+    sources: tuple[SourceTable, ...]
+    origin: ModelOrigin
 
 
-def text(one: Explained) -> str:
+def text(one: PredictionExplanation) -> str:
     """A page for a person at a terminal: the most effective features, the others summed."""
     return "\n".join([*_head(one), "", *_parts(one), "", *_sources(one)])
 
 
-def _head(one: Explained) -> Iterator[str]:
+def _head(one: PredictionExplanation) -> Iterator[str]:
     yield f"{one.pipeline}: {', '.join(f'{name} {value}' for name, value in one.key.items())}"
     yield ""
     bound = "" if one.threshold is None else f" (acts from {format_number(one.threshold)})"
@@ -120,7 +120,7 @@ def _head(one: Explained) -> Iterator[str]:
     yield _line("check", _check(one))
 
 
-def _check(one: Explained) -> str:
+def _check(one: PredictionExplanation) -> str:
     if one.recomputed is None:
         return f"not recomputed: {one.not_recomputed}"
     if one.recomputed == one.score:
@@ -128,7 +128,7 @@ def _check(one: Explained) -> str:
     return f"the model gives {one.recomputed:.10g} for the stored features, not {one.score:.10g}: score {one.tick} again"
 
 
-def _parts(one: Explained) -> Iterator[str]:
+def _parts(one: PredictionExplanation) -> Iterator[str]:
     counted = sorted(one.parts, key=_weight, reverse=True)
     shown, rest = counted[:MOST_SHOWN], counted[MOST_SHOWN:]
     exact = one.base_log_odds is not None
@@ -152,7 +152,7 @@ def _parts(one: Explained) -> Iterator[str]:
     yield f"({one.way})"
 
 
-def _sources(one: Explained) -> Iterator[str]:
+def _sources(one: PredictionExplanation) -> Iterator[str]:
     if one.predictions_version is not None:
         yield _line("stored in", f"{one.pipeline}/predictions, version {one.predictions_version}")
     same = "today's" if one.declaration_is_todays else "since changed"
@@ -166,7 +166,7 @@ def _line(what: str, told: str) -> str:
     return f"{what:9}  {told}"
 
 
-def _weight(part: Part) -> float:
+def _weight(part: FeatureEffect) -> float:
     return abs(part.log_odds if part.log_odds is not None else part.probability or 0.0)
 
 

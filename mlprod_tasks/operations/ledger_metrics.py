@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.dashboard.data import overview
 from mlprod_tasks.dashboard.queries import alarms
-from mlprod_tasks.dashboard.schemas import Card
+from mlprod_tasks.dashboard.schemas import PipelineCard
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
@@ -106,7 +106,7 @@ class _Ledger(Collector):
                 yield from _steps(session, pipeline)
 
 
-def _standing(pipeline: Pipeline, card: Card) -> Iterator[Value]:
+def _standing(pipeline: Pipeline, card: PipelineCard) -> Iterator[Value]:
     of = {"pipeline": pipeline.name}
     yield "mlprod_light", of, LIGHTS.index(card.state.light)
     for state, count in (("open", card.open_alarms), ("acknowledged", card.acknowledged), ("muted", card.muted)):

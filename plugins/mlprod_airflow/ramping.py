@@ -78,7 +78,7 @@ def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finis
     before, tasks = begun, [begun]
     for share in (declared or Ramp()).shares:
         with TaskGroup(f"to_{100 * share:g}_percent".replace(".", "_")):
-            stepped, wait, checked = take_step(share), Answered(task_id="wait", pipeline=pipeline), check()
+            stepped, wait, checked = take_step(share), WaitForAnswers(task_id="wait", pipeline=pipeline), check()
             before >> stepped >> wait >> checked
         before = checked
         tasks += [stepped, wait, checked]
@@ -86,7 +86,7 @@ def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finis
     return [*tasks, finished]
 
 
-class Answered(BaseOperator):
+class WaitForAnswers(BaseOperator):
     """Go on when a step was held long enough and the challenger answered enough rows, or when it fails already.
 
     What it found is in the ledger then, and is what the check after it judges by. Between two looks no worker is held.

@@ -8,18 +8,18 @@ import jsonschema
 from pydantic import TypeAdapter
 
 from mlprod_tasks.dashboard.data import detail, overview
-from mlprod_tasks.dashboard.schemas import Asked, Detail, Done, Overview, as_json
+from mlprod_tasks.dashboard.schemas import ActionRequest, ActionResult, Detail, Overview, as_json
 from mlprod_tasks.dashboard.series import BY_FEATURE
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from tests.support.seeded_ledger import DAY, FIRST
 
-# Written by `python tests/board/test_forms.py` when the form is changed on purpose.
+# Written by `python tests/dashboard/test_schemas.py` when the form is changed on purpose.
 KEPT = Path(__file__).with_name("schemas.schema.json")
 
 
 def schemas() -> dict[str, object]:
-    return {form.__name__: TypeAdapter(form).json_schema() for form in (Overview, Detail, Asked, Done)}
+    return {form.__name__: TypeAdapter(form).json_schema() for form in (Overview, Detail, ActionRequest, ActionResult)}
 
 
 def test_the_form_is_the_one_that_was_agreed() -> None:

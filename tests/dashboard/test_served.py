@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from mlprod_tasks.dashboard.data import detail, overview
-from mlprod_tasks.dashboard.forms_served import Served
 from mlprod_tasks.dashboard.served import MOST_REVIEWS, MOST_ROLLOUTS
+from mlprod_tasks.dashboard.served_schemas import ServingDetail
 from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Review, Rollout, RolloutCheck
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 MakeLedger = Callable[..., Platform]
 
 
-def told(pipeline: Pipeline, platform: Platform) -> Served:
+def told(pipeline: Pipeline, platform: Platform) -> ServingDetail:
     found = detail(pipeline, platform).served
     assert found is not None
     return found

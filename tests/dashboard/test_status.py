@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlprod_tasks.dashboard.data import overview
-from mlprod_tasks.dashboard.schemas import Card
+from mlprod_tasks.dashboard.schemas import PipelineCard
 from mlprod_tasks.dashboard.status import behind
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
@@ -28,7 +28,7 @@ def quiet(make_ledger: MakeLedger, flights_pipeline: Pipeline) -> Platform:
     return platform
 
 
-def card(pipeline: Pipeline, platform: Platform) -> Card:
+def card(pipeline: Pipeline, platform: Platform) -> PipelineCard:
     (one,) = overview([pipeline], platform).pipelines
     return one
 

@@ -212,14 +212,14 @@ def test_what_was_compared_of_a_tick_stays_where_the_store_no_longer_answers_it(
 
 
 def test_a_difference_is_counted_named_and_kept_in_the_ledger_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlprod_tasks.online.entries import Windows
+    from mlprod_tasks.online.entries import WindowReader
 
     small(shop)
     fill(shop.pipeline, shop.platform, DAY)
     tick = shop.pipeline.schedule.tick(DAY)
-    right = Windows.values
+    right = WindowReader.values
     # Lets in what is known at the moment itself: of every row but the one whose keys are null.
-    monkeypatch.setattr(Windows, "values", lambda self, entry, moment: right(self, entry, moment + 1))
+    monkeypatch.setattr(WindowReader, "values", lambda self, entry, moment: right(self, entry, moment + 1))
     for _ in range(2):
         checked = check_online(shop.pipeline, tick, shop.platform)
     assert checked.share == 7 / 8

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.operations.doctor import Finding, examine, read_sql
+from mlprod_tasks.operations.doctor import DiagnosisItem, check_installation, read_sql
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.paths import FLIGHTS
 
 
-def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[str, Finding]:
+def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[str, DiagnosisItem]:
     """The findings on an installation whose one pipeline differs from the shipped one."""
     written = FLIGHTS.read_text()
     assert old in written
@@ -22,7 +22,7 @@ def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[st
     given = {"MLPROD_HOME": str(folder / "var"), "MLPROD_PIPELINES": str(folder / "pipelines")}
     # No model registry is made: that takes seconds and is not what is tested here.
     platform = Platform(from_environment(given | {"MLFLOW_TRACKING_URI": "nonsense://nowhere"} | more))
-    return {finding.what: finding for finding in examine(platform)}
+    return {finding.what: finding for finding in check_installation(platform)}
 
 
 def expression(sql: str) -> ml.Expression:

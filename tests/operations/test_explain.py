@@ -62,7 +62,7 @@ def test_a_source_is_told_at_the_version_that_was_there_when_the_row_was_scored(
     then = replace(promoted_shop.platform, clock=SetClock(noon.replace(minute=30)))
     score(promoted_shop.pipeline, promoted_shop.tick(DAY), then)
     told = explain(promoted_shop.pipeline, [rows(promoted_shop)[0]["order_id"]], promoted_shop.platform)
-    assert told.sources == (explanation_text.Source("returns/raw/orders", 7, 1),)
+    assert told.sources == (explanation_text.SourceTable("returns/raw/orders", 7, 1),)
 
 
 def test_contributions_sum_to_the_score(scored):
@@ -221,7 +221,7 @@ def test_a_key_of_several_ticks_needs_the_tick(scored):
 
 def test_a_long_list_of_features_is_cut_and_summed(scored):
     told = explain(scored.pipeline, [rows(scored)[0]["order_id"]], scored.platform)
-    parts = tuple(explanation_text.Part(f"f{i}", "1", 0.01 * i, 0.001 * i, "a feature") for i in range(30))
+    parts = tuple(explanation_text.FeatureEffect(f"f{i}", "1", 0.01 * i, 0.001 * i, "a feature") for i in range(30))
     page = explanation_text.text(replace(told, parts=parts, base_log_odds=-1.0, log_odds=0.0))
     assert "f29" in page
     assert "f17 " not in page

@@ -11,7 +11,7 @@ from typing import Literal
 from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
-from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.apart import ActionRefused, apart
 from mlprod_airflow.page.rolling_out import ramp, review, roll_out
 from mlprod_airflow.page.training import retrain
 from mlprod_tasks.declaration import Pipeline
@@ -20,7 +20,7 @@ from mlprod_tasks.platform import Platform
 MOST_DAYS = 365
 
 
-class Asked(BaseModel):
+class ActionBody(BaseModel):
     """What goes with a button, as the page sends it.
 
     reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp need one. rule: acknowledge, mute, unmute.
@@ -55,23 +55,23 @@ class _Call:
     """One press of a button: of which pipeline, with what, by whom."""
 
     pipeline: Pipeline
-    asked: Asked
+    asked: ActionBody
     by: str
     request: Request
     platform: Platform
 
 
-def act(pipeline: Pipeline, action: str, asked: Asked, by: str, request: Request, platform: Platform) -> str:
+def act(pipeline: Pipeline, action: str, asked: ActionBody, by: str, request: Request, platform: Platform) -> str:
     """Do it and say in a sentence what came of it. Raises: Refused."""
     for field in NEEDED[action]:
         if getattr(asked, field) in ("", None):
-            raise Refused(422, f"{action} needs `{field}`")
+            raise ActionRefused(422, f"{action} needs `{field}`")
     from mlprod_tasks.monitoring.alarms import NoSuchAlarm
 
     try:
         return _DOINGS[action](_Call(pipeline, asked, by, request, platform))
     except NoSuchAlarm as error:
-        raise Refused(409, str(error)) from error
+        raise ActionRefused(409, str(error)) from error
 
 
 def _acknowledge(call: _Call) -> str:
@@ -180,11 +180,13 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def _rule(call: _Call) -> str:
     known = [rule.name for rule in call.pipeline.rules]
     if call.asked.rule not in known:
-        raise Refused(422, f"{call.pipeline.name} has no rule {call.asked.rule!r}; there are {', '.join(known) or 'none'}")
+        raise ActionRefused(
+            422, f"{call.pipeline.name} has no rule {call.asked.rule!r}; there are {', '.join(known) or 'none'}"
+        )
     return call.asked.rule
 
 
-def _subject(asked: Asked) -> str:
+def _subject(asked: ActionBody) -> str:
     return f"{asked.what}/{asked.slice}" if asked.slice else asked.what
 
 

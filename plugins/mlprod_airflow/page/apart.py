@@ -23,7 +23,7 @@ SECONDS = 120
 _free = BoundedSemaphore(AT_ONCE)
 
 
-class Refused(Exception):
+class ActionRefused(Exception):
     """It could not be done: the HTTP status that says what kind of reason it is, and the reason."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -34,7 +34,7 @@ class Refused(Exception):
 def apart(what: str, pipeline: str, **given: Any) -> Any:
     """Do one of `DOINGS` and return what it returned, as JSON has it. Raises: Refused."""
     if not _free.acquire(timeout=SECONDS / 4):
-        raise Refused(503, f"{AT_ONCE} others are being answered: try again in a minute")
+        raise ActionRefused(503, f"{AT_ONCE} others are being answered: try again in a minute")
     path = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(  # noqa: S603
@@ -47,14 +47,14 @@ def apart(what: str, pipeline: str, **given: Any) -> Any:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise Refused(504, f"{pipeline}: {what} took longer than {SECONDS} s and was given up") from error
+        raise ActionRefused(504, f"{pipeline}: {what} took longer than {SECONDS} s and was given up") from error
     finally:
         _free.release()
     if done.returncode:
-        raise Refused(500, f"{pipeline}: {what} ended with exit status {done.returncode}: {done.stderr[-500:]}")
+        raise ActionRefused(500, f"{pipeline}: {what} ended with exit status {done.returncode}: {done.stderr[-500:]}")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
-        raise Refused(answer["status"], answer["error"])
+        raise ActionRefused(answer["status"], answer["error"])
     return answer["done"]
 
 

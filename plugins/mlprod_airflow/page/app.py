@@ -20,13 +20,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as HttpError
 
 from mlprod_airflow.page import declarations
-from mlprod_airflow.page.actions import Asked, act
-from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.actions import ActionBody, act
+from mlprod_airflow.page.apart import ActionRefused, apart
 from mlprod_airflow.page.declarations import platform
 from mlprod_airflow.page.links import data_docs, links, run_link
 from mlprod_airflow.page.permissions import actor, allowed, may_read, reader
 from mlprod_tasks.dashboard.data import detail, overview
-from mlprod_tasks.dashboard.schemas import Done, as_json
+from mlprod_tasks.dashboard.schemas import ActionResult, as_json
 from mlprod_tasks.dashboard.shell import POLICY, STATIC, page
 from mlprod_tasks.declaration import DeclarationError, Pipeline
 
@@ -130,7 +130,7 @@ def read_data_docs(path: str, user: GetUserDep) -> Response:
 @app.post("/api/pipelines/{name}/{action}")
 def do(
     action: str,
-    asked: Asked,
+    asked: ActionBody,
     request: Request,
     user: Annotated[Any, Depends(actor)],
     pipeline: Annotated[Any, Depends(declared)],
@@ -138,7 +138,7 @@ def do(
     """What a person asks for with a button, in his name."""
     done = act(pipeline, action, asked, user.get_name(), request, platform())
     log.info("%s: %s by %s: %s", pipeline.name, action, user.get_name(), done)
-    return JSONResponse(as_json(Done(done)))
+    return JSONResponse(as_json(ActionResult(done)))
 
 
 @app.get("/metrics")
@@ -172,8 +172,8 @@ def refused(_: Request, error: HttpError) -> Response:
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 
-@app.exception_handler(Refused)
-def could_not(_: Request, error: Refused) -> Response:
+@app.exception_handler(ActionRefused)
+def could_not(_: Request, error: ActionRefused) -> Response:
     return JSONResponse({"error": str(error)}, error.status)
 
 

@@ -9,7 +9,7 @@ from anyio.from_thread import run
 from fastapi import Request
 from httpx import ASGITransport, AsyncClient
 
-from mlprod_airflow.page.apart import Refused
+from mlprod_airflow.page.apart import ActionRefused
 
 UNDER_WAY = ("queued", "running")
 
@@ -31,7 +31,7 @@ class Airflow:
         under_way = self.ask("GET", f"dags/{dag}/dagRuns", params=asked)["dag_runs"]
         if under_way:
             state, other = under_way[0]["state"], under_way[0]["dag_run_id"]
-            raise Refused(409, f"{what} is {state} already ({other}): wait for its end, or end it in Airflow")
+            raise ActionRefused(409, f"{what} is {state} already ({other}): wait for its end, or end it in Airflow")
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note}
         paused = self.ask("GET", f"dags/{dag}")["is_paused"]
         self.ask("POST", f"dags/{dag}/dagRuns", json=body)
@@ -43,5 +43,5 @@ class Airflow:
         async with AsyncClient(transport=ASGITransport(app), base_url="http://airflow", headers=self._headers) as client:
             answer = await client.request(method, f"/api/v2/{path}", **rest)
         if answer.is_error:
-            raise Refused(answer.status_code, f"Airflow: {answer.json().get('detail', answer.text)}")
+            raise ActionRefused(answer.status_code, f"Airflow: {answer.json().get('detail', answer.text)}")
         return answer.json()

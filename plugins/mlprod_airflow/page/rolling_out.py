@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request
 
-from mlprod_airflow.page.apart import Refused, apart
+from mlprod_airflow.page.apart import ActionRefused, apart
 from mlprod_airflow.page.as_user import Airflow
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
@@ -17,7 +17,7 @@ def roll_out(pipeline: Pipeline, asked: Any, by: str) -> str:
     _answers(pipeline)
     ends = [end for end in (asked.low, asked.high) if end is not None]
     if len(ends) == 1:
-        raise Refused(422, "a band has two ends: give `low` and `high`")
+        raise ActionRefused(422, "a band has two ends: give `low` and `high`")
     return str(
         apart(
             "rollout",
@@ -52,12 +52,12 @@ def review(pipeline: Pipeline, asked: Any, by: str, platform: Platform) -> str:
     try:
         made = decide_review(pipeline, asked.request_id, asked.row, asked.decision, by, platform, reason=asked.reason)
     except NoSuchReview as error:
-        raise Refused(404, str(error.args[0])) from error
+        raise ActionRefused(404, str(error.args[0])) from error
     except AlreadyDecided as error:
-        raise Refused(409, str(error)) from error
+        raise ActionRefused(409, str(error)) from error
     return f"{made.key} of {pipeline.name} is decided by {by}: {'yes' if made.decision else 'no'}"
 
 
 def _answers(pipeline: Pipeline) -> None:
     if pipeline.serving is None:
-        raise Refused(409, f"{pipeline.name} answers no requests: its declaration has no `serving`")
+        raise ActionRefused(409, f"{pipeline.name} answers no requests: its declaration has no `serving`")

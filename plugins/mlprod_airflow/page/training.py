@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from fastapi import Request
 
-from mlprod_airflow.page.apart import Refused
+from mlprod_airflow.page.apart import ActionRefused
 from mlprod_airflow.page.as_user import Airflow
 from mlprod_airflow.runs import training_id
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -35,6 +35,6 @@ def _newest(pipeline: Pipeline, platform: Platform) -> Tick:
     for kind in (Scoring, Publication):
         if (found := newest(platform.ledger.all(kind, pipeline=pipeline.name), "tick")) is not None:
             return pipeline.schedule.tick(str(found.tick))
-    raise Refused(
+    raise ActionRefused(
         409, f"nothing of {pipeline.name} is ingested yet, so there is nothing to train on: run {pipeline.name}.ingest"
     )

@@ -36,7 +36,7 @@ class CheckRow:
 
 
 @dataclass(frozen=True)
-class Checks:
+class RampChecks:
     """What was found at the last ramp, in the order of its shares."""
 
     challenger: int
@@ -60,7 +60,7 @@ class ReviewRow:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServingDetail:
     """Answers on request: how they are rolled out, and what of them is left to people.
 
     rollout: in force; None where there never was one, and the champion answers. ramp: its shares, as declared or by
@@ -70,7 +70,7 @@ class Served:
     rollout: RolloutRow | None
     rollouts: tuple[RolloutRow, ...]  # newest first
     ramp: tuple[float, ...]
-    checks: Checks | None
+    checks: RampChecks | None
     open_reviews: int
     reviews: tuple[ReviewRow, ...]
     decided: tuple[ReviewRow, ...]

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.platform import Platform
-from tests.support import monitored_shop
+from tests.support import monitored_shop as monitored
 
 
 @pytest.fixture
 def make_shop(tmp_path: Path) -> Callable[..., Platform]:
     """Make a shop's platform below the test's folder."""
-    return lambda folder="shop", clock=None: monitored_shop.shop_platform(tmp_path / folder, clock)
+    return lambda folder="shop", clock=None: monitored.shop_platform(tmp_path / folder, clock)
 
 
 @pytest.fixture

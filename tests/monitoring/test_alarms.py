@@ -18,13 +18,13 @@ from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail
 from mlprod_tasks.promotion.operator_actions import by_rule, intervene, interventions
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
 FIRST = date(2024, 3, 1)
 NOW = datetime(2024, 3, 20, 5, tzinfo=UTC)
-PIPELINE = world.pipeline
+PIPELINE = monitored.pipeline
 PSI, AUC = "inputs moved", "ranking is poor"
 
 

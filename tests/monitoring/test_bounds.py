@@ -24,23 +24,24 @@ from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Intervention, Measurement
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
-T = world.FIRST
+T = monitored.FIRST
 LEARNED = ml.Learned()
 
 
 def pipeline_with(*watches: ml.Watch, **others: Any) -> ml.Pipeline:
-    return replace(world.pipeline, watches=watches, rules=(), **others)
+    return replace(monitored.pipeline, watches=watches, rules=(), **others)
 
 
 def profile_with(**values: list[float | None]) -> ReferenceProfile:
     """The shop's profile with a history of 28 ticks; 'feature_psi__price' stands for 'feature_psi/price'."""
     days = tuple(str(date(2024, 1, 1) + n * DAY) for n in range(28))
     return replace(
-        world.reference(), history=ReferenceHistory(days, {key.replace("__", "/"): tuple(of) for key, of in values.items()})
+        monitored.reference(),
+        history=ReferenceHistory(days, {key.replace("__", "/"): tuple(of) for key, of in values.items()}),
     )
 
 
@@ -89,7 +90,7 @@ def test_more_features_watched_give_each_a_wider_bound() -> None:
 
 def test_a_profile_without_history_is_held_to_fixed_bounds_raised_to_what_its_reference_reached() -> None:
     watch = ml.Watch("feature_psi", high=0.25, learned=LEARNED)
-    old = replace(world.reference(), history=None)
+    old = replace(monitored.reference(), history=None)
     assert bound_of(watch, old, "price", quiet=0.4) == Bound("feature_psi", "price", None, 0.4, "what the reference reaches")
     assert bound_of(watch, old, "price", quiet=0.1).high == 0.25
     nothing = bound_of(ml.Watch("roc_auc", learned=LEARNED), old)
@@ -119,7 +120,7 @@ def test_a_quiet_month_of_many_features_raises_at_most_the_declared_false_alarms
         ml.Rule("off", "calibration", "alert"),
     )
     watches = tuple(ml.Watch(rule.watch, learned=LEARNED) for rule in rules)
-    pipeline = replace(world.pipeline, watches=watches, rules=rules, monitoring=ml.Monitoring(false_alarms=0.5))
+    pipeline = replace(monitored.pipeline, watches=watches, rules=rules, monitoring=ml.Monitoring(false_alarms=0.5))
     for _ in range(months):
         shared = random.normal(0, 1, (28 + days, 1))
         psi = (0.2 + 0.03 * (0.5 * shared + random.normal(0, 1, (28 + days, 40)))) ** 2
@@ -137,7 +138,7 @@ def test_a_quiet_month_of_many_features_raises_at_most_the_declared_false_alarms
 
 @pytest.fixture
 def shop(make_shop: Callable[..., Platform]) -> Platform:
-    return make_shop(clock=SetClock(world.NOW, step=timedelta(minutes=1)))
+    return make_shop(clock=SetClock(monitored.NOW, step=timedelta(minutes=1)))
 
 
 def test_a_persons_bound_comes_before_declared_and_learned_ones_until_it_is_cleared(shop: Platform) -> None:
@@ -172,20 +173,20 @@ def test_a_persons_bound_of_one_feature_comes_before_that_of_all_and_holds_what_
 
 def test_a_bound_holds_from_the_newest_measured_tick_on_and_leaves_the_ticks_before_as_they_were(shop: Platform) -> None:
     for day in (T, T + DAY, T + 2 * DAY):
-        world.score_tick(shop, world.scored(day))
-        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
-    made = set_bound(world.pipeline, "volume", "", 1.1, None, "anna", "more orders are due", shop)
+        monitored.score_tick(shop, monitored.scored(day))
+        measure(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop)
+    made = set_bound(monitored.pipeline, "volume", "", 1.1, None, "anna", "more orders are due", shop)
     assert made.since == T + 2 * DAY
     for day in (T + 2 * DAY, T, T + DAY):  # in whatever order they are measured again
-        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
+        measure(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop)
     rows = shop.ledger.all(Measurement, what="volume")
     assert [(row.low, row.breached) for row in rows] == [(0.5, False), (0.5, False), (1.1, True)]
     assert "below the bound 1.1 set by anna" in rows[-1].sentence
 
 
 def test_bounds_of_one_use_case_are_not_those_of_another(shop: Platform) -> None:
-    set_bound(replace(world.pipeline, name="elsewhere"), "roc_auc", "", 0.9, None, "anna", "", shop)
-    assert edited(world.pipeline, shop) == {}
+    set_bound(replace(monitored.pipeline, name="elsewhere"), "roc_auc", "", 0.9, None, "anna", "", shop)
+    assert edited(monitored.pipeline, shop) == {}
 
 
 @pytest.mark.parametrize(
@@ -205,13 +206,13 @@ def test_what_cannot_be_a_bound_is_refused_and_leaves_nothing(
     shop: Platform, what: str, slice: str, low: float | None, high: float | None, by: str, said: str
 ) -> None:
     with pytest.raises(CannotBeBound, match=said):
-        set_bound(world.pipeline, what, slice, low, high, by, "", shop)
+        set_bound(monitored.pipeline, what, slice, low, high, by, "", shop)
     assert shop.ledger.all(Intervention) == []
 
 
 def test_the_sentence_says_whose_bound_was_passed() -> None:
     watch = ml.Watch("roc_auc", low=0.5, learned=LEARNED)
-    pipeline, tick = pipeline_with(watch), world.pipeline.schedule.tick(T)
+    pipeline, tick = pipeline_with(watch), monitored.pipeline.schedule.tick(T)
     at = datetime(2024, 3, 20, tzinfo=UTC)
 
     def said(bounds: Bounds, value: float) -> str:
@@ -228,8 +229,8 @@ def test_a_champions_bounds_are_listed_feature_by_feature(shop: Platform, monkey
     pipeline = pipeline_with(ml.Watch("feature_psi", high=0.25, learned=LEARNED), ml.Watch("fallback_share", high=0.0))
     profile = profile_with(feature_psi__price=quiet(0.5, 0.01), feature_psi__place=quiet(0.01, 0.001))
     shelf = shop.registry
-    shelf.profiles[world.VERSION] = profile.as_json()  # type: ignore[attr-defined]
-    monkeypatch.setattr(shelf, "champion", lambda _: type("Ref", (), {"version": world.VERSION})(), raising=False)
+    shelf.profiles[monitored.VERSION] = profile.as_json()  # type: ignore[attr-defined]
+    monkeypatch.setattr(shelf, "champion", lambda _: type("Ref", (), {"version": monitored.VERSION})(), raising=False)
     found = {bound.subject: bound for bound in bounds_in_force(pipeline, shop)}
     assert set(found) == {"feature_psi/price", "feature_psi/place", "fallback_share"}
     assert found["feature_psi/price"].high > 0.5

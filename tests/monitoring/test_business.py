@@ -16,9 +16,9 @@ from mlprod_tasks.monitoring import business
 from mlprod_tasks.monitoring.business import business_metrics
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.settings import Settings, from_environment
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
-TICK = world.pipeline.schedule.tick(world.FIRST)
+TICK = monitored.pipeline.schedule.tick(monitored.FIRST)
 REVENUE = "SELECT sum(amount) FROM sales WHERE at >= :first AND at < :last"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -26,7 +26,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     """Sales at the first and the last second of the tick's rows, and one just outside at either end."""
-    first, last = partitions.boundaries(world.pipeline.entity_table, world.pipeline.schedule.range(world.FIRST))
+    first, last = partitions.boundaries(monitored.pipeline.entity_table, monitored.pipeline.schedule.range(monitored.FIRST))
     engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE sales (at TEXT, amount NUMERIC, tick TEXT)"))
@@ -35,7 +35,7 @@ def database(tmp_path: Path) -> str:
                 at = moment.timestamp() + seconds
                 connection.execute(
                     text("INSERT INTO sales VALUES (datetime(:at, 'unixepoch'), :amount, :tick)"),
-                    {"at": int(at), "amount": amount + more, "tick": str(world.FIRST)},
+                    {"at": int(at), "amount": amount + more, "tick": str(monitored.FIRST)},
                 )
     return str(engine.url)
 
@@ -48,7 +48,7 @@ def asked(sql: str, url: str = "", seconds: float = 20, connection: str = "books
 
 
 def declared(*metrics: ml.BusinessMetric) -> ml.Pipeline:
-    return replace(world.pipeline, monitoring=ml.Monitoring(metrics=metrics))
+    return replace(monitored.pipeline, monitoring=ml.Monitoring(metrics=metrics))
 
 
 def settings(url: str) -> Settings:
@@ -64,7 +64,7 @@ def test_a_metric_is_asked_for_the_moments_of_the_ticks_rows(database: str) -> N
 
 def test_a_value_that_looks_like_sql_is_only_a_value(database: str) -> None:
     """Parameters are bound, so the text of a moment is never read as SQL."""
-    assert asked("SELECT length(:tick) + 0 * length(:first || :last)", database).value == len(str(world.FIRST))
+    assert asked("SELECT length(:tick) + 0 * length(:first || :last)", database).value == len(str(monitored.FIRST))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_postgresql_is_asked_in_utc_read_only_and_stopped_in_time(postgres: str) -> None:
-    first, last = partitions.boundaries(world.pipeline.entity_table, world.pipeline.schedule.range(world.FIRST))
+    first, last = partitions.boundaries(monitored.pipeline.entity_table, monitored.pipeline.schedule.range(monitored.FIRST))
     engine = create_engine(postgres.replace("postgresql://", "postgresql+psycopg2://"))
     with engine.begin() as connection:
         connection.execute(text("ALTER ROLE CURRENT_USER SET TIME ZONE 'Asia/Tokyo'"))
@@ -157,7 +157,7 @@ def test_postgresql_is_asked_in_utc_read_only_and_stopped_in_time(postgres: str)
         for moment, amount in ((first, 5), (last, 1000)):
             connection.execute(text("INSERT INTO sales VALUES (:at, :n)"), {"at": moment.replace(tzinfo=None), "n": amount})
     assert asked(REVENUE, postgres).value == 5
-    assert asked("SELECT extract(day FROM CAST(:tick AS date))::int", postgres).value == world.FIRST.day
+    assert asked("SELECT extract(day FROM CAST(:tick AS date))::int", postgres).value == monitored.FIRST.day
     assert "read-only" in asked("DELETE FROM sales RETURNING 1", postgres).why
     assert "did not answer within 0.5 s" in asked("SELECT pg_sleep(60)::text", postgres, seconds=0.5).why
     wait_until_no_question_is_open()

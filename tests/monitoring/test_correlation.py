@@ -15,13 +15,13 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.monitoring.correlation import FEWEST_PAIRS, TICKS, correlations, reached, rests_on, spearman
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.ledger import Measurement
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 DAY = timedelta(days=1)
 FIRST = date(2024, 3, 1)
 LAST = FIRST + (2 * TICKS - 1) * DAY
 SALES = ml.BusinessMetric("sales", "books", "SELECT 1", "francs taken")
-pipeline = replace(world.pipeline, monitoring=ml.Monitoring(metrics=(SALES,)))
+pipeline = replace(monitored.pipeline, monitoring=ml.Monitoring(metrics=(SALES,)))
 
 
 def row(day: date, what: str, value: float | None, slice: str = "", reference: float | None = None) -> Measurement:
@@ -35,7 +35,7 @@ def row(day: date, what: str, value: float | None, slice: str = "", reference: f
         n=400,
         breached=False,
         model_version=3,
-        at=world.NOW,
+        at=monitored.NOW,
     )
 
 

@@ -18,11 +18,11 @@ from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.notifications.picture import picture
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Row, Training
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
-DAYS = [world.FIRST + n * DAY for n in range(10)]
+DAYS = [monitored.FIRST + n * DAY for n in range(10)]
 AT = datetime(2024, 3, 20, tzinfo=UTC)
 
 
@@ -40,10 +40,10 @@ def ledger(platform: Platform) -> tuple[list[dict[str, Any]], list[dict[str, Any
 @pytest.fixture(scope="module")
 def in_order(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """The whole story, monitored day by day."""
-    platform = world.shop_platform(tmp_path_factory.mktemp("story") / "shop")
-    world.whole_lake(platform)
+    platform = monitored.shop_platform(tmp_path_factory.mktemp("story") / "shop")
+    monitored.whole_lake(platform)
     for day in DAYS:
-        world.monitor(platform, day)
+        monitored.monitor(platform, day)
     return platform
 
 
@@ -60,11 +60,11 @@ def test_the_story_ends_in_a_retraining(in_order: Platform) -> None:
 
 def test_any_order_and_twice_gives_the_same_ledger(make_shop: Callable[..., Platform], in_order: Platform) -> None:
     platform = make_shop()
-    world.whole_lake(platform)
+    monitored.whole_lake(platform)
     days = DAYS + DAYS[::3]
     random.Random(1).shuffle(days)
     for day in days:
-        world.monitor(platform, day)
+        monitored.monitor(platform, day)
     assert ledger(platform) == ledger(in_order)
 
 
@@ -72,16 +72,16 @@ def test_ticks_scored_and_labelled_in_any_order_give_the_same_ledger(
     make_shop: Callable[..., Platform], in_order: Platform
 ) -> None:
     platform = make_shop()
-    rows = world.story()
+    rows = monitored.story()
     days = DAYS.copy()
     random.Random(5).shuffle(days)
     for day in days:  # a tick's own ingest publishes the outcomes that became known before it
         if day - DAY in rows:
-            world.publish_outcomes(platform, rows[day - DAY])
+            monitored.publish_outcomes(platform, rows[day - DAY])
         else:
-            world.note_published(platform, day, 0)
-        world.score_tick(platform, rows[day])
-        world.monitor(platform, day)
+            monitored.note_published(platform, day, 0)
+        monitored.score_tick(platform, rows[day])
+        monitored.monitor(platform, day)
     assert ledger(platform) == ledger(in_order)
 
 
@@ -96,9 +96,9 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_four_processes_at_once_give_the_same_ledger(tmp_path: Path, ledger_url: str, in_order: Platform) -> None:
-    platform = world.shop_platform(tmp_path / "shop", ledger_url=ledger_url)
-    world.whole_lake(platform)
-    program = [sys.executable, world.__file__, str(tmp_path / "shop"), ledger_url]
+    platform = monitored.shop_platform(tmp_path / "shop", ledger_url=ledger_url)
+    monitored.whole_lake(platform)
+    program = [sys.executable, monitored.__file__, str(tmp_path / "shop"), ledger_url]
     shares = [*(DAYS[n::4][::-1] for n in range(3)), [DAYS[0], *DAYS[3::4]]]  # one tick by two of them
     running = [subprocess.Popen([*program, *map(str, days)], stderr=subprocess.PIPE, text=True) for days in shares]
     for process in running:
@@ -110,11 +110,11 @@ def test_four_processes_at_once_give_the_same_ledger(tmp_path: Path, ledger_url:
 
 def test_a_decision_that_says_the_same_again_keeps_its_moment(make_shop: Callable[..., Platform]) -> None:
     platform = make_shop()
-    world.whole_lake(platform)
-    world.monitor(platform, DAYS[0])
+    monitored.whole_lake(platform)
+    monitored.monitor(platform, DAYS[0])
     (before,) = platform.ledger.all(Decision)
-    later = world.NOW + DAY
-    world.monitor(make_shop(clock=SetClock(later)), DAYS[0])
+    later = monitored.NOW + DAY
+    monitored.monitor(make_shop(clock=SetClock(later)), DAYS[0])
     (after,) = platform.ledger.all(Decision)
     assert (after.at, after.reason) == (before.at, before.reason)
     assert {row.at for row in platform.ledger.all(Measurement)} == {later}
@@ -122,9 +122,9 @@ def test_a_decision_that_says_the_same_again_keeps_its_moment(make_shop: Callabl
 
 def retrain_tick(platform: Platform) -> tuple[date, Any]:
     """Monitor up to the tick that decides to retrain; what was decided there."""
-    world.whole_lake(platform)
+    monitored.whole_lake(platform)
     for day in DAYS:
-        decided = world.monitor(platform, day)
+        decided = monitored.monitor(platform, day)
         if decided.action == "retrain":
             return day, decided
     raise AssertionError("no tick decided to retrain")
@@ -136,23 +136,23 @@ def training(as_of: date, state: str, reason: str = "asked for by hand") -> Trai
 
 def test_a_training_is_asked_for_and_asked_for_again_until_it_is_there(shop: Platform) -> None:
     day, decided = retrain_tick(shop)
-    tick = world.pipeline.schedule.tick(day)
+    tick = monitored.pipeline.schedule.tick(day)
     assert decided.retrain_now
     assert "ranking is poor" in decided.news
     assert decided.to_do() == {"action": "retrain", "reason": decided.reason, "retrain_now": True}
-    assert decide(world.pipeline, tick, shop).retrain_now, "a run that died before it asked must ask again"
+    assert decide(monitored.pipeline, tick, shop).retrain_now, "a run that died before it asked must ask again"
     shop.ledger.put(training(day, "running", decided.reason))
-    again = decide(world.pipeline, tick, shop)
+    again = decide(monitored.pipeline, tick, shop)
     assert (again.action, again.retrain_now) == ("retrain", False)
     shop.ledger.put(training(day, "failed", decided.reason))
-    assert decide(world.pipeline, tick, shop).retrain_now
+    assert decide(monitored.pipeline, tick, shop).retrain_now
 
 
 def test_no_second_training_is_asked_for_by_an_earlier_tick_that_is_decided_later(shop: Platform) -> None:
-    world.whole_lake(shop)
+    monitored.whole_lake(shop)
     for day in DAYS:
-        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
-    later, earlier = (decide(world.pipeline, world.pipeline.schedule.tick(day), shop) for day in (DAYS[8], DAYS[7]))
+        measure(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop)
+    later, earlier = (decide(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop) for day in (DAYS[8], DAYS[7]))
     assert (later.action, later.retrain_now) == ("retrain", True)
     assert (earlier.action, earlier.retrain_now) == ("retrain", False)
     assert [row.action for row in shop.ledger.all(Decision)] == ["retrain", "alert"]
@@ -160,71 +160,71 @@ def test_no_second_training_is_asked_for_by_an_earlier_tick_that_is_decided_late
 
 def test_a_training_by_hand_makes_the_rules_wait_and_a_failed_one_does_not(shop: Platform) -> None:
     day, _ = retrain_tick(shop)
-    tick = world.pipeline.schedule.tick(day)
+    tick = monitored.pipeline.schedule.tick(day)
     shop.ledger.put(training(day - DAY, "promoted"))
-    waits = decide(world.pipeline, tick, shop)
+    waits = decide(monitored.pipeline, tick, shop)
     assert (waits.action, waits.retrain_now) == ("alert", False)
     assert f"the last one was as of {day - DAY}" in waits.reason
     shop.ledger.put(training(day - DAY, "failed"))
-    assert decide(world.pipeline, tick, shop).action == "retrain"
+    assert decide(monitored.pipeline, tick, shop).action == "retrain"
 
 
 def test_a_training_that_was_asked_for_and_never_began_holds_no_later_one_back(shop: Platform) -> None:
-    world.whole_lake(shop)
+    monitored.whole_lake(shop)
     for day in DAYS:
-        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
-    asked, later = (world.pipeline.schedule.tick(day) for day in (DAYS[7], DAYS[8]))
-    assert decide(world.pipeline, asked, shop).retrain_now
-    waits = decide(world.pipeline, later, shop)
+        measure(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop)
+    asked, later = (monitored.pipeline.schedule.tick(day) for day in (DAYS[7], DAYS[8]))
+    assert decide(monitored.pipeline, asked, shop).retrain_now
+    waits = decide(monitored.pipeline, later, shop)
     assert f"the last one was as of {DAYS[7]}" in waits.reason, "it may be about to begin"
     with shop.ledger.session() as session:
         session.query(Decision).update({"at": AT - 3 * DAY})
-    assert decide(world.pipeline, later, shop).retrain_now
+    assert decide(monitored.pipeline, later, shop).retrain_now
     shop.ledger.put(training(DAYS[7], "promoted", waits.reason))
-    assert f"the last one was as of {DAYS[7]}" in decide(world.pipeline, later, shop).reason
+    assert f"the last one was as of {DAYS[7]}" in decide(monitored.pipeline, later, shop).reason
 
 
 def test_a_training_under_way_makes_the_rules_wait_until_it_is_given_up(shop: Platform) -> None:
     day, _ = retrain_tick(shop)
-    tick = world.pipeline.schedule.tick(day)
+    tick = monitored.pipeline.schedule.tick(day)
     earlier = training(day - 6 * DAY, "awaiting approval", "Retrain: something else")
     shop.ledger.put(earlier)
-    waits = decide(world.pipeline, tick, shop)
+    waits = decide(monitored.pipeline, tick, shop)
     assert (waits.action, waits.retrain_now) == ("alert", False)
     assert f"retraining waits: the training as of {day - 6 * DAY} still awaits approval" in waits.reason
     shop.ledger.put(training(day - 6 * DAY, "running", "Retrain: something else"))
-    assert "is still running" in decide(world.pipeline, tick, shop).reason
+    assert "is still running" in decide(monitored.pipeline, tick, shop).reason
     dead = training(day - 6 * DAY, "running", "Retrain: something else")
     dead.at = AT - 3 * DAY  # killed: it never says that it has ended
     shop.ledger.put(dead)
-    assert decide(world.pipeline, tick, shop).retrain_now
+    assert decide(monitored.pipeline, tick, shop).retrain_now
 
 
 def test_what_is_over_is_to_be_told_and_a_quiet_tick_after_it_is_not(shop: Platform) -> None:
     said = {"rule": "inputs moved", "watch": "feature_psi", "action": "alert", "ticks": [], "measurements": []}
-    world.whole_lake(shop)
+    monitored.whole_lake(shop)
     for day in DAYS[1:3]:
-        measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
+        measure(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop)
     shop.ledger.put(Decision(pipeline="shop", tick=DAYS[0], action="alert", reason="x", at=AT, rules=[said]))
-    over, quiet = (decide(world.pipeline, world.pipeline.schedule.tick(day), shop) for day in DAYS[1:3])
+    over, quiet = (decide(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop) for day in DAYS[1:3])
     assert (over.over, over.to_do()) == (True, {"action": "nothing", "reason": "No rule fired.", "retrain_now": False})
     assert (quiet.over, quiet.to_do()) == (False, {})
 
 
 def test_an_alarm_that_goes_on_is_no_news(in_order: Platform) -> None:
-    decided = decide(world.pipeline, world.pipeline.schedule.tick(DAYS[5]), in_order)
+    decided = decide(monitored.pipeline, monitored.pipeline.schedule.tick(DAYS[5]), in_order)
     assert decided.rules == ("inputs moved",)
     assert decided.news == ()
 
 
 def test_a_quiet_tick_has_nothing_to_do(in_order: Platform) -> None:
-    decided = decide(world.pipeline, world.pipeline.schedule.tick(DAYS[1]), in_order)
+    decided = decide(monitored.pipeline, monitored.pipeline.schedule.tick(DAYS[1]), in_order)
     assert (decided.action, decided.reason, decided.to_do()) == ("nothing", "No rule fired.", {})
 
 
 def test_open_alarms_are_those_of_the_last_decided_tick(in_order: Platform, shop: Platform) -> None:
-    assert open_alarms(world.pipeline, shop) == ()
-    alarms = {alarm.rule: alarm for alarm in open_alarms(world.pipeline, in_order)}
+    assert open_alarms(monitored.pipeline, shop) == ()
+    alarms = {alarm.rule: alarm for alarm in open_alarms(monitored.pipeline, in_order)}
     moved = alarms["inputs moved"]
     assert (moved.action, moved.since, moved.last, moved.ticks) == ("alert", DAYS[4], DAYS[9], 6)
     assert moved.sentence.startswith(f"{DAYS[-1]}: PSI of feature price is ")
@@ -233,8 +233,8 @@ def test_open_alarms_are_those_of_the_last_decided_tick(in_order: Platform, shop
 
 def test_the_picture_is_a_png_of_what_fired(in_order: Platform) -> None:
     decision = in_order.ledger.all(Decision)[-1]
-    png = picture(world.pipeline, world.pipeline.schedule.tick(DAYS[-1]), decision, in_order)
+    png = picture(monitored.pipeline, monitored.pipeline.schedule.tick(DAYS[-1]), decision, in_order)
     assert png is not None
     assert png.startswith(b"\x89PNG")
     quiet = in_order.ledger.all(Decision)[0]
-    assert picture(world.pipeline, world.pipeline.schedule.tick(DAYS[0]), quiet, in_order) is None
+    assert picture(monitored.pipeline, monitored.pipeline.schedule.tick(DAYS[0]), quiet, in_order) is None

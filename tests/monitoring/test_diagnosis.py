@@ -28,11 +28,11 @@ from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 T = date(2024, 3, 1)
 PIPELINE = replace(
-    world.pipeline, monitoring=ml.Monitoring(upstream=(ml.Upstream("credit", ("items",)),))
+    monitored.pipeline, monitoring=ml.Monitoring(upstream=(ml.Upstream("credit", ("items",)),))
 )  # items is the score of another use case
 
 
@@ -166,19 +166,19 @@ def test_every_breach_has_one_cause_and_nothing_else_has_any(drawn: set[tuple[st
 
 def test_the_ledger_has_the_same_causes_in_whatever_order_ticks_are_measured(make_shop: Callable[..., Platform]) -> None:
     """Outcomes are explained by the inputs of their tick, whichever of the two is measured first."""
-    days = [world.FIRST + timedelta(days=n) for n in range(3)]
+    days = [monitored.FIRST + timedelta(days=n) for n in range(3)]
     random = np.random.default_rng(0)
-    rows = world.scored(days[0], label=random.random(world.ORDERS_A_TICK) < 0.9)
+    rows = monitored.scored(days[0], label=random.random(monitored.ORDERS_A_TICK) < 0.9)
     prices = [None if n % 2 else value for n, value in enumerate(rows["price"].to_pylist())]
     rows = rows.set_column(rows.column_names.index("price"), "price", pa.array(prices, pa.float64()))
     found = []
     for order in (days, days[::-1]):
         shop = make_shop(f"shop-{order[0]}")
-        for one in (rows, *map(world.scored, days[1:])):
-            world.score_tick(shop, one)
-            world.publish_outcomes(shop, one)
+        for one in (rows, *map(monitored.scored, days[1:])):
+            monitored.score_tick(shop, one)
+            monitored.publish_outcomes(shop, one)
         for day in order:
-            measure(world.pipeline, world.pipeline.schedule.tick(day), shop)
+            measure(monitored.pipeline, monitored.pipeline.schedule.tick(day), shop)
         breached = [one for one in shop.ledger.all(Measurement, tick=days[0]) if one.breached]
         found.append({(one.what, one.slice): one.cause for one in breached})
     assert found[0] == found[1]

@@ -15,12 +15,12 @@ from mlprod_tasks.monitoring import estimate
 from mlprod_tasks.monitoring.estimate import Promised, estimates, promised_by
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate, roc_auc
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 SMALL = np.array([0.1, 0.1, 0.2, 0.35, 0.6, 0.6, 0.8, 0.9])
 THRESHOLD = 0.35
 PRICES = np.array([5.0, 80, 3, 30, 40, 9, 10, 2])
-BY_PRICE = replace(world.pipeline, value=ml.ValueFunction(act="CASE WHEN outcome THEN price ELSE -2 END", wait="-score"))
+BY_PRICE = replace(monitored.pipeline, value=ml.ValueFunction(act="CASE WHEN outcome THEN price ELSE -2 END", wait="-score"))
 
 
 def ways(score: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
@@ -40,7 +40,7 @@ def expected(score: np.ndarray, metric: Callable[[np.ndarray], float], weight: C
     return top / bottom
 
 
-def promised(score: np.ndarray, pipeline: ml.Pipeline = world.pipeline, **columns: Any) -> Promised:
+def promised(score: np.ndarray, pipeline: ml.Pipeline = monitored.pipeline, **columns: Any) -> Promised:
     rows = pa.table({"score": score, "decision": score >= THRESHOLD, **columns})
     with engine(threads=1) as con:
         con.register("rows", rows)
@@ -150,7 +150,7 @@ def test_many_rows_of_a_value_function_are_summed_up_some_at_a_time(monkeypatch:
 
 
 def test_where_no_row_is_decided_positive_there_is_no_precision_and_it_says_why() -> None:
-    readings = {r.what: r for r in estimates(world.reference(), promised(np.full(100, 0.2)))}
+    readings = {r.what: r for r in estimates(monitored.reference(), promised(np.full(100, 0.2)))}
     precision = readings["estimated_precision"]
     assert (precision.value, precision.missing) == (None, False)
     assert precision.why == "none of 100 rows was decided positive, so there is no precision"
@@ -160,9 +160,9 @@ def test_where_no_row_is_decided_positive_there_is_no_precision_and_it_says_why(
 
 
 def test_too_few_rows_and_too_few_of_a_class_promise_nothing() -> None:
-    few = list(estimates(world.reference(), promised(np.full(12, 0.5))))
+    few = list(estimates(monitored.reference(), promised(np.full(12, 0.5))))
     assert all(one.value is None and "answered 12 rows, too few" in one.why for one in few)
-    none = list(estimates(world.reference(), promised(np.empty(0))))
+    none = list(estimates(monitored.reference(), promised(np.empty(0))))
     assert [(one.what, one.value) for one in none] == [(f"estimated_{metric}", None) for metric in estimate.METRICS]
     with pytest.raises(CannotBeMeasured, match=r"expect 1 positive and 99 negative outcomes, too few to rank"):
         estimate.roc_auc(np.full(100, 0.01), np.ones(100))
@@ -171,7 +171,7 @@ def test_too_few_rows_and_too_few_of_a_class_promise_nothing() -> None:
 
 
 def test_a_value_that_cannot_be_computed_is_missing_with_the_reason() -> None:
-    readings = {r.what: r for r in estimates(world.reference(), promised(np.full(100, 0.6), BY_PRICE))}
+    readings = {r.what: r for r in estimates(monitored.reference(), promised(np.full(100, 0.6), BY_PRICE))}
     assert readings["estimated_value"].missing
     assert "value.act" in readings["estimated_value"].why
     assert readings["estimated_precision"].value == pytest.approx(0.6)
@@ -182,7 +182,7 @@ def test_decisions_that_differ_at_one_score_are_told_apart() -> None:
     rows = pa.table({"score": score, "decision": decided})
     with engine(threads=1) as con:
         con.register("rows", rows)
-        found = promised_by(con, "rows", world.pipeline)
+        found = promised_by(con, "rows", monitored.pipeline)
     assert found.estimate("recall").value == pytest.approx(0.25)
     assert found.estimate("roc_auc") == Estimate(pytest.approx(0.5), pytest.approx(0.5, abs=1e-6), pytest.approx(0.5, abs=1e-6))
 

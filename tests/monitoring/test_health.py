@@ -13,13 +13,13 @@ from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement, Publication, StepRun, Training
 from mlprod_tasks.platform.step_runs import step
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-T = world.FIRST
-DUE = world.pipeline.schedule.moment(T)
-pipeline = world.pipeline
+T = monitored.FIRST
+DUE = monitored.pipeline.schedule.moment(T)
+pipeline = monitored.pipeline
 
 
 class Runs:
@@ -49,7 +49,7 @@ def published(platform: Platform, table: str, day: date, at: datetime) -> None:
 
 
 def read(platform: Platform, day: date = T, of: Pipeline = pipeline) -> dict[tuple[str, str], Reading]:
-    found = list(health(of, of.schedule.tick(day), world.VERSION, platform))
+    found = list(health(of, of.schedule.tick(day), monitored.VERSION, platform))
     assert len({(one.what, one.slice) for one in found}) == len(found)
     return {(one.what, one.slice): one for one in found}
 
@@ -181,7 +181,14 @@ def test_a_models_age_counts_from_the_last_tick_it_was_fitted_on(soon: Platform)
     assert read(soon)["model_age", ""].value is None
     soon.ledger.put(
         Training(
-            id="one", pipeline="shop", as_of=T, reason="", state="promoted", at=DUE, run_id="r", model_version=world.VERSION
+            id="one",
+            pipeline="shop",
+            as_of=T,
+            reason="",
+            state="promoted",
+            at=DUE,
+            run_id="r",
+            model_version=monitored.VERSION,
         )
     )
     soon.__dict__["registry"] = Runs({"r": {"mlprod.window.train": "2024-01-02..2024-02-20"}})
@@ -222,7 +229,7 @@ def test_measuring_writes_health_beside_the_rest_and_again_replaces_it(make_shop
 
     for n, day in enumerate(days):
         platform.clock.at = pipeline.schedule.moment(day) + HOUR  # type: ignore[attr-defined]
-        world.score_tick(platform, world.scored(day))
+        monitored.score_tick(platform, monitored.scored(day))
         ran(platform, "score", day, 100.0 if day == days[-1] else 4.0 + n / 10)
         measure(of, of.schedule.tick(day), platform)
     last = platform.ledger.get(Measurement, "shop", days[-1], "duration", "score")

@@ -21,14 +21,14 @@ from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.statistics import distances
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
-DAY = world.REFERENCE[3]
+DAY = monitored.REFERENCE[3]
 
 
 @cache
 def rows_of(day: date) -> pa.Table:
-    rows = world.scored(day, n=300 + 10 * day.day)
+    rows = monitored.scored(day, n=300 + 10 * day.day)
     if day == DAY:  # a tick of its own kind: dearer, often without a price, often sent back
         random = np.random.default_rng(1)
         price = [None if random.random() < 0.25 else value * 1.3 for value in rows["price"].to_pylist()]
@@ -38,10 +38,10 @@ def rows_of(day: date) -> pa.Table:
 
 
 @cache
-def profile(days: tuple[date, ...] = world.REFERENCE) -> ReferenceProfile:
+def profile(days: tuple[date, ...] = monitored.REFERENCE) -> ReferenceProfile:
     rows = pa.concat_tables([rows_of(day) for day in days])
     return make_profile(
-        world.pipeline,
+        monitored.pipeline,
         rows,
         scores=rows["score"].to_numpy(),
         decisions=rows["decision"].to_numpy(),
@@ -59,17 +59,19 @@ def value(subject: str, day: date = DAY) -> float:
 
 
 def others(name: str) -> list[Any]:
-    return [value for day in world.REFERENCE if day != DAY for value in rows_of(day)[name].to_pylist()]
+    return [value for day in monitored.REFERENCE if day != DAY for value in rows_of(day)[name].to_pylist()]
 
 
 def test_each_tick_is_held_against_the_others_alone() -> None:
     rows = rows_of(DAY)
-    assert value("volume") == pytest.approx(rows.num_rows / np.mean([rows_of(d).num_rows for d in world.REFERENCE if d != DAY]))
+    assert value("volume") == pytest.approx(
+        rows.num_rows / np.mean([rows_of(d).num_rows for d in monitored.REFERENCE if d != DAY])
+    )
     assert value("label_rate") == pytest.approx(np.mean(rows["label"].to_numpy()) / np.mean(others("label")))
     nulls = rows["price"].null_count / rows.num_rows
     assert value("null_share/price") == pytest.approx(nulls)
-    assert value("null_share/price", world.REFERENCE[0]) == pytest.approx(
-        -rows["price"].null_count / (sum(rows_of(d).num_rows for d in world.REFERENCE[1:]))
+    assert value("null_share/price", monitored.REFERENCE[0]) == pytest.approx(
+        -rows["price"].null_count / (sum(rows_of(d).num_rows for d in monitored.REFERENCE[1:]))
     )
     assert value("roc_auc") == pytest.approx(roc_auc_score(rows["label"].to_numpy(), rows["score"].to_numpy()))
     assert value("calibration") == pytest.approx(np.mean(rows["label"].to_numpy()) - np.mean(rows["score"].to_numpy()))
@@ -96,14 +98,14 @@ def test_a_ticks_psi_is_that_of_its_rows_in_the_references_bins_against_the_othe
 def test_everything_that_a_tick_is_measured_by_has_a_history() -> None:
     history = profile().history
     assert history is not None
-    assert history.days == world.REFERENCE
+    assert history.days == monitored.REFERENCE
     whats = {subject.partition("/")[0] for subject in history.values}
     assert whats >= {
         "volume", "null_share", "feature_psi", "feature_js", "feature_wasserstein", "new_categories", "lost_categories",
         "out_of_range", "domain_auc", "score_psi", "score_wasserstein", "decision_share", "estimated_roc_auc", "label_coverage",
         "label_rate", "roc_auc", "precision", "recall", "value", "calibration", "residual_drift", "estimate_error", "kpi",
     }  # fmt: skip
-    assert all(len(values) == len(world.REFERENCE) for values in history.values.values())
+    assert all(len(values) == len(monitored.REFERENCE) for values in history.values.values())
     assert {subject for subject in history.values if subject.startswith("feature_psi")} == {
         "feature_psi/price", "feature_psi/place", "feature_psi/items",
     }  # fmt: skip
@@ -119,7 +121,7 @@ def test_the_domain_classifier_is_trained_for_a_few_ticks_only() -> None:
 
 
 def test_a_reference_of_two_ticks_has_none() -> None:
-    assert profile(world.REFERENCE[:2]).history is None
+    assert profile(monitored.REFERENCE[:2]).history is None
 
 
 def test_the_history_is_kept_with_the_model_and_a_profile_from_before_is_read_without_one() -> None:
@@ -130,21 +132,21 @@ def test_the_history_is_kept_with_the_model_and_a_profile_from_before_is_read_wi
 
 
 def test_a_further_tick_is_held_to_bounds_that_are_learned_from_it(make_shop: Callable[..., Platform]) -> None:
-    shop, day = make_shop(), world.FIRST
+    shop, day = make_shop(), monitored.FIRST
     learned = replace(
-        world.pipeline,
+        monitored.pipeline,
         watches=(ml.Watch("feature_psi", learned=ml.Learned()), ml.Watch("roc_auc", learned=ml.Learned())),
         rules=(ml.Rule("inputs", "feature_psi", "alert"), ml.Rule("ranking", "roc_auc", "alert")),
     )
-    shop.registry.profiles[world.VERSION] = world.reference().as_json()  # type: ignore[attr-defined]
-    rows = world.scored(day)
-    world.score_tick(shop, rows)
+    shop.registry.profiles[monitored.VERSION] = monitored.reference().as_json()  # type: ignore[attr-defined]
+    rows = monitored.scored(day)
+    monitored.score_tick(shop, rows)
     measure(learned, learned.schedule.tick(day), shop)
     quiet = shop.ledger.get(Measurement, "shop", day, "feature_psi", "price")
     assert quiet is not None
     assert (quiet.breached, quiet.cause) == (False, "")
     assert 0 < quiet.high < 0.25, "an ordinary tick of this shop lies well below the usual bound"
-    world.score_tick(shop, rows.set_column(rows.column_names.index("price"), "price", [rows["price"].to_numpy() * 1.3]))
+    monitored.score_tick(shop, rows.set_column(rows.column_names.index("price"), "price", [rows["price"].to_numpy() * 1.3]))
     measure(learned, learned.schedule.tick(day), shop)
     moved = shop.ledger.get(Measurement, "shop", day, "feature_psi", "price")
     assert moved is not None

@@ -23,7 +23,7 @@ from mlprod_tasks.monitoring.observe import observe, observe_by_tick
 from mlprod_tasks.monitoring.profile import joined, make_profile, profile_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 ROWS = 900
 TICKS = [date(2024, 2, 1) + timedelta(days=n) for n in range(10)]
@@ -32,9 +32,9 @@ TOWNS = [f"town {k}" for k in range(60)]
 IMPORTANCE = {"price": 70.0, "place": 20.0, "items": 10.0}
 
 looked_up = replace(
-    world.pipeline,
+    monitored.pipeline,
     tables=(
-        *world.pipeline.tables,
+        *monitored.pipeline.tables,
         ml.Table(
             "towns",
             ml.Database("shop", "towns"),
@@ -46,7 +46,10 @@ looked_up = replace(
             ),
         ),
     ),
-    features=(*world.pipeline.features, ml.Lookup("towns", {"region": "region"}, {"people": "people", "shops": "shops"})),
+    features=(
+        *monitored.pipeline.features,
+        ml.Lookup("towns", {"region": "region"}, {"people": "people", "shops": "shops"}),
+    ),
 )
 
 
@@ -60,7 +63,7 @@ def tick(day: date, n: int = ROWS, **changes: Any) -> pa.Table:
         "people": pa.array(random.poisson(3_000, n), mask=unknown),
         "shops": pa.array(random.poisson(30, n), mask=unknown | (random.random(n) < 0.1)),
     }
-    return world.scored(day, n, **columns | changes)
+    return monitored.scored(day, n, **columns | changes)
 
 
 @cache
@@ -227,14 +230,14 @@ def count_of(names: list[str], column: Any) -> list[int]:
 
 def test_freshness_is_how_long_before_the_tick_the_newest_row_of_its_own_partition_was_known(shop: Platform) -> None:
     for day in (NOW, NOW + timedelta(days=1)):
-        world.score_tick(shop, world.scored(day))
-    world.publish_outcomes(shop, world.scored(NOW - timedelta(days=1)))
-    moment = world.pipeline.schedule.tick(NOW)
+        monitored.score_tick(shop, monitored.scored(day))
+    monitored.publish_outcomes(shop, monitored.scored(NOW - timedelta(days=1)))
+    moment = monitored.pipeline.schedule.tick(NOW)
     with engine(threads=1) as con:
-        orders, returns = freshness(con, world.pipeline, moment, shop)
-        _, lacking = freshness(con, world.pipeline, world.pipeline.schedule.tick(NOW + timedelta(days=1)), shop)
+        orders, returns = freshness(con, monitored.pipeline, moment, shop)
+        _, lacking = freshness(con, monitored.pipeline, monitored.pipeline.schedule.tick(NOW + timedelta(days=1)), shop)
     assert (orders.slice, returns.slice) == ("orders", "returns")
-    newest = world.scored(NOW)["ordered_at"].to_pylist()
+    newest = monitored.scored(NOW)["placed_at"].to_pylist()
     assert orders.value == pytest.approx(24 - (max(newest) - moment.start) / timedelta(hours=1)), (
         "orders are planned a day ahead"
     )

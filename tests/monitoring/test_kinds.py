@@ -11,7 +11,7 @@ from mlprod_tasks.declaration.monitoring import Watched
 from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RULES, WATCHES
 from mlprod_tasks.monitoring import learned
 from mlprod_tasks.monitoring.kinds import KINDS, Kind, of_family
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 
 def test_what_can_be_declared_is_what_is_told_in_words_in_the_same_order() -> None:
@@ -24,7 +24,7 @@ def test_every_kind_is_of_one_family() -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.what)
 def test_words_name_the_slice_where_there_is_one_and_leave_nothing_unsaid(kind: Kind) -> None:
-    said = kind.words.format(slice="SLICE", kpi=world.pipeline.kpi.name)
+    said = kind.words.format(slice="SLICE", kpi=monitored.pipeline.kpi.name)
     assert "{" not in said
     assert ("SLICE" in said) == bool(kind.by)
 
@@ -46,7 +46,7 @@ def test_the_standard_rules_rest_on_the_standard_watches_and_every_watch_has_a_r
 
 
 def test_only_a_use_case_that_answers_requests_watches_them_and_what_it_declares_itself_stays() -> None:
-    silent = replace(world.pipeline, watches=WATCHES, rules=RULES, serving=None)
+    silent = replace(monitored.pipeline, watches=WATCHES, rules=RULES, serving=None)
     assert (silent.watches, silent.rules) == (WATCHES, RULES)
     served = replace(silent, serving=ml.Serving())
     assert (served.watches, served.rules) == ((*WATCHES, *REQUEST_WATCHES), (*RULES, *REQUEST_RULES))

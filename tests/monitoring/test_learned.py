@@ -12,7 +12,7 @@ from scipy import stats
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.monitoring import learned
 from mlprod_tasks.monitoring.kinds import KINDS
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(28)]  # the first is a Monday
 
@@ -121,7 +121,7 @@ def test_of_too_few_ticks_nothing_is_learned_and_ticks_without_a_value_do_not_co
 
 def pipeline_of(*rules: ml.Rule, false_alarms: float = 0.5) -> ml.Pipeline:
     watches = tuple(ml.Watch(what, learned=ml.Learned()) for what in dict.fromkeys(rule.watch for rule in rules))
-    return replace(world.pipeline, watches=watches, rules=rules, monitoring=ml.Monitoring(false_alarms=false_alarms))
+    return replace(monitored.pipeline, watches=watches, rules=rules, monitoring=ml.Monitoring(false_alarms=false_alarms))
 
 
 def test_all_rules_together_keep_the_declared_false_alarms_a_month() -> None:

@@ -21,13 +21,13 @@ from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 DAY = timedelta(days=1)
-T = world.FIRST
+T = monitored.FIRST
 ROWS = 120
 TAKEN = ml.BusinessMetric("taken", "books", "SELECT taken FROM days WHERE tick = :tick", "francs taken", "CHF")
-pipeline = replace(world.pipeline, monitoring=ml.Monitoring(metrics=(TAKEN,)))
+pipeline = replace(monitored.pipeline, monitoring=ml.Monitoring(metrics=(TAKEN,)))
 Shop = Callable[[str], Platform]
 
 
@@ -50,7 +50,7 @@ def shop(make_shop: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch) ->
 
     def with_profile(folder: str) -> Platform:
         platform = made(folder)
-        platform.__dict__["registry"] = world.ProfileShelf({world.VERSION: world.reference().as_json()})
+        platform.__dict__["registry"] = monitored.StoredProfiles({monitored.VERSION: monitored.reference().as_json()})
         return platform
 
     return with_profile
@@ -58,10 +58,10 @@ def shop(make_shop: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch) ->
 
 def lake(platform: Platform, days: list[date], **changes: Any) -> None:
     for day in days:
-        rows = world.scored(day, ROWS, **changes)
-        world.score_tick(platform, rows)
-        world.publish_outcomes(platform, rows)
-    world.note_published(platform, days[0], 0)
+        rows = monitored.scored(day, ROWS, **changes)
+        monitored.score_tick(platform, rows)
+        monitored.publish_outcomes(platform, rows)
+    monitored.note_published(platform, days[0], 0)
 
 
 def run(platform: Platform, day: date) -> Any:
@@ -83,7 +83,7 @@ def test_performance_is_estimated_at_the_tick_and_its_error_told_when_labels_are
     platform, days = shop("one"), [T, T + DAY, T + 2 * DAY]
     lake(platform, days, fallback=np.arange(ROWS) < 20)
     run(platform, T)
-    rows = world.scored(T, ROWS).slice(20)
+    rows = monitored.scored(T, ROWS).slice(20)
     score, decision = rows["score"].to_numpy(), rows["decision"].to_numpy()
     assert found(platform, T, "estimated_precision").value == pytest.approx(score[decision].mean())
     assert found(platform, T, "estimated_recall").value == pytest.approx(score[decision].sum() / score.sum())
@@ -91,7 +91,7 @@ def test_performance_is_estimated_at_the_tick_and_its_error_told_when_labels_are
     assert found(platform, T, "estimated_value").value == pytest.approx(worth)
     auc = found(platform, T, "estimated_roc_auc")
     assert auc.interval_low < auc.value < auc.interval_high
-    assert auc.reference == pytest.approx(world.reference().roc_auc)
+    assert auc.reference == pytest.approx(monitored.reference().roc_auc)
     for day in days[1:]:
         run(platform, day)
     label = rows["label"].to_numpy(zero_copy_only=False)
@@ -107,14 +107,14 @@ def test_the_business_is_asked_when_labels_are_complete_and_not_before(shop: Sho
     platform, days = shop("one"), [T, T + DAY, T + 2 * DAY, T + 3 * DAY]
     lake(platform, days)
     with platform.ledger.session() as session:
-        session.delete(session.merge(platform.ledger.get(world.Publication, "shop", "returns", T + 2 * DAY)))
+        session.delete(session.merge(platform.ledger.get(monitored.Publication, "shop", "returns", T + 2 * DAY)))
     run(platform, T + 2 * DAY)
     waiting = found(platform, T, "business_metric", "taken")
     assert waiting.value is None
     assert "wait for returns" in waiting.sentence
     assert found(platform, T, "estimate_error", "value").value is None
     assert not platform.ledger.all(Measurement, what="kpi_correlation")
-    world.publish_outcomes(platform, world.scored(T + DAY, ROWS))
+    monitored.publish_outcomes(platform, monitored.scored(T + DAY, ROWS))
     run(platform, T + 2 * DAY)
     taken = found(platform, T, "business_metric", "taken")
     assert (taken.value, taken.breached) == (0, False)
@@ -175,7 +175,7 @@ def test_a_tick_that_is_scored_anew_changes_the_correlations_of_the_ticks_after_
         return [row.value for row in mended.ledger.all(Measurement, tick=days[3], what="kpi_correlation")]
 
     before = correlated()
-    rows = world.scored(days[1], ROWS)
+    rows = monitored.scored(days[1], ROWS)
     turned = pa.array(1 - rows["score"].to_numpy())
     again = rows.drop_columns(["label"]).set_column(rows.column_names.index("score"), "score", turned)
     for platform in (mended, fresh):

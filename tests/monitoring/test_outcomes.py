@@ -14,20 +14,22 @@ from mlprod_tasks.monitoring.estimate import METRICS, Promised, promised_by
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.outcomes import columns, outcomes
 from mlprod_tasks.platform.engine import engine
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
-T = world.FIRST
+T = monitored.FIRST
 N = 900
 
 
 def tick(n: int = N, seed: int = 1, **changes: Any) -> pa.Table:
     """A tick whose labels are drawn from its scores."""
-    day = world.FIRST.replace(year=2000 + seed)
-    return world.scored(day, n, **changes)
+    day = monitored.FIRST.replace(year=2000 + seed)
+    return monitored.scored(day, n, **changes)
 
 
-def read(judged: pa.Table, rows: int | None = None, pipeline: ml.Pipeline = world.pipeline, **given: Any) -> dict[str, Reading]:
-    found = outcomes(pipeline, given.pop("profile", world.reference()), judged, rows or judged.num_rows, **given)
+def read(
+    judged: pa.Table, rows: int | None = None, pipeline: ml.Pipeline = monitored.pipeline, **given: Any
+) -> dict[str, Reading]:
+    found = outcomes(pipeline, given.pop("profile", monitored.reference()), judged, rows or judged.num_rows, **given)
     return {f"{reading.what}/{reading.slice}".rstrip("/"): reading for reading in found}
 
 
@@ -49,7 +51,7 @@ def test_every_metric_is_sklearns_and_within_its_interval() -> None:
     assert found["recall"].value == pytest.approx(sk.recall_score(y, decision))
     assert found["value"].value == pytest.approx(worth.mean())
     assert found["calibration"].value == pytest.approx(y.mean() - score.mean())
-    assert found["label_rate"].value * world.reference().label_rate == pytest.approx(y.mean())
+    assert found["label_rate"].value * monitored.reference().label_rate == pytest.approx(y.mean())
     for what in (*METRICS, "calibration", "label_rate", "label_coverage", "kpi"):
         low, high = found[what].interval
         assert low <= found[what].value <= high, what
@@ -65,20 +67,20 @@ def test_the_kpis_interval_is_that_of_its_mean_where_the_kpi_is_a_mean() -> None
         y, _, decision = arrays(tick(seed=seed))
         worth = np.where(decision, np.where(y, 10, -2), 0)
         low, high = read(tick(seed=seed))["kpi"].interval
-        widths.append((high - low) * world.reference().kpi / (2 * 2.262 * stats.sem(worth)))
+        widths.append((high - low) * monitored.reference().kpi / (2 * 2.262 * stats.sem(worth)))
     assert np.mean(widths) == pytest.approx(1, abs=0.12)
 
 
 def test_a_kpi_that_is_no_mean_has_an_interval_too() -> None:
-    share = replace(world.pipeline, kpi=ml.Kpi("hits", "count_if(decision AND outcome) / count_if(decision)", "precision"))
+    share = replace(monitored.pipeline, kpi=ml.Kpi("hits", "count_if(decision AND outcome) / count_if(decision)", "precision"))
     found = read(tick(), pipeline=share)
     low, high = found["precision"].interval
     wide = found["kpi"].interval[1] - found["kpi"].interval[0]
-    assert wide * world.reference().kpi == pytest.approx(high - low, rel=0.6)
+    assert wide * monitored.reference().kpi == pytest.approx(high - low, rel=0.6)
 
 
 def test_a_kpi_without_ratio_says_its_number() -> None:
-    found = read(tick(), profile=replace(world.reference(), kpi=-3.0))["kpi"]
+    found = read(tick(), profile=replace(monitored.reference(), kpi=-3.0))["kpi"]
     y, _, decision = arrays(tick())
     assert found.value is None
     assert f"it is {np.where(decision, np.where(y, 10, -2), 0).mean():,.4g} CHF" in found.why
@@ -98,7 +100,7 @@ def test_the_error_of_an_estimate_is_what_was_realised_minus_what_was_promised_f
     whole = tick()
     with engine(threads=1) as con:
         con.register("whole", whole)
-        promised = promised_by(con, "whole", world.pipeline)
+        promised = promised_by(con, "whole", monitored.pipeline)
     judged = whole.slice(0, 700)
     found = read(judged, N, promised=promised)
     for metric in METRICS:
@@ -163,7 +165,7 @@ def test_where_nothing_is_decided_or_comes_true_precision_and_recall_have_no_val
 
 
 def test_a_value_that_cannot_be_computed_is_missing_in_each_of_its_readings() -> None:
-    lost = replace(world.pipeline, value=ml.ValueFunction(act="CASE WHEN outcome THEN price ELSE -2 END"))
+    lost = replace(monitored.pipeline, value=ml.ValueFunction(act="CASE WHEN outcome THEN price ELSE -2 END"))
     found = read(tick().drop_columns(["price"]), pipeline=lost)
     assert (found["value"].missing, found["kpi"].missing) == (True, True)
     assert "price" in found["value"].why
@@ -184,13 +186,13 @@ def test_too_few_outcomes_give_every_reading_its_reason() -> None:
 
 def test_the_columns_that_outcomes_reads_are_enough() -> None:
     judged = tick()
-    needed = judged.select([*columns(world.pipeline, world.reference()), "label"])
+    needed = judged.select([*columns(monitored.pipeline, monitored.reference()), "label"])
     assert read(needed) == read(judged)
     assert set(needed.column_names) == {"score", "decision", "fallback", "label", "price", "place"}
 
 
 def test_a_profile_from_before_residuals_were_kept_expects_none() -> None:
-    found = read(tick(), profile=replace(world.reference(), residuals=(), precision=None))
+    found = read(tick(), profile=replace(monitored.reference(), residuals=(), precision=None))
     assert found["residual_drift/price"].value == 0
     assert found["precision"].reference is None
 

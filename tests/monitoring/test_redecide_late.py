@@ -15,7 +15,7 @@ from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
 from mlprod_tasks.steps import decide_again
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.answered_shop import DAY, SERVED, T, answer, clock_at_noon
 from tests.support.clock import SetClock
 
@@ -32,17 +32,17 @@ def clock() -> SetClock:
 @pytest.fixture
 def shop(mailing: Callable[[Any], Platform], clock: SetClock) -> Platform:
     platform = mailing(clock)
-    platform.__dict__["registry"] = world.ProfileShelf({world.VERSION: world.reference().as_json()})
+    platform.__dict__["registry"] = monitored.StoredProfiles({monitored.VERSION: monitored.reference().as_json()})
     return platform
 
 
 def asked(platform: Platform, day: date, part: slice, pipeline: ml.Pipeline = OWN, *, failing: bool = False) -> None:
-    rows = world.scored(day).slice(part.start, part.stop - part.start)
+    rows = monitored.scored(day).slice(part.start, part.stop - part.start)
     answer(platform, rows, pipeline, error=failing)
     measure_collected(pipeline, platform)
 
 
-def monitored(platform: Platform, day: date, pipeline: ml.Pipeline = OWN) -> bool:
+def monitor_day(platform: Platform, day: date, pipeline: ml.Pipeline = OWN) -> bool:
     """As the monitor DAG does: whether a mail went out."""
     tick = pipeline.schedule.tick(day)
     decide(pipeline, tick, platform)
@@ -57,7 +57,7 @@ def late(platform: Platform, clock: SetClock, pipeline: ml.Pipeline = OWN, day: 
     """A day goes well until its last requests, which are collected after the next tick was decided."""
     asked(platform, day, slice(0, 300), pipeline)
     clock.at = pipeline.schedule.moment(day + DAY) + MINUTE
-    assert not monitored(platform, day + DAY, pipeline)
+    assert not monitor_day(platform, day + DAY, pipeline)
     clock.at += 10 * MINUTE
     asked(platform, day, slice(300, 400), pipeline, failing=True)
 
@@ -75,7 +75,7 @@ def test_the_last_requests_of_a_day_raise_their_alarm_and_mail_once(
     assert decided.action == "alert"
     clock.at = OWN.schedule.moment(T + 2 * DAY) + MINUTE
     asked(shop, T + DAY, slice(0, 400))
-    assert monitored(shop, T + 2 * DAY)
+    assert monitor_day(shop, T + 2 * DAY)
     assert subjects(catcher)[1:] == [f"[shop] over at {T + 2 * DAY}: models fail on requests"]
 
 
@@ -108,7 +108,7 @@ def test_a_day_that_the_monitor_has_not_decided_yet_is_left_to_it(shop: Platform
     clock.at = OWN.schedule.moment(T + DAY) + MINUTE
     assert decide_again(OWN, shop) == []
     assert shop.ledger.all(Decision) == []
-    assert monitored(shop, T + DAY)
+    assert monitor_day(shop, T + DAY)
     clock.at += 10 * MINUTE
     measured = shop.ledger.all(Measurement)
     decide_again(OWN, shop)
@@ -130,8 +130,8 @@ def test_weeks_that_are_measured_late_are_no_news(shop: Platform, clock: SetCloc
     late(shop, clock)
     for n in range(2, 12):
         clock.at = OWN.schedule.moment(T + n * DAY) + MINUTE
-        monitored(shop, T + n * DAY)
-    answer(shop, world.scored(T).slice(0, 1), OWN, request_id="late")
+        monitor_day(shop, T + n * DAY)
+    answer(shop, monitored.scored(T).slice(0, 1), OWN, request_id="late")
     assert measure_collected(OWN, shop)[-1].tick == str(T)
     decide_again(OWN, shop)
     assert not [subject for subject in subjects(catcher) if "models fail" in subject and f"at {T + DAY}" in subject]

@@ -15,7 +15,7 @@ from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.requests import RequestsMeasured, measure_collected, measure_requests
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.answered_shop import DAY, SERVED, T, answer, clock_at_noon
 
 BATCH = {"online_psi": "feature_psi", "online_nulls": "null_share", "online_score_psi": "score_psi"}
@@ -33,16 +33,16 @@ def found(platform: Platform, what: str, name: str = "", day: date = T) -> Measu
 
 def moved(day: date = T) -> pa.Table:
     """A tick whose prices are six times those of the reference, and of which every third place is not known."""
-    rows = world.scored(day)
+    rows = monitored.scored(day)
     places = [None if i % 3 == 0 else place for i, place in enumerate(rows["place"].to_pylist())]
-    return world.scored(day, price=rows["price"].to_numpy() * 6, place=pa.array(places, pa.string()))
+    return monitored.scored(day, price=rows["price"].to_numpy() * 6, place=pa.array(places, pa.string()))
 
 
-@pytest.mark.parametrize("made", [world.scored, moved], ids=["quiet", "moved"])
+@pytest.mark.parametrize("made", [monitored.scored, moved], ids=["quiet", "moved"])
 def test_the_same_rows_tell_the_same_answered_on_request_as_scored_in_batch(shop: Platform, made: Any) -> None:
     rows = made(T)
-    world.score_tick(shop, rows)
-    measure(world.pipeline, world.pipeline.schedule.tick(T), shop)
+    monitored.score_tick(shop, rows)
+    measure(monitored.pipeline, monitored.pipeline.schedule.tick(T), shop)
     answer(shop, rows)
     told = run(shop)
     compared = [row for row in shop.ledger.all(Measurement, tick=T) if row.what in BATCH]
@@ -55,7 +55,7 @@ def test_the_same_rows_tell_the_same_answered_on_request_as_scored_in_batch(shop
         assert (row.value, row.n, row.reference, row.important) == (batch.value, batch.n, batch.reference, batch.important)
     breached = {(row.what, row.slice) for row in compared if row.breached}
     assert breached == (
-        set() if made is world.scored else {("online_psi", "price"), ("online_psi", "place"), ("online_nulls", "place")}
+        set() if made is monitored.scored else {("online_psi", "price"), ("online_psi", "place"), ("online_nulls", "place")}
     )
     assert len(told.breaches) == len(breached)
 
@@ -63,8 +63,8 @@ def test_the_same_rows_tell_the_same_answered_on_request_as_scored_in_batch(shop
 def test_a_bound_learned_of_batch_ticks_holds_for_requests(shop: Platform) -> None:
     watch = ml.Watch("feature_psi", high=0.001, only_important=True, learned=ml.Learned())
     own = replace(SERVED, watches=(watch, replace(watch, what="online_psi")), rules=())
-    rows = world.scored(T)
-    world.score_tick(shop, rows)
+    rows = monitored.scored(T)
+    monitored.score_tick(shop, rows)
     measure(own, own.schedule.tick(T), shop)
     answer(shop, rows, own)
     run(shop, pipeline=own)
@@ -75,7 +75,7 @@ def test_a_bound_learned_of_batch_ticks_holds_for_requests(shop: Platform) -> No
 
 
 def test_how_the_service_fared_is_told_in_shares_and_percentiles(shop: Platform) -> None:
-    rows = world.scored(T)
+    rows = monitored.scored(T)
     n = rows.num_rows
     times = np.random.default_rng(1).gamma(2, 3, n)
     score = [None if i < 8 else value for i, value in enumerate(rows["score"].to_pylist())]
@@ -98,7 +98,7 @@ def test_how_the_service_fared_is_told_in_shares_and_percentiles(shop: Platform)
 
 
 def test_few_rows_have_no_distribution_and_no_percentile(shop: Platform) -> None:
-    answer(shop, world.scored(T, 40), milliseconds=900.0)
+    answer(shop, monitored.scored(T, 40), milliseconds=900.0)
     assert run(shop).breaches == ()
     rows = {(row.what, row.slice): row for row in shop.ledger.all(Measurement, tick=T)}
     for key in (("online_latency", ""), ("online_psi", "price"), ("online_score_psi", ""), ("online_nulls", "place")):
@@ -108,15 +108,15 @@ def test_few_rows_have_no_distribution_and_no_percentile(shop: Platform) -> None
 
 
 def test_a_slow_service_breaches(shop: Platform) -> None:
-    times = [80.0 if i % 50 == 0 else 1.0 for i in range(world.ORDERS_A_TICK)]
-    answer(shop, world.scored(T), milliseconds=times)
+    times = [80.0 if i % 50 == 0 else 1.0 for i in range(monitored.ORDERS_A_TICK)]
+    answer(shop, monitored.scored(T), milliseconds=times)
     assert [sentence.split(" is ")[0] for sentence in run(shop).breaches] == [
         f"{T}: 99th percentile of the milliseconds that a row took"
     ]
 
 
 def test_a_challenger_in_the_shadow_is_held_beside_the_scores_of_the_rows_that_both_have(shop: Platform) -> None:
-    rows = world.scored(T)
+    rows = monitored.scored(T)
     score = rows["score"].to_numpy()
     other = np.clip(score + np.random.default_rng(2).normal(0, 0.1, len(score)), 0, 1)
     shadow = [None if i % 2 else float(value) for i, value in enumerate(other)]
@@ -133,31 +133,31 @@ def test_a_challenger_in_the_shadow_is_held_beside_the_scores_of_the_rows_that_b
 
 
 def test_without_a_shadow_nothing_is_said_of_one(shop: Platform) -> None:
-    answer(shop, world.scored(T))
+    answer(shop, monitored.scored(T))
     run(shop)
     assert not [row for row in shop.ledger.all(Measurement, tick=T) if "shadow" in row.what]
 
 
 def test_of_two_versions_the_one_that_answered_more_is_held_to_its_reference(shop: Platform) -> None:
-    rows = world.scored(T)
+    rows = monitored.scored(T)
     small = [i % 5 == 0 for i in range(rows.num_rows)]
     answer(
-        shop, rows, model_version=[9 if one else world.VERSION for one in small],
+        shop, rows, model_version=[9 if one else monitored.VERSION for one in small],
         score=[0.99 if one else score for one, score in zip(small, rows["score"].to_pylist(), strict=True)],
     )  # fmt: skip
     run(shop)
     one = found(shop, "online_score_psi")
-    assert (one.n, one.model_version, one.breached) == (rows.num_rows * 4 // 5, world.VERSION, False)
+    assert (one.n, one.model_version, one.breached) == (rows.num_rows * 4 // 5, monitored.VERSION, False)
     assert found(shop, "online_rows").value == rows.num_rows
 
 
 def test_where_no_model_answers_the_service_is_measured_all_the_same(shop: Platform) -> None:
-    rows = world.scored(T)
+    rows = monitored.scored(T)
     answer(shop, rows, model_version=None, score=None, decision=None, route="refused", error=None, stale=None)
     assert run(shop).breaches == (found(shop, "online_refused").sentence,)
     assert found(shop, "online_errors").value == 0.0
     assert not [row for row in shop.ledger.all(Measurement, tick=T) if row.what in BATCH]
-    answer(shop, world.scored(T + DAY), fallback=True, route="fallback")
+    answer(shop, monitored.scored(T + DAY), fallback=True, route="fallback")
     run(shop, T + DAY)
     assert found(shop, "online_fallback", day=T + DAY).breached
     psi = found(shop, "online_psi", "price", T + DAY)
@@ -165,15 +165,15 @@ def test_where_no_model_answers_the_service_is_measured_all_the_same(shop: Platf
 
 
 def test_measured_again_it_is_replaced_and_batch_measurements_stay(shop: Platform) -> None:
-    rows = world.scored(T)
-    world.score_tick(shop, rows)
-    measure(world.pipeline, world.pipeline.schedule.tick(T), shop)
+    rows = monitored.scored(T)
+    monitored.score_tick(shop, rows)
+    measure(monitored.pipeline, monitored.pipeline.schedule.tick(T), shop)
     batch = [(row.what, row.slice, row.value) for row in shop.ledger.all(Measurement, tick=T)]
     answer(shop, rows.slice(0, 150))
     run(shop)
     answer(shop, rows.slice(150))
     assert run(shop).rows == rows.num_rows
-    measure(world.pipeline, world.pipeline.schedule.tick(T), shop)
+    measure(monitored.pipeline, monitored.pipeline.schedule.tick(T), shop)
     kept = {(row.what, row.slice) for row in shop.ledger.all(Measurement, tick=T)}
     assert {(what, slice) for what, slice, _ in batch} < kept
     assert ("online_psi", "price") in kept
@@ -185,9 +185,9 @@ def measured(platform: Platform) -> dict[date, int]:
 
 def test_what_anybody_collected_is_measured_once_and_again_when_more_came(make_shop: Callable[..., Platform]) -> None:
     shop = make_shop(clock=clock_at_noon(T))
-    rows = world.scored(T)
+    rows = monitored.scored(T)
     answer(shop, rows.slice(0, 150))  # collected by somebody who measures nothing, as a ramp does
-    answer(shop, world.scored(T + DAY, 120))
+    answer(shop, monitored.scored(T + DAY, 120))
     assert [one.tick for one in measure_collected(SERVED, shop)] == [str(T + DAY), str(T)]
     assert measured(shop) == {T: 150, T + DAY: 120}
     assert measure_collected(SERVED, shop) == []
@@ -204,13 +204,13 @@ def test_what_could_not_be_measured_is_measured_by_the_next_that_can(
     def broken(*_: Any) -> None:
         raise OSError("no registry")
 
-    answer(shop, world.scored(T))
+    answer(shop, monitored.scored(T))
     with monkeypatch.context() as patch:
         patch.setattr(shop.registry, "reference_profile", broken)
         with pytest.raises(OSError, match="no registry"):
             measure_collected(SERVED, shop)
     assert measured(shop) == {}
-    assert [one.rows for one in measure_collected(SERVED, shop)] == [world.ORDERS_A_TICK]
+    assert [one.rows for one in measure_collected(SERVED, shop)] == [monitored.ORDERS_A_TICK]
 
 
 ASKED = replace(SERVED, watches=(ml.Watch("online_rows", low=100.0),), rules=(ml.Rule("nobody asks", "online_rows", "alert"),))
@@ -219,7 +219,7 @@ ASKED = replace(SERVED, watches=(ml.Watch("online_rows", low=100.0),), rules=(ml
 def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_shop: Callable[..., Platform]) -> None:
     clock = clock_at_noon(T)
     shop = make_shop(clock=clock)
-    answer(shop, world.scored(T), ASKED)
+    answer(shop, monitored.scored(T), ASKED)
     measure_collected(ASKED, shop)
     clock.at = ASKED.schedule.moment(T + 2 * DAY) - timedelta(minutes=1)
     assert measure_collected(ASKED, shop) == []
@@ -229,8 +229,8 @@ def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_
     assert silent.breaches == (f"{T + DAY}: rows answered on request is 0, below the bound 100; n = 0",)
     assert measure_collected(ASKED, shop) == []
     assert decide(ASKED, ASKED.schedule.tick(T + 2 * DAY), shop).rules == ("nobody asks",)
-    assert found(shop, "online_rows", day=T + DAY).model_version == world.VERSION
-    answer(shop, world.scored(T + DAY), ASKED)  # they came late
+    assert found(shop, "online_rows", day=T + DAY).model_version == monitored.VERSION
+    answer(shop, monitored.scored(T + DAY), ASKED)  # they came late
     assert [one.breaches for one in measure_collected(ASKED, shop)] == [()]
 
 
@@ -239,18 +239,18 @@ def test_a_use_case_that_nobody_asked_for_long_or_ever_is_not_silent(make_shop: 
     shop = make_shop(clock=clock)
     assert measure_collected(ASKED, shop) == []
     assert run(shop) == RequestsMeasured(str(T), 0, 0)
-    answer(shop, world.scored(T), ASKED)
+    answer(shop, monitored.scored(T), ASKED)
     assert [one.tick for one in measure_collected(ASKED, shop)] == [str(T)]
     assert run(shop, T - DAY) == RequestsMeasured(str(T - DAY), 0, 0)
-    assert measured(shop) == {T: world.ORDERS_A_TICK}
+    assert measured(shop) == {T: monitored.ORDERS_A_TICK}
     clock.at -= 12 * DAY
     assert [one.tick for one in measure_collected(ASKED, shop)] == [str(T + 27 * DAY)]
 
 
 def test_an_alarm_of_a_days_requests_comes_with_the_next_decision_and_goes_with_the_one_after(shop: Platform) -> None:
-    answer(shop, world.scored(T), error=[i % 20 == 0 for i in range(world.ORDERS_A_TICK)])
+    answer(shop, monitored.scored(T), error=[i % 20 == 0 for i in range(monitored.ORDERS_A_TICK)])
     run(shop)
-    answer(shop, world.scored(T + DAY))
+    answer(shop, monitored.scored(T + DAY))
     run(shop, T + DAY)
     decided = [decide(SERVED, SERVED.schedule.tick(T + n * DAY), shop) for n in range(3)]
     assert [one.rules for one in decided] == [(), ("models fail on requests",), ()]

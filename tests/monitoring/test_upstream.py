@@ -11,10 +11,10 @@ from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.upstream import upstream
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
-T = world.FIRST
-PIPELINE = replace(world.pipeline, monitoring=Monitoring(upstream=(Upstream("demand", ("price",)), Upstream("fraud", ()))))
+T = monitored.FIRST
+PIPELINE = replace(monitored.pipeline, monitoring=Monitoring(upstream=(Upstream("demand", ("price",)), Upstream("fraud", ()))))
 
 
 def decided(platform: Platform, name: str, *rules: tuple[str, str], day: date = T) -> None:
@@ -58,7 +58,7 @@ def test_an_upstream_use_case_that_was_not_decided_yet_has_no_value_and_says_wha
 
 
 def test_without_upstream_nothing_is_said(shop: Platform) -> None:
-    assert list(upstream(world.pipeline, world.pipeline.schedule.tick(T), shop)) == []
+    assert list(upstream(monitored.pipeline, monitored.pipeline.schedule.tick(T), shop)) == []
 
 
 def test_an_alarm_upstream_is_watched_and_told_by_name(shop: Platform) -> None:
@@ -68,6 +68,6 @@ def test_an_alarm_upstream_is_watched_and_told_by_name(shop: Platform) -> None:
     decided(shop, "demand", ("inputs moved", "alert"))
     watching = replace(PIPELINE, watches=(*PIPELINE.watches, Watch("upstream", high=0.0)))
     tick = PIPELINE.schedule.tick(T)
-    row = judged(read(shop)["demand"], watching, tick, world.VERSION, datetime(2024, 3, 1, tzinfo=UTC))
+    row = judged(read(shop)["demand"], watching, tick, monitored.VERSION, datetime(2024, 3, 1, tzinfo=UTC))
     assert row.breached
     assert "alarms at this tick of demand" in row.sentence

@@ -15,13 +15,13 @@ from mlprod_tasks.monitoring.why import Why, why
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Mail, Measurement, Training
 from mlprod_tasks.promotion.operator_actions import intervene
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 
 DAY = timedelta(days=1)
 TICK = date(2024, 3, 10)
 AT = datetime(2024, 3, 10, 5, tzinfo=UTC)
 PIPELINE = replace(
-    world.pipeline,
+    monitored.pipeline,
     rules=(
         ml.Rule("inputs moved", "feature_psi", "alert"),
         ml.Rule("ranking is poor", "roc_auc", "retrain", breaches=2, of=3),

@@ -17,13 +17,13 @@ from mlprod_tasks.monitoring.timeline import happenings
 from mlprod_tasks.notifications.digest import digest, tell_digest, text, written
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Mail, Measurement, Promotion, Scoring, Training
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
 DAY = timedelta(days=1)
 LAST = date(2024, 3, 18)  # a Monday; outcomes are known up to the 16th
 NOW = datetime(2024, 3, 18, 5, tzinfo=UTC)
-PIPELINE = replace(world.pipeline, monitoring=ml.Monitoring(digest_to=("owner@example.com",)))
+PIPELINE = replace(monitored.pipeline, monitoring=ml.Monitoring(digest_to=("owner@example.com",)))
 TICK = PIPELINE.schedule.tick(LAST)
 
 

@@ -10,24 +10,24 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.prediction_log import log_schema
-from tests.support import monitored_shop as world
+from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 from tests.support.request_log import log_row, write_log
 
-T, DAY = world.FIRST, timedelta(days=1)
+T, DAY = monitored.FIRST, timedelta(days=1)
 SERVED = replace(
-    world.pipeline,
+    monitored.pipeline,
     serving=ml.Serving(),
-    watches=(*world.pipeline.watches, *ml.REQUEST_WATCHES),
-    rules=(*world.pipeline.rules, *ml.REQUEST_RULES),
+    watches=(*monitored.pipeline.watches, *ml.REQUEST_WATCHES),
+    rules=(*monitored.pipeline.rules, *ml.REQUEST_RULES),
 )
 
 
 def answer(platform: Platform, rows: pa.Table, pipeline: ml.Pipeline = SERVED, **changed: Any) -> None:
     """Have the rows in the service's log as its answers, and collect them. `changed` are columns of the log, or one value."""
     columns = {
-        "key": rows["order_id"], "tick": rows["tick"], "predict_at": rows["ordered_at"], "at": rows["ordered_at"],
-        "score": rows["score"], "decision": rows["decision"], "model_version": world.VERSION, "milliseconds": 2.0,
+        "key": rows["order_id"], "tick": rows["tick"], "predict_at": rows["placed_at"], "at": rows["placed_at"],
+        "score": rows["score"], "decision": rows["decision"], "model_version": monitored.VERSION, "milliseconds": 2.0,
         "key_order_id": rows["order_id"], "request_id": [f"r-{i}" for i in range(rows.num_rows)],
     }  # fmt: skip
     columns |= {f"feature_{name}": rows[name] for name in pipeline.feature_names} | changed

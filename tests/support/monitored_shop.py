@@ -1,7 +1,8 @@
 """A small shop whose orders are scored each morning, on a lake and ledger of its own; run as a program it monitors ticks."""
 
 import sys
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.clock import SetClock
+from tests.support.shop import ORDERS, RETURNS, SHOP, with_columns, without
 
 ORDERS_A_TICK = 400
 REFERENCE = tuple(date(2024, 2, 1) + timedelta(days=n) for n in range(14))
@@ -25,45 +27,17 @@ DAY = timedelta(days=1)
 VERSION = 3
 NOW = datetime(2024, 3, 20, 5, tzinfo=UTC)
 
-pipeline = ml.Pipeline(
+pipeline = replace(
+    SHOP,
     name="shop",
-    doc="Will an order be sent back?",
-    owner="sales",
     alert_to=("sales@example.com",),
-    schedule=ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=date(2024, 1, 2)),
-    tables=(
-        ml.Table(
-            "orders",
-            ml.Database("shop", "orders"),
-            key=("order_id",),
-            time="ordered_at",
-            ticks_ahead=1,
-            columns=(
-                ml.Column("order_id", "text", "order"),
-                ml.Column("ordered_at", "timestamp", "when"),
-                ml.Column("amount", "float", "francs", nullable=True),
-                ml.Column("region", "text", "where to"),
-            ),
-        ),
-        ml.Table(
-            "returns",
-            ml.Database("shop", "returns"),
-            key=("order_id",),
-            time="closed_at",
-            columns=(
-                ml.Column("order_id", "text", "order"),
-                ml.Column("closed_at", "timestamp", "when its fate was known"),
-                ml.Column("returned", "bool", "whether it came back"),
-            ),
-        ),
-    ),
-    entity="orders",
+    schedule=replace(SHOP.schedule, starts=date(2024, 1, 2)),
+    tables=(with_columns(without(ORDERS, "channel", "items"), ml.Column("region", "text", "where to")), RETURNS),
     features=(
         ml.Expression("price", "amount", "float", "francs"),
         ml.Expression("place", "region", "text", "where to"),
         ml.Expression("items", "1", "int", "how many"),
     ),
-    label=ml.Label("returns", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
     split=ml.Split(validation=ml.days(5), test=ml.days(14), gap=ml.days(2)),
     model=ml.Model(categorical=("place",)),
     fallback=ml.RateTable(by=("place",)),
@@ -93,7 +67,7 @@ pipeline = ml.Pipeline(
 )
 
 
-class ProfileShelf:
+class StoredProfiles:
     """Reference profiles by version, where the registry has them."""
 
     def __init__(self, profiles: dict[int, dict[str, Any]]) -> None:
@@ -107,7 +81,7 @@ def shop_platform(home: Path, clock: Any = None, ledger_url: str = "") -> Platfo
     """A platform below `home` whose registry knows the profile of one version."""
     given = {"MLPROD_HOME": str(home)} | ({"MLPROD_LEDGER_URL": ledger_url} if ledger_url else {})
     platform = Platform(from_environment(given), clock=clock or SetClock(NOW))
-    platform.__dict__["registry"] = ProfileShelf({VERSION: reference().as_json()})
+    platform.__dict__["registry"] = StoredProfiles({VERSION: reference().as_json()})
     return platform
 
 
@@ -121,7 +95,7 @@ def scored(day: date, n: int = ORDERS_A_TICK, **changes: Any) -> pa.Table:
     score = 1 / (1 + np.exp(-(np.log(price) - 3.5) * 2))
     columns: dict[str, Any] = {
         "order_id": [f"{day}-{i}" for i in range(n)],
-        "ordered_at": pa.array([moment + timedelta(minutes=i % 1000) for i in range(n)], pa.timestamp("us", "UTC")),
+        "placed_at": pa.array([moment + timedelta(minutes=i % 1000) for i in range(n)], pa.timestamp("us", "UTC")),
         "tick": pa.array([day] * n, pa.date32()),
         "score": score,
         "fallback": np.zeros(n, bool),
@@ -155,7 +129,7 @@ def score_tick(platform: Platform, rows: pa.Table) -> None:
     ticks = pipeline.schedule.range(day)
     platform.lake.replace_ticks(names.predictions(pipeline), ticks, rows.drop_columns(["label"]))
     orders = (
-        rows.select(["order_id", "ordered_at", "tick"])
+        rows.select(["order_id", "placed_at", "tick"])
         .append_column("amount", rows["price"])
         .append_column("region", rows["place"])
     )
@@ -170,7 +144,7 @@ def publish_outcomes(platform: Platform, rows: pa.Table) -> None:
     returns = pa.table(
         {
             "order_id": rows["order_id"],
-            "closed_at": pa.array([known] * rows.num_rows, pa.timestamp("us", "UTC")),
+            "settled_at": pa.array([known] * rows.num_rows, pa.timestamp("us", "UTC")),
             "returned": rows["label"],
             "tick": pa.array([day] * rows.num_rows, pa.date32()),
         }

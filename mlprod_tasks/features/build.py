@@ -1,4 +1,4 @@
-"""Features of the rows of some ticks, each made only of what was knowable at the row's predict_at."""
+"""Features of the rows of some ticks, each computed only from what was knowable at the row's predict_at."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def build(
 ) -> FeatureSet:
     """Compute the features of every row of `ticks`.
 
-    The same rows get the same bits alone, among others, today or replayed from the same `versions`.
-    `only` names the features that are wanted: nothing else is read. `until` hides what was not known yet when that tick was
-    scored. `chunk_rows` bounds the memory, not the result.
+    A row gets the same bits alone or among others, today or replayed from the same `versions`.
+    `only` names the wanted features: nothing else is read. `until` hides what was not yet known when that tick was
+    scored. `chunk_rows` bounds the memory; the result does not depend on it.
 
     Raises: TableMissing, where a table that a feature reads is not in the lake; UnusableValue.
     """
@@ -92,7 +92,7 @@ def write(
 ) -> FeatureFiles:
     """Compute the features of every row of `ticks` into Parquet files in `folder`, which is replaced as a whole.
 
-    Same rows, columns and order as `build`; memory does not follow the number of rows.
+    Same rows, columns and order as `build`; memory does not grow with the number of rows.
     """
     snapshot = Snapshot(pipeline, platform, versions)
     rows = 0
@@ -172,7 +172,7 @@ def _trailing(
 ) -> dict[str, pa.Array]:
     start, end, read = _span(snapshot.pipeline, rows, trailing.longest(features))
     if trailing.reads_late(table, features):
-        # The value of an old row may have become known just now: no partition is too old to hold it.
+        # A value of an old row may have become known only now, so old partitions are read too.
         read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
     events = snapshot.read(connection, trailing.query(table, features, start, end), table.name, read)
 
@@ -184,7 +184,7 @@ def _trailing(
 
 
 def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, int, TickRange]:
-    """The moments [start, end) in microseconds that rows may look back on, and the ticks whose partitions hold them."""
+    """The moments [start, end), in microseconds, that rows look back on, and the ticks whose partitions hold them."""
     if not rows.count:
         start = end = 0
     else:
@@ -200,17 +200,17 @@ def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
         return pipeline.feature_names
     unknown = set(only) - set(pipeline.feature_names)
     if unknown:
-        raise ValueError(f"only names {sorted(unknown)}, which are no features of pipeline {pipeline.name!r}")
+        raise ValueError(f"only names {sorted(unknown)}, which are not features of pipeline {pipeline.name!r}")
     return tuple(name for name in pipeline.feature_names if name in set(only))
 
 
 def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
     """The features that must be computed for the wanted ones: themselves, and what their expressions read."""
-    asked = set(wanted)
+    needed = set(wanted)
     for feature in pipeline.features:
-        if isinstance(feature, Expression) and feature.name in asked:
-            asked |= set(re.findall(r"\w+", feature.sql.lower()))
-    return [feature for feature in pipeline.features if asked & set(names_of(feature))]
+        if isinstance(feature, Expression) and feature.name in needed:
+            needed |= set(re.findall(r"\w+", feature.sql.lower()))
+    return [feature for feature in pipeline.features if needed & set(names_of(feature))]
 
 
 def _expressed(pipeline: Pipeline, wanted: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Lookups and as-of joins: for every scored row, the one row of another table that it takes columns from."""
+"""Look-ups and as-of joins: for each scored row, the one row of another table from which it takes columns."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
 
 
 def lookup(table: Table, feature: Lookup, found: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
-    """The looked-up columns; null where the key is null or not there. Raises: ValueError where a key is there twice."""
+    """The looked-up columns; null where the key is null or missing. Raises: ValueError for a key that occurs twice."""
     key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], found[theirs]))
     position = np.full(max(key.size, 1), -1, np.int64)
-    there = key.events >= 0
-    position[key.events[there]] = np.flatnonzero(there)
-    if np.count_nonzero(position >= 0) < np.count_nonzero(there):
+    valid = key.events >= 0
+    position[key.events[valid]] = np.flatnonzero(valid)
+    if np.count_nonzero(position >= 0) < np.count_nonzero(valid):
         raise ValueError(f"table {table.name!r} holds a key {table.key} more than once: a look-up would multiply rows")
-    # Code -1 takes the last position, so it is put right afterwards.
+    # Code -1 would index the last position.
     taken = np.where(key.rows >= 0, position[key.rows], -1)
     return _take(found, taken, feature.columns)
 
 
 def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[str], str]:
-    """SQL of the rows known in [start, end) in the order in which they became known, ties in the order of the key."""
+    """SQL of the rows known in [start, end), in the order in which they became known; ties by the key."""
     late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
     columns = ", ".join(quoted(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
     order = ", ".join(["known_at", *(quoted(name) for name in table.key)])
@@ -47,7 +47,7 @@ def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[
 
 
 def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
-    """The columns of the latest row known before predict_at; null where there is none, or none young enough.
+    """The columns of the latest row known before predict_at; null where there is none, or it is too old.
 
     A late column of that row is null while its own `known_at` has not passed.
     """

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Products of code counts up to this (or the number of rows) are used as they are; larger ones are coded again.
+# Products of code counts up to this (or up to the number of rows) are used as they are; larger ones get new codes.
 ROOM = 1 << 16
 
 
 @dataclass(frozen=True)
 class KeyCodes:
-    """One column, or several as one, on both sides of a join: equal codes where the values are equal, -1 for null."""
+    """One key column, or several as one, on both sides of a join: equal codes for equal values, -1 for null."""
 
     rows: np.ndarray
     events: np.ndarray
@@ -22,7 +22,7 @@ class KeyCodes:
 
 
 def key_codes(rows: pa.ChunkedArray, events: pa.ChunkedArray) -> KeyCodes:
-    """Codes of one column of the scored rows and the column of a table that it is joined to."""
+    """Give the codes of a column of the scored rows and of the column it is joined to."""
     if rows.type != events.type:
         events = events.cast(rows.type)
     both = pa.chunked_array([*rows.chunks, *events.chunks], type=rows.type).dictionary_encode().unify_dictionaries()
@@ -31,7 +31,7 @@ def key_codes(rows: pa.ChunkedArray, events: pa.ChunkedArray) -> KeyCodes:
 
 
 def combined_codes(first: KeyCodes, second: KeyCodes) -> KeyCodes:
-    """Codes of two columns taken together."""
+    """Give the codes of two columns taken together."""
     rows = _product(first.rows, second.rows, second.size)
     events = _product(first.events, second.events, second.size)
     size = first.size * second.size

@@ -1,4 +1,4 @@
-"""When a row, or a value of it, counts as known: the SQL of the one rule that every feature and label keeps."""
+"""When a row, or a value of it, counts as known: the SQL of the one rule that every feature and label follows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPES = {
     "timestamp": "TIMESTAMPTZ",
     "date": "DATE",
 }
-# Relation of every tick (`tick`) and the moment it starts (`starts_at`), which the one who runs the SQL provides.
+# Relation of every tick (`tick`) and the moment it starts (`starts_at`); whoever runs the SQL provides it.
 CALENDAR = "calendar"
 
 
@@ -34,7 +34,7 @@ def known_at(table: Table) -> str:
 
 
 def counts_from(late: Iterable[str], of: str = "") -> str:
-    """SQL of the moment from which a value counts that rests on late columns, given their `known_at` columns.
+    """SQL of the moment from which a value that reads late columns counts, given their `known_at` columns.
 
     `of` is the alias of the relation, with its dot.
     Null where one of them is: such a value is not known yet.
@@ -42,8 +42,8 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
     columns = [f"{of}{quoted(name)}" for name in sorted(set(late))]
     if not columns:
         return f"{of}known_at"
-    there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
-    return f"CASE WHEN {there} THEN greatest({of}known_at, {', '.join(columns)}) END"
+    all_known = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+    return f"CASE WHEN {all_known} THEN greatest({of}known_at, {', '.join(columns)}) END"
 
 
 def predict_at(pipeline: Pipeline) -> str:
@@ -56,7 +56,7 @@ def predict_at(pipeline: Pipeline) -> str:
 
 
 def interval(length: timedelta) -> str:
-    """SQL of a duration, in hours or less: a 'day' would be 23 or 25 hours for an engine that sits in a time zone."""
+    """SQL of a duration, in hours or less: a 'day' is 23 or 25 hours on some days for an engine with a time zone."""
     microseconds = length // MICROSECOND
     for unit, size in (("HOUR", 3_600_000_000), ("MINUTE", 60_000_000), ("SECOND", 1_000_000)):
         if microseconds % size == 0:
@@ -65,15 +65,15 @@ def interval(length: timedelta) -> str:
 
 
 def quoted(name: str) -> str:
-    """The name as SQL writes it: in quotes where it is a word of SQL's own."""
-    return f'"{name}"' if name in _words_of_sql() else name
+    """The name as SQL writes it: in quotes where it is a keyword."""
+    return f'"{name}"' if name in _keywords() else name
 
 
 @lru_cache(maxsize=1)
-def _words_of_sql() -> frozenset[str]:
+def _keywords() -> frozenset[str]:
     import duckdb
 
     with duckdb.connect() as connection:
         words = connection.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()
-    # Spark's, which DuckDB leaves free.
+    # Keywords of Spark, which are none in DuckDB.
     return frozenset(word for (word,) in words) | {"timestamp", "date", "time", "user", "current", "minus"}

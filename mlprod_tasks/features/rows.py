@@ -1,4 +1,4 @@
-"""The rows that are scored: their moments, their order in time, their keys."""
+"""The rows to score: their moments, their order in time, their keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlprod_tasks.features.known import predict_at, quoted
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Rows of the entity in the order of (tick, key), and the order of their predict_at."""
+    """The rows of the entity to score, sorted by (tick, key), and their order by predict_at."""
 
     table: pa.Table
     at: np.ndarray  # predict_at in microseconds, ascending
@@ -30,7 +30,7 @@ class ScoredRows:
         return int(self.table.num_rows)
 
     def key(self, pairs: Mapping[str, str], of: Callable[[str, str], KeyCodes]) -> KeyCodes:
-        """Codes of the key that `pairs` of columns make up."""
+        """Codes of the key that consists of `pairs` of columns."""
         return reduce(combined_codes, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
 
 
@@ -46,7 +46,7 @@ def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], st
 
 
 def scored_rows(table: pa.Table, key: Sequence[str]) -> ScoredRows:
-    """Put the scored rows in the order of (tick, key), and know their order in time."""
+    """Sort the rows to score by (tick, key), and find their order by predict_at."""
     order = ["tick", *key]
     if not _ascending([table[name] for name in order]):
         table = table.sort_by([(name, "ascending") for name in order])
@@ -58,7 +58,7 @@ def scored_rows(table: pa.Table, key: Sequence[str]) -> ScoredRows:
 
 
 def _ascending(columns: Sequence[pa.ChunkedArray]) -> bool:
-    """Whether the rows are in the order of the columns: published partitions are, and checking is cheaper than sorting."""
+    """Whether the rows are sorted by the columns. Published partitions are, and checking is cheaper than sorting."""
     undecided = np.ones(max(len(columns[0]) - 1, 0), bool)
     for column in columns:
         before, after = column.slice(0, len(column) - 1) if len(column) else column, column.slice(1)

@@ -1,4 +1,4 @@
-"""The lake's raw tables at fixed versions, as SQL that reads only the files it must."""
+"""The lake's raw tables at fixed versions, as SQL that reads only the files that are needed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mlprod_tasks.platform.lake import listed
 class Snapshot:
     """Every table of a pipeline as it was at one moment: all reads see the same Delta versions.
 
-    `versions` pins tables to earlier versions; what it leaves out is read as it is now. `until` shows them as they stood when
-    that tick was scored: without the partitions of later ticks, and without late values that were not known yet. When a row of
-    a reference table came is not recorded: those are read as they are.
+    `versions` pins tables to earlier versions; tables that it leaves out are read as they are now. `until` shows them as they
+    were when that tick was scored: without the partitions of later ticks, and without late values that were not yet known. For
+    reference tables it is not recorded when a row arrived, so they are read as they are.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Snapshot:
             return connection.sql(query(self._shown(table, _by_name(table, files)))).to_arrow_table()
 
     def relation(self, name: str, same_columns: bool = False) -> str:
-        """SQL of all rows of one table; `same_columns` spares the look into each file for columns that it lacks."""
+        """SQL of all rows of one table; with `same_columns` no file is opened to see which columns it lacks."""
         table = self.pipeline.table(name)
         files = self._files(name).of(None, self._end(table))
         if not files:
@@ -68,7 +68,7 @@ class Snapshot:
         return pa.table({"tick": pa.array(days, pa.date32()), "starts_at": starts})
 
     def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
-        """Rows of each tick in the range, from the table's log: no file is opened."""
+        """Rows of each tick in the range, from the table's log; no data file is opened."""
         rows: dict[date, int] = {}
         log = pa.table(self._files(name).table.get_add_actions(flatten=True))
         for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
@@ -78,7 +78,7 @@ class Snapshot:
         return rows
 
     def oldest(self, name: str) -> date:
-        """The first tick that has rows; the last day there is where the table is empty."""
+        """The first tick that has rows; `date.max` where the table is empty."""
         return self._files(name).oldest
 
     def _end(self, table: Table) -> date | None:
@@ -86,7 +86,7 @@ class Snapshot:
         return self._until.date if self._until is not None and table.time else None
 
     def _shown(self, table: Table, relation: str) -> str:
-        """The relation with late values hidden that were not known when tick `until` started."""
+        """The relation without the late values that were not yet known when tick `until` started."""
         late = {column.name: column.known_at for column in table.lake_columns if column.known_at}
         if self._until is None or not late:
             return relation
@@ -134,7 +134,7 @@ def _empty(table: Table) -> str:
 def _by_name(table: Table, files: list[str]) -> str:
     """The rows where files differ in their columns: one declared later reads as null in older files.
 
-    Every file is opened before the first row comes, so this is the way only where the plain one fails.
+    Every file is opened before the first row is read, so this is used only where the plain way fails.
     """
     rows = f"read_parquet({listed(files)}{_hive(table)}, union_by_name=true)"
     return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT * FROM {_empty(table)})"

@@ -1,4 +1,4 @@
-"""The features' definition as SQL that a person can read; slow, and equal to what `build` computes in every cell."""
+"""The definition of the features as SQL for people to read; slow, and equal to what `build` computes in every cell."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 
 HEAD = """-- Features of pipeline {name}: one row per row of {entity}, from what was knowable at its predict_at.
--- Tables are those of the lake ({place}). Besides: calendar (tick, starts_at) holds every tick and the moment it
--- starts, asked (tick) the ticks that are wanted."""
+-- Tables are those of the lake ({place}). Further relations: calendar (tick, starts_at) holds every tick and the moment it
+-- starts, wanted (tick) the ticks to compute."""
 
 
 def sql(pipeline: Pipeline) -> str:
@@ -26,24 +26,24 @@ def sql(pipeline: Pipeline) -> str:
 
 
 def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: Mapping[str, int] | None = None) -> pa.Table:
-    """Run the definition on DuckDB for some ticks: the table that `build` gives, for a comparison on a sample."""
+    """Run the definition on DuckDB for some ticks: the same table as `build` gives, to compare them on a sample."""
     snapshot = Snapshot(pipeline, platform, versions)
     with engine() as connection:
         for table in pipeline.tables:
             connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
         calendar = snapshot.calendar(pipeline.schedule.starts - timedelta(days=400), ticks.last + timedelta(days=2))
         connection.register("calendar", calendar)
-        connection.register("asked", pa.table({"tick": pa.array([tick.date for tick in ticks], pa.date32())}))
+        connection.register("wanted", pa.table({"tick": pa.array([tick.date for tick in ticks], pa.date32())}))
         return connection.sql(sql(pipeline)).to_arrow_table()
 
 
 class _Definition:
-    """Writes the statement; names of its parts are chosen so that they hide no table."""
+    """Writes the statement; its named parts never have the name of a table."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.entity = pipeline.entity_table
-        self.taken = {table.name for table in pipeline.tables} | {"calendar", "asked"}
+        self.taken = {table.name for table in pipeline.tables} | {"calendar", "wanted"}
         self.key = ("tick", *(quoted(name) for name in self.entity.key))
         self.rows = self._free("scored_rows")
         self.joined = self._free("joined_rows")
@@ -65,11 +65,11 @@ class _Definition:
     def _scored_rows(self) -> None:
         self.parts[self.rows] = (
             f"SELECT {quoted(self.entity.name)}.*, {predict_at(self.pipeline)} AS predict_at\n"
-            f"FROM {quoted(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM asked)"
+            f"FROM {quoted(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM wanted)"
         )
 
     def _events(self, table: Table) -> str:
-        """Rows with their known_at, and each condition that a rate counts as 1 or 0. Only where a feature reads them."""
+        """Rows with their known_at, and the condition of each rate as 1 or 0; '' where no feature reads the table."""
         features = [f for f in self.pipeline.features if not isinstance(f, Expression) and f.table == table.name]
         if not features:
             return ""

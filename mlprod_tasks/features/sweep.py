@@ -1,6 +1,7 @@
-"""One pass over events and rows in the order of time: compiled loops, loaded only when they are needed.
+"""Go once through events and rows in the order of time: compiled loops, loaded only when they are needed.
 
-Both take events and rows sorted by time, times in microseconds, keys as small integers (-1: no key, never matches).
+`window_aggregates` and `latest_event` take events and rows sorted by time, times in microseconds, keys as small integers
+(-1: no key, never matches).
 """
 
 from __future__ import annotations
@@ -23,6 +24,45 @@ def _compiled(function: F) -> F:
         return compile_(nogil=True)(function)
 
 
+def _inlined(function: F) -> F:
+    """Compile into its caller: a call for each event doubles the time."""
+    return cast(Callable[..., Callable[[F], F]], numba.njit)(inline="always")(function)
+
+
+@_inlined
+def _add_event(state: np.ndarray, base: int, key: int, parts: np.ndarray, event: int, sign: int) -> None:
+    """Add an event to its key's sums in one window (sign 1), or take it out again (sign -1)."""
+    if key >= 0:
+        state[key, base] += sign
+        for p in range(parts.shape[1]):
+            state[key, base + 1 + p] += sign * parts[event, p]
+
+
+@_inlined
+def _write_result(
+    state: np.ndarray,
+    w: int,
+    base: int,
+    key: int,
+    to: int,
+    measures: np.ndarray,
+    scales: np.ndarray,
+    counts: np.ndarray,
+    means: np.ndarray,
+) -> None:
+    """Write count and means of one row's window from the sums of its key."""
+    counts[w, to] = state[key, base] if key >= 0 else 0
+    for m in range(measures.shape[0]):
+        n = state[key, base + 1 + measures[m, 2]] if key >= 0 else 0  # part -1 is the count of all events
+        if n == 0:
+            means[w, m, to] = np.nan
+            continue
+        total = state[key, base + 1 + measures[m, 0]] * scales[m, 0]
+        if measures[m, 1] >= 0:
+            total += state[key, base + 1 + measures[m, 1]] * scales[m, 1]
+        means[w, m, to] = total / n
+
+
 @_compiled
 def window_aggregates(
     event_at: np.ndarray,  # (events,) int64, sorted
@@ -33,59 +73,32 @@ def window_aggregates(
     row: np.ndarray,  # (rows,) int64: where the results of each row go
     lengths: np.ndarray,  # (windows,) int64, ascending
     keys: int,
-    measures: np.ndarray,  # (measures, 3) int64: the parts of its sum, of its finer digits or -1, of its count or -1
+    measures: np.ndarray,  # (measures, 3) int64: the parts that hold its sum, its finer digits (or -1), its count (or -1)
     scales: np.ndarray,  # (measures, 2) float64: the unit of the sum and of its finer digits
     counts: np.ndarray,  # out: (windows, rows) int64
     means: np.ndarray,  # out: (windows, measures, rows) float64, nan where no value is in the window
 ) -> None:
     """Count and mean over the events of the row's key in [at - length, at), for every window length.
 
-    Each window has its own pointer to the oldest event within it; sums are of integers, so what has been added and
-    taken away again leaves no trace, and a result does not depend on what came before it.
+    Each window has its own pointer to the oldest event within it. Sums are of integers: what was added and subtracted again
+    leaves no trace, so a result does not depend on the rows before it.
     """
-    n_parts = parts.shape[1]
-    stride = n_parts + 1
+    stride = parts.shape[1] + 1  # one window's sums of one key: the count of events, then the parts
     state = np.zeros((keys, lengths.size * stride), np.int64)
     oldest = np.zeros(lengths.size, np.int64)
     newest = 0
     for i in range(row_at.size):
         at = row_at[i]
         while newest < event_at.size and event_at[newest] < at:
-            key = event_key[newest]
-            if key >= 0:
-                for w in range(lengths.size):
-                    state[key, w * stride] += 1
-                    for p in range(n_parts):
-                        state[key, w * stride + 1 + p] += parts[newest, p]
+            for w in range(lengths.size):
+                _add_event(state, w * stride, event_key[newest], parts, newest, 1)
             newest += 1
         for w in range(lengths.size):
             first = at - lengths[w]
             while oldest[w] < newest and event_at[oldest[w]] < first:
-                key = event_key[oldest[w]]
-                if key >= 0:
-                    state[key, w * stride] -= 1
-                    for p in range(n_parts):
-                        state[key, w * stride + 1 + p] -= parts[oldest[w], p]
+                _add_event(state, w * stride, event_key[oldest[w]], parts, oldest[w], -1)
                 oldest[w] += 1
-        key = row_key[i]
-        to = row[i]
-        for w in range(lengths.size):
-            if key < 0:
-                counts[w, to] = 0
-                for m in range(measures.shape[0]):
-                    means[w, m, to] = np.nan
-                continue
-            base = w * stride
-            counts[w, to] = state[key, base]
-            for m in range(measures.shape[0]):
-                n = state[key, base + 1 + measures[m, 2]]  # part -1 is the count of all events
-                if n == 0:
-                    means[w, m, to] = np.nan
-                    continue
-                total = state[key, base + 1 + measures[m, 0]] * scales[m, 0]
-                if measures[m, 1] >= 0:
-                    total += state[key, base + 1 + measures[m, 1]] * scales[m, 1]
-                means[w, m, to] = total / n
+            _write_result(state, w, w * stride, row_key[i], row[i], measures, scales, counts, means)
 
 
 @_compiled
@@ -99,7 +112,7 @@ def latest_event(
     keys: int,
     found: np.ndarray,  # out: (rows,) int64, the event's position or -1
 ) -> None:
-    """The last event of the row's key in [at - max_age, at)."""
+    """Find the last event of the row's key in [at - max_age, at)."""
     last = np.full(keys, -1, np.int64)
     newest = 0
     for i in range(row_at.size):

@@ -1,4 +1,4 @@
-"""Trailing counts, means and rates, exact to the last bit whatever else is computed with them."""
+"""Trailing counts, means and rates; each exact to the last bit, whatever else is computed in the same run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ROOM = 2.0**63
 
 
 class UnusableValue(ValueError):
-    """A value in the lake that no mean can be made of."""
+    """A value in the lake from which no mean can be computed."""
 
 
 @dataclass(frozen=True)
 class EventValues:
-    """What events add to their key's state: integers, and how a mean is made of their sums."""
+    """What events add to the sums of their key, as integers, and how a mean is computed from the sums."""
 
     parts: np.ndarray  # (events, parts)
     measures: np.ndarray  # (measures, 3), see sweep.window_aggregates
@@ -39,10 +39,27 @@ class EventValues:
 
 @dataclass(frozen=True)
 class AggregateGroup:
-    """The aggregates that count from the same moment."""
+    """The aggregates of a feature whose values count from the same moment."""
 
     late: tuple[str, ...]  # the columns that hold this moment, beside the row's own known_at
     aggregates: tuple[Count | Mean | Rate, ...]
+
+    @property
+    def means(self) -> tuple[Mean | Rate, ...]:
+        """The aggregates that need a value from each event; a count needs none."""
+        return tuple(aggregate for aggregate in self.aggregates if not isinstance(aggregate, Count))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One group of one feature, ready for the sweep."""
+
+    feature: Trailing
+    group: AggregateGroup
+    codes: KeyCodes
+    values: EventValues
+    at: np.ndarray  # (events,) microseconds, ascending
+    order: np.ndarray | None  # the events' positions in that order; None where it is the order they have
 
 
 def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> Callable[[str], str]:
@@ -83,49 +100,49 @@ def compute(
     key: Callable[[str, str], KeyCodes],
     pool: Executor,
 ) -> Iterator[tuple[str, pa.Array]]:
-    """Every feature column that `features` add. `key(mine, theirs)` gives the codes of a pair of key columns."""
-    from mlprod_tasks.features import sweep  # numba takes a second to load: only those pay who need it
-
-    moments, values = moments_of(table, features), values_of(features)
-    orders = {late: order_of(events, i) for i, late in enumerate(moments)}
-    measured: dict[tuple[object, ...], EventValues] = {}
+    """Compute every feature column that `features` add. `key(mine, theirs)` gives the codes of a pair of key columns."""
+    columns = {value: events[f"value_{i}"] for i, value in enumerate(values_of(features))}
+    orders = {late: order_of(events, i) for i, late in enumerate(moments_of(table, features))}
+    computed: dict[tuple[object, ...], EventValues] = {}  # features that aggregate the same values share them
     jobs = []
     for feature in features:
         codes = rows.key(feature.by, key)
         for group in groups_of(table, feature):
             at, order = orders[group.late]
-            means = tuple(a for a in group.aggregates if not isinstance(a, Count))
-            called = (group.late, *(value_of(a) for a in means))
-            if called not in measured:
-                columns = [(events[f"value_{values.index(value_of(a))}"], a) for a in means]
-                measured[called] = event_values(table, columns, order)
-            jobs.append((feature, group, means, codes, measured[called], at, order))
-
-    def run(job: tuple) -> list[tuple[str, pa.Array]]:
-        feature, group, means, codes, what, at, order = job
-        lengths = sorted(feature.windows)
-        counts = np.empty((len(lengths), rows.count), np.int64)
-        results = np.empty((len(lengths), len(means), rows.count), np.float64)
-        sweep.window_aggregates(
-            at, codes.events if order is None else codes.events[order], what.parts, rows.at, codes.rows[rows.order], rows.order,
-            np.array([length // MICROSECOND for length in lengths], np.int64), max(codes.size, 1),
-            what.measures, what.scales, counts, results,
-        )  # fmt: skip
-        made = []
-        for w, length in enumerate(lengths):
-            for aggregate in group.aggregates:
-                name = feature.feature(aggregate, length)
-                if isinstance(aggregate, Count):
-                    made.append((name, pa.array(counts[w])))
-                else:
-                    made.append((name, pa.array(results[w, means.index(aggregate)], from_pandas=True)))
-        return made
-
-    for made in pool.map(run, jobs):
+            identity = (group.late, *(value_of(mean) for mean in group.means))
+            if identity not in computed:
+                computed[identity] = event_values(table, [(columns[value_of(mean)], mean) for mean in group.means], order)
+            jobs.append(_Job(feature, group, codes, computed[identity], at, order))
+    for made in pool.map(lambda job: _feature_columns(job, rows), jobs):
         yield from made
 
 
+def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
+    """The name and the column of each aggregate over each window of one job."""
+    from mlprod_tasks.features import sweep  # numba takes a second to load: only those pay who need it
+
+    lengths = sorted(job.feature.windows)
+    counts = np.empty((len(lengths), rows.count), np.int64)
+    means = np.empty((len(lengths), len(job.group.means), rows.count), np.float64)
+    event_keys = job.codes.events if job.order is None else job.codes.events[job.order]
+    microseconds = np.array([length // MICROSECOND for length in lengths], np.int64)
+    sweep.window_aggregates(
+        job.at, event_keys, job.values.parts, rows.at, job.codes.rows[rows.order], rows.order, microseconds,
+        max(job.codes.size, 1), job.values.measures, job.values.scales, counts, means,
+    )  # fmt: skip
+    columns = []
+    for w, length in enumerate(lengths):
+        for aggregate in job.group.aggregates:
+            name = job.feature.feature(aggregate, length)
+            if isinstance(aggregate, Count):
+                columns.append((name, pa.array(counts[w])))
+            else:
+                columns.append((name, pa.array(means[w, job.group.means.index(aggregate)], from_pandas=True)))
+    return columns
+
+
 def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
+    """The aggregates of a feature, grouped by the moment from which their values count."""
     groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
     for aggregate in feature.aggregates:
         groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
@@ -133,10 +150,12 @@ def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
 
 
 def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
+    """The different moments from which values count, each as the late columns that hold it."""
     return sorted({group.late for feature in features for group in groups_of(table, feature)})
 
 
 def values_of(features: Sequence[Trailing]) -> list[str]:
+    """The SQL of every value that means and rates of `features` are taken over."""
     return sorted({value_of(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
 
 
@@ -148,14 +167,14 @@ def value_of(aggregate: Mean | Rate) -> str:
 
 
 def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The moments in ascending order, and the events' positions in that order; None where it is the order they have."""
+    """Sort the moments: ascending, and the events' positions in that order (None where they are in order already)."""
     column = events[f"at_{moment}"]
     at = column.to_numpy()
     if column.null_count:
-        there = np.flatnonzero(column.is_valid().to_numpy())
+        valid = np.flatnonzero(column.is_valid().to_numpy())
         at = column.drop_null().to_numpy()
         order = np.argsort(at)
-        return at[order], there[order]
+        return at[order], valid[order]
     if bool(np.all(at[1:] >= at[:-1])):
         return at, None
     order = np.argsort(at)
@@ -163,20 +182,21 @@ def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | No
 
 
 def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> EventValues:
+    """The integers that each event adds, one or more for each mean or rate, in the order of time."""
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:
-        told = f"table {table.name!r}: {aggregate}"
+        where = f"table {table.name!r}: {aggregate}"
         fine = count = -1
         filled = pc.fill_null(values, 0).to_numpy() if values.null_count else values.to_numpy()
         whole = len(parts)
         if pa.types.is_floating(values.type):
-            coarse, rest = _exact(filled, told)
+            coarse, rest = _exact(filled, where)
             parts.append(coarse)
             fine = len(parts)
             parts.append(rest)
         else:
-            parts.append(_small(filled.astype(np.int64), told))
+            parts.append(_small(filled.astype(np.int64), where))
         if values.null_count:
             count = len(parts)
             parts.append(values.is_valid().to_numpy().astype(np.int64))
@@ -190,33 +210,34 @@ def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | R
     return EventValues(matrix, np.array(measures, np.int64).reshape(-1, 3), np.array(scales, np.float64).reshape(-1, 2))
 
 
-def _exact(values: np.ndarray, told: str) -> tuple[np.ndarray, np.ndarray]:
+def _exact(values: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """A float as multiple of 2**-16 and the rest as multiple of 2**-52."""
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
     if bad:
         raise UnusableValue(
-            f"{told}: {bad} of {values.size} rows in the window hold a value that is not finite (nan or infinite). "
+            f"{where}: {bad} of {values.size} rows in the window hold a value that is not finite (nan or infinite). "
             "Bound the column with min and max so that the audit refuses such rows, and ingest their ticks again"
         )
-    _fits(float(np.abs(values).max(initial=0.0)) * COARSE, values.size, told)
+    _fits(float(np.abs(values).max(initial=0.0)) * COARSE, values.size, where)
     scaled = values * COARSE
     whole = np.floor(scaled)
     return whole.astype(np.int64), np.rint((scaled - whole) * FINE).astype(np.int64)
 
 
-def _small(values: np.ndarray, told: str) -> np.ndarray:
+def _small(values: np.ndarray, where: str) -> np.ndarray:
     largest = max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
-    _fits(float(largest), values.size, told)
+    _fits(float(largest), values.size, where)
     return values
 
 
-def _fits(largest: float, rows: int, told: str) -> None:
+def _fits(largest: float, rows: int, where: str) -> None:
     if largest * max(rows, 1) >= ROOM:
         raise UnusableValue(
-            f"{told}: the sum of {rows} values of up to {largest:.3g} (floats: in units of 1/65536) leaves 64 bits. "
+            f"{where}: the sum of {rows:,} values of up to {largest:,.0f} (floats: in units of 1/65536) exceeds 64 bits. "
             "Store the column in a larger unit"
         )
 
 
 def longest(features: Sequence[Trailing]) -> timedelta:
+    """The longest window of all features."""
     return max(window for feature in features for window in feature.windows)

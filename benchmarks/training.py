@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import LightGBM, Pipeline, load_model
+from mlprod_tasks.declaration import LightGBM, Pipeline, load
 from mlprod_tasks.models.feature_frame import inputs_of, matrix, read
 from mlprod_tasks.models.learners.lightgbm import parameters
 from mlprod_tasks.platform import Platform
@@ -57,7 +57,7 @@ def main() -> int:
 
 def declared() -> Pipeline:
     """The shipped use case with its LightGBM as the one candidate, and nothing to search."""
-    pipeline = load_model(REPOSITORY / "pipelines" / "flight_delays.py")
+    pipeline = load(REPOSITORY / "pipelines" / "flight_delays.py")
     learner = next(one for one in pipeline.model.candidates if isinstance(one, LightGBM))
     return replace(pipeline, model=replace(pipeline.model, candidates=(learner,), search=None, warm_update=False))
 

@@ -1,4 +1,4 @@
-"""The weekly digest for the business: what the scores earned, how good they were, what happened, what is open."""
+"""The weekly digest for the business: earnings, quality of the scores, events, open alarms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from mlprod_tasks.notifications.week import DAY, DAYS, Day, Week, days_until, we
 from mlprod_tasks.platform import Platform
 
 SHOWN_DAYS = 28
-NEAR = 0.02  # shares that differ by less are told as the same
+NEAR = 0.02  # shares that differ by less are called equal
 
 
 @dataclass(frozen=True)
 class Digest:
-    """One week: `this` and `before` are the last two of which all outcomes are known, `happened` is up to the tick itself."""
+    """The digest of one week.
+
+    this, before: the last two weeks whose outcomes are all known. happened: the timeline up to the tick itself.
+    """
 
     tick: Tick
     this: Week
@@ -32,67 +35,69 @@ class Digest:
 
 
 def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
-    """Gather the week that ends with a tick, from the ledger alone."""
+    """Gather the week that ends with a tick, from the ledger."""
     known = tick.date - pipeline.label_delay_ticks * DAY
     shown = days_until(pipeline, known, SHOWN_DAYS, platform)
     first = max(tick.date - (DAYS - 1) * DAY, pipeline.schedule.starts)
-    standing = tuple(alarm for alarm in alarms(pipeline, platform, tick) if alarm.open and alarm.told)
+    open_alarms = tuple(alarm for alarm in alarms(pipeline, platform, tick) if alarm.open and alarm.told)
     happened = tuple(happenings(pipeline, first, tick.date, platform))
-    return Digest(tick, week(shown[-DAYS:]), week(shown[-2 * DAYS : -DAYS]), tuple(shown), happened, standing)
+    return Digest(tick, week(shown[-DAYS:]), week(shown[-2 * DAYS : -DAYS]), tuple(shown), happened, open_alarms)
 
 
 def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
     """Mail the week that ends with a tick, once, to `digest_to` or else to `alert_to`. Whether a mail went out."""
-    content = written(pipeline, digest(pipeline, tick, platform), links)
+    content = digest_mail(pipeline, digest(pipeline, tick, platform), links)
     return send(pipeline, "digest", f"{pipeline.name}/{tick}/digest", content, platform, pipeline.monitoring.digest_to)
 
 
 def text(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
-    """The same for a terminal."""
-    return as_text(written(pipeline, digest(pipeline, tick, platform)))
+    """Render the digest as text for a terminal."""
+    return as_text(digest_mail(pipeline, digest(pipeline, tick, platform)))
 
 
-def written(pipeline: Pipeline, told: Digest, links: Sequence[tuple[str, str]] = ()) -> Content:
-    """The mail."""
+def digest_mail(pipeline: Pipeline, week_digest: Digest, links: Sequence[tuple[str, str]] = ()) -> Content:
+    """Write the digest as a mail."""
     from mlprod_tasks.notifications.digest_plots import plots
 
-    rows = tuple((f"{day:%a %-d %b}", what) for day, what in told.happened)
+    rows = tuple((f"{day:%a %-d %b}", what) for day, what in week_digest.happened)
     return Content(
-        subject=f"[{pipeline.name}] the week to {told.tick}: {_headline(pipeline, told)}",
-        headline=f"The week to {_day(told.tick.date)}: {_headline(pipeline, told)}.",
-        tiles=_tiles(pipeline, told),
-        paragraphs=(pipeline.doc.strip(), _value(pipeline, told), _quality(told), _open(told)),
-        grids=(_numbers(pipeline, told), *([Grid("What happened", ("day", "what"), rows, prose=True)] if rows else [])),
-        plots=plots(pipeline, told.shown, told.this.first),
+        subject=f"[{pipeline.name}] the week to {week_digest.tick}: {_headline(pipeline, week_digest)}",
+        headline=f"The week to {_day(week_digest.tick.date)}: {_headline(pipeline, week_digest)}.",
+        tiles=_tiles(pipeline, week_digest),
+        paragraphs=(pipeline.doc.strip(), _value(pipeline, week_digest), _quality(week_digest), _open(week_digest)),
+        grids=(_numbers(pipeline, week_digest), *([Grid("What happened", ("day", "what"), rows, prose=True)] if rows else [])),
+        plots=plots(pipeline, week_digest.shown, week_digest.this.first),
         links=tuple(links),
     )
 
 
-def _headline(pipeline: Pipeline, told: Digest) -> str:
-    value, unit = told.this.total("value"), pipeline.value.unit
-    standing = f", {len(told.open)} open alarm{'s' * (len(told.open) != 1)}" if told.open else ", nothing open"
-    return f"{_money(value, unit)} earned{standing}" if value is not None else f"no outcomes yet{standing}"
+def _headline(pipeline: Pipeline, week_digest: Digest) -> str:
+    value, unit = week_digest.this.total("value"), pipeline.value.unit
+    alarms_text = (
+        f", {len(week_digest.open)} open alarm{'s' * (len(week_digest.open) != 1)}" if week_digest.open else ", nothing open"
+    )
+    return f"{_money(value, unit)} earned{alarms_text}" if value is not None else f"no outcomes yet{alarms_text}"
 
 
-def _tiles(pipeline: Pipeline, told: Digest) -> tuple[Tile, ...]:
-    this, unit = told.this, pipeline.value.unit
+def _tiles(pipeline: Pipeline, week_digest: Digest) -> tuple[Tile, ...]:
+    this, unit = week_digest.this, pipeline.value.unit
     value, promised, realised, auc = this.total("value"), this.mean("promised"), this.mean("realised"), this.mean("roc_auc")
-    found = []
+    tiles = []
     if value is not None:
-        found.append(Tile("earned by acting on scores", _money(value, unit), _change(told, unit), value < 0))
+        tiles.append(Tile("earned by acting on scores", _money(value, unit), _change(week_digest, unit), value < 0))
     if realised is not None and promised is not None:
-        found.append(Tile("came true", f"{realised:.0%}", f"the scores promised {promised:.0%}"))
+        tiles.append(Tile("came true", f"{realised:.0%}", f"the scores predicted {promised:.0%}"))
     if auc is not None:
         expected = this.mean("roc_auc_expected")
-        found.append(Tile("ranking (AUC)", f"{auc:.2f}", f"{expected:.2f} when accepted" if expected else ""))
-    names = ", ".join(alarm.rule for alarm in told.open)
-    found.append(Tile("open alarms", str(len(told.open)), names or "all is well", bool(told.open)))
-    return tuple(found)
+        tiles.append(Tile("ranking (AUC)", f"{auc:.2f}", f"{expected:.2f} when accepted" if expected else ""))
+    names = ", ".join(alarm.rule for alarm in week_digest.open)
+    tiles.append(Tile("open alarms", str(len(week_digest.open)), names or "all is well", bool(week_digest.open)))
+    return tuple(tiles)
 
 
-def _change(told: Digest, unit: str) -> str:
-    """Against the week before; a row where it has fewer or more days with outcomes."""
-    this, before = told.this, told.before
+def _change(week_digest: Digest, unit: str) -> str:
+    """Compare with the week before; per row where the two weeks differ in days with outcomes."""
+    this, before = week_digest.this, week_digest.before
     now, then = this.total("value"), before.total("value")
     if now is None or then is None or not this.rows or not before.rows:
         return "no week before to compare with"
@@ -100,51 +105,51 @@ def _change(told: Digest, unit: str) -> str:
         return f"{_money(then, unit)} the week before"
     alike = this.measured == before.measured
     change = (now / then if alike else now / this.rows / (then / before.rows)) - 1
-    return f"{'+' if change >= 0 else '−'}{abs(change):.0%} {'' if alike else 'a row '}against the week before"
+    return f"{'+' if change >= 0 else '−'}{abs(change):.0%} {'' if alike else 'per row '}against the week before"
 
 
-def _value(pipeline: Pipeline, told: Digest) -> str:
-    this, unit = told.this, pipeline.value.unit
+def _value(pipeline: Pipeline, week_digest: Digest) -> str:
+    this, unit = week_digest.this, pipeline.value.unit
     value, expected, kpi = this.total("value"), this.total("value_expected"), this.mean("kpi")
     if value is None:
-        return f"From {_span(this)} no outcomes are known yet, so there is nothing to say of what the scores earned."
+        return f"From {_span(this)} no outcomes are known yet, so it is not known what the scores earned."
     days = "" if this.measured == DAYS else f" ({this.measured} of {DAYS} days; the others have no outcomes of the model)"
-    said = [f"From {_span(this)}{days}, acting on {this.rows:,} scores earned {_money(value, unit)}."]
+    sentences = [f"From {_span(this)}{days}, acting on {this.rows:,} scores earned {_money(value, unit)}."]
     if expected is not None:
-        said.append(f"In the test by which the model was accepted, as many rows were worth {_money(expected, unit)}.")
+        sentences.append(f"In the test that the model passed, the same number of rows was worth {_money(expected, unit)}.")
     if kpi is not None:
         expected_kpi = this.mean("kpi_expected")
         against = "" if expected_kpi is None else f" (in that test {number(expected_kpi)})"
-        said.append(f"{_capital(pipeline.kpi.doc)}: {number(kpi)}{f' {pipeline.kpi.unit}'.rstrip()}{against}.")
-    return " ".join(said)
+        sentences.append(f"{_capital(pipeline.kpi.doc)}: {number(kpi)}{f' {pipeline.kpi.unit}'.rstrip()}{against}.")
+    return " ".join(sentences)
 
 
-def _quality(told: Digest) -> str:
-    promised, realised = told.this.mean("promised"), told.this.mean("realised")
+def _quality(week_digest: Digest) -> str:
+    promised, realised = week_digest.this.mean("promised"), week_digest.this.mean("realised")
     if promised is None or realised is None:
-        return "How well the scores held is not known for this week."
+        return "How accurate the scores were is not known for this week."
     if abs(realised - promised) < NEAR:
-        kept = "The scores kept their promise."
+        verdict = "The scores were right on average."
     else:
-        kept = f"The scores promised too {'little' if realised > promised else 'much'}."
-    return f"{of_100(realised)} came true, {of_100(promised)} were promised. {kept}"
+        verdict = f"The scores were too {'low' if realised > promised else 'high'}."
+    return f"{of_100(realised)} came true, the scores predicted {of_100(promised)}. {verdict}"
 
 
-def _open(told: Digest) -> str:
-    if not told.open:
+def _open(week_digest: Digest) -> str:
+    if not week_digest.open:
         return "No alarm is open."
-    return "\n".join(f"Open since {alarm.since:%A, %-d %B}: {alarm.rule}{_known(alarm)}." for alarm in told.open)
+    return "\n".join(f"Open since {alarm.since:%A, %-d %B}: {alarm.rule}{_known(alarm)}." for alarm in week_digest.open)
 
 
 def _known(alarm: Alarm) -> str:
-    cause = f", by its signs a {alarm.cause}" if alarm.cause else ""
+    cause = f", probably a {alarm.cause}" if alarm.cause else ""
     held = f"; {alarm.held}" if alarm.held else ""
-    known = f"; {alarm.acknowledged_by} is on it" if alarm.acknowledged_by else ""
+    known = f"; {alarm.acknowledged_by} is working on it" if alarm.acknowledged_by else ""
     return f"{cause}{held}{known}"
 
 
-def _numbers(pipeline: Pipeline, told: Digest) -> Grid:
-    weeks = (told.this, told.before)
+def _numbers(pipeline: Pipeline, week_digest: Digest) -> Grid:
+    weeks = (week_digest.this, week_digest.before)
 
     def line(name: str, shown: Iterable[float | None], expected: float | None, form: Callable[[float], str]) -> tuple[str, ...]:
         return (name, *("not known" if one is None else form(one) for one in shown), "" if expected is None else form(expected))
@@ -152,7 +157,7 @@ def _numbers(pipeline: Pipeline, told: Digest) -> Grid:
     def mean(title: str, name: str, form: Callable[[float], str], expected: float | None) -> tuple[str, ...]:
         return line(title, (one.mean(name) for one in weeks), expected, form)
 
-    this, whole, share = told.this, "{:,.0f}".format, "{:.1%}".format
+    this, whole, share = week_digest.this, "{:,.0f}".format, "{:.1%}".format
     rows = (
         line("days with outcomes", (float(one.measured) for one in weeks), None, whole),
         line("rows with an outcome", (float(one.rows) for one in weeks), None, whole),
@@ -160,9 +165,9 @@ def _numbers(pipeline: Pipeline, told: Digest) -> Grid:
         mean(pipeline.kpi.name, "kpi", number, this.mean("kpi_expected")),
         mean("AUC", "roc_auc", "{:.3f}".format, this.mean("roc_auc_expected")),
         mean("share that came true", "realised", share, this.mean("realised_expected")),
-        mean("share that was promised", "promised", share, None),
+        mean("share that was predicted", "promised", share, None),
     )
-    return Grid("In numbers", ("", _span(told.this), _span(told.before), "when accepted"), rows)
+    return Grid("In numbers", ("", _span(week_digest.this), _span(week_digest.before), "when accepted"), rows)
 
 
 def _span(one: Week) -> str:

@@ -1,4 +1,4 @@
-"""The digest's plots: what each day earned, and what came true beside what was promised."""
+"""The digest's plots: what each day earned, and what came true beside what the scores predicted."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PALE = "#b9c6d6"
 
 
 def plots(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[tuple[str, bytes], ...]:
-    """Two PNGs, each with a sentence that says what it shows; none where no day has outcomes."""
+    """Draw two PNGs, each with a title; none where no day has outcomes."""
     return tuple(one for one in (_value(pipeline, days, this_week), _shares(days)) if one)
 
 
 def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
-    there = [day for day in days if day.value is not None]
-    if not there:
+    known = [day for day in days if day.value is not None]
+    if not known:
         return None
     title = f"Earned each day, {pipeline.value.unit}; this week in blue"
-    made, axes = plot_style.figure("", HEIGHT, WIDTH)
+    canvas, axes = plot_style.figure("", HEIGHT, WIDTH)
     axes.bar(
-        [day.tick for day in there],  # type: ignore[arg-type]
-        [day.value or 0.0 for day in there],
-        color=[plot_style.BLUE if day.tick >= this_week else PALE for day in there],
+        [day.tick for day in known],  # type: ignore[arg-type]
+        [day.value or 0.0 for day in known],
+        color=[plot_style.BLUE if day.tick >= this_week else PALE for day in known],
         width=0.8,
     )
-    expected = [(day.tick, day.value_expected) for day in there if day.value_expected is not None]
+    expected = [(day.tick, day.value_expected) for day in known if day.value_expected is not None]
     if expected:
         ticks: Any = [day for day, _ in expected]
         label = "what as many rows were worth when the model was accepted"
@@ -44,33 +44,33 @@ def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[st
         axes.legend(fontsize=8, frameon=False, loc="upper left")
     axes.yaxis.set_major_formatter(lambda at, _: f"{at:,.0f}")
     axes.axhline(0, color=plot_style.INK, linewidth=0.8)
-    _titled(axes, title)
-    return title, plot_style.png(made)
+    _style(axes, title)
+    return title, plot_style.png(canvas)
 
 
 def _shares(days: Sequence[Day]) -> tuple[str, bytes] | None:
     if all(day.realised is None for day in days):
         return None
-    title = "Share that came true, and what the scores promised"
-    made, axes = plot_style.figure("", HEIGHT, WIDTH)
+    title = "Share that came true, and what the scores predicted"
+    canvas, axes = plot_style.figure("", HEIGHT, WIDTH)
     for name, colour, style, label in (
         ("realised", plot_style.BLUE, "-", "came true"),
-        ("promised", plot_style.ORANGE, "--", "was promised"),
+        ("promised", plot_style.ORANGE, "--", "was predicted"),
     ):
-        there = [(day.tick, at) for day in days if (at := getattr(day, name)) is not None]
-        ticks: Any = [day for day, _ in there]
+        points = [(day.tick, at) for day in days if (at := getattr(day, name)) is not None]
+        ticks: Any = [day for day, _ in points]
         axes.plot(
-            ticks, [at for _, at in there], style, color=colour, linewidth=1.8, marker="o", markersize=3,
+            ticks, [at for _, at in points], style, color=colour, linewidth=1.8, marker="o", markersize=3,
             label=label,
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda at, _: f"{at:.0%}")
     axes.legend(fontsize=8, frameon=False, loc="best")
-    _titled(axes, title)
-    return title, plot_style.png(made)
+    _style(axes, title)
+    return title, plot_style.png(canvas)
 
 
-def _titled(axes: Axes, title: str) -> None:
+def _style(axes: Axes, title: str) -> None:
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     axes.set_title(title, fontsize=9.5, loc="left", color=plot_style.INK)

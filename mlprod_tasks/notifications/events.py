@@ -1,4 +1,4 @@
-"""Tell people: what happened, where, with the numbers, once."""
+"""Mail people what happened, where, and with which numbers; every mail goes out once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST_KEY = 200  # that the ledger holds
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed for good: after its retries. `key` is one failure's own, so that it is told once."""
+    """A task that failed after all its retries. `key` identifies this failure, so that it is mailed only once."""
 
     key: str
     task: str
@@ -37,14 +37,15 @@ class Failure:
 
 
 def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bool:
-    """Mail one failed task: what the audit refused, which gates were not passed, or the error as it came."""
-    return send(pipeline, "failure", failure.key, _failure(pipeline, failure, platform), platform)
+    """Mail one failed task: what the audit refused, which gates failed, or the error's message."""
+    return send(pipeline, "failure", failure.key, _failure_mail(pipeline, failure, platform), platform)
 
 
 def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail that the fallback model answered at a tick; nothing where the champion did. Whether a mail went out.
+    """Mail that the fallback model scored rows of a tick. Whether a mail went out.
 
-    Nothing either where it answers because it was switched to: who did that knows, and a decision's mail tells the others.
+    No mail where the champion scored, nor where somebody switched to the fallback on purpose: that person knows, and a
+    decision of the monitor has its own mail.
     """
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     if scoring is None or scoring.fallback_rows == 0 or (scoring.fallback_reason or "").startswith(SWITCHED):
@@ -53,9 +54,9 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
         subject=f"[{pipeline.name}] fallback scored {tick}",
         headline=f"The fallback model answered {scoring.fallback_rows:,} of {scoring.rows:,} rows of {tick}.",
         paragraphs=(
-            f"The champion, version {scoring.model_version}, could not: {scoring.fallback_reason}",
-            "The predictions are published and marked as the fallback's. When the cause is mended, clear the score task of "
-            "this tick: the champion's predictions then take their place.",
+            f"The champion, version {scoring.model_version}, could not score: {scoring.fallback_reason}",
+            "The predictions are published and marked as the fallback's. When the cause is fixed, clear the score task of "
+            "this tick: the champion then scores it and replaces them.",
         ),
         links=tuple(links),
     )
@@ -63,8 +64,8 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 
 def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail that a model passed its gates and waits for a person's approval, once a model. Whether a mail went out."""
-    asked = TrainingFolder(platform, training_id).read("approval.json", "gate")["model_digest"]
+    """Mail that a model passed its gates and waits for approval, once per model. Whether a mail went out."""
+    model_digest = TrainingFolder(platform, training_id).read("approval.json", "gate")["model_digest"]
     training = platform.ledger.get(Training, training_id)
     waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_told} it is rejected."
     content = Content(
@@ -74,25 +75,25 @@ def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, link
             f"Trained because: {training.reason if training else 'unknown'}. Until it is approved the champion stays as it is."
             + waits,
         ),
-        grids=(_gates(platform.ledger.all(GateResult, training_id=training_id)),),
+        grids=(_gate_grid(platform.ledger.all(GateResult, training_id=training_id)),),
         links=_with_run(links, training, platform),
     )
-    return send(pipeline, "approval", f"{pipeline.name}/{training_id}/approval/{asked[:12]}", content, platform)
+    return send(pipeline, "approval", f"{pipeline.name}/{training_id}/approval/{model_digest[:12]}", content, platform)
 
 
 def tell_rollback(pipeline: Pipeline, done: RolledBack, platform: Platform) -> bool:
     """Mail that an earlier version is champion again, and why. Whether a mail went out.
 
-    Of a rollback that changed nothing nobody is told. A mail server that cannot be reached is logged and raises nothing: the
-    rollback stands.
+    A rollback that changed nothing sends no mail. If the mail server cannot be reached, that is logged and nothing is raised:
+    the rollback stands.
     """
     if not done.changed:
         return False
     made = history.promotions(pipeline, platform)[-1]
     try:
-        return send(pipeline, "rollback", _rollback_key(pipeline, made), _rolled_back(pipeline, made), platform)
+        return send(pipeline, "rollback", _rollback_key(pipeline, made), _rollback_mail(pipeline, made), platform)
     except Exception as error:
-        log.warning("%s: nobody was told of the rollback: %s: %s", pipeline.name, type(error).__name__, error)
+        log.warning("%s: the mail about the rollback was not sent: %s: %s", pipeline.name, type(error).__name__, error)
         return False
 
 
@@ -100,7 +101,7 @@ def _rollback_key(pipeline: Pipeline, made: Promotion) -> str:
     return f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}"
 
 
-def _rolled_back(pipeline: Pipeline, made: Promotion) -> Content:
+def _rollback_mail(pipeline: Pipeline, made: Promotion) -> Content:
     return Content(
         subject=f"[{pipeline.name}] rolled back to version {made.model_version}",
         headline=f"Version {made.model_version} of {pipeline.name} is champion again, from tick {made.effective} on.",
@@ -113,9 +114,9 @@ def _rolled_back(pipeline: Pipeline, made: Promotion) -> Content:
 
 
 def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:
-    """Send one mail for `key`, to `alert_to` or to others, and note it in the ledger; nothing where that was already done.
+    """Send one mail for `key`, to `to` or else to `alert_to`, and record it in the ledger. False where it was sent before.
 
-    The note follows the sending: killed between the two, a mail comes twice rather than never.
+    The record is written after sending: a process that is killed in between sends the mail twice rather than never.
     """
     if len(key) > LONGEST_KEY:
         digest = hashlib.sha256(key.encode()).hexdigest()
@@ -138,52 +139,52 @@ def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Pl
     )
 
 
-def _failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> Content:
+def _failure_mail(pipeline: Pipeline, failure: Failure, platform: Platform) -> Content:
     from mlprod_tasks.evaluation.gate import GatesRefused
     from mlprod_tasks.ingest.audit import BatchRefused
 
     match failure.error:
         case BatchRefused() as refused:
-            return _refused_batch(refused, failure)
+            return _refused_batch_mail(refused, failure)
         case GatesRefused() as refused:
-            return _refused_model(pipeline, refused.training_id, failure, platform)
+            return _refused_model_mail(pipeline, refused.training_id, failure, platform)
     return Content(
         subject=f"[{pipeline.name}] {failure.task} failed",
         headline=f"{failure.task} failed: {type(failure.error).__name__}",
         paragraphs=(
             str(failure.error) or "(no message)",
-            "Nothing was published by the failed task. Mend the cause, then clear the task in Airflow.",
+            "The failed task published nothing. Fix the cause, then clear the task in Airflow.",
         ),
         links=failure.links,
     )
 
 
-def _refused_batch(refused: BatchRefused, failure: Failure) -> Content:
-    found = [(verdict.tick, one) for verdict in refused.refused for one in verdict.failures]
-    rows = tuple((str(tick), one.sentence, one.observed) for tick, one in found[:MOST_ROWS])
+def _refused_batch_mail(refused: BatchRefused, failure: Failure) -> Content:
+    failures = [(verdict.tick, one) for verdict in refused.refused for one in verdict.failures]
+    rows = tuple((str(tick), one.sentence, one.observed) for tick, one in failures[:MOST_ROWS])
     grids = [Grid("Failed expectations", ("tick", "expected", "found"), rows)]
-    for tick, one in [pair for pair in found if pair[1].sample][:MOST_SAMPLES]:
-        # The failing column stands behind the first one: a wide table is read from the left.
+    for tick, one in [pair for pair in failures if pair[1].sample][:MOST_SAMPLES]:
+        # The failing column comes second, behind the first one: a wide table is read from the left.
         names = sorted(one.sample[0], key=lambda name: (name != next(iter(one.sample[0])), name != one.column))
-        shown = tuple(tuple(_short(row[name]) for name in names) for row in one.sample)
+        shown = tuple(tuple(_shorten_cell(row[name]) for name in names) for row in one.sample)
         grids.append(Grid(f"Rows of {tick}: {one.sentence}", tuple(names), shown))
     read = sum(verdict.read for verdict in refused.refused)
     first, last = refused.refused[0].tick, refused.refused[-1].tick
     when = str(first) if first == last else f"{len(refused.refused)} ticks from {first} to {last}"
     return Content(
-        subject=f"[{refused.pipeline}] {refused.table} refused for {when}: {len(found)} expectations failed",
-        headline=f"The batch of {refused.table} for {when} was refused: {len(found)} expectations failed.",
+        subject=f"[{refused.pipeline}] {refused.table} refused for {when}: {len(failures)} expectations failed",
+        headline=f"The batch of {refused.table} for {when} was refused: {len(failures)} expectations failed.",
         paragraphs=(
-            f"None of its {read:,} rows reached the lake; they are in quarantine, each with its reason. Whatever waits for "
-            "this tick goes on waiting.",
-            f"Mend {refused.table} at its source, then clear the task {refused.table}.extract in this run.",
+            f"None of its {read:,} rows reached the lake; they are in quarantine, each with its reason. Tasks that need "
+            "this tick keep waiting.",
+            f"Correct {refused.table} at its source, then clear the task {refused.table}.extract in this run.",
         ),
         grids=tuple(grids),
         links=failure.links,
     )
 
 
-def _refused_model(pipeline: Pipeline, training_id: str, failure: Failure, platform: Platform) -> Content:
+def _refused_model_mail(pipeline: Pipeline, training_id: str, failure: Failure, platform: Platform) -> Content:
     gates = platform.ledger.all(GateResult, training_id=training_id)
     training = platform.ledger.get(Training, training_id)
     not_passed = [gate for gate in gates if not gate.passed]
@@ -194,19 +195,19 @@ def _refused_model(pipeline: Pipeline, training_id: str, failure: Failure, platf
             f"Trained because: {training.reason if training else 'unknown'}. The champion stays as it is.",
             *(gate.sentence for gate in not_passed),
         ),
-        grids=(_gates(gates),),
+        grids=(_gate_grid(gates),),
         links=_with_run(failure.links, training, platform),
     )
 
 
-def _gates(gates: Sequence[GateResult]) -> Grid:
+def _gate_grid(gates: Sequence[GateResult]) -> Grid:
     rows = tuple(("passed" if gate.passed else "FAILED", gate.gate, _number(gate.value), _number(gate.bound)) for gate in gates)
     failed = frozenset(i for i, gate in enumerate(gates) if not gate.passed)
     return Grid("Gates", ("verdict", "gate", "value", "bound"), rows, failed)
 
 
 def _with_run(links: Sequence[tuple[str, str]], training: Training | None, platform: Platform) -> tuple[tuple[str, str], ...]:
-    """The links, and that to the training's run where MLflow's address is known."""
+    """Add a link to the training's run where MLflow's address is known."""
     base = platform.settings.mlflow_base_url
     if training is None or not training.run_id or not base:
         return tuple(links)
@@ -217,6 +218,6 @@ def _number(value: float | None) -> str:
     return "not evaluated" if value is None else format_number(value)
 
 
-def _short(cell: str | None) -> str:
-    """A cell of a source row; moments without the parts that say nothing."""
+def _shorten_cell(cell: str | None) -> str:
+    """Shorten a cell of a source row: timestamps lose seconds that are zero."""
     return "" if cell is None else cell.replace(".000000Z", "Z").replace(":00Z", "Z")

@@ -1,4 +1,4 @@
-"""The picture in the mail: each watched value that fired, over ticks, with its bounds and breaches."""
+"""The picture in a decision's mail: each measurement that fired, over ticks, with its bounds and breaches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement
@@ -18,7 +19,7 @@ VALUE, BREACH, BOUND = "#2b5c8a", "#c0392b", "#8a8a8a"
 
 
 def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platform) -> bytes | None:
-    """A PNG of what fired, over the last ticks up to this one; None where nothing fired."""
+    """Draw what fired as a PNG, over the last ticks up to this one; None where nothing fired."""
     shown: dict[tuple[str, str], str] = {}
     for rule in decision.rules:
         for one in rule["measurements"][:1]:  # the worst of each rule
@@ -41,7 +42,7 @@ def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platfo
 
 
 def draw(series: Sequence[tuple[str, Sequence[Measurement]]]) -> bytes:
-    """One panel for each titled series of measurements, as PNG."""
+    """Draw one panel for each titled series of measurements, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -50,24 +51,29 @@ def draw(series: Sequence[tuple[str, Sequence[Measurement]]]) -> bytes:
     panels: Any = figure.subplots(len(series), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, rows) in zip(panels, series, strict=True):
         _panel(axes, title, sorted(rows, key=lambda row: row.tick))
-    written = io.BytesIO()
-    figure.savefig(written, format="png")
-    return written.getvalue()
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
 
 
 def _panel(axes: Any, title: str, rows: Sequence[Measurement]) -> None:
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
-    there = [row for row in rows if row.value is not None]
-    breached = [row for row in there if row.breached]
-    axes.plot([row.tick for row in there], [row.value for row in there], "-o", color=VALUE, markersize=3.5, linewidth=1.4)
+    measured = [row for row in rows if row.value is not None]
+    breached = [row for row in measured if row.breached]
+    axes.plot([row.tick for row in measured], [row.value for row in measured], "-o", color=VALUE, markersize=3.5, linewidth=1.4)
     axes.plot([row.tick for row in breached], [row.value for row in breached], "o", color=BREACH, markersize=7)
     for bound in ("low", "high"):
         line: list[tuple[date, float]] = [(row.tick, at) for row in rows if (at := getattr(row, bound)) is not None]
         if line:
             axes.plot([day for day, _ in line], [at for _, at in line], "--", color=BOUND, linewidth=1)
             axes.annotate(
-                f"bound {line[-1][1]:.3g}", line[-1], xytext=(4, 3), textcoords="offset points", fontsize=8, color=BOUND
+                f"bound {format_number(line[-1][1])}",
+                line[-1],
+                xytext=(4, 3),
+                textcoords="offset points",
+                fontsize=8,
+                color=BOUND,
             )
     axes.set_title(title, fontsize=9, loc="left")
     axes.margins(x=0.1, y=0.15)

@@ -15,8 +15,8 @@ from mlprod_tasks.rollout.state import TAKEN_BACK, percent
 
 KIND = "ramp"
 NAMES = {
-    "errors": "not answered",
-    "latency": "most within, ms",
+    "errors": "requests not answered",
+    "latency": "latency, ms",
     "scores": "mean score",
     "quality": "Brier score",
     "rows": "rows",
@@ -24,8 +24,8 @@ NAMES = {
 }
 BOUNDS = {
     "errors": "at most {} more",
-    "latency": "at most {} times",
-    "scores": "at most {} away",
+    "latency": "at most {} times as slow",
+    "scores": "at most {} apart",
     "quality": "not worse",
     "overtaken": "",
 }
@@ -34,12 +34,12 @@ BOUNDS = {
 def tell_taken_back(
     pipeline: Pipeline, known: Sequence[Rollout], platform: Platform, links: Sequence[tuple[str, str]] = ()
 ) -> bool:
-    """Mail why the newest of the rollouts took a challenger back, once. Whether a mail went out."""
+    """Mail once why the newest rollout took a challenger back. Whether a mail went out."""
     taken, last = known[-1], next(one for one in reversed(known) if one.challenger is not None)
     c = RolloutCheck
     begun = next((one.at for one in reversed(known) if one.mode == "shadow"), last.at)
-    found = platform.ledger.all(c, c.at >= begun, c.at <= taken.at, pipeline=pipeline.name, challenger=last.challenger)
-    failed = [one for one in found if one.passed is False]
+    checks = platform.ledger.all(c, c.at >= begun, c.at <= taken.at, pipeline=pipeline.name, challenger=last.challenger)
+    failed = [one for one in checks if one.passed is False]
     promoted = history.promotions(pipeline, platform)
     holds = f"The champion, version {promoted[-1].model_version}," if promoted else "The fallback"
     did = f"answered {percent(last.share)} of entities" if last.share else "scored in the shadow"
@@ -50,18 +50,18 @@ def tell_taken_back(
             f"It {did} since {last.at:%Y-%m-%d %H:%M} UTC, and was taken back at "
             f"{taken.at:%Y-%m-%d %H:%M} UTC by {taken.by}: {taken.reason.removeprefix(TAKEN_BACK)}",
             *(one.sentence for one in failed),
-            f"{holds} is what all replicas answer with again within seconds; nothing has to be done for that. To try version "
+            f"{holds} answers on all replicas again within seconds; you need not do anything for that. To try version "
             f"{last.challenger} again, start the DAG {pipeline.name}.rollout, or run `mlprod ramp {pipeline.name} --challenger "
             f"{last.challenger} --by NAME`.",
         ),
-        grids=(_grid(found),) if found else (),
+        grids=(_check_grid(checks),) if checks else (),
         links=tuple(links),
     )
     return send(pipeline, KIND, f"{pipeline.name}/ramp/{last.challenger}/taken back/{taken.at.isoformat()}", content, platform)
 
 
-def _grid(found: Sequence[RolloutCheck]) -> Grid:
-    ordered = sorted(found, key=lambda one: (one.share, one.at, list(NAMES).index(one.what) if one.what in NAMES else 9))
+def _check_grid(checks: Sequence[RolloutCheck]) -> Grid:
+    ordered = sorted(checks, key=lambda one: (one.share, one.at, list(NAMES).index(one.what) if one.what in NAMES else 9))
     rows = tuple(
         (
             _verdict(one), percent(one.share), NAMES.get(one.what, one.what), _number(one.champion_value),
@@ -70,7 +70,7 @@ def _grid(found: Sequence[RolloutCheck]) -> Grid:
         for one in ordered
     )  # fmt: skip
     bad = frozenset(i for i, one in enumerate(ordered) if one.passed is False)
-    return Grid("What was found", ("verdict", "share", "what", "champion", "challenger", "bound"), rows, bad)
+    return Grid("Results of the checks", ("verdict", "share", "what", "champion", "challenger", "bound"), rows, bad)
 
 
 def _verdict(one: RolloutCheck) -> str:

@@ -1,4 +1,4 @@
-"""Tell people of files of the service's log whose rows do not reach the lake: those that wait, those set aside as broken."""
+"""Mail about files of the service's log whose rows do not reach the lake: waiting files and broken files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ REMIND_EVERY = timedelta(days=7)
 def tell_uncollected(
     pipeline: Pipeline, causes: Mapping[str, int], platform: Platform, links: Sequence[tuple[str, str]] = ()
 ) -> list[str]:
-    """Mail what collections had to leave: why files wait, once a week as long as they do; a file that was set aside, once.
+    """Mail why files wait, once a week while they do; and each broken file once.
 
-    causes: as `Collected` tells them. A broken file that lies there is told of whoever set it aside: a ramp collects, too.
+    causes: as in `Collected.causes`. A broken file is mailed whoever set it aside: a ramp collects files too.
 
     Returns: the subjects of the mails that went out.
     """
-    told = []
+    subjects = []
     for key, content in [*_waiting(pipeline, causes, platform, links), *_broken(pipeline, platform, links)]:
         if send(pipeline, "failure", key, content, platform):
-            told.append(content.subject)
-    return told
+            subjects.append(content.subject)
+    return subjects
 
 
 def _waiting(
@@ -48,8 +48,8 @@ def _waiting(
             headline=f"{files:,} files of the log wait, and their rows are neither in the lake nor measured.",
             paragraphs=(
                 f"{why}.",
-                f"The log of the collection names them; they are in {log_folder(pipeline, platform)}. Nothing is lost: when "
-                "this is mended they are collected.",
+                f"The log of the collection names them; they are in {log_folder(pipeline, platform)}. Nothing is lost: once "
+                "this is fixed they are collected.",
             ),
             links=tuple(links),
         )
@@ -66,8 +66,8 @@ def _broken(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, s
             headline=f"{len(files):,} broken files of the log are set aside; their rows are not in the lake.",
             paragraphs=(
                 f"{_named(files)}, in {folder}.",
-                "The log of the collection says what is wrong with each. One that is mended is collected under its name "
-                f"without {BROKEN}; one that is given up may be deleted.",
+                "The log of the collection says what is wrong with each. Repair a file and remove "
+                f"{BROKEN} from its name, and it is collected; a file that cannot be repaired may be deleted.",
             ),
             links=tuple(links),
         )
@@ -82,5 +82,5 @@ def _named(files: Sequence[Path]) -> str:
 def _changed(file: Path) -> datetime:
     try:
         return datetime.fromtimestamp(file.stat().st_ctime, UTC)
-    except OSError:  # taken away meanwhile
+    except OSError:  # deleted meanwhile
         return datetime.min.replace(tzinfo=UTC)

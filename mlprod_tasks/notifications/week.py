@@ -1,4 +1,4 @@
-"""A week in numbers: what acting on the scores earned, how well it ranked, what was promised and what came true."""
+"""A week in numbers: what acting on the scores earned, how well they ranked, mean scores and outcomes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration")
 
 @dataclass(frozen=True)
 class Day:
-    """One tick whose outcomes are complete; None what could not be measured, or is not yet.
+    """One tick whose outcomes are complete; None for what was not measured.
 
-    value: what the model's decisions on `rows` rows were worth. realised, promised: the share of positives that came true, and
-    the one that the scores promised. The *_expected are the reference's, for as many rows.
+    value: what the model's decisions on `rows` rows were worth. realised, promised: the share of positive outcomes,
+    and the mean score. The *_expected are the reference's, for as many rows.
     """
 
     tick: date
@@ -39,7 +39,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Week:
-    """Seven ticks: sums of value, means of the rest by rows; None where no tick of it has it."""
+    """Seven ticks: sums of value, row-weighted means of the rest; None where no tick has it."""
 
     first: date
     last: date
@@ -54,17 +54,17 @@ class Week:
         return sum(day.rows for day in self.days)
 
     def total(self, name: str) -> float | None:
-        there = [float(at) for day in self.days if (at := getattr(day, name)) is not None]
-        return sum(there) if there else None
+        values = [float(at) for day in self.days if (at := getattr(day, name)) is not None]
+        return sum(values) if values else None
 
     def mean(self, name: str) -> float | None:
-        there = [(float(at), day.rows) for day in self.days if (at := getattr(day, name)) is not None and day.rows]
-        rows = sum(n for _, n in there)
-        return sum(at * n for at, n in there) / rows if rows else None
+        weighted = [(float(at), day.rows) for day in self.days if (at := getattr(day, name)) is not None and day.rows]
+        rows = sum(n for _, n in weighted)
+        return sum(at * n for at, n in weighted) / rows if rows else None
 
 
 def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -> list[Day]:
-    """The numbers of `count` ticks, the last of them `last`, from the ledger."""
+    """Read the numbers of `count` ticks that end with `last` from the ledger."""
     first = last - (count - 1) * DAY
     rows = platform.ledger.all(
         Measurement,
@@ -75,16 +75,16 @@ def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -
     by_tick: dict[date, dict[str, Measurement]] = {first + n * DAY: {} for n in range(count)}
     for row in rows:
         by_tick[row.tick][row.what] = row
-    return [_day(tick, there) for tick, there in by_tick.items()]
+    return [_day(tick, measurements) for tick, measurements in by_tick.items()]
 
 
 def week(days: Sequence[Day]) -> Week:
     return Week(days[0].tick, days[-1].tick, tuple(days))
 
 
-def _day(tick: date, there: Mapping[str, Measurement]) -> Day:
+def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
     def row(what: str) -> Measurement | None:
-        found = there.get(what)
+        found = measurements.get(what)
         return found if found is not None and found.value is not None else None
 
     value, auc = row("value"), row("roc_auc")
@@ -94,7 +94,7 @@ def _day(tick: date, there: Mapping[str, Measurement]) -> Day:
     kpi = row("kpi")
     return Day(
         tick=tick,
-        # As the value is: of the rows that the model itself answered. The rate below is of all of them.
+        # Like the value, of the rows that the model itself scored. The rate below is of all rows.
         rows=calibration.n if calibration else 0,
         value=None if value is None or value.value is None else value.value * value.n / PER,
         value_expected=None if value is None or value.reference is None else value.reference * value.n / PER,
@@ -111,7 +111,7 @@ def _day(tick: date, there: Mapping[str, Measurement]) -> Day:
 
 
 def _scaled(row: Measurement | None) -> float | None:
-    """What is kept as a multiple of the reference's, as itself."""
+    """Turn a measurement stored as a multiple of the reference into its own unit."""
     if row is None or row.value is None or row.reference is None:
         return None
     return row.value * row.reference

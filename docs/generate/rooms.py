@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 from docs.generate.markdown import code, table
 
-PACKAGE = Path(__file__).parents[2] / "mlprod_tasks"
-# From the ground up: a room imports only rooms that stand before it.
-ROOMS = (
-    "declaration", "platform", "statistics", "documents", "ingest", "features", "models", "training", "evaluation", "reporting",
-    "promotion", "scoring", "monitoring", "online", "rollout", "serving", "notifications", "dashboard", "operations", "steps",
-    "workflows", "cli",
-)  # fmt: skip
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = REPOSITORY / "mlprod_tasks"
+
+
+def rooms() -> list[str]:
+    """The rooms from the ground up, as the contract of their imports has them."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = next(one["layers"] for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    return [name for name in reversed(layers) if name != "pyfunc"]  # where stored models look for their loader: no room
 
 
 def reference() -> str:
     """A table of all rooms, then a fold-out list of modules for each."""
-    overview = table(("room", "what it is for"), [(code(name), _summary(_entry(name))) for name in ROOMS])
-    return "\n\n".join([overview, *(_modules(name) for name in ROOMS if (PACKAGE / name).is_dir())])
+    overview = table(("room", "what it is for"), [(code(name), _summary(_entry(name))) for name in rooms()])
+    return "\n\n".join([overview, *(_modules(name) for name in rooms() if (PACKAGE / name).is_dir())])
 
 
 def _modules(room: str) -> str:

@@ -87,7 +87,7 @@ def test_every_dag_has_its_page() -> None:
 
 def test_every_room_is_listed() -> None:
     folders = {path.parent.name for path in rooms.PACKAGE.glob("*/__init__.py")}
-    assert {room for room in rooms.ROOMS if (rooms.PACKAGE / room).is_dir()} == folders
+    assert {room for room in rooms.rooms() if (rooms.PACKAGE / room).is_dir()} == folders
 
 
 @pytest.mark.parametrize(

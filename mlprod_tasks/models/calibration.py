@@ -1,4 +1,4 @@
-"""Turn raw scores into probabilities: fitted on the validation window, a few numbers, no pickle."""
+"""Turn raw scores into probabilities: fitted to the validation window, stored as a few numbers, no pickle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = 1e-15
 class Calibration:
     """A monotone map of [0, 1] to itself.
 
-    isotonic: piecewise linear through (x, y). sigmoid: 1 / (1 + exp(-(x[0] * logit + y[0]))). none: as it is.
+    isotonic: piecewise linear through (x, y). sigmoid: 1 / (1 + exp(-(x[0] * logit + y[0]))). none: unchanged.
     """
 
     way: Way
@@ -35,7 +35,7 @@ class Calibration:
         return raw
 
     def single(self) -> Callable[[float], float]:
-        """The same map for one raw score at a time, bit for bit, without arrays made for it."""
+        """The same map for one raw score at a time, bit for bit, without allocating arrays."""
         if self.way == "isotonic":
             x, y = np.array(self.x), np.array(self.y)
             return lambda raw: float(np.interp(raw, x, y))
@@ -61,11 +61,11 @@ def from_json(written: dict[str, Any]) -> Calibration:
 def fit(way: Way, raw: Floats, outcome: Bools) -> Calibration:
     """Fit raw scores of the validation window to its outcomes.
 
-    isotonic: pool adjacent violators (Zadrozny and Elkan, 2002), kept off 0 and 1 by the rule of succession, since no
-    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999); where one score
-    or one outcome leaves its slope open, that is 1 and the mean is moved to the rate.
+    isotonic: pool adjacent violators (Zadrozny and Elkan, 2002), kept away from 0 and 1 by the rule of succession, since no
+    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999); where
+    all scores or all outcomes are equal, the slope is 1 and the mean is moved to the rate.
 
-    Without rows there is nothing to fit: scores stay as they are.
+    Without rows scores stay as they are.
     """
     if len(raw) == 0:
         return Calibration("none")

@@ -1,4 +1,4 @@
-"""What decisions are worth, and from which score on acting pays."""
+"""What decisions are worth, and from which score acting pays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ValueUndefined(ValueError):
 
 @dataclass(frozen=True)
 class Worth:
-    """What acting on each row was worth, and what waiting: (n,) each, in the declared unit."""
+    """What acting on each row was worth, and what not acting: (n,) each, in the declared unit."""
 
     acted: Floats
     waited: Floats
@@ -35,7 +35,7 @@ class Worth:
 
 
 def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
-    """What either decision on each row was worth, given what came of it.
+    """What both decisions on each row were worth, given its outcome.
 
     rows: (n,) with the features that a ValueFunction reads; a CostMatrix reads none. score, outcome: (n,).
 
@@ -50,9 +50,9 @@ def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> 
 
 
 def best_threshold(worth: Worth, score: Floats) -> float:
-    """The score from which on acting gave the greatest total value: decision = score >= threshold.
+    """The threshold with the greatest total value: decision = score >= threshold.
 
-    It lies halfway to the next lower score that was seen, so that rounding does not move a decision. ALWAYS or NEVER where
+    It lies halfway to the next lower score of these rows, so that rounding does not change a decision. ALWAYS or NEVER where
     acting on every row, or on none, was best; of equal totals the one that acts least wins.
     """
     descending, total = total_by_threshold(worth, score)
@@ -62,11 +62,11 @@ def best_threshold(worth: Worth, score: Floats) -> float:
     if best == len(descending):
         return ALWAYS
     middle = float((descending[best - 1] + descending[best]) / 2)
-    return middle if middle > descending[best] else float(descending[best - 1])  # nothing lies between neighbours
+    return middle if middle > descending[best] else float(descending[best - 1])  # no float lies between neighbours
 
 
 def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
-    """The profit curve: what acting on the highest scores was worth, by the score down to which one acts.
+    """The profit curve: the total value of acting on the highest scores, by the lowest score acted on.
 
     Returns: distinct scores, descending, (m,); total value of acting on none of them, on the first, ... on all, (m + 1,).
     """
@@ -78,9 +78,9 @@ def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
 
 
 def break_even(declared: Declared) -> float | None:
-    """The probability from which on acting pays, if probabilities are right.
+    """The probability from which acting pays, if probabilities are right.
 
-    None for a ValueFunction: there each row has its own.
+    None for a ValueFunction: each row has its own there.
     """
     if not isinstance(declared, CostMatrix):
         return None
@@ -90,26 +90,26 @@ def break_even(declared: Declared) -> float | None:
 
 
 def _computed(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
-    """The expressions over all rows at once, by the engine that computes features."""
+    """Compute the expressions over all rows at once, by the engine that computes features."""
     import duckdb
 
     from mlprod_tasks.platform.engine import engine
 
     own = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
-    judged = pa.table({**{name: rows[name] for name in rows.column_names if name not in own}, **own})
+    labelled = pa.table({**{name: rows[name] for name in rows.column_names if name not in own}, **own})
     with engine(threads=1) as connection:
         connection.execute("SET preserve_insertion_order = true")
-        connection.register("judged", judged)
+        connection.register("labelled", labelled)
         sides = []
         for name, sql in (("act", declared.act), ("wait", declared.wait)):
             try:
-                column = connection.sql(f"SELECT CAST(({sql}) AS DOUBLE) AS worth FROM judged").to_arrow_table()["worth"]
+                column = connection.sql(f"SELECT CAST(({sql}) AS DOUBLE) AS worth FROM labelled").to_arrow_table()["worth"]
             except duckdb.Error as error:
                 raise ValueUndefined(f"value.{name} {sql!r} cannot be computed: {str(error).splitlines()[0]}") from error
-            if len(column) != len(judged):
+            if len(column) != len(labelled):
                 raise ValueUndefined(
-                    f"value.{name} {sql!r} gives {len(column)} number{'' if len(column) == 1 else 's'} for {len(judged)} rows: "
-                    "each row needs one of its own, without aggregates and unnest"
+                    f"value.{name} {sql!r} gives {len(column)} number{'' if len(column) == 1 else 's'} for {len(labelled)} "
+                    "rows: each row needs one of its own, without aggregates and unnest"
                 )
             sides.append(column.to_numpy())
             missing = ~np.isfinite(sides[-1])

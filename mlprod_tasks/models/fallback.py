@@ -23,7 +23,7 @@ KIND = "rate_table"
 
 @dataclass(frozen=True)
 class FallbackModel:
-    """The rate of each group of `inputs`' values; the overall rate for a group that training did not hold."""
+    """The rate of each group of values of `inputs`; the overall rate for a group unknown in training."""
 
     inputs: tuple[Input, ...]
     rates: dict[tuple[Any, ...], float] = field(repr=False)
@@ -70,10 +70,10 @@ def load(folder: Path) -> FallbackModel:
 
 
 def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
-    """Count the outcomes of the training rows: (positives + smoothing * overall rate) / (rows + smoothing) a group.
+    """Fit the rate of each group: (positives + smoothing * overall rate) / (rows + smoothing).
 
-    It acts where the rate makes acting pay: from the cost matrix's break-even on, or, where each row has its own worth, from
-    the rate on that paid best on the training rows. So few numbers need no validation window.
+    The threshold is the break-even of the cost matrix or, where each row has its own value, the rate that paid best on the
+    training rows. So few numbers need no validation window.
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
@@ -85,7 +85,7 @@ def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: 
         group: (hits + weight * overall) / (n + weight)
         for group, n, hits in zip(zip(*values, strict=True), rows, positives, strict=True)
     }
-    # Sorted, so that the same rows in another order make the same model; None sorts as text does.
+    # Sorted, so that the same rows in another order give the same model; by text, since a value may be None.
     ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
     threshold = decision_value.break_even(worth)
     if threshold is None:

@@ -1,4 +1,4 @@
-"""Feature frames as models read them: Arrow, pandas or plain values, checked by name and type, as one matrix."""
+"""Feature frames as models read them: Arrow, pandas or plain values, checked by name and type, in one matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 class ModelInputError(ValueError):
-    """A feature frame that the model cannot read: names the feature and what is wrong with it."""
+    """A feature frame that the model cannot read. Names the feature and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answers: score: (n,) calibrated probability; decision: (n,) whether to act."""
+    """The output of a model. score: (n,) calibrated probability; decision: (n,) whether to act."""
 
     score: Floats
     decision: NDArray[np.bool_]
@@ -67,7 +67,7 @@ def outcome_of(rows: pa.Table) -> NDArray[np.bool_]:
 def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[str, Sequence[Any]]) -> Floats:
     """What `read` gave as (rows, inputs), float64, NaN where missing; categories as their index in `codes`.
 
-    A category that `codes` does not hold is missing. Raises: ModelInputError for an infinite number.
+    A category that is not in `codes` is missing. Raises: ModelInputError for an infinite number.
     """
     rows = len(columns[0]) if columns else 0
     made = np.empty((rows, len(inputs)), dtype=np.float64, order="F")
@@ -115,7 +115,7 @@ def _checked(array: pa.Array, wanted: Input) -> pa.Array:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     made = array.cast(target, safe=False)
-    # NaN is 'missing' in pandas, so it is in Arrow too: else the same frame would score differently.
+    # NaN means 'missing' in pandas, so it does in Arrow too; otherwise the same frame would score differently.
     return pc.if_else(pc.is_nan(made), pa.scalar(None, target), made) if wanted.kind == "number" else made
 
 
@@ -131,5 +131,5 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _not_once(name: str, present: Sequence[str]) -> ModelInputError:
     times = list(present).count(name)
-    what = f"is there {times} times" if times else "is missing"
+    what = f"occurs {times} times" if times else "is missing"
     return ModelInputError(f"feature {name!r} {what}; the frame has {', '.join(map(str, present))}")

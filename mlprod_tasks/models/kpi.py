@@ -1,4 +1,4 @@
-"""What outcomes were worth, and the KPI over them: the same computation before and after a model is in production."""
+"""What decisions were worth, and the KPI over them: the same computation before and after a promotion."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import decision_value
 
 
-def with_value(pipeline: Pipeline, judged: pa.Table) -> pa.Table:
+def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
     """Columns score, decision, outcome, value: what a KPI is declared over.
 
-    judged: score, decision, label, and the features that the worth of a decision is declared over. Raises: ValueUndefined.
+    labelled: score, decision, label, and the features that the value of a decision reads. Raises: ValueUndefined.
     """
-    decision, outcome = (judged[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "label"))
-    worth = decision_value.worth(pipeline.value, judged, judged["score"].to_numpy(), outcome).of(decision)
-    return pa.table({"score": judged["score"], "decision": decision, "outcome": outcome, "value": worth})
+    decision, outcome = (labelled[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "label"))
+    worth = decision_value.worth(pipeline.value, labelled, labelled["score"].to_numpy(), outcome).of(decision)
+    return pa.table({"score": labelled["score"], "decision": decision, "outcome": outcome, "value": worth})
 
 
 def kpi_of(con: Any, pipeline: Pipeline, outcomes: pa.Table) -> float | None:

@@ -1,4 +1,4 @@
-"""How MLflow loads our models: text and JSON through this module, no pickle."""
+"""How MLflow saves and loads models of mlprod: text and JSON through this module, no pickle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MlflowModel:
 
 
 def load(folder: Path) -> Model | SegmentedModel | FallbackModel:
-    """The model of whichever kind that a folder holds."""
+    """Load the model in a folder, whatever its kind."""
     kind = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))["kind"]
     return fallback.load(folder) if kind == fallback.KIND else load_model(folder)
 
@@ -44,8 +44,8 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType, TensorSpec
 
-    # pandas gives a column of whole numbers another type as soon as one is missing, and MLflow takes only one of the two:
-    # numbers are therefore left to our own check, which takes both.
+    # pandas gives a column of whole numbers another type as soon as one is missing, and MLflow accepts only one of the two.
+    # The model's own check accepts both, so numbers are left to it.
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(
             DataType.string if wanted.kind == "text" else AnyType(),  # type: ignore[no-untyped-call]
@@ -54,20 +54,20 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
         )
         for wanted in wrapped.inputs
     ]
-    answer = Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.boolean, "decision")])
+    output = Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.boolean, "decision")])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow asks for an example of the input; the signature says it
+        warnings.simplefilter("ignore")  # MLflow wants an example of the input; the signature is enough
         mlflow.pyfunc.save_model(
             str(folder),
             loader_module=__name__,
             data_path=str(data),
-            signature=ModelSignature(inputs=Schema(columns), outputs=answer),
+            signature=ModelSignature(inputs=Schema(columns), outputs=output),
             pip_requirements=_requirements(data),  # given, because MLflow takes seconds to guess them
         )
 
 
 def _requirements(data: Path) -> list[str]:
-    """What answering needs; scikit-learn only where its trees are kept, which only the same version reads."""
+    """What predicting needs; scikit-learn only for its own trees, which only the same version reads."""
     from importlib.metadata import version
 
     trees = ("scikit-learn", "skops") if any(data.rglob("*.skops")) else ()

@@ -20,7 +20,7 @@ from mlprod_tasks.platform import digest
 Floats = NDArray[np.float64]
 MANIFEST, LEARNER = "model.json", "learner"
 KIND = "model"
-# Before there were other learners, the manifest said the learner's kind, with the trees beside it.
+# Before there were other learners, the manifest named the learner's kind, with the trees beside it.
 EARLIER_KIND = "lightgbm"
 
 __all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", "load_one"]
@@ -28,7 +28,7 @@ __all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a candidate scored on the validation window, once calibrated there; None is a metric without a value."""
+    """The metrics of a candidate on the validation window, after calibration; None where one has no value."""
 
     name: str
     kind: str
@@ -41,9 +41,9 @@ class Model:
     """A fitted learner with everything between a feature frame and a decision.
 
     codes: for each categorical feature the values of the training rows, in the order of their codes; any other value is treated
-    as missing. facts: where the model comes from (training, windows, versions) and its recipe, the declared model with the
-    parameters that a search found. candidates: all that were tried, in the order of declaration. shares: importance by feature
-    where the learner has none of its own.
+    as missing. facts: where the model comes from (training, windows, versions) and its training spec, the declared
+    model with the parameters that a search found. candidates: all that were fitted, in the order of declaration. shares:
+    importance by feature where the learner has none of its own.
     """
 
     inputs: tuple[Input, ...]
@@ -65,9 +65,9 @@ class Model:
         return Predictions(score, score >= self.threshold)
 
     def contributions(self, features: Any) -> Floats | None:
-        """What each feature adds to the log-odds before calibration, (rows, features + 1), the base last; rows sum to it.
+        """What each feature adds to the log-odds before calibration, (rows, features + 1), the base last.
 
-        None where the learner has no exact ones. Raises: ModelInputError.
+        None where the learner has no exact contributions. Raises: ModelInputError.
         """
         return self.fitted.contributions(self.matrix(features))
 
@@ -85,8 +85,9 @@ class Model:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Each feature's share, greatest first: of the gain of trees, of the size of linear terms, else of what is lost when it
-        is shuffled among the validation rows.
+        """Each feature's share, greatest first.
+
+        Of the gain of trees, of the size of linear terms, or else of the loss when it is shuffled among the validation rows.
         """
         own = self.fitted.importance if self.shares is None else self.shares
         given = np.zeros(len(self.inputs)) if own is None else own

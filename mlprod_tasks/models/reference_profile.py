@@ -1,6 +1,6 @@
-"""The reference profile: what a model's own test window looked like, kept with the model. Pure data.
+"""The reference profile: what a model's own test window looked like, stored with the model. Pure data.
 
-Monitoring builds it (`monitoring.profile`) and holds every tick against it.
+Monitoring builds it (`monitoring.profile`) and compares every tick with it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ProfileColumn:
     """One feature of the reference, or the scores.
 
     `counts` are of all its rows. `tick_psi` and `tick_null_share` say how far each single tick of the reference lay from
-    the others (corrected PSI) and from the whole (absolute difference): what a quiet tick looks like. `type`: what it holds
-    (`bins.family`). `present`: of each category, how many ticks have it. A profile from before has neither.
+    the others (corrected PSI) and from the whole (absolute difference): what an ordinary tick looks like. `type`: what it holds
+    (`bins.family`). `present`: of each category, how many ticks have it. Older profiles have neither.
     """
 
     bins: Bins
@@ -53,11 +53,11 @@ class ProfileColumn:
 
 @dataclass(frozen=True)
 class JoinedTable:
-    """The features that come from the rows of one table, look-up by look-up: all null together where no row was found."""
+    """The features looked up in one table, look-up by look-up; all null together where no row was found."""
 
     table: str
     columns: tuple[tuple[str, ...], ...]
-    unmatched: int = 0  # rows of the reference that found none
+    unmatched: int = 0  # rows of the reference without a match
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Region:
 
     @property
     def variance(self) -> float:
-        """Of the mean residual: as the rows scatter or as their scores promise, whichever is more.
+        """Variance of the mean residual: the empirical one or the one that the scores imply, whichever is larger.
 
-        A few rows that all came out alike scatter less than they may.
+        A few rows with equal outcomes have too small an empirical variance.
         """
         return max(self.squares / self.n - self.residual**2, self.spread / self.n) / self.n
 
@@ -98,7 +98,7 @@ class Residuals:
 
 @dataclass(frozen=True)
 class SampledRows:
-    """Rows as the bins that their features lie in (`Bins.coarse`), packed into text: they are kept with the model.
+    """Rows as the bins of their features (`Bins.coarse`), packed into text: they are stored with the model.
 
     packed: base64 of deflated bytes, (rows, columns) in row order; rows: how many of each tick, one after the other; ticks:
     their ISO dates, empty where all are of one tick.
@@ -144,10 +144,10 @@ class ReferenceHistory:
 class ReferenceProfile:
     """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed.
 
-    value: what its decisions were worth per 1,000 rows. residuals: how outcomes lay off the scores, by region of the important
-    features; empty in a profile from before. decisions: rows above the threshold. joins: the tables that features are looked up
-    in. sampled: some of its rows. The three are None or empty in a profile from before.
-    history: what its own ticks look like against the rest of it; None where there are too few, or in a profile from before.
+    value: what its decisions were worth per 1,000 rows. residuals: how outcomes differed from scores, by region of the
+    important features; empty in older profiles. decisions: rows above the threshold. joins: the tables that features are looked up
+    in. sampled: some of its rows. The three are None or empty in older profiles.
+    history: its own ticks, each compared with the rest of it; None where there are too few, or in older profiles.
     """
 
     first: str

@@ -1,4 +1,4 @@
-"""A model per segment and a global one for every other row, behind the same face as a single model."""
+"""A model per segment and a global one for all other rows, with the same methods as a single model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ LONGEST_NAME = 32
 
 @dataclass(frozen=True)
 class SegmentedModel:
-    """Rows whose feature `by` names a segment are answered by its own model, threshold included; all others by `overall`.
+    """Rows of a segment (by feature `by`) get the segment's own model and threshold; all others `overall`.
 
-    parts: models by the value of `by`. rows: training rows of each segment; overall_rows: those that `overall` answers for, the
-    training rows of segments too small for a model of their own. All of them read the same features.
+    parts: models by the value of `by`. rows: training rows of each segment; overall_rows: training rows
+    of the segments too small for a model of their own, for which `overall` answers. All models read the same features.
     """
 
     by: str
@@ -55,7 +55,7 @@ class SegmentedModel:
     def contributions(self, features: Any) -> Floats | None:
         """What each feature adds to the log-odds of the model that answers, (rows, features + 1), the base last.
 
-        None where a model that answers for one of the rows has no exact ones. Raises: ModelInputError.
+        None where the model of one of the rows has no exact contributions. Raises: ModelInputError.
         """
         rows = self._table(features)
         added = np.empty((rows.num_rows, len(self.inputs) + 1))
@@ -81,7 +81,7 @@ class SegmentedModel:
 
     @property
     def threshold(self) -> float:
-        """The global model's; each segment's own decides its rows."""
+        """The global model's; rows of a segment are decided by the segment's own."""
         return self.overall.threshold
 
     @property
@@ -91,17 +91,17 @@ class SegmentedModel:
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """What the global model was chosen from; each part has its own."""
+        """The candidates of the global model; each segment's model has its own."""
         return self.overall.candidates
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """The global model's, and which segments there are."""
+        """The global model's facts, and the segments."""
         return {**self.overall.facts, "segment_by": self.by, "segments": dict(self.rows), "global_rows": self.overall_rows}
 
     @property
     def importance(self) -> dict[str, float]:
-        """Each feature's share, greatest first: the mean over the models, by the training rows that each answers for."""
+        """Each feature's share, greatest first: the mean over the models, weighted by the training rows of each."""
         weighed = [(self.overall, self.overall_rows), *((part, self.rows[name]) for name, part in self.parts.items())]
         total = sum(rows for _, rows in weighed) or 1
         shares = dict.fromkeys(self.feature_names, 0.0)
@@ -141,11 +141,11 @@ class SegmentedModel:
         yield from self.parts.values()
 
     def _table(self, features: Any) -> pa.Table:
-        """The frame as checked columns, so that a part of its rows is read as the whole is."""
+        """The frame as checked columns, so that some of its rows are read in the same way as all."""
         return pa.table(read(features, self.inputs), names=list(self.feature_names))
 
     def _answering(self, rows: pa.Table) -> Iterator[tuple[Model, NDArray[np.int64]]]:
-        """Each model with the positions of the rows that it answers for, those without any left out."""
+        """Each model with the positions of its rows; models without rows are left out."""
         names = list(self.parts)
         which = pc.fill_null(pc.index_in(rows[self.by], value_set=pa.array(names, pa.string())), -1)
         of = which.to_numpy()
@@ -156,7 +156,7 @@ class SegmentedModel:
 
 
 def folder_of(segment: str) -> str:
-    """A folder's name for any text: what can be read of it, and a digest that no other segment has."""
+    """A folder's name for any segment: its readable characters, and a digest that is unique to it."""
     shown = re.sub(r"[^A-Za-z0-9_-]+", "_", segment)[:LONGEST_NAME]
     return f"{shown}-{hashlib.sha256(segment.encode()).hexdigest()[:12]}"
 

@@ -1,6 +1,6 @@
-"""Learners: each kind of candidate in one file, all on the same matrix and with the same answers.
+"""Learners: each kind of candidate in one file, all with the same input and the same methods.
 
-`fit` fits one declared candidate; what it gives predicts, explains itself where that is exact, and is saved without pickle.
+`fit` fits one declared candidate. The result predicts, explains itself where that is exact, and is saved without pickle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fit", "load"]
 
-# The file of each kind that a folder's learner.json may name; imported only when there is one, since it brings its library.
+# The module of each kind that a learner.json may name; imported only when needed, since it imports its library.
 FILES = {
     "lightgbm": "lightgbm",
     "constant": "constant",
@@ -48,15 +48,16 @@ def fit(
     """Fit one candidate to the training rows; validation rows say when to stop and nothing else.
 
     declared: the model that holds the candidate: seed, threads, and the members of an ensemble.
-    report: called with (step, validation log loss) by what learns in steps that can be watched (LightGBM, NeuralNet); what it
-    answers True to is stopped there.
-    gap_ticks: what lies between the blocks of a Stacking or of a LinearSVM's calibration, as between the windows of the split.
-    members: candidates that are fitted already, by name, for an ensemble of them.
+    report: called with (step, validation log loss) by learners that learn in steps (LightGBM, NeuralNet); the fit stops where
+    it returns True.
+    gap_ticks: ticks left out between the blocks of a Stacking or of a LinearSVM's calibration, as between the windows of the
+    split.
+    members: candidates that are already fitted, by name, for an ensemble of them.
 
-    Rows of one class only give their rate, whatever was declared: nothing can be told apart.
+    From rows of one class only a model learns nothing: it then gives their rate, whatever was declared.
     """
     if len(train) == 0 or train.y.all() or not train.y.any():
-        log.warning("%s: %d training rows of one class: it answers with their rate", learner.name, len(train))
+        log.warning("%s: %d training rows, all of one class: the model predicts their rate", learner.name, len(train))
         return constant.fit_constant(columns, train)
     match learner:
         case ml.Constant():
@@ -70,32 +71,44 @@ def fit(
 
             return ensemble.fit_ensemble(learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit)
     with limited(declared.threads):
-        match learner:
-            case ml.HistGradientBoosting():
-                from mlprod_tasks.models.learners import hist_gradient_boosting
+        return _fit_with_sklearn(learner, columns, train, validation, declared, report, gap_ticks)
 
-                return hist_gradient_boosting.fit_hist_gradient_boosting(learner, columns, train, validation, declared)
-            case ml.RandomForest() | ml.ExtraTrees():
-                from mlprod_tasks.models.learners import forest
 
-                return forest.fit_forest(learner, columns, train, declared)
-            case ml.LogisticRegression():
-                from mlprod_tasks.models.learners import linear
+def _fit_with_sklearn(
+    learner: ml.Learner,
+    columns: Columns,
+    train: LearnerRows,
+    validation: LearnerRows,
+    declared: ml.Model,
+    report: Report | None,
+    gap_ticks: int,
+) -> FittedLearner:
+    match learner:
+        case ml.HistGradientBoosting():
+            from mlprod_tasks.models.learners import hist_gradient_boosting
 
-                return linear.fit_logistic(learner, columns, train, declared)
-            case ml.LinearSVM():
-                from mlprod_tasks.models.learners import linear
+            return hist_gradient_boosting.fit_hist_gradient_boosting(learner, columns, train, validation, declared)
+        case ml.RandomForest() | ml.ExtraTrees():
+            from mlprod_tasks.models.learners import forest
 
-                return linear.fit_svm(learner, columns, train, declared, gap_ticks)
-            case ml.NeuralNet():
-                from mlprod_tasks.models.learners import neural_net
+            return forest.fit_forest(learner, columns, train, declared)
+        case ml.LogisticRegression():
+            from mlprod_tasks.models.learners import linear
 
-                return neural_net.fit_neural_net(learner, columns, train, validation, declared, report)
-    raise TypeError(f"{type(learner).__name__} is no learner")
+            return linear.fit_logistic(learner, columns, train, declared)
+        case ml.LinearSVM():
+            from mlprod_tasks.models.learners import linear
+
+            return linear.fit_svm(learner, columns, train, declared, gap_ticks)
+        case ml.NeuralNet():
+            from mlprod_tasks.models.learners import neural_net
+
+            return neural_net.fit_neural_net(learner, columns, train, validation, declared, report)
+    raise TypeError(f"{type(learner).__name__} is not a learner")
 
 
 def load(folder: Path, threads: int | None) -> FittedLearner:
-    """What a fitted learner's `save` wrote. Raises: ValueError for a kind that is not known; ForbiddenType."""
+    """Load what a fitted learner's `save` wrote. Raises: ValueError for an unknown kind; ForbiddenType."""
     kind = fitted.read(folder)["kind"]
     if kind not in FILES:
         raise ValueError(f"{folder} holds a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")

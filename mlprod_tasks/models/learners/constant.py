@@ -25,7 +25,7 @@ class ConstantModel:
         return np.full(len(x), self.rate)
 
     def contributions(self, x: Floats) -> Floats:
-        """Nothing from any feature."""
+        """0 from every feature; the base is the rate."""
         made = np.zeros((len(x), self.features + 1))
         made[:, -1] = logit(np.array(self.rate))
         return made
@@ -53,7 +53,10 @@ def load(folder: Path, threads: int | None = None) -> ConstantModel:
 
 
 def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel:
-    """The weighted rate, kept off 0 and 1 by the rule of succession: no number of rows proves that something never happens."""
+    """Fit the weighted rate, kept away from 0 and 1 by the rule of succession.
+
+    No number of rows proves that something never happens.
+    """
     edge = 1 / (len(train) + 2)
     rate = train.rate if len(train) else 0.5
     return ConstantModel(float(np.clip(rate, edge, 1 - edge)), len(columns.names))

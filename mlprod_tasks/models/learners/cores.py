@@ -15,28 +15,31 @@ ROWS_A_THREAD = 2000
 
 
 def cores_for(threads: int | None) -> int:
-    """The declared number of threads, or all cores but one: boosting beside a busy process is slower with all of them."""
+    """The declared number of threads, or all cores but one.
+
+    Beside another busy process boosting is slower with all of them.
+    """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads or max(1, available - 1)
 
 
 @contextmanager
 def limited(threads: int | None) -> Iterator[None]:
-    """Keep scikit-learn's OpenMP loops and BLAS to the declared threads, and give them back afterwards."""
+    """Limit scikit-learn's OpenMP loops and BLAS to the declared threads inside the block."""
     with _controller().limit(limits=cores_for(threads)):
         yield
 
 
-def in_parts(answer: Callable[[Any], Any], rows: Any, threads: int | None) -> Any:
-    """The answers for all rows, (n,), computed part by part in the declared threads: each row's answer is the same in any part.
+def in_parts(predict: Callable[[Any], Any], rows: Any, threads: int | None) -> Any:
+    """Predict all rows, (n,), part by part in the declared threads; a row gets the same value in any part.
 
-    Beside a busy process this is much faster than one OpenMP loop for each tree, all of whose threads wait for the last one.
+    Beside a busy process this is much faster than one OpenMP loop for each tree, where all threads wait for the last one.
     """
     parts = min(cores_for(threads), len(rows) // ROWS_A_THREAD)
     if parts < 2:
-        return answer(rows)
+        return predict(rows)
     with ThreadPoolExecutor(parts) as pool:
-        return np.concatenate(list(pool.map(answer, np.array_split(rows, parts))))
+        return np.concatenate(list(pool.map(predict, np.array_split(rows, parts))))
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The columns of learners that need plain numbers: standardised, none missing, categories one-hot; all from training rows."""
+"""Columns for learners that need plain numbers: standardised, none missing, categories one-hot; fitted to training rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from mlprod_tasks.models.learners.rows import Columns, Floats
 
-FURTHEST = 10.0  # standard deviations from the mean: one absurd number is not to outweigh everything else
+FURTHEST = 10.0  # standard deviations from the mean: one absurd number must not outweigh everything else
 MOST_CATEGORIES = 200  # columns of one feature: the most frequent ones
 
 
 @dataclass(frozen=True)
 class Number:
-    """A numeric feature: (value - mean) / scale where it is there, 0 where it is missing; perhaps a column that says so.
+    """A numeric feature: (value - mean) / scale, 0 where it is missing, and an indicator of that where needed.
 
     first: its column in the design. scale 0: constant in training, so it has no column of its own. missing: the column that
     is 1 where it is missing, or None where training rows miss none of it.
@@ -31,9 +31,9 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A coded feature: the design's column that is 1, by code; -1 for none. rare: that of codes which training did not hold.
+    """A coded feature: the design's column that is 1, by code; -1 for none.
 
-    missing: the column that is 1 where it is missing, or -1.
+    rare: the column of codes that were rare or unknown in training. missing: the column that is 1 where it is missing, or -1.
     """
 
     position: int
@@ -66,7 +66,7 @@ class Design:
     def hot(self, x: Floats) -> Iterator[tuple[int, Any]]:
         """Feature and which of its columns is 1, (n,), -1 where none is."""
         for one in self.categories:
-            # The last place but one is that of unknown codes, the last that of missing ones.
+            # The last place but one is for unknown codes, the last for missing ones.
             table = np.array([*one.column, one.rare, one.missing])
             codes = x[:, one.position]
             absent = np.isnan(codes)
@@ -122,18 +122,18 @@ def from_json(written: dict[str, Any]) -> Design:
 
 
 def fit_design(columns: Columns, x: Floats, least_category_rows: int) -> Design:
-    """Learn means, scales and categories; those of few rows, and beyond MOST_CATEGORIES, share a column.
+    """Learn means, scales and categories; categories of few rows, and beyond MOST_CATEGORIES, share a column.
 
-    A column of nulls only, or of one value, gives nothing that could be told apart, and gets no column.
+    A feature without values, or with one value only, gets no column.
     """
     width, numbers, categories = 0, [], []
     for position in columns.numeric:
         values = x[:, position]
-        there = values[~np.isnan(values)]
-        mean, scale = _spread(there)
+        present = values[~np.isnan(values)]
+        mean, scale = _mean_and_deviation(present)
         first = width
         width += scale > 0
-        missing = width if 0 < len(there) < len(values) else None
+        missing = width if 0 < len(present) < len(values) else None
         width += missing is not None
         numbers.append(Number(position, first, mean, scale, missing))
     for position in columns.categorical:
@@ -156,11 +156,11 @@ def fit_design(columns: Columns, x: Floats, least_category_rows: int) -> Design:
     return Design(tuple(numbers), tuple(categories), int(width))
 
 
-def _spread(there: Floats) -> tuple[float, float]:
-    """Mean and standard deviation; 0 and 0 where values are equal, none, or beyond what can be squared."""
-    # Of equal values the deviation may be a rounding error instead of 0.
-    if len(there) == 0 or there.min() == there.max():
+def _mean_and_deviation(values: Floats) -> tuple[float, float]:
+    """Mean and standard deviation; 0 and 0 where values are all equal, there are none, or their squares overflow."""
+    # For equal values the deviation may be a rounding error instead of 0.
+    if len(values) == 0 or values.min() == values.max():
         return 0.0, 0.0
     with np.errstate(over="ignore"):
-        mean, scale = float(there.mean()), float(there.std())
+        mean, scale = float(values.mean()), float(values.std())
     return (mean, scale) if np.isfinite(scale) and scale > 0 else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Ensembles of candidates: their mean, and a stack that learns weights from out-of-time predictions."""
+"""Ensembles of candidates: their mean, and a stack whose weights are fitted to out-of-time predictions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expi
 log = logging.getLogger(__name__)
 
 AVERAGING, STACKING = "averaging", "stacking"
-# A member that is all but certain is not to decide alone: its log-odds end at about 14.
+# A member that is almost certain must not decide alone: its log-odds are cut at about 14.
 SUREST = 1e-6
-PENALTY = 1e-3  # on weights, per row: keeps them apart when members agree
-# What fits one member: `learners.fit`, which knows every kind and is handed in, since it calls this module.
+PENALTY = 1e-3  # on the distance of weights from equal ones, per row: decides where members agree
+# The function that fits one member: `learners.fit`. It is passed in, since it imports this module.
 FitMember = Callable[..., FittedLearner]
 
 
 @dataclass(frozen=True)
 class EnsembleModel:
-    """What is true of every ensemble. members: each by its candidate's name."""
+    """What all ensembles share. members: each with its candidate's name."""
 
     members: tuple[tuple[str, FittedLearner], ...] = field(repr=False)
 
@@ -79,7 +79,10 @@ class StackingModel(EnsembleModel):
         return expit(total)
 
     def contributions(self, x: Floats) -> Floats | None:
-        """The members', weighted; None where a member that counts has none. Exact but where a member is surer than SUREST."""
+        """The weighted contributions of the members; None where one with a weight has none.
+
+        Exact except where a member is surer than SUREST.
+        """
         total: Floats | None = None
         for weight, (_, member) in zip(self.weights, self.members, strict=True):
             if weight == 0:
@@ -120,7 +123,7 @@ def fit_ensemble(
     known: Mapping[str, FittedLearner],
     fit_member: FitMember,
 ) -> AveragingModel | StackingModel:
-    """Fit the members that are not `known` to all training rows, and a stack's weights to what members said out of time."""
+    """Fit the members that are not `known` to all training rows, and a stack's weights to out-of-time predictions."""
     of = [declared.candidate(name) for name in learner.of]
     fitted_now = dict(known)
     for member in of:
@@ -131,13 +134,15 @@ def fit_ensemble(
     members = tuple((member.name, fitted_now[member.name]) for member in of)
     if isinstance(learner, Averaging):
         return AveragingModel(members)
-    said, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks, fit_member)
+    predicted, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks, fit_member)
     if len(set(rows.y.tolist())) < 2:
-        log.warning("%s: too few rows for out-of-time predictions of both classes: members count the same", learner.name)
+        log.warning(
+            "%s: too few rows for out-of-time predictions of both classes: all members get the same weight", learner.name
+        )
         return StackingModel(members, (1 / len(members),) * len(members), 0.0)
-    weights, intercept = _weights(logit(said, SUREST), rows)
-    told = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(of, weights, strict=True))
-    log.info("%s: weights %s, from %d out-of-time rows", learner.name, told, len(rows))
+    weights, intercept = _weights(logit(predicted, SUREST), rows)
+    shown = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(of, weights, strict=True))
+    log.info("%s: weights %s, from %d out-of-time rows", learner.name, shown, len(rows))
     return StackingModel(members, weights, intercept)
 
 
@@ -150,28 +155,28 @@ def out_of_time(
     gap_ticks: int,
     fit_member: FitMember,
 ) -> tuple[Floats, LearnerRows]:
-    """What members say of rows later than all they were fitted to, (n, members), and these rows.
+    """Predict rows that are later than all rows the members were fitted to: (n, members), and these rows.
 
     The window is cut into `folds` + 2 blocks of about as many rows, between ticks where these are known. For each block from
-    the third on, members are fitted to all blocks but the last of those before it, stopped by that one, and predict the block;
-    between these three lies the gap.
+    the third on, members are fitted to all earlier blocks but the last, which says when to stop, and then predict the block.
+    The gap is left out between these three.
     """
-    said, rows = [np.empty((0, len(of)))], [train.take(slice(0, 0))]
+    predicted, rows = [np.empty((0, len(of)))], [train.take(slice(0, 0))]
     for past, stop, block in _folds(train, folds, gap_ticks):
         members: dict[str, FittedLearner] = {}
         for member in of:
-            # An ensemble's own members are fitted anew here too: those at hand have seen the block.
+            # The members of a member ensemble are fitted anew here too: the fitted ones have seen the block.
             members[member.name] = fit_member(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
-        said.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
+        predicted.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
         rows.append(block)
     weight = None if train.weight is None else np.concatenate([part.weight for part in rows if part.weight is not None])
-    return np.concatenate(said), LearnerRows(
+    return np.concatenate(predicted), LearnerRows(
         np.concatenate([part.x for part in rows]), np.concatenate([part.y for part in rows]), weight
     )
 
 
 def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[LearnerRows, LearnerRows, LearnerRows]]:
-    """Past, stopping and predicted rows of each fold; folds without a past or without both of its classes are left out."""
+    """Past, stopping and predicted rows of each fold; folds whose past lacks a class are left out."""
     edges = [round(len(train) * i / (folds + 2)) for i in range(folds + 3)]
     if train.tick is not None:
         # A tick is in one block only.
@@ -185,7 +190,7 @@ def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[Lea
 
 
 def _after(train: LearnerRows, first: int, second: int, gap_ticks: int) -> LearnerRows:
-    """The rows from `first` on that lie the gap before `second`."""
+    """The rows from `first` up to the gap before `second`."""
     kept = train.before(second, gap_ticks)
     return kept.take(slice(first, None))
 
@@ -202,10 +207,10 @@ def _weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], fl
         total = log_odds @ at[:-1] + at[-1]
         # log(1 + exp(total)) - y * total, without overflow
         each = np.logaddexp(0, total) - y * total
-        off = share * (expit(total) - y)
-        apart = at[:-1] - 1 / members
-        gradient = np.append(log_odds.T @ off + 2 * PENALTY * apart, off.sum())
-        return float(share @ each + PENALTY * apart @ apart), gradient
+        residual = share * (expit(total) - y)
+        from_equal = at[:-1] - 1 / members
+        gradient = np.append(log_odds.T @ residual + 2 * PENALTY * from_equal, residual.sum())
+        return float(share @ each + PENALTY * from_equal @ from_equal), gradient
 
     start = np.append(np.full(members, 1 / members), 0.0)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * members + [(None, None)]).x

@@ -1,4 +1,4 @@
-"""What every fitted learner can do, whichever kind it is of."""
+"""What every fitted learner can do, whatever its kind."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MANIFEST = "learner.json"
 
 
 class FittedLearner(Protocol):
-    """A fitted learner: the same answers for a row alone as in its batch, after a load as before, bit for bit."""
+    """A fitted learner. It gives the same bits for a row alone and in a batch, and before and after it was saved."""
 
     @property
     def kind(self) -> str:
-        """What `learners.load` knows it by."""
+        """The name by which `learners.load` knows it."""
 
     @property
     def importance(self) -> Floats | None:
@@ -28,7 +28,7 @@ class FittedLearner(Protocol):
 
     @property
     def trees(self) -> int:
-        """Trees; 0 for what has none."""
+        """Trees; 0 for a learner without any."""
 
     def predict(self, x: Floats) -> Floats:
         """Probabilities before calibration, (n,), of a matrix as in LearnerRows."""
@@ -44,13 +44,13 @@ class FittedLearner(Protocol):
 
 
 def write(folder: Path, kind: str, **content: Any) -> None:
-    """Leave a learner's kind and plain values in its folder."""
+    """Write a learner's kind and plain values into its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"kind": kind, **content}, indent=1, sort_keys=True, allow_nan=False)
     (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What `write` left."""
+    """Read what `write` wrote."""
     written: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return written

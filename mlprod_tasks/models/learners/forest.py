@@ -1,4 +1,4 @@
-"""Random forest and extra trees, on numbers with gaps and on cross-fitted outcome rates of categories."""
+"""Random forest and extra trees, on numbers that may be missing and on cross-fitted outcome rates of categories."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def load(folder: Path, threads: int | None) -> Forest:
     written = fitted.read(folder)
     rates = tuple((position, tuple(by), other, missing) for position, by, other, missing in written["rates"])
     made = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads)
-    made._trees  # noqa: B018  refused when it is loaded, not when it first scores
+    made._trees  # noqa: B018  a bad file is refused on loading, not at the first score
     return made
 
 
 def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: LearnerRows, declared: Model) -> Forest:
-    """Grow the trees. Weights reach them, but not the categories' rates, which scikit-learn's encoder does not weigh."""
+    """Grow the trees. Weights count in the trees, but not in the rates of categories: scikit-learn's encoder takes none."""
     import sklearn.ensemble
 
     x, rates = _encode(columns, train, declared.seed)
@@ -107,24 +107,24 @@ def _mean(trees: list[Any], made: Any) -> Floats:
 
 
 def _encode(columns: Columns, train: LearnerRows, seed: int) -> tuple[Any, Rates]:
-    """The training matrix with each category's rate in rows that were not counted for it, and the rates of all rows."""
+    """The training matrix with cross-fitted rates of categories, and the rates over all rows."""
     if not columns.categorical:
         return _with_rates(train.x, ()), ()
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import TargetEncoder
 
-    # The folds are given, since those that the encoder makes itself are drawn anew each time.
+    # The folds are passed in, since the encoder's own would differ from run to run.
     folds = KFold(min(FOLDS, len(train)), shuffle=True, random_state=seed)
     encoder = TargetEncoder(target_type="binary", cv=folds)
     coded = train.x[:, list(columns.categorical)]
     crossed = encoder.fit_transform(coded, train.y.astype(np.int64))
     rates = []
     for i, position in enumerate(columns.categorical):
-        seen, rate, other = encoder.categories_[i], encoder.encodings_[i], float(encoder.target_mean_)
-        there = ~np.isnan(seen)
-        by = np.full(int(seen[there].max(initial=-1)) + 1, other)
-        by[seen[there].astype(np.intp)] = rate[there]
-        rates.append((position, tuple(by.tolist()), other, other if there.all() else float(rate[~there][0])))
+        codes, rate, other = encoder.categories_[i], encoder.encodings_[i], float(encoder.target_mean_)
+        known = ~np.isnan(codes)
+        by = np.full(int(codes[known].max(initial=-1)) + 1, other)
+        by[codes[known].astype(np.intp)] = rate[known]
+        rates.append((position, tuple(by.tolist()), other, other if known.all() else float(rate[~known][0])))
     x = _with_rates(train.x, tuple(rates))
     x[:, list(columns.categorical)] = crossed
     return x, tuple(rates)
@@ -132,7 +132,7 @@ def _encode(columns: Columns, train: LearnerRows, seed: int) -> tuple[Any, Rates
 
 def _with_rates(x: Floats, rates: Rates) -> Any:
     """The matrix as trees read it: float32, rates in place of codes."""
-    # A number beyond float32 would be infinite, which scikit-learn refuses: all absurd ones are the same.
+    # A number beyond float32 would be infinite, which scikit-learn refuses.
     made = np.ascontiguousarray(np.clip(x, -LARGEST, LARGEST), dtype=np.float32)
     for position, by, other, missing in rates:
         table = np.array([*by, other, missing])

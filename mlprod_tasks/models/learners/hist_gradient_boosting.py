@@ -16,16 +16,16 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expi
 
 KIND = "hist_gradient_boosting"
 FILE = "trees.skops"
-MOST_CATEGORIES = 255  # bins that it has for one feature
+MOST_CATEGORIES = 255  # the most bins of one feature
 TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
 
 @dataclass(frozen=True)
 class HistBoosting:
-    """content: the trees, with what they know of categories, as a skops file. start: the log-odds before the first tree.
+    """content: the trees and their known categories, as a skops file. start: the log-odds before the first tree.
 
-    places: for each coded column (position, place by code); the most frequent codes have one of their own. features: columns of
-    the matrix. gain: each one's share of the total.
+    places: for each coded column (position, place by code); the most frequent codes have a place of their own.
+    gain: each feature's share of the total.
     """
 
     content: bytes = field(repr=False)
@@ -36,11 +36,11 @@ class HistBoosting:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        held = self._stored  # read from the file once, before there are threads
-        return expit(in_parts(lambda part: self._log_odds(part, held), _placed(x, self.places), self.threads))
+        loaded = self._stored  # read from the file once, before there are threads
+        return expit(in_parts(lambda part: self._log_odds(part, loaded), _placed(x, self.places), self.threads))
 
     def contributions(self, x: Floats) -> None:
-        """None: scikit-learn computes no exact ones."""
+        """None: scikit-learn computes no exact contributions."""
         return
 
     @property
@@ -61,10 +61,10 @@ class HistBoosting:
         fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain))
         (folder / FILE).write_bytes(self.content)
 
-    def _log_odds(self, made: Floats, held: Any) -> Floats:
+    def _log_odds(self, made: Floats, loaded: Any) -> Floats:
         total = np.full(len(made), self.start)
-        known, order = held["categories"]
-        for tree in held["trees"]:
+        known, order = loaded["categories"]
+        for tree in loaded["trees"]:
             total += tree.predict(made, known, order, 1)
         return total
 
@@ -78,19 +78,19 @@ def load(folder: Path, threads: int | None) -> HistBoosting:
     written = fitted.read(folder)
     places = tuple((position, tuple(by)) for position, by in written["places"])
     made = HistBoosting((folder / FILE).read_bytes(), written["start"], places, tuple(written["gain"]), threads)
-    made._stored  # noqa: B018  refused when it is loaded, not when it first scores
+    made._stored  # noqa: B018  a bad file is refused on loading, not at the first score
     return made
 
 
 def fit_hist_gradient_boosting(
     learner: HistGradientBoosting, columns: Columns, train: LearnerRows, validation: LearnerRows, declared: Model
 ) -> HistBoosting:
-    """Grow trees until the validation window's log loss no longer falls; those after its least are cut off again."""
+    """Grow trees until the validation window's log loss no longer falls; trees after the least loss are cut off."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     places = tuple((position, _places(train.x[:, position])) for position in columns.categorical)
     x = _placed(train.x, places)
-    # scikit-learn 1.9 cannot bin a column of which no value is known: trees shall not see that it is missing.
+    # scikit-learn 1.9 cannot bin a column without any value.
     x[:, np.isnan(x).all(axis=0)] = 0.0
     stopping = learner.early_stopping_rounds is not None and len(validation) > 0
     model = HistGradientBoostingClassifier(
@@ -136,12 +136,12 @@ def _gain(trees: list[Any], columns: Columns) -> Floats:
 
 
 def _order(categorical: tuple[int, ...], features: int) -> list[int]:
-    """The matrix's columns as trees know them: categories first."""
+    """The matrix's columns in the order of the trees: categories first."""
     return [*categorical, *(i for i in range(features) if i not in categorical)]
 
 
 def _places(codes: Floats) -> tuple[int, ...]:
-    """By code, its place in order of frequency; codes beyond what can be told apart share the last place."""
+    """By code, its place in order of frequency; the rarest codes share the last place."""
     rows = np.bincount(codes[~np.isnan(codes)].astype(np.intp))
     place = np.empty(len(rows), np.int64)
     place[np.argsort(-rows, kind="stable")] = np.arange(len(rows))
@@ -149,7 +149,7 @@ def _places(codes: Floats) -> tuple[int, ...]:
 
 
 def _placed(x: Floats, places: tuple[tuple[int, tuple[int, ...]], ...]) -> Floats:
-    """Categories first, by their places; a code that training did not hold is missing."""
+    """The matrix as the trees read it: categories first, by their places. A code unknown in training is missing."""
     made = x[:, _order(tuple(position for position, _ in places), x.shape[1])]
     for i, (position, by) in enumerate(places):
         table = np.array([*by, np.nan])

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 KIND = "lightgbm"
 BOOSTER = "booster.txt"
 ROUNDS_BETWEEN_LINES = 50
-# What early stopping goes by: trees are to rank, calibration comes after them. Log loss also moves with the share of positives,
-# which differs between windows.
+# The metric of early stopping. Trees only have to rank, since calibration comes after them; log loss would also move with the
+# share of positives, which differs between windows.
 METRIC = "auc"
 REPORTED = "binary_logloss"
 ROUNDS_BETWEEN_REPORTS = 10
@@ -90,11 +90,11 @@ def fit_lightgbm(
     report: Report | None = None,
     continued: BoostedTrees | None = None,
 ) -> BoostedTrees:
-    """Grow trees until the validation window's AUC no longer grows; `continued` gives trees to begin with.
+    """Grow trees until the validation window's AUC no longer grows; `continued` gives the trees to start from.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
     """
-    # A waiting OpenMP thread that spins takes its core from other tasks. Read when LightGBM is loaded.
+    # A waiting OpenMP thread that spins takes its core from other tasks. LightGBM reads this when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import lightgbm
 
@@ -102,37 +102,43 @@ def fit_lightgbm(
     params = parameters(learner, declared)
     if report is not None:
         params["metric"] = [METRIC, REPORTED]
-    # 'auto' would take no column of a plain matrix as categorical.
-    categorical = [columns.names[i] for i in columns.categorical]
     data = lightgbm.Dataset(
         train.x,
         train.y,
         weight=train.weight,
         feature_name=list(columns.names),
-        categorical_feature=categorical,
+        # 'auto' would take no column of a plain matrix as categorical.
+        categorical_feature=[columns.names[i] for i in columns.categorical],
         params=params,
     )
-    watched = len(validation) > 0
-    callbacks: list[Any] = [_progress] if watched else []
-    if watched and report is not None:
-        callbacks.append(_reporting(report))
-    if watched and learner.early_stopping_rounds is not None:
-        stop = lightgbm.early_stopping(learner.early_stopping_rounds, first_metric_only=True, verbose=False)
-        callbacks.append(stop)
+    validated = len(validation) > 0
     booster = lightgbm.train(
         params,
         data,
         num_boost_round=learner.max_trees,
-        valid_sets=[data.create_valid(validation.x, validation.y, weight=validation.weight)] if watched else None,
-        valid_names=["validation"] if watched else None,
+        valid_sets=[data.create_valid(validation.x, validation.y, weight=validation.weight)] if validated else None,
+        valid_names=["validation"] if validated else None,
         init_model=None if continued is None else lightgbm.Booster(model_str=continued.booster),
-        callbacks=callbacks,
+        callbacks=_callbacks(learner, report) if validated else [],
     )
     return BoostedTrees(str(booster.model_to_string(num_iteration=booster.best_iteration)), declared.threads)
 
 
+def _callbacks(learner: LightGBM, report: Report | None) -> list[Any]:
+    """What LightGBM calls after each tree: the log, the report, and early stopping."""
+    import lightgbm
+
+    callbacks: list[Any] = [_progress]
+    if report is not None:
+        callbacks.append(_reporting(report))
+    if learner.early_stopping_rounds is not None:
+        stop = lightgbm.early_stopping(learner.early_stopping_rounds, first_metric_only=True, verbose=False)
+        callbacks.append(stop)
+    return callbacks
+
+
 def parameters(learner: LightGBM, declared: Model) -> dict[str, Any]:
-    """The declaration in LightGBM's words."""
+    """The declaration as LightGBM's parameters."""
     return {
         "objective": "binary",
         "metric": [METRIC],
@@ -159,10 +165,10 @@ def _progress(env: Any) -> None:
 
 
 def _reporting(report: Report) -> Any:
-    """A callback that tells the validation log loss, and ends the training when it is told to."""
+    """A callback that reports the validation log loss, and stops the training where the report returns True."""
     from lightgbm.callback import EarlyStopException
 
-    def tell(env: Any) -> None:
+    def after_tree(env: Any) -> None:
         step = env.iteration - env.begin_iteration + 1
         if step % ROUNDS_BETWEEN_REPORTS:
             return
@@ -170,4 +176,4 @@ def _reporting(report: Report) -> Any:
         if report(step, float(loss)):
             raise EarlyStopException(env.iteration, env.evaluation_result_list)
 
-    return tell
+    return after_tree

@@ -1,4 +1,4 @@
-"""Linear models, kept as plain numbers: logistic regression, and a support vector machine with its sigmoid."""
+"""Linear models, stored as plain numbers: logistic regression, and a support vector machine with its sigmoid."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expi
 log = logging.getLogger(__name__)
 
 KIND = "linear"
-HELD_OUT = 0.2  # of the training window, its newest rows: what an SVM's sigmoid is fitted to
+HELD_OUT = 0.2  # share of the training window, its newest rows, to which an SVM's sigmoid is fitted
 MOST_STEPS = 1000
 MOST_NEWTON_COLUMNS = 2000
-TOLERANCE = 1e-6  # of the gradient: with scikit-learn's 1e-4 the third digit of a probability is left to chance
+TOLERANCE = 1e-6  # of the gradient; with scikit-learn's 1e-4 the third digit of a probability is not reproducible
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LinearModel:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        # Summed feature by feature, not by BLAS, which rounds a row alone otherwise than in its batch.
+        # Summed feature by feature: BLAS would round a row alone differently than in its batch.
         total = np.full(len(x), self.intercept)
         for term in terms(self.design, np.asarray(self.coef), x, len(self.centre)).T:
             total = total + term
@@ -86,22 +86,25 @@ def load(folder: Path, threads: int | None = None) -> LinearModel:
 
 
 def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRows, declared: Model) -> LinearModel:
-    """Minimise log loss plus the penalty, by scikit-learn. Weights count in both the sum and the terms' means."""
+    """Fit a logistic regression by scikit-learn. Weights count in the loss and in the means of terms."""
     import sklearn.linear_model
 
     made = design.fit_design(columns, train.x, learner.least_category_rows)
     if made.width == 0:
         return _flat(made, columns, train)
-    # Features that say nearly the same keep L-BFGS busy for minutes; Newton's steps are few. The Hessian is width squared.
+    # Nearly collinear features keep L-BFGS busy for minutes; Newton needs few steps, but its Hessian is (width, width).
     solver = "newton-cholesky" if made.width <= MOST_NEWTON_COLUMNS else "lbfgs"
     model = sklearn.linear_model.LogisticRegression(C=learner.c, solver=solver, tol=TOLERANCE, max_iter=MOST_STEPS)
-    with _heard(learner.name):
+    with _logged_warnings(learner.name):
         model.fit(made.sparse(train.x), train.y, sample_weight=train.weight)
     return _linear(made, model.coef_[0], float(model.intercept_[0]), columns, train)
 
 
 def fit_svm(learner: LinearSVM, columns: Columns, train: LearnerRows, declared: Model, gap_ticks: int) -> LinearModel:
-    """Fit the machine to all training rows, and its sigmoid to margins of the newest ones by one that has not seen them."""
+    """Fit the machine to all training rows, and its sigmoid to margins of the newest rows.
+
+    Those margins come from a second machine that has not seen these rows.
+    """
     made = design.fit_design(columns, train.x, learner.least_category_rows)
     if made.width == 0:
         return _flat(made, columns, train)
@@ -110,8 +113,8 @@ def fit_svm(learner: LinearSVM, columns: Columns, train: LearnerRows, declared: 
         position = int(np.searchsorted(train.tick, train.tick[min(position, len(train) - 1)]))  # where a tick begins
     older, newest = train.before(position, gap_ticks), train.take(slice(position, None))
     if any(len(set(part.y.tolist())) < 2 for part in (older, newest)):
-        # Too few rows to hold some out: margins of rows that were trained on are too sure, but ranked the same.
-        log.warning("%s: too few rows to fit its sigmoid out of time: it is fitted to the training rows", learner.name)
+        # Too few rows to hold some out. Margins of training rows are too sure, but their order is the same.
+        log.warning("%s: too few rows to fit the sigmoid out of time: it is fitted to the training rows", learner.name)
         older = newest = train
     then = design.fit_design(columns, older.x, learner.least_category_rows)
     slope, offset = 1.0, 0.0
@@ -138,7 +141,7 @@ def _machine(learner: LinearSVM, made: Design, rows: LearnerRows, declared: Mode
     from sklearn.svm import LinearSVC
 
     model = LinearSVC(C=learner.c, dual=False, max_iter=MOST_STEPS, random_state=declared.seed)
-    with _heard(learner.name):
+    with _logged_warnings(learner.name):
         model.fit(made.sparse(rows.x), rows.y, sample_weight=rows.weight)
     return model.coef_[0], float(model.intercept_[0])
 
@@ -150,7 +153,7 @@ def _sigmoid(margin: Floats, rows: LearnerRows) -> tuple[float, float]:
     spread = float(np.std(margin))
     if spread == 0:
         return 1.0, 0.0
-    # Scaled, so that the penalty, which only keeps separable margins finite, weighs the same whatever the margins' unit.
+    # Scaled, so that the penalty does not depend on the unit of the margins. It only keeps separable margins finite.
     line = sklearn.linear_model.LogisticRegression(C=1e4, max_iter=MOST_STEPS)
     line.fit((margin / spread)[:, None], rows.y, sample_weight=rows.weight)
     return float(line.coef_[0, 0]) / spread, float(line.intercept_[0])
@@ -164,24 +167,24 @@ def _linear(made: Design, coef: Floats, intercept: float, columns: Columns, trai
 
 
 def _flat(made: Design, columns: Columns, train: LearnerRows) -> LinearModel:
-    """Without any column: the rate."""
+    """The rate, for a design without any column."""
     zeros = (0.0,) * len(columns.names)
     return LinearModel(made, (), float(np.log(train.rate / (1 - train.rate))), zeros, zeros)
 
 
-class _heard(warnings.catch_warnings):
-    """Say what scikit-learn warns of in the log, under the candidate's name."""
+class _logged_warnings(warnings.catch_warnings):
+    """Write scikit-learn's warnings to the log, under the candidate's name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(record=True)
         self.name = name
 
     def __enter__(self) -> Any:
-        self.said = super().__enter__()
+        self.caught = super().__enter__()
         warnings.simplefilter("always")
-        return self.said
+        return self.caught
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        for one in self.said or ():
+        for one in self.caught or ():
             log.warning("%s: %s", self.name, str(one.message).strip().splitlines()[0])

@@ -1,8 +1,9 @@
-"""A small neural net, kept as plain numbers; the epoch of least validation loss is kept."""
+"""A small neural net, stored as plain numbers; the epoch with the least validation loss is the model."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Repo
 log = logging.getLogger(__name__)
 
 KIND = "neural_net"
-# BLAS rounds a row alone otherwise than in a batch; blocks of one shape are always rounded in the same way.
+# BLAS rounds a row alone differently than in a batch; blocks of one shape are always rounded in the same way.
 BLOCK = 64
 ROWS_AT_ONCE = 64 * BLOCK  # bounds memory
 
@@ -37,7 +38,7 @@ class NeuralNetModel:
         return expit(np.concatenate(parts)) if parts else np.empty(0)
 
     def contributions(self, x: Floats) -> None:
-        """None: a net has no exact ones."""
+        """None: a neural net has no exact contributions."""
         return
 
     @property
@@ -83,42 +84,45 @@ def fit_neural_net(
     declared: Model,
     report: Report | None = None,
 ) -> NeuralNetModel:
-    """Learn epoch by epoch until the validation log loss has not fallen for `early_stopping_rounds` of them.
+    """Fit epoch by epoch until the validation log loss has not fallen for `early_stopping_rounds` epochs.
 
-    report: called after each epoch with the validation log loss.
+    report: called after each epoch with the validation log loss; the fit stops where it returns True.
     """
-    from sklearn.neural_network import MLPClassifier
-
     made = design.fit_design(columns, train.x, learner.least_category_rows)
-    x = made.sparse(train.x)
     if made.width == 0:
         return NeuralNetModel(made, ((np.empty((0, 1)), np.array([np.log(train.rate / (1 - train.rate))])),))
-    model = MLPClassifier(
-        learner.hidden,
-        alpha=learner.lambda_l2,
-        batch_size=min(learner.batch_rows, len(train)),
-        learning_rate_init=learner.learning_rate,
-        # A state instead of a number: else every epoch would go through the rows in the same order.
-        random_state=np.random.RandomState(declared.seed),
-    )
-    best, least, since = None, np.inf, 0
-    for epoch in range(1, learner.max_epochs + 1):
-        model.partial_fit(x, train.y, sample_weight=train.weight, classes=np.array([False, True]))
-        now = NeuralNetModel(
-            made,
-            tuple((coef.copy(), intercept.copy()) for coef, intercept in zip(model.coefs_, model.intercepts_, strict=True)),
-        )
+    best, least, epochs_since = None, np.inf, 0
+    for epoch, now in enumerate(_epochs(learner, made, train, declared.seed), 1):
         if len(validation) == 0:
             best = now
             continue
         loss = log_loss(validation.y, now.predict(validation.x), validation.weight)
         log.debug("%s: epoch %d, validation log loss %.5f", learner.name, epoch, loss)
-        since += 1
+        epochs_since += 1
         if loss < least or best is None:
-            best, least, since = now, loss, 0
+            best, least, epochs_since = now, loss, 0
         if report is not None and report(epoch, loss):
             break
-        if learner.early_stopping_rounds is not None and since >= learner.early_stopping_rounds:
+        if learner.early_stopping_rounds is not None and epochs_since >= learner.early_stopping_rounds:
             break
     assert best is not None
     return best
+
+
+def _epochs(learner: NeuralNet, made: Design, train: LearnerRows, seed: int) -> Iterator[NeuralNetModel]:
+    """The model after each epoch, up to `max_epochs` of them."""
+    from sklearn.neural_network import MLPClassifier
+
+    x = made.sparse(train.x)
+    model = MLPClassifier(
+        learner.hidden,
+        alpha=learner.lambda_l2,
+        batch_size=min(learner.batch_rows, len(train)),
+        learning_rate_init=learner.learning_rate,
+        # A state instead of a number: with a number every epoch would go through the rows in the same order.
+        random_state=np.random.RandomState(seed),
+    )
+    for _ in range(learner.max_epochs):
+        model.partial_fit(x, train.y, sample_weight=train.weight, classes=np.array([False, True]))
+        layers = zip(model.coefs_, model.intercepts_, strict=True)
+        yield NeuralNetModel(made, tuple((coef.copy(), intercept.copy()) for coef, intercept in layers))

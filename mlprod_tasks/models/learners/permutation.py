@@ -1,4 +1,4 @@
-"""The importance of features where a learner has none of its own: what is lost when a feature is shuffled."""
+"""Permutation importance, for learners without an importance of their own."""
 
 from __future__ import annotations
 

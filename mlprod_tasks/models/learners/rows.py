@@ -1,4 +1,4 @@
-"""What every learner reads: one matrix of numbers, NaN where missing, categories as codes."""
+"""The input of every learner: one matrix of numbers, NaN where missing, categories as codes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Columns:
 class LearnerRows:
     """Labelled rows of one window, in the order of time.
 
-    x: (n, features) float64, NaN where missing, categories as codes 0, 1, ... y: (n,) bool. weight: (n,) or None, all the same.
-    tick: (n,) whole days, not falling, or None where unknown: then rows stand for time.
+    x: (n, features) float64, NaN where missing, categories as codes 0, 1, ... y: (n,) bool.
+    weight: (n,), or None for equal ones.
+    tick: (n,) whole days, ascending, or None where unknown: then the order of rows stands for time.
     """
 
     x: Floats
@@ -53,7 +54,7 @@ class LearnerRows:
         )
 
     def before(self, position: int, gap_ticks: int) -> LearnerRows:
-        """The rows before a position, without those less than `gap_ticks` + 1 ticks before it."""
+        """The rows before a position, without those of the last `gap_ticks` ticks before it."""
         if self.tick is None or position >= len(self):
             return self.take(slice(0, position))
         return self.take(slice(0, int(np.searchsorted(self.tick[:position], self.tick[position] - gap_ticks))))
@@ -77,6 +78,6 @@ def expit(log_odds: Floats) -> Floats:
 
 
 def log_loss(y: Bools, probability: Floats, weight: Floats | None = None) -> float:
-    """Mean negative log likelihood, weighted. It is what learners stop by and report."""
+    """Mean negative log likelihood, weighted: what learners stop by and report."""
     inside = np.clip(probability, TINY, 1 - TINY)
     return float(np.average(-np.where(y, np.log(inside), np.log1p(-inside)), weights=weight))

@@ -1,4 +1,4 @@
-"""scikit-learn's trees in files without pickle: skops, checked against a short list before anything is constructed."""
+"""Files of scikit-learn's trees without pickle (skops), checked against a short list before anything is constructed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 SCHEMA = "schema.json"
-# What the state of a tree is made of, besides the tree itself.
+# The types that the state of a tree consists of, besides the tree itself.
 PLAIN = (
     "builtins.bool", "builtins.dict", "builtins.float", "builtins.int", "builtins.list", "builtins.str", "builtins.tuple",
     "numpy.float64", "numpy.int64", "numpy.ndarray",
@@ -19,18 +19,18 @@ OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
 class ForbiddenType(ValueError):
-    """A model file that asks for types which no model of ours is made of."""
+    """A model file that holds types which no model of mlprod has."""
 
 
 def dump(trees: Any) -> bytes:
-    """A skops file: the same bytes for the same trees, whenever they are written."""
+    """Give a skops file: the same bytes for the same trees, whenever they are written."""
     import skops.io
 
     return _repeatable(skops.io.dumps(trees))
 
 
 def load(content: bytes, allowed: Iterable[str], what: str) -> Any:
-    """What a skops file holds.
+    """Load the content of a skops file.
 
     allowed: full names of the types it may hold besides PLAIN ones. what: the file, for errors.
 
@@ -40,19 +40,19 @@ def load(content: bytes, allowed: Iterable[str], what: str) -> Any:
 
     trusted = {*PLAIN, *allowed}
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
-        asked = set(_types(json.loads(opened.read(SCHEMA))))
-    # skops itself trusts some types that it names in another way than the schema does, so both lists are looked at.
-    for found in (asked, set(skops.io.get_untrusted_types(data=content))):
+        named = set(_types(json.loads(opened.read(SCHEMA))))
+    # skops trusts some types that it names differently from the schema, so both lists are checked.
+    for found in (named, set(skops.io.get_untrusted_types(data=content))):
         if found - trusted:
             raise ForbiddenType(
-                f"{what} asks for {', '.join(sorted(found - trusted))}, which no model of ours is made of: it was not "
-                "written by mlprod, or by another version of it. Nothing of it was loaded; train again, or restore the file"
+                f"{what} holds {', '.join(sorted(found - trusted))}, which no model of mlprod has: it was not written by "
+                "mlprod, or by another version of it. Nothing of it was loaded; train again, or restore the file"
             )
     return skops.io.loads(content, trusted=sorted(trusted))
 
 
 def _types(node: Any) -> Iterator[str]:
-    """The full name of every type that a schema asks for, at any depth."""
+    """The full name of every type that a schema names, at any depth."""
     if isinstance(node, dict):
         if "__class__" in node:
             yield f"{node.get('__module__')}.{node['__class__']}"

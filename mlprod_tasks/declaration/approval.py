@@ -21,15 +21,15 @@ class Approval:
     is admin (`simple_auth_manager_all_admins`).
 
     by: user ids of Airflow who may answer; empty is everyone who may act on the DAG.
-    wait: how long an answer is waited for.
+    wait: how long to wait for an answer.
     """
 
     by: tuple[str, ...] = ()
     wait: timedelta = timedelta(days=2)
 
     @property
-    def wait_told(self) -> str:
-        """How long an answer is waited for, in words."""
+    def wait_in_words(self) -> str:
+        """How long to wait for an answer, such as '2 days'."""
         for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
             n, rest = divmod(self.wait, length)
             if n and not rest:
@@ -43,7 +43,7 @@ def approval_problems(pipeline: Pipeline) -> Iterator[str]:
     if approval is None:
         return
     if approval.wait <= timedelta(0):
-        yield f"approval.wait {approval.wait} must be positive: how long an answer is waited for"
+        yield f"approval.wait {approval.wait} must be positive: it is how long to wait for an answer"
     if any(not name.strip() for name in approval.by):
         yield "approval.by holds an empty name: give user ids of Airflow, or leave it out"
     yield from repeated("approval.by", approval.by)

@@ -1,4 +1,4 @@
-"""The decorator of every declared thing: frozen, type-checked, no unknown fields."""
+"""The decorator of every declared class: frozen, type-checked, no unknown fields."""
 
 import dataclasses
 from typing import Any, TypeVar, dataclass_transform
@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
-FIELDS: dict[str, tuple[str, ...]] = {}  # of every declared class by its name, for what errors say
+FIELDS: dict[str, tuple[str, ...]] = {}  # of every declared class by its name, for error messages
 CLASSES: dict[str, type[Any]] = {}  # the same classes, for reading a recorded declaration
 
 
@@ -15,7 +15,7 @@ CLASSES: dict[str, type[Any]] = {}  # the same classes, for reading a recorded d
 def declared(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass whose fields are validated when it is written down.
 
-    Nothing is converted: `delay=2` would otherwise be two seconds, and `nullable="no"` a way to say False.
+    Nothing is converted: otherwise `delay=2` would be two seconds, and `nullable="no"` would be False.
     """
     config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     made: type[T] = dataclass(frozen=True, config=config)(cls)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""How a model is judged beyond its test window: how it would have done at earlier moments."""
+"""The backtest: how the model would have performed at earlier moments."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mlprod_tasks.declaration.declared import declared
 
 @declared
 class Backtest:
-    """Rolling-origin backtest: the same training spec fitted and judged at several moments.
+    """Rolling-origin backtest: the same training spec is fitted and evaluated at several moments.
 
-    The last of them is the training's own.
+    The last of them is that of the training itself.
 
     windows: how many moments.
-    step: how far apart they lie; None takes the length of the test window, so that no row is judged twice.
+    step: how far apart they lie; None takes the length of the test window, so that no row is evaluated twice.
     """
 
     windows: int = 5

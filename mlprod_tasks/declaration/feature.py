@@ -55,7 +55,7 @@ class AsOf:
     table: the table that is joined as of predict_at.
     on: pairs columns of the scored row with columns of `table`.
     columns: the name of each feature, and the column that it takes.
-    max_age: a row that has been known for longer is not used.
+    max_age: a row known for longer than this is not used.
     """
 
     table: str
@@ -68,7 +68,7 @@ class AsOf:
 class Count:
     """The number of rows in the window.
 
-    name: what it is called in the feature's name.
+    name: its part of the feature's name.
     """
 
     name: str = "count"
@@ -79,7 +79,7 @@ class Mean:
     """The mean of a numeric column over the rows in the window where it is not null.
 
     column: the column.
-    name: what it is called in the feature's name; 'mean_<column>' where empty.
+    name: its part of the feature's name; 'mean_<column>' where empty.
     """
 
     column: str
@@ -90,7 +90,7 @@ class Mean:
 class Rate:
     """The share of rows in the window for which a condition holds; rows for which it is null do not count.
 
-    name: what it is called in the feature's name.
+    name: its part of the feature's name.
     sql: a SQL condition over the table's columns.
     """
 
@@ -105,7 +105,7 @@ class Trailing:
     Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Mean and rate of no rows are null;
     their count is 0.
 
-    name: how the names of its features begin.
+    name: the first part of the names of its features.
     table: the table whose rows are aggregated.
     by: pairs columns of the scored row with columns of `table`.
     windows: how far back to look.

@@ -1,4 +1,4 @@
-"""Read pipeline files: every use case of a folder, or a clear refusal."""
+"""Read pipeline files: every use case of a folder, or a clear error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load(path: Path) -> Pipeline:
     try:
         spec.loader.exec_module(module)
     except ValidationError as error:
-        raise DeclarationError(f"{shown}{_line(path, error)}: {_told(error)}") from error
+        raise DeclarationError(f"{shown}{_line(path, error)}: {_sentences(error)}") from error
     except (Exception, SystemExit) as error:
         raise DeclarationError(f"{shown}{_line(path, error)}: {type(error).__name__}: {error}") from error
     pipeline = getattr(module, "pipeline", None)
@@ -41,9 +41,7 @@ def load(path: Path) -> Pipeline:
         found = "" if pipeline is None else f"; its `pipeline` is of type {type(pipeline).__name__}"
         raise DeclarationError(f"{shown}: defines no `pipeline = Pipeline(...)`{found}")
     if pipeline.name != path.stem:
-        raise DeclarationError(
-            f"{shown}: name {pipeline.name!r} must be the file's name, {path.stem!r}: change the one or the other"
-        )
+        raise DeclarationError(f"{shown}: name {pipeline.name!r} must be the file's name, {path.stem!r}: change one of them")
     return pipeline
 
 
@@ -55,8 +53,8 @@ def load_all(folder: Path) -> dict[str, Pipeline]:
 
 
 def _near(path: Path) -> str:
-    there = [other.stem for other in path.parent.glob("[!_]*.py")]
-    return f"; there are {', '.join(sorted(there))}" if there else ""
+    others = [other.stem for other in path.parent.glob("[!_]*.py")]
+    return f"; there are {', '.join(sorted(others))}" if others else ""
 
 
 def _line(path: Path, error: BaseException) -> str:
@@ -66,20 +64,20 @@ def _line(path: Path, error: BaseException) -> str:
     return f":{lines[-1]}" if lines else ""
 
 
-def _told(error: ValidationError) -> str:
-    """One sentence a problem: the declared class, the field, what is wrong, the value given, what to do."""
-    told = []
-    choices: dict[str, list[Any]] = defaultdict(list)  # where one of several classes may stand: the problems of each
+def _sentences(error: ValidationError) -> str:
+    """One sentence per problem: the declared class, the field, what is wrong, the value given, what to do."""
+    sentences = []
+    choices: dict[str, list[Any]] = defaultdict(list)  # where several classes are allowed: the problems of each
     for problem in error.errors(include_url=False):
         where = _where(error.title, problem["loc"])
         if problem["type"] == "dataclass_exact_type" and problem["loc"][-1] == problem["ctx"]["class_name"]:
             choices[where.rpartition(".")[0]].append(problem)
         else:
-            told.append(f"{where}: {_problem(error.title, problem)}")
+            sentences.append(f"{where}: {_problem(error.title, problem)}")
     for where, problems in choices.items():
         classes = ", ".join(problem["ctx"]["class_name"] for problem in problems)
-        told.append(f"{where}: Input should be one of {classes}{_given(problems[0])}")
-    return "; ".join(told)
+        sentences.append(f"{where}: Input should be one of {classes}{_given(problems[0])}")
+    return "; ".join(sentences)
 
 
 def _where(declared: str, location: tuple[int | str, ...]) -> str:

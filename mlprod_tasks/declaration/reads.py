@@ -1,4 +1,4 @@
-"""Which columns a declared piece of SQL reads, and from when on what rests on them counts."""
+"""Which columns a declared piece of SQL reads, and from when its value counts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def taken_from(aggregate: Count | Mean | Rate) -> str:
 
 
 def read_by(table: Table, *sql: str) -> list[Column]:
-    """The columns of `table` whose name occurs in the SQL; rather one too many than one too few."""
+    """The columns of `table` whose name occurs in the SQL; possibly too many, never too few."""
     words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
     return [column for column in table.lake_columns if column.name in words]
 

@@ -1,4 +1,4 @@
-"""A declaration as it is recorded with a model, and read again from there when the file has long been changed."""
+"""Write a declaration beside a model and read it back, also after the pipeline file has changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def digest_of(text: str) -> str:
 def read(text: str) -> Pipeline:
     """The declaration that `text_of` wrote. A field that was added since takes its default.
 
-    Raises: DeclarationError where it names something that can no longer be declared.
+    Raises: DeclarationError where it names a class that no longer exists.
     """
     made = _read(json.loads(text), Pipeline, "pipeline")
     assert isinstance(made, Pipeline)
@@ -38,12 +38,12 @@ def read(text: str) -> Pipeline:
 
 
 def read_part(written: dict[str, Any]) -> Any:
-    """One declared part, such as a model, from the JSON values that it is in the whole. Raises: DeclarationError."""
+    """Read one declared part, such as a model, from its JSON values. Raises: DeclarationError."""
     return _declared(written, str(written["type"]).lower())
 
 
 def _read(value: Any, hint: Any, where: str) -> Any:
-    """The value of that type from plain JSON values, as `Pipeline.as_json` leaves them."""
+    """The value of that type from plain JSON values, as `Pipeline.as_json` writes them."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if value is None:
         return None
@@ -73,7 +73,7 @@ def _declared(value: dict[str, Any], where: str) -> Any:
     known = {field.name for field in fields(kind)}
     unknown = set(value) - known - {"type"}
     if unknown:
-        raise DeclarationError(f"the recorded {name} at {where} has fields that are no more: {', '.join(sorted(unknown))}")
+        raise DeclarationError(f"the recorded {name} at {where} has fields that no longer exist: {', '.join(sorted(unknown))}")
     given = {field: _read(value[field], hints[field], f"{where}.{field}") for field in known & set(value)}
     return kind(**given)
 

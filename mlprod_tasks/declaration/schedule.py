@@ -77,8 +77,8 @@ class Schedule:
 
     at: the local time of day, a whole minute.
     timezone: the IANA time zone of `at`, such as 'Europe/Zurich'.
-    starts: the first tick there can be.
-    ends: the last one, for history that stops; None goes on.
+    starts: the first tick.
+    ends: the last tick, for data that stops; None: no end.
     """
 
     at: time
@@ -89,7 +89,7 @@ class Schedule:
     def __post_init__(self) -> None:
         zone_of(self.timezone)
         if self.at.tzinfo is not None:
-            raise ValueError("at is a local time of day: leave its tzinfo out, `timezone` says it")
+            raise ValueError("at is a local time of day: leave its tzinfo out and declare `timezone`")
         if self.at.second or self.at.microsecond:
             raise ValueError(f"at {self.at} must be a whole minute")
         if self.ends is not None and self.ends < self.starts:
@@ -104,7 +104,7 @@ class Schedule:
         return ZoneInfo(self.timezone)
 
     def moment(self, day: date) -> datetime:
-        """When the tick named `day` is due, in UTC. A local time that a clock change skips moves on by the gap."""
+        """When the tick named `day` is due, in UTC. A local time that a clock change skips is moved on by the gap."""
         return datetime.combine(day, self.at, self.zone).astimezone(UTC)
 
     def tick(self, day: date | str) -> Tick:
@@ -145,4 +145,4 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"tick {text!r} is no date such as 2013-06-17") from error
+        raise ValueError(f"tick {text!r} is not a date such as 2013-06-17") from error

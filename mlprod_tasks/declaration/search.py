@@ -1,4 +1,4 @@
-"""How better parameters are looked for: the budget, the folds, and the space of each kind of learner."""
+"""The search for better parameters: the budget, the folds, and the space of each kind of learner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Between:
 
 @declared
 class OneOf:
-    """One of some values: `OneOf((0.05, 0.1))`. A single one is kept as it is.
+    """One of some values: `OneOf((0.05, 0.1))`. A single one fixes the parameter.
 
     choices: the values.
     """
@@ -40,10 +40,10 @@ Range = Between | OneOf
 
 @declared
 class Search:
-    """Look for parameters with less log loss than the declared ones, by TPE, before the model is fitted.
+    """Search for parameters with less log loss than the declared ones, by TPE, before the model is fitted.
 
-    The declared parameters are the first trial of each candidate, whatever the time, so what is found is never worse by the
-    search's own measure. A trial that is worse half-way than the median of the others is cut.
+    The declared parameters are always the first trial of each candidate, so the result is never worse by the search's own
+    measure. A trial that is worse half-way than the median of the others is stopped.
 
     The measure is the log loss, every row counting the same, of the probabilities after a sigmoid calibration (as they are with
     calibration "none"). The test window is never read. Calibration and early stopping use these same rows, and the best of many
@@ -53,9 +53,9 @@ class Search:
     it); with several, the order in which trials end decides what is tried next. With segments, the search is over all rows and
     every segment's model takes what it found.
 
-    trials: how many are made of each candidate, by all workers together; None is bounded by `minutes` alone.
-    minutes: after so long, counted over the times in which any worker is at it, no trial is begun and those under way are cut;
-    None is bounded by `trials` alone.
+    trials: how many trials of each candidate, by all workers together; None is bounded by `minutes` alone.
+    minutes: after this time, counted while any worker is running, no trial is started and running ones are stopped; None is
+    bounded by `trials` alone.
     folds: 1 measures on the validation window; more take the mean over so many rolling windows within train and validation,
     each as long as the validation window and as far from its training rows as `split.gap`.
     workers: processes that share the trials: mapped tasks, as many at once as the executor has room for.
@@ -83,7 +83,7 @@ FOREST: dict[str, Range] = {
     "min_data_in_leaf": Between(2, 200, log=True),
     "feature_fraction": OneOf((None, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)),
 }
-# By kind of learner and field. How many trees or epochs is not searched: early stopping finds it, and forests want many.
+# By kind of learner and field. The number of trees or epochs is not searched: early stopping finds it; forests want many.
 SPACES: dict[str, dict[str, Range]] = {
     "LightGBM": BOOSTING | {"bagging_fraction": Between(0.4, 1.0)},
     "HistGradientBoosting": BOOSTING,
@@ -103,7 +103,7 @@ SPACES: dict[str, dict[str, Range]] = {
 def space_of(learner: Any, search: Search) -> dict[str, Range]:
     """The ranges in which a candidate's fields are searched, by field; empty where it has none.
 
-    A range that nobody declared is widened to hold the candidate's own value, which is tried first.
+    A default range is widened to include the candidate's own value, which is tried first.
     """
     known = {one.name for one in fields(learner)}
     ranges = {
@@ -142,7 +142,7 @@ def holds(range_: Range, value: Any) -> bool:
 
 
 def _as_field(range_: Range, value: Any) -> Range:
-    """The range with its ends as the field has them: 1 to 10 of a share or rate are not whole numbers only."""
+    """The range with ends of the field's type: 1 to 10 of a float field are not whole numbers only."""
     if isinstance(range_, Between) and isinstance(value, float):
         return Between(float(range_.low), float(range_.high), range_.log)
     return range_
@@ -153,5 +153,5 @@ def _holding(range_: Range, value: Any) -> Range:
         return range_
     if isinstance(range_, OneOf):
         return OneOf((*range_.choices, value))
-    # A logarithm has no place for 0: the range is then searched evenly.
+    # 0 has no logarithm: the range is then searched evenly.
     return Between(min(range_.low, value), max(range_.high, value), log=range_.log and value > 0)

@@ -1,4 +1,4 @@
-"""Predictions on request: how old a feature may be, and what is answered without it."""
+"""Predictions on request: how old features may be, and what happens without them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Policy = Literal["default", "fallback", "refuse"]
 
 @declared
 class Ramp:
-    """How a challenger is rolled out as a canary: share by share, each judged before the next.
+    """How a challenger is rolled out as a canary: share by share, with checks before each next share.
 
     A step passes unless the challenger is surely worse than the champion's rows of the same time. While the champion has too
     few rows to tell errors or latency by, a step waits. Where labels have arrived, a surely worse Brier score fails it too.
 
-    shares: the shares of entities that it answers, one after the other.
-    hold: how long each share is held at least.
-    at_most: how long a share is held at most; where it has too few rows by then, the challenger is taken back.
-    rows: how many rows it must have answered at each share.
+    shares: the shares of entities that it scores, one after the other.
+    hold: the shortest time at each share.
+    at_most: the longest time at each share; where there are too few rows by then, the challenger is taken back.
+    rows: how many rows it must have scored at each share.
     errors: how much higher its share of errors may be.
-    latency: how many times as long its 99th percentile of latency may be (of fewer than some 665 rows of the champion, a lower
-    percentile).
+    latency: how many times the champion's its 99th percentile of latency may be (with fewer than some 665 rows of the
+    champion, a lower percentile).
     score_shift: how far its mean score may lie from the champion's.
-    confidence: how sure 'surely' is.
+    confidence: the confidence behind 'surely'.
     """
 
     shares: tuple[float, ...] = (0.05, 0.25, 0.5, 1.0)
@@ -44,11 +44,11 @@ class Ramp:
 class Serving:
     """A use case that answers requests, one row at a time, as of the moment of the request.
 
-    Look-ups, as-of and trailing features come from the online store. They are missing where the store does not hold them at all
-    or cannot be reached; a key that is not in it is not missing: its features are what batch scoring gives it. Every answer
-    says which features were stale or missing.
+    Look-ups, as-of and trailing features come from the online store. They are missing where the store has none of them
+    or cannot be reached. A key that is not in the store is not missing: its features are those that batch scoring would give.
+    Every answer says which features were stale or missing.
 
-    stale_after: features are stale where the store is complete only up to a moment longer ago.
+    stale_after: features are stale where the store is complete only up to a moment longer ago than this.
     stale: what happens then: 'use' scores with the values as they are, 'default' with those in `defaults`, 'fallback' lets the
     fallback model answer, 'refuse' gives no score.
     missing: what happens where features are missing; the same without 'use'.
@@ -57,9 +57,9 @@ class Serving:
     look_back: how far back from the newest data the store answers any moment exactly; by default two ticks, of which one may
     have 25 hours.
     checked_rows: how many rows of a tick are computed again each night, online and in batch, and compared.
-    look_up_within: how long a request waits for the store before it goes on with what it holds.
-    log_seconds: how long an answer may wait to be written to the log; a replica that is killed loses as many seconds at most.
-    ramp: a version that passes its gates is rolled out so, and promoted at the end; without it, it is promoted at once.
+    look_up_within: how long a request waits for the store before it goes on with what is cached.
+    log_seconds: how long an answer may wait to be written to the log; a replica that is killed loses at most these seconds.
+    ramp: how a version that passes its gates is rolled out before it is promoted; without it, it is promoted at once.
     """
 
     stale_after: timedelta = hours(30)

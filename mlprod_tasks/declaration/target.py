@@ -1,4 +1,4 @@
-"""What is predicted, from when, and what a right or wrong decision is worth."""
+"""What is predicted, at which moment, and what a right or wrong decision is worth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Before:
 class Label:
     """The outcome that is predicted: whether a SQL condition holds for the row that belongs to the scored one.
 
-    Rows that have no outcome when labels are complete (a cancelled order) are scored, but neither trained on nor judged.
+    Rows that have no outcome when labels are complete (a cancelled order) are scored, but neither trained on nor evaluated.
 
     table: the table that holds outcomes; it may be the scored one.
     on: pairs columns of the scored row with the key columns of `table`.
@@ -46,7 +46,7 @@ class Label:
 class CostMatrix:
     """What one decision is worth, by what was decided and what came true.
 
-    'positive' means that the model said yes, so somebody acted; 'true' that it was right.
+    'positive' means that the model decided to act; 'true' that it was right.
 
     true_positive: acting, rightly.
     false_positive: acting, wrongly.
@@ -66,11 +66,11 @@ class CostMatrix:
 class ValueFunction:
     """What one decision is worth where that differs from row to row: SQL expressions that give a number.
 
-    Columns: `score`, `outcome` (bool), and the features that rest on the row itself and its look-ups, since what the fallback
-    decided must have a worth too. None may be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
+    Columns: `score`, `outcome` (bool), and the features of the row itself and its look-ups, since decisions of the fallback must
+    have a value too. None may be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
 
-    act: the worth of acting on a row.
-    wait: the worth of not acting on it.
+    act: the value of acting on a row.
+    wait: the value of not acting on it.
     unit: the unit of both.
     """
 

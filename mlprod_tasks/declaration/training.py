@@ -1,4 +1,4 @@
-"""How a model is made: the windows in time, the candidates, the fallback beside it."""
+"""How a model is trained: the windows in time, the candidates, the fallback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Split:
     """train | gap | validation | gap | test, by time only; the test window ends where labels are complete.
 
     validation: length of the window that candidates are calibrated and compared on.
-    test: length of the window that gates judge; it has no part in making the model.
+    test: length of the window that gates are evaluated on; training does not use it.
     gap: the time left out before each of the two; no shorter than the label's delay.
     train: length of the training window; None takes all ticks from the schedule's start.
     """
@@ -29,24 +29,24 @@ class Split:
 
 @declared
 class Model:
-    """How the model is made.
+    """How the model is trained.
 
     Candidates are fitted to the training window, and the best one on the validation window is the model.
 
     candidates: each is fitted, then calibrated on the validation window; the one with the best `choose_by` there is the model.
-    The test window plays no part in it.
+    The test window is not used for it.
     categorical: features coded as integers, with codes learned on training rows. Text always is.
     calibration: how scores are turned into probabilities.
     choose_by: the metric by which candidates are compared.
-    weights: what an outcome counts in fitting: "none" the same; "balanced" both classes the same in total; a number, what a
-    positive counts where a negative counts one. Calibration, which is never weighted, brings probabilities back.
-    half_life: the age at which a training row counts half; None, all the same.
+    weights: the weight of a row in fitting: "none": all the same; "balanced": both classes the same in total; a number: the
+    weight of a positive, where a negative has 1. Calibration is never weighted, so probabilities stay right.
+    half_life: the age at which a training row has half the weight; None: all the same.
     warm_update: also continue the champion's trees on the new training rows, as the candidate 'lightgbm_continued'.
     segment_by: a text feature; each of its values with enough training rows gets a model of its own, beside a global one.
     least_segment_rows: how many training rows are enough for that.
-    search: how better parameters are looked for; None keeps the declared ones.
+    search: how to search for better parameters; None keeps the declared ones.
     seed: of everything that is drawn at random.
-    threads: None takes all cores but one: boosting beside another busy process is slower with all of them.
+    threads: None takes all cores but one, since boosting beside another busy process is slower with all of them.
     """
 
     candidates: tuple[Learner, ...] = (LightGBM(),)
@@ -74,9 +74,9 @@ class Model:
 class RateTable:
     """The fallback model: the smoothed outcome rate of the training rows, per group of row-level features.
 
-    It needs no trailing or as-of features, so it answers when those cannot be had.
+    It needs no trailing or as-of features, so it can score when those are not available.
 
-    by: the features that make a group.
+    by: the features that define a group.
     smoothing: the weight, in rows, of the overall rate.
     """
 

@@ -1,4 +1,4 @@
-"""Judge staged rows against their expectations, and record for every tick whether it may be published, and why not."""
+"""Check staged rows against their expectations, and record for every tick whether it may be published, or why not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StagingMissing(LookupError):
 
 @dataclass(frozen=True)
 class FailedExpectation:
-    """An expectation that rows of one tick broke. `refuses` says what follows: these rows, or the whole batch."""
+    """An expectation that rows of one tick broke. `refuses` says what is refused: these rows, or the whole batch."""
 
     expectation: str
     column: str | None
@@ -50,7 +50,7 @@ class FailedExpectation:
 
 @dataclass(frozen=True)
 class BatchVerdict:
-    """What is known of one tick's batch after the audit."""
+    """The result of the audit of one tick's batch."""
 
     tick: date
     read: int
@@ -77,7 +77,7 @@ class Audited:
 
 
 class BatchRefused(ValueError):
-    """The audit refused at least one tick's batch. Everything is recorded; nothing of these ticks is published."""
+    """The audit refused the batch of at least one tick. All is recorded; nothing of these ticks is published."""
 
     def __init__(self, pipeline: str, table: str, refused: tuple[BatchVerdict, ...]) -> None:
         self.pipeline, self.table, self.refused = pipeline, table, refused
@@ -103,11 +103,11 @@ class BatchRefused(ValueError):
 
 
 def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Audited:
-    """Judge the staged rows of `ticks` with Great Expectations.
+    """Check the staged rows of `ticks` with Great Expectations.
 
     A row that breaks an expectation is refused, with its reasons. Where a tick has more such rows than the table's
-    `max_refused_share`, or its batch as a whole is wrong (schema, type, volume), all of its rows are. Refused rows go
-    to quarantine; the ledger holds one verdict a tick. Run again after the source is mended, it replaces both.
+    `max_refused_share`, or its batch as a whole is wrong (schema, type, volume), all of its rows are refused. Refused rows go
+    to quarantine; the ledger holds one verdict per tick. Running it again, after the source is mended, replaces both.
 
     Raises: StagingMissing; BatchRefused, after everything is recorded.
     """
@@ -119,40 +119,23 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
             f"pipeline {pipeline.name!r}, table {table!r}, tick {ticks}: nothing is staged at {path}; run extract first"
         )
     digest, staged = of_file(path), pq.read_table(path)
-    judged = partitions(declared, ticks)
-    dates = days(judged)
-    starts = _starts(staged, dates)
+    read = partitions(declared, ticks)
+    starts = _starts(staged, days(read))
     log.info("auditing %s rows of %s.%s %s", f"{staged.num_rows:,}", pipeline.name, table, ticks)
 
     from mlprod_tasks.ingest.run_expectations import validate  # it takes seconds to import, and only this step needs it
 
-    outcome = validate(declared, staged, starts, judged, suite(pipeline, table, platform.settings.expectations))
-    refused, reasons = _refused_rows(staged.num_rows, outcome.findings)
+    outcome = validate(declared, staged, starts, read, suite(pipeline, table, platform.settings.expectations))
+    refused, reasons = _refused_rows(staged.num_rows, outcome.results)
     verdicts = []
-    for i, tick in enumerate(dates):
+    for i, tick in enumerate(days(read)):
         rows = slice(int(starts[i]), int(starts[i + 1]))
-        failures = [f for finding in outcome.findings if (f := _failure(finding, i, rows, staged, declared))]
-        verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), declared)
-        verdict = _with_newest(verdict, staged, declared)
+        verdict = _verdict(i, tick, rows, outcome.results, refused, staged, declared)
         if not verdict.passed:
-            verdict = replace(verdict, refused=verdict.read)
-            why = "the whole batch is refused: " + next(f.sentence for f in verdict.failures if f.refuses == "batch")
-            refused[rows] = True
-            for row in range(rows.start, rows.stop):
-                reasons.setdefault(row, []).append(why)
+            _refuse_batch(verdict, rows, refused, reasons)
         verdicts.append(verdict)
 
-    which = np.flatnonzero(refused).tolist()
-    of = np.repeat(np.array(dates), np.diff(starts))[which].tolist()
-    quarantine(
-        pipeline,
-        table,
-        judged,
-        staged.take(pa.array(which, pa.int64())),
-        ["; ".join(reasons[row]) for row in which],
-        of,
-        platform,
-    )
+    _quarantine(pipeline, table, read, staged, starts, refused, reasons, platform)
     file, digest = _publishable(staged, refused, verdicts, path, digest)
     seconds = time.monotonic() - began
     reference = f"{file.relative_to(platform.settings.staging)} sha256:{digest}"
@@ -168,8 +151,42 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     return audited
 
 
+def _verdict(
+    i: int, tick: date, rows: slice, results: tuple[Any, ...], refused: np.ndarray, staged: pa.Table, table: Table
+) -> BatchVerdict:
+    """The verdict on the batch of tick i. Where it is refused as a whole, all of its rows are."""
+    failures = [failure for result in results if (failure := _failure(result, i, rows, staged, table))]
+    verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), table)
+    verdict = _with_newest(verdict, staged, table)
+    return verdict if verdict.passed else replace(verdict, refused=verdict.read)
+
+
+def _refuse_batch(verdict: BatchVerdict, rows: slice, refused: np.ndarray, reasons: dict[int, list[str]]) -> None:
+    """Mark every row of a refused batch, with the reason."""
+    reason = "the whole batch is refused: " + next(f.sentence for f in verdict.failures if f.refuses == "batch")
+    refused[rows] = True
+    for row in range(rows.start, rows.stop):
+        reasons.setdefault(row, []).append(reason)
+
+
+def _quarantine(
+    pipeline: Pipeline,
+    table: str,
+    read: TickRange,
+    staged: pa.Table,
+    starts: np.ndarray,
+    refused: np.ndarray,
+    reasons: dict[int, list[str]],
+    platform: Platform,
+) -> None:
+    which = np.flatnonzero(refused).tolist()
+    rows = staged.take(pa.array(which, pa.int64()))
+    ticks = np.repeat(np.array(days(read)), np.diff(starts))[which].tolist()
+    quarantine(pipeline, table, read, rows, ["; ".join(reasons[row]) for row in which], ticks, platform)
+
+
 def _starts(staged: pa.Table, dates: list[date]) -> np.ndarray:
-    """Where each tick's rows begin in the staged rows, which are sorted by tick; the end at last."""
+    """Where each tick's rows begin in the staged rows, which are sorted by tick; then the end."""
     if "tick" not in staged.column_names:
         return np.array([0, staged.num_rows])
     named = staged["tick"].to_numpy()
@@ -177,46 +194,46 @@ def _starts(staged: pa.Table, dates: list[date]) -> np.ndarray:
     return np.append(edges, staged.num_rows)
 
 
-def _refused_rows(count: int, findings: tuple[Any, ...]) -> tuple[np.ndarray, dict[int, list[str]]]:
+def _refused_rows(count: int, results: tuple[Any, ...]) -> tuple[np.ndarray, dict[int, list[str]]]:
     """Which rows are refused for a reason of their own, and the reasons."""
     refused = np.zeros(count, dtype=bool)
     reasons: dict[int, list[str]] = {}
-    for finding in findings:
-        if finding.rows is not None and finding.mostly == 1:
-            refused[finding.rows] = True
-            told = sentence(finding.kind, finding.kwargs)
-            for row in finding.rows.tolist():
-                reasons.setdefault(row, []).append(told)
+    for result in results:
+        if result.rows is not None and result.mostly == 1:
+            refused[result.rows] = True
+            reason = sentence(result.kind, result.kwargs)
+            for row in result.rows.tolist():
+                reasons.setdefault(row, []).append(reason)
     return refused, reasons
 
 
-def _failure(finding: Any, i: int, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
-    """The finding as it concerns tick i, or None where it has nothing against it."""
+def _failure(result: Any, i: int, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
+    """The failure of an expectation on tick i; None where the tick meets it."""
     mine = np.empty(0, dtype=np.int64)
-    if finding.rows is not None:
-        mine = finding.rows[np.searchsorted(finding.rows, rows.start) : np.searchsorted(finding.rows, rows.stop)]
-    if finding.batches is not None:
-        if i not in finding.batches:
+    if result.rows is not None:
+        mine = result.rows[np.searchsorted(result.rows, rows.start) : np.searchsorted(result.rows, rows.stop)]
+    if result.batches is not None:
+        if i not in result.batches:
             return None
-        observed, refuses = finding.batches[i], "batch"
+        observed, refuses = result.batches[i], "batch"
     else:
         if not len(mine):
             return None
         total = rows.stop - rows.start
-        if finding.column in staged.column_names and finding.kind != NOT_NULL:
-            total -= staged[finding.column].slice(rows.start, total).null_count
-        if finding.mostly < 1 and len(mine) <= (1 - finding.mostly) * total + 1e-9:
+        if result.column in staged.column_names and result.kind != NOT_NULL:
+            total -= staged[result.column].slice(rows.start, total).null_count
+        if result.mostly < 1 and len(mine) <= (1 - result.mostly) * total + 1e-9:
             return None
-        observed = f"{len(mine):,} of {total:,} rows otherwise" + _values(finding.column, mine, staged)
-        refuses = "rows" if finding.mostly == 1 else "batch"
-    if finding.kind == ROW_COUNT:
+        observed = f"{len(mine):,} of {total:,} rows otherwise" + _values(result.column, mine, staged)
+        refuses = "rows" if result.mostly == 1 else "batch"
+    if result.kind == ROW_COUNT:
         observed = f"{observed} rows" if rows.stop > rows.start else "none: the partition is empty"
     return FailedExpectation(
-        expectation=finding.kind,
-        column=finding.column,
-        sentence=sentence(finding.kind, finding.kwargs),
+        expectation=result.kind,
+        column=result.column,
+        sentence=sentence(result.kind, result.kwargs),
         observed=observed,
-        bound=bound(finding.kwargs),
+        bound=bound(result.kwargs),
         count=len(mine),
         refuses=refuses,
         sample=_sample(mine, staged, table),
@@ -236,30 +253,30 @@ def _sample(rows: np.ndarray, staged: pa.Table, table: Table) -> tuple[dict[str,
 
 
 def _with_share(verdict: BatchVerdict, table: Table) -> BatchVerdict:
-    """The verdict, with one failure more where too many of the batch's rows are refused."""
+    """Add a failure to the verdict where too many of the batch's rows are refused."""
     share = verdict.refused / verdict.read if verdict.read else 0.0
     if share <= table.max_refused_share or not verdict.passed:
         return verdict
-    told = f"at most {table.max_refused_share:.4g} of the rows may be refused"
+    allowed = f"at most {table.max_refused_share:.4g} of the rows may be refused"
     observed = f"{share:.4g} ({verdict.refused:,} of {verdict.read:,})"
     failure = FailedExpectation(
-        "max_refused_share", None, told, observed, f"at most {table.max_refused_share:.4g}", verdict.refused, "batch"
+        "max_refused_share", None, allowed, observed, f"at most {table.max_refused_share:.4g}", verdict.refused, "batch"
     )
     return replace(verdict, failures=(*verdict.failures, failure))
 
 
 def _with_newest(verdict: BatchVerdict, staged: pa.Table, table: Table) -> BatchVerdict:
-    """The verdict, where rows are lacking with the source's newest time: an empty day is not a source that is late."""
+    """Add the newest time in the source where rows are missing: it tells a late source from an empty day."""
     newest = json.loads((staged.schema.metadata or {}).get(b"mlprod", b"{}")).get("newest")
     if newest is None or verdict.read >= table.min_rows:
         return verdict
-    told = [
+    failures = [
         replace(f, observed=f"{f.observed}; the newest {table.time} in the source is {newest}")
         if f.expectation == ROW_COUNT
         else f
         for f in verdict.failures
     ]
-    return replace(verdict, failures=tuple(told))
+    return replace(verdict, failures=tuple(failures))
 
 
 def _publishable(

@@ -1,4 +1,4 @@
-"""Put staged rows before Great Expectations, all ticks at once, and bring back what each expectation found."""
+"""Evaluate the expectations on staged rows with Great Expectations, all ticks at once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TYPES = "expect_column_values_to_be_in_type_list"
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """What one expectation found.
+    """The rows or batches that break one expectation.
 
-    Either it looks at rows, then `rows` are the positions of those that break it; or at a whole batch, then
-    `batches` are the indices of the ticks that break it, with what was observed in each.
+    An expectation on rows has `rows`: the positions of those that break it. One on a whole batch has `batches`: the indices
+    of the ticks that break it, with what was observed in each.
     """
 
     kind: str
@@ -50,9 +50,9 @@ class ExpectationResult:
 
 @dataclass(frozen=True)
 class Validated:
-    """All findings, and Great Expectations' own result over all rows, for the data docs."""
+    """The result of every expectation, and Great Expectations' own result over all rows for the data docs."""
 
-    findings: tuple[ExpectationResult, ...]
+    results: tuple[ExpectationResult, ...]
     result: Any
 
 
@@ -60,7 +60,7 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
     """Evaluate the expectations on the staged rows; those of tick i are starts[i] to starts[i + 1].
 
     Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) mean a tick's batch, so
-    they are evaluated for each tick: a backfill finds what the daily runs would have.
+    they are evaluated for each tick: a backfill finds the same as daily runs.
     """
     rows = frame(table, staged, starts, ticks)
     text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
@@ -71,25 +71,25 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
             TYPES,
             "expect_column_values_to_not_be_null",
         ):
-            continue  # the failed type says it all: a number's bounds mean nothing to text
+            continue  # the type has failed: bounds of numbers mean nothing for text
         (by_row if _looks_at_rows(expectation) else by_batch).append(expectation)
     result = _validate(rows, expected.name, by_row)
-    findings = [_of_rows(entry, table, staged, starts) for entry in result.results]
+    results = [_of_rows(entry, table, staged, starts) for entry in result.results]
     if by_batch:
         whole = len(starts) == 2
         per_tick = [
             _validate(rows if whole else rows.iloc[starts[i] : starts[i + 1]], expected.name, by_batch)
             for i in range(len(starts) - 1)
         ]
-        findings += _of_batches([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
+        results += _of_batches([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
         result.results.extend(per_tick[-1].results)
-    return Validated(tuple(findings), result)
+    return Validated(tuple(results), result)
 
 
 def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) -> pd.DataFrame:
     """The staged rows as pandas, each column in the one type that its kind has; moments in UTC without a zone.
 
-    NaN becomes infinite: pandas takes it for a missing number, and it is a wrong one.
+    NaN becomes infinite: pandas would take it for missing, but it is a wrong number.
     """
     columns: dict[str, Any] = {}
     for field in staged.schema:
@@ -115,7 +115,7 @@ def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) 
 
 @cache
 def _batches() -> Any:
-    """One in-memory context a process, without files, progress bars or telemetry."""
+    """One in-memory context per process, without files, progress bars and telemetry."""
     context = load_great_expectations().get_context(mode="ephemeral")
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -160,22 +160,22 @@ def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> 
     if entry.success:
         return ExpectationResult(kind, kwargs, batches={})
     if kind == TYPES and kwargs["column"] in {column.name for column in table.lake_columns}:
-        # Pandas knows one type a column; which values spoil it is what the staging found when it converted them.
+        # pandas has one type per column; converting the values again shows which ones are wrong.
         column = table.column(kwargs["column"])
         failed = convert(as_text(staged[column.name].combine_chunks()), column.kind).failed.to_numpy(zero_copy_only=False)
-        spoiled = {
+        wrong = {
             i: f"{int(failed[starts[i] : starts[i + 1]].sum())} values that are not {column.kind}"
             for i in range(len(starts) - 1)
             if failed[starts[i] : starts[i + 1]].any()
         }
-        spoiled = spoiled or dict.fromkeys(range(len(starts) - 1), "another type")
-        return ExpectationResult(kind, kwargs, rows=np.flatnonzero(failed), batches=spoiled)
+        wrong = wrong or dict.fromkeys(range(len(starts) - 1), "another type")
+        return ExpectationResult(kind, kwargs, rows=np.flatnonzero(failed), batches=wrong)
     observed = problem or str(entry.result.get("observed_value", "not met"))
     return ExpectationResult(kind, kwargs, batches=dict.fromkeys(range(len(starts) - 1), observed))
 
 
 def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[ExpectationResult]:
-    """One finding an expectation, over the ticks. Great Expectations answers in an order of its own."""
+    """One result per expectation, over all ticks. Great Expectations returns them in an order of its own."""
     found: dict[str, tuple[str, dict[str, Any], dict[int, str]]] = {}
     for i, (names, result) in enumerate(zip(configurations, per_tick, strict=True)):
         for (kind, kwargs), entry in zip(names, result.results, strict=True):
@@ -186,11 +186,11 @@ def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick
 
 
 def _problem(entry: Any) -> str | None:
-    """Why an expectation could not be evaluated: it has failed then, never passed."""
-    told = entry.exception_info or {}
-    if told.get("raised_exception"):
-        return f"could not be evaluated: {told.get('exception_message')}"
-    for inner in told.values():
+    """Why an expectation could not be evaluated: it has then failed, never passed."""
+    raised = entry.exception_info or {}
+    if raised.get("raised_exception"):
+        return f"could not be evaluated: {raised.get('exception_message')}"
+    for inner in raised.values():
         if isinstance(inner, dict) and inner.get("raised_exception"):
             return f"could not be evaluated: {inner.get('exception_message')}"
     return None

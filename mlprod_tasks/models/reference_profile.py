@@ -145,8 +145,8 @@ class ReferenceProfile:
     """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed.
 
     value: what its decisions were worth per 1,000 rows. residuals: how outcomes differed from scores, by region of the
-    important features; empty in older profiles. decisions: rows above the threshold. joins: the tables that features are looked up
-    in. sampled: some of its rows. The three are None or empty in older profiles.
+    important features; empty in older profiles. decisions: rows above the threshold. joins: the tables of
+    look-up features. sampled: some of its rows. The three are None or empty in older profiles.
     history: its own ticks, each compared with the rest of it; None where there are too few, or in older profiles.
     """
 

@@ -67,7 +67,7 @@ def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, link
     """Mail that a model passed its gates and waits for approval, once per model. Whether a mail went out."""
     model_digest = TrainingFolder(platform, training_id).read("approval.json", "gate")["model_digest"]
     training = platform.ledger.get(Training, training_id)
-    waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_told} it is rejected."
+    waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_in_words} it is rejected."
     content = Content(
         subject=f"[{pipeline.name}] a new model waits for approval",
         headline=f"The new model of {pipeline.name} passed its gates and waits for approval.",

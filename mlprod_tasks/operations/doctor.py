@@ -150,7 +150,7 @@ def read_sql(pipeline: Pipeline) -> str:
             columns += ["tick DATE"] if table.time else []
             connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})")
         connection.execute("CREATE TABLE calendar (tick DATE, starts_at TIMESTAMPTZ)")
-        connection.execute("CREATE TABLE asked (tick DATE)")
+        connection.execute("CREATE TABLE wanted (tick DATE)")
         connection.execute("CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)")
         for what, statement in statements.items():
             try:

@@ -125,7 +125,7 @@ def sentence(pipeline: Pipeline, given: Approval) -> str:
     if given.approved:
         return f"approved by {given.by} at {at}"
     if given.by == "nobody":
-        waited = f" within {pipeline.approval.wait_told}" if pipeline.approval else ""
+        waited = f" within {pipeline.approval.wait_in_words}" if pipeline.approval else ""
         return f"rejected at {at}: nobody answered{waited}"
     return f"rejected by {given.by} at {at}"
 
@@ -140,7 +140,7 @@ def _body(pipeline: Pipeline, training: Training, platform: Platform) -> str:
         lines.append(f"| {' | '.join(cell(one) for one in cells)} |")
     lines += ["", "*Approve*: it is registered and becomes champion. *Reject*: the champion stays, nothing is registered."]
     if pipeline.approval is not None:
-        lines.append(f"Without an answer within {pipeline.approval.wait_told} it is rejected.")
+        lines.append(f"Without an answer within {pipeline.approval.wait_in_words} it is rejected.")
     return "\n".join(lines)
 
 

@@ -240,7 +240,7 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "a look-up of a date": (
         both(added(lookup()), column_with("planes", "engines", kind="date", min=None, max=None)),
-        ("Lookup 'motors': column 'engines' is a date", "no model input"),
+        ("Lookup 'motors': column 'engines' is a date", "not a model input"),
     ),
     "a join on no column of ours": (
         added(lookup(on={"plane": "tailnum"})),

@@ -63,7 +63,7 @@ def test_what_can_no_longer_be_declared_is_named(flights_pipeline: Pipeline) -> 
         read(json.dumps(gone))
     more = flights_pipeline.as_json()
     more["kpi"]["currency"] = "USD"
-    with pytest.raises(DeclarationError, match=r"the recorded Kpi at pipeline\.kpi has fields that are no more: currency"):
+    with pytest.raises(DeclarationError, match=r"the recorded Kpi at pipeline\.kpi has fields that no longer exist: currency"):
         read(json.dumps(more))
 
 

@@ -163,7 +163,7 @@ def test_a_moment_without_a_zone_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "2013-02-30", "20130601T04", "2013-06-01T04:00"])
 def test_text_that_is_no_date_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=f"tick '{text}' is no date such as 2013-06-17"):
+    with pytest.raises(ValueError, match=f"tick '{text}' is not a date such as 2013-06-17"):
         NEW_YORK.tick(text)
 
 

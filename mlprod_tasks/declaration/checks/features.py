@@ -19,14 +19,9 @@ TEXT_IN_SQL = re.compile(r"'(?:[^']|'')*'")
 
 
 def feature_problems(pipeline: Pipeline, feature: Feature) -> Iterator[str]:
+    """Every rule about a feature that its declaration breaks."""
     entity = pipeline.entity_table
-    for name in names_of(feature):
-        if not IDENTIFIER.fullmatch(name):
-            yield f"feature {name!r}: name must be lower-case letters, digits and _, starting with a letter"
-        if name in RESERVED or (name in entity.names and not _passes_through(feature, name)):
-            yield f"feature {name!r}: the name is already that of a column of {entity.name!r} or reserved"
-        if name in entity.key or name == entity.time:
-            yield f"feature {name!r}: the key and the time of {entity.name!r} stand beside the features: call it otherwise"
+    yield from _names(feature, entity)
     if isinstance(feature, Expression):
         yield from _expression(f"Expression {feature.name!r}", feature, entity)
         return
@@ -36,55 +31,76 @@ def feature_problems(pipeline: Pipeline, feature: Feature) -> Iterator[str]:
     if table is None:
         yield f"{at}: table {feature.table!r} is not declared; declared are {listed(t.name for t in pipeline.tables)}"
         return
-    pairs = feature.by if isinstance(feature, Trailing) else feature.on
-    yield from pair_problems(at, pairs, entity, table)
+    yield from pair_problems(at, feature.by if isinstance(feature, Trailing) else feature.on, entity, table)
     match feature:
         case Lookup():
-            if table.time is not None:
-                yield f"{at}: table {table.name!r} has a time column, so its rows change: use AsOf"
-            if set(pairs.values()) != set(table.key):
-                yield f"{at}: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
-            yield from _read(at, feature.columns.values(), table)
-            yield from _taken(at, feature.columns, table)
+            yield from _lookup(at, feature, table)
         case AsOf():
-            if table.time is None:
-                yield f"{at}: table {table.name!r} has no time column: use Lookup"
-            if feature.max_age <= timedelta(0):
-                yield f"{at}: max_age must be positive"
-            elif feature.max_age.microseconds:
-                yield f"{at}: max_age {feature.max_age} must be whole seconds"
-            yield from _read(at, feature.columns.values(), table)
-            yield from _taken(at, feature.columns, table)
+            yield from _as_of(at, feature, table)
         case Trailing():
-            if table.time is None:
-                yield f"{at}: table {table.name!r} has no time column, so it has no windows"
-            if not feature.windows:
-                yield f"{at}: declare at least one of windows"
-            for window in feature.windows:
-                if window <= timedelta(0) or window.microseconds:
-                    yield f"{at}: windows must be positive and whole seconds, which {window} is not"
-            yield from repeated(f"{at}: windows", map(window_name, feature.windows))
-            if not feature.aggregates:
-                yield f"{at}: declare at least one aggregate"
-            means = [aggregate.column for aggregate in feature.aggregates if isinstance(aggregate, Mean)]
-            yield from _read(at, means, table)
-            for rate in feature.aggregates:
-                if isinstance(rate, Rate):
-                    yield from sql_problems(f"{at}: Rate {rate.name!r}", rate.sql, table)
-            for name in means:
-                if name in table.names and table.column(name).kind not in NUMERIC:
-                    yield f"{at}: Mean of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
+            yield from _trailing(at, feature, table)
+
+
+def _names(feature: Feature, entity: Table) -> Iterator[str]:
+    for name in names_of(feature):
+        if not IDENTIFIER.fullmatch(name):
+            yield f"feature {name!r}: name must be lower-case letters, digits and _, starting with a letter"
+        if name in RESERVED or (name in entity.names and not _passes_through(feature, name)):
+            yield f"feature {name!r}: the name is already that of a column of {entity.name!r} or reserved"
+        if name in entity.key or name == entity.time:
+            yield f"feature {name!r}: this is the name of the key or the time of {entity.name!r}: give another"
+
+
+def _lookup(at: str, feature: Lookup, table: Table) -> Iterator[str]:
+    if table.time is not None:
+        yield f"{at}: table {table.name!r} has a time column, so its rows change: use AsOf"
+    if set(feature.on.values()) != set(table.key):
+        yield f"{at}: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
+    yield from _read(at, feature.columns.values(), table)
+    yield from _taken(at, feature.columns, table)
+
+
+def _as_of(at: str, feature: AsOf, table: Table) -> Iterator[str]:
+    if table.time is None:
+        yield f"{at}: table {table.name!r} has no time column: use Lookup"
+    if feature.max_age <= timedelta(0):
+        yield f"{at}: max_age must be positive"
+    elif feature.max_age.microseconds:
+        yield f"{at}: max_age {feature.max_age} must be whole seconds"
+    yield from _read(at, feature.columns.values(), table)
+    yield from _taken(at, feature.columns, table)
+
+
+def _trailing(at: str, feature: Trailing, table: Table) -> Iterator[str]:
+    if table.time is None:
+        yield f"{at}: table {table.name!r} has no time column, so it has no windows"
+    if not feature.windows:
+        yield f"{at}: declare at least one of windows"
+    for window in feature.windows:
+        if window <= timedelta(0) or window.microseconds:
+            yield f"{at}: windows must be positive and whole seconds, which {window} is not"
+    yield from repeated(f"{at}: windows", map(window_name, feature.windows))
+    if not feature.aggregates:
+        yield f"{at}: declare at least one aggregate"
+    means = [aggregate.column for aggregate in feature.aggregates if isinstance(aggregate, Mean)]
+    yield from _read(at, means, table)
+    for rate in feature.aggregates:
+        if isinstance(rate, Rate):
+            yield from sql_problems(f"{at}: Rate {rate.name!r}", rate.sql, table)
+    for name in means:
+        if name in table.names and table.column(name).kind not in NUMERIC:
+            yield f"{at}: Mean of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
 
 
 def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:
     yield from sql_problems(at, feature.sql, entity)
     if feature.kind in ("timestamp", "date"):
-        yield f"{at}: kind {feature.kind!r} is no model input: derive a number from it"
+        yield f"{at}: kind {feature.kind!r} is not a model input: derive a number from it"
     for column in mentioned(feature.sql, entity):
         if column.known_at:
             yield (
                 f"{at} reads column {column.name!r} of {entity.name!r}, which is known only at "
-                f"{column.known_at!r}: it is not there yet when the row is scored"
+                f"{column.known_at!r}: it is not known yet when the row is scored"
             )
 
 
@@ -93,11 +109,11 @@ def _taken(at: str, columns: dict[str, str], table: Table) -> Iterator[str]:
         yield f"{at}: columns is empty: name each feature and the column that it takes"
     for name in columns.values():
         if name in table.names and table.column(name).kind in ("timestamp", "date"):
-            yield f"{at}: column {name!r} is a {table.column(name).kind}, which is no model input"
+            yield f"{at}: column {name!r} is a {table.column(name).kind}, which is not a model input"
 
 
 def sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
-    """What can be seen without a parser; `mlprod doctor` has the engine read it."""
+    """Problems that show without a parser; `mlprod doctor` lets the engine parse it."""
     bare = TEXT_IN_SQL.sub("", sql)
     if not sql.strip():
         yield f"{at}: sql is empty"
@@ -113,7 +129,7 @@ def sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
 
 
 def mentioned(sql: str, table: Table) -> list[Column]:
-    """The columns whose name occurs in the SQL; rather one too many than one too few."""
+    """The columns whose name occurs in the SQL; possibly too many, never too few."""
     words = {word.lower() for word in re.findall(r"\w+", TEXT_IN_SQL.sub("", sql))}
     return [column for column in table.columns if column.name in words]
 

@@ -146,8 +146,11 @@ class Service:
             self._rate(told.key_id, len(rows))
         except (Refused, ExpressionFailed, ModelInputError):
             return None
-        made = scorer.answers(rows, features, asking, working)
-        answer = self._answered(scorer, asking, made)
+        try:
+            answer = self._answered(scorer, asking, scorer.answers(rows, features, asking, working))
+        except BaseException:
+            self._buckets[told.key_id].give_back(len(rows))
+            raise
         self._note(told, "POST", 200, began)
         return answer
 
@@ -235,11 +238,11 @@ class Service:
         return asked
 
     async def _scored(self, name: str, verb: str, asked: Asked, told: Told) -> bytes:
-        self._rate(told.key_id, len(asked.rows) * (EXPLAINED_COSTS if verb == "explain" else 1))
         if verb == "explain" and len(asked.rows) > self.limits.explained:
             raise Refused(413, f"at most {self.limits.explained} rows are explained at a time")
         rows, asking = self._checked(name, asked, told)
-        scorer = self.scorers[name]
+        scorer, cost = self.scorers[name], len(rows) * (EXPLAINED_COSTS if verb == "explain" else 1)
+        self._rate(told.key_id, cost)  # after every other check: a request that is refused costs its key nothing
         try:
             if verb == "explain":
                 made = await explained(scorer, rows, asking.moment)
@@ -250,7 +253,10 @@ class Service:
                     await asyncio.sleep(0)  # a long request lets others have their turn
                 some, began = rows[first : first + AT_ONCE], time.perf_counter()
                 scored += scorer.answers(some, await scorer.features(some, asking.moment), asking, began, first)
-        except (ExpressionFailed, ModelInputError) as error:
+        except BaseException as error:
+            self._buckets[told.key_id].give_back(cost)
+            if not isinstance(error, ExpressionFailed | ModelInputError):
+                raise
             # Not with its text: that quotes the values.
             log.warning("%s: a row's features cannot be computed: %s", name, type(error).__name__)
             reason = "a feature cannot be computed: a number is out of range or divided by zero"
@@ -307,9 +313,9 @@ class Service:
         """What people decided of the rows of a request that were left to them."""
         from mlprod_tasks.platform.ledger import Review
 
-        self._rate(told.key_id, 1)
         if self._asking_ledger >= MOST_ASKING_LEDGER:
             raise Refused(503, "too many ask for reviews", headers=LATER)
+        self._rate(told.key_id, 1)
         read = functools.partial(self.shelf.platform.ledger.all, Review, pipeline=name, request_id=request_id)
         self._asking_ledger += 1
         reading = asyncio.get_running_loop().run_in_executor(self._ledger_reader, read)
@@ -317,6 +323,7 @@ class Service:
         try:
             found = await asyncio.wait_for(asyncio.shield(reading), LEDGER_SECONDS)
         except Exception as error:
+            self._buckets[told.key_id].give_back(1)
             log.error("%s: reviews cannot be read: %s", name, type(error).__name__)
             raise Refused(503, "the reviews cannot be read now", headers=LATER) from None
         if not found:

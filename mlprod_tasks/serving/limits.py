@@ -45,6 +45,10 @@ class TokenBucket:
         self._left -= n
         return 0.0
 
+    def give_back(self, n: float) -> None:
+        """Put back what was taken for a request that came to nothing."""
+        self._left = min(self.burst, self._left + n)
+
 
 @dataclass
 class Admission:

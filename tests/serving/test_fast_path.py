@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from demo.local_airflow import free_port
+from mlprod_tasks.serving.answer import Scorer
 from mlprod_tasks.serving.app import AT_ONCE, Limits, Service
 from mlprod_tasks.serving.keys import make_key
 from mlprod_tasks.serving.limits import Admission, Turns
@@ -202,6 +203,21 @@ def test_an_error_on_the_short_way_is_answered_by_the_long_one(served: Served, m
     assert served.ask(request({"rows": [ORDER], "moment": MOMENT}))[0][0] == 200
     assert served.long == 1
     assert served.service.admission.under_way == 0
+
+
+def test_an_error_on_the_short_way_is_paid_for_once(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = Scorer.answers, [ValueError("the first time only")]
+
+    def fails_once(self: Scorer, *given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(self, *given)
+
+    monkeypatch.setattr(Scorer, "answers", fails_once)
+    with serving(promoted_shop, limits=Limits(rows_a_second=0.001, burst=2)) as served:
+        body = {"rows": [ORDER], "moment": MOMENT}
+        assert [served.ask(request(body))[0][0] for _ in range(3)] == [200, 200, 429]
+    assert not failures
 
 
 def test_a_client_that_left_is_counted_and_not_scored(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.online.features import OnlineFeatures
 from mlprod_tasks.platform.ledger import Review
 from mlprod_tasks.rollout import routing
@@ -184,6 +185,56 @@ def test_an_explanation_costs_its_key_what_it_takes(promoted_shop: Shop) -> None
     assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 200
     assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 429
     assert post(service, {"rows": [ORDER] * 9}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status"),
+    [
+        ("explain", {"rows": [ORDER] * 21}, 413),
+        ("explain", {"rows": [ORDER | {"amount": "much"}]}, 422),
+        ("explain", {"rows": [ORDER], "moment": "2999-01-01T00:00:00Z"}, 422),
+        ("explain", {"rows": []}, 422),
+        ("score", {"rows": [ORDER] * 1_001}, 413),
+        ("score", {"rows": [ORDER | {"amount": "much"}] * 60}, 422),
+        ("score", {"rows": [ORDER] * 60, "moment": "2999-01-01T00:00:00Z"}, 422),
+    ],
+)
+def test_a_request_that_is_refused_costs_its_key_nothing(promoted_shop: Shop, verb: str, body: Any, status: int) -> None:
+    service = slow_for_each_key(promoted_shop)
+    assert post(service, body, verb=verb).status_code == status
+    assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 200
+    assert post(service, {"rows": [ORDER] * 10}).status_code == 200
+    assert post(service, {"rows": [ORDER]}).status_code == 429, "what was answered is paid for"
+
+
+@pytest.mark.parametrize("verb", ["score", "explain"])
+def test_rows_whose_features_cannot_be_computed_cost_their_key_nothing(
+    promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    service = slow_for_each_key(promoted_shop)
+
+    async def fails(*_: Any) -> Any:
+        raise ExpressionFailed("out of range")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.scorers["returns"].online, "within", fails)
+        assert post(service, {"rows": [ORDER]}, verb=verb).status_code == 422
+    assert post(service, {"rows": [ORDER] * 60}).status_code == 200
+
+
+def test_reviews_that_cannot_be_read_cost_their_key_nothing(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = slow_for_each_key(promoted_shop)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(promoted_shop.platform.ledger), "all", lambda *_, **__: 1 / 0)
+        for _ in range(61):
+            assert get(service, f"/v1/pipelines/returns/reviews/{'a' * 32}").status_code == 503
+    assert post(service, {"rows": [ORDER] * 60}).status_code == 200
+
+
+def slow_for_each_key(shop: Shop) -> Service:
+    """A service that lets a key score 60 rows at once, and hardly any more after that."""
+    limits = Limits(rows_a_second=0.001, burst=60)
+    return made(shop.platform, {"returns": shop.pipeline}, keys_needed=False, limits=limits)
 
 
 def test_a_failure_that_many_waited_for_counts_once(promoted_shop: Shop) -> None:

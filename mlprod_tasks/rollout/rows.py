@@ -16,7 +16,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing, listed
 from mlprod_tasks.rollout.checks import Group, Pair
-from mlprod_tasks.scoring.prediction_log import KEY
+from mlprod_tasks.scoring.log_row import KEY
 
 log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -21,7 +21,8 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
-from mlprod_tasks.scoring.prediction_log import FRONT, log_folder, log_schema
+from mlprod_tasks.scoring.log_row import ROW_COLUMNS, log_schema
+from mlprod_tasks.scoring.prediction_log import log_folder
 from mlprod_tasks.scoring.review_queue import ask_for
 
 log = logging.getLogger(__name__)
@@ -249,7 +250,7 @@ def _of_lake(
 
 def _read(files: Sequence[_File], tick: date, broken: list[str]) -> pa.Table:
     """The rows of a tick in some files, each with its file's name. Columns that a file lacks are null."""
-    kinds = dict(FRONT) | {field.name: field.type for file in files for field in file.schema}
+    kinds = dict(ROW_COLUMNS) | {field.name: field.type for file in files for field in file.schema}
     schema = pa.schema(list(kinds.items()))
     try:
         made = _scan([file.path for file in files], schema, tick)
@@ -273,7 +274,7 @@ def _scan(paths: Sequence[Path], schema: pa.Schema, tick: date) -> pa.Table:
 
 
 def _ask(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
-    if any(rows.schema.field(name).type != kind for name, kind in FRONT):
+    if any(rows.schema.field(name).type != kind for name, kind in ROW_COLUMNS):
         return 0
     return ask_for(pipeline, rows.filter(pc.fill_null(rows["review"], False)), platform)
 

@@ -22,7 +22,8 @@ from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
-from mlprod_tasks.scoring.prediction_log import Entry, PredictionLog
+from mlprod_tasks.scoring.log_row import LoggedRow
+from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.model_loader import Shelf, Standing, Version
 from mlprod_tasks.serving.single_row import RowAnswer
 
@@ -107,7 +108,7 @@ class Scorer:
 
     def answers(
         self, rows: Sequence[dict[str, Any]], features: Sequence[Features], asked: Asking, began: float, first: int = 0
-    ) -> list[tuple[Answer, Entry]]:
+    ) -> list[tuple[Answer, LoggedRow]]:
         """Answer each of the rows, given its features; beside each answer what the log is to keep of it.
 
         began: when work on their features began (`perf_counter`). first: the place of the first of them in the request.
@@ -120,10 +121,10 @@ class Scorer:
             for i, (row, made) in enumerate(zip(rows, features, strict=True))
         ]
 
-    def note(self, entries: Iterable[Entry]) -> None:
+    def note(self, rows: Iterable[LoggedRow]) -> None:
         """Keep in the log what was answered."""
-        for entry in entries:
-            self.log.add(entry)
+        for row in rows:
+            self.log.add(row)
 
     def key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row's key as a program gave it; where it is personal, as the hash that the lake has."""
@@ -150,7 +151,7 @@ class Scorer:
         standing: Standing,
         at: datetime,
         shared: float,
-    ) -> tuple[Answer, Entry]:
+    ) -> tuple[Answer, LoggedRow]:
         began = time.perf_counter() - shared
         key = self.key_of(row)
         errors = self.counts.errors
@@ -158,14 +159,33 @@ class Scorer:
         answer, assigned = self._answered(key, told, features, standing, asked.cached)
         failed = self.counts.errors > errors
         milliseconds = 1000 * (time.perf_counter() - began)
-        shadow = self._shadow(features, answer, standing, asked.cached)
+        shadow_version, shadow_score, shadow_milliseconds = self._shadow(features, answer, standing, asked.cached)
         self.counts.rows += 1
-        entry = (
-            asked.request_id, place, told, asked.tick, asked.moment, at, answer.score, answer.decision, answer.version,
-            answer.route, assigned, answer.fallback, failed, answer.review, answer.reason, bool(answer.stale),
-            bool(answer.missing), *shadow, milliseconds, *(row[name] for name in key), *features.values,
-        )  # fmt: skip
-        return answer, entry
+        return answer, LoggedRow(
+            request_id=asked.request_id,
+            row=place,
+            key=told,
+            tick=asked.tick,
+            predict_at=asked.moment,
+            at=at,
+            score=answer.score,
+            decision=answer.decision,
+            model_version=answer.version,
+            route=answer.route,
+            assigned=assigned,
+            fallback=answer.fallback,
+            error=failed,
+            review=answer.review,
+            reason=answer.reason,
+            stale=bool(answer.stale),
+            missing=bool(answer.missing),
+            shadow_version=shadow_version,
+            shadow_score=shadow_score,
+            shadow_milliseconds=shadow_milliseconds,
+            milliseconds=milliseconds,
+            key_values=tuple([row[name] for name in key]),
+            features=features.values,
+        )
 
     def _answered(
         self, key: dict[str, Any], told: str, features: Features, standing: Standing, cached: bool

@@ -21,7 +21,7 @@ from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.online import RequestFields
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform.clock import Clock
-from mlprod_tasks.scoring.prediction_log import Entry
+from mlprod_tasks.scoring.log_row import LoggedRow
 from mlprod_tasks.serving.access_log import Access, AccessLog
 from mlprod_tasks.serving.answer import Answer, Asking, Scorer
 from mlprod_tasks.serving.body import Receive, Scope, declared_bytes, read_body
@@ -247,7 +247,7 @@ class Service:
             if verb == "explain":
                 made = await explained(scorer, rows, asking.moment)
                 return _encode(Explained(asking.request_id, name, asking.moment, made))
-            scored: list[tuple[Answer, Entry]] = []
+            scored: list[tuple[Answer, LoggedRow]] = []
             for first in range(0, len(rows), AT_ONCE):
                 if first:
                     await asyncio.sleep(0)  # a long request lets others have their turn
@@ -279,10 +279,10 @@ class Service:
             raise Refused(422, f"{len(problems)} fields are wrong", problems[:100])
         return rows, Asking(told.request_id, moment, tick, told.bytes <= CACHED_BYTES * len(rows))
 
-    def _answered(self, scorer: Scorer, asking: Asking, scored: Sequence[tuple[Answer, Entry]]) -> bytes:
+    def _answered(self, scorer: Scorer, asking: Asking, scored: Sequence[tuple[Answer, LoggedRow]]) -> bytes:
         answers = [answer for answer, _ in scored]
         body = _encode(Answered(asking.request_id, scorer.pipeline.name, asking.moment, answers))
-        scorer.note(entry for _, entry in scored)  # all of them or none: what is refused was not answered
+        scorer.note(row for _, row in scored)  # all of them or none: what is refused was not answered
         return body
 
     def _moment(self, name: str, asked: datetime | None) -> tuple[datetime, date]:

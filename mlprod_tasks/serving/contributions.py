@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.online import Features
-from mlprod_tasks.scoring.prediction_log import logged, logged_types
+from mlprod_tasks.scoring.log_row import logged, logged_types
 from mlprod_tasks.serving.answer import Scorer, joined
 from mlprod_tasks.serving.model_loader import Version
 

@@ -17,7 +17,8 @@ from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.log_row import log_schema
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder
 from mlprod_tasks.serving.access_log import AccessLog
 from mlprod_tasks.serving.answer import Scorer
 from mlprod_tasks.serving.app import READERS, Limits, Service

@@ -24,7 +24,7 @@ from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.promotion import history as champion
 from mlprod_tasks.rollout import routing as rollout
-from mlprod_tasks.scoring.prediction_log import log_schema
+from mlprod_tasks.scoring.log_row import log_schema
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.run import made
 from tests.integration.test_workflows_in_airflow import fill

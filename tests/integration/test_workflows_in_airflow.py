@@ -23,7 +23,7 @@ from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.scoring.prediction_log import log_schema
+from mlprod_tasks.scoring.log_row import log_schema
 from tests.support.paths import REPOSITORY
 from tests.support.request_log import log_row, write_log
 

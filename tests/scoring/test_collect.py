@@ -22,7 +22,8 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Review
 from mlprod_tasks.scoring import collect as step
 from mlprod_tasks.scoring.collect import collect
-from mlprod_tasks.scoring.prediction_log import FRONT, log_folder
+from mlprod_tasks.scoring.log_row import ROW_COLUMNS
+from mlprod_tasks.scoring.prediction_log import log_folder
 from mlprod_tasks.scoring.review_queue import decide_review
 from tests.support.paths import REPOSITORY
 from tests.support.request_log import MONDAY, collected, entry, with_features, write_log
@@ -166,7 +167,7 @@ def test_a_file_of_an_older_service_has_nulls_for_what_it_did_not_log(use_case: 
     pq.write_table(pq.read_table(made).drop_columns(["assigned", "error", "review", "shadow_milliseconds"]), made)
     write_log(use_case, here, [entry(use_case, "b", TUESDAY)])
     assert collect(use_case, here).rows == 2
-    assert {name for name, _ in FRONT} <= set(in_lake(use_case, here).column_names)
+    assert {name for name, _ in ROW_COLUMNS} <= set(in_lake(use_case, here).column_names)
 
 
 def test_a_column_of_another_type_keeps_only_its_own_files_back(

@@ -9,7 +9,7 @@ import pyarrow as pa
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.scoring.collect import collect
-from mlprod_tasks.scoring.prediction_log import log_schema
+from mlprod_tasks.scoring.log_row import log_schema
 from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 from tests.support.request_log import log_row, write_log

@@ -16,7 +16,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout import routing as rollout
-from mlprod_tasks.scoring.prediction_log import log_schema
+from mlprod_tasks.scoring.log_row import log_schema
 from tests.support.request_log import log_row, write_log
 from tests.support.shop import SHOP
 from tests.support.trained_shop import Shop, platform_at

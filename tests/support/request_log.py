@@ -13,23 +13,33 @@ import pyarrow as pa
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.scoring.prediction_log import FRONT, PredictionLog, log_folder, log_schema
+from mlprod_tasks.scoring.log_row import FEATURE, KEY, ROW_COLUMNS, LoggedRow, log_schema
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder
 
 MONDAY = date(2024, 5, 6)
-SMALL = pa.schema([*FRONT, ("key_customer", pa.string()), ("feature_amount", pa.float64()), ("feature_channel", pa.string())])
+SMALL = pa.schema(
+    [*ROW_COLUMNS, ("key_customer", pa.string()), ("feature_amount", pa.float64()), ("feature_channel", pa.string())]
+)
 
 
-def log_row(schema: pa.Schema, request_id: str, moment: datetime, **values: Any) -> tuple[Any, ...]:
-    """Return a row of the log: the champion's answer without any trouble, where `values` do not say otherwise."""
+def log_row(schema: pa.Schema, request_id: str, moment: datetime, **values: Any) -> LoggedRow:
+    """Return a row of the log: the champion's answer without any trouble, where `values` do not say otherwise.
+
+    values: by the names of the log's columns; a key's value or a feature that is not given is null.
+    """
     plain: dict[str, Any] = {
         "request_id": request_id, "row": 0, "key": "7", "tick": moment.date(), "predict_at": moment, "at": moment,
-        "score": 0.25, "decision": False, "model_version": 1, "route": "champion", "assigned": "champion", "fallback": False,
-        "error": False, "review": False, "reason": "", "stale": False, "missing": False, "milliseconds": 1.5,
+        "score": 0.25, "decision": False, "model_version": 1, "route": "champion", "assigned": "champion", "milliseconds": 1.5,
     }  # fmt: skip
-    return tuple((plain | values).get(name) for name in schema.names)
+    given = plain | values
+    return LoggedRow(
+        **{name: given[name] for name, _ in ROW_COLUMNS if name in given},
+        key_values=tuple(given.get(name) for name in schema.names if name.startswith(KEY)),
+        features=tuple(given.get(name) for name in schema.names if name.startswith(FEATURE)),
+    )
 
 
-def write_log(pipeline: Pipeline, platform: Platform, rows: Iterable[tuple[Any, ...]], *, aged: bool = False) -> list[Path]:
+def write_log(pipeline: Pipeline, platform: Platform, rows: Iterable[LoggedRow], *, aged: bool = False) -> list[Path]:
     """Write files of the log, as if two hours ago where they are to be aged; return their paths."""
     folder = log_folder(pipeline, platform)
     before = set(folder.glob("*.parquet"))
@@ -50,13 +60,13 @@ def age(*files: Path) -> None:
         os.utime(file, (then, then))
 
 
-def entry(pipeline: Pipeline, request: str, tick: date = MONDAY, **values: Any) -> tuple[Any, ...]:
+def entry(pipeline: Pipeline, request: str, tick: date = MONDAY, **values: Any) -> LoggedRow:
     """Return a row of the log of the shop of one table, asked for at noon."""
     noon = datetime(tick.year, tick.month, tick.day, 12, tzinfo=UTC)
     return log_row(log_schema(pipeline), request, noon, **{"key_order_id": 7, "feature_francs": 12.5, **values})
 
 
-def small_entry(n: int, amount: float, channel: str | None) -> tuple[Any, ...]:
+def small_entry(n: int, amount: float, channel: str | int | None) -> LoggedRow:
     """Return a row of the log with the columns of SMALL."""
     moment = datetime(2024, 1, 1, 5, tzinfo=UTC)
     key = f"k{n}"

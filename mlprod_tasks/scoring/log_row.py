@@ -1,0 +1,153 @@
+"""A row of the prediction log: what is kept of each scored row, and the columns that such rows become."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+import pyarrow as pa
+
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
+
+log = logging.getLogger(__name__)
+
+UNWRITABLE = (pa.ArrowException, TypeError, ValueError, OverflowError)
+KEY, FEATURE = "key_", "feature_"
+KINDS = {
+    "int": pa.int64(), "float": pa.float64(), "text": pa.string(), "bool": pa.bool_(), "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}  # fmt: skip
+
+
+class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the log keeps of one scored row. Beside each field stands the type of its column.
+
+    row: its place in the request. key: the key's values, joined by /. at: when it was answered. assigned: the route that it was
+    to take, '' where features or a switch decided instead of the rollout. error: a model failed on it. key_values, features: in
+    the order of the entity's key and of `Pipeline.feature_names`; each is a column of its own.
+    """
+
+    request_id: Annotated[str, pa.string()]
+    row: Annotated[int, pa.int32()]
+    key: Annotated[str, pa.string()]
+    tick: Annotated[date, pa.date32()]
+    predict_at: Annotated[datetime, pa.timestamp("us", "UTC")]
+    at: Annotated[datetime, pa.timestamp("us", "UTC")]
+    score: Annotated[float | None, pa.float64()]
+    decision: Annotated[bool | None, pa.bool_()]
+    model_version: Annotated[int | None, pa.int32()]
+    route: Annotated[str, pa.string()]
+    assigned: Annotated[str, pa.string()]
+    fallback: Annotated[bool, pa.bool_()] = False
+    error: Annotated[bool, pa.bool_()] = False
+    review: Annotated[bool, pa.bool_()] = False
+    reason: Annotated[str, pa.string()] = ""
+    stale: Annotated[bool, pa.bool_()] = False
+    missing: Annotated[bool, pa.bool_()] = False
+    shadow_version: Annotated[int | None, pa.int32()] = None
+    shadow_score: Annotated[float | None, pa.float64()] = None
+    shadow_milliseconds: Annotated[float | None, pa.float64()] = None
+    milliseconds: Annotated[float, pa.float64()]
+    key_values: tuple[Any, ...]
+    features: tuple[Any, ...]
+
+
+# The columns that every log has: name and type, in the order of the fields.
+ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
+    (name, hint.__metadata__[0])
+    for name, hint in get_type_hints(LoggedRow, include_extras=True).items()
+    if name not in ("key_values", "features")
+)
+READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
+
+
+def log_schema(pipeline: Pipeline) -> pa.Schema:
+    """The columns of the log: ROW_COLUMNS, the entity's key under `key_<column>`, the features under `feature_<name>`.
+
+    A personal column of the key is the hash that the lake has too.
+    """
+    entity = pipeline.entity_table
+    kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
+    keys = [(f"{KEY}{name}", KINDS[kind]) for name, kind in kinds.items()]
+    features = [(f"{FEATURE}{name}", kind) for name, kind in logged_types(pipeline).items()]
+    return pa.schema([*ROW_COLUMNS, *keys, *features])
+
+
+def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
+    """How features are written: text as text, everything else as the number that a model reads."""
+    kinds: dict[str, str] = {}
+    for feature in pipeline.features:
+        match feature:
+            case Expression():
+                kinds[feature.name] = feature.kind
+            case Lookup() | AsOf():
+                table = pipeline.table(feature.table)
+                kinds |= {name: table.column(read).kind for name, read in feature.columns.items()}
+    return {name: pa.string() if kinds.get(name) == "text" else pa.float64() for name in pipeline.feature_names}
+
+
+class TableBuilder:
+    """Makes a table of logged rows, a few columns at each call, so that no call takes long.
+
+    `table` is the finished table; None before the last call of `add_columns`.
+    """
+
+    def __init__(self, rows: Sequence[LoggedRow], schema: pa.Schema) -> None:
+        """Begin. Raises: ValueError where the rows have other keys or features than the schema."""
+        self.table: pa.Table | None = None
+        self._rows, self._schema = rows, schema
+        self._arrays: list[pa.Array] = []
+        self._keys_and_features = [
+            *zip(*(row.key_values for row in rows), strict=True),
+            *zip(*(row.features for row in rows), strict=True),
+        ]
+        if len(READERS) + len(self._keys_and_features) != len(schema):
+            raise ValueError(f"the rows have other keys or features than the log, whose columns are {schema.names}")
+
+    def add_columns(self, count: int) -> None:
+        """Make the next `count` columns; with the last of them the table is finished."""
+        for _ in range(min(count, len(self._schema) - len(self._arrays))):
+            place = len(self._arrays)
+            self._arrays.append(column(self._values(place), self._schema.field(place)))
+        if len(self._arrays) == len(self._schema):
+            self.table = pa.Table.from_arrays(self._arrays, schema=self._schema)
+
+    def _values(self, place: int) -> Sequence[Any]:
+        if place < len(READERS):
+            return list(map(READERS[place], self._rows))
+        # What is not needed any more goes bit by bit: to let go of some ten thousand values at once takes a millisecond.
+        self._rows = ()
+        return self._keys_and_features.pop(0)
+
+
+def column(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    """A column of the log. A value that it cannot hold is null: it must not take the rest of the row along, nor others."""
+    try:
+        return logged(values, field.type)
+    except UNWRITABLE:
+        fitting = [value if _fits(value, field.type) else None for value in values]
+        wrong = sum(value is not None for value in values) - sum(value is not None for value in fitting)
+        log.error("%d values of %r cannot be logged as %s", wrong, field.name, field.type)
+        return logged(fitting, field.type)
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        logged([value], kind)
+    except UNWRITABLE:
+        return False
+    return True
+
+
+def logged(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The values as they are logged: numbers as the model reads them, also integers beyond those that a float holds exactly."""
+    try:
+        return pa.array(values, kind)
+    except pa.ArrowInvalid:
+        if not pa.types.is_float64(kind):
+            raise
+        return pa.array([None if value is None else float(value) for value in values], kind)

@@ -1,4 +1,4 @@
-"""Gates: what a model must show before it may be promoted. One that cannot be evaluated has failed."""
+"""Gates: what a model must fulfil before it may be promoted. A gate that cannot be evaluated has failed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class NotWorseThanChampion:
 
     metric: which.
     tolerance: how much worse it may be, as a difference.
-    surely: not the difference itself but the worse end of its 95 % interval (paired, on the same rows) must keep the tolerance.
+    surely: the worse end of the difference's 95 % interval (paired, on the same rows) must stay within the tolerance.
     """
 
     metric: Metric
@@ -76,8 +76,8 @@ class NotWorseThanChampion:
 class WorstSlice:
     """The metric keeps the bound in every slice that is large enough.
 
-    Slices are those that the declaration names, and the worst ones that a search over all features finds. Passes where it finds
-    none that is worse than the rest.
+    Slices are those that the declaration names, and the worst ones that a search over all features finds. The gate passes where
+    no slice is worse than the rest.
 
     metric: calibration is the mean outcome minus the mean score.
     bound: the least for roc_auc and value_per_1000, the most for log_loss; calibration may be off by it to either side.
@@ -91,7 +91,7 @@ class WorstSlice:
 
 @declared
 class Stable:
-    """In enough windows of the backtest the metric keeps what is demanded.
+    """The metric keeps its bound in enough windows of the backtest.
 
     Declare either `bound` or `than`.
 
@@ -112,13 +112,13 @@ class Stable:
 
 @declared
 class AvailableAtPrediction:
-    """Every feature is there when a row is scored, as it was in training.
+    """Every feature is available when a row is scored, as it was in training.
 
-    The features of some ticks of the test window are computed once more with every partition, and every late value, hidden that
-    was not yet known at the tick: they must equal those of the training set, bit for bit.
+    The features of some ticks of the test window are computed again without the partitions and late values that were not yet
+    known at the tick. They must equal those of the training set, bit for bit.
 
-    most_nulls: how far the share of nulls of a feature in the newest tick may lie above that of the training rows: what is only
-    filled in later is null there.
+    most_nulls: how much larger a feature's share of nulls may be in the newest tick than in the training rows: a value that is
+    filled in later is still null there.
     ticks: how many ticks are computed again.
     """
 
@@ -128,7 +128,7 @@ class AvailableAtPrediction:
 
 @declared
 class NoLeakageSuspicion:
-    """No feature is suspiciously strong alone, and the model does not rest on one feature.
+    """No single feature is suspiciously strong, and the model does not depend on one feature alone.
 
     most: the largest ROC AUC of one feature alone: rates of bins or categories, learned on training rows, judged on test rows.
     most_share: the largest share of the model's power (ROC AUC above 0.5) that is lost when the values of one feature are
@@ -171,13 +171,13 @@ class SamePredictions:
 
 @declared
 class Invariance:
-    """Changing features in a way that must not matter moves no score.
+    """Changing features in a way that must not matter changes no score.
 
     Tried on a sample of test rows.
 
     doc: what must not matter, in one sentence; it names the gate.
     change: for each feature a SQL expression over the features, its new value.
-    tolerance: how far a score may move.
+    tolerance: how much a score may change.
     most_share: the share of rows that may break the rule.
     """
 
@@ -214,7 +214,7 @@ class KpiAtLeast:
     It is computed as if the decisions on the test window had been taken.
 
     bound: the least that passes.
-    worst_week: what it must also reach in each whole week of the window (seven ticks, counted back from its end).
+    worst_week: the least in each whole week of the window (seven ticks, counted back from its end).
     """
 
     bound: float
@@ -228,7 +228,7 @@ class KpiAtMost:
     It is computed as if the decisions on the test window had been taken.
 
     bound: the most that passes.
-    worst_week: what it may not exceed in any whole week of the window (seven ticks, counted back from its end).
+    worst_week: the most in any whole week of the window (seven ticks, counted back from its end).
     """
 
     bound: float
@@ -252,7 +252,7 @@ Gate = (
     | KpiAtLeast
     | KpiAtMost
 )
-# What only a trial of the model itself can tell; the others are judged from its evaluation.
+# Gates that need checks of the model itself; the others are decided from its evaluation.
 TRIED = (
     AvailableAtPrediction,
     NoLeakageSuspicion,

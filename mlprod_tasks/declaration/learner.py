@@ -1,6 +1,6 @@
 """The kinds of model that a declaration may name, with their parameters.
 
-The same word means the same in every kind: `early_stopping_rounds` counts trees, or epochs, without a better validation window;
+The same parameter means the same in every kind: `early_stopping_rounds` counts trees, or epochs, without a better metric;
 `c` is the inverse strength of the penalty; `name` tells candidates apart.
 """
 
@@ -15,11 +15,11 @@ class LightGBM:
 
     Categories are split natively.
 
-    learning_rate: what each tree adds counts by so much.
+    learning_rate: the weight of each tree.
     max_trees: the most trees.
-    early_stopping_rounds: trees without a better validation window after which fitting stops; None grows all of `max_trees`.
+    early_stopping_rounds: trees without a better validation metric after which fitting stops; None grows all of `max_trees`.
     num_leaves: the most leaves of a tree.
-    max_depth: the most splits from root to leaf; None bounds nothing.
+    max_depth: the most splits from root to leaf; None: no limit.
     min_data_in_leaf: the fewest training rows of a leaf.
     feature_fraction: the share of features that each tree may use.
     bagging_fraction: the share of training rows that each tree sees.
@@ -45,11 +45,11 @@ class HistGradientBoosting:
 
     Categories are split natively; of a feature with more than 255 of them the rarest share one.
 
-    learning_rate: what each tree adds counts by so much.
+    learning_rate: the weight of each tree.
     max_trees: the most trees.
-    early_stopping_rounds: trees without a better validation window after which fitting stops; None grows all of `max_trees`.
+    early_stopping_rounds: trees without a better validation metric after which fitting stops; None grows all of `max_trees`.
     num_leaves: the most leaves of a tree.
-    max_depth: the most splits from root to leaf; None bounds nothing.
+    max_depth: the most splits from root to leaf; None: no limit.
     min_data_in_leaf: the fewest training rows of a leaf.
     feature_fraction: the share of features that each split may use.
     lambda_l2: the L2 penalty on the values of leaves.
@@ -72,7 +72,7 @@ class RandomForest:
     """Trees on bootstrap samples (Breiman, 2001); categories as cross-fitted outcome rates of the training rows.
 
     trees: how many.
-    max_depth: the most splits from root to leaf; None bounds nothing.
+    max_depth: the most splits from root to leaf; None: no limit.
     min_data_in_leaf: the fewest training rows of a leaf.
     feature_fraction: the share of features that is tried at each split; None tries the square root of their number.
     name: tells candidates apart.
@@ -90,7 +90,7 @@ class ExtraTrees:
     """Trees with random cuts on all training rows (Geurts et al., 2006); otherwise as RandomForest.
 
     trees: how many.
-    max_depth: the most splits from root to leaf; None bounds nothing.
+    max_depth: the most splits from root to leaf; None: no limit.
     min_data_in_leaf: the fewest training rows of a leaf.
     feature_fraction: the share of features that is tried at each split; None tries the square root of their number.
     name: tells candidates apart.
@@ -147,7 +147,7 @@ class NeuralNet:
     lambda_l2: the L2 penalty on the weights.
     batch_rows: rows per step.
     max_epochs: the most passes over the training rows.
-    early_stopping_rounds: epochs without a better validation window after which fitting stops; None goes through all of them.
+    early_stopping_rounds: epochs without a better validation loss after which fitting stops; None runs all of `max_epochs`.
     least_category_rows: categories of fewer training rows share one column.
     name: tells candidates apart.
     """
@@ -164,7 +164,7 @@ class NeuralNet:
 
 @declared
 class Constant:
-    """The outcome rate of the training rows for every row: what every other candidate has to beat.
+    """The outcome rate of the training rows, for every row: the baseline of every other candidate.
 
     name: tells candidates apart.
     """

@@ -1,4 +1,4 @@
-"""What is watched in production, within which bounds, and what follows when it moves."""
+"""What is monitored in production, within which bounds, and what happens when a value leaves them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
-# Each is told in words, with what it is measured on and against, in monitoring/kinds.py.
+# monitoring/kinds.py describes each: what it is measured on, and against what.
 Watched = Literal[
     # inputs, known at the tick
     "volume",
@@ -60,7 +60,7 @@ Watched = Literal[
     "replayed",
     "canned",
     "online_skew",
-    # what was answered on request, known some minutes later
+    # requests to the scoring service, known some minutes later
     "online_rows",
     "online_latency",
     "online_errors",
@@ -79,9 +79,9 @@ Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 
 @declared
 class Learned:
-    """Bounds that the reference's own ticks set: their mean +- `k` standard deviations.
+    """Bounds learned from the reference's own ticks: their mean +- `k` standard deviations.
 
-    k: None follows from how many watched values there are and how many false alarms a month are declared (Monitoring).
+    k: None derives it from the number of watched values and the declared false alarms per month (Monitoring).
     by_weekday: whether each day of the week has bounds of its own.
     """
 
@@ -91,15 +91,15 @@ class Learned:
 
 @declared
 class Watch:
-    """A bound on what is watched; outside of [low, high] it is breached.
+    """Bounds on a watched value; outside of [low, high] it is breached.
 
-    A fixed bound beside a learned one says what would matter; the learned one says what is out of the ordinary. A breach is
+    Where both kinds are declared, the fixed bound says what would matter and the learned one what is unusual. A breach is
     outside of both.
 
     what: the watched value.
-    low: the smallest value within the bounds; None bounds nothing.
-    high: the largest value within the bounds; None bounds nothing.
-    only_important: of what is watched feature by feature, only the features that make up 80 % of the model's gain.
+    low: the smallest value within the bounds; None: no lower bound.
+    high: the largest value within the bounds; None: no upper bound.
+    only_important: for values per feature: watch only the features that make up 80 % of the model's gain.
     learned: bounds learned from the reference, beside the fixed ones or alone.
     """
 
@@ -112,9 +112,9 @@ class Watch:
 
 @declared
 class Breach:
-    """A condition of a rule: a watch was breached often enough lately.
+    """A condition of a rule: a watch was breached often enough on the last ticks.
 
-    For d days running: breaches=d, of=d.
+    On d ticks in a row: breaches=d, of=d.
 
     watch: the watched value.
     breaches: on how many ticks it must be breached.
@@ -134,13 +134,13 @@ class Breach:
 class Rule:
     """When a watch is breached often enough, do something.
 
-    Actions: 'note' keeps it in the ledger, 'alert' mails it, 'retrain' asks for a training, 'fallback' lets the fallback model
-    answer until a new champion is promoted or somebody switches back, 'rollback' makes the champion before champion again. All
-    but 'note' mail it; 'fallback' and 'rollback' ask for a training too. Of several the strongest that may be done is done.
+    Actions: 'note' writes it to the ledger, 'alert' mails it, 'retrain' starts a training, 'fallback' uses the fallback model
+    until a new champion is promoted or somebody switches back, 'rollback' makes the previous champion champion again. All but
+    'note' send a mail; 'fallback' and 'rollback' start a training too. Of several actions the strongest allowed one is taken.
 
-    name: what the alarm is called.
+    name: the name of the alarm.
     watch: the watched value.
-    action: what is done.
+    action: what to do.
     breaches: on how many ticks it must be breached.
     of: of how many last ticks that have a value.
     least: by how many features each time, where it is watched feature by feature.
@@ -167,7 +167,7 @@ class Rule:
 class Retraining:
     """Limits on retraining.
 
-    cooldown: no training is asked for again within so long of the last one.
+    cooldown: the shortest time between two trainings.
     most_a_month: the most trainings in any 30 days.
     """
 
@@ -177,10 +177,10 @@ class Retraining:
 
 @declared
 class BusinessMetric:
-    """A number that the business keeps about each tick, asked when the tick's labels are complete.
+    """A number that the business records for each tick, read when the tick's labels are complete.
 
-    name: what it is called.
-    connection: the database that is asked.
+    name: its name.
+    connection: the database that has it.
     sql: a query that gives one row, one column. Its parameters `:first` and `:last` are the moments between which the tick's
     rows lie, [first, last), in UTC; `:tick` is its date.
     doc: what it means.
@@ -196,7 +196,7 @@ class BusinessMetric:
 
 @declared
 class Upstream:
-    """Another use case whose scores are features of this one: a shift there is named as the cause here.
+    """Another use case whose scores are features of this one. A shift there is named as the cause here.
 
     pipeline: its name.
     features: the features that are its scores.
@@ -208,13 +208,13 @@ class Upstream:
 
 @declared
 class Monitoring:
-    """What holds for all watches together.
+    """Settings for all watches together.
 
-    false_alarms: rules that fire in a month of daily ticks, of all learned bounds together, while nothing has changed.
+    false_alarms: the expected false alarms in a month of daily ticks, from all learned bounds together.
     metrics: the business's own measures.
     upstream: use cases whose scores are features here.
     digest_to: who gets the weekly digest; `alert_to` where empty.
-    replayed_rows: logged predictions that are computed again each night.
+    replayed_rows: how many logged predictions are computed again each night.
     """
 
     false_alarms: float = 0.5

@@ -27,7 +27,7 @@ from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 @declared
 class Publish:
-    """Where predictions go besides the lake: a table of a SQLAlchemy database, made when it is missing.
+    """Where predictions go besides the lake: a table of a SQLAlchemy database, created if missing.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name; a tick's rows in it are replaced when the tick is scored again.
@@ -41,9 +41,9 @@ class Publish:
 class Pipeline:
     """One use case: its data, features, label, model, gates, and what is watched.
 
-    A use case that answers requests, and declares neither `watches` nor `rules`, has the standard ones of requests too.
+    A use case that answers requests and declares neither `watches` nor `rules` has the standard ones for requests too.
 
-    name: the file's name; DAGs, tables of the lake and the registered model are called after it.
+    name: the file's name; also part of the names of DAGs, lake tables and the registered model.
     doc: what is predicted, and for whom.
     owner: who is responsible, as Airflow shows it.
     alert_to: mail addresses for failures and alarms.
@@ -53,23 +53,23 @@ class Pipeline:
     features: the model's inputs, in order.
     label: the outcome that is predicted.
     split: the windows in time of a training.
-    model: how the model is made.
-    fallback: the model that answers where the champion cannot.
+    model: how the model is trained.
+    fallback: the model that scores where the champion cannot.
     value: what decisions are worth.
-    gates: what a model must show before it may be promoted.
+    gates: what a model must fulfil before it may be promoted.
     kpi: the business measure that is watched.
     watches: what is watched, within which bounds.
-    rules: what follows when a watched value leaves its bounds.
+    rules: what happens when a watched value leaves its bounds.
     retraining: limits on retraining.
-    monitoring: what holds for all watches together.
-    predict_at: from when on a row is scored: no feature uses anything known later.
+    monitoring: settings for all watches together.
+    predict_at: the moment at which a row is scored: no feature uses anything known later.
     publish: where predictions go besides the lake.
     task: the kind of prediction.
     top_share: the share of rows that precision at k takes as its k.
-    slices: features by whose values (of numbers: by whose quarters) the model is judged besides.
-    backtest: how the model is judged at earlier moments too.
-    approval: whether a person is asked before a model is promoted.
-    serving: how requests are answered, for a use case that answers them.
+    slices: features by whose values (numbers: by whose quartiles) the model is also evaluated.
+    backtest: evaluates the model at earlier moments too.
+    approval: whether a person must approve a model before it is promoted.
+    serving: how requests are answered, if the use case answers any.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Pipeline:
 
     @property
     def value_features(self) -> tuple[str, ...]:
-        """The features that the worth of a decision is declared over."""
+        """The features that the declared value of a decision reads."""
         if not isinstance(self.value, ValueFunction):
             return ()
         read = words_of(self.value.act) | words_of(self.value.wait)
@@ -137,7 +137,7 @@ class Pipeline:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the declaration: the same for the same declaration, whatever the file looks like."""
+        """SHA-256 of the declaration: the same for the same declaration, however the file is written."""
         # Keys are not sorted: the order of a look-up's columns is the order of the model's input.
         return hashlib.sha256(json.dumps(self.as_json()).encode()).hexdigest()
 

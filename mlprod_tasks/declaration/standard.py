@@ -1,4 +1,4 @@
-"""What is watched, and what follows, where a use case declares nothing of its own."""
+"""The watches and rules of a use case that declares none of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import timedelta
 from mlprod_tasks.declaration.monitoring import Learned, Retraining, Rule, Watch
 
 LEARNED = Learned()
-# A fixed bound beside a learned one says what would matter to any use case; the learned one, which knows how much quiet ticks
-# differ anyway, keeps the month's false alarms (see Monitoring). How often which shift is found: benchmarks/power.py.
+# The fixed bounds say what would matter to any use case. The learned ones know how much ordinary ticks differ, and keep false
+# alarms to the declared number (see Monitoring). benchmarks/power.py measures how often which shift is found.
 WATCHES = (
     Watch("volume", low=0.5, high=1.5, learned=LEARNED),
     Watch("type_changes", high=0.0),
@@ -17,7 +17,7 @@ WATCHES = (
     Watch("new_categories", high=0.02, learned=LEARNED),
     Watch("out_of_range", high=0.1, learned=LEARNED),
     Watch("feature_psi", high=0.25, only_important=True, learned=LEARNED),
-    # Of every feature: three quarters of a standard deviation is a fault or another world, whatever the model makes of it.
+    # Of every feature: a shift by three quarters of a standard deviation matters even where the feature is unimportant.
     Watch("feature_wasserstein", high=0.75, learned=LEARNED),
     Watch("score_psi", high=0.25, learned=LEARNED),
     Watch("fallback_share", high=0.0),
@@ -50,10 +50,10 @@ RULES = (
     Rule("logged predictions come out otherwise", "replayed", "alert"),
     Rule("canned rows come out otherwise", "canned", "alert"),
 )
-# Beside those where a use case answers requests. Drift is that of the rows that were asked for, against the same reference.
+# Added where a use case answers requests. Drift is that of the requested rows, against the same reference.
 REQUEST_WATCHES = (
     Watch("online_skew", high=0.0),
-    Watch("online_rows", low=1.0),  # where there were any lately
+    Watch("online_rows", low=1.0),  # where there were any recently
     Watch("online_errors", high=0.01),
     Watch("online_latency", high=50.0),
     Watch("online_fallback", high=0.05),

@@ -1,4 +1,4 @@
-"""Source tables: where their rows come from, what each column holds, and when it became knowable."""
+"""Source tables: where their rows come from, what each column holds, and when it became known."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ class Table:
     The partition of tick t holds the rows that became known in [t - 1, t). Of a table one tick ahead, such as a schedule, that
     is the rows whose time lies in [t, t + 1).
 
-    name: what features and the label call it.
+    name: the name that features and the label use.
     source: where its rows come from.
     key: the columns that identify a row.
-    columns: every column that is read; others of the source are left alone.
+    columns: every column that is read; other columns of the source are ignored.
     doc: what it holds.
     time: the timestamp column that says to which tick a row belongs. None: a reference table, read as a whole at every tick.
     known_after: how long after its time a row becomes known.

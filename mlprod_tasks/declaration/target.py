@@ -66,8 +66,8 @@ class CostMatrix:
 class ValueFunction:
     """What one decision is worth where that differs from row to row: SQL expressions that give a number.
 
-    Columns: `score`, `outcome` (bool), and the features of the row itself and its look-ups, since decisions of the fallback must
-    have a value too. None may be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
+    Columns: `score`, `outcome` (bool), and the features of the row itself and its look-ups, since decisions of the
+    fallback must have a value too. None may be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
 
     act: the value of acting on a row.
     wait: the value of not acting on it.

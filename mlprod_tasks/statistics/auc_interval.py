@@ -1,4 +1,4 @@
-"""How sure an area under the ROC curve is, and the difference of two on the same rows: DeLong, DeLong and Clarke-Pearson.
+"""Interval of a ROC AUC, and of the difference of two on the same rows: DeLong, DeLong and Clarke-Pearson.
 
 Biometrics 44 (1988), 837-845, by the fast algorithm of Sun and Xu, IEEE Signal Processing Letters 21 (2014), 1389-1393. Both
 hold also where scores are equal.
@@ -33,7 +33,7 @@ def area(outcome: Bools, score: Floats) -> Estimate:
 def difference(outcome: Bools, ours: Floats, theirs: Floats) -> Difference:
     """ROC AUC of `ours` minus that of `theirs` on the same rows, with interval and two-sided p of no difference.
 
-    Where both rank every pair alike there is no difference, and p is 1. Raises: CannotBeMeasured where a class is empty.
+    Where both rank every pair in the same way, p is 1. Raises: CannotBeMeasured where a class is empty.
     """
     areas, covariance = areas_and_covariance(outcome, np.stack((ours, theirs)))
     value = float(areas[0] - areas[1])
@@ -67,7 +67,7 @@ def areas_and_covariance(outcome: Bools, scores: Floats) -> tuple[Floats, Floats
 
 
 def _covariance(placements: Floats) -> Floats:
-    """Between the rows, (k, k); NaN where there is but one column."""
+    """Covariance of the rows, (k, k); NaN where there is only one column."""
     n = placements.shape[1]
     if n < 2:
         return np.full((len(placements), len(placements)), np.nan)

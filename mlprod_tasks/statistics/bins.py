@@ -1,4 +1,4 @@
-"""Bins: how a column's values are told apart when they are counted, chosen from a reference."""
+"""Bins: how the values of a column are counted, chosen from a reference."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NUMBER_OF_BINS = 10
 # Distances in the column's unit need more of the tails than shares do.
 TAILS = (0.001, 0.01, 0.05, 0.95, 0.99, 0.999)
 MOST_CATEGORIES = 20  # that have a bin of their own where shares are compared, and values of an integer that is a category
-MOST_KNOWN = 2000  # categories that are remembered, so that a new one is told from a rare one
-MOST_VALUES = 4096  # of a number that is counted value by value before it is put in bins: so many groups are quickly made
-# Before the bins of values stand two more: no value at all, and a value that fits no bin.
+MOST_KNOWN = 2000  # categories that are stored, to tell a new one from a rare one
+MOST_VALUES = 4096  # the most different numbers that are counted value by value before they are put into bins
+# The first two bins, before those of values: null, and a value that fits no bin.
 NULL, OTHER = 0, 1
 
 
@@ -80,7 +80,7 @@ class CountedColumn:
     """One column of some rows: `counts` in its bins; of numbers also what lies outside of the reference's [low, high].
 
     below, above: rows; beyond: how far they lie from the nearer end, summed up, in the column's unit. outside: rows outside of
-    the range that this column is held to, which for a tick of the reference itself is that of the other ticks.
+    the range that this column is compared with; for a tick of the reference itself that is the range of the other ticks.
     """
 
     counts: Counts
@@ -123,7 +123,7 @@ def literal(text: str) -> str:
 
 
 def number(name: str, kind: str) -> str:
-    """The SQL expression of a column's number, whatever type it has come as; null where text is none."""
+    """The SQL expression of a column's number, whatever its type; null where text is not a number."""
     match family(kind):
         case "timestamp":
             return f"epoch({quoted(name)})"
@@ -145,10 +145,10 @@ def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
     shares = sorted([*(step / NUMBER_OF_BINS for step in range(1, NUMBER_OF_BINS)), *TAILS])
     value = f"{number(name, kind)}::DOUBLE"
     finite = f"(SELECT {value} AS v FROM {source} WHERE isfinite({value}))"
-    asked = f"SELECT min(v), max(v), quantile_disc(v, {shares}), {_spread('v')} FROM {finite}"
-    low, high, quantiles, sd = con.execute(asked).fetchall()[0]
+    query = f"SELECT min(v), max(v), quantile_disc(v, {shares}), {_spread('v')} FROM {finite}"
+    low, high, quantiles, sd = con.execute(query).fetchall()[0]
     if low is None:
-        return Bins(name, edges=(0.0,))  # nothing but nulls: whatever comes is new
+        return Bins(name, edges=(0.0,))  # only nulls: every value is new
     deciles = sorted({edge for edge, share in zip(quantiles, shares, strict=True) if edge < high and share not in TAILS})
     edges = sorted({edge for edge in quantiles if edge < high})
     if not edges:  # nearly all rows hold one value: below it, that value, above it
@@ -165,13 +165,13 @@ def _categories(con: DuckDBPyConnection, source: str, name: str, integer: bool =
     categories = tuple(value for (value,) in found)
     if not integer or not categories:
         return Bins(name, categories=categories)
-    asked = f"SELECT min(v), max(v), {_spread('v')} FROM (SELECT {quoted(name)}::DOUBLE AS v FROM {source})"
-    ((low, high, sd),) = con.execute(asked).fetchall()
+    query = f"SELECT min(v), max(v), {_spread('v')} FROM (SELECT {quoted(name)}::DOUBLE AS v FROM {source})"
+    ((low, high, sd),) = con.execute(query).fetchall()
     return Bins(name, categories=categories, low=low, high=high, sd=_rounded(sd))
 
 
 def _spread(value: str) -> str:
-    # The standard deviation of values of 1e200 is beyond a double: without one, nothing is scaled by it.
+    # The standard deviation of values around 1e200 overflows a double; without one nothing is scaled by it.
     return f"CASE WHEN max(abs({value})) < 1e150 THEN stddev_pop({value}) END"
 
 

@@ -1,6 +1,6 @@
-"""How far two distributions lie apart, from counts in the same bins.
+"""Distances of two distributions, from counts in the same bins.
 
-Effect sizes, not p-values: at production's row counts every test rejects.
+These are effect sizes, not p-values: with the row counts of production every test rejects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def psi(expected: ArrayLike, actual: ArrayLike) -> float:
 
 
 def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
-    """The PSI to be expected of two samples of one and the same distribution: (bins - 1) (1 / n + 1 / m).
+    """The expected PSI of two samples of the same distribution: (bins - 1) (1 / n + 1 / m).
 
     Under no change PSI / (1 / n + 1 / m) follows chi-squared with bins - 1 degrees of freedom (Yurdakul and Naranjo, 2020).
     Bins that are empty on both sides do not count.
@@ -41,7 +41,7 @@ def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
 
 
 def corrected_psi(expected: ArrayLike, actual: ArrayLike) -> float:
-    """The PSI less what sampling alone adds to it, never below zero: comparable between small and large ticks."""
+    """The PSI minus its sampling noise, never below zero: comparable between small and large ticks."""
     return max(0.0, psi(expected, actual) - psi_noise(expected, actual))
 
 
@@ -80,8 +80,8 @@ def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float
 
     Numbers: within the reference's range rows are taken as spread evenly in their bin, which differs from the distance of the
     rows themselves by at most sum over bins of width * max(e, a), and by far less where both lie alike in them; beyond the
-    range, where no row of the reference is, it is exact. Integers that are categories: exact, but for values within the range
-    that the reference does not have.
+    range, where no row of the reference is, it is exact. Integers that are categories: exact, except for values within
+    the range that the reference does not have.
 
     expected: (len(bins),) counts.
     """

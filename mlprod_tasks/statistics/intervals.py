@@ -1,7 +1,7 @@
-"""How far a value may lie off by chance, each interval of COVERAGE; all take rows as independent of each other.
+"""Confidence intervals with COVERAGE. All assume that rows are independent of each other.
 
-Rows of one tick are not quite that (they share a day's weather, a day's customers), so values scatter from tick to tick
-more than these intervals say; what a quiet tick reaches is learned from the reference's own ticks, not from here.
+Rows of one tick are not quite independent (they share a day's weather, a day's customers), so values vary more from tick to
+tick than these intervals say. The normal range of a tick is therefore learned from the reference's own ticks.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ MOST_EXACT = 1000  # trials of which the distribution of successes is computed a
 
 
 def wilson(successes: float, trials: float, z: float = Z) -> Interval:
-    """Of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials."""
+    """Interval of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials."""
     if trials <= 0:
         raise ValueError(f"{successes} of {trials} is no share")
     share = successes / trials
     scale = 1 + z**2 / trials
     middle = (share + z**2 / (2 * trials)) / scale
     half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
-    # At none and at all the formula's bound is exactly 0 or 1, but for rounding.
+    # For none and all of the trials the bound is exactly 0 or 1; the formula would round.
     return (0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == trials else min(1.0, middle + half))
 
 
 def of_mean(values: Floats) -> Interval:
-    """Of the mean that `values` are a sample of, by the central limit theorem. values: (n,), n >= 2."""
+    """Interval of the mean of the population that `values` sample, by the central limit theorem. values: (n,), n >= 2."""
     return normal(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(len(values)))
 
 
@@ -43,7 +43,7 @@ def normal(value: float, error: float, low: float = -np.inf, high: float = np.in
 
 
 def successes(chances: Floats) -> Interval:
-    """Between which the number of successes of independent trials lies, each with its own chance (Poisson binomial).
+    """Interval of the number of successes of independent trials with their own chances (Poisson binomial).
 
     Exact for up to MOST_EXACT trials, and then of at least COVERAGE, for the number is whole; normal beyond.
     """
@@ -56,9 +56,9 @@ def successes(chances: Floats) -> Interval:
 
 
 def of_rank_correlation(correlation: float, n: int) -> Interval:
-    """Of Spearman's correlation of n pairs: Fisher's z with the variance of Bonett and Wright (Psychometrika 65, 2000).
+    """Interval of Spearman's correlation of n pairs.
 
-    (-1, 1) for fewer than four pairs.
+    Fisher's z with the variance of Bonett and Wright (Psychometrika 65, 2000). (-1, 1) for fewer than four pairs.
     """
     if n < 4:
         return -1.0, 1.0

@@ -1,7 +1,7 @@
-"""How good scores are: ranking, calibration, value; each with a bootstrap interval.
+"""Metrics of scores: ranking, calibration, value; each with a bootstrap interval.
 
 Every metric is computed from one ranking of the rows and from weights, so a resample is a vector of weights (how often
-each row was drawn) and nothing is sorted twice. Rows with equal scores are never told apart.
+each row was drawn) and nothing is sorted twice. Rows with equal scores are treated alike.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precisi
 BINS = 10
 RESAMPLES = 500
 COVERAGE = 0.95
-SAME_NUMBER = 1e-12  # relative: products of a declared share and a number of rows differ by less from what was meant
-CELLS_AT_ONCE = 250_000  # of the matrix of weights: what stays in a core's cache is several times faster
+SAME_NUMBER = 1e-12  # relative: the rounding error of a declared share times a number of rows is smaller
+CELLS_AT_ONCE = 250_000  # of the matrix of weights: what fits into a core's cache is several times faster
 
 
 class CannotBeMeasured(ValueError):
-    """Outcomes and scores from which a metric does not follow, such as outcomes of one class only."""
+    """Outcomes and scores for which a metric is undefined, such as outcomes of one class only."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Difference:
 class Sampled:
     """Every metric of NAMES on the rows themselves, and on each of the resamples: (resamples,) each.
 
-    NaN where it could not be computed. Two that were made with the same rows, resamples and seed hold the same draws.
+    NaN where it could not be computed. With the same number of rows, resamples and seed the draws are the same.
     """
 
     points: Mapping[str, float]
@@ -115,7 +115,7 @@ def pr_auc(outcome: Bools, score: Floats) -> float:
 
 
 def log_loss(outcome: Bools, score: Floats) -> float:
-    """Mean negative log likelihood, natural logarithm; scores are clipped to what float64 tells from 0 and 1."""
+    """Mean negative log likelihood, natural logarithm; scores are clipped to what float64 can distinguish from 0 and 1."""
     return float(log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
 
 
@@ -134,7 +134,7 @@ def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
 
 
 def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
-    """Share of positives among the highest scores; of ties at the edge, what a random pick expects.
+    """Share of positives among the highest scores; ties at the edge count as a random pick would on average.
 
     top_share: of the rows, in (0, 1]; k is `rows_of_share` of it.
     """
@@ -184,7 +184,7 @@ def sample(
 def interval(draws: Floats, point: float) -> tuple[float, float]:
     """The percentile interval of COVERAGE; the point itself where nothing was drawn.
 
-    A resample of one class only has no AUC; it says nothing and is left out.
+    A resample of one class only has no AUC and is left out.
     """
     finite = draws[np.isfinite(draws)]
     if not len(draws):
@@ -248,7 +248,7 @@ def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
 def _precision_at_k(counted: RankCounts, top_share: float) -> Floats:
     k = rows_of_share(top_share, counted.ranking.rows)
     flagged = counted.hits + counted.misses
-    # The group in which the k-th row lies: the ones before it are taken whole, of it what a random pick expects.
+    # The group in which the k-th row lies: groups before it count in full, this one as a random pick would on average.
     edge = (flagged < k).sum(axis=1)
     at = np.arange(len(flagged)), np.minimum(edge, flagged.shape[1] - 1)
     positive, size = counted.positive[at], counted.positive[at] + counted.negative[at]
@@ -292,6 +292,6 @@ def _check(outcome: Bools, score: Floats, both_classes: bool = True) -> None:
     if not np.isfinite(score).all():
         raise CannotBeMeasured(f"{int((~np.isfinite(score)).sum())} of {len(score)} scores are not finite")
     if score.min() < 0 or score.max() > 1:
-        raise CannotBeMeasured(f"scores from {score.min():g} to {score.max():g} are no probabilities")
+        raise CannotBeMeasured(f"scores from {score.min():.6g} to {score.max():.6g} are not probabilities")
     if both_classes and (outcome.all() or not outcome.any()):
         raise CannotBeMeasured(f"all {len(outcome)} outcomes are {'positive' if outcome[0] else 'negative'}")

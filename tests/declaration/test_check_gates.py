@@ -112,7 +112,7 @@ def test_worst_slices_are_of_one_size(flights_pipeline: ml.Pipeline) -> None:
 
 
 def test_stability_needs_a_backtest(flights_pipeline: ml.Pipeline) -> None:
-    with pytest.raises(ValidationError, match=r"it rests on a backtest: declare Pipeline\.backtest"):
+    with pytest.raises(ValidationError, match=r"it needs a backtest: declare Pipeline\.backtest"):
         replace(flights_pipeline, gates=(ml.Stable("roc_auc", bound=0.5),), backtest=None)
 
 

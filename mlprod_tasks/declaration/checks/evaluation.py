@@ -1,4 +1,4 @@
-"""Rules of how a model is judged: what decisions are worth, slices, backtest."""
+"""Rules of how a model is evaluated: the value of decisions, slices, backtest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlprod_tasks.declaration.target import CostMatrix
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
-FEWEST_WINDOWS = 2  # one alone is the training itself
+FEWEST_WINDOWS = 2  # with one window only the training itself would be evaluated
 
 
 def evaluation_problems(pipeline: Pipeline) -> Iterator[str]:
@@ -45,8 +45,8 @@ def _value(pipeline: Pipeline) -> Iterator[str]:
         yield "value: neither act nor wait reads `outcome`, so a right decision would be worth what a wrong one is"
     for name in sorted(resting_on_other_rows(pipeline) & words):
         yield (
-            f"value: reads {name!r}, which rests on as-of or trailing values: the fallback does without them, and what it "
-            "decided must have a worth too. Use features of the row itself or of look-ups"
+            f"value: reads {name!r}, which rests on as-of or trailing values. The fallback has none, but its decisions must "
+            "have a value too. Use features of the row itself or of look-ups"
         )
 
 

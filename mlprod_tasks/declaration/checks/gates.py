@@ -1,4 +1,4 @@
-"""Rules of gates: bounds that can be kept and broken, and everything declared that a gate rests on."""
+"""Rules of gates: bounds that can both pass and fail, and the declarations that a gate needs."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def gate_problems(pipeline: Pipeline) -> Iterator[str]:
         if times > 1:
             yield f"gates: {about!r} is declared {times} times"
     if len(sizes := {gate.least_rows for gate in pipeline.gates if isinstance(gate, WorstSlice)}) > 1:
-        told = ", ".join(map(str, sorted(sizes)))
-        yield f"gates: WorstSlice with least_rows {told}: all need the same, for one search finds the slices that they judge"
+        shown = ", ".join(map(str, sorted(sizes)))
+        yield f"gates: WorstSlice with least_rows {shown}: all need the same, since one search finds the slices for all"
     for gate in pipeline.gates:
         for problem in _problems(gate, pipeline):
             yield f"gate {_about(gate)}: {problem}"
@@ -61,7 +61,7 @@ def _about(gate: Gate) -> str:
         case Latency():
             return f"Latency(rows={gate.rows})"
         case Invariance() | Monotonic():
-            # By their text alone: it is their name in the ledger.
+            # By their text alone, which is their name in the ledger.
             return f"of behaviour {gate.doc.strip()!r}"
         case NotWorseThanChampion(surely=True):
             return f"NotWorseThanChampion({gate.metric!r}, surely=True)"
@@ -124,7 +124,7 @@ def _stable(gate: Stable, pipeline: Pipeline) -> Iterator[str]:
         yield f"tolerance {gate.tolerance} is for than='champion'"
     yield from _positive("windows", gate.windows)
     if pipeline.backtest is None:
-        yield "it rests on a backtest: declare Pipeline.backtest, such as backtest=Backtest(windows=5)"
+        yield "it needs a backtest: declare Pipeline.backtest, such as backtest=Backtest(windows=5)"
     elif gate.windows > pipeline.backtest.windows:
         yield f"windows {gate.windows} are more than the {pipeline.backtest.windows} of Pipeline.backtest: it could never pass"
 

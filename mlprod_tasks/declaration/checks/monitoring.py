@@ -1,4 +1,4 @@
-"""Rules of what a declaration says about watches, rules, and what follows."""
+"""Rules of a declaration's watches, rules and monitoring."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _condition(rule: Rule, condition: Breach, watched: Collection[str]) -> Itera
 def _monitoring(pipeline: Pipeline) -> Iterator[str]:
     given = pipeline.monitoring
     if given.false_alarms <= 0:
-        yield f"monitoring.false_alarms {given.false_alarms} must be positive: some learned bound is always passed some day"
+        yield f"monitoring.false_alarms {given.false_alarms} must be positive: learned bounds are sometimes breached by chance"
     if not 0 <= given.replayed_rows <= MOST_REPLAYED:
         yield f"monitoring.replayed_rows {given.replayed_rows} must lie between 0 and {MOST_REPLAYED:,}"
     yield from repeated("monitoring.metrics", (metric.name for metric in given.metrics))

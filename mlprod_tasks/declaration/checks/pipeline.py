@@ -1,4 +1,4 @@
-"""Rules between the parts of a declaration; what one field alone may hold, its type says."""
+"""Rules between the parts of a declaration. What a single field may hold is checked by its type."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
     yield from sql_problems("label", label.sql, table)
     if table.time is None:
-        yield f"label: table {table.name!r} has no time column, so nobody can say when an outcome was known"
+        yield f"label: table {table.name!r} has no time column, so it is unknown when an outcome was known"
     if table.ticks_ahead and not any(column.known_at for column in mentioned(label.sql, table)):
         yield f"label: table {table.name!r} is known ahead (ticks_ahead): declare known_at of the columns with the outcome"
     if label.delay <= timedelta(0):

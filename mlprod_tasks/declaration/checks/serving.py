@@ -1,4 +1,4 @@
-"""Rules of what a declaration says about predictions on request."""
+"""Rules of a declaration's predictions on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about how a model is made: windows, candidates, weights, the fallback."""
+"""Rules of training: windows, candidates, weights, the fallback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTINUED = "lightgbm_continued"  # the candidate of a warm update
 
 
 def training_problems(pipeline: Pipeline) -> Iterator[str]:
-    """Every rule about the making of the model that the declaration breaks."""
+    """Every rule of training that the declaration breaks."""
     yield from _windows(pipeline)
     yield from _candidates(pipeline)
     yield from _model(pipeline)

@@ -277,10 +277,10 @@ def doctor() -> None:
     """Check versions, folders, databases and connections; say what to do about what is missing."""
     from mlprod_tasks.operations.doctor import check_installation
 
-    findings = check_installation(platform())
-    for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.told}")
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+    items = check_installation(platform())
+    for item in items:
+        typer.echo(f"{'ok  ' if item.ok else 'FAIL'}  {item.what}: {item.message}")
+    raise typer.Exit(0 if all(item.ok for item in items) else 1)
 
 
 def run() -> None:

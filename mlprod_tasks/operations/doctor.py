@@ -1,4 +1,4 @@
-"""Look over an installation: versions, folders, databases, connections."""
+"""Check an installation: versions, folders, databases, connections."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "deltalake", "duck
 
 @dataclass(frozen=True)
 class DiagnosisItem:
-    """One thing that was looked at. `told` says how it is, or what to do."""
+    """The result of checking one thing. `message` says how it is, or what to do."""
 
     what: str
     ok: bool
-    told: str
+    message: str
 
 
 def check_installation(platform: Platform) -> list[DiagnosisItem]:
-    """Look at everything; a check that raises is a finding, never an end."""
-    return list(_findings(platform))
+    """Check everything. A check that raises becomes a failed item; the others still run."""
+    return list(_items(platform))
 
 
-def _findings(platform: Platform) -> Iterator[DiagnosisItem]:
+def _items(platform: Platform) -> Iterator[DiagnosisItem]:
     settings = platform.settings
-    yield DiagnosisItem("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (3.11 or newer is needed)")
+    yield DiagnosisItem("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (needs 3.11 or newer)")
     for package in PACKAGES:
-        yield _checked(package, partial(importlib.metadata.version, package), "run `make install`")
-    yield _checked("home folder", lambda: _writable(platform), "set MLPROD_HOME to a folder that can be written")
-    yield _checked(
+        yield _item(package, partial(importlib.metadata.version, package), "run `make install`")
+    yield _item("home folder", lambda: _home_state(platform), "set MLPROD_HOME to a folder that is writable")
+    yield _item(
         "ledger",
         lambda: f"{platform.ledger.engine.url!r} answers" if platform.ledger.answers() else "",
         "check MLPROD_LEDGER_URL",
     )
-    yield _checked(
+    yield _item(
         "model registry", lambda: "answers" if platform.registry.answers() else "does not answer", "check MLFLOW_TRACKING_URI"
     )
-    yield _checked(
-        "mail", lambda: _mail(platform), "set Airflow connection smtp_default, or MLPROD_CONNECTION_SMTP=smtp://host:port"
+    yield _item(
+        "mail", lambda: _mail_state(platform), "set Airflow connection smtp_default, or MLPROD_CONNECTION_SMTP=smtp://host:port"
     )
     try:
         pipelines = load_all(settings.pipelines)
@@ -61,31 +61,31 @@ def _findings(platform: Platform) -> Iterator[DiagnosisItem]:
                 bool(settings.pseudonym_key),
                 "set MLPROD_PSEUDONYM_KEY" if not settings.pseudonym_key else "is set",
             )
-        yield _checked(f"{pipeline.name}: SQL", partial(read_sql, pipeline), "correct it in the declaration")
+        yield _item(f"{pipeline.name}: SQL", partial(read_sql, pipeline), "correct it in the declaration")
         for connection in _connections(pipeline):
-            look = partial(_reached, platform, pipeline, connection)
-            yield _checked(f"{pipeline.name}: connection {connection!r}", look, "check its URL")
+            check = partial(_connection_state, platform, pipeline, connection)
+            yield _item(f"{pipeline.name}: connection {connection!r}", check, "check its URL")
 
 
-def _checked(what: str, look: Callable[[], str], remedy: str) -> DiagnosisItem:
+def _item(what: str, check: Callable[[], str], remedy: str) -> DiagnosisItem:
     try:
-        return DiagnosisItem(what, True, look())
+        return DiagnosisItem(what, True, check())
     except Exception as error:
         return DiagnosisItem(
             what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {remedy}"
         )
 
 
-def _writable(platform: Platform) -> str:
+def _home_state(platform: Platform) -> str:
     home = platform.settings.home
     home.mkdir(parents=True, exist_ok=True)
     probe = home / ".doctor"
     probe.write_text("")
     probe.unlink()
-    return f"{home} can be written"
+    return f"{home} is writable"
 
 
-def _mail(platform: Platform) -> str:
+def _mail_state(platform: Platform) -> str:
     from mlprod_tasks.platform.mailer import connect
 
     with (platform.connect_mail or (lambda: connect(platform.settings.connection("smtp"))))() as server:
@@ -97,14 +97,14 @@ def _connections(pipeline: Pipeline) -> list[str]:
     return sorted(used | ({pipeline.publish.connection} if pipeline.publish else set()))
 
 
-def _reached(platform: Platform, pipeline: Pipeline, connection: str) -> str:
+def _connection_state(platform: Platform, pipeline: Pipeline, connection: str) -> str:
     from sqlalchemy import inspect
 
     from mlprod_tasks.platform.database import open_database
 
     engine = open_database(platform.settings.connection(connection))
     try:
-        there = set(inspect(engine).get_table_names())
+        existing = set(inspect(engine).get_table_names())
     finally:
         engine.dispose()
     wanted = {
@@ -112,19 +112,33 @@ def _reached(platform: Platform, pipeline: Pipeline, connection: str) -> str:
         for t in pipeline.tables
         if isinstance(t.source, Database) and t.source.connection == connection and not t.source.schema
     }
-    if missing := sorted(wanted - there):
+    if missing := sorted(wanted - existing):
         raise LookupError(f"lacks the tables {', '.join(missing)}")
     return f"{engine.dialect.name} answers"
 
 
 def read_sql(pipeline: Pipeline) -> str:
-    """Have the engine read every condition and expression, over empty tables: a wrong name or type shows before the data.
+    """Check every SQL condition and expression on empty tables: wrong names and types show without data.
 
-    Raises: ValueError naming the one that cannot be read.
+    Raises: ValueError that names the expression which the engine refuses.
     """
-    from mlprod_tasks.features.known import TYPES, quoted
-    from mlprod_tasks.features.sql import sql
     from mlprod_tasks.platform.engine import engine
+
+    with engine() as connection:
+        for statement in _empty_tables(pipeline):
+            connection.execute(statement)
+        for what, statement in _statements(pipeline).items():
+            try:
+                connection.execute(f"EXPLAIN {statement}")
+            except Exception as error:
+                raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error
+    return "the engine accepts label, KPI, value, features and gates"
+
+
+def _statements(pipeline: Pipeline) -> dict[str, str]:
+    """A query for each expression of the declaration, by what a person calls it."""
+    from mlprod_tasks.features.known import quoted
+    from mlprod_tasks.features.sql import sql
 
     label, kpi = pipeline.label, pipeline.kpi
     statements = {f"label {label.sql!r}": f"SELECT CAST(({label.sql}) AS BOOLEAN) FROM {quoted(label.table)}"}
@@ -144,17 +158,17 @@ def read_sql(pipeline: Pipeline) -> str:
         if isinstance(gate, Invariance):
             for name, written in gate.change.items():
                 statements[f"gate {gate.doc!r}: change of {name!r} {written!r}"] = f"SELECT ({written}) FROM ({features})"
-    with engine() as connection:
-        for table in pipeline.tables:
-            columns = [f"{quoted(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
-            columns += ["tick DATE"] if table.time else []
-            connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})")
-        connection.execute("CREATE TABLE calendar (tick DATE, starts_at TIMESTAMPTZ)")
-        connection.execute("CREATE TABLE wanted (tick DATE)")
-        connection.execute("CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)")
-        for what, statement in statements.items():
-            try:
-                connection.execute(f"EXPLAIN {statement}")
-            except Exception as error:
-                raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error
-    return "label, KPI, value, features and gates are read by the engine"
+    return statements
+
+
+def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
+    """The statements that create the tables which the queries read."""
+    from mlprod_tasks.features.known import TYPES, quoted
+
+    for table in pipeline.tables:
+        columns = [f"{quoted(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
+        columns += ["tick DATE"] if table.time else []
+        yield f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})"
+    yield "CREATE TABLE calendar (tick DATE, starts_at TIMESTAMPTZ)"
+    yield "CREATE TABLE wanted (tick DATE)"
+    yield "CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)"

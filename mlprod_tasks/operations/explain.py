@@ -1,4 +1,4 @@
-"""Explain one prediction: what it was made of, where that came from, what each feature did, and what became of it."""
+"""Explain one prediction: its features and their sources, the effect of each feature, and the outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.feature import Expression, names_of
-from mlprod_tasks.documents.formatting import format_count
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.features.known import quoted
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
@@ -30,17 +30,17 @@ from mlprod_tasks.reporting.data_dictionary import meanings
 from mlprod_tasks.training.split import TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder
 
-EXACT = "log-odds: what each feature adds before calibration; score: about how much the score would fall without it"
-USUAL = "score: how much it falls with {usual} in the feature's place, one at a time; it need not add up"
+EXACT = "log-odds: what each feature adds before calibration; score: about how much the score would fall without the feature"
+USUAL = "score: how much it falls with {usual} in place of the feature, one feature at a time; the effects need not add up"
 
 
 class NoSuchPrediction(LookupError):
-    """No row of that key was scored, or several were. Says where it is."""
+    """No row with that key was scored, or several were. The message says where the key is instead."""
 
 
 @dataclass(frozen=True)
 class _Effects:
-    """By feature: what it adds in log-odds, what it does to the score; how that was had; base and sum of the log-odds."""
+    """The effect of each feature on log-odds and score; `way`: how they were computed; base and sum of the log-odds."""
 
     log_odds: dict[str, float]
     probability: dict[str, float]
@@ -49,66 +49,132 @@ class _Effects:
     total: float | None = None
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A stored prediction: its row, and what ledger and registry know of it."""
+
+    row: pa.Table
+    tick: Tick
+    scoring: Scoring | None
+    version: int
+    by_fallback: bool
+    ref: ModelRef | None
+
+    @property
+    def declaration(self) -> str:
+        """The digest of the declaration that the features were computed by."""
+        return str(self.row["features_digest"][0].as_py())
+
+    @property
+    def fallback_reason(self) -> str | None:
+        return self.scoring.fallback_reason if self.scoring is not None and self.by_fallback else None
+
+    @property
+    def current(self) -> Scoring | None:
+        """The scoring that wrote this row; None where the ledger's, the tick's last one, is of another version."""
+        return self.scoring if self.scoring is not None and self.scoring.model_version == self.version else None
+
+
+@dataclass(frozen=True)
+class _Recomputed:
+    """What the model gives for the stored features: score and effects; without a score, why it has none."""
+
+    model: Any
+    learner: str
+    score: float | None
+    why_not: str | None
+    effects: _Effects
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return () if self.model is None else tuple(self.model.feature_names)
+
+
 def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None = None) -> PredictionExplanation:
-    """Explain the prediction of the row of that key.
+    """Explain the prediction of the row with that key.
 
     key: a value for each column of the entity's key; or one text of all of them, separated by commas, where no value holds one.
 
-    Raises: NoSuchPrediction where the key does not fit, or none or several ticks hold it.
+    Raises: NoSuchPrediction where the key has the wrong number of values, or no tick or several ticks have it.
     """
-    row, of_tick = _row(pipeline, _key_values(pipeline, key), platform, tick)
-    scoring = platform.ledger.get(Scoring, pipeline.name, of_tick.date)
-    version, by_fallback = int(row["model_version"][0].as_py()), bool(row["fallback"][0].as_py())
-    ref = _ref(pipeline, version, platform)
-    model, why_not = _model(pipeline, version, ref, by_fallback, platform)
-    again, effects = None, _Effects({}, {}, "the model cannot be asked")
-    learner = "unknown" if model is None else "rate table" if by_fallback else model.kind
-    if model is not None:
-        try:
-            if hasattr(model, "answering"):  # a model a segment: the one of this row
-                whole, model = model, model.answering(row)
-                learner = f"{model.kind} of {'no own segment' if model is whole.overall else f'its {whole.by}'}"
-            again = float(model.predict(row).score[0])
-            effects = _effects(pipeline, model, row, of_tick, ref, platform)
-        except ModelInputError as error:
-            why_not = str(error)
-    outcome, known_at = _outcome(pipeline, row, of_tick, platform)
-    told, read = meanings(pipeline), (model.feature_names if model is not None else pipeline.feature_names)
-    shown = [name for name in read if name in row.column_names]
-    # The ledger tells of the last scoring; a row of another version is of a scoring before that.
-    current = scoring is not None and scoring.model_version == version
+    stored = _stored(pipeline, _key_values(pipeline, key), platform, tick)
+    again = _recompute(pipeline, stored, platform)
+    row, model, current = stored.row, again.model, stored.current
+    outcome, known_at = _outcome(pipeline, row, stored.tick, platform)
+    shown = [name for name in again.feature_names or pipeline.feature_names if name in row.column_names]
     return PredictionExplanation(
         pipeline=pipeline.name,
         key={name: str(row[name][0].as_py()) for name in pipeline.entity_table.key},
-        tick=str(of_tick),
+        tick=str(stored.tick),
         predict_at=_moment(pipeline, row["predict_at"][0].as_py()),
         score=float(row["score"][0].as_py()),
         threshold=None if model is None else float(model.threshold),
         decision=bool(row["decision"][0].as_py()),
-        fallback=by_fallback,
-        fallback_reason=scoring.fallback_reason if scoring is not None and by_fallback else None,
+        fallback=stored.by_fallback,
+        fallback_reason=stored.fallback_reason,
         outcome=outcome,
         outcome_known_at=None if known_at is None else _moment(pipeline, known_at),
-        model_version=version,
-        learner=learner,
+        model_version=stored.version,
+        learner=again.learner,
         calibration=getattr(getattr(model, "calibration", None), "way", "none"),
-        parts=tuple(
-            FeatureEffect(
-                name, _told(row[name][0].as_py()), effects.log_odds.get(name), effects.probability.get(name), told.get(name, "")
-            )
-            for name in shown
-        ),
-        way=effects.way,
-        base_log_odds=effects.base,
-        log_odds=effects.total,
-        recomputed=again,
-        not_recomputed=why_not,
-        scored_at=_moment(pipeline, scoring.at) if scoring is not None and current else None,
-        predictions_version=scoring.delta_version if scoring is not None and current else None,
-        declaration=str(row["features_digest"][0].as_py()),
-        declaration_is_todays=row["features_digest"][0].as_py() == pipeline.digest,
-        sources=_sources(pipeline, shown, scoring.at if scoring is not None and current else None, platform),
-        origin=_origin(pipeline, version, ref, platform),
+        parts=_parts(pipeline, row, shown, again.effects),
+        way=again.effects.way,
+        base_log_odds=again.effects.base,
+        log_odds=again.effects.total,
+        recomputed=again.score,
+        not_recomputed=again.why_not,
+        scored_at=None if current is None else _moment(pipeline, current.at),
+        predictions_version=None if current is None else current.delta_version,
+        declaration=stored.declaration,
+        declaration_is_todays=stored.declaration == pipeline.digest,
+        sources=_sources(pipeline, shown, None if current is None else current.at, platform),
+        origin=_origin(pipeline, stored.version, stored.ref, platform),
+    )
+
+
+def _stored(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> _Stored:
+    """The stored prediction with that key. Raises: NoSuchPrediction."""
+    row, of_tick = _row(pipeline, key, platform, tick)
+    version = int(row["model_version"][0].as_py())
+    return _Stored(
+        row=row,
+        tick=of_tick,
+        scoring=platform.ledger.get(Scoring, pipeline.name, of_tick.date),
+        version=version,
+        by_fallback=bool(row["fallback"][0].as_py()),
+        ref=_ref(pipeline, version, platform),
+    )
+
+
+def _recompute(pipeline: Pipeline, stored: _Stored, platform: Platform) -> _Recomputed:
+    """Score the stored features again, with the effect of each feature; else say why that cannot be done."""
+    model, why_not = _model(pipeline, stored, platform)
+    unknown = _Effects({}, {}, "the model cannot be loaded or does not accept the stored features")
+    if model is None:
+        return _Recomputed(None, "unknown", None, why_not, unknown)
+    learner = "rate table" if stored.by_fallback else model.kind
+    try:
+        if hasattr(model, "answering"):  # one model per segment: take the one of this row
+            whole, model = model, model.answering(stored.row)
+            learner = f"{model.kind} of {'no own segment' if model is whole.overall else f'its {whole.by}'}"
+        score = float(model.predict(stored.row).score[0])
+        effects = _effects(pipeline, model, stored.row, stored.tick, stored.ref, platform)
+        return _Recomputed(model, learner, score, None, effects)
+    except ModelInputError as error:
+        return _Recomputed(model, learner, None, str(error), unknown)
+
+
+def _parts(pipeline: Pipeline, row: pa.Table, names: Sequence[str], effects: _Effects) -> tuple[FeatureEffect, ...]:
+    described = meanings(pipeline)
+    return tuple(
+        FeatureEffect(
+            name,
+            _value_text(row[name][0].as_py()),
+            effects.log_odds.get(name),
+            effects.probability.get(name),
+            described.get(name, ""),
+        )
+        for name in names
     )
 
 
@@ -126,26 +192,26 @@ def _key_values(pipeline: Pipeline, given: Sequence[str]) -> list[str]:
 
 
 def _row(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> tuple[pa.Table, Tick]:
-    """The one stored prediction of that key, with its tick."""
+    """The one stored prediction with that key, and its tick."""
     names, table = pipeline.entity_table.key, places.predictions(pipeline)
     if not platform.lake.exists(table):
         raise NoSuchPrediction(
             f"{pipeline.name} has no predictions yet: score a tick first (`mlprod score {pipeline.name} --from ...`)"
         )
-    found = _of_key(pipeline, table, key, platform, tick)
-    ticks = sorted(set(found["tick"].to_pylist()))
-    if len(ticks) == 1 and found.num_rows == 1:
-        return found, pipeline.schedule.tick(ticks[0])
+    matches = _of_key(pipeline, table, key, platform, tick)
+    ticks = sorted(set(matches["tick"].to_pylist()))
+    if len(ticks) == 1 and matches.num_rows == 1:
+        return matches, pipeline.schedule.tick(ticks[0])
     shown = f"{pipeline.name}: {', '.join(f'{name} {value!r}' for name, value in zip(names, key, strict=True))}"
     if ticks:
-        raise NoSuchPrediction(f"{shown} was scored at several ticks: {', '.join(map(str, ticks))}. Say which with --tick")
+        raise NoSuchPrediction(f"{shown} was scored at several ticks: {', '.join(map(str, ticks))}. Choose one with --tick")
     raise NoSuchPrediction(
         f"{shown} was not scored{f' at {tick}' if tick else ''}{_hint(pipeline, table, key, platform, tick)}"
     )
 
 
 def _of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> pa.Table:
-    """The rows of a lake table with that key, at one tick or at all."""
+    """The rows of a lake table with that key, at one tick or at any."""
     files = platform.lake.files(table, pipeline.schedule.range(tick.date) if tick else None)
     matched = " AND ".join(f"CAST({quoted(name)} AS VARCHAR) = ?" for name in pipeline.entity_table.key)
     if not files:
@@ -157,16 +223,16 @@ def _of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platfo
 
 
 def _hint(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> str:
-    """Where the key is instead: at another tick, or among rows that nobody scored."""
+    """Say where the key is instead: at another tick, or among rows that were not scored."""
     if tick is not None:
         others = sorted(set(_of_key(pipeline, table, key, platform, None)["tick"].to_pylist()))
         if others:
             nearest = min(others, key=lambda day: abs(day - tick.date))
             return f", but at {nearest}: give --tick {nearest}"
     raw = places.raw(pipeline, pipeline.entity)
-    there = sorted(set(_of_key(pipeline, raw, key, platform, None)["tick"].to_pylist())) if platform.lake.exists(raw) else []
-    if there:
-        return f"; {pipeline.entity!r} has it at {there[-1]}: `mlprod score {pipeline.name} --from {there[-1]}`"
+    unscored = sorted(set(_of_key(pipeline, raw, key, platform, None)["tick"].to_pylist())) if platform.lake.exists(raw) else []
+    if unscored:
+        return f"; {pipeline.entity!r} has it at {unscored[-1]}: `mlprod score {pipeline.name} --from {unscored[-1]}`"
     scored = sorted(platform.lake.ticks(table))
     return f", and {pipeline.entity!r} does not have it either; {len(scored)} ticks are scored, {scored[0]} to {scored[-1]}"
 
@@ -178,14 +244,13 @@ def _ref(pipeline: Pipeline, version: int, platform: Platform) -> ModelRef | Non
         return None
 
 
-def _model(
-    pipeline: Pipeline, version: int, ref: ModelRef | None, by_fallback: bool, platform: Platform
-) -> tuple[Any, str | None]:
-    """What gave the score, else why it cannot be had."""
-    if by_fallback:
+def _model(pipeline: Pipeline, stored: _Stored, platform: Platform) -> tuple[Any, str | None]:
+    """The model that gave the score, else why it cannot be loaded."""
+    version, ref = stored.version, stored.ref
+    if stored.by_fallback:
         kept = platform.ledger.get(Fallback, pipeline.name, version)
         if kept is None:
-            return None, f"the ledger does not have the fallback of version {version} any more"
+            return None, f"the ledger no longer has the fallback of version {version}"
         return FallbackModel.from_json(kept.model), None
     if ref is None:
         return None, f"the registry does not have version {version}, or does not answer"
@@ -196,7 +261,7 @@ def _model(
 
 
 def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: ModelRef | None, platform: Platform) -> _Effects:
-    """Exact contributions where the model has them; else what changes with a usual value in each feature's place."""
+    """Exact contributions where the model has them; else the change with a usual value in place of each feature."""
     added = model.contributions(row) if hasattr(model, "contributions") else None
     if added is not None:
         total = float(added[0].sum())
@@ -223,7 +288,7 @@ def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: Mod
 def _usual(
     pipeline: Pipeline, names: Sequence[str], tick: Tick, ref: ModelRef | None, platform: Platform
 ) -> tuple[dict[str, Any], str]:
-    """The median of each number and the most frequent text: of the training rows, or where they are gone of the tick's rows."""
+    """The median number or most frequent text of each feature: of the training rows, or else of the tick's rows."""
     training = None if ref is None else platform.registry.run_tags(ref.run_id).get(TRAINING_TAG)
     folder = None if training is None else TrainingFolder(platform, training)
     if folder is not None and folder.training_set.is_file():
@@ -240,7 +305,7 @@ def _usual(
 
 
 def _middle(column: Any) -> Any:
-    """The lower median of numbers, so that it is a value that occurs; of anything else the most frequent, first by order."""
+    """The lower median of numbers, a value that occurs; of anything else the most frequent value, the first of equals."""
     present = column.drop_null()
     if len(present) == 0:
         return None
@@ -251,7 +316,7 @@ def _middle(column: Any) -> Any:
 
 
 def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) -> tuple[bool | None, datetime | None]:
-    """What became of the row, as far as it is known by now."""
+    """The outcome of the row and when it became known, as far as it is known by now."""
     now = platform.clock.now().astimezone(pipeline.schedule.zone).date()
     last = max(tick.date, min(now, pipeline.schedule.ends or now))
     try:
@@ -268,7 +333,7 @@ def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) 
 def _sources(
     pipeline: Pipeline, names: Sequence[str], scored_at: datetime | None, platform: Platform
 ) -> tuple[SourceTable, ...]:
-    """The tables behind the features, each with the newest version that was published before the scoring."""
+    """The tables that the features read, each with the newest version published before the scoring."""
     shown = set(names)
     tables = {pipeline.entity}
     for feature in pipeline.features:
@@ -305,11 +370,11 @@ def _origin(pipeline: Pipeline, version: int, ref: ModelRef | None, platform: Pl
 
 
 def _moment(pipeline: Pipeline, moment: datetime) -> str:
-    """To the minute, in the pipeline's zone."""
+    """Format a moment to the minute, in the pipeline's time zone."""
     return f"{moment.astimezone(pipeline.schedule.zone):%Y-%m-%d %H:%M %Z}"
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "missing"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""An explained prediction, and how it looks at a terminal."""
+"""The explanation of a prediction, and its text for a terminal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LONGEST_VALUE, LONGEST_MEANING = 24, 76
 
 @dataclass(frozen=True)
 class FeatureEffect:
-    """A feature of the row: its value as it was scored, and what it did.
+    """One feature of the row: the value that was scored, and its effect.
 
-    log_odds: what it adds before calibration; None where the model has no exact contributions, or does not read it.
+    log_odds: what it adds before calibration; None where the model has no exact contributions or does not use it.
     probability: about how much the score would fall without it (exact contributions), or with a usual value in its place.
     """
 
@@ -30,7 +30,7 @@ class FeatureEffect:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A lake table that features were read from: its version when the row was scored, where that is known, and now."""
+    """A lake table that features read: its version when the row was scored, None where unknown, and now."""
 
     table: str
     then: int | None
@@ -39,7 +39,7 @@ class SourceTable:
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """The training that made the model: None for what the ledger or the registry no longer tells."""
+    """The training that made the model; None for what ledger and registry no longer know."""
 
     training_id: str | None
     as_of: str | None
@@ -54,8 +54,10 @@ class ModelOrigin:
 
 @dataclass(frozen=True)
 class PredictionExplanation:
-    """One prediction. way: how the parts' effects were had, in words. recomputed: what the model gives for the stored features,
-    None with the reason where it cannot be asked. base_log_odds and log_odds: before calibration, for exact contributions.
+    """One prediction with its features, their effects and their sources.
+
+    way: how the effects were computed, in words. recomputed: what the model gives for the stored features; None, with the
+    reason in not_recomputed, where it cannot. base_log_odds, log_odds: before calibration, for exact contributions.
     """
 
     pipeline: str
@@ -87,20 +89,20 @@ class PredictionExplanation:
 
 
 def text(one: PredictionExplanation) -> str:
-    """A page for a person at a terminal: the most effective features, the others summed."""
+    """Write the explanation for a terminal: the features with the largest effects, the others summed."""
     return "\n".join([*_head(one), "", *_parts(one), "", *_sources(one)])
 
 
 def _head(one: PredictionExplanation) -> Iterator[str]:
     yield f"{one.pipeline}: {', '.join(f'{name} {value}' for name, value in one.key.items())}"
     yield ""
-    bound = "" if one.threshold is None else f" (acts from {format_number(one.threshold)})"
+    bound = "" if one.threshold is None else f" (acts at {format_number(one.threshold)})"
     yield _line("score", f"{one.score:.4f}, decision: {'act' if one.decision else 'wait'}{bound}")
     known = (
         "not known yet" if one.outcome is None else f"{'positive' if one.outcome else 'negative'}, known {one.outcome_known_at}"
     )
     yield _line("outcome", known)
-    yield _line("tick", f"{one.tick}, features of what was known at {one.predict_at}")
+    yield _line("tick", f"{one.tick}, features as known at {one.predict_at}")
     who = f"the fallback of version {one.model_version}" if one.fallback else f"version {one.model_version}"
     yield _line(
         "scored by", f"{who} ({one.learner}, calibration {one.calibration})" + (f", {one.scored_at}" if one.scored_at else "")
@@ -124,7 +126,7 @@ def _check(one: PredictionExplanation) -> str:
     if one.recomputed is None:
         return f"not recomputed: {one.not_recomputed}"
     if one.recomputed == one.score:
-        return "the model gives this very score for the stored features, bit for bit"
+        return "the model gives exactly this score for the stored features, bit for bit"
     return f"the model gives {one.recomputed:.10g} for the stored features, not {one.score:.10g}: score {one.tick} again"
 
 
@@ -155,15 +157,15 @@ def _parts(one: PredictionExplanation) -> Iterator[str]:
 def _sources(one: PredictionExplanation) -> Iterator[str]:
     if one.predictions_version is not None:
         yield _line("stored in", f"{one.pipeline}/predictions, version {one.predictions_version}")
-    same = "today's" if one.declaration_is_todays else "since changed"
+    same = "today's" if one.declaration_is_todays else "changed since"
     yield _line("declared", f"{one.declaration[:12]}, {same}")
     for source in one.sources:
-        then = "version then unknown" if source.then is None else f"version {source.then} then"
+        then = "version at scoring unknown" if source.then is None else f"version {source.then} at scoring"
         yield _line("read from", f"{source.table}, {then}, {source.now} now")
 
 
-def _line(what: str, told: str) -> str:
-    return f"{what:9}  {told}"
+def _line(what: str, text: str) -> str:
+    return f"{what:9}  {text}"
 
 
 def _weight(part: FeatureEffect) -> float:

@@ -1,4 +1,4 @@
-"""How every pipeline stands, as Prometheus reads it: the newest of what the ledger has, a bounded number of series."""
+"""The state of every pipeline as Prometheus metrics: the newest values of the ledger, a bounded number of series."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Mail, Measurement, Scoring, StepRun, Training
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# One series a name that the declaration lists; what is watched feature by feature or table by table shows itself when breached.
+# One series for each of these; a kind that is measured per feature or table has series only for breached slices.
 FEW = frozenset(kind.what for kind in KINDS.values() if kind.by in ("", "metric"))
-MOST_BREACHED = 50  # series of breached slices, a pipeline
+MOST_BREACHED = 50  # series of breached slices, per pipeline
 LIGHTS = ("grey", "green", "amber", "red")
 
 GAUGES = MappingProxyType(
     {
-        "mlprod_declarations_refused": "Pipeline files that could not be loaded; nothing is told of those.",
-        "mlprod_light": "Traffic light: 0 nothing there yet, 1 green, 2 amber, 3 red.",
-        "mlprod_tick_timestamp_seconds": "Moment of the newest tick that is scored, or decided by the monitor.",
-        "mlprod_tick_done_timestamp_seconds": "When that was done.",
+        "mlprod_declarations_refused": "Pipeline files that could not be loaded; they have no other metrics.",
+        "mlprod_light": "Traffic light: 0 no data yet, 1 green, 2 amber, 3 red.",
+        "mlprod_tick_timestamp_seconds": "Time of the newest tick that was scored, or decided by the monitor.",
+        "mlprod_tick_done_timestamp_seconds": "When that tick was scored or decided.",
         "mlprod_scored_rows": "Rows of the newest scored tick.",
-        "mlprod_fallback_rows": "Rows of it that the fallback model answered.",
+        "mlprod_fallback_rows": "Rows of the newest scored tick that the fallback model scored.",
         "mlprod_champion_version": "Version of the champion.",
-        "mlprod_champion_since_timestamp_seconds": "Moment of the first tick that the champion may score.",
-        "mlprod_fallback_in_force": "1 while the fallback model answers because somebody switched to it.",
-        "mlprod_alarms": "Alarms that stand, by whether they are open, acknowledged or muted.",
-        "mlprod_alarm": "1 for a rule whose alarm stands.",
-        "mlprod_measurement": "Newest value that was measured; slice by slice only what is breached.",
-        "mlprod_measurement_low": "Its lower bound.",
-        "mlprod_measurement_high": "Its upper bound.",
-        "mlprod_measured_tick_timestamp_seconds": "Moment of the tick that the newest value is of.",
-        "mlprod_breached": "Measurements of that tick outside of their bounds.",
+        "mlprod_champion_since_timestamp_seconds": "Time of the first tick that the champion may score.",
+        "mlprod_fallback_in_force": "1 while the fallback model scores because somebody switched to it.",
+        "mlprod_alarms": "Alarms that are not over, by state: open, acknowledged or muted.",
+        "mlprod_alarm": "1 for a rule whose alarm is not over.",
+        "mlprod_measurement": "Newest measured value; of slices only those that are breached.",
+        "mlprod_measurement_low": "Lower bound of the newest value.",
+        "mlprod_measurement_high": "Upper bound of the newest value.",
+        "mlprod_measured_tick_timestamp_seconds": "Time of the tick of the newest value.",
+        "mlprod_breached": "Measurements of that tick outside their bounds.",
         "mlprod_trainings": "Trainings by state.",
         "mlprod_training_timestamp_seconds": "When the newest training began.",
         "mlprod_step_duration_seconds": "How long the newest run of a step took.",
-        "mlprod_step_waited_seconds": "How long it waited for a worker.",
-        "mlprod_step_peak_bytes": "Most memory that it held.",
-        "mlprod_step_succeeded": "1 if it succeeded.",
-        "mlprod_step_timestamp_seconds": "When it began.",
+        "mlprod_step_waited_seconds": "How long the newest run of a step waited for a worker.",
+        "mlprod_step_peak_bytes": "Peak memory of the newest run of a step.",
+        "mlprod_step_succeeded": "1 if the newest run of a step succeeded.",
+        "mlprod_step_timestamp_seconds": "When the newest run of a step began.",
     }
 )
 COUNTERS = MappingProxyType(
@@ -65,7 +65,7 @@ Value = tuple[str, dict[str, str], float | None]
 
 
 def exposition(pipelines: Iterable[Pipeline], platform: Platform, refused: int = 0) -> str:
-    """The metrics of those pipelines in Prometheus's text format 0.0.4. refused: how many further files hold none."""
+    """Write the metrics of the pipelines in Prometheus's text format 0.0.4. refused: files that could not be loaded."""
     registry = CollectorRegistry()
     registry.register(_Ledger(list(pipelines), platform, refused))
     return generate_latest(registry).decode()
@@ -95,7 +95,7 @@ class _Ledger(Collector):
         yield "mlprod_declarations_refused", {}, self.refused
         cards = {card.name: card for card in overview(self.pipelines, self.platform).pipelines}
         for pipeline in self.pipelines:
-            yield from _standing(pipeline, cards[pipeline.name])
+            yield from _state(pipeline, cards[pipeline.name])
             for alarm in alarms(pipeline, self.platform):
                 if alarm.open:
                     yield "mlprod_alarm", {"pipeline": pipeline.name, "rule": alarm.rule, "action": alarm.action}, 1
@@ -106,7 +106,7 @@ class _Ledger(Collector):
                 yield from _steps(session, pipeline)
 
 
-def _standing(pipeline: Pipeline, card: PipelineCard) -> Iterator[Value]:
+def _state(pipeline: Pipeline, card: PipelineCard) -> Iterator[Value]:
     of = {"pipeline": pipeline.name}
     yield "mlprod_light", of, LIGHTS.index(card.state.light)
     for state, count in (("open", card.open_alarms), ("acknowledged", card.acknowledged), ("muted", card.muted)):
@@ -133,10 +133,10 @@ def _ticks(session: Session, pipeline: Pipeline) -> Iterator[Value]:
 
 
 def _measured(session: Session, pipeline: Pipeline) -> Iterator[Value]:
-    """Of each kind the newest tick that has a value."""
+    """The newest value of each kind of measurement."""
     m = Measurement
-    there = select(m.what, func.max(m.tick).label("tick")).where(m.pipeline == pipeline.name, m.value.is_not(None))
-    newest = there.group_by(m.what).subquery()
+    measured = select(m.what, func.max(m.tick).label("tick")).where(m.pipeline == pipeline.name, m.value.is_not(None))
+    newest = measured.group_by(m.what).subquery()
     query = select(m).join(newest, and_(m.what == newest.c.what, m.tick == newest.c.tick)).where(m.pipeline == pipeline.name)
     breached: dict[str, int] = {}
     slices = 0

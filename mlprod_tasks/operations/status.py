@@ -1,4 +1,4 @@
-"""How a use case stands: its champion, its last ticks, its open alarms."""
+"""The status of a use case: its champion, its last ticks, its open alarms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN_TICKS = 7
 
 
 def status(pipeline: Pipeline, platform: Platform) -> str:
-    """A page of text for a person at a terminal."""
+    """Write the status as text for a terminal."""
     return "\n".join(
         [
             f"{pipeline.name}: {pipeline.doc.strip()}",
@@ -35,18 +35,18 @@ def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
     trained = [t for t in platform.ledger.all(Training, pipeline=pipeline.name) if t.model_version == champion.version]
     made = promotions(pipeline, platform)
     back = made and made[-1].model_version == champion.version and made[-1].rolled_back_from is not None
-    told = [
+    lines = [
         f"champion  version {champion.version}" + (f", {made[-1].reason} (from tick {made[-1].effective} on)" if back else "")
     ]
     if trained:
         newest = max(trained, key=lambda training: training.at)
-        told.append(f"trained   as of {newest.as_of}, because: {newest.reason}")
+        lines.append(f"trained   as of {newest.as_of}, because: {newest.reason}")
         shown = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
-        told.append(
+        lines.append(
             "test      "
             + ", ".join(f"{name} {format_number(newest.metrics[name])}" for name in shown if name in newest.metrics)
         )
-    return told
+    return lines
 
 
 def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:

@@ -73,7 +73,7 @@ def test_sql_that_the_engine_cannot_read_is_named(part: dict, told: str, flights
 
 
 def test_the_shipped_sql_is_read(flights_pipeline: ml.Pipeline) -> None:
-    assert read_sql(flights_pipeline) == "label, KPI, value, features and gates are read by the engine"
+    assert read_sql(flights_pipeline) == "the engine accepts label, KPI, value, features and gates"
 
 
 def test_a_database_without_the_tables_is_told(tmp_path: Path) -> None:
@@ -82,13 +82,13 @@ def test_a_database_without_the_tables_is_told(tmp_path: Path) -> None:
         connection.execute(text("CREATE TABLE planes (tailnum TEXT)"))
     finding = examined(tmp_path, MLPROD_CONNECTION_BUSINESS=url)["flight_delays: connection 'business'"]
     assert not finding.ok
-    assert "lacks the tables arrivals, flights, weather" in finding.told
+    assert "lacks the tables arrivals, flights, weather" in finding.message
 
 
 def test_a_wrong_declaration_is_a_finding_not_an_end(tmp_path: Path) -> None:
     finding = examined(tmp_path, "ends=date(2013, 12, 31)", "end=date(2013, 12, 31)")["pipelines"]
     assert not finding.ok
-    assert "did you mean 'ends'?" in finding.told
+    assert "did you mean 'ends'?" in finding.message
 
 
 def test_each_thing_is_told_as_fine_or_with_what_to_do(tmp_path: Path) -> None:
@@ -101,4 +101,4 @@ def test_each_thing_is_told_as_fine_or_with_what_to_do(tmp_path: Path) -> None:
         "flight_delays: connection 'business'": "set MLPROD_CONNECTION_BUSINESS",
     }.items():
         assert not findings[what].ok
-        assert remedy in findings[what].told
+        assert remedy in findings[what].message

@@ -214,7 +214,7 @@ def test_a_key_of_several_ticks_needs_the_tick(scored):
     day = scored.tick(OTHER).date
     again = table.set_column(table.column_names.index("tick"), "tick", [[day] * table.num_rows]).cast(table.schema)
     scored.platform.lake.replace_ticks("returns/predictions", scored.pipeline.schedule.range(OTHER), again)
-    with pytest.raises(NoSuchPrediction, match=f"was scored at several ticks: {DAY}, {OTHER}. Say which with --tick"):
+    with pytest.raises(NoSuchPrediction, match=f"was scored at several ticks: {DAY}, {OTHER}. Choose one with --tick"):
         explain(scored.pipeline, [key], scored.platform)
     assert explain(scored.pipeline, [key], scored.platform, scored.tick(OTHER)).tick == OTHER
 

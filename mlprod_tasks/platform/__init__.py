@@ -1,4 +1,4 @@
-"""The outside world, behind one small object that every step is handed."""
+"""Everything outside of the code, behind one small object that is passed to every step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Platform:
-    """Lake, ledger, registry, mailer and clock of one installation, each made when it is first used.
+    """Lake, ledger, registry, mailer and clock of one installation, each created when it is first used.
 
-    The heavy libraries behind them are imported only then: a task that needs no MLflow does not wait for it.
-    `connect_mail` opens a session with the mail server where it is not connection 'smtp'. `attempt` says which try of a step
-    this is, where somebody tries again; without it each is the first.
+    The heavy libraries behind them are imported only then: a task that does not need MLflow does not wait for it.
+    `connect_mail` opens a session with the mail server; None uses connection 'smtp'. `attempt` gives the number of the current
+    try of a step; None: every try is the first.
     """
 
     settings: Settings

@@ -1,11 +1,11 @@
-"""The time of day, passed in so that a test can choose it."""
+"""The current time, passed in so that a test can set it."""
 
 from datetime import UTC, datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Anything that tells the time."""
+    """Anything that gives the current time."""
 
     def now(self) -> datetime: ...
 

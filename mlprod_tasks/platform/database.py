@@ -1,4 +1,4 @@
-"""Open any SQLAlchemy database, and put many rows into it fast."""
+"""Open any SQLAlchemy database, and insert many rows fast."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Utc(TypeDecorator[datetime]):
 
 
 def database_url(url: str) -> URL:
-    """The URL with its driver named: PostgreSQL is reached through psycopg2, whatever SQLAlchemy's default is."""
+    """The URL with its driver named: PostgreSQL uses psycopg2, whatever SQLAlchemy's default is."""
     if url.startswith("postgres://"):
         url = "postgresql" + url.removeprefix("postgres")
     parsed = make_url(url)
@@ -49,7 +49,7 @@ def database_url(url: str) -> URL:
 def open_database(url: str, writes: bool = False) -> Engine:
     """An engine that keeps no connection open, so that it may live in a task that is forked or killed.
 
-    Only where it `writes` is anything about an SQLite file changed: a source may be read-only.
+    Settings of an SQLite file are changed only where it `writes`: a source may be read-only.
     """
     engine = create_engine(database_url(url), poolclass=NullPool)
     if engine.dialect.name == "sqlite":

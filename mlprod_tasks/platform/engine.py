@@ -14,11 +14,11 @@ import duckdb
 def engine(
     threads: int | None = None, memory: str | None = None, spill: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection in UTC that reaches nothing outside; larger-than-memory work spills to `spill`."""
+    """Open a DuckDB connection in UTC without network access; larger-than-memory work spills to `spill`."""
     connection = duckdb.connect()
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        # Nothing is fetched at run time: what is not in the wheel fails with a clear error.
+        # No extension is downloaded at run time: one that is not in the wheel fails with a clear error.
         connection.execute("SET autoinstall_known_extensions = false")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")

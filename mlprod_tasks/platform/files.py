@@ -1,8 +1,8 @@
 """Replace files and folders whole or not at all, and lock them against other processes.
 
-A writer works under a name of its own beside the place, '.NAME.<32 hex digits>.part', and renames it at the end. The name is
-random and not the process's id: two containers on one volume have the same ids. What a killed writer left is known by that
-form, and deleted by the next writer of the same name once it is a day old.
+A writer writes to a temporary name beside the target, '.NAME.<32 hex digits>.part', and renames it at the end. The name is
+random and not the process's id, since two containers on one volume have the same ids. Leftovers of a killed writer have that
+form of name; the next writer of the same name deletes them once they are a day old.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from tenacity import retry, retry_if_exception, stop_after_attempt
 
 log = logging.getLogger(__name__)
 PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.part", re.DOTALL)
-# Nobody writes one file, or one file of a folder, for that long: its writer was killed.
+# No file is written for that long: its writer was killed.
 ABANDONED = timedelta(days=1)
 MOST_ATTEMPTS = 10
 
 
 @contextmanager
 def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
-    """Yield where to write a file, which takes the place of `path` at the end.
+    """Yield a temporary path to write to; it replaces `path` at the end.
 
-    A reader sees the old file or the new one, whole, whoever else writes or is killed. If the block raises, the old file
-    stays. clean: delete what killed writers of `path` left; without it the folder is not listed, for files whose names are
+    A reader sees the whole old file or the whole new one, whoever else writes or is killed. If the block raises, the old file
+    stays. clean: delete leftovers of killed writers of `path`; without it the folder is not listed, for files whose names are
     never used again.
     """
     if clean:
@@ -51,12 +51,12 @@ def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, *, unless: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """Yield where to make a folder, which takes the place of `path` at the end; the folder that was there is deleted.
+    """Yield a path to create a folder at; it replaces `path` at the end, and the old folder is deleted.
 
-    Nothing is at the yielded path yet. Of two writers at once the later one stays, whole, except where `unless` says that
-    what is at `path` by then is good already. If the block raises, the old folder stays.
+    The yielded path does not exist yet. Of two writers at once the later one wins, unless `unless` says that the folder that is
+    at `path` by then is good already. If the block raises, the old folder stays.
 
-    Raises: OSError where others replace the folder all the time.
+    Raises: OSError where others keep replacing the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     delete_abandoned(path.parent, path.name)
@@ -88,7 +88,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def parts(folder: Path, name: str | None = None) -> list[Path]:
-    """What is being written in a folder, or was when its writer was killed: all of it, or what is to become `name`."""
+    """Temporary files and folders in a folder: all, or those of `name`. Their writers are at work, or were killed."""
     with suppress(FileNotFoundError):
         found = ((PART.fullmatch(entry.name), entry) for entry in os.scandir(folder))
         return [Path(entry.path) for match, entry in found if match and name in (None, match["name"])]
@@ -96,19 +96,19 @@ def parts(folder: Path, name: str | None = None) -> list[Path]:
 
 
 def delete_abandoned(folder: Path, name: str | None = None) -> None:
-    """Delete what killed writers left in a folder more than a day ago: all of it, or what was to become `name`."""
+    """Delete leftovers of killed writers in a folder that are older than a day: all, or those of `name`."""
     oldest = time.time() - ABANDONED.total_seconds()  # the machine's clock, which also dates the files
     for part in parts(folder, name):
-        with suppress(FileNotFoundError):  # its writer is done, or somebody else deletes it
+        with suppress(FileNotFoundError):  # its writer has finished, or another process deletes it
             if max(one.stat().st_mtime for one in (part, *part.rglob("*"))) < oldest:
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, waiting: str = "") -> Iterator[None]:
-    """Hold the lock of a file, which is made where it is missing, or of a folder.
+    """Hold the lock of a file, created if missing, or of a folder.
 
-    The system takes the lock back from a process that dies. waiting: what to log before waiting for another process.
+    The system releases the lock when the process dies. waiting: what to log before waiting for another process.
 
     Raises: BlockingIOError where another process holds it and `wait` is False; OSError on a file system without locks.
     """
@@ -131,12 +131,12 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
 
 
-def _filled_again(error: BaseException) -> bool:
-    """Whether another writer put its folder there after ours had moved the old one away."""
+def _exists_again(error: BaseException) -> bool:
+    """Whether another writer put its folder there after this one had moved the old one away."""
     return isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
 
 
-@retry(retry=retry_if_exception(_filled_again), stop=stop_after_attempt(MOST_ATTEMPTS), reraise=True)
+@retry(retry=retry_if_exception(_exists_again), stop=stop_after_attempt(MOST_ATTEMPTS), reraise=True)
 def _put(made: Path, path: Path, scratch: Path) -> None:
     with suppress(FileNotFoundError):
         path.rename(scratch / uuid.uuid4().hex)

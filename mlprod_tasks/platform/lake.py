@@ -20,16 +20,16 @@ from mlprod_tasks.declaration import TickRange
 
 TICK = "tick"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
-# A writer that lost a race tries again: at random moments, so that two that met do not meet again.
+# A writer that lost a race tries again after a random time, so that two writers do not collide again.
 MOST_ATTEMPTS = stop_after_attempt(20)
 UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
-LOOKED_THROUGH = 500  # of the newest commits, for the last time that older ones were forgotten
-# Every version stays readable, so that any training can be made again: Delta would forget them after thirty days.
+LOOKED_THROUGH = 500  # newest commits that are searched for the last vacuum
+# Every version stays readable, so that any training can be reproduced: by default Delta drops old ones after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 
 
 class TableMissing(LookupError):
-    """A lake table, or one of its versions, that is not there."""
+    """A lake table, or one of its versions, that does not exist."""
 
 
 class RowsRefused(ValueError):
@@ -38,7 +38,7 @@ class RowsRefused(ValueError):
 
 @dataclass(frozen=True)
 class Written:
-    """What a write left behind."""
+    """The result of a write."""
 
     table: str
     rows: int
@@ -53,7 +53,7 @@ class Lake:
     """Delta tables below one root folder, which every process of the installation reaches.
 
     A table's name is a path such as 'returns/raw/orders'. Only whole ticks are ever replaced, never appended to:
-    two appenders would both succeed and so double the rows.
+    two appenders would both succeed and so duplicate rows.
     """
 
     def __init__(self, root: str) -> None:
@@ -66,7 +66,7 @@ class Lake:
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Whether the table was ever written. One that was only created is not there yet: its first writer did not finish."""
+        """Whether the table was ever written. A table that was only created does not count: its first write did not finish."""
         try:
             self.table(name)
         except TableMissing:
@@ -88,7 +88,7 @@ class Lake:
         return opened
 
     def _not_there(self, name: str) -> TableMissing:
-        return TableMissing(f"lake table {name!r} is not there yet (in {self.root}): ingest it first")
+        return TableMissing(f"lake table {name!r} does not exist yet (in {self.root}): ingest it first")
 
     def _no_version(self, name: str, version: int) -> TableMissing:
         return TableMissing(f"lake table {name!r} has no version {version}: its newest is {self.version(name)}")
@@ -99,7 +99,7 @@ class Lake:
     def files(
         self, name: str, ticks: TickRange | None = None, version: int | None = None, since: date | None = None
     ) -> list[str]:
-        """Parquet files of the live rows, of certain ticks only or from tick `since` on. An empty list where no row is."""
+        """Parquet files of the live rows, of certain ticks only or from tick `since` on. Empty where there are no rows."""
         first = max(str(ticks.first) if ticks else "", str(since) if since else "")
         last = str(ticks.last) if ticks else "9999"
         return [file for tick, file in self.files_of(self.table(name, version)) if first <= tick <= last]
@@ -116,28 +116,28 @@ class Lake:
 
     def rows(self, name: str, ticks: Iterable[date] | None = None, columns: list[str] | None = None) -> pa.Table:
         """The live rows in memory, of some ticks, with some columns. Raises: TableMissing."""
-        # Through Delta's own file system threads of Arrow hold Python objects: a process that ends soon after is aborted.
+        # With Delta's own file system, Arrow's threads hold Python objects, and a process that exits soon after is aborted.
         system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
         wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
         return pa.table(self.table(name).to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
 
     def rows_of_ticks(self, name: str) -> dict[date, int]:
-        """How many rows each tick has, as Delta's log tells it; no file is read."""
+        """How many rows each tick has, from Delta's log; no data file is read."""
         files = pa.table(self.table(name).get_add_actions(flatten=True))
         counted = files.group_by(f"partition.{TICK}").aggregate([("num_records", "sum")]).to_pylist()
         return {row[f"partition.{TICK}"]: row["num_records_sum"] for row in counted}
 
     def forget(self, name: str, older_than: timedelta, *, every: timedelta = timedelta(0)) -> None:
-        """Delete the files that no version of the table has had since then. Nothing where that was done within `every`.
+        """Delete files that have not been in any version for `older_than`; nothing if that was done within `every`.
 
-        Whoever listed the table's files since then still reads them; earlier versions can be read no more. Only for a table of
-        which no training reads a version. What killed writers left goes too, and what Delta's log tells of before thirty days.
+        Whoever listed the table's files since then can still read them; older versions become unreadable. Use it only for
+        tables of which no training reads a version. Leftovers of killed writers go too, and log entries older than thirty days.
         """
         table, now = self.table(name), datetime.now(UTC)
         if any(one["operation"] == "VACUUM END" and _at(one) > now - every for one in table.history(LOOKED_THROUGH)):
             return
         hours = int(older_than / timedelta(hours=1))
-        # Delta by itself refuses less than a week, for readers that take longer than that.
+        # By default Delta refuses less than a week, for slow readers.
         table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         table.cleanup_metadata()
 
@@ -152,21 +152,21 @@ class Lake:
         span = pc.min_max(table[TICK]).as_py()
         if table[TICK].null_count or (table.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
             raise RowsRefused(
-                f"lake table {name!r}: rows of tick {span['min']} to {span['max']} came for {ticks}; nothing written"
+                f"lake table {name!r}: rows of tick {span['min']} to {span['max']} were given for {ticks}; nothing was written"
             )
         where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
         return self._commit(name, table, note, partition_by=[TICK], predicate=where)
 
     def holds(self, name: str, rows: pa.Table) -> bool:
-        """Whether a reference table holds just these rows, in any order, with these columns and types."""
+        """Whether a reference table has exactly these rows, in any order, with these columns and types."""
         if not self.exists(name):
             return False
         wanted = [(field.name, field.type) for field in Schema.from_arrow(rows.schema).fields]
         if [(field.name, field.type) for field in self.table(name).schema().fields] != wanted:
             return False
         order = [(column, "ascending") for column in rows.column_names]
-        held = self.rows(name).cast(rows.schema)
-        return bool(held.sort_by(order).equals(rows.sort_by(order)))
+        existing = self.rows(name).cast(rows.schema)
+        return bool(existing.sort_by(order).equals(rows.sort_by(order)))
 
     def replace(self, name: str, rows: pa.Table, note: str = "") -> Written:
         """Replace a whole reference table."""
@@ -174,7 +174,7 @@ class Lake:
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
-        # Two that create a table with rows would both succeed and so double the rows: created empty, then overwritten.
+        # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
         DeltaTable.create(
             self.uri(name),
             schema=Schema.from_arrow(table.schema),
@@ -183,7 +183,7 @@ class Lake:
             configuration=KEEP_VERSIONS,
         )
         if predicate:
-            self._hold_types(name, table)
+            self._refuse_other_types(name, table)
         write_deltalake(
             self.uri(name),
             table,
@@ -200,14 +200,14 @@ class Lake:
         )
         return Written(name, table.num_rows, self.version(name))
 
-    def _hold_types(self, name: str, rows: pa.Table) -> None:
+    def _refuse_other_types(self, name: str, rows: pa.Table) -> None:
         # Delta would convert the rows to the older type, and so cut 1.7 down to 1.
-        there = {field.name: field.type for field in DeltaTable(self.uri(name)).schema().fields}
+        existing = {field.name: field.type for field in DeltaTable(self.uri(name)).schema().fields}
         for field in Schema.from_arrow(rows.schema).fields:
-            if _told(field.type) != "void" and there.get(field.name, field.type) != field.type:
+            if _type_name(field.type) != "void" and existing.get(field.name, field.type) != field.type:
                 raise RowsRefused(
-                    f"lake table {name!r}: column {field.name!r} is {_told(there[field.name])} in the lake, but "
-                    f"{_told(field.type)} in the rows that came. Declare it under a new name, or move the lake table away "
+                    f"lake table {name!r}: column {field.name!r} is {_type_name(existing[field.name])} in the lake, but "
+                    f"{_type_name(field.type)} in the new rows. Declare it under a new name, or move the lake table away "
                     "and ingest it again"
                 )
 
@@ -215,7 +215,7 @@ class Lake:
 def _only_created(table: DeltaTable) -> bool:
     if table.file_uris():
         return False
-    # A creator that lost the race to version 0 creates again, at the next. Of an earlier version Delta tells the whole history.
+    # A creator that lost the race for version 0 creates again, as the next one. For an earlier version Delta gives all commits.
     commits = table.history()[-(table.version() + 1) :]
     return all(commit["operation"] == "CREATE TABLE" for commit in commits)
 
@@ -224,7 +224,7 @@ def _at(commit: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
 
 
-def _told(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     return str(getattr(kind, "type", kind))
 
 

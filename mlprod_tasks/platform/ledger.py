@@ -1,4 +1,4 @@
-"""The ledger: what was audited, published, trained, gated, scored, measured, decided and told, and why."""
+"""The ledger: what was audited, published, trained, gated, scored, measured, decided and mailed, and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R", bound="Row")
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """One kind of entry. Its primary key says what it is about, so writing it again replaces it."""
+    """One kind of entry. Writing an entry again with the same primary key replaces it."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Utc(), dict[str, Any]: JSON(), list[Any]: JSON(), str: Text()}
 
@@ -50,12 +50,12 @@ class Publication(Row):
 
 
 class Training(Row):
-    """One training, from its reason to its end."""
+    """One training, from its start to its end."""
 
     __tablename__ = "trainings"
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
-    as_of: Mapped[date]  # the tick at whose start it stands: nothing known later is used
+    as_of: Mapped[date]  # the tick whose start it is as of: nothing known later is used
     reason: Mapped[str]
     # running, awaiting approval, rolling out, refused, rejected, taken back, promoted, superseded, failed
     state: Mapped[str] = mapped_column(String(20))
@@ -105,7 +105,7 @@ class Promotion(Row):
 
 
 class Fallback(Row):
-    """The fallback model beside a version, kept here too: it must answer when the registry does not."""
+    """The fallback model of a version, stored here too: it must score when the registry is down."""
 
     __tablename__ = "fallbacks"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -154,7 +154,7 @@ class Measurement(Row):
 
 
 class StepRun(Row):
-    """One run of one step: how long it took and waited, and what it needed."""
+    """One run of one step: how long it took and waited, and the memory it needed."""
 
     __tablename__ = "step_runs"
     __table_args__ = (Index("ix_step_runs_subject", "pipeline", "subject"),)  # all that ran for some ticks
@@ -171,7 +171,7 @@ class StepRun(Row):
 
 
 class Intervention(Row):
-    """What was done to a pipeline besides its daily work, by a person or by a rule's action."""
+    """Something done to a pipeline besides its daily work, by a person or by a rule's action."""
 
     __tablename__ = "interventions"
     id: Mapped[str] = mapped_column(String(100), primary_key=True)
@@ -203,12 +203,12 @@ class Decision(Row):
 
 
 class ApiKey(Row):
-    """A key that lets a program ask for predictions. The key itself is nowhere: only its hash is kept."""
+    """A key that lets a program request predictions. Only its hash is stored."""
 
     __tablename__ = "api_keys"
-    id: Mapped[str] = mapped_column(String(20), primary_key=True)  # the key's own beginning, by which people name it
-    hash: Mapped[str] = mapped_column(String(64))  # SHA-256: keys are random, so a slow hash would protect nothing more
-    pipelines: Mapped[list[Any]]  # that it may ask; ["*"] is all
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)  # the first part of the key, by which people name it
+    hash: Mapped[str] = mapped_column(String(64))  # SHA-256: keys are random, so a slow hash would not protect more
+    pipelines: Mapped[list[Any]]  # that it may be used for; ["*"] is all
     holder: Mapped[str]  # whose program it is
     by: Mapped[str]  # who made it
     at: Mapped[datetime]
@@ -234,7 +234,7 @@ class Rollout(Row):
 
 
 class RolloutCheck(Row):
-    """What was found of a challenger beside the champion at one step of a rollout."""
+    """One check of a challenger against the champion, at one step of a rollout."""
 
     __tablename__ = "rollout_checks"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -252,7 +252,7 @@ class RolloutCheck(Row):
 
 
 class Review(Row):
-    """A row whose decision was left to people, and what they decided."""
+    """A row that is decided by people, and their decision."""
 
     __tablename__ = "reviews"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -262,7 +262,7 @@ class Review(Row):
     score: Mapped[float | None]
     model_version: Mapped[int | None]
     predict_at: Mapped[datetime]
-    at: Mapped[datetime]  # when it was asked for
+    at: Mapped[datetime]  # when it was requested
     decision: Mapped[bool | None] = mapped_column(default=None)  # None: nobody has decided
     by: Mapped[str] = mapped_column(default="")
     reason: Mapped[str] = mapped_column(default="")

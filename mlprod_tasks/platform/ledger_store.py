@@ -1,4 +1,4 @@
-"""Where the ledger's entries are kept: SQLite or PostgreSQL."""
+"""Store the ledger's entries in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Ledger:
         if url.startswith("sqlite:///") and url != "sqlite:///":
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         parsed = database_url(url)
-        # A host that is gone says nothing: without these one would wait for it for minutes.
+        # A host that has vanished sends nothing: without these timeouts a call would wait for minutes.
         patience = VANISHED if parsed.drivername.startswith("postgresql") else {}
         self.engine: Engine = create_engine(parsed, pool_pre_ping=True, json_serializer=as_json, connect_args=patience)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _patient_sqlite)
 
     def migrate(self) -> None:
-        """Bring the database to the newest form; does nothing where it already is."""
+        """Migrate the database to the newest schema; does nothing where it is up to date."""
         from mlprod_tasks.platform.migrations import upgrade
 
         upgrade(self.engine)
@@ -46,7 +46,7 @@ class Ledger:
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[Session]:
-        """One transaction that first waits for every other of that name: what it reads stays so until it commits."""
+        """One transaction that first waits for others of that name: what it reads does not change until it commits."""
         with self.session() as session:
             if self.engine.dialect.name == "postgresql":
                 session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
@@ -55,7 +55,7 @@ class Ledger:
             yield session
 
     def put(self, *rows: Row) -> None:
-        """Write entries in one transaction; one with the same primary key is replaced."""
+        """Write entries in one transaction; entries with the same primary key are replaced."""
         with self.session() as session:
             for row in rows:
                 session.execute(self._upsert(row))
@@ -68,7 +68,7 @@ class Ledger:
                 session.execute(self._upsert(row))
 
     def add_once(self, row: Row) -> bool:
-        """Write an entry unless one with its primary key is there; whether it was written."""
+        """Write an entry unless one with its primary key exists; whether it was written."""
         kind = type(row)
         with self.session() as session:
             done = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())

@@ -17,7 +17,7 @@ DEFAULT_PORT = {"smtp": 25, "smtps": 465}
 
 
 class MailFailed(OSError):
-    """The mail server did not take a letter, or could not be reached. Says where, why, and what to look at."""
+    """The mail server did not accept a mail, or could not be reached. Says where, why, and what to check."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,21 @@ class MailMessage:
 
 
 class Mailer:
-    """Sends letters. `connect` opens a session with the mail server, logged in where it must be."""
+    """Sends mails. `connect` opens a session with the mail server, logged in where it must be."""
 
     def __init__(self, connect: Callable[[], smtplib.SMTP], sender: str) -> None:
         self._connect = connect
         self._sender = sender
 
-    def send(self, letter: MailMessage) -> None:
-        """Hand the letter to the server. Raises: MailFailed where it does not take it."""
+    def send(self, mail: MailMessage) -> None:
+        """Send the mail through the server. Raises: MailFailed where it is not accepted."""
         with self._connect() as server:
             try:
-                refused = server.send_message(message(letter, self._sender))
+                refused = server.send_message(message(mail, self._sender))
             except (OSError, smtplib.SMTPException) as error:
                 raise MailFailed(
-                    f"the mail server did not take {letter.subject!r} from {self._sender} to {', '.join(letter.to)}: "
-                    f"{_told(error)}. Check alert_to in the declaration and MLPROD_MAIL_FROM"
+                    f"the mail server did not accept {mail.subject!r} from {self._sender} to {', '.join(mail.to)}: "
+                    f"{_answer_of(error)}. Check alert_to in the declaration and MLPROD_MAIL_FROM"
                 ) from error
         for address, (code, reason) in refused.items():
             log.error("the mail server refused %s, one of several recipients: %s %s", address, code, _text(reason))
@@ -81,12 +81,14 @@ def connect(url: str) -> smtplib.SMTP:
     except (OSError, smtplib.SMTPException) as error:
         if server is not None:
             server.close()
-        raise MailFailed(f"cannot {doing} at mail server {host}:{port}: {_told(error)}. Check connection 'smtp'") from error
+        raise MailFailed(
+            f"cannot {doing} at mail server {host}:{port}: {_answer_of(error)}. Check connection 'smtp'"
+        ) from error
     return server
 
 
-def _told(error: Exception) -> str:
-    """What the server said, without the bytes and tuples that smtplib wraps it in."""
+def _answer_of(error: Exception) -> str:
+    """The server's answer as text, without the bytes and tuples of smtplib."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return "; ".join(f"{address}: {code} {_text(reason)}" for address, (code, reason) in error.recipients.items())
     if isinstance(error, smtplib.SMTPResponseException):
@@ -94,21 +96,21 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _text(said: bytes | str) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+def _text(answer: bytes | str) -> str:
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
 
 
-def message(letter: MailMessage, sender: str) -> EmailMessage:
-    """The letter in MIME: plain text first, HTML with its pictures as the richer alternative."""
-    mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(letter.to), " ".join(letter.subject.split())
-    mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="mlprod")
-    mail.set_content(letter.text)
-    mail.add_alternative(letter.html, subtype="html")
-    html = mail.get_payload()[1]  # type: ignore[index]
-    for name, png in letter.pictures:
+def message(mail: MailMessage, sender: str) -> EmailMessage:
+    """The mail in MIME: plain text first, HTML with its pictures as the richer alternative."""
+    mime = EmailMessage()
+    mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), " ".join(mail.subject.split())
+    mime["Date"], mime["Message-ID"] = formatdate(), make_msgid(domain="mlprod")
+    mime.set_content(mail.text)
+    mime.add_alternative(mail.html, subtype="html")
+    html = mime.get_payload()[1]  # type: ignore[index]
+    for name, png in mail.pictures:
         html.add_related(png, "image", "png", cid=f"<{name}>")  # type: ignore[union-attr]
-    for name, page in letter.attachments:
+    for name, page in mail.attachments:
         # As bytes: as text its line ends would change, and with them the digests in its security policy.
-        mail.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
-    return mail
+        mime.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
+    return mime

@@ -1,4 +1,4 @@
-"""Where the things of a pipeline lie in the lake and in the registry: the one place that knows their names."""
+"""The names of a pipeline's tables in the lake and of its models in the registry: defined only here."""
 
 from mlprod_tasks.declaration import Pipeline
 
@@ -14,12 +14,12 @@ def quarantine(pipeline: Pipeline, table: str) -> str:
 
 
 def predictions(pipeline: Pipeline) -> str:
-    """Scored rows with the features that were scored, partitioned by tick."""
+    """Scored rows with their features, partitioned by tick."""
     return f"{pipeline.name}/predictions"
 
 
 def requests(pipeline: Pipeline) -> str:
-    """Rows that were answered on request, as the service's log has them, partitioned by the tick of their moment."""
+    """Rows that the service scored on request, from its log, partitioned by the tick of their moment."""
     return f"{pipeline.name}/requests"
 
 

@@ -1,4 +1,4 @@
-"""The model registry: MLflow, on SQLite or a server, and this machine's verified copies of its models."""
+"""The model registry: MLflow, on SQLite or a server, with verified local copies of its models."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-# Read when mlflow is imported: nothing is told to anybody, and a server that is down is given up in seconds, since the
-# fallback model waits to answer.
+# MLflow reads these on import. No telemetry; and a server that is down is given up after seconds, since the fallback model can
+# score instead.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -52,12 +52,12 @@ class RegistryUnreachable(ConnectionError):
 
 
 class BrokenArtifact(RuntimeError):
-    """The files of a model version are missing or are not those that were registered."""
+    """The files of a model version are missing or are not the registered ones."""
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """One model version: what travels between tasks. `digest` is of the model's files."""
+    """One model version, as it is passed between tasks. `digest` is of the model's files."""
 
     name: str
     version: int
@@ -78,7 +78,7 @@ class Registry:
             Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         with self.reached():
             if not self.url.startswith("http"):
-                _knock(self.url)
+                _try_connecting(self.url)
             return MlflowClient(self.url, self.url)
 
     def answers(self) -> bool:
@@ -94,7 +94,7 @@ class Registry:
         return f"{base_url.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
     def start_run(self, pipeline: Pipeline, training_id: str) -> str:
-        """The run of a training, made when it is not there yet; its id."""
+        """Give the id of a training's run, which is created if missing."""
         with self.reached():
             experiment = self._experiment(pipeline.name)
             found = self.client.search_runs([experiment], f"tags.`{TRAINING_TAG}` = '{training_id}'", max_results=1)
@@ -110,7 +110,7 @@ class Registry:
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write to a run. A param that it has already is left as it is: MLflow does not let it change."""
+        """Write to a run. Params that it already has are left alone: MLflow does not let them change."""
         with self.reached():
             known = self.client.get_run(run_id).data.params if params else {}
             at = int(time.time() * 1000)
@@ -131,7 +131,7 @@ class Registry:
             self.client.log_artifact(run_id, str(file), path)
 
     def read_file(self, run_id: str, path: str) -> bytes | None:
-        """An artifact of a run, such as 'training/assembled.json'; None where the run keeps none of that name."""
+        """An artifact of a run, such as 'training/assembled.json'; None where the run has none of that name."""
         folder = path.rpartition("/")[0]
         with self.reached(), tempfile.TemporaryDirectory() as target:
             if path not in {kept.path for kept in self.client.list_artifacts(run_id, folder or None)}:
@@ -150,7 +150,7 @@ class Registry:
     def register(
         self, name: str, run_id: str, model_digest: str, artifact: str, tags: Mapping[str, str], description: str
     ) -> ModelRef:
-        """Make the model below `artifact` of a run a version of `name`. The same run and digest make no second version."""
+        """Make the model below `artifact` of a run a version of `name`. The same run and digest give the same version again."""
         with self.reached():
             try:
                 self.client.create_registered_model(name)
@@ -178,17 +178,17 @@ class Registry:
             self.client.set_registered_model_alias(name, alias, str(version))
 
     def champion(self, pipeline: Pipeline) -> ModelRef | None:
-        """The version behind alias `champion` now: whoever moved it, here or in the MLflow UI."""
+        """The version that has the alias `champion` now, whether set here or in the MLflow UI."""
         return self.by_alias(names.registered_model(pipeline), CHAMPION)
 
     def champion_at(self, pipeline: Pipeline, tick: Tick, ledger: Ledger) -> ModelRef | None:
-        """The version that the ledger's promotions made champion at a tick."""
+        """The version that was champion at a tick, from the ledger's promotions."""
         promotions = ledger.all(Promotion, Promotion.effective <= tick.date, pipeline=pipeline.name)
         last = max(promotions, key=lambda promotion: (promotion.effective, promotion.at), default=None)
         return None if last is None else self.version(names.registered_model(pipeline), last.model_version)
 
     def by_alias(self, name: str, alias: str) -> ModelRef | None:
-        """The version behind an alias; None where there is no such alias or model."""
+        """The version that has an alias; None where there is no such alias or model."""
         with self.reached():
             try:
                 return _ref(self.client.get_model_version_by_alias(name, alias))
@@ -198,7 +198,7 @@ class Registry:
                 raise
 
     def of_run(self, name: str, run_id: str) -> ModelRef:
-        """The newest version of a model that a run made. Raises: BrokenArtifact where there is none."""
+        """The newest version of a model from a run. Raises: BrokenArtifact where there is none."""
         with self.reached():
             found = self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         if not found:
@@ -212,7 +212,7 @@ class Registry:
                 return _ref(self.client.get_model_version(name, str(version)))
             except MlflowException as error:
                 if error.error_code in ABSENT:
-                    raise BrokenArtifact(f"model {name!r} has no version {version} any more in {_shown(self.url)}") from error
+                    raise BrokenArtifact(f"model {name!r} no longer has version {version} in {_shown(self.url)}") from error
                 raise
 
     def load(self, pipeline: Pipeline, version: int) -> Any:
@@ -223,13 +223,13 @@ class Registry:
         return self.load_model(self.version(names.registered_model(pipeline), version))
 
     def load_model(self, ref: ModelRef) -> Any:
-        """The same by reference. The artifact itself names the module that reads it, as MLflow has it."""
+        """Load a model by reference. Its MLmodel file names the module that reads it."""
         return _load(ref, self._copy(ref))
 
     def load_stored(self, ref: ModelRef) -> Any:
-        """The model from the files that the registry itself holds now, past this machine's copy.
+        """Load a model from the registry's own files, without the local copy.
 
-        Raises: BrokenArtifact where they are gone, are not those that were registered or cannot be read; RegistryUnreachable.
+        Raises: BrokenArtifact where they are missing, not the registered ones, or unreadable; RegistryUnreachable.
         """
         with tempfile.TemporaryDirectory() as beside:
             return _load(ref, self._fetch(ref, beside))
@@ -248,9 +248,9 @@ class Registry:
         return profile
 
     def canned_rows(self, ref: ModelRef) -> Path | None:
-        """A Parquet file of rows with the answers that the version gave when it was made: features, score, decision.
+        """A Parquet file with the version's golden predictions, from when it was trained: features, score, decision.
 
-        None where it was registered without. Raises: BrokenArtifact where the file is gone or is not the registered one.
+        None where it was registered without. Raises: BrokenArtifact where the file is missing or not the registered one.
         """
         with self.reached():
             expected = self.client.get_model_version(ref.name, str(ref.version)).tags.get(CANNED_TAG)
@@ -258,17 +258,19 @@ class Registry:
             return None
         file = self._copy(ref) / CANNED
         if not file.is_file() or digest.of_file(file) != expected:
-            raise BrokenArtifact(f"the canned rows of {ref.name} version {ref.version} are missing or not the registered ones")
+            raise BrokenArtifact(
+                f"the golden predictions of {ref.name} version {ref.version} are missing or not the registered ones"
+            )
         return file
 
     def _copy(self, ref: ModelRef) -> Path:
-        """This machine's copy of a version's files, fetched where it is missing or damaged."""
+        """The local copy of a version's files, fetched if missing or damaged."""
         folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
         if _is(folder, ref):
             return folder
-        # Another process never sees half a model. Where one was faster, its copy stays: somebody may be reading it.
-        with replacing_folder(folder, unless=lambda: _is(folder, ref)) as place:
-            self._fetch(ref, str(place.parent)).rename(place)
+        # Another process never sees half a model. If one was faster, its copy stays, since it may be in use.
+        with replacing_folder(folder, unless=lambda: _is(folder, ref)) as made:
+            self._fetch(ref, str(made.parent)).rename(made)
         return folder
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:
@@ -281,11 +283,11 @@ class Registry:
             if isinstance(error, RegistryUnreachable):
                 raise
             raise BrokenArtifact(
-                f"the files of {ref.name} version {ref.version} cannot be fetched: {self._said(error)}"
+                f"the files of {ref.name} version {ref.version} cannot be fetched: {self._without_password(error)}"
             ) from error
         if not _is(fetched, ref):
             raise BrokenArtifact(
-                f"the files of {ref.name} version {ref.version} are not those that were registered: their digest is not "
+                f"the files of {ref.name} version {ref.version} are not the registered ones: their digest is not "
                 f"{ref.digest[:16]}.... Point the alias at another version, or train again"
             )
         return fetched
@@ -305,18 +307,18 @@ class Registry:
         return str(found.experiment_id)
 
     def _artifacts(self, name: str) -> str | None:
-        """Where a server does not say where artifacts go, below `home`: never in the working folder."""
+        """The folder of artifacts below `home`, never the working folder; None where a server decides it."""
         return None if self.url.startswith("http") else (self.home / "mlartifacts" / name).as_uri()
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Call MLflow within this: what says that it cannot be reached becomes RegistryUnreachable, without any password."""
+        """Call MLflow inside this: its connection errors become RegistryUnreachable, without any password."""
         try:
             yield
         except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:
             raise self._unreachable(error) from self._cause(error)
         except MlflowException as error:
-            # The HTTP client and the SQL store wrap what the network or the driver said.
+            # The HTTP client and the SQL store wrap the errors of the network and the driver.
             if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "Max retries exceeded" in str(error):
                 raise self._unreachable(error) from self._cause(error)
             if isinstance(error.__cause__ or error.__context__, SQLAlchemyError | requests.RequestException):
@@ -326,20 +328,20 @@ class Registry:
     def _unreachable(self, error: Exception) -> RegistryUnreachable:
         return RegistryUnreachable(
             f"the model registry at {_shown(self.url)} does not answer ({type(error).__name__}). Check MLFLOW_TRACKING_URI and "
-            f"the server or database behind it: {self._said(error)[:300]}"
+            f"the server or database behind it: {self._without_password(error)[:300]}"
         )
 
     def _cause(self, error: Exception) -> Exception | None:
-        """What a traceback may show of the error: nothing where its text would repeat a password."""
-        return error if self._said(error) == str(error) else None
+        """The error to show in a traceback; None where its text would repeat a password."""
+        return error if self._without_password(error) == str(error) else None
 
-    def _said(self, error: Exception) -> str:
-        """The error's text; MLflow repeats the server's URL in it, which may hold a password."""
+    def _without_password(self, error: Exception) -> str:
+        """The error's text without the password: MLflow repeats the server's URL in it."""
         return str(error).replace(urlsplit(self.url).netloc or self.url, urlsplit(_shown(self.url)).netloc or self.url)
 
 
-def _knock(url: str) -> None:
-    """Connect once: MLflow itself tries a database that is down for more than a minute. Raises: SQLAlchemyError."""
+def _try_connecting(url: str) -> None:
+    """Connect once. MLflow itself would try for more than a minute if the database is down. Raises: SQLAlchemyError."""
     engine = create_engine(url, poolclass=NullPool)
     engine.connect().close()
     engine.dispose()
@@ -371,7 +373,7 @@ def _flavour(folder: Path) -> tuple[str, str]:
 
 
 def _is(folder: Path, ref: ModelRef) -> bool:
-    """Whether a folder holds the very model of that reference."""
+    """Whether a folder holds exactly the model of that reference."""
     if not (folder / "MLmodel").is_file():
         return False
     return bool(ref.digest) and digest.of_folder(folder / _flavour(folder)[1]) == ref.digest

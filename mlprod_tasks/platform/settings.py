@@ -1,4 +1,4 @@
-"""Where things are: folders, databases and servers, from environment variables."""
+"""Settings from environment variables: folders, databases and servers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PREFIX = "MLPROD_"
 
 
 class SettingMissing(LookupError):
-    """A setting or connection that a step needs is not there. Says which, and how to give it."""
+    """A setting or connection that a step needs is missing. Says which, and how to set it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One installation's places.
+    """The settings of one installation.
 
-    `connection` finds a connection's URL by name: the environment here, Airflow's connections in a task. A
-    URL may hold a password, so it is asked for when it is needed and never stored.
+    `connection` finds a connection's URL by name: in the environment here, in Airflow's connections in a task. A URL may hold
+    a password, so it is looked up when it is needed and never stored.
     """
 
     home: Path
@@ -41,7 +41,7 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] | None = None, connection: Callable[[str], str] | None = None) -> Settings:
-    """Settings from MLPROD_* variables; whatever is not given, or empty, lies below MLPROD_HOME (./var)."""
+    """Settings from MLPROD_* variables; paths that are not set, or empty, are below MLPROD_HOME (./var)."""
     variables = os.environ if environment is None else environment
     given = {name: value for name, value in variables.items() if value}
     home = Path(given.get(f"{PREFIX}HOME", "var")).resolve()

@@ -1,4 +1,4 @@
-"""The runs of a search's trials in MLflow, each below the run of its training."""
+"""MLflow runs of a search's trials, each below the run of its training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRIAL_TAG = "mlprod.trial"
 
 @dataclass(frozen=True)
 class TrialRun:
-    """What a trial leaves. key: one within the training; began: seconds since 1970; status: FINISHED, KILLED or FAILED."""
+    """The record of one trial. key: unique in its training; began: seconds since 1970; status: FINISHED, KILLED or FAILED."""
 
     key: str
     name: str
@@ -29,24 +29,24 @@ class TrialRun:
 
 
 def log_trials(registry: Registry, parent: str, trials: Iterable[TrialRun]) -> None:
-    """Make the run of each trial that has none yet. One that was left half-way by a killed process is made anew.
+    """Create the run of each trial that has none yet. A run that a killed process left unfinished is created again.
 
-    To be called by one process at a time for a parent. Raises: RegistryUnreachable.
+    Only one process at a time may call it for a parent. Raises: RegistryUnreachable.
     """
     with registry.reached():
         experiment = registry.client.get_run(parent).info.experiment_id
-        there = _below(registry, experiment, parent)
+        existing = _below(registry, experiment, parent)
         for trial in trials:
-            run = there.get(trial.key)
+            run = existing.get(trial.key)
             if run is not None and run.info.status != "RUNNING":
                 continue
             if run is not None:
                 registry.client.delete_run(run.info.run_id)
-            _make(registry, experiment, parent, trial)
+            _create(registry, experiment, parent, trial)
 
 
 def _below(registry: Registry, experiment: str, parent: str) -> dict[str, Run]:
-    """The runs that are there, by the key of their trial."""
+    """The existing runs, by the key of their trial."""
     wanted, token = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'", None
     found: dict[str, Run] = {}
     while True:
@@ -57,10 +57,10 @@ def _below(registry: Registry, experiment: str, parent: str) -> dict[str, Run]:
             return found
 
 
-def _make(registry: Registry, experiment: str, parent: str, trial: TrialRun) -> None:
+def _create(registry: Registry, experiment: str, parent: str, trial: TrialRun) -> None:
     began, ended = round(1000 * trial.began), round(1000 * (trial.began + trial.seconds))
     tags = {**trial.tags, MLFLOW_PARENT_RUN_ID: parent, TRIAL_TAG: trial.key}
-    tags = {tag: said[:LONGEST_VALUE] for tag, said in tags.items()}
+    tags = {tag: value[:LONGEST_VALUE] for tag, value in tags.items()}
     run_id = registry.client.create_run(experiment, began, tags, trial.name).info.run_id
     registry.client.log_batch(
         run_id,

@@ -200,7 +200,7 @@ def test_a_champion_whose_stored_files_changed_is_a_breach_though_this_machines_
         done = checked(shop)
         assert found(shop, "canned").breached
         assert found(shop, "canned").value is None
-        assert "are not those that were registered" in found(shop, "canned").sentence
+        assert "are not the registered ones" in found(shop, "canned").sentence
         assert done.breaches == (found(shop, "canned").sentence,)
     finally:
         manifest.write_text(original)
@@ -233,7 +233,7 @@ def test_canned_rows_that_are_not_the_registered_ones_are_a_breach(scored: Any) 
     scored.platform.registry.client.set_model_version_tag("returns", "1", CANNED_TAG, "0" * 64)
     checked(scored)
     assert found(scored, "canned").breached
-    assert "canned rows of returns version 1 are missing or not the registered ones" in found(scored, "canned").sentence
+    assert "golden predictions of returns version 1 are missing or not the registered ones" in found(scored, "canned").sentence
 
 
 def test_without_a_champion_there_is_nothing_to_check(filled_home: Path, tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ def test_a_range_is_replaced_as_a_whole_also_where_it_brings_fewer_ticks(lake: L
 
 def test_rows_of_another_tick_are_refused_and_change_nothing(lake: Lake) -> None:
     lake.replace_ticks("t", ticks(0, 1), rows([0, 1]))
-    with pytest.raises(RowsRefused, match="lake table 't': rows of tick 2013-06-01 to 2013-06-02 came for 2013-06-02"):
+    with pytest.raises(RowsRefused, match="lake table 't': rows of tick 2013-06-01 to 2013-06-02 were given for 2013-06-02"):
         lake.replace_ticks("t", ticks(1), rows([0, 1], value=9))
     assert read(lake, "SELECT count(*), max(value) FROM t") == [(6, 0)]
 
 
 def test_the_first_rows_of_a_table_are_held_to_their_ticks_too(lake: Lake) -> None:
-    with pytest.raises(RowsRefused, match="2013-06-02 came for 2013-06-01"):
+    with pytest.raises(RowsRefused, match="2013-06-02 were given for 2013-06-01"):
         lake.replace_ticks("t", ticks(0), rows([0, 1]))
     assert not lake.exists("t")
 
@@ -96,7 +96,7 @@ def test_an_earlier_version_is_read_as_it_was(lake: Lake) -> None:
 
 
 def test_a_table_that_is_not_there_is_named(lake: Lake) -> None:
-    with pytest.raises(TableMissing, match=r"lake table 'mine/raw/t' is not there yet \(in .*lake\): ingest it first"):
+    with pytest.raises(TableMissing, match=r"lake table 'mine/raw/t' does not exist yet \(in .*lake\): ingest it first"):
         lake.files("mine/raw/t")
     assert not lake.exists("mine/raw/t")
 
@@ -121,7 +121,7 @@ def test_a_table_whose_first_writers_were_killed_before_their_rows_is_not_there_
     assert not lake.exists("t")
     assert not lake.holds("t", rows([]))
     for ask in (lake.files, lake.ticks, lake.version, lake.table, lambda name: lake.files(name, version=9)):
-        with pytest.raises(TableMissing, match=r"lake table 't' is not there yet .*: ingest it first"):
+        with pytest.raises(TableMissing, match=r"lake table 't' does not exist yet .*: ingest it first"):
             ask("t")
     if first == "ticks":
         lake.replace_ticks("t", ticks(0), rows([]))

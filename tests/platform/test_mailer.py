@@ -227,7 +227,7 @@ def test_a_connection_that_is_no_mail_server_is_told(url: str) -> None:
 
 def test_a_letter_that_the_server_refuses_is_told(serve: Callable[..., str]) -> None:
     letter = MailMessage(("a@example.com",), "a subject", "refuse me", "<p>h</p>")
-    with pytest.raises(MailFailed, match=r"did not take 'a subject' from .* to a@example.com: 554 we do not like this"):
+    with pytest.raises(MailFailed, match=r"did not accept 'a subject' from .* to a@example.com: 554 we do not like this"):
         send(f"smtp://{serve()}", letter)
 
 

@@ -1,10 +1,10 @@
 """## Verify
 
 Checks the models in production in the night after each tick, off-peak: a sample of the tick's logged predictions is scored
-again by the version that made them and must come out the same, bit for bit; and the champion, read anew from the registry, must
-give the canned rows that were registered with it their known answers.
+again by the version that made them and must come out the same, bit for bit; and the champion, read again from the registry, must
+reproduce the golden predictions that were registered with it.
 
-What it finds is in the ledger like everything that is watched: a difference raises an alarm at the next decision. The task
+The results are in the ledger like all watched values: a difference raises an alarm at the next decision. The task
 itself is red only where the checks could not be made, for example because the registry does not answer: clear it then.
 """
 

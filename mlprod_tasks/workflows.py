@@ -118,7 +118,7 @@ def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> li
 
 
 def verify(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> list[Verified]:
-    """Check the models in production against each tick's predictions, and against canned rows."""
+    """Check the models in production against each tick's predictions, and against golden predictions."""
     return [steps.verify(pipeline, tick, platform) for tick in ticks]
 
 

@@ -191,7 +191,7 @@ def monitor(name: Name, first: From, last: To = None) -> None:
 
 @app.command()
 def verify(name: Name, first: From, last: To = None) -> None:
-    """Replay logged predictions of ticks, and the champion's canned rows. Exit status 1 where one comes out otherwise."""
+    """Replay logged predictions of ticks, and the champion's golden predictions. Exit status 1 where one differs."""
     from mlprod_tasks import workflows
 
     pipeline, here = opened(name)

@@ -90,7 +90,13 @@ _KINDS = (
         "upstream", "health", "pipeline", "higher", "alarms at this tick of {slice}, whose scores are features here", "pipeline"
     ),
     Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that come out otherwise now"),
-    Kind("canned", "check", "pipeline", "higher", "share of canned rows that come out otherwise than when the model was made"),
+    Kind(
+        "canned",
+        "check",
+        "pipeline",
+        "higher",
+        "share of golden predictions that the model no longer reproduces",
+    ),
     Kind("online_skew", "check", "pipeline", "higher", "share of rows whose features online are not those of batch"),
     Kind("online_rows", "request", "requests", "either", "rows answered on request"),
     Kind("online_latency", "request", "requests", "higher", "99th percentile of the milliseconds that a row took"),

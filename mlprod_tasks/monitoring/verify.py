@@ -1,4 +1,4 @@
-"""Check the models in production: the same input gives the same output, and canned rows give their known answers."""
+"""Check the models in production: the same input gives the same output, and golden predictions are reproduced.
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Verified:
 
 
 def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
-    """Score again a sample of a tick's logged predictions, and the champion's canned rows; compare bit for bit.
+    """Score again a sample of a tick's logged predictions, and the champion's golden predictions; compare bit for bit.
 
     The sample is the same whenever it is drawn. Each row is scored from its logged features by the version that scored it, or
     by the fallback beside that version. The champion is read anew from the registry: its files must be there, and be those that
@@ -58,7 +58,7 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
 
     Running it again replaces the tick's checks. Raises: RegistryUnreachable, since that says nothing about the models.
     """
-    checks = [_replayed(pipeline, tick, platform), _canned(pipeline, platform)]
+    checks = [_replayed(pipeline, tick, platform), _golden(pipeline, platform)]
     bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
     rows = [judged(reading, pipeline, tick, version, at, bounds) for reading, version in checks]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
@@ -95,17 +95,17 @@ def _replayed(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Readi
     return Reading("replayed", different / n, n, reference=0.0, detail=_told(different, n, example)), version
 
 
-def _canned(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
-    """How many of the champion's canned rows come out otherwise, and its version."""
+def _golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
+    """How many of the champion's golden predictions come out otherwise, and its version."""
     champion = platform.registry.champion(pipeline)
     if champion is None:
         return Reading("canned", None, 0, why="there is no champion"), NO_VERSION
     name = f"version {champion.version}"
     try:
         model = platform.registry.load_stored(champion)
-        file = platform.registry.canned_rows(champion)
+        file = platform.registry.golden_predictions(champion)
         if file is None:
-            why = f"{name} was registered before canned rows were kept with a model: the next champion has some"
+            why = f"{name} was registered before golden predictions were kept with a model: the next champion has some"
             return Reading("canned", None, 0, why=why), champion.version
         rows = pq.read_table(file)
         moved = _moved(model, rows)

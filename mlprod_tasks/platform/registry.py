@@ -41,8 +41,8 @@ CHAMPION, FALLBACK = "champion", "fallback"
 TRAINING_TAG, DIGEST_TAG, ARTIFACT_TAG = "mlprod.training_id", "mlprod.digest", "mlprod.artifact"
 PROFILE_TAG = "mlprod.reference_profile_sha256"
 PROFILE = "reference_profile.json"
-CANNED_TAG = "mlprod.canned_rows_sha256"
-CANNED = "canned_rows.parquet"
+GOLDEN_TAG = "mlprod.canned_rows_sha256"
+GOLDEN = "canned_rows.parquet"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 LONGEST_VALUE = 5000  # of a tag
 
@@ -247,16 +247,16 @@ class Registry:
         profile: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return profile
 
-    def canned_rows(self, ref: ModelRef) -> Path | None:
+    def golden_predictions(self, ref: ModelRef) -> Path | None:
         """A Parquet file with the version's golden predictions, from when it was trained: features, score, decision.
 
         None where it was registered without. Raises: BrokenArtifact where the file is missing or not the registered one.
         """
         with self.reached():
-            expected = self.client.get_model_version(ref.name, str(ref.version)).tags.get(CANNED_TAG)
+            expected = self.client.get_model_version(ref.name, str(ref.version)).tags.get(GOLDEN_TAG)
         if expected is None:
             return None
-        file = self._copy(ref) / CANNED
+        file = self._copy(ref) / GOLDEN
         if not file.is_file() or digest.of_file(file) != expected:
             raise BrokenArtifact(
                 f"the golden predictions of {ref.name} version {ref.version} are missing or not the registered ones"

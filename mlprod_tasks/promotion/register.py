@@ -25,7 +25,7 @@ from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.platform import Platform, digest, names
 from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
-from mlprod_tasks.platform.registry import CANNED, CANNED_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
+from mlprod_tasks.platform.registry import GOLDEN, GOLDEN_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
 from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.reporting import card
 from mlprod_tasks.reporting.write import LOGGED
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
 ENVIRONMENT = "environment.json"
-CANNED_ROWS = 100
+GOLDEN_ROWS = 100
 SEARCHED = "search.json"  # there only where a search is declared
 RECORD = (assemble.MANIFEST, assemble.DECLARATION, SEARCHED, evaluate.EVALUATION, ENVIRONMENT)
 
@@ -80,7 +80,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
         run_id = trained["run_id"]
         tags = _tags(pipeline, folder)
         _write_references(pipeline, folder, profile_of)
-        tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), CANNED_TAG: digest.of_file(folder.path / CANNED)}
+        tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), GOLDEN_TAG: digest.of_file(folder.path / GOLDEN)}
         with tempfile.TemporaryDirectory() as made:
             _package(folder, Path(made))
             platform.registry.log_folder(run_id, Path(made))
@@ -226,14 +226,14 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
     predicted = made.predict(rows)
     rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     write_json(folder.path / PROFILE, profile_of(pipeline, rows, made.importance).as_json())
-    chosen = np.unique(np.linspace(0, rows.num_rows - 1, CANNED_ROWS).astype(np.int64))
-    pq.write_table(rows.take(chosen).select([*pipeline.feature_names, "score", "decision"]), folder.path / CANNED)
+    chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
+    pq.write_table(rows.take(chosen).select([*pipeline.feature_names, "score", "decision"]), folder.path / GOLDEN)
 
 
 def _package(folder: TrainingFolder, target: Path) -> None:
-    """MLflow models of both, in folders `model` and `fallback`; reference profile and canned rows go with the model."""
+    """MLflow models of both, in folders `model` and `fallback`; reference profile and golden predictions go with the model."""
     mlflow_flavor.save(load_model(folder.model), folder.model, target / "model")
-    for name in (PROFILE, CANNED):
+    for name in (PROFILE, GOLDEN):
         (target / "model" / name).write_bytes((folder.path / name).read_bytes())
     mlflow_flavor.save(fallback.load(folder.fallback), folder.fallback, target / "fallback")
 

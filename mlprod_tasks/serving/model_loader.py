@@ -30,7 +30,7 @@ from mlprod_tasks.serving.single_row import SingleRow
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # a version that could not be loaded is not asked for at every look
-MOST_CANNED = 100
+MOST_GOLDEN = 100
 MOST_TOLD = 500
 KEPT = 3  # versions that answered before: to go back to one needs no registry
 
@@ -186,14 +186,14 @@ class Shelf:
         return made, ""
 
     def _fetched(self, pipeline: Pipeline, number: int) -> Version:
-        """Fetch a version, check it on its canned rows, which also warms it."""
+        """Fetch a version, check it on its golden predictions, which also warms it."""
         registry = self.platform.registry
         ref = registry.version(names.registered_model(pipeline), number)
         model = registry.load_model(ref)
         row = SingleRow(model)
-        canned = registry.canned_rows(ref)
-        if canned is not None:
-            _check(row, pq.read_table(canned).slice(0, MOST_CANNED), f"{ref.name} version {number}")
+        golden = registry.golden_predictions(ref)
+        if golden is not None:
+            _check(row, pq.read_table(golden).slice(0, MOST_GOLDEN), f"{ref.name} version {number}")
         picked = picker([pipeline.feature_names.index(name) for name in row.feature_names])
         return Version(number, ref.digest, model, row, picked, self.platform.clock.now())
 
@@ -210,8 +210,8 @@ class Shelf:
         self._told[whose] = trouble
 
 
-def _check(row: SingleRow, canned: Any, name: str) -> None:
-    columns = [canned[feature].to_pylist() for feature in row.feature_names]
-    for values, score in zip(zip(*columns, strict=True), canned["score"].to_pylist(), strict=True):
+def _check(row: SingleRow, golden: Any, name: str) -> None:
+    columns = [golden[feature].to_pylist() for feature in row.feature_names]
+    for values, score in zip(zip(*columns, strict=True), golden["score"].to_pylist(), strict=True):
         if (got := row(values).score) != score:
-            raise BrokenArtifact(f"{name} answers {got!r} on a canned row and answered {score!r} when it was made")
+            raise BrokenArtifact(f"{name} answers {got!r} on a golden row and answered {score!r} when it was made")

@@ -17,7 +17,7 @@ from mlprod_tasks.declaration import Monitoring, Pipeline, Rule, Watch
 from mlprod_tasks.monitoring.verify import Verified, verify
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
-from mlprod_tasks.platform.registry import CANNED_TAG, RegistryUnreachable
+from mlprod_tasks.platform.registry import GOLDEN_TAG, RegistryUnreachable
 from mlprod_tasks.scoring.score import score
 from tests.support.trained_shop import copied
 
@@ -165,7 +165,7 @@ def test_the_sample_is_as_large_as_declared_and_always_the_same(scored: Any) -> 
     assert not found(scored, "replayed").breached
 
 
-def test_a_tick_without_predictions_still_has_its_canned_rows_checked(scored: Any) -> None:
+def test_a_tick_without_predictions_still_has_its_golden_predictions_checked(scored: Any) -> None:
     done = checked(scored, "2024-02-12")
     assert (done.replayed, done.canned, done.breaches) == (None, 0.0, ())
     assert "it has no predictions" in done.sentences[0]
@@ -221,16 +221,16 @@ def test_a_model_that_answers_otherwise_than_when_it_was_made_is_found(scored: A
     assert "by version 1: 0." in canned.sentence
 
 
-def test_a_version_registered_without_canned_rows_says_so_and_breaches_nothing(scored: Any) -> None:
+def test_a_version_registered_without_golden_predictions_says_so_and_breaches_nothing(scored: Any) -> None:
     client = scored.platform.registry.client
-    client.delete_model_version_tag("returns", "1", CANNED_TAG)
+    client.delete_model_version_tag("returns", "1", GOLDEN_TAG)
     done = checked(scored)
     assert (done.canned, done.breaches) == (None, ())
-    assert "registered before canned rows were kept" in found(scored, "canned").sentence
+    assert "registered before golden predictions were kept" in found(scored, "canned").sentence
 
 
-def test_canned_rows_that_are_not_the_registered_ones_are_a_breach(scored: Any) -> None:
-    scored.platform.registry.client.set_model_version_tag("returns", "1", CANNED_TAG, "0" * 64)
+def test_golden_predictions_that_are_not_the_registered_ones_are_a_breach(scored: Any) -> None:
+    scored.platform.registry.client.set_model_version_tag("returns", "1", GOLDEN_TAG, "0" * 64)
     checked(scored)
     assert found(scored, "canned").breached
     assert "golden predictions of returns version 1 are missing or not the registered ones" in found(scored, "canned").sentence

@@ -1,4 +1,4 @@
-"""Check the models in production: the same input gives the same output, and golden predictions are reproduced.
+"""Check the models in production: the same input gives the same output, and golden predictions are reproduced."""
 
 from __future__ import annotations
 

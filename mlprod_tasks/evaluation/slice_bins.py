@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlprod_tasks.models.feature_frame import NUMBERS
+from mlprod_tasks.platform.sql import literal
 
 DISTINCT = 12  # a number with at most so many values is parted by them
 QUARTERS = (0.25, 0.5, 0.75)
@@ -64,7 +65,7 @@ def _between(name: str, cuts: Sequence[float]) -> list[str]:
 
 def _written(value: object) -> str:
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        return literal(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():

@@ -19,12 +19,13 @@ from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.keys import KeyCodes, key_codes
-from mlprod_tasks.features.known import MICROSECOND, TYPES, quoted
+from mlprod_tasks.features.known import MICROSECOND, TYPES
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import replacing_folder
+from mlprod_tasks.platform.sql import identifier, literal
 
 CHUNK_ROWS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -116,8 +117,7 @@ def write(
 def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> None:
     with connection:
         connection.register("known", known)
-        target = str(file).replace("'", "''")
-        connection.execute(f"COPY ({_expressed(pipeline, pipeline.feature_names)}) TO '{target}' (FORMAT parquet)")
+        connection.execute(f"COPY ({_expressed(pipeline, pipeline.feature_names)}) TO {literal(str(file))} (FORMAT parquet)")
 
 
 def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
@@ -216,11 +216,11 @@ def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
 def _expressed(pipeline: Pipeline, wanted: Sequence[str]) -> str:
     """SQL of the finished feature table, over the relation `known`."""
     entity = pipeline.entity_table
-    columns = {name: quoted(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
+    columns = {name: identifier(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
     for feature in pipeline.features:
         for name in names_of(feature):
             if name in wanted and name not in columns:
-                columns[name] = quoted(name)
+                columns[name] = identifier(name)
                 if isinstance(feature, Expression):
-                    columns[name] = f"CAST({feature.sql} AS {TYPES[feature.kind]}) AS {quoted(name)}"
+                    columns[name] = f"CAST({feature.sql} AS {TYPES[feature.kind]}) AS {identifier(name)}"
     return f"SELECT {', '.join(columns.values())} FROM known"

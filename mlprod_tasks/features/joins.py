@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table
 from mlprod_tasks.features.keys import key_codes
-from mlprod_tasks.features.known import MICROSECOND, known_at, quoted
+from mlprod_tasks.features.known import MICROSECOND, known_at
 from mlprod_tasks.features.rows import ScoredRows
+from mlprod_tasks.platform.sql import identifier
 
 
 def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
     """SQL of the reference table's key and the columns that are taken."""
-    columns = ", ".join(quoted(name) for name in sorted({*table.key, *feature.columns.values()}))
+    columns = ", ".join(identifier(name) for name in sorted({*table.key, *feature.columns.values()}))
     return lambda relation: f"SELECT {columns} FROM {relation}"
 
 
@@ -36,8 +37,8 @@ def lookup(table: Table, feature: Lookup, found: pa.Table, rows: ScoredRows) -> 
 def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[str], str]:
     """SQL of the rows known in [start, end), in the order in which they became known; ties by the key."""
     late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
-    columns = ", ".join(quoted(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
-    order = ", ".join(["known_at", *(quoted(name) for name in table.key)])
+    columns = ", ".join(identifier(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
+    order = ", ".join(["known_at", *(identifier(name) for name in table.key)])
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     return lambda relation: (
         f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from functools import lru_cache
 
 from mlprod_tasks.declaration import AtTick, Pipeline, Table
+from mlprod_tasks.platform.sql import identifier
 
 MICROSECOND = timedelta(microseconds=1)
 TYPES = {
@@ -30,7 +30,7 @@ def known_at(table: Table) -> str:
         return f"{CALENDAR}.starts_at"
     assert table.time is not None, f"{table.name} is a reference table"
     after = f" + {interval(table.known_after)}" if table.known_after else ""
-    return f"{quoted(table.time)}{after}"
+    return f"{identifier(table.time)}{after}"
 
 
 def counts_from(late: Iterable[str], of: str = "") -> str:
@@ -39,7 +39,7 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
     `of` is the alias of the relation, with its dot.
     Null where one of them is: such a value is not known yet.
     """
-    columns = [f"{of}{quoted(name)}" for name in sorted(set(late))]
+    columns = [f"{of}{identifier(name)}" for name in sorted(set(late))]
     if not columns:
         return f"{of}known_at"
     all_known = " AND ".join(f"{column} IS NOT NULL" for column in columns)
@@ -52,7 +52,7 @@ def predict_at(pipeline: Pipeline) -> str:
         return f"{CALENDAR}.starts_at"
     time = pipeline.entity_table.time
     assert time is not None
-    return f"{quoted(time)} - {interval(pipeline.predict_at.lead)}"
+    return f"{identifier(time)} - {interval(pipeline.predict_at.lead)}"
 
 
 def interval(length: timedelta) -> str:
@@ -62,18 +62,3 @@ def interval(length: timedelta) -> str:
         if microseconds % size == 0:
             return f"INTERVAL '{microseconds // size}' {unit}"
     return f"INTERVAL '{microseconds}' MICROSECOND"
-
-
-def quoted(name: str) -> str:
-    """The name as SQL writes it: in quotes where it is a keyword."""
-    return f'"{name}"' if name in _keywords() else name
-
-
-@lru_cache(maxsize=1)
-def _keywords() -> frozenset[str]:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        words = connection.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()
-    # Keywords of Spark, which are none in DuckDB.
-    return frozenset(word for (word,) in words) | {"timestamp", "date", "time", "user", "current", "minus"}

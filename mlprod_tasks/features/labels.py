@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
-from mlprod_tasks.features.known import counts_from, known_at, quoted
+from mlprod_tasks.features.known import counts_from, known_at
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.sql import identifier
 
 
 def labels(
@@ -27,7 +28,7 @@ def labels(
     """
     snapshot = Snapshot(pipeline, platform, versions)
     entity = pipeline.entity_table
-    columns = [quoted(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
+    columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
     # Rows known before `as_of` lie in its own partition at the latest.
     outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.date, ticks.first))
     with engine() as connection:
@@ -43,9 +44,9 @@ def _labels_sql(pipeline: Pipeline, as_of: Tick) -> Callable[[str], str]:
     """SQL of the labels, given the relation of the outcomes; needs the relation `scored`."""
     entity, label = pipeline.entity_table, pipeline.label
     table = pipeline.table(label.table)
-    key = ", ".join(f"scored.{quoted(name)}" for name in entity.key)
-    joined_on = ", ".join(quoted(name) for name in label.on.values())
-    matched = " AND ".join(f"labelled.{quoted(theirs)} = scored.{quoted(mine)}" for mine, theirs in label.on.items())
+    key = ", ".join(f"scored.{identifier(name)}" for name in entity.key)
+    joined_on = ", ".join(identifier(name) for name in label.on.values())
+    matched = " AND ".join(f"labelled.{identifier(theirs)} = scored.{identifier(mine)}" for mine, theirs in label.on.items())
     moment = counts_from(late_columns(table, label.sql))
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     return lambda relation: (

@@ -14,7 +14,8 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.feature import Feature
 from mlprod_tasks.declaration.reads import needed_by
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
-from mlprod_tasks.features.known import predict_at, quoted
+from mlprod_tasks.features.known import predict_at
+from mlprod_tasks.platform.sql import identifier
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], st
     """SQL of the scored rows: every column that a feature reads, tick and predict_at."""
     entity = pipeline.entity_table
     needed = needed_by(entity, features)
-    columns = ", ".join(quoted(column.name) for column in entity.lake_columns if column.name in needed)
+    columns = ", ".join(identifier(column.name) for column in entity.lake_columns if column.name in needed)
     return lambda relation: (
         f"SELECT {columns}, tick, CAST({predict_at(pipeline)} AS TIMESTAMPTZ) AS predict_at "
         f"FROM {relation} JOIN calendar USING (tick)"

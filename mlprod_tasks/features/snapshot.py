@@ -11,9 +11,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from mlprod_tasks.declaration import Pipeline, Table, Tick, TickRange
-from mlprod_tasks.features.known import CALENDAR, TYPES, quoted
+from mlprod_tasks.features.known import CALENDAR, TYPES
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.sql import identifier
 
 
 class Snapshot:
@@ -92,7 +93,10 @@ class Snapshot:
             return relation
         late |= {moment: moment for moment in late.values()}
         start = f"TIMESTAMPTZ '{self._until.start.isoformat()}'"
-        shown = [f"CASE WHEN {quoted(at)} < {start} THEN {quoted(name)} END AS {quoted(name)}" for name, at in late.items()]
+        shown = [
+            f"CASE WHEN {identifier(at)} < {start} THEN {identifier(name)} END AS {identifier(name)}"
+            for name, at in late.items()
+        ]
         return f"(SELECT * REPLACE ({', '.join(shown)}) FROM {relation})"
 
     def _files(self, name: str) -> _Files:
@@ -125,7 +129,7 @@ class _Files:
 
 
 def _empty(table: Table) -> str:
-    columns = [f"CAST(NULL AS {TYPES[column.kind]}) AS {quoted(column.name)}" for column in table.lake_columns]
+    columns = [f"CAST(NULL AS {TYPES[column.kind]}) AS {identifier(column.name)}" for column in table.lake_columns]
     if table.time:
         columns.append("CAST(NULL AS DATE) AS tick")
     return f"(SELECT {', '.join(columns)} WHERE false)"

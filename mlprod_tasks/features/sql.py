@@ -10,10 +10,11 @@ import pyarrow as pa
 from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Rate, Table, TickRange, Trailing
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.reads import late_columns, taken_from
-from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at, quoted
+from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.sql import identifier
 
 HEAD = """-- Features of pipeline {name}: one row per row of {entity}, from what was knowable at its predict_at.
 -- Tables are those of the lake ({place}). Further relations: calendar (tick, starts_at) holds every tick and the moment it
@@ -30,7 +31,7 @@ def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: M
     snapshot = Snapshot(pipeline, platform, versions)
     with engine() as connection:
         for table in pipeline.tables:
-            connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
+            connection.execute(f"CREATE VIEW {identifier(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
         calendar = snapshot.calendar(pipeline.schedule.starts - timedelta(days=400), ticks.last + timedelta(days=2))
         connection.register("calendar", calendar)
         connection.register("wanted", pa.table({"tick": pa.array([tick.date for tick in ticks], pa.date32())}))
@@ -44,7 +45,7 @@ class _Definition:
         self.pipeline = pipeline
         self.entity = pipeline.entity_table
         self.taken = {table.name for table in pipeline.tables} | {"calendar", "wanted"}
-        self.key = ("tick", *(quoted(name) for name in self.entity.key))
+        self.key = ("tick", *(identifier(name) for name in self.entity.key))
         self.rows = self._free("scored_rows")
         self.joined = self._free("joined_rows")
         self.expressed = self._free("expressions")
@@ -64,8 +65,8 @@ class _Definition:
 
     def _scored_rows(self) -> None:
         self.parts[self.rows] = (
-            f"SELECT {quoted(self.entity.name)}.*, {predict_at(self.pipeline)} AS predict_at\n"
-            f"FROM {quoted(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM wanted)"
+            f"SELECT {identifier(self.entity.name)}.*, {predict_at(self.pipeline)} AS predict_at\n"
+            f"FROM {identifier(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM wanted)"
         )
 
     def _events(self, table: Table) -> str:
@@ -75,10 +76,10 @@ class _Definition:
             return ""
         name = self._free(f"{table.name}_known")
         rates = {a.sql: self._condition(table, a) for a in _aggregates(features) if isinstance(a, Rate)}
-        columns = [f"{quoted(table.name)}.*", f"{known_at(table)} AS known_at"]
+        columns = [f"{identifier(table.name)}.*", f"{known_at(table)} AS known_at"]
         columns += [f"CAST(CAST(({sql}) AS BOOLEAN) AS INTEGER) AS {column}" for sql, column in rates.items()]
         calendar = "\nJOIN calendar USING (tick)" if table.ticks_ahead else ""
-        self.parts[name] = f"SELECT{_listed(columns)}\nFROM {quoted(table.name)}{calendar}"
+        self.parts[name] = f"SELECT{_listed(columns)}\nFROM {identifier(table.name)}{calendar}"
         return name
 
     def _as_of(self, feature: AsOf, events: str) -> str:
@@ -87,11 +88,11 @@ class _Definition:
         taken = []
         for called, column in feature.columns.items():
             late = table.column(column).known_at
-            value = f"e.{quoted(column)}"
+            value = f"e.{identifier(column)}"
             if late is not None:
-                value = f"CASE WHEN e.{quoted(late)} < r.predict_at THEN {value} END"
-            taken.append(f"{value} AS {quoted(called)}")
-        newest = ", ".join(f"e.{column} DESC" for column in ("known_at", *map(quoted, table.key)))
+                value = f"CASE WHEN e.{identifier(late)} < r.predict_at THEN {value} END"
+            taken.append(f"{value} AS {identifier(called)}")
+        newest = ", ".join(f"e.{column} DESC" for column in ("known_at", *map(identifier, table.key)))
         rank = f"row_number() OVER (PARTITION BY {self._of('r')} ORDER BY {newest}) AS nth"
         inner = (
             f"SELECT{_listed([*(f'r.{key}' for key in self.key), *taken, rank])}\nFROM {self.rows} AS r\n"
@@ -105,16 +106,16 @@ class _Definition:
         columns, joins = ["r.*"], []
         for i, feature in enumerate(self.pipeline.features):
             if isinstance(feature, Lookup):
-                columns += [f"l{i}.{quoted(column)} AS {quoted(called)}" for called, column in feature.columns.items()]
-                on = " AND ".join(f"l{i}.{quoted(theirs)} = r.{quoted(mine)}" for mine, theirs in feature.on.items())
-                joins.append(f"LEFT JOIN {quoted(feature.table)} AS l{i} ON {on}")
+                columns += [f"l{i}.{identifier(column)} AS {identifier(called)}" for called, column in feature.columns.items()]
+                on = " AND ".join(f"l{i}.{identifier(theirs)} = r.{identifier(mine)}" for mine, theirs in feature.on.items())
+                joins.append(f"LEFT JOIN {identifier(feature.table)} AS l{i} ON {on}")
             elif isinstance(feature, AsOf):
-                columns += [f"a{i}.{quoted(called)}" for called in feature.columns]
+                columns += [f"a{i}.{identifier(called)}" for called in feature.columns]
                 joins.append(f"LEFT JOIN {latest[id(feature)]} AS a{i} ON {self._same(f'a{i}')}")
         self.parts[self.joined] = "\n".join([f"SELECT{_listed(columns)}", f"FROM {self.rows} AS r", *joins])
 
     def _expressions(self, expressions: Iterable[Expression]) -> None:
-        columns = [f"CAST({f.sql} AS {TYPES[f.kind]}) AS {quoted(f.name)}" for f in expressions]
+        columns = [f"CAST({f.sql} AS {TYPES[f.kind]}) AS {identifier(f.name)}" for f in expressions]
         self.parts[self.expressed] = f"SELECT{_listed([*self.key, *columns])}\nFROM {self.joined}"
 
     def _trailing(self, feature: Trailing, events: str) -> str:
@@ -125,7 +126,7 @@ class _Definition:
             for aggregate in feature.aggregates:
                 moment, value = self._moment_and_value(table, aggregate)
                 within = f"{moment} < r.predict_at AND {moment} >= r.predict_at - {interval(window)}"
-                called = quoted(feature.feature(aggregate, window))
+                called = identifier(feature.feature(aggregate, window))
                 columns.append(f"{value} FILTER (WHERE {within}) AS {called}")
         # A late value counts when its own moment lies in the window, however old its row is.
         late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
@@ -143,9 +144,9 @@ class _Definition:
             case Count():
                 return moment, "count(*)"
             case Mean() if table.column(aggregate.column).kind == "bool":
-                return moment, f"avg(CAST(e.{quoted(aggregate.column)} AS INTEGER))"
+                return moment, f"avg(CAST(e.{identifier(aggregate.column)} AS INTEGER))"
             case Mean():
-                return moment, f"avg(e.{quoted(aggregate.column)})"
+                return moment, f"avg(e.{identifier(aggregate.column)})"
             case Rate():
                 return moment, f"avg(e.{self._condition(table, aggregate)})"
 
@@ -160,19 +161,19 @@ class _Definition:
         return name
 
     def _whole(self, windows: Mapping[int, str]) -> str:
-        columns = [f"j.{quoted(name)}" for name in self._front()]
+        columns = [f"j.{identifier(name)}" for name in self._front()]
         joins = [f"FROM {self.joined} AS j", f"JOIN {self.expressed} AS x ON {self._same('x', 'j')}"]
         for i, feature in enumerate(self.pipeline.features):
             match feature:
                 case Expression() if feature.name not in self._front():
-                    columns.append(f"x.{quoted(feature.name)}")
+                    columns.append(f"x.{identifier(feature.name)}")
                 case Lookup() | AsOf():
-                    columns += [f"j.{quoted(name)}" for name in names_of(feature)]
+                    columns += [f"j.{identifier(name)}" for name in names_of(feature)]
                 case Trailing():
                     joins.append(f"LEFT JOIN {windows[id(feature)]} AS t{i} ON {self._same(f't{i}', 'j')}")
                     for window in feature.windows:
                         for aggregate in feature.aggregates:
-                            name = quoted(feature.feature(aggregate, window))
+                            name = identifier(feature.feature(aggregate, window))
                             count = isinstance(aggregate, Count)
                             columns.append(f"coalesce(t{i}.{name}, 0) AS {name}" if count else f"t{i}.{name}")
         return "\n".join([f"SELECT{_listed(columns)}", *joins, f"ORDER BY {self._of('j')}"])
@@ -201,7 +202,7 @@ def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> It
 
 
 def _equal(pairs: Mapping[str, str]) -> str:
-    return " AND ".join(f"e.{quoted(theirs)} = r.{quoted(mine)}" for mine, theirs in pairs.items())
+    return " AND ".join(f"e.{identifier(theirs)} = r.{identifier(mine)}" for mine, theirs in pairs.items())
 
 
 def _listed(columns: Iterable[str]) -> str:

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Count, Mean, Rate, Table, Trailing
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.keys import KeyCodes
-from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at, quoted
+from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
 from mlprod_tasks.features.rows import ScoredRows
+from mlprod_tasks.platform.sql import identifier
 
 # A float is summed as two integers, its multiple of 2**-16 and the rest in 2**-52: sums of them are exact, so they do
 # not depend on the order of rows. Room for 2**47 / n in magnitude and for 2**27 rows.
@@ -72,7 +73,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> C
 
     def sql(relation: str) -> str:
         at = [f"epoch_us({counts_from(late)}) AS at_{i}" for i, late in enumerate(moments)]
-        by = [f"{quoted(key)} AS key_{key}" for key in keys]
+        by = [f"{identifier(key)} AS key_{key}" for key in keys]
         what = [f"{value} AS value_{i}" for i, value in enumerate(values)]
         within = " OR ".join(
             f"({moment} >= make_timestamptz({start}) AND {moment} < make_timestamptz({end}))"
@@ -163,7 +164,7 @@ def value_of(aggregate: Mean | Rate) -> str:
     """SQL of the value that an event adds: a column, or 1 and 0 for a condition."""
     if isinstance(aggregate, Rate):
         return f"CAST(CAST(({aggregate.sql}) AS BOOLEAN) AS TINYINT)"
-    return quoted(aggregate.column)
+    return identifier(aggregate.column)
 
 
 def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlprod_tasks.statistics.bins import NULL, OTHER, Bins, CountedColumn, family, literal, number, quoted
+from mlprod_tasks.platform.sql import literal, quoted
+from mlprod_tasks.statistics.bins import NULL, OTHER, Bins, CountedColumn, family, number
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

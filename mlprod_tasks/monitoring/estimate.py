@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import CostMatrix, Pipeline
 from mlprod_tasks.models.decision_value import ValueUndefined, worth
 from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics import intervals
-from mlprod_tasks.statistics.bins import quoted
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from mlprod_tasks.declaration import Pipeline, Table, Tick
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.statistics.bins import quoted
+from mlprod_tasks.platform.sql import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

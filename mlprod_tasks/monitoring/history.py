@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceHistory, ReferenceProfile
-from mlprod_tasks.statistics.bins import quoted
+from mlprod_tasks.platform.sql import quoted
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.measurement import Reading

@@ -28,7 +28,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
-from mlprod_tasks.statistics import bins
+from mlprod_tasks.platform.sql import quoted
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
@@ -168,10 +168,10 @@ def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platf
             return [*nothing, *unasked(pipeline, why, rows)], version
         as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
         con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
-        key = ", ".join(map(bins.quoted, pipeline.entity_table.key))
+        key = ", ".join(map(quoted, pipeline.entity_table.key))
         # A row scored before a feature was declared has no such column.
         kept = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-        shown = ", ".join(bins.quoted(name) for name in columns(pipeline, profile) if name in kept)
+        shown = ", ".join(quoted(name) for name in columns(pipeline, profile) if name in kept)
         # In one order, so that sums round alike each time.
         joined: pa.Table = con.sql(
             f"SELECT {shown}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"

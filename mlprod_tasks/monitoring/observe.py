@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
-from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number, quoted
+from mlprod_tasks.platform.sql import quoted
+from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -19,8 +19,9 @@ from mlprod_tasks.monitoring.residuals import explained, residuals
 from mlprod_tasks.monitoring.sample import of_reference
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics import bins, distances
-from mlprod_tasks.statistics.bins import Bins, quoted
+from mlprod_tasks.statistics.bins import Bins
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, roc_auc
 
 SHARE_OF_GAIN = 0.8  # the features that together make up this share of the gain are the important ones

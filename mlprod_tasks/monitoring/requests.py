@@ -19,9 +19,9 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Measurement, newest
+from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.scoring.log_row import FEATURE
 from mlprod_tasks.statistics import intervals
-from mlprod_tasks.statistics.bins import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,9 +9,10 @@ from typing import Any
 
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile, Region, Residuals
 from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.platform.sql import literal, quoted
 from mlprod_tasks.statistics import bins, intervals
 from mlprod_tasks.statistics.auc_interval import NORMAL
-from mlprod_tasks.statistics.bins import Bins, quoted
+from mlprod_tasks.statistics.bins import Bins
 
 MOST_FEATURES = 5
 FEWEST_IN_A_REGION = 30
@@ -147,7 +148,7 @@ def _place(one: Bins) -> str:
         other = f"WHEN NOT isfinite(x::DOUBLE) THEN {bins.OTHER}"
         cases = [f"WHEN x <= {edge!r} THEN {at}" for at, edge in enumerate(one.coarse_edges, 2)]
         return f"CASE {null} {other} {' '.join(cases)} ELSE {len(one.coarse_edges) + 2} END"
-    cases = [f"WHEN x = {bins.literal(category)} THEN {at}" for at, category in enumerate(_categories(one), 2)]
+    cases = [f"WHEN x = {literal(category)} THEN {at}" for at, category in enumerate(_categories(one), 2)]
     return f"CASE {null} {' '.join(cases)} ELSE {bins.OTHER} END"
 
 

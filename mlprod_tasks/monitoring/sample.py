@@ -10,7 +10,8 @@ import numpy as np
 
 from mlprod_tasks.models.reference_profile import Codes, SampledRows, packed
 from mlprod_tasks.monitoring.count import LARGEST, types
-from mlprod_tasks.statistics.bins import MOST_CATEGORIES, NULL, OTHER, Bins, literal, number, quoted
+from mlprod_tasks.platform.sql import literal, quoted
+from mlprod_tasks.statistics.bins import MOST_CATEGORIES, NULL, OTHER, Bins, number
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sqlalchemy import delete
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.features.known import quoted
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.monitoring.bounds import in_force
@@ -24,6 +23,7 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
 from mlprod_tasks.platform.registry import BrokenArtifact
+from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Ta
     files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
     if not files:
         return pa.table({})
-    key = [quoted(column) for column in pipeline.entity_table.key]
+    key = [identifier(column) for column in pipeline.entity_table.key]
     hashed = f"md5(concat_ws('|', '{tick}', {', '.join(f'CAST({column} AS VARCHAR)' for column in key)}))"
     with engine(spill=platform.settings.home / "spill") as con:
         query = f"SELECT * FROM read_parquet({listed(files)}) ORDER BY {hashed}, {', '.join(key)} LIMIT {n}"

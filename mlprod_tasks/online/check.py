@@ -15,7 +15,6 @@ from sqlalchemy import delete, select
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.features.known import quoted
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.measurement import Reading, judged
@@ -26,6 +25,7 @@ from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement, Scoring
+from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
 WHAT = "online_skew"
@@ -168,8 +168,8 @@ def requests_of(
     """The tick's rows as requests would give them, read as `RequestFields.read` does, in the order of batch features."""
     entity = pipeline.entity_table
     snapshot = Snapshot(pipeline, platform, {entity.name: version})
-    order = ", ".join(map(quoted, entity.key))
-    columns = ", ".join(map(quoted, needed))
+    order = ", ".join(map(identifier, entity.key))
+    columns = ", ".join(map(identifier, needed))
     with engine() as connection:
         connection.execute("SET preserve_insertion_order = true")
         rows = snapshot.read(

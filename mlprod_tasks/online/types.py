@@ -7,6 +7,8 @@ from typing import Any
 
 import duckdb
 
+from mlprod_tasks.platform.sql import literal
+
 DOUBLE = "DOUBLE"
 # Offsets from UTC are compared day by day between these years; what lies outside is left to DuckDB.
 FIRST_YEAR, LAST_YEAR = 1970, 2100
@@ -62,12 +64,12 @@ class Types:
 
 def _zone(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[list[int], list[int]]:
     """Look at every 12 hours, then between those that differ at every minute, then at every second."""
-    told = name.replace("'", "''")
+    zone = literal(name)
     first, last = (f"epoch_us(TIMESTAMPTZ '{year}-01-01 00:00:00+00')" for year in (FIRST_YEAR, LAST_YEAR))
     spans = f"SELECT {first} AS low, {last} AS high"
     for step in (12 * HOUR, MINUTE, SECOND):
         looked = f"SELECT unnest(generate_series(low, high, {step})) AS us FROM ({spans})"
-        offsets = f"SELECT us, epoch_us(timezone('{told}', make_timestamptz(us))) - us AS offset_us FROM ({looked})"
+        offsets = f"SELECT us, epoch_us(timezone({zone}, make_timestamptz(us))) - us AS offset_us FROM ({looked})"
         before = "lag(us) OVER (ORDER BY us) AS low, lag(offset_us) OVER (ORDER BY us) AS was"
         beside = f"SELECT us, offset_us, {before} FROM ({offsets})"
         found = connection.execute(
@@ -78,7 +80,7 @@ def _zone(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[list[int], 
         spans = " UNION ALL ".join(f"SELECT {low} AS low, {high} AS high" for low, high, _ in found)
     both = f"SELECT unnest([{first}, {last}]) AS us"
     ends = connection.execute(
-        f"SELECT us, epoch_us(timezone('{told}', make_timestamptz(us))) - us FROM ({both}) ORDER BY us"
+        f"SELECT us, epoch_us(timezone({zone}, make_timestamptz(us))) - us FROM ({both}) ORDER BY us"
     ).fetchall()
     changes = [ends[0], *((high, offset) for _, high, offset in found), ends[1]]
     return [us for us, _ in changes], [offset for _, offset in changes]

@@ -137,17 +137,17 @@ def read_sql(pipeline: Pipeline) -> str:
 
 def _statements(pipeline: Pipeline) -> dict[str, str]:
     """A query for each expression of the declaration, by what a person calls it."""
-    from mlprod_tasks.features.known import quoted
     from mlprod_tasks.features.sql import sql
+    from mlprod_tasks.platform.sql import identifier
 
     label, kpi = pipeline.label, pipeline.kpi
-    statements = {f"label {label.sql!r}": f"SELECT CAST(({label.sql}) AS BOOLEAN) FROM {quoted(label.table)}"}
+    statements = {f"label {label.sql!r}": f"SELECT CAST(({label.sql}) AS BOOLEAN) FROM {identifier(label.table)}"}
     statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM judged"
     for feature in pipeline.features:
         if isinstance(feature, Trailing):
             for rate in feature.aggregates:
                 if isinstance(rate, Rate):
-                    written = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {quoted(feature.table)}"
+                    written = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {identifier(feature.table)}"
                     statements[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = written
     statements["features"] = features = sql(pipeline)
     if isinstance(pipeline.value, ValueFunction):
@@ -163,12 +163,13 @@ def _statements(pipeline: Pipeline) -> dict[str, str]:
 
 def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
     """The statements that create the tables which the queries read."""
-    from mlprod_tasks.features.known import TYPES, quoted
+    from mlprod_tasks.features.known import TYPES
+    from mlprod_tasks.platform.sql import identifier
 
     for table in pipeline.tables:
-        columns = [f"{quoted(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
+        columns = [f"{identifier(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
         columns += ["tick DATE"] if table.time else []
-        yield f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})"
+        yield f"CREATE TABLE {identifier(table.name)} ({', '.join(columns)})"
     yield "CREATE TABLE calendar (tick DATE, starts_at TIMESTAMPTZ)"
     yield "CREATE TABLE wanted (tick DATE)"
     yield "CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)"

@@ -16,7 +16,6 @@ from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.feature import Expression, names_of
 from mlprod_tasks.documents.formatting import format_count, format_number
-from mlprod_tasks.features.known import quoted
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.operations.explanation_text import FeatureEffect, ModelOrigin, PredictionExplanation, SourceTable
@@ -26,6 +25,7 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing, listed
 from mlprod_tasks.platform.ledger import Fallback, GateResult, Publication, Scoring, Training
 from mlprod_tasks.platform.registry import TRAINING_TAG, BrokenArtifact, ModelRef, RegistryUnreachable
+from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.reporting.data_dictionary import meanings
 from mlprod_tasks.training.split import TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -213,7 +213,7 @@ def _row(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick 
 def _of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> pa.Table:
     """The rows of a lake table with that key, at one tick or at any."""
     files = platform.lake.files(table, pipeline.schedule.range(tick.date) if tick else None)
-    matched = " AND ".join(f"CAST({quoted(name)} AS VARCHAR) = ?" for name in pipeline.entity_table.key)
+    matched = " AND ".join(f"CAST({identifier(name)} AS VARCHAR) = ?" for name in pipeline.entity_table.key)
     if not files:
         return pa.table({"tick": pa.array([], pa.date32())})
     source = f"read_parquet({listed(files)}, hive_partitioning=true, hive_types={{'tick': DATE}}, union_by_name=true)"
@@ -299,7 +299,7 @@ def _usual(
             source = (
                 f"read_parquet({listed(platform.lake.files(places.predictions(pipeline), pipeline.schedule.range(tick.date)))})"
             )
-            rows = connection.sql(f"SELECT {', '.join(map(quoted, names))} FROM {source}").to_arrow_table()
+            rows = connection.sql(f"SELECT {', '.join(map(identifier, names))} FROM {source}").to_arrow_table()
         whose = "the median or most frequent value of the tick's rows (the training set is gone)"
     return {name: _middle(rows[name].combine_chunks()) for name in names}, whose
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from mlprod_tasks.platform.sql import literal
+
 
 @contextmanager
 def engine(
@@ -23,10 +25,9 @@ def engine(
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
         if memory:
-            connection.execute(f"SET memory_limit = '{memory}'")
+            connection.execute(f"SET memory_limit = {literal(memory)}")
         if spill:
-            folder = str(spill).replace("'", "''")
-            connection.execute(f"SET temp_directory = '{folder}'")
+            connection.execute(f"SET temp_directory = {literal(str(spill))}")
         yield connection
     finally:
         connection.close()

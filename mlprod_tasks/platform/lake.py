@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from mlprod_tasks.declaration import TickRange
+from mlprod_tasks.platform.sql import literal
 
 TICK = "tick"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
@@ -230,4 +231,4 @@ def _type_name(kind: Any) -> str:
 
 def listed(files: Iterable[str]) -> str:
     """File names as a DuckDB list literal."""
-    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
+    return "[" + ", ".join(map(literal, files)) + "]"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mlprod_tasks.platform.sql import quoted
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -110,16 +112,6 @@ def family(kind: str) -> str:
     if kind.removeprefix("U").startswith(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")):
         return "int"
     return {"VARCHAR": "text", "BOOLEAN": "bool"}.get(kind, "text" if kind.startswith("ENUM") else kind)
-
-
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text in SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def number(name: str, kind: str) -> str:

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.recorded import text_of
-from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import replacing_folder, write_json
 from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.training.split import Windows, windows
 from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 
@@ -163,7 +163,7 @@ def _labelled(
         read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
     known = features.labels(pipeline, ticks, as_of, platform, versions=read)
     key = list(pipeline.entity_table.key)
-    joined_by = ", ".join(quoted(name) for name in ("tick", *key))
+    joined_by = ", ".join(identifier(name) for name in ("tick", *key))
     shown = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
     columns = ", ".join(f'f."{name}"' for name in shown)
     with engine() as db:

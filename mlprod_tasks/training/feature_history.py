@@ -14,10 +14,10 @@ import pyarrow.dataset as ds
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import write_json
+from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class History:
         key = list(self.pipeline.entity_table.key)
         shown = [*key, "tick", *(name for name in self.pipeline.feature_names if name not in key)]
         columns = ", ".join(f'f."{name}"' for name in shown)
-        joined_by = ", ".join(quoted(name) for name in ("tick", *key))
+        joined_by = ", ".join(identifier(name) for name in ("tick", *key))
         with engine() as db:
             db.register("features", rows)
             db.register("labels", known.select([*key, "tick", "label"]))

@@ -13,8 +13,8 @@ from mlprod_tasks.declaration import Invariance, Monotonic
 from mlprod_tasks.evaluation.evidence import Finding
 from mlprod_tasks.evaluation.gates.names import trial_of
 from mlprod_tasks.evaluation.model_checks import AnyModel, spread
-from mlprod_tasks.features.known import quoted
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.sql import identifier
 
 SAMPLE = 2_000
 ROUNDING = 1e-12  # sums in another order
@@ -51,7 +51,7 @@ def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, 
 
 def _changed(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
     """The new values of each feature: every expression reads the rows as they were."""
-    columns = ", ".join(f"({sql}) AS {quoted(name)}" for name, sql in change.items())
+    columns = ", ".join(f"({sql}) AS {identifier(name)}" for name, sql in change.items())
     with engine(threads=1) as connection:  # one thread keeps the order of rows
         connection.execute("SET preserve_insertion_order = true")
         connection.register("rows", rows)

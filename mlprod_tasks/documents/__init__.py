@@ -1,4 +1,4 @@
-"""A document for people: one content, as one HTML file that needs nothing else, and as Markdown."""
+"""Documents for people: the same content as one self-contained HTML file and as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 TEMPLATE = Path(__file__).parent / "templates" / "document.html"
-# What Markdown would read as more than the character.
+# Characters that Markdown would interpret.
 SPECIAL = re.compile(r"([\\`*<>\[\]|~&$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
 INTERVAL = re.compile(r"([^\s\[]+) (\[[^\]]*\])")
 OPENS_A_BLOCK = re.compile(r"^(\s*)([#+\-=]|\d+[.)])")
@@ -43,11 +43,11 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG. name: of its file. wide: over the whole width."""
+    """A PNG. name: of its file. alt: what it shows, in words. wide: over the whole width."""
 
     name: str
     png: bytes
-    told: str
+    alt: str
     wide: bool = False
 
     @property
@@ -57,7 +57,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class NotMade:
-    """A part that is not there, and why."""
+    """A part that is missing, and why."""
 
     what: str
     why: str
@@ -91,12 +91,12 @@ class Document:
 
 
 def html(document: Document, contents: bool = True) -> str:
-    """One file: style and pictures are in it, nothing is fetched, nothing runs. Everything said is escaped."""
+    """Render one HTML file with its style and pictures inside. Nothing is fetched, nothing runs; all text is escaped."""
     return _template().render(d=document, contents=contents, kind=lambda block: type(block).__name__)
 
 
 def markdown(document: Document) -> str:
-    """The same in Markdown (CommonMark with tables); pictures are those of the folder `plots`."""
+    """Render Markdown (CommonMark with tables) that shows the pictures of the folder `plots`."""
     parts = [f"# {_plain(document.title)}", _plain(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {_plain(section.title)}")
@@ -112,11 +112,11 @@ def _marked(block: Block) -> str:
             return "\n".join(f"- {_plain(item)}" for item in block.items)
         case Tiles():
             return "\n".join(
-                f"- {_plain(name)}: **{_plain(told)}**{f' ({_plain(more)})' if more else ''}"
-                for name, told, more in block.tiles
+                f"- {_plain(name)}: **{_plain(value)}**{f' ({_plain(note)})' if note else ''}"
+                for name, value, note in block.tiles
             )
         case Picture():
-            return f"![{_plain(block.told)}](plots/{block.name}.png)"
+            return f"![{_plain(block.alt)}](plots/{block.name}.png)"
         case NotMade():
             return f"Not made: {_plain(block.what)}. {_plain(block.why)}"
         case Grid():
@@ -127,24 +127,24 @@ def _marked(block: Block) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
+    """Escape text for Markdown, in one line."""
     escaped = SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
     return OPENS_A_BLOCK.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", escaped)
 
 
 def cell(text: str) -> str:
-    """Text that a cell of a Markdown table shows as it is."""
+    """Escape text for a cell of a Markdown table."""
     return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
 def _above(cell: str) -> str:
-    """What a cell says first: before a line break, or before an interval in brackets."""
+    """The first part of a cell: before a line break, or before an interval in brackets."""
     found = INTERVAL.fullmatch(cell)
     return found[1] if found else cell.partition("\n")[0]
 
 
 def _below(cell: str) -> str:
-    """The rest of it, in small letters below."""
+    """The rest of a cell, shown below in small letters."""
     found = INTERVAL.fullmatch(cell)
     return found[2] if found else cell.partition("\n")[2]
 

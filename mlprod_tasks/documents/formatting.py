@@ -1,4 +1,4 @@
-"""How numbers, metrics, windows and features read in a report, for people who know the business rather than the field."""
+"""Format numbers, metrics, windows and durations for people who know the business rather than the field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlprod_tasks.statistics.metrics import Estimate
 
-# Title, and what it says.
+# Title, and what the metric means.
 METRICS: dict[str, tuple[str, str]] = {
     "roc_auc": ("AUC", "how often a positive scores above a negative; 0.5 is chance"),
     "pr_auc": ("average precision", "precision averaged over recall; chance is the share of positives"),
@@ -18,7 +18,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "brier": ("Brier score", "mean squared difference of score and outcome; less is better"),
     "calibration_error": (
         "calibration error",
-        "how far scores and outcomes lie apart, on average over ten bins; less is better",
+        "mean difference of scores and outcomes over ten bins; less is better",
     ),
     "precision_at_k": ("precision at k", "share of positives among the highest scores"),
     "value_per_1000": ("value per 1,000 rows", "what acting on the model's decisions was worth"),
@@ -28,31 +28,33 @@ UNKNOWN = "not measured"
 
 
 def title(metric: str) -> str:
+    """The name of a metric for people, such as 'average precision'."""
     return METRICS.get(metric, (metric, ""))[0]
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
-    """Metrics in the order in which they are listed everywhere, others behind."""
+    """Sort metrics as they are listed everywhere; unknown ones last."""
     known = list(METRICS)
     return sorted(metrics, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def meaning(metric: str) -> str:
+    """What a metric means, in one sentence; '' for an unknown one."""
     return METRICS.get(metric, ("", ""))[1]
 
 
 def number(value: float | None) -> str:
-    """Four digits that count."""
+    """Format a number with four significant digits; 'not measured' where there is none."""
     return UNKNOWN if value is None or not math.isfinite(value) else format_number(value)
 
 
 def change(value: float | None) -> str:
-    """A difference, with its sign."""
+    """Format a difference with its sign."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{'+' if value > 0 else ''}{format_number(value)}"
 
 
 def with_interval(one: Estimate | None) -> str:
-    """'0.704 [0.696, 0.713]'."""
+    """Format an estimate with its interval: '0.704 [0.696, 0.713]'."""
     if one is None or not math.isfinite(one.value):
         return UNKNOWN
     if not (math.isfinite(one.low) and math.isfinite(one.high)):
@@ -61,13 +63,14 @@ def with_interval(one: Estimate | None) -> str:
 
 
 def p_value(p: float | None) -> str:
+    """Format a p-value: '< 0.001' or '0.034'; '' where there is none."""
     if p is None or not math.isfinite(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def of_100(share: float) -> str:
-    """'41 of 100'; '3 of 1,000' and '2 of 10,000' where it is that rare."""
+    """Format a share: '41 of 100'; '3 of 1,000' or '2 of 10,000' for rare ones."""
     for size in (100, 1000, 10_000):
         if share == 0 or round(share * size) >= min(10, size / 10):
             return f"{round(share * size)} of {size:,}"
@@ -75,18 +78,18 @@ def of_100(share: float) -> str:
 
 
 def window(ticks: Sequence[str]) -> str:
-    """'2013-05-01 to 2013-05-28'."""
+    """Format the first and the last tick of a window: '2013-05-01 to 2013-05-28'."""
     first, last = ticks
     return first if first == last else f"{first} to {last}"
 
 
 def listed(words: Sequence[str]) -> str:
-    """'a, b and c'."""
+    """Join words: 'a, b and c'."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
 def length(span: timedelta) -> str:
-    """'2 days', '36 hours', '90 minutes': in the largest unit that divides it."""
+    """Format a duration in the largest unit that divides it: '2 days', '36 hours', '90 minutes'."""
     for unit, size in (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
         if span % size == timedelta(0):
             return f"{span // size} {unit}{'s' * (span != size)}"
@@ -94,7 +97,7 @@ def length(span: timedelta) -> str:
 
 
 def format_number(number: float) -> str:
-    """Four digits that count; no powers of ten."""
+    """Format a number with four significant digits: '-14,350', '0.1665'; no powers of ten down to 0.000001."""
     if abs(number) >= 1000:
         return f"{number:,.0f}"
     if 0 < abs(number) < 0.001:
@@ -103,10 +106,10 @@ def format_number(number: float) -> str:
 
 
 def format_interval(low: float, high: float) -> str:
-    """A 95 % interval as a sentence shows it."""
+    """Format an interval for a sentence: '[0.696, 0.713]'."""
     return f"[{format_number(low)}, {format_number(high)}]"
 
 
 def format_count(n: int, one: str, many: str = "") -> str:
-    """'1 row', '1,200 rows'."""
+    """Format a count with its noun: '1 row', '1,200 rows'."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

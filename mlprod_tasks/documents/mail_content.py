@@ -1,4 +1,4 @@
-"""How a mail looks: one content, rendered as text and as HTML so that both say the same."""
+"""The content of a mail, rendered as text and as HTML, so that both say the same."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: a caption, column headings, rows of text. `bad` are the rows to mark.
+    """A small table: a caption, column headings, rows of text. bad: the rows to highlight.
 
-    prose: the last column holds sentences, which are kept whole.
+    prose: the last column holds sentences, which are not cut.
     """
 
     caption: str
@@ -30,13 +30,13 @@ class Grid:
 
     @cached_property
     def numeric(self) -> frozenset[int]:
-        """The columns of numbers (and words such as 'not evaluated'): they are set flush right."""
+        """The columns of numbers (or words such as 'not evaluated'), which are right-aligned."""
         return frozenset(i for i, cells in enumerate(zip(*self.rows, strict=True)) if _of_numbers(cells))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One number to be seen first: what it is, the number, and what to hold it against."""
+    """One key figure: its label, the number, and what to compare it with."""
 
     label: str
     number: str
@@ -46,7 +46,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Content:
-    """What a mail says: one sentence first, then the numbers, a picture, and where to look further."""
+    """The content of a mail: one sentence first, then the numbers, a picture, and links."""
 
     subject: str
     headline: str
@@ -55,12 +55,12 @@ class Content:
     picture: bytes | None = None
     links: tuple[tuple[str, str], ...] = ()
     tiles: tuple[Tile, ...] = ()
-    plots: tuple[tuple[str, bytes], ...] = ()  # small pictures side by side, each with what it shows in words
+    plots: tuple[tuple[str, bytes], ...] = ()  # small pictures side by side, each with its description in words
     attachments: tuple[tuple[str, str], ...] = ()  # HTML pages by file name
 
 
 def render(content: Content, to: tuple[str, ...]) -> MailMessage:
-    """Both bodies of the mail."""
+    """Render both bodies of the mail."""
     pictures = [("picture", content.picture)] if content.picture else []
     pictures += [(f"plot{i}", png) for i, (_, png) in enumerate(content.plots)]
     return MailMessage(
@@ -69,7 +69,7 @@ def render(content: Content, to: tuple[str, ...]) -> MailMessage:
 
 
 def as_text(content: Content) -> str:
-    """The mail without its looks, and without its picture."""
+    """Render the mail as plain text, without pictures."""
     parts = [*_wrapped(content.headline), ""]
     for tile in content.tiles:
         parts += _wrapped(f"{tile.label}: {tile.number}{f' ({tile.note})' if tile.note else ''}")
@@ -83,7 +83,7 @@ def as_text(content: Content) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    # An error's own lines stay lines, and an address stays whole.
+    # The lines of an error stay lines, and addresses are not broken.
     lines = text.strip().splitlines()
     return [part for line in lines for part in wrap(line, WIDEST_LINE, break_long_words=False, break_on_hyphens=False) or [""]]
 
@@ -104,10 +104,10 @@ def _lines(grid: Grid) -> list[str]:
 def _sentences(grid: Grid) -> list[str]:
     heads = ["  ".join(row[:-1]) for row in grid.rows]
     margin = max(map(len, heads), default=0) + 2
-    told = [wrap(row[-1], WIDEST_LINE - margin) or [""] for row in grid.rows]
+    sentences = [wrap(row[-1], WIDEST_LINE - margin) or [""] for row in grid.rows]
     return [
         f"{head if i == 0 else '':{margin}}{part}"
-        for head, parts in zip(heads, told, strict=True)
+        for head, parts in zip(heads, sentences, strict=True)
         for i, part in enumerate(parts)
     ]
 
@@ -126,7 +126,7 @@ def _cell(text: str) -> str:
     return shown if len(shown) <= WIDEST_CELL else shown[: WIDEST_CELL - 3] + "..."
 
 
-# Mail readers drop style sheets and scripts, so every rule stands in its element.
+# Mail readers drop style sheets and scripts, so every style is written at its element.
 _HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """<!doctype html>
 <html><body style="margin:0;background:#f4f5f7;font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1d2733">
@@ -153,8 +153,8 @@ _HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_
 {% endif %}
 {% if c.plots %}
 <div style="margin:4px -6px 8px;font-size:0">
-{% for told, _ in c.plots %}
-<div style="display:inline-block;vertical-align:top;box-sizing:border-box;width:50%;min-width:320px;padding:0 6px 8px"><img src="cid:plot{{ loop.index0 }}" alt="{{ told }}" style="display:block;width:100%"></div>
+{% for alt, _ in c.plots %}
+<div style="display:inline-block;vertical-align:top;box-sizing:border-box;width:50%;min-width:320px;padding:0 6px 8px"><img src="cid:plot{{ loop.index0 }}" alt="{{ alt }}" style="display:block;width:100%"></div>
 {% endfor %}
 </div>
 {% endif %}

@@ -1,4 +1,4 @@
-"""How every picture of a model looks: size, colours, grid, and its bytes."""
+"""The style of all plots: size, colours, grid; and their PNG bytes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BLUE, ORANGE, GREY, PURPLE, RED, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#7d5ba6
 GRID = "#e6e8eb"
 WIDTH, HEIGHT = 6.4, 4.4  # inches
 DPI = 130
-POINTS = 1500  # of a curve: more are not seen
+POINTS = 1500  # of a curve: more would not be visible
 WIDEST_NAME = 34  # characters of a label beside a bar
 
 
 def figure(title: str, height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """A figure with one panel, of its own: pyplot would keep every figure of a process alive and ask for a display."""
+    """Create a figure with one panel, without pyplot, which would keep every figure alive and need a display."""
     made = _empty(width, height)
     axes = made.add_subplot()
     plain(axes)
@@ -33,17 +33,17 @@ def figure(title: str, height: float = HEIGHT, width: float = WIDTH) -> tuple[Fi
 
 
 def panels(title: str, rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of several panels under one title, row by row."""
+    """Create a figure of several panels under one title, row by row."""
     made = _empty(width, height)
-    there = [made.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
-    for axes in there:
+    axes_list = [made.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+    for axes in axes_list:
         plain(axes)
     _head(made, title)
-    return made, there
+    return made, axes_list
 
 
 def plain(axes: Axes) -> None:
-    """Take away from a panel what says nothing."""
+    """Remove from a panel what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b6bcc4")
     axes.tick_params(colors="#4a5563", labelsize=9, length=3)
@@ -54,7 +54,7 @@ def plain(axes: Axes) -> None:
 
 
 def named_rows(axes: Axes, names: list[str], widest: int = WIDEST_NAME) -> NDArray[np.int64]:
-    """Put names on the vertical axis, the first on top; where each lies."""
+    """Put names on the vertical axis, the first on top; give the position of each."""
     at = np.arange(len(names))
     axes.set_yticks(at, [shortened(name, widest) for name in names], fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -64,12 +64,12 @@ def named_rows(axes: Axes, names: list[str], widest: int = WIDEST_NAME) -> NDArr
 
 
 def shortened(name: str, widest: int = WIDEST_NAME) -> str:
-    """A name that fits beside a bar."""
+    """Shorten a name so that it fits beside a bar."""
     return name if len(name) <= widest else f"{name[: widest - 1]}…"
 
 
 def png(made: Figure) -> bytes:
-    """The picture's bytes: the same for the same picture, so without the name of what drew it."""
+    """Give the PNG bytes: the same for the same picture, so without the name of the software."""
     from matplotlib.text import Text
 
     for text in made.findobj(Text):
@@ -80,7 +80,7 @@ def png(made: Figure) -> bytes:
 
 
 def thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """As many points of a curve as can be seen, its ends among them."""
+    """Reduce a curve to at most POINTS points; its ends stay."""
     if len(x) <= POINTS:
         return x, y
     kept = np.unique(np.linspace(0, len(x) - 1, POINTS).astype(int))
@@ -88,7 +88,7 @@ def thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def _head(made: Figure, title: str) -> None:
-    # Over the whole figure: over the panel alone it would be cut where long names stand beside the panel.
+    # Over the whole figure: over the panel alone it would be cut off where long names are beside the panel.
     made.suptitle(title, fontsize=12, x=0.01, ha="left", fontweight="bold", color=INK)
 
 

@@ -1,4 +1,4 @@
-"""The data docs: what every audit looked at and found, as web pages of Great Expectations."""
+"""The data docs: the results of every audit as web pages of Great Expectations."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ KEPT = 60
 
 def keep(result: Any, ticks: str, folder: Path) -> None:
     """Keep an audit's result where the data docs look for it; long lists of values are cut."""
-    told = _cut(result.to_json_dict())
-    # Great Expectations sorts its pages by this time: the first tick's.
+    result_json = _cut(result.to_json_dict())
+    # Great Expectations sorts its pages by this time: that of the first tick.
     moment = ticks[:10].replace("-", "") + "T000000.000000Z"
-    place = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_text(place, json.dumps(told))
+    path = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(result_json))
 
 
 def build_data_docs(platform: Platform) -> Path:
     """Render the pages of all suites and of the newest audits, and return the index page.
 
-    Apart from the audit, because it takes seconds a page: the audit need not wait for it.
+    This is separate from the audit, which would otherwise wait some seconds per page.
     """
     folder = platform.settings.expectations
     delete_old(folder)

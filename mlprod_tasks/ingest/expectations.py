@@ -1,4 +1,4 @@
-"""The Great Expectations suite of a table: generated from its declaration, and what somebody wrote by hand added to it."""
+"""The Great Expectations suite of a table: generated from its declaration, plus what is written by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def suite_name(pipeline: Pipeline, table: str) -> str:
 def suite(pipeline: Pipeline, table: str, folder: Path) -> ExpectationSuite:
     """The table's expectations: the generated ones, and those of folder/handwritten/<pipeline>_<table>.json.
 
-    The generated suite is also kept in folder/expectations, to be read and for the data docs.
+    The suite is also written to folder/expectations, for people and for the data docs.
     """
     great_expectations = load_great_expectations()
     name = suite_name(pipeline, table)
@@ -82,10 +82,10 @@ def _column(column: Column) -> list[dict[str, Any]]:
     elif column.max_null_share is not None:
         made.append(_expectation("expect_column_values_to_not_be_null", column=name, mostly=1 - column.max_null_share))
     if column.personal:
-        return made  # of a hashed value nothing more can be said
+        return made  # nothing else holds for a hashed value
     low, high = column.min, column.max
     if kind == "float":
-        # Without bounds of its own a number still has to be finite.
+        # Without declared bounds a number must still be finite.
         low, high = (-LARGEST if low is None else low), (LARGEST if high is None else high)
     if low is not None or high is not None:
         bounds = {"min_value": low, "max_value": high}
@@ -100,7 +100,7 @@ def _column(column: Column) -> list[dict[str, Any]]:
 
 
 def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
-    """An expectation in plain words; one that is not generated from declarations by its own name."""
+    """An expectation in plain words; handwritten ones of other types by their own name."""
     column, mostly = kwargs.get("column"), kwargs.get("mostly")
     match kind:
         case "expect_table_columns_to_match_set":
@@ -125,12 +125,12 @@ def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
             return f"{kwargs['column_B']} must be before the end of the tick's partition"
         case "expect_table_row_count_to_be_between":
             return f"a tick must have {bound(kwargs)} rows"
-    told = ", ".join(f"{k}={v!r}" for k, v in kwargs.items() if k != "batch_id")
-    return f"{kind}({told})"
+    arguments = ", ".join(f"{k}={v!r}" for k, v in kwargs.items() if k != "batch_id")
+    return f"{kind}({arguments})"
 
 
 def bound(kwargs: Mapping[str, Any]) -> str:
-    """What an expectation allows, in few words; '' where its name says it all."""
+    """What an expectation allows, in few words; '' where its name is enough."""
     low, high = (_finite(kwargs.get(name)) for name in ("min_value", "max_value"))
     if low is not None and high is not None:
         return f"between {low:.10g} and {high:.10g}"
@@ -178,7 +178,7 @@ def _handwritten(file: Path) -> list[dict[str, Any]]:
 
 
 def _keep(content: dict[str, Any], folder: Path) -> None:
-    """Write the suite where its text changed; tasks that run at the same time see a whole file."""
+    """Write the suite if its text changed; tasks that run at the same time see a whole file."""
     text = json.dumps(content, indent=2) + "\n"
     file = folder / f"{content['name']}.json"
     if file.exists() and file.read_text() == text:

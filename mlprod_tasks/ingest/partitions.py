@@ -25,7 +25,7 @@ def partitions(table: Table, ticks: TickRange) -> TickRange:
 def boundaries(table: Table, ticks: TickRange) -> list[datetime]:
     """Moments of the table's time column, one more than ticks: partition i is [boundaries[i], boundaries[i + 1]).
 
-    Days of 23 and 25 hours come out right because each boundary is a local time of day of its own.
+    Days of 23 and 25 hours come out right, since each boundary is computed from a local time of day.
     """
     first = ticks.first + timedelta(days=table.ticks_ahead - 1)
     return [ticks.schedule.moment(first + timedelta(days=day)) - table.known_after for day in range(len(ticks) + 1)]

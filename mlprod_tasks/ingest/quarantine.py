@@ -1,4 +1,4 @@
-"""Refused rows, as text and each with its reasons: nothing that came is lost, and nobody has to guess why."""
+"""Keep refused rows as text, each with its reasons, so that nothing is lost and everybody can see why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def quarantine(
 ) -> None:
     """Replace the quarantined rows of `ticks` by `refused`, each with its reason and its tick.
 
-    After the source is mended and audited again, what lay here for these ticks is gone.
+    After the source is mended and audited again, the earlier rows of these ticks are gone.
     """
     name = names.quarantine(pipeline, table)
     if not refused.num_rows and (not platform.lake.exists(name) or not platform.lake.files(name, ticks)):

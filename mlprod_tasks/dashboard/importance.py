@@ -1,4 +1,4 @@
-"""How much each feature matters to a version of the model, where this machine has its reference profile."""
+"""How much each feature matters to a version, as far as this machine has its reference profile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 
-# Where the registry keeps this machine's copies of models. Asked itself, it may make a page wait for a server.
+# Where the registry keeps this machine's copies of models. The registry may be remote, and a page should not wait.
 COPIES, PROFILE = "models", "reference_profile.json"
 
 # A registered version's profile never changes.
@@ -17,15 +17,15 @@ _known: dict[Path, dict[str, float]] = {}
 
 
 def gain_shares(pipeline: Pipeline, version: int | None, platform: Platform) -> dict[str, float]:
-    """Each feature's share of the model's gain; empty where this machine has no copy of the version's profile."""
+    """Read each feature's share of the model's gain; empty without a local copy of the version's profile."""
     if version is None:
         return {}
-    found = sorted((platform.settings.home / COPIES / pipeline.name).glob(f"{version}-*/{PROFILE}"))
-    if not found:
+    profiles = sorted((platform.settings.home / COPIES / pipeline.name).glob(f"{version}-*/{PROFILE}"))
+    if not profiles:
         return {}
-    if found[-1] not in _known:
-        _known[found[-1]] = _shares(json.loads(found[-1].read_text(encoding="utf-8")))
-    return _known[found[-1]]
+    if profiles[-1] not in _known:
+        _known[profiles[-1]] = _shares(json.loads(profiles[-1].read_text(encoding="utf-8")))
+    return _known[profiles[-1]]
 
 
 def _shares(profile: dict[str, Any]) -> dict[str, float]:

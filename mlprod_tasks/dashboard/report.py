@@ -1,4 +1,4 @@
-"""The page of one pipeline as of one tick, in one HTML file that opens from disk and asks for nothing."""
+"""The page of one pipeline as of one tick, as one HTML file that opens from disk and loads nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NothingToReport(LookupError):
 
 
 def write_report(pipeline: Pipeline, tick: Tick, platform: Platform, out: Path | None = None) -> Path:
-    """Write the report of a tick, whole or not at all; below `settings.home` where `out` is left out.
+    """Write the report of a tick atomically, to `out` or else below `settings.home`.
 
     Raises: NothingToReport.
     """
@@ -36,7 +36,7 @@ def write_report(pipeline: Pipeline, tick: Tick, platform: Platform, out: Path |
 
 
 def attached(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[tuple[str, str], ...]:
-    """The report of a tick for a mail, by its file name; none where it cannot be made: the mail must go out all the same."""
+    """Make the report for a mail, as (file name, HTML); none where that fails, so that the mail still goes out."""
     try:
         written = write_report(pipeline, tick, platform).read_text(encoding="utf-8")
     except Exception as error:
@@ -46,12 +46,12 @@ def attached(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[tuple[
 
 
 def html(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
-    """The report of a tick. Styles, scripts and data are in it; its policy forbids every request.
+    """Write the report's HTML with styles, scripts and data; its policy forbids every request.
 
     Raises: NothingToReport.
     """
-    told = detail(pipeline, platform, (None, tick.date), BY_FEATURE, as_of=tick)
-    if all(row.tick != str(tick) for row in told.by_tick):
+    page_detail = detail(pipeline, platform, (None, tick.date), BY_FEATURE, as_of=tick)
+    if all(row.tick != str(tick) for row in page_detail.by_tick):
         raise NothingToReport(
             f"{pipeline.name}: the ledger has nothing of tick {tick}: score and monitor it first "
             f"(`mlprod score {pipeline.name} --from {tick}`)"
@@ -61,12 +61,12 @@ def html(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
     )
     head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>'
-    data = f'<script type="application/json" id="board-data">{embedded(as_json(told))}</script>'
+    data = f'<script type="application/json" id="board-data">{embedded(as_json(page_detail))}</script>'
     return shell.frame(f"{pipeline.name} {tick}", head, "", f"{data}\n<script>{script}</script>\n")
 
 
 def embedded(value: object) -> str:
-    """JSON that can stand in an HTML script element: no character of it ends or opens one."""
+    """Write JSON for an HTML script element, with the characters escaped that could end it."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

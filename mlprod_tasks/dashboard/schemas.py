@@ -1,14 +1,14 @@
-"""What the page is told and what it asks for: the JSON of its addresses, as dataclasses.
+"""The JSON that the page reads and sends, as dataclasses.
 
-Addresses, below the page's own (`/mlprod/`), JSON each; an error is {"error": "..."} with a status of 400 or more:
+Addresses below `/mlprod/`, all with JSON bodies; an error is {"error": "..."} with a status of 400 or more:
 
     GET  api/overview                                          Overview
     GET  api/pipelines/{name}?first=&last=&heat=               Detail; ticks first..last, heat map of that kind
     GET  api/pipelines/{name}/predictions?key=&key=&tick=      PredictionExplanation; one `key` for each key column
     POST api/pipelines/{name}/{action}                         body ActionRequest, answer ActionResult; action is one of ACTIONS
 
-Ticks are ISO dates, moments ISO with offset. What is told of many ticks stands in columns, one entry a tick of `Detail.ticks`
-(null where there is none), so that a year of them stays small.
+Ticks are ISO dates, moments ISO with offset. Values over many ticks are lists with one entry per tick of `Detail.ticks`
+(null where there is none), so that the JSON of a year stays small.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Numbers = tuple[float | None, ...]
 
 @dataclass(frozen=True)
 class StatusLight:
-    """The traffic light, and why it shows what it shows: the worst first, each a sentence.
+    """The traffic light and the reasons for its colour, one sentence each, the worst first.
 
-    red: somebody is needed now. amber: worth a look. green: nothing to do. grey: nothing there yet.
+    red: somebody is needed now. amber: worth a look. green: nothing to do. grey: no data yet.
     """
 
     light: Light
@@ -39,14 +39,14 @@ class StatusLight:
 
 @dataclass(frozen=True)
 class ChampionCard:
-    """Who is champion. age_days: from its first tick to the last scored tick."""
+    """The champion. age_days: from its first tick to the last scored tick."""
 
     version: int
     since: str
     age_days: int
     trained_as_of: str | None
     reason: str
-    fallback_by: str | None = None  # who switched to the fallback, where it answers now
+    fallback_by: str | None = None  # who switched to the fallback, while it scores
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LastTick:
 
 @dataclass(frozen=True)
 class Spark:
-    """A small line: the KPI of the last ticks, in its unit. bound: the lower bound of the newest, in the unit too."""
+    """A small line chart: the KPI of the last ticks, in its unit. bound: the newest lower bound, in the same unit."""
 
     name: str
     unit: str
@@ -87,13 +87,13 @@ class PipelineCard:
     muted: int
     training: str | None  # the newest training's state: running, awaiting approval, refused, ...
     kpi: Spark | None
-    rollout: RolloutRow | None = None  # in force, where it is not the champion alone that answers
+    rollout: RolloutRow | None = None  # in force; None where the champion alone answers
     open_reviews: int = 0
 
 
 @dataclass(frozen=True)
 class Overview:
-    """All pipelines, those that need somebody first. broken: declarations that could not be loaded, file and why."""
+    """All pipelines, the worst state first. broken: declarations that could not be loaded, as (file, reason)."""
 
     at: str
     pipelines: tuple[PipelineCard, ...]
@@ -102,7 +102,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class WatchedSeries:
-    """One watched value over the ticks. told: what the ledger says of a breached or unmeasured tick, by its index."""
+    """One measurement over the ticks. told: the ledger's sentence for breached or unmeasured ticks, by index."""
 
     name: str  # what `slice` names, or ''
     values: Numbers
@@ -119,7 +119,7 @@ class WatchedSeries:
 
 @dataclass(frozen=True)
 class HeatRow:
-    """One feature. gain_share: of the model's gain, None where not known. important: of those that make up 80 % of it."""
+    """One feature. gain_share: its share of the model's gain, None if unknown. important: among those that make up 80 %."""
 
     feature: str
     gain_share: float | None
@@ -129,7 +129,7 @@ class HeatRow:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Features x ticks of one kind, the important ones first. words: with {slice}."""
+    """Features x ticks for one kind of measurement, important features first. words: a sentence with {slice}."""
 
     what: str
     title: str
@@ -139,7 +139,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class ChartLine:
-    """A line of a chart. role: 'realised', 'estimated' (a promise, with its interval) or 'measured'."""
+    """A line of a chart. role: 'realised', 'estimated' (with its interval) or 'measured'."""
 
     what: str
     words: str
@@ -149,10 +149,10 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over the ticks that share an axis.
+    """Lines over the ticks on one axis.
 
-    form 'number', 'share' (0 to 1), 'seconds'. times_reference: the ledger has values over the reference's; drawn are the
-    values themselves, that is value x reference (and bound x reference).
+    form 'number', 'share' (0 to 1), 'seconds'. times_reference: the ledger has values divided by the reference;
+    the page draws value x reference (and bound x reference).
     """
 
     id: str
@@ -167,7 +167,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class VersionMark:
-    """From `tick` on, another version is champion. rolled_back_from: the version that a rollback withdrew."""
+    """From `tick` on, this version is champion. rolled_back_from: the version that a rollback replaced."""
 
     tick: str
     version: int
@@ -178,7 +178,7 @@ class VersionMark:
 
 @dataclass(frozen=True)
 class TickRow:
-    """What was done at one tick and decided, and why."""
+    """What was done and decided at one tick, and why."""
 
     tick: str
     published: int
@@ -193,7 +193,7 @@ class TickRow:
 
 @dataclass(frozen=True)
 class RuleFired:
-    """A rule that fired at a tick, with the sentences of the measurements that made it fire. held: why its action waits."""
+    """A rule that fired at a tick, with a sentence for each measurement that fired it. held: why its action waits."""
 
     rule: str
     action: str
@@ -204,7 +204,7 @@ class RuleFired:
 
 @dataclass(frozen=True)
 class AlarmRow:
-    """An alarm: a rule from when it fired until it no longer does. held: why its action waits."""
+    """An alarm: a rule from the tick at which it fired until it no longer fires. held: why its action waits."""
 
     rule: str
     action: str
@@ -248,7 +248,7 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class ActionRow:
-    """What a person, or a rule's action, did."""
+    """An action of a person or a rule."""
 
     at: str
     by: str
@@ -260,7 +260,7 @@ class ActionRow:
 
 @dataclass(frozen=True)
 class Link:
-    """A page elsewhere: MLflow, data docs, runs. `text` says where it leads."""
+    """A link to another page: MLflow, data docs, runs. `text` is its label."""
 
     text: str
     href: str
@@ -270,15 +270,15 @@ class Link:
 class Detail:
     """Everything about one pipeline over a range of ticks.
 
-    may: the ACTIONS that the reader has the right to; without one its button is not there. links: pages elsewhere; the words
-    {run_id} in `run_link` stand for an MLflow run. served: None where the use case answers no requests.
+    may: the ACTIONS that the reader may take; the page shows no button for others. run_link: an address with {run_id}
+    for the id of an MLflow run. served: None where the use case answers no requests.
     """
 
     name: str
     doc: str
     owner: str
     at: str
-    first: str | None  # the oldest and newest tick there is anything of
+    first: str | None  # the oldest and newest tick with data
     last: str | None
     ticks: tuple[str, ...]
     state: StatusLight
@@ -303,7 +303,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class ActionRequest:
-    """What a person asks for with a button.
+    """The body of an action that a person asks for with a button.
 
     rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
     share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:
@@ -330,13 +330,13 @@ class ActionRequest:
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What came of it, in a sentence."""
+    """The result of an action, in a sentence."""
 
     done: str
 
 
 def as_json(form: Any) -> Any:
-    """A form as plain JSON values; numbers that are none (NaN, infinity) become null."""
+    """Turn a dataclass into plain JSON values; NaN and infinity become null."""
     from dataclasses import fields, is_dataclass
     from math import isfinite
 

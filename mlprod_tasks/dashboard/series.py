@@ -17,7 +17,7 @@ from mlprod_tasks.monitoring.kinds import KINDS, Kind
 from mlprod_tasks.platform.ledger import Measurement
 
 ESTIMATED = "estimated_"
-DRIFT = "feature_psi"  # what is shown first
+DRIFT = "feature_psi"  # the kind that is shown first
 BY_FEATURE = (DRIFT, *(kind.what for kind in KINDS.values() if kind.by == "feature" and kind.what != DRIFT))
 NOT_BY_FEATURE = tuple(kind.what for kind in KINDS.values() if kind.by != "feature")
 
@@ -36,10 +36,10 @@ class Ticks:
 
 
 def read(session: Session, pipeline: Pipeline, ticks: Ticks, whats: Iterable[str]) -> Measured:
-    """The measurements of those kinds and ticks: nothing else is read, however much there is."""
-    found: dict[str, dict[str, list[Any]]] = {}
+    """Read the measurements of those kinds and ticks, and nothing else."""
+    series: dict[str, dict[str, list[Any]]] = {}
     if not ticks.days:
-        return found
+        return series
     m, kinds = Measurement, list(whats)
     columns = (m.tick, m.what, m.slice, m.value, m.low, m.high, m.interval_low, m.interval_high, m.reference, m.n)
     query = select(*columns, m.breached, m.sentence, m.cause, m.important).where(
@@ -47,12 +47,12 @@ def read(session: Session, pipeline: Pipeline, ticks: Ticks, whats: Iterable[str
     )
     query = query.order_by(m.tick)
     for row in session.execute(query):
-        found.setdefault(row.what, {}).setdefault(row.slice, []).append(row)
-    return found
+        series.setdefault(row.what, {}).setdefault(row.slice, []).append(row)
+    return series
 
 
 def heat_maps(pipeline: Pipeline, measured: Measured, ticks: Ticks, gain: Mapping[str, float]) -> tuple[HeatMap, ...]:
-    """One for each kind that is watched feature by feature and has values here."""
+    """Make a heat map of each kind that is measured per feature and has values here."""
     return tuple(
         HeatMap(what, TITLES[what].title, _words(KINDS[what], pipeline), tuple(_heat_rows(measured[what], ticks, gain)))
         for what in BY_FEATURE
@@ -61,18 +61,18 @@ def heat_maps(pipeline: Pipeline, measured: Measured, ticks: Ticks, gain: Mappin
 
 
 def charts(pipeline: Pipeline, measured: Measured, ticks: Ticks) -> tuple[Chart, ...]:
-    """Every kind that has values and is not watched feature by feature; promises stand beside what was realised."""
+    """Make charts of all other kinds that have values; estimates are drawn beside realised values."""
     ordered = sorted(NOT_BY_FEATURE, key=lambda what: (GROUPS.index(TITLES[what].group), _place(what)))
     return tuple(chart for what in ordered for chart in _charts(pipeline, measured, ticks, what) if chart.lines)
 
 
 def column(name: str, rows: Sequence[Any], ticks: Ticks) -> WatchedSeries:
-    """Rows of one kind and slice, laid out over the ticks."""
+    """Lay out the rows of one kind and slice over the ticks."""
     at: list[Any] = [None] * len(ticks.days)
     index = ticks.index
     for row in rows:
         at[index[row.tick]] = row
-    spoken = [(str(i), row) for i, row in enumerate(at) if row is not None and (row.breached or row.value is None)]
+    with_sentence = [(str(i), row) for i, row in enumerate(at) if row is not None and (row.breached or row.value is None)]
 
     def of(attribute: str) -> tuple[Any, ...]:
         return tuple(None if row is None else getattr(row, attribute) for row in at)
@@ -87,13 +87,13 @@ def column(name: str, rows: Sequence[Any], ticks: Ticks) -> WatchedSeries:
         reference=of("reference"),
         n=of("n"),
         breached=tuple(i for i, row in enumerate(at) if row is not None and row.breached),
-        told={i: row.sentence for i, row in spoken},
-        causes={i: row.cause for i, row in spoken if row.cause},
+        told={i: row.sentence for i, row in with_sentence},
+        causes={i: row.cause for i, row in with_sentence if row.cause},
     )
 
 
 def _heat_rows(by_feature: Mapping[str, Sequence[Any]], ticks: Ticks, gain: Mapping[str, float]) -> Iterator[HeatRow]:
-    """The features that matter first; where their gain is not known, the important ones, those furthest out before."""
+    """Important features first: by gain; where it is unknown, by importance and then by number of breaches."""
     rows = [
         HeatRow(feature, gain.get(feature), bool(rows[-1].important), column(feature, rows, ticks))
         for feature, rows in by_feature.items()
@@ -102,15 +102,15 @@ def _heat_rows(by_feature: Mapping[str, Sequence[Any]], ticks: Ticks, gain: Mapp
 
 
 def _rank(row: HeatRow) -> tuple[Any, ...]:
-    held = any(high is not None for high in row.column.high)
-    return -(row.gain_share or 0.0), not row.important, not held, -len(row.column.breached), row.feature
+    bounded = any(high is not None for high in row.column.high)
+    return -(row.gain_share or 0.0), not row.important, not bounded, -len(row.column.breached), row.feature
 
 
 def _charts(pipeline: Pipeline, measured: Measured, ticks: Ticks, what: str) -> Iterator[Chart]:
-    """The charts of one kind: one, or one a metric where the metrics have units of their own."""
+    """The charts of one kind: one, or one per metric where the metrics have units of their own."""
     kind, realised = KINDS[what], what.removeprefix(ESTIMATED)
     if what != realised and realised in KINDS:
-        return  # beside what is realised
+        return  # drawn in the chart of the realised values
     beside = f"{ESTIMATED}{what}"
     lines = [*_lines(pipeline, measured, ticks, what, beside in KINDS), *_lines(pipeline, measured, ticks, beside)]
     if kind.by != "metric" or what == "kpi_correlation":

@@ -1,4 +1,4 @@
-"""What the page tells of answers on request: rollouts, what was found at the last ramp, and rows that are left to people."""
+"""Read what the page shows about requests: rollouts, the checks of the last ramp, the review queue."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ORDER = ("errors", "latency", "scores", "quality")
 
 
 def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDetail | None:
-    """How it stood at a moment; None where the use case answers no requests."""
+    """Read the state at a moment; None where the use case answers no requests."""
     if pipeline.serving is None:
         return None
     mine = select(Rollout).where(Rollout.pipeline == pipeline.name, Rollout.at <= until).order_by(Rollout.at.desc())
     rollouts = tuple(rollout_row(one) for one in session.scalars(mine.limit(MOST_ROLLOUTS)))
-    asked = Review.pipeline == pipeline.name, Review.at <= until
-    undecided = *asked, or_(Review.decided_at.is_(None), Review.decided_at > until)
+    mine_until = Review.pipeline == pipeline.name, Review.at <= until
+    undecided = *mine_until, or_(Review.decided_at.is_(None), Review.decided_at > until)
     oldest = select(Review).where(*undecided).order_by(Review.at, Review.request_id, Review.row)
-    newest = select(Review).where(*asked, Review.decided_at <= until).order_by(Review.decided_at.desc())
+    newest = select(Review).where(*mine_until, Review.decided_at <= until).order_by(Review.decided_at.desc())
     return ServingDetail(
         rollout=rollouts[0] if rollouts else None,
         rollouts=rollouts,
@@ -40,7 +40,7 @@ def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDeta
 
 
 def open_reviews(session: Session, names: Sequence[str]) -> dict[str, int]:
-    """How many rows wait for people, of each use case that has some."""
+    """Count the rows that wait for people, by use case; use cases without such rows are left out."""
     query = select(Review.pipeline, func.count()).where(Review.pipeline.in_(names), Review.decision.is_(None))
     return {name: int(n) for name, n in session.execute(query.group_by(Review.pipeline))}
 
@@ -96,7 +96,7 @@ def _check(one: RolloutCheck) -> CheckRow:
 
 
 def _open(one: Review) -> ReviewRow:
-    """As it was before it was decided, if it is by now."""
+    """An undecided row; a decision that came after the moment shown is left out."""
     return _review(one, None, "", "", None)
 
 

@@ -1,4 +1,4 @@
-"""What the page is told of answers on request: rollouts, what was found at them, and the rows that people decide."""
+"""The page's JSON about requests: rollouts, the checks of a challenger, and the review queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RolloutRow:
-    """How requests are answered from `at` on. share: of the entities, that a canary answers. band: scores left to people."""
+    """How requests are answered from `at` on. share: share of entities that a canary answers. band: scores left to people."""
 
     at: str
     by: str
@@ -21,7 +21,7 @@ class RolloutRow:
 
 @dataclass(frozen=True)
 class CheckRow:
-    """What was found last of a challenger at one share of a ramp. passed: None where there was too little to tell."""
+    """The newest result of one check of a challenger at one share of a ramp. passed: None where there were too few rows."""
 
     at: str
     share: float
@@ -37,7 +37,7 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class RampChecks:
-    """What was found at the last ramp, in the order of its shares."""
+    """The checks of the last ramp, in the order of its shares."""
 
     challenger: int
     rows: tuple[CheckRow, ...]
@@ -45,7 +45,7 @@ class RampChecks:
 
 @dataclass(frozen=True)
 class ReviewRow:
-    """A row whose decision was left to people. at: when it was asked for. decision: None where nobody has decided."""
+    """A row whose decision is left to people. at: time of the request. decision: None while nobody has decided."""
 
     request_id: str
     row: int
@@ -61,10 +61,10 @@ class ReviewRow:
 
 @dataclass(frozen=True)
 class ServingDetail:
-    """Answers on request: how they are rolled out, and what of them is left to people.
+    """How requests are answered, and the rows that are left to people.
 
-    rollout: in force; None where there never was one, and the champion answers. ramp: its shares, as declared or by
-    default. reviews: the oldest of those that are open, oldest first. decided: the newest decisions, newest first.
+    rollout: the one in force; None where there never was one, and the champion answers. ramp: its shares, declared or by
+    default. reviews: the oldest open ones, oldest first. decided: the newest decisions, newest first.
     """
 
     rollout: RolloutRow | None

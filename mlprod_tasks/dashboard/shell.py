@@ -1,4 +1,4 @@
-"""The page's own HTML: an empty frame that loads the scripts, and the scripts and styles as one text each for a report."""
+"""The page's HTML: a frame that loads the scripts; and for a report, scripts and styles as one text each."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ POLICY = (
 
 
 def page(static: str = "static", api: str = "api") -> str:
-    """The page, to be served with POLICY as its Content-Security-Policy.
+    """Write the page, to be served with POLICY as its Content-Security-Policy.
 
-    static: where the files of STATIC are served. api: where the addresses of forms.py begin. Both are relative to the page.
+    static: where the files of STATIC are served. api: where the addresses of schemas.py begin. Both are relative to the page.
     """
     version = digest()
     scripts = "\n".join(f'<script defer src="{escape(static)}/{name}?v={version}"></script>' for name in SCRIPTS)
@@ -42,7 +42,7 @@ def page(static: str = "static", api: str = "api") -> str:
 
 
 def frame(title: str, head: str, attributes: str, foot: str) -> str:
-    """What page and report share. title is escaped here, the rest is markup."""
+    """Write the HTML that page and report share. title is escaped here; the other arguments are markup."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -54,7 +54,7 @@ def frame(title: str, head: str, attributes: str, foot: str) -> str:
 </head>
 <body{attributes}>
 <a class="skip" href="#board">Skip to the content</a>
-<main id="board" tabindex="-1" aria-busy="true"><noscript>This page is drawn by its scripts: allow them.</noscript></main>
+<main id="board" tabindex="-1" aria-busy="true"><noscript>This page needs JavaScript: allow its scripts.</noscript></main>
 <div id="status" role="status" aria-live="polite"></div>
 {foot}</body>
 </html>
@@ -70,5 +70,5 @@ def script() -> str:
 
 
 def digest() -> str:
-    """Of styles and scripts: a browser that has others asks for these."""
+    """Digest styles and scripts, so that a browser with older ones loads these."""
     return hashlib.sha256((style() + script()).encode()).hexdigest()[:12]

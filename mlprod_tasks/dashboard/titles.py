@@ -1,4 +1,4 @@
-"""What the charts are called, where they stand, and how their numbers read."""
+"""The charts' titles, groups and number formats."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _OWN = dict(
         _title("duration", "Duration of steps", "seconds"),
         _title("retries", "Retries"),
         _title("queue_wait", "Waiting for a worker", "seconds"),
-        _title("rows_per_second", "Rows a second", unit="rows/s"),
+        _title("rows_per_second", "Rows per second", unit="rows/s"),
         _title("memory", "Peak memory", unit="MB"),
         _title("data_delay", "Data published after the tick", unit="hours"),
         _title("label_delay", "Labels published after they were due", unit="hours"),
@@ -84,7 +84,7 @@ _OWN = dict(
         _title("upstream", "Alarms upstream", unit="alarms"),
         _title("replayed", "Replayed predictions that differ", "share"),
         _title("online_skew", "Rows with other features online", "share"),
-        _title("canned", "Canned rows that differ", "share"),
+        _title("canned", "Golden predictions that differ", "share"),
         _title("online_rows", "Rows answered on request", unit="rows"),
         _title("online_latency", "Latency of a row, 99th percentile", unit="ms"),
         _title("online_errors", "Rows on which a model failed", "share"),
@@ -99,10 +99,10 @@ _OWN = dict(
         _title("online_shadow_latency", "Latency in the shadow, 99th percentile", unit="ms"),
     )
 )
-# A kind that has no title of its own is called as it is named.
+# A kind without a title of its own is shown by its name.
 TITLES: Mapping[str, Title] = MappingProxyType({what: _OWN.get(what) or _title(what)[1] for what in KINDS})
 
-# Within their group; what is not listed follows.
+# The order within a group; kinds that are not listed come last.
 CHART_ORDER = (
     "roc_auc",
     "value",

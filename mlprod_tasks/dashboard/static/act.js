@@ -1,21 +1,21 @@
 "use strict";
-// Buttons that do something: each asks for a reason first, says what will happen, and tells what came of it.
+// Buttons for actions: each says what will happen, asks for a reason, and shows the result.
 (() => {
   const { h } = mlprod;
   const TOLD = {
-    retrain: ["Retrain", "A training is started now. It becomes champion only if it passes its gates."],
-    rollback: ["Roll back", "An earlier version becomes champion from the next tick on, with its own fallback."],
-    fallback: ["Switch to the fallback", "The fallback model answers until a new champion is promoted or somebody switches back."],
-    champion: ["Let the champion answer again", "The champion answers from the next scoring on."],
-    acknowledge: ["Acknowledge", "The alarm stays open, marked as seen by you."],
-    mute: ["Mute", "No mail comes of this rule until then."],
-    unmute: ["Unmute", "Mails of this rule come again."],
-    bound: ["Set bounds", "From the newest tick on, these take the place of the declared and learned ones."],
-    rollout: ["Roll out", "All replicas of the service follow within seconds. A ramp that is under way ends."],
+    retrain: ["Retrain", "A training starts now. The new model becomes champion only if it passes its gates."],
+    rollback: ["Roll back", "An earlier version, with its own fallback, becomes champion from the next tick on."],
+    fallback: ["Switch to the fallback", "The fallback model scores until a new champion is promoted or somebody switches back."],
+    champion: ["Let the champion answer again", "The champion scores again from the next scoring on."],
+    acknowledge: ["Acknowledge", "The alarm stays open, marked as acknowledged by you."],
+    mute: ["Mute", "No mails about this rule until then."],
+    unmute: ["Unmute", "Mails about this rule are sent again."],
+    bound: ["Set bounds", "From the newest tick on, these bounds replace the declared and learned ones."],
+    rollout: ["Roll out", "All replicas of the service follow within seconds. A running ramp ends."],
   };
   const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp"];
   const MODES = [["champion", "champion: it answers all"], ["canary", "canary: the challenger answers a share"], ["shadow", "shadow: the challenger only scores"], ["blue-green", "blue-green: the challenger answers all"]];
-  const AUTOMATION = [["full", "full: the service decides"], ["band", "band: scores of doubt go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
+  const AUTOMATION = [["full", "full: the service decides"], ["band", "band: uncertain scores go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
 
   function boundFields({ slices, column }) {
     const newest = column.values.findLastIndex((v) => v !== null);
@@ -65,14 +65,14 @@
     if (action === "mute") {
       out.push(h("label", {}, "For ", h("select", { name: "days" }, [1, 3, 7, 14, 30].map((n) => h("option", { value: n, selected: n === 7 }, mlprod.count(n, "day"))))));
     }
-    out.push(h("label", {}, REASONED.includes(action) ? "Reason" : "Reason (if there is one to tell)", h("textarea", { name: "reason", rows: 3, maxlength: 500, required: REASONED.includes(action) })));
+    out.push(h("label", {}, REASONED.includes(action) ? "Reason" : "Reason (optional)", h("textarea", { name: "reason", rows: 3, maxlength: 500, required: REASONED.includes(action) })));
     return out;
   }
 
-  // Only who answers is changed: what is left to people stays as it is.
+  // Only the answering version changes; what is left to people stays as it is.
   const switchedBack = ({ automation, band }) => ({ mode: "champion", automation, low: band && band[0], high: band && band[1] });
 
-  // `post(action, asked)` gives the sentence of what came of it; `after` draws the page anew.
+  // `post(action, asked)` gives a sentence with the result; `after` draws the page again.
   mlprod.asker = (detail, post, after) => (action, label, given) => {
     if (!detail.may.includes(action)) return null;
     return h("button", { type: "button", class: REASONED.includes(action) && action !== "bound" ? null : "quiet", "data-action": action, onclick: () => open(action, given) }, label);
@@ -81,24 +81,24 @@
       const [title, what] = given.told || TOLD[action];
       const failed = h("p", { class: "bad", role: "alert" });
       const submit = h("button", { type: "submit", class: "act" }, title);
-      const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `Bounded is: ${given.words}.`), fields(action, detail, given), failed,
+      const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `What is measured: ${given.words}.`), fields(action, detail, given), failed,
         h("div", { class: "buttons" }, submit, action === "bound" && h("button", { type: "submit", value: "unbound" }, "Back to declared and learned"), h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
       const dialog = h("dialog", { "aria-labelledby": "ask-title", onclose: () => dialog.remove() }, form);
       form.addEventListener("submit", async (event) => {
         event.preventDefault();
-        const said = new FormData(form);
-        const number = (name) => (said.get(name) ? Number(said.get(name)) : null);
+        const entered = new FormData(form);
+        const number = (name) => (entered.get(name) ? Number(entered.get(name)) : null);
         const back = event.submitter && event.submitter.value === "unbound";
-        const share = said.get("share") ? { share: number("share") / 100 } : {};
+        const share = entered.get("share") ? { share: number("share") / 100 } : {};
         const more = {
-          bound: { what: given.what, slice: String(said.get("slice") || ""), low: number("low"), high: number("high") },
-          rollout: given.back ? switchedBack(given.now) : { mode: said.get("mode"), challenger: number("challenger"), automation: said.get("automation"), low: number("low"), high: number("high"), instead_of: given.now ? given.now.at : "", ...share },
+          bound: { what: given.what, slice: String(entered.get("slice") || ""), low: number("low"), high: number("high") },
+          rollout: given.back ? switchedBack(given.now) : { mode: entered.get("mode"), challenger: number("challenger"), automation: entered.get("automation"), low: number("low"), high: number("high"), instead_of: given.now ? given.now.at : "", ...share },
           ramp: { challenger: number("challenger") },
           review: { request_id: given.request_id, row: given.row, decision: given.decision },
         }[action];
         submit.disabled = true;
         try {
-          const done = await post(back ? "unbound" : action, { reason: String(said.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...more });
+          const done = await post(back ? "unbound" : action, { reason: String(entered.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...more });
           dialog.close();
           mlprod.announce(done);
           await after();

@@ -1,5 +1,5 @@
 "use strict";
-// Which page is shown, and where its data comes from: the server's addresses, or what stands in the file itself.
+// Which page is shown, and where its data comes from: the server, or the report file itself.
 (() => {
   const { h } = mlprod;
   const main = document.getElementById("board");

@@ -239,7 +239,7 @@
       h("li", {}, h("span", { class: `key n${i % 6} ${line.role}` }), line.role === "measured" ? line.column.name || line.words : line.role)));
     const figure = h("figure", { class: "chart", "data-chart": chart.id }, head, legend);
     if (!lines.length) {
-      figure.append(h("p", { class: "empty" }, "Nothing measured in these ticks."));
+      figure.append(h("p", { class: "empty" }, "Nothing was measured at these ticks."));
       return figure;
     }
     const plot = h("div", {

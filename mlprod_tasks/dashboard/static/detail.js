@@ -1,5 +1,5 @@
 "use strict";
-// One pipeline: how it stands, then everything over a range of ticks.
+// One pipeline: its state, then everything over a range of ticks.
 (() => {
   const { h } = mlprod;
   const PRESETS = [14, 30, 60, 90, 180];
@@ -17,7 +17,7 @@
       last ? fact("Last tick", last.tick, mlprod.count(last.rows, "row")) : fact("Last tick", "none"),
       last && fact("Decided", last.action || "not yet"),
       last && last.behind > 0 && fact("Behind", mlprod.count(last.behind, "tick")),
-      champion && champion.fallback_by && fact("Answering", "the fallback", `switched by ${champion.fallback_by}`),
+      champion && champion.fallback_by && fact("Answering", "the fallback", `switched to by ${champion.fallback_by}`),
       fact("Owner", detail.owner),
     ];
     return h("dl", { class: "facts" }, shown.filter(Boolean));
@@ -48,7 +48,7 @@
   }
 
   function heat(detail, shared, choose) {
-    if (!detail.heat.length) return [h("p", { class: "empty" }, "No feature was measured in these ticks.")];
+    if (!detail.heat.length) return [h("p", { class: "empty" }, "No feature was measured at these ticks.")];
     const place = h("div", {}, mlprod.heat(detail.heat[0], shared));
     const there = new Map(detail.heat.map((map) => [map.what, map]));
     const offered = choose ? detail.heat_kinds : detail.heat.map((map) => [map.what, map.title]);
@@ -68,7 +68,7 @@
   function charts(detail, shared) {
     const groups = new Map();
     for (const chart of detail.charts) groups.set(chart.group, [...(groups.get(chart.group) || []), chart]);
-    if (!groups.size) return [h("p", { class: "empty" }, "Nothing was measured in these ticks.")];
+    if (!groups.size) return [h("p", { class: "empty" }, "Nothing was measured at these ticks.")];
     return [...groups].map(([group, some]) => h("div", { class: "group" }, h("h3", {}, group), h("div", { class: "charts" }, some.map((chart) => mlprod.chart(chart, shared)))));
   }
 

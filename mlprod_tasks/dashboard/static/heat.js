@@ -1,12 +1,12 @@
 "use strict";
-// Features x ticks: each cell says how near to its bound a value is. A real table, so that it can be read without seeing it.
+// Features x ticks: each cell shows how near to its bound a value is. A real table, so that screen readers can read it.
 (() => {
   const { h } = mlprod;
   const WITHIN = [0.25, 0.5, 0.75, 1]; // shares of the bound: cells w0 to w4
   const BEYOND = [2, 4]; // times the bound: cells b0 to b2
   const FEWEST = 10;
 
-  // Value over bound; for a feature without one over what the others are held to.
+  // Value divided by its bound; for a feature without a bound, by the usual bound of the others.
   function relative(column, i, usual) {
     const [value, low, high] = [column.values[i], column.low[i], column.high[i]];
     if (value === null) return null;

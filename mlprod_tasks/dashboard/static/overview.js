@@ -1,8 +1,8 @@
 "use strict";
-// All pipelines: who needs somebody, and why, first.
+// All pipelines, with their state and the reason; those that need attention come first.
 (() => {
   const { h, s } = mlprod;
-  const LIGHTS = { red: "needs you", amber: "look", green: "fine", grey: "nothing yet" };
+  const LIGHTS = { red: "needs you", amber: "worth a look", green: "fine", grey: "no data yet" };
 
   mlprod.light = (state) =>
     h("span", { class: `light ${state.light}` }, h("span", { class: "lamp", "aria-hidden": "true" }), LIGHTS[state.light]);

@@ -1,5 +1,5 @@
 "use strict";
-// One prediction: what it was made of and where that came from, asked for by its key.
+// One prediction, found by its key: its features, their effects and their sources.
 (() => {
   const { h, s } = mlprod;
   const MOST = 12;
@@ -12,10 +12,10 @@
   }
 
   function facts(told) {
-    const threshold = told.threshold === null ? "" : ` (acts from ${mlprod.number(told.threshold)})`;
+    const threshold = told.threshold === null ? "" : ` (acts at ${mlprod.number(told.threshold)})`;
     const outcome = told.outcome === null ? "not known yet" : `${told.outcome ? "positive" : "negative"}, known ${told.outcome_known_at}`;
     const { origin } = told;
-    const again = told.recomputed === null ? `not recomputed: ${told.not_recomputed}` : told.recomputed === told.score ? "the model gives this very score again" : `the model now gives ${told.recomputed}`;
+    const again = told.recomputed === null ? `not recomputed: ${told.not_recomputed}` : told.recomputed === told.score ? "the model gives exactly this score again" : `the model now gives ${told.recomputed}, not ${told.score}`;
     const rows = [
       ["Score", `${told.score.toFixed(4)}, decision: ${told.decision ? "act" : "wait"}${threshold}`],
       ["Outcome", outcome],
@@ -26,8 +26,8 @@
       origin.run_url && ["Run", mlprod.link(origin.run_id || "run", origin.run_url)],
       origin.code && ["Code", `${origin.code.slice(0, 12)}${origin.git_commit ? `, commit ${origin.git_commit}` : ""}`],
       ["Check", again],
-      ...told.sources.map((source) => ["Read from", `${source.table}, version ${source.then ?? "unknown"} then, ${source.now} now`]),
-      ["Declared", `${told.declaration.slice(0, 12)}, ${told.declaration_is_todays ? "today's" : "since changed"}`],
+      ...told.sources.map((source) => ["Read from", `${source.table}, version ${source.then ?? "unknown"} at scoring, ${source.now} now`]),
+      ["Declared", `${told.declaration.slice(0, 12)}, ${told.declaration_is_todays ? "today's" : "changed since"}`],
     ].filter(Boolean);
     return h("dl", { class: "facts wide" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   }
@@ -40,7 +40,7 @@
     const most = weight(sorted[0] || { probability: 0 });
     const rows = (some) => some.map((part) => [part.feature, part.value, ...(exact ? [signed(part.log_odds)] : []), signed(part.probability), effect(part, most), part.meaning.replaceAll("`", "")]);
     const heads = ["feature", "value", ...(exact ? ["log-odds"] : []), "score", "effect", "meaning"];
-    const place = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What each feature did" });
+    const place = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Effect of each feature" });
     const show = (some) => place.replaceChildren(mlprod.table(told.way, heads, rows(some), exact ? [1, 2, 3] : [1, 2]));
     show(sorted.slice(0, MOST));
     const more = sorted.length > MOST && h("button", { type: "button", class: "quiet", onclick: (event) => (show(sorted), event.target.remove()) }, `Show all ${sorted.length} features`);
@@ -66,7 +66,7 @@
           answer.replaceChildren(h("p", { class: "bad" }, error.message));
         }
       },
-    }, keys.map(({ label, input }) => [label, input]), h("label", { for: "prediction-tick" }, "Tick, where several scored it"), tick, h("button", { type: "submit" }, "Explain"));
+    }, keys.map(({ label, input }) => [label, input]), h("label", { for: "prediction-tick" }, "Tick, if several ticks scored this key"), tick, h("button", { type: "submit" }, "Explain"));
     return [form, answer];
   };
 })();

@@ -1,5 +1,5 @@
 "use strict";
-// What happened, row by row: alarms, decisions, versions with their gates, what people did.
+// Alarms, decisions, trainings with their gates, and actions, row by row.
 (() => {
   const { h } = mlprod;
   const chip = (text, kind) => h("span", { class: `chip ${kind || ""}` }, text);
@@ -57,11 +57,11 @@
     const loud = detail.by_tick.filter((row) => !quiet(row));
     const heads = ["tick", "decision", "why", "version", "scored", "published"];
     const body = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Decisions, tick by tick" });
-    const show = (rows) => body.replaceChildren(rows.length ? mlprod.table("", heads, rows.map(decided), [4, 5]) : h("p", { class: "empty" }, "At none of these ticks was there anything to do."));
+    const show = (rows) => body.replaceChildren(rows.length ? mlprod.table("", heads, rows.map(decided), [4, 5]) : h("p", { class: "empty" }, "Nothing had to be done at these ticks."));
     show(loud);
     const rest = detail.by_tick.length - loud.length;
     const toggle = rest > 0 && h("label", { class: "switch" }, h("input", { type: "checkbox", onchange: (event) => show(event.target.checked ? detail.by_tick : loud) }),
-      ` also the ${mlprod.count(rest, "tick")} at which nothing was to do`);
+      ` also show the ${mlprod.count(rest, "tick")} without anything to do`);
     return [toggle, body];
   };
 
@@ -82,6 +82,6 @@
 
   mlprod.doings = (detail) =>
     detail.doings.length
-      ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What people and rules did" }, mlprod.table("", ["when", "who", "did", "of what", "why", "until"], detail.doings.map((one) => [mlprod.moment(one.at), one.by, one.kind, one.subject || "–", one.reason || "–", one.until ? mlprod.moment(one.until) : "–"])))
-      : h("p", { class: "empty" }, "Nobody has stepped in.");
+      ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What people and rules did" }, mlprod.table("", ["when", "who", "action", "subject", "reason", "until"], detail.doings.map((one) => [mlprod.moment(one.at), one.by, one.kind, one.subject || "–", one.reason || "–", one.until ? mlprod.moment(one.until) : "–"])))
+      : h("p", { class: "empty" }, "No person and no rule has done anything yet.");
 })();

@@ -1,5 +1,5 @@
 "use strict";
-// Rows whose decision is left to people: those that wait, the longest first, and what was decided lately.
+// Rows whose decision is left to people: waiting rows, the oldest first, and the newest decisions.
 (() => {
   const { h } = mlprod;
   const FIRST = 10;
@@ -8,7 +8,7 @@
   const region = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, children);
 
   function waiting(one, ask) {
-    const decide = (decision, word) => ask("review", `${word}…`, { request_id: one.request_id, row: one.row, decision, title: one.key, told: [`Decide ${word.toLowerCase()}`, `Scored ${score(one.score)} by ${one.version === null ? "the fallback" : `version ${one.version}`}. What you decide is kept with your name and stands.`] });
+    const decide = (decision, word) => ask("review", `${word}…`, { request_id: one.request_id, row: one.row, decision, title: one.key, told: [`Decide ${word.toLowerCase()}`, `Scored ${score(one.score)} by ${one.version === null ? "the fallback" : `version ${one.version}`}. Your decision is recorded with your name and is final.`] });
     const buttons = [decide(true, "Yes"), decide(false, "No")].filter(Boolean);
     return { attributes: { "data-review": `${one.request_id}/${one.row}` }, cells: [one.key, score(one.score), version(one.version), mlprod.moment(one.at), ...(buttons.length ? [h("div", { class: "pair" }, buttons)] : [])] };
   }
@@ -19,7 +19,7 @@
 
   mlprod.reviews = (detail, ask) => {
     const { reviews, decided: done, open_reviews: open } = detail.served;
-    const heads = ["key", "score", "version", "asked", ...(detail.may.includes("review") ? ["decide"] : [])];
+    const heads = ["key", "score", "version", "since", ...(detail.may.includes("review") ? ["decide"] : [])];
     const place = region("Rows that wait for a decision");
     const show = (some) => place.replaceChildren(mlprod.table("", heads, some.map((one) => waiting(one, ask)), [1]));
     show(reviews.slice(0, FIRST));
@@ -27,7 +27,7 @@
     return [
       open ? h("p", { class: "lead" }, open === 1 ? "1 row waits for a decision." : `${open.toLocaleString("en-US")} rows wait for a decision, the oldest first.`) : h("p", { class: "empty" }, "No row waits for a decision."),
       open > 0 && place, more,
-      done.length > 0 && h("details", {}, h("summary", {}, mlprod.count(done.length, "decision made lately", "decisions made lately")), region("Decisions made lately", mlprod.table("", ["key", "score", "version", "decision", "by", "when", "why"], done.map(decided), [1]))),
+      done.length > 0 && h("details", {}, h("summary", {}, mlprod.count(done.length, "recent decision", "recent decisions")), region("Recent decisions", mlprod.table("", ["key", "score", "version", "decision", "by", "when", "why"], done.map(decided), [1]))),
     ];
   };
 })();

@@ -1,5 +1,5 @@
 "use strict";
-// Which version answers requests, how far it is let decide, and what was found of a challenger on the way.
+// Which version answers requests, what it decides by itself, and the results of the challenger's checks.
 (() => {
   const { h, s } = mlprod;
   const share = (value) => mlprod.number(value, "share");
@@ -13,7 +13,7 @@
     quality: ["Brier score", "number", (bound) => `+${mlprod.number(bound)}`],
     rows: ["rows", "number", (bound) => `≥ ${mlprod.number(bound)}`],
   };
-  const AUTOMATION = { full: "decides by itself", band: "leaves scores of doubt to people", assist: "leaves every decision to people", shadow: "gives no decision" };
+  const AUTOMATION = { full: "decides by itself", band: "leaves uncertain scores to people", assist: "leaves every decision to people", shadow: "gives no decision" };
 
   const band = (one) => (one.band ? ` (${mlprod.number(one.band[0])} to ${mlprod.number(one.band[1])})` : "");
 
@@ -50,7 +50,7 @@
     });
     return [
       h("h3", {}, `The last ramp: v${found.challenger}, share by share`),
-      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `What was found of version ${found.challenger}` }, mlprod.table("", ["share", "what", "champion", "challenger", "bound", "verdict", "in words"], rows, [2, 3, 4])),
+      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Checks of version ${found.challenger}` }, mlprod.table("", ["share", "what", "champion", "challenger", "bound", "verdict", "in words"], rows, [2, 3, 4])),
     ];
   }
 
@@ -70,8 +70,8 @@
     const shares = served.ramp.map(share).join(", ");
     const buttons = [
       ask("rollout", "Change…", { now, versions, ramp: served.ramp }),
-      now && now.mode !== "champion" && ask("rollout", "Switch back…", { now, back: true, told: ["Switch back", "The champion answers every request again, within seconds. A ramp that is under way ends."] }),
-      versions.length > 0 && (!now || now.mode === "champion") && ask("ramp", "Begin a ramp…", { versions, told: ["Begin a ramp", `The challenger answers ${shares} of the entities, one share after the other. Each is judged before the next; at the end the challenger becomes champion.`] }),
+      now && now.mode !== "champion" && ask("rollout", "Switch back…", { now, back: true, told: ["Switch back", "The champion answers every request again, within seconds. A running ramp ends."] }),
+      versions.length > 0 && (!now || now.mode === "champion") && ask("ramp", "Begin a ramp…", { versions, told: ["Begin a ramp", `The challenger answers ${shares} of the entities, one share after the other. Each share is checked before the next; at the end the challenger becomes champion.`] }),
     ].filter(Boolean);
     return [
       h("p", { class: "lead" }, says(now, champion)), bar(now, champion), h("dl", { class: "facts" }, facts.filter(Boolean)),

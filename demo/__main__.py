@@ -1,4 +1,4 @@
-"""`make demo`: the whole way of a row on a year of real flights, through a real Airflow, in one command."""
+"""`make demo`: every step from source row to retraining, on a year of real flights, in a real Airflow."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from demo.house import House
+from demo.stack import DemoStack
 from demo.story import Story
 
 REPOSITORY = Path(__file__).parents[1]
 
 
 def main() -> int:
-    """Tell the story; keep its servers until Ctrl-C, or end at once with the verdict as exit status."""
+    """Run the demo; keep its servers until Ctrl-C, or with --exit stop at once. Exit status 0 if all happened."""
     arguments = argparse.ArgumentParser(prog="make demo", description=__doc__)
     arguments.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     arguments.add_argument("--exit", action="store_true", help="stop after the table; exit status 0 if all happened")
@@ -26,16 +26,16 @@ def main() -> int:
         signal.signal(number, _end)
     begun = time.monotonic()
     try:
-        with House(given.home, given.database) as house:
-            story = Story(house)
-            story.tell()
+        with DemoStack(given.home, given.database) as stack:
+            story = Story(stack)
+            story.run()
             print(story.table(time.monotonic() - begun))
             missing = story.missing()
             for what in missing:
                 print(f"DID NOT HAPPEN: {what}")
-            print(house.addresses())
+            print(stack.addresses())
             if not given.exit:
-                print("All of it keeps running. Ctrl-C ends it.", flush=True)
+                print("All servers keep running. Press Ctrl-C to stop them.", flush=True)
                 signal.pause()
     except KeyboardInterrupt:
         return 0

@@ -1,4 +1,4 @@
-"""Speak to a running Airflow through its REST API, as a person does through its UI."""
+"""Use a running Airflow through its REST API, as a person does through its UI."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ApiError(RuntimeError):
 
 
 class DeadlineExceeded(TimeoutError):
-    """What was waited for did not happen in time; the message holds the last state seen."""
+    """Something did not happen in time; the message holds the last known state."""
 
 
 def poll(look: Callable[[], T | None], *, seconds: float, waiting_for: Callable[[], str]) -> T:
@@ -41,7 +41,7 @@ def poll(look: Callable[[], T | None], *, seconds: float, waiting_for: Callable[
 class AirflowApi:
     """Call Airflow's REST API v2 as the one admin that SimpleAuthManager knows, or as whoever logs in.
 
-    Without `log_in` it works where `simple_auth_manager_all_admins` is on: then a token is given to whoever asks.
+    Without `log_in` it needs `simple_auth_manager_all_admins`, where anybody gets a token.
     Times are ISO texts in UTC, as the API gives them.
     """
 
@@ -54,7 +54,7 @@ class AirflowApi:
         self._http.close()
 
     def log_in(self, user: str, password: str) -> str:
-        """Be that user from now on; the token that says so."""
+        """Be that user from now on; gives the user's token."""
         answer = self._http.post("/auth/token", json={"username": user, "password": password})
         token = str(answer.raise_for_status().json()["access_token"])
         self._http.headers["authorization"] = f"Bearer {token}"
@@ -168,7 +168,7 @@ class AirflowApi:
         return {task["rendered_map_index"] or str(task["map_index"]): task["state"] for task in found}
 
     def question(self, dag_id: str, run_id: str, task_id: str) -> Answer | None:
-        """Return what a task asks a person: subject, body, options; None while it asks nothing that is not answered."""
+        """Return what a task asks a person: subject, body, options; None while no question is open."""
         found = self.get(f"dags/{dag_id}/dagRuns/{run_id}/hitlDetails", task_id=task_id, response_received=False)
         asked: list[Answer] = found["hitl_details"]
         waiting = [one for one in asked if one["task_instance"]["state"] == "awaiting_input"]
@@ -201,7 +201,7 @@ class AirflowApi:
 
         reprocess_behavior: 'none' leaves ticks alone that have a run, 'failed' runs the failed ones
         again, 'completed' all that have ended, each as a further run. The DAG must not be paused.
-        An earlier backfill of the DAG is waited for: Airflow allows one at a time.
+        Waits for an earlier backfill of the DAG: Airflow allows one at a time.
         """
         self._wait_until_no_backfill_is_open(dag_id)
         body = {

@@ -18,7 +18,7 @@ from mlprod_tasks.platform.database import bulk_insert, open_database
 MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
 DEPARTURE_ZONE = "America/New_York"
 
-# `flights` has no primary key: the demo sends a duplicated row on purpose, as a careless source would.
+# `flights` has no primary key: the demo sends a duplicated row on purpose.
 TABLES = {
     "flights": """flight_id TEXT NOT NULL, sched_dep_at {moment} NOT NULL, sched_arr_at {moment} NOT NULL,
         carrier TEXT NOT NULL, flight_number INTEGER NOT NULL, tailnum TEXT, origin TEXT NOT NULL, dest TEXT NOT NULL,
@@ -35,7 +35,7 @@ TYPES = {"sqlite": {"moment": "TEXT", "real": "REAL"}, "postgresql": {"moment": 
 
 
 def fill(url: str) -> dict[str, int]:
-    """Make the four tables anew and fill them from the package's files.
+    """Create the four tables again and fill them from the package's files.
 
     Timestamps are UTC: TIMESTAMPTZ in PostgreSQL, 'YYYY-MM-DD HH:MM:SS' text in SQLite.
 
@@ -152,7 +152,7 @@ def flights_between(url: str, start: datetime, end: datetime) -> list[dict[str, 
 def corrupt(url: str, day: str) -> int:
     """Make the flights that leave on one local day bad at the source: `distance` turns into text, one row comes twice.
 
-    What was there before is kept beside, for `mend`.
+    The good rows are kept for `mend`.
 
     Returns: rows that were made bad.
     """
@@ -173,7 +173,7 @@ def corrupt(url: str, day: str) -> int:
 
 
 def mend(url: str) -> None:
-    """Put `flights` back as it was before `corrupt`; does nothing where it is as it was."""
+    """Put `flights` back as it was before `corrupt`; does nothing where nothing was corrupted."""
     engine = open_database(url, writes=True)
     with engine.begin() as connection:
         if not inspect(connection).has_table(KEPT):

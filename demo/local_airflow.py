@@ -54,9 +54,9 @@ class LocalAirflow:
 
     The components die with the thread that started them (Linux), so start it from the main thread.
 
-    home: folder, made if absent; starting again on it goes on where the last one stopped.
-    preload: modules imported once, that every task then finds ready (Linux, macOS). Great
-        Expectations and MLflow cost each task 6 s otherwise.
+    home: folder, created if missing; starting again on it continues where the last one stopped.
+    preload: modules that are imported once for all tasks (Linux, macOS). Otherwise Great
+        Expectations and MLflow cost each task 6 s.
     environment: further variables, such as connections; they win over those set here.
     port: of API and UI; None takes a free one.
     cores: tasks that may run at once.
@@ -113,7 +113,7 @@ class LocalAirflow:
     def stop(self, *, seconds: float = 3) -> None:
         """End every process of this Airflow, running tasks too. A second call does nothing.
 
-        What has not ended by itself after `seconds` is killed: the triggerer would take ten.
+        Processes that have not ended after `seconds` are killed: the triggerer would take ten.
         """
         members = self.processes()
         for process in self._running.values():
@@ -245,7 +245,7 @@ def _preloading(modules: Sequence[str]) -> dict[str, str]:
 
 
 def _keys(file: Path) -> dict[str, str]:
-    """Return this home's secret keys, made on first use, so that what is stored stays readable."""
+    """Return this home's secret keys, made on first use, so that stored secrets stay readable."""
     if not file.exists():
         keys = {"fernet": Fernet.generate_key().decode(), "api": secrets.token_hex(), "jwt": secrets.token_hex(32)}
         file.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""A mail server that keeps what it gets in a folder and shows it on a page: the demo's outbox."""
+"""A mail server that keeps received mails in a folder and shows them on a page: the demo's outbox."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class _Keeper:
 
 
 class _Smtp(Controller):
-    """A controller that says which port it got when it was asked for any."""
+    """A controller that knows its port when it was started on port 0."""
 
     def _trigger_server(self) -> None:
         assert self.server is not None
@@ -129,7 +129,7 @@ def _list(mails: list[EmailMessage]) -> str:
 
 
 def _html(mail: EmailMessage) -> str:
-    """The mail's HTML with its pictures put in place."""
+    """The mail's HTML with its pictures embedded."""
     body = mail.get_body(("html", "plain"))
     assert body is not None
     html = body.get_content() if body.get_content_subtype() == "html" else f"<pre>{escape(body.get_content())}</pre>"
@@ -141,7 +141,7 @@ def _html(mail: EmailMessage) -> str:
 
 
 def main() -> None:
-    """Catch mails until the process is told to end."""
+    """Catch mails until SIGTERM or SIGINT."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--smtp-port", type=int, default=1025)
     arguments.add_argument("--http-port", type=int, default=8025)

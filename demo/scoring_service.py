@@ -1,4 +1,4 @@
-"""The demo's scoring service: `mlprod serve` as a process, and the program that asks it with an API key of its own."""
+"""The demo's scoring service: `mlprod serve` as a process, and a client with an API key of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ PAUSE_SECONDS = 2  # the demo's other processes need the cores, too
 
 
 class ScoringService:
-    """The process, in a group of its own, and the program beside it.
+    """The process, in a group of its own, and its client.
 
-    log: the file that holds what it prints. `answered` counts the rows that it has answered.
+    log: the file for its output. `answered` counts the answered rows.
     """
 
     def __init__(self, pipeline: Pipeline, platform: Platform, environment: Mapping[str, str], log: Path) -> None:
@@ -58,7 +58,7 @@ class ScoringService:
         poll(ready, seconds=seconds, waiting_for=lambda: f"the scoring service at {self.url}")
 
     def ask(self, rows: Sequence[Row], tick: Tick, *, key: str | None = None) -> httpx.Response:
-        """One request, as of the moment at which the tick is due."""
+        """Send one request, as of the start of the tick."""
         headers = {"authorization": f"Bearer {self.key if key is None else key}"}
         answer = self._http.post(self._path, json=_body(rows, tick), headers=headers)
         if answer.status_code == 200:
@@ -66,7 +66,7 @@ class ScoringService:
         return answer
 
     def score(self, flights: Mapping[Tick, Sequence[Row]]) -> list[Answer]:
-        """The answers to all flights, each asked about as of its tick, in several requests."""
+        """Score all flights, each as of its tick, in several requests."""
         answers: list[Answer] = []
         for tick, rows in flights.items():
             for first in range(0, len(rows), ROWS_A_REQUEST):
@@ -74,8 +74,10 @@ class ScoringService:
         return answers
 
     @contextmanager
-    def asked_all_the_time(self, flights: Mapping[Tick, Sequence[Row]], until: Callable[[], bool]) -> Iterator[list[Answer]]:
-        """Ask about the flights over and over, in a thread, `until` so or the block ends; the answers, in their order."""
+    def requested_all_the_time(
+        self, flights: Mapping[Tick, Sequence[Row]], until: Callable[[], bool]
+    ) -> Iterator[list[Answer]]:
+        """Score the flights again and again in a thread, until `until` holds or the block ends; gives the answers in order."""
         ended, answers, failed = threading.Event(), list[Answer](), list[Exception]()
 
         def ask() -> None:
@@ -97,7 +99,7 @@ class ScoringService:
             raise failed[0]
 
     def wait_for_log(self, *, seconds: float = 20) -> None:
-        """Return once everything that was answered is written to the log. Raises: DeadlineExceeded."""
+        """Return once all answers are written to the log. Raises: DeadlineExceeded."""
         name = f'mlprod_served_log_written_total{{pipeline="{self._pipeline}"}} '
 
         def written() -> bool | None:
@@ -107,7 +109,7 @@ class ScoringService:
         poll(written, seconds=seconds, waiting_for=lambda: f"the log of {self.url}")
 
     def curl(self, row: Row, tick: Tick) -> str:
-        """What asks it from a shell."""
+        """The shell command that sends a request."""
         body = json.dumps(_body([row], tick))
         return f"curl -s -H 'Authorization: Bearer {self.key}' {self.url}{self._path} -d '{body}'"
 

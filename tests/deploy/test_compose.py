@@ -367,8 +367,8 @@ def test_the_mail_catcher_starts_and_its_health_check_sees_it(mail_catcher: dict
 
 
 def test_the_scheduler_preloads_what_the_demo_preloads() -> None:
-    from demo.house import PRELOADED
     from demo.local_airflow import NEEDED_BY_EVERY_TASK
+    from demo.stack import PRELOADED
 
     told = re.search(r"MP_FORKSERVER_PRELOAD: (\S+)", (REPOSITORY / "docker-compose.yaml").read_text())
     assert told is not None

@@ -25,9 +25,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from demo.airflow_api import poll
-from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
+from demo.stack import PRELOADED
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import (

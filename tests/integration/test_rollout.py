@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from demo.airflow_api import FINISHED, AirflowApi, poll
-from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
+from demo.stack import PRELOADED
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform

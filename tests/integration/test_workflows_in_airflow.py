@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from demo.airflow_api import AirflowApi, ApiError, poll
-from demo.house import PRELOADED
 from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
+from demo.stack import PRELOADED
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import load
 from mlprod_tasks.models.segmented import SegmentedModel

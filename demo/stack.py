@@ -1,4 +1,4 @@
-"""The demo's house: business database, mail catcher, MLflow's UI, scoring service, Airflow, in one folder, on loopback."""
+"""The servers of the demo: business database, mail catcher, MLflow UI, scoring service and Airflow, in one folder."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
 NAME = "flight_delays"
-# What every task would otherwise import again.
+# Modules that every task would otherwise import again.
 PRELOADED = (
     "great_expectations", "mlflow", "lightgbm", "duckdb", "deltalake", "pandas", "sqlalchemy", "numba", "matplotlib.pyplot",
     "sklearn.isotonic", "mlprod_tasks.ingest.audit",
 )  # fmt: skip
 
 
-class House:
-    """Everything that the story needs, made afresh in `home` and ended on exit."""
+class DemoStack:
+    """Everything that the demo needs, set up anew in `home` and stopped on exit."""
 
     def __init__(self, home: Path, database: str) -> None:
         self.home = home.resolve()
         self.database = database
         self._open = ExitStack()
-        self.example = ""  # what asks the scoring service from a shell
+        self.example = ""  # a shell command that sends a request to the scoring service
 
-    def __enter__(self) -> House:
+    def __enter__(self) -> DemoStack:
         try:
-            self._move_in()
+            self._set_up()
         except BaseException:
             self._open.close()
             raise
@@ -53,11 +53,11 @@ class House:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
 
-    def _move_in(self) -> None:
+    def _set_up(self) -> None:
         self._lock()
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir(parents=True)
-        # Copies: the story edits a gate, and generated suites are not to land in the repository.
+        # Copies, since the demo edits a gate and generates suites, which must not change the repository.
         shutil.copytree(REPOSITORY / "pipelines", self.home / "pipelines")
         shutil.copytree(REPOSITORY / "great_expectations", self.home / "great_expectations")
         self.business = self._business_database()
@@ -98,7 +98,7 @@ class House:
         filling.join()
 
     def _lock(self) -> None:
-        """One demo a folder: a second one would empty it under the first."""
+        """Allow one demo per folder: a second one would empty the folder of the first."""
         self.home.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._open.enter_context(locked(self.home.with_name(f".{self.home.name}.lock"), wait=False))
@@ -120,12 +120,12 @@ class House:
         self.filled = fill(self.business)
 
     def page(self, path: str = "") -> httpx.Response:
-        """Ask the page in Airflow's UI for one of its addresses; with the token that a scraper of its metrics has."""
+        """Get one address of the page in Airflow's UI; its metrics with the token of a scraper."""
         headers = {"authorization": f"Bearer {self.metrics_token}"} if path == "metrics" else {}
         return httpx.get(f"{self.airflow.url}/mlprod/{path}", headers=headers, trust_env=False, timeout=60)
 
     def start_mlflow_ui(self) -> None:
-        """Serve MLflow's UI over the registry that the tasks write to."""
+        """Start MLflow's UI on the registry that the tasks write to."""
         settings = self.platform.settings
         command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", LOOPBACK, "--workers", "1"]
         command += ["--port", self.mlflow_url.rsplit(":", 1)[1], "--backend-store-uri", settings.mlflow_url]
@@ -138,14 +138,14 @@ class House:
         self._open.callback(_end_group, server)
 
     def start_service(self) -> ScoringService:
-        """Answer requests; returns once it is ready."""
+        """Start the scoring service; returns once it is ready."""
         self.service = ScoringService(self.pipeline, self.platform, self.environment, self.home / "service.log")
         self._open.callback(_end_group, self.service.process)
         self.service.wait()
         return self.service
 
     def mlprod(self, *arguments: str) -> str:
-        """Run the command line as a person would in a shell beside Airflow; what it prints."""
+        """Run `mlprod` as a person would in a shell beside Airflow; gives what it prints."""
         command = [str(Path(sys.executable).with_name("mlprod")), *arguments]
         done = subprocess.run(command, env=self.airflow.environment, cwd=self.home, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -153,7 +153,7 @@ class House:
         return done.stdout
 
     def addresses(self) -> str:
-        """Where to look."""
+        """The addresses of the UIs and folders, for people."""
         return "\n".join(
             [
                 "",

@@ -1,7 +1,7 @@
 """## Data docs
 
-Builds Great Expectations' pages of all suites and of the newest audits, once a day and whenever it is asked to. Apart from the
-audits, because a page takes seconds and an audit should not wait for it.
+Builds Great Expectations' pages of all suites and of the newest audits, once a day and on request. It is a DAG of its own
+because a page takes seconds, and an audit should not wait for that.
 """
 
 from airflow.sdk import dag, task

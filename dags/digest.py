@@ -1,10 +1,10 @@
 """## Digest
 
-Every Monday, when the tick is decided, one mail for the business in plain words: what acting on the scores earned in the week
-against the week before and against the test by which the model was accepted, how well the scores held, what happened (alarms,
-trainings, rollbacks, refused data, the fallback), and what is open. It goes to `digest_to`, else to `alert_to`.
+Every Monday, once the tick is decided, one mail for the business in plain words: what acting on the scores earned in the week,
+compared with the week before and with the test that the model passed; how accurate the scores were; what happened (alarms,
+trainings, rollbacks, refused data, the fallback); and which alarms are open. It goes to `digest_to`, else to `alert_to`.
 
-It comes once a week, and also when Monday's tick is not decided within twelve hours, with what is known then. From a shell:
+It is sent once a week. If Monday's tick is not decided within twelve hours, it is sent with what is known then. From a shell:
 `mlprod digest NAME --to TICK`.
 """
 

@@ -1,9 +1,9 @@
 """## Ingest
 
 Brings one tick of every table into the lake: **extract** from the source, **audit** against the declaration, **publish**
-what passed. Nothing that has not passed its audit reaches the lake.
+what passed. Only data that passed its audit reaches the lake.
 
-*A red audit*: the mail shows the failing expectations and rows. Mend the source, then clear `extract` of that table.
+*A red audit*: the mail shows the failing expectations and rows. Correct the source, then clear `extract` of that table.
 *History*: trigger with `first` and `last`. *Some days again*: the Backfill button, or `airflow backfill create`.
 """
 

@@ -2,11 +2,12 @@
 
 Waits until the tick is scored, then **measures** it (inputs, scores, and the outcomes of the tick whose labels are complete)
 and **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. Then it
-**acts**: switches or rolls back, if the champion still is the version that was measured. It **tells** in one mail what is new,
-also when an alarm is over, and reminds of alarms that nobody acknowledged; a retraining starts the train DAG with the reason.
+**acts**: switches or rolls back, if the champion is still the version that was measured. Then it sends one mail (**tell**)
+about new and ended alarms, with reminders of alarms that nobody acknowledged; a retraining starts the train DAG with the
+reason.
 
-Measured again, a tick's measurements are replaced; decisions come out the same in whatever order ticks are monitored, and what
-a tick asks for is done and told once.
+Monitoring a tick again replaces its measurements. Decisions do not depend on the order in which ticks are monitored, and the
+actions and mails of a tick happen once.
 """
 
 from typing import Any
@@ -48,7 +49,7 @@ def monitor(pipeline: Pipeline) -> None:
         )
         decided, acted = decide(), act()
         wait >> measure() >> decided >> acted >> tell()
-        # After a rollback: a training that began before one may not take the place of what it brought back.
+        # Only after a rollback: a training that began before it may not replace the version that the rollback brought back.
         acted >> training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided=decided)
 
     workflow()

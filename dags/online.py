@@ -2,10 +2,10 @@
 
 Keeps the features of predictions on request: waits until the tick's tables are published, **fills** the online store with
 what changed, and **checks** a sample of the tick's rows: computed from the store and in batch, their features must be the same
-to the last bit. The share that differs is in the ledger like everything that is watched; the goal is 0.
+to the last bit. The share of rows that differ is a measurement in the ledger; it should be 0.
 
-*A red fill*: the store keeps what it had, and its features grow older until the declared policy answers instead. Mend the
-cause, then clear `fill_online`. Ticks may be filled in any order: the store stands at the newest.
+*A red fill*: the store keeps its entries, and its features grow older until the declared policy for stale features applies. Fix
+the cause, then clear `fill_online`. Ticks may be filled in any order: the store keeps the newest.
 """
 
 from typing import Any

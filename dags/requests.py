@@ -2,15 +2,15 @@
 
 Every ten minutes, **collects** what the service has logged into the lake, each row once, and puts rows whose decision is left
 to people into the review queue; once an hour it deletes what the lake's table held more than two hours ago. Then it
-**measures** every tick of which the lake has other rows than were measured, whoever collected them: how fast and by whom they
-were answered, with which features, how the shadow differs; and the last tick that is over, if nobody asked at all. What leaves
-its bounds raises an alarm at the decision of the next tick; where that was made before the last requests came, it is **decided
-again**, done and told; a retraining starts the train DAG with the reason.
+**measures** every tick whose rows in the lake have changed since they were measured: how fast and by whom they
+were answered, with which features, how the shadow differs; and the last tick that is over, if nobody asked at all. A breach
+raises an alarm at the decision of the next tick. If that decision was made before the last requests arrived, it is **made
+again**, with its actions and mails; a retraining starts the train DAG with the reason.
 
-Beside that it **takes back** a ramp whose run is gone, so that no challenger goes on answering unwatched.
+It also **takes back** a ramp whose run is gone, so that no challenger answers without checks.
 
-It **tells** by mail of files that do not reach the lake: one that cannot be read is set aside beside the others as `.broken`,
-and told of once; one that has a column of another type than the lake waits, and is told of once a week. *A red collection*:
+It sends a mail (**tell**) about files that do not reach the lake: a file that cannot be read is renamed to `.broken` and mailed
+once; a file with a column of another type than in the lake waits and is mailed once a week. *A red collection*:
 nothing is lost, the log waits where the service wrote it.
 """
 
@@ -52,7 +52,7 @@ def requests(pipeline: Pipeline) -> None:
         collected, decided = collect(), decide_again()
         tell(collected)
         collected >> measure_requests() >> decided
-        # As the monitor DAG starts it, and under the same name: of the two that ask for a tick's training, one starts it.
+        # With the same run id as in the monitor DAG: if both request the training of a tick, it starts once.
         TriggerDagRunOperator.partial(
             task_id="retrain", trigger_dag_id=f"{pipeline.name}.train", logical_date=None, skip_when_already_exists=True
         ).expand_kwargs(decided)

@@ -3,7 +3,7 @@
 Waits until the tick's tables are published, then **scores** its rows with the champion (or, with `as_of`, with the version
 that was champion at that tick) into the lake and the business database. Running a tick again replaces its predictions.
 
-*The fallback answered*: the mail says why. When that is mended, clear `score` of the tick.
+*The fallback scored*: the mail says why. When that is fixed, clear `score` of the tick.
 """
 
 from typing import Any

@@ -22,7 +22,7 @@ WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "online")
 
 
 class MlprodListener(AirflowPlugin):
-    """What Airflow calls when a run ends: this module's hooks."""
+    """Registers this module's hooks, which Airflow calls when a run ends."""
 
     name = "mlprod_listener"
     listeners: ClassVar[list[Any]] = [sys.modules[__name__]]
@@ -39,7 +39,7 @@ def on_dag_run_failed(dag_run: Any, msg: str) -> None:
 
 
 class TaskTimes(Protocol):
-    """What of a task instance says how long it waited, and what it was."""
+    """The fields of a task instance that say which step it was and how long it waited."""
 
     task_id: str
     map_index: int
@@ -50,7 +50,7 @@ class TaskTimes(Protocol):
 
 
 def waits_of(tasks: Iterable[TaskTimes]) -> list[Any]:
-    """The waits of a run's tasks: of each its last try. One that was deferred meanwhile waited for data, not for a worker."""
+    """The waits of a run's tasks, each of its last try. A deferred task waited for data, not for a worker: it is left out."""
     from mlprod_tasks.platform.step_runs import Wait
 
     return [
@@ -68,7 +68,7 @@ def step_of(task: TaskTimes) -> str:
 
 
 def note(dag_id: str, run_id: str) -> int:
-    """Write a run's waits into the ledger; of how many steps."""
+    """Write a run's waits into the ledger. Returns the number of steps."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -80,7 +80,7 @@ def note(dag_id: str, run_id: str) -> int:
     with create_session() as session:
         tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id))
         waits = waits_of(tasks)
-    # Of its own: the process goes on to fork tasks, and connections must not be shared with them.
+    # A connection of its own: this process forks tasks later, which must not share it.
     ledger = Ledger(from_environment().ledger_url)
     try:
         return note_waits(dag_id.rpartition(".")[0], waits, ledger)

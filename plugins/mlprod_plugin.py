@@ -1,4 +1,4 @@
-"""The page in Airflow's UI: where it is mounted, and how it stands in the navigation."""
+"""The page in Airflow's UI: where it is mounted, and its entry in the navigation."""
 
 from __future__ import annotations
 

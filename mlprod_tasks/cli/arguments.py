@@ -1,4 +1,4 @@
-"""What commands of `mlprod` share: their arguments, and the use case that they name."""
+"""Arguments that the commands of `mlprod` share, and the use case that they name."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="Name of a use cas
 From = Annotated[str, typer.Option("--from", metavar="TICK", help="First tick, such as 2013-06-17.")]
 By = Annotated[
     str,
-    typer.Option("--by", metavar="NAME", help="Who does it; kept in the ledger.", default_factory=getuser, show_default="you"),
+    typer.Option(
+        "--by", metavar="NAME", help="Who does it; recorded in the ledger.", default_factory=getuser, show_default="you"
+    ),
 ]
-Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
+Reason = Annotated[str, typer.Option(help="Why; recorded in the ledger.")]
 RuleName = Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule, as declared.")]
-EveryRule = Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule, as declared; every one where left out.")]
-To = Annotated[str | None, typer.Option("--to", metavar="TICK", help="Last tick, included; the first alone where left out.")]
+EveryRule = Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule, as declared; all rules by default.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TICK", help="Last tick, included; by default only the first.")]
 
 
 def opened(name: str) -> tuple[Pipeline, Platform]:
-    """The use case of that name, and the platform as the environment has it."""
+    """Load the use case of that name, and the platform that the environment configures."""
     here = platform()
     return load(here.settings.pipelines / f"{name}.py"), here
 
 
 def ticks_of(pipeline: Pipeline, first: str, last: str | None) -> TickRange:
-    """From the first tick to the last, both included; the first alone without a last one."""
+    """The ticks from first to last, both included; only the first if there is no last."""
     return pipeline.schedule.range(first, last)
 
 
 def moment(pipeline: Pipeline, text: str) -> datetime:
-    """A day's beginning, or a moment; in the pipeline's zone where none is named. Raises: ValueError."""
+    """Parse a day or a moment; without a time zone in the pipeline's. Raises: ValueError."""
     try:
         given = datetime.fromisoformat(text)
     except ValueError as error:

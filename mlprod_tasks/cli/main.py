@@ -1,4 +1,4 @@
-"""`mlprod`: the same steps as the DAGs, from a shell, and a look at how things stand."""
+"""`mlprod`: run the steps of the DAGs from a shell, and look at the state of use cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app.add_typer(serving.app)
 
 
 @app.callback()
-def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what every step does.")] = False) -> None:
+def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what every step does.")] = False) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
 
 
@@ -73,9 +73,9 @@ def ingest(
 @app.command()
 def train(
     name: Name,
-    as_of: Annotated[str, typer.Option(metavar="TICK", help="The tick to stand at: nothing known later is used.")],
+    as_of: Annotated[str, typer.Option(metavar="TICK", help="Train as of this tick: nothing known later is used.")],
     by: By,
-    reason: Reason = "asked for from the command line",
+    reason: Reason = "requested from the command line",
 ) -> None:
     """Train, evaluate, gate, register and promote a model."""
     from mlprod_tasks import workflows
@@ -92,7 +92,7 @@ def train(
 def approve(
     name: Name,
     training: Annotated[str, typer.Argument(metavar="TRAINING", help="The training that awaits approval.")],
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who answers; kept in the ledger and the MLflow run.")],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who decides; recorded in the ledger and the MLflow run.")],
     reject: Annotated[bool, typer.Option("--reject", help="Reject it: the champion stays.")] = False,
 ) -> None:
     """Approve or reject a model that passed its gates; approved, it is registered and promoted."""
@@ -107,8 +107,10 @@ def approve(
 def rollback(
     name: Name,
     by: By,
-    to: Annotated[int | None, typer.Option(metavar="VERSION", help="To this version; else to the champion before.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger and mailed.")] = "",
+    to: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="To this version; by default to the champion before.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; recorded in the ledger and mailed.")] = "",
 ) -> None:
     """Make an earlier version champion again, from the next tick on."""
     from mlprod_tasks.notifications.events import tell_rollback
@@ -124,13 +126,13 @@ def rollback(
 def reproduce(
     name: Name,
     version: Annotated[
-        int | None, typer.Option(metavar="VERSION", help="The version to make again; else the champion.")
+        int | None, typer.Option(metavar="VERSION", help="The version to train again; by default the champion.")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest difference of a score that still counts as the same.")
+        float, typer.Option(min=0.0, help="Largest difference between scores that still counts as equal.")
     ] = 0.0,
 ) -> None:
-    """Make a registered model again from its data versions and compare. Exit status 1 unless it is the same."""
+    """Train a registered model again from its data versions and compare. Exit status 1 unless the result is the same."""
     from mlprod_tasks.promotion.reproduce import reproduce as reproduced
 
     pipeline, here = opened(name)
@@ -146,14 +148,14 @@ def explain(
         list[str],
         typer.Option(
             metavar="VALUE",
-            help="Of the scored row's key: give --key once for each column, in the declared order, and each value is taken as "
-            "it is. Several values separated by commas work in one --key too, where no value holds a comma.",
+            help="The key of the scored row: give --key once for each key column, in the declared order. One --key with "
+            "comma-separated values works too, if no value contains a comma.",
         ),
     ],
-    tick: Annotated[str | None, typer.Option(metavar="TICK", help="Needed where several ticks scored that key.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    tick: Annotated[str | None, typer.Option(metavar="TICK", help="Needed if several ticks scored that key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Explain one prediction: its features, where they come from, what each did, and the runs that made it."""
+    """Explain one prediction: its features, their sources and effects, and the runs that produced it."""
     from dataclasses import asdict
     from json import dumps
 
@@ -161,8 +163,8 @@ def explain(
     from mlprod_tasks.operations.explain import explain as explained
 
     pipeline, here = opened(name)
-    told = explained(pipeline, key, here, None if tick is None else pipeline.schedule.tick(tick))
-    typer.echo(dumps(asdict(told), indent=1, allow_nan=False) if as_json else explanation_text.text(told))
+    explanation = explained(pipeline, key, here, None if tick is None else pipeline.schedule.tick(tick))
+    typer.echo(dumps(asdict(explanation), indent=1, allow_nan=False) if as_json else explanation_text.text(explanation))
 
 
 @app.command()
@@ -170,7 +172,9 @@ def score(
     name: Name,
     first: From,
     last: To = None,
-    as_of: Annotated[bool, typer.Option(help="With the version that was champion at each tick, not with that of now.")] = False,
+    as_of: Annotated[
+        bool, typer.Option(help="Score with the version that was champion at each tick, not with the current one.")
+    ] = False,
 ) -> None:
     """Score ticks."""
     from mlprod_tasks import workflows
@@ -181,7 +185,7 @@ def score(
 
 @app.command()
 def monitor(name: Name, first: From, last: To = None) -> None:
-    """Measure and decide ticks, and do what is decided; a retraining is printed, not started, and nothing is mailed."""
+    """Measure ticks, decide and act. A retraining is only printed, not started; no mails are sent."""
     from mlprod_tasks import workflows
 
     pipeline, here = opened(name)
@@ -206,8 +210,8 @@ def backfill(
     name: Name,
     first: From,
     last: To = None,
-    again: Annotated[bool, typer.Option(help="Also run again what has already succeeded.")] = False,
-    at_once: Annotated[int, typer.Option(help="Runs at the same time, of each DAG.")] = 4,
+    again: Annotated[bool, typer.Option(help="Also rerun ticks that have already succeeded.")] = False,
+    at_once: Annotated[int, typer.Option(help="Runs of each DAG at the same time.")] = 4,
 ) -> None:
     """Have Airflow ingest, score and monitor ticks: one Airflow backfill for each of the three DAGs."""
     pipeline, _ = opened(name)
@@ -228,18 +232,18 @@ def backfill(
 
 @app.command()
 def status(name: Name) -> None:
-    """Champion, last ticks, open alarms."""
-    from mlprod_tasks.operations.status import status as told
+    """Print the champion, the last ticks and the open alarms."""
+    from mlprod_tasks.operations.status import status as status_text
 
     pipeline, here = opened(name)
-    typer.echo(told(pipeline, here))
+    typer.echo(status_text(pipeline, here))
 
 
 @app.command()
 def metrics(
-    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them there, whole or not at all.")] = None,
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them to this file, atomically.")] = None,
 ) -> None:
-    """Print how every pipeline stands in Prometheus's text format, as for node-exporter's textfile collector."""
+    """Print the state of every pipeline in Prometheus's text format, e.g. for node-exporter's textfile collector."""
     from mlprod_tasks.operations.ledger_metrics import exposition
     from mlprod_tasks.platform.files import write_text
 
@@ -255,9 +259,11 @@ def metrics(
 def report(
     name: Name,
     tick: Annotated[str, typer.Argument(metavar="TICK", help="The tick to report on, such as 2013-06-24.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; else below MLPROD_HOME/reports.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; by default below MLPROD_HOME/reports.")
+    ] = None,
 ) -> None:
-    """Write the page of one pipeline as of a tick into one HTML file that needs nothing else."""
+    """Write the page of one pipeline as of a tick to a self-contained HTML file."""
     from mlprod_tasks.dashboard.report import write_report
 
     pipeline, here = opened(name)
@@ -274,7 +280,7 @@ def data_docs() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check versions, folders, databases and connections; say what to do about what is missing."""
+    """Check versions, folders, databases and connections, and say how to repair what is wrong."""
     from mlprod_tasks.operations.doctor import check_installation
 
     items = check_installation(platform())
@@ -284,7 +290,7 @@ def doctor() -> None:
 
 
 def run() -> None:
-    """The console script: errors that people can act on are one line, not a traceback."""
+    """Run the command line; errors that people can act on are printed as one line, without a traceback."""
     try:
         app()
     except (LookupError, ValueError, OSError, RuntimeError) as error:

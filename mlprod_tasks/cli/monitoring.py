@@ -1,4 +1,4 @@
-"""`mlprod why`, `alarms`, `acknowledge` and the like: what was decided, and what people do about it."""
+"""`mlprod why`, `alarms`, `acknowledge` and others: decisions, and what people do about them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ app = typer.Typer()
 
 @app.command()
 def why(name: Name, tick: Annotated[str, typer.Argument(metavar="TICK", help="Such as 2013-06-17.")]) -> None:
-    """Tell the decision of a tick: every rule, what it rests on, how far the others were, what was done since."""
-    from mlprod_tasks.monitoring.why import why as told
+    """Explain the decision of a tick: every rule with its measurements and bounds, and what was done since."""
+    from mlprod_tasks.monitoring.why import why as explanation
 
     pipeline, here = opened(name)
-    typer.echo(told(pipeline, pipeline.schedule.tick(tick), here).text())
+    typer.echo(explanation(pipeline, pipeline.schedule.tick(tick), here).text())
 
 
 @app.command()
-def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False) -> None:
-    """List open alarms: since when, why, who knows of them."""
-    from mlprod_tasks.monitoring.alarms import alarms as found
+def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Also alarms that are over.")] = False) -> None:
+    """List open alarms: since when, why, who acknowledged them."""
+    from mlprod_tasks.monitoring.alarms import alarms as all_alarms
 
     pipeline, here = opened(name)
-    shown = [alarm for alarm in found(pipeline, here) if alarm.open or every]
+    shown = [alarm for alarm in all_alarms(pipeline, here) if alarm.open or every]
     for alarm in shown:
         typer.echo(alarm.line() if alarm.open else f"over after {alarm.last}: {alarm.line()}")
     if not shown:
@@ -36,7 +36,7 @@ def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Those 
 
 @app.command()
 def acknowledge(name: Name, rule: RuleName, by: By, note: Annotated[str, typer.Option(help="What you found.")] = "") -> None:
-    """Say that you know of an open alarm: no more reminders of it."""
+    """Acknowledge an open alarm: no more reminders of it."""
     from mlprod_tasks.monitoring.alarms import acknowledge as acknowledged
 
     pipeline, here = opened(name)
@@ -52,7 +52,7 @@ def mute(
     rule: EveryRule = "",
     reason: Reason = "",
 ) -> None:
-    """Mail nothing of a rule, or of any, until a day; what is measured and decided goes on."""
+    """Send no mails about a rule, or any rule, until a day. Measuring and deciding go on."""
     from mlprod_tasks.monitoring.alarms import mute as muted
 
     pipeline, here = opened(name)
@@ -62,23 +62,25 @@ def mute(
 
 @app.command()
 def unmute(name: Name, by: By, rule: EveryRule = "", reason: Reason = "") -> None:
-    """Mail of a rule again, or of every one."""
+    """Send mails about a rule, or all rules, again."""
     from mlprod_tasks.monitoring.alarms import unmute as unmuted
 
     pipeline, here = opened(name)
     unmuted(pipeline, rule, by, here, reason=reason)
-    typer.echo(f"{name}: {rule or 'every rule'} is heard again")
+    typer.echo(f"{name}: {rule or 'every rule'} is no longer muted")
 
 
 @app.command()
 def bound(
     name: Name,
     by: By,
-    what: Annotated[str, typer.Argument(help="What is watched, such as feature_psi. Left out: list what holds.")] = "",
-    slice: Annotated[str, typer.Option(metavar="NAME", help="Of this feature, table or step only.")] = "",
-    low: Annotated[float | None, typer.Option(help="Below it is a breach.")] = None,
-    high: Annotated[float | None, typer.Option(help="Above it is a breach.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Let the declared and learned bounds hold again.")] = False,
+    what: Annotated[
+        str, typer.Argument(help="What is measured, such as feature_psi. Without it: list the bounds in force.")
+    ] = "",
+    slice: Annotated[str, typer.Option(metavar="NAME", help="Only of this feature, table or step.")] = "",
+    low: Annotated[float | None, typer.Option(help="Values below it are a breach.")] = None,
+    high: Annotated[float | None, typer.Option(help="Values above it are a breach.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Use the declared and learned bounds again.")] = False,
     reason: Reason = "",
 ) -> None:
     """Set a bound instead of the declared and learned one, from the newest tick on, or list the bounds in force."""
@@ -91,7 +93,9 @@ def bound(
     elif clear:
         ended = clear_bound(pipeline, what, slice, by, reason, here)
         typer.echo(
-            f"{name}: {ended.subject}: the bound {_bounds(ended.low, ended.high)} ends" if ended else "nobody had set one"
+            f"{name}: {ended.subject}: the bound {_bounds(ended.low, ended.high)} ends"
+            if ended
+            else f"{name}: no bound was set"
         )
     else:
         set_to = set_bound(pipeline, what, slice, low, high, by, reason, here)
@@ -102,10 +106,10 @@ def bound(
 def fallback(
     name: Name,
     by: By,
-    on: Annotated[bool, typer.Option("--on/--off", help="The fallback answers; or the champion again.")],
+    on: Annotated[bool, typer.Option("--on/--off", help="Let the fallback score, or the champion again.")],
     reason: Reason = "",
 ) -> None:
-    """Let the fallback answer from the next scoring on, until a new champion is promoted; or the champion again."""
+    """Let the fallback score from the next scoring on, until a new champion is promoted; or the champion again."""
     from mlprod_tasks.promotion.fallback_switch import sentence, switch_to_champion, switch_to_fallback
 
     pipeline, here = opened(name)
@@ -123,7 +127,7 @@ def digest(
     to: Annotated[str, typer.Option(metavar="TICK", help="The last tick of the week, such as 2013-06-30.")],
     send: Annotated[bool, typer.Option("--send", help="Mail it, once a week, instead of printing it.")] = False,
 ) -> None:
-    """Tell the week that ends with a tick, for the business: value, quality, what happened, what is open."""
+    """Print the weekly digest that ends with a tick: value, quality, events, open alarms."""
     from mlprod_tasks.notifications import digest as weekly
 
     pipeline, here = opened(name)

@@ -1,4 +1,4 @@
-"""`mlprod online`: fill the online store, compare it with batch, collect what was answered."""
+"""`mlprod online`: fill the online store, compare it with batch, collect the service's log."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ app.add_typer(online_app, name="online")
 @online_app.command("fill")
 def fill(
     name: Name,
-    tick: Annotated[str | None, typer.Option(metavar="TICK", help="Stand at this tick; else at the newest one.")] = None,
-    back: Annotated[bool, typer.Option(help="Even where the store already stands at a later one.")] = False,
+    tick: Annotated[
+        str | None, typer.Option(metavar="TICK", help="Fill it as of this tick; by default the newest one.")
+    ] = None,
+    back: Annotated[bool, typer.Option(help="Fill it even if the store is already at a later tick.")] = False,
 ) -> None:
-    """Bring the online store up to what is published."""
+    """Fill the online store with the published tables."""
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)
@@ -32,9 +34,9 @@ def fill(
 @online_app.command("check")
 def check(
     name: Name,
-    tick: Annotated[str, typer.Option(metavar="TICK", help="Whose rows are computed online and in batch.")],
+    tick: Annotated[str, typer.Option(metavar="TICK", help="The tick whose rows are computed online and in batch.")],
 ) -> None:
-    """Compare a tick's features online and in batch; the goal is no difference. Exit status 1 where there is one."""
+    """Compare a tick's features online and in batch. Exit status 1 if one differs."""
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)
@@ -50,7 +52,7 @@ def check(
 
 @online_app.command("collect")
 def collect(name: Name) -> None:
-    """Bring what the service has logged into the lake, and the rows that are left to people into the review queue."""
+    """Collect the service's log into the lake, and rows that are left to people into the review queue."""
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)

@@ -1,4 +1,4 @@
-"""`mlprod reviews`: the rows whose decision was left to people, and what they decide."""
+"""`mlprod reviews`: rows whose decision is left to people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 from mlprod_tasks.cli.arguments import By, Name, Reason, opened
 
 app = typer.Typer()
-reviews_app = typer.Typer(no_args_is_help=True, help="Rows whose decision was left to people.")
+reviews_app = typer.Typer(no_args_is_help=True, help="Rows whose decision is left to people.")
 app.add_typer(reviews_app, name="reviews")
 
 
 @reviews_app.command("list")
-def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200) -> None:
+def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 200) -> None:
     """List the rows that wait for a decision, the oldest first."""
     from mlprod_tasks.scoring.review_queue import open_reviews
 
@@ -23,7 +23,7 @@ def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="At m
     for one in waiting:
         score = "no score" if one.score is None else f"score {one.score:.4f}"
         version = "" if one.model_version is None else f", version {one.model_version}"
-        typer.echo(f"{one.request_id} {one.row}  {one.key}  {score}{version}, asked {one.at:%Y-%m-%d %H:%M} UTC")
+        typer.echo(f"{one.request_id} {one.row}  {one.key}  {score}{version}, since {one.at:%Y-%m-%d %H:%M} UTC")
     if not waiting:
         typer.echo(f"{name}: nothing waits for a decision")
 
@@ -32,12 +32,14 @@ def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="At m
 def decide(
     name: Name,
     request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id, as `mlprod reviews list` shows it.")],
-    row: Annotated[int, typer.Argument(metavar="ROW", help="The row's place in the request, as shown beside it.")],
-    decision: Annotated[Literal["yes", "no"], typer.Argument(metavar="yes|no", help="What is decided.")],
+    row: Annotated[
+        int, typer.Argument(metavar="ROW", help="The row's position in the request, as `mlprod reviews list` shows it.")
+    ],
+    decision: Annotated[Literal["yes", "no"], typer.Argument(metavar="yes|no", help="The decision.")],
     by: By,
     reason: Reason = "",
 ) -> None:
-    """Decide a row. What somebody has decided stays."""
+    """Decide a row. A decision cannot be changed."""
     from mlprod_tasks.scoring.review_queue import decide_review
 
     pipeline, here = opened(name)

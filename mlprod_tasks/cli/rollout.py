@@ -1,4 +1,4 @@
-"""`mlprod ramp`, `ramp-check` and `take-back`: a version rolled out share by share, each judged before the next."""
+"""`mlprod ramp`, `ramp-check` and `take-back`: roll a version out share by share, with checks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ app = typer.Typer()
 @app.command()
 def ramp(
     name: Name,
-    challenger: Annotated[int, typer.Option(metavar="VERSION", help="The version that is rolled out.")],
+    challenger: Annotated[int, typer.Option(metavar="VERSION", help="The version to roll out.")],
     by: By,
     reason: Reason = "",
     hold_minutes: Annotated[
-        float | None, typer.Option(help="How long each share is held, below `at_most`; else as declared.")
+        float | None, typer.Option(help="Minutes at each share, below `at_most`; by default as declared.")
     ] = None,
-    rows: Annotated[int | None, typer.Option(help="Rows that it must answer at each share; else as declared.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Rows that it must answer at each share; by default as declared.")] = None,
 ) -> None:
-    """Roll a version out share by share, in the foreground; Ctrl-C takes it back. Exit status 1 where it was taken back."""
+    """Roll a version out share by share, in the foreground. Ctrl-C takes it back. Exit status 1 if it was taken back."""
     from mlprod_tasks import workflows
     from mlprod_tasks.promotion import history
     from mlprod_tasks.rollout.state import with_ramp
 
-    # A terminal that is closed, or a service manager that ends it, takes the challenger back as Ctrl-C does.
+    # Like Ctrl-C, a closed terminal or a service manager's signal takes the challenger back.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     pipeline, here = opened(name)
@@ -40,13 +40,13 @@ def ramp(
 
 @app.command("ramp-check")
 def ramp_check(name: Name) -> None:
-    """Tell how a challenger that is being rolled out does now; nothing is changed. Exit status 1 where it fails."""
+    """Print the checks of the challenger that is being rolled out; changes nothing. Exit status 1 if a check fails."""
     from mlprod_tasks.rollout.steps import look
 
     pipeline, here = opened(name)
-    found = look(pipeline, here)
-    typer.echo(found.text())
-    raise typer.Exit(1 if found.verdict == "failed" else 0)
+    result = look(pipeline, here)
+    typer.echo(result.text())
+    raise typer.Exit(1 if result.verdict == "failed" else 0)
 
 
 @app.command("take-back")

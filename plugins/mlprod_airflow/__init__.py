@@ -4,15 +4,15 @@ from mlprod_airflow.installation import declared, platform, served
 from mlprod_airflow.mails import links
 from mlprod_airflow.ramping import (
     PATIENT,
-    asked_by,
     challenger,
     each_share,
     passed,
     promoted,
-    ramped,
+    requested_by,
     telling,
     unless_stopped,
     why_ended,
+    with_run_params,
 )
 from mlprod_airflow.runs import (
     TICK,
@@ -38,7 +38,6 @@ __all__ = [
     "WaitUntil",
     "approved",
     "as_of",
-    "asked_by",
     "challenger",
     "daily",
     "declared",
@@ -51,8 +50,8 @@ __all__ = [
     "passed",
     "platform",
     "promoted",
-    "ramped",
     "reference",
+    "requested_by",
     "served",
     "telling",
     "tick",
@@ -61,5 +60,6 @@ __all__ = [
     "unless_stopped",
     "weekly",
     "why_ended",
+    "with_run_params",
     "workers",
 ]

@@ -24,17 +24,17 @@ def platform() -> Platform:
 
 
 def declared() -> list[Pipeline]:
-    """Every valid use case. One that is refused must not take the others' DAGs away: see `refusals`."""
+    """Every valid use case. A refused one must not remove the DAGs of the others: see `refusals`."""
     return [pipeline for pipeline in _read().values() if isinstance(pipeline, Pipeline)]
 
 
 def served() -> list[Pipeline]:
-    """Those that answer requests too."""
+    """Every valid use case that answers requests."""
     return [pipeline for pipeline in declared() if pipeline.serving is not None]
 
 
 def refusals() -> list[DeclarationError]:
-    """Why the others were refused."""
+    """The errors of the declarations that were refused."""
     return [error for error in _read().values() if isinstance(error, DeclarationError)]
 
 
@@ -64,7 +64,8 @@ def _airflow_url(name: str) -> str:
         given = Connection.get(name)
     except Exception as error:
         raise SettingMissing(
-            f"connection {name!r} is not there: add it in Airflow (Admin, Connections) or set MLPROD_CONNECTION_{name.upper()}"
+            f"connection {name!r} does not exist: add it in Airflow (Admin, Connections) or set "
+            f"MLPROD_CONNECTION_{name.upper()}"
         ) from error
     extra = given.extra_dejson
     if extra.get("path"):  # a folder of files
@@ -85,7 +86,7 @@ def attempt() -> int:
 
 
 def mail_server() -> smtplib.SMTP:
-    """A session with the mail server of Airflow's SMTP connection: its log-in, TLS and retries are the provider's."""
+    """A session with the mail server of Airflow's SMTP connection: login, TLS and retries are the provider's."""
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     client = SmtpHook(MAIL_CONNECTION).get_conn()._smtp_client

@@ -1,4 +1,4 @@
-"""One mail for one failure, whichever way the task failed."""
+"""Mail each failure once, however the task failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskKilled(RuntimeError):
-    """A task's process ended without a word: out of memory, or killed."""
+    """A task's process ended without an error: out of memory, or killed."""
 
 
 class TellFailure(BaseNotifier):
@@ -34,8 +34,8 @@ class TellFailure(BaseNotifier):
         task = context["ti"]
         key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"
         where = f"{task.dag_id} {task.task_id}{_tick(context)}"
-        told = steps.tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
-        log.info("%s", "told by mail" if told else "told before")
+        sent = steps.tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
+        log.info("%s", "mail sent" if sent else "mail was sent before")
 
     def _error(self, context: Any) -> BaseException | None:
         given = context.get("exception")
@@ -43,18 +43,18 @@ class TellFailure(BaseNotifier):
 
 
 class TellKilled(TellFailure):
-    """Mail a run that failed by a task that could not tell so itself; the mail's key keeps others from coming twice."""
+    """Mail a run whose task was killed and could not mail itself; the mail's key prevents a second mail."""
 
     def _error(self, context: Any) -> BaseException | None:
         if context.get("ti") is None:
             return None
         return TaskKilled(
-            "The task's process ended without a word: it was killed, or the machine ran out of memory. See its log."
+            "The task's process ended without an error: it was killed, or the machine ran out of memory. See its log."
         )
 
 
 def links(context: Any) -> tuple[tuple[str, str], ...]:
-    """Where a mail's reader looks further: the task's log, the run."""
+    """Links for the reader of a mail: the task's log, the run."""
     log_url: str = context["ti"].log_url
     return (("Log of the task", log_url), ("Run in Airflow", log_url.split("/tasks/")[0]))
 

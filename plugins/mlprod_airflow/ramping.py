@@ -19,16 +19,16 @@ from mlprod_tasks.declaration import Pipeline
 P = ParamSpec("P")
 T = TypeVar("T")
 ROLL_OUT = "roll_out"
-# Of the task that takes a challenger back: while ledger or mail server are down it goes on trying, for some hours.
+# For the task that takes a challenger back: it retries for some hours while the ledger or the mail server is down.
 PATIENT: dict[str, Any] = {"retries": 150, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=2)}
 
 
 class ChallengerFailed(AirflowFailException):
-    """The challenger failed a check. Not tried again: it is taken back."""
+    """The challenger failed a check. The task is not retried; the challenger is taken back."""
 
 
-def ramped(pipeline: Pipeline, context: Any) -> Pipeline:
-    """The use case with the hold and the number of rows that this run was asked for with."""
+def with_run_params(pipeline: Pipeline, context: Any) -> Pipeline:
+    """The use case with this run's `hold_minutes` and `rows` in place of the declared ones."""
     from mlprod_tasks.rollout.state import with_ramp
 
     params = context["params"]
@@ -40,15 +40,15 @@ def challenger(context: Any) -> int:
     return int(context["params"]["challenger"])
 
 
-def asked_by(context: Any) -> str:
-    """Who asked for this run: the name that was given, else the user who triggered it."""
+def requested_by(context: Any) -> str:
+    """Who requested this run: the name in its parameters, else the user who triggered it."""
     return str(context["params"].get("by") or context["dag_run"].triggering_user_name or "somebody")
 
 
 def unless_stopped(step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """What a step of the ramp gives. Where the rollout was changed by hand, it and what follows are skipped, saying so.
+    """Run a step of the ramp. If the rollout was changed by hand, skip the task and those after it, with the reason.
 
-    Raises: ChallengerFailed where the challenger could not be promoted any more.
+    Raises: ChallengerFailed where the challenger can no longer be promoted.
     """
     from mlprod_tasks.rollout.state import RampStopped
     from mlprod_tasks.rollout.steps import Overtaken
@@ -62,7 +62,7 @@ def unless_stopped(step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
 
 
 def passed(checked: Any) -> str:
-    """What a check that was passed says. Raises: ChallengerFailed; ValueError where the step is not over."""
+    """The sentence of a passed check. Raises: ChallengerFailed; ValueError where the step is not over."""
     if checked.verdict == "failed":
         raise ChallengerFailed(checked.sentence)
     if checked.verdict == "waiting":
@@ -71,7 +71,7 @@ def passed(checked: Any) -> str:
 
 
 def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finished: Any) -> list[Any]:
-    """Chain a group of tasks for each declared share between the beginning and the end. All tasks."""
+    """Chain a group of tasks for each declared share between begin and finish; returns all tasks."""
     from mlprod_tasks.declaration import Ramp
 
     declared = pipeline.serving.ramp if pipeline.serving is not None else None
@@ -87,9 +87,9 @@ def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finis
 
 
 class WaitForAnswers(BaseOperator):
-    """Go on when a step was held long enough and the challenger answered enough rows, or when it fails already.
+    """Wait until a share was held long enough and the challenger answered enough rows, or until a check fails.
 
-    What it found is in the ledger then, and is what the check after it judges by. Between two looks no worker is held.
+    The results are in the ledger, where the next task reads them. Between two looks no worker is occupied.
     """
 
     def __init__(self, *, pipeline: Pipeline, **rest: Any) -> None:
@@ -103,15 +103,15 @@ class WaitForAnswers(BaseOperator):
         from mlprod_tasks.rollout.checks import between
         from mlprod_tasks.rollout.state import ramp_of
 
-        asked = ramped(self.pipeline, context)
-        found = unless_stopped(steps.check, asked, platform(), challenger=challenger(context))
-        self.log.info("%s", found.sentence)
-        if found.verdict == "waiting":
-            self.defer(trigger=TimeDeltaTrigger(between(ramp_of(asked))), method_name="resume")
+        pipeline = with_run_params(self.pipeline, context)
+        result = unless_stopped(steps.check, pipeline, platform(), challenger=challenger(context))
+        self.log.info("%s", result.sentence)
+        if result.verdict == "waiting":
+            self.defer(trigger=TimeDeltaTrigger(between(ramp_of(pipeline))), method_name="resume")
 
 
 class TellEnd(TellFailure):
-    """Mail a task that failed; not a check, whose findings are in the mail about the challenger that was taken back."""
+    """Mail a failed task, except a failed check: its results are in the mail about the challenger that was taken back."""
 
     def _error(self, context: Any) -> BaseException | None:
         error = super()._error(context)
@@ -119,7 +119,7 @@ class TellEnd(TellFailure):
 
 
 class TellRunEnd(TellKilled):
-    """Mail a run that failed and told nobody so: neither a task, nor that the challenger was taken back."""
+    """Mail a failed run about which no other mail was sent."""
 
     def _error(self, context: Any) -> BaseException | None:
         from mlprod_tasks.notifications.rollout_mails import KIND
@@ -131,13 +131,13 @@ class TellRunEnd(TellKilled):
 
 
 def telling(pipeline: Pipeline, given: dict[str, Any]) -> dict[str, Any]:
-    """A DAG's arguments, with mails that tell of a challenger once."""
+    """Set a DAG's callbacks so that a challenger is mailed once."""
     told = given["default_args"] | {"on_failure_callback": TellEnd(pipeline)}
     return given | {"default_args": told, "on_failure_callback": TellRunEnd(pipeline)}
 
 
 def why_ended(context: Any) -> str:
-    """Why a run ended before its end: the task that failed."""
+    """Why a run ended early: the tasks that failed."""
     ti, run = context["ti"], context["dag_run"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
     failed = [name for name, state in states.items() if state == "failed"]
@@ -168,7 +168,7 @@ class RollOut(TriggerDagRunOperator):
 
 
 def promoted(pipeline: Pipeline, registered: Any, promote: Any) -> None:
-    """What follows a registered version: it is promoted; where a ramp is declared, rolled out, but for the first."""
+    """What follows registration: a rollout if a ramp is declared and there is a champion, else promotion."""
     if pipeline.serving is None or pipeline.serving.ramp is None:
         registered >> promote
         return

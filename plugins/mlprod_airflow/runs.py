@@ -58,7 +58,7 @@ def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 
 
 def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG that looks every ten minutes for what has come, one run at a time; what was missed is not made up."""
+    """Arguments of a DAG that looks every ten minutes for what has come, one run at a time, without catchup."""
     schedule = pipeline.schedule
     return _common(pipeline, doc) | {
         "schedule": CronTriggerTimetable("*/10 * * * *", timezone=schedule.timezone),
@@ -69,7 +69,7 @@ def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 
 
 def on_request(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
-    """Arguments of a DAG that only runs when it is asked to, one run at a time."""
+    """Arguments of a DAG that runs on request only, one run at a time."""
     return _common(pipeline, doc) | {"schedule": None, "max_active_runs": 1, "params": params}
 
 
@@ -84,7 +84,7 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
             "retry_exponential_backoff": True,
             "on_failure_callback": TellFailure(pipeline),
         },
-        # A task that is killed tells nobody itself; the DAG's callback, run elsewhere, does.
+        # A killed task cannot send a mail; the DAG's callback, which runs in another process, does.
         "on_failure_callback": TellKilled(pipeline),
     }
 
@@ -104,7 +104,7 @@ def tick(pipeline: Pipeline, context: Any) -> Tick:
 
 
 def as_of(pipeline: Pipeline, context: Any) -> Tick:
-    """The tick at which a training stands."""
+    """The tick as of which this run trains."""
     return pipeline.schedule.tick(context["params"]["as_of"])
 
 

@@ -1,4 +1,4 @@
-"""Wait for a tick without holding a worker; start a training with its reason."""
+"""Wait for a tick without occupying a worker; start a training with its reason."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ GIVE_UP_AFTER = timedelta(hours=12)
 
 
 def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
-    """Whether the tick is scored, or decided, or every table of it is published: the ledger knows.
+    """Whether the tick is scored, decided, or published in every table, by the ledger.
 
-    A reference table has no partitions: it is there once it was published at all.
+    A reference table has no partitions: one publication is enough.
     """
     from mlprod_airflow.installation import platform
     from mlprod_tasks.platform.ledger import Decision, Publication, Scoring
@@ -40,7 +40,7 @@ def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
 
 
 class WaitUntil(BaseOperator):
-    """Go on when the run's tick is published, scored or decided; until then the triggerer looks, and no worker is held."""
+    """Wait until the run's tick is published, scored or decided; the triggerer looks, and no worker is occupied."""
 
     template_fields = ("tick",)
 
@@ -61,7 +61,7 @@ class WaitUntil(BaseOperator):
 
 
 class TickTrigger(BaseTrigger):
-    """Look into the ledger until the tick is there."""
+    """Look into the ledger until the tick is published, scored or decided."""
 
     def __init__(self, pipeline: str, what: What, tick: str) -> None:
         super().__init__()

@@ -142,7 +142,7 @@ def test_an_open_alarm_is_listed_told_acknowledged_and_muted(alarmed: tuple[Path
     assert "'nulls' was acknowledged by ana" in said(home, "acknowledge", name, "nulls", "--by", "ana", "--note", "known")
     assert "nulls is muted until 2099-01-01 05:00 UTC" in said(home, "mute", name, "nulls", "--until", "2099-01-01")
     assert "; ana knows of it; muted until 2099-01-01 05:00 UTC" in said(home, "status", name)
-    assert "nulls is heard again" in said(home, "unmute", name, "nulls", "--reason", "back")
+    assert "nulls is no longer muted" in said(home, "unmute", name, "nulls", "--reason", "back")
     assert "muted" not in said(home, "alarms", name)
     assert "1 open alarm" in said(home, "digest", name, "--to", "2013-06-24")
     kept = sorted((one.kind, one.subject, one.by, one.reason) for one in ledger.all(Intervention))

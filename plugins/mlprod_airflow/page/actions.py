@@ -1,4 +1,4 @@
-"""What a person may ask for on the page, and which of the system's functions does it. Each leaves its trace in the ledger."""
+"""The actions of the page, and the functions that carry them out. Each is recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from mlprod_airflow.page.apart import ActionRefused, apart
 from mlprod_airflow.page.rolling_out import ramp, review, roll_out
 from mlprod_airflow.page.training import retrain
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
 
 MOST_DAYS = 365
 
 
 class ActionBody(BaseModel):
-    """What goes with a button, as the page sends it.
+    """The body of an action, as the page sends it.
 
     reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp need one. rule: acknowledge, mute, unmute.
     days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode, challenger, share,
@@ -52,7 +53,7 @@ class ActionBody(BaseModel):
 
 @dataclass(frozen=True)
 class _Call:
-    """One press of a button: of which pipeline, with what, by whom."""
+    """One action: on which pipeline, with which body, by whom."""
 
     pipeline: Pipeline
     asked: ActionBody
@@ -62,14 +63,14 @@ class _Call:
 
 
 def act(pipeline: Pipeline, action: str, asked: ActionBody, by: str, request: Request, platform: Platform) -> str:
-    """Do it and say in a sentence what came of it. Raises: Refused."""
+    """Carry out an action and return its result as a sentence. Raises: ActionRefused."""
     for field in NEEDED[action]:
         if getattr(asked, field) in ("", None):
             raise ActionRefused(422, f"{action} needs `{field}`")
     from mlprod_tasks.monitoring.alarms import NoSuchAlarm
 
     try:
-        return _DOINGS[action](_Call(pipeline, asked, by, request, platform))
+        return _ACTIONS[action](_Call(pipeline, asked, by, request, platform))
     except NoSuchAlarm as error:
         raise ActionRefused(409, str(error)) from error
 
@@ -103,14 +104,15 @@ def _bound(call: _Call) -> str:
 
     asked = call.asked
     set_bound(call.pipeline, asked.what, asked.slice, asked.low, asked.high, call.by, asked.reason, call.platform)
-    return f"{_subject(asked)} of {call.pipeline.name} is held to [{_shown(asked.low)}, {_shown(asked.high)}] from now on"
+    bounds = f"[{_bound_text(asked.low)}, {_bound_text(asked.high)}]"
+    return f"{_subject(asked)} of {call.pipeline.name} has the bounds {bounds} from now on"
 
 
 def _unbound(call: _Call) -> str:
     from mlprod_tasks.monitoring.bounds import clear_bound
 
     clear_bound(call.pipeline, call.asked.what, call.asked.slice, call.by, call.asked.reason, call.platform)
-    return f"{_subject(call.asked)} of {call.pipeline.name} is held to what is declared and learned again"
+    return f"{_subject(call.asked)} of {call.pipeline.name} has its declared and learned bounds again"
 
 
 def _retrain(call: _Call) -> str:
@@ -143,7 +145,7 @@ def _review(call: _Call) -> str:
     return review(call.pipeline, call.asked, call.by, call.platform)
 
 
-_DOINGS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
+_ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
     {
         "acknowledge": _acknowledge,
         "mute": _mute,
@@ -190,5 +192,5 @@ def _subject(asked: ActionBody) -> str:
     return f"{asked.what}/{asked.slice}" if asked.slice else asked.what
 
 
-def _shown(bound: float | None) -> str:
-    return "" if bound is None else f"{bound:g}"
+def _bound_text(bound: float | None) -> str:
+    return "" if bound is None else format_number(bound)

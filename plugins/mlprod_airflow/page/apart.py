@@ -1,4 +1,4 @@
-"""What needs heavy libraries is done in a process of its own: the API server stays small, and stays up whatever breaks."""
+"""Run what needs heavy libraries in a process of its own, so that the API server stays small and survives crashes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _free = BoundedSemaphore(AT_ONCE)
 
 
 class ActionRefused(Exception):
-    """It could not be done: the HTTP status that says what kind of reason it is, and the reason."""
+    """An action that could not be carried out: an HTTP status and the reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -32,9 +32,9 @@ class ActionRefused(Exception):
 
 
 def apart(what: str, pipeline: str, **given: Any) -> Any:
-    """Do one of `DOINGS` and return what it returned, as JSON has it. Raises: Refused."""
+    """Run one of `FUNCTIONS` and return its result as JSON values. Raises: ActionRefused."""
     if not _free.acquire(timeout=SECONDS / 4):
-        raise ActionRefused(503, f"{AT_ONCE} others are being answered: try again in a minute")
+        raise ActionRefused(503, f"{AT_ONCE} other requests are running: try again in a minute")
     path = os.pathsep.join(filter(None, (str(PLUGINS), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(  # noqa: S603
@@ -47,7 +47,7 @@ def apart(what: str, pipeline: str, **given: Any) -> Any:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ActionRefused(504, f"{pipeline}: {what} took longer than {SECONDS} s and was given up") from error
+        raise ActionRefused(504, f"{pipeline}: {what} took longer than {SECONDS} s and was stopped") from error
     finally:
         _free.release()
     if done.returncode:
@@ -109,15 +109,15 @@ def _rollout(
         instead_of=datetime.fromisoformat(instead_of) if instead_of else None,
     )  # fmt: skip
     challenged = "" if made.challenger is None else f" of version {made.challenger}"
-    share_told = f", {made.share:.0%} of entities" if made.share else ""
-    return f"{pipeline.name}: {made.mode}{challenged}{share_told}, automation {made.automation}, within seconds"
+    share_text = f", {made.share:.0%} of entities" if made.share else ""
+    return f"{pipeline.name}: {made.mode}{challenged}{share_text}, automation {made.automation}, within seconds"
 
 
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
     return here.registry.run_url(run_id, here.settings.mlflow_base_url)
 
 
-DOINGS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "explain": _explain,
         "run": _run,
@@ -127,7 +127,7 @@ DOINGS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "rollout": _rollout,
     }
 )
-# The kinds of error that people can act on, by their names: their modules are not loaded here.
+# Errors that people can act on, by class name, because their modules are not loaded here.
 STATUSES = MappingProxyType(
     {
         "NoSuchPrediction": 404,
@@ -145,7 +145,7 @@ def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     from mlprod_airflow.page.declarations import named, platform
 
     try:
-        return {"done": DOINGS[asked["what"]](named(asked["pipeline"]), platform(), **asked["given"])}
+        return {"done": FUNCTIONS[asked["what"]](named(asked["pipeline"]), platform(), **asked["given"])}
     except (LookupError, ValueError, OSError, RuntimeError) as error:
         usual = 422 if isinstance(error, ValueError | LookupError) else 503
         return {"error": str(error.args[0] if error.args else error), "status": STATUSES.get(type(error).__name__, usual)}

@@ -1,4 +1,4 @@
-"""The page's addresses below /mlprod: what mlprod_tasks/dashboard draws and tells, to whom Airflow lets see it."""
+"""The page's addresses below /mlprod: what mlprod_tasks/dashboard gives, for users with the rights in Airflow."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def declared(name: str, _: Annotated[Any, Depends(reader)]) -> Pipeline:
 
 @app.get("/")
 async def shell(request: Request) -> Response:
-    """The page itself, which holds no data; whoever is not logged in goes to log in first."""
+    """The page itself, without data; users who are not logged in are sent to the login."""
     try:
         await get_user(request, None, None)
     except HTTPException:
@@ -81,11 +81,11 @@ def read_pipeline(
     heat: Annotated[list[str] | None, Query()] = None,
 ) -> Any:
     """One pipeline over a range of ticks."""
-    told = detail(pipeline, platform(), (first, last), **({"heat": heat} if heat else {}))
+    page_detail = detail(pipeline, platform(), (first, last), **({"heat": heat} if heat else {}))
     mine = replace(
-        told,
+        page_detail,
         may=allowed(user, pipeline.name),
-        links=(*told.links, *links(pipeline, platform())),
+        links=(*page_detail.links, *links(pipeline, platform())),
         run_link=run_link(pipeline, platform()),
     )
     return JSONResponse(as_json(mine))
@@ -95,7 +95,7 @@ def read_pipeline(
 def read_prediction(
     pipeline: Annotated[Pipeline, Depends(declared)], key: Annotated[list[str], Query(min_length=1)], tick: str | None = None
 ) -> Any:
-    """One prediction: its features, where they come from, what each did. key: once for each column of the entity's key."""
+    """One prediction with features, sources and effects. key: once for each column of the entity's key."""
     return JSONResponse(apart("explain", pipeline.name, key=key, tick=tick))
 
 
@@ -135,7 +135,7 @@ def do(
     user: Annotated[Any, Depends(actor)],
     pipeline: Annotated[Any, Depends(declared)],
 ) -> Any:
-    """What a person asks for with a button, in his name."""
+    """Carry out an action in the user's name."""
     done = act(pipeline, action, asked, user.get_name(), request, platform())
     log.info("%s: %s by %s: %s", pipeline.name, action, user.get_name(), done)
     return JSONResponse(as_json(ActionResult(done)))
@@ -143,7 +143,7 @@ def do(
 
 @app.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Prometheus's text, for whoever shows the token that the installation was given; without one it is not served."""
+    """Prometheus's text, for clients with the installation's token; without a token it is not served."""
     from mlprod_tasks.operations.ledger_metrics import CONTENT_TYPE, exposition
 
     token, shown = os.environ.get(TOKEN, ""), request.headers.get("authorization", "")
@@ -157,7 +157,7 @@ def metrics(request: Request) -> Response:
 
 @app.middleware("http")
 async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Keep the browser from what the page does not need, and answers from being kept."""
+    """Forbid what the page does not need, and keep browsers from caching answers."""
     answer = await call_next(request)
     answer.headers.setdefault("Content-Security-Policy", POLICY)
     answer.headers["X-Content-Type-Options"] = "nosniff"
@@ -173,20 +173,20 @@ def refused(_: Request, error: HttpError) -> Response:
 
 
 @app.exception_handler(ActionRefused)
-def could_not(_: Request, error: ActionRefused) -> Response:
+def action_refused(_: Request, error: ActionRefused) -> Response:
     return JSONResponse({"error": str(error)}, error.status)
 
 
 @app.exception_handler(ValueError)
-def not_so(request: Request, error: ValueError) -> Response:
+def invalid_value(request: Request, error: ValueError) -> Response:
     log.info("%s %s", request.method, request.url.path, exc_info=error)
     return JSONResponse({"error": str(error)}, 422)
 
 
 @app.exception_handler(RequestValidationError)
-def not_understood(_: Request, error: RequestValidationError) -> Response:
-    told = "; ".join(f"{'.'.join(map(str, problem['loc'][1:])) or 'body'}: {problem['msg']}" for problem in error.errors())
-    return JSONResponse({"error": told}, 422)
+def invalid_request(_: Request, error: RequestValidationError) -> Response:
+    problems = "; ".join(f"{'.'.join(map(str, problem['loc'][1:])) or 'body'}: {problem['msg']}" for problem in error.errors())
+    return JSONResponse({"error": problems}, 422)
 
 
 @app.exception_handler(Exception)

@@ -1,4 +1,4 @@
-"""Airflow's own REST API, asked in the name of whoever asked the page."""
+"""Airflow's REST API, called in the name of the page's user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNDER_WAY = ("queued", "running")
 
 
 class Airflow:
-    """Airflow's public REST API, asked within this process as the user of a request: his rights hold, its log names him."""
+    """Airflow's REST API, called within this process as the user of a request, with that user's rights."""
 
     def __init__(self, request: Request) -> None:
         shown = {"authorization", "cookie"} & set(request.headers)
@@ -26,12 +26,12 @@ class Airflow:
         return run(self._ask, method, path, rest)
 
     def start(self, dag: str, what: str, run_id: str, conf: dict[str, Any], note: str) -> str:
-        """Start a run of a DAG that nobody else may be running. What is to be said about it besides, or ''. Raises: Refused."""
+        """Start a run of a DAG that is not running. Returns a remark, or ''. Raises: ActionRefused."""
         asked = {"state": list(UNDER_WAY), "limit": 1}
         under_way = self.ask("GET", f"dags/{dag}/dagRuns", params=asked)["dag_runs"]
         if under_way:
             state, other = under_way[0]["state"], under_way[0]["dag_run_id"]
-            raise ActionRefused(409, f"{what} is {state} already ({other}): wait for its end, or end it in Airflow")
+            raise ActionRefused(409, f"{what} is {state} already ({other}): wait until it ends, or stop it in Airflow")
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note}
         paused = self.ask("GET", f"dags/{dag}")["is_paused"]
         self.ask("POST", f"dags/{dag}/dagRuns", json=body)

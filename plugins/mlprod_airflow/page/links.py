@@ -1,4 +1,4 @@
-"""Where a reader of the page looks further: the pipeline's DAGs, its model in MLflow, the data docs."""
+"""Links of the page: the pipeline's DAGs, its model in MLflow, the data docs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "digest")
 
 
 def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
-    """The pipeline's pages elsewhere."""
+    """The pipeline's links."""
     asked = () if pipeline.serving is None else ("online", "requests", "rollout")
     runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in (*WORKFLOWS, *asked))
     mlflow = platform.settings.mlflow_base_url.rstrip("/")
@@ -25,9 +25,9 @@ def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
 
 
 def run_link(pipeline: Pipeline, platform: Platform) -> str:
-    """The address that leads to an MLflow run, with {run_id} to be put in; '' where it is not known where MLflow is."""
-    there = platform.settings.mlflow_base_url
-    return f"{_root()}/mlprod/api/pipelines/{pipeline.name}/runs/{{run_id}}" if there else ""
+    """The address that leads to an MLflow run, with {run_id} to be put in; '' where MLflow's address is unknown."""
+    base = platform.settings.mlflow_base_url
+    return f"{_root()}/mlprod/api/pipelines/{pipeline.name}/runs/{{run_id}}" if base else ""
 
 
 def data_docs(platform: Platform) -> Path:

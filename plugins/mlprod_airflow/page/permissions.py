@@ -1,4 +1,4 @@
-"""Who may see and do what: Airflow's own log-in, and Airflow's own rights to the DAGs of a pipeline."""
+"""Permissions of the page: Airflow's login, and Airflow's rights to the DAGs of a pipeline."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def reader(name: str, user: GetUserDep) -> Any:
 
 
 def actor(name: str, action: str, request: Request, user: Annotated[Any, Depends(reader)]) -> Any:
-    """The user, who may do this to the pipeline, and asks for it from this very page. Raises: HTTPException 401, 403, 404."""
+    """The user, who may take this action and sent it from this page. Raises: HTTPException 401, 403, 404."""
     if action not in ACTIONS:
-        raise HTTPException(404, f"there is nothing to do by the name {action!r}; there are {', '.join(ACTIONS)}")
+        raise HTTPException(404, f"there is no action {action!r}; there are {', '.join(ACTIONS)}")
     if not _from_here(request):
-        raise HTTPException(403, "refused: the request comes from another site, or does not say where from")
+        raise HTTPException(403, "refused: the request comes from another site, or does not say from where")
     if action not in allowed(user, name):
         dag = f"{name}.{TRIGGERS[action]}" if action in TRIGGERS else f"{name}.monitor"
         right = "trigger" if action in TRIGGERS else "edit"

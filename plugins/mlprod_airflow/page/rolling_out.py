@@ -1,4 +1,4 @@
-"""What people ask for on the page about answers on request: another rollout, a ramp, a decision that was left to them."""
+"""Actions of the page about requests: change the rollout, start a ramp, decide a review."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlprod_tasks.platform import Platform
 
 
 def roll_out(pipeline: Pipeline, asked: Any, by: str) -> str:
-    """Put another rollout in force. Raises: Refused with what makes no sense of it, or what somebody changed meanwhile."""
+    """Put another rollout in force. Raises: ActionRefused where it makes no sense, or somebody changed it meanwhile."""
     _answers(pipeline)
     ends = [end for end in (asked.low, asked.high) if end is not None]
     if len(ends) == 1:
@@ -35,17 +35,17 @@ def roll_out(pipeline: Pipeline, asked: Any, by: str) -> str:
 
 
 def ramp(pipeline: Pipeline, challenger: int, reason: str, by: str, request: Request, platform: Platform) -> str:
-    """Start the rollout DAG, which takes the challenger from share to share. Raises: Refused with what Airflow says."""
+    """Start the rollout DAG for a challenger. Raises: ActionRefused with Airflow's message."""
     _answers(pipeline)
     dag = f"{pipeline.name}.rollout"
     run_id = f"page__v{challenger}__{platform.clock.now():%Y%m%dT%H%M%S%f}"
     conf = {"challenger": challenger, "by": by, "reason": reason}
     waits = Airflow(request).start(dag, f"a ramp of {pipeline.name}", run_id, conf, f"{reason} ({by})")
-    return f"A ramp of version {challenger} of {pipeline.name} is asked for: run {run_id} of {dag}{waits}"
+    return f"A ramp of version {challenger} of {pipeline.name} is started: run {run_id} of {dag}{waits}"
 
 
 def review(pipeline: Pipeline, asked: Any, by: str, platform: Platform) -> str:
-    """Decide a row that was left to people. Raises: Refused where it is not there, or somebody was faster."""
+    """Decide a row of the review queue. Raises: ActionRefused where it is not there or already decided."""
     from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, decide_review
 
     _answers(pipeline)

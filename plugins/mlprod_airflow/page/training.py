@@ -1,4 +1,4 @@
-"""A training that a person asks for on the page: Airflow itself is asked, with that person's own log-in."""
+"""Start a training from the page, through Airflow and with the user's own login."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mlprod_tasks.promotion.operator_actions import intervene
 
 
 def retrain(pipeline: Pipeline, as_of: str | None, reason: str, by: str, request: Request, platform: Platform) -> str:
-    """Start the train DAG as of a tick, by default the newest that was scored. What became of it, in a sentence.
+    """Start the train DAG as of a tick, by default the newest that was scored. Returns a sentence.
 
-    Not while another training is queued or running. Raises: Refused with what Airflow says; ValueError.
+    Raises: ActionRefused while another training is queued or running, or with Airflow's message; ValueError.
     """
     tick = pipeline.schedule.tick(as_of) if as_of else _newest(pipeline, platform)
     dag, now = f"{pipeline.name}.train", platform.clock.now()
@@ -28,7 +28,7 @@ def retrain(pipeline: Pipeline, as_of: str | None, reason: str, by: str, request
     context = {"dag_run": SimpleNamespace(run_id=run_id), "params": {"as_of": str(tick)}}
     training = training_id(pipeline, context)
     intervene(pipeline, "retrain", by, platform, subject=training, reason=reason, tick=tick.date, once=training)
-    return f"A training of {pipeline.name} as of {tick} is asked for: run {run_id} of {dag}{waits}"
+    return f"A training of {pipeline.name} as of {tick} is started: run {run_id} of {dag}{waits}"
 
 
 def _newest(pipeline: Pipeline, platform: Platform) -> Tick:

@@ -36,6 +36,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.standard import RULES, WATCHES
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.bounds import Bounds
 from mlprod_tasks.monitoring.diagnosis import causes, diagnose
@@ -142,7 +143,7 @@ def world(shipped: bool) -> World:
         after = features.build(pipeline, ticks, platform).table
     key = list(pipeline.entity_table.key)
     after = after.join(labels.select([*key, "label"]), keys=key, join_type="left outer").sort_by("tick")
-    model = segments.fit_all(pipeline, train, validation, {})
+    model = segments.fit_all(pipeline, train, validation, ModelFacts())
     needed = [*pipeline.feature_names, "tick", "label"]
     if not shipped:
         pipeline = replace(pipeline, watches=WATCHES, rules=RULES, monitoring=ml.Monitoring())

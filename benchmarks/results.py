@@ -32,6 +32,7 @@ from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.compare import Judged
 from mlprod_tasks.models import calibration, decision_value, learners
 from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
@@ -206,7 +207,7 @@ def with_learner(pipeline: Pipeline, learner: ml.Learner) -> Pipeline:
 
 def fitted(window: Window, declared: Pipeline, made: dict[str, Model] | None = None) -> Model:
     """Fit the declared candidate; it is kept in `made` by its name, for ensembles."""
-    model = fit_model.fit(declared, window.train, window.validation, {})
+    model = fit_model.fit(declared, window.train, window.validation, ModelFacts())
     if made is not None and declared.model.candidates[0] is not PLAIN:
         made[declared.model.candidates[0].name] = model
     return model
@@ -238,10 +239,10 @@ def together(window: Window, first: Pipeline, ensemble: ml.Averaging | ml.Stacki
 def searched(window: Window, declared: Pipeline) -> Model | SegmentedModel:
     """The declared model, with the parameters that its search finds where one is declared."""
     if declared.model.search is None:
-        return segments.fit_all(declared, window.train, window.validation, {})
+        return segments.fit_all(declared, window.train, window.validation, ModelFacts())
     search(declared, window.day, window.platform)
     found = tuned(declared, TrainingFolder(window.platform, window.day))
-    return segments.fit_all(declared, window.train, window.validation, {}, tuned=found)
+    return segments.fit_all(declared, window.train, window.validation, ModelFacts(), tuned=found)
 
 
 def judged_on(window: Window, name: str, declared: Pipeline, made: Callable[[], Model | SegmentedModel]) -> Judged:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,17 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import LightGBM, Pipeline, load
 from mlprod_tasks.models.feature_frame import inputs_of, matrix, read
 from mlprod_tasks.models.learners.lightgbm import parameters
+from mlprod_tasks.models.model_facts import DateRange, PerWindow
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.training import assemble, train, workspace
+from mlprod_tasks.training import train, workspace
+from mlprod_tasks.training.records import Assembled
 from mlprod_tasks.training.workspace import TrainingFolder
 
 REPOSITORY = Path(__file__).parents[1]
 GOAL = 1.15
 ROWS = {"train": 120_000, "validation": 20_000}
+DAY = date(2013, 6, 17)
 REPEATS = 3
 
 
@@ -86,8 +90,8 @@ def write_set(pipeline: Pipeline, platform: Platform) -> None:
         columns["label"] = pa.array(random.random(n) < 1 / (1 + np.exp(-logit)))
         parts.append(pa.table(columns))
     pq.write_table(pa.concat_tables(parts), folder.training_set, compression="zstd")
-    manifest = {"as_of": "2013-06-17", "windows": {}, "versions": {}, "rows": ROWS}
-    folder.write(assemble.MANIFEST, manifest)
+    windows, none = PerWindow(*[DateRange(DAY, DAY)] * 3), PerWindow(0, 0, 0)
+    folder.write(Assembled(pipeline.name, DAY, pipeline.digest, windows, PerWindow(**ROWS, test=0), none, none, {}))
 
 
 def bare_call(pipeline: Pipeline, folder: TrainingFolder) -> Callable[[], object]:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-    from mlprod_tasks.evaluation.evidence import Backtest
     from mlprod_tasks.evaluation.gates import Passed
-    from mlprod_tasks.evaluation.results import Evaluation
+    from mlprod_tasks.evaluation.results import Backtest, Evaluation
     from mlprod_tasks.evaluation.run_checks import Examined
     from mlprod_tasks.ingest.audit import Audited
     from mlprod_tasks.ingest.extract import Extracted
@@ -42,9 +41,9 @@ if TYPE_CHECKING:
     from mlprod_tasks.rollout.steps import Checked, Finished, TakenBack
     from mlprod_tasks.scoring.collect import Collected
     from mlprod_tasks.scoring.score import Scored
-    from mlprod_tasks.training.assemble import Assembled
+    from mlprod_tasks.training.records import Assembled, Trained
     from mlprod_tasks.training.search import Searched
-    from mlprod_tasks.training.train import Part, Trained
+    from mlprod_tasks.training.train import Part
 
 
 @step(about="ticks", parts=("table",))

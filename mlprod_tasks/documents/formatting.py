@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def of_100(share: float) -> str:
     return f"{round(share * 100_000)} of 100,000"
 
 
-def window(ticks: Sequence[str]) -> str:
+def window(ticks: tuple[date, date]) -> str:
     """Format the first and the last tick of a window: '2013-05-01 to 2013-05-28'."""
     first, last = ticks
-    return first if first == last else f"{first} to {last}"
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def listed(words: Sequence[str]) -> str:

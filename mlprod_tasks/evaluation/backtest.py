@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from math import ceil, isfinite, nan
 from pathlib import Path
@@ -18,20 +18,21 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import Backtest as Declared
 from mlprod_tasks.declaration import Learner, Pipeline, Tick, TickRange
-from mlprod_tasks.evaluation import evaluate, evidence
-from mlprod_tasks.evaluation import results as evaluations
-from mlprod_tasks.evaluation.evidence import Backtest, Fold
+from mlprod_tasks.evaluation import evaluate
+from mlprod_tasks.evaluation.results import Backtest, Estimates, Evaluation, Fold, KeptFold
 from mlprod_tasks.evaluation.training_spec import Champion, champions_recipe
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
+from mlprod_tasks.models.model_facts import DateRange, ModelFacts, PerWindow
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.files import locked, write_json
+from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import Training
-from mlprod_tasks.statistics.metrics import Estimate
-from mlprod_tasks.training import assemble, search, segments, train, workspace
+from mlprod_tasks.platform.versioned import read_record, to_json, write_record
+from mlprod_tasks.training import assemble, search, segments, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
-from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, from_json, windows
+from mlprod_tasks.training.records import Assembled, Trained, facts_of
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, on_schedule, windows
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class _Asked:
 
     pipeline: Pipeline
     training_id: str
-    versions: Mapping[str, int]
+    assembled: Assembled
     tuned: Mapping[str, Learner]
     champion: Champion
     made_by: Provenance
@@ -73,14 +74,14 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
         return None
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform), _alone(folder.path / FOLDS):
-        evaluation = evaluations.from_json(folder.read(evaluate.EVALUATION, "evaluate"))
-        run_id = folder.read(train.TRAINED, "train")["run_id"]
-        assembled = folder.read(assemble.MANIFEST, "assemble")
+        evaluation = folder.read(Evaluation)
+        run_id = folder.read(Trained).run_id
+        assembled = folder.read(Assembled)
         champion = champions_recipe(pipeline, load_model(folder.model), platform)
-        asked = _Asked(pipeline, training_id, assembled["versions"], search.tuned(pipeline, folder), champion, provenance())
-        own = pipeline.schedule.tick(assembled["as_of"])
+        asked = _Asked(pipeline, training_id, assembled, search.tuned(pipeline, folder), champion, provenance())
+        own = pipeline.schedule.tick(assembled.as_of)
         earlier = _earlier(asked, own, folder, platform)
-        folds = (*earlier, _own(asked, own, evaluation, assembled["windows"], folder))
+        folds = (*earlier, _own(asked, own, evaluation, folder))
         made = Backtest(
             folds=folds,
             champion_version=champion.version,
@@ -88,7 +89,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
             problem=_problem(champion, len(folds), pipeline.backtest),
             correlation=correlation(folds),
         )
-        evidence.write(folder, made)
+        folder.write(made)
         _record(folder, run_id, made, platform)
     _tell(pipeline, made)
     return made
@@ -128,7 +129,7 @@ def _earlier(asked: _Asked, own: Tick, folder: TrainingFolder, platform: Platfor
         # Of all folds, also those that are kept: what a killed run has computed then serves the next one.
         span = [ticks for _, placed in chosen for _, ticks in placed.named()]
         ticks = asked.pipeline.schedule.range(min(one.first for one in span), max(one.last for one in span))
-        past = History(asked.pipeline, ticks, asked.versions, folder.path / FOLDS, platform)
+        past = History(asked.pipeline, ticks, asked.assembled.versions, folder.path / FOLDS, platform)
         for i, (as_of, placed) in enumerate(missing):
             log.info("fold %d of %d, as of %s: train %s, test %s", i + 1, len(missing), as_of, placed.train, placed.test)
             kept[as_of] = made = _made(asked, as_of, placed, past)
@@ -152,17 +153,13 @@ def _windows(pipeline: Pipeline, day: date) -> tuple[Tick, Windows]:
 
 def _kept(file: Path, key: str) -> Fold | str | None:
     """The fold of an earlier run, or why there is none; None where it is still to be made."""
-    if not file.is_file():
-        return None
-    written = json.loads(file.read_text(encoding="utf-8"))
-    if written["key"] != key:
-        return None
-    return str(written["left_out"]) if written["fold"] is None else evidence.from_json(Fold, written["fold"])
+    kept = read_record(KeptFold, file)
+    return None if kept is None or kept.key != key else kept.fold or kept.left_out
 
 
 def _write(file: Path, key: str, made: Fold | str) -> None:
-    fold, left_out = (evidence.as_json(made), None) if isinstance(made, Fold) else (None, made)
-    write_json(file, {"key": key, "fold": fold, "left_out": left_out})
+    fold, left_out = (made, None) if isinstance(made, Fold) else (None, made)
+    write_record(KeptFold(key, fold, left_out), file)
 
 
 def _file(folder: TrainingFolder, as_of: Tick) -> Path:
@@ -177,9 +174,9 @@ def _key(asked: _Asked, as_of: Tick, placed: Windows) -> str:
         "declaration": asked.pipeline.digest,
         "tuned": {name: repr(learner) for name, learner in sorted(asked.tuned.items())},
         "champion": [asked.champion.recipe, other.digest if other else None],
-        "versions": dict(asked.versions),
+        "versions": asked.assembled.versions,
         "as_of": str(as_of),
-        "windows": placed.as_json(),
+        "windows": to_json(placed.dates()),
     }
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()
 
@@ -192,28 +189,26 @@ def _made(asked: _Asked, as_of: Tick, placed: Windows, past: History) -> Fold | 
         if problem := _too_little(name, ticks, rows[name]):
             return problem
     outcome = outcome_of(rows[TEST])
-    facts = _facts(asked, str(as_of), placed.as_json())
+    facts = _facts(asked, as_of, placed.dates())
     fitted = segments.fit_all(asked.pipeline, rows[TRAIN], rows[VALIDATION], facts, tuned=asked.tuned)
     of_model = _judged(asked.pipeline, fitted, rows[TEST])
-    of_baseline = evaluate.baseline(asked.pipeline, fitted.facts["training_rate"], rows[VALIDATION], rows[TEST])
+    of_baseline = evaluate.baseline(asked.pipeline, fitted.facts, rows[VALIDATION], rows[TEST])
     log.info("as of %s: AUC %.4f on %d rows", as_of, of_model["roc_auc"].value, len(outcome))
     return Fold(
-        as_of=str(as_of),
-        windows=_pairs(placed.as_json()),
+        as_of=as_of.date,
+        windows=placed.dates(),
         rows=len(outcome),
         positives=int(outcome.sum()),
         model=of_model,
-        baseline=dict(of_baseline),
+        baseline=of_baseline,
         champion=_of_champion(asked, facts, of_model, rows),
     )
 
 
-def _own(
-    asked: _Asked, as_of: Tick, evaluation: evaluations.Evaluation, placed: dict[str, list[str]], folder: TrainingFolder
-) -> Fold:
+def _own(asked: _Asked, as_of: Tick, evaluation: Evaluation, folder: TrainingFolder) -> Fold:
     """The training itself as a fold; only another recipe of the champion's is still to be fitted."""
-    of_model = dict(evaluation.model)
-    key = f"{evaluation.model_digest} {_key(asked, as_of, from_json(placed, asked.pipeline.schedule))}"
+    of_model, placed = evaluation.model, asked.assembled.windows
+    key = f"{evaluation.model_digest} {_key(asked, as_of, on_schedule(placed, asked.pipeline.schedule))}"
     file = _file(folder, as_of)
     if asked.champion.recipe != "other":
         of_champion = of_model if asked.champion.recipe == "same" else None
@@ -222,42 +217,34 @@ def _own(
     else:
         log.info("as of %s: fitting the recipe of champion version %s", as_of, asked.champion.version)
         rows = {name: workspace.read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)}
-        of_champion = _of_champion(asked, _facts(asked, str(as_of), placed), of_model, rows)
+        of_champion = _of_champion(asked, _facts(asked, as_of, placed), of_model, rows)
     made = Fold(
-        as_of=str(as_of),
-        windows=_pairs(placed),
+        as_of=as_of.date,
+        windows=placed,
         rows=evaluation.rows,
         positives=evaluation.positives,
         model=of_model,
-        baseline=dict(evaluation.baseline),
+        baseline=evaluation.baseline,
         champion=of_champion,
     )
     _write(file, key, made)
     return made
 
 
-def _of_champion(
-    asked: _Asked, facts: dict[str, Any], of_model: dict[str, Estimate], rows: Mapping[str, pa.Table]
-) -> dict[str, Estimate] | None:
+def _of_champion(asked: _Asked, facts: ModelFacts, of_model: Estimates, rows: Mapping[str, pa.Table]) -> Estimates | None:
     other = asked.champion.pipeline
     if other is None:
         return of_model if asked.champion.recipe == "same" else None
     return _judged(other, segments.fit_all(other, rows[TRAIN], rows[VALIDATION], facts), rows[TEST])
 
 
-def _judged(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> dict[str, Estimate]:
+def _judged(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> Estimates:
     return evaluate.judge(pipeline, fitted, rows).sampled.estimates()
 
 
-def _facts(asked: _Asked, as_of: str, placed: dict[str, list[str]]) -> dict[str, Any]:
-    return {
-        "pipeline": asked.pipeline.name,
-        "declaration": asked.pipeline.digest,
-        "training_id": asked.training_id,
-        "as_of": as_of,
-        "windows": placed,
-        "versions": dict(asked.versions),
-    }
+def _facts(asked: _Asked, as_of: Tick, placed: PerWindow[DateRange]) -> ModelFacts:
+    placed_otherwise = replace(asked.assembled, as_of=as_of.date, windows=placed)
+    return facts_of(placed_otherwise, asked.training_id, asked.pipeline.digest)
 
 
 def _too_little(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
@@ -268,10 +255,6 @@ def _too_little(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
     if positives in (0, n):
         return f"the {window} window {ticks} holds outcomes of one class only"
     return None
-
-
-def _pairs(placed: dict[str, list[str]]) -> dict[str, tuple[str, str]]:
-    return {name: (first, last) for name, (first, last) in placed.items()}
 
 
 def _problem(champion: Champion, folds: int, declared: Declared) -> str | None:
@@ -289,7 +272,7 @@ def _record(folder: TrainingFolder, run_id: str, made: Backtest, platform: Platf
         flat |= {f"backtest_{name}_{of}": float(f(values)) for of, f in (("mean", np.mean), ("min", np.min), ("max", np.max))}
     flat = {name: number for name, number in flat.items() if isfinite(number)}
     platform.registry.log(run_id, metrics=flat)
-    platform.registry.log_file(run_id, folder.path / evidence.FILES[Backtest], evaluate.LOGGED)
+    platform.registry.log_file(run_id, folder.file(Backtest), evaluate.LOGGED)
     row = platform.ledger.get(Training, folder.training_id)
     if row is not None:
         update(folder.training_id, platform, metrics={**row.metrics, **flat})

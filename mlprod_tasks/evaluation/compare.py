@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.evaluation.evidence import Comparison
+from mlprod_tasks.evaluation.results import Comparison
 from mlprod_tasks.statistics import auc_interval
 from mlprod_tasks.statistics.metrics import NAMES, Difference, Sampled, interval
 

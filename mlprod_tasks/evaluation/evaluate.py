@@ -9,24 +9,23 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.compare import Judged, compare
-from mlprod_tasks.evaluation.evidence import Backtest, Comparison, Slices
-from mlprod_tasks.evaluation.results import Estimates, Evaluation
+from mlprod_tasks.evaluation.results import Backtest, Comparison, Estimates, Evaluation, Slices
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.statistics.metrics import Sampled
-from mlprod_tasks.training import assemble, train, workspace
+from mlprod_tasks.training import workspace
+from mlprod_tasks.training.records import Assembled, Trained
 from mlprod_tasks.training.split import TEST, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
 
-EVALUATION = "evaluation.json"
 LOGGED = "training"  # folder of the MLflow run
 
 
@@ -40,8 +39,8 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
     """
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
-        trained = folder.read(train.TRAINED, "train")
-        assembled = folder.read(assemble.MANIFEST, "assemble")
+        trained = folder.read(Trained)
+        assembled = folder.read(Assembled)
         rows = workspace.read_window(folder, TEST)
         outcome = outcome_of(rows)
         candidate = load_model(folder.model)
@@ -49,13 +48,13 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         champion, version, problem = _champion(pipeline, assembled, rows, platform)
         made = Evaluation(
             training_id=training_id,
-            model_digest=trained["digest"],
+            model_digest=trained.digest,
             rows=rows.num_rows,
             positives=int(outcome.sum()),
-            unlabelled=assembled["unlabelled"][TEST],
+            unlabelled=assembled.unlabelled.test,
             threshold=candidate.threshold,
             model=judged.sampled.estimates(),
-            baseline=baseline(pipeline, candidate.facts["training_rate"], workspace.read_window(folder, VALIDATION), rows),
+            baseline=baseline(pipeline, candidate.facts, workspace.read_window(folder, VALIDATION), rows),
             champion=None if champion is None else champion.sampled.estimates(),
             champion_version=version,
             champion_problem=problem,
@@ -63,7 +62,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         comparison = None if champion is None or version is None else compare(version, outcome, judged, champion)
         sliced = slices(pipeline, rows, outcome, judged.score, judged.worth, seed=pipeline.model.seed)
         _keep(folder, made, comparison, sliced)
-        _record(folder, trained["run_id"], made, comparison, platform)
+        _record(folder, trained.run_id, made, comparison, platform)
     for name, one in made.model.items():
         log.info("%s %.4f [%.4f, %.4f], baseline %.4f", name, one.value, one.low, one.high, made.baseline[name].value)
     _tell(comparison, sliced)
@@ -77,8 +76,10 @@ def judge(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Judged:
     return Judged(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
 
 
-def baseline(pipeline: Pipeline, rate: float, validation: pa.Table, rows: pa.Table) -> Estimates:
-    """The training rate for every row, and for every row the one decision that was best on the validation window."""
+def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: pa.Table) -> Estimates:
+    """The model's training rate for every row, and for every row the one decision that was best on the validation window."""
+    rate = facts.training_rate
+    assert rate is not None, "a model that is fitted here knows its training rate"
     known, outcome = outcome_of(validation), outcome_of(rows)
     before, now = np.full(len(known), rate), np.full(len(outcome), rate)
     threshold = decision_value.best_threshold(decision_value.worth(pipeline.value, validation, before, known), before)
@@ -87,7 +88,7 @@ def baseline(pipeline: Pipeline, rate: float, validation: pa.Table, rows: pa.Tab
 
 
 def _champion(
-    pipeline: Pipeline, assembled: dict[str, Any], rows: pa.Table, platform: Platform
+    pipeline: Pipeline, assembled: Assembled, rows: pa.Table, platform: Platform
 ) -> tuple[Judged | None, int | None, str | None]:
     """How the champion does, its version, and what kept it from being evaluated."""
     champion = platform.registry.champion(pipeline)
@@ -95,9 +96,11 @@ def _champion(
         return None, None, None
     try:
         loaded = platform.registry.load_model(champion)
-        seen = loaded.facts["windows"][VALIDATION][1]
-        if seen >= assembled["windows"][TEST][0]:
-            raise ValueError(f"it was fitted to rows up to {seen}, which this test window holds too")
+        fitted_to = loaded.facts.windows
+        if fitted_to is None:
+            raise ValueError("it does not say which rows it was fitted to")
+        if fitted_to.validation.last >= assembled.windows.test.first:
+            raise ValueError(f"it was fitted to rows up to {fitted_to.validation.last}, which this test window holds too")
         return judge(pipeline, loaded, rows), champion.version, None
     except Exception as error:
         log.exception("champion version %d cannot be evaluated", champion.version)
@@ -111,25 +114,25 @@ def _sampled(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: 
 def _keep(folder: TrainingFolder, made: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:
     """Leave the numbers in the training's folder, the evaluation last: with it this step is done.
 
-    The backtest of a model that was evaluated here before is no evidence on another one, and goes.
+    The backtest of a model that was evaluated here before says nothing of another one, and goes.
     """
-    file = folder.path / EVALUATION
-    if file.is_file() and folder.read(EVALUATION, "evaluate")["model_digest"] != made.model_digest:
-        (folder.path / evidence.FILES[Backtest]).unlink(missing_ok=True)
-    evidence.write(folder, sliced)
+    before = folder.find(Evaluation)
+    if before is not None and before.model_digest != made.model_digest:
+        folder.remove(Backtest)
+    folder.write(sliced)
     if comparison is None:
         # Of an earlier evaluation, against a champion that is none any more or can no longer be evaluated.
-        (folder.path / evidence.FILES[Comparison]).unlink(missing_ok=True)
+        folder.remove(Comparison)
     else:
-        evidence.write(folder, comparison)
-    folder.write(EVALUATION, made.as_json())
+        folder.write(comparison)
+    folder.write(made)
 
 
 def _record(folder: TrainingFolder, run_id: str, made: Evaluation, comparison: Comparison | None, platform: Platform) -> None:
     flat = _flat(made, comparison)
     platform.registry.log(run_id, metrics=flat, tags={"champion": _champion_told(made)})
     for part in (Slices, Comparison):
-        if (file := folder.path / evidence.FILES[part]).is_file():
+        if (file := folder.file(part)).is_file():
             platform.registry.log_file(run_id, file, LOGGED)
     update(folder.training_id, platform, metrics=flat)
 

@@ -6,10 +6,11 @@ import logging
 import re
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.gates import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
+from mlprod_tasks.evaluation.results import read_results
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult
+from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 __all__ = ["GateVerdict", "GatesRefused", "Passed", "Refused", "gate", "judge", "name_of", "passed"]
@@ -67,8 +68,8 @@ def passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
 
 def _verdict(pipeline: Pipeline, training_id: str, platform: Platform) -> tuple[Passed | Refused, str]:
     folder = TrainingFolder(platform, training_id)
-    trained = folder.read("trained.json", "train")
-    return judge(pipeline.gates, evidence.read(folder), str(trained["digest"])), str(trained["run_id"])
+    trained = folder.read(Trained)
+    return judge(pipeline.gates, read_results(folder), trained.digest), trained.run_id
 
 
 def _tag(name: str) -> str:

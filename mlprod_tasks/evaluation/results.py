@@ -1,24 +1,29 @@
-"""What a model showed on its test window: plain numbers that gates, mails and reports read."""
+"""All that the steps of an evaluation found out about a model: what gates, mails, report and model card read."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Any, ClassVar, Literal
 
-from mlprod_tasks.statistics.metrics import Estimate
+from mlprod_tasks.models.model_facts import DateRange, PerWindow
+from mlprod_tasks.platform.versioned import Versioned
+from mlprod_tasks.statistics.metrics import Difference, Estimate, Number
+from mlprod_tasks.training.workspace import StepRecord, TrainingFolder
 
-Estimates = Mapping[str, Estimate]
+Estimates = dict[str, Estimate]  # by metric
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(StepRecord):
     """Metrics with intervals of the model, a constant baseline and the champion, all on the same rows.
 
     champion: None where there is none, or where it could not be evaluated (champion_problem then says why, and
     champion_version is set).
     """
+
+    FILE: ClassVar[str] = "evaluation.json"
+    STEP: ClassVar[str] = "evaluate"
 
     training_id: str
     model_digest: str
@@ -32,42 +37,149 @@ class Evaluation:
     champion_version: int | None = None
     champion_problem: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "training_id": self.training_id,
-            "model_digest": self.model_digest,
-            "rows": self.rows,
-            "positives": self.positives,
-            "unlabelled": self.unlabelled,
-            "threshold": self.threshold,
-            "model": _written(self.model),
-            "baseline": _written(self.baseline),
-            "champion": None if self.champion is None else _written(self.champion),
-            "champion_version": self.champion_version,
-            "champion_problem": self.champion_problem,
-        }
+    @classmethod
+    def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
+        """Without a version an estimate is a list of value, low and high."""
+        for whose in ("model", "baseline", "champion"):
+            written[whose] = {
+                metric: dict(zip(("value", "low", "high"), numbers, strict=True))
+                for metric, numbers in (written[whose] or {}).items()
+            } or None
+        return written
 
 
-def from_json(written: dict[str, Any]) -> Evaluation:
-    """The evaluation that `as_json` wrote."""
-    champion = written["champion"]
-    return Evaluation(
-        **{
-            **written,
-            "model": _read(written["model"]),
-            "baseline": _read(written["baseline"]),
-            "champion": None if champion is None else _read(champion),
-        }
+@dataclass(frozen=True)
+class Comparison(StepRecord):
+    """The model against the champion, on the same rows of the test window, by metric."""
+
+    FILE: ClassVar[str] = "comparison.json"
+    STEP: ClassVar[str] = "evaluate"
+
+    champion_version: int
+    rows: int
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the test window: `name` reads as a condition, such as "channel = 'web'".
+
+    found: 'declared' where the declaration names its columns, 'searched' where it is one of the worst there are.
+    metrics: roc_auc, log_loss, calibration (mean outcome minus mean score), value_per_1000.
+    """
+
+    name: str
+    found: Literal["declared", "searched"]
+    rows: int
+    positives: int
+    metrics: Estimates
+
+
+@dataclass(frozen=True)
+class Slices(StepRecord):
+    """Every slice that was measured. least_rows: smaller ones were left out, `left_out` of them."""
+
+    FILE: ClassVar[str] = "slices.json"
+    STEP: ClassVar[str] = "evaluate"
+
+    least_rows: int
+    left_out: int
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One window of the backtest: a model made as of that tick by the same recipe, evaluated on its own later test window."""
+
+    as_of: date
+    windows: PerWindow[DateRange]
+    rows: int
+    positives: int
+    model: Estimates
+    baseline: Estimates
+    champion: Estimates | None = None  # of the champion's recipe on the same rows
+
+
+@dataclass(frozen=True)
+class KeptFold(Versioned):
+    """A fold as a run that is killed leaves it for the next. key: what it rests on; left_out: why there is none."""
+
+    key: str
+    fold: Fold | None
+    left_out: str | None
+
+
+@dataclass(frozen=True)
+class Backtest(StepRecord):
+    """Folds in the order of time.
+
+    champion_recipe: 'same' where the champion was made by the same recipe (its folds are then the model's), 'other' where its
+    recipe was fitted too, 'none' without a champion, 'unknown' where it could not be (problem says why).
+    correlation: Spearman's, over the folds, of roc_auc with value_per_1000.
+    """
+
+    FILE: ClassVar[str] = "backtest.json"
+    STEP: ClassVar[str] = "backtest"
+
+    folds: tuple[Fold, ...]
+    champion_version: int | None
+    champion_recipe: Literal["same", "other", "none", "unknown"]
+    problem: str | None
+    correlation: Number
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check of the model showed. `check` names it, `subject` the feature or behaviour it is about, or ''.
+
+    value is None where the check could not be made; `sentence` then says why.
+    """
+
+    check: str
+    subject: str
+    value: float | None
+    n: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ModelChecks(StepRecord):
+    """What checks of the model itself showed; model_digest says of which."""
+
+    FILE: ClassVar[str] = "model_checks.json"
+    STEP: ClassVar[str] = "run_checks"
+    EARLIER_FILE: ClassVar[str] = "trials.json"
+
+    model_digest: str
+    results: tuple[CheckResult, ...]
+
+    @classmethod
+    def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
+        """Without a version results are called findings, and two of their fields otherwise."""
+        results = [
+            {"check": one["what"], "sentence": one["told"], **{name: one[name] for name in ("subject", "value", "n")}}
+            for one in written["findings"]
+        ]
+        return {"model_digest": written["model_digest"], "results": results}
+
+
+@dataclass(frozen=True)
+class EvaluationResults:
+    """Everything, as far as it is there: a part that no step has made yet is None."""
+
+    evaluation: Evaluation
+    comparison: Comparison | None = None
+    slices: Slices | None = None
+    backtest: Backtest | None = None
+    checks: ModelChecks | None = None
+
+
+def read_results(folder: TrainingFolder) -> EvaluationResults:
+    """Read all that the steps of an evaluation left. Raises: StepMissing before `evaluate`; UnreadableRecord."""
+    return EvaluationResults(
+        folder.read(Evaluation),
+        comparison=folder.find(Comparison),
+        slices=folder.find(Slices),
+        backtest=folder.find(Backtest),
+        checks=folder.find(ModelChecks),
     )
-
-
-def _written(estimates: Estimates) -> dict[str, list[float | None]]:
-    """JSON has no NaN: null stands for what could not be computed."""
-    return {
-        name: [number if math.isfinite(number) else None for number in (one.value, one.low, one.high)]
-        for name, one in estimates.items()
-    }
-
-
-def _read(written: dict[str, list[float | None]]) -> Estimates:
-    return {name: Estimate(*(math.nan if number is None else number for number in one)) for name, one in written.items()}

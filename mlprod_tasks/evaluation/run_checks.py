@@ -6,9 +6,8 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import pyarrow as pa
 
@@ -25,15 +24,14 @@ from mlprod_tasks.declaration import (
     SamePredictions,
 )
 from mlprod_tasks.declaration.gate import TRIED
-from mlprod_tasks.evaluation import evidence
-from mlprod_tasks.evaluation import results as evaluations
 from mlprod_tasks.evaluation.evaluate import LOGGED
-from mlprod_tasks.evaluation.evidence import Finding, Trials
-from mlprod_tasks.evaluation.gates.names import trial_of
-from mlprod_tasks.evaluation.gates.trials import TrialGate
+from mlprod_tasks.evaluation.gates.model_checks import CheckedGate
+from mlprod_tasks.evaluation.gates.names import check_of
+from mlprod_tasks.evaluation.results import CheckResult, Evaluation, ModelChecks
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform, digest
-from mlprod_tasks.training import assemble, train, workspace
+from mlprod_tasks.training import workspace
+from mlprod_tasks.training.records import Assembled, Trained
 from mlprod_tasks.training.split import TEST, TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder, failing
 
@@ -64,17 +62,16 @@ def examine(pipeline: Pipeline, training_id: str, platform: Platform) -> Examine
     """
     began = time.perf_counter()
     folder = TrainingFolder(platform, training_id)
-    gates: list[TrialGate] = [gate for gate in pipeline.gates if isinstance(gate, TRIED)]
+    gates: list[CheckedGate] = [gate for gate in pipeline.gates if isinstance(gate, TRIED)]
     with failing(training_id, platform):
         tried = _Tried(pipeline, folder, platform)
         model_digest = digest.of_folder(folder.model)
-        found: dict[tuple[str, str], Finding] = {}
+        found: dict[tuple[str, str], CheckResult] = {}
         for i, gate in enumerate(gates):
-            log.info("trial %d of %d: %s", i + 1, len(gates), trial_of(gate)[0])
-            found |= {(one.what, one.subject): one for one in _findings(gate, tried)}
-        evidence.write(folder, Trials(model_digest, tuple(found.values())))
-        run_id = folder.read(train.TRAINED, "train")["run_id"]
-        platform.registry.log_file(run_id, folder.path / evidence.FILES[Trials], LOGGED)
+            log.info("trial %d of %d: %s", i + 1, len(gates), check_of(gate)[0])
+            found |= {(one.check, one.subject): one for one in _findings(gate, tried)}
+        folder.write(ModelChecks(model_digest, tuple(found.values())))
+        platform.registry.log_file(folder.read(Trained).run_id, folder.file(ModelChecks), LOGGED)
     if not gates:
         log.info("%s declares no gate that needs a trial of the model", pipeline.name)
     impossible = sum(one.value is None for one in found.values())
@@ -90,8 +87,8 @@ class _Tried:
     platform: Platform
 
     def __post_init__(self) -> None:
-        self.folder.read(train.TRAINED, "train")
-        self.folder.read("evaluation.json", "evaluate")
+        self.folder.read(Trained)
+        self.folder.read(Evaluation)
 
     @cached_property
     def model(self) -> AnyModel:
@@ -99,8 +96,8 @@ class _Tried:
         return load_model(self.folder.model)
 
     @cached_property
-    def assembled(self) -> dict[str, Any]:
-        return self.folder.read(assemble.MANIFEST, "assemble")
+    def assembled(self) -> Assembled:
+        return self.folder.read(Assembled)
 
     @cached_property
     def train_rows(self) -> pa.Table:
@@ -115,15 +112,15 @@ class _Tried:
         return self.pipeline.entity_table.key
 
 
-def _findings(gate: TrialGate, tried: _Tried) -> Sequence[Finding]:
+def _findings(gate: CheckedGate, tried: _Tried) -> Sequence[CheckResult]:
     try:
         return tuple(_trial(gate, tried))
     except Exception as error:
         log.exception("the trial for gate %s cannot be made", type(gate).__name__)
-        return (Finding(*trial_of(gate), None, 0, f"{type(error).__name__}: {error}"),)
+        return (CheckResult(*check_of(gate), None, 0, f"{type(error).__name__}: {error}"),)
 
 
-def _trial(gate: TrialGate, tried: _Tried) -> Iterable[Finding]:
+def _trial(gate: CheckedGate, tried: _Tried) -> Iterable[CheckResult]:
     # Imported where they are used: not every model needs every trial.
     from mlprod_tasks.evaluation.model_checks import availability, behaviour, footprint, leakage, round_trip, simulation
 
@@ -142,14 +139,13 @@ def _trial(gate: TrialGate, tried: _Tried) -> Iterable[Finding]:
         case ModelSize():
             yield footprint.size(gate, tried.folder.model)
         case SamePredictions():
-            evaluated = evaluations.from_json(tried.folder.read("evaluation.json", "evaluate")).model["roc_auc"].value
+            evaluated = tried.folder.read(Evaluation).model["roc_auc"].value
             yield round_trip.same_predictions(model, tried.folder.model, tried.test_rows, evaluated)
         case Invariance():
             yield behaviour.invariance(gate, model, tried.test_rows, tried.key)
         case Monotonic():
             yield behaviour.monotonic(gate, model, tried.test_rows, tried.key)
         case KpiAtLeast() | KpiAtMost():
-            first, last = map(date.fromisoformat, tried.assembled["windows"][TEST])
-            yield from simulation.kpi(pipeline, model, tried.test_rows, first, last)
+            yield from simulation.kpi(pipeline, model, tried.test_rows, *tried.assembled.windows.test)
         case _:
             assert_never(gate)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, WorstSlice
-from mlprod_tasks.evaluation.evidence import Slice, Slices
+from mlprod_tasks.evaluation.results import Slice, Slices
 from mlprod_tasks.evaluation.slice_bins import Binned, binned
 from mlprod_tasks.statistics import auc_interval
 from mlprod_tasks.statistics.metrics import Estimate, log_losses

@@ -35,12 +35,12 @@ def champions_recipe(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
         return Champion(None, "none")
     try:
         loaded = platform.registry.load_model(ref)
-        recipe = loaded.facts.get("recipe")
+        recipe = loaded.facts.recipe
         if recipe is None:
             raise ValueError("its recipe was not recorded with it")
         reads = tuple(loaded.feature_names)
-        _same_meaning(pipeline, reads, ref, loaded.facts["declaration"], platform)
-        if recipe == candidate.facts["recipe"] and reads == tuple(candidate.feature_names):
+        _same_meaning(pipeline, reads, ref, loaded.facts.declaration, platform)
+        if recipe == candidate.facts.recipe and reads == tuple(candidate.feature_names):
             return Champion(ref.version, "same")
         return Champion(ref.version, "other", _with(pipeline, recipe, reads))
     except Exception as error:

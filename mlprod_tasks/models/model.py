@@ -15,7 +15,9 @@ from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, matrix, read
 from mlprod_tasks.models.learners import FittedLearner, cores_for
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.platform import digest
+from mlprod_tasks.platform.versioned import from_json, to_json
 
 Floats = NDArray[np.float64]
 MANIFEST, LEARNER = "model.json", "learner"
@@ -41,9 +43,8 @@ class Model:
     """A fitted learner with everything between a feature frame and a decision.
 
     codes: for each categorical feature the values of the training rows, in the order of their codes; any other value is treated
-    as missing. facts: where the model comes from (training, windows, versions) and its training spec, the declared
-    model with the parameters that a search found. candidates: all that were fitted, in the order of declaration. shares:
-    importance by feature where the learner has none of its own.
+    as missing. candidates: all that were fitted, in the order of declaration. shares: importance by feature where the learner
+    has none of its own.
     """
 
     inputs: tuple[Input, ...]
@@ -52,7 +53,7 @@ class Model:
     calibration: Calibration
     threshold: float
     threads: int | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: ModelFacts = field(default_factory=ModelFacts)
     candidates: tuple[Candidate, ...] = ()
     shares: tuple[float, ...] | None = None
 
@@ -120,7 +121,7 @@ class Model:
             "calibration": self.calibration.as_json(),
             "threshold": self.threshold,
             "threads": self.threads,
-            "facts": self.facts,
+            "facts": to_json(self.facts),
             "candidates": [asdict(one) for one in self.candidates],
             "shares": self.shares,
         }
@@ -141,7 +142,7 @@ def load_one(folder: Path) -> Model:
         calibration=calibration.from_json(written["calibration"]),
         threshold=written["threshold"],
         threads=written["threads"],
-        facts=written["facts"],
+        facts=from_json(ModelFacts, written["facts"], f"what {folder / MANIFEST} says of the model"),
         candidates=tuple(Candidate(**one) for one in written.get("candidates", ())),
         shares=None if written.get("shares") is None else tuple(written["shares"]),
     )

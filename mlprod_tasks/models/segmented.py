@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from mlprod_tasks.models import model
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, Predictions, read
 from mlprod_tasks.models.model import Candidate, Model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.platform import digest
 
 Floats = NDArray[np.float64]
@@ -94,10 +94,10 @@ class SegmentedModel:
         """The candidates of the global model; each segment's model has its own."""
         return self.overall.candidates
 
-    @cached_property
-    def facts(self) -> Mapping[str, Any]:
-        """The global model's facts, and the segments."""
-        return {**self.overall.facts, "segment_by": self.by, "segments": dict(self.rows), "global_rows": self.overall_rows}
+    @property
+    def facts(self) -> ModelFacts:
+        """The global model's facts."""
+        return self.overall.facts
 
     @property
     def importance(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ from mlprod_tasks.documents.mail_content import Content, Grid, render
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
 from mlprod_tasks.promotion import history
+from mlprod_tasks.promotion.approve import ApprovalAsked
 from mlprod_tasks.promotion.operator_actions import SWITCHED
 from mlprod_tasks.promotion.rollback import RolledBack
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -65,7 +66,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
     """Mail that a model passed its gates and waits for approval, once per model. Whether a mail went out."""
-    model_digest = TrainingFolder(platform, training_id).read("approval.json", "gate")["model_digest"]
+    model_digest = TrainingFolder(platform, training_id).read(ApprovalAsked).model_digest
     training = platform.ledger.get(Training, training_id)
     waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_in_words} it is rejected."
     content = Content(

@@ -5,18 +5,29 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents import cell
 from mlprod_tasks.evaluation.gate import passed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Approval, GateResult, Promotion, Training
-from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, failing, update
+from mlprod_tasks.training.records import Trained
+from mlprod_tasks.training.workspace import StepMissing, StepRecord, TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
 
-ASKED = "approval.json"  # which model a person was asked about
 TAG = "approval"
+
+
+@dataclass(frozen=True)
+class ApprovalAsked(StepRecord):
+    """Which model a person was asked about. model_digest: of its files."""
+
+    FILE: ClassVar[str] = "approval.json"
+    STEP: ClassVar[str] = "gate"
+
+    model_digest: str
 
 
 class NotApproved(RuntimeError):
@@ -51,7 +62,7 @@ def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -
     with failing(training_id, platform):
         training = platform.ledger.get(Training, training_id)
         assert training is not None
-        TrainingFolder(platform, training_id).write(ASKED, {"model_digest": verdict.model_digest})
+        TrainingFolder(platform, training_id).write(ApprovalAsked(verdict.model_digest))
         subject = f"Promote the new model of {pipeline.name} as of {training.as_of}?"
         request = Request(training_id, verdict.model_digest, subject, _body(pipeline, training, platform))
         update(training_id, platform, state="awaiting approval")
@@ -68,11 +79,11 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
     rejected has become champion.
     """
     folder = TrainingFolder(platform, training_id)
-    if not (folder.path / ASKED).is_file():
+    asked = folder.find(ApprovalAsked)
+    if asked is None:
         raise StepMissing(
             f"training {training_id!r} of {pipeline.name} awaits no approval: it has not passed its gates, or none was declared"
         )
-    asked = folder.read(ASKED, "gate")["model_digest"]
     promoted = platform.ledger.all(Promotion, pipeline=pipeline.name, training_id=training_id)
     if promoted and not answer.approved:
         raise NotApproved(
@@ -80,22 +91,22 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
             f"{promoted[0].effective} on: it cannot be rejected any more. Take it back with `mlprod rollback {pipeline.name}`"
         )
     verdict = passed(pipeline, training_id, platform)
-    if verdict.model_digest != asked:
+    if verdict.model_digest != asked.model_digest:
         raise NotApproved(
             f"{pipeline.name}: training {training_id} holds model {verdict.model_digest[:12]}... by now, but approval was "
-            f"asked for of {asked[:12]}...: ask again"
+            f"asked for of {asked.model_digest[:12]}...: ask again"
         )
     with failing(training_id, platform):
         given = Approval(
             training_id=training_id,
-            model_digest=asked,
+            model_digest=asked.model_digest,
             pipeline=pipeline.name,
             approved=answer.approved,
             by=answer.by or "nobody",
             at=answer.at,
         )
         platform.ledger.put(given)
-        run_id = str(folder.read("trained.json", "train")["run_id"])
+        run_id = folder.read(Trained).run_id
         platform.registry.log(run_id, tags={TAG: sentence(pipeline, given)})
         if not answer.approved:
             platform.registry.end_run(run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation import evaluate
-from mlprod_tasks.evaluation import results as evaluations
 from mlprod_tasks.evaluation.gate import Passed
 from mlprod_tasks.evaluation.gate import passed as gates_passed
+from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models import fallback, mlflow_flavor
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
@@ -29,18 +28,18 @@ from mlprod_tasks.platform.registry import GOLDEN, GOLDEN_TAG, PROFILE, PROFILE_
 from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.reporting import card
 from mlprod_tasks.reporting.write import LOGGED
-from mlprod_tasks.training import assemble, train, workspace
-from mlprod_tasks.training.provenance import RECORD_FOLDER, environment, provenance
+from mlprod_tasks.training import assemble, workspace
+from mlprod_tasks.training.provenance import RECORD_FOLDER, Environment, environment, provenance
+from mlprod_tasks.training.records import Assembled, SearchResult, Trained
 from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
-ENVIRONMENT = "environment.json"
 GOLDEN_ROWS = 100
-SEARCHED = "search.json"  # there only where a search is declared
-RECORD = (assemble.MANIFEST, assemble.DECLARATION, SEARCHED, evaluate.EVALUATION, ENVIRONMENT)
+# The search is there only where one is declared.
+RECORD = (Assembled.FILE, assemble.DECLARATION, SearchResult.FILE, Evaluation.FILE, Environment.FILE)
 
 
 # Builds the reference profile of a test window from its rows and the features' importance: `monitoring.profile.profile_of`.
@@ -72,19 +71,18 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
     approve.required(pipeline, training_id, verdict.model_digest, platform)
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
-        trained = folder.read(train.TRAINED, "train")
         if digest.of_folder(folder.model) != verdict.model_digest:
             raise NotThisModel(
                 f"the files in {folder.model} changed after training {training_id} passed its gates: train again"
             )
-        run_id = trained["run_id"]
+        run_id = folder.read(Trained).run_id
         tags = _tags(pipeline, folder)
         _write_references(pipeline, folder, profile_of)
         tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), GOLDEN_TAG: digest.of_file(folder.path / GOLDEN)}
         with tempfile.TemporaryDirectory() as made:
             _package(folder, Path(made))
             platform.registry.log_folder(run_id, Path(made))
-        write_json(folder.path / ENVIRONMENT, asdict(environment(cores_for(pipeline.model.threads))))
+        folder.write(environment(cores_for(pipeline.model.threads)))
         for name in RECORD:
             if (folder.path / name).is_file():
                 platform.registry.log_file(run_id, folder.path / name, RECORD_FOLDER)
@@ -135,7 +133,7 @@ def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform
     verdict = gates_passed(pipeline, training_id, platform)
     if verdict.model_digest != judged:
         raise NotThisModel(f"training {training_id} was changed after its gates passed: train again")
-    run_id = TrainingFolder(platform, training_id).read(train.TRAINED, "train")["run_id"]
+    run_id = TrainingFolder(platform, training_id).read(Trained).run_id
     return promote(pipeline, platform.registry.of_run(names.registered_model(pipeline), run_id), verdict, platform)
 
 
@@ -202,18 +200,18 @@ def _superseded(ref: ModelRef, training: Training, last: Promotion, platform: Pl
 
 def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
     """Where the model comes from: enough to make it again."""
-    assembled = folder.read(assemble.MANIFEST, "assemble")
+    assembled = folder.read(Assembled)
     made_by = provenance()
     tags = {
         TRAINING_TAG: folder.training_id,
-        AS_OF_TAG: assembled["as_of"],
-        "mlprod.declaration_digest": assembled["declaration"],
+        AS_OF_TAG: str(assembled.as_of),
+        "mlprod.declaration_digest": assembled.declaration,
         "mlprod.git_commit": made_by.git_commit,
         "mlprod.code_digest": made_by.code_digest,
         "mlprod.lock_digest": made_by.lock_digest,
     }
-    tags |= {f"mlprod.window.{name}": "..".join(ticks) for name, ticks in assembled["windows"].items()}
-    return tags | {f"mlprod.data_version.{table}": str(version) for table, version in assembled["versions"].items()}
+    tags |= {f"mlprod.window.{name}": str(dates) for name, dates in assembled.windows.named()}
+    return tags | {f"mlprod.data_version.{table}": str(version) for table, version in assembled.versions.items()}
 
 
 def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: ProfileOf) -> None:
@@ -254,9 +252,8 @@ def _register_fallback(
 
 def _description(pipeline: Pipeline, folder: TrainingFolder) -> str:
     """The version's page in the MLflow UI."""
-    evaluated = evaluations.from_json(folder.read(evaluate.EVALUATION, "evaluate"))
-    assembled = folder.read(assemble.MANIFEST, "assemble")
-    test = "..".join(assembled["windows"][TEST])
+    evaluated = folder.read(Evaluation)
+    test = folder.read(Assembled).windows.test
     lines = [
         f"{(pipeline.doc or pipeline.name).strip()}",
         "",

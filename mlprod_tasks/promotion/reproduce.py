@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -17,21 +17,21 @@ import numpy as np
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.recorded import digest_of, read, read_part
 from mlprod_tasks.evaluation import evaluate
-from mlprod_tasks.evaluation import results as evaluations
-from mlprod_tasks.evaluation.results import Estimates
+from mlprod_tasks.evaluation.results import Estimates, Evaluation
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.registry import TRAINING_TAG, ModelRef
-from mlprod_tasks.promotion import register
+from mlprod_tasks.platform.versioned import from_json
 from mlprod_tasks.training import assemble, provenance, segments, workspace
 from mlprod_tasks.training.provenance import RECORD_FOLDER
-from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
-from mlprod_tasks.training.split import from_json as windows_from_json
-from mlprod_tasks.training.workspace import TrainingFolder
+from mlprod_tasks.training.records import Assembled, facts_of
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, on_schedule
+from mlprod_tasks.training.workspace import StepRecord, TrainingFolder
 
 log = logging.getLogger(__name__)
 
 SHOWN_DIGEST = 12
+R = TypeVar("R", bound=StepRecord)
 
 
 class CannotReproduce(LookupError):
@@ -91,10 +91,10 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class _Record:
-    """What was kept with a version: manifest, evaluation, where it ran, digests of code and lock."""
+    """What was kept with a version: its training set, evaluation, where it ran, digests of code and lock."""
 
-    manifest: dict[str, Any]
-    evaluation: dict[str, Any]
+    assembled: Assembled
+    evaluation: Evaluation
     environment: provenance.Environment | None
     tags: Mapping[str, str]
 
@@ -117,48 +117,46 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
     with tempfile.TemporaryDirectory() as home:
         elsewhere = replace(platform, settings=replace(platform.settings, home=Path(home)))
         folder = TrainingFolder(elsewhere, record.tags[TRAINING_TAG])
-        _rebuild(declared, record.manifest, folder, platform)
+        _rebuild(declared, record.assembled, folder, platform)
         model = _fit(declared, registered, record, folder, platform)
         rows = workspace.read_window(folder, TEST, labelled=False)
         labelled = workspace.read_window(folder, TEST)
         again, before = model.predict(rows), registered.predict(rows)
         metrics = evaluate.judge(declared, model, labelled).sampled.estimates()
-        rebuilt = folder.read(assemble.MANIFEST, "assemble")
+        rebuilt = folder.read(Assembled)
     difference = float(np.max(np.abs(again.score - before.score), initial=0.0))
     scores_same = bool(np.array_equal(again.score, before.score) and np.array_equal(again.decision, before.decision))
-    evaluated = evaluations.from_json(record.evaluation)
     told = [
         *_of_data(pipeline, record, rebuilt, platform),
         *_of_code(pipeline, record, declared),
         Compared("scores", f"{rows.num_rows:,} rows", f"max |difference| {difference:.3g}", scores_same),
-        *_of_metrics(evaluated.model, metrics),
+        *_of_metrics(record.evaluation.model, metrics),
     ]
     outcome_same = all(one.same for one in told if one.what.startswith(("rows", "scores", "metric")))
     return Reproduced(pipeline.name, ref.version, folder.training_id, rows.num_rows, difference, outcome_same, tuple(told))
 
 
 def _record(ref: ModelRef, platform: Platform) -> _Record:
-    def kept(name: str, *, needed: bool = True) -> Any:
-        content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{name}")
-        if content is None and needed:
+    def find(kind: type[R]) -> R | None:
+        file = f"{RECORD_FOLDER}/{kind.FILE}"
+        content = platform.registry.read_file(ref.run_id, file)
+        return None if content is None else from_json(kind, json.loads(content), f"{file} of run {ref.run_id}")
+
+    def kept(kind: type[R]) -> R:
+        found = find(kind)
+        if found is None:
             raise CannotReproduce(
                 f"version {ref.version} of {ref.name!r} cannot be reproduced: its run {ref.run_id} keeps no "
-                f"{RECORD_FOLDER}/{name}: it was deleted"
+                f"{RECORD_FOLDER}/{kind.FILE}: it was deleted"
             )
-        return None if content is None else json.loads(content)
+        return found
 
-    where = kept(register.ENVIRONMENT, needed=False)
-    return _Record(
-        manifest=kept(assemble.MANIFEST),
-        evaluation=kept(evaluate.EVALUATION),
-        environment=None if where is None else provenance.Environment(**where),
-        tags=platform.registry.run_tags(ref.run_id),
-    )
+    return _Record(kept(Assembled), kept(Evaluation), find(provenance.Environment), platform.registry.run_tags(ref.run_id))
 
 
 def _declaration(pipeline: Pipeline, ref: ModelRef, record: _Record, platform: Platform) -> Pipeline:
     """The declaration that the model was made by: as it was recorded, else today's where it is still the same."""
-    recorded = record.manifest["declaration"]
+    recorded = record.assembled.declaration
     content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{assemble.DECLARATION}")
     if content is not None and digest_of(content.decode()) == recorded:
         return read(content.decode())
@@ -172,23 +170,23 @@ def _declaration(pipeline: Pipeline, ref: ModelRef, record: _Record, platform: P
     )
 
 
-def _rebuild(declared: Pipeline, manifest: dict[str, Any], folder: TrainingFolder, platform: Platform) -> None:
+def _rebuild(declared: Pipeline, recorded: Assembled, folder: TrainingFolder, platform: Platform) -> None:
     """The training set once more, from the recorded versions of the lake's tables."""
-    as_of = declared.schedule.tick(manifest["as_of"])
-    chosen = windows_from_json(manifest["windows"], declared.schedule)
+    as_of = declared.schedule.tick(recorded.as_of)
+    chosen = on_schedule(recorded.windows, declared.schedule)
     try:
-        assemble.write_set(declared, as_of, chosen, manifest["versions"], folder.path, platform)
+        assemble.write_set(declared, as_of, chosen, recorded.versions, folder.path, platform)
     except (duckdb.Error, OSError, TableMissing) as error:
-        missing = list(_missing(declared, manifest, platform)) or [f"{type(error).__name__}: {error}"]
+        missing = list(_missing(declared, recorded, platform)) or [f"{type(error).__name__}: {error}"]
         raise CannotReproduce(
             f"{declared.name}: the training set of {folder.training_id} cannot be rebuilt: {'; '.join(missing)}. Restore these "
             "files from a backup of the lake; versions that trainings use must not be vacuumed"
         ) from error
 
 
-def _missing(declared: Pipeline, manifest: dict[str, Any], platform: Platform) -> Iterator[str]:
+def _missing(declared: Pipeline, recorded: Assembled, platform: Platform) -> Iterator[str]:
     """What is gone of the recorded versions, a sentence a table. Files are looked for only where the lake is a folder."""
-    for name, version in manifest["versions"].items():
+    for name, version in recorded.versions.items():
         table = names.raw(declared, name)
         try:
             files = platform.lake.files(table, version=version)
@@ -205,44 +203,32 @@ def _missing(declared: Pipeline, manifest: dict[str, Any], platform: Platform) -
 
 def _fit(declared: Pipeline, registered: Any, record: _Record, folder: TrainingFolder, platform: Platform) -> Any:
     """The model once more: by its recipe, which holds the parameters that a search had found, and with as many threads."""
-    manifest = record.manifest
-    facts = {
-        "pipeline": declared.name,
-        "declaration": manifest["declaration"],
-        "training_id": folder.training_id,
-        **{name: manifest[name] for name in ("as_of", "windows", "versions")},
-    }
-    recipe = registered.facts.get("recipe")
+    recipe, continued = registered.facts.recipe, registered.facts.continued_from
+    facts = facts_of(record.assembled, folder.training_id, record.assembled.declaration, continued)
     made_by = declared if recipe is None else replace(declared, model=read_part(recipe))
     if record.environment is not None:
         made_by = replace(made_by, model=replace(made_by.model, threads=record.environment.threads))
-    warm = None
-    if continued := registered.facts.get("continued_from"):
-        facts["continued_from"] = continued
-        warm = platform.registry.load(declared, continued["version"])
+    warm = None if continued is None else platform.registry.load(declared, continued.version)
     rows = [workspace.read_window(folder, split) for split in (TRAIN, VALIDATION)]
     return segments.fit_all(made_by, rows[0], rows[1], facts, warm=warm)
 
 
-def _of_data(pipeline: Pipeline, record: _Record, rebuilt: dict[str, Any], platform: Platform) -> Iterator[Compared]:
-    yield Compared("as of", record.manifest["as_of"], record.manifest["as_of"], True)
-    for name, version in record.manifest["versions"].items():
+def _of_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platform: Platform) -> Iterator[Compared]:
+    as_of = str(record.assembled.as_of)
+    yield Compared("as of", as_of, as_of, True)
+    for name, version in record.assembled.versions.items():
         table = names.raw(pipeline, name)
         newest = platform.lake.version(table)
         later = "" if newest == version else f" (now at {newest})"
-        yield Compared(f"data {name}", f"version {version}", f"read at {rebuilt['versions'][name]}{later}", True)
+        yield Compared(f"data {name}", f"version {version}", f"read at {rebuilt.versions[name]}{later}", True)
     for name in (TRAIN, VALIDATION, TEST):
-        counts = [_counted(manifest, name) for manifest in (record.manifest, rebuilt)]
+        counts = [f"{of.rows[name]:,}, {of.positives[name]:,} positive" for of in (record.assembled, rebuilt)]
         yield Compared(f"rows {name}", counts[0], counts[1], counts[0] == counts[1])
-
-
-def _counted(manifest: dict[str, Any], window: str) -> str:
-    return f"{manifest['rows'][window]:,}, {manifest['positives'][window]:,} positive"
 
 
 def _of_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterator[Compared]:
     """Declaration, code, packages: what differs is told, and not counted against the outcome."""
-    recorded = record.manifest["declaration"]
+    recorded = record.assembled.declaration
     same = pipeline.digest == recorded
     yield Compared("declaration", recorded[:SHOWN_DIGEST], "the same" if same else "another; the recorded is used", same)
     now = provenance.provenance()

@@ -50,7 +50,7 @@ def card(known: Dossier, version: int | None = None) -> Document:
     called = f"version {version}" if version is not None else "not registered yet"
     return Document(
         f"Model card: {known.pipeline.name}",
-        f"{called}, made as of {known.assembled['as_of']}. Owner: {known.pipeline.owner}.",
+        f"{called}, made as of {known.assembled.as_of}. Owner: {known.pipeline.owner}.",
         (
             Section("purpose", "What it predicts", _purpose(known)),
             Section("quality", "How good it is", _quality(known)),
@@ -97,7 +97,7 @@ def _acts(known: Dossier) -> str:
 
 
 def _quality(known: Dossier) -> tuple[Block, ...]:
-    evaluation, what = known.evidence.evaluation, known.pipeline.label.doc or known.pipeline.label.sql
+    evaluation, what = known.results.evaluation, known.pipeline.label.doc or known.pipeline.label.sql
     outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity
     points = []
     base = of_100(float(outcome.mean()))
@@ -128,7 +128,7 @@ def _quality(known: Dossier) -> tuple[Block, ...]:
         "on average."
     )
     points += _champion(known)
-    tested = window(known.assembled["windows"][TEST])
+    tested = window(known.assembled.windows.test)
     blocks: list[Block] = [
         Paragraph(
             f"Measured on {evaluation.rows:,} {entity} from {tested}, later than all it was made from; "
@@ -136,7 +136,7 @@ def _quality(known: Dossier) -> tuple[Block, ...]:
         ),
         Listing(tuple(points)),
     ]
-    backtest = known.evidence.backtest
+    backtest = known.results.backtest
     if backtest is not None and backtest.folds:
         better, of = better_than_baseline(backtest.folds, "value_per_1000")
         values = [fold.model["value_per_1000"].value for fold in backtest.folds if "value_per_1000" in fold.model]
@@ -164,7 +164,7 @@ def _quality(known: Dossier) -> tuple[Block, ...]:
 
 
 def _champion(known: Dossier) -> list[str]:
-    evaluation, comparison = known.evidence.evaluation, known.evidence.comparison
+    evaluation, comparison = known.results.evaluation, known.results.comparison
     if evaluation.champion_version is None:
         return ["It is the first: there was no model before it to compare with."]
     if evaluation.champion is None:
@@ -182,7 +182,7 @@ def _champion(known: Dossier) -> list[str]:
 
 
 def _worse(known: Dossier) -> tuple[Block, ...]:
-    found = known.evidence.slices
+    found = known.results.slices
     if found is None:
         return (NotMade("parts of the rows", "They were not measured by themselves."),)
     marked = [one for one in worst_first(known) if remarks(known, one)]
@@ -225,9 +225,9 @@ def _sources(known: Dossier) -> tuple[Block, ...]:
 
 def _limits(known: Dossier) -> tuple[Block, ...]:
     pipeline, assembled = known.pipeline, known.assembled
-    unlabelled, rows = assembled["unlabelled"][TEST], assembled["rows"][TEST]
+    unlabelled, rows = assembled.unlabelled.test, assembled.rows.test
     by = listed([name.replace("_", " ") for name in pipeline.fallback.by])
-    last = assembled["windows"][TEST][1]
+    last = assembled.windows.test.last
     points = [
         f"Whether it was right is known {length(pipeline.label.delay)} later: a change of the world shows no sooner.",
         f"Rows without an outcome are scored, but neither learned from nor judged: {unlabelled:,} of {rows + unlabelled:,} in "
@@ -259,13 +259,13 @@ def _origin(known: Dossier, version: int | None) -> tuple[Block, ...]:
         (
             said_of,
             window(ticks),
-            f"{assembled['rows'][name]:,}",
-            f"{assembled['positives'][name] / assembled['rows'][name]:.1%}",
+            f"{assembled.rows[name]:,}",
+            f"{assembled.positives[name] / assembled.rows[name]:.1%}",
         )
         for name, said_of in use.items()
-        for ticks in (assembled["windows"][name],)
+        for ticks in (assembled.windows[name],)
     )
-    tables = tuple((table, str(number_)) for table, number_ in sorted(assembled["versions"].items()))
+    tables = tuple((table, str(number_)) for table, number_ in sorted(assembled.versions.items()))
     facts = (
         ("version", str(version) if version is not None else "not registered yet"),
         ("kind of model", known.model.kind.replace("_", " ")),

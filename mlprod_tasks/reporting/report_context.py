@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation import evidence
-from mlprod_tasks.evaluation.evidence import Evidence
 from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, judge
+from mlprod_tasks.evaluation.results import EvaluationResults, read_results
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
@@ -23,8 +20,9 @@ from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.training import assemble, train, workspace
+from mlprod_tasks.training import workspace
 from mlprod_tasks.training.provenance import Provenance, provenance
+from mlprod_tasks.training.records import Assembled, Trained
 from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder
 
@@ -48,10 +46,10 @@ class Dossier:
 
     pipeline: Pipeline
     folder: TrainingFolder
-    assembled: Mapping[str, Any]
+    assembled: Assembled
     run_id: str
     digest: str
-    evidence: Evidence
+    results: EvaluationResults
     verdict: Passed | Refused
     model: Model | SegmentedModel
     rows: pa.Table
@@ -81,18 +79,18 @@ class Dossier:
 
 def read(pipeline: Pipeline, folder: TrainingFolder) -> Dossier:
     """Gather what the training's folder holds. Raises: StepMissing before `evaluate`."""
-    trained = folder.read(train.TRAINED, "train")
-    known = evidence.read(folder)
+    trained = folder.read(Trained)
+    results = read_results(folder)
     made = load_model(folder.model)
     rows = workspace.read_window(folder, TEST)
     return Dossier(
         pipeline=pipeline,
         folder=folder,
-        assembled=folder.read(assemble.MANIFEST, "assemble"),
-        run_id=trained["run_id"],
-        digest=trained["digest"],
-        evidence=known,
-        verdict=judge(pipeline.gates, known, trained["digest"]),
+        assembled=folder.read(Assembled),
+        run_id=trained.run_id,
+        digest=trained.digest,
+        results=results,
+        verdict=judge(pipeline.gates, results, trained.digest),
         model=made,
         rows=rows,
         predicted=made.predict(rows),
@@ -102,7 +100,7 @@ def read(pipeline: Pipeline, folder: TrainingFolder) -> Dossier:
 
 def champion(dossier: Dossier, platform: Platform) -> Champion | None:
     """The champion that the model was compared with, whichever is champion now; None where there was none."""
-    version = dossier.evidence.evaluation.champion_version
+    version = dossier.results.evaluation.champion_version
     if version is None:
         return None
     try:

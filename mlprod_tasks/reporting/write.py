@@ -22,7 +22,6 @@ from mlprod_tasks.reporting.chapters.ranking import ranking
 from mlprod_tasks.reporting.chapters.slices import slices
 from mlprod_tasks.reporting.chapters.verdict import verdict
 from mlprod_tasks.reporting.report_context import Dossier
-from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder, failing
 
 log = logging.getLogger(__name__)
@@ -72,10 +71,10 @@ def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported
 
 def _head(known: Dossier) -> tuple[str, str]:
     assembled = known.assembled
-    tested = window(assembled["windows"][TEST])
+    tested = window(assembled.windows.test)
     kind = known.model.kind
     return (
-        f"{known.pipeline.name}, as of {assembled['as_of']}",
+        f"{known.pipeline.name}, as of {assembled.as_of}",
         f"{' '.join(known.pipeline.doc.split())} Model: {kind}, training {known.folder.training_id}, tested on {tested}; files "
         f"{known.digest[:12]}, code {known.made_by.code_digest[:12]}, lock {known.made_by.lock_digest[:12] or 'not known'}.",
     )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,17 +13,19 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.recorded import text_of
+from mlprod_tasks.models.model_facts import PerWindow
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.files import replacing_folder, write_json
+from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.versioned import write_record
+from mlprod_tasks.training.records import Assembled
 from mlprod_tasks.training.split import Windows, windows
 from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "assembled.json"
 DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
 LEAST_ROWS = 100  # of a window: below it no metric says anything
 TICKS_AT_ONCE = 92  # bounds memory
@@ -33,17 +33,6 @@ TICKS_AT_ONCE = 92  # bounds memory
 
 class NotTrainable(ValueError):
     """The windows hold too little to learn from, or nothing to tell apart."""
-
-
-@dataclass(frozen=True)
-class Assembled:
-    """A training set: labelled rows and positives by window, rows left out for want of a label, lake versions read."""
-
-    training_id: str
-    rows: Mapping[str, int]
-    positives: Mapping[str, int]
-    unlabelled: Mapping[str, int]
-    versions: Mapping[str, int]
 
 
 def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, platform: Platform) -> Assembled:
@@ -70,21 +59,17 @@ def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, pla
     )
     with failing(training_id, platform):
         chosen = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
-        written = _read(folder)
-        same = written.get("as_of") == str(as_of) and written.get("windows") == chosen.as_json()
-        if not (same and written["declaration"] == pipeline.digest and folder.training_set.is_file()):
-            _write(pipeline, as_of, chosen, written.get("versions") if same else None, folder, platform)
-            written = _read(folder)
-        assembled = Assembled(training_id, *(written[name] for name in ("rows", "positives", "unlabelled", "versions")))
+        before = folder.find(Assembled)
+        if before is not None and (before.as_of, before.windows) != (as_of.date, chosen.dates()):
+            before = None
+        if before is None or before.declaration != pipeline.digest or not folder.training_set.is_file():
+            _write(pipeline, as_of, chosen, before.versions if before else None, folder, platform)
+        assembled = folder.read(Assembled)
         _warn_of_missing_labels(pipeline, chosen, as_of, platform)
         for name, ticks in chosen.named():
             share = assembled.positives[name] / assembled.rows[name]
             log.info("%s %s: %d rows, %.1f %% positive", name, ticks, assembled.rows[name], 100 * share)
     return assembled
-
-
-def _read(folder: TrainingFolder) -> dict[str, Any]:
-    return folder.read(MANIFEST, "assemble") if (folder.path / MANIFEST).is_file() else {}
 
 
 def _write(
@@ -95,7 +80,7 @@ def _write(
     folder: TrainingFolder,
     platform: Platform,
 ) -> None:
-    """Write the set and its manifest beside their place, then move the whole folder there."""
+    """Write the set and its record beside their place, then move the whole folder there."""
     # What later steps made of an earlier set goes with it.
     with replacing_folder(folder.path) as target:
         write_set(pipeline, as_of, chosen, versions, target, platform)
@@ -109,7 +94,7 @@ def write_set(
     target: Path,
     platform: Platform,
 ) -> None:
-    """Write a training set, its manifest and the declaration into a new folder, and nothing into the ledger.
+    """Write a training set, its record and the declaration into a new folder, and nothing into the ledger.
 
     versions: of the lake tables; those that are left out are read as they are now. Raises: as `assemble`.
     """
@@ -138,19 +123,17 @@ def write_set(
         if writer is not None:
             writer.close()
     (target / DECLARATION).write_text(text_of(pipeline), encoding="utf-8", newline="\n")
-    write_json(
-        target / MANIFEST,
-        {
-            "pipeline": pipeline.name,
-            "as_of": str(as_of),
-            "declaration": pipeline.digest,
-            "windows": chosen.as_json(),
-            "rows": rows,
-            "positives": positives,
-            "unlabelled": unlabelled,
-            "versions": dict(versions or {}),
-        },
+    made_of = Assembled(
+        pipeline=pipeline.name,
+        as_of=as_of.date,
+        declaration=pipeline.digest,
+        windows=chosen.dates(),
+        rows=PerWindow(**rows),
+        positives=PerWindow(**positives),
+        unlabelled=PerWindow(**unlabelled),
+        versions=dict(versions or {}),
     )
+    write_record(made_of, target / Assembled.FILE)
 
 
 def _labelled(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -14,10 +13,12 @@ import pyarrow.dataset as ds
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.models.model_facts import DateRange
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.versioned import read_record, write_record
+from mlprod_tasks.training.records import ComputedFeatures
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +58,13 @@ class History:
 
     def _write(self, ticks: TickRange) -> None:
         """Compute the features, unless the very same lie there from a run that was killed."""
-        wanted = {"declaration": self.pipeline.digest, "versions": self.versions, "ticks": [str(ticks.first), str(ticks.last)]}
-        if self._files.is_dir() and self._told.is_file() and json.loads(self._told.read_text(encoding="utf-8")) == wanted:
+        wanted = ComputedFeatures(self.pipeline.digest, self.versions, DateRange(ticks.first, ticks.last))
+        if self._files.is_dir() and read_record(ComputedFeatures, self._told) == wanted:
             return
         self._told.unlink(missing_ok=True)
         log.info("computing the features of %d ticks, %s", len(ticks), ticks)
         made = features.write(self.pipeline, ticks, self._files, self.platform, versions=self.versions)
-        write_json(self._told, wanted)
+        write_record(wanted, self._told)
         log.info("%d rows in %d files", made.rows, len(made.files))
 
     def remove(self) -> None:

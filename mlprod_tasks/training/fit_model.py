@@ -24,6 +24,7 @@ from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows
 from mlprod_tasks.models.learners import fit as fit_learner
 from mlprod_tasks.models.learners.permutation import shares
 from mlprod_tasks.models.model import Candidate, Model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.training import sample_weights
 
@@ -56,7 +57,7 @@ def fit(
     pipeline: Pipeline,
     train_rows: pa.Table,
     validation_rows: pa.Table,
-    facts: Mapping[str, Any],
+    facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | None = None,
 ) -> Model:
@@ -86,12 +87,12 @@ def fit(
         calibration=best.calibration,
         threshold=best.threshold,
         threads=pipeline.model.threads,
-        facts={
-            **facts,
-            "training_rate": float(np.mean(prepared.train.y)),
-            "validation_rate": float(np.mean(prepared.validation.y)),
-            "recipe": pipeline.as_json()["model"],
-        },
+        facts=replace(
+            facts,
+            training_rate=float(np.mean(prepared.train.y)),
+            validation_rate=float(np.mean(prepared.validation.y)),
+            recipe=pipeline.as_json()["model"],
+        ),
         candidates=tuple(
             Candidate(
                 one.learner.name, type(one.learner).__name__, one is best, {k: _or_none(v) for k, v in one.metrics.items()}

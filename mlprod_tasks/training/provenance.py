@@ -9,8 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ClassVar
 
 from mlprod_tasks.platform import digest
+from mlprod_tasks.training.workspace import StepRecord
 
 RECORD_FOLDER = "training"  # of an MLflow run: what it takes to make the model again
 PACKAGE = Path(__file__).parents[1]
@@ -38,8 +40,11 @@ def provenance(package: Path = PACKAGE) -> Provenance:
 
 
 @dataclass(frozen=True)
-class Environment:
+class Environment(StepRecord):
     """What a training ran in: Python, the machine's kind and cores, threads of a fit, versions of packages by name."""
+
+    FILE: ClassVar[str] = "environment.json"
+    STEP: ClassVar[str] = "register"
 
     python: str
     machine: str

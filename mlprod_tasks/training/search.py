@@ -22,9 +22,11 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.search import Search, searched, space_of
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.versioned import to_json
 from mlprod_tasks.statistics import metrics
-from mlprod_tasks.training import assemble, fit_model, search_report, workspace
+from mlprod_tasks.training import fit_model, search_report, workspace
 from mlprod_tasks.training.fit_model import Prepared
+from mlprod_tasks.training.records import Assembled, BestTrial, SearchResult
 from mlprod_tasks.training.search_study import Claim, Made, Trials
 from mlprod_tasks.training.split import TRAIN, VALIDATION, HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, failing, update
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOUND = "search.json"
 # A fit is compared with others at 1, 2, 4 ... steps, from this share of the most steps it may make: before, what learns fast
 # looks better than what learns well.
 FIRST_COMPARED = 1 / 16
@@ -89,7 +90,7 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
         update(training_id, platform, run_id=run_id)
         if trials.over():
             _write(folder, trials)
-            search_report.finish(folder, made, run_id, platform, FOUND)
+            search_report.finish(folder, made, run_id, platform, SearchResult.FILE)
     mine = [one.candidate for one in made if one.worker == worker]
     best = {name: float(one.loss or 0.0) for name, one in _best(made).items()}
     return Searched(training_id, worker, {name: mine.count(name) for name in trials.spaces}, best)
@@ -103,20 +104,20 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
     """
     if pipeline.model.search is None:
         return {}
-    if not (folder.path / FOUND).is_file():
+    if not folder.file(SearchResult).is_file():
         trials = trials_of(pipeline, folder, 0)
         if not trials.made():
             raise StepMissing(f"training {folder.training_id!r} has no trials of a search: run search first")
         log.warning("the search of training %s did not end: taking the best of the trials it made", folder.training_id)
         _write(folder, trials)
-    found = folder.read(FOUND, "search")
-    if found["key"] != _key(pipeline, folder):
+    found = folder.read(SearchResult)
+    if found.key != _key(pipeline, folder):
         raise StepMissing(f"the search of training {folder.training_id!r} was of another declaration or data: run search first")
     named = searched(pipeline.model.candidates, pipeline.model.search)
     return {
-        name: replace(learner, **{field: _from_json(value) for field, value in found["candidates"][name]["parameters"].items()})
+        name: replace(learner, **{field: _from_json(value) for field, value in found.candidates[name].parameters.items()})
         for name, learner in named.items()
-        if name in found["candidates"]
+        if name in found.candidates
     }
 
 
@@ -127,8 +128,8 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[Fold]:
     training window's end backwards, and fits to those that end a gap earlier. Raises: HistoryTooShort.
     """
     wanted = pipeline.model.search.folds if pipeline.model.search else 1
-    windows = folder.read(assemble.MANIFEST, "assemble")["windows"]
-    (first, last), (from_, to) = ([date.fromisoformat(day) for day in windows[name]] for name in (TRAIN, VALIDATION))
+    windows = folder.read(Assembled).windows
+    (first, last), (from_, to) = windows.train, windows.validation
     train_rows, validation_rows = (workspace.read_window(folder, name) for name in (TRAIN, VALIDATION))
     length, gap = (to - from_).days + 1, (from_ - last).days - 1
     made = [Fold(train_rows, validation_rows)]
@@ -231,8 +232,8 @@ def trials_of(pipeline: Pipeline, folder: TrainingFolder, worker: int) -> Trials
 
 def _key(pipeline: Pipeline, folder: TrainingFolder) -> str:
     """What trials depend on: the declaration, the windows and the versions of the data."""
-    assembled = folder.read(assemble.MANIFEST, "assemble")
-    of = [pipeline.digest, *(assembled[name] for name in ("as_of", "windows", "versions"))]
+    assembled = folder.read(Assembled)
+    of = [pipeline.digest, str(assembled.as_of), to_json(assembled.windows), assembled.versions]
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 
@@ -252,25 +253,20 @@ def _less(one: Made, other: Made) -> bool:
 def _write(folder: TrainingFolder, trials: Trials) -> None:
     """Leave the best parameters of each candidate, with what they were chosen from."""
     made = trials.made()
-    folder.write(
-        FOUND,
-        {
-            "key": trials.key,
-            "candidates": {
-                name: {
-                    "parameters": best.parameters,
-                    "loss": best.loss,
-                    "declared_loss": next((one.loss for one in made if (one.candidate, one.place) == (name, 0)), None),
-                    "place": best.place,
-                    "trials": {
-                        state: sum(one.candidate == name and one.state == state for one in made)
-                        for state in ("complete", "pruned", "failed")
-                    },
-                }
-                for name, best in _best(made).items()
+    candidates = {
+        name: BestTrial(
+            parameters=best.parameters,
+            loss=best.loss,
+            declared_loss=next((one.loss for one in made if (one.candidate, one.place) == (name, 0)), None),
+            place=best.place,
+            trials={
+                state: sum(one.candidate == name and one.state == state for one in made)
+                for state in ("complete", "pruned", "failed")
             },
-        },
-    )
+        )
+        for name, best in _best(made).items()
+    }
+    folder.write(SearchResult(trials.key, candidates))
 
 
 def _from_json(value: Any) -> Any:

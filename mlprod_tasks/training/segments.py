@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Learner, Pipeline
 from mlprod_tasks.models.feature_frame import ModelInputError, inputs_of, read
 from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.training import fit_model
 
@@ -27,7 +28,7 @@ def fit_all(
     pipeline: Pipeline,
     train_rows: pa.Table,
     validation_rows: pa.Table,
-    facts: Mapping[str, Any],
+    facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model | SegmentedModel:
@@ -71,7 +72,7 @@ def fit_part(
     segment: str,
     train_rows: pa.Table,
     validation_rows: pa.Table,
-    facts: Mapping[str, Any],
+    facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model:
@@ -84,7 +85,7 @@ def fit_part(
         return fit_model.fit(pipeline, train_rows, validation_rows, facts, tuned, overall)
     own = warm.parts.get(segment) if isinstance(warm, SegmentedModel) else None
     rows = [_of(pipeline, segment, window) for window in (train_rows, validation_rows)]
-    return fit_model.fit(pipeline, rows[0], rows[1], {**facts, "segment": segment}, tuned, own)
+    return fit_model.fit(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own)
 
 
 def collect(

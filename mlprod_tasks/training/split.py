@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from math import ceil
 
 from mlprod_tasks.declaration import Schedule, Split, Tick, TickRange
+from mlprod_tasks.models.model_facts import DateRange, PerWindow
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -16,19 +17,12 @@ class HistoryTooShort(ValueError):
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(PerWindow[TickRange]):
     """The ticks whose rows are trained on, tuned on and judged on. The ticks between them are used for nothing."""
 
-    train: TickRange
-    validation: TickRange
-    test: TickRange
-
-    def named(self) -> tuple[tuple[str, TickRange], ...]:
-        """Each window with its name, in the order of time."""
-        return ((TRAIN, self.train), (VALIDATION, self.validation), (TEST, self.test))
-
-    def as_json(self) -> dict[str, list[str]]:
-        return {name: [str(ticks.first), str(ticks.last)] for name, ticks in self.named()}
+    def dates(self) -> PerWindow[DateRange]:
+        """The first and last tick of each, as they are kept with what was made of them."""
+        return PerWindow(*(DateRange(ticks.first, ticks.last) for _, ticks in self.named()))
 
 
 def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedule) -> Windows:
@@ -55,9 +49,9 @@ def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedul
     return Windows(ticks(wanted, last_train), ticks(first_validation, last_validation), ticks(first_test, last_test))
 
 
-def from_json(written: dict[str, list[str]], schedule: Schedule) -> Windows:
-    """The windows that `as_json` wrote."""
-    return Windows(*(schedule.range(*written[name]) for name in (TRAIN, VALIDATION, TEST)))
+def on_schedule(dates: PerWindow[DateRange], schedule: Schedule) -> Windows:
+    """The windows that `dates` were kept of."""
+    return Windows(*(schedule.range(first, last) for _, (first, last) in dates.named()))
 
 
 def _ticks(length: timedelta) -> int:

@@ -18,12 +18,14 @@ from mlprod_tasks.models import fallback, segmented
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model import load_one as load_model
+from mlprod_tasks.models.model_facts import ContinuedFrom, ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform import Platform, digest
-from mlprod_tasks.platform.files import replacing_folder, write_json
-from mlprod_tasks.training import assemble
+from mlprod_tasks.platform.files import replacing_folder
+from mlprod_tasks.platform.versioned import read_record, to_json, write_record
 from mlprod_tasks.training import segments as by_segment
 from mlprod_tasks.training.provenance import provenance
+from mlprod_tasks.training.records import Assembled, KeptPart, Segments, SegmentSummary, Trained, WarmStart, facts_of
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, failing, read_window, update
 
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRAINED = "trained.json"
-CONTINUED = "continued.json"  # which champion a warm update goes on from, decided once for all parts
-SEGMENTS = "segments.json"
 PARTS, PART, MODEL = "parts", "part.json", "model"
 LOGGED = "training"  # folder of the MLflow run
 
@@ -52,26 +51,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A fitted model, in home/trainings/<training_id>/model. digest: of its files. segments: how many have their own model."""
-
-    training_id: str
-    run_id: str
-    digest: str
-    learner: str
-    segments: int
-    trees: int
-    threshold: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class _Given:
     """All that a part is made from. key: digest of it; a part that was made with the same key is kept."""
 
     train: pa.Table
     validation: pa.Table
-    facts: Mapping[str, Any]
+    facts: ModelFacts
     tuned: Mapping[str, Learner]
     warm: Model | SegmentedModel | None
     key: str
@@ -122,7 +107,7 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
     began = time.perf_counter()
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
-        assembled = folder.read(assemble.MANIFEST, "assemble")
+        assembled = folder.read(Assembled)
         given = _given(pipeline, folder, platform)
         chosen = by_segment.large(pipeline, given.train, given.validation)
         model = by_segment.collect(pipeline, given.train, chosen, lambda name: _part(pipeline, name, given, folder))
@@ -133,14 +118,14 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         run_id = platform.registry.start_run(pipeline, training_id)
         platform.registry.log(run_id, params=_params(model, assembled), metrics=_scores(model))
         if isinstance(model, SegmentedModel):
-            folder.write(SEGMENTS, _told(model))
-            platform.registry.log_file(run_id, folder.path / SEGMENTS, LOGGED)
+            folder.write(_segments(model))
+            platform.registry.log_file(run_id, folder.file(Segments), LOGGED)
         update(training_id, platform, run_id=run_id)
         seconds = time.perf_counter() - began
         trained = Trained(
             training_id, run_id, model_digest, _learner(model), len(chosen), model.trees, model.threshold, seconds
         )
-        folder.write(TRAINED, asdict(trained))
+        folder.write(trained)
     log.info(
         "%s: %s with %d trees in %.1f s, acts from %.3f on",
         pipeline.name,
@@ -155,22 +140,14 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
 def _given(pipeline: Pipeline, folder: TrainingFolder, platform: Platform) -> _Given:
     from mlprod_tasks.training.search import tuned as found_by_search
 
-    assembled = folder.read(assemble.MANIFEST, "assemble")
+    assembled = folder.read(Assembled)
     tuned = found_by_search(pipeline, folder)
-    facts = {
-        "pipeline": pipeline.name,
-        "declaration": pipeline.digest,
-        "training_id": folder.training_id,
-        **{name: assembled[name] for name in ("as_of", "windows", "versions")},
-    }
     continued = _continued(pipeline, folder, assembled, platform)
-    warm = None
-    if continued is not None:
-        facts["continued_from"] = continued
-        warm = platform.registry.load(pipeline, continued["version"])
+    facts = facts_of(assembled, folder.training_id, pipeline.digest, continued)
+    warm = None if continued is None else platform.registry.load(pipeline, continued.version)
     made_by = provenance()
     of = {
-        "facts": facts,
+        "facts": to_json(facts),
         "set": digest.of_file(folder.training_set),
         "tuned": {name: [type(one).__name__, asdict(one)] for name, one in tuned.items()},
         "code": [made_by.code_digest, made_by.lock_digest],
@@ -179,34 +156,40 @@ def _given(pipeline: Pipeline, folder: TrainingFolder, platform: Platform) -> _G
     return _Given(read_window(folder, TRAIN), read_window(folder, VALIDATION), facts, tuned, warm, key)
 
 
-def _continued(
-    pipeline: Pipeline, folder: TrainingFolder, assembled: dict[str, Any], platform: Platform
-) -> dict[str, Any] | None:
-    """Version and digest of the champion that a warm update goes on from; None where there is none to go on from.
+def _continued(pipeline: Pipeline, folder: TrainingFolder, assembled: Assembled, platform: Platform) -> ContinuedFrom | None:
+    """The champion that a warm update goes on from; None where there is none to go on from.
 
     Decided once a training: it may itself be champion when it is run again.
     """
     if not pipeline.model.warm_update:
         return None
-    if not (folder.path / CONTINUED).is_file():
-        folder.write(CONTINUED, {"champion": _champion(pipeline, assembled, platform)})
-    champion: dict[str, Any] | None = folder.read(CONTINUED, "fit")["champion"]
-    return champion
+    decided = folder.find(WarmStart)
+    if decided is None:
+        decided = WarmStart(_champion(pipeline, assembled, platform))
+        folder.write(decided)
+    return decided.champion
 
 
-def _champion(pipeline: Pipeline, assembled: dict[str, Any], platform: Platform) -> dict[str, Any] | None:
+def _champion(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> ContinuedFrom | None:
     from mlprod_tasks.platform.registry import BrokenArtifact
 
     champion = platform.registry.champion(pipeline)
     if champion is None:
         return None
     try:
-        seen = platform.registry.load_model(champion).facts["windows"]
+        seen = platform.registry.load_model(champion).facts.windows
     except BrokenArtifact as error:
         log.warning("%s: no warm update, candidates start anew: %s", pipeline.name, error)
         return None
+    if seen is None:
+        log.warning(
+            "%s: no warm update, candidates start anew: version %d does not say what it was fitted to",
+            pipeline.name,
+            champion.version,
+        )
+        return None
     for window, later in ((TRAIN, VALIDATION), (VALIDATION, TEST)):
-        last, first = seen[window][1], assembled["windows"][later][0]
+        last, first = seen[window].last, assembled.windows[later].first
         if last >= first:
             log.warning(
                 "%s: no warm update, candidates start anew: version %d has seen rows up to %s in its %s window, and the %s "
@@ -214,20 +197,21 @@ def _champion(pipeline: Pipeline, assembled: dict[str, Any], platform: Platform)
                 pipeline.name, champion.version, last, window, later, first,
             )  # fmt: skip
             return None
-    return {"version": champion.version, "digest": champion.digest}
+    return ContinuedFrom(champion.version, champion.digest)
 
 
 def _part(pipeline: Pipeline, segment: str, given: _Given, folder: TrainingFolder) -> Model:
     """The model of one part: the kept one where it was made from the same, else a new one, which is kept."""
     place = _place(folder, segment)
-    if (place / PART).is_file() and json.loads((place / PART).read_text(encoding="utf-8"))["key"] == given.key:
+    kept = read_record(KeptPart, place / PART)
+    if kept is not None and kept.key == given.key:
         log.info("%s: part %s is there already", pipeline.name, segment)
         return load_model(place / MODEL)
     log.info("%s: fitting %s", pipeline.name, "all rows" if segment == by_segment.OVERALL else f"segment {segment}")
     made = by_segment.fit_part(pipeline, segment, given.train, given.validation, given.facts, given.tuned, given.warm)
     with replacing_folder(place) as fresh:
         made.save(fresh / MODEL)
-        write_json(fresh / PART, {"key": given.key, "segment": segment})
+        write_record(KeptPart(given.key, segment), fresh / PART)
     return made
 
 
@@ -241,15 +225,15 @@ def _learner(model: Model | SegmentedModel) -> str:
     return next(one.name for one in model.candidates if one.chosen)
 
 
-def _params(model: Model | SegmentedModel, assembled: dict[str, Any]) -> dict[str, Any]:
+def _params(model: Model | SegmentedModel, assembled: Assembled) -> dict[str, Any]:
     """What the run lists as parameters: those of the chosen candidate by their own names, others' below their candidate's."""
     learner = _learner(model)
-    params = _flat(model.facts["recipe"], learner)
-    params |= {"learner": learner, "trees": model.trees, "threshold": model.threshold, "as_of": assembled["as_of"]}
+    params = _flat(model.facts.recipe or {}, learner)
+    params |= {"learner": learner, "trees": model.trees, "threshold": model.threshold, "as_of": str(assembled.as_of)}
     if isinstance(model, SegmentedModel):
         params["segments"] = len(model.parts)
-    params |= {f"window.{name}": "..".join(ticks) for name, ticks in assembled["windows"].items()}
-    return params | {f"rows.{name}": n for name, n in assembled["rows"].items()}
+    params |= {f"window.{name}": str(dates) for name, dates in assembled.windows.named()}
+    return params | {f"rows.{name}": n for name, n in assembled.rows.named()}
 
 
 def _scores(model: Model | SegmentedModel) -> dict[str, float]:
@@ -262,23 +246,22 @@ def _scores(model: Model | SegmentedModel) -> dict[str, float]:
     }
 
 
-def _told(model: SegmentedModel) -> dict[str, Any]:
-    """Each segment with its rows, learner, threshold and validation scores."""
+def _segments(model: SegmentedModel) -> Segments:
     parts = {by_segment.OVERALL: (model.overall, model.overall_rows)}
     parts |= {name: (part, model.rows[name]) for name, part in model.parts.items()}
-    return {
-        "by": model.by,
-        "segments": [
-            {
-                "segment": name,
-                "rows": rows,
-                "learner": _learner(part),
-                "threshold": part.threshold,
-                "validation": dict(next(one.metrics for one in part.candidates if one.chosen)),
-            }
+    return Segments(
+        model.by,
+        tuple(
+            SegmentSummary(
+                segment=name,
+                rows=rows,
+                learner=_learner(part),
+                threshold=part.threshold,
+                validation=dict(next(one.metrics for one in part.candidates if one.chosen)),
+            )
             for name, (part, rows) in parts.items()
-        ],
-    }
+        ),
+    )
 
 
 def _flat(declared: Mapping[str, Any], chosen: str, prefix: str = "") -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.platform.versioned import Versioned, read_record, write_record
 
 SET = "training_set.parquet"
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,62}")
@@ -23,6 +23,21 @@ SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,62}")
 
 class StepMissing(LookupError):
     """A step of a training is called before the one that it builds on."""
+
+
+@dataclass(frozen=True)
+class StepRecord(Versioned):
+    """What a step of a training leaves for later ones, as one JSON file in the training's folder.
+
+    FILE: its name; STEP: who leaves it; EARLIER_FILE: its name in release 0.4, where that was another.
+    """
+
+    FILE: ClassVar[str]
+    STEP: ClassVar[str]
+    EARLIER_FILE: ClassVar[str] = ""
+
+
+R = TypeVar("R", bound=StepRecord)
 
 
 class TrainingFolder:
@@ -53,18 +68,33 @@ class TrainingFolder:
     def plots(self) -> Path:
         return self.path / "plots"
 
-    def read(self, name: str, step: str) -> dict[str, Any]:
-        """The JSON that `step` left. Raises: StepMissing."""
-        path = self.path / name
-        if not path.is_file():
-            raise StepMissing(f"training {self.training_id!r} has no {name}: run {step} first (looked in {self.path})")
-        written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return written
+    def file(self, kind: type[StepRecord]) -> Path:
+        """Where a record lies, or is to be written."""
+        path, earlier = self.path / kind.FILE, self.path / kind.EARLIER_FILE
+        return earlier if kind.EARLIER_FILE and earlier.is_file() and not path.is_file() else path
 
-    def write(self, name: str, content: dict[str, Any]) -> None:
-        """Write JSON, whole or not at all."""
+    def read(self, kind: type[R]) -> R:
+        """Read what the step of that record left. Raises: StepMissing before that step; UnreadableRecord."""
+        found = self.find(kind)
+        if found is None:
+            raise StepMissing(
+                f"training {self.training_id!r} has no {kind.FILE}: run {kind.STEP} first (looked in {self.path})"
+            )
+        return found
+
+    def find(self, kind: type[R]) -> R | None:
+        """Read a record; None where no step has left it. Raises: UnreadableRecord."""
+        return read_record(kind, self.file(kind))
+
+    def write(self, record: StepRecord) -> None:
+        """Write a record, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / name, content)
+        write_record(record, self.path / record.FILE)
+
+    def remove(self, kind: type[StepRecord]) -> None:
+        """Remove a record, if there is one."""
+        for name in filter(None, (kind.FILE, kind.EARLIER_FILE)):
+            (self.path / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,15 +12,16 @@ from scipy import stats
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.evaluation import evidence, training_spec
+from mlprod_tasks.evaluation import training_spec
 from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation, moments
 from mlprod_tasks.evaluation.evaluate import evaluate
-from mlprod_tasks.evaluation.evidence import Fold
+from mlprod_tasks.evaluation.results import Evaluation, Fold, read_results
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics.metrics import Estimate
 from mlprod_tasks.training import assemble, provenance, segments, train, workspace
 from mlprod_tasks.training.feature_history import History
+from mlprod_tasks.training.records import Assembled
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 THREE = ml.Backtest(windows=3, step=ml.days(7))
@@ -34,7 +35,7 @@ def fits(monkeypatch):
     plain = segments.fit_all
 
     def counting(pipeline, train_rows, validation_rows, facts, **given):
-        made.append((facts["as_of"], pipeline.model.candidates[0].name))
+        made.append((str(facts.as_of), pipeline.model.candidates[0].name))
         return plain(pipeline, train_rows, validation_rows, facts, **given)
 
     monkeypatch.setattr(segments, "fit_all", counting)
@@ -47,7 +48,7 @@ def moments_of(fits) -> list[str]:
 
 def test_no_declared_backtest_is_no_backtest(promoted_shop):
     assert backtest(promoted_shop.pipeline, "one", promoted_shop.platform) is None
-    assert evidence.read(TrainingFolder(promoted_shop.platform, "one")).backtest is None
+    assert read_results(TrainingFolder(promoted_shop.platform, "one")).backtest is None
 
 
 def test_each_fold_is_what_a_training_as_of_that_moment_would_have_measured(shop, fits):
@@ -56,14 +57,14 @@ def test_each_fold_is_what_a_training_as_of_that_moment_would_have_measured(shop
     fits.clear()
     made = backtest(declared.pipeline, "one", declared.platform)
     assert moments_of(fits) == EARLIER
-    assert [fold.as_of for fold in made.folds] == [*EARLIER, "2024-02-10"]
+    assert [str(fold.as_of) for fold in made.folds] == [*EARLIER, "2024-02-10"]
     for i, fold in enumerate(made.folds):
         declared.trained(f"alone-{i}", fold.as_of)
-        alone = evidence.read(TrainingFolder(declared.platform, f"alone-{i}")).evaluation
+        alone = read_results(TrainingFolder(declared.platform, f"alone-{i}")).evaluation
         assert (fold.rows, fold.positives) == (alone.rows, alone.positives)
-        assert fold.model == dict(alone.model)
-        assert fold.baseline == dict(alone.baseline)
-    assert evidence.read(TrainingFolder(declared.platform, "one")).backtest == made
+        assert fold.model == alone.model
+        assert fold.baseline == alone.baseline
+    assert read_results(TrainingFolder(declared.platform, "one")).backtest == made
     assert (made.champion_version, made.champion_recipe, made.problem) == (None, "none", None)
 
 
@@ -90,7 +91,7 @@ def test_a_killed_backtest_goes_on_where_it_was_and_a_second_one_fits_nothing(sh
     counting = segments.fit_all
 
     def killed(pipeline, train_rows, validation_rows, facts, **given):
-        if facts["as_of"] == EARLIER[1]:
+        if str(facts.as_of) == EARLIER[1]:
             raise KeyboardInterrupt
         return counting(pipeline, train_rows, validation_rows, facts, **given)
 
@@ -166,11 +167,10 @@ def test_the_backtest_of_a_model_that_was_before_does_not_stay_beside_a_new_one(
     made = backtest(declared.pipeline, "one", declared.platform)
     folder = TrainingFolder(declared.platform, "one")
     evaluate(declared.pipeline, "one", declared.platform)
-    assert evidence.read(folder).backtest == made
-    written = folder.read("evaluation.json", "evaluate")
-    folder.write("evaluation.json", {**written, "model_digest": "0" * 64})
+    assert read_results(folder).backtest == made
+    folder.write(replace(folder.read(Evaluation), model_digest="0" * 64))
     evaluate(declared.pipeline, "one", declared.platform)
-    assert evidence.read(folder).backtest is None
+    assert read_results(folder).backtest is None
 
 
 def test_moments_that_the_history_is_too_short_for_are_left_out_and_said(shop, caplog):
@@ -178,7 +178,7 @@ def test_moments_that_the_history_is_too_short_for_are_left_out_and_said(shop, c
     declared.trained("one")
     with caplog.at_level("INFO"):
         made = backtest(declared.pipeline, "one", declared.platform)
-    assert [fold.as_of for fold in made.folds] == ["2024-02-10"]
+    assert [str(fold.as_of) for fold in made.folds] == ["2024-02-10"]
     assert made.problem == "the history is too short: it has 1 of 4 windows"
     assert np.isnan(made.correlation)
     said = [record.message for record in caplog.records if record.message.startswith("no fold as of")]
@@ -202,7 +202,7 @@ def test_a_window_with_too_few_rows_is_no_fold(empty_shop, tables, fits):
     shop.trained("one")
     fits.clear()
     made = backtest(shop.pipeline, "one", shop.platform)
-    assert [fold.as_of for fold in made.folds] == ["2024-02-03", "2024-02-10"]
+    assert [str(fold.as_of) for fold in made.folds] == ["2024-02-03", "2024-02-10"]
     # Why there is none is kept too.
     again = backtest(shop.pipeline, "one", shop.platform)
     assert again == made
@@ -222,11 +222,10 @@ def test_the_history_holds_just_the_labels_that_were_known_at_each_moment(empty_
     pipeline, platform = shop.pipeline, shop.platform
     assemble.assemble(pipeline, shop.tick("2024-02-03"), "then", "a test", platform)
     folder = TrainingFolder(platform, "then")
-    windows = folder.read(assemble.MANIFEST, "assemble")["windows"]
-    versions = folder.read(assemble.MANIFEST, "assemble")["versions"]
+    assembled = folder.read(Assembled)
     whole = pipeline.schedule.range("2024-01-01", "2024-02-10")
-    history = History(pipeline, whole, versions, platform.settings.home / "history", platform)
-    for name, (first, last) in windows.items():
+    history = History(pipeline, whole, assembled.versions, platform.settings.home / "history", platform)
+    for name, (first, last) in assembled.windows.named():
         ticks = pipeline.schedule.range(first, last)
         expected = workspace.read_window(folder, name).drop_columns(["split"])
         assert history.window(ticks, shop.tick("2024-02-03")).equals(expected)
@@ -260,7 +259,7 @@ def test_the_champions_other_recipe_is_fitted_in_every_fold_once(promoted_shop, 
     assert len(fits) == 5
     # What the champion's recipe shows is what a training by it shows.
     promoted_shop.trained("three", "2024-02-13")
-    expected = evidence.read(TrainingFolder(promoted_shop.platform, "three")).evaluation
+    expected = read_results(TrainingFolder(promoted_shop.platform, "three")).evaluation
     assert made.folds[-1].champion == dict(expected.model)
 
 
@@ -326,7 +325,7 @@ def test_models_by_segment_are_backtested_and_sliced_by_their_own_decisions(shop
     declared.trained("one")
     made = backtest(declared.pipeline, "one", declared.platform)
     declared.trained("alone", made.folds[0].as_of)
-    alone = evidence.read(TrainingFolder(declared.platform, "alone"))
+    alone = read_results(TrainingFolder(declared.platform, "alone"))
     assert made.folds[0].model == dict(alone.evaluation.model)
     folder = TrainingFolder(declared.platform, "alone")
     rows = workspace.read_window(folder, "test")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.compare import Judged, compare
+from mlprod_tasks.evaluation.results import read_results
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics import auc_interval, metrics
 from mlprod_tasks.statistics.metrics import NAMES, CannotBeMeasured
@@ -157,7 +157,7 @@ def test_evaluate_leaves_the_comparison_with_the_champion(promoted_shop):
     other = promoted_shop.declared(slices=("channel", "amount"))
     other.trained("two", "2024-02-13")
     folder = TrainingFolder(other.platform, "two")
-    made = evidence.read(folder)
+    made = read_results(folder)
     # The champion's validation window ends 2024-01-30, this test window begins after it.
     assert made.comparison.champion_version == 1
     assert made.comparison.rows == made.evaluation.rows
@@ -177,8 +177,8 @@ def test_evaluate_leaves_the_comparison_with_the_champion(promoted_shop):
 def test_without_a_champion_there_is_no_comparison_nor_one_of_an_earlier_evaluation(shop):
     shop.trained("one")
     folder = TrainingFolder(shop.platform, "one")
-    assert evidence.read(folder).comparison is None
+    assert read_results(folder).comparison is None
     outcome, ours, theirs = drawn(1, 200)
-    evidence.write(folder, compare(7, outcome, judged(outcome, ours), judged(outcome, theirs)))
+    folder.write(compare(7, outcome, judged(outcome, ours), judged(outcome, theirs)))
     shop.trained("one")
-    assert evidence.read(folder).comparison is None
+    assert read_results(folder).comparison is None

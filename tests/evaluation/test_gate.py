@@ -1,20 +1,34 @@
 """Gates: every one named, with its value and bound; none passes by accident."""
 
+import json
 import math
 import pickle
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
-from mlprod_tasks.evaluation.evidence import Backtest, Comparison, Evidence, Finding, Fold, Slice, Slices, Trials
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
 from mlprod_tasks.evaluation.gates import names
-from mlprod_tasks.evaluation.results import Evaluation, from_json
+from mlprod_tasks.evaluation.results import (
+    Backtest,
+    CheckResult,
+    Comparison,
+    Evaluation,
+    EvaluationResults,
+    Fold,
+    ModelChecks,
+    Slice,
+    Slices,
+)
+from mlprod_tasks.models.model_facts import DateRange, PerWindow
+from mlprod_tasks.platform.versioned import from_json, to_json
 from mlprod_tasks.statistics.metrics import Difference, Estimate
 
 DIGEST = "d" * 64
+WINDOWS = PerWindow(*(DateRange(date(2013, month, 1), date(2013, month, 20)) for month in (1, 2, 3)))
 
 
 def estimates(**values: float) -> dict[str, Estimate]:
@@ -65,7 +79,9 @@ SLICES = Slices(
 def a_fold(as_of: str, auc: float, baseline: float = 0.5, champion: float | None = 0.7) -> Fold:
     of_champion = None if champion is None else measured(roc_auc=champion, log_loss=1 - champion)
     made = measured(roc_auc=auc, log_loss=1 - auc)
-    return Fold(as_of, {"test": ("a", "b")}, 200, 40, made, measured(roc_auc=baseline, log_loss=1 - baseline), of_champion)
+    return Fold(
+        date.fromisoformat(as_of), WINDOWS, 200, 40, made, measured(roc_auc=baseline, log_loss=1 - baseline), of_champion
+    )
 
 
 BACKTEST = Backtest(
@@ -75,11 +91,11 @@ BACKTEST = Backtest(
     problem=None,
     correlation=0.4,
 )
-EVIDENCE = Evidence(EVALUATION, COMPARISON, SLICES, BACKTEST, None)
+RESULTS = EvaluationResults(EVALUATION, COMPARISON, SLICES, BACKTEST, None)
 
 
-def judged(gate: ml.gate.Gate, evidence: Evidence = EVIDENCE) -> GateVerdict:
-    verdict = judge([gate], evidence, DIGEST)
+def judged(gate: ml.gate.Gate, results: EvaluationResults = RESULTS) -> GateVerdict:
+    verdict = judge([gate], results, DIGEST)
     (one,) = verdict.gates
     assert isinstance(verdict, Passed) == one.passed
     return one
@@ -131,17 +147,17 @@ def test_a_gate_compares_with_its_bound(gate, expected):
 
 
 def test_what_equals_the_baseline_is_not_better_than_it():
-    level = replace(EVIDENCE, evaluation=replace(EVALUATION, model=estimates(roc_auc=0.5)))
+    level = replace(RESULTS, evaluation=replace(EVALUATION, model=estimates(roc_auc=0.5)))
     assert not judged(BetterThanBaseline("roc_auc"), level).passed
     assert judged(BetterThanBaseline("roc_auc")).passed
     nothing = replace(EVALUATION, model=estimates(value_per_1000=0.0), baseline=estimates(value_per_1000=0.0))
-    assert not judged(BetterThanBaseline("value_per_1000", by=0.1), replace(EVIDENCE, evaluation=nothing)).passed
-    everywhere = replace(EVIDENCE, backtest=replace(BACKTEST, folds=(a_fold("2013-03-25", 0.5),)))
+    assert not judged(BetterThanBaseline("value_per_1000", by=0.1), replace(RESULTS, evaluation=nothing)).passed
+    everywhere = replace(RESULTS, backtest=replace(BACKTEST, folds=(a_fold("2013-03-25", 0.5),)))
     assert not judged(Stable("roc_auc", than="baseline", windows=1), everywhere).passed
 
 
 def test_without_a_champion_there_is_none_to_be_worse_than():
-    first = replace(EVIDENCE, evaluation=replace(EVALUATION, champion=None, champion_version=None), comparison=None)
+    first = replace(RESULTS, evaluation=replace(EVALUATION, champion=None, champion_version=None), comparison=None)
     for surely in (False, True):
         assert judged(NotWorseThanChampion("roc_auc", surely=surely), first).passed
         assert not judged(NotWorseThanChampion("brier", surely=surely), first).passed, "but the model's own value must be there"
@@ -151,13 +167,13 @@ def test_without_a_champion_there_is_none_to_be_worse_than():
 
 
 def test_where_no_slice_is_worse_than_the_rest_none_breaks_the_bound():
-    verdict = judged(WorstSlice("roc_auc", 0.9), replace(EVIDENCE, slices=Slices(500, 0, ())))
+    verdict = judged(WorstSlice("roc_auc", 0.9), replace(RESULTS, slices=Slices(500, 0, ())))
     assert verdict.passed
     assert verdict.sentence.startswith("no slice of at least 500 rows was found in which the model is worse than in the rest")
 
 
 def test_a_champion_of_the_same_recipe_is_as_good_in_every_window():
-    same = replace(EVIDENCE, backtest=replace(BACKTEST, champion_recipe="same"))
+    same = replace(RESULTS, backtest=replace(BACKTEST, champion_recipe="same"))
     assert "was made by the same recipe" in judged(Stable("roc_auc", than="champion", windows=4), same).sentence
     assert judged(Stable("roc_auc", than="champion", windows=4), same).passed
 
@@ -188,7 +204,7 @@ def test_a_sentence_says_what_was_found_where_and_what_must_be():
     )
 
 
-TRIAL_GATES = (
+CHECKED_GATES = (
     ml.AvailableAtPrediction(),
     ml.NoLeakageSuspicion(),
     ml.Latency(5.0),
@@ -209,31 +225,31 @@ EVERY_GATE = (
     Stable("roc_auc", bound=0.0, windows=1),
     Stable("roc_auc", than="baseline", windows=1),
     Stable("roc_auc", than="champion", windows=1),
-    *TRIAL_GATES,
+    *CHECKED_GATES,
 )
 
 
-def finding(gate: ml.gate.Gate, value: float | None, told: str = "it was found") -> Finding:
-    return Finding(*names.trial_of(gate), value, 10, told)
+def result(gate: ml.gate.Gate, value: float | None, sentence: str = "it was found") -> CheckResult:
+    return CheckResult(*names.check_of(gate), value, 10, sentence)
 
 
-# What lets each trial gate pass.
+# What lets each of them pass.
 GOOD = (
-    finding(TRIAL_GATES[0], 0.0, "all as scoring had it"),
-    Finding(names.NULLS_WHEN_FRESH, "amount", 0.05, 120, "amount is null in 7 %, before in 2 %"),
-    Finding(names.POWER_ALONE, "amount", 0.7, 800, "feature 'amount' alone has a ROC AUC of 0.7"),
-    Finding(names.POWER_ALONE, "", 0.6, 800, "feature '' alone has a ROC AUC of 0.6"),
-    Finding(names.POWER_LOST, "amount", 0.5, 800, "without 'amount' 50 % are lost"),
-    finding(TRIAL_GATES[2], 4.9),
-    finding(TRIAL_GATES[3], 0.9),
-    finding(TRIAL_GATES[4], 0.0),
-    finding(TRIAL_GATES[5], 0.0),
-    finding(TRIAL_GATES[6], 0.0),
-    finding(TRIAL_GATES[7], 0.0),  # of both KPI gates
-    Finding(names.KPI_BY_WEEK, "2024-01-26..2024-02-01", 2.0, 90, "the week before, 2"),
-    Finding(names.KPI_BY_WEEK, "2024-02-02..2024-02-08", -1.0, 100, "the last week, -1"),
+    result(CHECKED_GATES[0], 0.0, "all as scoring had it"),
+    CheckResult(names.NULLS_WHEN_FRESH, "amount", 0.05, 120, "amount is null in 7 %, before in 2 %"),
+    CheckResult(names.POWER_ALONE, "amount", 0.7, 800, "feature 'amount' alone has a ROC AUC of 0.7"),
+    CheckResult(names.POWER_ALONE, "", 0.6, 800, "feature '' alone has a ROC AUC of 0.6"),
+    CheckResult(names.POWER_LOST, "amount", 0.5, 800, "without 'amount' 50 % are lost"),
+    result(CHECKED_GATES[2], 4.9),
+    result(CHECKED_GATES[3], 0.9),
+    result(CHECKED_GATES[4], 0.0),
+    result(CHECKED_GATES[5], 0.0),
+    result(CHECKED_GATES[6], 0.0),
+    result(CHECKED_GATES[7], 0.0),  # of both KPI gates
+    CheckResult(names.KPI_BY_WEEK, "2024-01-26..2024-02-01", 2.0, 90, "the week before, 2"),
+    CheckResult(names.KPI_BY_WEEK, "2024-02-02..2024-02-08", -1.0, 100, "the last week, -1"),
 )
-TRIED = replace(EVIDENCE, trials=Trials(DIGEST, GOOD))
+TRIED = replace(RESULTS, checks=ModelChecks(DIGEST, GOOD))
 
 
 @pytest.mark.parametrize("gate", EVERY_GATE, ids=name_of)
@@ -244,32 +260,39 @@ def test_each_gate_passes_where_what_it_demands_was_found(gate):
 @pytest.mark.parametrize(
     ("gate", "found", "value", "said"),
     [
-        (TRIAL_GATES[0], finding(TRIAL_GATES[0], 0.01, "3 rows differ"), 0.01, "3 rows differ"),
-        (TRIAL_GATES[0], Finding(names.NULLS_WHEN_FRESH, "amount", 0.11, 120, "null in 13 %"), 0.11, "null in 13 %"),
+        (CHECKED_GATES[0], result(CHECKED_GATES[0], 0.01, "3 rows differ"), 0.01, "3 rows differ"),
+        (CHECKED_GATES[0], CheckResult(names.NULLS_WHEN_FRESH, "amount", 0.11, 120, "null in 13 %"), 0.11, "null in 13 %"),
         (
-            TRIAL_GATES[1],
-            Finding(names.POWER_ALONE, "items", 0.96, 9, "'items' alone has 0.96"),
+            CHECKED_GATES[1],
+            CheckResult(names.POWER_ALONE, "items", 0.96, 9, "'items' alone has 0.96"),
             0.96,
             "'items' alone has 0.96",
         ),
-        (TRIAL_GATES[1], Finding(names.POWER_LOST, "items", 0.91, 9, "without 'items' 91 %"), 0.91, "without 'items' 91 %"),
-        (TRIAL_GATES[2], finding(TRIAL_GATES[2], 5.1, "5.1 ms"), 5.1, "5.1 ms; it must be at most 5 ms"),
-        (TRIAL_GATES[3], finding(TRIAL_GATES[3], 1.1, "1.1 MB"), 1.1, "1.1 MB; it must be at most 1 MB"),
-        (TRIAL_GATES[4], finding(TRIAL_GATES[4], 0.001, "1 row differs"), 0.001, "1 row differs"),
         (
-            TRIAL_GATES[5],
-            finding(TRIAL_GATES[5], 0.1, "3 rows break it"),
+            CHECKED_GATES[1],
+            CheckResult(names.POWER_LOST, "items", 0.91, 9, "without 'items' 91 %"),
+            0.91,
+            "without 'items' 91 %",
+        ),
+        (CHECKED_GATES[2], result(CHECKED_GATES[2], 5.1, "5.1 ms"), 5.1, "5.1 ms; it must be at most 5 ms"),
+        (CHECKED_GATES[3], result(CHECKED_GATES[3], 1.1, "1.1 MB"), 1.1, "1.1 MB; it must be at most 1 MB"),
+        (CHECKED_GATES[4], result(CHECKED_GATES[4], 0.001, "1 row differs"), 0.001, "1 row differs"),
+        (
+            CHECKED_GATES[5],
+            result(CHECKED_GATES[5], 0.1, "3 rows break it"),
             0.1,
             "must not matter: 3 rows break it; at most 0.00%",
         ),
-        (TRIAL_GATES[6], finding(TRIAL_GATES[6], 0.1, "3 rows break it"), 0.1, "not lower the score: 3 rows break it"),
-        (TRIAL_GATES[7], finding(TRIAL_GATES[7], -0.1, "kpi is -0.1"), -0.1, "kpi is -0.1; it must be at least 0"),
-        (TRIAL_GATES[8], finding(TRIAL_GATES[8], 0.1, "kpi is 0.1"), 0.1, "kpi is 0.1; it must be at most 0"),
+        (CHECKED_GATES[6], result(CHECKED_GATES[6], 0.1, "3 rows break it"), 0.1, "not lower the score: 3 rows break it"),
+        (CHECKED_GATES[7], result(CHECKED_GATES[7], -0.1, "kpi is -0.1"), -0.1, "kpi is -0.1; it must be at least 0"),
+        (CHECKED_GATES[8], result(CHECKED_GATES[8], 0.1, "kpi is 0.1"), 0.1, "kpi is 0.1; it must be at most 0"),
     ],
 )
-def test_a_trial_gate_fails_where_its_bound_is_broken(gate, found, value, said):
-    others = tuple(one for one in GOOD if (one.what, one.subject) != (found.what, found.subject))
-    verdict = judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, (found, *(o for o in others if o.what != found.what)))))
+def test_a_gate_on_a_check_fails_where_its_bound_is_broken(gate, found, value, said):
+    others = tuple(one for one in GOOD if (one.check, one.subject) != (found.check, found.subject))
+    verdict = judged(
+        gate, replace(RESULTS, checks=ModelChecks(DIGEST, (found, *(o for o in others if o.check != found.check))))
+    )
     assert not verdict.passed
     assert verdict.value == value
     assert said in verdict.sentence
@@ -282,13 +305,13 @@ def test_the_worst_week_has_a_bound_of_its_own():
     assert verdict.sentence.endswith("; of all weeks the worst: the last week, -1; it must be at least -0.5")
     assert judged(ml.KpiAtMost(0.0, worst_week=2.0), TRIED).passed
     assert "the week before, 2; it must be at most 1.5" in judged(ml.KpiAtMost(0.0, worst_week=1.5), TRIED).sentence
-    without = Trials(DIGEST, tuple(one for one in GOOD if one.what != names.KPI_BY_WEEK))
-    assert "no whole week" in judged(ml.KpiAtLeast(0.0, worst_week=-5.0), replace(EVIDENCE, trials=without)).sentence
+    without = ModelChecks(DIGEST, tuple(one for one in GOOD if one.check != names.KPI_BY_WEEK))
+    assert "no whole week" in judged(ml.KpiAtLeast(0.0, worst_week=-5.0), replace(RESULTS, checks=without)).sentence
 
 
 @pytest.mark.parametrize("gate", EVERY_GATE, ids=name_of)
 def test_a_gate_fails_when_what_it_rests_on_is_missing(gate):
-    nothing = Evidence(replace(EVALUATION, model={}, baseline={}, champion=None, champion_problem="gone"))
+    nothing = EvaluationResults(replace(EVALUATION, model={}, baseline={}, champion=None, champion_problem="gone"))
     verdict = judged(gate, nothing)
     assert (verdict.passed, verdict.value, verdict.bound) == (False, None, None)
     assert verdict.sentence.startswith(f"{name_of(gate)} could not be evaluated: ")
@@ -296,77 +319,75 @@ def test_a_gate_fails_when_what_it_rests_on_is_missing(gate):
 
 @pytest.mark.parametrize("gate", EVERY_GATE, ids=name_of)
 def test_a_gate_fails_through_any_exception(gate):
-    broken = Evidence(replace(EVALUATION, model=1), comparison=2, slices=3, backtest=4, trials=5)
+    broken = EvaluationResults(replace(EVALUATION, model=1), comparison=2, slices=3, backtest=4, checks=5)
     assert not judged(gate, broken).passed
 
 
-@pytest.mark.parametrize("gate", TRIAL_GATES, ids=name_of)
-def test_a_trial_that_could_not_be_made_or_is_of_another_model_fails_its_gate(gate):
-    impossible = tuple(replace(one, value=None, told="MemoryError: no more") for one in GOOD)
-    verdict = judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, impossible)))
+@pytest.mark.parametrize("gate", CHECKED_GATES, ids=name_of)
+def test_a_check_that_could_not_be_made_or_is_of_another_model_fails_its_gate(gate):
+    impossible = tuple(replace(one, value=None, sentence="MemoryError: no more") for one in GOOD)
+    verdict = judged(gate, replace(RESULTS, checks=ModelChecks(DIGEST, impossible)))
     assert not verdict.passed
     assert verdict.sentence.endswith("could not be evaluated: MemoryError: no more")
-    assert "what was tried is another model" in judged(gate, replace(EVIDENCE, trials=Trials("e" * 64, GOOD))).sentence
-    assert "was not tried" in judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, ()))).sentence
-    alone = replace(finding(gate, None), told="MemoryError: at once")
-    assert "MemoryError: at once" in judged(gate, replace(EVIDENCE, trials=Trials(DIGEST, (alone,)))).sentence
+    assert "what was checked is another model" in judged(gate, replace(RESULTS, checks=ModelChecks("e" * 64, GOOD))).sentence
+    assert "was not checked" in judged(gate, replace(RESULTS, checks=ModelChecks(DIGEST, ()))).sentence
+    alone = replace(result(gate, None), sentence="MemoryError: at once")
+    assert "MemoryError: at once" in judged(gate, replace(RESULTS, checks=ModelChecks(DIGEST, (alone,)))).sentence
 
 
-def test_a_behaviour_that_was_declared_otherwise_since_is_judged_by_no_old_trial():
+def test_a_behaviour_that_was_declared_otherwise_since_is_evaluated_by_no_old_check():
     lax = ml.Invariance("the channel must not matter", {"channel": "'web'"}, tolerance=0.5)
-    tried = replace(EVIDENCE, trials=Trials(DIGEST, (finding(lax, 0.0),)))
-    assert judged(lax, tried).passed
-    assert not judged(replace(lax, tolerance=0.0), tried).passed
-    assert not judged(replace(lax, change={"channel": "'app'"}), tried).passed
-    slow = replace(EVIDENCE, trials=Trials(DIGEST, (finding(ml.Latency(5.0), 1.0),)))
+    checked = replace(RESULTS, checks=ModelChecks(DIGEST, (result(lax, 0.0),)))
+    assert judged(lax, checked).passed
+    assert not judged(replace(lax, tolerance=0.0), checked).passed
+    assert not judged(replace(lax, change={"channel": "'app'"}), checked).passed
+    slow = replace(RESULTS, checks=ModelChecks(DIGEST, (result(ml.Latency(5.0), 1.0),)))
     assert not judged(ml.Latency(5.0, rows=1000), slow).passed
 
 
 @pytest.mark.parametrize(
-    ("gate", "evidence", "said"),
+    ("gate", "results", "said"),
     [
-        (AtLeast("brier", 0.0), EVIDENCE, "the model has no brier"),
-        (AtLeast("precision_at_k", 0.0), EVIDENCE, "the model has no precision_at_k"),
-        (BetterThanBaseline("calibration_error"), EVIDENCE, "the baseline has no calibration_error"),
+        (AtLeast("brier", 0.0), RESULTS, "the model has no brier"),
+        (AtLeast("precision_at_k", 0.0), RESULTS, "the model has no precision_at_k"),
+        (BetterThanBaseline("calibration_error"), RESULTS, "the baseline has no calibration_error"),
         (
             NotWorseThanChampion("roc_auc", 1.0),
-            replace(
-                EVIDENCE, evaluation=replace(EVALUATION, champion=None, champion_problem="version 4: BrokenArtifact: gone")
-            ),
+            replace(RESULTS, evaluation=replace(EVALUATION, champion=None, champion_problem="version 4: BrokenArtifact: gone")),
             "version 4: BrokenArtifact: gone",
         ),
-        (NotWorseThanChampion("calibration_error", 1.0), EVIDENCE, "the champion has no calibration_error"),
+        (NotWorseThanChampion("calibration_error", 1.0), RESULTS, "the champion has no calibration_error"),
         (
             NotWorseThanChampion("roc_auc", 1.0, surely=True),
-            replace(EVIDENCE, comparison=None),
+            replace(RESULTS, comparison=None),
             "no comparison with champion version 4",
         ),
         (
             NotWorseThanChampion("roc_auc", 1.0, surely=True),
-            replace(EVIDENCE, comparison=replace(COMPARISON, champion_version=3)),
+            replace(RESULTS, comparison=replace(COMPARISON, champion_version=3)),
             "the comparison is with champion version 3, the evaluation with 4",
         ),
-        (NotWorseThanChampion("value_per_1000", 1e9, surely=True), EVIDENCE, "difference of value_per_1000"),
-        (AtLeast("roc_auc", 0.0), replace(EVIDENCE, evaluation=replace(EVALUATION, model_digest="x")), "of another model"),
-        (WorstSlice("roc_auc", 0.0), replace(EVIDENCE, slices=None), "slices were not measured"),
-        (WorstSlice("roc_auc", 0.0, least_rows=50), EVIDENCE, "searched from 300 rows on, but the gate is on those of 50"),
+        (NotWorseThanChampion("value_per_1000", 1e9, surely=True), RESULTS, "difference of value_per_1000"),
+        (AtLeast("roc_auc", 0.0), replace(RESULTS, evaluation=replace(EVALUATION, model_digest="x")), "of another model"),
+        (WorstSlice("roc_auc", 0.0), replace(RESULTS, slices=None), "slices were not measured"),
+        (WorstSlice("roc_auc", 0.0, least_rows=50), RESULTS, "searched from 300 rows on, but the gate is on those of 50"),
         (
             WorstSlice("roc_auc", 0.0, least_rows=501),
-            replace(EVIDENCE, slices=Slices(501, 0, ())),
+            replace(RESULTS, slices=Slices(501, 0, ())),
             "rows of the test window are",
         ),
-        (WorstSlice("value_per_1000", 0.0, least_rows=300), EVIDENCE, "the slice where channel = 'web'"),
-        (Stable("roc_auc", bound=0.0), replace(EVIDENCE, backtest=None), "there is no backtest"),
-        (Stable("roc_auc", bound=0.0, windows=5), EVIDENCE, "has 4 windows, fewer than the 5 that are demanded"),
+        (WorstSlice("value_per_1000", 0.0, least_rows=300), RESULTS, "the slice where channel = 'web'"),
+        (Stable("roc_auc", bound=0.0), replace(RESULTS, backtest=None), "there is no backtest"),
+        (Stable("roc_auc", bound=0.0, windows=5), RESULTS, "has 4 windows, fewer than the 5 that are demanded"),
         (
             Stable("roc_auc", than="champion", windows=1),
-            replace(EVIDENCE, backtest=replace(BACKTEST, champion_recipe="unknown", problem="champion version 4: no recipe")),
+            replace(RESULTS, backtest=replace(BACKTEST, champion_recipe="unknown", problem="champion version 4: no recipe")),
             "champion version 4: no recipe",
         ),
     ],
 )
-def test_what_cannot_be_evaluated_has_failed_and_says_why(gate, evidence, said):
-    verdict = judged(gate, evidence)
+def test_what_cannot_be_evaluated_has_failed_and_says_why(gate, results, said):
+    verdict = judged(gate, results)
     assert not verdict.passed
     assert said in verdict.sentence
     assert verdict.value is None
@@ -374,14 +395,14 @@ def test_what_cannot_be_evaluated_has_failed_and_says_why(gate, evidence, said):
 
 def test_a_window_without_a_number_has_not_kept_the_bound_and_is_the_worst():
     folds = (*BACKTEST.folds[1:], a_fold("2013-07-15", math.nan), a_fold("2013-08-12", 0.9, champion=None))
-    verdict = judged(Stable("roc_auc", bound=0.5, windows=5), replace(EVIDENCE, backtest=replace(BACKTEST, folds=folds)))
+    verdict = judged(Stable("roc_auc", bound=0.5, windows=5), replace(RESULTS, backtest=replace(BACKTEST, folds=folds)))
     assert verdict.sentence.endswith("in 4 of 5 windows; it must be in at least 5; worst as of 2013-07-15 with no number")
-    against = judged(Stable("roc_auc", than="champion", windows=2), replace(EVIDENCE, backtest=replace(BACKTEST, folds=folds)))
+    against = judged(Stable("roc_auc", than="champion", windows=2), replace(RESULTS, backtest=replace(BACKTEST, folds=folds)))
     assert not against.passed, "the champion's recipe has no number in the last window, so only one window counts"
 
 
 def test_one_failed_gate_of_many_refuses_and_all_are_named():
-    verdict = judge([AtLeast("roc_auc", 0.9), AtMost("calibration_error", 0.1)], EVIDENCE, DIGEST)
+    verdict = judge([AtLeast("roc_auc", 0.9), AtMost("calibration_error", 0.1)], RESULTS, DIGEST)
     assert isinstance(verdict, Refused)
     assert [one.gate for one in verdict.gates] == ["roc_auc >= 0.9", "calibration_error <= 0.1"]
     assert [one.gate for one in verdict.failed] == ["roc_auc >= 0.9"]
@@ -391,7 +412,7 @@ def test_one_failed_gate_of_many_refuses_and_all_are_named():
 
 
 def test_no_gates_pass_nothing():
-    assert isinstance(judge([], EVIDENCE, DIGEST), Refused)
+    assert isinstance(judge([], RESULTS, DIGEST), Refused)
 
 
 def test_every_gate_has_a_name_of_its_own_that_fits_the_ledger():
@@ -404,20 +425,20 @@ def test_every_gate_has_a_name_of_its_own_that_fits_the_ledger():
 def test_nobody_but_the_judge_makes_a_pass():
     with pytest.raises(TypeError, match="judge"):
         Passed("t", DIGEST, ())
-    verdict = judge([AtLeast("roc_auc", 0.5)], EVIDENCE, DIGEST)
+    verdict = judge([AtLeast("roc_auc", 0.5)], RESULTS, DIGEST)
     assert isinstance(verdict, Passed)
     with pytest.raises(TypeError, match="judge"):
         Passed(verdict.training_id, "another", verdict.gates)
 
 
 def test_a_refusal_survives_the_way_between_processes():
-    refusal = GatesRefused(judge([AtLeast("roc_auc", 0.9)], EVIDENCE, DIGEST))
+    refusal = GatesRefused(judge([AtLeast("roc_auc", 0.9)], RESULTS, DIGEST))
     again = pickle.loads(pickle.dumps(refusal))
     assert (str(again), again.training_id, again.verdict) == (str(refusal), "t", refusal.verdict)
 
 
 def test_an_evaluation_survives_json_and_keeps_its_unknowns():
-    again = from_json(EVALUATION.as_json())
+    again = from_json(Evaluation, json.loads(json.dumps(to_json(EVALUATION), allow_nan=False)))
     assert math.isnan(again.model["brier"].value)
     assert again.champion == EVALUATION.champion
     assert again.model["roc_auc"] == EVALUATION.model["roc_auc"]
@@ -426,7 +447,7 @@ def test_an_evaluation_survives_json_and_keeps_its_unknowns():
 @pytest.mark.parametrize("recipe", ["other", "same", "none"])
 def test_a_backtest_against_another_champion_than_the_evaluations_is_no_evidence(recipe):
     version = None if recipe == "none" else 3
-    other = replace(EVIDENCE, backtest=replace(BACKTEST, champion_version=version, champion_recipe=recipe))
+    other = replace(RESULTS, backtest=replace(BACKTEST, champion_version=version, champion_recipe=recipe))
     verdict = judged(Stable("roc_auc", than="champion", windows=1), other)
     assert not verdict.passed
     assert "could not be evaluated: the backtest is against" in verdict.sentence

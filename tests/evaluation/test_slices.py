@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from mlprod_tasks.declaration import WorstSlice
-from mlprod_tasks.evaluation.evidence import Slices
+from mlprod_tasks.evaluation.results import Slices
 from mlprod_tasks.evaluation.slice_bins import binned
 from mlprod_tasks.evaluation.slices import slices
 

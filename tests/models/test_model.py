@@ -12,6 +12,7 @@ from mlprod_tasks.declaration import RandomForest
 from mlprod_tasks.models import mlflow_flavor, model
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import ModelInputError
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.training import fit_model
 
 RANDOM = np.random.default_rng(5)
@@ -35,7 +36,7 @@ def some_rows(n: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def fitted(shop_pipeline) -> model.Model:
-    return fit_model.fit(shop_pipeline, some_rows(2000), some_rows(800), {"training_id": "t"})
+    return fit_model.fit(shop_pipeline, some_rows(2000), some_rows(800), ModelFacts(training_id="t"))
 
 
 ROWS = some_rows(300)
@@ -74,7 +75,7 @@ def test_another_threshold_is_another_model(fitted, tmp_path):
 
 def test_the_same_rows_and_seed_fit_the_same_model_bit_for_bit(shop_pipeline, tmp_path):
     rows, validation = some_rows(1000), some_rows(500)
-    digests = {fit_model.fit(shop_pipeline, rows, validation, {}).save(tmp_path / str(i)) for i in range(2)}
+    digests = {fit_model.fit(shop_pipeline, rows, validation, ModelFacts()).save(tmp_path / str(i)) for i in range(2)}
     assert len(digests) == 1
 
 
@@ -151,7 +152,7 @@ def test_mlflow_serves_the_same_answers_through_its_signature(fitted, tmp_path):
 
 def test_a_served_model_of_scikit_learns_trees_asks_for_scikit_learn(shop_pipeline, fitted, tmp_path):
     forest = replace(shop_pipeline.model, candidates=(RandomForest(trees=3),))
-    made = fit_model.fit(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), {})
+    made = fit_model.fit(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), ModelFacts())
     asked = {}
     for name, one in (("forest", made), ("lightgbm", fitted)):
         one.save(tmp_path / name)

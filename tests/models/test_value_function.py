@@ -10,7 +10,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
-from mlprod_tasks.evaluation import evidence
+from mlprod_tasks.evaluation.results import read_results
 from mlprod_tasks.models import fallback
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.reference_profile import ReferenceProfile
@@ -45,11 +45,11 @@ def test_threshold_and_evaluation_follow_the_function(valued):
     scores = made.predict(validation).score
     best = max(worth(validation, scores >= at).sum() for at in np.append(np.unique(scores), 2))
     assert worth(validation, scores >= made.threshold).sum() == pytest.approx(best)
-    evaluation = evidence.read(folder).evaluation
+    evaluation = read_results(folder).evaluation
     expected = worth(test, made.predict(test).decision)
     assert evaluation.model["value_per_1000"].value == pytest.approx(1000 * expected.mean())
     channel = test["channel"].to_numpy(zero_copy_only=False)
-    sliced = next(one for one in evidence.read(folder).slices.slices if one.name == "channel = 'phone'")
+    sliced = next(one for one in read_results(folder).slices.slices if one.name == "channel = 'phone'")
     assert sliced.metrics["value_per_1000"].value == pytest.approx(1000 * expected[channel == "phone"].mean())
     beside = fallback.load(folder.fallback)
     rows = workspace.read_window(folder, "train")

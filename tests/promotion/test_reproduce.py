@@ -81,7 +81,7 @@ def test_another_model_under_that_number_is_not_called_the_same(promoted_shop, m
     original = step._fit
 
     def other_seed(declared, registered, record, folder, platform):
-        facts = {key: value for key, value in registered.facts.items() if key != "recipe"}
+        facts = replace(registered.facts, recipe=None)
         changed = replace(declared, model=replace(declared.model, seed=99))
         return original(changed, replace(registered, facts=facts), record, folder, platform)
 
@@ -182,7 +182,7 @@ def test_what_a_search_found_is_used_again(shop):
     assemble(declared.pipeline, declared.tick(), "searched", "a test", declared.platform)
     search(declared.pipeline, "searched", declared.platform)
     declared.promoted("searched")
-    recipe = declared.platform.registry.load(declared.pipeline, 1).facts["recipe"]
+    recipe = declared.platform.registry.load(declared.pipeline, 1).facts.recipe
     assert recipe["candidates"] != declared.pipeline.as_json()["model"]["candidates"]  # else the search found nothing better
     made = reproduce(declared.pipeline, 1, declared.platform)
     assert made.identical, made.text()
@@ -194,7 +194,7 @@ def test_a_model_per_segment_and_one_that_went_on_from_the_champion_are_made_aga
     declared.promoted("two", "2024-02-14")
     registered = declared.platform.registry.load(declared.pipeline, 2)
     assert len(registered.parts) >= 2
-    assert registered.facts["continued_from"]["version"] == 1
+    assert registered.facts.continued_from.version == 1
     made = reproduce(declared.pipeline, 2, declared.platform)
     assert made.identical, made.text()
 

@@ -8,7 +8,7 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import AtLeast
 from mlprod_tasks.evaluation.gate import gate
-from mlprod_tasks.evaluation.results import from_json
+from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.notifications.events import tell_rollback
 from mlprod_tasks.platform.ledger import Mail, Promotion, Training
 from mlprod_tasks.promotion.history import line
@@ -118,7 +118,7 @@ def test_a_training_begun_after_the_rollback_takes_its_place_from_the_same_tick_
     assert outcome.moved
     assert outcome.sentence == "version 3 of returns is champion from tick 2024-02-14 on"
     assert champions(two, "2024-02-13", "2024-02-14") == [2, 3]
-    judged = from_json(TrainingFolder(two.platform, "three").read("evaluation.json", "evaluate"))
+    judged = TrainingFolder(two.platform, "three").read(Evaluation)
     assert judged.champion_version == 1  # not the version that was withdrawn
     assert two.promoted("three", "2024-02-13") == outcome
     assert two.promoted("four", "2024-02-14").moved

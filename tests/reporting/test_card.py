@@ -1,8 +1,8 @@
 """The model card: the same in both forms, in numbers that are those of the evaluation."""
 
-import json
 import re
 import shutil
+from dataclasses import astuple
 from html import unescape
 
 import numpy as np
@@ -12,9 +12,11 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.documents import Document, Listing, Paragraph, Section, html, markdown
 from mlprod_tasks.documents.formatting import format_number, listed, of_100
 from mlprod_tasks.documents.mail_content import Grid
+from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.reporting import card, report_context
 from mlprod_tasks.training import workspace
+from mlprod_tasks.training.records import Assembled
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
@@ -66,9 +68,9 @@ def test_of_the_flagged_so_many_are_what_the_model_flagged(written, shop_pipelin
 
 def test_the_value_is_the_evaluations_beside_that_of_no_model(written):
     text, _, folder = written
-    evaluation = json.loads((folder.path / "evaluation.json").read_text(encoding="utf-8"))
-    value, low, high = evaluation["model"]["value_per_1000"]
-    constant = evaluation["baseline"]["value_per_1000"][0]
+    evaluation = folder.read(Evaluation)
+    value, low, high = astuple(evaluation.model["value_per_1000"])
+    constant = evaluation.baseline["value_per_1000"].value
     plain = text.replace("\\", "")
     assert f"worth {format_number(value)} [{format_number(low)}, {format_number(high)}] USD per 1,000 orders" in plain
     assert f"it would have been {format_number(constant)}: a difference of +{format_number(value - constant)} USD" in plain
@@ -76,17 +78,17 @@ def test_the_value_is_the_evaluations_beside_that_of_no_model(written):
 
 def test_it_says_who_owns_it_when_it_was_made_and_from_which_data(written, shop_pipeline):
     text, _, folder = written
-    assembled = json.loads((folder.path / "assembled.json").read_text(encoding="utf-8"))
+    assembled = folder.read(Assembled)
     plain = text.replace("\\", "")
     assert "version 1, made as of 2024-02-10. Owner: shop." in plain
     for name, said in (("train", "learned from"), ("validation", "chosen and tuned on"), ("test", "judged on")):
-        first, last = assembled["windows"][name]
-        share = assembled["positives"][name] / assembled["rows"][name]
-        assert f"| {said} | {first} to {last} | {assembled['rows'][name]:,} | {share:.1%} |" in plain
-    for table, version in assembled["versions"].items():
+        first, last = assembled.windows[name]
+        share = assembled.positives[name] / assembled.rows[name]
+        assert f"| {said} | {first} to {last} | {assembled.rows[name]:,} | {share:.1%} |" in plain
+    for table, version in assembled.versions.items():
         assert f"| {table} | {version} |" in plain
     assert shop_pipeline.digest in plain
-    assert f"{assembled['unlabelled']['test']:,} of" in plain
+    assert f"{assembled.unlabelled.test:,} of" in plain
     assert "known 2 days later" in plain
 
 

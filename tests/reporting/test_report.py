@@ -1,7 +1,6 @@
 """The report: one file that needs nothing else, holds everything there is, and says what is not there."""
 
 import base64
-import json
 import shutil
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
@@ -16,12 +15,12 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
-from mlprod_tasks.evaluation import evidence
-from mlprod_tasks.evaluation.evidence import Slices, Trials
 from mlprod_tasks.evaluation.gates import judge
+from mlprod_tasks.evaluation.results import ModelChecks, Slices, read_results
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.reporting import report_context
+from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -142,8 +141,8 @@ def test_the_report_stands_alone(full):
 
 
 def test_every_gate_is_there_with_its_sentence_and_its_verdict(full):
-    known = evidence.read(full.folder)
-    verdict = judge(full.pipeline.gates, known, full.folder.read("trained.json", "train")["digest"])
+    known = read_results(full.folder)
+    verdict = judge(full.pipeline.gates, known, full.folder.read(Trained).digest)
     text = full.page.text
     assert len(verdict.gates) == 7
     assert {one.passed for one in verdict.gates} == {True, False}
@@ -153,22 +152,20 @@ def test_every_gate_is_there_with_its_sentence_and_its_verdict(full):
 
 
 def test_the_numbers_are_those_of_the_evaluation_and_of_the_comparison(full):
-    written = json.loads((full.folder.path / "evaluation.json").read_text(encoding="utf-8"))
-    compared = json.loads((full.folder.path / "comparison.json").read_text(encoding="utf-8"))
-    text = full.page.text
-    for name, (value, low, high) in written["model"].items():
-        assert f"{format_number(value)} [{format_number(low)}, {format_number(high)}]" in text, name
-        champion, champion_low, champion_high = written["champion"][name]
-        assert f"{format_number(champion)} [{format_number(champion_low)}, {format_number(champion_high)}]" in text, name
-        assert format_number(abs(compared["differences"][name]["value"])) in text, name
-    for one in json.loads((full.folder.path / "slices.json").read_text(encoding="utf-8"))["slices"]:
-        assert one["name"] in text
-        assert format_number(one["metrics"]["roc_auc"]["value"]) in text
-    for fold in json.loads((full.folder.path / "backtest.json").read_text(encoding="utf-8"))["folds"]:
-        assert f"{fold['as_of']} tested on {' to '.join(fold['windows']['test'])}" in text
-        assert format_number(fold["model"]["log_loss"]["value"]) in text
-    for one in json.loads((full.folder.path / "trials.json").read_text(encoding="utf-8"))["findings"]:
-        assert one["told"] in text
+    known, text = read_results(full.folder), full.page.text
+    for name, one in known.evaluation.model.items():
+        assert f"{format_number(one.value)} [{format_number(one.low)}, {format_number(one.high)}]" in text, name
+        before = known.evaluation.champion[name]
+        assert f"{format_number(before.value)} [{format_number(before.low)}, {format_number(before.high)}]" in text, name
+        assert format_number(abs(known.comparison.differences[name].value)) in text, name
+    for one in known.slices.slices:
+        assert one.name in text
+        assert format_number(one.metrics["roc_auc"].value) in text
+    for fold in known.backtest.folds:
+        assert f"{fold.as_of} tested on {fold.windows.test.first} to {fold.windows.test.last}" in text
+        assert format_number(fold.model["log_loss"].value) in text
+    for one in known.checks.results:
+        assert one.sentence in text
 
 
 def test_every_picture_is_in_the_page_in_the_folder_and_in_the_run(full):
@@ -176,7 +173,7 @@ def test_every_picture_is_in_the_page_in_the_folder_and_in_the_run(full):
     assert set(there) == EVERY_PICTURE
     shown = [base64.b64decode(source.partition(",")[2]) for source in full.page.sources]
     assert sorted(shown) == sorted(there.values())
-    run_id = full.folder.read("trained.json", "train")["run_id"]
+    run_id = full.folder.read(Trained).run_id
     client = full.platform.registry.client
     assert {file.path for file in client.list_artifacts(run_id, "plots")} == {f"plots/{name}.png" for name in EVERY_PICTURE}
     logged = {file.path for file in client.list_artifacts(run_id, "report")}
@@ -207,8 +204,8 @@ def test_once_more_it_writes_the_same_bytes(full):
 
 
 def test_what_no_step_has_made_is_named_and_not_left_out(first):
-    for part in (Slices, Trials):
-        (first.folder.path / evidence.FILES[part]).unlink(missing_ok=True)
+    for part in (Slices, ModelChecks):
+        first.folder.remove(part)
     reported = steps.report(first.pipeline, "one", first.platform)
     text = first.page.text
     for what in (

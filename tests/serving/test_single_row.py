@@ -12,6 +12,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.serving.answer import fallback_row
 from mlprod_tasks.serving.single_row import SingleRow
@@ -53,19 +54,19 @@ def assert_same(made: model.Model | SegmentedModel, rows: pa.Table) -> None:
 @pytest.mark.parametrize("way", ["isotonic", "sigmoid", "none"])
 def test_a_row_alone_scores_as_in_its_batch(shop_pipeline: Pipeline, learner: ml.Learner, way: str) -> None:
     declared = replace(shop_pipeline, model=replace(shop_pipeline.model, candidates=(learner,), calibration=way))
-    assert_same(fit_all(declared, some_rows(1200), some_rows(600, 1), {}), some_rows(300, 2))
+    assert_same(fit_all(declared, some_rows(1200), some_rows(600, 1), ModelFacts()), some_rows(300, 2))
 
 
 def test_a_row_of_a_segment_is_answered_by_the_segments_own_model(shop_pipeline: Pipeline) -> None:
     segmented = replace(shop_pipeline.model, segment_by="channel", least_segment_rows=200)
-    made = fit_all(replace(shop_pipeline, model=segmented), some_rows(3000), some_rows(1500, 1), {})
+    made = fit_all(replace(shop_pipeline, model=segmented), some_rows(3000), some_rows(1500, 1), ModelFacts())
     assert isinstance(made, SegmentedModel)
     assert len(made.parts) == 3
     assert_same(made, some_rows(400, 2))
 
 
 def test_a_category_that_nobody_knew_is_missing_and_nonsense_is_refused(shop_pipeline: Pipeline) -> None:
-    made = fit_all(shop_pipeline, some_rows(1200), some_rows(600, 1), {})
+    made = fit_all(shop_pipeline, some_rows(1200), some_rows(600, 1), ModelFacts())
     one = SingleRow(made)
     assert one(("fax", 1.0, 2, 3)) == one((None, 1.0, 2, 3))
     for nonsense in (math.inf, -math.inf, "twelve", 10**400):

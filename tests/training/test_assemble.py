@@ -11,6 +11,7 @@ from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.training import train, workspace
 from mlprod_tasks.training.assemble import NotTrainable, assemble
+from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
@@ -87,7 +88,7 @@ def test_a_set_made_anew_takes_the_old_model_with_it(shop):
     train.train(shop.pipeline, "t", shop.platform)
     assemble(shop.pipeline, shop.tick("2024-02-11"), "t", "again", shop.platform)
     with pytest.raises(StepMissing, match=r"has no trained\.json: run train first"):
-        TrainingFolder(shop.platform, "t").read("trained.json", "train")
+        TrainingFolder(shop.platform, "t").read(Trained)
 
 
 def test_the_ledger_knows_of_the_training_and_of_its_failure(shop):

@@ -24,8 +24,10 @@ from mlprod_tasks.declaration import search as ml_search
 from mlprod_tasks.declaration.checks.search import range_problems
 from mlprod_tasks.models import learners
 from mlprod_tasks.models.calibration import fit as calibrated
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.training import fit_model, search
 from mlprod_tasks.training.assemble import assemble
+from mlprod_tasks.training.records import Assembled, SearchResult
 from mlprod_tasks.training.search_study import LEAST_TO_COMPARE, TIMES_LOST, Trials
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
@@ -111,7 +113,7 @@ def outcomes(made):
 
 
 def found_in(shop):
-    return folder_of(shop).read(search.FOUND, "search")["candidates"]
+    return folder_of(shop).read(SearchResult).candidates
 
 
 def started(processes, shop, worker=0, dies_in=0):
@@ -184,7 +186,7 @@ def test_the_declared_parameters_are_tried_first_and_win_where_nothing_is_better
     searched(shop)
     first = made_in(shop)[0]
     assert {name: getattr(good, name) for name in first.parameters} == first.parameters
-    assert found_in(shop)["lightgbm"]["loss"] == found_in(shop)["lightgbm"]["declared_loss"]
+    assert found_in(shop)["lightgbm"].loss == found_in(shop)["lightgbm"].declared_loss
     assert search.tuned(shop.pipeline, folder_of(shop)) == {"lightgbm": good}
 
 
@@ -198,7 +200,7 @@ def test_the_loss_is_the_log_loss_on_validation_of_every_row_the_same(shop, cali
     score = learners.fit(learner, rows.columns, rows.train, rows.validation, shop.pipeline.model).predict(rows.validation.x)
     if calibration != "none":
         score = calibrated("sigmoid", score, rows.validation.y)(score)
-    assert found_in(shop)["lightgbm"]["loss"] == pytest.approx(log_loss(rows.validation.y, score), rel=1e-12)
+    assert found_in(shop)["lightgbm"].loss == pytest.approx(log_loss(rows.validation.y, score), rel=1e-12)
 
 
 @pytest.mark.parametrize("folds", [1, 3])
@@ -217,20 +219,20 @@ def test_test_rows_change_nothing(shop, folds):
 def test_folds_lie_one_before_the_other_with_the_gap_between_fitting_and_measuring(shop):
     shop = searching(shop, folds=3)
     folder = folder_of(shop)
-    windows = folder.read("assembled.json", "assemble")["windows"]
+    windows = folder.read(Assembled).windows
     folds = search.folds(shop.pipeline, folder)
     spans = [
         [(min(days), max(days)) for days in ((fold.train["tick"].to_pylist()), fold.validation["tick"].to_pylist())]
         for fold in folds
     ]
-    assert [str(day) for day in spans[0][1]] == windows["validation"]
+    assert spans[0][1] == windows.validation
     for (_, train_end), (begin, end) in spans:
         assert begin - train_end == timedelta(days=3)  # two whole days between
         assert (end - begin).days + 1 == 6
     for later, earlier in pairwise(spans):
         assert earlier[1][1] < later[1][0]
         assert earlier[0][0] == later[0][0]
-    assert str(spans[1][1][1]) == windows["train"][1]
+    assert spans[1][1][1] == windows.train.last
     for fold in folds:
         assert fold.train["label"].null_count == fold.validation["label"].null_count == 0
 
@@ -246,7 +248,7 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(shop, processes):
     assert ended(started(processes, shop, dies_in=4)) == -signal.SIGKILL
     assert [one.state for one in made_in(shop)] == ["complete"] * 3
     with pytest.raises(StepMissing, match=r"no search\.json"):
-        folder_of(shop).read(search.FOUND, "search")
+        folder_of(shop).read(SearchResult)
     assert searched(shop).trials == {"lightgbm": 6}
     resumed, found = outcomes(made_in(shop)), found_in(shop)
     study = search.trials_of(shop.pipeline, folder_of(shop), 0).studies["lightgbm"]
@@ -304,7 +306,7 @@ def test_a_trial_that_is_worse_than_the_median_is_cut_and_never_the_best(shop, c
     assert cut
     assert {one.said for one in cut} == {"worse than the median"}
     assert all(one.place >= LEAST_TO_COMPARE for one in cut)
-    assert found_in(shop)["lightgbm"]["loss"] == min(one.loss for one in made if one.state == "complete")
+    assert found_in(shop)["lightgbm"].loss == min(one.loss for one in made if one.state == "complete")
     lines = [line for line in caplog.messages if " trial " in line]
     assert len(lines) == len(made)
     assert f"lightgbm trial {cut[0].place + 1} of {len(made)}: pruned, worse than the median; best 0." in lines[cut[0].place]
@@ -325,7 +327,7 @@ def test_a_time_budget_ends_the_search_and_a_rerun_adds_nothing(shop):
     assert search.trials_of(shop.pipeline, folder_of(shop), 0).seconds_left() <= 0
     searched(shop)
     assert outcomes(made_in(shop)) == outcomes(made)
-    assert found_in(shop)["lightgbm"]["trials"]["complete"] >= 1
+    assert found_in(shop)["lightgbm"].trials["complete"] >= 1
 
 
 def test_a_trial_under_way_is_cut_when_the_time_is_up_but_not_the_declared_one(shop):
@@ -376,8 +378,8 @@ def test_every_kind_of_candidate_can_be_searched_and_fitted_with_what_was_found(
     tuned = search.tuned(shop.pipeline, folder_of(shop))
     assert list(tuned) == [learner.name for learner in KINDS]
     windows = search.folds(shop.pipeline, folder_of(shop))[0]
-    model = fit_model.fit(shop.pipeline, windows.train, windows.validation, {}, tuned)
-    recipe = {one["name"]: one for one in model.facts["recipe"]["candidates"]}
+    model = fit_model.fit(shop.pipeline, windows.train, windows.validation, ModelFacts(), tuned)
+    recipe = {one["name"]: one for one in model.facts.recipe["candidates"]}
     for name, one in found_in(shop).items():
         assert {field: recipe[name][field] for field in one["parameters"]} == one["parameters"]
 

@@ -16,6 +16,7 @@ from mlprod_tasks import workflows
 from mlprod_tasks.models import mlflow_flavor, model
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.models.load_model import load_model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.promotion.reproduce import reproduce
@@ -61,7 +62,7 @@ def by_channel(shop_pipeline) -> ml.Pipeline:
 
 @pytest.fixture(scope="module")
 def fitted(by_channel) -> SegmentedModel:
-    made = segments.fit_all(by_channel, TRAIN, VALIDATION, {"training_id": "t"})
+    made = segments.fit_all(by_channel, TRAIN, VALIDATION, ModelFacts(training_id="t"))
     assert isinstance(made, SegmentedModel)
     return made
 
@@ -70,7 +71,7 @@ def test_a_large_segment_is_answered_by_a_model_of_its_rows_alone_with_its_own_t
     assert list(fitted.parts) == ["web", "app"]
     predicted = fitted.predict(ROWS)
     for channel in ("web", "app"):
-        alone = fit_model.fit(by_channel, of(TRAIN, channel), of(VALIDATION, channel), {})
+        alone = fit_model.fit(by_channel, of(TRAIN, channel), of(VALIDATION, channel), ModelFacts())
         at = pc.equal(ROWS["channel"], channel).fill_null(False).to_numpy(zero_copy_only=False)
         expected = alone.predict(of(ROWS, channel))
         assert np.array_equal(predicted.score[at], expected.score)
@@ -79,7 +80,7 @@ def test_a_large_segment_is_answered_by_a_model_of_its_rows_alone_with_its_own_t
 
 
 def test_small_new_and_missing_segments_are_answered_by_the_model_of_all_rows(fitted, by_channel):
-    overall = fit_model.fit(by_channel, TRAIN, VALIDATION, {})
+    overall = fit_model.fit(by_channel, TRAIN, VALIDATION, ModelFacts())
     rest = ROWS.filter(pc.is_in(ROWS["channel"], pa.array(["phone", "fax", None])))
     rest = pa.concat_tables([rest, rest.slice(0, 5).set_column(0, "channel", pa.array(["pigeon"] * 5))])
     assert np.array_equal(fitted.predict(rest).score, overall.predict(rest).score)
@@ -133,7 +134,7 @@ def test_a_stored_one_is_loaded_by_its_kind_and_answers_bit_for_bit_the_same(fit
         assert np.array_equal(loaded.predict(ROWS).score, fitted.predict(ROWS).score)
         assert np.array_equal(loaded.predict(ROWS).decision, fitted.predict(ROWS).decision)
         assert loaded.save(tmp_path / "two") == digest
-        assert json.dumps(loaded.facts, sort_keys=True) == json.dumps(fitted.facts, sort_keys=True)
+        assert loaded.facts == fitted.facts
     with pytest.raises(ValueError, match="kind 'segmented', not 'model'"):
         model.load_one(tmp_path / "one")
 
@@ -145,7 +146,7 @@ def test_any_text_can_name_a_segment(by_channel, tmp_path):
         pa.concat_tables(table.set_column(0, "channel", pa.array([name] * table.num_rows)) for name in names)
         for table in (some_rows(300), some_rows(200))
     ]
-    made = segments.fit_all(declared, rows[0], rows[1], {})
+    made = segments.fit_all(declared, rows[0], rows[1], ModelFacts())
     assert sorted(made.parts) == ["", "../a/b", "ö ü"], "'*' stands for all rows"
     made.save(tmp_path / "made")
     assert all(path.is_relative_to(tmp_path / "made") for path in tmp_path.rglob("model.json"))
@@ -174,9 +175,9 @@ def test_segments_by_a_number_are_refused_with_its_type(by_channel):
 
 
 def test_without_segments_the_model_is_the_one_that_fit_makes(shop_pipeline):
-    ours = segments.fit_all(shop_pipeline, TRAIN, VALIDATION, {})
+    ours = segments.fit_all(shop_pipeline, TRAIN, VALIDATION, ModelFacts())
     assert isinstance(ours, model.Model)
-    theirs = fit_model.fit(shop_pipeline, TRAIN, VALIDATION, {})
+    theirs = fit_model.fit(shop_pipeline, TRAIN, VALIDATION, ModelFacts())
     assert np.array_equal(ours.predict(ROWS).score, theirs.predict(ROWS).score)
 
 
@@ -302,7 +303,7 @@ def test_a_warm_update_goes_on_from_the_champion_also_when_it_is_run_again_as_ch
     first = train.train(warm.pipeline, "two", warm.platform)
     tried = load_model(folder.model)
     assert [one.name for one in tried.candidates] == ["lightgbm", "lightgbm_continued"]
-    assert tried.facts["continued_from"]["version"] == 1
+    assert tried.facts.continued_from.version == 1
     assert warm.promoted("two", "2024-02-12").moved
     assert train.train(warm.pipeline, "two", warm.platform).digest == first.digest
 
@@ -314,7 +315,7 @@ def test_a_champion_that_has_seen_later_rows_is_not_continued(shop, caplog):
     train.train(warm.pipeline, "old", warm.platform)
     made = load_model(folder.model)
     assert [one.name for one in made.candidates] == ["lightgbm"]
-    assert "continued_from" not in made.facts
+    assert made.facts.continued_from is None
     assert "no warm update, candidates start anew: version 1 has seen rows up to" in caplog.text
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mlprod_tasks.declaration import Schedule, Split, days
-from mlprod_tasks.training.split import HistoryTooShort, from_json, windows
+from mlprod_tasks.training.split import HistoryTooShort, on_schedule, windows
 
 SCHEDULE = Schedule(time(4), "America/New_York", date(2013, 1, 2))
 
@@ -38,7 +38,7 @@ def test_windows_are_ordered_disjoint_gapped_and_end_where_labels_are_complete(s
     assert len(made.test) >= split.test / days(1)
     assert len(made.validation) >= split.validation / days(1)
     assert split.train is None or len(made.train) >= split.train / days(1)
-    assert from_json(made.as_json(), SCHEDULE) == made
+    assert on_schedule(made.dates(), SCHEDULE) == made
 
 
 @given(splits, st.integers(1, 400), st.integers(1, 10))
@@ -55,10 +55,10 @@ def test_a_refusal_names_exactly_the_ticks_that_are_missing(split, day, delay):
 
 def test_the_windows_of_a_june_training():
     made = windows(Split(validation=days(21), test=days(28), gap=days(2)), SCHEDULE.tick("2013-06-17"), 2, SCHEDULE)
-    assert made.as_json() == {
-        "train": ["2013-01-02", "2013-04-23"],
-        "validation": ["2013-04-26", "2013-05-16"],
-        "test": ["2013-05-19", "2013-06-15"],
+    assert {name: str(dates) for name, dates in made.dates().named()} == {
+        "train": "2013-01-02..2013-04-23",
+        "validation": "2013-04-26..2013-05-16",
+        "test": "2013-05-19..2013-06-15",
     }
 
 

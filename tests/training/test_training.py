@@ -9,7 +9,7 @@ import pytest
 
 from mlprod_tasks.declaration import AtLeast, AtMost, Constant, LightGBM, LogisticRegression, Model, NotWorseThanChampion
 from mlprod_tasks.evaluation.gate import GatesRefused, gate, passed
-from mlprod_tasks.evaluation.results import from_json
+from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.load_model import load_model
@@ -18,6 +18,7 @@ from mlprod_tasks.platform.ledger import Fallback, GateResult, Promotion, Traini
 from mlprod_tasks.promotion.register import NotThisModel, promote
 from mlprod_tasks.steps import register
 from mlprod_tasks.training import train, workspace
+from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 
 
@@ -36,7 +37,7 @@ def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again
     assert run.data.tags["gates"] == "passed"
     assert run.data.params["learning_rate"] == "0.1"
     assert {"roc_auc", "roc_auc_low", "baseline_log_loss", "value_per_1000"} <= set(run.data.metrics)
-    assert (run.data.params["learner"], run.data.params["trees"]) == ("lightgbm", str(train_of(shop)["trees"]))
+    assert (run.data.params["learner"], run.data.params["trees"]) == ("lightgbm", str(train_of(shop).trees))
     training = shop.platform.ledger.get(Training, "one")
     assert (training.state, training.model_version, training.run_id) == ("promoted", 1, champion.run_id)
     assert training.metrics["roc_auc"] == pytest.approx(run.data.metrics["roc_auc"])
@@ -47,17 +48,17 @@ def test_the_way_to_the_first_champion_leaves_everything_needed_to_make_it_again
     assert "not registered yet" not in card
 
 
-def train_of(shop) -> dict:
-    return TrainingFolder(shop.platform, "one").read("trained.json", "train")
+def train_of(shop) -> Trained:
+    return TrainingFolder(shop.platform, "one").read(Trained)
 
 
 def test_the_run_lists_the_chosen_candidates_parameters_and_what_each_scored_on_validation(shop):
     candidates = (Constant(), LightGBM(learning_rate=0.2, max_trees=10), LogisticRegression(c=0.5))
     several = shop.declared(model=replace(shop.pipeline.model, candidates=candidates))
     several.trained("one")
-    run = shop.platform.registry.client.get_run(train_of(shop)["run_id"])
+    run = shop.platform.registry.client.get_run(train_of(shop).run_id)
     scores = {name: run.data.metrics[f"validation.{name}.log_loss"] for name in ("constant", "lightgbm", "logistic_regression")}
-    assert run.data.params["learner"] == min(scores, key=scores.get) == train_of(shop)["learner"]
+    assert run.data.params["learner"] == min(scores, key=scores.get) == train_of(shop).learner
     others = {"lightgbm": ("learning_rate", "0.2"), "logistic_regression": ("c", "0.5")}
     for name, (parameter, value) in others.items():
         own = parameter if name == run.data.params["learner"] else f"{name}.{parameter}"
@@ -146,7 +147,7 @@ def test_files_changed_after_the_gates_are_not_registered(shop):
 
 def test_the_next_champion_is_judged_against_the_last_on_the_same_rows(promoted_shop):
     assert promoted_shop.promoted("two", "2024-02-12").model_version == 2
-    evaluation = from_json(TrainingFolder(promoted_shop.platform, "two").read("evaluation.json", "evaluate"))
+    evaluation = TrainingFolder(promoted_shop.platform, "two").read(Evaluation)
     rows = workspace.read_window(TrainingFolder(promoted_shop.platform, "two"), "test")
     from sklearn.metrics import roc_auc_score
 
@@ -211,7 +212,7 @@ def test_a_step_before_the_one_it_builds_on_says_which_to_run(shop):
 def test_the_baseline_is_the_training_rate_and_the_best_single_decision(shop):
     shop.trained("one")
     folder = TrainingFolder(shop.platform, "one")
-    evaluation = from_json(folder.read("evaluation.json", "evaluate"))
+    evaluation = folder.read(Evaluation)
     rate = workspace.read_window(folder, "train")["label"].to_numpy(zero_copy_only=False).mean()
     outcome = workspace.read_window(folder, "test")["label"].to_numpy(zero_copy_only=False)
     assert evaluation.baseline["brier"].value == pytest.approx(np.mean((outcome - rate) ** 2))

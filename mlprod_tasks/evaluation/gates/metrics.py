@@ -7,17 +7,16 @@ from typing import assert_never
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
 from mlprod_tasks.documents.formatting import format_interval, format_number
-from mlprod_tasks.evaluation.evidence import Comparison, Evidence
 from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
-from mlprod_tasks.evaluation.results import Estimates, Evaluation
+from mlprod_tasks.evaluation.results import Comparison, Estimates, Evaluation, EvaluationResults
 from mlprod_tasks.statistics.metrics import Estimate
 
 MetricGate = AtLeast | AtMost | BetterThanBaseline | NotWorseThanChampion
 
 
-def judged(gate: MetricGate, evidence: Evidence) -> GateVerdict:
+def judged(gate: MetricGate, results: EvaluationResults) -> GateVerdict:
     """The verdict on a metric of the test window. Raises: CannotBeJudged."""
-    evaluation = evidence.evaluation
+    evaluation = results.evaluation
     estimate = finite(evaluation.model, gate.metric, "the model")
     value, n, higher = estimate.value, evaluation.rows, HIGHER_IS_BETTER[gate.metric]
     is_now = f"{gate.metric} is {format_number(value)} {format_interval(estimate.low, estimate.high)} on {n:,} rows"
@@ -38,7 +37,7 @@ def judged(gate: MetricGate, evidence: Evidence) -> GateVerdict:
             if evaluation.champion is None:
                 raise CannotBeJudged(evaluation.champion_problem or "the champion was not evaluated")
             if gate.surely:
-                return _surely(gate, value, evaluation, evidence.comparison)
+                return _surely(gate, value, evaluation, results.comparison)
             champion = finite(evaluation.champion, gate.metric, "the champion").value
             bound = champion - (1 if higher else -1) * gate.tolerance
             against = (

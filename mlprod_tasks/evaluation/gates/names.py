@@ -76,7 +76,7 @@ def _stable(gate: Stable) -> str:
     return f"{'>=' if HIGHER_IS_BETTER[gate.metric] else '<='} {gate.bound:g}"
 
 
-def trial_of(gate: Gate) -> tuple[str, str]:
+def check_of(gate: Gate) -> tuple[str, str]:
     """What a trial gate's finding is called: `what` and `subject`. It holds what the trial rests on, so that a gate that was
     declared otherwise since finds nothing. Raises: TypeError for a gate that needs no trial."""
     match gate:

@@ -6,16 +6,16 @@ import math
 
 from mlprod_tasks.declaration.gate import WorstSlice
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
-from mlprod_tasks.evaluation.evidence import Evidence, Slice
 from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.results import EvaluationResults, Slice
 
 
-def worst(gate: WorstSlice, evidence: Evidence) -> GateVerdict:
+def worst(gate: WorstSlice, results: EvaluationResults) -> GateVerdict:
     """The verdict on the slice with the worst value. Raises: CannotBeJudged, also where one slice has no value."""
-    measured = evidence.slices
+    measured = results.slices
     if measured is None:
         raise CannotBeJudged("slices were not measured: declare them and run evaluate again")
-    n, rows = len(measured.slices), evidence.evaluation.rows
+    n, rows = len(measured.slices), results.evaluation.rows
     if measured.least_rows != gate.least_rows:
         raise CannotBeJudged(
             f"slices were measured and searched from {measured.least_rows:,} rows on, but the gate is on those of "

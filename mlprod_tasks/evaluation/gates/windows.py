@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, Stable
 from mlprod_tasks.documents.formatting import format_count, format_number
-from mlprod_tasks.evaluation.evidence import Backtest, Evidence, Fold
 from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.results import Backtest, EvaluationResults, Fold
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class _Window:
     margin: float  # how far the value lies on the right side of the bound
 
 
-def stable(gate: Stable, evidence: Evidence) -> GateVerdict:
+def stable(gate: Stable, results: EvaluationResults) -> GateVerdict:
     """The verdict on the backtest's windows. A window without a number has not kept it. Raises: CannotBeJudged."""
-    backtest = evidence.backtest
+    backtest = results.backtest
     if backtest is None:
         raise CannotBeJudged("there is no backtest: declare one and run the step backtest")
     n = len(backtest.folds)
@@ -34,7 +34,7 @@ def stable(gate: Stable, evidence: Evidence) -> GateVerdict:
             "declare more folds, or wait for more history"
         )
     if gate.than == "champion":
-        _same_champion(backtest, evidence.evaluation.champion_version)
+        _same_champion(backtest, results.evaluation.champion_version)
         if (passed := _without_other_champion(gate, backtest)) is not None:
             return passed
     judged = [_window(gate, fold) for fold in backtest.folds]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -13,11 +12,11 @@ import pyarrow.compute as pc
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import AvailableAtPrediction, Pipeline, Tick
-from mlprod_tasks.evaluation.evidence import Finding
-from mlprod_tasks.evaluation.gates.names import NULLS_WHEN_FRESH, trial_of
+from mlprod_tasks.evaluation.gates.names import NULLS_WHEN_FRESH, check_of
+from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.training.split import TEST
+from mlprod_tasks.training.records import Assembled
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +24,8 @@ MOST_NAMED = 3
 
 
 def as_scored(
-    gate: AvailableAtPrediction, pipeline: Pipeline, rows: pa.Table, assembled: Mapping[str, Any], platform: Platform
-) -> Finding:
+    gate: AvailableAtPrediction, pipeline: Pipeline, rows: pa.Table, assembled: Assembled, platform: Platform
+) -> CheckResult:
     """The share of rows of some test ticks with a feature that scoring would have had otherwise.
 
     Their features are built from the training's own lake versions once more, tick by tick, with everything hidden that was not
@@ -61,15 +60,15 @@ def as_scored(
     over = f"{n:,} test rows in {len(chosen)} {'tick' if len(chosen) == 1 else 'ticks'}"
     if not differing:
         told = f"all {len(pipeline.feature_names)} features of {over} are what scoring had at the tick"
-        return Finding(*trial_of(gate), 0.0, n, told)
+        return CheckResult(*check_of(gate), 0.0, n, told)
     most = sorted(by_feature.items(), key=lambda item: -item[1])
     named = ", ".join(f"{name!r} in {count:,}" for name, count in most[:MOST_NAMED])
     more = f" and {len(most) - MOST_NAMED} more features" if len(most) > MOST_NAMED else ""
     told = f"of {over}, {differing:,} have features that scoring did not have so ({named}{more}): {example}"
-    return Finding(*trial_of(gate), differing / n, n, told)
+    return CheckResult(*check_of(gate), differing / n, n, told)
 
 
-def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Mapping[str, Any], platform: Platform) -> Finding:
+def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Assembled, platform: Platform) -> CheckResult:
     """By how much the nulls of the worst feature in the newest tick exceed those of the training rows, as shares.
 
     The newest tick is the last one with rows up to the one that the training stands at, scored from a lake that ends with it: a
@@ -85,17 +84,17 @@ def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Mapping[str,
             worst, excess, now, before = name, share - usual, share, usual
     if excess <= 0:
         told = f"in the newest tick {tick} ({n:,} rows) no feature is null more often than in the training rows"
-        return Finding(NULLS_WHEN_FRESH, "", 0.0, n, told)
+        return CheckResult(NULLS_WHEN_FRESH, "", 0.0, n, told)
     told = (
         f"in the newest tick {tick} ({n:,} rows) {worst!r} is null in {now:.1%} of rows, in the training rows in {before:.1%}"
     )
-    return Finding(NULLS_WHEN_FRESH, worst, excess, n, told)
+    return CheckResult(NULLS_WHEN_FRESH, worst, excess, n, told)
 
 
-def _newest(pipeline: Pipeline, assembled: Mapping[str, Any], platform: Platform) -> date:
+def _newest(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> date:
     """The last tick with rows, up to the one that the training stands at."""
-    first, last = assembled["windows"][TEST][0], assembled["as_of"]
-    snapshot = Snapshot(pipeline, platform, assembled["versions"])
+    first, last = assembled.windows.test.first, assembled.as_of
+    snapshot = Snapshot(pipeline, platform, assembled.versions)
     counts = snapshot.rows_per_tick(pipeline.entity, pipeline.schedule.range(first, last))
     with_rows = [day for day, count in counts.items() if count]
     if not with_rows:
@@ -103,10 +102,10 @@ def _newest(pipeline: Pipeline, assembled: Mapping[str, Any], platform: Platform
     return max(with_rows)
 
 
-def _known_at(pipeline: Pipeline, day: date, assembled: Mapping[str, Any], platform: Platform) -> pa.Table:
+def _known_at(pipeline: Pipeline, day: date, assembled: Assembled, platform: Platform) -> pa.Table:
     tick: Tick = pipeline.schedule.tick(day)
     ticks = pipeline.schedule.range(day)
-    return features.build(pipeline, ticks, platform, versions=assembled["versions"], until=tick).table
+    return features.build(pipeline, ticks, platform, versions=assembled.versions, until=tick).table
 
 
 def _ordered(pipeline: Pipeline, rows: pa.Table) -> pa.Table:

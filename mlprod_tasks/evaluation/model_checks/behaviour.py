@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Invariance, Monotonic
-from mlprod_tasks.evaluation.evidence import Finding
-from mlprod_tasks.evaluation.gates.names import trial_of
+from mlprod_tasks.evaluation.gates.names import check_of
 from mlprod_tasks.evaluation.model_checks import AnyModel, spread
+from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 
@@ -24,7 +24,7 @@ class NothingToTry(ValueError):
     """No row of the test window is changed by what the declaration says."""
 
 
-def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> Finding:
+def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
     """The share of changed rows whose score moves by more than the tolerance. Raises: NothingToTry."""
     rows = spread(rows, SAMPLE)
     changed = _changed(gate.change, rows)
@@ -38,7 +38,7 @@ def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str
     return _finding(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), moved, rows, changed, key)
 
 
-def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> Finding:
+def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
     """The share of rows whose score goes the wrong way when the feature is raised. Raises: NothingToTry."""
     rows = spread(rows.filter(pc.is_valid(rows[gate.feature])), SAMPLE)
     if not rows.num_rows:
@@ -87,7 +87,7 @@ def _finding(
     rows: pa.Table,
     changed: Mapping[str, pa.Array],
     key: tuple[str, ...],
-) -> Finding:
+) -> CheckResult:
     share = float(breaks.sum() / n)
     told = f"{int(breaks.sum()):,} of {n:,} test rows ({share:.2%}) break it"
     if breaks.any():
@@ -97,7 +97,7 @@ def _finding(
             for name, values in changed.items()
         )
         told += f"; the worst, {who}: the score goes from {moved[0][worst]:.4f} to {moved[1][worst]:.4f} when {how}"
-    return Finding(*trial_of(gate), share, n, told)
+    return CheckResult(*check_of(gate), share, n, told)
 
 
 def _told(change: Mapping[str, str]) -> str:

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Latency, ModelSize
-from mlprod_tasks.evaluation.evidence import Finding
-from mlprod_tasks.evaluation.gates.names import trial_of
+from mlprod_tasks.evaluation.gates.names import check_of
 from mlprod_tasks.evaluation.model_checks import AnyModel
+from mlprod_tasks.evaluation.results import CheckResult
 
 ROUNDS, CALLS, WARMING = 5, 30, 3
 SECONDS_A_ROUND = 1.0
 DISTINCT = 64  # different frames, so that no cache answers
 
 
-def latency(gate: Latency, model: AnyModel, rows: pa.Table) -> Finding:
+def latency(gate: Latency, model: AnyModel, rows: pa.Table) -> CheckResult:
     """Milliseconds to score `gate.rows` rows at once: the median of a round's calls, in the best of several rounds.
 
     A busy machine makes calls slower, never faster: the best round is the nearest to what the model itself takes.
@@ -34,7 +34,7 @@ def latency(gate: Latency, model: AnyModel, rows: pa.Table) -> Finding:
         f"{gate.rows:,} {'row is' if gate.rows == 1 else 'rows are'} scored in {p50:.3g} ms (median of {len(best)} calls, p95 "
         f"{p95:.3g} ms, in the best of {ROUNDS} rounds)"
     )
-    return Finding(*trial_of(gate), p50, sum(map(len, rounds)), told)
+    return CheckResult(*check_of(gate), p50, sum(map(len, rounds)), told)
 
 
 def _round(model: AnyModel, frames: list[pa.Table], first: int) -> list[float]:
@@ -49,9 +49,9 @@ def _round(model: AnyModel, frames: list[pa.Table], first: int) -> list[float]:
     return took
 
 
-def size(gate: ModelSize, folder: Path) -> Finding:
+def size(gate: ModelSize, folder: Path) -> CheckResult:
     """Megabytes of the saved model's files."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     told = f"the saved model takes {megabytes:.3g} MB in {len(files)} {'file' if len(files) == 1 else 'files'}"
-    return Finding(*trial_of(gate), megabytes, len(files), told)
+    return CheckResult(*check_of(gate), megabytes, len(files), told)

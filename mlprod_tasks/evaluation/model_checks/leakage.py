@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.evaluation.evidence import Finding
 from mlprod_tasks.evaluation.gates.names import POWER_ALONE, POWER_LOST
 from mlprod_tasks.evaluation.model_checks import AnyModel, spread
+from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.feature_frame import inputs_of, outcome_of, read
 from mlprod_tasks.statistics.metrics import roc_auc
 
@@ -25,7 +25,7 @@ MOST_TRAINING_ROWS, MOST_TEST_ROWS, MOST_SHUFFLED_ROWS = 200_000, 50_000, 5_000
 SECONDS_BETWEEN_LINES = 5
 
 
-def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], categorical: Sequence[str]) -> list[Finding]:
+def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], categorical: Sequence[str]) -> list[CheckResult]:
     """The ROC AUC of each feature by itself on the test rows, greatest first.
 
     A row's score is the smoothed outcome rate of the training rows with its category, or in its quantile bin; nulls are a bin
@@ -39,11 +39,11 @@ def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], ca
         groups = _categories if wanted.kind == "text" or wanted.name in categorical else _bins
         auc = roc_auc(outcome, _rates(*groups(known, new), y))
         told = f"feature {wanted.name!r} alone has a ROC AUC of {auc:.4g} on {test_rows.num_rows:,} test rows"
-        found.append(Finding(POWER_ALONE, wanted.name, auc, test_rows.num_rows, told))
+        found.append(CheckResult(POWER_ALONE, wanted.name, auc, test_rows.num_rows, told))
     return sorted(found, key=lambda one: -(one.value or 0.0))
 
 
-def lost(model: AnyModel, test_rows: pa.Table, seed: int) -> list[Finding]:
+def lost(model: AnyModel, test_rows: pa.Table, seed: int) -> list[CheckResult]:
     """The share of the model's power that goes when one feature is shuffled among the test rows, most first.
 
     Power is ROC AUC above 0.5; a model without any has none to lose.
@@ -58,7 +58,7 @@ def lost(model: AnyModel, test_rows: pa.Table, seed: int) -> list[Finding]:
         without = roc_auc(outcome, model.predict(shuffled).score)
         share = min(1.0, (whole - without) / (whole - 0.5)) if whole > 0.5 else 0.0
         told = f"without {name!r} the model's ROC AUC goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
-        found.append(Finding(POWER_LOST, name, share, n, told))
+        found.append(CheckResult(POWER_LOST, name, share, n, told))
         if time.monotonic() - said > SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             log.info("leakage: %d of %d features shuffled", i + 1, len(model.feature_names))

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.evaluation.evidence import Finding
 from mlprod_tasks.evaluation.gates.names import SAME
 from mlprod_tasks.evaluation.model_checks import AnyModel
+from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models import mlflow_flavor
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.statistics.metrics import roc_auc
@@ -30,7 +30,7 @@ class NotLoaded(RuntimeError):
     """A fresh process could not load the model or predict with it. Holds what it said."""
 
 
-def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> Finding:
+def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> CheckResult:
     """The share of test rows that any of the ways answers differently, bit for bit, from the model as it was loaded here.
 
     folder: the saved model; rows: the labelled test rows; evaluated_auc: the ROC AUC that the evaluation measured on them.
@@ -41,7 +41,7 @@ def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_au
     auc = roc_auc(outcome_of(rows), expected.score)
     if abs(auc - evaluated_auc) > ROUNDING:
         told = f"the loaded model has a ROC AUC of {auc:.6f} on the {n:,} test rows on which {evaluated_auc:.6f} was evaluated"
-        return Finding(SAME, "", 1.0, n, told)
+        return CheckResult(SAME, "", 1.0, n, told)
     with tempfile.TemporaryDirectory() as made:
         beside = Path(made)
         model.save(beside / "again")
@@ -53,9 +53,9 @@ def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_au
         at = int(np.argmax(_differ(expected, answers[way])))
         first, other = expected.score[at], answers[way].score[at]
         told = f"{way}, the model answers {off[way]:,} of {n:,} test rows differently, such as {other!r} instead of {first!r}"
-        return Finding(SAME, "", off[way] / n, n, told)
+        return CheckResult(SAME, "", off[way] / n, n, told)
     told = f"{', '.join(answers)}, the model answers all {n:,} test rows the same, bit for bit"
-    return Finding(SAME, "", 0.0, n, told)
+    return CheckResult(SAME, "", 0.0, n, told)
 
 
 def _in_a_fresh_process(model: AnyModel, folder: Path, rows: pa.Table, beside: Path) -> dict[str, Predictions]:

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
-from mlprod_tasks.evaluation.evidence import Finding
 from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
 from mlprod_tasks.evaluation.model_checks import AnyModel
+from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.platform.engine import engine
 
@@ -19,7 +19,7 @@ WEEK = timedelta(days=7)
 ONE_DAY = timedelta(days=1)
 
 
-def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: date) -> list[Finding]:
+def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: date) -> list[CheckResult]:
     """The KPI over the whole test window, by week and by tick, by the same computation that monitoring does on real outcomes.
 
     rows: labelled, with the features and `tick`. Weeks are of seven ticks, counted back from `last`; days left over at the
@@ -34,14 +34,14 @@ def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: 
         last -= WEEK
     with engine(threads=1) as connection:
 
-        def over(what: str, subject: str, part: pa.Table) -> Finding:
+        def over(what: str, subject: str, part: pa.Table) -> CheckResult:
             of = f" in {subject}" if subject else ""
             value = kpi_of(connection, pipeline, with_value(pipeline, part)) if part.num_rows else None
             if value is None:
                 why = f"{pipeline.kpi.name}{of} has no value for {part.num_rows:,} rows with an outcome"
-                return Finding(what, subject, None, part.num_rows, why)
+                return CheckResult(what, subject, None, part.num_rows, why)
             said = f"{pipeline.kpi.name}{of} would have been {format_number(value)}{unit} on {part.num_rows:,} rows"
-            return Finding(what, subject, value, part.num_rows, said)
+            return CheckResult(what, subject, value, part.num_rows, said)
 
         found = [over(KPI, "", judged)]
         for begins, ends in reversed(weeks):

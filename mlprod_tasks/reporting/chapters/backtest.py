@@ -10,7 +10,7 @@ from mlprod_tasks.documents import Block, Listing, NotMade, Paragraph, Picture, 
 from mlprod_tasks.documents.formatting import number, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
-from mlprod_tasks.evaluation.evidence import Backtest, Fold
+from mlprod_tasks.evaluation.results import Backtest, Fold
 from mlprod_tasks.reporting.plots import backtest as plots
 from mlprod_tasks.reporting.report_context import Dossier
 
@@ -19,7 +19,7 @@ SHOWN = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
 
 def backtest(dossier: Dossier) -> Section:
     """The folds as a picture and as a table, and how often they were better."""
-    found = dossier.evidence.backtest
+    found = dossier.results.backtest
     if found is None or not found.folds:
         declared = dossier.pipeline.backtest is not None
         why = "It is declared, but the step backtest left none: run it." if declared else "The declaration has no backtest."
@@ -90,7 +90,7 @@ def _champion(found: Backtest) -> list[Block]:
 
 
 def _row(fold: Fold, other: bool) -> tuple[str, ...]:
-    tested = f"{fold.as_of}\ntested on {window(fold.windows['test'])}"
+    tested = f"{fold.as_of}\ntested on {window(fold.windows.test)}"
     cells = [tested, f"{fold.rows:,}\n{fold.positives / fold.rows:.1%} positive"]
     for name in SHOWN:
         beside = [f"constant {number(fold.baseline[name].value if name in fold.baseline else None)}"]

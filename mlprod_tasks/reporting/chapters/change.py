@@ -45,20 +45,20 @@ def change(dossier: Dossier, champion: Champion | None) -> Section:
 
 def _data(model: Model | SegmentedModel, champion: Model | SegmentedModel) -> Iterator[tuple[str, ...]]:
     pairs = [(one.facts, one) for one in (champion, model)]
-    yield ("made as of", *(str(facts.get("as_of", ABSENT)) for facts, _ in pairs))
+    yield ("made as of", *(str(facts.as_of or ABSENT) for facts, _ in pairs))
     for split in ("train", "validation", "test"):
-        yield (f"{split} window", *(window(facts["windows"][split]) if "windows" in facts else ABSENT for facts, _ in pairs))
-    for split in ("training", "validation"):
-        yield (f"positive in {split}", *(_share(facts.get(f"{split}_rate")) for facts, _ in pairs))
-    for table in sorted({table for facts, _ in pairs for table in facts.get("versions", {})}):
-        yield (f"version of {table}", *(str(facts.get("versions", {}).get(table, ABSENT)) for facts, _ in pairs))
+        yield (f"{split} window", *(window(facts.windows[split]) if facts.windows else ABSENT for facts, _ in pairs))
+    yield ("positive in training", *(_share(facts.training_rate) for facts, _ in pairs))
+    yield ("positive in validation", *(_share(facts.validation_rate) for facts, _ in pairs))
+    for table in sorted({table for facts, _ in pairs for table in facts.versions}):
+        yield (f"version of {table}", *(str(facts.versions.get(table, ABSENT)) for facts, _ in pairs))
     yield ("acts from", *(number(one.threshold) for _, one in pairs))
     yield ("learner", *(one.kind for _, one in pairs))
     yield ("trees, or parameters", *(f"{one.size:,}" for _, one in pairs))
 
 
 def _recipes(model: Model | SegmentedModel, champion: Model | SegmentedModel, name: str) -> list[Block]:
-    new, old = model.facts.get("recipe"), champion.facts.get("recipe")
+    new, old = model.facts.recipe, champion.facts.recipe
     if new is None or old is None:
         return [NotMade("differences of the recipe", "One of the two models was made before recipes were kept with models.")]
     flat, before = dict(_flat(new)), dict(_flat(old))

@@ -14,20 +14,20 @@ UNKNOWN = "not known"
 
 def trials(dossier: Dossier) -> Section:
     """What every trial of the model itself showed."""
-    found = dossier.evidence.trials
+    found = dossier.results.checks
     wanted = any(isinstance(gate, TRIED) for gate in dossier.pipeline.gates)
     if found is None:
-        why = "The step examine left none: run it." if wanted else "No declared gate asks for any."
+        why = "The step run_checks left none: run it." if wanted else "No declared gate asks for any."
         return Section("trials", "Trials", (NotMade("trials of the model itself", why),))
-    if not found.findings:
+    if not found.results:
         return Section("trials", "Trials", (NotMade("trials of the model itself", "No declared gate asks for any."),))
     blocks: list[Block] = []
     if found.model_digest != dossier.digest:
         blocks.append(
             Paragraph(f"These were made of another model: {found.model_digest[:12]}, not {dossier.digest[:12]}.", "bad")
         )
-    rows = tuple((one.what, one.subject, number(one.value), f"{one.n:,}", one.told) for one in found.findings)
-    impossible = frozenset(i for i, one in enumerate(found.findings) if one.value is None)
+    rows = tuple((one.check, one.subject, number(one.value), f"{one.n:,}", one.sentence) for one in found.results)
+    impossible = frozenset(i for i, one in enumerate(found.results) if one.value is None)
     blocks.append(Grid("", ("trial", "about", "value", "n", "what it showed"), rows, impossible))
     return Section("trials", "Trials", tuple(blocks))
 
@@ -39,14 +39,14 @@ def origin(dossier: Dossier) -> Section:
         (
             name,
             window(ticks),
-            f"{assembled['rows'][name]:,}",
-            f"{assembled['positives'][name] / assembled['rows'][name]:.1%}",
-            f"{assembled['unlabelled'][name]:,}",
+            f"{assembled.rows[name]:,}",
+            f"{assembled.positives[name] / assembled.rows[name]:.1%}",
+            f"{assembled.unlabelled[name]:,}",
         )
         for name in (TRAIN, VALIDATION, TEST)
-        for ticks in (assembled["windows"][name],)
+        for ticks in (assembled.windows[name],)
     )
-    tables = tuple((table, str(version)) for table, version in sorted(assembled["versions"].items()))
+    tables = tuple((table, str(version)) for table, version in sorted(assembled.versions.items()))
     return Section(
         "origin",
         "Where it comes from",
@@ -65,7 +65,7 @@ def made_by(dossier: Dossier) -> tuple[tuple[str, str], ...]:
         ("training", dossier.folder.training_id),
         ("MLflow run", dossier.run_id),
         ("model files, SHA-256", dossier.digest),
-        ("declaration, SHA-256", dossier.assembled["declaration"]),
+        ("declaration, SHA-256", dossier.assembled.declaration),
         ("git commit", by.git_commit or UNKNOWN),
         ("code, SHA-256", by.code_digest or UNKNOWN),
         ("lock of packages, SHA-256", by.lock_digest or UNKNOWN),

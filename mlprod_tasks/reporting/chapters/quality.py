@@ -8,14 +8,13 @@ from mlprod_tasks.documents.formatting import change, in_order, listed, meaning,
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.report_context import Dossier
-from mlprod_tasks.training.split import TEST
 
 SEARCH = "search"  # picture that a search left
 
 
 def metrics(dossier: Dossier) -> Section:
     """Every metric with its interval, beside the constant and the champion on the same rows."""
-    evaluation, comparison = dossier.evidence.evaluation, dossier.evidence.comparison
+    evaluation, comparison = dossier.results.evaluation, dossier.results.comparison
     differences = comparison.differences if comparison else {}
     rows = []
     for name in in_order(evaluation.model):
@@ -33,7 +32,7 @@ def metrics(dossier: Dossier) -> Section:
     headings = ["metric", "model", "constant"]
     if evaluation.champion is not None:
         headings += [f"champion, version {evaluation.champion_version}", "model minus champion", "p", "so it is"]
-    tested = window(dossier.assembled["windows"][TEST])
+    tested = window(dossier.assembled.windows.test)
     blocks: list[Block] = [
         Paragraph(
             f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.positives:,} of them positive, which had "

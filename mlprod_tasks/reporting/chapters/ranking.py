@@ -45,7 +45,7 @@ def ranking(dossier: Dossier, champion: Champion | None) -> tuple[Section, Secti
 def _scored(dossier: Dossier, champion: Champion | None) -> tuple[curves.Scored, Worth | None]:
     """What is drawn. The champion's scores only where it was evaluated on these rows: else it may have been fitted to them."""
     other = None
-    if champion is not None and champion.model is not None and dossier.evidence.evaluation.champion is not None:
+    if champion is not None and champion.model is not None and dossier.results.evaluation.champion is not None:
         other = champion.model.predict(dossier.rows).score
     return (
         curves.Scored(

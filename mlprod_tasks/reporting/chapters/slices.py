@@ -9,7 +9,7 @@ from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
 from mlprod_tasks.documents.formatting import with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
-from mlprod_tasks.evaluation.evidence import Slice
+from mlprod_tasks.evaluation.results import Slice
 from mlprod_tasks.reporting.plots import slices as plots
 from mlprod_tasks.reporting.report_context import Dossier
 from mlprod_tasks.statistics.metrics import Estimate
@@ -17,7 +17,7 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 def slices(dossier: Dossier) -> Section:
     """Every slice that was measured, those that are worse than the whole first and marked."""
-    found = dossier.evidence.slices
+    found = dossier.results.slices
     if found is None:
         return Section("slices", "Slices", (NotMade("slices", "The step evaluate left none: run it again."),))
     if not found.slices:
@@ -36,7 +36,7 @@ def slices(dossier: Dossier) -> Section:
             "intervals are not corrected for their number."
         )
     ]
-    whole = dossier.evidence.evaluation.model["roc_auc"]
+    whole = dossier.results.evaluation.model["roc_auc"]
     drawn = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), dossier.unit)
     if drawn is not None:
         blocks.append(
@@ -66,13 +66,13 @@ def slices(dossier: Dossier) -> Section:
 
 def worst_first(dossier: Dossier) -> list[Slice]:
     """The slices that something is to be remarked of, then the others; each by AUC, worst first."""
-    found = dossier.evidence.slices
+    found = dossier.results.slices
     return sorted(found.slices if found else (), key=lambda one: (not remarks(dossier, one), *_auc(one)))
 
 
 def remarks(dossier: Dossier, one: Slice) -> tuple[str, ...]:
     """In which ways a slice is surely worse than the whole window."""
-    whole = dossier.evidence.evaluation.model["roc_auc"].value
+    whole = dossier.results.evaluation.model["roc_auc"].value
     said = []
     auc, off, worth = (one.metrics.get(name) for name in ("roc_auc", "calibration", "value_per_1000"))
     if auc is not None and auc.high < whole:

@@ -14,7 +14,7 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 def verdict(dossier: Dossier) -> Section:
     """The verdict, its gates, and the few numbers to see first."""
-    evaluation = dossier.evidence.evaluation
+    evaluation = dossier.results.evaluation
     acts, outcome = dossier.predicted.decision, dossier.outcome
     right = f"{of_100(float(outcome[acts].mean()))} were positive" if acts.any() else "it never acts"
     tiles = Tiles(

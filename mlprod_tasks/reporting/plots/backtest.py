@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, PURPLE, panels
-from mlprod_tasks.evaluation.evidence import Backtest, Fold
+from mlprod_tasks.evaluation.results import Backtest, Fold
 from mlprod_tasks.statistics.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _dates(axes: Axes, days: list[date], folds: Sequence[Fold], labelled: bool) 
 
 
 def _named(fold: Fold) -> str:
-    first, last = (date.fromisoformat(day) for day in fold.windows["test"])
+    first, last = fold.windows.test
     return f"{first:%d %b} to\n{last:%d %b %Y}"
 
 
@@ -87,5 +87,5 @@ def _of(fold: Fold, of: Callable[[Fold], Estimates | None], metric: str) -> Esti
 
 def _middle(fold: Fold) -> date:
     """The middle day of the fold's test window."""
-    first, last = (date.fromisoformat(day) for day in fold.windows["test"])
+    first, last = fold.windows.test
     return first + (last - first) / 2

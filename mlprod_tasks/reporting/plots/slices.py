@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, RED, WIDTH, named_rows, panels, shortened
-from mlprod_tasks.evaluation.evidence import Slice
+from mlprod_tasks.evaluation.results import Slice
 from mlprod_tasks.statistics.metrics import Estimate
 
 if TYPE_CHECKING:

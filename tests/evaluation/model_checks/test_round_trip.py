@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.model_checks import round_trip
+from mlprod_tasks.evaluation.results import Evaluation, read_results
 
 
 def evaluated(shop) -> float:
-    return evidence.read(shop.folder).evaluation.model["roc_auc"].value
+    return read_results(shop.folder).evaluation.model["roc_auc"].value
 
 
 def test_the_model_answers_the_same_after_loading_in_a_fresh_process_and_as_a_package(trained):
@@ -27,7 +27,7 @@ def test_a_model_that_answers_otherwise_than_its_files_is_caught(trained):
     shifted = replace(held, calibration=replace(held.calibration, y=tuple(y + 2**-50 for y in held.calibration.y)))
     found = round_trip.same_predictions(shifted, trained.folder.model, trained.rows(), evaluated(trained))
     assert found.value > 0
-    assert found.told.startswith("in a fresh process, the model answers")
+    assert found.sentence.startswith("in a fresh process, the model answers")
 
 
 def test_a_model_that_a_fresh_process_cannot_load_is_caught(own):
@@ -38,9 +38,9 @@ def test_a_model_that_a_fresh_process_cannot_load_is_caught(own):
 
 
 def test_a_model_other_than_the_one_that_was_evaluated_is_caught(own):
-    evaluation = own.folder.read("evaluation.json", "evaluate")
-    evaluation["model"]["roc_auc"][0] += 0.01
-    own.folder.write("evaluation.json", evaluation)
+    evaluation = own.folder.read(Evaluation)
+    auc = evaluation.model["roc_auc"]
+    own.folder.write(replace(evaluation, model={**evaluation.model, "roc_auc": replace(auc, value=auc.value + 0.01)}))
     (verdict,) = own.examined(ml.SamePredictions())
     assert not verdict.passed
     assert "the loaded model has a ROC AUC of" in verdict.sentence

@@ -1,4 +1,4 @@
-"""The step: tries what gates ask for, records what cannot be tried, and is bound to the files that it tried."""
+"""The step: checks what gates ask for, records what cannot be checked, and is bound to the files that it checked."""
 
 import json
 import shutil
@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.evaluation import evidence
 from mlprod_tasks.evaluation.gate import GatesRefused, gate
 from mlprod_tasks.evaluation.gates import names
+from mlprod_tasks.evaluation.results import ModelChecks, read_results
 from mlprod_tasks.evaluation.run_checks import examine
 from mlprod_tasks.platform import names as places
+from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.workspace import StepMissing
 
-EVERY_TRIAL = (
+EVERY_CHECK = (
     ml.AvailableAtPrediction(ticks=1),
     ml.NoLeakageSuspicion(),
     ml.Latency(10_000.0),
@@ -26,38 +27,38 @@ EVERY_TRIAL = (
 )
 
 
-def test_files_that_were_changed_after_training_fail_every_trial_gate(own):
+def test_files_that_were_changed_after_training_fail_every_gate_on_a_check(own):
     manifest = own.folder.model / "model.json"
     written = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**written, "threshold": 0.0}))
-    for verdict in own.examined(*(one for one in EVERY_TRIAL if not isinstance(one, ml.SamePredictions))):
+    for verdict in own.examined(*(one for one in EVERY_CHECK if not isinstance(one, ml.SamePredictions))):
         assert not verdict.passed
-        assert "what was tried is another model" in verdict.sentence
+        assert "what was checked is another model" in verdict.sentence
 
 
-def test_only_what_gates_ask_for_is_tried_and_again_gives_the_same(trained):
+def test_only_what_gates_ask_for_is_checked_and_again_gives_the_same(trained):
     gates = (ml.ModelSize(100.0), ml.AtLeast("roc_auc", 0.6))
     declared = replace(trained.pipeline, gates=gates)
     first = examine(declared, "one", trained.platform)
-    written = evidence.read(trained.folder).trials
+    written = read_results(trained.folder).checks
     assert (first.trials, first.impossible) == (1, 0)
-    run_id = trained.folder.read("trained.json", "train")["run_id"]
+    run_id = trained.folder.read(Trained).run_id
     kept = trained.platform.registry.client.list_artifacts(run_id, "training")
-    assert "training/trials.json" in {file.path for file in kept}
-    assert [one.what for one in written.findings] == [names.SIZE]
-    assert written.model_digest == trained.folder.read("trained.json", "train")["digest"]
+    assert "training/model_checks.json" in {file.path for file in kept}
+    assert [one.check for one in written.results] == [names.SIZE]
+    assert written.model_digest == trained.folder.read(Trained).digest
     examine(declared, "one", trained.platform)
-    assert evidence.read(trained.folder).trials == written
+    assert read_results(trained.folder).checks == written
     assert examine(trained.pipeline, "one", trained.platform).trials == 0
-    assert not trained.judged(*gates)[0].passed, "without the trial its gate fails"
+    assert not trained.judged(*gates)[0].passed, "without the check its gate fails"
 
 
 def test_examining_again_tells_the_same_but_for_the_time_that_it_took(trained):
-    gates = tuple(one for one in EVERY_TRIAL if not isinstance(one, ml.Latency | ml.SamePredictions))
+    gates = tuple(one for one in EVERY_CHECK if not isinstance(one, ml.Latency | ml.SamePredictions))
     assert trained.examined(*gates) == trained.examined(*gates)
 
 
-def test_a_trial_that_raises_is_recorded_and_keeps_no_other_from_being_made(own):
+def test_a_check_that_raises_is_recorded_and_keeps_no_other_from_being_made(own):
     shutil.rmtree(own.platform.settings.home / "lake" / places.raw(own.pipeline, "orders"))
     lost, size = own.examined(ml.AvailableAtPrediction(), ml.ModelSize(100.0))
     assert not lost.passed
@@ -67,8 +68,8 @@ def test_a_trial_that_raises_is_recorded_and_keeps_no_other_from_being_made(own)
 
 def test_a_training_that_was_never_examined_is_refused_by_the_gate_itself(own):
     strict = replace(own.pipeline, gates=(ml.SamePredictions(), ml.AtLeast("roc_auc", 0.6)))
-    (own.folder.path / "trials.json").unlink(missing_ok=True)
-    with pytest.raises(GatesRefused, match=r"1 of 2 gates refuse .* the model was not tried: run the step examine"):
+    own.folder.remove(ModelChecks)
+    with pytest.raises(GatesRefused, match=r"1 of 2 gates refuse .* the model was not checked: run the step run_checks"):
         gate(strict, "one", own.platform)
 
 
@@ -80,7 +81,7 @@ def test_gates_of_behaviour_reach_ledger_and_mlflow_whatever_their_text(own):
     examine(strict, "one", own.platform)
     gate(strict, "one", own.platform)
     assert [row.gate for row in own.platform.ledger.all(GateResult, training_id="one")] == [doc]
-    run = own.platform.registry.client.get_run(own.folder.read("trained.json", "train")["run_id"])
+    run = own.platform.registry.client.get_run(own.folder.read(Trained).run_id)
     assert any(name.startswith("gate.a higher amount in CHF") for name in run.data.tags)
 
 
@@ -106,7 +107,7 @@ def test_gates_on_slices_windows_and_the_champion_read_what_the_steps_before_lef
     assert kept.sentence.startswith(
         "roc_auc is better than the baseline's in 2 of 2 windows; it must be in at least 2; worst as of"
     )
-    slices = evidence.read(shop.folder).slices
+    slices = read_results(shop.folder).slices
     assert slices is not None
     assert slices.least_rows == 150, "as the gate declares"
     assert {one.name for one in slices.slices if one.found == "declared"} >= {"channel = 'web'", "channel = 'app'"}

@@ -1,4 +1,4 @@
-"""Gates on what was found by trying the model itself."""
+"""Gates on what checks of the model itself showed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlprod_tasks.declaration.gate import (
     SamePredictions,
 )
 from mlprod_tasks.documents.formatting import format_number
-from mlprod_tasks.evaluation.evidence import Evidence, Finding
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.results import CheckResult, EvaluationResults
 
-TrialGate = (
+CheckedGate = (
     AvailableAtPrediction
     | NoLeakageSuspicion
     | Latency
@@ -34,17 +34,17 @@ TrialGate = (
 )
 
 
-def judged(gate: TrialGate, evidence: Evidence, model_digest: str) -> GateVerdict:
-    """The verdict on a trial of the model. Raises: CannotBeJudged where it was not made, or of another model."""
-    trials = evidence.trials
-    if trials is None:
-        raise CannotBeJudged("the model was not tried: run the step examine")
-    if trials.model_digest != model_digest:
+def judged(gate: CheckedGate, results: EvaluationResults, model_digest: str) -> GateVerdict:
+    """The verdict on a check of the model. Raises: CannotBeJudged where it was not made, or of another model."""
+    checks = results.checks
+    if checks is None:
+        raise CannotBeJudged("the model was not checked: run the step run_checks")
+    if checks.model_digest != model_digest:
         raise CannotBeJudged(
-            f"what was tried is another model (files {trials.model_digest[:12]}..., trained were {model_digest[:12]}...): "
+            f"what was checked is another model (files {checks.model_digest[:12]}..., trained were {model_digest[:12]}...): "
             "its files changed; train again"
         )
-    found = trials.findings
+    found = checks.results
     match gate:
         case AvailableAtPrediction():
             return _available(gate, found)
@@ -52,14 +52,14 @@ def judged(gate: TrialGate, evidence: Evidence, model_digest: str) -> GateVerdic
             return _no_leakage(gate, found)
         case Latency() | ModelSize():
             most = gate.most_ms if isinstance(gate, Latency) else gate.most_mb
-            return _at_most(gate, _the(found, *names.trial_of(gate)), most, " ms" if isinstance(gate, Latency) else " MB")
+            return _at_most(gate, _the(found, *names.check_of(gate)), most, " ms" if isinstance(gate, Latency) else " MB")
         case SamePredictions():
-            one = _the(found, *names.trial_of(gate))
-            return verdict(gate, _of(one) == 0, one.value, 0.0, one.n, one.told)
+            one = _the(found, *names.check_of(gate))
+            return verdict(gate, _of(one) == 0, one.value, 0.0, one.n, one.sentence)
         case Invariance() | Monotonic():
-            one = _the(found, *names.trial_of(gate))
+            one = _the(found, *names.check_of(gate))
             passed = _of(one) <= gate.most_share
-            sentence = f"{gate.doc.strip()}: {one.told}; at most {gate.most_share:.2%} may"
+            sentence = f"{gate.doc.strip()}: {one.sentence}; at most {gate.most_share:.2%} may"
             return verdict(gate, passed, one.value, gate.most_share, one.n, sentence)
         case KpiAtLeast() | KpiAtMost():
             return _kpi(gate, found)
@@ -67,70 +67,73 @@ def judged(gate: TrialGate, evidence: Evidence, model_digest: str) -> GateVerdic
             assert_never(gate)
 
 
-def _at_most(gate: Latency | ModelSize, one: Finding, most: float, unit: str) -> GateVerdict:
-    sentence = f"{one.told}; it must be at most {most:g}{unit}"
+def _at_most(gate: Latency | ModelSize, one: CheckResult, most: float, unit: str) -> GateVerdict:
+    sentence = f"{one.sentence}; it must be at most {most:g}{unit}"
     return verdict(gate, _of(one) <= most, one.value, most, one.n, sentence)
 
 
-def _available(gate: AvailableAtPrediction, found: tuple[Finding, ...]) -> GateVerdict:
-    same = _the(found, *names.trial_of(gate))
+def _available(gate: AvailableAtPrediction, found: tuple[CheckResult, ...]) -> GateVerdict:
+    same = _the(found, *names.check_of(gate))
     _of(same)
     fresh = _the(found, names.NULLS_WHEN_FRESH)
     passed = _of(same) == 0 and _of(fresh) <= gate.most_nulls
     value, bound, n = (same.value, 0.0, same.n) if _of(same) > 0 else (fresh.value, gate.most_nulls, fresh.n)
-    sentence = f"{same.told}; {fresh.told}; it may be at most {gate.most_nulls:.1%} more"
+    sentence = f"{same.sentence}; {fresh.sentence}; it may be at most {gate.most_nulls:.1%} more"
     return verdict(gate, passed, value, bound, n, sentence)
 
 
-def _no_leakage(gate: NoLeakageSuspicion, found: tuple[Finding, ...]) -> GateVerdict:
-    alone, lost = ([one for one in found if one.what == what] for what in (names.POWER_ALONE, names.POWER_LOST))
+def _no_leakage(gate: NoLeakageSuspicion, found: tuple[CheckResult, ...]) -> GateVerdict:
+    alone, lost = ([one for one in found if one.check == check] for check in (names.POWER_ALONE, names.POWER_LOST))
     strongest = max(alone, key=_of) if alone else None
     missed = max(lost, key=_of) if lost else None
     if strongest is None or missed is None:
-        raise CannotBeJudged("the power of single features was not tried: run the step examine again")
+        raise CannotBeJudged("the power of single features was not checked: run the step run_checks again")
     suspects = [one for one in alone if _of(one) > gate.most]
     indispensable = [one for one in lost if _of(one) > gate.most_share]
     if suspects or indispensable:
         first = (suspects or indispensable)[0]
-        said = [f"{one.told}, and more than {gate.most:g} is implausible" for one in sorted(suspects, key=_of, reverse=True)]
-        said += [f"{one.told}, and more than {gate.most_share:.0%} is implausible" for one in indispensable]
+        said = [
+            f"{one.sentence}, and more than {gate.most:g} is implausible" for one in sorted(suspects, key=_of, reverse=True)
+        ]
+        said += [f"{one.sentence}, and more than {gate.most_share:.0%} is implausible" for one in indispensable]
         sentence = f"{'; '.join(said)}: check that {first.subject!r} is known when a row is scored"
         bound = gate.most if suspects else gate.most_share
         return verdict(gate, False, max(map(_of, suspects or indispensable)), bound, first.n, sentence)
     sentence = (
-        f"{strongest.told}, at most {gate.most:g} is plausible; {missed.told}, at most {gate.most_share:.0%} is plausible"
+        f"{strongest.sentence}, at most {gate.most:g} is plausible; {missed.sentence}, at most {gate.most_share:.0%} is "
+        "plausible"
     )
     return verdict(gate, True, strongest.value, gate.most, strongest.n, sentence)
 
 
-def _kpi(gate: KpiAtLeast | KpiAtMost, found: tuple[Finding, ...]) -> GateVerdict:
+def _kpi(gate: KpiAtLeast | KpiAtMost, found: tuple[CheckResult, ...]) -> GateVerdict:
     least = isinstance(gate, KpiAtLeast)
     side = "at least" if least else "at most"
     whole = _the(found, names.KPI)
     passed = _of(whole) >= gate.bound if least else _of(whole) <= gate.bound
-    sentence = f"{whole.told}; it must be {side} {format_number(gate.bound)}"
+    sentence = f"{whole.sentence}; it must be {side} {format_number(gate.bound)}"
     if gate.worst_week is not None:
-        weeks = [one for one in found if one.what == names.KPI_BY_WEEK]
+        weeks = [one for one in found if one.check == names.KPI_BY_WEEK]
         if not weeks:
             raise CannotBeJudged("the test window holds no whole week")
         worst = (min if least else max)(weeks, key=_of)
         kept = _of(worst) >= gate.worst_week if least else _of(worst) <= gate.worst_week
-        sentence += f"; of all weeks the worst: {worst.told}; it must be {side} {format_number(gate.worst_week)}"
+        sentence += f"; of all weeks the worst: {worst.sentence}; it must be {side} {format_number(gate.worst_week)}"
         if passed and not kept:
             return verdict(gate, False, worst.value, gate.worst_week, worst.n, sentence)
     return verdict(gate, passed, whole.value, gate.bound, whole.n, sentence)
 
 
-def _the(found: tuple[Finding, ...], what: str, subject: str | None = None) -> Finding:
-    """The one finding of that name. Raises: CannotBeJudged."""
-    matching = [one for one in found if one.what == what and subject in (None, one.subject)]
+def _the(found: tuple[CheckResult, ...], check: str, subject: str | None = None) -> CheckResult:
+    """The result of the check of that name. Raises: CannotBeJudged."""
+    matching = [one for one in found if one.check == check and subject in (None, one.subject)]
     if not matching:
-        raise CannotBeJudged(f"{what}{f' of {subject}' if subject else ''} was not tried: run the step examine again")
+        raise CannotBeJudged(f"{check}{f' of {subject}' if subject else ''} was not checked: run the step run_checks again")
     return matching[0]
 
 
-def _of(one: Finding) -> float:
-    """Its value. Raises: CannotBeJudged where the trial could not be made, with the reason that it gave."""
+def _of(one: CheckResult) -> float:
+    """Its value. Raises: CannotBeJudged where the check could not be made, with the reason that it gave."""
     if one.value is None or not math.isfinite(one.value):
-        raise CannotBeJudged(one.told)
+        raise CannotBeJudged(one.sentence)
     return one.value

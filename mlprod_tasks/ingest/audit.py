@@ -113,11 +113,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     """
     began = time.monotonic()
     declared = pipeline.table(table)
-    path = staging(platform.settings, pipeline, table, ticks)
-    if not path.exists():
-        raise StagingMissing(
-            f"pipeline {pipeline.name!r}, table {table!r}, tick {ticks}: nothing is staged at {path}; run extract first"
-        )
+    path = _staging_file(pipeline, table, ticks, platform)
     digest, staged = of_file(path), pq.read_table(path)
     read = partitions(declared, ticks)
     starts = _starts(staged, days(read))
@@ -141,13 +137,28 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     reference = f"{file.relative_to(platform.settings.staging)} sha256:{digest}"
     platform.ledger.put(*[_entry(pipeline, table, verdict, reference, seconds, platform) for verdict in verdicts])
     _keep_for_docs(outcome.result, str(ticks), platform)
-    audited = Audited(
-        pipeline.name, table, str(ticks), staged.num_rows, int((~refused).sum()), int(refused.sum()), seconds, tuple(verdicts)
-    )
-    assert audited.accepted + audited.refused == audited.read == sum(verdict.read for verdict in verdicts)
-    log.info("%s.%s %s: %s accepted, %s refused", pipeline.name, table, ticks, f"{audited.accepted:,}", f"{audited.refused:,}")
+    audited = _outcome(pipeline, table, ticks, refused, seconds, verdicts)
     if bad := tuple(verdict for verdict in verdicts if not verdict.passed):
         raise BatchRefused(pipeline.name, table, bad)
+    return audited
+
+
+def _staging_file(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Path:
+    path = staging(platform.settings, pipeline, table, ticks)
+    if not path.exists():
+        raise StagingMissing(
+            f"pipeline {pipeline.name!r}, table {table!r}, tick {ticks}: nothing is staged at {path}; run extract first"
+        )
+    return path
+
+
+def _outcome(
+    pipeline: Pipeline, table: str, ticks: TickRange, refused: np.ndarray, seconds: float, verdicts: list[BatchVerdict]
+) -> Audited:
+    accepted, rejected = int((~refused).sum()), int(refused.sum())
+    audited = Audited(pipeline.name, table, str(ticks), len(refused), accepted, rejected, seconds, tuple(verdicts))
+    assert accepted + rejected == audited.read == sum(verdict.read for verdict in verdicts)
+    log.info("%s.%s %s: %s accepted, %s refused", pipeline.name, table, ticks, f"{accepted:,}", f"{rejected:,}")
     return audited
 
 

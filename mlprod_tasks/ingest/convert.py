@@ -1,4 +1,4 @@
-"""Turn the values that a source sent into the declared types, or say which of them cannot be."""
+"""Convert the values of a source to the declared types, or say which cannot be converted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lake_type(column: Column) -> pa.DataType:
 
 @dataclass(frozen=True)
 class Converted:
-    """Values in the declared type, null where one could not be converted, and which those are."""
+    """Values in the declared type, null where one could not be converted, and a mask of those."""
 
     values: pa.Array
     failed: pa.BooleanArray
@@ -53,17 +53,17 @@ def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
     try:
         values = _fast(array, kind, timezone)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        # Arrow says that something does not fit, not what: value by value, each that fails is named for quarantine.
+        # Arrow says that something does not fit, but not what. Value by value, each failing one is known for quarantine.
         return _slow(array, kind, timezone)
     return Converted(values, pa.repeat(pa.scalar(False), len(values)))
 
 
 def as_text(array: pa.Array) -> pa.Array:
-    """The values as text, as they came."""
+    """The values as text, unconverted."""
     try:
         return array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # Bytes that are no UTF-8, lists and the like: this is what quarantine and mails show, so something must be shown.
+        # Bytes that are not UTF-8, lists and the like: quarantine and mails must show something.
         return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
 
 
@@ -94,7 +94,7 @@ def _fast(array: pa.Array, kind: str, timezone: str) -> pa.Array:
 
 
 def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
-    """Value by value: only for arrays in which something does not fit, or whose form Arrow does not read."""
+    """Value by value: only for arrays with a value that does not fit, or in a format that Arrow does not read."""
     parse, zone = PARSERS[kind], ZoneInfo(timezone)
     values: list[Any] = []
     failed: list[bool] = []

@@ -1,4 +1,4 @@
-"""Read one table's rows of some ticks from the source and put them into staging, unjudged."""
+"""Read one table's rows of some ticks from the source into staging, not yet audited."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mlprod_tasks.platform.files import replacing
 from mlprod_tasks.platform.settings import SettingMissing, Settings
 
 log = logging.getLogger(__name__)
-STAGED_DAYS = 14  # a staged file is kept that long: time to mend a refused batch, or to publish again
+STAGED_DAYS = 14  # how long a staged file is kept, to mend a refused batch or to publish again
 
 
 @dataclass(frozen=True)
 class Extracted:
     """What was read: `rows` of `ticks` in the file `path`.
 
-    `as_text` are columns of which some value is not of the declared type; `undeclared` those that the source has besides.
+    `as_text`: columns with a value that is not of the declared type. `undeclared`: further columns of the source.
     """
 
     pipeline: str
@@ -48,8 +48,8 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     """Read the partitions of `ticks` into one staging file.
 
     A column is staged in its declared type if every value converts without loss, else as text, so that the audit
-    can refuse it and show what came. Personal columns are hashed or left out before anything touches the disk.
-    The same source rows give the same file. The table's staged files of more than STAGED_DAYS ago are deleted.
+    can refuse it and show the values. Personal columns are hashed or left out before anything touches the disk.
+    The same source rows give the same file. Staged files of the table that are older than STAGED_DAYS are deleted.
 
     Raises: SourceUnreachable, SourceMissing; SettingMissing where a hash has no key.
     """
@@ -74,7 +74,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
-        log.warning("%s has columns that nobody declared, ignored: %s", source.address, ", ".join(source.undeclared))
+        log.warning("%s has columns that are not declared, ignored: %s", source.address, ", ".join(source.undeclared))
     return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared)
 
 
@@ -91,7 +91,7 @@ def write_staged(rows: pa.Table, path: Path) -> None:
 
 
 def _delete_old(folder: Path) -> None:
-    """Delete what was staged long ago, and what a writer that was killed left; who needs it still extracts again."""
+    """Delete old staged files and leftovers of killed writers; extract again to get them back."""
     oldest = time.time() - STAGED_DAYS * 86_400  # the machine's clock, which also dates the files
     for file in folder.iterdir():
         try:
@@ -103,7 +103,7 @@ def _delete_old(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Rows as they came, and the tick that each belongs to (None: a reference table)."""
+    """Unconverted rows, and the tick of each (None: a reference table)."""
 
     rows: pa.RecordBatch
     ticks: pa.Array | None
@@ -115,7 +115,7 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
             yield _Chunk(rows, None)
         return
     if sources.is_by_tick(table):
-        # The file says to which tick its rows belong; a row whose time says otherwise is for the audit to refuse.
+        # The file says to which tick its rows belong. The audit refuses a row whose time says otherwise.
         for tick in ticks:
             sources.look(table, settings, tick.date)
             for rows in sources.read(table, settings, None, None, tick.date):
@@ -147,7 +147,7 @@ def _staged(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
 
 
 def _pseudonyms(values: pa.Array, key: str) -> pa.Array:
-    """HMAC-SHA256 of each value: joinable, and not to be guessed without the key."""
+    """HMAC-SHA256 of each value: joinable, but it cannot be guessed without the key."""
     unique = values.dictionary_encode()
     hashes = [hmac.new(key.encode(), text.encode(), "sha256").hexdigest() for text in unique.dictionary.to_pylist()]
     return pa.DictionaryArray.from_arrays(unique.indices, pa.array(hashes, pa.string())).cast(pa.string())
@@ -166,13 +166,13 @@ def _together(chunks: list[pa.Table], table: Table) -> pa.Table:
 
 
 def _sorted(rows: pa.Table, table: Table) -> pa.Table:
-    """By tick, key and then everything else, so that the order in which a database answers leaves no trace."""
+    """Sort by tick, key and then everything else, so that the order of the database's rows does not matter."""
     first = [*(["tick"] if table.time is not None else []), *table.key]
     return rows.sort_by([(name, "ascending") for name in [*first, *(n for n in rows.column_names if n not in first)]])
 
 
 def _newest(table: Table, ticks: TickRange, rows: pa.Table, settings: Settings) -> str | None:
-    """The source's latest time, asked only where a partition is too small: it tells an empty day from a late source."""
+    """The source's latest time, read only where a partition is too small: it tells an empty day from a late source."""
     if table.time is None:
         return None
     counts: dict[date, int] = dict.fromkeys(days(ticks), 0)

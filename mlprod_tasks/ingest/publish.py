@@ -1,4 +1,4 @@
-"""Put audited rows, and only those, into the lake."""
+"""Write audited rows, and only those, to the lake."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class AuditMissing(LookupError):
-    """A tick without a passing audit of the very rows that are to be published."""
+    """A tick without a passing audit of exactly the rows to publish."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Published:
 
 
 def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Published:
-    """Replace the lake's rows of `ticks` by the audited ones; of a reference table the whole, where it changed.
+    """Replace the lake's rows of `ticks` by the audited ones; a reference table as a whole, if it changed.
 
-    All ticks of the range or none. A tick that has no rows ends empty. Running it twice, or again after it was killed,
-    leaves the same rows.
+    All ticks of the range or none. A tick without rows becomes empty. Running it twice, or again after it was killed,
+    gives the same rows.
 
-    Raises: AuditMissing if a tick has no passing audit, or the audited file is not what it was.
+    Raises: AuditMissing if a tick has no passing audit, or the audited file has changed.
     """
     declared = pipeline.table(table)
     wanted = partitions(declared, ticks)
@@ -69,7 +69,7 @@ def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
 
 
 def _audited_rows(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> pa.Table:
-    """The accepted rows of the ticks, each tick's from the file that its latest audit was about."""
+    """The accepted rows of the ticks, each from the file of the tick's latest audit."""
     where = {"pipeline": pipeline.name, "table_name": table.name}
     verdicts = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
     files: defaultdict[str, list[date]] = defaultdict(list)
@@ -105,7 +105,7 @@ def _rows(pipeline: Pipeline, table: Table, reference: str, ticks: list[date], p
     if table.time is not None:
         rows = rows.filter(pc.is_in(rows["tick"], pa.array(ticks, pa.date32())))
         fields.append(pa.field("tick", pa.date32()))
-    # A column that another tick's rows forced into text is cast back: in the ticks that passed every value fits.
+    # A column that is text because of another tick's rows is cast back: in the ticks that passed every value fits.
     return rows.select([field.name for field in fields]).cast(pa.schema(fields)).replace_schema_metadata(None)
 
 

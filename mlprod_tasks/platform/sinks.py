@@ -14,23 +14,23 @@ from mlprod_tasks.platform.database import bulk_insert, database_url, open_datab
 
 
 class SinkUnreachable(ConnectionError):
-    """A database that rows are to go to, and that does not answer. Says which, and what to do."""
+    """The database to write to does not answer. Says which, and what to do."""
 
 
 def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Table, key: tuple[str, ...]) -> int:
-    """Replace the rows of one tick by `rows`, all or nothing; the table is made where it is missing.
+    """Replace the rows of one tick by `rows`, all or nothing; the table is created if missing.
 
     Its primary key is the tick and `key`. Columns that `rows` has and the table lacks are added. Writers of
-    different ticks do not disturb each other; of two writers of the same tick the later one stays.
+    different ticks do not disturb each other; of two writers of the same tick the later one wins.
 
     Returns: rows written.
     Raises: SinkUnreachable; ValueError for rows of another tick.
     """
     if tick_column not in rows.column_names:
         rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, pa.date32()))
-    strangers = set(rows[tick_column].unique().to_pylist()) - {tick}
-    if strangers:
-        raise ValueError(f"{table}: rows of tick {min(strangers)} among those that are to replace tick {tick}")
+    other_ticks = set(rows[tick_column].unique().to_pylist()) - {tick}
+    if other_ticks:
+        raise ValueError(f"{table}: rows of tick {min(other_ticks)} among those that replace tick {tick}")
     engine = open_database(url, writes=True)
     try:
         with engine.connect() as connection:
@@ -52,7 +52,7 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
 
 
 def _raced(error: BaseException) -> bool:
-    """Whether another process made the table, or added the column, between our look and our statement."""
+    """Whether another process made the table, or added the column, between reading the schema and the statement."""
     if not isinstance(error, DBAPIError):
         return False
     text = str(error.orig).lower()
@@ -61,22 +61,22 @@ def _raced(error: BaseException) -> bool:
 
 @retry(retry=retry_if_exception(_raced), stop=stop_after_attempt(5), wait=wait_incrementing(0.05, 0.05), reraise=True)
 def _prepare(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
-    """Make the table, or add the columns that it lacks."""
-    # The look itself is a transaction, and must not stay open: on SQLite it would block the writer after it.
+    """Create the table, or add missing columns."""
+    # Reading the schema is a transaction too, and must not stay open: on SQLite it would block the writer after it.
     with connection.begin():
-        _make(connection, table, schema, key)
+        _create_or_extend(connection, table, schema, key)
 
 
-def _make(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
+def _create_or_extend(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
     if not inspect(connection).has_table(table):
         columns = [Column(f.name, _sql_type(f.type), primary_key=f.name in key, autoincrement=False) for f in schema]
         columns.sort(key=lambda column: key.index(column.name) if column.name in key else len(key))
         Table(table, MetaData(), *columns).create(connection)
         return
-    there = {column["name"] for column in inspect(connection).get_columns(table)}
+    existing = {column["name"] for column in inspect(connection).get_columns(table)}
     quote = connection.dialect.identifier_preparer.quote
     for field in schema:
-        if field.name not in there:
+        if field.name not in existing:
             kind = _sql_type(field.type).compile(connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(field.name)} {kind}")
 

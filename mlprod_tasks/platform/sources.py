@@ -22,7 +22,7 @@ from mlprod_tasks.platform.database import database_url, open_database
 from mlprod_tasks.platform.settings import Settings
 
 CHUNK_ROWS = 100_000
-# Timestamps that are kept as text, perhaps with an offset, sort by the day only roughly: read a little more.
+# Timestamps stored as text, perhaps with an offset, are only roughly in order: read a little more.
 MARGIN = timedelta(days=1)
 
 
@@ -31,12 +31,12 @@ class SourceUnreachable(ConnectionError):
 
 
 class SourceMissing(LookupError):
-    """A file, table or column that the declaration names and the source does not have."""
+    """A file, table or column that is declared but missing in the source."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source table as found: the columns to read and those that nobody declared."""
+    """A source table as it is: its address, and the columns that are not declared."""
 
     table: Table
     address: str
@@ -46,24 +46,24 @@ class Source:
 def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
     """Check that the source has the table and every declared column, before a row is read.
 
-    A column that the source has and the declaration does not is no failure: it is named in `undeclared`.
+    A column that is in the source but not declared is no error: it is listed in `undeclared`.
 
     Raises: SourceUnreachable, SourceMissing.
     """
     if isinstance(table.source, Database):
         engine = _engine(table, settings)
         address = f"table {table.source.table!r} at {database_url(str(engine.url)).render_as_string()}"
-        there = _reflected(engine, table, address)
+        existing = _reflected(engine, table, address)
     else:
         paths = _paths(table, settings, tick)
         address = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files {table.source.path!r}"
-        there = {}
+        existing = {}
         for path in paths:
             found = _columns_of(table.source, path)
-            _demand(table, set(found), str(path))
-            there |= dict.fromkeys(found)
-    _demand(table, set(there), address)
-    return Source(table, address, tuple(sorted(set(there) - set(table.names))))
+            _require_columns(table, set(found), str(path))
+            existing |= dict.fromkeys(found)
+    _require_columns(table, set(existing), address)
+    return Source(table, address, tuple(sorted(set(existing) - set(table.names))))
 
 
 def read(
@@ -77,8 +77,8 @@ def read(
     """Yield the lake's columns of the rows whose time lies in [start, end), in chunks, as the source types them.
 
     A reference table is read as a whole: `start` and `end` are None. The interval is a coarse filter where the
-    source cannot compare moments exactly (text, files): rows outside it may come too, and the caller drops them.
-    A column whose values are of several types comes as text.
+    source cannot compare moments exactly (text, files): rows outside it may be included, and the caller drops them.
+    A column with values of several types is given as text.
 
     Raises: SourceUnreachable, SourceMissing.
     """
@@ -98,7 +98,7 @@ def read(
 
 
 def newest(table: Table, settings: Settings) -> str | None:
-    """The latest time that a database's table holds, as text: says how far behind a source is that brought no rows.
+    """The latest time that a database's table holds, as text: it says how late a source without rows is.
 
     Raises: SourceUnreachable.
     """
@@ -129,7 +129,7 @@ def _reflected(engine: Engine, table: Table, address: str) -> dict[str, Any]:
     assert isinstance(table.source, Database)
     file = engine.url.database
     if engine.dialect.name == "sqlite" and file and file != ":memory:" and not Path(file).exists():
-        # SQLite would make an empty database of that name.
+        # SQLite would create an empty database of that name.
         raise SourceUnreachable(
             f"table {table.name!r}: connection {table.source.connection!r} names the SQLite file {file}, which does not "
             "exist. Set the connection to the right file"
@@ -145,12 +145,12 @@ def _reflected(engine: Engine, table: Table, address: str) -> dict[str, Any]:
     return {entry["name"]: entry["type"] for entry in columns}
 
 
-def _demand(table: Table, there: set[str], address: str) -> None:
-    lost = [name for name in table.names if name not in there]
-    if lost:
+def _require_columns(table: Table, existing: set[str], address: str) -> None:
+    missing = [name for name in table.names if name not in existing]
+    if missing:
         raise SourceMissing(
-            f"table {table.name!r}: {address} has no column {', '.join(map(repr, lost))}; it has "
-            f"{', '.join(sorted(there))}. Put the column back at the source, or take it out of the declaration"
+            f"table {table.name!r}: {address} has no column {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(sorted(existing))}. Put the column back at the source, or take it out of the declaration"
         )
 
 
@@ -160,7 +160,7 @@ def _from(table: Table) -> Any:
 
 
 def _query(engine: Engine, table: Table, start: datetime | None, end: datetime | None) -> Select:
-    # Columns without a type: the values come as they are, also where SQLite holds text in a number's column.
+    # Columns without a type, so that values are not converted, also where SQLite holds text in a number's column.
     source = _from(table)
     query = select(*(source.c[name] for name in _wanted(table)))
     if table.time is None or start is None or end is None:
@@ -179,7 +179,7 @@ def _query(engine: Engine, table: Table, start: datetime | None, end: datetime |
 
 
 def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
-    """Arrow batches from PostgreSQL without a Python object a value: some ten times faster than rows."""
+    """Arrow batches from PostgreSQL without a Python object per value: some ten times faster than rows."""
     from adbc_driver_manager.dbapi import Error
     from adbc_driver_postgresql import dbapi
 
@@ -194,7 +194,7 @@ def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
 
 
 def _wanted(table: Table) -> list[str]:
-    """What is read: a personal column that is to be dropped does not even leave the source."""
+    """The columns to read: a personal column to be dropped does not even leave the source."""
     return [column.name for column in table.lake_columns]
 
 
@@ -202,10 +202,10 @@ def _rows(engine: Engine, query: Select, names: list[str], chunk_rows: int) -> I
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
-            yield pa.RecordBatch.from_arrays([as_came(values) for values in zip(*chunk, strict=True)], names=names)
+            yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*chunk, strict=True)], names=names)
 
 
-def as_came(values: Any) -> pa.Array:
+def as_arrow(values: Any) -> pa.Array:
     """Python values as Arrow, and as text where they are of several types."""
     try:
         return pa.array(values)
@@ -247,7 +247,7 @@ def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[
             for batch in file.iter_batches(batch_size=chunk_rows, columns=_wanted(table)):
                 yield batch.select(_wanted(table))
         return
-    # Everything as text: what a value is, the declaration says, not the first megabyte of the file.
+    # Everything as text: types come from the declaration, not from the first megabyte of the file.
     options = csv.ConvertOptions(
         column_types=dict.fromkeys(_wanted(table), pa.string()),
         include_columns=_wanted(table),
@@ -263,5 +263,5 @@ def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[
 
 
 def is_by_tick(table: Table) -> bool:
-    """Whether the source keeps one file a tick, so that its name says to which tick a row belongs."""
+    """Whether the source has one file per tick, so that its name says to which tick a row belongs."""
     return isinstance(table.source, Files) and "{tick}" in table.source.path

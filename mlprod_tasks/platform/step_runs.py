@@ -1,4 +1,4 @@
-"""Keep a record of every run of a step: how long it took, how many rows, how much memory, whether it succeeded."""
+"""Record every run of a step: how long it took, how many rows, how much memory, whether it succeeded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESET_PEAK = "5"
 
 @dataclass(frozen=True)
 class _Step:
-    """What is declared of a step: see `step`."""
+    """The declaration of a step: see `step`."""
 
     name: str
     about: str
@@ -72,17 +72,17 @@ _running: ContextVar[_Running | None] = ContextVar("running step", default=None)
 
 
 def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Declare a function to be a step: each time that it ends, well or not, it leaves a StepRun in the ledger.
+    """Declare a function to be a step: each run, successful or not, is written to the ledger as a StepRun.
 
-    about: what a run is about: the parameter that takes its tick, ticks or training, or an attribute of one
-    ('verdict.training_id'). parts: the parameters that say for which part of the subject it is called, such as a table; where a
-    call gives them, they are part of the run's name. name: what its runs are called where that is not the function's name.
+    about: the subject of a run: the parameter with its tick, ticks or training, or an attribute of one ('verdict.training_id').
+    parts: the parameters that name a part of the subject, such as a table; where a call gives them, they are part of the run's
+    name. name: the name of the runs, if it is not the function's name.
 
-    One insert a run, after the step's own work; that it fails is logged and changes nothing. A process that is killed leaves
-    no record. What the function's body imports is loaded before its time is taken.
+    There is one insert per run, after the step's own work; if it fails, that is logged and changes nothing. A process that is
+    killed leaves no record. The imports of the function's body are loaded before its time is taken.
 
-    Memory is the process's resident peak while the step ran, with all that the process had loaded before; where the system
-    does not let a process reset its peak (not Linux), it is the peak since the process began.
+    Memory is the process's resident peak while the step ran, including everything loaded before. Where a process cannot reset
+    its peak (not Linux), it is the peak since the process started.
 
     Raises: TypeError where the function has no parameter of such a name, or takes no `pipeline` and `platform`.
     """
@@ -114,12 +114,12 @@ def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> C
 
 
 def unrecorded_step(function: Callable[P, R]) -> Callable[P, R]:
-    """Declare a function to be a step that is about no tick and no training, so that its runs leave no record."""
+    """Declare a function to be a step without a tick or training, whose runs are not recorded."""
     return function
 
 
 def so_far(pipeline: Pipeline, subject: str) -> StepRun | None:
-    """The run of the step that asks, up to now; None where it is not being recorded, or is about something else."""
+    """The current step's run up to now; None where it is not recorded or has another subject."""
     running = _running.get()
     if running is None or (running.pipeline.name, running.subject) != (pipeline.name, subject):
         return None
@@ -137,7 +137,7 @@ class Wait:
 
 
 def note_waits(pipeline: str, waits: Sequence[Wait], ledger: Ledger) -> int:
-    """Add to runs that were recorded how long they had waited; how many there were. Noted again, it is the same."""
+    """Add to recorded runs how long they had waited; gives the number of runs. Running it twice gives the same result."""
     from sqlalchemy import update
 
     from mlprod_tasks.platform.ledger import StepRun
@@ -166,7 +166,7 @@ def _refuse_unknown(declared: _Step, signature: inspect.Signature) -> None:
 
 
 def _load_imports(function: Callable[..., Any]) -> None:
-    """Load what a step's body imports: how long the libraries take to load says nothing of the step."""
+    """Load the imports of a step's body, so that their time does not count."""
     for instruction in dis.get_instructions(function):
         if instruction.opname == "IMPORT_NAME":
             import_module(instruction.argval)
@@ -193,7 +193,7 @@ def _leave(started: _Running, succeeded: bool, done: Any) -> None:
         started.platform.ledger.put(started.as_row(succeeded, _rows(done)))
     except Exception:
         log.warning(
-            "%s: the run of %s for %s could not be recorded; its work is not touched by that",
+            "%s: the run of %s for %s could not be recorded; its work is not affected",
             started.pipeline.name,
             started.step,
             started.subject,
@@ -202,15 +202,15 @@ def _leave(started: _Running, succeeded: bool, done: Any) -> None:
 
 
 def _rows(done: Any) -> int | None:
-    """What a step's outcome says of how many rows it went through: in all, or by window."""
-    told = getattr(done, "rows", getattr(done, "read", None))
-    if isinstance(told, Mapping):
-        return sum(told.values())
-    return told if isinstance(told, int) else None
+    """The number of rows of a step's result, in all or by window; None where it has none."""
+    rows = getattr(done, "rows", getattr(done, "read", None))
+    if isinstance(rows, Mapping):
+        return sum(rows.values())
+    return rows if isinstance(rows, int) else None
 
 
 def _reset_peak() -> None:
-    """Let the system count the process's peak anew, where it can."""
+    """Reset the process's memory peak, where the system allows it."""
     with suppress(OSError):
         (OWN_MEMORY / "clear_refs").write_text(RESET_PEAK, encoding="ascii")
 

@@ -165,7 +165,7 @@ def small(**changes):
 def test_a_pipeline_knows_which_features_its_value_reads_and_the_engine_reads_the_expressions():
     assert small().value_features == ("amount",)
     assert small(value=CostMatrix(10, -4)).value_features == ()
-    assert read_sql(small()).startswith("label, KPI, value")
+    assert read_sql(small()).startswith("the engine accepts label, KPI, value")
     wrong = small(value=ValueFunction("CASE WHEN outcome THEN amonut ELSE 0 END"))
     with pytest.raises(ValueError, match=r"value.act .*amonut"):
         read_sql(wrong)
@@ -179,7 +179,7 @@ def test_a_pipeline_knows_which_features_its_value_reads_and_the_engine_reads_th
         ({"value": ValueFunction("outcome", "")}, "value.wait: sql is empty"),
         (
             {"value": ValueFunction("CASE WHEN outcome THEN shop_mean_price_7d ELSE 0 END")},
-            "'shop_mean_price_7d', which rests on as-of or trailing values: the fallback does without them",
+            "'shop_mean_price_7d', which rests on as-of or trailing values. The fallback has none",
         ),
         ({"value": CostMatrix(-1, -4)}, "acting must pay when it is right"),
         ({"slices": ("colour",)}, "slices: 'colour' is not a feature; features are"),

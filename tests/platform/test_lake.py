@@ -168,7 +168,7 @@ def test_a_column_that_is_declared_no_more_is_null_from_then_on(lake: Lake) -> N
 )
 def test_a_column_whose_type_changed_is_refused_and_the_table_stays(lake: Lake, new: pa.Array, told: str) -> None:
     first = lake.replace_ticks("t", ticks(0), rows([0], colour=pa.array([1, 2, 3])))
-    with pytest.raises(RowsRefused, match=f"column 'colour' is long in the lake, but {told} in the rows"):
+    with pytest.raises(RowsRefused, match=f"column 'colour' is long in the lake, but {told} in the new rows"):
         lake.replace_ticks("t", ticks(1), rows([1], colour=new))
     assert lake.version("t") == first.version
 

@@ -90,7 +90,7 @@ def fit_lightgbm(
     report: Report | None = None,
     continued: BoostedTrees | None = None,
 ) -> BoostedTrees:
-    """Grow trees until the validation window's AUC no longer grows; `continued` gives the trees to start from.
+    """Grow trees until the validation window's AUC no longer grows, from the trees of `continued` on.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
     """
@@ -107,7 +107,6 @@ def fit_lightgbm(
         train.y,
         weight=train.weight,
         feature_name=list(columns.names),
-        # 'auto' would take no column of a plain matrix as categorical.
         categorical_feature=[columns.names[i] for i in columns.categorical],
         params=params,
     )

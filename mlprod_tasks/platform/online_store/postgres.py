@@ -1,4 +1,4 @@
-"""The online store in PostgreSQL: a generation is what one transaction leaves, a look is one statement."""
+"""The online store in PostgreSQL: each generation is written in one transaction, each read is one statement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONNECT_SECONDS = 3
 READ_MILLISECONDS = 1000
 KEPT_READERS = 4  # connections that stay open: as many as the service has threads that wait for another machine
 PAGE = 200  # values in one statement of a writer
-# One at a time, across processes: two that create a table at once would fail.
+# One at a time, across processes: creating a table twice at the same time would fail.
 LOCK_TABLES = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'))"
 LOCK_PIPELINE = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'), hashtext(%s))"
 TABLES = (
@@ -26,7 +26,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS online_entries "
     "(pipeline TEXT NOT NULL, key BYTEA NOT NULL, value BYTEA NOT NULL, PRIMARY KEY (pipeline, key))",
 )
-# The first column says of what a row is: a parallel plan returns the rows of UNION ALL in any order.
+# The first column tells the kinds of rows apart: a parallel plan returns the rows of UNION ALL in any order.
 READ = (
     "SELECT 'generation', generation, NULL::bytea, NULL::bytea FROM online_generations WHERE pipeline = %s UNION ALL "
     "SELECT 'entry', NULL, key, value FROM online_entries WHERE pipeline = %s AND key = ANY(%s)"
@@ -47,7 +47,7 @@ class PostgresStore:
         self._readers = QueuePool(self._connect, KEPT_READERS, max_overflow=-1, reset_on_return=None, use_lifo=True)
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
-        with self._told():
+        with self._as_unavailable():
             try:
                 rows = self._ask(pipeline, keys)
             except psycopg2.errors.QueryCanceled:
@@ -80,7 +80,7 @@ class PostgresStore:
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
     ) -> int | None:
-        with self._told():
+        with self._as_unavailable():
             connection = psycopg2.connect(self._dsn, connect_timeout=CONNECT_SECONDS)
             try:
                 with connection, connection.cursor() as cursor:
@@ -136,7 +136,7 @@ class PostgresStore:
         return connection
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_unavailable(self) -> Iterator[None]:
         try:
             yield
         except psycopg2.Error as error:

@@ -15,7 +15,7 @@ from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnava
 READ_SECONDS = 1.0
 WRITE_SECONDS = 60.0
 PAGE = 500
-STAGING_SECONDS = 3600  # what a writer that died left behind goes by itself
+STAGING_SECONDS = 3600  # leftovers of a writer that died expire
 OUTDATED_SECONDS = 60
 # The pointer holds 'generation token'; the hash is called by both, so that no two writers share one.
 READ = """
@@ -53,14 +53,14 @@ class RedisStore:
     def __init__(self, url: str) -> None:
         self._reader = redis.Redis.from_url(url, socket_timeout=READ_SECONDS, socket_connect_timeout=READ_SECONDS)
         self._writer = redis.Redis.from_url(url, socket_timeout=WRITE_SECONDS, socket_connect_timeout=READ_SECONDS)
-        told = self._reader.connection_pool.connection_kwargs
-        self._where = f"redis {told.get('host', told.get('path', ''))}:{told.get('port', '')}/{told.get('db', 0)}"
+        address = self._reader.connection_pool.connection_kwargs
+        self._where = f"redis {address.get('host', address.get('path', ''))}:{address.get('port', '')}/{address.get('db', 0)}"
         self._read = self._reader.register_script(READ)
         self._move = self._writer.register_script(MOVE)
         self._discard = self._writer.register_script(DISCARD)
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
-        with self._told():
+        with self._as_unavailable():
             while True:  # tenacity would cost 35 us a call, a third of a look
                 parts = [self._look(pipeline, keys[i : i + PAGE]) for i in range(0, max(len(keys), 1), PAGE)]
                 if parts[0] is None:
@@ -76,18 +76,18 @@ class RedisStore:
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
     ) -> int | None:
-        with self._told():
+        with self._as_unavailable():
             pointer = _pointer(pipeline)
             found: Any = self._writer.get(pointer)
             before = found.decode() if found else ""
             old = f"{pointer}:{before}"
-            there = bool(before and self._writer.exists(old))
-            if (_number(before) if there else None) != base:
+            exists = bool(before and self._writer.exists(old))
+            if (_number(before) if exists else None) != base:
                 return None
             after = f"{_number(before) + 1 if before else 1} {uuid.uuid4().hex}"
             staging = f"{pointer}:{after}"
             try:
-                moved = self._prepare(staging, old if there else None, put, removed) and bool(
+                moved = self._prepare(staging, old if exists else None, put, removed) and bool(
                     self._move(keys=[pointer, staging, old], args=[before, after, OUTDATED_SECONDS])
                 )
             except BaseException as error:
@@ -98,9 +98,9 @@ class RedisStore:
             return _number(after) if moved or self._is_live_else_discard(pointer, staging, after) else None
 
     def _prepare(self, staging: str, old: str | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]) -> bool:
-        """Make the next generation's hash. False where the old one, outdated, has gone meanwhile."""
+        """Create the next generation's hash. False where the old one has expired meanwhile."""
         writer = self._writer
-        # An empty hash is none in Redis: the first field is there so that the hash is.
+        # Redis has no empty hashes: the first field creates the hash.
         writer.hset(staging, "", "")
         writer.expire(staging, STAGING_SECONDS)
         if old is not None and not writer.copy(old, staging, replace=True):
@@ -127,7 +127,7 @@ class RedisStore:
         self._writer.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_unavailable(self) -> Iterator[None]:
         try:
             yield
         except redis.RedisError as error:

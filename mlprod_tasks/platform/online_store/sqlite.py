@@ -20,7 +20,7 @@ TABLES = (
 
 
 class SqliteStore:
-    """A generation is what one transaction leaves. Each thread reads through its own connection."""
+    """Each generation is written in one transaction. Each thread reads through its own connection."""
 
     remote = False
 
@@ -31,26 +31,26 @@ class SqliteStore:
         self._lock = threading.Lock()
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
-        with self._told():
+        with self._as_unavailable():
             if not self.path.exists():
-                return None  # a reader makes no file
+                return None  # a reader creates no file
             connection = self._reader()
             if len(keys) <= MOST_MARKS:
-                return self._seen(connection, pipeline, keys)
+                return self._values(connection, pipeline, keys)
             connection.execute("BEGIN")  # one snapshot for all statements
             try:
-                parts = [self._seen(connection, pipeline, keys[i : i + MOST_MARKS]) for i in range(0, len(keys), MOST_MARKS)]
+                parts = [self._values(connection, pipeline, keys[i : i + MOST_MARKS]) for i in range(0, len(keys), MOST_MARKS)]
             finally:
                 connection.execute("COMMIT")
             if parts[0] is None:
                 return None
             return StoredValues(parts[0].generation, [value for part in parts if part for value in part.values])
 
-    def _seen(self, connection: sqlite3.Connection, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
+    def _values(self, connection: sqlite3.Connection, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         marks = ",".join("?" * len(keys))
         try:
             rows = connection.execute(
-                # The first column says of what a row is: nobody promises the order of UNION ALL.
+                # The first column tells the kinds of rows apart: the order of UNION ALL is not defined.
                 "SELECT 'generation', NULL, generation FROM generations WHERE pipeline = ? UNION ALL "
                 f"SELECT 'entry', key, value FROM entries WHERE pipeline = ? AND key IN ({marks})",
                 (pipeline, pipeline, *keys),
@@ -68,7 +68,7 @@ class SqliteStore:
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
     ) -> int | None:
-        with self._told():
+        with self._as_unavailable():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=WRITE_WAIT_SECONDS, isolation_level=None)
             try:
@@ -89,7 +89,7 @@ class SqliteStore:
                 connection.execute("COMMIT")
                 return made
             finally:
-                connection.close()  # what is not committed is undone
+                connection.close()  # rolls back what is not committed
 
     def close(self) -> None:
         with self._lock:
@@ -110,7 +110,7 @@ class SqliteStore:
         return connection
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_unavailable(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -25,7 +25,7 @@ RAMP = {"by": "demo", "reason": "is the first model as good?", "hold_minutes": 0
 RAMP_SECONDS = 180
 ENOUGH = 0.25  # the share at which the challenger is taken back by hand
 SEEN_SECONDS = 6  # time to request every flight at that share
-JUDGED = {"errors", "latency", "scores", "quality"}
+CHECKED = {"errors", "latency", "scores", "quality"}
 
 
 class LiveFlights:
@@ -154,7 +154,7 @@ class LiveFlights:
         rollouts = sorted(ledger.all(Rollout, pipeline=self.name), key=lambda one: one.at)
         found = ledger.all(RolloutCheck, pipeline=self.name)
         first = [one for one in found if one.share == min(each.share for each in found)]
-        self.note("its rows are compared with the champion's", {one.what for one in first} >= JUDGED)
+        self.note("its rows are compared with the champion's", {one.what for one in first} >= CHECKED)
         for one in first:
             print(f"  {one.sentence}", flush=True)
         back = bool(rollouts) and rollouts[-1].mode == "champion"

@@ -130,7 +130,7 @@ class AvailableAtPrediction:
 class NoLeakageSuspicion:
     """No single feature is suspiciously strong, and the model does not depend on one feature alone.
 
-    most: the largest ROC AUC of one feature alone: rates of bins or categories, learned on training rows, judged on test rows.
+    most: the largest ROC AUC of one feature alone: rates of bins or categories, from training rows, evaluated on test rows.
     most_share: the largest share of the model's power (ROC AUC above 0.5) that is lost when the values of one feature are
     shuffled among the test rows.
     """

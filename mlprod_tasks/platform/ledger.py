@@ -270,7 +270,7 @@ class Review(Row):
 
 
 class Mail(Row):
-    """A mail that was sent; its key keeps one event from being told twice."""
+    """A mail that was sent; its key prevents a second mail about the same event."""
 
     __tablename__ = "mails"
     key: Mapped[str] = mapped_column(String(200), primary_key=True)

@@ -39,7 +39,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     if not pipeline.doc.strip():
         yield "doc is empty: say in one line what is predicted, and for whom"
     if not pipeline.alert_to:
-        yield "alert_to names nobody: give at least one mail address"
+        yield "alert_to is empty: give at least one mail address"
     for address in pipeline.alert_to:
         if not ADDRESS.fullmatch(address):
             yield f"alert_to: {address!r} is not one mail address such as 'ops@example.com'"

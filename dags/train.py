@@ -1,15 +1,15 @@
 """## Train
 
-Makes a model as it could have been made at the start of tick `as_of`, judges it on a later, gapped test window, and only then
-makes it champion.
+Makes a model as it could have been made at the start of tick `as_of`, tests it on a later, gapped test window, and promotes it
+only if it passes its gates.
 
 - **assemble** builds the training set: features and known labels of the train, validation and test windows.
-- **search** looks for better parameters, one task a worker; without a declared search it does nothing.
+- **search** looks for better parameters, one task per worker; without a declared search it does nothing.
 - **segments** lists what is to be fitted: all rows ('*'), and each segment that is large enough for a model of its own.
 - **fit** fits one of them, all candidates of it, and keeps the best on the validation window; one task each.
-- **train** puts them together, with the fallback beside it, and opens the MLflow run.
+- **train** puts them together, with a fallback, and opens the MLflow run.
 - **evaluate** measures the model on the test window beside baseline and champion, on the same rows, whole and in slices.
-- **backtest** makes the model again at earlier moments: how much its quality moves with time.
+- **backtest** trains the model again as of earlier moments, to see how much its quality changes over time.
 - **examine** tries the model itself, as far as gates ask for it: leaks, behaviour, latency, size, saving and loading.
 - **report** writes the pictures, the report and the model card.
 - **gate** lets it pass only if every declared gate does.
@@ -20,8 +20,8 @@ makes it champion.
 
 *A red gate*: the mail and the task's log show every gate with its value. The champion stays. Nothing needs to be cleared.
 *Rejected*: what follows is skipped, the champion stays, and the ledger and the MLflow run say who and when. Nobody answered in
-time: the task is red; clear it to ask again. While an answer is waited for, further trainings queue.
-*Something else is red*: mend the cause and clear that task. Parts that are fitted already, and trials of the search, are kept.
+time: the task is red; clear it to ask again. Further trainings queue while an approval is pending.
+*Something else is red*: fix the cause and clear that task. Parts that are fitted already, and trials of the search, are kept.
 """
 
 from typing import Any
@@ -99,8 +99,8 @@ def train_workflow(pipeline: Pipeline) -> None:
     def promote(judged: str, **context: Any) -> dict[str, Any]:
         return reference(steps.promote_training(pipeline, training_id(pipeline, context), judged, platform()))
 
-    first = Param(None, type="string", format="date", description="The tick to stand at: nothing known later is used.")
-    reason = Param("asked for by hand", type="string", description="Why; kept in the ledger.")
+    first = Param(None, type="string", format="date", description="Train as of this tick: nothing known later is used.")
+    reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
 
     @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason))
     def workflow() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select
@@ -37,15 +37,15 @@ HEAT = BY_FEATURE[:1]
 
 
 def overview(pipelines: Iterable[Pipeline], platform: Platform, broken: Iterable[tuple[str, str]] = ()) -> Overview:
-    """Every pipeline in a card, those that need somebody first. broken: declarations that could not be loaded, and why."""
+    """Make a card of every pipeline, the worst state first. broken: declarations that could not be loaded, and why."""
     declared, now = list(pipelines), platform.clock.now()
     alarms = {pipeline.name: queries.alarms(pipeline, platform) for pipeline in declared}
     with platform.ledger.session() as session:
         facts = _facts(session, declared, alarms)
         sparks = _sparks(session, declared, facts)
-        asked = [pipeline.name for pipeline in declared if pipeline.serving is not None]
-        rollouts = {row.pipeline: row for row in _newest(session, Rollout, asked, "at") if row.mode != "champion"}
-        reviews = open_reviews(session, asked)
+        with_requests = [pipeline.name for pipeline in declared if pipeline.serving is not None]
+        rollouts = {row.pipeline: row for row in _newest(session, Rollout, with_requests, "at") if row.mode != "champion"}
+        reviews = open_reviews(session, with_requests)
     cards = [
         replace(
             _card(pipeline, facts[pipeline.name], sparks.get(pipeline.name), now),
@@ -65,58 +65,94 @@ def detail(
     heat: Sequence[str] = HEAT,
     as_of: Tick | None = None,
 ) -> Detail:
-    """One pipeline from the first to the last of `ticks`, both included; where None: the newest SHOWN_TICKS there are.
+    """Show one pipeline over `ticks`, first and last included; None: the newest SHOWN_TICKS.
 
-    heat: kinds that are watched feature by feature, each a heat map. At most the MOST_TICKS newest of the range are shown.
-    as_of: how it stood when that tick was decided, instead of now; what has to do with later ticks is left out.
+    heat: kinds that are measured per feature, each a heat map. At most the MOST_TICKS newest ticks of the range are shown.
+    as_of: show the state in which that tick was decided instead of the current one, without later ticks.
 
-    Raises: ValueError where a kind of `heat` is none, or the range is empty.
+    Raises: ValueError where `heat` names another kind, or the range is empty.
     """
+    _check_heat(heat)
+    alarms = queries.alarms(pipeline, platform, as_of)
+    with platform.ledger.session() as session:
+        view = _view(session, pipeline, platform, alarms, as_of)
+        return _detail(session, pipeline, platform, view, alarms, _shown(ticks, view.first, view.last), heat, as_of)
+
+
+def _detail(
+    session: Session,
+    pipeline: Pipeline,
+    platform: Platform,
+    view: _View,
+    alarms: tuple[AlarmRow, ...],
+    shown: Ticks,
+    heat: Sequence[str],
+    as_of: Tick | None,
+) -> Detail:
+    facts, now = view.facts, view.now
+    champion = status.champion(facts)
+    version = champion.version if champion else None
+    measured = read(session, pipeline, shown, (*NOT_BY_FEATURE, *heat))
+    scored = queries.scorings(session, pipeline, shown)
+    return Detail(
+        name=pipeline.name,
+        doc=pipeline.doc.strip(),
+        owner=pipeline.owner,
+        at=now.isoformat(),
+        first=str(view.first) if view.first else None,
+        last=str(view.last) if view.last else None,
+        ticks=tuple(str(day) for day in shown.days),
+        state=status.state(pipeline, facts, now),
+        champion=champion,
+        last_tick=status.last_tick(pipeline, facts, now),
+        key=pipeline.entity_table.key,
+        rules=tuple(rule.name for rule in pipeline.rules),
+        versions=queries.versions(facts.promotions),
+        scored_by=tuple(scored[day].model_version if day in scored else None for day in shown.days),
+        heat_kinds=_heat_kinds(session, pipeline, shown),
+        heat=heat_maps(pipeline, measured, shown, gain_shares(pipeline, version, platform)),
+        charts=charts(pipeline, measured, shown),
+        by_tick=queries.by_tick(session, pipeline, shown, scored),
+        alarms=alarms,
+        trainings=queries.trainings(session, facts.trainings, version),
+        doings=queries.doings(session, pipeline, as_of),
+        served=served(session, pipeline, view.until),
+    )
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a page of one pipeline is about.
+
+    now: the moment that the page shows. until: the moment up to which requests count. first, last: the ticks with data.
+    """
+
+    facts: Facts
+    now: datetime
+    until: datetime
+    first: date | None
+    last: date | None
+
+
+def _view(session: Session, pipeline: Pipeline, platform: Platform, alarms: Sequence[AlarmRow], as_of: Tick | None) -> _View:
+    now, facts = platform.clock.now(), _facts(session, [pipeline], {pipeline.name: alarms})[pipeline.name]
+    first, last = _extent(session, pipeline)
+    if as_of is None:
+        return _View(facts, now, now, first, last)
+    facts, now = _then(session, pipeline, facts, as_of), min(now, as_of.end)
+    # A backfilled tick is decided later than it ends: the requests up to its decision count.
+    until = now if facts.decided is None else max(now, facts.decided.at)
+    return _View(facts, now, until, first, min(last, as_of.date) if last else None)
+
+
+def _check_heat(heat: Sequence[str]) -> None:
     for what in heat:
         if what not in BY_FEATURE:
-            raise ValueError(f"{what!r} is not watched feature by feature: choose of {', '.join(BY_FEATURE)}")
-    now, alarms = platform.clock.now(), queries.alarms(pipeline, platform, as_of)
-    with platform.ledger.session() as session:
-        facts = _facts(session, [pipeline], {pipeline.name: alarms})[pipeline.name]
-        first, last = _extent(session, pipeline)
-        if as_of is not None:
-            facts, now = _then(session, pipeline, facts, as_of), min(now, as_of.end)
-            last = min(last, as_of.date) if last else None
-        # Of history that is caught up with, requests are answered now: what held is what held when it was decided.
-        until = now if as_of is None or facts.decided is None else max(now, facts.decided.at)
-        champion = status.champion(facts)
-        shown = _shown(ticks, first, last)
-        measured = read(session, pipeline, shown, (*NOT_BY_FEATURE, *heat))
-        scored = queries.scorings(session, pipeline, shown)
-        there = _heat_kinds(session, pipeline, shown)
-        return Detail(
-            name=pipeline.name,
-            doc=pipeline.doc.strip(),
-            owner=pipeline.owner,
-            at=now.isoformat(),
-            first=str(first) if first else None,
-            last=str(last) if last else None,
-            ticks=tuple(str(day) for day in shown.days),
-            state=status.state(pipeline, facts, now),
-            champion=champion,
-            last_tick=status.last_tick(pipeline, facts, now),
-            key=pipeline.entity_table.key,
-            rules=tuple(rule.name for rule in pipeline.rules),
-            versions=queries.versions(facts.promotions),
-            scored_by=tuple(scored[day].model_version if day in scored else None for day in shown.days),
-            heat_kinds=tuple((what, TITLES[what].title) for what in BY_FEATURE if what in there),
-            heat=heat_maps(pipeline, measured, shown, gain_shares(pipeline, champion.version if champion else None, platform)),
-            charts=charts(pipeline, measured, shown),
-            by_tick=queries.by_tick(session, pipeline, shown, scored),
-            alarms=alarms,
-            trainings=queries.trainings(session, facts.trainings, champion.version if champion else None),
-            doings=queries.doings(session, pipeline, as_of),
-            served=served(session, pipeline, until),
-        )
+            raise ValueError(f"{what!r} is not measured per feature: choose one of {', '.join(BY_FEATURE)}")
 
 
 def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str, Sequence[AlarmRow]]) -> dict[str, Facts]:
-    """What there is of each pipeline now: the same few queries for one and for many."""
+    """The current facts of each pipeline, with the same few queries for one and for many."""
     names = [pipeline.name for pipeline in pipelines]
     scored = {row.pipeline: row for row in _newest(session, Scoring, names)}
     decided = {row.pipeline: row for row in _newest(session, Decision, names)}
@@ -173,9 +209,9 @@ def _by_pipeline(session: Session, query: Any, kind: Any, names: Sequence[str]) 
 
 
 def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> PipelineCard:
-    standing_open = [alarm for alarm in facts.alarms if alarm.open]
-    muted = [alarm for alarm in standing_open if alarm.muted_until]
-    acknowledged = [alarm for alarm in standing_open if alarm.acknowledged_by and not alarm.muted_until]
+    open_alarms = [alarm for alarm in facts.alarms if alarm.open]
+    muted = [alarm for alarm in open_alarms if alarm.muted_until]
+    acknowledged = [alarm for alarm in open_alarms if alarm.acknowledged_by and not alarm.muted_until]
     return PipelineCard(
         name=pipeline.name,
         doc=pipeline.doc.strip().splitlines()[0],
@@ -183,7 +219,7 @@ def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Pipe
         state=status.state(pipeline, facts, now),
         champion=status.champion(facts),
         last=status.last_tick(pipeline, facts, now),
-        open_alarms=len(standing_open) - len(muted) - len(acknowledged),
+        open_alarms=len(open_alarms) - len(muted) - len(acknowledged),
         acknowledged=len(acknowledged),
         muted=len(muted),
         training=facts.trainings[0].state if facts.trainings else None,
@@ -237,14 +273,15 @@ def _shown(ticks: tuple[date | None, date | None], first: date | None, last: dat
         raise ValueError(f"the range of ticks {begin} to {end} is empty")
     end = min(end or last, last)
     begin = max(begin or end - (SHOWN_TICKS - 1) * DAY, first, end - (MOST_TICKS - 1) * DAY)
-    # A range beside all that there is shows nothing.
+    # A range without data shows nothing.
     return Ticks(tuple(begin + n * DAY for n in range((end - begin).days + 1)))
 
 
-def _heat_kinds(session: Session, pipeline: Pipeline, ticks: Ticks) -> set[str]:
-    """The kinds that are measured feature by feature at some of these ticks; a glance into the index for each."""
+def _heat_kinds(session: Session, pipeline: Pipeline, ticks: Ticks) -> tuple[tuple[str, str], ...]:
+    """The kinds that are measured per feature at some of these ticks, with their titles; one index look-up for each."""
     if not ticks.days:
-        return set()
+        return ()
     m = Measurement
     mine = m.pipeline == pipeline.name, m.tick >= ticks.days[0], m.tick <= ticks.days[-1]
-    return {what for what in BY_FEATURE if session.scalar(select(exists().where(*mine, m.what == what)))}
+    measured = [what for what in BY_FEATURE if session.scalar(select(exists().where(*mine, m.what == what)))]
+    return tuple((what, TITLES[what].title) for what in measured)

@@ -1,4 +1,4 @@
-"""The features of one row at the moment of a request, bit for bit those that batch scoring computes as of that moment."""
+"""The features of one row at the moment of a request, bit for bit those of batch scoring at that moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.online.entries import entry_reader
 from mlprod_tasks.online.expressions import Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
-from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros, plan, serving_of
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, GroupState, micros, plan, serving_of
 from mlprod_tasks.online.store_cache import Generation, StoreCache
 from mlprod_tasks.platform.online_store.protocol import OnlineStore
 
@@ -27,13 +27,13 @@ MOST_BYTES = 256_000_000
 
 
 class Features(NamedTuple):
-    """The features of one row, and how far they can be relied on.
+    """The features of one row, and how reliable they are.
 
     values: in the order of `Pipeline.feature_names`: int, float, str, bool or None. ages: by the name of each stored group the
     seconds from the moment up to which the store is complete to the row's, at least 0; None where the store does not tell.
-    age: the greatest of them, None where none is known. missing, stale: features that the store does not hold, or holds only up
-    to too long ago. answer: what the declaration says to answer with: the model, the fallback, or nothing; `reasons` says why
-    where it is not the model, or where a value is not the store's.
+    age: the greatest of them, None where none is known. missing: features that the store does not have. stale: features that
+    are complete only up to a moment too long ago. answer: who answers by the declared policy: the model, the fallback, or
+    nobody; `reasons` says why it is not the model, or why a value is not from the store.
     """
 
     values: tuple[Any, ...]
@@ -47,7 +47,7 @@ class Features(NamedTuple):
 
 
 class OnlineFeatures:
-    """Features of one use case on request. Made once, at start; used by any number of threads.
+    """Gives the features of one use case on request. Made once, at start; used by any number of threads.
 
     `fields` reads and checks a request's fields, `expressions` says which expressions are compiled.
     """
@@ -68,7 +68,7 @@ class OnlineFeatures:
         self.expressions = Expressions(pipeline)
         self._serving = serving_of(pipeline)
         self._stale_after = self._serving.stale_after // MICROSECOND
-        self._held = StoreCache(
+        self._cache = StoreCache(
             pipeline.name,
             store,
             poll_seconds=poll_seconds,
@@ -100,7 +100,7 @@ class OnlineFeatures:
         return self.rows([fields], moment)[0]
 
     def rows(self, many: Sequence[Mapping[str, Any]], moment: datetime) -> list[Features]:
-        """The features of some rows, all from one generation, which is asked once. Raises: FieldsRefused; ExpressionFailed.
+        """The features of several rows, all from one generation, read with one call. Raises: FieldsRefused; ExpressionFailed.
 
         The problems of several rows name their fields as `<position>.<field>`.
         """
@@ -117,33 +117,33 @@ class OnlineFeatures:
     def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
         """The features of rows as `fields.read` gives them, each as of its moment in microseconds. Raises: ExpressionFailed."""
         keys = self._keys_of(rows)
-        return self._made(rows, keys, moments, *self._held.entries(_wanted(keys), self._decoders))
+        return self._made(rows, keys, moments, *self._cache.entries(_wanted(keys), self._decoders))
 
     def at_hand(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features] | None:
-        """As `of`, within microseconds: None where a store on another machine is to be asked. Raises: ExpressionFailed."""
+        """Like `of`, but within microseconds: None where a remote store would have to be read. Raises: ExpressionFailed."""
         keys = self._keys_of(rows)
         wanted = _wanted(keys)
-        found: tuple[Generation | None, Mapping[bytes, Any]] | None = self._held.at_hand(wanted)
+        found: tuple[Generation | None, Mapping[bytes, Any]] | None = self._cache.at_hand(wanted)
         if found is None and self._remote:
             return None
-        return self._made(rows, keys, moments, *(found or self._held.entries(wanted, self._decoders)))
+        return self._made(rows, keys, moments, *(found or self._cache.entries(wanted, self._decoders)))
 
     async def within(self, rows: Sequence[dict[str, Any]], moments: Sequence[int], readers: Executor) -> list[Features]:
-        """As `of`, and nobody else waits meanwhile: a store on another machine is read in a thread of `readers`.
+        """Like `of`, without blocking the event loop: a remote store is read in a thread of `readers`.
 
-        Where it has not answered within the declared `look_up_within`, what is held must do. Raises: ExpressionFailed.
+        Where it does not answer within the declared `look_up_within`, the cached entries are used. Raises: ExpressionFailed.
         """
         made = self.at_hand(rows, moments)
         if made is not None:
             return made
         keys = self._keys_of(rows)
         wanted = _wanted(keys)
-        reading = asyncio.get_running_loop().run_in_executor(readers, self._held.entries, wanted, self._decoders)
+        reading = asyncio.get_running_loop().run_in_executor(readers, self._cache.entries, wanted, self._decoders)
         found: tuple[Generation | None, Mapping[bytes, Any]]
         try:
             found = await asyncio.wait_for(reading, self._look_up_seconds)
         except TimeoutError:
-            found = self._held.without_the_store(wanted, self._look_up_seconds)
+            found = self._cache.without_the_store(wanted, self._look_up_seconds)
         return self._made(rows, keys, moments, *found)
 
     def _keys_of(self, rows: Sequence[dict[str, Any]]) -> list[list[bytes | None]]:
@@ -171,7 +171,7 @@ class OnlineFeatures:
         generation: Generation,
         entries: Mapping[bytes, Any],
     ) -> Features | None:
-        """As `_features`, in half the time, where nothing is missing or stale; None where something may be."""
+        """Like `_features` in half the time, if nothing is missing or stale; None where something may be."""
         well = self._all_well
         if well is None or well.generation is not generation:
             well = self._all_well = _AllWell(generation, [id_ for _, id_, _ in self._groups], self._stale_after)
@@ -189,16 +189,16 @@ class OnlineFeatures:
         for name, i in self._read_by_expressions:
             known[name] = values[i]
         values += self._expressed(known, moment).values()
-        moment_, ages, age = well.told
+        moment_, ages, age = well.last_ages
         if moment_ != moment:  # the same for all rows of a request
             late = {group.name: moment - generation.states[id_].complete_to for group, id_, _ in self._groups}
             ages = {name: max(us, 0) / SECOND for name, us in late.items()}
             age = max(ages.values(), default=None)
-            well.told = (moment, ages, age)  # at once: another thread may ask for another moment
+            well.last_ages = (moment, ages, age)  # at once: another thread may ask for another moment
         return Features(self._picked(values), ages, age, generation=generation.number)
 
     def _expressed(self, known: dict[str, Any], moment: int) -> dict[str, Any]:
-        """The expressions of what is known of a row."""
+        """The values of the declared expressions for a row."""
         known["predict_at"] = moment
         if self._reads_tick:
             known["tick"] = self.pipeline.schedule.tick_at(EPOCH + moment * MICROSECOND).date.toordinal() - EPOCH_DAY
@@ -206,18 +206,18 @@ class OnlineFeatures:
 
     @property
     def generation(self) -> Generation | None:
-        """What the store holds now, as far as it could be asked: for readiness, and for what is shown of it."""
-        return self._held.generation()
+        """The store's current generation, as far as it could be read."""
+        return self._cache.generation()
 
     @property
     def looks(self) -> tuple[int, int]:
-        """Entries that were at hand, and entries that the store was asked for, since the beginning."""
-        return self._held.hits, self._held.misses
+        """Entries found in the cache, and entries read from the store, since the start."""
+        return self._cache.hits, self._cache.misses
 
     @property
     def failure(self) -> str | None:
-        """Why the store could not be asked the last time; None where it could."""
-        return self._held.failure
+        """Why the last read of the store failed; None where it did not."""
+        return self._cache.failure
 
     def _features(
         self,
@@ -236,13 +236,8 @@ class OnlineFeatures:
         for (group, id_, answers), key in zip(self._groups, keys, strict=True):
             state = None if generation is None else generation.states.get(id_)
             entry = None if key is None else entries.get(key)
-            why = ""
-            if state is None:
-                why = self._why_nothing(generation)
-            elif entry is None and key is not None and key not in entries:
-                why = "the online store does not answer"
-            elif moment < state.exact_from:
-                why = f"it answers moments from {EPOCH + state.exact_from * MICROSECOND} on"
+            unread = key is not None and key not in entries
+            why = self._why_missing(generation, state, unread, moment)
             if why or state is None:
                 ages[group.name] = None
                 missing += group.names
@@ -255,10 +250,7 @@ class OnlineFeatures:
                 if late > self._stale_after:
                     stale += group.names
                     reasons.append(f"{group.name} is stale: complete up to {EPOCH + state.complete_to * MICROSECOND}")
-                    if self._serving.stale == "default":
-                        default = True
-                    elif self._serving.stale != "use":
-                        policy = self._serving.stale
+                    policy, default = self._stale_policy
             if policy != "default" and STRICTER[policy] > STRICTER[answer]:
                 answer = policy
             known.update(zip(group.names, self._defaults[group.id] if default else answers.values(entry, moment), strict=True))
@@ -267,6 +259,22 @@ class OnlineFeatures:
         number = None if generation is None else generation.number
         age = max((one for one in ages.values() if one is not None), default=None)
         return Features(values, ages, age, tuple(missing), tuple(stale), answer, tuple(reasons), number)
+
+    @property
+    def _stale_policy(self) -> tuple[Literal["default", "fallback", "refuse"], bool]:
+        """What to answer with where a feature is stale, and whether its default takes its place."""
+        stale = self._serving.stale
+        return ("default", stale == "default") if stale == "default" or stale == "use" else (stale, False)
+
+    def _why_missing(self, generation: Generation | None, state: GroupState | None, unread: bool, moment: int) -> str:
+        """Why the store has no value of a group for a row; '' where it has."""
+        if state is None:
+            return self._why_nothing(generation)
+        if unread:
+            return "the online store does not answer"
+        if moment < state.exact_from:
+            return f"it answers moments from {EPOCH + state.exact_from * MICROSECOND} on"
+        return ""
 
     def _why_nothing(self, generation: Generation | None) -> str:
         if self.failure is not None and generation is None:
@@ -277,22 +285,22 @@ class OnlineFeatures:
 
 
 class _AllWell:
-    """The moments of a generation at which no feature is missing or stale, and the ages at the moment asked for last."""
+    """The moments at which no feature of a generation is missing or stale, and the ages at the last moment."""
 
     def __init__(self, generation: Generation, groups: Sequence[str], stale_after: int) -> None:
         states = [generation.states.get(id_) for id_ in groups]
-        there = [state for state in states if state is not None]
+        known = [state for state in states if state is not None]
         self.generation = generation
-        self.exact_from = max((state.exact_from for state in there), default=-(2**63))
-        # Where a group is not there at all, no moment will do.
+        self.exact_from = max((state.exact_from for state in known), default=-(2**63))
+        # Where a group is missing, there is no such moment.
         self.fresh_to = (
-            min((state.complete_to + stale_after for state in there), default=2**63) if there == states else -(2**63) - 1
+            min((state.complete_to + stale_after for state in known), default=2**63) if known == states else -(2**63) - 1
         )
-        self.told: tuple[int | None, Mapping[str, float], float | None] = (None, {}, None)
+        self.last_ages: tuple[int | None, Mapping[str, float], float | None] = (None, {}, None)
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """What takes the values at some places (keys or positions) out of anything that has them, in that order."""
+    """Make a function that takes the values at some keys or positions from a mapping or sequence, in that order."""
     if len(places) == 1:
         (only,) = places
         return lambda known: (known[only],)

@@ -1,4 +1,4 @@
-"""Fill the online store from the lake: the next generation, of which only what changed is written."""
+"""Fill the online store from the lake: make the next generation and write only what changed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MEGABYTE = 1_000_000
 
 
 class FillLost(RuntimeError):
-    """Other fills were always faster: nothing of this one is in the store."""
+    """Other fills came first each time: nothing of this one is in the store."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What a fill left behind, and what it cost.
+    """The result of a fill, and its cost.
 
     `written` and `removed` count entries, `bytes` what was sent. `groups` is the state of every group by its name. `missing`
     names the ticks between the first and the last one read that have no partition: features rest on what is there.
@@ -60,7 +60,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Next:
-    """What turns a generation into the next one."""
+    """The changes that turn a generation into the next one."""
 
     tick: date
     put: list[tuple[bytes, bytes]]
@@ -70,12 +70,43 @@ class _Next:
     missing: dict[str, tuple[str, ...]]
 
 
-def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, back: bool = False) -> Filled:
-    """Bring the online store up to what is published, standing at the start of `tick` (None: of the newest one).
+class _Changes:
+    """What the next generation writes and removes, against the digests of the entries that are in the store."""
 
-    Any moment from `look_back` before it on is answered from then on. Where the store already stands at a later tick it stays
-    there, so that ticks may be filled in any order, unless `back` says to stand at this one. Running it twice changes nothing;
-    killed, it leaves the generation before.
+    def __init__(self, known: Mapping[str, Mapping[bytes, bytes]]) -> None:
+        self._known = known
+        self.put: list[tuple[bytes, bytes]] = []
+        self.removed: list[bytes] = []
+        self.written = 0  # entries
+
+    def add(self, group: EntryGroup, entries: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
+        """Compare a group's entries with the store. Returns how many they are, and their bytes."""
+        before = self._known.get(group.id.hex(), {})
+        digests: dict[bytes, bytes] = {}
+        size = 0
+        for key, value in entries:
+            digests[key] = hashlib.blake2b(value, digest_size=16).digest()
+            size += len(value)
+            if before.get(key) != digests[key]:
+                self.put.append((key, value))
+                self.written += 1
+        self.removed += [key for key in before if key not in digests]
+        if digests != before or group.id.hex() not in self._known:
+            self.put.append((group.manifest, msgspec.msgpack.encode(digests)))
+        return len(digests), size
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Remove whole groups that the declaration no longer has."""
+        for id_ in ids:
+            self.removed += [*self._known[id_], bytes.fromhex(id_) + b"m"]
+
+
+def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, back: bool = False) -> Filled:
+    """Fill the online store with the published tables, as of the start of `tick` (None: of the newest one).
+
+    From then on, requests are answered for moments from `look_back` before it. A store that is at a later tick stays there, so
+    that ticks may be filled in any order, unless `back` is set. Running it twice changes nothing; a killed fill leaves the
+    previous generation.
 
     Raises: TableMissing, where a table was never ingested; UnusableValue; StoreUnavailable; FillLost.
     """
@@ -97,14 +128,14 @@ def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, ba
     return filled
 
 
-def _say_again(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     log.info("%s: another fill came first; computing the changes anew", state.args[0].name)
 
 
-@retry(retry=retry_if_exception_type(FillLost), stop=stop_after_attempt(ATTEMPTS), before_sleep=_say_again, reraise=True)
+@retry(retry=retry_if_exception_type(FillLost), stop=stop_after_attempt(ATTEMPTS), before_sleep=_log_retry, reraise=True)
 def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bool) -> tuple[_Next, int]:
     """Compute the next generation and put it in the store, unless it is there already. What it is, and its number."""
-    lost = FillLost(f"{pipeline.name}: {ATTEMPTS} times another fill of the online store came first: let one of them be enough")
+    lost = FillLost(f"{pipeline.name}: {ATTEMPTS} times another fill of the online store came first: run only one at a time")
     store = platform.online_store
     seen = store.read(pipeline.name, [HEADER])
     base = None if seen is None else seen.generation
@@ -112,7 +143,7 @@ def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bo
     known = {} if header is None else _manifests(pipeline, header, base, platform)
     if known is None:
         raise lost
-    following = _following(pipeline, plan(pipeline), tick, header, known, platform, back)
+    following = _next_generation(pipeline, plan(pipeline), tick, header, known, platform, back)
     changed = following.put or following.removed or header is None or header.groups != following.groups
     if base is not None and not changed:
         return following, base
@@ -136,7 +167,7 @@ def _manifests(
     return {one: decode(value) if value else {} for one, value in zip(ids, seen.values, strict=True)}
 
 
-def _following(
+def _next_generation(
     pipeline: Pipeline,
     groups: Sequence[EntryGroup],
     tick: Tick | None,
@@ -154,25 +185,11 @@ def _following(
         standing = max(standing, date.fromisoformat(header.tick))
     snapshot = Snapshot(pipeline, platform)
     horizon = Horizon(standing, micros(pipeline.schedule.moment(standing)), serving_of(pipeline).look_back)
-    put: list[tuple[bytes, bytes]] = []
-    removed: list[bytes] = []
-    states: dict[str, GroupState] = {}
-    entries_written = 0
+    changes, states = _Changes(known), dict[str, GroupState]()
     with engine(spill=platform.settings.home / "spill") as connection:
         connection.execute("SET preserve_insertion_order = true")
         for group, entries in written(snapshot, groups, horizon, connection):
-            before = known.get(group.id.hex(), {})
-            digests: dict[bytes, bytes] = {}
-            size = 0
-            for key, value in entries:
-                digests[key] = hashlib.blake2b(value, digest_size=16).digest()
-                size += len(value)
-                if before.get(key) != digests[key]:
-                    put.append((key, value))
-                    entries_written += 1
-            removed += [key for key in before if key not in digests]
-            if digests != before or group.id.hex() not in known:
-                put.append((group.manifest, msgspec.msgpack.encode(digests)))
+            keys, size = changes.add(group, entries)
             table = group.feature.table
             states[group.id.hex()] = GroupState(
                 group.name,
@@ -180,13 +197,13 @@ def _following(
                 snapshot.versions[table],
                 _complete_to(pipeline, table, published[table], standing),
                 horizon.exact_from,
-                len(digests),
+                keys,
                 size,
             )
-    for gone in set(known) - set(states):
-        removed += [*known[gone], bytes.fromhex(gone) + b"m"]
+    changes.drop(set(known) - set(states))
     missing = {table: _lacking(days, horizon.first(snapshot), standing) for table, days in published.items()}
-    return _Next(standing, put, removed, entries_written, states, {table: ticks for table, ticks in missing.items() if ticks})
+    missing = {table: ticks for table, ticks in missing.items() if ticks}
+    return _Next(standing, changes.put, changes.removed, changes.written, states, missing)
 
 
 def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platform) -> dict[str, set[date]]:

@@ -1,4 +1,4 @@
-"""What a process holds of the online store: decoded entries of one generation, bounded, renewed when there is a next one."""
+"""A process's cache of the online store: decoded entries of one generation, bounded, renewed with the next generation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from mlprod_tasks.online.plan import HEADER, GroupState, Header
 from mlprod_tasks.platform.online_store.protocol import OnlineStore, StoreUnavailable
 
-ENTRY_BYTES = 200  # what an entry takes besides what is written of it
+ENTRY_BYTES = 200  # what an entry takes in memory besides its stored bytes
 ATTEMPTS = 5
 LONGEST_RETRY_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _header = msgspec.msgpack.Decoder(Header).decode
 
 
 class Generation:
-    """One generation as far as it was read. `entries` holds None for a key that is not in it."""
+    """The entries of one generation that were read. `entries` has None for a key that is not in it."""
 
     def __init__(self, number: int, header: Header) -> None:
         self.number = number
@@ -32,11 +32,11 @@ class Generation:
 
 
 class StoreCache:
-    """The generation that requests are answered from; used by any number of threads at once.
+    """The generation that requests read; used by any number of threads at once.
 
-    Every `poll_seconds` the store is asked whether there is a next one; in between, what was read once is not read again. Where
-    the store does not answer, what is held goes on to be used (its age tells), and it is left alone for `retry_seconds`, for
-    twice as long each time it fails again, at most for LONGEST_RETRY_SECONDS.
+    Every `poll_seconds` it looks for a newer generation in the store; in between, an entry is read once. Where the store
+    does not answer, the cached entries stay in use (their age shows it), and the next try comes after `retry_seconds`, doubled
+    with each further failure up to LONGEST_RETRY_SECONDS.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class StoreCache:
         self._polling = threading.Lock()
         self._changing = threading.Lock()
         self.failure: str | None = None
-        self.hits = self.misses = 0  # entries that were at hand, and that the store was asked for
+        self.hits = self.misses = 0  # entries found in the cache, and entries read from the store
 
     def generation(self) -> Generation | None:
-        """The generation that holds now; None where the store is empty or has never answered."""
+        """The current generation; None where the store is empty or has never answered."""
         now = self._monotonic()
         if self._due(now) and self._polling.acquire(blocking=False):
             try:
@@ -82,13 +82,13 @@ class StoreCache:
         return self._now
 
     def at_hand(self, keys: Sequence[bytes]) -> tuple[Generation, dict[bytes, Any]] | None:
-        """The generation and its entries of the keys without asking the store; None where it is to be asked."""
+        """The generation and its cached entries of the keys; None where the store has to be read."""
         now = self._monotonic()
         generation = self._now
         if generation is None or self._due(now):
             return None
-        held = generation.entries
-        found = {key: held[key] for key in keys if key in held}
+        cached = generation.entries
+        found = {key: cached[key] for key in keys if key in cached}
         complete = len(found) == len(keys) or len(found) == len(set(keys))
         if not complete and now >= self._down_until:
             return None
@@ -96,11 +96,11 @@ class StoreCache:
         return generation, found
 
     def without_the_store(self, keys: Sequence[bytes], seconds: float) -> tuple[Generation | None, dict[bytes, Any]]:
-        """What is held of the keys where the store has not answered within some seconds, which is noted like a failure."""
+        """The cached entries of the keys after the store did not answer in time, which counts as a failure."""
         self._fails(f"no answer within {seconds:g} seconds")
         generation = self._now
-        held = generation.entries if generation is not None else {}
-        return generation, {key: held[key] for key in keys if key in held}
+        cached = generation.entries if generation is not None else {}
+        return generation, {key: cached[key] for key in keys if key in cached}
 
     def _due(self, now: float) -> bool:
         return now - self._looked >= self._poll_seconds and now >= self._down_until
@@ -112,12 +112,12 @@ class StoreCache:
 
         A key that could not be read, because the store does not answer, is left out of the entries.
         """
-        for _ in range(ATTEMPTS):  # tenacity would cost 35 us a call, more than a request whose entries are held
+        for _ in range(ATTEMPTS):  # tenacity would cost 35 us a call, more than a request whose entries are cached
             generation = self.generation()
             if generation is None:
                 return None, {}
-            held = generation.entries
-            found = {key: held[key] for key in keys if key in held}
+            cached = generation.entries
+            found = {key: cached[key] for key in keys if key in cached}
             if len(found) == len(keys) or len(found) == len(set(keys)):
                 self.hits += len(found)
                 return generation, found
@@ -139,11 +139,11 @@ class StoreCache:
                     self._renew(wanted)
             except StoreUnavailable:
                 return generation, found
-        # Generations follow each other faster than they are read: what is held is one of them.
+        # Generations follow each other faster than they are read: the cached one is one of them.
         return generation, found
 
     def _renew(self, keys: Iterable[bytes]) -> None:
-        """Begin with the store's generation; its entries are read when they are asked for."""
+        """Take up the store's generation; its entries are read on demand."""
         seen = self._read([HEADER])
         if seen is None or seen.values[0] is None:
             self._now = None
@@ -166,9 +166,9 @@ class StoreCache:
     def _fails(self, why: str) -> None:
         now = self._monotonic()
         if now < self._down_until:
-            return  # several waited for the same failure
+            return  # several threads saw the same failure
         if not self._failed:
-            log.error("%s: the online store does not answer, what is held goes on: %s", self._pipeline, why)
+            log.error("%s: the online store does not answer, cached entries stay in use: %s", self._pipeline, why)
         self.failure = why
         rest = min(self._retry_seconds * 2**self._failed, LONGEST_RETRY_SECONDS)
         self._failed = min(self._failed + 1, 30)
@@ -179,7 +179,7 @@ class StoreCache:
             generation.entries.update(read)
             generation.bytes += size + ENTRY_BYTES * len(read)
             if generation.bytes > self._most_bytes:
-                # The oldest half goes: it costs less than to note every use.
+                # Drop the oldest half: cheaper than tracking every use.
                 oldest = list(generation.entries)
                 for key in oldest[: (len(oldest) + 1) // 2]:
                     del generation.entries[key]

@@ -1,4 +1,4 @@
-"""Collect the service's log into the lake: every row that was answered, once, whoever kills or starts this when."""
+"""Collect the service's log into the lake: every answered row exactly once, even if collections are killed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOG_FILE = "log_file"
 BROKEN = ".broken"
-# What a collected file still waits for: where a lock does not hold, somebody slow may write back what the lake held before.
+# Collected files are deleted after this time: without a working lock, a slow process may write back an older partition.
 KEPT = timedelta(hours=1)
-# Older versions of the lake's table go: whoever reads it has listed its files within that time, and is done in minutes.
+# Older versions of the lake's table are deleted after this time: a reader lists files at its start and is done in minutes.
 READ_WITHIN = timedelta(hours=2)
 TIDIED_EVERY = timedelta(hours=1)
 ABANDONED = timedelta(days=1)  # a file that is still being written after that: its writer was killed
@@ -89,10 +89,10 @@ class _File:
 def collect(pipeline: Pipeline, platform: Platform, *, tidy: bool = False) -> Collected:
     """Bring everything that the service has logged into the lake, each row exactly once.
 
-    The partition of a tick becomes what it held, with the rows of the files that it has none of yet; a row tells the file that
-    it came from. Written whole or not at all, it loses and doubles nothing, killed at any moment. A file is deleted
-    an hour after it was written, and only if all of its rows were in the lake before this began. Of a use case one
-    collection runs at a time; another waits for it.
+    A tick's partition is written again with the rows of files that it does not have yet; a column says which file a row came
+    from. The write is atomic: a collection killed at any moment loses and duplicates nothing. A file is deleted an hour after
+    it was written, and only if all of its rows were in the lake before this began. One collection of a use case runs at a time;
+    another waits for it.
 
     What cannot be read is set aside under its name and '.broken'; a file with a column of another type than the lake's waits.
     Neither keeps others back. Rows that are left to people come into the review queue first.
@@ -116,16 +116,16 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
     broken: list[str] = []
     found = _present(folder, broken)
     files, refused = _fitting(pipeline, found, platform)
-    held = _held(pipeline, {tick for file in files for tick in file.ticks}, platform)
-    new = [file for file in files if any(file.name not in held[tick] for tick in file.ticks)]
+    collected = _collected_files(pipeline, {tick for file in files for tick in file.ticks}, platform)
+    new = [file for file in files if any(file.name not in collected[tick] for tick in file.ticks)]
     rows, ticks, reviews = Counter[str](), [], 0
     for tick in sorted({tick for file in new for tick in file.ticks}):
-        lacking = [file for file in new if tick in file.ticks and file.name not in held[tick]]
+        lacking = [file for file in new if tick in file.ticks and file.name not in collected[tick]]
         if not lacking:
             continue
         log.info("%s: collecting %d files of %s", pipeline.name, len(lacking), tick)
         made = _read(lacking, tick, broken)
-        # Before the lake: killed in between, the rows are collected again, and nobody is forgotten.
+        # Before the lake: if killed in between, the rows are collected again, and no review is lost.
         reviews += _ask(pipeline, made, platform)
         try:
             added = _add(pipeline, tick, made, platform)
@@ -134,10 +134,7 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
             continue
         rows.update(added)
         ticks += [str(tick)] if added else []
-    for file in found:
-        if file.name in refused:
-            log.error("%s: %s waits: %s", pipeline.name, file.path, refused[file.name])
-            reviews += sum(_ask(pipeline, _read([file], tick, broken), platform) for tick in file.ticks)
+    reviews += _ask_of_waiting([file for file in found if file.name in refused], refused, pipeline, platform, broken)
     known = {file.name for file in new}
     removed = _remove([file.path for file in files if file.name not in known], KEPT, platform)
     _remove((*parts(folder), *folder.glob(".*.parquet")), ABANDONED, platform)  # the latter are of services of release 0.4
@@ -153,6 +150,17 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
         tuple(waiting),
         tuple(waiting.values()),
     )
+
+
+def _ask_of_waiting(
+    files: Sequence[_File], refused: Mapping[str, str], pipeline: Pipeline, platform: Platform, broken: list[str]
+) -> int:
+    """Put the reviews of files that have to wait into the queue; how many are new."""
+    reviews = 0
+    for file in files:
+        log.error("%s: %s waits: %s", pipeline.name, file.path, refused[file.name])
+        reviews += sum(_ask(pipeline, _read([file], tick, broken), platform) for tick in file.ticks)
+    return reviews
 
 
 @contextmanager
@@ -227,7 +235,7 @@ def _fitting(pipeline: Pipeline, files: Sequence[_File], platform: Platform) -> 
     return fitting, refused
 
 
-def _held(pipeline: Pipeline, ticks: Iterable[date], platform: Platform) -> dict[date, set[str]]:
+def _collected_files(pipeline: Pipeline, ticks: Iterable[date], platform: Platform) -> dict[date, set[str]]:
     """By tick, the files whose rows the lake has."""
     held: dict[date, set[str]] = {tick: set() for tick in ticks}
     table = _of_lake(pipeline, list(held), platform, ["tick", LOG_FILE])

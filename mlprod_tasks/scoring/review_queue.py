@@ -19,15 +19,15 @@ COLUMNS = ("request_id", "row", "key", "score", "model_version", "predict_at", "
 
 
 class NoSuchReview(LookupError):
-    """Nobody was asked about that row."""
+    """That row is not in the review queue."""
 
 
 class AlreadyDecided(ValueError):
-    """Somebody has decided: what was decided stays."""
+    """The row is decided already; decisions are not changed."""
 
 
 def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN) -> list[Review]:
-    """The rows that wait for somebody to decide, the oldest first."""
+    """Read the rows that wait for a decision, the oldest first."""
     waiting = (Review.pipeline == pipeline.name) & Review.decision.is_(None)
     query = select(Review).where(waiting).order_by(Review.at, Review.request_id, Review.row).limit(most)
     with platform.ledger.session() as session:
@@ -37,7 +37,7 @@ def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN)
 def decide_review(
     pipeline: Pipeline, request_id: str, row: int, decision: bool, by: str, platform: Platform, reason: str = ""
 ) -> Review:
-    """Decide a row that was left to people. Of two who do at once, the first one's decision stands.
+    """Decide a row that was left to people. If two people decide at once, the first decision counts.
 
     Raises: NoSuchReview, AlreadyDecided, and ValueError where nobody is said to decide.
     """
@@ -52,19 +52,19 @@ def decide_review(
     if found is None:
         raise NoSuchReview(f"{pipeline.name}: nobody was asked about row {row} of request {request_id!r}")
     if not done.rowcount:  # type: ignore[attr-defined]
-        said = "yes" if found.decision else "no"
-        raise AlreadyDecided(f"{pipeline.name}: {found.by} has decided row {row} of request {request_id!r}: {said}")
+        answer = "yes" if found.decision else "no"
+        raise AlreadyDecided(f"{pipeline.name}: {found.by} has decided row {row} of request {request_id!r}: {answer}")
     log.info("%s: %s decided row %d of request %s: %s", pipeline.name, found.by, row, request_id, "yes" if decision else "no")
     return found
 
 
 def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
-    """Put rows of the service's log into the queue, each once; how many were not in it. Decisions stay as they are."""
+    """Put rows of the service's log into the queue, each once; how many are new. Decisions stay as they are."""
     asked = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
     added = 0
     for some in _batches(asked):
         wanted = {(one["request_id"], one["row"]): one for one in some}
-        # Alone, so that what is looked for and not found is still not there when it is written.
+        # Under a lock, so that a row that is not found is still missing when it is written.
         with platform.ledger.exclusive(f"{pipeline.name}/reviews") as session:
             place = tuple_(Review.request_id, Review.row)
             query = select(Review.request_id, Review.row).where(Review.pipeline == pipeline.name, place.in_(wanted))

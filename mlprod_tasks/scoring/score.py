@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class NoModel(LookupError):
-    """There is neither a champion nor a fallback to answer."""
+    """There is neither a champion nor a fallback to score with."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform
     except Exception as error:
         if as_of and isinstance(error, NoModel):
             raise  # today's fallback was not there at that tick
-        log.exception("%s: the champion cannot score %s; the fallback is asked", pipeline.name, tick)
+        log.exception("%s: the champion cannot score %s; trying the fallback", pipeline.name, tick)
         kept = _kept_fallback(pipeline, tick, champion.version if champion else None, platform, as_of)
         if kept is None:
             raise
@@ -120,14 +120,14 @@ def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fa
     """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
     from mlprod_tasks.models.fallback import FallbackModel
 
-    # Later the worth of its decisions is computed from the rows as they are kept.
+    # The value of its decisions is later computed from the stored rows.
     made = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features))
     predictions = FallbackModel.from_json(kept.model).predict(made.table)
     return _Answer(made.table, predictions, kept.model_version, reason)
 
 
 def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:
-    """The prediction log: who was scored, when, what with, what came out."""
+    """The rows of the prediction table: keys, moments, scores, versions and features."""
     n, made = answer.features.num_rows, answer.features
     front = [*pipeline.entity_table.key, pipeline.entity_table.time, "tick", "predict_at"]
     columns = {name: made[name] for name in front}

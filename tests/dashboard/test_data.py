@@ -117,7 +117,7 @@ def test_the_newest_ticks_are_shown_unless_others_are_asked_for(months: Platform
     assert detail(flights_pipeline, months, (LAST + DAY, LAST + 5 * DAY)).ticks == ()
     with pytest.raises(ValueError, match="is empty"):
         detail(flights_pipeline, months, (LAST, FIRST))
-    with pytest.raises(ValueError, match=r"'roc_auc' is not watched feature by feature: choose of feature_psi"):
+    with pytest.raises(ValueError, match=r"'roc_auc' is not measured per feature: choose one of feature_psi"):
         detail(flights_pipeline, months, heat=("roc_auc",))
 
 

@@ -326,16 +326,16 @@ def test_where_nothing_can_be_locked_two_at_once_double_nothing(
         raise OSError(errno.ENOLCK, "No locks available")
 
     write_log(use_case, here, [entry(use_case, "a")])
-    held = step._held
+    held = step._collected_files
 
     def collected_meanwhile(*given: Any) -> Any:
         seen = held(*given)
-        monkeypatch.setattr(step, "_held", held)
+        monkeypatch.setattr(step, "_collected_files", held)
         assert collect(use_case, here).rows == 1
         return seen
 
     monkeypatch.setattr(fcntl, "flock", without_locks)
-    monkeypatch.setattr(step, "_held", collected_meanwhile)
+    monkeypatch.setattr(step, "_collected_files", collected_meanwhile)
     assert collect(use_case, here).rows == 0
     assert collected(use_case, here) == ["a"]
 

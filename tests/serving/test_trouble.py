@@ -240,7 +240,7 @@ def slow_for_each_key(shop: Shop) -> Service:
 def test_a_failure_that_many_waited_for_counts_once(promoted_shop: Shop) -> None:
     pipeline = replace(promoted_shop.pipeline, serving=ml.Serving(look_up_within=timedelta(milliseconds=20)))
     clock = SetMonotonic()
-    held = OnlineFeatures(pipeline, promoted_shop.platform.online_store, monotonic=clock)._held
+    held = OnlineFeatures(pipeline, promoted_shop.platform.online_store, monotonic=clock)._cache
     for _ in range(30):
         held.without_the_store([], 0.02)
     assert held._down_until == 1.0

@@ -69,7 +69,7 @@ def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | Non
 
 
 def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
-    """Ticks that should be scored by now and are not; None for a schedule that has ended: history waits for nobody."""
+    """Ticks that should be scored by now and are not; None for a schedule that has ended."""
     day = (now - GRACE).astimezone(schedule.zone).date()
     due = day if schedule.moment(day) <= now - GRACE else day - timedelta(days=1)
     if schedule.ends is not None and due > schedule.ends:
@@ -78,21 +78,21 @@ def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
 
 
 def state(pipeline: Pipeline, facts: Facts, now: datetime) -> StatusLight:
-    """The traffic light: the worst that there is to say gives its colour."""
-    found = sorted(_found(pipeline, facts, now), key=lambda pair: WORST_FIRST.index(pair[0]))
-    if found:
-        return StatusLight(found[0][0], tuple(sentence for _, sentence in found))
+    """The traffic light: the worst reason gives its colour."""
+    reasons = sorted(_reasons(pipeline, facts, now), key=lambda pair: WORST_FIRST.index(pair[0]))
+    if reasons:
+        return StatusLight(reasons[0][0], tuple(sentence for _, sentence in reasons))
     scored = facts.scored
     if scored is None:
         return StatusLight("grey", ("Nothing is scored yet.",))
     return StatusLight("green", (f"Nothing needs you: {scored.tick} is scored and no alarm is open.",))
 
 
-def _found(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:
+def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:
     yield from _alarms(facts)
     scored, made = facts.scored, champion(facts)
     for audit in facts.refused:
-        yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: mend it at its source."
+        yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: correct it at its source."
     switched = scored is not None and (scored.fallback_reason or "").startswith(SWITCHED)
     if scored is not None and scored.fallback_rows and not (switched or (made and made.fallback_by)):
         why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
@@ -115,17 +115,17 @@ def _alarms(facts: Facts) -> Iterator[tuple[Light, str]]:
     for alarm in facts.alarms:
         if not alarm.open or alarm.action == "note":
             continue
-        told = _told(alarm)
+        sentence = _alarm_sentence(alarm)
         if alarm.muted_until:
-            yield "amber", f"Muted: {told}"
+            yield "amber", f"Muted: {sentence}"
         elif alarm.acknowledged_by:
-            yield "amber", f"Acknowledged by {alarm.acknowledged_by}: {told}"
+            yield "amber", f"Acknowledged by {alarm.acknowledged_by}: {sentence}"
         else:
-            yield "red", told
+            yield "red", sentence
 
 
-def _told(alarm: AlarmRow) -> str:
-    """A measurement's sentence begins with its tick; here that is said beside the tick since when."""
+def _alarm_sentence(alarm: AlarmRow) -> str:
+    """Write an alarm as a sentence, with the tick of its measurement beside the alarm's first tick."""
     tick, _, rest = alarm.sentence.partition(": ")
     if not DAY.fullmatch(tick):
         return f"{alarm.rule}, since {alarm.since}: {alarm.sentence}"

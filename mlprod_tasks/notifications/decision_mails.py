@@ -133,7 +133,7 @@ def _alarm(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, link
         subject=f"[{pipeline.name}] {decision.action} at {tick}: {names}",
         headline=f"{tick}: {_doing(decision, news.done)}, because {names}.",
         paragraphs=(
-            *(_told(alarm) for alarm in first),
+            *(_alarm_sentence(alarm) for alarm in first),
             *(f"Still open: {_summary(alarm)}" for alarm in going_on),
             _what_follows(decision, news),
         ),
@@ -176,7 +176,7 @@ def _over(
         paragraphs=(
             f"It went on from {since} to {last}: {_ticks((last - since).days + 1)}.",
             *(f"{alarm.rule}: worst on {alarm.worst_at}: {_without_tick(alarm.worst)}." for alarm in ended),
-            *([f"A retraining was asked for at {trained}."] if trained else []),
+            *([f"A retraining was requested at {trained}."] if trained else []),
             *(f"{one.kind} at {one.tick} by {one.by}." for one in done),
         ),
         grids=(Grid("What it was", ("rule", "from", "to", "ticks", "cause", "acknowledged by"), rows),),
@@ -184,7 +184,7 @@ def _over(
     )
 
 
-def _told(alarm: Alarm) -> str:
+def _alarm_sentence(alarm: Alarm) -> str:
     """A new alarm, in full: what, why, what helps."""
     cause = f" This looks like a {alarm.cause}. {remedy(alarm.cause)}" if alarm.cause else ""
     return f"{alarm.rule}: {alarm.sentence}.{cause}"
@@ -202,7 +202,7 @@ def _doing(decision: Decision, done: Sequence[Intervention]) -> str:
     for one in done:
         if one.kind in DOING:
             return DOING[one.kind]
-    return "a retraining is asked for" if decision.retrain else "an alarm"
+    return "a retraining is requested" if decision.retrain else "an alarm"
 
 
 def _what_follows(decision: Decision, news: _News) -> str:

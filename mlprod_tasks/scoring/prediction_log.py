@@ -57,7 +57,7 @@ class PredictionLog:
         self._thread.start()
 
     def add(self, row: LoggedRow) -> None:
-        """Note one scored row."""
+        """Log one scored row."""
         self._waiting.append(row)
         if (self._builder or len(self._waiting) >= ROWS_AT_ONCE) and self._building.acquire(blocking=False):
             try:
@@ -76,7 +76,7 @@ class PredictionLog:
         self.flush()
 
     def flush(self) -> bool:
-        """Write what has gathered, and whether that was done. What cannot be written goes on waiting."""
+        """Write the waiting rows. Returns whether that succeeded; rows that cannot be written keep waiting."""
         with self._building:
             while self._builder or self._waiting:
                 self._step()

@@ -95,7 +95,7 @@ def test_red_when_the_newest_batch_was_refused(quiet: Platform, flights_pipeline
     refuse(quiet, flights_pipeline, LAST + DAY, "flights")
     one = card(flights_pipeline, quiet)
     assert one.state.light == "red"
-    assert one.state.reasons[0] == f"The batch of flights for {LAST + DAY} was refused: mend it at its source."
+    assert one.state.reasons[0] == f"The batch of flights for {LAST + DAY} was refused: correct it at its source."
 
 
 def test_red_when_the_fallback_answered_by_itself_amber_when_somebody_switched(

@@ -16,7 +16,8 @@ from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 
-DECLARED = Path(__file__).parent / "shop"
+REPOSITORY = Path(__file__).parents[1]
+DECLARED = REPOSITORY / "benchmarks" / "shop"
 NAME = "returns"
 STARTS, DAYS, ORDERS_A_DAY, CUSTOMERS = date(2024, 1, 1), 45, 120, 2_000
 TRAINED = ("2024-02-09", "2024-02-10", "2024-02-11", "2024-02-12", "2024-02-13")  # as of
@@ -30,7 +31,13 @@ def declared() -> Pipeline:
 
 def environment(home: Path, **given: str) -> dict[str, str]:
     """The variables of an installation in `home`; given: others, such as MLPROD_ONLINE_URL."""
-    return {"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(DECLARED), "MLPROD_PSEUDONYM_KEY": "a key for trials", **given}
+    return {
+        "MLPROD_HOME": str(home),
+        "MLPROD_PIPELINES": str(DECLARED),
+        "MLPROD_PSEUDONYM_KEY": "a key for trials",
+        "PYTHONPATH": str(REPOSITORY),  # the use case differs from the tests' shop in a few fields, which it imports
+        **given,
+    }
 
 
 def make(variables: Mapping[str, str], versions: int = len(TRAINED)) -> Platform:

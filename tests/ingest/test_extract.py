@@ -19,21 +19,9 @@ from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import SettingMissing
 from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable
+from tests.support.shop import order
 
 ZURICH = ZoneInfo("Europe/Zurich")
-
-
-def order(number: int, at: str = "2024-03-14 12:00:00", **changed: object) -> dict[str, object]:
-    row = {
-        "order_id": number,
-        "ordered_at": at,
-        "amount": 9.5,
-        "items": 2,
-        "state": "paid",
-        "customer": "Ann",
-        "email": "a@b.ch",
-    }
-    return row | changed
 
 
 def hourly(first: str, hours: int) -> list[dict[str, object]]:

@@ -17,13 +17,9 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Publication
 from tests.support.paths import REPOSITORY
+from tests.support.shop import order
 
 TICK = "2024-03-15"
-
-
-def order(number: int, at: str = "2024-03-14 12:00:00", **changed: object) -> dict[str, object]:
-    row = {"order_id": number, "ordered_at": at, "amount": 9.5, "items": 2, "state": "paid"}
-    return {**row, "customer": "Ann", "email": "a@b.ch", **changed}
 
 
 def ingested(pipeline: ml.Pipeline, platform: Platform, first: str = TICK, last: str | None = None) -> Published:

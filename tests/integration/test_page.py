@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-import numpy as np
-import pyarrow as pa
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
@@ -29,7 +27,7 @@ from demo.local_airflow import LocalAirflow
 from demo.mail_catcher import MailCatcher
 from demo.stack import PRELOADED
 from mlprod_tasks.declaration import Pipeline, load
-from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Decision,
     Intervention,
@@ -41,8 +39,9 @@ from mlprod_tasks.platform.ledger import (
     Training,
 )
 from mlprod_tasks.platform.settings import from_environment
-from tests.support import seeded_ledger
+from tests.support import returns_pipeline, seeded_ledger
 from tests.support.paths import REPOSITORY
+from tests.support.returns_lake import fill
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 pytestmark = pytest.mark.skipif(
@@ -54,14 +53,13 @@ USERS = "ada:admin,viewer:viewer,nobody:"
 TOKEN = "shown by the scraper"
 LAST, TICKS = date(2024, 1, 28), 68  # the inputs of the last seeded ticks have moved
 # A plain training, and the rules that the seeded ledger tells of.
-EDITS = {
-    "starts=date(2024, 1, 1)": "starts=date(2023, 11, 1)",
-    'segment_by="channel",': "",
-    "least_segment_rows=500,": "",
-    'search=ml.Search(trials=2, workers=2, space={"num_leaves": ml.OneOf((7, 15))}),': "",
-    "watches=()": "watches=(ml.Watch('feature_psi', high=0.25), ml.Watch('kpi', low=0.0))",
-    "rules=()": "rules=(ml.Rule('inputs moved', 'feature_psi', 'alert'), ml.Rule('acting no longer pays', 'kpi', 'retrain'))",
-    "approval=ml.Approval(wait=ml.hours(1)),": "serving=ml.Serving(),",
+DECLARED = {
+    "schedule": "replace(shop.schedule, starts=date(2023, 11, 1))",
+    "model": "replace(shop.model, segment_by=None, search=None)",
+    "watches": "(ml.Watch('feature_psi', high=0.25), ml.Watch('kpi', low=0.0))",
+    "rules": "(ml.Rule('inputs moved', 'feature_psi', 'alert'), ml.Rule('acting no longer pays', 'kpi', 'retrain'))",
+    "approval": "None",
+    "serving": "ml.Serving()",
 }
 SECONDS = 30
 T = TypeVar("T")
@@ -96,7 +94,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("page")
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS))
-    declare(home / "pipelines")
+    (home / "pipelines").mkdir()
+    returns_pipeline.write(home / "pipelines", **DECLARED)
     with MailCatcher(home / "outbox") as catcher:
         variables = {
             "MLPROD_HOME": str(home / "var"),
@@ -122,36 +121,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         )
         with airflow:
             seeded_ledger.fill(platform, pipeline, TICKS, LAST - timedelta(days=TICKS - 1))
-            fill_lake(platform, pipeline)
+            fill(platform, pipeline)
             airflow.api.log_in("ada", PASSWORDS["ada"])
             yield Site(airflow, platform, pipeline)
-
-
-def declare(folder: Path) -> None:
-    folder.mkdir()
-    text = (REPOSITORY / "tests" / "support" / "returns_pipeline.py").read_text()
-    for old, new in EDITS.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    (folder / "returns.py").write_text(text)
-
-
-def fill_lake(platform: Platform, pipeline: Pipeline) -> None:
-    """Thirty days of orders to train on; dear ones come back."""
-    random, n, moment = np.random.default_rng(3), 3000, pa.timestamp("us", "UTC")
-    placed = [datetime(2024, 1, 1, 4, tzinfo=UTC) + timedelta(minutes=14 * i) for i in range(n)]
-    ticks = [pipeline.schedule.tick_at(at).date for at in placed]
-    amount = random.normal(size=n)
-    orders = {"order_id": range(n), "placed_at": pa.array(placed, moment), "channel": random.choice(["web", "app"], n)}
-    settled = [at + timedelta(hours=12) for at in placed]
-    known = [pipeline.schedule.tick_at(at).date + timedelta(days=1) for at in settled]
-    returned = {"order_id": range(n), "settled_at": pa.array(settled, moment)}
-    came_back = random.random(n) < 1 / (1 + np.exp(-2 * amount))
-    for name, rows, days in (
-        ("orders", orders | {"amount": amount, "tick": ticks}, ticks),
-        ("returned", returned | {"returned": came_back, "tick": known}, known),
-    ):
-        platform.lake.replace_ticks(names.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), pa.table(rows))
 
 
 class Browser:

@@ -22,39 +22,29 @@ from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.promotion import history as champion
 from mlprod_tasks.rollout import routing as rollout
 from mlprod_tasks.scoring.log_row import log_schema
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.run import made
-from tests.integration.test_workflows_in_airflow import fill
+from tests.support import returns_pipeline
 from tests.support.paths import REPOSITORY
+from tests.support.ramped_shop import RolledOut
 from tests.support.request_log import log_row, write_log
+from tests.support.returns_lake import fill
 
 DAG = "returns.rollout"
 # Looked at often, so that the trial is short.
-RAMP = "serving=ml.Serving(log_seconds=0.2, ramp=ml.Ramp(shares=(0.5, 1.0), hold=ml.hours(0), rows=100)),"
+SERVING = "ml.Serving(log_seconds=0.2, ramp=ml.Ramp(shares=(0.5, 1.0), hold=ml.hours(0), rows=100))"
 
 
 @dataclass
-class Running:
+class Running(RolledOut):
     """A shop whose version 1 is champion, in a real Airflow, with a service in this process."""
 
     api: AirflowApi
-    catcher: MailCatcher
-    platform: Platform
-    pipeline: Pipeline
     service: Service
     asked: int = 0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(4))
-
-    def rollout(self) -> Rollout:
-        found = rollout.current(self.pipeline, self.platform)
-        assert found is not None
-        return found
-
-    def champion(self) -> int:
-        return champion.promotions(self.pipeline, self.platform)[-1].model_version
 
     def answer(self) -> None:
         """Bring the service's models up to date, and ask it for 60 rows."""
@@ -105,10 +95,6 @@ class Running:
         poll(ended, seconds=400, waiting_for=lambda: f"{run}: {self.api.task_states(DAG, run)}")
         return self.api.task_states(DAG, run)
 
-    def told(self) -> list[str]:
-        """Subject and text of every mail."""
-        return [f"{mail['Subject']}\n{mail.get_body(('plain',)).get_content()}" for mail in self.catcher.outbox.mails()]
-
 
 def registered(pipeline: Pipeline, platform: Platform) -> int:
     """A second version that passed its gates."""
@@ -124,9 +110,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("rollout")
     shutil.copytree(REPOSITORY / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (home / "pipelines").mkdir()
-    declared = (REPOSITORY / "tests" / "support" / "returns_pipeline.py").read_text()
-    assert "approval=ml.Approval(wait=ml.hours(1))," in declared
-    (home / "pipelines" / "returns.py").write_text(declared.replace("approval=ml.Approval(wait=ml.hours(1)),", RAMP))
+    returns_pipeline.write(home / "pipelines", approval="None", serving=SERVING)
     with MailCatcher(home / "outbox") as catcher:
         variables = {
             "MLPROD_HOME": str(home / "var"),
@@ -135,8 +119,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             "AIRFLOW_CONN_SMTP_DEFAULT": f"smtp://127.0.0.1:{catcher.smtp_port}?disable_ssl=true&disable_tls=true",
         }
         platform = Platform(from_environment(variables))
-        fill(platform)
         pipeline = load(home / "pipelines" / "returns.py")
+        fill(platform, pipeline)
         assert workflows.train(pipeline, pipeline.schedule.tick("2024-01-28"), "a first champion", platform) == 1
         assert registered(pipeline, platform) == 2
         service = made(platform, {"returns": pipeline}, keys_needed=False)
@@ -149,7 +133,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             poll(lambda: True if api.dag_ids() >= wanted else None, seconds=90, waiting_for=lambda: str(api.import_errors()))
             for dag in wanted:
                 api.unpause(dag)
-            yield Running(api, catcher, platform, pipeline, service)
+            yield Running(pipeline, platform, catcher, api, service)
 
 
 def test_a_version_that_is_no_worse_goes_through_all_shares_and_becomes_champion(running: Running) -> None:
@@ -167,7 +151,7 @@ def test_a_version_that_is_no_worse_goes_through_all_shares_and_becomes_champion
     assert shares == [0.5, 1.0]
     checks = running.platform.ledger.all(RolloutCheck, pipeline="returns")
     assert {(one.share, one.passed) for one in checks if one.what == "scores"} == {(0.5, True), (1.0, True)}
-    assert running.told() == []
+    assert running.mails() == []
 
 
 def test_a_challenger_that_fails_is_taken_back_and_one_mail_says_why(running: Running) -> None:
@@ -177,7 +161,7 @@ def test_a_challenger_that_fails_is_taken_back_and_one_mail_says_why(running: Ru
     assert (states["to_50_percent.check"], states["finish"], states["take_back"]) == ("failed", "upstream_failed", "success")
     assert api.run(DAG, run)["state"] == "failed"
     assert (running.champion(), running.rollout().mode) == (2, "champion")
-    (mail,) = running.told()
+    (mail,) = running.mails()
     assert mail.startswith("[returns] version 1 was taken back at 50% of entities\n")
     assert "surely more than 1 percentage point above" in " ".join(mail.split())
     assert f"/dags/{DAG}/runs/{run}" in mail
@@ -192,7 +176,7 @@ def test_what_a_person_sets_by_hand_ends_a_run_and_holds(running: Running) -> No
     states = running.over(run, by_hand)
     assert states["finish"] == "skipped"
     assert running.api.run(DAG, run)["state"] == "success"
-    assert (running.rollout().by, running.champion(), len(running.told())) == ("Bo", 2, 1)
+    assert (running.rollout().by, running.champion(), len(running.mails())) == ("Bo", 2, 1)
     asked = {one.by for one in running.platform.ledger.all(Rollout, pipeline="returns", challenger=1)}
     assert asked == {"ramp for Ada", "ramp for Anonymous"}, "who triggers a run is who asks for it, where no name is given"
 
@@ -212,9 +196,9 @@ def test_what_training_registers_is_rolled_out_and_taken_back_where_the_run_is_m
     assert (running.rollout().share, running.rollout().challenger, running.rollout().by) == (0.5, 3, "ramp for training")
     api.patch(f"dags/{DAG}/dagRuns/{run}", {"state": "failed"})
     poll(
-        lambda: True if running.rollout().mode == "champion" and len(running.told()) == 2 else None,
+        lambda: True if running.rollout().mode == "champion" and len(running.mails()) == 2 else None,
         seconds=180,
         waiting_for=lambda: f"{running.rollout()}, {api.task_states(DAG, run)}",
     )
-    assert "version 3 was taken back" in running.told()[1]
+    assert "version 3 was taken back" in running.mails()[1]
     assert running.champion() == 2

@@ -6,11 +6,9 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from demo.airflow_api import AirflowApi, ApiError, poll
@@ -24,8 +22,10 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.log_row import log_schema
+from tests.support import returns_pipeline
 from tests.support.paths import REPOSITORY
 from tests.support.request_log import log_row, write_log
+from tests.support.returns_lake import fill
 
 WORKFLOWS = {
     f"{name}.{workflow}" for name in ("flight_delays", "returns") for workflow in ("ingest", "train", "score", "monitor")
@@ -85,7 +85,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     shutil.copytree(REPOSITORY / "dags", home / "dags")
     (home / "dags" / "failing.py").write_text(textwrap.dedent(FAILING))
     shutil.copytree(REPOSITORY / "pipelines", home / "pipelines")
-    shutil.copy(REPOSITORY / "tests" / "support" / "returns_pipeline.py", home / "pipelines" / "returns.py")
+    returns_pipeline.write(home / "pipelines")
     (home / "pipelines" / "broken.py").write_text("from mlprod_tasks import declaration as ml\n\npipeline = ml.Label('x')\n")
     with MailCatcher(home / "outbox") as catcher:
         variables = {
@@ -162,23 +162,6 @@ def test_what_the_service_logs_is_collected_and_measured_and_people_are_asked(ru
     assert [one.request_id for one in platform.ledger.all(Review)] == ["r-7"]
 
 
-def fill(platform: Platform) -> None:
-    """Thirty days of orders in the lake; dear ones come back, on the web the cheap ones do."""
-    pipeline, random, n = load(platform.settings.pipelines / "returns.py"), np.random.default_rng(3), 3000
-    placed = [datetime(2024, 1, 1, 4, tzinfo=UTC) + timedelta(minutes=14 * i) for i in range(n)]
-    ticks = [pipeline.schedule.tick_at(moment).date for moment in placed]
-    channel, amount = random.choice(["web", "app", "phone"], n, p=[0.5, 0.4, 0.1]), random.normal(size=n)
-    came_back = random.random(n) < 1 / (1 + np.exp(-2 * amount * np.where(channel == "web", -1, 1)))
-    moment = pa.timestamp("us", "UTC")
-    orders = {"order_id": range(n), "placed_at": pa.array(placed, moment), "channel": channel, "amount": amount, "tick": ticks}
-    settled = [at + timedelta(hours=12) for at in placed]
-    known = [pipeline.schedule.tick_at(at).date + timedelta(days=1) for at in settled]
-    returned = {"order_id": range(n), "settled_at": pa.array(settled, moment), "returned": came_back, "tick": known}
-    for name, rows in (("orders", pa.table(orders)), ("returned", pa.table(returned))):
-        days = rows["tick"].to_pylist()
-        platform.lake.replace_ticks(names.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
-
-
 def asked(running: Running, dag: str, run: str) -> dict[str, Any]:
     """What the run's task `approve` asks, once it waits for the answer."""
     api = running.api
@@ -198,9 +181,9 @@ def asked(running: Running, dag: str, run: str) -> dict[str, Any]:
 
 def test_search_and_segments_run_as_mapped_tasks_and_a_person_decides_what_becomes_champion(running: Running) -> None:
     dag, run, api, platform = "returns.train", "by_hand", running.api, running.platform
-    fill(platform)
     file = platform.settings.pipelines / "returns.py"
     pipeline = load(file)
+    fill(platform, pipeline)
     unasked = replace(pipeline, approval=None, model=replace(pipeline.model, search=None, segment_by=None))
     assert workflows.train(unasked, pipeline.schedule.tick("2024-01-28"), "a first champion", platform) == 1
 

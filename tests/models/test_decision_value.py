@@ -13,10 +13,22 @@ from mlprod_tasks.declaration import CostMatrix, DeclarationError, RateTable, Va
 from mlprod_tasks.models import decision_value, fallback
 from mlprod_tasks.models.decision_value import ValueUndefined, Worth
 from mlprod_tasks.operations.doctor import read_sql
+from tests.support.shop import ORDERS, SHOP, with_columns, without
 
 COSTS = CostMatrix(true_positive=120, false_positive=-40, false_negative=-5, true_negative=1)
 NOTHING = pa.table({})
 AMOUNT = ValueFunction(act="CASE WHEN outcome THEN 0.5 * amount ELSE -4 END", wait="CASE WHEN outcome THEN -1 ELSE 0 END")
+
+ORDERS_WITH_OUTCOME = replace(
+    with_columns(
+        without(ORDERS, "channel", "amount", "items"),
+        ml.Column("price", "float", "francs", nullable=True),
+        ml.Column("kind", "text", "what"),
+        ml.Column("returned", "bool", "whether it came back", known_at="settled_at"),
+        ml.Column("settled_at", "timestamp", "when that was known"),
+    ),
+    ticks_ahead=0,
+)
 
 
 def worth_of(score: np.ndarray, outcome: np.ndarray) -> Worth:
@@ -119,47 +131,20 @@ def test_a_fallback_acts_from_the_rate_on_that_paid_best_on_its_training_rows():
 
 def small(**changes):
     """A declaration with a value function over one feature of the row and one of other rows."""
-    orders = ml.Table(
-        "orders",
-        ml.Database("shop", "orders"),
-        key=("order_id",),
-        time="placed_at",
-        columns=(
-            ml.Column("order_id", "text", "the order"),
-            ml.Column("placed_at", "timestamp", "when"),
-            ml.Column("price", "float", "francs", nullable=True),
-            ml.Column("kind", "text", "what"),
-            ml.Column("returned", "bool", "whether it came back", known_at="settled_at"),
-            ml.Column("settled_at", "timestamp", "when that was known"),
-        ),
-    )
-    from datetime import date, time
-
     given = {
-        "name": "small",
-        "doc": "Will it come back?",
-        "owner": "shop",
-        "alert_to": ("a@example.com",),
-        "schedule": ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=date(2024, 1, 1)),
-        "tables": (orders,),
-        "entity": "orders",
+        "tables": (ORDERS_WITH_OUTCOME,),
         "features": (
             ml.Expression("amount", "price * 2", "float", "twice"),
             ml.Expression("kind", "kind", "text", "what"),
             ml.Trailing("shop", "orders", {"kind": "kind"}, (ml.days(7),), (ml.Mean("price"),)),
         ),
         "label": ml.Label("orders", {"order_id": "order_id"}, "returned", delay=ml.days(2)),
-        "split": ml.Split(validation=ml.days(6), test=ml.days(7), gap=ml.days(2)),
         "model": ml.Model(),
         "fallback": ml.RateTable(by=("kind",)),
         "value": replace(AMOUNT, act="CASE WHEN outcome THEN coalesce(amount, 0) ELSE -4 END"),
         "gates": (ml.AtLeast("roc_auc", 0.6),),
-        "kpi": ml.Kpi("saved", "avg(value)", "saved"),
-        "watches": (),
-        "rules": (),
-        "retraining": ml.Retraining(cooldown=ml.days(7)),
     }
-    return ml.Pipeline(**{**given, **changes})
+    return replace(SHOP, **{**given, **changes})
 
 
 def test_a_pipeline_knows_which_features_its_value_reads_and_the_engine_reads_the_expressions():

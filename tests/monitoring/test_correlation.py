@@ -25,18 +25,7 @@ pipeline = replace(monitored.pipeline, monitoring=ml.Monitoring(metrics=(SALES,)
 
 
 def row(day: date, what: str, value: float | None, slice: str = "", reference: float | None = None) -> Measurement:
-    return Measurement(
-        pipeline="shop",
-        tick=day,
-        what=what,
-        slice=slice,
-        value=value,
-        reference=reference,
-        n=400,
-        breached=False,
-        model_version=3,
-        at=monitored.NOW,
-    )
+    return monitored.measurement(day, what, value, slice=slice, reference=reference)
 
 
 def ledger(values: Mapping[str, np.ndarray], first: date = FIRST) -> list[Measurement]:

@@ -35,20 +35,7 @@ def platform(mailing: Callable[[Any], Platform]) -> Platform:
 def measured(platform: Platform, day: date, n: int, **values: float) -> None:
     references = {"value": 4000.0, "kpi": 2.0, "roc_auc": 0.8, "label_rate": 0.3, "calibration": 0.0}
     for what, value in values.items():
-        platform.ledger.put(
-            Measurement(
-                pipeline="shop",
-                tick=day,
-                what=what,
-                value=value,
-                n=n,
-                breached=False,
-                model_version=3,
-                at=NOW,
-                reference=references[what],
-                sentence="",
-            )
-        )
+        platform.ledger.put(monitored.measurement(day, what, value, n=n, at=NOW, reference=references[what]))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import Publication
+from mlprod_tasks.platform.ledger import Measurement, Publication
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.clock import SetClock
 from tests.support.shop import ORDERS, RETURNS, SHOP, with_columns, without
@@ -159,6 +159,12 @@ def note_published(platform: Platform, day: date, rows: int, version: int = 0) -
             pipeline=pipeline.name, table_name="returns", tick=day, rows=rows, delta_version=version, at=platform.clock.now()
         )
     )
+
+
+def measurement(day: date, what: str, value: float | None, **more: Any) -> Measurement:
+    """Return a row of the ledger as a tick's measuring leaves it, with no bound that it breached."""
+    given: dict[str, Any] = {"n": ORDERS_A_TICK, "breached": False, "model_version": VERSION, "at": NOW, "sentence": ""} | more
+    return Measurement(pipeline=pipeline.name, tick=day, what=what, value=value, **given)
 
 
 def story() -> dict[date, pa.Table]:

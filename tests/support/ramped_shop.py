@@ -25,14 +25,12 @@ RAMP = ml.Ramp(shares=(0.2, 0.5, 1.0), hold=timedelta(0), at_most=timedelta(hour
 
 
 @dataclass
-class Ramped:
-    """The shop on a platform of the test's own, and what its service would have logged."""
+class RolledOut:
+    """A shop whose versions are rolled out, and the mails that tell of it."""
 
     pipeline: Pipeline
     platform: Platform
     catcher: MailCatcher
-    asked: int = 0
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(12))
 
     def rollout(self) -> Rollout:
         found = rollout.current(self.pipeline, self.platform)
@@ -57,6 +55,14 @@ class Ramped:
             assert plain is not None
             told.append(f"{mail['Subject']}\n{' '.join(plain.get_content().split())}")
         return told
+
+
+@dataclass
+class Ramped(RolledOut):
+    """The shop on a platform of the test's own, and what its service would have logged."""
+
+    asked: int = 0
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(12))
 
     def answered(self, n: int, keys: list[str] | None = None, tick: date = date(2024, 2, 13), **challenger: Any) -> None:
         """Log `n` requests as the service answers them under the rollout in force; `challenger` changes that one's answers."""

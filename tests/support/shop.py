@@ -95,6 +95,12 @@ def orders_to_check(**changed: object) -> Table:
     return replace(ORDERS, **({"columns": columns, "time": "ordered_at", "ticks_ahead": 0} | changed))  # type: ignore[arg-type]
 
 
+def order(number: int, at: str = "2024-03-14 12:00:00", **changed: object) -> dict[str, object]:
+    """Return a row of that table, as its source holds it."""
+    row = {"order_id": number, "ordered_at": at, "amount": 9.5, "items": 2, "state": "paid"}
+    return {**row, "customer": "Ann", "email": "a@b.ch", **changed}
+
+
 def shop_of_one_table(**changed: object) -> Pipeline:
     """Return a use case over that table alone, at midnight in Zurich."""
     orders = orders_to_check(**changed)

@@ -12,6 +12,7 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.training.workspace import read_window
+from tests.support.shop import RETURNS, with_columns
 
 ONE_DAY = timedelta(days=1)
 
@@ -19,18 +20,7 @@ ONE_DAY = timedelta(days=1)
 Tables = tuple[pa.Table, pa.Table]
 
 
-DELAYED = ml.Table(
-    "returns",
-    ml.Database("shop", "returns"),
-    key=("order_id",),
-    time="settled_at",
-    columns=(
-        ml.Column("order_id", "text", "the order"),
-        ml.Column("settled_at", "timestamp", "when the time to return it was over"),
-        ml.Column("returned", "bool", "whether it came back"),
-        ml.Column("channel", "text", "web, app or phone", nullable=True),
-    ),
-)
+WITH_CHANNEL = with_columns(RETURNS, ml.Column("channel", "text", "web, app or phone", nullable=True))
 RECENT = ml.Trailing("channel", "returns", {"channel": "channel"}, (ml.days(7),), (ml.Count(), ml.Rate("back", "returned")))
 
 
@@ -43,7 +33,7 @@ def with_channel(tables: Tables) -> Tables:
 
 def trailing(retold: Callable, tables: Tables, shop_pipeline: ml.Pipeline):
     orders = shop_pipeline.table("orders")
-    return retold(tables, tables=(orders, DELAYED), features=(*shop_pipeline.features, RECENT))
+    return retold(tables, tables=(orders, WITH_CHANNEL), features=(*shop_pipeline.features, RECENT))
 
 
 def test_features_that_are_known_at_the_tick_are_those_of_the_training_set(retold, tables, shop_pipeline):
@@ -93,11 +83,11 @@ def test_a_training_set_that_was_changed_does_not_hold_what_scoring_had(own):
 
 def test_a_feature_set_until_a_tick_is_without_what_came_after(retold, tables, shop_pipeline):
     late = replace(
-        DELAYED,
+        WITH_CHANNEL,
         columns=(
-            *DELAYED.columns[:2],
+            *WITH_CHANNEL.columns[:2],
             ml.Column("returned", "bool", "whether it came back", nullable=True, known_at="told_at"),
-            DELAYED.columns[3],
+            WITH_CHANNEL.columns[3],
             ml.Column("told_at", "timestamp", "when we heard of it", nullable=True),
         ),
     )

@@ -23,7 +23,7 @@ from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
 from mlprod_tasks.platform.settings import from_environment
-from tests.support.paths import REPOSITORY
+from tests.support.paths import FLIGHTS, REPOSITORY
 
 DAY = timedelta(days=1)
 HISTORY = (date(2013, 1, 2), date(2013, 2, 10))
@@ -63,7 +63,7 @@ def opened(home: Path) -> tuple[Pipeline, Platform]:
         "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
         "MLPROD_CONNECTION_BUSINESS": f"sqlite:///{home.parent / 'business.db'}",
     }
-    pipeline = load(REPOSITORY / "pipelines" / "flight_delays.py")
+    pipeline = load(FLIGHTS)
     return small(replace(pipeline, publish=None)), Platform(from_environment(variables))
 
 

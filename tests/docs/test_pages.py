@@ -12,8 +12,8 @@ import pytest
 from typer.main import get_command
 
 from mlprod_tasks.cli.main import app
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 MLPROD = get_command(app)
 # In a block of code at the start of a line (perhaps behind a prompt or a container), or in code within a sentence.

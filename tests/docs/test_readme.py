@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.declaration import DeclarationError, load
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 USE_CASE = re.search(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
 

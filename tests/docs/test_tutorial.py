@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.cli import main
+from tests.support.paths import REPOSITORY
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 FILE = re.compile(r"^```\{code-block\} python\n:caption: (?P<name>\S+)\n\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 FAILED = re.compile(r"[A-Z]\w+: ")  # how the command line begins to tell an error

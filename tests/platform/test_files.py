@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.platform import files
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
 OLD = 2 * files.ABANDONED.total_seconds()
 
 
@@ -139,7 +139,7 @@ with files.replacing(folder / "file") as part, files.replacing_folder(folder / "
 
 
 def test_what_a_killed_writer_left_is_deleted_by_the_next_one_after_a_day(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=REPOSITORY, timeout=60)
     assert done.returncode == -signal.SIGKILL
     left = files.parts(tmp_path)
     assert len(left) == 2
@@ -205,7 +205,7 @@ def test_a_lock_does_not_outlive_its_killed_holder(tmp_path: Path) -> None:
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     lock = tmp_path / "lock"
-    with subprocess.Popen([sys.executable, "-c", code, str(lock)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen([sys.executable, "-c", code, str(lock)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(BlockingIOError), files.locked(lock, wait=False):

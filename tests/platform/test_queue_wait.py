@@ -1,10 +1,5 @@
 """How long tasks waited for a worker, as the listener reads it from Airflow's task instances; and what runs are about."""
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,12 +9,12 @@ import pytest
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import StepRun
 from mlprod_tasks.platform.step_runs import Wait, note_waits
+from tests.support.airflow_process import told_by
 from tests.support.paths import FLIGHTS, REPOSITORY
 
 AT = datetime(2024, 3, 1, 4, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
-# In a process of its own: Airflow sets up logging as soon as it is imported.
 PROGRAM = """
     import importlib.util, json, logging, sys
     from dataclasses import dataclass
@@ -104,17 +99,8 @@ PROGRAM = """
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process that loads the plugin as Airflow loads it has to say."""
-    variables = os.environ | {
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'plugins'}",
-    }
-    given = [str(REPOSITORY / "plugins" / "mlprod_listener.py"), str(FLIGHTS)]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), *given], capture_output=True, text=True, env=variables, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("TOLD")]
-    return dict(json.loads(line.removeprefix("TOLD")))
+    listener = REPOSITORY / "plugins" / "mlprod_listener.py"
+    return told_by(PROGRAM, tmp_path_factory.mktemp("airflow"), str(listener), str(FLIGHTS))
 
 
 def test_airflow_finds_the_hooks_and_loads_nothing_of_ours_for_them(told: dict[str, Any]) -> None:

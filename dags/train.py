@@ -10,7 +10,7 @@ only if it passes its gates.
 - **train** puts them together, with a fallback, and opens the MLflow run.
 - **evaluate** measures the model on the test window beside baseline and champion, on the same rows, whole and in slices.
 - **backtest** trains the model again as of earlier moments, to see how much its quality changes over time.
-- **examine** tries the model itself, as far as gates ask for it: leaks, behaviour, latency, size, saving and loading.
+- **run_checks** checks the model itself, as far as gates ask for it: leaks, behaviour, latency, size, saving and loading.
 - **report** writes the pictures, the report and the model card.
 - **gate** lets it pass only if every declared gate does.
 - **approve**, where `approval` is declared: a person looks at gates and report and answers on the task's *Required Actions*.
@@ -80,8 +80,8 @@ def train_workflow(pipeline: Pipeline) -> None:
         steps.backtest(pipeline, training_id(pipeline, context), platform())
 
     @task
-    def examine(**context: Any) -> dict[str, Any]:
-        return reference(steps.examine(pipeline, training_id(pipeline, context), platform()))
+    def run_checks(**context: Any) -> dict[str, Any]:
+        return reference(steps.run_checks(pipeline, training_id(pipeline, context), platform()))
 
     @task
     def report(**context: Any) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def train_workflow(pipeline: Pipeline) -> None:
         large, judged = segments(), gate()
         fitted = fit.expand(segment=large)
         assemble() >> search.expand(worker=workers(pipeline)) >> large
-        fitted >> train() >> evaluate() >> [backtest(), examine()] >> report() >> judged
+        fitted >> train() >> evaluate() >> [backtest(), run_checks()] >> report() >> judged
         registered = register()
         approved(pipeline, judged) >> registered
         promoted(pipeline, registered, promote(judged))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.declaration import Pipeline, Tick, TickRange
     from mlprod_tasks.evaluation.gates import Passed
     from mlprod_tasks.evaluation.results import Backtest, Evaluation
-    from mlprod_tasks.evaluation.run_checks import Examined
+    from mlprod_tasks.evaluation.run_checks import ChecksRun
     from mlprod_tasks.ingest.audit import Audited
     from mlprod_tasks.ingest.extract import Extracted
     from mlprod_tasks.ingest.publish import Published
@@ -135,11 +135,11 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
 
 
 @step(about="training_id")
-def examine(pipeline: Pipeline, training_id: str, platform: Platform) -> Examined:
-    """Try the model itself, as far as its gates ask for it."""
-    from mlprod_tasks.evaluation.run_checks import examine
+def run_checks(pipeline: Pipeline, training_id: str, platform: Platform) -> ChecksRun:
+    """Check the model itself, as far as its gates ask for it."""
+    from mlprod_tasks.evaluation.run_checks import run_checks
 
-    return examine(pipeline, training_id, platform)
+    return run_checks(pipeline, training_id, platform)
 
 
 @step(about="training_id")

@@ -49,7 +49,7 @@ def training_id(pipeline: Pipeline, as_of: Tick, now: datetime) -> str:
 
 
 def train(pipeline: Pipeline, as_of: Tick, reason: str, platform: Platform) -> int:
-    """Assemble, search, fit, evaluate, examine, report, gate, register, promote. The new version's number.
+    """Assemble, search, fit, evaluate, run checks, report, gate, register, promote. The new version's number.
 
     Raises: GatesRefused where the model is not good enough; NotApproved where a person's approval is declared: see `approve`.
     The champion then stays.
@@ -60,7 +60,7 @@ def train(pipeline: Pipeline, as_of: Tick, reason: str, platform: Platform) -> i
     steps.train(pipeline, training, platform)
     steps.evaluate(pipeline, training, platform)
     steps.backtest(pipeline, training, platform)
-    steps.examine(pipeline, training, platform)
+    steps.run_checks(pipeline, training, platform)
     steps.report(pipeline, training, platform)
     steps.gate(pipeline, training, platform)
     if pipeline.approval is not None:

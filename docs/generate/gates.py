@@ -9,7 +9,7 @@ from docs.generate.declarations import GROUPS, entry
 from docs.generate.docstrings import described
 from docs.generate.markdown import table
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.declaration.gate import TRIED
+from mlprod_tasks.declaration.gate import CheckedGate
 from mlprod_tasks.evaluation.gates.names import name_of
 
 EXAMPLES = (
@@ -39,6 +39,6 @@ def reference() -> str:
 
 def _row(example: Any) -> tuple[str, str, str, str]:
     summary = described(type(example), [field.name for field in dataclasses.fields(example)]).prose.splitlines()[0]
-    rests_on = "a check of the model" if isinstance(example, TRIED) else "the evaluation"
+    rests_on = "a check of the model" if isinstance(example, CheckedGate) else "the evaluation"
     link = f"{{py:class}}`{type(example).__name__} <ml.{type(example).__name__}>`"
     return link, summary, f"*{name_of(example)}*", rests_on

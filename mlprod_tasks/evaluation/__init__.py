@@ -1,1 +1,1 @@
-"""Judge a trained model: metrics, slices, backtest, trials of the model itself, and the gates."""
+"""Judge a trained model: metrics, slices, backtest, checks of the model itself, and the gates."""

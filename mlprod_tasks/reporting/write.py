@@ -16,7 +16,7 @@ from mlprod_tasks.reporting import card, importance, report_context
 from mlprod_tasks.reporting.chapters.backtest import backtest
 from mlprod_tasks.reporting.chapters.change import change
 from mlprod_tasks.reporting.chapters.features import features
-from mlprod_tasks.reporting.chapters.origin import origin, trials
+from mlprod_tasks.reporting.chapters.origin import checks, origin
 from mlprod_tasks.reporting.chapters.quality import candidates, metrics
 from mlprod_tasks.reporting.chapters.ranking import ranking
 from mlprod_tasks.reporting.chapters.slices import slices
@@ -94,6 +94,6 @@ def _sections(known: Dossier, platform: Platform) -> tuple[Section, ...]:
         scores,
         features(known, found),
         candidates(known),
-        trials(known),
+        checks(known),
         origin(known),
     )

@@ -228,7 +228,7 @@ RECORDED = {
     "train": ("train", TRAINING),
     "evaluate": ("evaluate", TRAINING),
     "backtest": ("backtest", TRAINING),
-    "examine": ("examine", TRAINING),
+    "run_checks": ("run_checks", TRAINING),
     "report": ("report", TRAINING),
     "gate": ("gate", TRAINING),
     "request_approval": ("request_approval", TRAINING),

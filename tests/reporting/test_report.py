@@ -85,7 +85,7 @@ def assembled_to_evaluated(pipeline: Pipeline, day: str, training_id: str, platf
 
 @pytest.fixture(scope="module")
 def full(promoted_home, shop_pipeline, tmp_path_factory) -> Made:
-    """A training against a champion with everything declared: candidates, slices, backtest, trials."""
+    """A training against a champion with everything declared: candidates, slices, backtest, checks."""
     home = tmp_path_factory.mktemp("full") / "var"
     shutil.copytree(promoted_home, home)
     declared = shop_pipeline.model
@@ -105,7 +105,7 @@ def full(promoted_home, shop_pipeline, tmp_path_factory) -> Made:
     made = Made(pipeline, platform_at(home), TrainingFolder(platform_at(home), "two"))
     assembled_to_evaluated(pipeline, "2024-02-12", "two", made.platform)
     steps.backtest(pipeline, "two", made.platform)
-    steps.examine(pipeline, "two", made.platform)
+    steps.run_checks(pipeline, "two", made.platform)
     steps.report(pipeline, "two", made.platform)
     return made
 
@@ -213,7 +213,7 @@ def test_what_no_step_has_made_is_named_and_not_left_out(first):
         "what changed. There was no champion yet.",
         "the backtest. The declaration has no backtest.",
         "slices. The step evaluate left none: run it again.",
-        "trials of the model itself. No declared gate asks for any.",
+        "checks of the model itself. No declared gate asks for any.",
         "a search for parameters. None is declared",
     ):
         assert f"Not made: {what}" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlprod_tasks.declaration.gate import TRIED, Gate, Stable, WorstSlice
+from mlprod_tasks.declaration.gate import CheckedGate, Gate, Stable, WorstSlice
 from mlprod_tasks.evaluation.gates import metrics, model_checks, slices, windows
 from mlprod_tasks.evaluation.gates.names import name_of
 from mlprod_tasks.evaluation.gates.verdict import JUDGED, CannotBeJudged, GatesRefused, GateVerdict, Passed, Refused
@@ -38,6 +38,6 @@ def _compared(gate: Gate, results: EvaluationResults, model_digest: str) -> Gate
         return slices.worst(gate, results)
     if isinstance(gate, Stable):
         return windows.stable(gate, results)
-    if isinstance(gate, TRIED):
+    if isinstance(gate, CheckedGate):
         return model_checks.judged(gate, results, model_digest)
     return metrics.judged(gate, results)

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from mlprod_tasks.declaration.gate import (
     AvailableAtPrediction,
+    CheckedGate,
     Invariance,
     KpiAtLeast,
     KpiAtMost,
@@ -20,18 +21,6 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import CheckResult, EvaluationResults
-
-CheckedGate = (
-    AvailableAtPrediction
-    | NoLeakageSuspicion
-    | Latency
-    | ModelSize
-    | SamePredictions
-    | Invariance
-    | Monotonic
-    | KpiAtLeast
-    | KpiAtMost
-)
 
 
 def judged(gate: CheckedGate, results: EvaluationResults, model_digest: str) -> GateVerdict:

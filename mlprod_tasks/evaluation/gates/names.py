@@ -1,4 +1,4 @@
-"""What gates are called, in the ledger and in mails, and what the trials that they rest on are called."""
+"""What gates are called, in the ledger and in mails, and what the checks that they rest on are called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlprod_tasks.declaration.gate import (
     WorstSlice,
 )
 
-# What a finding is about: the word that a trial writes and its gate looks for.
+# What a result is about: the word that a check writes and its gate looks for.
 AS_SCORED, NULLS_WHEN_FRESH = "features as scoring had them", "nulls in the newest tick"
 POWER_ALONE, POWER_LOST = "power of one feature alone", "power lost without one feature"
 LATENCY, SIZE, SAME = "latency in ms", "model size in MB", "same predictions"
@@ -77,8 +77,11 @@ def _stable(gate: Stable) -> str:
 
 
 def check_of(gate: Gate) -> tuple[str, str]:
-    """What a trial gate's finding is called: `what` and `subject`. It holds what the trial rests on, so that a gate that was
-    declared otherwise since finds nothing. Raises: TypeError for a gate that needs no trial."""
+    """The `check` and `subject` of the result that a gate rests on.
+
+    They hold what the check depends on, so that a gate that was declared otherwise since finds no result. Raises: TypeError for
+    a gate that needs no check.
+    """
     match gate:
         case AvailableAtPrediction():
             return AS_SCORED, f"{gate.ticks} ticks"
@@ -97,4 +100,4 @@ def check_of(gate: Gate) -> tuple[str, str]:
             return MONOTONIC, f"{gate.doc.strip()} ({gate.feature} {gate.direction} by {gate.by:g})"
         case KpiAtLeast() | KpiAtMost():
             return KPI, ""
-    raise TypeError(f"gate {type(gate).__name__} needs no trial of the model")
+    raise TypeError(f"gate {type(gate).__name__} needs no check of the model")

@@ -1,4 +1,4 @@
-"""Trials of a fitted model: each tries one thing and tells what it found. Bounds are the gates' business."""
+"""Checks of a fitted model: each looks at one thing and says what it showed. Bounds are the gates' business."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ SAMPLE = 2_000
 ROUNDING = 1e-12  # sums in another order
 
 
-class NothingToTry(ValueError):
+class NothingToCheck(ValueError):
     """No row of the test window is changed by what the declaration says."""
 
 
 def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
-    """The share of changed rows whose score moves by more than the tolerance. Raises: NothingToTry."""
+    """The share of changed rows whose score moves by more than the tolerance. Raises: NothingToCheck."""
     rows = spread(rows, SAMPLE)
     changed = _changed(gate.change, rows)
     moved = _moved(model, rows, changed)  # first: it says what is wrong with a value of another type
@@ -33,16 +33,16 @@ def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str
     for name, values in changed.items():
         touched |= _differ(rows[name].combine_chunks(), values)
     if not touched.any():
-        raise NothingToTry(f"{gate.doc.strip()}: {_told(gate.change)} changes none of {rows.num_rows:,} test rows")
+        raise NothingToCheck(f"{gate.doc.strip()}: {_told(gate.change)} changes none of {rows.num_rows:,} test rows")
     by = np.abs(moved[1] - moved[0])
     return _finding(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), moved, rows, changed, key)
 
 
 def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
-    """The share of rows whose score goes the wrong way when the feature is raised. Raises: NothingToTry."""
+    """The share of rows whose score goes the wrong way when the feature is raised. Raises: NothingToCheck."""
     rows = spread(rows.filter(pc.is_valid(rows[gate.feature])), SAMPLE)
     if not rows.num_rows:
-        raise NothingToTry(f"{gate.doc.strip()}: feature {gate.feature!r} is null in every test row")
+        raise NothingToCheck(f"{gate.doc.strip()}: feature {gate.feature!r} is null in every test row")
     changed = {gate.feature: pc.add(rows[gate.feature].combine_chunks().cast(pa.float64(), safe=False), gate.by)}
     moved = _moved(model, rows, changed)
     wrong = (moved[0] - moved[1]) * (1 if gate.direction == "up" else -1)

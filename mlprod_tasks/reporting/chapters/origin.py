@@ -1,8 +1,8 @@
-"""Where the model comes from, and what was tried on it."""
+"""Where the model comes from, and what checks of it showed."""
 
 from __future__ import annotations
 
-from mlprod_tasks.declaration.gate import TRIED
+from mlprod_tasks.declaration.gate import CheckedGate
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Section
 from mlprod_tasks.documents.formatting import number, window
 from mlprod_tasks.documents.mail_content import Grid
@@ -12,15 +12,17 @@ from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 UNKNOWN = "not known"
 
 
-def trials(dossier: Dossier) -> Section:
-    """What every trial of the model itself showed."""
+def checks(dossier: Dossier) -> Section:
+    """What every check of the model itself showed."""
     found = dossier.results.checks
-    wanted = any(isinstance(gate, TRIED) for gate in dossier.pipeline.gates)
+    wanted = any(isinstance(gate, CheckedGate) for gate in dossier.pipeline.gates)
     if found is None:
         why = "The step run_checks left none: run it." if wanted else "No declared gate asks for any."
-        return Section("trials", "Trials", (NotMade("trials of the model itself", why),))
+        return Section("checks", "Checks of the model", (NotMade("checks of the model itself", why),))
     if not found.results:
-        return Section("trials", "Trials", (NotMade("trials of the model itself", "No declared gate asks for any."),))
+        return Section(
+            "checks", "Checks of the model", (NotMade("checks of the model itself", "No declared gate asks for any."),)
+        )
     blocks: list[Block] = []
     if found.model_digest != dossier.digest:
         blocks.append(
@@ -28,8 +30,8 @@ def trials(dossier: Dossier) -> Section:
         )
     rows = tuple((one.check, one.subject, number(one.value), f"{one.n:,}", one.sentence) for one in found.results)
     impossible = frozenset(i for i, one in enumerate(found.results) if one.value is None)
-    blocks.append(Grid("", ("trial", "about", "value", "n", "what it showed"), rows, impossible))
-    return Section("trials", "Trials", tuple(blocks))
+    blocks.append(Grid("", ("check", "about", "value", "n", "what it showed"), rows, impossible))
+    return Section("checks", "Checks of the model", tuple(blocks))
 
 
 def origin(dossier: Dossier) -> Section:

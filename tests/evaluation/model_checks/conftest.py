@@ -11,7 +11,7 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.evaluation.gate import GateVerdict, judge
 from mlprod_tasks.evaluation.results import CheckResult, read_results
-from mlprod_tasks.evaluation.run_checks import examine
+from mlprod_tasks.evaluation.run_checks import run_checks
 from mlprod_tasks.models import model
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform import Platform
@@ -37,10 +37,10 @@ class EvaluatedShop:
     def loaded(self) -> model.Model:
         return load_model(self.folder.model)
 
-    def examined(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:
+    def checked(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:
         """The verdicts on these gates, after their checks."""
         declared = replace(self.pipeline, gates=gates)
-        examine(declared, "one", self.platform)
+        run_checks(declared, "one", self.platform)
         return self.judged(*gates)
 
     def judged(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:

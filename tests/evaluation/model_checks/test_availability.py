@@ -38,7 +38,7 @@ def trailing(retold: Callable, tables: Tables, shop_pipeline: ml.Pipeline):
 
 def test_features_that_are_known_at_the_tick_are_those_of_the_training_set(retold, tables, shop_pipeline):
     shop = trailing(retold, with_channel(tables), shop_pipeline)
-    (verdict,) = shop.examined(ml.AvailableAtPrediction())
+    (verdict,) = shop.checked(ml.AvailableAtPrediction())
     assert verdict.passed, verdict.sentence
     n = sum(pc.sum(pc.equal(every["tick"], date.fromisoformat(day))).as_py() for every in [
         read_window(shop.folder, "test", labelled=False)] for day in ("2024-02-02", "2024-02-05", "2024-02-08"))  # fmt: skip
@@ -50,7 +50,7 @@ def test_rows_that_reached_the_lake_later_than_they_say_are_caught(retold, table
     orders, outcomes = with_channel(tables)
     ticks = [day + ONE_DAY for day in outcomes["tick"].to_pylist()]
     late = outcomes.set_column(outcomes.column_names.index("tick"), "tick", pa.array(ticks))
-    (verdict,) = trailing(retold, (orders, late), shop_pipeline).examined(ml.AvailableAtPrediction())
+    (verdict,) = trailing(retold, (orders, late), shop_pipeline).checked(ml.AvailableAtPrediction())
     assert not verdict.passed
     assert 0 < verdict.value <= 1
     assert "'channel_count_7d'" in verdict.sentence
@@ -63,7 +63,7 @@ def test_a_column_that_is_only_filled_in_later_is_caught_in_the_newest_tick(reto
     amount = pc.if_else(fresh, pa.scalar(None, pa.float64()), orders["amount"])
     empty = orders.set_column(orders.column_names.index("amount"), "amount", amount)
     # What comes after the tick that the training stands at is not looked at.
-    (verdict,) = retold((empty, outcomes)).examined(ml.AvailableAtPrediction(most_nulls=0.5))
+    (verdict,) = retold((empty, outcomes)).checked(ml.AvailableAtPrediction(most_nulls=0.5))
     assert (verdict.passed, verdict.n) == (False, 120)
     assert verdict.value == pytest.approx(0.98, abs=0.01)
     assert "in the newest tick 2024-02-10 (120 rows) 'amount' is null in 100.0% of rows, in the training rows in 2." in (
@@ -76,7 +76,7 @@ def test_a_training_set_that_was_changed_does_not_hold_what_scoring_had(own):
     last = pc.and_(pc.equal(rows["tick"], date(2024, 2, 8)), pc.greater(rows["amount"], 100))
     moved = pc.if_else(last, pc.add(rows["amount"], 1e-9), rows["amount"])
     pq.write_table(rows.set_column(rows.column_names.index("amount"), "amount", moved), own.folder.training_set)
-    (verdict,) = own.examined(ml.AvailableAtPrediction())
+    (verdict,) = own.checked(ml.AvailableAtPrediction())
     assert not verdict.passed
     assert f"('amount' in {pc.sum(pc.fill_null(last, False)).as_py()})" in verdict.sentence
 

@@ -9,7 +9,7 @@ from mlprod_tasks import declaration as ml
 def test_the_share_of_rows_that_break_a_rule_is_counted_and_the_worst_is_shown(trained):
     up = ml.Monotonic("a higher amount must not lower the score", "amount", "up", by=50.0, most_share=0.9)
     down = ml.Monotonic("a higher amount must not raise the score", "amount", "down", by=50.0)
-    first, second = trained.examined(up, down)
+    first, second = trained.checked(up, down)
     assert first.passed
     assert not second.passed
     rows = trained.rows().to_pandas()
@@ -26,7 +26,7 @@ def test_the_share_of_rows_that_break_a_rule_is_counted_and_the_worst_is_shown(t
 
 def test_a_change_that_must_not_matter_but_does_is_caught(trained):
     doc = "the channel must not matter"
-    moved, tolerated, nothing, same = trained.examined(
+    moved, tolerated, nothing, same = trained.checked(
         ml.Invariance(doc, {"channel": "'phone'"}),
         ml.Invariance(f"{doc} by much", {"channel": "'phone'"}, tolerance=1.0),
         ml.Invariance(f"{doc} where it stays", {"channel": "channel"}),
@@ -41,12 +41,12 @@ def test_a_change_that_must_not_matter_but_does_is_caught(trained):
     assert "when channel goes from " in moved.sentence
     assert tolerated.passed
     assert not nothing.passed
-    assert "NothingToTry: the channel must not matter where it stays: channel := channel changes none of" in nothing.sentence
+    assert "NothingToCheck: the channel must not matter where it stays: channel := channel changes none of" in nothing.sentence
     assert same.passed, same.sentence
 
 
 def test_a_behaviour_that_cannot_be_tried_fails(trained):
-    wrong, empty = trained.examined(
+    wrong, empty = trained.checked(
         ml.Invariance("must not matter", {"channel": "no_such_column"}), ml.Invariance("may be", {"amount": "'text'"})
     )
     assert "could not be evaluated" in wrong.sentence

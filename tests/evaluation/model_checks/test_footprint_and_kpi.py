@@ -13,7 +13,7 @@ from mlprod_tasks.evaluation.model_checks import footprint
 
 def test_latency_and_size_are_measured_and_bounded(trained):
     gates = (ml.Latency(10_000.0), ml.Latency(10_000.0, rows=500), ml.ModelSize(100.0))
-    one, batch, size = trained.examined(*gates)
+    one, batch, size = trained.checked(*gates)
     assert one.passed
     assert batch.passed
     assert size.passed
@@ -22,7 +22,7 @@ def test_latency_and_size_are_measured_and_bounded(trained):
     assert "500 rows are scored in" in batch.sentence
     assert "in the best of 5 rounds" in batch.sentence
     assert size.value == pytest.approx(sum(p.stat().st_size for p in trained.folder.model.rglob("*") if p.is_file()) / 1e6)
-    slow = trained.examined(ml.Latency(1e-6), ml.Latency(1e-6, rows=500), ml.ModelSize(1e-6))
+    slow = trained.checked(ml.Latency(1e-6), ml.Latency(1e-6, rows=500), ml.ModelSize(1e-6))
     assert not any(verdict.passed for verdict in slow)
 
 
@@ -45,7 +45,7 @@ def test_the_kpi_is_what_the_decisions_would_have_brought(trained):
     worth = pd.Series(np.where(decision, np.where(rows["label"], 10, -4), 0))
     expected = 1000 * worth.mean()
     by_tick = 1000 * worth.groupby(rows["tick"].to_numpy()).mean()
-    passed, cost = trained.examined(ml.KpiAtLeast(expected - 1, worst_week=expected - 1), ml.KpiAtMost(expected - 1))
+    passed, cost = trained.checked(ml.KpiAtLeast(expected - 1, worst_week=expected - 1), ml.KpiAtMost(expected - 1))
     assert (passed.passed, cost.passed) == (True, False)
     assert not trained.judged(ml.KpiAtLeast(expected + 1))[0].passed
     assert passed.value == pytest.approx(expected)
@@ -57,6 +57,6 @@ def test_the_kpi_is_what_the_decisions_would_have_brought(trained):
 
 def test_a_kpi_without_a_value_fails(trained):
     nothing = replace(trained, pipeline=replace(trained.pipeline, kpi=ml.Kpi("none", "avg(value) / 0", "-")))
-    (verdict,) = nothing.examined(ml.KpiAtLeast(0.0))
+    (verdict,) = nothing.checked(ml.KpiAtLeast(0.0))
     assert not verdict.passed
     assert "none has no value for" in verdict.sentence

@@ -16,7 +16,7 @@ def test_a_feature_that_knows_the_outcome_is_caught_and_named(retold, tables):
     known = np.array([came_back.get(order, False) for order in made_["order_id"].to_pylist()])
     items = np.where(known, 7, 2) + np.random.default_rng(1).integers(-1, 2, len(known))
     leaking = made_.set_column(made_.column_names.index("items"), "items", pa.array(items, pa.int64()))
-    (verdict,) = retold((leaking, outcomes)).examined(ml.NoLeakageSuspicion())
+    (verdict,) = retold((leaking, outcomes)).checked(ml.NoLeakageSuspicion())
     assert not verdict.passed
     assert verdict.value > 0.99
     assert "feature 'items' alone has a ROC AUC of" in verdict.sentence
@@ -44,7 +44,7 @@ def test_a_category_or_a_null_that_knows_the_outcome_is_caught(tables):
 
 
 def test_one_feature_alone_is_measured_as_by_hand_on_rows_that_it_did_not_learn_from(trained):
-    assert trained.examined(ml.NoLeakageSuspicion())[0].passed
+    assert trained.checked(ml.NoLeakageSuspicion())[0].passed
     train, test = trained.rows("train").to_pandas(), trained.rows().to_pandas()
     by = train.assign(channel=train["channel"].fillna("none")).groupby("channel")["label"].agg(["sum", "size"])
     rate = (by["sum"] + 20 * train["label"].mean()) / (by["size"] + 20)
@@ -63,7 +63,7 @@ def test_a_number_of_pure_chance_has_no_power_alone():
 
 
 def test_a_feature_that_carries_the_model_is_suspicious_from_the_declared_share_on(trained):
-    carried = trained.examined(ml.NoLeakageSuspicion(most_share=0.3))[0]
+    carried = trained.checked(ml.NoLeakageSuspicion(most_share=0.3))[0]
     assert not carried.passed
     assert "without 'amount' the model's ROC AUC goes from" in carried.sentence
     whole, rows = trained.loaded(), trained.rows()

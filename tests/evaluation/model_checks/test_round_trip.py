@@ -14,7 +14,7 @@ def evaluated(shop) -> float:
 
 
 def test_the_model_answers_the_same_after_loading_in_a_fresh_process_and_as_a_package(trained):
-    (verdict,) = trained.examined(ml.SamePredictions())
+    (verdict,) = trained.checked(ml.SamePredictions())
     assert verdict.passed, verdict.sentence
     assert verdict.sentence == (
         "saved and loaded again, in a fresh process, as an MLflow package there, the model answers all "
@@ -41,7 +41,7 @@ def test_a_model_other_than_the_one_that_was_evaluated_is_caught(own):
     evaluation = own.folder.read(Evaluation)
     auc = evaluation.model["roc_auc"]
     own.folder.write(replace(evaluation, model={**evaluation.model, "roc_auc": replace(auc, value=auc.value + 0.01)}))
-    (verdict,) = own.examined(ml.SamePredictions())
+    (verdict,) = own.checked(ml.SamePredictions())
     assert not verdict.passed
     assert "the loaded model has a ROC AUC of" in verdict.sentence
 
@@ -50,5 +50,5 @@ def test_a_model_per_segment_answers_the_same_too(retold, tables, shop_pipeline)
     segmented = replace(shop_pipeline.model, segment_by="channel", least_segment_rows=500)
     shop = retold(tables, model=segmented)
     assert len(shop.loaded().parts) == 2, "web and app have rows enough"
-    verdicts = shop.examined(ml.SamePredictions(), ml.NoLeakageSuspicion(), ml.Latency(10_000.0), ml.KpiAtLeast(-1e9))
+    verdicts = shop.checked(ml.SamePredictions(), ml.NoLeakageSuspicion(), ml.Latency(10_000.0), ml.KpiAtLeast(-1e9))
     assert [verdict.sentence for verdict in verdicts if not verdict.passed] == []

@@ -120,7 +120,7 @@ def test_people_list_and_decide_from_a_shell(tmp_path: Any, monkeypatch: pytest.
     here = Platform(from_environment(given))
     ask_for(flights, rows([("r-1", 4)]), here)
     listed = shell.invoke(app, ["reviews", "list", "flight_delays"]).output
-    assert listed == "r-1 4  7/LX  score 0.5000, version 3, asked 2024-05-06 12:00 UTC\n"
+    assert listed == "r-1 4  7/LX  score 0.5000, version 3, since 2024-05-06 12:00 UTC\n"
     decide = ["reviews", "decide", "flight_delays", "r-1", "4"]
     done = shell.invoke(app, [*decide, "yes", "--by", "ada", "--reason", "seen it"])
     assert (done.exit_code, done.output) == (0, "flight_delays: 7/LX: yes, by ada\n")

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from demo.business_database import fill
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps, workflows
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.evaluation.gate import GatesRefused
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.platform import Platform, names
@@ -132,14 +132,14 @@ def run_monitor(pipeline: Pipeline, platform: Platform, days: Sequence[date]) ->
         if decided.action != "nothing":
             told(f"{day}: {decided.action}: {decided.reason[:160]}")
         if decided.retrain_now:
-            retrained.append((day, promoted(pipeline, day, decided.reason, platform)))
+            retrained.append((day, promoted(pipeline, day, decided.training_reason, platform, decided_at=tick)))
     return retrained
 
 
-def promoted(pipeline: Pipeline, day: date, reason: str, platform: Platform) -> bool:
+def promoted(pipeline: Pipeline, day: date, reason: str, platform: Platform, decided_at: Tick | None = None) -> bool:
     """Train as of a tick; whether the gates let it become champion."""
     try:
-        workflows.train(pipeline, pipeline.schedule.tick(day), reason, platform)
+        workflows.train(pipeline, pipeline.schedule.tick(day), reason, platform, decided_at=decided_at)
     except GatesRefused as error:
         told(f"{day}: refused: {error}")
         return False
@@ -231,7 +231,11 @@ def print_alarms(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -
     print("| trained as of | because | gates | test AUC |\n| --- | --- | --- | --- |")
     for one in sorted(platform.ledger.all(Training, pipeline=pipeline.name), key=lambda one: one.at):
         auc = one.metrics.get("roc_auc")
-        print(f"| {one.as_of} | {one.reason.partition(' (')[0]} | {one.state} | {'' if auc is None else f'{auc:.3f}'} |")
+        print(f"| {one.as_of} | {why(one)} | {one.state} | {'' if auc is None else f'{auc:.3f}'} |")
+
+
+def why(training: Training) -> str:
+    return f"Retrain: {', '.join(training.rules)}" if training.rules else training.reason
 
 
 def spans(fired: Sequence[date]) -> str:

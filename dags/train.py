@@ -31,6 +31,8 @@ from airflow.sdk import Param, dag, task
 from mlprod_airflow import (
     approved,
     as_of,
+    asked_by,
+    decided_at,
     declared,
     lake_asset,
     on_request,
@@ -51,7 +53,13 @@ def train_workflow(pipeline: Pipeline) -> None:
     def assemble(**context: Any) -> dict[str, Any]:
         return reference(
             steps.assemble(
-                pipeline, as_of(pipeline, context), training_id(pipeline, context), context["params"]["reason"], platform()
+                pipeline,
+                as_of(pipeline, context),
+                training_id(pipeline, context),
+                context["params"]["reason"],
+                platform(),
+                by=asked_by(context),
+                decided_at=decided_at(pipeline, context),
             )
         )
 
@@ -101,8 +109,14 @@ def train_workflow(pipeline: Pipeline) -> None:
 
     first = Param(None, type="string", format="date", description="Train as of this tick: nothing known later is used.")
     reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
+    decision = Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The tick whose decision requests it, where the monitor starts it; empty: you do.",
+    )
 
-    @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason))
+    @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
     def workflow() -> None:
         large, judged = segments(), gate()
         fitted = fit.expand(segment=large)

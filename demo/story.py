@@ -96,7 +96,7 @@ class Story:
             self._note(f"{workflow} succeeds on all fourteen ticks ({done} did)", done == len(runs) == 14)
         decided = self.stack.platform.ledger.all(Decision, pipeline=self.name, action="retrain")
         self._note("the monitor decides to retrain", bool(decided))
-        retrainings = [run for run in self.api.runs(f"{self.name}.train") if run["dag_run_id"].startswith("monitor__")]
+        retrainings = [run for run in self.api.runs(f"{self.name}.train") if run["conf"].get("decided_at")]
         self._note("the monitor starts a training", bool(retrainings))
         for run in retrainings:
             ended = self.api.wait_for_run(f"{self.name}.train", run["dag_run_id"])
@@ -207,7 +207,7 @@ class Story:
             yield (
                 f"training       as of {training.as_of}: {model}, test AUC {metrics.get('roc_auc', float('nan')):.3f}, "
                 f"value {metrics.get('value_per_1000', float('nan')):,.0f} {self.stack.pipeline.value.unit} per 1,000, "
-                f"gates {sum(g.passed for g in gates)} of {len(gates)} passed ({training.reason.partition(' (')[0]})"
+                f"gates {sum(g.passed for g in gates)} of {len(gates)} passed ({_why(training)})"
             )
         breached = [m for m in ledger.all(Measurement, pipeline=name) if m.breached]
         yield f"alarms         {len(breached)} measurements outside their bounds"
@@ -246,6 +246,10 @@ class Story:
 
     def _mails(self, kind: str) -> int:
         return len(self.stack.platform.ledger.all(Mail, pipeline=self.name, kind=kind))
+
+
+def _why(training: Training) -> str:
+    return f"Retrain: {', '.join(training.rules)}" if training.rules else training.reason
 
 
 def _rewrite(declaration: Path, text: str) -> None:

@@ -79,11 +79,20 @@ def build_data_docs(platform: Platform) -> Path:
 
 
 @step(about="training_id")
-def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, platform: Platform) -> Assembled:
+def assemble(
+    pipeline: Pipeline,
+    as_of: Tick,
+    training_id: str,
+    reason: str,
+    platform: Platform,
+    *,
+    by: str = "",
+    decided_at: Tick | None = None,
+) -> Assembled:
     """Build the training set as it could have been built at the start of `as_of`."""
     from mlprod_tasks.training.assemble import assemble
 
-    return assemble(pipeline, as_of, training_id, reason, platform)
+    return assemble(pipeline, as_of, training_id, reason, platform, by=by, decided_at=decided_at)
 
 
 @step(about="training_id", parts=("worker",))

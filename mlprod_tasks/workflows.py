@@ -48,14 +48,18 @@ def training_id(pipeline: Pipeline, as_of: Tick, now: datetime) -> str:
     return f"{pipeline.name[:30]}-{as_of}-{now:%Y%m%dT%H%M%S%f}"
 
 
-def train(pipeline: Pipeline, as_of: Tick, reason: str, platform: Platform) -> int:
+def train(
+    pipeline: Pipeline, as_of: Tick, reason: str, platform: Platform, *, by: str = "", decided_at: Tick | None = None
+) -> int:
     """Assemble, search, fit, evaluate, run checks, report, gate, register, promote. The new version's number.
+
+    decided_at: where rules ask for it, the tick of their decision; else a person does, `by`.
 
     Raises: GatesRefused where the model is not good enough; NotApproved where a person's approval is declared: see `approve`.
     The champion then stays.
     """
     training = training_id(pipeline, as_of, platform.clock.now())
-    steps.assemble(pipeline, as_of, training, reason, platform)
+    steps.assemble(pipeline, as_of, training, reason, platform, by=by, decided_at=decided_at)
     steps.search(pipeline, training, platform)
     steps.train(pipeline, training, platform)
     steps.evaluate(pipeline, training, platform)
@@ -113,7 +117,7 @@ def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> li
         steps.measure(pipeline, tick, platform)
         decided = steps.decide(pipeline, tick, platform)
         steps.act(pipeline, tick, platform)
-        decisions.append(f"{tick}  {decided.action:8}  {decided.reason}")
+        decisions.append(f"{tick}  {decided.action:8}  {decided.sentence}")
     return decisions
 
 

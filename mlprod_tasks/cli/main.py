@@ -84,7 +84,7 @@ def train(
     pipeline, here = opened(name)
     tick = pipeline.schedule.tick(as_of)
     retraining_asked(pipeline, tick.date, by, here, reason=reason)
-    version = workflows.train(pipeline, tick, reason, here)
+    version = workflows.train(pipeline, tick, reason, here, by=by)
     typer.echo(_promoted(pipeline, version, here))
 
 

@@ -134,9 +134,14 @@ def _tick(day: date, published: int, refused: Sequence[str], scored: Scoring | N
         fallback_rows=scored.fallback_rows if scored else 0,
         version=scored.model_version if scored else None,
         action=decision.action if decision else None,
-        reason=decision.reason if decision else "",
+        reason=_reason(decision) if decision else "",
         rules=tuple(_fired(rule) for rule in decision.rules) if decision else (),
     )
+
+
+def _reason(decision: Decision) -> str:
+    held = f" No training was started: {decision.training_held}." if decision.training_held else ""
+    return f"{decision.reason}{held}"
 
 
 def _fired(rule: dict[str, Any]) -> RuleFired:

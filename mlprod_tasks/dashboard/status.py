@@ -9,8 +9,7 @@ from datetime import date, datetime, timedelta
 
 from mlprod_tasks.dashboard.schemas import AlarmRow, ChampionCard, LastTick, Light, StatusLight
 from mlprod_tasks.declaration import Pipeline, Schedule
-from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Promotion, Scoring, Training
-from mlprod_tasks.promotion.operator_actions import SWITCHED
+from mlprod_tasks.platform.ledger import Audit, Decision, FallbackCause, Intervention, Promotion, Scoring, Training
 
 GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
 WORST_FIRST: tuple[Light, ...] = ("red", "amber", "green", "grey")
@@ -93,7 +92,7 @@ def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[
     scored, made = facts.scored, champion(facts)
     for audit in facts.refused:
         yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: correct it at its source."
-    switched = scored is not None and (scored.fallback_reason or "").startswith(SWITCHED)
+    switched = scored is not None and scored.fallback_cause is FallbackCause.SWITCHED
     if scored is not None and scored.fallback_rows and not (switched or (made and made.fallback_by)):
         why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
         yield "red", f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"

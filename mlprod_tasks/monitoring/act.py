@@ -13,7 +13,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, newest
 from mlprod_tasks.promotion.fallback_switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
 from mlprod_tasks.promotion.history import line, promotions
-from mlprod_tasks.promotion.operator_actions import by_rule, intervene, interventions, is_rule, known
+from mlprod_tasks.promotion.operator_actions import ByRule, intervene, interventions, is_rule, known
 from mlprod_tasks.promotion.rollback import CannotRollBack, rollback
 
 __all__ = ["Acted", "NotDecided", "act", "retraining_asked", "switch_to_champion", "switch_to_fallback"]
@@ -57,7 +57,7 @@ def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
         intervene(
             pipeline,
             NOT_DONE,
-            by_rule(rule["rule"]),
+            ByRule(rule["rule"]),
             platform,
             subject=decision.action,
             reason=sentence,
@@ -86,18 +86,23 @@ def _fall_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
             f"{back.by} switched back to the champion at {back.at:%Y-%m-%d %H:%M} UTC, and no version was promoted since"
         )
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
-    done = switch_to_fallback(pipeline, by_rule(rule["rule"]), platform, reason=reason, tick=tick.date, once=str(tick))
+    done = switch_to_fallback(pipeline, ByRule(rule["rule"]), platform, reason=reason, tick=tick.date, once=str(tick))
     return FALLBACK, f"from the next scoring on the fallback answers, because {done.reason}"
 
 
 def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
-    by = by_rule(rule["rule"])
-    before = next((one for one in interventions(pipeline, platform, "rollback") if one.tick == tick.date), None)
+    by = ByRule(rule["rule"])
+    before = next(
+        (one for one in interventions(pipeline, platform, "rollback") if is_rule(one) and one.tick == tick.date), None
+    )
     made = promotions(pipeline, platform)
     if before is not None:
         if made and made[-1].at == before.at:  # killed before the aliases were moved: this moves them
-            rollback(pipeline, platform, to=int(before.subject), reason=before.reason, by=by, tick=tick.date)
-        return ROLLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC: version {before.subject} was made champion again"
+            rollback(pipeline, platform, to=before.model_version, reason=before.reason, by=by, tick=tick.date)
+        return (
+            ROLLBACK,
+            f"done before, at {before.at:%Y-%m-%d %H:%M} UTC: version {before.model_version} was made champion again",
+        )
     _still_about(pipeline, tick, platform, CannotRollBack)
     version = _same_champion(pipeline, rule, platform, CannotRollBack)
     standing = line(made, version)

@@ -84,7 +84,7 @@ def acknowledge(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, n
         raise NoSuchAlarm(f"{pipeline.name} has no open alarm {rule!r}; open alarms: {there}")
     alarm = standing[rule]
     once = f"{rule}/{alarm.since}"
-    return intervene(pipeline, "acknowledge", by, platform, subject=rule, reason=note, tick=alarm.last, once=once)
+    return intervene(pipeline, "acknowledge", by, platform, subject=rule, rule=rule, reason=note, tick=alarm.last, once=once)
 
 
 def mute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, until: datetime, reason: str = "") -> Intervention:
@@ -97,19 +97,19 @@ def mute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, until: d
         raise ValueError(f"{pipeline.name}: until {until} has no time zone")
     if until <= platform.clock.now():
         raise ValueError(f"{pipeline.name}: until {until:%Y-%m-%d %H:%M %Z} is over already: name a moment that is to come")
-    return intervene(pipeline, "mute", by, platform, subject=rule, reason=reason, until=until.astimezone(UTC))
+    return intervene(pipeline, "mute", by, platform, subject=rule, rule=rule, reason=reason, until=until.astimezone(UTC))
 
 
 def unmute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, reason: str = "") -> Intervention:
     """Mails about a rule again, or with '' about every one. Raises: NoSuchAlarm where no rule has that name."""
     _declared(pipeline, rule)
-    return intervene(pipeline, "unmute", by, platform, subject=rule, reason=reason)
+    return intervene(pipeline, "unmute", by, platform, subject=rule, rule=rule, reason=reason)
 
 
 def muted_until(rule: str, done: Iterable[Intervention], now: datetime) -> datetime | None:
     """Until when a rule is muted, by its own name or with all others; None where it is not."""
     until: datetime | None = None
-    for one in sorted((one for one in done if one.subject in (rule, EVERY)), key=lambda one: (one.at, one.id)):
+    for one in sorted((one for one in done if one.rule in (rule, EVERY)), key=lambda one: (one.at, one.id)):
         if one.kind == "mute" and one.until is not None:
             until = max(until or one.until, one.until)
         elif one.kind == "unmute":
@@ -174,7 +174,7 @@ def _with_people(alarm: Alarm, done: Sequence[Intervention], now: datetime) -> A
         (
             one
             for one in done
-            if one.kind == "acknowledge" and one.subject == alarm.rule and one.tick and alarm.since <= one.tick <= alarm.last
+            if one.kind == "acknowledge" and one.rule == alarm.rule and one.tick and alarm.since <= one.tick <= alarm.last
         ),
         None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -32,7 +32,8 @@ class Bound:
     """What a watched value may be. `slice` '' stands for every slice that is watched.
 
     origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the reference reaches' (of a profile
-    that keeps no history), or 'set by' and who; '' where it is not watched. since: the tick from which a person's bound holds.
+    that keeps no history), or 'set by' and who; '' where it is not watched. since: the tick from which a person's bound holds;
+    set_by: that person.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Bound:
     origin: str = ""
     reason: str = ""
     since: date | None = None
+    set_by: str = ""
 
     @property
     def subject(self) -> str:
@@ -96,7 +98,7 @@ def clear_bound(
     """
     _check(pipeline, what, slice, by)
     row = _intervention(pipeline, UNBOUND, what, slice, by, reason, since, platform)
-    ended = edited(pipeline, platform, row.tick).get(row.subject)
+    ended = edited(pipeline, platform, row.tick).get(subject(what, slice))
     if ended is not None:
         platform.ledger.put(row)
     return ended
@@ -108,9 +110,10 @@ def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> d
     for row in interventions(pipeline, platform, BOUND, UNBOUND):
         if day is not None and row.tick is not None and row.tick > day:
             continue
-        held.pop(row.subject, None)
+        about = subject(row.what or "", row.slice or "")
+        held.pop(about, None)
         if row.kind == BOUND:
-            held[row.subject] = _edited(row)
+            held[about] = _edited(row)
     return held
 
 
@@ -237,12 +240,11 @@ def _wider(watch: Watch, slice: str, limits: tuple[float | None, float | None]) 
 
 
 def _of_slice(bound: Bound, slice: str) -> Bound:
-    return Bound(bound.what, slice, bound.low, bound.high, bound.origin, bound.reason, bound.since)
+    return replace(bound, slice=slice)
 
 
 def _edited(row: Intervention) -> Bound:
-    what, _, slice = row.subject.partition("/")
-    return Bound(what, slice, row.low, row.high, f"set by {row.by}", row.reason, row.tick)
+    return Bound(row.what or "", row.slice or "", row.low, row.high, f"set by {row.by}", row.reason, row.tick, set_by=row.by)
 
 
 def _intervention(
@@ -260,6 +262,8 @@ def _intervention(
         subject=about,
         reason=reason,
         tick=since or _newest(pipeline, what, platform),
+        what=what,
+        slice=slice,
     )
 
 

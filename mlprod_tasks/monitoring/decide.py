@@ -12,10 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.formatting import length
 from mlprod_tasks.monitoring.retraining_limits import BUDGET_DAYS, budget_spent
-from mlprod_tasks.monitoring.rules import ASKED, NOTHING, STALE_TICKS, Ruling, fold
+from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Measurement, Promotion, Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Promotion, Training
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
@@ -32,8 +33,9 @@ LONGEST_TRAINING = timedelta(days=2)
 class Decided:
     """The decision of one tick.
 
-    `retrain_now` says whether a training is to be asked for, with `training_reason`. `rules` are those that fired, `news` those
-    of them that had not fired at the tick decided before; `over` whether something fired there and nothing fires now.
+    `retrain_now` says whether a training is to be asked for, with `training_reason`; `held_back` why none is, though the rules
+    want one. `rules` are those that fired, `news` those of them that had not fired at the tick decided before; `over` whether
+    something fired there and nothing fires now.
     """
 
     tick: str
@@ -44,6 +46,12 @@ class Decided:
     retrain_now: bool
     training_reason: str = ""
     over: bool = False
+    held_back: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What is decided, and what does not follow from it."""
+        return f"{self.reason} No training is started: {self.held_back}." if self.held_back else self.reason
 
     def to_do(self) -> dict[str, Any]:
         """What later tasks need to act on; empty where there is nothing to do or to tell."""
@@ -66,9 +74,10 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
         trainings = list(session.scalars(select(Training).where(Training.pipeline == pipeline.name)))
         rulings = _rule(pipeline, tick, session, before, trainings, platform.clock.now())
         ruling = rulings[0]
+        asked = _asking(pipeline, ruling, before, trainings, platform.clock.now())
         for one in rulings:
-            _write(session, pipeline, one, before, platform)
-        now = ruling.retrain and _none_under_way(pipeline, tick, before, trainings, platform.clock.now())
+            _write(session, pipeline, one, before, asked if one is ruling else None, platform)
+    now, held_back = asked.now, asked.held_back
     log.info("%s: %s: %s%s", pipeline.name, tick, ruling.reason, " A training is asked for." if now else "")
     fired = tuple(one.rule.name for one in ruling.fired)
     last = max((decision for decision in before if decision.tick < tick.date), key=lambda d: d.tick, default=None)
@@ -76,7 +85,8 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
     mended = any(decision.rules for decision in before if decision.tick == tick.date) and not fired
     news = tuple(name for name in fired if name not in held)
     reason = ruling.training_reason if now else ""
-    return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, (bool(held) and not fired) or mended)
+    over = (bool(held) and not fired) or mended
+    return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, over, held_back)
 
 
 def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measurement]:
@@ -97,9 +107,9 @@ def _rule(
     now: datetime,
 ) -> list[Ruling]:
     """The rulings of this tick and of every later one that has a decision."""
-    by_hand = [t.as_of for t in trainings if t.state != NOT_TRAINED and not t.reason.startswith(ASKED)]
+    by_hand = [t.as_of for t in trainings if t.state != NOT_TRAINED and t.asker is Asker.PERSON]
     # One that was asked for and never began, or failed, does not use up the cooldown.
-    begun = {t.as_of for t in trainings if t.state != NOT_TRAINED}
+    begun = {t.decided_at for t in trainings if t.state != NOT_TRAINED and t.asker is Asker.RULE}
     earlier = [
         decision.tick
         for decision in before
@@ -139,24 +149,39 @@ def _copy(decision: Decision) -> Decision:
         at=decision.at,
         rules=decision.rules,
         retrain=decision.retrain,
+        training_asked_at=decision.training_asked_at,
+        training_held=decision.training_held,
     )
 
 
-def _write(session: Session, pipeline: Pipeline, ruling: Ruling, before: Sequence[Decision], platform: Platform) -> None:
-    """Write a ruling that is new or says something else than before; its time tells when it came to say so."""
+def _write(
+    session: Session,
+    pipeline: Pipeline,
+    ruling: Ruling,
+    before: Sequence[Decision],
+    asked: _Asking | None,
+    platform: Platform,
+) -> None:
+    """Write a ruling that is new or says something else than before; its time tells when it came to say so.
+
+    asked: what became of the training that it may want; None: of a later tick, which is not decided now, as it was.
+    """
     rules = [one.as_json() for one in ruling.fired]
     old = next((decision for decision in before if decision.tick == ruling.tick), None)
-    if old is not None and _said(old) == (ruling.action, ruling.reason, rules, ruling.retrain):
-        return
+    same = old is not None and _said(old) == (ruling.action, ruling.reason, rules, ruling.retrain)
+    if asked is None:
+        asked = _Asking(False, old.training_held if old and ruling.retrain else "", old.training_asked_at if old else None)
     session.merge(
         Decision(
             pipeline=pipeline.name,
             tick=ruling.tick,
             action=ruling.action,
             reason=ruling.reason,
-            at=platform.clock.now(),
+            at=old.at if old is not None and same else platform.clock.now(),
             rules=rules,
             retrain=ruling.retrain,
+            training_asked_at=asked.at,
+            training_held=asked.held_back,
         )
     )
 
@@ -165,20 +190,51 @@ def _said(decision: Decision) -> tuple[object, ...]:
     return decision.action, decision.reason, decision.rules, decision.retrain
 
 
-def _none_under_way(
-    pipeline: Pipeline, tick: Tick, before: Sequence[Decision], trainings: Sequence[Training], now: datetime
-) -> bool:
-    """Whether no training is under way, or within the cooldown of this tick, or asked for by a later tick decided before.
+@dataclass(frozen=True)
+class _Asking:
+    """Whether a training is to be asked for now; why not, where the rules want one; and when one was asked for last."""
 
-    The last may not have begun yet, and its decision may just have given way to this one. Nor may the budget of any 30 days
-    around the tick be spent.
+    now: bool
+    held_back: str
+    at: datetime | None
+
+
+def _asking(
+    pipeline: Pipeline, ruling: Ruling, before: Sequence[Decision], trainings: Sequence[Training], now: datetime
+) -> _Asking:
+    """What becomes of the training that a ruling may want.
+
+    Decided again, a tick whose training was asked for asks for no second one, and does not say that it was held back.
+    """
+    old = next((decision.training_asked_at for decision in before if decision.tick == ruling.tick), None)
+    made = [t.at for t in trainings if t.decided_at == ruling.tick and t.asker is Asker.RULE]
+    asked_at = old or max(made, default=None)
+    if not ruling.retrain:
+        return _Asking(False, "", asked_at)
+    why = _held_back(pipeline, ruling.tick, before, trainings, now)
+    if not why:
+        return _Asking(True, "", now)
+    return _Asking(False, "" if asked_at else why, asked_at)
+
+
+def _held_back(pipeline: Pipeline, tick: date, before: Sequence[Decision], trainings: Sequence[Training], now: datetime) -> str:
+    """Why no training is to be asked for at a tick; '' where one is.
+
+    A training is under way; or lies within the cooldown of this tick, before or after it; or was asked for by a later tick
+    decided before: it may not have begun yet, and its decision may just have given way to this one. Or the budget of some 30
+    days around the tick is spent.
     """
     cooldown, most = pipeline.retraining.cooldown, pipeline.retraining.most_a_month
     trained = {training.as_of for training in trainings if training.state != NOT_TRAINED}
-    asked = {decision.tick for decision in before if decision.tick > tick.date and decision.retrain}
-    if any(_near(day, tick.date, cooldown) for day in trained | asked):
-        return False
-    return not budget_spent(tick.date, trained | asked, most) and not any(_is_under_way(one, now) for one in trainings)
+    asked = {decision.tick for decision in before if decision.tick > tick and decision.retrain}
+    near = min((day for day in trained | asked if _near(day, tick, cooldown)), key=lambda day: abs(day - tick), default=None)
+    if near is not None:
+        which = "the training" if near in trained else "the one that is asked for"
+        return f"{which} as of {near} is within the cooldown of {length(cooldown)}"
+    if budget_spent(tick, trained | asked, most):
+        return f"the budget of {most} in {BUDGET_DAYS} days is spent"
+    doing = next((t for t in trainings if _is_under_way(t, now)), None)
+    return "" if doing is None else f"the training as of {doing.as_of} {DOING[doing.state]}"
 
 
 def _near(one: date, other: date, cooldown: timedelta) -> bool:

@@ -6,12 +6,13 @@ from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Mail
+from mlprod_tasks.platform.ledger import Mail, MailAbout
 
 
 def mailed_ticks(pipeline: Pipeline, platform: Platform) -> dict[date, list[Mail]]:
     """The mails about decisions, by the tick that they tell of."""
     found: dict[date, list[Mail]] = {}
-    for mail in platform.ledger.all(Mail, Mail.key.like(f"{pipeline.name}/%/decision/%"), pipeline=pipeline.name):
-        found.setdefault(date.fromisoformat(mail.key.split("/")[1]), []).append(mail)
+    for mail in platform.ledger.all(Mail, pipeline=pipeline.name, about=MailAbout.DECISION):
+        if mail.tick is not None:
+            found.setdefault(mail.tick, []).append(mail)
     return found

@@ -88,6 +88,6 @@ def _interval(bound: Bound) -> str:
 
 def _whose(bound: Bound) -> str:
     """What a reader must know to believe the bound; nothing where it is the declared one."""
-    if bound.origin.startswith("set by"):
+    if bound.set_by:
         return f" {bound.origin}"
     return "" if bound.origin in ("", "declared", "nothing to learn from") else ", learned from the reference's own ticks"

@@ -37,7 +37,7 @@ def decide_again(pipeline: Pipeline, platform: Platform, tell: Callable[[Tick], 
         act(pipeline, tick, platform)
         tell(tick)
         if decided.retrain_now:
-            told = {"as_of": str(tick), "reason": decided.training_reason}
+            told = {"as_of": str(tick), "reason": decided.training_reason, "decided_at": str(tick)}
             trainings.append({"trigger_run_id": f"monitor__{tick}", "conf": told, "note": decided.training_reason})
     return trainings
 

@@ -19,8 +19,7 @@ STALE_TICKS = 30  # evidence older than this counts for nothing
 MOST_NAMED = 20  # measurements kept with each condition of a fired rule, the worst ones
 
 NOTHING, NOTE, ALERT, RETRAIN, FALLBACK, ROLLBACK = ACTIONS = ("nothing", "note", "alert", "retrain", "fallback", "rollback")
-# A training that was asked for by a ruling is known by its reason.
-ASKED = "Retrain: "
+ASKED = "Retrain: "  # how the reason of a training begins, for people
 
 Known = Mapping[str, Mapping[date, Sequence[Measurement]]]
 

@@ -8,13 +8,11 @@ from datetime import date
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import listed
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
-from mlprod_tasks.monitoring.rules import ASKED, FALLBACK, RETRAIN, ROLLBACK
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Audit, Decision, Scoring, Training
+from mlprod_tasks.platform.ledger import Asker, Audit, FallbackCause, PromotionKind, Scoring, Training
 from mlprod_tasks.promotion.history import promotions
-from mlprod_tasks.promotion.operator_actions import SWITCHED, interventions
+from mlprod_tasks.promotion.operator_actions import interventions
 
-ASKING = (RETRAIN, FALLBACK, ROLLBACK)
 ENDED = {
     "promoted": "it passed its gates and took over as version {version}",
     "refused": "it was not good enough and was refused; the model before stays",
@@ -62,15 +60,13 @@ def _length(alarm: Alarm) -> str:
 def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     for training in platform.ledger.all(Training, Training.as_of >= first, Training.as_of <= last, pipeline=pipeline.name):
         ended = ENDED.get(training.state, training.state).format(version=training.model_version)
-        yield training.as_of, f"A new model was trained {_why(pipeline, training, platform)}; {ended}."
+        yield training.as_of, f"A new model was trained {_why(training)}; {ended}."
 
 
-def _why(pipeline: Pipeline, training: Training, platform: Platform) -> str:
-    if not training.reason.startswith(ASKED):
+def _why(training: Training) -> str:
+    if training.asker is Asker.PERSON:
         return f"because: {training.reason.strip().rstrip('.')}"
-    decision = platform.ledger.get(Decision, pipeline.name, training.as_of)
-    asking = [rule["rule"] for rule in decision.rules if rule["action"] in ASKING] if decision else []
-    return f"by itself, since {listed(asking)}" if asking else "by itself"
+    return f"by itself, since {listed(training.rules)}" if training.rules else "by itself"
 
 
 def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
@@ -78,7 +74,7 @@ def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) 
     for made in promotions(pipeline, platform):
         if not first <= made.effective <= last:
             continue
-        if made.rolled_back_from is not None:
+        if made.kind is PromotionKind.ROLLBACK:
             yield made.effective, f"Version {made.model_version} answers again, {made.reason}."
         elif made.training_id not in trained or not first <= trained[made.training_id].as_of <= last:
             yield made.effective, f"Version {made.model_version} took over."
@@ -94,8 +90,8 @@ def _fallback(pipeline: Pipeline, first: date, last: date, platform: Platform) -
     scorings = platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
     answered = [scoring for scoring in scorings if scoring.fallback_rows]
     if answered:
-        reason = answered[0].fallback_reason or ""
-        why = reason if reason.startswith(SWITCHED) else "the model could not answer"
+        switched = answered[0].fallback_cause is FallbackCause.SWITCHED
+        why = answered[0].fallback_reason if switched else "the model could not answer"
         days = f"{len(answered)} day{'s' * (len(answered) != 1)}"
         yield answered[0].tick, f"The fallback answered on {days}, first on this one: {why}."
 

@@ -14,9 +14,9 @@ from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.decide import evidence_of
 from mlprod_tasks.monitoring.diagnosis import remedy
 from mlprod_tasks.monitoring.mailed_ticks import mailed_ticks
-from mlprod_tasks.monitoring.rules import ASKED, Evidence, counted, evidence, excess
+from mlprod_tasks.monitoring.rules import Evidence, counted, evidence, excess
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Measurement, Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Training
 from mlprod_tasks.promotion.operator_actions import interventions
 
 DAY = timedelta(days=1)
@@ -138,12 +138,16 @@ def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platfor
 
 
 def _trained(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
-    found = [t for t in platform.ledger.all(Training, pipeline=pipeline.name, as_of=tick) if t.reason.startswith(ASKED)]
+    found = platform.ledger.all(Training, pipeline=pipeline.name, asker=Asker.RULE, decided_at=tick)
     for training in found:
         version = f", version {training.model_version}" if training.model_version else ""
         yield f"training {training.id}: {training.state}{version}"
     if decision.retrain and not found:
-        yield "a training is asked for; none has begun"
+        yield "a training is asked for; none has begun" if decision.trained else _not_trained(decision)
+
+
+def _not_trained(decision: Decision) -> str:
+    return f"no training was started{f': {decision.training_held}' if decision.training_held else ''}"
 
 
 def _people(about: Sequence[Alarm]) -> Iterator[str]:

@@ -13,10 +13,10 @@ from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.diagnosis import remedy
 from mlprod_tasks.monitoring.mailed_ticks import mailed_ticks
-from mlprod_tasks.monitoring.rules import NOTE, RETRAIN
+from mlprod_tasks.monitoring.rules import ALERT, NOTE, RETRAIN
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Intervention, newest
+from mlprod_tasks.platform.ledger import Decision, Intervention, MailAbout, newest
 from mlprod_tasks.promotion.operator_actions import interventions, is_rule
 
 log = logging.getLogger(__name__)
@@ -54,22 +54,27 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     # To mute a rule silences its alarms, not what it does to production.
     there = tuple(alarm for alarm in heard if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
     news = _News(decision, there, tuple(alarm for alarm in there if alarm.since == tick.date), done)
-    if there and (news.new or done or decision.retrain):
-        content = _alarm(pipeline, tick, news, platform, links)
-        return send(pipeline, decision.action, _key(pipeline, tick, decision.action), content, platform)
+    if there and (news.new or done or decision.trained):
+        return _send(pipeline, tick, _action(decision), _alarm(pipeline, tick, news, platform, links), platform)
     if there and _forgotten(pipeline, tick, there, platform):
-        return send(pipeline, REMINDER, _key(pipeline, tick, REMINDER), _reminder(pipeline, tick, there, links), platform)
+        return _send(pipeline, tick, REMINDER, _reminder(pipeline, tick, there, links), platform)
     ended = () if there else _ended(pipeline, tick, heard, platform)
     if ended:
-        return send(pipeline, OVER, _key(pipeline, tick, OVER), _over(pipeline, tick, ended, platform, links), platform)
+        return _send(pipeline, tick, OVER, _over(pipeline, tick, ended, platform, links), platform)
     if not any(rule["action"] != NOTE for rule in decision.rules) and _told_of(pipeline, tick, platform):
-        return send(pipeline, OVER, _key(pipeline, tick, OVER), _withdrawn(pipeline, tick, links), platform)
+        return _send(pipeline, tick, OVER, _withdrawn(pipeline, tick, links), platform)
     log.info("%s: nothing new to tell of %s", pipeline.name, tick)
     return False
 
 
-def _key(pipeline: Pipeline, tick: Tick, kind: str) -> str:
-    return f"{pipeline.name}/{tick}/decision/{kind}"
+def _send(pipeline: Pipeline, tick: Tick, kind: str, content: Content, platform: Platform) -> bool:
+    key = f"{pipeline.name}/{tick}/decision/{kind}"
+    return send(pipeline, MailAbout.DECISION, key, content, platform, kind=kind, tick=tick.date)
+
+
+def _action(decision: Decision) -> str:
+    """What the decision comes to: only an alert, where the training that it asks for was held back."""
+    return ALERT if decision.action == RETRAIN and not decision.trained else decision.action
 
 
 def _forgotten(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], platform: Platform) -> bool:
@@ -79,7 +84,7 @@ def _forgotten(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], platform:
     muted, so that no mail told how it began.
     """
     oldest = tick.date - REMIND_EVERY * DAY
-    muted = {one.subject for one in interventions(pipeline, platform, "mute")}
+    muted = {one.rule for one in interventions(pipeline, platform, "mute")}
     young = {alarm.rule for alarm in there if alarm.since > oldest and not {alarm.rule, ""} & muted}
     if all(alarm.acknowledged_by or alarm.rule in young for alarm in there):
         return False
@@ -130,7 +135,7 @@ def _alarm(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, link
     )
     going_on = [alarm for alarm in news.open if alarm not in first]
     return Content(
-        subject=f"[{pipeline.name}] {decision.action} at {tick}: {names}",
+        subject=f"[{pipeline.name}] {_action(decision)} at {tick}: {names}",
         headline=f"{tick}: {_doing(decision, news.done)}, because {names}.",
         paragraphs=(
             *(_alarm_sentence(alarm) for alarm in first),
@@ -169,7 +174,7 @@ def _over(
     )
     done = [one for one in interventions(pipeline, platform) if one.tick and since <= one.tick <= last and is_rule(one)]
     decided = platform.ledger.all(Decision, Decision.tick >= since, Decision.tick <= last, pipeline=pipeline.name)
-    trained = ", ".join(str(one.tick) for one in decided if one.retrain)
+    trained = ", ".join(str(one.tick) for one in decided if one.training_asked_at is not None)
     return Content(
         subject=f"[{pipeline.name}] over at {tick}: {names}",
         headline=f"{tick}: it is over. Nothing fires any more.",
@@ -202,15 +207,17 @@ def _doing(decision: Decision, done: Sequence[Intervention]) -> str:
     for one in done:
         if one.kind in DOING:
             return DOING[one.kind]
-    return "a retraining is requested" if decision.retrain else "an alarm"
+    return "a retraining is requested" if decision.trained else "an alarm"
 
 
 def _what_follows(decision: Decision, news: _News) -> str:
     said = [f"{one.kind.capitalize()} by {one.by}: {one.reason}." for one in news.done if one.kind in DOING]
     said += [f"The {one.subject} was not done: {one.reason}." for one in news.done if one.kind == "not done"]
-    if decision.retrain:
+    if decision.trained:
         said.append("A new model is being trained." if decision.action == RETRAIN else "A new model is being trained, too.")
     waits = list(dict.fromkeys(str(rule["held"]) for rule in decision.rules if rule.get("held")))
+    if decision.retrain and decision.training_held:
+        waits.append(f"no training was started: {decision.training_held}")
     if not said:
         said.append(f"Nothing is done by itself{': ' if waits else ''}{'; '.join(waits)}.")
     elif waits:

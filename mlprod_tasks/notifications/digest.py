@@ -14,6 +14,7 @@ from mlprod_tasks.monitoring.timeline import happenings
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.notifications.week import DAY, DAYS, Day, Week, days_until, week
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import MailAbout
 
 SHOWN_DAYS = 28
 NEAR = 0.02  # shares that differ by less are called equal
@@ -47,7 +48,8 @@ def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
 def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
     """Mail the week that ends with a tick, once, to `digest_to` or else to `alert_to`. Whether a mail went out."""
     content = digest_mail(pipeline, digest(pipeline, tick, platform), links)
-    return send(pipeline, "digest", f"{pipeline.name}/{tick}/digest", content, platform, pipeline.monitoring.digest_to)
+    key, to = f"{pipeline.name}/{tick}/digest", pipeline.monitoring.digest_to
+    return send(pipeline, MailAbout.DIGEST, key, content, platform, to=to, tick=tick.date)
 
 
 def text(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:

@@ -6,16 +6,16 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid, render
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import GateResult, Mail, Promotion, Scoring, Training
+from mlprod_tasks.platform.ledger import FallbackCause, GateResult, Mail, MailAbout, Promotion, Scoring, Training
 from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.approve import ApprovalAsked
-from mlprod_tasks.promotion.operator_actions import SWITCHED
 from mlprod_tasks.promotion.rollback import RolledBack
 from mlprod_tasks.training.workspace import TrainingFolder
 
@@ -39,7 +39,7 @@ class Failure:
 
 def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bool:
     """Mail one failed task: what the audit refused, which gates failed, or the error's message."""
-    return send(pipeline, "failure", failure.key, _failure_mail(pipeline, failure, platform), platform)
+    return send(pipeline, MailAbout.FAILURE, failure.key, _failure_mail(pipeline, failure, platform), platform)
 
 
 def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
@@ -49,7 +49,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     decision of the monitor has its own mail.
     """
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
-    if scoring is None or scoring.fallback_rows == 0 or (scoring.fallback_reason or "").startswith(SWITCHED):
+    if scoring is None or scoring.fallback_rows == 0 or scoring.fallback_cause is FallbackCause.SWITCHED:
         return False
     content = Content(
         subject=f"[{pipeline.name}] fallback scored {tick}",
@@ -61,7 +61,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
         ),
         links=tuple(links),
     )
-    return send(pipeline, "fallback", f"{pipeline.name}/{tick}/fallback", content, platform)
+    return send(pipeline, MailAbout.FALLBACK, f"{pipeline.name}/{tick}/fallback", content, platform, tick=tick.date)
 
 
 def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
@@ -79,7 +79,7 @@ def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, link
         grids=(_gate_grid(platform.ledger.all(GateResult, training_id=training_id)),),
         links=_with_run(links, training, platform),
     )
-    return send(pipeline, "approval", f"{pipeline.name}/{training_id}/approval/{model_digest[:12]}", content, platform)
+    return send(pipeline, MailAbout.APPROVAL, f"{pipeline.name}/{training_id}/approval/{model_digest[:12]}", content, platform)
 
 
 def tell_rollback(pipeline: Pipeline, done: RolledBack, platform: Platform) -> bool:
@@ -92,7 +92,7 @@ def tell_rollback(pipeline: Pipeline, done: RolledBack, platform: Platform) -> b
         return False
     made = history.promotions(pipeline, platform)[-1]
     try:
-        return send(pipeline, "rollback", _rollback_key(pipeline, made), _rollback_mail(pipeline, made), platform)
+        return send(pipeline, MailAbout.ROLLBACK, _rollback_key(pipeline, made), _rollback_mail(pipeline, made), platform)
     except Exception as error:
         log.warning("%s: the mail about the rollback was not sent: %s: %s", pipeline.name, type(error).__name__, error)
         return False
@@ -114,8 +114,21 @@ def _rollback_mail(pipeline: Pipeline, made: Promotion) -> Content:
     )
 
 
-def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:
+def send(
+    pipeline: Pipeline,
+    about: MailAbout,
+    key: str,
+    content: Content,
+    platform: Platform,
+    *,
+    to: Sequence[str] = (),
+    kind: str = "",
+    tick: date | None = None,
+    topic: str = "",
+) -> bool:
     """Send one mail for `key`, to `to` or else to `alert_to`, and record it in the ledger. False where it was sent before.
+
+    kind: what it is counted as, where that is not what it is about. tick, topic: what it tells of, by which it is found again.
 
     The record is written after sending: a process that is killed in between sends the mail twice rather than never.
     """
@@ -132,10 +145,13 @@ def send(pipeline: Pipeline, kind: str, key: str, content: Content, platform: Pl
         Mail(
             key=key,
             pipeline=pipeline.name,
-            kind=kind,
+            kind=kind or about.value,
             subject=content.subject,
             recipients=", ".join(recipients),
             at=platform.clock.now(),
+            about=about,
+            tick=tick,
+            topic=topic,
         )
     )
 

@@ -9,9 +9,9 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
+from mlprod_tasks.platform.ledger import MailAbout, RampStep, Rollout, RolloutCheck
 from mlprod_tasks.promotion import history
-from mlprod_tasks.rollout.state import TAKEN_BACK, percent
+from mlprod_tasks.rollout.state import percent
 
 KIND = "ramp"
 NAMES = {
@@ -37,7 +37,7 @@ def tell_taken_back(
     """Mail once why the newest rollout took a challenger back. Whether a mail went out."""
     taken, last = known[-1], next(one for one in reversed(known) if one.challenger is not None)
     c = RolloutCheck
-    begun = next((one.at for one in reversed(known) if one.mode == "shadow"), last.at)
+    begun = next((one.at for one in reversed(known) if one.ramp is RampStep.BEGUN), last.at)
     checks = platform.ledger.all(c, c.at >= begun, c.at <= taken.at, pipeline=pipeline.name, challenger=last.challenger)
     failed = [one for one in checks if one.passed is False]
     promoted = history.promotions(pipeline, platform)
@@ -47,8 +47,8 @@ def tell_taken_back(
         subject=f"[{pipeline.name}] version {last.challenger} was taken back at {percent(last.share)} of entities",
         headline=f"Version {last.challenger} of {pipeline.name} was taken back; the champion answers everything again.",
         paragraphs=(
-            f"It {did} since {last.at:%Y-%m-%d %H:%M} UTC, and was taken back at "
-            f"{taken.at:%Y-%m-%d %H:%M} UTC by {taken.by}: {taken.reason.removeprefix(TAKEN_BACK)}",
+            f"It {did} since {last.at:%Y-%m-%d %H:%M} UTC.",
+            f"At {taken.at:%Y-%m-%d %H:%M} UTC it was {taken.reason} ({taken.by}).",
             *(one.sentence for one in failed),
             f"{holds} answers on all replicas again within seconds; you need not do anything for that. To try version "
             f"{last.challenger} again, start the DAG {pipeline.name}.rollout, or run `mlprod ramp {pipeline.name} --challenger "
@@ -57,7 +57,8 @@ def tell_taken_back(
         grids=(_check_grid(checks),) if checks else (),
         links=tuple(links),
     )
-    return send(pipeline, KIND, f"{pipeline.name}/ramp/{last.challenger}/taken back/{taken.at.isoformat()}", content, platform)
+    key = f"{pipeline.name}/ramp/{last.challenger}/taken back/{taken.at.isoformat()}"
+    return send(pipeline, MailAbout.ROLLOUT, key, content, platform, kind=KIND)
 
 
 def _check_grid(checks: Sequence[RolloutCheck]) -> Grid:

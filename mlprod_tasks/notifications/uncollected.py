@@ -11,12 +11,13 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.mail_content import Content
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Mail
+from mlprod_tasks.platform.ledger import Mail, MailAbout
 from mlprod_tasks.scoring.collect import BROKEN
 from mlprod_tasks.scoring.prediction_log import log_folder
 
 MOST_NAMED = 10
 REMIND_EVERY = timedelta(days=7)
+BROKEN_FILES = "broken"
 
 
 def tell_uncollected(
@@ -29,19 +30,20 @@ def tell_uncollected(
     Returns: the subjects of the mails that went out.
     """
     subjects = []
-    for key, content in [*_waiting(pipeline, causes, platform, links), *_broken(pipeline, platform, links)]:
-        if send(pipeline, "failure", key, content, platform):
+    for key, topic, content in [*_waiting(pipeline, causes, platform, links), *_broken(pipeline, platform, links)]:
+        if send(pipeline, MailAbout.LOG, key, content, platform, kind=MailAbout.FAILURE.value, topic=topic):
             subjects.append(content.subject)
     return subjects
 
 
 def _waiting(
     pipeline: Pipeline, causes: Mapping[str, int], platform: Platform, links: Sequence[tuple[str, str]]
-) -> Iterator[tuple[str, Content]]:
+) -> Iterator[tuple[str, str, Content]]:
     now = platform.clock.now()
     for why, files in causes.items():
-        known = f"{pipeline.name}/log/{hashlib.sha256(why.encode()).hexdigest()[:12]}"
-        if platform.ledger.all(Mail, Mail.key.like(f"{known}/%"), Mail.at > now - REMIND_EVERY, pipeline=pipeline.name):
+        topic = hashlib.sha256(why.encode()).hexdigest()[:12]
+        told = {"pipeline": pipeline.name, "about": MailAbout.LOG, "topic": topic}
+        if platform.ledger.all(Mail, Mail.at > now - REMIND_EVERY, **told):
             continue
         content = Content(
             subject=f"[{pipeline.name}] answered requests wait: {files:,} files of the log do not fit the lake",
@@ -53,10 +55,10 @@ def _waiting(
             ),
             links=tuple(links),
         )
-        yield f"{known}/{now.date()}", content
+        yield f"{pipeline.name}/log/{topic}/{now.date()}", topic, content
 
 
-def _broken(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Content]]:
+def _broken(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, Content]]:
     folder = log_folder(pipeline, platform)
     # The time at which a file was set aside is when its name changed.
     files = sorted(folder.glob(f"*{BROKEN}"), key=lambda file: (_changed(file), file.name), reverse=True)
@@ -71,7 +73,7 @@ def _broken(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, s
             ),
             links=tuple(links),
         )
-        yield f"{pipeline.name}/log/broken/{files[0].name}", content
+        yield f"{pipeline.name}/log/broken/{files[0].name}", BROKEN_FILES, content
 
 
 def _named(files: Sequence[Path]) -> str:

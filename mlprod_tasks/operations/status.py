@@ -7,7 +7,7 @@ from datetime import date
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Scoring, Training
+from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, PromotionKind, Publication, Scoring, Training
 from mlprod_tasks.promotion.history import promotions
 
 SHOWN_TICKS = 7
@@ -34,7 +34,7 @@ def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
         return ["champion  none: run `mlprod train`"]
     trained = [t for t in platform.ledger.all(Training, pipeline=pipeline.name) if t.model_version == champion.version]
     made = promotions(pipeline, platform)
-    back = made and made[-1].model_version == champion.version and made[-1].rolled_back_from is not None
+    back = made and made[-1].model_version == champion.version and made[-1].kind is PromotionKind.ROLLBACK
     lines = [
         f"champion  version {champion.version}" + (f", {made[-1].reason} (from tick {made[-1].effective} on)" if back else "")
     ]

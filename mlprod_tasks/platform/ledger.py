@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, Index, String, Text
+from sqlalchemy import JSON, Enum, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from mlprod_tasks.platform.database import Utc
@@ -17,7 +18,58 @@ R = TypeVar("R", bound="Row")
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
     """One kind of entry. Writing an entry again with the same primary key replaces it."""
 
-    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Utc(), dict[str, Any]: JSON(), list[Any]: JSON(), str: Text()}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: Utc(),
+        dict[str, Any]: JSON(),
+        list[Any]: JSON(),
+        str: Text(),
+        StrEnum: Enum(StrEnum, native_enum=False, length=20, values_callable=lambda kind: [one.value for one in kind]),
+    }
+
+
+class Asker(StrEnum):
+    """Who asked for something."""
+
+    PERSON = "person"
+    RULE = "rule"  # one of the pipeline's own, by its action
+
+
+class PromotionKind(StrEnum):
+    """How a version became champion."""
+
+    FIRST = "first"  # there was no champion before
+    BETTER = "better"  # its training passed every gate
+    ROLLOUT = "rollout"  # so it did, and was then rolled out share by share
+    ROLLBACK = "rollback"  # it was champion before, and was brought back
+
+
+class RampStep(StrEnum):
+    """What a ramp wrote a rollout for."""
+
+    BEGUN = "begun"  # the challenger scores in the shadow
+    SHARE = "share"  # it answers a share of entities
+    PROMOTED = "promoted"  # it became champion
+    TAKEN_BACK = "taken back"
+
+
+class FallbackCause(StrEnum):
+    """Why the fallback scored a tick."""
+
+    SWITCHED = "switched"  # a person or a rule wanted it to
+    FAILED = "failed"  # the champion could not
+
+
+class MailAbout(StrEnum):
+    """What a mail tells of."""
+
+    DECISION = "decision"  # of a tick: its alarms, that they are over, or still open
+    FAILURE = "failure"
+    FALLBACK = "fallback"
+    APPROVAL = "approval"
+    ROLLBACK = "rollback"
+    DIGEST = "digest"
+    ROLLOUT = "rollout"
+    LOG = "log"  # files of the service's log that do not reach the lake
 
 
 class Audit(Row):
@@ -63,6 +115,10 @@ class Training(Row):
     run_id: Mapped[str | None] = mapped_column(String(63), default=None)  # MLflow's
     model_version: Mapped[int | None] = mapped_column(default=None)
     metrics: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
+    asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
+    by: Mapped[str] = mapped_column(default="")  # the person's name, where it is known
+    decided_at: Mapped[date | None] = mapped_column(default=None)  # where rules ask: the tick of the decision it follows from
+    rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # their names
 
 
 class GateResult(Row):
@@ -89,6 +145,7 @@ class Approval(Row):
     approved: Mapped[bool]
     by: Mapped[str]
     at: Mapped[datetime]
+    answered: Mapped[bool] = mapped_column(default=True)  # by a person; else nobody did in time
 
 
 class Promotion(Row):
@@ -102,6 +159,8 @@ class Promotion(Row):
     reason: Mapped[str]
     at: Mapped[datetime] = mapped_column(primary_key=True)
     rolled_back_from: Mapped[int | None] = mapped_column(default=None)  # the version that this rollback withdrew
+    kind: Mapped[PromotionKind] = mapped_column(default=PromotionKind.BETTER)
+    decided_at: Mapped[date | None] = mapped_column(default=None)  # where rules asked: the tick of the decision it follows from
 
 
 class Fallback(Row):
@@ -127,6 +186,7 @@ class Scoring(Row):
     features_digest: Mapped[str] = mapped_column(String(64))  # of the declaration that made the features
     delta_version: Mapped[int]  # of the predictions table
     at: Mapped[datetime]
+    fallback_cause: Mapped[FallbackCause | None] = mapped_column(default=None)
 
 
 class Measurement(Row):
@@ -176,17 +236,21 @@ class Intervention(Row):
     __tablename__ = "interventions"
     id: Mapped[str] = mapped_column(String(100), primary_key=True)
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
-    kind: Mapped[str] = mapped_column(
-        String(20)
-    )  # acknowledge, mute, unmute, bound, unbound, retrain, fallback, champion, rollback
-    by: Mapped[str]  # who: a name, or "rule <name>"
+    # acknowledge, mute, unmute, bound, unbound, retrain, fallback, champion, rollback, not done
+    kind: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str]  # who, for people to read
     at: Mapped[datetime]
-    subject: Mapped[str] = mapped_column(default="")  # a rule's name, what/slice of a bound, a training, a version
+    subject: Mapped[str] = mapped_column(default="")  # what it is about, for people to read
     reason: Mapped[str] = mapped_column(default="")
     until: Mapped[datetime | None] = mapped_column(default=None)
-    tick: Mapped[date | None] = mapped_column(default=None)
+    tick: Mapped[date | None] = mapped_column(default=None)  # what a rule does: the tick of the decision that asked for it
     low: Mapped[float | None] = mapped_column(default=None)
     high: Mapped[float | None] = mapped_column(default=None)
+    asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
+    rule: Mapped[str | None] = mapped_column(default=None)  # that did it, or that is acknowledged or muted; '' is every one
+    what: Mapped[str | None] = mapped_column(String(63), default=None)  # of a bound
+    slice: Mapped[str | None] = mapped_column(String(200), default=None)  # of a bound; '' is every one
+    model_version: Mapped[int | None] = mapped_column(default=None)  # that answers from then on, or whose fallback does
 
 
 class Decision(Row):
@@ -199,7 +263,19 @@ class Decision(Row):
     reason: Mapped[str]
     at: Mapped[datetime]
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # each rule that fired, with its measurements
-    retrain: Mapped[bool] = mapped_column(default=False)  # whether a training follows, besides or as the action
+    retrain: Mapped[bool] = mapped_column(default=False)  # whether the rules want a training, besides or as the action
+    training_asked_at: Mapped[datetime | None] = mapped_column(default=None)  # when one was asked for, if it was
+    training_held: Mapped[str] = mapped_column(default="")  # why none was, though the rules want one
+
+    @property
+    def wanting_training(self) -> list[str]:
+        """The rules that fired and ask for more than people's attention: a training follows from each."""
+        return [rule["rule"] for rule in self.rules if rule["action"] in ("retrain", "fallback", "rollback")]
+
+    @property
+    def trained(self) -> bool:
+        """Whether a training was asked for, as the rules want it; it may have been held back instead."""
+        return self.retrain and self.training_asked_at is not None
 
 
 class ApiKey(Row):
@@ -230,6 +306,8 @@ class Rollout(Row):
     automation: Mapped[str] = mapped_column(String(20), default="full")  # shadow, assist, band, full
     band_low: Mapped[float | None] = mapped_column(default=None)  # scores of doubt, [low, high), go to the review queue
     band_high: Mapped[float | None] = mapped_column(default=None)
+    ramp: Mapped[RampStep | None] = mapped_column(default=None)  # None where no ramp wrote it
+    ramp_for: Mapped[str | None] = mapped_column(default=None)  # who asked for the ramp that goes on
     salt: Mapped[str] = mapped_column(String(16), default="")  # decides which entities; the same while a challenger stays
 
 
@@ -279,6 +357,9 @@ class Mail(Row):
     subject: Mapped[str]
     recipients: Mapped[str]
     at: Mapped[datetime]
+    about: Mapped[MailAbout]
+    tick: Mapped[date | None] = mapped_column(default=None)  # that it tells of
+    topic: Mapped[str] = mapped_column(String(63), default="")  # what is told of again and again, such as a cause
 
 
 def newest(rows: Iterable[R], attribute: str) -> R | None:

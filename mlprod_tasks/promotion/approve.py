@@ -104,6 +104,7 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
             approved=answer.approved,
             by=answer.by or "nobody",
             at=answer.at,
+            answered=bool(answer.by),
         )
         platform.ledger.put(given)
         run_id = folder.read(Trained).run_id
@@ -135,7 +136,7 @@ def sentence(pipeline: Pipeline, given: Approval) -> str:
     at = f"{given.at:%Y-%m-%d %H:%M} UTC"
     if given.approved:
         return f"approved by {given.by} at {at}"
-    if given.by == "nobody":
+    if not given.answered:
         waited = f" within {pipeline.approval.wait_in_words}" if pipeline.approval else ""
         return f"rejected at {at}: nobody answered{waited}"
     return f"rejected by {given.by} at {at}"

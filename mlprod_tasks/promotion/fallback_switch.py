@@ -9,10 +9,11 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Fallback, Intervention
 from mlprod_tasks.promotion.history import promotions
-from mlprod_tasks.promotion.operator_actions import SWITCHED, intervene, interventions
+from mlprod_tasks.promotion.operator_actions import Who, intervene, interventions
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
+SWITCHED = "switched to the fallback"
 
 
 class CannotSwitch(LookupError):
@@ -35,7 +36,7 @@ def switched(pipeline: Pipeline, platform: Platform, as_of: Tick | None = None) 
 
 
 def switch_to_fallback(
-    pipeline: Pipeline, by: str, platform: Platform, *, reason: str = "", tick: date | None = None, once: str = ""
+    pipeline: Pipeline, by: Who, platform: Platform, *, reason: str = "", tick: date | None = None, once: str = ""
 ) -> Intervention:
     """From the next scoring on the fallback answers, marked as such. Where it does so already, nothing changes.
 
@@ -45,13 +46,15 @@ def switch_to_fallback(
     """
     made = promotions(pipeline, platform)
     if not made or platform.ledger.get(Fallback, pipeline.name, made[-1].model_version) is None:
-        version = f"version {made[-1].model_version}" if made else "no champion"
-        raise CannotSwitch(f"{pipeline.name}: there is no fallback beside {version}: train a model first")
+        beside = f"version {made[-1].model_version}" if made else "no champion"
+        raise CannotSwitch(f"{pipeline.name}: there is no fallback beside {beside}: train a model first")
     if (standing := switched(pipeline, platform)) is not None:
         return standing
+    version = made[-1].model_version
     done = intervene(
-        pipeline, "fallback", by, platform, subject=str(made[-1].model_version), reason=reason, tick=tick, once=once
-    )
+        pipeline, "fallback", by, platform,
+        subject=str(version), model_version=version, reason=reason, tick=tick, once=once,
+    )  # fmt: skip
     log.warning("%s: %s by %s: %s", pipeline.name, SWITCHED, done.by, done.reason)
     return done
 

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Intervention, Promotion
+from mlprod_tasks.platform.ledger import Asker, Intervention, Promotion
 
 UNKNOWN = "unknown"
-BY_RULE = "rule "
-SWITCHED = "switched to the fallback"  # how a scoring says that the fallback was to answer
 
 
-def by_rule(rule: str) -> str:
-    """Who did it where a rule's action did."""
-    return f"{BY_RULE}{rule}"
+@dataclass(frozen=True)
+class ByRule:
+    """A rule, as the one who does something. Who gives a text instead is a person of that name, whatever it says."""
+
+    rule: str
+
+    def __str__(self) -> str:
+        return f"rule {self.rule}"
+
+
+Who = str | ByRule
+
+
+def asker(by: Who) -> Asker:
+    """Whether a rule does it, or a person."""
+    return Asker.RULE if isinstance(by, ByRule) else Asker.PERSON
 
 
 def is_rule(done: Intervention) -> bool:
-    return done.by.startswith(BY_RULE)
+    return done.asker is Asker.RULE
 
 
 def intervene(
     pipeline: Pipeline,
     kind: str,
-    by: str,
+    by: Who,
     platform: Platform,
     *,
     subject: str = "",
+    rule: str | None = None,
+    model_version: int | None = None,
     reason: str = "",
     until: datetime | None = None,
     tick: date | None = None,
@@ -37,9 +51,11 @@ def intervene(
 ) -> Intervention:
     """Write down what was done. With `once`, what is known by that word is written the first time only; the entry that stands.
 
+    subject: what it is about, for people to read. rule: the one that a person acknowledges or mutes; '' is every one.
+
     Raises: ValueError where nobody is said to have done it.
     """
-    if not by.strip():
+    if not str(by).strip():
         raise ValueError(f"{pipeline.name}: {kind}: who does it? Give a name with `by`")
     now = platform.clock.now()
     word = once or f"{subject}/{now.isoformat()}"
@@ -47,12 +63,15 @@ def intervene(
         id=_id(pipeline.name, kind, word),
         pipeline=pipeline.name,
         kind=kind,
-        by=by.strip(),
+        by=str(by).strip(),
         at=now,
         subject=subject,
         reason=reason.strip(),
         until=until,
         tick=tick,
+        asker=asker(by),
+        rule=by.rule if isinstance(by, ByRule) else rule,
+        model_version=model_version,
     )
     if platform.ledger.add_once(row):
         return row
@@ -71,17 +90,20 @@ def interventions(pipeline: Pipeline, platform: Platform, *kinds: str) -> list[I
     return sorted(found, key=lambda one: (one.at, one.id))
 
 
-def of_promotion(made: Promotion, by: str, reason: str, tick: date | None) -> Intervention:
+def of_promotion(made: Promotion, by: Who, reason: str, tick: date | None) -> Intervention:
     """The entry of a rollback, written with the promotion that it is: one for one."""
     return Intervention(
         id=_id(made.pipeline, "rollback", f"{made.model_version}/{made.at.isoformat()}"),
         pipeline=made.pipeline,
         kind="rollback",
-        by=by.strip() or UNKNOWN,
+        by=str(by).strip() or UNKNOWN,
         at=made.at,
         subject=str(made.model_version),
         reason=reason.strip(),
         tick=tick,
+        asker=asker(by),
+        rule=by.rule if isinstance(by, ByRule) else None,
+        model_version=made.model_version,
     )
 
 

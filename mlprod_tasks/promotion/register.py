@@ -23,7 +23,7 @@ from mlprod_tasks.models.model import cores_for
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.platform import Platform, digest, names
 from mlprod_tasks.platform.files import write_json
-from mlprod_tasks.platform.ledger import Fallback, Promotion, Training
+from mlprod_tasks.platform.ledger import Fallback, Promotion, PromotionKind, Training
 from mlprod_tasks.platform.registry import GOLDEN, GOLDEN_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
 from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.reporting import card
@@ -108,6 +108,15 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
     Raises: NotThisModel where the verdict is not of this very model; NotApproved where a declared approval lacks;
     BrokenArtifact where the stored files are not of this model.
     """
+    return _promote(pipeline, ref, verdict, platform, PromotionKind.BETTER)
+
+
+def promote_rolled_out(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
+    """Promote a version that was rolled out share by share. As `promote`."""
+    return _promote(pipeline, ref, verdict, platform, PromotionKind.ROLLOUT)
+
+
+def _promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform, kind: PromotionKind) -> Promoted:
     with failing(verdict.training_id, platform):
         if verdict.model_digest != ref.digest:
             raise NotThisModel(
@@ -122,7 +131,7 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
         training = platform.ledger.get(Training, verdict.training_id)
         if training is None:
             raise NotThisModel(f"the ledger knows no training {verdict.training_id!r}")
-        return _crown(pipeline, ref, training, platform)
+        return _crown(pipeline, ref, training, platform, kind)
 
 
 def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform: Platform) -> Promoted:
@@ -161,7 +170,7 @@ def _effective(known: Sequence[Promotion], training: Training) -> date:
     return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
 
 
-def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform) -> Promoted:
+def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform, kind: PromotionKind) -> Promoted:
     def choose(known: Sequence[Promotion]) -> Promotion | None:
         if known and known[-1].model_version == ref.version:
             return known[-1]  # again the same promotion
@@ -175,6 +184,8 @@ def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Plat
             training_id=training.id,
             reason=training.reason,
             at=platform.clock.now(),
+            kind=kind if known else PromotionKind.FIRST,
+            decided_at=training.decided_at,
         )
 
     made = history.crown(pipeline, choose, platform)

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, Scoring, Training, newest
+from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, PromotionKind, Scoring, Training, newest
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
 from mlprod_tasks.promotion import history, operator_actions
 
@@ -39,7 +39,7 @@ def rollback(
     *,
     to: int | None = None,
     reason: str = "",
-    by: str = operator_actions.UNKNOWN,
+    by: operator_actions.Who = operator_actions.UNKNOWN,
     tick: date | None = None,
 ) -> RolledBack:
     """Make the previous champion, or version `to`, champion again, with its own fallback beside it.
@@ -79,6 +79,8 @@ def rollback(
             reason=f"rolled back from version {withdrawn}" + (f": {reason.strip()}" if reason.strip() else ""),
             at=now,
             rolled_back_from=withdrawn,
+            kind=PromotionKind.ROLLBACK,
+            decided_at=tick,
         )
 
     def record(made: Promotion) -> Intervention:

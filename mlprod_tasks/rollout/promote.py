@@ -8,10 +8,10 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Promotion, Training, newest
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
 from mlprod_tasks.promotion import approve, history
-from mlprod_tasks.promotion.register import Promoted, promote, superseded
+from mlprod_tasks.promotion.register import Promoted, promote_rolled_out, superseded
 from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout.routing import CannotRollOut
-from mlprod_tasks.rollout.state import Ramping
+from mlprod_tasks.rollout.state import Ramping, because
 from mlprod_tasks.training.workspace import update
 
 
@@ -77,12 +77,12 @@ def crown(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
     if there.done:
         return settle(pipeline, there, platform)
     if was_champion(pipeline, there.challenger, platform):
-        why = f"rolled out share by share: {there.reason}".removesuffix(": ")
+        why = because("rolled out share by share", there.reason)
         done = rollback(pipeline, platform, to=there.challenger, reason=why, by=there.by)
         return Promoted(done.model_version, True, done.sentence)
     ref: ModelRef = platform.registry.version(names.registered_model(pipeline), there.challenger)
     verdict = passed(pipeline, _training(pipeline, there.challenger, platform).id, platform)
-    return promote(pipeline, ref, verdict, platform)
+    return promote_rolled_out(pipeline, ref, verdict, platform)
 
 
 def _overtaken(pipeline: Pipeline, version: int, training: Training, last: Promotion) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import Rollout, newest
+from mlprod_tasks.platform.ledger import RampStep, Rollout, newest
 from mlprod_tasks.platform.registry import BrokenArtifact
 from mlprod_tasks.promotion import history
 
@@ -59,6 +59,8 @@ def roll_out(
     automation: str = "full",
     band: tuple[float, float] | None = None,
     instead_of: datetime | None = None,
+    ramp: RampStep | None = None,
+    ramp_for: str | None = None,
 ) -> Rollout:
     """Write how requests are answered from now on.
 
@@ -66,7 +68,8 @@ def roll_out(
     the challenger scores everything and answers nothing. canary: it answers `share` of the entities, the same ones every time
     as long as it stays the challenger, and others than in any rollout before.
     automation: 'full' decides; 'band' leaves scores in `band` to people; 'assist' leaves every decision to people; 'shadow'
-    answers no decision at all. `instead_of`: only where the one in force is still that of this moment.
+    answers no decision at all. `instead_of`: only where the one in force is still that of this moment. ramp, ramp_for: where
+    a ramp writes it: at which of its steps, and who asked for it.
 
     Raises: CannotRollOut; RolledOutMeanwhile.
     """
@@ -99,6 +102,8 @@ def roll_out(
             automation=automation,
             band_low=band[0] if band else None,
             band_high=band[1] if band else None,
+            ramp=ramp,
+            ramp_for=ramp_for,
             salt=_salt(session, pipeline, challenger, before),
         )
         session.add(made)

@@ -9,11 +9,10 @@ from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.documents.formatting import length
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Rollout
+from mlprod_tasks.platform.ledger import RampStep, Rollout
 from mlprod_tasks.promotion import history
 
-BY_RAMP = "ramp for "  # who wrote a rollout: the ramp, for the person or program that asked for it
-TAKEN_BACK = "taken back: "
+GOES_ON = (RampStep.BEGUN, RampStep.SHARE)
 
 
 class RampStopped(RuntimeError):
@@ -47,6 +46,11 @@ class Ramping:
         return f"version {self.challenger} answers {percent(self.share)} of entities since {self.step_at:%Y-%m-%d %H:%M} UTC"
 
 
+def because(told: str, reason: str) -> str:
+    """What is told, with the reason behind it where there is one."""
+    return f"{told}: {reason}" if reason else told
+
+
 def percent(share: float) -> str:
     """'5%', '0.5%'."""
     return f"{100 * share:g}%"
@@ -62,18 +66,18 @@ def ramping(pipeline: Pipeline, platform: Platform) -> Ramping | None:
     known = rollouts(pipeline, platform)
     steps: list[Rollout] = []
     for one in reversed(known):
-        if not one.by.startswith(BY_RAMP) or one.challenger is None or (steps and one.challenger != steps[0].challenger):
+        if one.ramp not in GOES_ON or (steps and one.challenger != steps[0].challenger):
             break
         steps.insert(0, one)
-        if one.mode == "shadow":  # how each begins
+        if one.ramp is RampStep.BEGUN:
             break
-    if not steps or steps[0].mode != "shadow":
+    if not steps or steps[0].ramp is not RampStep.BEGUN:
         return None
     begun, last = steps[0], steps[-1]
     promoted = history.promotions(pipeline, platform)
     return Ramping(
         challenger=last.challenger or 0,
-        by=begun.by.removeprefix(BY_RAMP),
+        by=begun.ramp_for or "",
         reason=begun.reason,
         begun_at=begun.at,
         share=last.share,

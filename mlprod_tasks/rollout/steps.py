@@ -18,15 +18,14 @@ from sqlalchemy import delete
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Rollout, RolloutCheck, Training
+from mlprod_tasks.platform.ledger import RampStep, Rollout, RolloutCheck, Training
 from mlprod_tasks.promotion import history
-from mlprod_tasks.promotion.operator_actions import by_rule
+from mlprod_tasks.promotion.operator_actions import ByRule
 from mlprod_tasks.rollout.routing import CannotRollOut, RolledOutMeanwhile, current, roll_out
 from mlprod_tasks.rollout.state import (
-    BY_RAMP,
-    TAKEN_BACK,
     Ramping,
     RampStopped,
+    because,
     in_force,
     longest,
     percent,
@@ -37,7 +36,7 @@ from mlprod_tasks.rollout.state import (
 
 log = logging.getLogger(__name__)
 
-RULE = by_rule("ramp")  # who takes a challenger back where a check does
+RULE = str(ByRule("ramp"))  # who takes a challenger back where a check does
 GRACE = timedelta(hours=1)  # beyond the longest time that a step may take, until a ramp counts as abandoned
 ROLLING_OUT, TAKEN = "rolling out", "taken back"  # states of the training that made the challenger
 TOLD = ("errors", "latency")  # what a step waits for until it can be told
@@ -115,7 +114,11 @@ def begin(pipeline: Pipeline, challenger: int, by: str, reason: str, platform: P
             f"the champion back first (`mlprod rollout {pipeline.name} champion`)"
         )
     may_become_champion(pipeline, challenger, platform)
-    _write(pipeline, platform, before, mode="shadow", by=f"{BY_RAMP}{by.strip()}", reason=reason, challenger=challenger)
+    asker = by.strip()
+    _write(
+        pipeline, platform, before, mode="shadow", by=f"ramp for {asker}", reason=reason, challenger=challenger,
+        ramp=RampStep.BEGUN, ramp_for=asker,
+    )  # fmt: skip
     note(pipeline, challenger, ROLLING_OUT, platform)
     log.info("%s: version %d is being rolled out, for %s", pipeline.name, challenger, by)
     return in_force(pipeline, platform, challenger)
@@ -135,10 +138,11 @@ def take_step(pipeline: Pipeline, share: float, platform: Platform, *, challenge
     if (why := overtaken_by(pipeline, there.challenger, platform)) is not None:
         _keep(pipeline, there, (overtaken(pipeline.name, there.challenger, there.share, platform.clock.now(), why),), platform)
         raise Overtaken(why)
-    reason = f"version {there.challenger} rolled out to {percent(share)}: {there.reason}".removesuffix(": ")
+    reason = because(f"version {there.challenger} rolled out to {percent(share)}", there.reason)
     _write(
-        pipeline, platform, there.last, mode="canary", by=there.last.by, reason=reason, challenger=there.challenger, share=share
-    )
+        pipeline, platform, there.last, mode="canary", by=there.last.by, reason=reason, challenger=there.challenger,
+        share=share, ramp=RampStep.SHARE, ramp_for=there.by,
+    )  # fmt: skip
     made = in_force(pipeline, platform, challenger)
     log.info("%s: %s", pipeline.name, made.sentence)
     return made
@@ -234,8 +238,11 @@ def finish(pipeline: Pipeline, platform: Platform, tell: Tell, *, challenger: in
     if not promoted.moved:
         taken = take_back(pipeline, RULE, promoted.sentence, platform, tell)
         return Finished(there.challenger, False, taken.sentence)
-    told = f"version {there.challenger} of {pipeline.name} is champion: {there.reason}".removesuffix(": ")
-    _write(pipeline, platform, there.last, mode="champion", by=there.last.by, reason=f"version {there.challenger} is champion")
+    told = because(f"version {there.challenger} of {pipeline.name} is champion", there.reason)
+    _write(
+        pipeline, platform, there.last, mode="champion", by=there.last.by, reason=f"version {there.challenger} is champion",
+        ramp=RampStep.PROMOTED, ramp_for=there.by,
+    )  # fmt: skip
     log.info("%s", told)
     return Finished(there.challenger, True, told)
 
@@ -263,11 +270,12 @@ def take_back(
         if there.done:
             settle(pipeline, there, platform)
         why = reason.strip() or "no reason given"
-        told = f"{TAKEN_BACK}version {there.challenger} at {percent(there.share)} of entities, {why}"
+        told = f"taken back: version {there.challenger} at {percent(there.share)} of entities, {why}"
         try:
             _write(
                 pipeline, platform, there.last, mode="champion", by=there.last.by if there.done else by,
                 reason=there.sentence if there.done else told,
+                ramp=RampStep.PROMOTED if there.done else RampStep.TAKEN_BACK, ramp_for=there.by,
             )  # fmt: skip
             changed = not there.done
         except RampStopped as error:
@@ -277,7 +285,7 @@ def take_back(
     if challenger is not None and ramping(pipeline, platform) is None:  # a person may have ended it, too
         note(pipeline, challenger, TAKEN, platform, only=ROLLING_OUT)
     asked = next((one.challenger for one in reversed(known) if one.challenger is not None), None)
-    if asked is None or challenger not in (None, asked) or not known[-1].reason.startswith(TAKEN_BACK):
+    if asked is None or challenger not in (None, asked) or known[-1].ramp is not RampStep.TAKEN_BACK:
         return TakenBack(None, False, False, f"{pipeline.name}: there is nothing to take back")
     log.log(logging.WARNING if changed else logging.INFO, "%s: %s", pipeline.name, known[-1].reason)
     sent = tell(known)

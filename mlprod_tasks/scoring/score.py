@@ -12,7 +12,7 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import Fallback, Promotion, Scoring
+from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Scoring
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class _Answer:
     predictions: Predictions
     model_version: int
     fallback_reason: str | None
+    fallback_cause: FallbackCause | None = None
 
 
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
@@ -70,6 +71,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
             features_digest=pipeline.digest,
             delta_version=written.version,
             at=platform.clock.now(),
+            fallback_cause=answer.fallback_cause,
         )
     )
     log.info("%s: scored %d rows of %s with version %d", pipeline.name, rows.num_rows, tick, answer.model_version)
@@ -81,7 +83,7 @@ def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform
     if (switch := switched(pipeline, platform, tick if as_of else None)) is not None:
         kept = _kept_fallback(pipeline, tick, None, platform, as_of)
         if kept is not None:
-            return _fallback(pipeline, ticks, platform, kept, sentence(switch))
+            return _fallback(pipeline, ticks, platform, kept, FallbackCause.SWITCHED, sentence(switch))
         log.error("%s: %s, but none is kept for %s: the champion answers", pipeline.name, sentence(switch), tick)
     champion: ModelRef | None = None
     try:
@@ -96,7 +98,7 @@ def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform
         kept = _kept_fallback(pipeline, tick, champion.version if champion else None, platform, as_of)
         if kept is None:
             raise
-        return _fallback(pipeline, ticks, platform, kept, f"{type(error).__name__}: {error}"[:1000])
+        return _fallback(pipeline, ticks, platform, kept, FallbackCause.FAILED, f"{type(error).__name__}: {error}"[:1000])
 
 
 def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -> ModelRef:
@@ -116,14 +118,16 @@ def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platfor
     return None if version is None else platform.ledger.get(Fallback, pipeline.name, version)
 
 
-def _fallback(pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, reason: str) -> _Answer:
+def _fallback(
+    pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, cause: FallbackCause, reason: str
+) -> _Answer:
     """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
     from mlprod_tasks.models.fallback import FallbackModel
 
     # The value of its decisions is later computed from the stored rows.
     made = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features))
     predictions = FallbackModel.from_json(kept.model).predict(made.table)
-    return _Answer(made.table, predictions, kept.model_version, reason)
+    return _Answer(made.table, predictions, kept.model_version, reason, cause)
 
 
 def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:

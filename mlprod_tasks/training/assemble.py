@@ -17,7 +17,7 @@ from mlprod_tasks.models.model_facts import PerWindow
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import replacing_folder
-from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Training
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.versioned import write_record
 from mlprod_tasks.training.records import Assembled
@@ -35,28 +35,33 @@ class NotTrainable(ValueError):
     """The windows hold too little to learn from, or nothing to tell apart."""
 
 
-def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, platform: Platform) -> Assembled:
+class NotDecided(LookupError):
+    """The decision that is said to ask for a training is not in the ledger."""
+
+
+def assemble(
+    pipeline: Pipeline,
+    as_of: Tick,
+    training_id: str,
+    reason: str,
+    platform: Platform,
+    *,
+    by: str = "",
+    decided_at: Tick | None = None,
+) -> Assembled:
     """Write home/trainings/<training_id>/training_set.parquet as it could have been written at the start of `as_of`.
 
     Columns: the entity's key, tick, the features, `split`, `label`; sorted by tick and key. Rows without a label by then
     (cancelled, or simply late) are counted, and neither trained on nor judged. Called again with the same id it reads the same
     lake versions.
 
-    Raises: HistoryTooShort; NotTrainable; TableMissing.
+    decided_at: where rules ask for it, the tick of their decision; else a person does, `by`. The reason is for people to read:
+    whatever it says, only what a decision asked for counts as asked for by rules.
+
+    Raises: NotDecided; HistoryTooShort; NotTrainable; TableMissing.
     """
     folder = TrainingFolder(platform, training_id)
-    kept = platform.ledger.get(Training, training_id)
-    platform.ledger.put(
-        Training(
-            id=training_id,
-            pipeline=pipeline.name,
-            as_of=as_of.date,
-            reason=reason,
-            state="running",
-            at=platform.clock.now(),
-            run_id=kept.run_id if kept else None,
-        )
-    )
+    _begin(pipeline, as_of, training_id, reason, platform, by, decided_at)
     with failing(training_id, platform):
         chosen = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
         before = folder.find(Assembled)
@@ -70,6 +75,31 @@ def assemble(pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, pla
             share = assembled.positives[name] / assembled.rows[name]
             log.info("%s %s: %d rows, %.1f %% positive", name, ticks, assembled.rows[name], 100 * share)
     return assembled
+
+
+def _begin(
+    pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, platform: Platform, by: str, decided_at: Tick | None
+) -> None:
+    """Write the training down: why it is made, who asked for it, and that it runs."""
+    kept = platform.ledger.get(Training, training_id)
+    decision = None if decided_at is None else platform.ledger.get(Decision, pipeline.name, decided_at.date)
+    if decided_at is not None and decision is None:
+        raise NotDecided(f"{pipeline.name}: training {training_id} names the decision of {decided_at}, and there is none")
+    platform.ledger.put(
+        Training(
+            id=training_id,
+            pipeline=pipeline.name,
+            as_of=as_of.date,
+            reason=reason,
+            state="running",
+            at=platform.clock.now(),
+            run_id=kept.run_id if kept else None,
+            asker=Asker.PERSON if decision is None else Asker.RULE,
+            by=by.strip() if decision is None else "",
+            decided_at=None if decision is None else decision.tick,
+            rules=[] if decision is None else decision.wanting_training,
+        )
+    )
 
 
 def _write(

@@ -108,6 +108,12 @@ def as_of(pipeline: Pipeline, context: Any) -> Tick:
     return pipeline.schedule.tick(context["params"]["as_of"])
 
 
+def decided_at(pipeline: Pipeline, context: Any) -> Tick | None:
+    """The tick whose decision asks for a training; None where a person does."""
+    tick = context["params"].get("decided_at")
+    return pipeline.schedule.tick(tick) if tick else None
+
+
 def training_id(pipeline: Pipeline, context: Any) -> str:
     """The training's name: the same for every task of a run and for a rerun of them."""
     # With the whole name: two use cases may share its beginning, and a tick's run has the same id in each.

@@ -91,7 +91,8 @@ class Retrain(TriggerDagRunOperator):
         super().__init__(
             trigger_dag_id=f"{pipeline.name}.train",
             trigger_run_id="monitor__{{ dag_run.partition_key }}",
-            conf={"as_of": "{{ dag_run.partition_key }}", "reason": reason},
+            # Who asks is said beside the reason, which is for people: what it says changes nothing.
+            conf={"as_of": "{{ dag_run.partition_key }}", "reason": reason, "decided_at": "{{ dag_run.partition_key }}"},
             note=reason,
             logical_date=None,
             skip_when_already_exists=True,  # a rerun of monitor starts no second training

@@ -170,15 +170,16 @@ def test_a_rollback_ends_the_switch_too(two):
     assert switched(two.pipeline, two.platform) is None
 
 
-def test_a_person_switches_back_and_no_rule_switches_again_before_a_new_champion(one):
+@pytest.mark.parametrize("person", ["ana", "rule useless"])
+def test_a_person_switches_back_and_no_rule_switches_again_before_a_new_champion(one, person):
     decided(one, "fallback", 1)
     acting(one)
-    assert switch_to_champion(one.pipeline, "ana", one.platform, reason="looked at it") is not None
-    assert switch_to_champion(one.pipeline, "ana", one.platform) is None
+    assert switch_to_champion(one.pipeline, person, one.platform, reason="looked at it") is not None
+    assert switch_to_champion(one.pipeline, person, one.platform) is None
     assert score(one.pipeline, one.tick("2024-02-14"), one.platform).fallback_reason is None
     assert acting(one).sentence.startswith("done before"), "the same tick asks for nothing new"
     decided(one, "fallback", 1, "2024-02-14")
-    assert "ana switched back to the champion" in acting(one, "2024-02-14").sentence
+    assert f"{person} switched back to the champion" in acting(one, "2024-02-14").sentence
     assert switched(one.pipeline, one.platform) is None
     assert [kind for kind, *_ in done(one)] == ["fallback", "champion", "not done"]
 

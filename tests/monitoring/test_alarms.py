@@ -17,7 +17,7 @@ from mlprod_tasks.monitoring.alarms import NoSuchAlarm, acknowledge, episodes, m
 from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, Mail
-from mlprod_tasks.promotion.operator_actions import by_rule, intervene, interventions
+from mlprod_tasks.promotion.operator_actions import ByRule, intervene, interventions
 from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
@@ -49,10 +49,10 @@ def fired(rule: str, n: int, value: float = 0.5, action: str = "alert", held: st
     }  # fmt: skip
 
 
-def decided(platform: Platform, n: int, *rules: dict[str, Any], action: str = "", retrain: bool = False) -> None:
+def decided(platform: Platform, n: int, *rules: dict[str, Any], action: str = "", retrain: bool = False, **more: Any) -> None:
     what = action or ("alert" if rules else "nothing")
     platform.ledger.put(
-        Decision(pipeline="shop", tick=day(n), action=what, reason="x", at=NOW, rules=list(rules), retrain=retrain)
+        Decision(pipeline="shop", tick=day(n), action=what, reason="x", at=NOW, rules=list(rules), retrain=retrain, **more)
     )
 
 
@@ -242,7 +242,7 @@ def test_what_a_muted_rule_does_to_production_is_told(platform: Platform, catche
     mute(PIPELINE, AUC, "ana", platform, until=NOW + DAY)
     decided(platform, 0, fired(AUC, 0, action="rollback"), action="rollback")
     assert not tell(platform, 0)
-    intervene(PIPELINE, "rollback", by_rule(AUC), platform, subject="1", tick=day(0))
+    intervene(PIPELINE, "rollback", ByRule(AUC), platform, subject="1", tick=day(0))
     assert tell(platform, 0)
     ((subject, _),) = mails(catcher)
     assert subject == f"[shop] rollback at {day(0)}: {AUC}"
@@ -274,15 +274,31 @@ def test_a_note_is_for_the_ledger_alone(platform: Platform) -> None:
 
 
 def test_a_retraining_is_told_each_time_and_what_holds_one_back_too(platform: Platform, catcher: MailCatcher) -> None:
-    decided(platform, 0, fired(AUC, 0, action="retrain"), action="retrain", retrain=True)
+    asked = {"action": "retrain", "retrain": True, "training_asked_at": NOW}
+    decided(platform, 0, fired(AUC, 0, action="retrain"), **asked)
     waits = "retraining waits: the budget of 4 in 30 days is spent"
     decided(platform, 1, fired(AUC, 1, action="retrain", held=waits), fired(PSI, 1))
-    decided(platform, 2, fired(AUC, 2, action="retrain"), action="retrain", retrain=True)
+    decided(platform, 2, fired(AUC, 2, action="retrain"), **asked)
     assert [tell(platform, n) for n in range(3)] == [True, True, True]
     told = mails(catcher)
     assert "A new model is being trained." in told[0][1]
     assert f"Nothing is done by itself: {waits}." in told[1][1]
     assert [mail.kind for mail in platform.ledger.all(Mail)] == ["retrain", "alert", "retrain"]
+
+
+def test_what_is_over_tells_only_of_trainings_that_were_asked_for(platform: Platform, catcher: MailCatcher) -> None:
+    wanted = {"action": "retrain", "retrain": True}
+    decided(platform, 0, fired(AUC, 0, action="retrain"), **wanted, training_held="the budget is spent")
+    decided(platform, 1, fired(AUC, 1, action="retrain"), **wanted, training_asked_at=NOW)
+    decided(platform, 2)
+    assert [tell(platform, n) for n in range(3)] == [True, True, True]
+    assert f"A retraining was asked for at {day(1)}." in mails(catcher)[-1][1]
+
+
+def test_a_person_who_signs_as_a_rule_is_told_as_no_rule_is(platform: Platform, catcher: MailCatcher) -> None:
+    assert story(platform, [True, True]) == [True, False]
+    acknowledge(PIPELINE, PSI, "rule volume", platform)
+    assert not tell(platform, 1)
 
 
 def test_ticks_told_out_of_order_are_told_by_what_was_decided_before_them(platform: Platform, catcher: MailCatcher) -> None:

@@ -165,7 +165,7 @@ def test_a_persons_bound_of_one_feature_comes_before_that_of_all_and_holds_what_
     set_bound(pipeline, "feature_psi", "", None, 0.5, "anna", "", shop)
     set_bound(pipeline, "feature_psi", "items", None, 0.1, "anna", "", shop)
     bounds = in_force(pipeline, T, shop)
-    assert bounds.of("feature_psi", "price") == Bound("feature_psi", "price", None, 0.5, "set by anna")
+    assert bounds.of("feature_psi", "price") == Bound("feature_psi", "price", None, 0.5, "set by anna", set_by="anna")
     assert bounds.of("feature_psi", "items", watched=False).high == 0.1
     assert bounds.of("feature_psi", "place", watched=False).high is None
     assert {bound.subject: bound.high for bound in bounds.all()} == {"feature_psi": 0.5, "feature_psi/items": 0.1}

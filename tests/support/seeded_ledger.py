@@ -9,13 +9,16 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
+    Asker,
     Audit,
     Decision,
     GateResult,
     Intervention,
     Measurement,
     Promotion,
+    PromotionKind,
     Publication,
+    RampStep,
     Review,
     Rollout,
     RolloutCheck,
@@ -159,12 +162,14 @@ def _fired(rule: str, watch: str, action: str, day: date, rows: list[Measurement
 def _training(pipeline: Pipeline, day: date, version: int | None, state: str) -> list[Row]:
     training, at = f"{pipeline.name}-{day}-0a1b2c3d4e5f", moment(day, 12)
     passed = state == "promoted"
-    why = "first model" if version == 1 else "Retrain: acting no longer pays."
+    first = version == 1
+    why = "first model" if first else "Retrain: acting no longer pays."
     metrics = {"roc_auc": 0.688, "roc_auc_low": 0.681, "roc_auc_high": 0.695, "log_loss": 0.5581, "value_per_1000": 9377.2}
     rows: list[Row] = [
         Training(
             id=training, pipeline=pipeline.name, as_of=day, reason=why, state=state, at=at, run_id="0" * 32,
-            model_version=version, metrics=metrics,
+            model_version=version, metrics=metrics, asker=Asker.PERSON if first else Asker.RULE,
+            decided_at=None if first else day, rules=[] if first else ["acting no longer pays"],
         ),
         GateResult(
             training_id=training, gate="roc_auc >= 0.65", pipeline=pipeline.name, passed=True, value=0.688, bound=0.65,
@@ -184,6 +189,8 @@ def _training(pipeline: Pipeline, day: date, version: int | None, state: str) ->
                 training_id=training,
                 reason=why,
                 at=at,
+                kind=PromotionKind.FIRST if first else PromotionKind.BETTER,
+                decided_at=None if first else day,
             )
         )
     return rows
@@ -254,10 +261,11 @@ def answer_requests(platform: Platform, pipeline: Pipeline, at: datetime) -> Non
     band = {"automation": "band", "band_low": 0.3, "band_high": 0.45}
     roll(platform, pipeline, at, "shadow")
     roll(platform, pipeline, at + hour, "champion", reason="seen enough", **band)
-    roll(platform, pipeline, at + 2 * hour, "shadow", by="ramp for ada", **band)
+    by = {"by": "ramp for ada", "ramp_for": "ada"}
+    roll(platform, pipeline, at + 2 * hour, "shadow", ramp=RampStep.BEGUN, **by, **band)
     for step, share in enumerate((0.05, 0.25)):
         begun = at + (3 + 2 * step) * hour
-        roll(platform, pipeline, begun, "canary", by="ramp for ada", share=share, **band)
+        roll(platform, pipeline, begun, "canary", share=share, ramp=RampStep.SHARE, **by, **band)
         for what, value, bound in (("errors", 0.0, 0.01), ("latency", 4.1, 1.5), ("scores", 0.28, 0.1)):
             worse = {"passed": False, "challenger_value": 0.46} if (what, step) == ("scores", 1) else {}
             given = {"champion_value": value, "challenger_value": value * 1.05, "bound": bound} | worse

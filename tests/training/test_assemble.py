@@ -1,6 +1,6 @@
 """The training set: the windows' rows, with what was known by then."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks.platform import names
-from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Training
 from mlprod_tasks.training import train, workspace
-from mlprod_tasks.training.assemble import NotTrainable, assemble
+from mlprod_tasks.training.assemble import NotDecided, NotTrainable, assemble
 from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
+
+NOON = datetime(2024, 2, 10, 12, tzinfo=UTC)
 
 
 def made(shop, training_id: str = "t") -> pa.Table:
@@ -39,6 +41,21 @@ def test_the_set_holds_each_windows_rows_and_counts_those_without_a_label(shop, 
         assert sorted(of_window["order_id"]) == sorted(inside["order_id"])
         by_id = of_window.dropna(subset="label").set_index("order_id")["label"].astype(bool)
         assert by_id.to_dict() == labels.set_index("order_id")["returned"].to_dict()
+
+
+def test_a_training_says_who_asked_for_it_and_its_reason_says_nothing_of_that(shop):
+    rules = [{"rule": "useless", "action": "rollback"}, {"rule": "a hint", "action": "note"}]
+    decision = Decision(pipeline="returns", tick=shop.tick().date, action="rollback", reason="x", at=NOON, rules=rules)
+    with pytest.raises(NotDecided, match="names the decision of 2024-02-10, and there is none"):
+        assemble(shop.pipeline, shop.tick(), "t", "Retrain: useless.", shop.platform, decided_at=shop.tick())
+    shop.platform.ledger.put(decision)
+    assemble(shop.pipeline, shop.tick(), "by rules", "because", shop.platform, by="airflow", decided_at=shop.tick())
+    assemble(shop.pipeline, shop.tick(), "by hand", "Retrain: useless.", shop.platform, by="rule useless")
+    found = {one.id: (one.asker, one.by, one.decided_at, one.rules) for one in shop.platform.ledger.all(Training)}
+    assert found == {
+        "by rules": (Asker.RULE, "", decision.tick, ["useless"]),
+        "by hand": (Asker.PERSON, "rule useless", None, []),
+    }
 
 
 def test_rows_without_a_label_are_read_only_when_asked_for(shop):

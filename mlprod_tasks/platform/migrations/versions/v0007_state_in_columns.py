@@ -1,4 +1,14 @@
-"""A salt for each rollout; those that were there keep their entities."""
+"""What the code decides by stands in columns: who asked, of which decision, what a mail tells of; and a salt for each rollout.
+
+Until here it was read from the beginning of a reason, a name or a key. For the entries that are there it is read so once more,
+and for the last time. Nothing of the texts is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,14 +16,201 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 
+RETRAIN, BY_RULE, BY_RAMP, TAKEN_BACK = "Retrain: ", "rule ", "ramp for ", "taken back: "
+SWITCHED, NOBODY = "switched to the fallback", "nobody"
+BY_RULES = ("fallback", "rollback", "not done")  # what rules did; at the tick that asked for it, which a person never named
+ABOUT_RULES, BOUNDS, VERSIONS = ("acknowledge", "mute", "unmute"), ("bound", "unbound"), ("fallback", "rollback")
+WANT_TRAINING = ("retrain", "fallback", "rollback")
+
+TABLES = ("approvals", "decisions", "interventions", "mails", "promotions", "rollouts", "scorings", "trainings")
+
+
+def _columns(table: str) -> tuple[sa.Column[Any], ...]:
+    """What is new in a table."""
+    day, text, word = sa.Date(), sa.Text(), sa.String(length=20)
+    new: dict[str, tuple[sa.Column[Any], ...]] = {
+        "approvals": (sa.Column("answered", sa.Boolean(), nullable=False, server_default=sa.true()),),
+        "decisions": (
+            sa.Column("training_asked_at", sa.DateTime(timezone=True), nullable=True),
+            sa.Column("training_held", text, nullable=False, server_default=""),
+        ),
+        "interventions": (
+            sa.Column("asker", word, nullable=False, server_default="person"),
+            sa.Column("rule", text, nullable=True),
+            sa.Column("what", sa.String(length=63), nullable=True),
+            sa.Column("slice", sa.String(length=200), nullable=True),
+            sa.Column("model_version", sa.Integer(), nullable=True),
+        ),
+        "mails": (
+            sa.Column("about", word, nullable=False, server_default="failure"),
+            sa.Column("tick", day, nullable=True),
+            sa.Column("topic", sa.String(length=63), nullable=False, server_default=""),
+        ),
+        "promotions": (
+            sa.Column("kind", word, nullable=False, server_default="better"),
+            sa.Column("decided_at", day, nullable=True),
+        ),
+        "rollouts": (sa.Column("ramp", word, nullable=True), sa.Column("ramp_for", text, nullable=True), _salt()),
+        "scorings": (sa.Column("fallback_cause", word, nullable=True),),
+        "trainings": (
+            sa.Column("asker", word, nullable=False, server_default="person"),
+            sa.Column("by", text, nullable=False, server_default=""),
+            sa.Column("decided_at", day, nullable=True),
+            sa.Column("rules", sa.JSON(), nullable=False, server_default="[]"),
+        ),
+    }
+    return new[table]
+
+
+def _salt() -> sa.Column[str]:
+    # Those that are there keep their entities.
+    return sa.Column("salt", sa.String(length=16), nullable=False, server_default="")
+
 
 def upgrade() -> None:
-    with op.batch_alter_table("rollouts") as table:
-        table.add_column(sa.Column("salt", sa.String(length=16), nullable=False, server_default=""))
-    with op.batch_alter_table("rollouts") as table:
-        table.alter_column("salt", server_default=None)  # what is written says it itself
+    for name in TABLES:
+        with op.batch_alter_table(name) as table:
+            for column in _columns(name):
+                table.add_column(column)
+    bind = op.get_bind()
+    there = {name: sa.Table(name, sa.MetaData(), autoload_with=bind) for name in TABLES}
+    _interventions(bind, there["interventions"])
+    _trainings(bind, there)
+    _decisions(bind, there)
+    _rollouts(bind, there["rollouts"])
+    _promotions(bind, there)
+    _mails(bind, there["mails"])
+    _scorings(bind, there["scorings"])
+    approvals = there["approvals"]
+    bind.execute(approvals.update().where(approvals.c.by == NOBODY).values(answered=False))
+    for name in TABLES:
+        with op.batch_alter_table(name) as table:
+            for column in _columns(name):
+                if column.server_default is not None:
+                    table.alter_column(column.name, server_default=None)  # what is written says it itself
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("rollouts") as table:
-        table.drop_column("salt")
+    for name in TABLES:
+        with op.batch_alter_table(name) as table:
+            for column in _columns(name):
+                table.drop_column(column.name)
+
+
+def _interventions(bind: sa.Connection, table: sa.Table) -> None:
+    """Which were a rule's, of which rule, bound and version each was: from `by` and `subject`."""
+    for one in bind.execute(sa.select(table)).all():
+        found: dict[str, Any] = {}
+        if one.kind in BY_RULES and one.tick is not None and one.by.startswith(BY_RULE):
+            found |= {"asker": "rule", "rule": one.by.removeprefix(BY_RULE)}
+        if one.kind in ABOUT_RULES:
+            found["rule"] = one.subject
+        if one.kind in BOUNDS:
+            found["what"], _, found["slice"] = one.subject.partition("/")
+        if one.kind in VERSIONS and one.subject.isdigit():
+            found["model_version"] = int(one.subject)
+        if found:
+            bind.execute(table.update().where(table.c.id == one.id).values(**found))
+
+
+def _trainings(bind: sa.Connection, there: dict[str, sa.Table]) -> None:
+    """Which of them rules asked for: from the reason. What was asked for on the page is a person's, whatever it says."""
+    table, decisions, done = there["trainings"], there["decisions"], there["interventions"]
+    rules = {(one.pipeline, one.tick): one.rules for one in bind.execute(sa.select(decisions))}
+    people = {one.subject: one.by for one in bind.execute(sa.select(done).where(done.c.kind == "retrain"))}
+    for one in bind.execute(sa.select(table)).all():
+        found: dict[str, Any] = {}
+        if one.id in people:
+            found["by"] = people[one.id]
+        elif one.reason.startswith(RETRAIN):
+            fired = rules.get((one.pipeline, one.as_of), [])
+            names = [rule["rule"] for rule in fired if rule["action"] in WANT_TRAINING]
+            found |= {"asker": "rule", "decided_at": one.as_of, "rules": names}
+        if found:
+            bind.execute(table.update().where(table.c.id == one.id).values(**found))
+
+
+def _decisions(bind: sa.Connection, there: dict[str, sa.Table]) -> None:
+    """For which decisions a training was asked for: those that one follows from."""
+    table, trainings = there["decisions"], there["trainings"]
+    follows = sa.exists().where(trainings.c.pipeline == table.c.pipeline, trainings.c.decided_at == table.c.tick)
+    bind.execute(table.update().where(table.c.retrain, follows).values(training_asked_at=table.c.at))
+
+
+def _rollouts(bind: sa.Connection, table: sa.Table) -> None:
+    """Which a ramp wrote, for whom, at which of its steps: from `by`, and from the reason of one that was taken back."""
+    last: dict[str, tuple[Any, str | None, str | None]] = {}  # by pipeline, as it was read: the rollout before
+    for one in bind.execute(sa.select(table).order_by(table.c.at)).all():
+        before, step, whose = last.get(one.pipeline, (None, None, None))
+        if one.by.startswith(BY_RAMP):
+            step, whose = {"shadow": "begun", "canary": "share"}.get(one.mode, "promoted"), one.by.removeprefix(BY_RAMP)
+        elif step in ("begun", "share") and one.reason.startswith(f"{TAKEN_BACK}version {before.challenger} at "):
+            step = "taken back"
+        else:
+            step = whose = None
+        last[one.pipeline] = one, step, whose
+        if step is not None:
+            mine = (table.c.pipeline == one.pipeline) & (table.c.at == one.at)
+            bind.execute(table.update().where(mine).values(ramp=step, ramp_for=whose))
+
+
+def _promotions(bind: sa.Connection, there: dict[str, sa.Table]) -> None:
+    """How each came about, and of which decision: from what was done, trained and rolled out."""
+    table, done = there["promotions"], there["interventions"]
+    decided = {one.id: one.decided_at for one in bind.execute(sa.select(there["trainings"]))}
+    by_rules = sa.select(done).where(done.c.kind == "rollback", done.c.asker == "rule")
+    undone = {(one.pipeline, one.model_version, one.at): one.tick for one in bind.execute(by_rules)}
+    ramped = set(_rolled_out(bind, there["rollouts"]))
+    seen: set[str] = set()
+    for one in bind.execute(sa.select(table).order_by(table.c.at)).all():
+        mine = (table.c.pipeline == one.pipeline) & (table.c.model_version == one.model_version)
+        kind, tick = "better", decided.get(one.training_id)
+        if one.rolled_back_from is not None:
+            kind, tick = "rollback", undone.get((one.pipeline, one.model_version, one.at))
+        elif one.pipeline not in seen:
+            kind = "first"
+        elif (one.pipeline, one.model_version) in ramped:
+            kind = "rollout"
+        seen.add(one.pipeline)
+        here = mine & (table.c.effective == one.effective) & (table.c.at == one.at)
+        bind.execute(table.update().where(here).values(kind=kind, decided_at=tick))
+
+
+def _rolled_out(bind: sa.Connection, table: sa.Table) -> Iterator[tuple[str, int]]:
+    """Pipeline and version of each challenger that became champion by a ramp."""
+    challengers: dict[str, int] = {}
+    for one in bind.execute(sa.select(table).order_by(table.c.at)):
+        if one.ramp == "promoted" and one.pipeline in challengers:
+            yield one.pipeline, challengers[one.pipeline]
+        if one.challenger is not None:
+            challengers[one.pipeline] = one.challenger
+
+
+def _mails(bind: sa.Connection, table: sa.Table) -> None:
+    """What each tells of: from its kind, and from its key, which begins with the pipeline and often the tick."""
+    for one in bind.execute(sa.select(table)).all():
+        first, _, rest = one.key.removeprefix(f"{one.pipeline}/").partition("/")
+        second = rest.partition("/")[0]
+        about, topic, tick = one.kind, "", _day(first)
+        if second == "decision" or one.kind not in ("failure", "fallback", "approval", "rollback", "digest", "ramp"):
+            about = "decision"
+        elif one.kind == "ramp":
+            about = "rollout"
+        elif one.kind == "failure":
+            is_log = one.key.startswith(f"{one.pipeline}/log/")
+            about, topic, tick = ("log", second, None) if is_log else ("failure", "", None)
+        bind.execute(table.update().where(table.c.key == one.key).values(about=about, topic=topic[:63], tick=tick))
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _scorings(bind: sa.Connection, table: sa.Table) -> None:
+    """Why the fallback answered: from the reason."""
+    fell = table.update().where(table.c.fallback_rows > 0)
+    bind.execute(fell.values(fallback_cause="failed"))
+    bind.execute(fell.where(table.c.fallback_reason.startswith(SWITCHED, autoescape=True)).values(fallback_cause="switched"))

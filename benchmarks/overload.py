@@ -18,7 +18,7 @@ from benchmarks import served_shop
 from benchmarks.load import ANEW, PATH, Outcome
 from benchmarks.replicas import Replica, where_is
 from benchmarks.trial import BEFORE, Place, Trial, with_told
-from mlprod_tasks.serving.app import Limits
+from mlprod_tasks.serving.limits import Limits
 
 CONNECTIONS = 20 * Limits().under_way
 OVERLOAD_SECONDS = 10

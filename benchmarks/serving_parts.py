@@ -21,37 +21,37 @@ from mlprod_tasks.online import OnlineFeatures, RequestFields
 from mlprod_tasks.online.plan import micros
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.scoring.prediction_log import PredictionLog
-from mlprod_tasks.serving import app
+from mlprod_tasks.serving import request_pipeline
 from mlprod_tasks.serving.access_log import AccessLog
-from mlprod_tasks.serving.answer import Scorer
 from mlprod_tasks.serving.app import Service
-from mlprod_tasks.serving.keys import Keys
-from mlprod_tasks.serving.request_metrics import Seen
-from mlprod_tasks.serving.run import made
-from mlprod_tasks.serving.single_row import OneModel, SingleRow
+from mlprod_tasks.serving.keys import ValidKeys
+from mlprod_tasks.serving.request_metrics import RequestMetrics
+from mlprod_tasks.serving.run import build_service
+from mlprod_tasks.serving.scorer import Scorer
+from mlprod_tasks.serving.single_row import RowModel, SingleRow
 
 REPEATS = 7
 COLD = 500
 # What is called, on what. Each is called by the service itself and by no other of these.
 PARTS: tuple[tuple[str, Any, str], ...] = (
-    ("API key", Keys, "of_header"),
-    ("body decoded", Service, "_read"),
+    ("API key", ValidKeys, "of_header"),
+    ("body decoded", request_pipeline, "decode"),
     ("fields validated", RequestFields, "read"),
     ("features, entries held", Scorer, "features_at_hand"),
     ("route", routing, "answers"),
-    ("model: codes", SingleRow, "read"),
-    ("model: trees, calibration", OneModel, "answer"),
-    ("answer encoded", app, "_encode"),
+    ("model: codes", SingleRow, "load"),
+    ("model: trees, calibration", RowModel, "predict"),
+    ("answer encoded", request_pipeline, "encode_json"),
     ("noted for the prediction log", PredictionLog, "add"),
     ("noted for the access log", AccessLog, "add"),
-    ("counters", Seen, "request"),
+    ("counters", RequestMetrics, "count"),
 )
 WHOLE = "the service's answer, without HTTP"
 
 
 def parts(home: Home, bodies: Sequence[bytes]) -> dict[str, float]:
     """Microseconds a request: first the whole, then each part of it, then what is no part of it, in brackets."""
-    service = made(home.platform, {home.pipeline.name: home.pipeline})
+    service = build_service(home.platform, {home.pipeline.name: home.pipeline})
     scorer = service.scorers[home.pipeline.name]
     turn = iter(range(10**9))
     with open(home.folder / "access.log", "w") as stream:
@@ -119,11 +119,12 @@ def cold(home: Home, bodies: Sequence[bytes], service: Service) -> float:
 def answered(home: Home, service: Service, bodies: Sequence[bytes], turn: int) -> list[float]:
     """Seconds for each request through the service."""
     fresh = [filled(body, turn * len(bodies) + i) for i, body in enumerate(bodies)]
-    path, taken = service.scoring[f"/v1/pipelines/{home.pipeline.name}/score".encode()], []
+    name, taken = home.pipeline.name, []
+    path = f"/v1/pipelines/{name}/score"
     for i, body in enumerate(fresh):
         headers = [(b"authorization", b"Bearer " + home.keys[i % len(home.keys)].encode())]
         began = time.perf_counter()
-        answer = service.at_once(*path, headers, body, began)
+        answer = service.answer_at_once(path, name, headers, body, began)
         taken.append(time.perf_counter() - began)
         if answer is None:
             raise RuntimeError("the service refuses to answer at once")

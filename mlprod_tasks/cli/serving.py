@@ -21,13 +21,16 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
     without_keys: Annotated[bool, typer.Option(help="Ask for no API key; on this machine only.")] = False,
     rows_a_second: Annotated[float, typer.Option(min=1, help="That a key may ask for here; twice as many at once.")] = 5_000,
+    fast_path: Annotated[
+        bool, typer.Option(envvar="MLPROD_SERVE_FAST_PATH", help="Answer small requests past ASGI; the answers are the same.")
+    ] = True,
 ) -> None:
     """Answer requests over HTTP: scores and explanations, from the champion or as it is rolled out."""
-    from mlprod_tasks.serving.app import Limits
+    from mlprod_tasks.serving.limits import Limits
     from mlprod_tasks.serving.run import serve as served
 
     limits = Limits(rows_a_second=rows_a_second, burst=2 * rows_a_second)
-    served(platform(), names or (), host=host, port=port, keys_needed=not without_keys, limits=limits)
+    served(platform(), names or (), host=host, port=port, keys_needed=not without_keys, limits=limits, fast_path=fast_path)
 
 
 @app.command()

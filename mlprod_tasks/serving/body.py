@@ -1,4 +1,4 @@
-"""The body of a request: as long as it may be, within the time that it may take."""
+"""Read the body of a request: no longer than it may be, within the time that it may take."""
 
 from __future__ import annotations
 
@@ -6,39 +6,94 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from mlprod_tasks.serving.limits import Patience
-from mlprod_tasks.serving.messages import ClientGone, Refused
+from mlprod_tasks.serving.messages import ClientDisconnected, RequestRefused
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 def declared_bytes(scope: Scope) -> int:
-    """The length that a body is said to have; 0 where it is not said."""
-    told = next((value for header, value in scope["headers"] if header == b"content-length"), b"")
-    return int(told) if told.isdigit() and len(told) < 20 else 0
+    """The length that the request's header gives for its body; 0 if it gives none."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 20 else 0
+    return 0
 
 
-async def read_body(scope: Scope, receive: Receive, most: int, patience: Patience) -> bytes:
-    """The whole body. Raises: Refused where it is longer than `most` bytes or comes too slowly; ClientGone."""
-    if (declared := declared_bytes(scope)) > most:
-        raise Refused(413, f"the body has {declared:,} bytes; at most {most:,}")
-    parts, size = [], 0
-    patience.begin()  # a slow sender must not hold its place forever
+async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeouts: BodyTimeouts) -> bytes:
+    """Read the whole body. Raises: RequestRefused if it is too long (413) or comes too slowly (408); ClientDisconnected."""
+    declared = declared_bytes(scope)
+    if declared > most_bytes:
+        raise RequestRefused(413, f"the body has {declared:,} bytes; at most {most_bytes:,}")
+    timeouts.begin()  # a slow sender must not keep its place forever
     try:
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > most:
-                raise Refused(413, f"the body has more than {most:,} bytes")
-            if not message.get("more_body"):
-                return b"".join(parts)
+        return await _parts(receive, most_bytes)
     except asyncio.CancelledError:
-        if not patience.lost():
+        if not timeouts.expired():
             raise
-        raise Refused(408, f"the body did not come within {patience.seconds:g} seconds") from None
+        raise RequestRefused(408, f"the body did not come within {timeouts.seconds:g} seconds") from None
     finally:
-        patience.end()
+        timeouts.end()
+
+
+async def _parts(receive: Receive, most_bytes: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most_bytes:
+            raise RequestRefused(413, f"the body has more than {most_bytes:,} bytes")
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+class BodyTimeouts:
+    """Cancels tasks that wait for a body longer than about `seconds`. One timer serves all: one for each costs more."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._since: dict[asyncio.Task[Any], float] = {}
+        self._expired: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # in which a timer runs
+
+    def begin(self) -> None:
+        """The current task begins to wait."""
+        loop = asyncio.get_running_loop()
+        self._since[_current_task()] = loop.time()
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(self.seconds / 4, self._look, loop)
+
+    def expired(self) -> bool:
+        """Whether the current task was cancelled for having waited too long. If so, the cancellation is taken back."""
+        task = _current_task()
+        if task not in self._expired:
+            return False
+        task.uncancel()
+        return True
+
+    def end(self) -> None:
+        """The current task waits no more."""
+        task = _current_task()
+        del self._since[task]
+        self._expired.discard(task)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = None
+        now = loop.time()
+        for task, since in self._since.items():
+            if now - since >= self.seconds and task not in self._expired:
+                self._expired.add(task)
+                task.cancel()
+        if self._since:
+            self._loop = loop
+            loop.call_later(self.seconds / 4, self._look, loop)
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey
+from mlprod_tasks.serving.messages import RETRY_LATER, RequestRefused
 
 PREFIX = "mlprod_"
 ALL = "*"
@@ -23,9 +24,9 @@ class NoSuchKey(LookupError):
 def make_key(
     pipelines: Sequence[str], holder: str, by: str, platform: Platform, *, lasts: timedelta | None = None
 ) -> tuple[str, ApiKey]:
-    """A new key and what the ledger keeps of it. The key itself is told here and never again.
+    """Make a key; return it and what the ledger keeps of it. The key itself is shown here and never again.
 
-    pipelines: the use cases it may ask, or ("*",). Raises: ValueError where nobody or nothing is named.
+    pipelines: the use cases it may ask, or ("*",). Raises: ValueError where no holder or no use case is named.
     """
     if not pipelines or not holder.strip():
         raise ValueError("an API key needs at least one use case, or '*', and a holder")
@@ -55,36 +56,58 @@ def revoke_key(key_id: str, platform: Platform) -> ApiKey:
 
 
 def hashed(key: str) -> str:
+    """The hash under which the ledger keeps a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """What a key may do."""
+class KeyHolder:
+    """What the holder of a key may do."""
 
     id: str
     pipelines: frozenset[str]
     until: datetime | None
 
     def may_ask(self, pipeline: str) -> bool:
+        """Whether the key is for that use case."""
         return pipeline in self.pipelines or ALL in self.pipelines
 
 
-class Keys:
-    """The keys that hold now, by their hash: a look-up by hash tells nothing by the time it takes."""
+class ValidKeys:
+    """The keys that are not revoked, by their hash: a look-up by hash reveals nothing by the time it takes."""
 
     def __init__(self, known: Sequence[ApiKey] = ()) -> None:
         self._by_hash = {
-            one.hash: Holder(one.id, frozenset(one.pipelines), one.until) for one in known if one.revoked_at is None
+            one.hash: KeyHolder(one.id, frozenset(one.pipelines), one.until) for one in known if one.revoked_at is None
         }
-        self._by_header: dict[bytes, Holder] = {}  # those that have held: not hashed at every request
+        self._by_header: dict[bytes, KeyHolder] = {}  # those that were valid: not hashed again at every request
 
-    def of_header(self, header: bytes, now: datetime) -> Holder | None:
-        """Whose key an Authorization header bears, where that holds now; None otherwise."""
-        one = self._by_header.get(header)
-        if one is None:
+    def of_header(self, header: bytes, now: datetime) -> KeyHolder | None:
+        """The holder of the key in an Authorization header; None if it is not valid now."""
+        holder = self._by_header.get(header)
+        if holder is None:
             scheme, _, key = header.decode("latin-1").partition(" ")
-            one = self._by_hash.get(hashed(key)) if scheme.lower() == "bearer" else None
-            if one is not None and scheme == "Bearer":  # in its usual spelling only: as many as there are keys
-                self._by_header[header] = one
-        return one if one is not None and (one.until is None or now < one.until) else None
+            holder = self._by_hash.get(hashed(key)) if scheme.lower() == "bearer" else None
+            if holder is not None and scheme == "Bearer":  # in its usual spelling only: as many as there are keys
+                self._by_header[header] = holder
+        return holder if holder is not None and (holder.until is None or now < holder.until) else None
+
+
+def authorize(headers: Sequence[tuple[bytes, bytes]], keys: ValidKeys | None, pipeline: str, now: datetime) -> str:
+    """Return the id of the key that a request bears. Raises: RequestRefused: 503, 401 or 403.
+
+    headers: names in lower case. keys: None as long as they could not be read.
+    """
+    if keys is None:
+        raise RequestRefused(503, "API keys cannot be read yet", headers=RETRY_LATER)
+    header = b""
+    for name, value in headers:
+        if name == b"authorization":
+            header = value
+            break
+    holder = keys.of_header(header, now)
+    if holder is None:
+        raise RequestRefused(401, "give an API key: Authorization: Bearer ...", headers=((b"www-authenticate", b"Bearer"),))
+    if not holder.may_ask(pipeline):
+        raise RequestRefused(403, f"this key may not ask {pipeline!r}")
+    return holder.id

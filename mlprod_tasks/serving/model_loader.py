@@ -1,4 +1,4 @@
-"""The models that answer: fetched, checked and warmed beside those in use, then put in their place in one step."""
+"""Load the models that answer: each is fetched, checked and warmed beside those in use, then replaces them in one step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
@@ -20,23 +21,23 @@ from mlprod_tasks.online.features import picker
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import ApiKey, Fallback
 from mlprod_tasks.platform.registry import BrokenArtifact, RegistryUnreachable
-from mlprod_tasks.promotion import history as champion
+from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
-from mlprod_tasks.rollout import routing as rollout
-from mlprod_tasks.rollout.routing import Routing, routing
-from mlprod_tasks.serving.keys import Keys
-from mlprod_tasks.serving.limits import Breaker
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.rollout.routing import Routing
+from mlprod_tasks.serving.circuit_breaker import CircuitBreaker
+from mlprod_tasks.serving.keys import ValidKeys
 from mlprod_tasks.serving.single_row import SingleRow
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # a version that could not be loaded is not asked for at every look
 MOST_GOLDEN = 100
-MOST_TOLD = 500
-KEPT = 3  # versions that answered before: to go back to one needs no registry
+MOST_TEXT = 500  # characters of an error
+MOST_KEPT = 3  # versions that answered before: to go back to one needs no registry
 
 
 @dataclass(frozen=True)
-class Version:
+class LoadedVersion:
     """One version, ready to answer. picked: takes its features, in its order, out of the declaration's."""
 
     number: int
@@ -45,148 +46,162 @@ class Version:
     row: SingleRow = field(repr=False)
     picked: Callable[[tuple[Any, ...]], tuple[Any, ...]] = field(repr=False)
     loaded_at: datetime
-    breaker: Breaker = field(default_factory=Breaker, repr=False)  # of its own: a bad version takes nobody else out
+    # Each version has a breaker of its own: a bad one takes no other out.
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker, repr=False)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """All that the answers of one use case rest on, replaced as a whole.
+class LoadedModels:
+    """Everything that the answers of one use case rest on. It is replaced as a whole.
 
-    switched: why the fallback is to answer instead of the champion, '' where it is not; trouble: why what should be loaded
-    is not. known: whether rollout and switch were ever read: before, nobody can say who is to decide.
+    switched: why the fallback is to answer instead of the champion, '' if it is not. trouble: why a version that should be
+    loaded is not. ledger_read: whether rollout and switch were ever read; before, nobody can say who is to answer.
     """
 
-    champion: Version | None = None
-    challenger: Version | None = None
+    champion: LoadedVersion | None = None
+    challenger: LoadedVersion | None = None
     fallback: FallbackModel | None = None
     rollout: Routing | None = None
     switched: str = ""
     trouble: str = ""
-    known: bool = False
+    ledger_read: bool = False
 
     @property
-    def rolled_out(self) -> Version | None:
+    def rolled_out(self) -> LoadedVersion | None:
         """The challenger of the rollout in force, once it is loaded."""
         wanted = self.rollout.challenger if self.rollout is not None else None
         return self.challenger if self.challenger is not None and self.challenger.number == wanted else None
 
 
-class Shelf:
-    """The standing of each use case; whoever answers reads `standing`.
+class ModelLoader:
+    """Keeps the models of each use case up to date; whoever answers reads `loaded`.
 
-    `look` reads the ledger and takes milliseconds: keys, rollouts and switches hold from then on. `load` fetches versions,
-    which may take long where the registry does: the two run beside each other.
+    `read_ledger` takes milliseconds: from then on keys, rollouts and switches are in force. `load_models` fetches versions,
+    which takes as long as the registry needs. The two run beside each other.
     """
 
     def __init__(self, pipelines: Mapping[str, Pipeline], platform: Platform) -> None:
         self.pipelines, self.platform = pipelines, platform
-        self.standing: Mapping[str, Standing] = MappingProxyType({name: Standing() for name in pipelines})
-        self.keys: Keys | None = None  # not read yet
-        self._looked = -math.inf
+        self.loaded: Mapping[str, LoadedModels] = MappingProxyType({name: LoadedModels() for name in pipelines})
+        self.keys: ValidKeys | None = None  # not read yet
+        self._read_at = -math.inf
         self._changing = threading.Lock()
         self._failed: dict[tuple[str, int], tuple[float, str]] = {}
-        self._kept: dict[str, list[Version]] = {name: [] for name in pipelines}
-        self._told: dict[str, str] = {}
+        self._kept: dict[str, list[LoadedVersion]] = {name: [] for name in pipelines}
+        self._reported: dict[str, str] = {}
 
     def refresh(self) -> None:
-        """Both, one after the other."""
-        self.look()
-        self.load()
+        """Read the ledger, then load the models."""
+        self.read_ledger()
+        self.load_models()
 
-    def look(self) -> None:
-        """Read keys, rollouts and switches. What cannot be read goes on as it is known."""
+    def read_ledger(self) -> None:
+        """Read keys, rollouts and switches. What cannot be read stays as it is known."""
         trouble = ""
         try:
-            self.keys = Keys(self.platform.ledger.all(ApiKey))
+            self.keys = ValidKeys(self.platform.ledger.all(ApiKey))
         except Exception as error:
-            trouble = f"{type(error).__name__}: {error}"
+            trouble = _text(error)
         for name, pipeline in self.pipelines.items():
             try:
-                asked = rollout.current(pipeline, self.platform)
+                rollout = routing.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
             except Exception as error:
-                trouble = f"{type(error).__name__}: {error}"
+                trouble = _text(error)
                 continue
-            told = sentence(switch) if switch else ""
-            self._change(name, rollout=routing(asked) if asked else None, switched=told, known=True)
-        self._tell("the ledger", trouble[:MOST_TOLD])
+            self._change(
+                name,
+                rollout=routing.routing(rollout) if rollout else None,
+                switched=sentence(switch) if switch else "",
+                ledger_read=True,
+            )
+        self._report("the ledger", trouble)
         if not trouble:
-            self._looked = time.monotonic()
+            self._read_at = time.monotonic()
 
     @property
-    def looked_seconds_ago(self) -> float:
-        """Since the ledger was read as a whole; infinite where it never was."""
-        return time.monotonic() - self._looked
+    def ledger_read_seconds_ago(self) -> float:
+        """Since the ledger was read as a whole; infinite if it never was."""
+        return time.monotonic() - self._read_at
 
-    def load(self) -> None:
-        """Bring in the versions that are to answer. What cannot be had leaves what there is in its place."""
+    def load_models(self) -> None:
+        """Load the versions that are to answer. If one cannot be had, what is loaded stays in its place."""
         for name, pipeline in self.pipelines.items():
             try:
                 self._load(pipeline)
             except Exception as error:
-                trouble = f"{type(error).__name__}: {error}"[:MOST_TOLD]
-                self._change(name, trouble=trouble)
-                self._tell(name, trouble)
+                self._change(name, trouble=_text(error))
+                self._report(name, _text(error))
 
     def _load(self, pipeline: Pipeline) -> None:
-        before = self.standing[pipeline.name]
-        wanted, unreached = self._champion(pipeline)
-        first, trouble = self._version(pipeline, wanted)
-        asked = before.rollout.challenger if before.rollout is not None else None
-        second, more = self._version(pipeline, asked)
-        fallback = before.fallback
-        # Beside the champion that answers; where none can be loaded, beside the one that should: that is what it is for.
-        answering = first or before.champion
-        number = answering.number if answering else wanted
-        if number is not None and (fallback is None or before.champion is None or before.champion.number != number):
-            kept = self.platform.ledger.get(Fallback, pipeline.name, number)
-            fallback = FallbackModel.from_json(kept.model) if kept else fallback
-        trouble = "; ".join(filter(None, (unreached, trouble, more)))
-        # A broken version never replaces a working one.
-        self._change(pipeline.name, champion=answering, challenger=second, fallback=fallback, trouble=trouble)
-        self._tell(pipeline.name, trouble)
+        before = self.loaded[pipeline.name]
+        champion_number, unreached = self._champion(pipeline)
+        champion, champion_trouble = self._version(pipeline, champion_number)
+        challenger_number = before.rollout.challenger if before.rollout is not None else None
+        challenger, challenger_trouble = self._version(pipeline, challenger_number)
+        champion = champion or before.champion  # a broken version never replaces a working one
+        # The fallback of the champion that answers; if none can be loaded, of the one that should: that is what it is for.
+        number = champion.number if champion else champion_number
+        trouble = "; ".join(filter(None, (unreached, champion_trouble, challenger_trouble)))
+        self._change(
+            pipeline.name,
+            champion=champion,
+            challenger=challenger,
+            fallback=self._fallback(pipeline, number, before),
+            trouble=trouble,
+        )
+        self._report(pipeline.name, trouble)
 
     def _champion(self, pipeline: Pipeline) -> tuple[int | None, str]:
-        """The version behind the alias; where the registry does not tell, the one that the ledger has last."""
+        """The version behind the alias; if the registry does not answer, the last one that the ledger has, and why."""
         unreached = ""
         try:
             ref = self.platform.registry.champion(pipeline)
             if ref is not None:
                 return ref.version, ""
         except Exception as error:
-            unreached = f"{type(error).__name__}: {error}"[:MOST_TOLD]
-        promoted = champion.promotions(pipeline, self.platform)
+            unreached = _text(error)
+        promoted = history.promotions(pipeline, self.platform)
         return promoted[-1].model_version if promoted else None, unreached
 
-    def _version(self, pipeline: Pipeline, number: int | None) -> tuple[Version | None, str]:
+    def _fallback(self, pipeline: Pipeline, number: int | None, before: LoadedModels) -> FallbackModel | None:
+        """The fallback of that version; the one before if it is known already, or the ledger has none."""
+        known = before.fallback is not None and before.champion is not None and before.champion.number == number
+        if number is None or known:
+            return before.fallback
+        kept = self.platform.ledger.get(Fallback, pipeline.name, number)
+        return FallbackModel.from_json(kept.model) if kept else before.fallback
+
+    def _version(self, pipeline: Pipeline, number: int | None) -> tuple[LoadedVersion | None, str]:
+        """A version, ready to answer; else None and why it is not."""
         if number is None:
             return None, ""
         kept = self._kept[pipeline.name]
-        there = next((one for one in kept if one.number == number), None)
-        if there is not None:
-            kept.remove(there)
-            kept.append(there)
-            return there, ""
+        for one in kept:
+            if one.number == number:
+                kept.remove(one)
+                kept.append(one)
+                return one, ""
         last = self._failed.get((pipeline.name, number))
         if last is not None and time.monotonic() - last[0] < RETRY_SECONDS:
             return None, last[1]
         try:
-            made = self._fetched(pipeline, number)
+            made = self._fetch(pipeline, number)
         except RegistryUnreachable as error:
-            return None, f"version {number}: {error}"[:MOST_TOLD]  # asked for again at the next look
+            return None, f"version {number}: {error}"[:MOST_TEXT]  # tried again at the next look
         except Exception as error:
             log.exception("%s: version %d cannot be served", pipeline.name, number)
-            told = f"version {number} cannot be served: {error}"[:MOST_TOLD]
-            self._failed[pipeline.name, number] = (time.monotonic(), told)
-            return None, told
+            reason = f"version {number} cannot be served: {error}"[:MOST_TEXT]
+            self._failed[pipeline.name, number] = (time.monotonic(), reason)
+            return None, reason
         self._failed.pop((pipeline.name, number), None)
         # Champion and challenger are the newest of them: each look asks for both.
-        self._kept[pipeline.name] = [*kept, made][-KEPT:]
+        self._kept[pipeline.name] = [*kept, made][-MOST_KEPT:]
         log.info("%s: version %d is loaded and checked", pipeline.name, number)
         return made, ""
 
-    def _fetched(self, pipeline: Pipeline, number: int) -> Version:
-        """Fetch a version, check it on its golden predictions, which also warms it."""
+    def _fetch(self, pipeline: Pipeline, number: int) -> LoadedVersion:
+        """Fetch a version and check it on its golden predictions, which also warms it."""
         registry = self.platform.registry
         ref = registry.version(names.registered_model(pipeline), number)
         model = registry.load_model(ref)
@@ -195,23 +210,29 @@ class Shelf:
         if golden is not None:
             _check(row, pq.read_table(golden).slice(0, MOST_GOLDEN), f"{ref.name} version {number}")
         picked = picker([pipeline.feature_names.index(name) for name in row.feature_names])
-        return Version(number, ref.digest, model, row, picked, self.platform.clock.now())
+        return LoadedVersion(number, ref.digest, model, row, picked, self.platform.clock.now())
 
     def _change(self, name: str, **changed: Any) -> None:
         with self._changing:
-            self.standing = MappingProxyType({**self.standing, name: replace(self.standing[name], **changed)})
+            self.loaded = MappingProxyType({**self.loaded, name: replace(self.loaded[name], **changed)})
 
-    def _tell(self, whose: str, trouble: str) -> None:
-        """Say once that there is trouble, and once that it is over: the next look comes in seconds."""
-        if trouble and self._told.get(whose) != trouble:
-            log.error("%s: what is known and loaded goes on: %s", whose, trouble)
-        elif not trouble and self._told.get(whose):
-            log.info("%s: all is well again", whose)
-        self._told[whose] = trouble
+    def _report(self, whose: str, trouble: str) -> None:
+        """Log once that there is trouble, and once that it is over: the next look comes in seconds."""
+        before = self._reported.get(whose, "")
+        if trouble and before != trouble:
+            log.error("%s: what is known and loaded stays in use: %s", whose, trouble)
+        elif not trouble and before:
+            log.info("%s: the trouble is over", whose)
+        self._reported[whose] = trouble
 
 
-def _check(row: SingleRow, golden: Any, name: str) -> None:
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:MOST_TEXT]
+
+
+def _check(row: SingleRow, golden: pa.Table, name: str) -> None:
     columns = [golden[feature].to_pylist() for feature in row.feature_names]
     for values, score in zip(zip(*columns, strict=True), golden["score"].to_pylist(), strict=True):
-        if (got := row(values).score) != score:
-            raise BrokenArtifact(f"{name} answers {got!r} on a golden row and answered {score!r} when it was made")
+        made = row(values).score
+        if made != score:
+            raise BrokenArtifact(f"{name} answers {made!r} on a golden row and answered {score!r} when it was made")

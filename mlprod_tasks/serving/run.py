@@ -20,15 +20,17 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.scoring.log_row import log_schema
 from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder
 from mlprod_tasks.serving.access_log import AccessLog
-from mlprod_tasks.serving.answer import Scorer
-from mlprod_tasks.serving.app import READERS, Limits, Service
-from mlprod_tasks.serving.model_loader import Shelf
+from mlprod_tasks.serving.app import Service
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.model_loader import ModelLoader
+from mlprod_tasks.serving.scorer import Scorer
 
 if TYPE_CHECKING:
     import uvicorn
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 2.0
+READERS = 4  # threads that wait for the online store on another machine
 GRACE_SECONDS = 20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -41,46 +43,51 @@ def serve(
     port: int = 8090,
     keys_needed: bool = True,
     limits: Limits | None = None,
+    fast_path: bool = True,
 ) -> None:
     """Answer requests until the process is told to end; then finish what is under way and write the log.
 
-    names: the use cases to serve, all declared ones where empty. Raises: ValueError where anybody could ask without a key.
+    names: the use cases to serve, all declared ones if empty. Raises: ValueError where anybody could ask without a key.
     """
     if not keys_needed and host not in LOOPBACK:
         raise ValueError(f"without API keys the service listens on this machine only, not on {host!r}")
-    run(made(platform, _chosen(platform, names), keys_needed=keys_needed, limits=limits), host, port)
+    service = build_service(platform, _chosen(platform, names), keys_needed=keys_needed, limits=limits)
+    run(service, host, port, fast_path=fast_path)
 
 
-def made(
+def build_service(
     platform: Platform, pipelines: Mapping[str, Pipeline], *, keys_needed: bool = True, limits: Limits | None = None
 ) -> Service:
-    """The service with its models loaded. Nothing runs in the background yet."""
-    shelf = Shelf(pipelines, platform)
-    shelf.refresh()
+    """Build the service with its models loaded. Nothing runs in the background yet."""
+    loader = ModelLoader(pipelines, platform)
+    loader.refresh()
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-    scorers, fields = {}, {}
+    scorers = {}
     for name, pipeline in pipelines.items():
         online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
-        written = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline), seconds=serving_of(pipeline).log_seconds)
-        scorers[name] = Scorer(pipeline, online, shelf, written, readers)
-        fields[name] = online.fields
-    return Service(pipelines, shelf, scorers, fields, platform.clock, readers, limits or Limits(), keys_needed)
+        seconds = serving_of(pipeline).log_seconds
+        predictions = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline), seconds=seconds)
+        scorers[name] = Scorer(pipeline, online, loader, predictions, readers)
+    return Service(pipelines, loader, scorers, platform.clock, limits or Limits(), keys_needed)
 
 
-def configured(service: Service, host: str, port: int) -> uvicorn.Config:
-    """How uvicorn is to serve it."""
+def uvicorn_config(service: Service, host: str, port: int, *, fast_path: bool = True) -> uvicorn.Config:
+    """How uvicorn serves it, with the fast path or without."""
     import uvicorn
 
-    from mlprod_tasks.serving.fast_path import Direct
+    http: Any = "httptools"
+    if fast_path:
+        from mlprod_tasks.serving.fast_path import FastPathProtocol
 
+        http = FastPathProtocol
     return uvicorn.Config(
-        service, host=host, port=port, loop="uvloop", http=Direct, ws="none", proxy_headers=False, lifespan="off",
+        service, host=host, port=port, loop="uvloop", http=http, ws="none", proxy_headers=False, lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False,
         date_header=False,
     )  # fmt: skip
 
 
-def run(service: Service, host: str, port: int) -> None:
+def run(service: Service, host: str, port: int, *, fast_path: bool = True) -> None:
     """Serve until told to end: then /ready says so, what is under way is answered, and the log is written."""
     import uvicorn
 
@@ -102,12 +109,12 @@ def run(service: Service, host: str, port: int) -> None:
     service.access = AccessLog(sys.stdout)
     service.access.start()
     # Beside each other: a registry that hangs holds up no key, rollout or switch.
-    for name, turn in (("look-out", service.shelf.look), ("loader", service.shelf.load)):
-        threading.Thread(target=_again, args=(turn, ended), name=name, daemon=True).start()
+    for name, step in (("ledger-look", service.loader.read_ledger), ("model-loader", service.loader.load_models)):
+        threading.Thread(target=_repeat, args=(step, ended), name=name, daemon=True).start()
     # uvicorn passes the signal on once it has ended; without this the process would be gone before the log is written.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        Stopping(configured(service, host, port)).run()
+        Stopping(uvicorn_config(service, host, port, fast_path=fast_path)).run()
     finally:
         ended.set()
         for scorer in service.scorers.values():
@@ -124,9 +131,9 @@ def _chosen(platform: Platform, names: Sequence[str]) -> Mapping[str, Pipeline]:
     return {name: known[name] for name in (names or known)}
 
 
-def _again(turn: Callable[[], None], ended: threading.Event) -> None:
+def _repeat(step: Callable[[], None], ended: threading.Event) -> None:
     while not ended.wait(LOOK_EVERY_SECONDS):
         try:
-            turn()
+            step()
         except Exception:
-            log.exception("what is known and loaded goes on")
+            log.exception("what is known and loaded stays in use")

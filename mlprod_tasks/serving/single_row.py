@@ -7,10 +7,12 @@ import math
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.models.learners.lightgbm import BoostedTrees
 from mlprod_tasks.models.model import Model
@@ -26,7 +28,7 @@ NAN, INFINITY = math.nan, math.inf
 Raw = Callable[["NDArray[np.float64]"], float]
 
 
-class RowAnswer(NamedTuple):
+class RowScore(NamedTuple):
     """A calibrated probability, and whether to act."""
 
     score: float
@@ -40,23 +42,23 @@ class SingleRow:
         self.feature_names = model.feature_names
         self._by = model.feature_names.index(model.by) if isinstance(model, SegmentedModel) else None
         overall = model.overall if isinstance(model, SegmentedModel) else model
-        self._overall = OneModel(overall)
+        self._overall = RowModel(overall)
         parts = model.parts if isinstance(model, SegmentedModel) else {}
-        self._parts: Mapping[Any, OneModel] = {name: OneModel(part, i) for i, (name, part) in enumerate(parts.items(), 1)}
+        self._parts: Mapping[Any, RowModel] = {name: RowModel(part, i) for i, (name, part) in enumerate(parts.items(), 1)}
 
-    def __call__(self, values: Sequence[Any]) -> RowAnswer:
+    def __call__(self, values: Sequence[Any]) -> RowScore:
         """Score one row: its features in the order of `feature_names`, None where missing. Raises: ModelInputError."""
-        return self.read(values).answer()
+        return self.load(values).predict()
 
-    def read(self, values: Sequence[Any]) -> OneModel:
-        """The model that is to answer a row, with the row written into it. Raises: ModelInputError."""
+    def load(self, values: Sequence[Any]) -> RowModel:
+        """The model for a row, with the row loaded into its buffer. Raises: ModelInputError."""
         model = self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
-        model.write(values)
+        model.load(values)
         return model
 
 
-class OneModel:
-    """A model, and the row that it is to answer next."""
+class RowModel:
+    """A model, and the row in its buffer that it scores next."""
 
     def __init__(self, model: Model, place: int = 0) -> None:
         self._place = place
@@ -79,36 +81,36 @@ class OneModel:
         )
 
     @property
-    def asked(self) -> tuple[int, bytes]:
-        """What is written, as the trees read it: equal where the answer is bound to be."""
+    def cache_key(self) -> tuple[int, bytes]:
+        """The loaded row as the trees read it: rows with the same key have the same score."""
         return self._place, self._buffer.tobytes()
 
-    def write(self, values: Sequence[Any]) -> None:
-        """Write a row, None where a value is missing. Raises: ModelInputError."""
+    def load(self, values: Sequence[Any]) -> None:
+        """Load a row, None where a value is missing. Raises: ModelInputError."""
         numbers = list(values)
         for i, codes in self._categories:
             numbers[i] = codes.get(values[i], NAN)  # missing, or a category that nobody knows
         try:
             self._write(self._bytes, 0, *numbers)
-            in_all = sum(numbers)
+            finite = isfinite(sum(numbers))  # one test of all numbers at once
         except (struct.error, OverflowError, TypeError):
-            in_all = self._written(numbers)
-        if in_all - in_all != 0.0 and (INFINITY in numbers or -INFINITY in numbers):
+            self._load_with_missing(numbers)
+            finite = False
+        if not finite and (INFINITY in numbers or -INFINITY in numbers):  # else a number is missing, which is allowed
             raise self._refused(numbers)
 
-    def answer(self) -> RowAnswer:
-        """The answer to the row that was written."""
+    def predict(self) -> RowScore:
+        """Score the row that was loaded."""
         score = self._calibrated(self._raw(self._buffer))
-        return RowAnswer(score, score >= self._threshold)
+        return RowScore(score, score >= self._threshold)
 
-    def _written(self, numbers: list[Any]) -> float:
-        """Write a row that is not just numbers, None being missing; NaN for what it sums up to. Raises: ModelInputError."""
+    def _load_with_missing(self, numbers: list[Any]) -> None:
+        """Load a row that is not just numbers: None is missing, NaN takes its place. Raises: ModelInputError."""
         numbers[:] = [NAN if value is None else value for value in numbers]
         try:
             self._write(self._bytes, 0, *numbers)
         except (struct.error, OverflowError):
             raise self._refused(numbers) from None
-        return NAN
 
     def _refused(self, numbers: Sequence[Any]) -> ModelInputError:
         if len(numbers) != len(self._names):
@@ -117,6 +119,21 @@ class OneModel:
             if not isinstance(value, int | float) or abs(value) > sys.float_info.max:
                 return ModelInputError(f"feature {name!r} is {value!r}: numbers must be finite or null")
         return ModelInputError("a feature is no number")
+
+
+def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
+    """Score one row, its values in the order of the fallback's inputs, as `FallbackModel.predict` does for a frame."""
+    group = tuple(
+        value if wanted.kind == "text" or value is None else _known(float(value))
+        for value, wanted in zip(values, model.inputs, strict=True)
+    )
+    score = model.rates.get(group, model.overall)
+    return RowScore(score, score >= model.threshold)
+
+
+def _known(number: float) -> float | None:
+    """NaN is missing, as in a frame."""
+    return None if math.isnan(number) else number
 
 
 class _FastTrees:
@@ -132,7 +149,7 @@ class _FastTrees:
         columns, settings = ctypes.c_int32(buffer.shape[1]), b"num_threads=1"
         handle = self._booster._handle
         begin = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit
-        self._told(begin(handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(self._config)))
+        self._check(begin(handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(self._config)))
         self._length, self._result = ctypes.c_int64(), ctypes.c_double()
         # With the interpreter held: let go for microseconds, it comes back when another thread has had its half millisecond.
         self._call = ctypes.PyDLL(_LIB._name).LGBM_BoosterPredictForMatSingleRowFast
@@ -142,10 +159,10 @@ class _FastTrees:
     def __call__(self, x: NDArray[np.float64]) -> float:
         assert x is self._buffer
         if failed := self._call(*self._arguments):
-            self._told(failed)
+            self._check(failed)
         return self._result.value
 
-    def _told(self, failed: int) -> None:
+    def _check(self, failed: int) -> None:
         if failed:
             raise RuntimeError(f"LightGBM: {self._library.LGBM_GetLastError().decode()}")
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.replicas import MOST_AT_ONCE, REPLICA, SHIPPED, configured
-from mlprod_tasks.serving.app import Limits
+from mlprod_tasks.serving.limits import Limits
 from tests.support.compose_file import SECRETS, SERVICES, resolve
 from tests.support.paths import REPOSITORY
 

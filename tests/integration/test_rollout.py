@@ -25,7 +25,7 @@ from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout import routing as rollout
 from mlprod_tasks.scoring.log_row import log_schema
 from mlprod_tasks.serving.app import Service
-from mlprod_tasks.serving.run import made
+from mlprod_tasks.serving.run import build_service
 from tests.support import returns_pipeline
 from tests.support.paths import REPOSITORY
 from tests.support.ramped_shop import RolledOut
@@ -48,7 +48,7 @@ class Running(RolledOut):
 
     def answer(self) -> None:
         """Bring the service's models up to date, and ask it for 60 rows."""
-        self.service.shelf.refresh()
+        self.service.loader.refresh()
         rows = []
         for _ in range(60):
             self.asked += 1
@@ -123,7 +123,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         fill(platform, pipeline)
         assert workflows.train(pipeline, pipeline.schedule.tick("2024-01-28"), "a first champion", platform) == 1
         assert registered(pipeline, platform) == 2
-        service = made(platform, {"returns": pipeline}, keys_needed=False)
+        service = build_service(platform, {"returns": pipeline}, keys_needed=False)
         plugins = REPOSITORY / "plugins"
         with LocalAirflow(
             home / "airflow", dags=home / "dags", plugins=plugins, preload=PRELOADED, environment=variables, cores=2

@@ -21,10 +21,10 @@ from tests.support.trained_shop import Shop
 
 
 @contextmanager
-def service(shop: Shop, **limits: Any) -> Iterator[tuple[str, str]]:
+def service(shop: Shop, *, fast_path: bool, **limits: Any) -> Iterator[tuple[str, str]]:
     """The address of a service that asks for keys, and a key."""
     key, _ = make_key(("returns",), "the desk", "ada", shop.platform)
-    with running(shop.platform.settings.home, keys_needed=True, **limits) as (url, _):
+    with running(shop.platform.settings.home, keys_needed=True, fast_path=fast_path, **limits) as (url, _):
         yield url, key
 
 
@@ -35,8 +35,10 @@ def asked(url: str, key: str, row: Any, *options: str) -> "subprocess.CompletedP
     )
 
 
-def test_it_prints_score_version_and_route_and_why_a_row_or_a_key_is_refused(promoted_shop: Shop, tmp_path: Path) -> None:
-    with service(promoted_shop) as (url, key):
+def test_it_prints_score_version_and_route_and_why_a_row_or_a_key_is_refused(
+    promoted_shop: Shop, tmp_path: Path, fast_path: bool
+) -> None:
+    with service(promoted_shop, fast_path=fast_path) as (url, key):
         told = asked(url, key, ORDER)
         assert told.returncode == 0, told.stderr
         body, headers = {"rows": [ORDER]}, {"authorization": f"Bearer {key}"}
@@ -65,8 +67,8 @@ def test_it_prints_score_version_and_route_and_why_a_row_or_a_key_is_refused(pro
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", " \t"])
-def test_the_end_of_a_line_after_the_key_is_no_part_of_it(promoted_shop: Shop, end: str) -> None:
-    with service(promoted_shop) as (url, key):
+def test_the_end_of_a_line_after_the_key_is_no_part_of_it(promoted_shop: Shop, end: str, fast_path: bool) -> None:
+    with service(promoted_shop, fast_path=fast_path) as (url, key):
         told = asked(url, key + end, ORDER)
     assert (told.returncode, told.stderr) == (0, "")
 
@@ -82,8 +84,8 @@ def test_a_key_that_cannot_be_one_is_refused_unasked_and_unprinted(key: str) -> 
     assert "trying again" not in told.stderr
 
 
-def test_told_to_come_back_it_waits_as_long_and_asks_again(promoted_shop: Shop) -> None:
-    with service(promoted_shop, rows_a_second=0.7, burst=1) as (url, key):
+def test_told_to_come_back_it_waits_as_long_and_asks_again(promoted_shop: Shop, fast_path: bool) -> None:
+    with service(promoted_shop, fast_path=fast_path, rows_a_second=0.7, burst=1) as (url, key):
         assert asked(url, key, ORDER).stderr == ""
         again = asked(url, key, ORDER)
         assert again.returncode == 0, again.stderr
@@ -92,8 +94,8 @@ def test_told_to_come_back_it_waits_as_long_and_asks_again(promoted_shop: Shop) 
         assert 1.0 <= waited <= 2.5, "Retry-After says one or two seconds"
 
 
-def test_it_gives_up_in_time_where_the_service_is_too_busy_for_good(promoted_shop: Shop) -> None:
-    with service(promoted_shop, under_way=0) as (url, key):
+def test_it_gives_up_in_time_where_the_service_is_too_busy_for_good(promoted_shop: Shop, fast_path: bool) -> None:
+    with service(promoted_shop, fast_path=fast_path, under_way=0) as (url, key):
         began = time.monotonic()
         told = asked(url, key, ORDER, "--patience", "6")
         assert told.returncode == 2

@@ -9,7 +9,7 @@ from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.rollout.routing import roll_out
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.review_queue import decide_review, open_reviews
-from mlprod_tasks.serving.run import made
+from mlprod_tasks.serving.run import build_service
 from tests.support.service import TICK, orders_of, post
 from tests.support.trained_shop import Shop
 
@@ -18,7 +18,7 @@ def test_a_days_requests_are_collected_reviewed_and_measured(promoted_shop: Shop
     shop = promoted_shop.declared(serving=ml.Serving(), watches=ml.REQUEST_WATCHES, rules=ml.REQUEST_RULES)
     pipeline, platform = shop.pipeline, shop.platform
     roll_out(pipeline, platform, mode="champion", by="ada", reason="a test", automation="band", band=(0.3, 0.5))
-    service = made(platform, {pipeline.name: pipeline}, keys_needed=False)
+    service = build_service(platform, {pipeline.name: pipeline}, keys_needed=False)
     sent, batch = orders_of(shop, TICK)
     moment = shop.tick(TICK).start.isoformat()
     told = [one for i in (0, 60) for one in post(service, {"rows": sent[i : i + 60], "moment": moment}).json()["rows"]]

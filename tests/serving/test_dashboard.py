@@ -5,7 +5,7 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlprod_tasks.serving.run import made
+from mlprod_tasks.serving.run import build_service
 from tests.support.grafana import queries
 from tests.support.paths import REPOSITORY
 from tests.support.service import ORDER, get, post
@@ -20,7 +20,7 @@ WANTED = {
 
 
 def test_the_dashboard_asks_for_metrics_and_labels_that_the_service_shows(promoted_shop: Shop) -> None:
-    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False)
+    service = build_service(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False)
     post(service, {"rows": [ORDER]})
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(get(service, "/metrics").text):

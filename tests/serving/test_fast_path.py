@@ -1,4 +1,4 @@
-"""The short way answers as the long one does, in order, and leaves to it what it cannot do itself."""
+"""The fast path answers as the ASGI application does, in order, and leaves to it what it cannot do itself."""
 
 import asyncio
 import json
@@ -16,11 +16,12 @@ import pytest
 import uvicorn
 
 from demo.local_airflow import free_port
-from mlprod_tasks.serving.answer import Scorer
-from mlprod_tasks.serving.app import AT_ONCE, Limits, Service
+from mlprod_tasks.serving.admission import Admission, RequestQueue
+from mlprod_tasks.serving.app import ROWS_AT_ONCE, Service
 from mlprod_tasks.serving.keys import make_key
-from mlprod_tasks.serving.limits import Admission, Turns
-from mlprod_tasks.serving.run import configured, made
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.run import build_service, uvicorn_config
+from mlprod_tasks.serving.scorer import Scorer
 from tests.support.service import ORDER, SCORE, orders_of
 from tests.support.trained_shop import Shop
 
@@ -30,9 +31,10 @@ MOMENT = "2024-02-12T04:00:00+00:00"
 class Served:
     """A service behind its real server, in a thread of this process."""
 
-    def __init__(self, service: Service) -> None:
-        self.service, self.port, self.long = service, free_port(), 0
-        self.server = uvicorn.Server(configured(service, "127.0.0.1", self.port))
+    def __init__(self, service: Service, fast_path: bool) -> None:
+        self.service, self.port = service, free_port()
+        self.by_asgi = 0  # requests that took the other way
+        self.server = uvicorn.Server(uvicorn_config(service, "127.0.0.1", self.port, fast_path=fast_path))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
     def ask(self, *sent: bytes, answers: int = 1, pause: float = 0.0) -> list[tuple[int, dict[bytes, bytes], bytes]]:
@@ -60,13 +62,13 @@ def request(body: Any, *, path: str = SCORE, method: str = "POST", headers: str 
 
 
 @contextmanager
-def serving(shop: Shop, **given: Any) -> Iterator[Served]:
-    service = made(shop.platform, {"returns": shop.pipeline}, **{"keys_needed": False, **given})
-    served = Served(service)
+def serving(shop: Shop, *, fast_path: bool = True, **given: Any) -> Iterator[Served]:
+    service = build_service(shop.platform, {"returns": shop.pipeline}, **{"keys_needed": False, **given})
+    served = Served(service, fast_path)
     real = service.__class__.__call__
 
     async def counted(self: Service, scope: Any, receive: Any, send: Any) -> None:
-        served.long += 1
+        served.by_asgi += 1
         await real(self, scope, receive, send)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -96,15 +98,15 @@ def of(body: bytes) -> dict[str, Any]:
 
 def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: Served, promoted_shop: Shop) -> None:
     rows, _ = orders_of(promoted_shop, "2024-02-12")
-    body = {"rows": rows[:AT_ONCE], "moment": MOMENT}
+    body = {"rows": rows[:ROWS_AT_ONCE], "moment": MOMENT}
     sent = request(body)
-    ((status, headers, short),) = served.ask(sent)
-    assert (status, headers[b"content-type"], served.long) == (200, b"application/json", 0)
-    ((long_status, long_headers, long),) = served.ask(sent[:-5], sent[-5:], pause=0.2)
-    assert (long_status, served.long) == (200, 1), "a body in two parts takes the long way"
-    assert set(headers) == set(long_headers)
-    assert of(short) == of(long)
-    assert served.service.seen.requests == {("returns", "score", 200): 2}
+    ((status, headers, fast),) = served.ask(sent)
+    assert (status, headers[b"content-type"], served.by_asgi) == (200, b"application/json", 0)
+    ((other_status, other_headers, other),) = served.ask(sent[:-5], sent[-5:], pause=0.2)
+    assert (other_status, served.by_asgi) == (200, 1), "a body in two parts goes through ASGI"
+    assert set(headers) == set(other_headers)
+    assert of(fast) == of(other)
+    assert served.service.metrics.requests == {("returns", "score", 200): 2}
     log = served.service.scorers["returns"].log
     assert log.flush()
     (file,) = log.folder.glob("*.parquet")
@@ -113,14 +115,14 @@ def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: 
     assert logged.slice(0, len(body["rows"])).equals(logged.slice(len(body["rows"])))
 
 
-def test_many_rows_other_paths_and_other_methods_take_the_long_way(served: Served) -> None:
-    many = {"rows": [ORDER] * (AT_ONCE + 1), "moment": MOMENT}
+def test_many_rows_other_paths_and_other_methods_go_through_asgi(served: Served) -> None:
+    many = {"rows": [ORDER] * (ROWS_AT_ONCE + 1), "moment": MOMENT}
     ((status, _, body),) = served.ask(request(many))
-    assert (status, len(json.loads(body)["rows"]), served.long) == (200, AT_ONCE + 1, 1)
+    assert (status, len(json.loads(body)["rows"]), served.by_asgi) == (200, ROWS_AT_ONCE + 1, 1)
     assert served.ask(request(b"", path="/health", method="GET"))[0][0] == 200
     assert served.ask(request({}, method="PUT"))[0][0] == 405
     assert served.ask(request({"rows": [ORDER]}, path=f"{SCORE}?a=b"))[0][0] == 200
-    assert served.long == 4
+    assert served.by_asgi == 4
 
 
 @pytest.mark.parametrize(
@@ -135,13 +137,13 @@ def test_many_rows_other_paths_and_other_methods_take_the_long_way(served: Serve
         ({"rows": [ORDER]}, "Expect: 100-continue\r\n", 100),
     ],
 )
-def test_what_is_refused_is_refused_by_the_long_way_once(promoted_shop: Shop, body: Any, headers: str, status: int) -> None:
+def test_what_is_refused_is_refused_by_asgi_once(promoted_shop: Shop, body: Any, headers: str, status: int) -> None:
     with serving(promoted_shop, limits=Limits(body_bytes=1_000)) as served:
         ((told, _, _), *_) = served.ask(request(body, headers=headers))
-        assert (told, served.long) == (status, 1)
+        assert (told, served.by_asgi) == (status, 1)
 
 
-def test_keys_and_their_rates_hold_on_the_short_way_too(promoted_shop: Shop) -> None:
+def test_keys_and_their_rates_hold_on_the_fast_path_too(promoted_shop: Shop) -> None:
     key, _ = make_key(["returns"], "till", "ada", promoted_shop.platform)
     other, _ = make_key(["elsewhere"], "till", "ada", promoted_shop.platform)
     with serving(promoted_shop, keys_needed=True, limits=Limits(rows_a_second=0.001, burst=3)) as served:
@@ -152,34 +154,37 @@ def test_keys_and_their_rates_hold_on_the_short_way_too(promoted_shop: Shop) -> 
             401,
             403,
         ]
-        assert served.long == 3
+        assert served.by_asgi == 3
         asked = [served.ask(request(body, headers=bearer(key)))[0] for _ in range(4)]
         assert [status for status, *_ in asked] == [200, 200, 200, 429]
-        assert served.long == 4
+        assert served.by_asgi == 4
         assert b"retry-after" in asked[-1][1]
 
 
-def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(served: Served) -> None:
+def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(promoted_shop: Shop, fast_path: bool) -> None:
     keys = [f"o-{i}" for i in range(6)]
     good = [request({"rows": [ORDER | {"order_id": key}], "moment": MOMENT}) for key in keys]
     bad, other = request({"rows": []}), request(b"", path="/health", method="GET")
-    answers = served.ask(b"".join([good[0], good[1], bad, good[2], other, good[3], good[4], bad, good[5]]), answers=9)
+    sent = b"".join([good[0], good[1], bad, good[2], other, good[3], good[4], bad, good[5]])
+    with serving(promoted_shop, fast_path=fast_path) as served:
+        answers = served.ask(sent, answers=9)
+    assert (served.by_asgi < 9) == fast_path, "both ways were taken, or ASGI alone"
     assert [status for status, *_ in answers] == [200, 200, 422, 200, 200, 200, 200, 422, 200]
     told = [json.loads(body)["rows"][0]["key"]["order_id"] for i, (_, _, body) in enumerate(answers) if i not in (2, 4, 7)]
     assert told == keys
 
 
-def test_a_connection_with_a_request_on_its_way_is_not_idle(promoted_shop: Shop) -> None:
-    with serving(promoted_shop) as served:
+def test_a_connection_with_a_request_on_its_way_is_not_idle(promoted_shop: Shop, fast_path: bool) -> None:
+    with serving(promoted_shop, fast_path=fast_path) as served:
         served.server.config.timeout_keep_alive = 1
         whole = request({"rows": [ORDER], "moment": MOMENT})
         answers = served.ask(whole + whole[:-5], whole[-5:], answers=2, pause=1.5)
         assert [status for status, *_ in answers] == [200, 200]
-        assert served.long == 1
+        assert served.by_asgi == (1 if fast_path else 2)
 
 
-def test_too_many_at_once_are_shed_and_their_places_given_back(promoted_shop: Shop) -> None:
-    with serving(promoted_shop, limits=Limits(under_way=20)) as served:
+def test_too_many_at_once_are_shed_and_their_places_given_back(promoted_shop: Shop, fast_path: bool) -> None:
+    with serving(promoted_shop, fast_path=fast_path, limits=Limits(under_way=20)) as served:
 
         async def ask() -> list[httpx.Response]:
             limits = httpx.Limits(max_connections=None)
@@ -198,22 +203,22 @@ def test_too_many_at_once_are_shed_and_their_places_given_back(promoted_shop: Sh
         assert served.service.admission.under_way == 0
 
 
-def test_an_error_on_the_short_way_is_answered_by_the_long_one(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Service, "at_once", lambda *_: 1 / 0)
+def test_an_error_on_the_fast_path_is_answered_by_asgi(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Service, "answer_at_once", lambda *_: 1 / 0)
     assert served.ask(request({"rows": [ORDER], "moment": MOMENT}))[0][0] == 200
-    assert served.long == 1
+    assert served.by_asgi == 1
     assert served.service.admission.under_way == 0
 
 
-def test_an_error_on_the_short_way_is_paid_for_once(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, failures = Scorer.answers, [ValueError("the first time only")]
+def test_an_error_on_the_fast_path_is_paid_for_once(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = Scorer.score, [ValueError("the first time only")]
 
     def fails_once(self: Scorer, *given: Any) -> Any:
         if failures:
             raise failures.pop()
         return real(self, *given)
 
-    monkeypatch.setattr(Scorer, "answers", fails_once)
+    monkeypatch.setattr(Scorer, "score", fails_once)
     with serving(promoted_shop, limits=Limits(rows_a_second=0.001, burst=2)) as served:
         body = {"rows": [ORDER], "moment": MOMENT}
         assert [served.ask(request(body))[0][0] for _ in range(3)] == [200, 200, 429]
@@ -221,23 +226,23 @@ def test_an_error_on_the_short_way_is_paid_for_once(promoted_shop: Shop, monkeyp
 
 
 def test_a_client_that_left_is_counted_and_not_scored(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Turns.take
+    real = RequestQueue.add
     held = threading.Event()
 
-    def late(self: Turns, answer: Any, loop: asyncio.AbstractEventLoop) -> bool:
+    def late(self: RequestQueue, answer: Any, loop: asyncio.AbstractEventLoop) -> bool:
         loop.call_later(0.3, held.set)
         return real(self, lambda: loop.call_later(0.3, answer), loop)  # type: ignore[arg-type, return-value]
 
-    monkeypatch.setattr(Turns, "take", late)
+    monkeypatch.setattr(RequestQueue, "add", late)
     with closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection:
         connection.sendall(request({"rows": [ORDER], "moment": MOMENT}))
     assert held.wait(10)
-    _until(lambda: served.service.seen.requests[("returns", "score", 499)] == 1)
+    _until(lambda: served.service.metrics.requests[("returns", "score", 499)] == 1)
     assert served.service.scorers["returns"].counts.rows == 0
 
 
 def test_a_request_that_waits_while_the_server_ends_is_answered(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Turns, "_next", lambda *_: None)  # its turn never comes
+    monkeypatch.setattr(RequestQueue, "_answer_some", lambda *_: None)  # its turn never comes
     with (
         serving(promoted_shop) as served,
         closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection,
@@ -248,14 +253,16 @@ def test_a_request_that_waits_while_the_server_ends_is_answered(promoted_shop: S
         assert _answer(connection.makefile("rb"))[0] == 200
 
 
-def test_a_body_that_is_no_http_any_more_harms_nobody_else(served: Served) -> None:
+def test_a_body_that_is_no_http_any_more_harms_nobody_else(promoted_shop: Shop, fast_path: bool) -> None:
     broken = f"POST {SCORE} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".encode()
-    assert served.ask(broken)[0][0] == 400
     chunked = f"POST {SCORE} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     body = json.dumps({"rows": [ORDER], "moment": MOMENT}).encode()
     parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:], b""))
-    assert served.ask(chunked + parts)[0][0] == 200
-    assert served.long == 0
+    with serving(promoted_shop, fast_path=fast_path) as served:
+        assert served.ask(broken)[0][0] == 400
+        assert served.ask(chunked + parts)[0][0] == 200
+    if fast_path:
+        assert served.by_asgi == 0
 
 
 def test_the_first_to_come_is_answered_first_a_few_at_a_time_and_a_failure_takes_nobody_along() -> None:
@@ -267,13 +274,13 @@ def test_the_first_to_come_is_answered_first_a_few_at_a_time_and_a_failure_takes
         seen.append(i)
 
     async def ask() -> list[bool]:
-        loop, turns = asyncio.get_running_loop(), Turns(Admission(20))
-        taken = [turns.take(partial(answer, i), loop) for i in range(25)]
+        loop, queue = asyncio.get_running_loop(), RequestQueue(Admission(20))
+        taken = [queue.add(partial(answer, i), loop) for i in range(25)]
         await asyncio.sleep(0)
         assert 0 < len(seen) < 19, "others are looked for in between"
         while len(seen) < 19:
             await asyncio.sleep(0)
-        return [*taken, turns.take(partial(answer, 25), loop)]
+        return [*taken, queue.add(partial(answer, 25), loop)]
 
     assert asyncio.run(asyncio.wait_for(ask(), 10)) == [True] * 20 + [False] * 5 + [True]
     assert seen[:19] == [i for i in range(20) if i != 3]

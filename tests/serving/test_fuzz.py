@@ -77,13 +77,13 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory, fast_path: bool) -> Iterator[Served]:
     """A real process on a free port, which asks for keys."""
     home = tmp_path_factory.mktemp("fuzzed") / "var"
     shutil.copytree(promoted_home, home)
     key, _ = make_key((ASKED.name,), "the fuzzer", "ada", platform_at(home))
     with (
-        running(home, ("tests.support.fuzzed_shop", "ASKED"), keys_needed=True) as (url, process),
+        running(home, ("tests.support.fuzzed_shop", "ASKED"), keys_needed=True, fast_path=fast_path) as (url, process),
         httpx.Client(base_url=url, trust_env=False, timeout=20) as client,
     ):
         yield Served(url, key, process, client.get("/openapi.json").json(), client, home)

@@ -8,7 +8,7 @@ import pytest
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serving.keys import Holder, Keys, NoSuchKey, make_key, revoke_key
+from mlprod_tasks.serving.keys import KeyHolder, NoSuchKey, ValidKeys, make_key, revoke_key
 
 
 @pytest.fixture
@@ -16,11 +16,11 @@ def platform(tmp_path: Path) -> Platform:
     return Platform(from_environment({"MLPROD_HOME": str(tmp_path)}))
 
 
-def keys(platform: Platform) -> Keys:
-    return Keys(platform.ledger.all(ApiKey))
+def keys(platform: Platform) -> ValidKeys:
+    return ValidKeys(platform.ledger.all(ApiKey))
 
 
-def holder(known: Keys, key: str, now: datetime, scheme: str = "Bearer") -> Holder | None:
+def holder(known: ValidKeys, key: str, now: datetime, scheme: str = "Bearer") -> KeyHolder | None:
     return known.of_header(f"{scheme} {key}".encode(), now)
 
 

@@ -7,8 +7,10 @@ from typer.testing import CliRunner
 
 from mlprod_tasks.cli import serving
 from mlprod_tasks.serving import run
-from mlprod_tasks.serving.app import Limits
-from mlprod_tasks.serving.limits import Admission, Breaker, TokenBucket
+from mlprod_tasks.serving.admission import Admission
+from mlprod_tasks.serving.circuit_breaker import CircuitBreaker
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.rate_limit import TokenBucket
 from tests.support.clock import SetMonotonic
 
 
@@ -53,7 +55,7 @@ def test_one_request_too_many_is_refused_at_once_and_counted() -> None:
 
 def test_the_breaker_opens_after_failures_in_a_row_and_one_try_after_its_rest_decides() -> None:
     watch = SetMonotonic()
-    breaker = Breaker(failures=3, rest=5.0, now=watch)
+    breaker = CircuitBreaker(failures=3, rest=5.0, now=watch)
     for _ in range(2):
         breaker.failed()
     breaker.succeeded()
@@ -79,3 +81,23 @@ def test_the_rate_of_a_key_can_be_said_when_the_service_is_started(monkeypatch: 
     assert [(one.rows_a_second, one.burst) for one in told] == [(5_000, 10_000), (20, 40)]
     assert told[0] == Limits(), "the usual limits are those of a service that is made by hand"
     assert CliRunner().invoke(serving.app, ["serve", "--rows-a-second", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "fast_path"),
+    [
+        ([], None, True),
+        ([], "1", True),
+        ([], "0", False),
+        (["--no-fast-path"], None, False),
+        (["--fast-path"], "0", True),
+    ],
+)
+def test_the_fast_path_is_switched_off_by_an_option_or_a_variable(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], variable: str | None, fast_path: bool
+) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr(run, "serve", lambda *_, fast_path, **__: given.append(fast_path))
+    environment = {} if variable is None else {"MLPROD_SERVE_FAST_PATH": variable}
+    assert CliRunner().invoke(serving.app, ["serve", *options], env=environment).exit_code == 0
+    assert given == [fast_path]

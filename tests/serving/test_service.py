@@ -23,11 +23,12 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Promotion, PromotionKind
 from mlprod_tasks.promotion.fallback_switch import switch_to_champion, switch_to_fallback
 from mlprod_tasks.rollout.routing import BUCKETS, CannotRollOut, answers, bucket, roll_out
-from mlprod_tasks.serving.app import Limits, Service
+from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.keys import make_key, revoke_key
-from mlprod_tasks.serving.run import made
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.run import build_service
 from tests.support.failing_row import FailingRow
-from tests.support.service import ORDER, TICK, get, orders_of, post, running
+from tests.support.service import ORDER, TICK, get, metric, orders_of, post, running
 from tests.support.trained_shop import Shop
 
 
@@ -46,7 +47,7 @@ def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, promot
 def test_a_key_is_told_as_it_was_asked_about_moments_too(promoted_shop: Shop) -> None:
     orders = replace(promoted_shop.pipeline.entity_table, key=("order_id", "placed_at"))
     pipeline = replace(promoted_shop.pipeline, tables=(orders, *promoted_shop.pipeline.tables[1:]))
-    service = made(promoted_shop.platform, {"returns": pipeline}, keys_needed=False)
+    service = build_service(promoted_shop.platform, {"returns": pipeline}, keys_needed=False)
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert told["key"] == {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00+00:00"}
     log = service.scorers["returns"].log
@@ -107,23 +108,23 @@ def test_no_body_makes_the_service_fail(service: Service, body: Any) -> None:
 
 def test_only_a_key_that_holds_for_the_use_case_is_answered_and_it_may_be_replaced_meanwhile(promoted_shop: Shop) -> None:
     platform, pipeline = promoted_shop.platform, promoted_shop.pipeline
-    service = made(platform, {pipeline.name: pipeline})
+    service = build_service(platform, {pipeline.name: pipeline})
     assert post(service, {"rows": [ORDER]}).status_code == 401
     old, entry = make_key((pipeline.name,), "the desk", "ada", platform)
     other, _ = make_key(("flights",), "the desk", "ada", platform)
-    service.shelf.refresh()
+    service.loader.refresh()
     assert post(service, {"rows": [ORDER]}, key=old).status_code == 200
     assert post(service, {"rows": [ORDER]}, key=other).status_code == 403
     new, _ = make_key((pipeline.name,), "the desk", "ada", platform)
     revoke_key(entry.id, platform)
-    service.shelf.refresh()
+    service.loader.refresh()
     assert post(service, {"rows": [ORDER]}, key=old).status_code == 401
     assert post(service, {"rows": [ORDER]}, key=new).status_code == 200
     assert get(service, "/health").status_code == 200
 
 
 def test_a_key_that_asks_too_much_is_told_when_to_come_back(promoted_shop: Shop) -> None:
-    service = made(
+    service = build_service(
         promoted_shop.platform,
         {"returns": promoted_shop.pipeline},
         keys_needed=False,
@@ -144,16 +145,16 @@ def test_when_too_much_is_under_way_a_request_is_shed_with_a_time_to_come_back(s
 
 
 def test_where_the_model_fails_the_fallback_answers_and_says_so(service: Service, promoted_shop: Shop) -> None:
-    shelf = service.shelf
-    standing = shelf.standing["returns"]
-    assert standing.champion is not None
-    shelf.standing = {"returns": replace(standing, champion=replace(standing.champion, row=FailingRow(standing.champion.row)))}  # type: ignore[arg-type]
+    loader = service.loader
+    loaded = loader.loaded["returns"]
+    assert loaded.champion is not None
+    loader.loaded = {"returns": replace(loaded, champion=replace(loaded.champion, row=FailingRow(loaded.champion.row)))}  # type: ignore[arg-type]
     for _ in range(7):
         (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
         assert (told["route"], told["fallback"]) == ("fallback", True)
     assert "failed several times" in told["reason"]
-    assert standing.fallback is not None
-    assert told["score"] == standing.fallback.predict({"channel": ["web"]}).score[0]
+    assert loaded.fallback is not None
+    assert told["score"] == loaded.fallback.predict({"channel": ["web"]}).score[0]
 
 
 def test_a_row_that_the_model_cannot_read_is_the_rows_fault_and_takes_nobody_else_out(service: Service) -> None:
@@ -170,11 +171,11 @@ def test_a_row_that_the_model_cannot_read_is_the_rows_fault_and_takes_nobody_els
 def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: Service, promoted_shop: Shop) -> None:
     promoted_shop.promoted("two", "2024-02-12")
     roll_out(promoted_shop.pipeline, promoted_shop.platform, mode="blue-green", by="ada", reason="a test", challenger=1)
-    service.shelf.refresh()
-    standing = service.shelf.standing["returns"]
-    assert standing.challenger is not None
-    service.shelf.standing = {
-        "returns": replace(standing, challenger=replace(standing.challenger, row=FailingRow(standing.challenger.row)))
+    service.loader.refresh()
+    loaded = service.loader.loaded["returns"]
+    assert loaded.challenger is not None
+    service.loader.loaded = {
+        "returns": replace(loaded, challenger=replace(loaded.challenger, row=FailingRow(loaded.challenger.row)))
     }  # type: ignore[arg-type]
     routes = [post(service, {"rows": [ORDER | {"order_id": f"{n}"}]}).json()["rows"][0]["route"] for n in range(8)]
     assert routes == ["fallback"] * 5 + ["champion"] * 3
@@ -183,13 +184,13 @@ def test_a_failing_challenger_gives_way_to_the_champion_which_goes_on(service: S
 def test_a_replica_that_can_load_no_model_still_has_the_fallback(promoted_shop: Shop) -> None:
     shutil.rmtree(promoted_shop.platform.settings.home / "models", ignore_errors=True)
     (promoted_shop.platform.settings.home / "mlflow.db").unlink()
-    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False)
+    service = build_service(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False)
     assert get(service, "/ready").status_code == 200
     for _ in range(3):
-        service.shelf.refresh()
-    standing = service.shelf.standing["returns"]
-    assert standing.champion is None
-    assert 0 < len(standing.trouble) < 1000
+        service.loader.refresh()
+    loaded = service.loader.loaded["returns"]
+    assert loaded.champion is None
+    assert 0 < len(loaded.trouble) < 1000
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert (told["route"], told["fallback"]) == ("fallback", True)
 
@@ -198,7 +199,7 @@ def test_of_many_requests_at_once_those_beyond_what_may_be_under_way_are_shed(pr
     import asyncio
 
     limits = Limits(under_way=20)
-    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=limits)
+    service = build_service(promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=limits)
 
     async def ask() -> list[int]:
         transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
@@ -216,7 +217,7 @@ def test_of_many_requests_at_once_those_beyond_what_may_be_under_way_are_shed(pr
 def test_a_body_that_never_comes_gives_its_place_back(promoted_shop: Shop) -> None:
     import asyncio
 
-    service = made(
+    service = build_service(
         promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=Limits(body_seconds=0.05)
     )
     sent: list[Any] = []
@@ -243,19 +244,19 @@ def test_a_body_that_never_comes_gives_its_place_back(promoted_shop: Shop) -> No
 
 def test_a_new_champion_takes_over_and_a_broken_one_never_does(service: Service, promoted_shop: Shop) -> None:
     platform = promoted_shop.platform
-    before = service.shelf.standing["returns"].champion
+    before = service.loader.loaded["returns"].champion
     promoted_shop.promoted("two", "2024-02-12")
-    service.shelf.refresh()
-    after = service.shelf.standing["returns"].champion
+    service.loader.refresh()
+    after = service.loader.loaded["returns"].champion
     assert before is not None
     assert after is not None
     assert (before.number, after.number) == (1, 2)
     promoted_shop.promoted("three", "2024-02-13")
     damaged(platform, 3)
-    service.shelf.refresh()
-    standing = service.shelf.standing["returns"]
-    assert standing.champion is after
-    assert "version 3" in standing.trouble
+    service.loader.refresh()
+    loaded = service.loader.loaded["returns"]
+    assert loaded.champion is after
+    assert "version 3" in loaded.trouble
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 2
 
 
@@ -269,7 +270,7 @@ def damaged(platform: Platform, version: int) -> None:
 
 def test_a_rollback_needs_no_registry(service: Service, promoted_shop: Shop) -> None:
     promoted_shop.promoted("two", "2024-02-12")
-    service.shelf.refresh()
+    service.loader.refresh()
     platform = promoted_shop.platform
     platform.ledger.put(
         Promotion(
@@ -279,9 +280,9 @@ def test_a_rollback_needs_no_registry(service: Service, promoted_shop: Shop) -> 
     )  # fmt: skip
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 2
     registry_away(platform)
-    service.shelf.refresh()
+    service.loader.refresh()
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["version"] == 1
-    assert service.shelf.standing["returns"].trouble
+    assert service.loader.loaded["returns"].trouble
 
 
 def registry_away(platform: Platform) -> None:
@@ -294,7 +295,7 @@ def registry_away(platform: Platform) -> None:
 def test_a_switch_to_the_fallback_holds_for_requests_too_and_is_taken_back(service: Service, promoted_shop: Shop) -> None:
     pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     switch_to_fallback(pipeline, "ada", platform, reason="odd scores")
-    service.shelf.look()
+    service.loader.read_ledger()
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert (told["route"], told["fallback"]) == ("fallback", True)
     assert "by ada" in told["reason"]
@@ -302,33 +303,33 @@ def test_a_switch_to_the_fallback_holds_for_requests_too_and_is_taken_back(servi
     (row,) = post(service, {"rows": [ORDER]}, verb="explain").json()["rows"]
     assert (row["score"], row["reason"]) == (None, told["reason"])
     switch_to_champion(pipeline, "ada", platform)
-    service.shelf.look()
+    service.loader.read_ledger()
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["route"] == "champion"
 
 
 def test_a_registry_that_hangs_holds_up_no_key_rollout_or_switch(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
-    service = made(platform, {pipeline.name: pipeline}, keys_needed=True)
+    service = build_service(platform, {pipeline.name: pipeline}, keys_needed=True)
     hangs = threading.Event()
 
     def hang(_: Pipeline) -> tuple[int | None, str]:
         hangs.wait(20)
         return 1, ""
 
-    monkeypatch.setattr(service.shelf, "_champion", hang)
-    loader = threading.Thread(target=service.shelf.load)
+    monkeypatch.setattr(service.loader, "_champion", hang)
+    loader = threading.Thread(target=service.loader.load_models)
     loader.start()
     key, entry = make_key(["returns"], "till", "ada", platform)
-    service.shelf.look()
+    service.loader.read_ledger()
     assert post(service, {"rows": [ORDER]}, key=key).status_code == 200
     revoke_key(entry.id, platform)
     switch_to_fallback(pipeline, "ada", platform)
-    service.shelf.look()
+    service.loader.read_ledger()
     assert post(service, {"rows": [ORDER]}, key=key).status_code == 401
-    assert service.shelf.standing["returns"].switched
+    assert service.loader.loaded["returns"].switched
     hangs.set()
     loader.join()
-    assert service.shelf.standing["returns"].switched, "what was read while it loaded stays"
+    assert service.loader.loaded["returns"].switched, "what was read while it loaded stays"
 
 
 def test_a_request_that_is_refused_in_the_end_was_never_answered_and_is_not_logged(
@@ -360,7 +361,7 @@ def test_a_canary_answers_its_share_always_the_same_entities_and_more_as_it_is_r
     taken: set[str] = set()
     for share in (0.05, 0.25, 1.0):
         roll_out(pipeline, platform, mode="canary", by="ada", reason="a test", challenger=1, share=share)
-        service.shelf.refresh()
+        service.loader.refresh()
         told = post(service, {"rows": rows}).json()["rows"]
         challenged = {one["key"]["order_id"] for one in told if one["route"] == "challenger"}
         assert {one["version"] for one in told if one["route"] == "challenger"} == {1}
@@ -368,7 +369,7 @@ def test_a_canary_answers_its_share_always_the_same_entities_and_more_as_it_is_r
         assert taken <= challenged
         taken = challenged
     roll_out(pipeline, platform, mode="champion", by="ada", reason="back")
-    service.shelf.refresh()
+    service.loader.refresh()
     assert {one["version"] for one in post(service, {"rows": rows}).json()["rows"]} == {2}
 
 
@@ -382,14 +383,14 @@ def test_buckets_are_even_and_the_same_everywhere() -> None:
 def test_a_shadow_scores_everything_and_answers_nothing(service: Service, promoted_shop: Shop) -> None:
     promoted_shop.promoted("two", "2024-02-12")
     roll_out(promoted_shop.pipeline, promoted_shop.platform, mode="shadow", by="ada", reason="a look", challenger=1)
-    service.shelf.refresh()
+    service.loader.refresh()
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert (told["version"], told["route"]) == (2, "champion")
     log = service.scorers["returns"].log
     log.flush()
     (file,) = log.folder.glob("*.parquet")
     (written,) = pq.read_table(file).to_pylist()
-    one = service.shelf.standing["returns"].challenger
+    one = service.loader.loaded["returns"].challenger
     assert one is not None
     assert written["shadow_version"] == 1
     assert written["shadow_score"] == one.row(("web", 80.5, 2, 1)).score
@@ -411,7 +412,7 @@ def test_degrees_of_automation_say_what_is_left_to_people(
     roll_out(
         promoted_shop.pipeline, promoted_shop.platform, mode="champion", by="ada", reason="", automation=automation, band=band
     )
-    service.shelf.refresh()
+    service.loader.refresh()
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert (told["decision"] is not None, told.get("review", False)) == (decides, review)
     assert told["score"] is not None
@@ -432,15 +433,14 @@ def test_the_document_names_every_field_and_metrics_count_every_request(service:
     assert set(row["properties"]["rows"]["items"]["properties"]) == set(ORDER)
     post(service, {"rows": [ORDER]})
     post(service, {"rows": []})
-    text = get(service, "/metrics").text
-    assert 'mlprod_requests_total{pipeline="returns",kind="score",status="200"} 1' in text
-    assert 'mlprod_requests_total{pipeline="returns",kind="score",status="422"} 1' in text
-    assert 'mlprod_served_version{pipeline="returns",route="champion"} 1' in text
+    for status in ("200", "422"):
+        assert metric(service, "mlprod_requests_total", pipeline="returns", kind="score", status=status) == 1
+    assert metric(service, "mlprod_served_version", pipeline="returns", route="champion") == 1
 
 
-def test_a_real_process_answers_and_told_to_end_it_writes_what_it_answered(promoted_shop: Shop) -> None:
+def test_a_real_process_answers_and_told_to_end_it_writes_what_it_answered(promoted_shop: Shop, fast_path: bool) -> None:
     home = promoted_shop.platform.settings.home
-    with running(home) as (url, process):
+    with running(home, fast_path=fast_path) as (url, process):
         with httpx.Client(base_url=url) as client:
             asked = [
                 client.post("/v1/pipelines/returns/score", json={"rows": [ORDER | {"order_id": f"{n}"}]}) for n in range(50)

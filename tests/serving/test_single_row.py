@@ -14,8 +14,7 @@ from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
-from mlprod_tasks.serving.answer import fallback_row
-from mlprod_tasks.serving.single_row import SingleRow
+from mlprod_tasks.serving.single_row import SingleRow, fallback_score
 from mlprod_tasks.training.segments import fit_all
 
 LEARNERS: dict[str, ml.Learner] = {
@@ -80,7 +79,7 @@ def test_the_fallback_answers_a_row_alone_as_in_its_batch(shop_pipeline: Pipelin
     asked = some_rows(200, 3).append_column("unknown", pa.array([None] * 200, pa.string()))
     batch = made.predict(asked)
     values = zip(asked["channel"].to_pylist(), asked["items"].to_pylist(), strict=True)
-    answers = [fallback_row(made, one) for one in values]
+    answers = [fallback_score(made, one) for one in values]
     assert np.array_equal([answer.score for answer in answers], batch.score)
     assert np.array_equal([answer.decision for answer in answers], batch.decision)
-    assert fallback_row(made, ("fax", 99)).score == made.overall
+    assert fallback_score(made, ("fax", 99)).score == made.overall

@@ -16,13 +16,14 @@ from mlprod_tasks.online.features import OnlineFeatures
 from mlprod_tasks.platform.ledger import Review
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import roll_out
-from mlprod_tasks.serving import limits
-from mlprod_tasks.serving.app import Limits, Service
+from mlprod_tasks.serving import admission
+from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.keys import make_key
-from mlprod_tasks.serving.run import made
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.run import build_service
 from tests.support.clock import SetMonotonic
 from tests.support.failing_row import FailingRow
-from tests.support.service import ORDER, get, post
+from tests.support.service import ORDER, get, metric, post
 from tests.support.trained_shop import Shop
 
 
@@ -40,12 +41,12 @@ def test_a_replica_that_could_not_read_how_it_is_to_answer_is_not_ready_and_deci
     roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
     real = routing.current
     monkeypatch.setattr(routing, "current", lambda *_: (_ for _ in ()).throw(ConnectionError("a blip")))
-    service = made(platform, {"returns": pipeline}, keys_needed=False)
+    service = build_service(platform, {"returns": pipeline}, keys_needed=False)
     assert get(service, "/ready").json() == {"status": "not ready", "lacking": ["returns"]}
     refused = post(service, {"rows": [ORDER]})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     monkeypatch.setattr(routing, "current", real)
-    service.shelf.look()
+    service.loader.read_ledger()
     assert get(service, "/ready").status_code == 200
     (told,) = post(service, {"rows": [ORDER]}).json()["rows"]
     assert (told["decision"], told["review"]) == (None, True)
@@ -53,18 +54,18 @@ def test_a_replica_that_could_not_read_how_it_is_to_answer_is_not_ready_and_deci
 
 def test_a_key_is_not_refused_before_keys_were_ever_read(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     key, _ = make_key(["returns"], "till", "ada", promoted_shop.platform)
-    service = made(promoted_shop.platform, {"returns": promoted_shop.pipeline})
-    service.shelf.keys = None
+    service = build_service(promoted_shop.platform, {"returns": promoted_shop.pipeline})
+    service.loader.keys = None
     assert post(service, {"rows": [ORDER]}, key=key).status_code == 503
     assert get(service, "/ready").json()["lacking"] == ["API keys"]
-    service.shelf.look()
+    service.loader.read_ledger()
     assert post(service, {"rows": [ORDER]}, key=key).status_code == 200
 
 
 def test_one_use_case_that_cannot_be_read_holds_up_no_other(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
     other = replace(pipeline, name="other")
-    service = made(platform, {"other": other, "returns": pipeline}, keys_needed=False)
+    service = build_service(platform, {"other": other, "returns": pipeline}, keys_needed=False)
     real = routing.current
 
     def current(asked: ml.Pipeline, *rest: Any) -> Any:
@@ -74,13 +75,13 @@ def test_one_use_case_that_cannot_be_read_holds_up_no_other(promoted_shop: Shop,
 
     monkeypatch.setattr(routing, "current", current)
     roll_out(pipeline, platform, mode="champion", by="ada", reason="people decide", automation="assist")
-    service.shelf.look()
+    service.loader.read_ledger()
     assert post(service, {"rows": [ORDER]}).json()["rows"][0]["review"]
 
 
 def test_those_who_ask_for_reviews_keep_no_features_waiting(promoted_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, platform = promoted_shop.pipeline, promoted_shop.platform
-    service = made(platform, {"returns": pipeline}, keys_needed=False)
+    service = build_service(platform, {"returns": pipeline}, keys_needed=False)
     scorer = service.scorers["returns"]
     store = platform.online_store
     monkeypatch.setattr(type(store), "remote", True)
@@ -121,10 +122,10 @@ class Broken:
 
 
 def broken(service: Service) -> None:
-    standing = service.shelf.standing["returns"]
-    assert standing.champion is not None
-    worse = replace(standing.champion, row=Broken(), model=Broken())  # type: ignore[arg-type]
-    service.shelf.standing = {"returns": replace(standing, champion=worse)}
+    loaded = service.loader.loaded["returns"]
+    assert loaded.champion is not None
+    worse = replace(loaded.champion, row=Broken(), model=Broken())  # type: ignore[arg-type]
+    service.loader.loaded = {"returns": replace(loaded, champion=worse)}
 
 
 def test_a_model_that_fails_explains_nothing_and_says_so(service: Service) -> None:
@@ -137,10 +138,10 @@ def test_a_model_that_fails_explains_nothing_and_says_so(service: Service) -> No
 def test_answers_that_were_kept_do_not_hide_that_the_model_fails(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     known = ORDER | {"order_id": "o-known"}
     assert post(service, {"rows": [known]}).json()["rows"][0]["route"] == "champion"
-    standing = service.shelf.standing["returns"]
-    assert standing.champion is not None
-    failing = replace(standing.champion, row=FailingRow(standing.champion.row))  # type: ignore[arg-type]
-    service.shelf.standing = {"returns": replace(standing, champion=failing)}
+    loaded = service.loader.loaded["returns"]
+    assert loaded.champion is not None
+    failing = replace(loaded.champion, row=FailingRow(loaded.champion.row))  # type: ignore[arg-type]
+    service.loader.loaded = {"returns": replace(loaded, champion=failing)}
     rows = [ORDER | {"amount": float(n)} for n in range(20)]
     for n, row in enumerate(rows):
         post(service, {"rows": [row]})
@@ -165,7 +166,7 @@ def test_answers_to_very_long_rows_are_not_kept(service: Service) -> None:
 def test_a_refusal_is_told_late_unless_that_holds_a_great_body_and_never_counts_as_an_answer(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "DAMPED_SECONDS", 0.3)
+    monkeypatch.setattr(admission, "DELAY_SECONDS", 0.3)
     service.admission.under_way = service.limits.under_way
     for padding, late in ((0, True), (20_000, False)):
         began = time.monotonic()
@@ -173,13 +174,12 @@ def test_a_refusal_is_told_late_unless_that_holds_a_great_body_and_never_counts_
         assert (time.monotonic() - began > 0.25) == late
     service.admission.under_way = 0
     assert post(service, {"rows": [ORDER]}).status_code == 200
-    text = get(service, "/metrics").text
-    assert 'mlprod_request_seconds_count{pipeline="returns",kind="score"} 1' in text
-    assert 'mlprod_requests_total{pipeline="returns",kind="score",status="503"} 2' in text
+    assert metric(service, "mlprod_request_seconds_count", pipeline="returns", kind="score") == 1
+    assert metric(service, "mlprod_requests_total", pipeline="returns", kind="score", status="503") == 2
 
 
 def test_an_explanation_costs_its_key_what_it_takes(promoted_shop: Shop) -> None:
-    service = made(
+    service = build_service(
         promoted_shop.platform, {"returns": promoted_shop.pipeline}, keys_needed=False, limits=Limits(rows_a_second=1, burst=60)
     )
     assert post(service, {"rows": [ORDER]}, verb="explain").status_code == 200
@@ -234,7 +234,7 @@ def test_reviews_that_cannot_be_read_cost_their_key_nothing(promoted_shop: Shop,
 def slow_for_each_key(shop: Shop) -> Service:
     """A service that lets a key score 60 rows at once, and hardly any more after that."""
     limits = Limits(rows_a_second=0.001, burst=60)
-    return made(shop.platform, {"returns": shop.pipeline}, keys_needed=False, limits=limits)
+    return build_service(shop.platform, {"returns": shop.pipeline}, keys_needed=False, limits=limits)
 
 
 def test_a_failure_that_many_waited_for_counts_once(promoted_shop: Shop) -> None:

@@ -8,13 +8,13 @@ from mlprod_tasks.serving.single_row import SingleRow
 
 
 class FailingRow:
-    """A version's single row that is read as it should be, and then fails."""
+    """A version's single row that is loaded as it should be, and then fails."""
 
     def __init__(self, real: SingleRow) -> None:
         self._real, self.feature_names = real, real.feature_names
 
-    def read(self, values: Sequence[Any]) -> SimpleNamespace:
-        return SimpleNamespace(asked=self._real.read(values).asked, answer=self._fail)
+    def load(self, values: Sequence[Any]) -> SimpleNamespace:
+        return SimpleNamespace(cache_key=self._real.load(values).cache_key, predict=self._fail)
 
     def _fail(self) -> NoReturn:
         raise RuntimeError("the amount 80.5 of Jane Doe")

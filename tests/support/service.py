@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
+from prometheus_client.parser import text_string_to_metric_families
 
 from demo.local_airflow import free_port
 from mlprod_tasks import features
@@ -46,6 +47,15 @@ def get(service: Service, path: str) -> httpx.Response:
     return request(service, "GET", path)
 
 
+def metric(service: Service, name: str, **labels: str) -> float | None:
+    """Return the value of one of the service's metrics; None if it shows none with these labels."""
+    for family in text_string_to_metric_families(get(service, "/metrics").text):
+        for sample in family.samples:
+            if (sample.name, sample.labels) == (name, labels):
+                return float(sample.value)
+    return None
+
+
 def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
     """Return the rows of a tick as a program would send them, and their features in batch."""
     ticks = shop.pipeline.schedule.range(tick)
@@ -60,27 +70,34 @@ PROGRAM = """
 import json, sys
 from importlib import import_module
 from pathlib import Path
-from mlprod_tasks.serving.app import Limits
-from mlprod_tasks.serving.run import made, run
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.run import build_service, run
 from tests.support.trained_shop import platform_at
 
-home, port, module, name, keys_needed, limits = sys.argv[1:]
+home, port, module, name, keys_needed, limits, fast_path = sys.argv[1:]
 pipeline, platform = getattr(import_module(module), name), platform_at(Path(home))
-service = made(platform, {pipeline.name: pipeline}, limits=Limits(**json.loads(limits)), keys_needed=keys_needed == "keys")
-run(service, "127.0.0.1", int(port))
+service = build_service(
+    platform, {pipeline.name: pipeline}, limits=Limits(**json.loads(limits)), keys_needed=keys_needed == "keys"
+)
+run(service, "127.0.0.1", int(port), fast_path=fast_path == "fast")
 """
 
 
 @contextmanager
 def running(
-    home: Path, declared: tuple[str, str] = ("tests.support.shop", "SHOP"), *, keys_needed: bool = False, **limits: Any
+    home: Path,
+    declared: tuple[str, str] = ("tests.support.shop", "SHOP"),
+    *,
+    keys_needed: bool = False,
+    fast_path: bool = True,
+    **limits: Any,
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run the service in a process of its own until the end; yield its address and the process.
 
     declared: the module and the name of the use case. What the process prints is in service.log beside the home.
     """
     port, log = free_port(), home.parent / "service.log"
-    given = [str(home), str(port), *declared, "keys" if keys_needed else "", json.dumps(limits)]
+    given = [str(home), str(port), *declared, "keys" if keys_needed else "", json.dumps(limits), "fast" if fast_path else ""]
     with log.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, *given], cwd=REPOSITORY, stdout=file, stderr=file)
     url = f"http://127.0.0.1:{port}"

@@ -1,0 +1,189 @@
+"""A request from its bytes to the bytes of its answer, without HTTP: decode -> validate -> charge -> score -> encode.
+
+Both ways of the service, app.py and fast_path.py, call these steps in this order. What is refused, in the order of the checks:
+
+    authorize     503 keys not read yet, 401 no valid key, 403 not for this use case
+    check_ready   503 rollout and fallback switch not read yet
+    decode        413 too many bytes, 422 no JSON of this form, 422 no rows, 413 too many rows
+    validate      422 the moment, 422 fields
+    charge        429 too many rows for this key
+
+What a request costs is taken last: a request that is refused costs its key nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.online import Features, RequestFields
+from mlprod_tasks.platform.clock import Clock
+from mlprod_tasks.serving import keys
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.messages import (
+    RETRY_LATER,
+    RequestRefused,
+    RowProblem,
+    ScoreRequest,
+    ScoreResponse,
+    ValidRequest,
+    Verb,
+)
+from mlprod_tasks.serving.model_loader import ModelLoader
+from mlprod_tasks.serving.rate_limit import KeyRates
+from mlprod_tasks.serving.scorer import RowResult, Scorer
+
+EXPLAIN_COST = 50  # explaining a row takes as long as scoring so many
+CLOCK_TOLERANCE = timedelta(seconds=5)  # a client's clock may be ahead by that
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+CACHEABLE_BYTES = 4_000  # of a row: scores of longer ones are not kept
+MOST_PROBLEMS = 100
+IDS_AT_ONCE = 256
+encode_json = msgspec.json.Encoder(decimal_format="number").encode
+_decoder = msgspec.json.Decoder(ScoreRequest)
+
+
+def decode(body: bytes, verb: Verb, limits: Limits) -> ScoreRequest:
+    """Read the body of a request. Raises: RequestRefused: 413, 422."""
+    if len(body) > limits.body_bytes:
+        raise RequestRefused(413, f"the body has {len(body):,} bytes; at most {limits.body_bytes:,}")
+    try:
+        decoded = _decoder.decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise RequestRefused(422, "the body cannot be read", [RowProblem(None, "", str(error)[:300])]) from error
+    count = len(decoded.rows)
+    if not count:
+        raise RequestRefused(422, "no rows", [RowProblem(None, "rows", "give at least one row")])
+    most = limits.rows if verb == "score" else min(limits.explained, limits.rows)
+    if count > most:
+        raise RequestRefused(413, "too many rows", [RowProblem(None, "rows", f"{count} rows; at most {most} at a time")])
+    return decoded
+
+
+def check_fields(rows: Sequence[Mapping[str, Any]], fields: RequestFields) -> list[dict[str, Any]]:
+    """Return the rows as features read them. Raises: RequestRefused (422), naming each field that is wrong."""
+    read, problems = [], []
+    for i, given in enumerate(rows):
+        row, wrong = fields.read(given)
+        read.append(row)
+        if wrong:
+            problems += [RowProblem(i, one.field, one.reason) for one in wrong]
+    if problems:
+        raise RequestRefused(422, f"{len(problems)} fields are wrong", problems[:MOST_PROBLEMS])
+    return read
+
+
+@dataclass
+class MomentCheck:
+    """Checks the moment of a request against the ticks of a use case. It keeps the last tick, which most requests share."""
+
+    pipeline: Pipeline
+    _last: Tick | None = None
+
+    def check(self, asked: datetime | None, now: datetime) -> tuple[datetime, date]:
+        """Return the moment as of which to score, and the tick that it belongs to. Raises: RequestRefused (422)."""
+        moment = now if asked is None else asked
+        if moment.tzinfo is None:
+            raise _wrong_moment("it has no time zone")
+        if not EARLIEST <= moment <= now + CLOCK_TOLERANCE:
+            raise _wrong_moment("it must lie between 1971 and now")
+        last = self._last
+        if last is not None and last.start <= moment < last.end:
+            return moment, last.date
+        schedule = self.pipeline.schedule
+        try:
+            self._last = tick = schedule.tick_at(moment)
+        except ValueError:
+            until = f" to {schedule.ends}" if schedule.ends else " on"
+            reason = f"it lies outside of the ticks of {self.pipeline.name}, {schedule.starts}{until}"
+            if asked is None:
+                reason = f"it is now where it is left out, and {reason}"
+            raise _wrong_moment(reason) from None
+        return moment, tick.date
+
+
+def _wrong_moment(reason: str) -> RequestRefused:
+    return RequestRefused(422, "the moment cannot be used", [RowProblem(None, "moment", reason)])
+
+
+@dataclass
+class RequestIds:
+    """Ids of requests, 128 random bits each. The system is asked for many at once: asking takes longer than a route."""
+
+    _waiting: list[str] = field(default_factory=list)
+
+    def next(self) -> str:
+        """A new id."""
+        if not self._waiting:
+            fresh = os.urandom(16 * IDS_AT_ONCE)
+            self._waiting = [fresh[i : i + 16].hex() for i in range(0, len(fresh), 16)]
+        return self._waiting.pop()
+
+
+class RequestPipeline:
+    """The steps of a request, each with what it needs to know: keys, limits, use cases and models."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        scorers: Mapping[str, Scorer],
+        loader: ModelLoader,
+        clock: Clock,
+        limits: Limits,
+        *,
+        keys_needed: bool,
+    ) -> None:
+        self.scorers, self.loader, self.clock, self.limits, self.keys_needed = scorers, loader, clock, limits, keys_needed
+        self.rates = KeyRates(limits.rows_a_second, limits.burst)
+        self._fields = {name: scorer.online.fields for name, scorer in scorers.items()}
+        self._moments = {name: MomentCheck(pipeline) for name, pipeline in pipelines.items()}
+        self._ids = RequestIds()
+
+    def authorize(self, headers: Sequence[tuple[bytes, bytes]], name: str) -> str:
+        """Return the id of the request's key, '' where none is needed. Raises: RequestRefused: 503, 401, 403."""
+        return keys.authorize(headers, self.loader.keys, name, self.clock.now()) if self.keys_needed else ""
+
+    def check_ready(self, name: str) -> None:
+        """Raise RequestRefused (503) as long as nobody knows who is to answer."""
+        if not self.loader.loaded[name].ledger_read:
+            raise RequestRefused(503, "who is to answer cannot be read yet", headers=RETRY_LATER)
+
+    def decode(self, body: bytes, verb: Verb) -> ScoreRequest:
+        """Read the body of a request. Raises: RequestRefused: 413, 422."""
+        return decode(body, verb, self.limits)
+
+    def validate(self, decoded: ScoreRequest, name: str, verb: Verb, key_id: str, body_bytes: int) -> ValidRequest:
+        """Check the moment and every field. Raises: RequestRefused (422)."""
+        moment, tick = self._moments[name].check(decoded.moment, self.clock.now())
+        rows = check_fields(decoded.rows, self._fields[name])
+        cost = len(rows) * EXPLAIN_COST if verb == "explain" else len(rows)
+        cacheable = body_bytes <= CACHEABLE_BYTES * len(rows)
+        return ValidRequest(name, self._ids.next(), key_id, rows, moment, tick, cacheable, cost)
+
+    def charge(self, request: ValidRequest) -> None:
+        """Take what the request costs from its key's rate. Raises: RequestRefused (429)."""
+        self.rates.take(request.key_id, request.cost)
+
+    def refund(self, request: ValidRequest) -> None:
+        """Give back what the request cost: it is refused after all, or answered another way."""
+        self.rates.give_back(request.key_id, request.cost)
+
+    def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:
+        """Score the request's rows from `first` on, as many as there are features.
+
+        began: when work on their features began (`perf_counter`).
+        """
+        return self.scorers[request.pipeline].score(request, features, began, first)
+
+    def encode(self, request: ValidRequest, results: Sequence[RowResult]) -> bytes:
+        """The body of the answer. All its rows are noted in the log, or none: what is refused was not answered."""
+        rows = [one.scored for one in results]
+        body = encode_json(ScoreResponse(request.request_id, request.pipeline, request.moment, rows))
+        self.scorers[request.pipeline].note(results)
+        return body

@@ -1,0 +1,304 @@
+"""Score the rows of a request: choose the version that answers, ask it, or the fallback where it cannot."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.online import Features, OnlineFeatures
+from mlprod_tasks.online.fields import EPOCH_DAY
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros
+from mlprod_tasks.rollout import routing
+from mlprod_tasks.rollout.routing import Routing
+from mlprod_tasks.scoring.log_row import LoggedRow
+from mlprod_tasks.scoring.prediction_log import PredictionLog
+from mlprod_tasks.serving.messages import ScoredRow, ValidRequest
+from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
+from mlprod_tasks.serving.single_row import RowScore, fallback_score
+
+log = logging.getLogger(__name__)
+MOST_CACHED = 20_000
+# Keys as a program writes them: inside, moments are microseconds and dates are days.
+WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "timestamp": lambda us: (EPOCH + us * MICROSECOND).isoformat(),
+    "date": lambda day: date.fromordinal(EPOCH_DAY + day).isoformat(),
+}
+
+
+class RouteChoice(msgspec.Struct, frozen=True):
+    """The route that an entity is assigned to, the one that it takes, and the version there; None if none is loaded.
+
+    The two routes differ if a challenger fails so often that the champion answers for it: those rows count as the challenger's.
+    """
+
+    assigned: Literal["champion", "challenger"]
+    route: Literal["champion", "challenger"]
+    version: LoadedVersion | None
+
+
+class RowResult(msgspec.Struct, frozen=True):
+    """A scored row, and what the log keeps of it."""
+
+    scored: ScoredRow
+    log_row: LoggedRow
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """A scored row. assigned: the route by the rollout, '' if it was not asked; failed: whether the model raised an error."""
+
+    scored: ScoredRow
+    assigned: str = ""
+    failed: bool = False
+
+
+class ShadowScore(msgspec.Struct, frozen=True):
+    """What a challenger in shadow mode made of a row; all None if none was asked, score None if it failed."""
+
+    version: int | None = None
+    score: float | None = None
+    milliseconds: float | None = None
+
+
+NO_SHADOW = ShadowScore()
+
+
+@dataclass
+class ScoringCounts:
+    """What a scorer has done since it was made."""
+
+    rows: int = 0
+    fallback: int = 0
+    refused: int = 0
+    review: int = 0
+    errors: int = 0
+    hits: int = 0
+    misses: int = 0
+    shadow: int = 0
+    shadow_errors: int = 0
+    shadow_difference: float = 0.0
+
+
+class Scorer:
+    """Scores rows of one use case. For one thread only: it shares the models' buffers."""
+
+    def __init__(
+        self, pipeline: Pipeline, online: OnlineFeatures, loader: ModelLoader, log: PredictionLog, readers: Executor
+    ) -> None:
+        self.pipeline, self.online, self.loader, self.log, self.readers = pipeline, online, loader, log, readers
+        self.counts = ScoringCounts()
+        self._cache: OrderedDict[tuple[int, int, bytes], RowScore] = OrderedDict()
+        self._names = pipeline.feature_names
+        entity = pipeline.entity_table
+        self._key = tuple((name, WRITTEN.get(entity.column(name).kind)) for name in entity.key)
+
+    @property
+    def loaded(self) -> LoadedModels:
+        """The models that answer now."""
+        return self.loader.loaded[self.pipeline.name]
+
+    async def features(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features]:
+        """The features of rows as of a moment. The rows are as `OnlineFeatures.fields` read them. Raises: ExpressionFailed."""
+        return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
+
+    def features_at_hand(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features] | None:
+        """As `features`, without waiting; None if a store on another machine has to be asked. Raises: ExpressionFailed."""
+        return self.online.at_hand(rows, [micros(moment)] * len(rows))
+
+    def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:
+        """Score the request's rows from `first` on, as many as there are features. Nothing is logged yet: see `note`.
+
+        began: when work on their features began (`perf_counter`).
+        """
+        shared = (time.perf_counter() - began) / len(features)
+        loaded, at = self.loaded, self.loader.platform.clock.now()
+        return [self._score(request, first + i, made, loaded, at, shared) for i, made in enumerate(features)]
+
+    def note(self, results: Iterable[RowResult]) -> None:
+        """Log what was answered."""
+        for result in results:
+            self.log.add(result.log_row)
+
+    def key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The key of a row as a program gave it; the hash that the lake has, where it is personal."""
+        return {name: row[name] if written is None else written(row[name]) for name, written in self._key}
+
+    def choose_route(self, entity: str, loaded: LoadedModels) -> RouteChoice:
+        """Choose the version for an entity, by its key as `joined` writes it."""
+        challenger = loaded.rolled_out  # None too if it is not loaded yet: then the champion answers for it
+        if challenger is None or routing.answers(loaded.rollout, self.pipeline.name, entity) == "champion":
+            return RouteChoice("champion", "champion", loaded.champion)
+        if challenger.breaker.open and loaded.champion is not None:
+            return RouteChoice("challenger", "champion", loaded.champion)
+        return RouteChoice("challenger", "challenger", challenger)
+
+    def _score(
+        self, request: ValidRequest, place: int, features: Features, loaded: LoadedModels, at: datetime, shared: float
+    ) -> RowResult:
+        began = time.perf_counter() - shared
+        row = request.rows[place]
+        key = self.key_of(row)
+        entity = joined(key)
+        decided = self._decide(key, entity, features, loaded, request.cacheable)
+        scored = decided.scored
+        milliseconds = 1000 * (time.perf_counter() - began)
+        shadow = self._shadow(features, scored, loaded, request.cacheable)
+        self.counts.rows += 1
+        logged = LoggedRow(
+            request_id=request.request_id,
+            row=place,
+            key=entity,
+            tick=request.tick,
+            predict_at=request.moment,
+            at=at,
+            score=scored.score,
+            decision=scored.decision,
+            model_version=scored.version,
+            route=scored.route,
+            assigned=decided.assigned,
+            fallback=scored.fallback,
+            error=decided.failed,
+            review=scored.review,
+            reason=scored.reason,
+            stale=bool(scored.stale),
+            missing=bool(scored.missing),
+            shadow_version=shadow.version,
+            shadow_score=shadow.score,
+            shadow_milliseconds=shadow.milliseconds,
+            milliseconds=milliseconds,
+            key_values=tuple([row[name] for name in key]),
+            features=features.values,
+        )
+        return RowResult(scored, logged)
+
+    def _decide(self, key: dict[str, Any], entity: str, features: Features, loaded: LoadedModels, cacheable: bool) -> Decided:
+        if features.answer == "refuse":
+            return Decided(self._refusal(key, features, "; ".join(features.reasons)))
+        if loaded.switched and loaded.fallback is not None:
+            return Decided(self._fallback(key, features, loaded, loaded.switched))
+        if features.answer == "fallback":
+            return Decided(self._fallback(key, features, loaded, "; ".join(features.reasons)))
+        choice = self.choose_route(entity, loaded)
+        if choice.version is None:
+            return Decided(self._fallback(key, features, loaded, "no model is loaded"), choice.assigned)
+        if choice.version.breaker.open:
+            reason = "the model failed several times in a row"
+            return Decided(self._fallback(key, features, loaded, reason), choice.assigned)
+        return self._ask_model(choice, choice.version, key, features, loaded, cacheable)
+
+    def _ask_model(
+        self,
+        choice: RouteChoice,
+        version: LoadedVersion,
+        key: dict[str, Any],
+        features: Features,
+        loaded: LoadedModels,
+        cacheable: bool,
+    ) -> Decided:
+        try:
+            made = self._predict(version, features.values, cacheable)
+        except ModelInputError:  # the row's fault, not the model's
+            reason = "a feature is not a number that the model takes"
+            return Decided(self._fallback(key, features, loaded, reason), choice.assigned)
+        except Exception as error:
+            self.counts.errors += 1
+            version.breaker.failed()
+            # Not with its text: that may tell of the inside, or quote values.
+            log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _where(error))
+            reason = f"the model failed ({type(error).__name__})"
+            return Decided(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
+        decision, review = self._automate(made, loaded.rollout)
+        scored = ScoredRow(
+            key, made.score, decision, version.number, choice.route, review=review,
+            stale=features.stale, missing=features.missing, age_seconds=features.age,
+        )  # fmt: skip
+        return Decided(scored, choice.assigned)
+
+    def _predict(self, version: LoadedVersion, values: tuple[Any, ...], cacheable: bool) -> RowScore:
+        model = version.row.load(version.picked(values))
+        cache_key = (version.number, *model.cache_key)
+        known = self._cache.get(cache_key)
+        if known is not None:
+            self._cache.move_to_end(cache_key)
+            self.counts.hits += 1
+            return known
+        self.counts.misses += 1
+        made = model.predict()
+        version.breaker.succeeded()  # a score from the cache says nothing of the model
+        if cacheable:
+            self._cache[cache_key] = made
+            if len(self._cache) > MOST_CACHED:
+                self._cache.popitem(last=False)
+        return made
+
+    def _shadow(self, features: Features, scored: ScoredRow, loaded: LoadedModels, cacheable: bool) -> ShadowScore:
+        """What a challenger in shadow mode makes of the row, which is logged and told to nobody."""
+        challenger = loaded.rolled_out
+        if challenger is None or loaded.rollout is None or loaded.rollout.mode != "shadow":
+            return NO_SHADOW
+        if scored.score is None or scored.fallback or challenger.breaker.open:
+            return NO_SHADOW
+        began = time.perf_counter()
+        try:
+            made = self._predict(challenger, features.values, cacheable)
+        except Exception as error:
+            log.error("%s: version %d failed in the shadow: %s", self.pipeline.name, challenger.number, _where(error))
+            self.counts.shadow_errors += 1
+            challenger.breaker.failed()
+            return ShadowScore(challenger.number, None, 1000 * (time.perf_counter() - began))
+        self.counts.shadow += 1
+        self.counts.shadow_difference += abs(made.score - scored.score)
+        return ShadowScore(challenger.number, made.score, 1000 * (time.perf_counter() - began))
+
+    def _fallback(self, key: dict[str, Any], features: Features, loaded: LoadedModels, reason: str) -> ScoredRow:
+        if loaded.fallback is None:
+            return self._refusal(key, features, f"{reason}; and there is no fallback")
+        self.counts.fallback += 1
+        values = dict(zip(self._names, features.values, strict=True))
+        # By the fallback's own features: it may have been trained before the declaration changed.
+        made = fallback_score(loaded.fallback, [values.get(name) for name in loaded.fallback.feature_names])
+        decision, review = self._automate(made, loaded.rollout)
+        return ScoredRow(
+            key, made.score, decision, loaded.champion.number if loaded.champion else None, "fallback", fallback=True,
+            review=review, reason=reason, stale=features.stale, missing=features.missing, age_seconds=features.age,
+        )  # fmt: skip
+
+    def _refusal(self, key: dict[str, Any], features: Features, reason: str) -> ScoredRow:
+        self.counts.refused += 1
+        return ScoredRow(
+            key, None, None, None, "refused", reason=reason,
+            stale=features.stale, missing=features.missing, age_seconds=features.age,
+        )  # fmt: skip
+
+    def _automate(self, made: RowScore, rollout: Routing | None) -> tuple[bool | None, bool]:
+        """The decision, if the degree of automation gives one; and whether the row is left to people."""
+        if rollout is None or rollout.automation == "full":
+            return made.decision, False
+        if rollout.automation == "band" and not (rollout.band_low or 0.0) <= made.score < (rollout.band_high or 1.0):
+            return made.decision, False
+        review = rollout.automation != "shadow"
+        self.counts.review += review
+        return None, review
+
+
+def joined(key: Mapping[str, Any]) -> str:
+    """The key as one text, by which rollouts assign entities."""
+    return "/".join(map(str, key.values()))
+
+
+def _where(error: Exception) -> str:
+    """What failed and where, without the error's own text."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} in " + " < ".join(
+        f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames)
+    )

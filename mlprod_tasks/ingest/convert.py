@@ -24,6 +24,10 @@ ARROW: dict[str, pa.DataType] = {
 }
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 EXACT_INTEGERS = 2**53  # beyond it a float skips integers
+# What only Arrow takes for a number: '0x1f', 'nan(1)'.
+ODDITIES = {"int": "x", "float": "("}
+# Arrow knows no change of the clocks after 2037.
+RULES_END = pa.scalar(datetime(2037, 1, 1), pa.timestamp("us"))  # noqa: DTZ001
 
 
 def lake_type(column: Column) -> pa.DataType:
@@ -51,7 +55,7 @@ def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
     missing one, as pandas writes it.
     """
     try:
-        values = _fast(array, kind, timezone)
+        values = _within_the_calendar(_fast(array, kind, timezone))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         # Arrow says that something does not fit, but not what. Value by value, each failing one is known for quarantine.
         return _slow(array, kind, timezone)
@@ -64,11 +68,27 @@ def as_text(array: pa.Array) -> pa.Array:
         return array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # Bytes that are not UTF-8, lists and the like: quarantine and mails must show something.
-        return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
+        shown = (decoded(value) if isinstance(value, bytes) else value for value in array.to_pylist())
+        return pa.array([None if value is None else str(value) for value in shown], pa.string())
+
+
+def decoded(value: bytes) -> str:
+    """The text that the bytes are in UTF-8, else the bytes as Python writes them."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return str(value)
+
+
+def in_microseconds(array: pa.Array) -> pa.Array:
+    """The array, moments in nanoseconds cut to microseconds: Python's moments hold no more."""
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
+        return array.cast(pa.timestamp("us", array.type.tz), safe=False)
+    return array
 
 
 def _fast(array: pa.Array, kind: str, timezone: str) -> pa.Array:
-    """The whole array at once. Raises an Arrow error where any value does not fit."""
+    """The whole array at once. Raises an Arrow error where any value does not fit, or might not mean the same to `_slow`."""
     came, wanted = array.type, ARROW[kind]
     if pa.types.is_null(came) or came == wanted:
         return array.cast(wanted)
@@ -85,12 +105,25 @@ def _fast(array: pa.Array, kind: str, timezone: str) -> pa.Array:
     }[kind]
     if not fits:
         raise pa.ArrowTypeError(f"{came} is not {kind}")
+    if text and kind in ODDITIES and pc.any(pc.match_substring(array, ODDITIES[kind], ignore_case=True)).as_py():
+        raise pa.ArrowInvalid(f"text with {ODDITIES[kind]!r}")
     if kind == "timestamp":
         local = array.cast(pa.timestamp("us")) if text or came.tz is None else None
         if local is None:
             return array.cast(wanted)
+        if timezone != "UTC" and pc.any(pc.greater_equal(local, RULES_END)).as_py():
+            raise pa.ArrowInvalid(f"a local time after {RULES_END}")
         return pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="latest").cast(wanted)
     return array.cast(wanted)
+
+
+def _within_the_calendar(values: pa.Array) -> pa.Array:
+    """The values. Raises ArrowInvalid where a moment or date is of no year from 1 to 9999, which Python cannot hold."""
+    if pa.types.is_temporal(values.type):
+        first, last = (pa.scalar(day, pa.date32()).cast(values.type) for day in (date.min, date.max))
+        if pc.any(pc.or_(pc.less(values, first), pc.greater(values, last))).as_py():
+            raise pa.ArrowInvalid("beyond the calendar")
+    return values
 
 
 def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
@@ -98,9 +131,7 @@ def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
     parse, zone = PARSERS[kind], ZoneInfo(timezone)
     values: list[Any] = []
     failed: list[bool] = []
-    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
-        array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
-    for one in array:
+    for one in in_microseconds(array):
         try:
             value = one.as_py()  # a moment beyond Python's years fails here
             values.append(None if value is None else parse(value, zone))
@@ -111,7 +142,8 @@ def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
     return Converted(pa.array(values, ARROW[kind]), pa.array(failed, pa.bool_()))
 
 
-def _int(value: Any, _: ZoneInfo) -> int | None:
+def integer(value: Any) -> int | None:
+    """The integer that a value is, also as text or as a float; None for NaN. Raises: ValueError, TypeError, OverflowError."""
     if isinstance(value, bool):
         raise TypeError(value)
     if isinstance(value, float):
@@ -173,5 +205,10 @@ def _date(value: Any, _: ZoneInfo) -> date:
 
 
 PARSERS: dict[str, Callable[[Any, ZoneInfo], Any]] = {
-    "int": _int, "float": _float, "text": _text, "bool": _bool, "timestamp": _timestamp, "date": _date,
-}  # fmt: skip
+    "int": lambda value, _: integer(value),
+    "float": _float,
+    "text": _text,
+    "bool": _bool,
+    "timestamp": _timestamp,
+    "date": _date,
+}

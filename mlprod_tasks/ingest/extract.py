@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import time
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
 from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
+from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import replacing
@@ -138,19 +138,14 @@ def _staged(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
     columns: dict[str, pa.Array] = {}
     for column in table.lake_columns:
         came = chunk.rows[column.name]
+        if column.personal:
+            columns[column.name] = pseudonyms(came, column.kind, settings.pseudonym_key)
+            continue
         converted = convert(came, column.kind, _zone(table))
-        values = converted.values if converted.lossless else as_text(came)
-        columns[column.name] = _pseudonyms(as_text(values), settings.pseudonym_key) if column.personal else values
+        columns[column.name] = converted.values if converted.lossless else as_text(came)
     if chunk.ticks is not None:
         columns["tick"] = chunk.ticks
     return pa.table(columns)
-
-
-def _pseudonyms(values: pa.Array, key: str) -> pa.Array:
-    """HMAC-SHA256 of each value: joinable, but it cannot be guessed without the key."""
-    unique = values.dictionary_encode()
-    hashes = [hmac.new(key.encode(), text.encode(), "sha256").hexdigest() for text in unique.dictionary.to_pylist()]
-    return pa.DictionaryArray.from_arrays(unique.indices, pa.array(hashes, pa.string())).cast(pa.string())
 
 
 def _together(chunks: list[pa.Table], table: Table) -> pa.Table:

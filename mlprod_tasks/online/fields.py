@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from mlprod_tasks.declaration import Column, Pipeline
 from mlprod_tasks.declaration.reads import needed_by
+from mlprod_tasks.ingest.pseudonyms import pseudonym
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
 
 EPOCH_DAY = EPOCH.date().toordinal()
@@ -115,7 +115,7 @@ class RequestFields:
             read = _bounded(read, column.min, column.max)
         if column.values is not None:
             read = _listed(read, column.values, self._unknown_is_null)
-        return _hashed(read, pseudonym_key.encode()) if column.personal == "hash" else read
+        return _hashed(read, pseudonym_key) if column.personal == "hash" else read
 
 
 def _needed(pipeline: Pipeline) -> tuple[str, ...]:
@@ -224,10 +224,9 @@ def _listed(read: Reader, values: tuple[Any, ...], unknown_is_null: bool) -> Rea
     return listed
 
 
-def _hashed(read: Reader, key: bytes) -> Reader:
+def _hashed(read: Reader, key: str) -> Reader:
     def hashed(value: Any) -> Any:
-        one = read(value)
-        # As the column is hashed when it enters the lake.
-        return None if one is None else hmac.new(key, str(one).encode(), "sha256").hexdigest()
+        one = read(value)  # an integer or a text, as everything is of which a hash reaches the lake
+        return None if one is None else pseudonym(str(one), key)
 
     return hashed

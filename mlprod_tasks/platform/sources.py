@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,7 @@ def read(
         if engine.dialect.name == "postgresql":
             yield from _adbc(engine, query)
         else:
-            yield from _rows(engine, query, _wanted(table), chunk_rows)
+            yield from _rows(engine, query, table, chunk_rows)
     except DBAPIError as error:
         raise _unreachable(table, engine, error) from error
 
@@ -198,11 +198,26 @@ def _wanted(table: Table) -> list[str]:
     return [column.name for column in table.lake_columns]
 
 
-def _rows(engine: Engine, query: Select, names: list[str], chunk_rows: int) -> Iterator[pa.RecordBatch]:
+def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+    hashed = [place for place, column in enumerate(table.lake_columns) if column.personal == "hash"]
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
-            yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*chunk, strict=True)], names=names)
+            for rows in _by_type(chunk, hashed):
+                yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*rows, strict=True)], names=_wanted(table))
+
+
+def _by_type(rows: Sequence[Any], columns: Sequence[int]) -> Iterable[Sequence[Any]]:
+    """The rows in groups whose values in `columns` are of one type each.
+
+    Arrow has one type for an array: 7 beside 8.5 would become 7.0, and so get another hash than 7 alone.
+    """
+    if not columns:
+        return [rows]
+    groups: dict[tuple[type, ...], list[Any]] = {}
+    for row in rows:
+        groups.setdefault(tuple(type(row[place]) for place in columns), []).append(row)
+    return groups.values()
 
 
 def as_arrow(values: Any) -> pa.Array:

@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mlprod_tasks.ingest.convert import as_text, convert
 
@@ -32,3 +34,34 @@ def test_a_moment_beyond_every_calendar_is_named_and_its_neighbour_kept_apart(un
 def test_what_is_no_text_is_still_shown():
     assert as_text(pa.array([b"\xff"])).to_pylist() == ["b'\\xff'"]
     assert as_text(pa.array([[1, 2]])).to_pylist() == ["[1, 2]"]
+    assert as_text(pa.array([b"Ann", b"\xff"])).to_pylist() == ["Ann", "b'\\xff'"], "the good one as if it were alone"
+
+
+KINDS = ("int", "float", "text", "bool", "timestamp", "date")
+# Text that looks like a number or a moment, nearly.
+NEARLY = st.text(st.sampled_from("0123456789-+:.TZ ExX()nainf_/"), max_size=20)
+MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(str)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(NEARLY | MOMENTS | st.dates().map(str) | st.integers().map(str) | st.floats().map(str))
+@example("0x1F")
+@example("nan(1)")
+@example("0000-01-01")
+@example("2050-07-01 12:00:00")
+def test_a_text_converts_the_same_beside_one_that_does_not(kind, text):
+    alone, beside = convert(pa.array([text]), kind, ZONE), convert(pa.array([text, "no value"]), kind, ZONE)
+    assert alone.failed[0] == beside.failed[0]
+    assert str(alone.values[0]) == str(beside.values[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("int", "0x1F"), ("float", "nan(1)"), ("date", "0000-01-01"), ("timestamp", "0000-01-01")]
+)
+def test_what_only_arrow_reads_is_no_value(kind, text):
+    assert convert(pa.array([text]), kind, ZONE).failed.to_pylist() == [True]
+
+
+def test_a_local_time_long_after_today_keeps_summer_time():
+    made = convert(pa.array(["2050-07-01 12:00:00", "2050-01-01 12:00:00"]), "timestamp", ZONE)
+    assert [str(value) for value in made.values] == ["2050-07-01 16:00:00+00:00", "2050-01-01 17:00:00+00:00"]

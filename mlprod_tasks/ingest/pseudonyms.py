@@ -1,0 +1,87 @@
+"""Pseudonyms of personal values: the same value gets the same one, whatever other values come with it.
+
+A pseudonym is the HMAC-SHA256, with the installation's key, of the value's text:
+
+| value | its text |
+| --- | --- |
+| text | itself; in a column of kind int, text that is an integer ('7', '007', ' 7 '): `7` |
+| an integer of any width | `7` |
+| a float or decimal without a fraction (7.0, Decimal('7.00')) | `7` |
+| another float; another decimal | `7.5` as Python writes it; `7.5` without trailing zeros |
+| NaN | in a column of kind int it is null, as pandas writes a missing integer; else `nan` |
+| a flag | `True` or `False` |
+| a date | `2013-06-01` |
+| a moment; one with a time zone | `2013-06-01 10:00:00`; in UTC, `2013-06-01 10:00:00+00:00` |
+| bytes | the text that they are in UTF-8, else as Python writes them |
+
+A null has no pseudonym. The fields of a request are hashed by the same function.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from mlprod_tasks.ingest.convert import EXACT_INTEGERS, decoded, in_microseconds, integer
+
+
+def pseudonyms(values: pa.Array, kind: str, key: str) -> pa.Array:
+    """Hash each value of a column of kind 'int' or 'text', as the source typed it.
+
+    Returns: text of the same length, null where there is no value.
+    """
+    distinct, places = _distinct(in_microseconds(values))
+    texts = [_text_of(value, kind) for value in distinct]
+    return pa.array([None if text is None else pseudonym(text, key) for text in texts], pa.string()).take(places)
+
+
+def pseudonym(text: str, key: str) -> str:
+    """Hash the text of one value: 64 hexadecimal digits, which nobody can guess without the key."""
+    return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()
+
+
+def _distinct(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The values, each once where Arrow can tell, and the place of each row's value among them."""
+    try:
+        encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return values, pa.array(range(len(values)))
+    return encoded.dictionary, encoded.indices
+
+
+def _text_of(value: pa.Scalar, kind: str) -> str | None:
+    try:
+        plain = value.as_py()
+    except (ValueError, OverflowError):  # a moment beyond Python's years
+        return str(value.cast(pa.string()).as_py())
+    if plain is None:
+        return None
+    if kind == "int":
+        try:
+            whole = integer(plain)
+        except (ValueError, TypeError, OverflowError):
+            return _as_written(plain)
+        return None if whole is None else str(whole)
+    return _as_written(plain)
+
+
+def _as_written(value: Any) -> str:
+    match value:
+        case float() if value.is_integer() and abs(value) <= EXACT_INTEGERS:
+            return str(int(value))
+        case Decimal():
+            return _without_trailing_zeros(value)
+        case datetime() if value.tzinfo is not None:
+            return str(value.astimezone(UTC))
+        case bytes():
+            return decoded(value)
+    return str(value)
+
+
+def _without_trailing_zeros(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -58,8 +58,9 @@ def page(months: Platform, flights_pipeline: Pipeline, tick: Any) -> str:
     return html(flights_pipeline, tick, months)
 
 
-def half_of_it(place: Path, text: str, encoding: str) -> int:
-    place.write_bytes(text[: len(text) // 2].encode(encoding))
+def half_of_it(self: Path, content: bytes) -> int:
+    with self.open("wb") as file:
+        file.write(content[: len(content) // 2])
     raise OSError("disk full")
 
 
@@ -122,7 +123,7 @@ def test_it_is_written_whole_or_not_at_all(
     assert written.decode() == page
     assert write_report(flights_pipeline, tick, months, out).read_bytes() == written
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "write_text", half_of_it)
+        broken.setattr(Path, "write_bytes", half_of_it)
         with pytest.raises(OSError, match="disk full"):
             write_report(flights_pipeline, flights_pipeline.schedule.tick(FIRST), months, out)
     assert out.read_bytes() == written

@@ -3,7 +3,7 @@
 It is a subclass of uvicorn's HTTP protocol and knows its insides, so pyproject.toml bounds uvicorn to the versions that it was
 tested with. `mlprod serve --no-fast-path`, or MLPROD_SERVE_FAST_PATH=0, serves without it: the answers are the same.
 
-What it saves: SAVED
+What it saves each request: an asyncio task, an event, the ASGI messages and a second write.
 """
 
 from __future__ import annotations

@@ -97,14 +97,13 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
 
 def correlation(folds: Sequence[Fold], metric: str = "roc_auc", business: str = "value_per_1000") -> float:
     """Spearman's rank correlation of two metrics over the folds; NaN for fewer than three, or where one never changes."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     pairs = [(fold.model[metric].value, fold.model[business].value) for fold in folds]
     finite = np.array([pair for pair in pairs if all(map(isfinite, pair))])
     if len(finite) < FEWEST_TO_CORRELATE:
         return nan
-    ranks = rankdata(finite, axis=0)
-    return float(np.corrcoef(ranks.T)[0, 1]) if (np.ptp(ranks, axis=0) > 0).all() else nan
+    return float(spearmanr(finite).statistic) if (np.ptp(finite, axis=0) > 0).all() else nan
 
 
 def moments(declared: Declared, test: timedelta, as_of: Tick) -> list[date]:

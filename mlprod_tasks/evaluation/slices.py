@@ -201,19 +201,20 @@ def _effects(codes: Ints, size: int, wanted: int, values: Floats, two_sided: boo
 
 
 def _still_worse(window: _Window, inside: Bools, mistaken: float, least: int) -> bool:
-    """Whether, on these rows, its log loss is above the rest's or its scores are off by more, with that chance of a mistake."""
+    """Whether, on these rows, its log loss is above the rest's or its scores are off by more, with that chance of a mistake.
+
+    Both by Welch's test of two means.
+    """
+    from scipy.stats import ttest_ind
+
     if inside.sum() < least or inside.all():
         return False
-    loss, off = (_z(each[inside], each[~inside]) for each in (window.loss, window.off))
+    loss, rest = window.loss[inside], window.loss[~inside]
+    off, off_rest = window.off[inside], window.off[~inside]
     half = mistaken / 2  # for either
-    farther = abs(window.off[inside].mean()) > abs(window.off[~inside].mean())
-    return loss > auc_interval.NORMAL.inv_cdf(1 - half) or (farther and abs(off) > auc_interval.NORMAL.inv_cdf(1 - half / 2))
-
-
-def _z(a: Floats, b: Floats) -> float:
-    """Welch's statistic of the difference of two means."""
-    error = sqrt(a.var() / len(a) + b.var() / len(b))
-    return float(a.mean() - b.mean()) / error if error else 0.0
+    worse = ttest_ind(loss, rest, equal_var=False, alternative="greater").pvalue < half
+    farther = abs(off.mean()) > abs(off_rest.mean())
+    return bool(worse or (farther and ttest_ind(off, off_rest, equal_var=False).pvalue < half))
 
 
 def _measured(name: str, found: Literal["declared", "searched"], window: _Window, least: int) -> Slice | None:

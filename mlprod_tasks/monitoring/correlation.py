@@ -150,9 +150,9 @@ def _correlation(pair: _Pair, first: date, last: date) -> _Correlation:
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """The correlation of ranks, equal values sharing theirs. one, other: (n,), neither constant."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
-    return float(np.clip(np.corrcoef(rankdata(one), rankdata(other))[0, 1], -1.0, 1.0))
+    return float(spearmanr(one, other).statistic)
 
 
 def _pairs(pipeline: Pipeline, series: Mapping[str, Series]) -> Iterator[_Pair]:

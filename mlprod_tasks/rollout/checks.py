@@ -232,7 +232,8 @@ def mean_of(values: Floats, cluster: Codes) -> Mean:
 def welch(ours: Mean, theirs: Mean, wrong: float) -> tuple[float, float]:
     """Between which the difference of two means lies; it is above, and below, each with the chance `wrong`.
 
-    Welch, Biometrika 34 (1947), with Satterthwaite's degrees of freedom.
+    Welch, Biometrika 34 (1947), with Satterthwaite's degrees of freedom. scipy.stats.ttest_ind does not fit: it takes each row
+    as independent, where here the clusters are.
     """
     from scipy.stats import t
 
@@ -252,7 +253,11 @@ def wilson(successes: float, trials: float, wrong: float) -> tuple[float, float]
 
 
 def clopper_pearson(successes: float, trials: float, wrong: float) -> tuple[float, float]:
-    """Bounds of a share, each wrong with that chance at most, however few the trials (Biometrika 26, 1934)."""
+    """Bounds of a share, each wrong with that chance at most, however few the trials (Biometrika 26, 1934).
+
+    By quantiles of the beta distribution: scipy.stats.binomtest takes whole numbers only, and rows that depend on each other
+    count as a fraction of their number.
+    """
     from scipy.stats import beta
 
     low = float(beta.ppf(wrong, successes, trials - successes + 1)) if successes > 0 else 0.0

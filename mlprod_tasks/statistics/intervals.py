@@ -21,7 +21,11 @@ MOST_EXACT = 1000  # trials of which the distribution of successes is computed a
 
 
 def wilson(successes: float, trials: float, z: float = Z) -> Interval:
-    """Interval of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials."""
+    """Interval of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials.
+
+    The formula itself and not scipy.stats.binomtest, which gives the same: that takes whole numbers only, but rows that depend
+    on each other count as a fraction of their number. It also takes 0.6 ms instead of 1 us, after an import of 0.7 s.
+    """
     if trials <= 0:
         raise ValueError(f"{successes} of {trials} is no share")
     share = successes / trials
@@ -47,10 +51,15 @@ def successes(chances: Floats) -> Interval:
 
     Exact for up to MOST_EXACT trials, and then of at least COVERAGE, for the number is whole; normal beyond.
     """
+    from scipy.stats import poisson_binom
+
     if len(chances) > MOST_EXACT:
         mean, variance = float(chances.sum()), float((chances * (1 - chances)).sum())
         return normal(mean, sqrt(variance), 0.0, float(len(chances)))
-    below = np.cumsum(_poisson_binomial(chances))
+    if not len(chances):
+        return 0.0, 0.0
+    # Its own quantiles fail for more than 62 chances (scipy 1.17), its distribution does not: 18 ms for 1,000.
+    below = poisson_binom.cdf(np.arange(len(chances) + 1), chances)
     tail = (1 - COVERAGE) / 2
     return float(np.searchsorted(below, tail)), min(float(np.searchsorted(below, 1 - tail)), float(len(chances)))
 
@@ -65,13 +74,3 @@ def of_rank_correlation(correlation: float, n: int) -> Interval:
     inside = float(np.clip(correlation, -1 + 1e-9, 1 - 1e-9))
     low, high = normal(float(np.arctanh(inside)), sqrt((1 + inside**2 / 2) / (n - 3)))
     return float(np.tanh(low)), float(np.tanh(high))
-
-
-def _poisson_binomial(chances: Floats) -> Floats:
-    """The chance of 0, 1, ... n successes, (n + 1,)."""
-    found = np.zeros(len(chances) + 1)
-    found[0] = 1.0
-    for trials, chance in enumerate(chances, 1):
-        found[1 : trials + 1] += chance * (found[:trials] - found[1 : trials + 1])
-        found[0] *= 1 - chance
-    return found

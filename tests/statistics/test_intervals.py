@@ -34,6 +34,20 @@ def test_successes_of_equal_chances_are_scipys_binomial(trials: int, chance: flo
     assert intervals.successes(np.full(trials, chance)) == stats.binom.interval(0.95, trials, chance)
 
 
+def test_of_no_trials_none_succeeds() -> None:
+    assert intervals.successes(np.empty(0)) == (0.0, 0.0)
+
+
+def test_the_bounds_of_successes_leave_out_as_little_as_whole_numbers_can() -> None:
+    chances = np.random.default_rng(4).beta(1, 6, 400)
+    mass = np.array([1.0])  # of 0, 1, ... successes, one trial after the other
+    for chance in chances:
+        mass = np.convolve(mass, [1 - chance, chance])
+    low, high = (int(bound) for bound in intervals.successes(chances))
+    assert mass[:low].sum() < 0.025 <= mass[: low + 1].sum()
+    assert mass[high + 1 :].sum() <= 0.025 < mass[high:].sum()
+
+
 def test_successes_of_unequal_chances_lie_within_their_interval_in_95_of_100_cases() -> None:
     random = np.random.default_rng(2)
     for n in (20, 400, 1500):

@@ -128,7 +128,7 @@ def test_a_certain_and_wrong_score_costs_much_but_not_infinitely_much():
         ([True, True], [0.1, 0.2], "all 2 outcomes are positive"),
         ([False, False], [0.1, 0.2], "all 2 outcomes are negative"),
         ([True, False], [0.1, np.nan], "1 of 2 scores are not finite"),
-        ([True, False], [0.1, 1.2], "no probabilities"),
+        ([True, False], [0.1, 1.2], "not probabilities"),
         ([True, False], [0.1], "2 outcomes do not match 1 scores"),
         ([], [], "no rows"),
     ],

@@ -11,6 +11,7 @@ import numpy as np
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, ORANGE, PURPLE, Bools, Floats, figure, thinned
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.statistics import metrics
+from mlprod_tasks.statistics.intervals import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def calibration(scored: Scored) -> Figure:
     """Share of positives in each bin of scores; on the diagonal scores mean what they say."""
     made, axes = figure(f"Calibration, expected error {metrics.calibration_error(scored.outcome, scored.score):.3f}")
     said, came, rows = metrics.calibration_bins(scored.outcome, scored.score)
-    low, high = wilson(came, rows)
+    low, high = np.transpose([wilson(share * n, n) for share, n in zip(came, rows, strict=True)])
     top = min(1.0, 1.1 * max(said.max(), high.max()))
     axes.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
     told = f"model, {len(said)} bins of about {rows.mean():,.0f} rows"
@@ -177,14 +178,6 @@ def profit_band(
     drawn = [curve(np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)) for _ in range(resamples)]
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     return shares, measured, low, high
-
-
-def wilson(share: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """95 % interval of a share (Wilson, 1927)."""
-    z = 1.96
-    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
 def _acting(scored: Scored) -> str:

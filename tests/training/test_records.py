@@ -25,9 +25,10 @@ from mlprod_tasks.statistics.metrics import Estimate
 from mlprod_tasks.training.provenance import Environment
 from mlprod_tasks.training.records import Assembled, KeptPart, SearchResult, Segments, Trained, WarmStart
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
+from tests.support.paths import REPOSITORY
 
 EARLIER = Path(__file__).parent / "release_0_4"
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = REPOSITORY / "tests" / "models"
 SAME_SHAPE = {
     Assembled: "assembled.json",
     Trained: "trained.json",

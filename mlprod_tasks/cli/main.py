@@ -32,12 +32,19 @@ def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what
 
 @app.command()
 def pipelines() -> None:
-    """List the declared use cases."""
-    for name, pipeline in load_all(platform().settings.pipelines).items():
+    """List the declared use cases. Fails where one of them names a database that is not supported."""
+    from mlprod_tasks.operations.doctor import unsupported_databases
+
+    settings, problems = platform().settings, list[str]()
+    for name, pipeline in load_all(settings.pipelines).items():
         tables = ", ".join(table.name for table in pipeline.tables)
         due = f"every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}"
         typer.echo(f"{name}  {pipeline.doc.strip().splitlines()[0]}")
         typer.echo(f"  {len(pipeline.feature_names)} features from {tables}; {due}")
+        problems += unsupported_databases(pipeline, settings)
+    if problems:
+        typer.echo("\n".join(problems), err=True)
+        raise typer.Exit(1)
 
 
 @features_app.command("sql")

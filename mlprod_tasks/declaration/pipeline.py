@@ -27,7 +27,7 @@ from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 @declared
 class Publish:
-    """Where predictions go besides the lake: a table of a SQLAlchemy database, created if missing.
+    """Where predictions go besides the lake: a table of an SQLite or PostgreSQL database, created if missing.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name; a tick's rows in it are replaced when the tick is scored again.

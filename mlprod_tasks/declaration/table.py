@@ -14,7 +14,7 @@ NOTHING = timedelta(0)
 
 @declared
 class Database:
-    """A table of a SQLAlchemy database.
+    """A table of a database, SQLite or PostgreSQL.
 
     It is found by the name of a connection, never by its URL, which may hold a secret.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlprod_tasks.declaration import BusinessMetric, Pipeline, Tick
 from mlprod_tasks.ingest import partitions
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.platform.settings import SettingMissing, Settings
+from mlprod_tasks.platform.settings import DatabaseUnsupported, SettingMissing, Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -71,8 +71,8 @@ class _Question:
 
 def _asked(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, settings: Settings, seconds: float) -> float | None:
     try:
-        url = settings.connection(metric.connection)
-    except (SettingMissing, LookupError) as error:
+        url = settings.database(metric.connection)
+    except (SettingMissing, LookupError, DatabaseUnsupported) as error:
         raise NoAnswer(str(error)) from error
     first, last = partitions.boundaries(pipeline.entity_table, pipeline.schedule.range(tick.date))
     question = _Question()

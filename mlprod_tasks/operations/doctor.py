@@ -11,6 +11,7 @@ from functools import partial
 from mlprod_tasks.declaration import Invariance, Pipeline, Rate, Trailing, ValueFunction, load_all
 from mlprod_tasks.declaration.table import Database
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.settings import DatabaseUnsupported, Settings
 
 PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "deltalake", "duckdb", "lightgbm", "pandas", "sqlalchemy")
 
@@ -92,6 +93,19 @@ def _mail_state(platform: Platform) -> str:
         return f"the server answers {server.noop()[0]}"
 
 
+def unsupported_databases(pipeline: Pipeline, settings: Settings) -> list[str]:
+    """Say which of a use case's databases are not supported, of the connections whose URLs are known."""
+    problems = []
+    for connection in sorted({*_connections(pipeline), *(metric.connection for metric in pipeline.monitoring.metrics)}):
+        try:
+            settings.database(connection)
+        except DatabaseUnsupported as error:
+            problems.append(f"{pipeline.name}: {error}")
+        except LookupError:  # the URL is set elsewhere
+            continue
+    return problems
+
+
 def _connections(pipeline: Pipeline) -> list[str]:
     used = {table.source.connection for table in pipeline.tables if isinstance(table.source, Database)}
     return sorted(used | ({pipeline.publish.connection} if pipeline.publish else set()))
@@ -102,7 +116,7 @@ def _connection_state(platform: Platform, pipeline: Pipeline, connection: str) -
 
     from mlprod_tasks.platform.database import open_database
 
-    engine = open_database(platform.settings.connection(connection))
+    engine = open_database(platform.settings.database(connection))
     try:
         existing = set(inspect(engine).get_table_names())
     finally:

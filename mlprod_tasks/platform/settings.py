@@ -10,6 +10,14 @@ from pathlib import Path
 PREFIX = "MLPROD_"
 
 
+# The drivers that every way of reading and writing is tested with.
+DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2")
+
+
+class DatabaseUnsupported(ValueError):
+    """A connection names a database that is neither SQLite nor PostgreSQL. Says which, without its password."""
+
+
 class SettingMissing(LookupError):
     """A setting or connection that a step needs is missing. Says which, and how to set it."""
 
@@ -33,6 +41,18 @@ class Settings:
     pseudonym_key: str = field(repr=False)
     online_url: str = field(repr=False)
     connection: Callable[[str], str] = field(repr=False, compare=False)
+
+    def database(self, connection: str) -> str:
+        """The URL of a connection to a business database. Raises: SettingMissing, DatabaseUnsupported."""
+        url = self.connection(connection)
+        kind = url.partition(":")[0]
+        if kind not in DATABASES:
+            raise DatabaseUnsupported(
+                f"connection {connection!r} is a URL of {kind!r}, but tables are read from and written to SQLite "
+                "(sqlite:///path) and PostgreSQL (postgresql://user@host/database) only. Copy the table to one of them, or "
+                "deliver it as CSV or Parquet files"
+            )
+        return url
 
     @property
     def staging(self) -> Path:
@@ -68,6 +88,7 @@ def connection_from_environment(name: str, environment: Mapping[str, str]) -> st
     variable = f"{PREFIX}CONNECTION_{name.upper()}"
     if not environment.get(variable):
         raise SettingMissing(
-            f"connection {name!r} is not configured: set {variable} to its URL (a SQLAlchemy URL, or a folder for files)"
+            f"connection {name!r} is not configured: set {variable} to its URL (sqlite:///path, "
+            "postgresql://user@host/database, or a folder for files)"
         )
     return environment[variable]

@@ -1,4 +1,4 @@
-"""Read the rows of a source table: any SQLAlchemy database, CSV and Parquet files."""
+"""Read the rows of a source table: SQLite and PostgreSQL, CSV and Parquet files."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def newest(table: Table, settings: Settings) -> str | None:
 
 
 def _engine(table: Table, settings: Settings) -> Engine:
-    return open_database(settings.connection(table.source.connection))
+    return open_database(settings.database(table.source.connection))
 
 
 def _unreachable(table: Table, engine: Engine, error: Exception) -> SourceUnreachable:

@@ -153,6 +153,6 @@ def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform)
     assert pipeline.publish is not None
     key = pipeline.entity_table.key
     shown = rows.select([*key, "tick", "predict_at", "score", "decision", "fallback", "model_version"])
-    url = platform.settings.connection(pipeline.publish.connection)
+    url = platform.settings.database(pipeline.publish.connection)
     replace_rows(url, pipeline.publish.table, "tick", tick.date, shown, key=key)
     log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

@@ -14,7 +14,7 @@ from mlprod_tasks.platform.settings import SettingMissing, connection_from_envir
 
 MAIL_CONNECTION = "smtp_default"
 # Airflow's connection types and what SQLAlchemy calls them; others are taken as they are.
-DRIVERS = {"postgres": "postgresql+psycopg2", "postgresql": "postgresql+psycopg2", "mysql": "mysql+mysqldb"}
+DRIVERS = {"postgres": "postgresql+psycopg2", "postgresql": "postgresql+psycopg2"}
 
 
 @cache

@@ -41,6 +41,13 @@ def test_pipelines_lists_what_is_declared(home: Path) -> None:
     assert "every day at 04:00 America/New_York" in done.stdout
 
 
+def test_pipelines_fails_where_a_use_case_names_a_database_that_is_not_supported(home: Path) -> None:
+    done = mlprod(home, "pipelines", MLPROD_CONNECTION_BUSINESS="mysql+pymysql://me:verysecret@db/shop")
+    assert done.returncode == 1
+    assert "flight_delays: connection 'business' is a URL of 'mysql+pymysql'" in done.stderr
+    assert "verysecret" not in done.stdout + done.stderr
+
+
 def test_features_sql_prints_every_feature(home: Path, flights_pipeline) -> None:
     done = mlprod(home, "features", "sql", "flight_delays")
     assert done.returncode == 0, done.stderr

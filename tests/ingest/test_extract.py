@@ -17,7 +17,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.ingest.convert import convert
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import SettingMissing
+from mlprod_tasks.platform.settings import DatabaseUnsupported, SettingMissing
 from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable
 from tests.support.shop import order
 
@@ -156,6 +156,12 @@ def test_an_unreachable_database_says_which_and_shows_no_password(orders_pipelin
     with pytest.raises(SourceUnreachable, match=r"tick 2024-03-15.*connection 'shop'.*does not answer") as error:
         extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), platform)
     assert "verysecret" not in str(error.value)
+
+
+def test_a_database_that_is_not_supported_is_refused_before_it_is_asked(orders_pipeline, make_platform) -> None:
+    pipeline = orders_pipeline()
+    with pytest.raises(DatabaseUnsupported, match="connection 'shop' is a URL of 'mysql'"):
+        extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), make_platform(shop="mysql://me@127.0.0.1:1/x"))
 
 
 def test_a_file_of_a_tick_that_is_missing_is_named(orders_pipeline, make_platform, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import SettingMissing, from_environment
+from mlprod_tasks.platform.settings import DatabaseUnsupported, SettingMissing, from_environment
 
 
 def test_everything_lies_below_home_when_nothing_else_is_said(tmp_path: Path) -> None:
@@ -56,6 +56,25 @@ def test_a_connection_is_found_by_its_name_in_capitals() -> None:
 def test_a_connection_that_is_missing_is_named_with_the_variable_to_set(given: dict[str, str]) -> None:
     with pytest.raises(SettingMissing, match="connection 'business' is not configured: set MLPROD_CONNECTION_BUSINESS"):
         from_environment(given).connection("business")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///b.db", "postgres://a@b/c", "postgresql://a@b/c", "postgresql+psycopg2://a@b/c", "sqlite+pysqlite:///b.db"],
+)
+def test_tables_may_lie_in_sqlite_and_postgresql(url: str) -> None:
+    assert from_environment({"MLPROD_CONNECTION_BUSINESS": url}).database("business") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql+pymysql://me:verysecret@db/shop", "mssql://me:verysecret@db", "postgresql+asyncpg://me:verysecret@db", "/folder"],
+)
+def test_another_database_is_refused_by_its_connection_s_name_and_shows_no_password(url: str) -> None:
+    settings = from_environment({"MLPROD_CONNECTION_BUSINESS": url})
+    with pytest.raises(DatabaseUnsupported, match=r"connection 'business' .*SQLite .*PostgreSQL .*only") as error:
+        settings.database("business")
+    assert "verysecret" not in str(error.value)
 
 
 def test_connections_may_come_from_elsewhere() -> None:

@@ -84,6 +84,26 @@ def test_a_column_that_the_table_lacks_is_added(url: str) -> None:
     assert got == [None, None, None, 1, 2, 3]
 
 
+def test_a_table_that_somebody_else_created_takes_the_rows_in_its_own_types(url: str) -> None:
+    with open_database(url, writes=True).connect() as connection, connection.begin():
+        connection.execute(
+            text(
+                "CREATE TABLE scores (id VARCHAR(20), at TIMESTAMP, score NUMERIC(6, 3), late BOOLEAN, name VARCHAR(40), "
+                "version INTEGER, tick DATE)"
+            )
+        )
+    assert put(url, DAY, rows(DAY)) == 3
+    assert [(float(row[1]), *row[2:]) for row in held(url)] == [(0.5, name, 7, "2024-03-14") for name in ("", None, "NULL")]
+
+
+def test_names_that_sql_has_words_for_are_written(url: str) -> None:
+    order = pa.array([1, 2, 3], pa.int64())
+    put(url, DAY, rows(DAY, **{"order": order, 'say "select" 100%': order}))
+    with open_database(url).connect() as connection:
+        got = connection.execute(text('SELECT "order", "say ""select"" 100%" FROM scores ORDER BY id'))
+        assert [tuple(row) for row in got] == [(1, 1), (2, 2), (3, 3)]
+
+
 def test_a_tick_without_rows_ends_empty(url: str) -> None:
     put(url, DAY, rows(DAY))
     put(url, DAY, rows(DAY).slice(0, 0))

@@ -145,7 +145,7 @@ def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
 
 def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
     """Compute from what is there, and write it if that is still what is there; else compute again."""
-    while True:
+    while True:  # without tenacity: there is nothing to wait for and no number of tries to give up after
         evidence = _evidence(pipeline, tick, platform)
         if not evidence.predictions:
             log.info("%s: %s has no predictions, and so no outcomes to measure", pipeline.name, tick)

@@ -31,7 +31,6 @@ from airflow.sdk import Param, dag, task
 from mlprod_airflow import (
     approved,
     as_of,
-    asked_by,
     decided_at,
     declared,
     lake_asset,
@@ -39,6 +38,7 @@ from mlprod_airflow import (
     platform,
     promoted,
     reference,
+    requested_by,
     training_id,
     workers,
 )
@@ -58,7 +58,7 @@ def train_workflow(pipeline: Pipeline) -> None:
                 training_id(pipeline, context),
                 context["params"]["reason"],
                 platform(),
-                by=asked_by(context),
+                by=requested_by(context),
                 decided_at=decided_at(pipeline, context),
             )
         )

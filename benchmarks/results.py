@@ -29,7 +29,7 @@ from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.evaluation import evaluate
-from mlprod_tasks.evaluation.compare import Judged
+from mlprod_tasks.evaluation.compare import Performance
 from mlprod_tasks.models import calibration, decision_value, learners
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model_facts import ModelFacts
@@ -109,7 +109,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING)
     shipped = ml.load(REPOSITORY / "pipelines" / "flight_delays.py")
     wanted = given.tables or ["models", "groups"]
-    judged: dict[str, dict[str, Judged]] = {}
+    judged: dict[str, dict[str, Performance]] = {}
     lines = []
     with tempfile.TemporaryDirectory() as home:
         platform = Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}))
@@ -145,7 +145,7 @@ def assembled(shipped: Pipeline, day: str, platform: Platform) -> Window:
     return Window(wider, day, *(read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)), platform)
 
 
-def variants(window: Window, shipped: Pipeline, wanted: Sequence[str]) -> Iterator[tuple[str, Judged]]:
+def variants(window: Window, shipped: Pipeline, wanted: Sequence[str]) -> Iterator[tuple[str, Performance]]:
     """Every model of the tables that are wanted, judged on the window."""
     first = replace(shipped, model=FIRST_MODEL)
     model = fitted(window, first)
@@ -207,7 +207,7 @@ def with_learner(pipeline: Pipeline, learner: ml.Learner) -> Pipeline:
 
 def fitted(window: Window, declared: Pipeline, made: dict[str, Model] | None = None) -> Model:
     """Fit the declared candidate; it is kept in `made` by its name, for ensembles."""
-    model = fit_model.fit(declared, window.train, window.validation, ModelFacts())
+    model = fit_model.fit_model(declared, window.train, window.validation, ModelFacts())
     if made is not None and declared.model.candidates[0] is not PLAIN:
         made[declared.model.candidates[0].name] = model
     return model
@@ -218,7 +218,7 @@ def together(window: Window, first: Pipeline, ensemble: ml.Averaging | ml.Stacki
     singles = [*first.model.candidates, *(one for one in SINGLES.values() if one.name in MEMBERS and one is not PLAIN)]
     declared = replace(first, model=replace(first.model, candidates=(*singles, ensemble)))
     prepared = fit_model.prepare(declared, window.train, window.validation)
-    both = learners.fit(
+    both = learners.fit_learner(
         ensemble,
         prepared.columns,
         prepared.train,
@@ -228,7 +228,7 @@ def together(window: Window, first: Pipeline, ensemble: ml.Averaging | ml.Stacki
         members={name: made[name].fitted for name in ensemble.of},
     )
     raw = both.predict(prepared.validation.x)
-    calibrated = calibration.fit(declared.model.calibration, raw, prepared.validation.y)
+    calibrated = calibration.fit_calibration(declared.model.calibration, raw, prepared.validation.y)
     score = calibrated(raw)
     threshold = decision_value.best_threshold(
         decision_value.worth(declared.value, window.validation, score, prepared.validation.y), score
@@ -245,16 +245,16 @@ def searched(window: Window, declared: Pipeline) -> Model | SegmentedModel:
     return segments.fit_all(declared, window.train, window.validation, ModelFacts(), tuned=found)
 
 
-def judged_on(window: Window, name: str, declared: Pipeline, made: Callable[[], Model | SegmentedModel]) -> Judged:
+def judged_on(window: Window, name: str, declared: Pipeline, made: Callable[[], Model | SegmentedModel]) -> Performance:
     began = time.perf_counter()
-    one = evaluate.judge(declared, made(), window.test)
+    one = evaluate.measure_performance(declared, made(), window.test)
     print(
         f"{window.day}  {name}: AUC {one.sampled.points['roc_auc']:.4f}, {time.perf_counter() - began:.0f} s", file=sys.stderr
     )
     return one
 
 
-def window_line(window: Window, judged: Judged) -> str:
+def window_line(window: Window, judged: Performance) -> str:
     """One window's line of a table."""
     found = judged.sampled.estimates()
     outcome = fit_model.outcome(window.test)
@@ -263,7 +263,9 @@ def window_line(window: Window, judged: Judged) -> str:
     return f"| {' | '.join([*cells, shown(found['value_per_1000'], ',.0f')])} |"
 
 
-def print_table(unit: str, title: str, rows: Sequence[tuple[str, Mapping[str, Judged]]], against: Mapping[str, Judged]) -> None:
+def print_table(
+    unit: str, title: str, rows: Sequence[tuple[str, Mapping[str, Performance]]], against: Mapping[str, Performance]
+) -> None:
     """Means over the windows, and paired differences to `against`."""
     print(f"\n### {title}: means, with 95 % intervals\n")
     print(f"| | AUC | difference | log loss | {unit} per 1,000 flights | difference |")
@@ -277,7 +279,7 @@ def print_table(unit: str, title: str, rows: Sequence[tuple[str, Mapping[str, Ju
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def mean(windows: Mapping[str, Judged], metric: str, against: Mapping[str, Judged] | None = None) -> Estimate:
+def mean(windows: Mapping[str, Performance], metric: str, against: Mapping[str, Performance] | None = None) -> Estimate:
     """The mean of a metric over the windows, or of its difference to other models on the same rows and resamples."""
     points, draws = [], []
     for day, one in windows.items():

@@ -104,8 +104,8 @@ def train_workflow(pipeline: Pipeline) -> None:
         return reference(steps.register(pipeline, training_id(pipeline, context), platform()))
 
     @task(outlets=[lake_asset(pipeline, "champion")])
-    def promote(judged: str, **context: Any) -> dict[str, Any]:
-        return reference(steps.promote_training(pipeline, training_id(pipeline, context), judged, platform()))
+    def promote(passed_digest: str, **context: Any) -> dict[str, Any]:
+        return reference(steps.promote_training(pipeline, training_id(pipeline, context), passed_digest, platform()))
 
     first = Param(None, type="string", format="date", description="Train as of this tick: nothing known later is used.")
     reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
@@ -118,13 +118,13 @@ def train_workflow(pipeline: Pipeline) -> None:
 
     @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
     def workflow() -> None:
-        large, judged = segments(), gate()
+        large, passed_digest = segments(), gate()
         fitted = fit.expand(segment=large)
         assemble() >> search.expand(worker=workers(pipeline)) >> large
-        fitted >> train() >> evaluate() >> [backtest(), run_checks()] >> report() >> judged
+        fitted >> train() >> evaluate() >> [backtest(), run_checks()] >> report() >> passed_digest
         registered = register()
-        approved(pipeline, judged) >> registered
-        promoted(pipeline, registered, promote(judged))
+        approved(pipeline, passed_digest) >> registered
+        promoted(pipeline, registered, promote(passed_digest))
 
     workflow()
 

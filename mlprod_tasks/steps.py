@@ -201,11 +201,11 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
 
 
 @step(name="promote", about="training_id")
-def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform: Platform) -> Promoted:
+def promote_training(pipeline: Pipeline, training_id: str, passed_digest: str, platform: Platform) -> Promoted:
     """Make the version that a training registered champion."""
     from mlprod_tasks.promotion.register import promote_training
 
-    return promote_training(pipeline, training_id, judged, platform)
+    return promote_training(pipeline, training_id, passed_digest, platform)
 
 
 @step(about="tick")

@@ -95,13 +95,13 @@ def approve(pipeline: Pipeline, training: str, by: str, platform: Platform, *, a
 
 
 def _promote(pipeline: Pipeline, training: str, platform: Platform) -> int:
-    from mlprod_tasks.evaluation.gate import passed
+    from mlprod_tasks.evaluation.gate import gates_passed
     from mlprod_tasks.promotion.register import ramp_wanted
 
     model = steps.register(pipeline, training, platform)
     if ramp_wanted(pipeline, model.version, platform):
         return model.version  # it is to be rolled out, share by share: see `mlprod ramp`
-    steps.promote(pipeline, model, passed(pipeline, training, platform), platform)
+    steps.promote(pipeline, model, gates_passed(pipeline, training, platform), platform)
     return model.version
 
 

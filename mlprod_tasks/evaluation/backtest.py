@@ -20,7 +20,7 @@ from mlprod_tasks.declaration import Backtest as Declared
 from mlprod_tasks.declaration import Learner, Pipeline, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.results import Backtest, Estimates, Evaluation, Fold, KeptFold
-from mlprod_tasks.evaluation.training_spec import Champion, champions_recipe
+from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import DateRange, ModelFacts, PerWindow
@@ -44,24 +44,24 @@ ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Run:
     """What the folds of one backtest have in common."""
 
     pipeline: Pipeline
     training_id: str
     assembled: Assembled
     tuned: Mapping[str, Learner]
-    champion: Champion
+    champion: ChampionSpec
     made_by: Provenance
 
 
 def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backtest | None:
-    """Fit and judge the recipe as of the training's tick and of earlier ones; write the folds to folder, MLflow and ledger.
+    """Fit and evaluate the recipe as of the training's tick and of earlier ones; write the folds to folder, MLflow and ledger.
 
     Each fold stands at its own moment: windows counted back from it, labels known by it, features from the training's lake
     versions. The last is the training itself, whose evaluation it takes over. Beside the model each fold measures a constant
     baseline and the champion's recipe. Folds that the history is too short for are left out, also
-    where it would leave fewer ticks to train on than to judge on. A warm update starts anew.
+    where it would leave fewer ticks to train on than to test on. A warm update starts anew.
     Parameters that a search found for the training hold in every fold, though it chose them on rows that are later than those
     of earlier folds: there the spread is honest, the level a little flattered.
 
@@ -77,11 +77,11 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
         evaluation = folder.read(Evaluation)
         run_id = folder.read(Trained).run_id
         assembled = folder.read(Assembled)
-        champion = champions_recipe(pipeline, load_model(folder.model), platform)
-        asked = _Asked(pipeline, training_id, assembled, search.tuned(pipeline, folder), champion, provenance())
+        champion = spec_of_champion(pipeline, load_model(folder.model), platform)
+        run = _Run(pipeline, training_id, assembled, search.tuned(pipeline, folder), champion, provenance())
         own = pipeline.schedule.tick(assembled.as_of)
-        earlier = _earlier(asked, own, folder, platform)
-        folds = (*earlier, _own(asked, own, evaluation, folder))
+        earlier = _earlier(run, own, folder, platform)
+        folds = (*earlier, _training_as_fold(run, own, evaluation, folder))
         made = Backtest(
             folds=folds,
             champion_version=champion.version,
@@ -91,7 +91,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
         )
         folder.write(made)
         _record(folder, run_id, made, platform)
-    _tell(pipeline, made)
+    _log_folds(pipeline, made)
     return made
 
 
@@ -112,27 +112,27 @@ def moments(declared: Declared, test: timedelta, as_of: Tick) -> list[date]:
     return [as_of.date - i * step * ONE_DAY for i in reversed(range(declared.windows))]
 
 
-def _earlier(asked: _Asked, own: Tick, folder: TrainingFolder, platform: Platform) -> list[Fold]:
+def _earlier(run: _Run, own: Tick, folder: TrainingFolder, platform: Platform) -> list[Fold]:
     """Every fold before the training's own: those that are kept, and those that are made now."""
-    declared = asked.pipeline.backtest
+    declared = run.pipeline.backtest
     assert declared is not None
     chosen = []
-    for day in moments(declared, asked.pipeline.split.test, own)[:-1]:
+    for day in moments(declared, run.pipeline.split.test, own)[:-1]:
         try:
-            chosen.append(_windows(asked.pipeline, day))
+            chosen.append(_windows(run.pipeline, day))
         except HistoryTooShort as error:
             log.info("no fold as of %s: %s", day, error)
-    kept = {as_of: _kept(_file(folder, as_of), _key(asked, as_of, placed)) for as_of, placed in chosen}
+    kept = {as_of: _kept(_file(folder, as_of), _key(run, as_of, placed)) for as_of, placed in chosen}
     missing = [(as_of, placed) for as_of, placed in chosen if kept[as_of] is None]
     if missing:
         # Of all folds, also those that are kept: what a killed run has computed then serves the next one.
         span = [ticks for _, placed in chosen for _, ticks in placed.named()]
-        ticks = asked.pipeline.schedule.range(min(one.first for one in span), max(one.last for one in span))
-        past = History(asked.pipeline, ticks, asked.assembled.versions, folder.path / FOLDS, platform)
+        ticks = run.pipeline.schedule.range(min(one.first for one in span), max(one.last for one in span))
+        past = History(run.pipeline, ticks, run.assembled.versions, folder.path / FOLDS, platform)
         for i, (as_of, placed) in enumerate(missing):
             log.info("fold %d of %d, as of %s: train %s, test %s", i + 1, len(missing), as_of, placed.train, placed.test)
-            kept[as_of] = made = _made(asked, as_of, placed, past)
-            _write(_file(folder, as_of), _key(asked, as_of, placed), made)
+            kept[as_of] = made = _fit_fold(run, as_of, placed, past)
+            _write(_file(folder, as_of), _key(run, as_of, placed), made)
         past.remove()
     for as_of, found in kept.items():
         if isinstance(found, str):
@@ -146,7 +146,7 @@ def _windows(pipeline: Pipeline, day: date) -> tuple[Tick, Windows]:
     as_of = pipeline.schedule.tick(day)
     placed = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
     if pipeline.split.train is None and len(placed.train) < len(placed.test):
-        raise HistoryTooShort(f"there would be {len(placed.train)} ticks to train on and {len(placed.test)} to judge on")
+        raise HistoryTooShort(f"there would be {len(placed.train)} ticks to train on and {len(placed.test)} to test on")
     return as_of, placed
 
 
@@ -165,33 +165,33 @@ def _file(folder: TrainingFolder, as_of: Tick) -> Path:
     return folder.path / FOLDS / f"{as_of}.json"
 
 
-def _key(asked: _Asked, as_of: Tick, placed: Windows) -> str:
+def _key(run: _Run, as_of: Tick, placed: Windows) -> str:
     """What a fold rests on: with the same key it comes out the same."""
-    other = asked.champion.pipeline
+    other = run.champion.pipeline
     rests_on = {
-        "code": [asked.made_by.code_digest, asked.made_by.lock_digest],
-        "declaration": asked.pipeline.digest,
-        "tuned": {name: repr(learner) for name, learner in sorted(asked.tuned.items())},
-        "champion": [asked.champion.recipe, other.digest if other else None],
-        "versions": asked.assembled.versions,
+        "code": [run.made_by.code_digest, run.made_by.lock_digest],
+        "declaration": run.pipeline.digest,
+        "tuned": {name: repr(learner) for name, learner in sorted(run.tuned.items())},
+        "champion": [run.champion.recipe, other.digest if other else None],
+        "versions": run.assembled.versions,
         "as_of": str(as_of),
         "windows": to_json(placed.dates()),
     }
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()
 
 
-def _made(asked: _Asked, as_of: Tick, placed: Windows, past: History) -> Fold | str:
-    """Fit and judge as of an earlier tick; a sentence where the windows hold too little."""
+def _fit_fold(run: _Run, as_of: Tick, placed: Windows, past: History) -> Fold | str:
+    """Fit and evaluate as of an earlier tick; a sentence where the windows hold too little."""
     rows = {}
     for name, ticks in placed.named():
         rows[name] = past.window(ticks, as_of)
         if problem := _too_little(name, ticks, rows[name]):
             return problem
     outcome = outcome_of(rows[TEST])
-    facts = _facts(asked, as_of, placed.dates())
-    fitted = segments.fit_all(asked.pipeline, rows[TRAIN], rows[VALIDATION], facts, tuned=asked.tuned)
-    of_model = _judged(asked.pipeline, fitted, rows[TEST])
-    of_baseline = evaluate.baseline(asked.pipeline, fitted.facts, rows[VALIDATION], rows[TEST])
+    facts = _facts(run, as_of, placed.dates())
+    fitted = segments.fit_all(run.pipeline, rows[TRAIN], rows[VALIDATION], facts, tuned=run.tuned)
+    of_model = _metrics_of(run.pipeline, fitted, rows[TEST])
+    of_baseline = evaluate.baseline(run.pipeline, fitted.facts, rows[VALIDATION], rows[TEST])
     log.info("as of %s: AUC %.4f on %d rows", as_of, of_model["roc_auc"].value, len(outcome))
     return Fold(
         as_of=as_of.date,
@@ -200,23 +200,23 @@ def _made(asked: _Asked, as_of: Tick, placed: Windows, past: History) -> Fold | 
         positives=int(outcome.sum()),
         model=of_model,
         baseline=of_baseline,
-        champion=_of_champion(asked, facts, of_model, rows),
+        champion=_of_champion(run, facts, of_model, rows),
     )
 
 
-def _own(asked: _Asked, as_of: Tick, evaluation: Evaluation, folder: TrainingFolder) -> Fold:
+def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: TrainingFolder) -> Fold:
     """The training itself as a fold; only another recipe of the champion's is still to be fitted."""
-    of_model, placed = evaluation.model, asked.assembled.windows
-    key = f"{evaluation.model_digest} {_key(asked, as_of, on_schedule(placed, asked.pipeline.schedule))}"
+    of_model, placed = evaluation.model, run.assembled.windows
+    key = f"{evaluation.model_digest} {_key(run, as_of, on_schedule(placed, run.pipeline.schedule))}"
     file = _file(folder, as_of)
-    if asked.champion.recipe != "other":
-        of_champion = of_model if asked.champion.recipe == "same" else None
+    if run.champion.recipe != "other":
+        of_champion = of_model if run.champion.recipe == "same" else None
     elif isinstance(kept := _kept(file, key), Fold):
         return kept
     else:
-        log.info("as of %s: fitting the recipe of champion version %s", as_of, asked.champion.version)
+        log.info("as of %s: fitting the recipe of champion version %s", as_of, run.champion.version)
         rows = {name: workspace.read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)}
-        of_champion = _of_champion(asked, _facts(asked, as_of, placed), of_model, rows)
+        of_champion = _of_champion(run, _facts(run, as_of, placed), of_model, rows)
     made = Fold(
         as_of=as_of.date,
         windows=placed,
@@ -230,20 +230,20 @@ def _own(asked: _Asked, as_of: Tick, evaluation: Evaluation, folder: TrainingFol
     return made
 
 
-def _of_champion(asked: _Asked, facts: ModelFacts, of_model: Estimates, rows: Mapping[str, pa.Table]) -> Estimates | None:
-    other = asked.champion.pipeline
+def _of_champion(run: _Run, facts: ModelFacts, of_model: Estimates, rows: Mapping[str, pa.Table]) -> Estimates | None:
+    other = run.champion.pipeline
     if other is None:
-        return of_model if asked.champion.recipe == "same" else None
-    return _judged(other, segments.fit_all(other, rows[TRAIN], rows[VALIDATION], facts), rows[TEST])
+        return of_model if run.champion.recipe == "same" else None
+    return _metrics_of(other, segments.fit_all(other, rows[TRAIN], rows[VALIDATION], facts), rows[TEST])
 
 
-def _judged(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> Estimates:
-    return evaluate.judge(pipeline, fitted, rows).sampled.estimates()
+def _metrics_of(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> Estimates:
+    return evaluate.measure_performance(pipeline, fitted, rows).sampled.estimates()
 
 
-def _facts(asked: _Asked, as_of: Tick, placed: PerWindow[DateRange]) -> ModelFacts:
-    placed_otherwise = replace(asked.assembled, as_of=as_of.date, windows=placed)
-    return facts_of(placed_otherwise, asked.training_id, asked.pipeline.digest)
+def _facts(run: _Run, as_of: Tick, placed: PerWindow[DateRange]) -> ModelFacts:
+    placed_otherwise = replace(run.assembled, as_of=as_of.date, windows=placed)
+    return facts_of(placed_otherwise, run.training_id, run.pipeline.digest)
 
 
 def _too_little(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
@@ -256,7 +256,7 @@ def _too_little(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
     return None
 
 
-def _problem(champion: Champion, folds: int, declared: Declared) -> str | None:
+def _problem(champion: ChampionSpec, folds: int, declared: Declared) -> str | None:
     told = [champion.problem] if champion.problem else []
     if folds < ENOUGH:
         told.append(f"the history is too short: it has {folds} of {declared.windows} windows")
@@ -277,7 +277,7 @@ def _record(folder: TrainingFolder, run_id: str, made: Backtest, platform: Platf
         update(folder.training_id, platform, metrics={**row.metrics, **flat})
 
 
-def _tell(pipeline: Pipeline, made: Backtest) -> None:
+def _log_folds(pipeline: Pipeline, made: Backtest) -> None:
     for fold in made.folds:
         auc, worth = fold.model["roc_auc"], fold.model["value_per_1000"].value
         told = f"{worth:,.0f} {pipeline.value.unit} per 1,000"

@@ -16,7 +16,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Performance:
     """A model on some rows: scores and what its decisions were worth, (n,) each; metrics of these and of resamples of them."""
 
     score: Floats
@@ -24,7 +24,7 @@ class Judged:
     sampled: Sampled
 
 
-def compare(champion_version: int, outcome: Bools, model: Judged, champion: Judged) -> Comparison:
+def compare(champion_version: int, outcome: Bools, model: Performance, champion: Performance) -> Comparison:
     """Every metric of the model minus the champion's.
 
     Both on the same rows and the same resamples of them (a paired bootstrap); ROC AUC by DeLong's test instead, which needs no

@@ -1,4 +1,4 @@
-"""Judge a model on its test window, beside a constant baseline and the champion, on the same rows, whole and in slices."""
+"""Evaluate a model on its test window, beside a constant baseline and the champion, on the same rows, whole and in slices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation.compare import Judged, compare
+from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import Backtest, Comparison, Estimates, Evaluation, Slices
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
@@ -44,7 +44,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         rows = workspace.read_window(folder, TEST)
         outcome = outcome_of(rows)
         candidate = load_model(folder.model)
-        judged = judge(pipeline, candidate, rows)
+        ours = measure_performance(pipeline, candidate, rows)
         champion, version, problem = _champion(pipeline, assembled, rows, platform)
         made = Evaluation(
             training_id=training_id,
@@ -53,27 +53,27 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             positives=int(outcome.sum()),
             unlabelled=assembled.unlabelled.test,
             threshold=candidate.threshold,
-            model=judged.sampled.estimates(),
+            model=ours.sampled.estimates(),
             baseline=baseline(pipeline, candidate.facts, workspace.read_window(folder, VALIDATION), rows),
             champion=None if champion is None else champion.sampled.estimates(),
             champion_version=version,
             champion_problem=problem,
         )
-        comparison = None if champion is None or version is None else compare(version, outcome, judged, champion)
-        sliced = slices(pipeline, rows, outcome, judged.score, judged.worth, seed=pipeline.model.seed)
+        comparison = None if champion is None or version is None else compare(version, outcome, ours, champion)
+        sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
         _keep(folder, made, comparison, sliced)
         _record(folder, trained.run_id, made, comparison, platform)
     for name, one in made.model.items():
         log.info("%s %.4f [%.4f, %.4f], baseline %.4f", name, one.value, one.low, one.high, made.baseline[name].value)
-    _tell(comparison, sliced)
+    _log_findings(comparison, sliced)
     return made
 
 
-def judge(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Judged:
+def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Performance:
     """A model's scores of labelled rows and every metric of them. Raises: ModelInputError, CannotBeMeasured, ValueUndefined."""
     predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
-    return Judged(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
+    return Performance(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: pa.Table) -> Estimates:
@@ -89,7 +89,7 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: 
 
 def _champion(
     pipeline: Pipeline, assembled: Assembled, rows: pa.Table, platform: Platform
-) -> tuple[Judged | None, int | None, str | None]:
+) -> tuple[Performance | None, int | None, str | None]:
     """How the champion does, its version, and what kept it from being evaluated."""
     champion = platform.registry.champion(pipeline)
     if champion is None:
@@ -101,7 +101,7 @@ def _champion(
             raise ValueError("it does not say which rows it was fitted to")
         if fitted_to.validation.last >= assembled.windows.test.first:
             raise ValueError(f"it was fitted to rows up to {fitted_to.validation.last}, which this test window holds too")
-        return judge(pipeline, loaded, rows), champion.version, None
+        return measure_performance(pipeline, loaded, rows), champion.version, None
     except Exception as error:
         log.exception("champion version %d cannot be evaluated", champion.version)
         return None, champion.version, f"champion version {champion.version}: {type(error).__name__}: {error}"
@@ -159,7 +159,7 @@ def _champion_told(made: Evaluation) -> str:
     return made.champion_problem or f"version {made.champion_version}, evaluated on the same rows"
 
 
-def _tell(comparison: Comparison | None, sliced: Slices) -> None:
+def _log_findings(comparison: Comparison | None, sliced: Slices) -> None:
     for name, one in comparison.differences.items() if comparison else ():
         against = f"than champion version {comparison.champion_version}" if comparison else ""
         log.info("%s %+.4f [%+.4f, %+.4f] %s, p %.3f", name, one.value, one.low, one.high, against, one.p)

@@ -6,20 +6,20 @@ import logging
 import re
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation.gates import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
+from mlprod_tasks.evaluation.gates import GatesRefused, GateVerdict, Passed, Refused, evaluate_gates, name_of
 from mlprod_tasks.evaluation.results import read_results
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import GateResult
 from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
-__all__ = ["GateVerdict", "GatesRefused", "Passed", "Refused", "gate", "judge", "name_of", "passed"]
+__all__ = ["GateVerdict", "GatesRefused", "Passed", "Refused", "evaluate_gates", "gate", "gates_passed", "name_of"]
 
 log = logging.getLogger(__name__)
 
 
 def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
-    """Judge the training by its evidence; record every gate in the ledger and on the MLflow run.
+    """Evaluate the gates by what is known of the training; record every one in the ledger and on the MLflow run.
 
     Raises: GatesRefused, after everything is recorded.
     """
@@ -55,8 +55,8 @@ def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
     return verdict
 
 
-def passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
-    """The verdict once more, judged anew from the stored evidence: for a step in another process than the gate's.
+def gates_passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
+    """The verdict once more, evaluated anew from what is stored, for a step in another process than the gate's.
 
     Raises: GatesRefused.
     """
@@ -69,7 +69,7 @@ def passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
 def _verdict(pipeline: Pipeline, training_id: str, platform: Platform) -> tuple[Passed | Refused, str]:
     folder = TrainingFolder(platform, training_id)
     trained = folder.read(Trained)
-    return judge(pipeline.gates, read_results(folder), trained.digest), trained.run_id
+    return evaluate_gates(pipeline.gates, read_results(folder), trained.digest), trained.run_id
 
 
 def _tag(name: str) -> str:

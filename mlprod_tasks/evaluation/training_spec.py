@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Champion:
+class ChampionSpec:
     """The champion's version and recipe: as the pipeline that would make it, where that is another one."""
 
     version: int | None
@@ -28,11 +28,11 @@ class Champion:
     problem: str | None = None
 
 
-def champions_recipe(pipeline: Pipeline, candidate: Any, platform: Platform) -> Champion:
+def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> ChampionSpec:
     """Which recipe made the champion: this training's, or another that can be fitted again."""
     ref = platform.registry.champion(pipeline)
     if ref is None:
-        return Champion(None, "none")
+        return ChampionSpec(None, "none")
     try:
         loaded = platform.registry.load_model(ref)
         recipe = loaded.facts.recipe
@@ -41,12 +41,12 @@ def champions_recipe(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
         reads = tuple(loaded.feature_names)
         _same_meaning(pipeline, reads, ref, loaded.facts.declaration, platform)
         if recipe == candidate.facts.recipe and reads == tuple(candidate.feature_names):
-            return Champion(ref.version, "same")
-        return Champion(ref.version, "other", _with(pipeline, recipe, reads))
+            return ChampionSpec(ref.version, "same")
+        return ChampionSpec(ref.version, "other", _with(pipeline, recipe, reads))
     except Exception as error:
         log.exception("the recipe of champion version %d cannot be fitted again", ref.version)
         problem = f"the recipe of champion version {ref.version} cannot be fitted again: {type(error).__name__}: {error}"
-        return Champion(ref.version, "unknown", problem=problem)
+        return ChampionSpec(ref.version, "unknown", problem=problem)
 
 
 def _same_meaning(pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, declaration: str, platform: Platform) -> None:

@@ -58,7 +58,7 @@ def from_json(written: dict[str, Any]) -> Calibration:
     return Calibration(written["way"], tuple(written["x"]), tuple(written["y"]))
 
 
-def fit(way: Way, raw: Floats, outcome: Bools) -> Calibration:
+def fit_calibration(way: Way, raw: Floats, outcome: Bools) -> Calibration:
     """Fit raw scores of the validation window to its outcomes.
 
     isotonic: pool adjacent violators (Zadrozny and Elkan, 2002), kept away from 0 and 1 by the rule of succession, since no

@@ -54,7 +54,7 @@ class ModelFacts(Versioned):
     """Where a model comes from. What a model of an earlier release did not keep is empty or None.
 
     declaration: SHA-256 of the declared use case. as_of: the tick that the training stood at. windows: the ticks that it was
-    fitted to, tuned on and judged on. versions: of the lake tables that its rows were read from. segment: whose rows alone it
+    fitted to, tuned on and tested on. versions: of the lake tables that its rows were read from. segment: whose rows alone it
     was fitted to. training_rate, validation_rate: shares of positives. recipe: the declared model as JSON, with the parameters
     that a search found.
     """

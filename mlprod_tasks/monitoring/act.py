@@ -12,7 +12,7 @@ from mlprod_tasks.monitoring.rules import FALLBACK, NOTHING, ROLLBACK
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, newest
 from mlprod_tasks.promotion.fallback_switch import CannotSwitch, switch_to_champion, switch_to_fallback, switched
-from mlprod_tasks.promotion.history import line, promotions
+from mlprod_tasks.promotion.history import champion_stack, promotions
 from mlprod_tasks.promotion.operator_actions import ByRule, intervene, interventions, is_rule, known
 from mlprod_tasks.promotion.rollback import CannotRollBack, rollback
 
@@ -105,7 +105,7 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
         )
     _still_about(pipeline, tick, platform, CannotRollBack)
     version = _same_champion(pipeline, rule, platform, CannotRollBack)
-    standing = line(made, version)
+    standing = champion_stack(made, version)
     if len(standing) < 2:
         raise CannotRollBack(f"version {version} is the first champion: there is none to go back to")
     # Named, so that of two at once the second finds nothing left to do.

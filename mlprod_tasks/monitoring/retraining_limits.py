@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from mlprod_tasks.declaration import Retraining
 from mlprod_tasks.platform.ledger import Promotion
-from mlprod_tasks.promotion.history import line
+from mlprod_tasks.promotion.history import champion_stack
 
 DAY = timedelta(days=1)
 BUDGET_DAYS = 30
@@ -58,7 +58,7 @@ class Restraint:
     def _standing(self, tick: date) -> list[int]:
         """The versions that stand one upon the other at a tick, its champion last."""
         effective = [one for one in self.promotions if one.effective <= tick]
-        return line(sorted(effective, key=lambda one: (one.effective, one.at)))
+        return champion_stack(sorted(effective, key=lambda one: (one.effective, one.at)))
 
 
 def budget_spent(tick: date, retrained: Iterable[date], most: int) -> bool:

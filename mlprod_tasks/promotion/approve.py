@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents import cell
-from mlprod_tasks.evaluation.gate import passed
+from mlprod_tasks.evaluation.gate import gates_passed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Approval, GateResult, Promotion, Training
 from mlprod_tasks.training.records import Trained
@@ -58,7 +58,7 @@ def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -
 
     Raises: GatesRefused where it did not pass its gates.
     """
-    verdict = passed(pipeline, training_id, platform)
+    verdict = gates_passed(pipeline, training_id, platform)
     with failing(training_id, platform):
         training = platform.ledger.get(Training, training_id)
         assert training is not None
@@ -90,7 +90,7 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
             f"the model of training {training_id}, version {promoted[0].model_version}, became champion from tick "
             f"{promoted[0].effective} on: it cannot be rejected any more. Take it back with `mlprod rollback {pipeline.name}`"
         )
-    verdict = passed(pipeline, training_id, platform)
+    verdict = gates_passed(pipeline, training_id, platform)
     if verdict.model_digest != asked.model_digest:
         raise NotApproved(
             f"{pipeline.name}: training {training_id} holds model {verdict.model_digest[:12]}... by now, but approval was "

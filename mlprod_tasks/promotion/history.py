@@ -17,7 +17,7 @@ def promotions(pipeline: Pipeline, platform: Platform) -> list[Promotion]:
     return sorted(platform.ledger.all(Promotion, pipeline=pipeline.name), key=_order)
 
 
-def crown(
+def record_promotion(
     pipeline: Pipeline,
     choose: Callable[[Sequence[Promotion]], Promotion | None],
     platform: Platform,
@@ -36,11 +36,11 @@ def crown(
             if beside is not None:
                 session.merge(beside(chosen))
     if chosen is not None:
-        follow(pipeline, platform)
+        move_aliases(pipeline, platform)
     return chosen
 
 
-def line(known: Sequence[Promotion], champion: int | None = None) -> list[int]:
+def champion_stack(known: Sequence[Promotion], champion: int | None = None) -> list[int]:
     """The versions that stand one upon the other, the champion last: a rollback takes away what stood above its version.
 
     `champion` is the version behind the alias, where somebody may have moved it beside the ledger.
@@ -51,8 +51,8 @@ def line(known: Sequence[Promotion], champion: int | None = None) -> list[int]:
     return standing
 
 
-def follow(pipeline: Pipeline, platform: Platform) -> None:
-    """Point both aliases at the version that the ledger has last, whoever wrote it. Twice is once."""
+def move_aliases(pipeline: Pipeline, platform: Platform) -> None:
+    """Point both aliases at the version that the ledger has last, whoever wrote it. Running it twice gives the same result."""
     registry, name, beside = platform.registry, names.registered_model(pipeline), names.fallback_model(pipeline)
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         last = max(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)

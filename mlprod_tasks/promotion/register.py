@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation.gate import Passed
-from mlprod_tasks.evaluation.gate import passed as gates_passed
+from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models import fallback, mlflow_flavor
 from mlprod_tasks.models.load_model import load_model
@@ -121,7 +120,7 @@ def _promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platf
         if verdict.model_digest != ref.digest:
             raise NotThisModel(
                 f"the gates passed model {verdict.model_digest[:12]}..., but version {ref.version} is {ref.digest[:12]}...: "
-                "promote the version that was judged"
+                "promote the version that passed"
             )
         approve.required(pipeline, verdict.training_id, verdict.model_digest, platform)
         stored = platform.registry.version(ref.name, ref.version)
@@ -131,16 +130,17 @@ def _promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platf
         training = platform.ledger.get(Training, verdict.training_id)
         if training is None:
             raise NotThisModel(f"the ledger knows no training {verdict.training_id!r}")
-        return _crown(pipeline, ref, training, platform, kind)
+        return _make_champion(pipeline, ref, training, platform, kind)
 
 
-def promote_training(pipeline: Pipeline, training_id: str, judged: str, platform: Platform) -> Promoted:
-    """Promote what a training registered, for a caller that has only names: `judged` is the digest that passed the gates.
+def promote_training(pipeline: Pipeline, training_id: str, passed_digest: str, platform: Platform) -> Promoted:
+    """Promote what a training registered, for a caller that has only names.
 
-    Raises: as `promote`; GatesRefused where the stored evaluation does not pass any more.
+    passed_digest: of the model that passed the gates. Raises: as `promote`; GatesRefused where the stored evaluation does not
+    pass any more.
     """
     verdict = gates_passed(pipeline, training_id, platform)
-    if verdict.model_digest != judged:
+    if verdict.model_digest != passed_digest:
         raise NotThisModel(f"training {training_id} was changed after its gates passed: train again")
     run_id = TrainingFolder(platform, training_id).read(Trained).run_id
     return promote(pipeline, platform.registry.of_run(names.registered_model(pipeline), run_id), verdict, platform)
@@ -158,7 +158,7 @@ def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
 def superseded(known: Sequence[Promotion], version: int, training: Training) -> Promotion | None:
     """The promotion that keeps a training's version from becoming champion; None where it may."""
     newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
-    # What was begun after a rollback was judged against the version that it brought back, and may take that one's place.
+    # What was begun after a rollback was compared with the version that it brought back, and may take that one's place.
     undone = any(one.at >= training.at for one in known if one.rolled_back_from is not None)
     before = any((one.model_version, one.effective) == (version, _effective(known, training)) for one in known)
     withdrawn = any(one.rolled_back_from == version for one in known)  # only a person brings it back
@@ -170,7 +170,7 @@ def _effective(known: Sequence[Promotion], training: Training) -> date:
     return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
 
 
-def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform, kind: PromotionKind) -> Promoted:
+def _make_champion(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform, kind: PromotionKind) -> Promoted:
     def choose(known: Sequence[Promotion]) -> Promotion | None:
         if known and known[-1].model_version == ref.version:
             return known[-1]  # again the same promotion
@@ -188,7 +188,7 @@ def _crown(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Plat
             decided_at=training.decided_at,
         )
 
-    made = history.crown(pipeline, choose, platform)
+    made = history.record_promotion(pipeline, choose, platform)
     last = history.promotions(pipeline, platform)[-1]
     if made is None or last.model_version != ref.version:
         return _superseded(ref, training, last, platform)

@@ -122,7 +122,7 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
         rows = workspace.read_window(folder, TEST, labelled=False)
         labelled = workspace.read_window(folder, TEST)
         again, before = model.predict(rows), registered.predict(rows)
-        metrics = evaluate.judge(declared, model, labelled).sampled.estimates()
+        metrics = evaluate.measure_performance(declared, model, labelled).sampled.estimates()
         rebuilt = folder.read(Assembled)
     difference = float(np.max(np.abs(again.score - before.score), initial=0.0))
     scores_same = bool(np.array_equal(again.score, before.score) and np.array_equal(again.decision, before.decision))

@@ -86,7 +86,7 @@ def rollback(
     def record(made: Promotion) -> Intervention:
         return operator_actions.of_promotion(made, by, reason, tick)
 
-    made = history.crown(pipeline, choose, platform, record)
+    made = history.record_promotion(pipeline, choose, platform, record)
     if made is None:
         sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
         return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, sentence)
@@ -107,7 +107,7 @@ def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
 def _target(pipeline: Pipeline, to: int | None, alias: ModelRef, platform: Platform) -> int:
     if to is not None:
         return to
-    standing = history.line(history.promotions(pipeline, platform), alias.version)
+    standing = history.champion_stack(history.promotions(pipeline, platform), alias.version)
     if len(standing) < 2:
         raise CannotRollBack(
             f"{pipeline.name}: version {alias.version} is the first champion, there is no earlier one to roll back to. Name a "

@@ -17,10 +17,10 @@ from mlprod_tasks.reporting import report_context
 from mlprod_tasks.reporting.chapters.backtest import better_than_baseline
 from mlprod_tasks.reporting.chapters.origin import made_by
 from mlprod_tasks.reporting.chapters.slices import remarks, worst_first
-from mlprod_tasks.reporting.chapters.verdict import said
+from mlprod_tasks.reporting.chapters.verdict import verdict_sentence
 from mlprod_tasks.reporting.feature_words import feature_meanings, source_of
 from mlprod_tasks.reporting.importance import groups_of
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder
 
@@ -29,11 +29,11 @@ SHOWN_SLICES, SHOWN_FEATURES = 8, 8
 
 
 def write(
-    pipeline: Pipeline, folder: TrainingFolder, version: int | None = None, known: Dossier | None = None
+    pipeline: Pipeline, folder: TrainingFolder, version: int | None = None, known: ReportContext | None = None
 ) -> tuple[Path, Path]:
     """Write the card into the training's folder as Markdown and as HTML; where they lie.
 
-    version: of the registered model, None before it is registered. known: the training's dossier, read where it is not given.
+    version: of the registered model, None before it is registered. known: the training's context, read where it is not given.
     The same training and version give the same bytes.
 
     Raises: StepMissing before `evaluate`.
@@ -45,7 +45,7 @@ def write(
     return written
 
 
-def card(known: Dossier, version: int | None = None) -> Document:
+def card(known: ReportContext, version: int | None = None) -> Document:
     """The card's content."""
     called = f"version {version}" if version is not None else "not registered yet"
     return Document(
@@ -63,7 +63,7 @@ def card(known: Dossier, version: int | None = None) -> Document:
     )
 
 
-def _purpose(known: Dossier) -> tuple[Block, ...]:
+def _purpose(known: ReportContext) -> tuple[Block, ...]:
     pipeline = known.pipeline
     when = (
         "at the start of the day's run"
@@ -87,7 +87,7 @@ def _purpose(known: Dossier) -> tuple[Block, ...]:
     )
 
 
-def _acts(known: Dossier) -> str:
+def _acts(known: ReportContext) -> str:
     if isinstance(known.model, SegmentedModel):
         return f"It flags a row when its score reaches the threshold of its {known.model.by}, set where acting was worth most."
     if known.model.threshold > 1:
@@ -96,7 +96,7 @@ def _acts(known: Dossier) -> str:
     return f"It flags a row when its score is {score} or more: from there on acting was worth most, on rows before the test."
 
 
-def _quality(known: Dossier) -> tuple[Block, ...]:
+def _quality(known: ReportContext) -> tuple[Block, ...]:
     evaluation, what = known.results.evaluation, known.pipeline.label.doc or known.pipeline.label.sql
     outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity
     points = []
@@ -163,7 +163,7 @@ def _quality(known: Dossier) -> tuple[Block, ...]:
     return (*blocks, Grid("", ("measure", "model", "without a model"), rows))
 
 
-def _champion(known: Dossier) -> list[str]:
+def _champion(known: ReportContext) -> list[str]:
     evaluation, comparison = known.results.evaluation, known.results.comparison
     if evaluation.champion_version is None:
         return ["It is the first: there was no model before it to compare with."]
@@ -181,7 +181,7 @@ def _champion(known: Dossier) -> list[str]:
     ]
 
 
-def _worse(known: Dossier) -> tuple[Block, ...]:
+def _worse(known: ReportContext) -> tuple[Block, ...]:
     found = known.results.slices
     if found is None:
         return (NotMade("parts of the rows", "They were not measured by themselves."),)
@@ -200,7 +200,7 @@ def _worse(known: Dossier) -> tuple[Block, ...]:
     return Paragraph(f"{told}. In {len(marked)} of them it is surely worse than in the whole.{some}{more}"), Listing(items)
 
 
-def _sources(known: Dossier) -> tuple[Block, ...]:
+def _sources(known: ReportContext) -> tuple[Block, ...]:
     pipeline = known.pipeline
     rows = []
     for feature, names in zip(pipeline.features, groups_of(pipeline).values(), strict=True):
@@ -223,15 +223,15 @@ def _sources(known: Dossier) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _limits(known: Dossier) -> tuple[Block, ...]:
+def _limits(known: ReportContext) -> tuple[Block, ...]:
     pipeline, assembled = known.pipeline, known.assembled
     unlabelled, rows = assembled.unlabelled.test, assembled.rows.test
     by = listed([name.replace("_", " ") for name in pipeline.fallback.by])
     last = assembled.windows.test.last
     points = [
         f"Whether it was right is known {length(pipeline.label.delay)} later: a change of the world shows no sooner.",
-        f"Rows without an outcome are scored, but neither learned from nor judged: {unlabelled:,} of {rows + unlabelled:,} in "
-        "the test.",
+        f"Rows without an outcome are scored, but neither learned from nor tested on: {unlabelled:,} of {rows + unlabelled:,} "
+        "in the test.",
         f"When the model cannot answer, a table of past rates by {by} does. Its answers are marked, and are coarser.",
         f"It has seen nothing after {last}. What never occurred before is treated as missing.",
         "It shows what goes together, not what causes what: changing a feature need not change the outcome.",
@@ -252,9 +252,9 @@ def _limits(known: Dossier) -> tuple[Block, ...]:
     return (Listing(tuple(points)),)
 
 
-def _origin(known: Dossier, version: int | None) -> tuple[Block, ...]:
+def _origin(known: ReportContext, version: int | None) -> tuple[Block, ...]:
     assembled = known.assembled
-    use = {TRAIN: "learned from", VALIDATION: "chosen and tuned on", TEST: "judged on"}
+    use = {TRAIN: "learned from", VALIDATION: "chosen and tuned on", TEST: "tested on"}
     windows = tuple(
         (
             said_of,
@@ -279,9 +279,9 @@ def _origin(known: Dossier, version: int | None) -> tuple[Block, ...]:
     )
 
 
-def _gates(known: Dossier) -> tuple[Block, ...]:
+def _gates(known: ReportContext) -> tuple[Block, ...]:
     rows = tuple(("passed" if one.passed else "FAILED", one.sentence) for one in known.gates)
-    return said(known), Grid(
+    return verdict_sentence(known), Grid(
         "",
         ("verdict", "what was asked, and what it showed"),
         rows,

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, judge
+from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, evaluate_gates
 from mlprod_tasks.evaluation.results import EvaluationResults, read_results
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.decision_value import Worth
@@ -32,7 +32,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Champion:
+class ReportedChampion:
     """The champion of when the model was evaluated. model: None where it cannot be loaded any more, and problem says why."""
 
     version: int
@@ -41,7 +41,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Dossier:
+class ReportContext:
     """One training. rows: the labelled rows of its test window; predicted: the model's answers for them."""
 
     pipeline: Pipeline
@@ -77,20 +77,20 @@ class Dossier:
         return decision_value.worth(self.pipeline.value, self.rows, self.predicted.score, self.outcome)
 
 
-def read(pipeline: Pipeline, folder: TrainingFolder) -> Dossier:
+def read(pipeline: Pipeline, folder: TrainingFolder) -> ReportContext:
     """Gather what the training's folder holds. Raises: StepMissing before `evaluate`."""
     trained = folder.read(Trained)
     results = read_results(folder)
     made = load_model(folder.model)
     rows = workspace.read_window(folder, TEST)
-    return Dossier(
+    return ReportContext(
         pipeline=pipeline,
         folder=folder,
         assembled=folder.read(Assembled),
         run_id=trained.run_id,
         digest=trained.digest,
         results=results,
-        verdict=judge(pipeline.gates, results, trained.digest),
+        verdict=evaluate_gates(pipeline.gates, results, trained.digest),
         model=made,
         rows=rows,
         predicted=made.predict(rows),
@@ -98,14 +98,14 @@ def read(pipeline: Pipeline, folder: TrainingFolder) -> Dossier:
     )
 
 
-def champion(dossier: Dossier, platform: Platform) -> Champion | None:
+def champion(context: ReportContext, platform: Platform) -> ReportedChampion | None:
     """The champion that the model was compared with, whichever is champion now; None where there was none."""
-    version = dossier.results.evaluation.champion_version
+    version = context.results.evaluation.champion_version
     if version is None:
         return None
     try:
-        name = names.registered_model(dossier.pipeline)
-        return Champion(version, platform.registry.load_model(platform.registry.version(name, version)))
+        name = names.registered_model(context.pipeline)
+        return ReportedChampion(version, platform.registry.load_model(platform.registry.version(name, version)))
     except Exception as error:
         log.exception("champion version %d cannot be loaded", version)
-        return Champion(version, None, f"Version {version} cannot be loaded: {type(error).__name__}: {error}")
+        return ReportedChampion(version, None, f"Version {version} cannot be loaded: {type(error).__name__}: {error}")

@@ -21,7 +21,7 @@ from mlprod_tasks.reporting.chapters.quality import candidates, metrics
 from mlprod_tasks.reporting.chapters.ranking import ranking
 from mlprod_tasks.reporting.chapters.slices import slices
 from mlprod_tasks.reporting.chapters.verdict import verdict
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.training.workspace import TrainingFolder, failing
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class Reported:
 def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported:
     """Write report.html, model_card.md, model_card.html and plots/*.png into the training's folder and its MLflow run.
 
-    Gates are judged here as `gate` will judge them, and nothing is recorded of it. A part whose evidence no step has left is
-    named as not made. Once more with the same evidence it writes the same bytes.
+    Gates are evaluated here as `gate` will evaluate them, and nothing is recorded of it. A part that no step has left is
+    named as not made. Once more with the same results it writes the same bytes.
 
     Raises: StepMissing before `evaluate`.
     """
@@ -69,7 +69,7 @@ def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported
     return Reported(training_id, str(folder.path / REPORT), len(made.pictures), len(made.not_made), seconds)
 
 
-def _head(known: Dossier) -> tuple[str, str]:
+def _head(known: ReportContext) -> tuple[str, str]:
     assembled = known.assembled
     tested = window(assembled.windows.test)
     kind = known.model.kind
@@ -80,7 +80,7 @@ def _head(known: Dossier) -> tuple[str, str]:
     )
 
 
-def _sections(known: Dossier, platform: Platform) -> tuple[Section, ...]:
+def _sections(known: ReportContext, platform: Platform) -> tuple[Section, ...]:
     champion = report_context.champion(known, platform)
     scores, value = ranking(known, champion)
     found = importance.measure(known.model, known.rows, known.pipeline)

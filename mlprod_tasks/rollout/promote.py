@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.evaluation.gate import passed
+from mlprod_tasks.evaluation.gate import gates_passed
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Promotion, Training, newest
 from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
@@ -38,7 +38,7 @@ def may_become_champion(pipeline: Pipeline, version: int, platform: Platform) ->
     if was_champion(pipeline, version, platform):
         return
     training = _training(pipeline, version, platform)
-    approve.required(pipeline, training.id, passed(pipeline, training.id, platform).model_digest, platform)
+    approve.required(pipeline, training.id, gates_passed(pipeline, training.id, platform).model_digest, platform)
     if (last := superseded(known, ref.version, training)) is not None:
         raise CannotRollOut(_overtaken(pipeline, version, training, last))
 
@@ -65,14 +65,14 @@ def note(pipeline: Pipeline, version: int, state: str, platform: Platform, only:
 
 def settle(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
     """Bring the aliases, and the training, to where the ledger has the promotion already: it may have failed in between."""
-    history.follow(pipeline, platform)
+    history.move_aliases(pipeline, platform)
     last = history.promotions(pipeline, platform)[-1]
     if last.rolled_back_from is None:
         update(last.training_id, platform, state="promoted", model_version=last.model_version)
     return Promoted(there.challenger, True, there.sentence)
 
 
-def crown(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
+def promote_challenger(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
     """Make the challenger champion: by its training's verdict; one that was champion before, as a rollback to it does."""
     if there.done:
         return settle(pipeline, there, platform)
@@ -81,7 +81,7 @@ def crown(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
         done = rollback(pipeline, platform, to=there.challenger, reason=why, by=there.by)
         return Promoted(done.model_version, True, done.sentence)
     ref: ModelRef = platform.registry.version(names.registered_model(pipeline), there.challenger)
-    verdict = passed(pipeline, _training(pipeline, there.challenger, platform).id, platform)
+    verdict = gates_passed(pipeline, _training(pipeline, there.challenger, platform).id, platform)
     return promote_rolled_out(pipeline, ref, verdict, platform)
 
 

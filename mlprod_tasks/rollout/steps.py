@@ -229,12 +229,12 @@ def finish(pipeline: Pipeline, platform: Platform, tell: Tell, *, challenger: in
 
     Raises: RampStopped; NotChecked unless the step at the last share was checked and passed; as `register.promote`.
     """
-    from mlprod_tasks.rollout.promote import crown
+    from mlprod_tasks.rollout.promote import promote_challenger
 
     there = in_force(pipeline, platform, challenger)
     if not there.done:
         _last_step_passed(pipeline, there, platform)
-    promoted = crown(pipeline, there, platform)
+    promoted = promote_challenger(pipeline, there, platform)
     if not promoted.moved:
         taken = take_back(pipeline, RULE, promoted.sentence, platform, tell)
         return Finished(there.challenger, False, taken.sentence)

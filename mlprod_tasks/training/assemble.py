@@ -52,8 +52,8 @@ def assemble(
     """Write home/trainings/<training_id>/training_set.parquet as it could have been written at the start of `as_of`.
 
     Columns: the entity's key, tick, the features, `split`, `label`; sorted by tick and key. Rows without a label by then
-    (cancelled, or simply late) are counted, and neither trained on nor judged. Called again with the same id it reads the same
-    lake versions.
+    (cancelled, or simply late) are counted, and neither trained on nor tested on. Called again with the same id it reads the
+    same lake versions.
 
     decided_at: where rules ask for it, the tick of their decision; else a person does, `by`. The reason is for people to read:
     whatever it says, only what a decision asked for counts as asked for by rules.

@@ -20,8 +20,7 @@ from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, inputs_of, matrix, outcome_of, read
-from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows
-from mlprod_tasks.models.learners import fit as fit_learner
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner
 from mlprod_tasks.models.learners.permutation import shares
 from mlprod_tasks.models.model import Candidate, Model
 from mlprod_tasks.models.model_facts import ModelFacts
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRows:
     """Both windows as learners read them; codes are of the training rows, weights as declared."""
 
     inputs: tuple[Input, ...]
@@ -43,7 +42,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Tried:
+class FittedCandidate:
     """A candidate fitted and calibrated, with what it scores on the validation window."""
 
     learner: Learner
@@ -53,7 +52,7 @@ class Tried:
     metrics: Mapping[str, float]
 
 
-def fit(
+def fit_model(
     pipeline: Pipeline,
     train_rows: pa.Table,
     validation_rows: pa.Table,
@@ -74,8 +73,8 @@ def fit(
     candidates = tuple((tuned or {}).get(learner.name, learner) for learner in pipeline.model.candidates)
     if tuned:
         pipeline = replace(pipeline, model=replace(pipeline.model, candidates=candidates))
-    tried = {one.learner.name: one for one in _all(pipeline, prepared, validation_rows, warm)}
-    in_order = [tried[name] for name in (*(learner.name for learner in candidates), CONTINUED) if name in tried]
+    fitted = {one.learner.name: one for one in _all(pipeline, prepared, validation_rows, warm)}
+    in_order = [fitted[name] for name in (*(learner.name for learner in candidates), CONTINUED) if name in fitted]
     best = _best(pipeline.model.choose_by, in_order)
     if len(in_order) > 1:
         log.info("%s: %s is the best of %d by %s", pipeline.name, best.learner.name, len(in_order), pipeline.model.choose_by)
@@ -105,7 +104,7 @@ def fit(
     )
 
 
-def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> Prepared:
+def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> PreparedRows:
     """Code the categories by the training rows alone, make both matrices, weigh the rows. Raises: ModelInputError."""
     inputs = inputs_of(train_rows.schema, pipeline.feature_names)
     columns = read(train_rows, inputs)
@@ -115,7 +114,7 @@ def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table)
     y, validation_y = outcome_of(train_rows), outcome_of(validation_rows)
     tick = _ticks(train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)
-    return Prepared(
+    return PreparedRows(
         inputs,
         codes,
         Columns(tuple(wanted.name for wanted in inputs), categorical),
@@ -129,7 +128,9 @@ def gap_ticks(pipeline: Pipeline) -> int:
     return ceil(pipeline.split.gap / timedelta(days=1))
 
 
-def _all(pipeline: Pipeline, prepared: Prepared, validation_rows: pa.Table, warm: Model | None) -> Iterator[Tried]:
+def _all(
+    pipeline: Pipeline, prepared: PreparedRows, validation_rows: pa.Table, warm: Model | None
+) -> Iterator[FittedCandidate]:
     """Each candidate, ensembles after what they are of."""
     members: dict[str, FittedLearner] = {}
     singles = [learner for learner in pipeline.model.candidates if not isinstance(learner, Averaging | Stacking)]
@@ -151,12 +152,14 @@ def _all(pipeline: Pipeline, prepared: Prepared, validation_rows: pa.Table, warm
             error.add_note(f"{pipeline.name}: candidate {learner.name!r} could not be fitted")
             raise
         members[learner.name] = made
-        yield _judged(pipeline, learner, made, prepared, validation_rows, began)
+        yield _evaluate_candidate(pipeline, learner, made, prepared, validation_rows, began)
     if pipeline.model.warm_update:
         yield from _continued(pipeline, prepared, validation_rows, warm)
 
 
-def _continued(pipeline: Pipeline, prepared: Prepared, validation_rows: pa.Table, warm: Model | None) -> Iterator[Tried]:
+def _continued(
+    pipeline: Pipeline, prepared: PreparedRows, validation_rows: pa.Table, warm: Model | None
+) -> Iterator[FittedCandidate]:
     """The champion's trees with more trees, grown on the new training rows; nothing where that is not possible."""
     from mlprod_tasks.models.learners import lightgbm
 
@@ -179,16 +182,16 @@ def _continued(pipeline: Pipeline, prepared: Prepared, validation_rows: pa.Table
     made = lightgbm.fit_lightgbm(
         learner, prepared.columns, prepared.train, prepared.validation, pipeline.model, continued=warm.fitted
     )
-    yield _judged(pipeline, replace(learner, name=CONTINUED), made, prepared, validation_rows, began)
+    yield _evaluate_candidate(pipeline, replace(learner, name=CONTINUED), made, prepared, validation_rows, began)
 
 
-def _judged(
-    pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: Prepared, validation_rows: pa.Table, began: float
-) -> Tried:
+def _evaluate_candidate(
+    pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: PreparedRows, validation_rows: pa.Table, began: float
+) -> FittedCandidate:
     """Calibrate a candidate, set its threshold, and measure it, all on the validation window."""
     y = prepared.validation.y
     raw = fitted.predict(prepared.validation.x)
-    calibrated = calibration.fit(pipeline.model.calibration, raw, y)
+    calibrated = calibration.fit_calibration(pipeline.model.calibration, raw, y)
     score = calibrated(raw)
     worth = decision_value.worth(pipeline.value, validation_rows, score, y)
     threshold = decision_value.best_threshold(worth, score)
@@ -205,13 +208,13 @@ def _judged(
         found["log_loss"],
         found["roc_auc"],
     )
-    return Tried(learner, fitted, calibrated, threshold, found)
+    return FittedCandidate(learner, fitted, calibrated, threshold, found)
 
 
-def _best(metric: str, tried: list[Tried]) -> Tried:
+def _best(metric: str, fitted: list[FittedCandidate]) -> FittedCandidate:
     """The best by a metric; the first of equal ones; one without the metric only where none has it."""
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    return max(tried, key=lambda one: sign * one.metrics[metric] if np.isfinite(one.metrics[metric]) else -np.inf)
+    return max(fitted, key=lambda one: sign * one.metrics[metric] if np.isfinite(one.metrics[metric]) else -np.inf)
 
 
 def _auc(y: np.ndarray, score: np.ndarray) -> float:

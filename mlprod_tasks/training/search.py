@@ -25,9 +25,9 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.versioned import to_json
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.training import fit_model, search_report, workspace
-from mlprod_tasks.training.fit_model import Prepared
+from mlprod_tasks.training.fit_model import PreparedRows
 from mlprod_tasks.training.records import Assembled, BestTrial, SearchResult
-from mlprod_tasks.training.search_study import Claim, Made, Trials
+from mlprod_tasks.training.search_study import Claim, EndedTrial, Trials
 from mlprod_tasks.training.split import TRAIN, VALIDATION, HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, failing, update
 
@@ -53,7 +53,7 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class Fold:
+class SearchFold:
     """Rows to fit to and later rows to measure on."""
 
     train: pa.Table
@@ -121,7 +121,7 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
     }
 
 
-def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[Fold]:
+def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
     """The windows of the search, the latest first; no row of the test window is in any.
 
     The first is the declared one. Each further one measures on the ticks before, as many as the validation window has, from the
@@ -132,7 +132,7 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[Fold]:
     (first, last), (from_, to) = windows.train, windows.validation
     train_rows, validation_rows = (workspace.read_window(folder, name) for name in (TRAIN, VALIDATION))
     length, gap = (to - from_).days + 1, (from_ - last).days - 1
-    made = [Fold(train_rows, validation_rows)]
+    made = [SearchFold(train_rows, validation_rows)]
     for i in range(1, wanted):
         end = last - timedelta(days=(i - 1) * length)
         begin = end - timedelta(days=length - 1)
@@ -143,14 +143,14 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[Fold]:
                 f"on {begin} to {end}: {missing} ticks fewer to fit to than to measure on. Declare fewer folds than {wanted}, "
                 "or a longer split.train"
             )
-        made.append(Fold(_between(train_rows, first, fit_to), _between(train_rows, begin, end)))
+        made.append(SearchFold(_between(train_rows, first, fit_to), _between(train_rows, begin, end)))
     return made
 
 
-def _make(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], Prepared]) -> None:
+def _make(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> None:
     """Make one trial and tell how it ended. What is declared, the first, is never cut, and must not fail."""
     try:
-        loss, cut = tried(pipeline, claim, trials, prepared)
+        loss, cut = run_trial(pipeline, claim, trials, prepared)
     except Exception as error:
         if claim.place == 0:
             trials.tell(claim, TrialState.FAIL)
@@ -162,7 +162,7 @@ def _make(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[
         trials.tell(claim, TrialState.PRUNED if cut else TrialState.COMPLETE, None if cut else loss, cut)
 
 
-def tried(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], Prepared]) -> tuple[float, str]:
+def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> tuple[float, str]:
     """The mean loss over the folds, and why the trial was cut before their end, or ''."""
     learner = replace(pipeline.model.candidate(claim.candidate), **claim.parameters)
     most = getattr(learner, "max_trees", None) or getattr(learner, "max_epochs", None) or 1
@@ -189,7 +189,7 @@ def tried(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[
 
     for i in range(wanted):
         rows, reached = prepared(i), 0
-        fitted = learners.fit(
+        fitted = learners.fit_learner(
             learner, rows.columns, rows.train, rows.validation, pipeline.model, report, gap_ticks=fit_model.gap_ticks(pipeline)
         )
         if not cut:
@@ -207,7 +207,7 @@ def _loss(pipeline: Pipeline, score: NDArray[np.float64], outcome: NDArray[np.bo
     But always with the two parameters of a sigmoid: an isotonic fit to the very rows that it is measured on would flatter.
     """
     if pipeline.model.calibration != "none":
-        score = calibration.fit("sigmoid", score, outcome)(score)
+        score = calibration.fit_calibration("sigmoid", score, outcome)(score)
     return metrics.log_loss(outcome, score)
 
 
@@ -237,16 +237,16 @@ def _key(pipeline: Pipeline, folder: TrainingFolder) -> str:
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 
-def _best(made: list[Made]) -> Mapping[str, Made]:
+def _best(made: list[EndedTrial]) -> Mapping[str, EndedTrial]:
     """The trial of least loss of each candidate; of equal ones the first, so the declared one before all."""
-    best: dict[str, Made] = {}
+    best: dict[str, EndedTrial] = {}
     for one in made:
         if one.state == "complete" and (one.candidate not in best or _less(one, best[one.candidate])):
             best[one.candidate] = one
     return best
 
 
-def _less(one: Made, other: Made) -> bool:
+def _less(one: EndedTrial, other: EndedTrial) -> bool:
     return (one.loss or 0.0) < (other.loss or 0.0)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
-from mlprod_tasks.training.search_study import Made
+from mlprod_tasks.training.search_study import EndedTrial
 from mlprod_tasks.training.workspace import TrainingFolder
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SECONDS_BETWEEN = 30.0
 STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}  # in MLflow's words
 
 
-def record(pipeline: Pipeline, folder: TrainingFolder, key: str, made: Sequence[Made], platform: Platform) -> str:
+def record(pipeline: Pipeline, folder: TrainingFolder, key: str, made: Sequence[EndedTrial], platform: Platform) -> str:
     """Give every trial that ended its run below the training's, once, whoever made it. The training's run id."""
     from mlprod_tasks.platform.trial_runs import TrialRun, log_trials
 
@@ -51,7 +51,7 @@ def is_due(folder: TrainingFolder) -> bool:
     return not lock.exists() or time.time() - lock.stat().st_mtime > SECONDS_BETWEEN
 
 
-def finish(folder: TrainingFolder, made: Sequence[Made], run_id: str, platform: Platform, found: str) -> None:
+def finish(folder: TrainingFolder, made: Sequence[EndedTrial], run_id: str, platform: Platform, found: str) -> None:
     """Put what was found and the picture of it into the training's run."""
     from mlprod_tasks.documents.plot_style import png
 
@@ -62,7 +62,7 @@ def finish(folder: TrainingFolder, made: Sequence[Made], run_id: str, platform: 
         platform.registry.log_file(run_id, folder.path / found, "training")
 
 
-def history(made: Sequence[Made]) -> Figure:
+def history(made: Sequence[EndedTrial]) -> Figure:
     """Each trial's loss, and the least so far, by candidate in the order in which trials ended."""
     from mlprod_tasks.documents.plot_style import BLUE, GREY, ORANGE, PURPLE, RED, figure
 

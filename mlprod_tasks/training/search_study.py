@@ -45,7 +45,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Made:
+class EndedTrial:
     """A trial that ended. loss is None where it failed; of one that was cut, it is the last it reported."""
 
     candidate: str
@@ -140,10 +140,10 @@ class Trials:
         claim.trial.set_user_attr(END, {"seconds": time.time() - claim.began, "said": said})
         self.studies[claim.candidate].tell(claim.trial, loss, state)
 
-    def made(self) -> list[Made]:
+    def made(self) -> list[EndedTrial]:
         """Every trial that ended and was not lost, by candidate and place."""
         return [
-            _made(name, trial, self.spaces[name])
+            _ended(name, trial, self.spaces[name])
             for name, study in self.studies.items()
             for trial in sorted(_kept(study), key=_place)
             if trial.state.is_finished()
@@ -244,9 +244,9 @@ def _place(trial: FrozenTrial) -> int:
     return int(trial.user_attrs[CLAIM]["place"])
 
 
-def _made(name: str, trial: FrozenTrial, space: Mapping[str, Range]) -> Made:
+def _ended(name: str, trial: FrozenTrial, space: Mapping[str, Range]) -> EndedTrial:
     claim, end = trial.user_attrs[CLAIM], trial.user_attrs[END]
-    return Made(
+    return EndedTrial(
         name,
         _place(trial),
         _meant(space, trial.params),

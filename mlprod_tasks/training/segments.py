@@ -32,7 +32,7 @@ def fit_all(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model | SegmentedModel:
-    """Fit to both windows as declared; arguments as for `fit_model.fit`. warm: the champion, by segments or not.
+    """Fit to both windows as declared; arguments as for `fit_model.fit_model`. warm: the champion, by segments or not.
 
     Raises: ModelInputError.
     """
@@ -82,10 +82,10 @@ def fit_part(
     """
     if segment == OVERALL:
         overall = warm.overall if isinstance(warm, SegmentedModel) else warm
-        return fit_model.fit(pipeline, train_rows, validation_rows, facts, tuned, overall)
+        return fit_model.fit_model(pipeline, train_rows, validation_rows, facts, tuned, overall)
     own = warm.parts.get(segment) if isinstance(warm, SegmentedModel) else None
     rows = [_of(pipeline, segment, window) for window in (train_rows, validation_rows)]
-    return fit_model.fit(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own)
+    return fit_model.fit_model(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own)
 
 
 def collect(

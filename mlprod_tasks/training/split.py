@@ -18,7 +18,7 @@ class HistoryTooShort(ValueError):
 
 @dataclass(frozen=True)
 class Windows(PerWindow[TickRange]):
-    """The ticks whose rows are trained on, tuned on and judged on. The ticks between them are used for nothing."""
+    """The ticks whose rows are trained on, tuned on and tested on. The ticks between them are used for nothing."""
 
     def dates(self) -> PerWindow[DateRange]:
         """The first and last tick of each, as they are kept with what was made of them."""

@@ -13,10 +13,10 @@ def workers(pipeline: Pipeline) -> list[int]:
     return list(range(declared.workers if declared else 1))
 
 
-def approved(pipeline: Pipeline, judged: Any) -> Any:
+def approved(pipeline: Pipeline, passed_digest: Any) -> Any:
     """The task after which the model may be registered: the gate, or where it is declared a person's approval behind it."""
     if pipeline.approval is None:
-        return judged
+        return passed_digest
     from mlprod_airflow.approval import Approve
 
-    return judged >> Approve(task_id="approve", pipeline=pipeline)
+    return passed_digest >> Approve(task_id="approve", pipeline=pipeline)

@@ -184,7 +184,7 @@ def test_moments_that_the_history_is_too_short_for_are_left_out_and_said(shop, c
     said = [record.message for record in caplog.records if record.message.startswith("no fold as of")]
     assert len(said) == 3
     assert "the schedule starts only at 2024-01-01" in said[0]
-    assert said[-1] == "no fold as of 2024-01-20: there would be 1 ticks to train on and 7 to judge on"
+    assert said[-1] == "no fold as of 2024-01-20: there would be 1 ticks to train on and 7 to test on"
 
 
 def test_a_moment_before_which_the_windows_do_not_fit_says_how_many_ticks_are_missing(shop, caplog):

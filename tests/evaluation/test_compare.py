@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlprod_tasks.evaluation.compare import Judged, compare
+from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import read_results
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics import auc_interval, metrics
@@ -99,9 +99,9 @@ def drawn(seed: int, rows: int, other_noise: float = 0.7) -> tuple[np.ndarray, n
     return random.random(rows) < 1 / (1 + np.exp(1 - chance)), seen(0.7), seen(other_noise)
 
 
-def judged(outcome: np.ndarray, score: np.ndarray, resamples: int = 300, seed: int = 0) -> Judged:
+def judged(outcome: np.ndarray, score: np.ndarray, resamples: int = 300, seed: int = 0) -> Performance:
     worth = np.where(score >= THRESHOLD, np.where(outcome, 10.0, -4.0), 0.0)
-    return Judged(score, worth, metrics.sample(outcome, score, worth, 0.1, resamples, seed))
+    return Performance(score, worth, metrics.sample(outcome, score, worth, 0.1, resamples, seed))
 
 
 def test_differences_are_of_the_same_draws_of_the_same_rows():

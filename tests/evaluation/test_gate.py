@@ -10,7 +10,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
-from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Passed, Refused, judge, name_of
+from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Passed, Refused, evaluate_gates, name_of
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.results import (
     Backtest,
@@ -95,7 +95,7 @@ RESULTS = EvaluationResults(EVALUATION, COMPARISON, SLICES, BACKTEST, None)
 
 
 def judged(gate: ml.gate.Gate, results: EvaluationResults = RESULTS) -> GateVerdict:
-    verdict = judge([gate], results, DIGEST)
+    verdict = evaluate_gates([gate], results, DIGEST)
     (one,) = verdict.gates
     assert isinstance(verdict, Passed) == one.passed
     return one
@@ -402,7 +402,7 @@ def test_a_window_without_a_number_has_not_kept_the_bound_and_is_the_worst():
 
 
 def test_one_failed_gate_of_many_refuses_and_all_are_named():
-    verdict = judge([AtLeast("roc_auc", 0.9), AtMost("calibration_error", 0.1)], RESULTS, DIGEST)
+    verdict = evaluate_gates([AtLeast("roc_auc", 0.9), AtMost("calibration_error", 0.1)], RESULTS, DIGEST)
     assert isinstance(verdict, Refused)
     assert [one.gate for one in verdict.gates] == ["roc_auc >= 0.9", "calibration_error <= 0.1"]
     assert [one.gate for one in verdict.failed] == ["roc_auc >= 0.9"]
@@ -412,7 +412,7 @@ def test_one_failed_gate_of_many_refuses_and_all_are_named():
 
 
 def test_no_gates_pass_nothing():
-    assert isinstance(judge([], RESULTS, DIGEST), Refused)
+    assert isinstance(evaluate_gates([], RESULTS, DIGEST), Refused)
 
 
 def test_every_gate_has_a_name_of_its_own_that_fits_the_ledger():
@@ -423,16 +423,16 @@ def test_every_gate_has_a_name_of_its_own_that_fits_the_ledger():
 
 
 def test_nobody_but_the_judge_makes_a_pass():
-    with pytest.raises(TypeError, match="judge"):
+    with pytest.raises(TypeError, match="evaluate_gates"):
         Passed("t", DIGEST, ())
-    verdict = judge([AtLeast("roc_auc", 0.5)], RESULTS, DIGEST)
+    verdict = evaluate_gates([AtLeast("roc_auc", 0.5)], RESULTS, DIGEST)
     assert isinstance(verdict, Passed)
-    with pytest.raises(TypeError, match="judge"):
+    with pytest.raises(TypeError, match="evaluate_gates"):
         Passed(verdict.training_id, "another", verdict.gates)
 
 
 def test_a_refusal_survives_the_way_between_processes():
-    refusal = GatesRefused(judge([AtLeast("roc_auc", 0.9)], RESULTS, DIGEST))
+    refusal = GatesRefused(evaluate_gates([AtLeast("roc_auc", 0.9)], RESULTS, DIGEST))
     again = pickle.loads(pickle.dumps(refusal))
     assert (str(again), again.training_id, again.verdict) == (str(refusal), "t", refusal.verdict)
 

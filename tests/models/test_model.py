@@ -36,7 +36,7 @@ def some_rows(n: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def fitted(shop_pipeline) -> model.Model:
-    return fit_model.fit(shop_pipeline, some_rows(2000), some_rows(800), ModelFacts(training_id="t"))
+    return fit_model.fit_model(shop_pipeline, some_rows(2000), some_rows(800), ModelFacts(training_id="t"))
 
 
 ROWS = some_rows(300)
@@ -75,7 +75,7 @@ def test_another_threshold_is_another_model(fitted, tmp_path):
 
 def test_the_same_rows_and_seed_fit_the_same_model_bit_for_bit(shop_pipeline, tmp_path):
     rows, validation = some_rows(1000), some_rows(500)
-    digests = {fit_model.fit(shop_pipeline, rows, validation, ModelFacts()).save(tmp_path / str(i)) for i in range(2)}
+    digests = {fit_model.fit_model(shop_pipeline, rows, validation, ModelFacts()).save(tmp_path / str(i)) for i in range(2)}
     assert len(digests) == 1
 
 
@@ -152,7 +152,7 @@ def test_mlflow_serves_the_same_answers_through_its_signature(fitted, tmp_path):
 
 def test_a_served_model_of_scikit_learns_trees_asks_for_scikit_learn(shop_pipeline, fitted, tmp_path):
     forest = replace(shop_pipeline.model, candidates=(RandomForest(trees=3),))
-    made = fit_model.fit(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), ModelFacts())
+    made = fit_model.fit_model(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), ModelFacts())
     asked = {}
     for name, one in (("forest", made), ("lightgbm", fitted)):
         one.save(tmp_path / name)

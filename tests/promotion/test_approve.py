@@ -14,7 +14,7 @@ from mlprod_tasks.cli import main
 from mlprod_tasks.declaration import Approval, AtLeast, days
 from mlprod_tasks.declaration.recorded import text_of
 from mlprod_tasks.evaluation.evaluate import evaluate
-from mlprod_tasks.evaluation.gate import GatesRefused, gate, passed
+from mlprod_tasks.evaluation.gate import GatesRefused, gate, gates_passed
 from mlprod_tasks.notifications import events
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import ledger as entries
@@ -64,7 +64,7 @@ def test_without_an_answer_nothing_is_registered_or_promoted(asking):
     without = replace(asking.pipeline, approval=None)
     ref = register(without, "two", asking.platform)  # as if it had been declared only afterwards
     with pytest.raises(NotApproved):
-        promote(asking.pipeline, ref, passed(asking.pipeline, "two", asking.platform), asking.platform)
+        promote(asking.pipeline, ref, gates_passed(asking.pipeline, "two", asking.platform), asking.platform)
     assert champion(asking) == 1
 
 
@@ -96,7 +96,7 @@ def test_an_approved_model_goes_on_to_be_champion_and_its_run_says_by_whom(askin
     approve(asking.pipeline, "two", YES, asking.platform)
     assert tags(asking)["approval"] == "approved by Ada at 2024-02-12 09:30 UTC"
     ref = register(asking.pipeline, "two", asking.platform)
-    assert promote(asking.pipeline, ref, passed(asking.pipeline, "two", asking.platform), asking.platform).moved
+    assert promote(asking.pipeline, ref, gates_passed(asking.pipeline, "two", asking.platform), asking.platform).moved
     assert champion(asking) == 2
     assert asking.platform.ledger.get(Training, "two").state == "promoted"
     (kept,) = asking.platform.ledger.all(entries.Approval)
@@ -156,7 +156,7 @@ def test_a_model_that_is_or_was_champion_is_not_rejected_any_more_but_rolled_bac
     request_approval(asking.pipeline, "two", asking.platform)
     approve(asking.pipeline, "two", YES, asking.platform)
     ref = register(asking.pipeline, "two", asking.platform)
-    promote(asking.pipeline, ref, passed(asking.pipeline, "two", asking.platform), asking.platform)
+    promote(asking.pipeline, ref, gates_passed(asking.pipeline, "two", asking.platform), asking.platform)
     with pytest.raises(NotApproved, match=r"version 2, became champion .* `mlprod rollback returns`"):
         approve(asking.pipeline, "two", NO, asking.platform)
     (kept,) = asking.platform.ledger.all(entries.Approval)

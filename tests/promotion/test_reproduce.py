@@ -97,8 +97,8 @@ def test_another_model_under_that_number_is_not_called_the_same(promoted_shop, m
 def test_metrics_that_are_not_those_recorded_are_not_the_same(promoted_shop, monkeypatch):
     from mlprod_tasks.evaluation import evaluate
 
-    original = evaluate.judge
-    monkeypatch.setattr(evaluate, "judge", lambda declared, model, rows: original(declared, model, rows.slice(1)))
+    original = evaluate.measure_performance
+    monkeypatch.setattr(evaluate, "measure_performance", lambda declared, model, rows: original(declared, model, rows.slice(1)))
     made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert compared(made, "scores").same
     assert not made.identical

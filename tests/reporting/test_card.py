@@ -81,7 +81,7 @@ def test_it_says_who_owns_it_when_it_was_made_and_from_which_data(written, shop_
     assembled = folder.read(Assembled)
     plain = text.replace("\\", "")
     assert "version 1, made as of 2024-02-10. Owner: shop." in plain
-    for name, said in (("train", "learned from"), ("validation", "chosen and tuned on"), ("test", "judged on")):
+    for name, said in (("train", "learned from"), ("validation", "chosen and tuned on"), ("test", "tested on")):
         first, last = assembled.windows[name]
         share = assembled.positives[name] / assembled.rows[name]
         assert f"| {said} | {first} to {last} | {assembled.rows[name]:,} | {share:.1%} |" in plain

@@ -15,7 +15,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
-from mlprod_tasks.evaluation.gates import judge
+from mlprod_tasks.evaluation.gates import evaluate_gates
 from mlprod_tasks.evaluation.results import ModelChecks, Slices, read_results
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
@@ -142,7 +142,7 @@ def test_the_report_stands_alone(full):
 
 def test_every_gate_is_there_with_its_sentence_and_its_verdict(full):
     known = read_results(full.folder)
-    verdict = judge(full.pipeline.gates, known, full.folder.read(Trained).digest)
+    verdict = evaluate_gates(full.pipeline.gates, known, full.folder.read(Trained).digest)
     text = full.page.text
     assert len(verdict.gates) == 7
     assert {one.passed for one in verdict.gates} == {True, False}

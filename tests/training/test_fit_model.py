@@ -68,7 +68,7 @@ ALL = (
 @pytest.fixture(scope="module")
 def several(shop_pipeline) -> model.Model:
     pipeline = replace(shop_pipeline, model=replace(shop_pipeline.model, candidates=ALL))
-    return fit_model.fit(pipeline, ROWS, VALIDATION, ModelFacts(training_id="t"))
+    return fit_model.fit_model(pipeline, ROWS, VALIDATION, ModelFacts(training_id="t"))
 
 
 def test_every_candidate_is_recorded_in_the_order_of_declaration_and_one_is_chosen(several):
@@ -80,7 +80,7 @@ def test_every_candidate_is_recorded_in_the_order_of_declaration_and_one_is_chos
 
 
 def test_candidates_are_measured_calibrated_on_the_validation_window(several, declared):
-    alone = fit_model.fit(declared(TREES), ROWS, VALIDATION, ModelFacts())
+    alone = fit_model.fit_model(declared(TREES), ROWS, VALIDATION, ModelFacts())
     score, y = alone.predict(VALIDATION).score, outcome_of(VALIDATION)
     (_, recorded, *_) = several.candidates
     assert recorded.metrics["log_loss"] == pytest.approx(log_loss(y, score))
@@ -89,7 +89,9 @@ def test_candidates_are_measured_calibrated_on_the_validation_window(several, de
 
 def test_the_chosen_one_answers_as_if_it_were_the_only_candidate(several, declared):
     chosen = next(one.name for one in several.candidates if one.chosen)
-    alone = fit_model.fit(declared(*(one for one in ALL if chosen in (one.name, "averaging"))), ROWS, VALIDATION, ModelFacts())
+    alone = fit_model.fit_model(
+        declared(*(one for one in ALL if chosen in (one.name, "averaging"))), ROWS, VALIDATION, ModelFacts()
+    )
     assert np.array_equal(several.predict(TEST).score, alone.predict(TEST).score)
     assert several.threshold == alone.threshold
 
@@ -99,33 +101,33 @@ def test_the_chosen_one_answers_as_if_it_were_the_only_candidate(several, declar
     [("log_loss", "lightgbm"), ("roc_auc", "lightgbm"), ("value_per_1000", "lightgbm"), ("brier", "lightgbm")],
 )
 def test_the_declared_metric_chooses(declared, choose_by, best):
-    made = fit_model.fit(declared(ml.Constant(), TREES, choose_by=choose_by), ROWS, VALIDATION, ModelFacts())
+    made = fit_model.fit_model(declared(ml.Constant(), TREES, choose_by=choose_by), ROWS, VALIDATION, ModelFacts())
     assert next(one.name for one in made.candidates if one.chosen) == best
     assert all(choose_by in one.metrics for one in made.candidates)
     assert made.kind == best
 
 
 def test_the_first_of_equal_candidates_is_taken(declared):
-    made = fit_model.fit(declared(ml.Constant(name="one"), ml.Constant(name="two")), ROWS, VALIDATION, ModelFacts())
+    made = fit_model.fit_model(declared(ml.Constant(name="one"), ml.Constant(name="two")), ROWS, VALIDATION, ModelFacts())
     assert [one.chosen for one in made.candidates] == [True, False]
 
 
 def test_tuned_parameters_stand_in_for_the_declared_ones_also_in_ensembles(declared):
     pipeline = declared(TREES, ml.LogisticRegression(), ml.Averaging(of=("lightgbm", "logistic_regression")))
     tuned = replace(TREES, max_trees=3)
-    made = fit_model.fit(pipeline, ROWS, VALIDATION, ModelFacts(), tuned={"lightgbm": tuned})
-    direct = fit_model.fit(declared(tuned, *pipeline.model.candidates[1:]), ROWS, VALIDATION, ModelFacts())
+    made = fit_model.fit_model(pipeline, ROWS, VALIDATION, ModelFacts(), tuned={"lightgbm": tuned})
+    direct = fit_model.fit_model(declared(tuned, *pipeline.model.candidates[1:]), ROWS, VALIDATION, ModelFacts())
     assert made.candidates == direct.candidates
     assert made.facts.recipe["candidates"][0]["max_trees"] == 3
-    assert fit_model.fit(pipeline, ROWS, VALIDATION, ModelFacts()).facts.recipe == pipeline.as_json()["model"]
+    assert fit_model.fit_model(pipeline, ROWS, VALIDATION, ModelFacts()).facts.recipe == pipeline.as_json()["model"]
 
 
 @pytest.mark.parametrize("learner", [TREES, ml.LogisticRegression(), NET], ids=lambda one: one.name)
 @pytest.mark.parametrize("weights", ["balanced", 8.0])
 @pytest.mark.parametrize("way", ["isotonic", "sigmoid"])
 def test_calibration_brings_the_rate_back_after_class_weights(declared, learner, weights, way):
-    plain = fit_model.fit(declared(learner), ROWS, VALIDATION, ModelFacts())
-    weighted = fit_model.fit(declared(learner, weights=weights, calibration=way), ROWS, VALIDATION, ModelFacts())
+    plain = fit_model.fit_model(declared(learner), ROWS, VALIDATION, ModelFacts())
+    weighted = fit_model.fit_model(declared(learner, weights=weights, calibration=way), ROWS, VALIDATION, ModelFacts())
     raw = weighted.raw(weighted.matrix(TEST)).mean()
     assert raw > plain.raw(plain.matrix(TEST)).mean() + 0.05  # the weights do reach the learner
     assert weighted.predict(TEST).score.mean() == pytest.approx(OUTCOME.mean(), abs=0.03)
@@ -158,7 +160,7 @@ def test_recency_follows_what_changed_lately(declared):
     phone = TEST.filter(pa.compute.equal(TEST["channel"], "phone"))
     scores = {}
     for half_life in (None, ml.days(2)):
-        made = fit_model.fit(
+        made = fit_model.fit_model(
             declared(half_life=half_life, calibration="none"), rows, some_rows(800, 5, effect=0.0, first_day=32), ModelFacts()
         )
         scores[half_life] = made.predict(phone).score.mean()
@@ -168,14 +170,14 @@ def test_recency_follows_what_changed_lately(declared):
 def test_recency_needs_rows_in_the_order_of_their_ticks(declared):
     for rows in (ROWS.drop_columns(["tick"]), ROWS.take(list(range(2499, -1, -1)))):
         with pytest.raises(NoTicks, match=r"returns: model.half_life 2 days.* sorted by their column 'tick'"):
-            fit_model.fit(declared(half_life=ml.days(2)), rows, VALIDATION, ModelFacts())
+            fit_model.fit_model(declared(half_life=ml.days(2)), rows, VALIDATION, ModelFacts())
 
 
 def test_a_warm_update_continues_the_champions_trees(declared):
-    champion = fit_model.fit(declared(TREES), ROWS, VALIDATION, ModelFacts())
+    champion = fit_model.fit_model(declared(TREES), ROWS, VALIDATION, ModelFacts())
     newer, later = some_rows(1500, 7, effect=0.3), some_rows(1000, 8, effect=0.3)
     pipeline = declared(replace(TREES, max_trees=5), warm_update=True)
-    made = fit_model.fit(pipeline, newer, later, ModelFacts(), warm=champion)
+    made = fit_model.fit_model(pipeline, newer, later, ModelFacts(), warm=champion)
     assert [one.name for one in made.candidates] == ["lightgbm", "lightgbm_continued"]
     (chosen,) = (one for one in made.candidates if one.chosen)
     assert chosen.metrics["log_loss"] == min(one.metrics["log_loss"] for one in made.candidates)
@@ -193,7 +195,7 @@ def test_a_warm_update_continues_the_champions_trees(declared):
 
 
 def test_new_trees_correct_the_old_ones_instead_of_repeating_them(declared):
-    champion = fit_model.fit(declared(TREES), ROWS, VALIDATION, ModelFacts())
+    champion = fit_model.fit_model(declared(TREES), ROWS, VALIDATION, ModelFacts())
     pipeline = declared(replace(TREES, max_trees=30), warm_update=True)
     prepared = fit_model.prepare(pipeline, ROWS, VALIDATION)
     (_, continued) = fit_model._all(pipeline, prepared, VALIDATION, champion)
@@ -218,18 +220,20 @@ def test_new_trees_correct_the_old_ones_instead_of_repeating_them(declared):
 )
 def test_a_warm_update_that_cannot_be_says_why_and_starts_anew(declared, caplog, champion, newer, why):
     pipeline = declared(TREES, warm_update=True)
-    warm = None if champion is None else fit_model.fit(declared(champion), ROWS, VALIDATION, ModelFacts())
+    warm = None if champion is None else fit_model.fit_model(declared(champion), ROWS, VALIDATION, ModelFacts())
     if "more" in newer.column_names:
         pipeline = replace(pipeline, features=(*pipeline.features, ml.Expression("more", "amount", "float", "again")))
     with caplog.at_level(logging.INFO):
-        made = fit_model.fit(pipeline, newer, VALIDATION.append_column("more", VALIDATION["amount"]), ModelFacts(), warm=warm)
+        made = fit_model.fit_model(
+            pipeline, newer, VALIDATION.append_column("more", VALIDATION["amount"]), ModelFacts(), warm=warm
+        )
     assert [one.name for one in made.candidates] == ["lightgbm"]
     assert f"returns: no warm update, candidates start anew: {why}" in caplog.text
 
 
 def test_the_log_says_what_each_candidate_took_and_scores(declared, caplog):
     with caplog.at_level(logging.INFO, "mlprod_tasks.training.fit_model"):
-        fit_model.fit(declared(TREES, ml.Constant()), ROWS, VALIDATION, ModelFacts())
+        fit_model.fit_model(declared(TREES, ml.Constant()), ROWS, VALIDATION, ModelFacts())
     begun, first, _, second, last = caplog.messages
     assert begun == "lightgbm: fitting to 2500 rows of 4 features"
     assert first.startswith("lightgbm: ")
@@ -245,12 +249,12 @@ def test_a_candidate_that_cannot_be_fitted_is_named(declared, monkeypatch):
 
     monkeypatch.setattr(fit_model, "fit_learner", fail)
     with pytest.raises(RuntimeError) as raised:
-        fit_model.fit(declared(TREES), ROWS, VALIDATION, ModelFacts())
+        fit_model.fit_model(declared(TREES), ROWS, VALIDATION, ModelFacts())
     assert raised.value.__notes__ == ["returns: candidate 'lightgbm' could not be fitted"]
 
 
 def test_a_learner_without_importance_of_its_own_gets_it_from_shuffling(declared):
-    made = fit_model.fit(declared(NET), ROWS, VALIDATION, ModelFacts())
+    made = fit_model.fit_model(declared(NET), ROWS, VALIDATION, ModelFacts())
     assert sum(made.importance.values()) == pytest.approx(1)
     assert list(made.importance)[:2] in (["channel", "amount"], ["amount", "channel"])
     assert made.importance["weekday"] < 0.1
@@ -263,7 +267,7 @@ def test_a_learner_without_importance_of_its_own_gets_it_from_shuffling(declared
     ids=lambda one: one.name,
 )  # fmt: skip
 def test_a_model_of_any_kind_is_stored_whole(declared, learner, tmp_path):
-    made = fit_model.fit(declared(learner), ROWS, VALIDATION, ModelFacts(training_id="t"))
+    made = fit_model.fit_model(declared(learner), ROWS, VALIDATION, ModelFacts(training_id="t"))
     digest = made.save(tmp_path / "one")
     again = load_model(tmp_path / "one")
     assert np.array_equal(again.predict(TEST).score, made.predict(TEST).score)
@@ -286,7 +290,7 @@ def test_a_model_written_before_there_were_other_learners_still_answers_the_same
 
 def test_contributions_of_a_model_sum_to_its_log_odds_before_calibration(declared):
     for learner in (TREES, ml.LogisticRegression()):
-        made = fit_model.fit(declared(learner), ROWS, VALIDATION, ModelFacts())
+        made = fit_model.fit_model(declared(learner), ROWS, VALIDATION, ModelFacts())
         raw = made.raw(made.matrix(TEST))
         assert made.contributions(TEST).shape == (4000, 5)
         assert made.contributions(TEST).sum(axis=1) == pytest.approx(np.log(raw / (1 - raw)), abs=1e-9)
@@ -295,11 +299,13 @@ def test_contributions_of_a_model_sum_to_its_log_odds_before_calibration(declare
 def test_the_validation_window_decides_nothing_but_choice_stopping_calibration_and_threshold(declared):
     """With a learner that does not stop early, another validation window leaves raw scores as they are."""
     pipeline = declared(ml.LogisticRegression())
-    made = [fit_model.fit(pipeline, ROWS, rows, ModelFacts()) for rows in (VALIDATION, some_rows(700, 12))]
+    made = [fit_model.fit_model(pipeline, ROWS, rows, ModelFacts()) for rows in (VALIDATION, some_rows(700, 12))]
     raw = [one.raw(one.matrix(TEST)) for one in made]
     assert np.array_equal(*raw)
     assert made[0].calibration != made[1].calibration
-    assert made[0].calibration == calibration.fit("isotonic", made[0].raw(made[0].matrix(VALIDATION)), outcome_of(VALIDATION))
+    assert made[0].calibration == calibration.fit_calibration(
+        "isotonic", made[0].raw(made[0].matrix(VALIDATION)), outcome_of(VALIDATION)
+    )
 
 
 def test_ticks_are_days_and_given_up_where_rows_are_in_no_order(declared):

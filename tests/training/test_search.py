@@ -23,7 +23,7 @@ from mlprod_tasks.declaration import recorded
 from mlprod_tasks.declaration import search as ml_search
 from mlprod_tasks.declaration.checks.search import range_problems
 from mlprod_tasks.models import learners
-from mlprod_tasks.models.calibration import fit as calibrated
+from mlprod_tasks.models.calibration import fit_calibration as calibrated
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.training import fit_model, search
 from mlprod_tasks.training.assemble import assemble
@@ -51,7 +51,7 @@ from mlprod_tasks.training import search
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 
-fits, fit = [], learners.fit
+fits, fit = [], learners.fit_learner
 
 def counted(*args, **more):
     fits.append(1)
@@ -59,7 +59,7 @@ def counted(*args, **more):
         os.kill(os.getpid(), signal.SIGKILL)
     return fit(*args, **more)
 
-learners.fit = counted
+learners.fit_learner = counted
 search.search(pipeline, "one", Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home})), worker)
 """
 
@@ -152,14 +152,14 @@ def trials_at(path, trials=3, worker=0, minutes=None, seed=0):
 
 def test_where_the_declared_parameters_can_never_be_tried_the_others_are_what_is_found(shop, monkeypatch):
     shop = searching(shop, trials=3)
-    fit_one = learners.fit
+    fit_one = learners.fit_learner
 
     def failing(learner, *given, **more):
         if learner == BAD:
             raise MemoryError
         return fit_one(learner, *given, **more)
 
-    monkeypatch.setattr(learners, "fit", failing)
+    monkeypatch.setattr(learners, "fit_learner", failing)
     for _ in range(TIMES_LOST):
         with pytest.raises(MemoryError):
             searched(shop)
@@ -197,7 +197,9 @@ def test_the_loss_is_the_log_loss_on_validation_of_every_row_the_same(shop, cali
     learner = search.tuned(shop.pipeline, folder_of(shop))["lightgbm"]
     only = search.folds(shop.pipeline, folder_of(shop))[0]
     rows = fit_model.prepare(shop.pipeline, only.train, only.validation)
-    score = learners.fit(learner, rows.columns, rows.train, rows.validation, shop.pipeline.model).predict(rows.validation.x)
+    score = learners.fit_learner(learner, rows.columns, rows.train, rows.validation, shop.pipeline.model).predict(
+        rows.validation.x
+    )
     if calibration != "none":
         score = calibrated("sigmoid", score, rows.validation.y)(score)
     assert found_in(shop)["lightgbm"].loss == pytest.approx(log_loss(rows.validation.y, score), rel=1e-12)
@@ -344,7 +346,7 @@ def test_a_trial_under_way_is_cut_when_the_time_is_up_but_not_the_declared_one(s
 
 def test_a_trial_that_fails_is_told_and_the_search_goes_on(shop, monkeypatch, caplog):
     shop = searching(shop, trials=3)
-    real, calls = learners.fit, []
+    real, calls = learners.fit_learner, []
 
     def failing(*args, **more):
         calls.append(1)
@@ -352,7 +354,7 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(shop, monkeypatch, ca
             raise ValueError("no such split")
         return real(*args, **more)
 
-    monkeypatch.setattr(learners, "fit", failing)
+    monkeypatch.setattr(learners, "fit_learner", failing)
     searched(shop)
     assert [one.state for one in made_in(shop)] == ["complete", "failed", "complete"]
     assert made_in(shop)[1].said == "ValueError: no such split"
@@ -363,7 +365,7 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(shop, monkeypatch, ca
 def test_where_what_is_declared_cannot_be_fitted_the_search_fails_and_can_be_run_again(shop, monkeypatch):
     shop = searching(shop, trials=2)
     with monkeypatch.context() as broken:
-        broken.setattr(learners, "fit", lambda *_, **__: 1 / 0)
+        broken.setattr(learners, "fit_learner", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError) as raised:
             searched(shop)
     assert raised.value.__notes__ == ["returns: candidate 'lightgbm' could not be fitted as it is declared"]
@@ -378,7 +380,7 @@ def test_every_kind_of_candidate_can_be_searched_and_fitted_with_what_was_found(
     tuned = search.tuned(shop.pipeline, folder_of(shop))
     assert list(tuned) == [learner.name for learner in KINDS]
     windows = search.folds(shop.pipeline, folder_of(shop))[0]
-    model = fit_model.fit(shop.pipeline, windows.train, windows.validation, ModelFacts(), tuned)
+    model = fit_model.fit_model(shop.pipeline, windows.train, windows.validation, ModelFacts(), tuned)
     recipe = {one["name"]: one for one in model.facts.recipe["candidates"]}
     for name, one in found_in(shop).items():
         assert {field: recipe[name][field] for field in one["parameters"]} == one["parameters"]

@@ -71,7 +71,7 @@ def test_a_large_segment_is_answered_by_a_model_of_its_rows_alone_with_its_own_t
     assert list(fitted.parts) == ["web", "app"]
     predicted = fitted.predict(ROWS)
     for channel in ("web", "app"):
-        alone = fit_model.fit(by_channel, of(TRAIN, channel), of(VALIDATION, channel), ModelFacts())
+        alone = fit_model.fit_model(by_channel, of(TRAIN, channel), of(VALIDATION, channel), ModelFacts())
         at = pc.equal(ROWS["channel"], channel).fill_null(False).to_numpy(zero_copy_only=False)
         expected = alone.predict(of(ROWS, channel))
         assert np.array_equal(predicted.score[at], expected.score)
@@ -80,7 +80,7 @@ def test_a_large_segment_is_answered_by_a_model_of_its_rows_alone_with_its_own_t
 
 
 def test_small_new_and_missing_segments_are_answered_by_the_model_of_all_rows(fitted, by_channel):
-    overall = fit_model.fit(by_channel, TRAIN, VALIDATION, ModelFacts())
+    overall = fit_model.fit_model(by_channel, TRAIN, VALIDATION, ModelFacts())
     rest = ROWS.filter(pc.is_in(ROWS["channel"], pa.array(["phone", "fax", None])))
     rest = pa.concat_tables([rest, rest.slice(0, 5).set_column(0, "channel", pa.array(["pigeon"] * 5))])
     assert np.array_equal(fitted.predict(rest).score, overall.predict(rest).score)
@@ -177,7 +177,7 @@ def test_segments_by_a_number_are_refused_with_its_type(by_channel):
 def test_without_segments_the_model_is_the_one_that_fit_makes(shop_pipeline):
     ours = segments.fit_all(shop_pipeline, TRAIN, VALIDATION, ModelFacts())
     assert isinstance(ours, model.Model)
-    theirs = fit_model.fit(shop_pipeline, TRAIN, VALIDATION, ModelFacts())
+    theirs = fit_model.fit_model(shop_pipeline, TRAIN, VALIDATION, ModelFacts())
     assert np.array_equal(ours.predict(ROWS).score, theirs.predict(ROWS).score)
 
 

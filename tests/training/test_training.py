@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlprod_tasks.declaration import AtLeast, AtMost, Constant, LightGBM, LogisticRegression, Model, NotWorseThanChampion
-from mlprod_tasks.evaluation.gate import GatesRefused, gate, passed
+from mlprod_tasks.evaluation.gate import GatesRefused, gate, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import Predictions
@@ -117,7 +117,7 @@ def test_a_model_that_fails_a_gate_is_recorded_refused_and_cannot_be_registered(
     run = promoted_shop.platform.registry.client.get_run(training.run_id)
     assert run.data.tags["gates"] == "refused"
     assert run.data.tags["gate.roc_auc at least 0.99"].startswith("FAILED: roc_auc is")
-    for step in (register, passed):
+    for step in (register, gates_passed):
         with pytest.raises(GatesRefused):
             step(strict.pipeline, "two", strict.platform)
     assert promoted_shop.platform.registry.champion(promoted_shop.pipeline).version == 1
@@ -129,7 +129,7 @@ def test_a_verdict_promotes_only_its_own_model(promoted_shop):
     other.trained("two", "2024-02-11")
     verdict = gate(other.pipeline, "two", other.platform)
     first = promoted_shop.platform.registry.version("returns", 1)
-    with pytest.raises(NotThisModel, match="promote the version that was judged"):
+    with pytest.raises(NotThisModel, match="promote the version that passed"):
         promote(promoted_shop.pipeline, first, verdict, promoted_shop.platform)
     with pytest.raises(NotThisModel, match="is not what was registered"):
         promote(promoted_shop.pipeline, replace(first, digest=verdict.model_digest), verdict, promoted_shop.platform)

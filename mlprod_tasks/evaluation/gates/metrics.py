@@ -7,15 +7,15 @@ from typing import assert_never
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
 from mlprod_tasks.documents.formatting import format_interval, format_number
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import Comparison, Estimates, Evaluation, EvaluationResults
 from mlprod_tasks.statistics.metrics import Estimate
 
 MetricGate = AtLeast | AtMost | BetterThanBaseline | NotWorseThanChampion
 
 
-def judged(gate: MetricGate, results: EvaluationResults) -> GateVerdict:
-    """The verdict on a metric of the test window. Raises: CannotBeJudged."""
+def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdict:
+    """The verdict on a metric of the test window. Raises: CannotBeEvaluated."""
     evaluation = results.evaluation
     estimate = finite(evaluation.model, gate.metric, "the model")
     value, n, higher = estimate.value, evaluation.rows, HIGHER_IS_BETTER[gate.metric]
@@ -35,7 +35,7 @@ def judged(gate: MetricGate, results: EvaluationResults) -> GateVerdict:
                 sentence = f"{gate.metric} is {format_number(value)} on {n:,} rows; there is no champion to beat"
                 return verdict(gate, True, value, None, n, sentence)
             if evaluation.champion is None:
-                raise CannotBeJudged(evaluation.champion_problem or "the champion was not evaluated")
+                raise CannotBeEvaluated(evaluation.champion_problem or "the champion was not evaluated")
             if gate.surely:
                 return _surely(gate, value, evaluation, results.comparison)
             champion = finite(evaluation.champion, gate.metric, "the champion").value
@@ -56,15 +56,15 @@ def _surely(gate: NotWorseThanChampion, value: float, evaluation: Evaluation, co
     """By the worse end of the paired difference's interval: the whole interval must lie on the right side."""
     version = evaluation.champion_version
     if comparison is None:
-        raise CannotBeJudged(f"there is no comparison with champion version {version}: run evaluate again")
+        raise CannotBeEvaluated(f"there is no comparison with champion version {version}: run evaluate again")
     if comparison.champion_version != version:
-        raise CannotBeJudged(
+        raise CannotBeEvaluated(
             f"the comparison is with champion version {comparison.champion_version}, the evaluation with {version}: "
             "run evaluate again"
         )
     found = comparison.differences.get(gate.metric)
     if found is None or not all(map(math.isfinite, (found.value, found.low, found.high))):
-        raise CannotBeJudged(f"the difference of {gate.metric} from champion version {version} could not be computed")
+        raise CannotBeEvaluated(f"the difference of {gate.metric} from champion version {version} could not be computed")
     higher = HIGHER_IS_BETTER[gate.metric]
     worse, bound = (found.low, -gate.tolerance) if higher else (found.high, gate.tolerance)
     passed = worse >= bound if higher else worse <= bound
@@ -77,8 +77,8 @@ def _surely(gate: NotWorseThanChampion, value: float, evaluation: Evaluation, co
 
 
 def finite(estimates: Estimates, metric: str, whose: str) -> Estimate:
-    """The metric's estimate. Raises: CannotBeJudged where there is none, or no number."""
+    """The metric's estimate. Raises: CannotBeEvaluated where there is none, or no number."""
     estimate = estimates.get(metric)
     if estimate is None or not math.isfinite(estimate.value):
-        raise CannotBeJudged(f"{whose} has no {metric}")
+        raise CannotBeEvaluated(f"{whose} has no {metric}")
     return estimate

@@ -19,17 +19,17 @@ from mlprod_tasks.declaration.gate import (
 )
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gates import names
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import CheckResult, EvaluationResults
 
 
-def judged(gate: CheckedGate, results: EvaluationResults, model_digest: str) -> GateVerdict:
-    """The verdict on a check of the model. Raises: CannotBeJudged where it was not made, or of another model."""
+def verdict_on_check(gate: CheckedGate, results: EvaluationResults, model_digest: str) -> GateVerdict:
+    """The verdict on a check of the model. Raises: CannotBeEvaluated where it was not made, or of another model."""
     checks = results.checks
     if checks is None:
-        raise CannotBeJudged("the model was not checked: run the step run_checks")
+        raise CannotBeEvaluated("the model was not checked: run the step run_checks")
     if checks.model_digest != model_digest:
-        raise CannotBeJudged(
+        raise CannotBeEvaluated(
             f"what was checked is another model (files {checks.model_digest[:12]}..., trained were {model_digest[:12]}...): "
             "its files changed; train again"
         )
@@ -76,7 +76,7 @@ def _no_leakage(gate: NoLeakageSuspicion, found: tuple[CheckResult, ...]) -> Gat
     strongest = max(alone, key=_of) if alone else None
     missed = max(lost, key=_of) if lost else None
     if strongest is None or missed is None:
-        raise CannotBeJudged("the power of single features was not checked: run the step run_checks again")
+        raise CannotBeEvaluated("the power of single features was not checked: run the step run_checks again")
     suspects = [one for one in alone if _of(one) > gate.most]
     indispensable = [one for one in lost if _of(one) > gate.most_share]
     if suspects or indispensable:
@@ -104,7 +104,7 @@ def _kpi(gate: KpiAtLeast | KpiAtMost, found: tuple[CheckResult, ...]) -> GateVe
     if gate.worst_week is not None:
         weeks = [one for one in found if one.check == names.KPI_BY_WEEK]
         if not weeks:
-            raise CannotBeJudged("the test window holds no whole week")
+            raise CannotBeEvaluated("the test window holds no whole week")
         worst = (min if least else max)(weeks, key=_of)
         kept = _of(worst) >= gate.worst_week if least else _of(worst) <= gate.worst_week
         sentence += f"; of all weeks the worst: {worst.sentence}; it must be {side} {format_number(gate.worst_week)}"
@@ -114,15 +114,15 @@ def _kpi(gate: KpiAtLeast | KpiAtMost, found: tuple[CheckResult, ...]) -> GateVe
 
 
 def _the(found: tuple[CheckResult, ...], check: str, subject: str | None = None) -> CheckResult:
-    """The result of the check of that name. Raises: CannotBeJudged."""
+    """The result of the check of that name. Raises: CannotBeEvaluated."""
     matching = [one for one in found if one.check == check and subject in (None, one.subject)]
     if not matching:
-        raise CannotBeJudged(f"{check}{f' of {subject}' if subject else ''} was not checked: run the step run_checks again")
+        raise CannotBeEvaluated(f"{check}{f' of {subject}' if subject else ''} was not checked: run the step run_checks again")
     return matching[0]
 
 
 def _of(one: CheckResult) -> float:
-    """Its value. Raises: CannotBeJudged where the check could not be made, with the reason that it gave."""
+    """Its value. Raises: CannotBeEvaluated where the check could not be made, with the reason that it gave."""
     if one.value is None or not math.isfinite(one.value):
-        raise CannotBeJudged(one.sentence)
+        raise CannotBeEvaluated(one.sentence)
     return one.value

@@ -6,23 +6,23 @@ import math
 
 from mlprod_tasks.declaration.gate import WorstSlice
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import EvaluationResults, Slice
 
 
-def worst(gate: WorstSlice, results: EvaluationResults) -> GateVerdict:
-    """The verdict on the slice with the worst value. Raises: CannotBeJudged, also where one slice has no value."""
+def verdict_on_slices(gate: WorstSlice, results: EvaluationResults) -> GateVerdict:
+    """The verdict on the slice with the worst value. Raises: CannotBeEvaluated, also where one slice has no value."""
     measured = results.slices
     if measured is None:
-        raise CannotBeJudged("slices were not measured: declare them and run evaluate again")
+        raise CannotBeEvaluated("slices were not measured: declare them and run evaluate again")
     n, rows = len(measured.slices), results.evaluation.rows
     if measured.least_rows != gate.least_rows:
-        raise CannotBeJudged(
+        raise CannotBeEvaluated(
             f"slices were measured and searched from {measured.least_rows:,} rows on, but the gate is on those of "
             f"{gate.least_rows:,} rows or more: run evaluate again"
         )
     if not n and rows < 2 * gate.least_rows:
-        raise CannotBeJudged(
+        raise CannotBeEvaluated(
             f"the {rows:,} rows of the test window are too few for slices of {gate.least_rows:,}: lower least_rows"
         )
     if not n:
@@ -33,7 +33,7 @@ def worst(gate: WorstSlice, results: EvaluationResults) -> GateVerdict:
         return verdict(gate, True, None, gate.bound, rows, sentence)
     for one in measured.slices:
         if gate.metric not in one.metrics or not math.isfinite(one.metrics[gate.metric].value):
-            raise CannotBeJudged(
+            raise CannotBeEvaluated(
                 f"the slice where {one.name} ({one.rows:,} rows, {one.positives:,} positive) has no {gate.metric}: "
                 "raise least_rows or slice otherwise"
             )

@@ -1,4 +1,4 @@
-"""What a judgement says: each gate's verdict, and whether the model passed all of them or was refused."""
+"""What evaluating the gates gives: each gate's verdict, and whether the model passed all of them or was refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.evaluation.gates.names import name_of
 
-JUDGED = object()  # only `judge` hands it out
+EVALUATED = object()  # only `evaluate_gates` hands it out
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Passed:
-    """Every gate passed, for the model of that digest and no other. Made by `judge` alone."""
+    """Every gate passed, for the model of that digest and no other. Made by `evaluate_gates` alone."""
 
     training_id: str
     model_digest: str
@@ -45,8 +45,10 @@ class Passed:
     token: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.token is not JUDGED:
-            raise TypeError("Passed is made by judge(...) alone: a model is promoted after its gates, never beside them")
+        if self.token is not EVALUATED:
+            raise TypeError(
+                "Passed is made by evaluate_gates(...) alone: a model is promoted after its gates, never beside them"
+            )
 
 
 class GatesRefused(RuntimeError):
@@ -64,7 +66,7 @@ class GatesRefused(RuntimeError):
         return GatesRefused, (self.verdict,)
 
 
-class CannotBeJudged(LookupError):
+class CannotBeEvaluated(LookupError):
     """What a gate rests on is not there. Says what, and which step makes it."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, Stable
 from mlprod_tasks.documents.formatting import format_count, format_number
-from mlprod_tasks.evaluation.gates.verdict import CannotBeJudged, GateVerdict, verdict
+from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import Backtest, EvaluationResults, Fold
 
 
@@ -22,14 +22,14 @@ class _Window:
     margin: float  # how far the value lies on the right side of the bound
 
 
-def stable(gate: Stable, results: EvaluationResults) -> GateVerdict:
-    """The verdict on the backtest's windows. A window without a number has not kept it. Raises: CannotBeJudged."""
+def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict:
+    """The verdict on the backtest's windows. A window without a number has not kept it. Raises: CannotBeEvaluated."""
     backtest = results.backtest
     if backtest is None:
-        raise CannotBeJudged("there is no backtest: declare one and run the step backtest")
+        raise CannotBeEvaluated("there is no backtest: declare one and run the step backtest")
     n = len(backtest.folds)
     if n < gate.windows:
-        raise CannotBeJudged(
+        raise CannotBeEvaluated(
             f"the backtest has {format_count(n, 'window')}, fewer than the {gate.windows} that are demanded: "
             "declare more folds, or wait for more history"
         )
@@ -37,9 +37,9 @@ def stable(gate: Stable, results: EvaluationResults) -> GateVerdict:
         _same_champion(backtest, results.evaluation.champion_version)
         if (passed := _without_other_champion(gate, backtest)) is not None:
             return passed
-    judged = [_window(gate, fold) for fold in backtest.folds]
-    kept = sum(window.kept for window in judged)
-    worst = min(judged, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
+    evaluated = [_window(gate, fold) for fold in backtest.folds]
+    kept = sum(window.kept for window in evaluated)
+    worst = min(evaluated, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
     sentence = (
         f"{gate.metric} is {_demanded(gate, backtest)} in {kept} of {format_count(n, 'window')}; it must be in at least "
         f"{gate.windows}; worst as of {worst.fold.as_of} with {_shown(gate, worst)}"
@@ -48,11 +48,11 @@ def stable(gate: Stable, results: EvaluationResults) -> GateVerdict:
 
 
 def _same_champion(backtest: Backtest, version: int | None) -> None:
-    """Raises: CannotBeJudged where the backtest is against another champion than the evaluation is."""
+    """Raises: CannotBeEvaluated where the backtest is against another champion than the evaluation is."""
     if backtest.champion_version == version:
         return
     told_of = [f"champion version {one}" if one is not None else "no champion" for one in (backtest.champion_version, version)]
-    raise CannotBeJudged(
+    raise CannotBeEvaluated(
         f"the backtest is against {told_of[0]}, the evaluation against {told_of[1]}: run evaluate and backtest again"
     )
 
@@ -72,7 +72,7 @@ def _without_other_champion(gate: Stable, backtest: Backtest) -> GateVerdict | N
                 f"{format_count(n, 'window')}; it must be not worse in at least {gate.windows}"
             )
             return verdict(gate, True, float(n), float(gate.windows), n, sentence)
-    raise CannotBeJudged(backtest.problem or f"the recipe of champion version {version} is not known")
+    raise CannotBeEvaluated(backtest.problem or f"the recipe of champion version {version} is not known")
 
 
 def _window(gate: Stable, fold: Fold) -> _Window:
@@ -90,7 +90,7 @@ def _bound(gate: Stable, fold: Fold) -> float:
     if gate.than == "champion":
         return _value(fold.champion or {}, gate.metric) - (1 if HIGHER_IS_BETTER[gate.metric] else -1) * gate.tolerance
     if gate.bound is None:
-        raise CannotBeJudged("the gate has neither a bound nor something to compare with")
+        raise CannotBeEvaluated("the gate has neither a bound nor something to compare with")
     return gate.bound
 
 

@@ -33,7 +33,7 @@ def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str
     for name, values in changed.items():
         touched |= _differ(rows[name].combine_chunks(), values)
     if not touched.any():
-        raise NothingToCheck(f"{gate.doc.strip()}: {_told(gate.change)} changes none of {rows.num_rows:,} test rows")
+        raise NothingToCheck(f"{gate.doc.strip()}: {_format_change(gate.change)} changes none of {rows.num_rows:,} test rows")
     by = np.abs(moved[1] - moved[0])
     return _finding(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), moved, rows, changed, key)
 
@@ -58,7 +58,7 @@ def _changed(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
         made = connection.sql(f"SELECT {columns} FROM rows").to_arrow_table()
     if made.num_rows != rows.num_rows:
         raise ValueError(
-            f"change {_told(change)} must give one value a row, but gives {made.num_rows} for {rows.num_rows} rows"
+            f"change {_format_change(change)} must give one value a row, but gives {made.num_rows} for {rows.num_rows} rows"
         )
     return {name: made[name].combine_chunks() for name in change}
 
@@ -100,7 +100,7 @@ def _finding(
     return CheckResult(*check_of(gate), share, n, told)
 
 
-def _told(change: Mapping[str, str]) -> str:
+def _format_change(change: Mapping[str, str]) -> str:
     return ", ".join(f"{name} := {sql}" for name, sql in change.items())
 
 

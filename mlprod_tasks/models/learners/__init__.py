@@ -34,7 +34,7 @@ FILES = {
 }
 
 
-def fit(
+def fit_learner(
     learner: ml.Learner,
     columns: Columns,
     train: LearnerRows,
@@ -69,7 +69,9 @@ def fit(
         case ml.Averaging() | ml.Stacking():
             from mlprod_tasks.models.learners import ensemble
 
-            return ensemble.fit_ensemble(learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit)
+            return ensemble.fit_ensemble(
+                learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit_learner
+            )
     with limited(declared.threads):
         return _fit_with_sklearn(learner, columns, train, validation, declared, report, gap_ticks)
 

@@ -20,7 +20,7 @@ AVERAGING, STACKING = "averaging", "stacking"
 # A member that is almost certain must not decide alone: its log-odds are cut at about 14.
 SUREST = 1e-6
 PENALTY = 1e-3  # on the distance of weights from equal ones, per row: decides where members agree
-# The function that fits one member: `learners.fit`. It is passed in, since it imports this module.
+# The function that fits one member: `learners.fit_learner`. It is passed in, since it imports this module.
 FitMember = Callable[..., FittedLearner]
 
 

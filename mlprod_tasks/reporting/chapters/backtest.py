@@ -12,26 +12,26 @@ from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.evaluation.results import Backtest, Fold
 from mlprod_tasks.reporting.plots import backtest as plots
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 
 SHOWN = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
 
 
-def backtest(dossier: Dossier) -> Section:
+def backtest(context: ReportContext) -> Section:
     """The folds as a picture and as a table, and how often they were better."""
-    found = dossier.results.backtest
+    found = context.results.backtest
     if found is None or not found.folds:
-        declared = dossier.pipeline.backtest is not None
+        declared = context.pipeline.backtest is not None
         why = "It is declared, but the step backtest left none: run it." if declared else "The declaration has no backtest."
         return Section("backtest", "Backtest", (NotMade("the backtest", why),))
     blocks: list[Block] = [
         Paragraph(
-            "The same recipe, followed at earlier moments with what was known then, each judged on the weeks after. How far "
+            "The same recipe, followed at earlier moments with what was known then, each tested on the weeks after. How far "
             "the points scatter is the honest answer to how good the next model will be: one window is one season's luck."
         ),
         Picture(
             "backtest",
-            png(plots.backtest(found, dossier.unit)),
+            png(plots.backtest(found, context.unit)),
             "Each point at the middle of its test window, with 95 % intervals.",
             wide=True,
         ),

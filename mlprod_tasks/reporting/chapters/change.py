@@ -12,12 +12,12 @@ from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.plots import importance as plots
-from mlprod_tasks.reporting.report_context import Champion, Dossier
+from mlprod_tasks.reporting.report_context import ReportContext, ReportedChampion
 
 ABSENT = "-"
 
 
-def change(dossier: Dossier, champion: Champion | None) -> Section:
+def change(context: ReportContext, champion: ReportedChampion | None) -> Section:
     """What was made differently than in the champion."""
     if champion is None:
         return Section("change", "Against the champion", (NotMade("what changed", "There was no champion yet."),))
@@ -25,16 +25,16 @@ def change(dossier: Dossier, champion: Champion | None) -> Section:
         why = champion.problem or "The champion could not be loaded."
         return Section("change", "Against the champion", (NotMade("what changed", why),))
     name = f"version {champion.version}"
-    blocks: list[Block] = [Grid("Data", ("", f"champion, {name}", "model"), tuple(_data(dossier.model, champion.model)))]
-    blocks += _recipes(dossier.model, champion.model, name)
-    new, old = set(dossier.model.feature_names), set(champion.model.feature_names)
+    blocks: list[Block] = [Grid("Data", ("", f"champion, {name}", "model"), tuple(_data(context.model, champion.model)))]
+    blocks += _recipes(context.model, champion.model, name)
+    new, old = set(context.model.feature_names), set(champion.model.feature_names)
     added, gone = sorted(new - old), sorted(old - new)
     if added or gone:
         rows = tuple((feature, ABSENT, "new") for feature in added) + tuple((feature, "read", ABSENT) for feature in gone)
         blocks.append(Grid("Features", ("feature", f"champion, {name}", "model"), rows))
     else:
         blocks.append(Paragraph(f"Both read the same {len(new)} features."))
-    shares, before = dossier.model.importance, champion.model.importance
+    shares, before = context.model.importance, champion.model.importance
     if any(shares.values()) and any(before.values()):
         drawn = plots.shift(shares, before, f"champion, {name}")
         blocks.append(Picture("importance_shift", png(drawn), "Shares of importance, as each learner counts them."))

@@ -9,14 +9,14 @@ from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.reporting.feature_words import feature_meanings
 from mlprod_tasks.reporting.importance import Importance
 from mlprod_tasks.reporting.plots import importance as plots
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 
 SHOWN = 12
 
 
-def features(dossier: Dossier, found: Importance) -> Section:
+def features(context: ReportContext, found: Importance) -> Section:
     """Groups and features by the AUC that is lost without them, contributions, partial dependence."""
-    meanings = feature_meanings(dossier.pipeline)
+    meanings = feature_meanings(context.pipeline)
     blocks: list[Block] = [
         Paragraph(
             f"Shuffling takes from {found.rows:,} test rows ({found.positives:,} positive) the values of a feature, or of all "

@@ -6,16 +6,16 @@ from mlprod_tasks.declaration.gate import CheckedGate
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Section
 from mlprod_tasks.documents.formatting import number, window
 from mlprod_tasks.documents.mail_content import Grid
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 
 UNKNOWN = "not known"
 
 
-def checks(dossier: Dossier) -> Section:
+def checks(context: ReportContext) -> Section:
     """What every check of the model itself showed."""
-    found = dossier.results.checks
-    wanted = any(isinstance(gate, CheckedGate) for gate in dossier.pipeline.gates)
+    found = context.results.checks
+    wanted = any(isinstance(gate, CheckedGate) for gate in context.pipeline.gates)
     if found is None:
         why = "The step run_checks left none: run it." if wanted else "No declared gate asks for any."
         return Section("checks", "Checks of the model", (NotMade("checks of the model itself", why),))
@@ -24,9 +24,9 @@ def checks(dossier: Dossier) -> Section:
             "checks", "Checks of the model", (NotMade("checks of the model itself", "No declared gate asks for any."),)
         )
     blocks: list[Block] = []
-    if found.model_digest != dossier.digest:
+    if found.model_digest != context.digest:
         blocks.append(
-            Paragraph(f"These were made of another model: {found.model_digest[:12]}, not {dossier.digest[:12]}.", "bad")
+            Paragraph(f"These were made of another model: {found.model_digest[:12]}, not {context.digest[:12]}.", "bad")
         )
     rows = tuple((one.check, one.subject, number(one.value), f"{one.n:,}", one.sentence) for one in found.results)
     impossible = frozenset(i for i, one in enumerate(found.results) if one.value is None)
@@ -34,9 +34,9 @@ def checks(dossier: Dossier) -> Section:
     return Section("checks", "Checks of the model", tuple(blocks))
 
 
-def origin(dossier: Dossier) -> Section:
+def origin(context: ReportContext) -> Section:
     """Windows, data versions, code: what it takes to make the model again."""
-    assembled = dossier.assembled
+    assembled = context.assembled
     windows = tuple(
         (
             name,
@@ -55,19 +55,19 @@ def origin(dossier: Dossier) -> Section:
         (
             Grid("Windows", ("window", "ticks", "rows", "positive", "without outcome"), windows),
             Grid("Data", ("table", "version in the lake"), tables),
-            Grid("Code", ("", ""), made_by(dossier)),
+            Grid("Code", ("", ""), made_by(context)),
         ),
     )
 
 
-def made_by(dossier: Dossier) -> tuple[tuple[str, str], ...]:
+def made_by(context: ReportContext) -> tuple[tuple[str, str], ...]:
     """Names and digests of all that made the model."""
-    by = dossier.made_by
+    by = context.made_by
     return (
-        ("training", dossier.folder.training_id),
-        ("MLflow run", dossier.run_id),
-        ("model files, SHA-256", dossier.digest),
-        ("declaration, SHA-256", dossier.assembled.declaration),
+        ("training", context.folder.training_id),
+        ("MLflow run", context.run_id),
+        ("model files, SHA-256", context.digest),
+        ("declaration, SHA-256", context.assembled.declaration),
         ("git commit", by.git_commit or UNKNOWN),
         ("code, SHA-256", by.code_digest or UNKNOWN),
         ("lock of packages, SHA-256", by.lock_digest or UNKNOWN),

@@ -7,14 +7,14 @@ from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
 from mlprod_tasks.documents.formatting import change, in_order, listed, meaning, number, p_value, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 
 SEARCH = "search"  # picture that a search left
 
 
-def metrics(dossier: Dossier) -> Section:
+def metrics(context: ReportContext) -> Section:
     """Every metric with its interval, beside the constant and the champion on the same rows."""
-    evaluation, comparison = dossier.results.evaluation, dossier.results.comparison
+    evaluation, comparison = context.results.evaluation, context.results.comparison
     differences = comparison.differences if comparison else {}
     rows = []
     for name in in_order(evaluation.model):
@@ -32,7 +32,7 @@ def metrics(dossier: Dossier) -> Section:
     headings = ["metric", "model", "constant"]
     if evaluation.champion is not None:
         headings += [f"champion, version {evaluation.champion_version}", "model minus champion", "p", "so it is"]
-    tested = window(dossier.assembled.windows.test)
+    tested = window(context.assembled.windows.test)
     blocks: list[Block] = [
         Paragraph(
             f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.positives:,} of them positive, which had "
@@ -52,10 +52,10 @@ def metrics(dossier: Dossier) -> Section:
     return Section("metrics", "Metrics", tuple(blocks))
 
 
-def candidates(dossier: Dossier) -> Section:
+def candidates(context: ReportContext) -> Section:
     """What the model was chosen from, on the validation window."""
-    tried = dossier.model.candidates
-    by = dossier.pipeline.model.choose_by
+    tried = context.model.candidates
+    by = context.pipeline.model.choose_by
     blocks: list[Block] = []
     if tried:
         names = in_order({name: None for one in tried for name in one.metrics})
@@ -72,15 +72,15 @@ def candidates(dossier: Dossier) -> Section:
         ]
     else:
         blocks.append(NotMade("validation scores of candidates", "The model does not hold what its candidates scored."))
-    if isinstance(dossier.model, SegmentedModel):
-        told = listed([f"{name} ({rows_:,} training rows)" for name, rows_ in dossier.model.rows.items()]) or "none"
+    if isinstance(context.model, SegmentedModel):
+        told = listed([f"{name} ({rows_:,} training rows)" for name, rows_ in context.model.rows.items()]) or "none"
         blocks.append(
-            Paragraph(f"Segments of {dossier.model.by} with a model of their own: {told}. The table is of the global one.")
+            Paragraph(f"Segments of {context.model.by} with a model of their own: {told}. The table is of the global one.")
         )
-    if dossier.pipeline.model.search is None:
+    if context.pipeline.model.search is None:
         blocks.append(NotMade("a search for parameters", "None is declared: the candidates are fitted as they are declared."))
     else:
-        found = dossier.folder.plots / f"{SEARCH}.png"
+        found = context.folder.plots / f"{SEARCH}.png"
         blocks.append(
             Picture(SEARCH, found.read_bytes(), "Each trial of the search, and the least loss so far.")
             if found.is_file()

@@ -10,16 +10,16 @@ from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.plots import curves, distributions
-from mlprod_tasks.reporting.report_context import Champion, Dossier
+from mlprod_tasks.reporting.report_context import ReportContext, ReportedChampion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def ranking(dossier: Dossier, champion: Champion | None) -> tuple[Section, Section]:
+def ranking(context: ReportContext, champion: ReportedChampion | None) -> tuple[Section, Section]:
     """How the scores rank and how far they can be believed; what acting on them is worth."""
-    scored, champion_worth = _scored(dossier, champion)
-    seed = dossier.pipeline.model.seed
+    scored, champion_worth = _scored(context, champion)
+    seed = context.pipeline.model.seed
     ranks = (
         _picture("scores", distributions.scores(scored), "How far the scores of both outcomes lie apart."),
         _picture("calibration", curves.calibration(scored), "Below the diagonal scores are too high, above it too low."),
@@ -33,7 +33,7 @@ def ranking(dossier: Dossier, champion: Champion | None) -> tuple[Section, Secti
     pays = (
         _picture(
             "value",
-            curves.profit(scored, dossier.worth, dossier.unit, champion_worth, seed),
+            curves.profit(scored, context.worth, context.unit, champion_worth, seed),
             "What acting on the highest scores was worth.",
         ),
         _picture("gain", curves.gain(scored), "How many of the positives are found by acting on so many rows."),
@@ -42,21 +42,21 @@ def ranking(dossier: Dossier, champion: Champion | None) -> tuple[Section, Secti
     return Section("scores", "Scores", ranks), Section("value", "Value, gain and lift", pays)
 
 
-def _scored(dossier: Dossier, champion: Champion | None) -> tuple[curves.Scored, Worth | None]:
+def _scored(context: ReportContext, champion: ReportedChampion | None) -> tuple[curves.Scored, Worth | None]:
     """What is drawn. The champion's scores only where it was evaluated on these rows: else it may have been fitted to them."""
     other = None
-    if champion is not None and champion.model is not None and dossier.results.evaluation.champion is not None:
-        other = champion.model.predict(dossier.rows).score
+    if champion is not None and champion.model is not None and context.results.evaluation.champion is not None:
+        other = champion.model.predict(context.rows).score
     return (
         curves.Scored(
-            dossier.outcome,
-            dossier.predicted.score,
-            dossier.predicted.decision,
-            None if isinstance(dossier.model, SegmentedModel) else dossier.model.threshold,
+            context.outcome,
+            context.predicted.score,
+            context.predicted.decision,
+            None if isinstance(context.model, SegmentedModel) else context.model.threshold,
             other,
             f"champion, version {champion.version}" if champion else "",
         ),
-        None if other is None else decision_value.worth(dossier.pipeline.value, dossier.rows, other, dossier.outcome),
+        None if other is None else decision_value.worth(context.pipeline.value, context.rows, other, context.outcome),
     )
 
 

@@ -11,13 +11,13 @@ from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.evaluation.results import Slice
 from mlprod_tasks.reporting.plots import slices as plots
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.statistics.metrics import Estimate
 
 
-def slices(dossier: Dossier) -> Section:
+def slices(context: ReportContext) -> Section:
     """Every slice that was measured, those that are worse than the whole first and marked."""
-    found = dossier.results.slices
+    found = context.results.slices
     if found is None:
         return Section("slices", "Slices", (NotMade("slices", "The step evaluate left none: run it again."),))
     if not found.slices:
@@ -26,8 +26,8 @@ def slices(dossier: Dossier) -> Section:
             f"{found.least_rows:,} rows."
         )
         return Section("slices", "Slices", (NotMade("slices", why),))
-    ordered = worst_first(dossier)
-    marked = frozenset(i for i, one in enumerate(ordered) if remarks(dossier, one))
+    ordered = worst_first(context)
+    marked = frozenset(i for i, one in enumerate(ordered) if remarks(context, one))
     blocks: list[Block] = [
         Paragraph(
             f"{len(found.slices)} parts of the test window of at least {found.least_rows:,} rows; smaller ones left out: "
@@ -36,8 +36,8 @@ def slices(dossier: Dossier) -> Section:
             "intervals are not corrected for their number."
         )
     ]
-    whole = dossier.results.evaluation.model["roc_auc"]
-    drawn = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), dossier.unit)
+    whole = context.results.evaluation.model["roc_auc"]
+    drawn = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), context.unit)
     if drawn is not None:
         blocks.append(
             Picture(
@@ -48,7 +48,7 @@ def slices(dossier: Dossier) -> Section:
         blocks.append(NotMade("the picture of the slices", "No slice has an AUC: each holds too few of one outcome."))
     rows = tuple(
         (
-            f"{one.name}\n{', '.join((one.found, *remarks(dossier, one)))}",
+            f"{one.name}\n{', '.join((one.found, *remarks(context, one)))}",
             f"{one.rows:,}",
             f"{one.positives / one.rows:.1%}",
             with_interval(one.metrics.get("roc_auc")),
@@ -58,36 +58,36 @@ def slices(dossier: Dossier) -> Section:
         )
         for one in ordered
     )
-    unit = f"{dossier.unit} per 1,000"
+    unit = f"{context.unit} per 1,000"
     headings = ("where", "rows", "positive", "AUC", "log loss", "outcome minus score", unit)
     blocks.append(Grid("", headings, rows, marked))
     return Section("slices", "Slices", tuple(blocks))
 
 
-def worst_first(dossier: Dossier) -> list[Slice]:
+def worst_first(context: ReportContext) -> list[Slice]:
     """The slices that something is to be remarked of, then the others; each by AUC, worst first."""
-    found = dossier.results.slices
-    return sorted(found.slices if found else (), key=lambda one: (not remarks(dossier, one), *_auc(one)))
+    found = context.results.slices
+    return sorted(found.slices if found else (), key=lambda one: (not remarks(context, one), *_auc(one)))
 
 
-def remarks(dossier: Dossier, one: Slice) -> tuple[str, ...]:
+def remarks(context: ReportContext, one: Slice) -> tuple[str, ...]:
     """In which ways a slice is surely worse than the whole window."""
-    whole = dossier.results.evaluation.model["roc_auc"].value
+    whole = context.results.evaluation.model["roc_auc"].value
     said = []
     auc, off, worth = (one.metrics.get(name) for name in ("roc_auc", "calibration", "value_per_1000"))
     if auc is not None and auc.high < whole:
         said.append("ranks worse")
-    overall = float(dossier.outcome.mean() - dossier.predicted.score.mean())
+    overall = float(context.outcome.mean() - context.predicted.score.mean())
     if off is not None and abs(off.value) > abs(overall) and not (off.low <= 0 <= off.high or off.low <= overall <= off.high):
         said.append("scores too low" if off.value > 0 else "scores too high")
-    if worth is not None and worth.high < 0 and _waiting_is_free(dossier):
+    if worth is not None and worth.high < 0 and _waiting_is_free(context):
         said.append("acting loses")
     return tuple(said)
 
 
-def _waiting_is_free(dossier: Dossier) -> bool:
+def _waiting_is_free(context: ReportContext) -> bool:
     """Only then is a value below zero a loss from acting."""
-    declared = dossier.pipeline.value
+    declared = context.pipeline.value
     if isinstance(declared, CostMatrix):
         return declared.false_negative == 0 and declared.true_negative == 0
     return declared.wait.strip() == "0"

@@ -8,20 +8,20 @@ from mlprod_tasks.documents import Block, Paragraph, Section, Tiles
 from mlprod_tasks.documents.formatting import number, of_100, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.evaluation.gates import GateVerdict
-from mlprod_tasks.reporting.report_context import Dossier
+from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.statistics.metrics import Estimate
 
 
-def verdict(dossier: Dossier) -> Section:
+def verdict(context: ReportContext) -> Section:
     """The verdict, its gates, and the few numbers to see first."""
-    evaluation = dossier.results.evaluation
-    acts, outcome = dossier.predicted.decision, dossier.outcome
+    evaluation = context.results.evaluation
+    acts, outcome = context.predicted.decision, context.outcome
     right = f"{of_100(float(outcome[acts].mean()))} were positive" if acts.any() else "it never acts"
     tiles = Tiles(
         (
             ("AUC", *_of(evaluation.model.get("roc_auc"), "0.5 is chance")),
             (
-                f"Value, {dossier.unit} per 1,000 rows",
+                f"Value, {context.unit} per 1,000 rows",
                 *_of(
                     evaluation.model.get("value_per_1000"),
                     f"without a model {number(evaluation.baseline['value_per_1000'].value)}",
@@ -31,17 +31,17 @@ def verdict(dossier: Dossier) -> Section:
             ("Acts on", f"{acts.mean():.1%} of rows", f"of those {right}; of all rows {of_100(float(outcome.mean()))}"),
         )
     )
-    return Section("verdict", "Verdict", (said(dossier), tiles, gates(dossier.gates)))
+    return Section("verdict", "Verdict", (verdict_sentence(context), tiles, gates(context.gates)))
 
 
-def said(dossier: Dossier) -> Block:
+def verdict_sentence(context: ReportContext) -> Block:
     """The verdict as one sentence."""
-    failed = [one for one in dossier.gates if not one.passed]
-    if dossier.passed:
-        return Paragraph(f"Every gate is passed: {len(dossier.gates)} of {len(dossier.gates)}.", "good")
-    if not dossier.gates:
+    failed = [one for one in context.gates if not one.passed]
+    if context.passed:
+        return Paragraph(f"Every gate is passed: {len(context.gates)} of {len(context.gates)}.", "good")
+    if not context.gates:
         return Paragraph("Refused: no gate is declared, and a model that nothing was asked of is not promoted.", "bad")
-    return Paragraph(f"Refused: {len(failed)} of {len(dossier.gates)} gates failed.", "bad")
+    return Paragraph(f"Refused: {len(failed)} of {len(context.gates)} gates failed.", "bad")
 
 
 def gates(verdicts: tuple[GateVerdict, ...]) -> Grid:

@@ -23,7 +23,7 @@ Estimates = dict[str, Estimate]
 
 def backtest(made_by: Backtest, unit: str) -> Figure:
     """AUC, log loss and value of every fold at the middle of its test window: model, constant and champion's recipe."""
-    made, there = panels("Backtest: each point a model of its own, judged on the weeks after it", 3, 1, width=9.2, height=7.2)
+    made, there = panels("Backtest: each point a model of its own, tested on the weeks after it", 3, 1, width=9.2, height=7.2)
     days = [_middle(fold) for fold in made_by.folds]
     apart = timedelta(hours=12) + (max(days) - min(days)) * 0.006
     other = any(fold.champion for fold in made_by.folds)

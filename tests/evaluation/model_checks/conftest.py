@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.evaluation.gate import GateVerdict, judge
+from mlprod_tasks.evaluation.gate import GateVerdict, evaluate_gates
 from mlprod_tasks.evaluation.results import CheckResult, read_results
 from mlprod_tasks.evaluation.run_checks import run_checks
 from mlprod_tasks.models import model
@@ -44,7 +44,7 @@ class EvaluatedShop:
         return self.judged(*gates)
 
     def judged(self, *gates: ml.gate.Gate) -> tuple[GateVerdict, ...]:
-        return judge(gates, read_results(self.folder), self.folder.read(Trained).digest).gates
+        return evaluate_gates(gates, read_results(self.folder), self.folder.read(Trained).digest).gates
 
     def found(self, check: str) -> dict[str, CheckResult]:
         checks = read_results(self.folder).checks

@@ -32,7 +32,7 @@ def test_averaging_is_the_mean_of_probabilities():
 
 def test_members_that_are_fitted_already_are_not_fitted_again():
     known = {name: frames.fitted(name, TRAIN, VALIDATION) for name in ("lightgbm", "neural_net")}
-    mean = learners.fit(frames.LEARNERS["averaging"], frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, members=known)
+    mean = learners.fit_learner(frames.LEARNERS["averaging"], frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, members=known)
     assert isinstance(mean, ensemble.AveragingModel)
     assert all(member is known[name] for name, member in mean.members)
 
@@ -53,15 +53,15 @@ def test_every_fold_lies_in_the_order_of_time_with_the_gap_between(folds, gap):
 
 def test_no_member_is_fitted_to_a_row_that_is_as_late_as_what_it_predicts(monkeypatch):
     fitted_to: list[tuple[int, int]] = []
-    fit = learners.fit
+    fit = learners.fit_learner
 
     def watched(learner, columns, train, validation, declared, *more, **named):
         fitted_to.append((int(train.tick[-1]), int(validation.tick[-1])))
         return fit(learner, columns, train, validation, declared, *more, **named)
 
-    monkeypatch.setattr(learners, "fit", watched)
+    monkeypatch.setattr(learners, "fit_learner", watched)
     of = [frames.SINGLES[name] for name in MEMBERS]
-    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit)
+    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit_learner)
     assert len(said) == len(rows.y) == 1200
     blocks = [16, 24, 32]  # first ticks of the predicted blocks
     assert fitted_to == [(block - 8 - 2, block - 2) for block in blocks for _ in of]
@@ -82,15 +82,15 @@ def test_a_member_that_only_remembers_gets_no_weight():
     candidates = (memory, ml.LogisticRegression(), ml.Stacking(of=("memory", "logistic_regression")))
     declared = ml.Model(candidates=candidates, threads=1)
     train = LearnerRows(x, y, None, np.arange(n) // 50)
-    made = learners.fit(candidates[-1], columns, train, LearnerRows(x, y), declared)
-    on_its_own_rows = learners.fit(memory, columns, train, LearnerRows(x, y), declared)
+    made = learners.fit_learner(candidates[-1], columns, train, LearnerRows(x, y), declared)
+    on_its_own_rows = learners.fit_learner(memory, columns, train, LearnerRows(x, y), declared)
     assert np.mean((on_its_own_rows.predict(x) > 0.5) == y) > 0.99  # it does remember
     assert made.weights[0] < 0.2 < made.weights[1]
 
 
 def test_weights_are_a_logistic_regression_on_members_log_odds():
     of = [frames.SINGLES[name] for name in ("logistic_regression", "hist_gradient_boosting")]
-    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit)
+    said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit_learner)
     weights, intercept = ensemble._weights(logit(said, ensemble.SUREST), rows)
     oracle = LogisticRegression(C=np.inf, max_iter=1000).fit(logit(said, ensemble.SUREST), rows.y)
     assert (oracle.coef_ > 0.05).all()

@@ -185,7 +185,7 @@ def test_no_frame_makes_it_fail(learner, frame, tmp_path_factory):
     columns, train, validation, scored = frame
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        model = learners.fit(learner, columns, train, validation, TINY, gap_ticks=1)
+        model = learners.fit_learner(learner, columns, train, validation, TINY, gap_ticks=1)
         predicted = model.predict(scored)
     assert np.isfinite(predicted).all()
     assert ((predicted >= 0) & (predicted <= 1)).all()
@@ -196,7 +196,9 @@ def test_no_frame_makes_it_fail(learner, frame, tmp_path_factory):
 
 def test_rows_of_one_class_give_a_rate_that_is_not_certain():
     some = TRAIN.take(slice(0, 98))
-    model = learners.fit(ml.LightGBM(), frames.COLUMNS, LearnerRows(some.x, np.zeros(98, bool)), VALIDATION, frames.MODEL)
+    model = learners.fit_learner(
+        ml.LightGBM(), frames.COLUMNS, LearnerRows(some.x, np.zeros(98, bool)), VALIDATION, frames.MODEL
+    )
     assert model.predict(TEST.x)[0] == pytest.approx(1 / 100)
 
 
@@ -209,7 +211,7 @@ def test_what_learns_in_steps_reports_its_loss_and_stops_when_told_to(name):
         return len(told) == 2
 
     learner = replace(frames.SINGLES[name], early_stopping_rounds=None)
-    model = learners.fit(learner, frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, report)
+    model = learners.fit_learner(learner, frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, report)
     assert [step for step, _ in told] == ([10, 20] if name == "lightgbm" else [1, 2])
     if name == "lightgbm":
         assert model.trees == 20
@@ -220,7 +222,9 @@ def test_what_learns_in_steps_reports_its_loss_and_stops_when_told_to(name):
 
 @pytest.mark.parametrize("name", ["lightgbm", "neural_net"])
 def test_reporting_does_not_change_what_is_learned(every, name):
-    model = learners.fit(frames.SINGLES[name], frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, lambda step, loss: False)
+    model = learners.fit_learner(
+        frames.SINGLES[name], frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, lambda step, loss: False
+    )
     assert np.array_equal(model.predict(TEST.x), every[name].predict(TEST.x))
 
 

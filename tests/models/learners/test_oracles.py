@@ -38,7 +38,7 @@ def numbers(rows: LearnerRows, weight: np.ndarray | None = None) -> LearnerRows:
 
 def test_lightgbm_is_lightgbm_train():
     learner = ml.LightGBM(max_trees=200, learning_rate=0.2, min_data_in_leaf=20, early_stopping_rounds=5, max_depth=4)
-    made = learners.fit(learner, frames.COLUMNS, LearnerRows(TRAIN.x, TRAIN.y, WEIGHT), VALIDATION, frames.MODEL)
+    made = learners.fit_learner(learner, frames.COLUMNS, LearnerRows(TRAIN.x, TRAIN.y, WEIGHT), VALIDATION, frames.MODEL)
     params = {
         "objective": "binary", "metric": "auc", "learning_rate": 0.2, "num_leaves": 31, "max_depth": 4, "min_data_in_leaf": 20,
         "feature_fraction": 0.8, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0, "num_threads": 1, "seed": 3,
@@ -62,7 +62,7 @@ def test_hist_gradient_boosting_is_scikit_learns_until_its_best_tree(weight):
     learner = ml.HistGradientBoosting(
         max_trees=80, learning_rate=0.3, min_data_in_leaf=20, feature_fraction=1.0, early_stopping_rounds=10
     )
-    made = learners.fit(learner, frames.COLUMNS, LearnerRows(TRAIN.x, TRAIN.y, weight), VALIDATION, frames.MODEL)
+    made = learners.fit_learner(learner, frames.COLUMNS, LearnerRows(TRAIN.x, TRAIN.y, weight), VALIDATION, frames.MODEL)
     x, test = (np.where(np.arange(6) == 3, 0.0, rows.x) for rows in (TRAIN, TEST))  # it cannot read a column of nulls
     with threadpool_limits(1):
         oracle = HistGradientBoostingClassifier(
@@ -90,7 +90,7 @@ def test_hist_gradient_boosting_is_scikit_learns_until_its_best_tree(weight):
     ids=["random_forest", "extra_trees"],
 )
 def test_a_forest_on_numbers_is_scikit_learns(learner, kind, weight):
-    made = learners.fit(learner, NUMBERS, numbers(TRAIN, weight), numbers(VALIDATION), frames.MODEL)
+    made = learners.fit_learner(learner, NUMBERS, numbers(TRAIN, weight), numbers(VALIDATION), frames.MODEL)
     oracle = kind(12, min_samples_leaf=5, max_depth=6, random_state=3).fit(TRAIN.x[:, :3], TRAIN.y, sample_weight=weight)
     assert np.array_equal(made.predict(TEST.x[:, :3]), oracle.predict_proba(TEST.x[:, :3])[:, 1])
     assert made.importance == pytest.approx(oracle.feature_importances_)
@@ -101,7 +101,7 @@ def test_a_forest_reads_categories_as_rates_that_do_not_know_the_row_itself():
     n = 400
     y = np.random.default_rng(0).random(n) < 0.5
     x = np.arange(n, dtype=float)[:, None]
-    made = learners.fit(
+    made = learners.fit_learner(
         ml.RandomForest(trees=5, min_data_in_leaf=1), Columns(("id",), (0,)), LearnerRows(x, y), VALIDATION, frames.MODEL
     )
     assert np.corrcoef(made.predict(x), y)[0, 1] < 0.5
@@ -129,7 +129,7 @@ def test_the_design_is_scikit_learns_but_for_the_scale_of_indicators():
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["even", "weighted"])
 def test_logistic_regression_is_scikit_learns_on_that_design(weight):
     learner = replace(frames.SINGLES["logistic_regression"], c=1e6)  # without a penalty, scales do not matter
-    made = learners.fit(learner, NUMBERS, numbers(TRAIN, weight), numbers(VALIDATION), frames.MODEL)
+    made = learners.fit_learner(learner, NUMBERS, numbers(TRAIN, weight), numbers(VALIDATION), frames.MODEL)
     pipeline = make_pipeline(SimpleImputer(strategy="mean", add_indicator=True), StandardScaler())
     x = pipeline.fit_transform(TRAIN.x[:, :3])
     oracle = LogisticRegression(C=1e6, tol=1e-7, max_iter=1000).fit(x, TRAIN.y, sample_weight=weight)
@@ -140,7 +140,7 @@ def test_the_svm_is_scikit_learns_calibrated_on_its_newest_rows():
     """Calibrated by scikit-learn on the same held-out rows; the machine is then refitted to all rows, as the learner's is."""
     learner = ml.LinearSVM(c=0.1)
     complete = replace(TRAIN, x=np.nan_to_num(TRAIN.x), tick=None)
-    made = learners.fit(learner, NUMBERS, numbers(complete), numbers(VALIDATION), frames.MODEL)
+    made = learners.fit_learner(learner, NUMBERS, numbers(complete), numbers(VALIDATION), frames.MODEL)
     x, y = complete.x[:, :3], complete.y
     early = make_pipeline(StandardScaler(), LinearSVC(C=0.1, dual=False)).fit(x[:1200], y[:1200])
     sigmoid = CalibratedClassifierCV(FrozenEstimator(early), method="sigmoid").fit(x[1200:], y[1200:])
@@ -155,7 +155,7 @@ def test_the_net_is_scikit_learns_after_its_best_epoch():
     complete = LearnerRows(np.nan_to_num(TRAIN.x[:, :3]), TRAIN.y)
     watched = LearnerRows(np.nan_to_num(VALIDATION.x[:, :3]), VALIDATION.y)
     losses: list[float] = []
-    made = learners.fit(learner, NUMBERS, complete, watched, frames.MODEL, lambda step, loss: bool(losses.append(loss)))
+    made = learners.fit_learner(learner, NUMBERS, complete, watched, frames.MODEL, lambda step, loss: bool(losses.append(loss)))
     scale = StandardScaler().fit(complete.x)
     oracle = MLPClassifier((6, 4), learning_rate_init=0.02, batch_size=100, random_state=np.random.RandomState(3))
     for _ in range(int(np.argmin(losses)) + 1):
@@ -168,7 +168,7 @@ def test_the_net_is_scikit_learns_after_its_best_epoch():
 def test_linear_contributions_are_those_of_independent_features():
     """coefficient * (value - mean), Lundberg and Lee (2017), on complete numbers."""
     complete = LearnerRows(np.nan_to_num(TRAIN.x[:, :3]), TRAIN.y)
-    made = learners.fit(ml.LogisticRegression(), NUMBERS, complete, numbers(VALIDATION), frames.MODEL)
+    made = learners.fit_learner(ml.LogisticRegression(), NUMBERS, complete, numbers(VALIDATION), frames.MODEL)
     scale = StandardScaler().fit(complete.x)
     oracle = LogisticRegression(max_iter=1000).fit(scale.transform(complete.x), TRAIN.y)
     test = np.nan_to_num(TEST.x[:, :3])

@@ -86,7 +86,7 @@ def test_killed_before_the_aliases_moved_the_same_tick_finishes_it(two, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(history, "follow", die)
+        patch.setattr(history, "move_aliases", die)
         with pytest.raises(KeyboardInterrupt):
             acting(two)
     assert (alias(two), len(done(two))) == (2, 1)

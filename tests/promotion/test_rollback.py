@@ -11,7 +11,7 @@ from mlprod_tasks.evaluation.gate import gate
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.notifications.events import tell_rollback
 from mlprod_tasks.platform.ledger import Mail, Promotion, PromotionKind, Training
-from mlprod_tasks.promotion.history import line, promotions
+from mlprod_tasks.promotion.history import champion_stack, promotions
 from mlprod_tasks.promotion.register import promote
 from mlprod_tasks.promotion.rollback import CannotRollBack, next_tick, rollback
 from mlprod_tasks.scoring.score import score
@@ -75,7 +75,7 @@ def test_killed_before_the_alias_was_moved_the_same_call_finishes_it(two, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(history, "follow", die)
+        patched.setattr(history, "move_aliases", die)
         with pytest.raises(KeyboardInterrupt):
             rollback(two.pipeline, two.platform, reason="why")
     assert (alias(two), len(two.platform.ledger.all(Promotion))) == (2, 3)
@@ -222,4 +222,4 @@ def test_a_rollback_takes_away_what_stood_above(versions: tuple[int, ...], alias
         Promotion(pipeline="p", model_version=v, effective=date(2024, 1, 1), training_id="t", reason="", at=NOON)
         for v in versions
     ]
-    assert line(known, alias_at) == expected
+    assert champion_stack(known, alias_at) == expected

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner
 
 COLUMNS = Columns(("signal", "curve", "noise", "empty", "place", "kind"), (4, 5))
 ROWS_A_TICK = 50
@@ -44,4 +44,4 @@ def rows(n: int, seed: int = 0, places: int = 40, first_tick: int = 0) -> Learne
 
 
 def fitted(name: str, train: LearnerRows, validation: LearnerRows, declared: ml.Model = MODEL) -> FittedLearner:
-    return fit(declared.candidate(name), COLUMNS, train, validation, declared, gap_ticks=1)
+    return fit_learner(declared.candidate(name), COLUMNS, train, validation, declared, gap_ticks=1)

@@ -340,8 +340,8 @@ def test_a_trial_under_way_is_cut_when_the_time_is_up_but_not_the_declared_one(s
     with trials.at_work():
         first, second = trials.claim(), trials.claim()
         trials.search = replace(trials.search, minutes=1e-9)
-        assert search.tried(shop.pipeline, first, trials, lambda _: rows)[1] == ""
-        assert search.tried(shop.pipeline, second, trials, lambda _: rows)[1] == "time is up"
+        assert search.run_trial(shop.pipeline, first, trials, lambda _: rows)[1] == ""
+        assert search.run_trial(shop.pipeline, second, trials, lambda _: rows)[1] == "time is up"
 
 
 def test_a_trial_that_fails_is_told_and_the_search_goes_on(shop, monkeypatch, caplog):

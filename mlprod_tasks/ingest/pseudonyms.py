@@ -19,7 +19,6 @@ A null has no pseudonym. The fields of a request are hashed by the same function
 
 from __future__ import annotations
 
-import hmac
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlprod_tasks.ingest.convert import EXACT_INTEGERS, decoded, in_microseconds, integer
+from mlprod_tasks.platform.pseudonym import pseudonym
 
 
 def pseudonyms(values: pa.Array, kind: str, key: str) -> pa.Array:
@@ -37,11 +37,6 @@ def pseudonyms(values: pa.Array, kind: str, key: str) -> pa.Array:
     distinct, places = _distinct(in_microseconds(values))
     texts = [_text_of(value, kind) for value in distinct]
     return pa.array([None if text is None else pseudonym(text, key) for text in texts], pa.string()).take(places)
-
-
-def pseudonym(text: str, key: str) -> str:
-    """Hash the text of one value: 64 hexadecimal digits, which nobody can guess without the key."""
-    return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()
 
 
 def _distinct(values: pa.Array) -> tuple[pa.Array, pa.Array]:

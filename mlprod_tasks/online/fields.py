@@ -10,8 +10,8 @@ from typing import Any
 
 from mlprod_tasks.declaration import Column, Pipeline
 from mlprod_tasks.declaration.reads import needed_by
-from mlprod_tasks.ingest.pseudonyms import pseudonym
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
+from mlprod_tasks.platform.pseudonym import pseudonym
 
 EPOCH_DAY = EPOCH.date().toordinal()
 MOST_TEXT = 10_000

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.ingest.extract import extract
-from mlprod_tasks.ingest.pseudonyms import pseudonym, pseudonyms
+from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.pseudonym import pseudonym
 from tests.support.shop import orders_to_check, shop_of_one_table
 
 KEY = "a key for tests"

@@ -15,7 +15,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 @given(TEXT)
 def test_a_text_is_written_as_sqlglot_writes_it_and_comes_back(text: str) -> None:
     assert literal(text) == exp.Literal.string(text).sql("duckdb")
-    assert duckdb.sql(f"SELECT {literal(text)}").fetchone() == (text,)
+    assert duckdb.sql(f"SELECT {literal(text)}").fetchall() == [(text,)]
 
 
 @given(TEXT.filter(bool))

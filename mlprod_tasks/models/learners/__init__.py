@@ -19,7 +19,7 @@ from mlprod_tasks.models.learners.rows import Columns, LearnerRows, Report
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fit", "load"]
+__all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fit_learner", "load"]
 
 # The module of each kind that a learner.json may name; imported only when needed, since it imports its library.
 FILES = {

@@ -97,7 +97,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Mean:
+class ClusteredMean:
     """A mean with its squared standard error, of `clusters` that are independent of each other."""
 
     value: float
@@ -217,7 +217,7 @@ def too_few(pair: Pair, ramp: Ramp) -> Finding:
                    pair.challenger.rows, told)  # fmt: skip
 
 
-def mean_of(values: Floats, cluster: Codes) -> Mean:
+def mean_of(values: Floats, cluster: Codes) -> ClusteredMean:
     """The mean, with its variance between clusters; where each row is its own, that is the usual s squared over n.
 
     values: (n,), of at least two clusters.
@@ -226,10 +226,10 @@ def mean_of(values: Floats, cluster: Codes) -> Mean:
     value = float(values.mean())
     sums = np.bincount(place, weights=values - value)
     clusters = len(sums)
-    return Mean(value, float((sums**2).sum()) / len(values) ** 2 * clusters / (clusters - 1), clusters)
+    return ClusteredMean(value, float((sums**2).sum()) / len(values) ** 2 * clusters / (clusters - 1), clusters)
 
 
-def welch(ours: Mean, theirs: Mean, wrong: float) -> tuple[float, float]:
+def welch(ours: ClusteredMean, theirs: ClusteredMean, wrong: float) -> tuple[float, float]:
     """Between which the difference of two means lies; it is above, and below, each with the chance `wrong`.
 
     Welch, Biometrika 34 (1947), with Satterthwaite's degrees of freedom. scipy.stats.ttest_ind does not fit: it takes each row
@@ -303,7 +303,7 @@ def _worth(flags: Floats, cluster: Codes) -> float:
     return float(min(n, share * (1 - share) / variance)) if clusters < n and variance else float(n)
 
 
-def _means(group: Group, values: Floats) -> Mean | None:
+def _means(group: Group, values: Floats) -> ClusteredMean | None:
     there = np.isfinite(values)
     if len(np.unique(group.entity[there])) < FEWEST:
         return None

@@ -54,7 +54,7 @@ class RowResult(msgspec.Struct, frozen=True):
     log_row: LoggedRow
 
 
-class Decided(msgspec.Struct, frozen=True):
+class RowDecision(msgspec.Struct, frozen=True):
     """A scored row. assigned: the route by the rollout, '' if it was not asked; failed: whether the model raised an error."""
 
     scored: ScoredRow
@@ -181,19 +181,21 @@ class Scorer:
         )
         return RowResult(scored, logged)
 
-    def _decide(self, key: dict[str, Any], entity: str, features: Features, loaded: LoadedModels, cacheable: bool) -> Decided:
+    def _decide(
+        self, key: dict[str, Any], entity: str, features: Features, loaded: LoadedModels, cacheable: bool
+    ) -> RowDecision:
         if features.answer == "refuse":
-            return Decided(self._refusal(key, features, "; ".join(features.reasons)))
+            return RowDecision(self._refusal(key, features, "; ".join(features.reasons)))
         if loaded.switched and loaded.fallback is not None:
-            return Decided(self._fallback(key, features, loaded, loaded.switched))
+            return RowDecision(self._fallback(key, features, loaded, loaded.switched))
         if features.answer == "fallback":
-            return Decided(self._fallback(key, features, loaded, "; ".join(features.reasons)))
+            return RowDecision(self._fallback(key, features, loaded, "; ".join(features.reasons)))
         choice = self.choose_route(entity, loaded)
         if choice.version is None:
-            return Decided(self._fallback(key, features, loaded, "no model is loaded"), choice.assigned)
+            return RowDecision(self._fallback(key, features, loaded, "no model is loaded"), choice.assigned)
         if choice.version.breaker.open:
             reason = "the model failed several times in a row"
-            return Decided(self._fallback(key, features, loaded, reason), choice.assigned)
+            return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
         return self._ask_model(choice, choice.version, key, features, loaded, cacheable)
 
     def _ask_model(
@@ -204,25 +206,25 @@ class Scorer:
         features: Features,
         loaded: LoadedModels,
         cacheable: bool,
-    ) -> Decided:
+    ) -> RowDecision:
         try:
             made = self._predict(version, features.values, cacheable)
         except ModelInputError:  # the row's fault, not the model's
             reason = "a feature is not a number that the model takes"
-            return Decided(self._fallback(key, features, loaded, reason), choice.assigned)
+            return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
         except Exception as error:
             self.counts.errors += 1
             version.breaker.failed()
             # Not with its text: that may tell of the inside, or quote values.
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _where(error))
             reason = f"the model failed ({type(error).__name__})"
-            return Decided(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
+            return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
         decision, review = self._automate(made, loaded.rollout)
         scored = ScoredRow(
             key, made.score, decision, version.number, choice.route, review=review,
             stale=features.stale, missing=features.missing, age_seconds=features.age,
         )  # fmt: skip
-        return Decided(scored, choice.assigned)
+        return RowDecision(scored, choice.assigned)
 
     def _predict(self, version: LoadedVersion, values: tuple[Any, ...], cacheable: bool) -> RowScore:
         model = version.row.load(version.picked(values))

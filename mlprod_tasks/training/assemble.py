@@ -35,7 +35,7 @@ class NotTrainable(ValueError):
     """The windows hold too little to learn from, or nothing to tell apart."""
 
 
-class NotDecided(LookupError):
+class DecisionMissing(LookupError):
     """The decision that is said to ask for a training is not in the ledger."""
 
 
@@ -58,7 +58,7 @@ def assemble(
     decided_at: where rules ask for it, the tick of their decision; else a person does, `by`. The reason is for people to read:
     whatever it says, only what a decision asked for counts as asked for by rules.
 
-    Raises: NotDecided; HistoryTooShort; NotTrainable; TableMissing.
+    Raises: DecisionMissing; HistoryTooShort; NotTrainable; TableMissing.
     """
     folder = TrainingFolder(platform, training_id)
     _begin(pipeline, as_of, training_id, reason, platform, by, decided_at)
@@ -84,7 +84,7 @@ def _begin(
     kept = platform.ledger.get(Training, training_id)
     decision = None if decided_at is None else platform.ledger.get(Decision, pipeline.name, decided_at.date)
     if decided_at is not None and decision is None:
-        raise NotDecided(f"{pipeline.name}: training {training_id} names the decision of {decided_at}, and there is none")
+        raise DecisionMissing(f"{pipeline.name}: training {training_id} names the decision of {decided_at}, and there is none")
     platform.ledger.put(
         Training(
             id=training_id,

@@ -10,7 +10,7 @@ import pytest
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Asker, Decision, Training
 from mlprod_tasks.training import train, workspace
-from mlprod_tasks.training.assemble import NotDecided, NotTrainable, assemble
+from mlprod_tasks.training.assemble import DecisionMissing, NotTrainable, assemble
 from mlprod_tasks.training.records import Trained
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
@@ -46,7 +46,7 @@ def test_the_set_holds_each_windows_rows_and_counts_those_without_a_label(shop, 
 def test_a_training_says_who_asked_for_it_and_its_reason_says_nothing_of_that(shop):
     rules = [{"rule": "useless", "action": "rollback"}, {"rule": "a hint", "action": "note"}]
     decision = Decision(pipeline="returns", tick=shop.tick().date, action="rollback", reason="x", at=NOON, rules=rules)
-    with pytest.raises(NotDecided, match="names the decision of 2024-02-10, and there is none"):
+    with pytest.raises(DecisionMissing, match="names the decision of 2024-02-10, and there is none"):
         assemble(shop.pipeline, shop.tick(), "t", "Retrain: useless.", shop.platform, decided_at=shop.tick())
     shop.platform.ledger.put(decision)
     assemble(shop.pipeline, shop.tick(), "by rules", "because", shop.platform, by="airflow", decided_at=shop.tick())

@@ -12,7 +12,7 @@ from mlprod_tasks.evaluation.results import Backtest, EvaluationResults, Fold
 
 
 @dataclass(frozen=True)
-class _Window:
+class _JudgedFold:
     """One fold: what the model reached, what it had to reach, and whether it did. NaN where it could not be computed."""
 
     fold: Fold
@@ -75,13 +75,13 @@ def _without_other_champion(gate: Stable, backtest: Backtest) -> GateVerdict | N
     raise CannotBeEvaluated(backtest.problem or f"the recipe of champion version {version} is not known")
 
 
-def _window(gate: Stable, fold: Fold) -> _Window:
+def _window(gate: Stable, fold: Fold) -> _JudgedFold:
     higher, value = HIGHER_IS_BETTER[gate.metric], _value(fold.model, gate.metric)
     bound = _bound(gate, fold)
     margin = (value - bound) * (1 if higher else -1)
     # The baseline itself is not better than the baseline. A comparison with NaN is never true.
     kept = (value > bound if higher else value < bound) if gate.than == "baseline" else margin >= 0
-    return _Window(fold, value, bound, kept, margin)
+    return _JudgedFold(fold, value, bound, kept, margin)
 
 
 def _bound(gate: Stable, fold: Fold) -> float:
@@ -108,7 +108,7 @@ def _demanded(gate: Stable, backtest: Backtest) -> str:
     return f"{'at least' if HIGHER_IS_BETTER[gate.metric] else 'at most'} {format_number(gate.bound)}"
 
 
-def _shown(gate: Stable, window: _Window) -> str:
+def _shown(gate: Stable, window: _JudgedFold) -> str:
     def number(value: float) -> str:
         return format_number(value) if math.isfinite(value) else "no number"
 

@@ -42,13 +42,13 @@ def ranking(context: ReportContext, champion: ReportedChampion | None) -> tuple[
     return Section("scores", "Scores", ranks), Section("value", "Value, gain and lift", pays)
 
 
-def _scored(context: ReportContext, champion: ReportedChampion | None) -> tuple[curves.Scored, Worth | None]:
+def _scored(context: ReportContext, champion: ReportedChampion | None) -> tuple[curves.ScoredOutcomes, Worth | None]:
     """What is drawn. The champion's scores only where it was evaluated on these rows: else it may have been fitted to them."""
     other = None
     if champion is not None and champion.model is not None and context.results.evaluation.champion is not None:
         other = champion.model.predict(context.rows).score
     return (
-        curves.Scored(
+        curves.ScoredOutcomes(
             context.outcome,
             context.predicted.score,
             context.predicted.decision,

@@ -23,7 +23,7 @@ SMALLEST_SHARE = 0.005  # of the rows: lift of fewer is noise
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredOutcomes:
     """Rows of the test window with an outcome. outcome: (n,) bool; score: (n,) probabilities; acts: (n,) the decisions.
 
     threshold: the score from which on it acts; None where rows have their own. champion: (n,) the champion's scores of the same
@@ -44,7 +44,7 @@ class Scored:
         yield self.score, BLUE, "model"
 
 
-def roc(scored: Scored) -> Figure:
+def roc(scored: ScoredOutcomes) -> Figure:
     """True against false positive rate, with the point at which the model acts."""
     made, axes = figure(f"ROC curve, area {metrics.roc_auc(scored.outcome, scored.score):.3f}")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
@@ -60,7 +60,7 @@ def roc(scored: Scored) -> Figure:
     return made
 
 
-def precision_recall(scored: Scored) -> Figure:
+def precision_recall(scored: ScoredOutcomes) -> Figure:
     """Precision against recall, with the share of positives as the line that chance gives."""
     outcome = scored.outcome
     made, axes = figure(f"Precision and recall, average precision {metrics.pr_auc(outcome, scored.score):.3f}")
@@ -77,7 +77,7 @@ def precision_recall(scored: Scored) -> Figure:
     return made
 
 
-def calibration(scored: Scored) -> Figure:
+def calibration(scored: ScoredOutcomes) -> Figure:
     """Share of positives in each bin of scores; on the diagonal scores mean what they say."""
     made, axes = figure(f"Calibration, expected error {metrics.calibration_error(scored.outcome, scored.score):.3f}")
     said, came, rows = metrics.calibration_bins(scored.outcome, scored.score)
@@ -91,7 +91,7 @@ def calibration(scored: Scored) -> Figure:
     return made
 
 
-def gain(scored: Scored) -> Figure:
+def gain(scored: ScoredOutcomes) -> Figure:
     """Share of all positives that are found by acting on the highest scores, by how many are acted on."""
     made, axes = figure("Cumulative gain")
     rate = float(scored.outcome.mean())
@@ -107,7 +107,7 @@ def gain(scored: Scored) -> Figure:
     return made
 
 
-def lift(scored: Scored) -> Figure:
+def lift(scored: ScoredOutcomes) -> Figure:
     """How many times more positives there are among the highest scores than among all rows."""
     made, axes = figure("Lift")
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1, label="acting at random")
@@ -130,7 +130,7 @@ def lift(scored: Scored) -> Figure:
     return made
 
 
-def profit(scored: Scored, worth: Worth, unit: str, champion_worth: Worth | None = None, seed: int = 0) -> Figure:
+def profit(scored: ScoredOutcomes, worth: Worth, unit: str, champion_worth: Worth | None = None, seed: int = 0) -> Figure:
     """What acting on the highest scores is worth, with a 95 % bootstrap band, by how many are acted on.
 
     worth: of either decision on each row; champion_worth: the same for the champion's scores, where the worth depends on them.
@@ -180,7 +180,7 @@ def profit_band(
     return shares, measured, low, high
 
 
-def _acting(scored: Scored) -> str:
+def _acting(scored: ScoredOutcomes) -> str:
     if not scored.acts.any():
         return "never acts"
     return "acts" if scored.threshold is None else f"acts from {scored.threshold:.3f} on"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, INK, ORANGE, figure
-from mlprod_tasks.reporting.plots.curves import Scored
+from mlprod_tasks.reporting.plots.curves import ScoredOutcomes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BINS = 40
 
 
-def scores(scored: Scored) -> Figure:
+def scores(scored: ScoredOutcomes) -> Figure:
     """How the scores of positives and of negatives are distributed, each as shares of its class."""
     made, axes = figure("Scores by outcome")
     edges = np.linspace(0, max(float(scored.score.max()), 1e-6), BINS + 1)

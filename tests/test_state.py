@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
+from tests.support.paths import REPOSITORY
+
 ROOMS = ("mlprod_tasks", "plugins", "dags", "demo", "benchmarks")
 MIGRATIONS = "mlprod_tasks/platform/migrations"  # may read them, to fill the columns of what an earlier release wrote
 PROSE = frozenset(("reason", "by", "subject", "fallback_reason", "training_reason", "training_held", "recipients"))

@@ -103,7 +103,7 @@ def _text(answer: bytes | str) -> str:
 def message(mail: MailMessage, sender: str) -> EmailMessage:
     """The mail in MIME: plain text first, HTML with its pictures as the richer alternative."""
     mime = EmailMessage()
-    mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), " ".join(mail.subject.split())
+    mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), _one_line(mail.subject)
     mime["Date"], mime["Message-ID"] = formatdate(), make_msgid(domain="mlprod")
     mime.set_content(mail.text)
     mime.add_alternative(mail.html, subtype="html")
@@ -114,3 +114,8 @@ def message(mail: MailMessage, sender: str) -> EmailMessage:
         # As bytes: as text its line ends would change, and with them the digests in its security policy.
         mime.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
     return mime
+
+
+def _one_line(text: str) -> str:
+    """A header holds no line break."""
+    return " ".join(text.split())

@@ -212,7 +212,7 @@ class Registry:
                 return _ref(self.client.get_model_version(name, str(version)))
             except MlflowException as error:
                 if error.error_code in ABSENT:
-                    raise BrokenArtifact(f"model {name!r} no longer has version {version} in {_shown(self.url)}") from error
+                    raise BrokenArtifact(f"model {name!r} has no version {version} in {_shown(self.url)}") from error
                 raise
 
     def load(self, pipeline: Pipeline, version: int) -> Any:

@@ -14,6 +14,7 @@ What a request costs is taken last: a request that is refused costs its key noth
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -46,6 +47,7 @@ CACHEABLE_BYTES = 4_000  # of a row: scores of longer ones are not kept
 MOST_PROBLEMS = 100
 IDS_AT_ONCE = 256
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
+FIELD = re.compile(r"`\$\.(\w+)`$")
 _decoder = msgspec.json.Decoder(ScoreRequest)
 
 
@@ -56,7 +58,7 @@ def decode(body: bytes, verb: Verb, limits: Limits) -> ScoreRequest:
     try:
         decoded = _decoder.decode(body)
     except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RequestRefused(422, "the body cannot be read", [RowProblem(None, "", str(error)[:300])]) from error
+        raise RequestRefused(422, "the body cannot be read", [RowProblem(None, _field_of(error), str(error)[:300])]) from error
     count = len(decoded.rows)
     if not count:
         raise RequestRefused(422, "no rows", [RowProblem(None, "rows", "give at least one row")])
@@ -64,6 +66,12 @@ def decode(body: bytes, verb: Verb, limits: Limits) -> ScoreRequest:
     if count > most:
         raise RequestRefused(413, "too many rows", [RowProblem(None, "rows", f"{count} rows; at most {most} at a time")])
     return decoded
+
+
+def _field_of(error: Exception) -> str:
+    """The field of the body that msgspec names at the end of its message, as in 'at `$.moment`'; '' where it names none."""
+    named = FIELD.search(str(error))
+    return named[1] if named else ""
 
 
 def check_fields(rows: Sequence[Mapping[str, Any]], fields: RequestFields) -> list[dict[str, Any]]:

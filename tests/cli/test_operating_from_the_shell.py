@@ -74,7 +74,7 @@ def test_explain_takes_a_key_with_a_comma_as_it_is(mlprod, promoted_shop):
     assert f"returns: order_id {keys[3]}" in done.stdout
     twice = mlprod("explain", "returns", "--key", "a", "--key", "b")
     assert "has 1 column, order_id, but 2 values were given" in twice.output + str(twice.exception)
-    assert "once for each column" in " ".join(mlprod("explain", "--help").stdout.replace("│", " ").split())
+    assert "once for each key column" in " ".join(mlprod("explain", "--help").stdout.replace("│", " ").split())
 
 
 def test_rollback_says_what_it_did(mlprod, promoted_shop):

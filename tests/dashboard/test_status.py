@@ -69,18 +69,18 @@ def test_red_while_an_alarm_is_open_that_nobody_knows_of(quiet: Platform, flight
 
 def test_amber_once_it_is_acknowledged_or_muted(quiet: Platform, flights_pipeline: Pipeline) -> None:
     fire(quiet, flights_pipeline)
-    doing(quiet, flights_pipeline, "acknowledge", moment(LAST, 9), subject="nulls", tick=LAST)
+    doing(quiet, flights_pipeline, "acknowledge", moment(LAST, 9), subject="nulls", rule="nulls", tick=LAST)
     one = card(flights_pipeline, quiet)
     assert (one.state.light, one.open_alarms, one.acknowledged) == ("amber", 0, 1)
     assert one.state.reasons[0].startswith("Acknowledged by ada: nulls")
-    doing(quiet, flights_pipeline, "mute", moment(LAST, 10), subject="nulls", until=moment(LAST + DAY))
+    doing(quiet, flights_pipeline, "mute", moment(LAST, 10), subject="nulls", rule="nulls", until=moment(LAST + DAY))
     one = card(flights_pipeline, quiet)
     assert (one.state.light, one.acknowledged, one.muted) == ("amber", 0, 1)
 
 
 def test_a_mute_that_is_over_hides_nothing(quiet: Platform, flights_pipeline: Pipeline) -> None:
     fire(quiet, flights_pipeline)
-    doing(quiet, flights_pipeline, "mute", moment(LAST, 9), subject="nulls", until=moment(LAST, 19))
+    doing(quiet, flights_pipeline, "mute", moment(LAST, 9), subject="nulls", rule="nulls", until=moment(LAST, 19))
     assert card(flights_pipeline, quiet).state.light == "red"
 
 

@@ -292,7 +292,7 @@ def test_what_is_over_tells_only_of_trainings_that_were_asked_for(platform: Plat
     decided(platform, 1, fired(AUC, 1, action="retrain"), **wanted, training_asked_at=NOW)
     decided(platform, 2)
     assert [tell(platform, n) for n in range(3)] == [True, True, True]
-    assert f"A retraining was asked for at {day(1)}." in mails(catcher)[-1][1]
+    assert f"A retraining was requested at {day(1)}." in mails(catcher)[-1][1]
 
 
 def test_a_person_who_signs_as_a_rule_is_told_as_no_rule_is(platform: Platform, catcher: MailCatcher) -> None:

@@ -137,7 +137,7 @@ def test_alarms_are_told_apart_by_what_people_did(seeded: Platform, flights_pipe
     ledger.put(
         *(
             Intervention(
-                id=rule, pipeline=name, kind="mute", by="ada", at=seeded.clock.now(), subject=rule,
+                id=rule, pipeline=name, kind="mute", by="ada", at=seeded.clock.now(), subject=rule, rule=rule,
                 until=seeded.clock.now() + timedelta(days=1),
             )
             for rule in rules

@@ -164,7 +164,7 @@ def test_without_an_earlier_champion_or_a_known_version_it_is_said(promoted_shop
 def test_a_version_with_broken_files_is_refused_and_the_champion_stays(two):
     two.platform.registry.client.set_model_version_tag("returns", "1", "mlprod.digest", "0" * 64)
     with pytest.raises(
-        CannotRollBack, match="cannot be rolled back to version 1: the files of returns version 1 are not those"
+        CannotRollBack, match="cannot be rolled back to version 1: the files of returns version 1 are not the registered ones"
     ):
         rollback(two.pipeline, two.platform)
     assert (alias(two), len(two.platform.ledger.all(Promotion))) == (2, 2)

@@ -49,12 +49,12 @@ def test_a_training_says_who_asked_for_it_and_its_reason_says_nothing_of_that(sh
     with pytest.raises(DecisionMissing, match="names the decision of 2024-02-10, and there is none"):
         assemble(shop.pipeline, shop.tick(), "t", "Retrain: useless.", shop.platform, decided_at=shop.tick())
     shop.platform.ledger.put(decision)
-    assemble(shop.pipeline, shop.tick(), "by rules", "because", shop.platform, by="airflow", decided_at=shop.tick())
-    assemble(shop.pipeline, shop.tick(), "by hand", "Retrain: useless.", shop.platform, by="rule useless")
+    assemble(shop.pipeline, shop.tick(), "by-rules", "because", shop.platform, by="airflow", decided_at=shop.tick())
+    assemble(shop.pipeline, shop.tick(), "by-hand", "Retrain: useless.", shop.platform, by="rule useless")
     found = {one.id: (one.asker, one.by, one.decided_at, one.rules) for one in shop.platform.ledger.all(Training)}
     assert found == {
-        "by rules": (Asker.RULE, "", decision.tick, ["useless"]),
-        "by hand": (Asker.PERSON, "rule useless", None, []),
+        "by-rules": (Asker.RULE, "", decision.tick, ["useless"]),
+        "by-hand": (Asker.PERSON, "rule useless", None, []),
     }
 
 

@@ -165,16 +165,16 @@ def test_where_the_declared_parameters_can_never_be_tried_the_others_are_what_is
             searched(shop)
     assert searched(shop).trials == {"lightgbm": 2}
     found = found_in(shop)["lightgbm"]
-    assert found["declared_loss"] is None
-    assert found["loss"] > 0
+    assert found.declared_loss is None
+    assert found.loss > 0
 
 
 def test_it_finds_better_parameters_than_bad_declared_ones(shop):
     shop = searching(shop)
     done = searched(shop)
     found = found_in(shop)["lightgbm"]
-    assert found["loss"] < found["declared_loss"] - 0.02
-    assert done.best == {"lightgbm": found["loss"]}
+    assert found.loss < found.declared_loss - 0.02
+    assert done.best == {"lightgbm": found.loss}
     assert done.trials == {"lightgbm": 6}
 
 
@@ -383,7 +383,7 @@ def test_every_kind_of_candidate_can_be_searched_and_fitted_with_what_was_found(
     model = fit_model.fit_model(shop.pipeline, windows.train, windows.validation, ModelFacts(), tuned)
     recipe = {one["name"]: one for one in model.facts.recipe["candidates"]}
     for name, one in found_in(shop).items():
-        assert {field: recipe[name][field] for field in one["parameters"]} == one["parameters"]
+        assert {field: recipe[name][field] for field in one.parameters} == one.parameters
 
 
 def test_only_the_candidates_that_are_named_are_searched(shop):

@@ -118,7 +118,7 @@ def test_another_champion_takes_over_without_a_failed_request(service: Service) 
     with service.load("swapped", 2) as load:
         time.sleep(1)
         for version in (1, 2):
-            rollback(service.pipeline, service.platform, to=version, by="ada", reason="a test", tell=False)
+            rollback(service.pipeline, service.platform, to=version, by="ada", reason="a test")
             wait_for(lambda version=version: versions(service) == {version}, f"version {version}", 30)
     outcome = load.outcome
     assert outcome.statuses() == {200: len(outcome)}

@@ -334,7 +334,7 @@ def test_a_rollout_is_changed_by_a_click_and_what_makes_no_sense_of_it_is_said(s
     assert f"Version {champion} answers every request." in browser.text("#rollout")
     asked = {"mode": "canary", "challenger": str(other), "share": "25", "automation": "band", "low": "0.3", "high": "0.6"}
     refused = browser.try_to("rollout", "a first look", **asked)
-    assert f"no version {other} any more" in refused, "the seeded ledger knows it, the registry does not"
+    assert f"has no version {other} in" in refused, "the seeded ledger knows it, the registry does not"
     assert ledger.all(Rollout, pipeline=name) == []
 
     registry = site.platform.registry
@@ -548,7 +548,7 @@ def test_an_edited_declaration_is_seen_without_a_restart_and_a_refused_one_is_to
     file = site.platform.settings.pipelines / "returns.py"
     written = file.read_text()
     try:
-        file.write_text(written.replace("Will an order come back?", "Will it be sent back?"))
+        file.write_text(written.replace("    shop,\n", '    shop,\n    doc="Will it be sent back?",\n'))
         (card,) = site.asked("GET", "api/overview", "viewer").json()["pipelines"]
         assert card["doc"] == "Will it be sent back?"
         file.write_text(written.replace('owner="shop"', "owner=7"))

@@ -146,10 +146,8 @@ def test_what_the_service_logs_is_collected_and_measured_and_people_are_asked(ru
     dag, platform = "flight_delays.requests", running.platform
     pipeline = load(platform.settings.pipelines / "flight_delays.py")
     moment = datetime(2013, 6, 17, 15, tzinfo=UTC)
-    rows = [
-        log_row(log_schema(pipeline), f"r-{i}", moment, score=None if i < 30 else 0.5, review=i == 7, milliseconds=2.0)
-        for i in range(120)
-    ]
+    schema, nobody = log_schema(pipeline), {"model_version": None, "milliseconds": 2.0}  # nothing is trained yet
+    rows = [log_row(schema, f"r-{i}", moment, score=None if i < 30 else 0.5, review=i == 7, **nobody) for i in range(120)]
     write_log(pipeline, platform, rows)
 
     poll(lambda: True if dag in running.api.dag_ids() else None, seconds=60, waiting_for=lambda: f"DAG {dag}")

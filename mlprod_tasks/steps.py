@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlprod_tasks.declaration import Pipeline, Tick, TickRange
     from mlprod_tasks.evaluation.gates import Passed
-    from mlprod_tasks.evaluation.results import Backtest, Evaluation
+    from mlprod_tasks.evaluation.results import BacktestResult, Evaluation
     from mlprod_tasks.evaluation.run_checks import ChecksRun
     from mlprod_tasks.ingest.audit import Audited
     from mlprod_tasks.ingest.extract import Extracted
@@ -136,7 +136,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
 
 
 @step(about="training_id")
-def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backtest | None:
+def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> BacktestResult | None:
     """Train and measure again as of earlier ticks."""
     from mlprod_tasks.evaluation.backtest import backtest
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mlprod_tasks.declaration import Backtest as Declared
-from mlprod_tasks.declaration import Learner, Pipeline, Tick, TickRange
+from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
-from mlprod_tasks.evaluation.results import Backtest, Estimates, Evaluation, Fold, KeptFold
+from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold
 from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
@@ -55,7 +54,7 @@ class _Run:
     made_by: Provenance
 
 
-def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backtest | None:
+def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> BacktestResult | None:
     """Fit and evaluate the recipe as of the training's tick and of earlier ones; write the folds to folder, MLflow and ledger.
 
     Each fold stands at its own moment: windows counted back from it, labels known by it, features from the training's lake
@@ -82,7 +81,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
         own = pipeline.schedule.tick(assembled.as_of)
         earlier = _earlier(run, own, folder, platform)
         folds = (*earlier, _training_as_fold(run, own, evaluation, folder))
-        made = Backtest(
+        made = BacktestResult(
             folds=folds,
             champion_version=champion.version,
             champion_recipe=champion.recipe,
@@ -106,7 +105,7 @@ def correlation(folds: Sequence[Fold], metric: str = "roc_auc", business: str = 
     return float(spearmanr(finite).statistic) if (np.ptp(finite, axis=0) > 0).all() else nan
 
 
-def moments(declared: Declared, test: timedelta, as_of: Tick) -> list[date]:
+def moments(declared: Backtest, test: timedelta, as_of: Tick) -> list[date]:
     """The ticks as of which there are folds, earliest first, the training's own last."""
     step = ceil((declared.step or test) / ONE_DAY)
     return [as_of.date - i * step * ONE_DAY for i in reversed(range(declared.windows))]
@@ -256,14 +255,14 @@ def _too_little(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
     return None
 
 
-def _problem(champion: ChampionSpec, folds: int, declared: Declared) -> str | None:
+def _problem(champion: ChampionSpec, folds: int, declared: Backtest) -> str | None:
     told = [champion.problem] if champion.problem else []
     if folds < ENOUGH:
         told.append(f"the history is too short: it has {folds} of {declared.windows} windows")
     return "; ".join(told) or None
 
 
-def _record(folder: TrainingFolder, run_id: str, made: Backtest, platform: Platform) -> None:
+def _record(folder: TrainingFolder, run_id: str, made: BacktestResult, platform: Platform) -> None:
     """The spread over the folds, beside the training's other metrics."""
     flat = {"backtest_folds": float(len(made.folds)), "backtest_correlation": made.correlation}
     for name in ("roc_auc", "log_loss", "value_per_1000"):
@@ -271,13 +270,13 @@ def _record(folder: TrainingFolder, run_id: str, made: Backtest, platform: Platf
         flat |= {f"backtest_{name}_{of}": float(f(values)) for of, f in (("mean", np.mean), ("min", np.min), ("max", np.max))}
     flat = {name: number for name, number in flat.items() if isfinite(number)}
     platform.registry.log(run_id, metrics=flat)
-    platform.registry.log_file(run_id, folder.file(Backtest), evaluate.LOGGED)
+    platform.registry.log_file(run_id, folder.file(BacktestResult), evaluate.LOGGED)
     row = platform.ledger.get(Training, folder.training_id)
     if row is not None:
         update(folder.training_id, platform, metrics={**row.metrics, **flat})
 
 
-def _log_folds(pipeline: Pipeline, made: Backtest) -> None:
+def _log_folds(pipeline: Pipeline, made: BacktestResult) -> None:
     for fold in made.folds:
         auc, worth = fold.model["roc_auc"], fold.model["value_per_1000"].value
         told = f"{worth:,.0f} {pipeline.value.unit} per 1,000"

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.compare import Performance, compare
-from mlprod_tasks.evaluation.results import Backtest, Comparison, Estimates, Evaluation, Slices
+from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.feature_frame import outcome_of
@@ -118,7 +118,7 @@ def _keep(folder: TrainingFolder, made: Evaluation, comparison: Comparison | Non
     """
     before = folder.find(Evaluation)
     if before is not None and before.model_digest != made.model_digest:
-        folder.remove(Backtest)
+        folder.remove(BacktestResult)
     folder.write(sliced)
     if comparison is None:
         # Of an earlier evaluation, against a champion that is none any more or can no longer be evaluated.

@@ -110,7 +110,7 @@ class KeptFold(Versioned):
 
 
 @dataclass(frozen=True)
-class Backtest(StepRecord):
+class BacktestResult(StepRecord):
     """Folds in the order of time.
 
     champion_recipe: 'same' where the champion was made by the same recipe (its folds are then the model's), 'other' where its
@@ -170,7 +170,7 @@ class EvaluationResults:
     evaluation: Evaluation
     comparison: Comparison | None = None
     slices: Slices | None = None
-    backtest: Backtest | None = None
+    backtest: BacktestResult | None = None
     checks: ModelChecks | None = None
 
 
@@ -180,6 +180,6 @@ def read_results(folder: TrainingFolder) -> EvaluationResults:
         folder.read(Evaluation),
         comparison=folder.find(Comparison),
         slices=folder.find(Slices),
-        backtest=folder.find(Backtest),
+        backtest=folder.find(BacktestResult),
         checks=folder.find(ModelChecks),
     )

@@ -13,7 +13,7 @@ from mlprod_tasks.declaration import AtLeast, AtMost, BetterThanBaseline, NotWor
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Passed, Refused, evaluate_gates, name_of
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.results import (
-    Backtest,
+    BacktestResult,
     CheckResult,
     Comparison,
     Evaluation,
@@ -84,7 +84,7 @@ def a_fold(as_of: str, auc: float, baseline: float = 0.5, champion: float | None
     )
 
 
-BACKTEST = Backtest(
+BACKTEST = BacktestResult(
     folds=(a_fold("2013-03-25", 0.49), a_fold("2013-04-22", 0.6), a_fold("2013-05-20", 0.69), a_fold("2013-06-17", 0.8)),
     champion_version=4,
     champion_recipe="other",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.evaluation.results import (
-    Backtest,
+    BacktestResult,
     Comparison,
     Evaluation,
     KeptFold,
@@ -39,7 +39,7 @@ SAME_SHAPE = {
     ApprovalAsked: "approval.json",
     Comparison: "comparison.json",
     Slices: "slices.json",
-    Backtest: "backtest.json",
+    BacktestResult: "backtest.json",
     KeptPart: "parts/global/part.json",
     KeptFold: "backtest/2024-02-05.json",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, Stable
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
-from mlprod_tasks.evaluation.results import Backtest, EvaluationResults, Fold
+from mlprod_tasks.evaluation.results import BacktestResult, EvaluationResults, Fold
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict
     return verdict(gate, kept >= gate.windows, float(kept), float(gate.windows), n, sentence)
 
 
-def _same_champion(backtest: Backtest, version: int | None) -> None:
+def _same_champion(backtest: BacktestResult, version: int | None) -> None:
     """Raises: CannotBeEvaluated where the backtest is against another champion than the evaluation is."""
     if backtest.champion_version == version:
         return
@@ -57,7 +57,7 @@ def _same_champion(backtest: Backtest, version: int | None) -> None:
     )
 
 
-def _without_other_champion(gate: Stable, backtest: Backtest) -> GateVerdict | None:
+def _without_other_champion(gate: Stable, backtest: BacktestResult) -> GateVerdict | None:
     """The verdict where there is no other recipe to compare with; None where there is one."""
     n, version = len(backtest.folds), backtest.champion_version
     match backtest.champion_recipe:
@@ -98,7 +98,7 @@ def _value(metrics: dict, metric: str) -> float:
     return float(metrics[metric].value) if metric in metrics else math.nan
 
 
-def _demanded(gate: Stable, backtest: Backtest) -> str:
+def _demanded(gate: Stable, backtest: BacktestResult) -> str:
     if gate.than == "baseline":
         return "better than the baseline's"
     if gate.than == "champion":

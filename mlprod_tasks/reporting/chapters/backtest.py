@@ -10,7 +10,7 @@ from mlprod_tasks.documents import Block, Listing, NotMade, Paragraph, Picture, 
 from mlprod_tasks.documents.formatting import number, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
-from mlprod_tasks.evaluation.results import Backtest, Fold
+from mlprod_tasks.evaluation.results import BacktestResult, Fold
 from mlprod_tasks.reporting.plots import backtest as plots
 from mlprod_tasks.reporting.report_context import ReportContext
 
@@ -66,7 +66,7 @@ def better_than_baseline(folds: Sequence[Fold], metric: str) -> tuple[int, int]:
     return sum(model > constant if higher else model < constant for model, constant in pairs), len(pairs)
 
 
-def _said(found: Backtest, metric: str) -> str:
+def _said(found: BacktestResult, metric: str) -> str:
     values = [fold.model[metric].value for fold in found.folds if math.isfinite(fold.model[metric].value)]
     if not values:
         return f"{title(metric)}: could not be computed"
@@ -78,7 +78,7 @@ def _said(found: Backtest, metric: str) -> str:
     )
 
 
-def _champion(found: Backtest) -> list[Block]:
+def _champion(found: BacktestResult) -> list[Block]:
     match found.champion_recipe:
         case "same":
             return [Paragraph(f"Champion version {found.champion_version} was made by the same recipe: its folds are these.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, PURPLE, panels
-from mlprod_tasks.evaluation.results import Backtest, Fold
+from mlprod_tasks.evaluation.results import BacktestResult, Fold
 from mlprod_tasks.statistics.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MOST_NAMED = 8  # folds whose windows are written out
 Estimates = dict[str, Estimate]
 
 
-def backtest(made_by: Backtest, unit: str) -> Figure:
+def backtest(made_by: BacktestResult, unit: str) -> Figure:
     """AUC, log loss and value of every fold at the middle of its test window: model, constant and champion's recipe."""
     made, there = panels("Backtest: each point a model of its own, tested on the weeks after it", 3, 1, width=9.2, height=7.2)
     days = [_middle(fold) for fold in made_by.folds]

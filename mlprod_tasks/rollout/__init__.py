@@ -1,1 +1,1 @@
-"""The gradual rollout of a challenger: share by share, each judged before the next, taken back by itself where one fails."""
+"""Gradual rollout of a challenger: share by share, each checked before the next, taken back automatically if one fails."""

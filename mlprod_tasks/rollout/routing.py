@@ -1,8 +1,9 @@
-"""Roll a version out: which version answers which requests, kept in the ledger, in force on all replicas within seconds."""
+"""Decide which version answers which requests. The ledger stores it; all replicas follow within seconds."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
@@ -23,7 +24,7 @@ BUCKETS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """A rollout as every request reads it: plain values, which are faster than those of an entry of the ledger."""
+    """The fields of a rollout that each request needs, as plain values: faster to read than a ledger entry."""
 
     mode: str
     challenger: int | None
@@ -35,15 +36,15 @@ class Routing:
 
 
 class CannotRollOut(ValueError):
-    """A rollout that makes no sense: says what is missing."""
+    """The rollout is invalid; the message says what is wrong."""
 
 
 class RolledOutMeanwhile(RuntimeError):
-    """Another rollout was put in force than the one that was to be replaced."""
+    """Somebody else changed the rollout that was to be replaced."""
 
 
 def current(pipeline: Pipeline, platform: Platform) -> Rollout | None:
-    """The rollout in force; None where none was ever declared: the champion answers everything."""
+    """The current rollout; None if there never was one: then the champion answers everything."""
     return newest(platform.ledger.all(Rollout, pipeline=pipeline.name), "at")
 
 
@@ -62,38 +63,31 @@ def roll_out(
     ramp: RampStep | None = None,
     ramp_for: str | None = None,
 ) -> Rollout:
-    """Write how requests are answered from now on.
+    """Record how requests are answered from now on.
 
-    champion: the champion answers. blue-green: the challenger answers all, the champion stays loaded to switch back to. shadow:
-    the challenger scores everything and answers nothing. canary: it answers `share` of the entities, the same ones every time
-    as long as it stays the challenger, and others than in any rollout before.
-    automation: 'full' decides; 'band' leaves scores in `band` to people; 'assist' leaves every decision to people; 'shadow'
-    answers no decision at all. `instead_of`: only where the one in force is still that of this moment. ramp, ramp_for: where
-    a ramp writes it: at which of its steps, and who asked for it.
+    mode: 'champion': the champion answers. 'blue-green': the challenger answers everything, the champion stays loaded to switch
+    back to. 'shadow': the challenger scores everything and answers nothing. 'canary': it answers `share` of the entities: the
+    same ones as long as it stays the challenger, and different ones than in any earlier rollout.
+    automation: 'full': the model decides; 'band': people decide on scores in `band`; 'assist': people decide everything;
+    'shadow': responses carry no decision. instead_of: write only if the current rollout is still the one of this time.
+    ramp, ramp_for: if a ramp writes it: the step it is at, and who started the ramp.
 
     Raises: CannotRollOut; RolledOutMeanwhile.
     """
     if mode not in get_args(Mode) or automation not in get_args(Automation):
         raise CannotRollOut(f"mode is one of {', '.join(get_args(Mode))}; automation one of {', '.join(get_args(Automation))}")
     if mode != "champion":
-        _exists(pipeline, challenger, mode, platform)
-    if mode == "canary" and not 0 < share <= 1:
-        raise CannotRollOut(f"{pipeline.name}: a canary's share {share} must lie above 0 and be at most 1")
-    if (automation == "band") != (band is not None) or (band is not None and not 0 <= band[0] < band[1] <= 1):
-        raise CannotRollOut(
-            f"{pipeline.name}: automation 'band' needs a band of scores such as 0.3 to 0.6, and no other takes one"
-        )
+        _check_challenger(pipeline, challenger, mode, platform)
+    _check_share_and_band(pipeline, mode, share, automation, band)
     with platform.ledger.exclusive(f"{pipeline.name}/rollout") as session:
-        mine = select(Rollout).where(Rollout.pipeline == pipeline.name)
-        before = session.scalars(mine.order_by(Rollout.at.desc()).limit(1)).first()
-        newest_at = before.at if before is not None else None
-        if instead_of is not None and newest_at != instead_of:
-            raise RolledOutMeanwhile(f"{pipeline.name}: the rollout was changed at {newest_at}: that one holds")
-        now, challenger = platform.clock.now(), None if mode == "champion" else challenger
-        made = Rollout(
+        before = session.scalars(select(Rollout).filter_by(pipeline=pipeline.name).order_by(Rollout.at.desc()).limit(1)).first()
+        if instead_of is not None and (before is None or before.at != instead_of):
+            changed_at = "" if before is None else f" at {before.at:%Y-%m-%d %H:%M:%S} UTC"
+            raise RolledOutMeanwhile(f"{pipeline.name}: somebody else changed the rollout{changed_at}; that change is kept")
+        challenger = None if mode == "champion" else challenger
+        rollout = Rollout(
             pipeline=pipeline.name,
-            # After the one in force, also where another machine's clock is ahead.
-            at=now if newest_at is None else max(now, newest_at + timedelta(microseconds=1)),
+            at=_time_after(before, platform),
             mode=mode,
             by=by,
             reason=reason,
@@ -106,12 +100,29 @@ def roll_out(
             ramp_for=ramp_for,
             salt=_salt(session, pipeline, challenger, before),
         )
-        session.add(made)
-    return made
+        session.add(rollout)
+    return rollout
+
+
+def _check_share_and_band(
+    pipeline: Pipeline, mode: str, share: float, automation: str, band: tuple[float, float] | None
+) -> None:
+    if mode == "canary" and not 0 < share <= 1:
+        raise CannotRollOut(f"{pipeline.name}: a canary's share {share} must lie above 0 and be at most 1")
+    if (automation == "band") != (band is not None) or (band is not None and not 0 <= band[0] < band[1] <= 1):
+        raise CannotRollOut(
+            f"{pipeline.name}: automation 'band' needs a band of scores such as 0.3 to 0.6; the other values take none"
+        )
+
+
+def _time_after(before: Rollout | None, platform: Platform) -> datetime:
+    """Now, but always later than the previous rollout: another machine's clock may be ahead."""
+    now = platform.clock.now()
+    return now if before is None else max(now, before.at + timedelta(microseconds=1))
 
 
 def _salt(session: Session, pipeline: Pipeline, challenger: int | None, before: Rollout | None) -> str:
-    """That of the rollout in force while its challenger stays; for another one the number of this rollout."""
+    """Keep the current salt while the challenger stays the same; else use the number of this rollout."""
     if challenger is None:
         return ""
     if before is not None and before.challenger == challenger:
@@ -119,7 +130,7 @@ def _salt(session: Session, pipeline: Pipeline, challenger: int | None, before: 
     return str(1 + (session.scalar(select(func.count()).select_from(Rollout).filter_by(pipeline=pipeline.name)) or 0))
 
 
-def _exists(pipeline: Pipeline, challenger: int | None, mode: str, platform: Platform) -> None:
+def _check_challenger(pipeline: Pipeline, challenger: int | None, mode: str, platform: Platform) -> None:
     if challenger is None:
         raise CannotRollOut(f"{pipeline.name}: mode {mode!r} needs a challenger: the number of a registered version")
     try:
@@ -132,15 +143,15 @@ def _exists(pipeline: Pipeline, challenger: int | None, mode: str, platform: Pla
 
 
 def bucket(pipeline: str, key: str, salt: bytes = b"") -> int:
-    """The place of an entity among BUCKETS, the same at every replica and in every run.
+    """The bucket of an entity, from 0 to BUCKETS - 1; the same on every replica and in every run.
 
-    salt: a rollout's own, so that its entities are not those of the rollout before; at most 16 bytes.
+    salt: the salt of the rollout, so that different rollouts pick different entities; at most 16 bytes.
     """
     return int.from_bytes(hashlib.blake2b(f"{pipeline}/{key}".encode(), digest_size=8, salt=salt).digest()) % BUCKETS
 
 
 def routing(rollout: Rollout) -> Routing:
-    """What a request needs to know of a rollout."""
+    """The fields of a rollout that a request needs."""
     return Routing(
         rollout.mode,
         rollout.challenger,
@@ -153,10 +164,16 @@ def routing(rollout: Rollout) -> Routing:
 
 
 def answers(rollout: Routing | None, pipeline: str, key: str) -> Literal["champion", "challenger"]:
-    """Which of the two answers an entity."""
+    """Which of the two models answers for an entity."""
     if rollout is None or rollout.challenger is None or rollout.mode == "shadow":
         return "champion"
     if rollout.mode == "blue-green":
         return "challenger"
-    # Ramped up, the entities of a smaller share stay with the challenger.
-    return "challenger" if bucket(pipeline, key, rollout.salt) < rollout.share * BUCKETS else "champion"
+    # The first buckets: when the share grows, the entities of the smaller share stay with the challenger.
+    return "challenger" if bucket(pipeline, key, rollout.salt) < _challenger_buckets(rollout.share) else "champion"
+
+
+def _challenger_buckets(share: float) -> int:
+    """The number of buckets that the challenger answers; rounded up if the share has more than four decimals."""
+    # 0.07 * 10_000 is 700.0000000000001 in floating point: without the rounding, bucket 700 would be let in.
+    return math.ceil(round(share * BUCKETS, 6))

@@ -1,4 +1,4 @@
-"""The access log: one line of JSON a request, without what was asked or answered, written beside the answers."""
+"""The access log: one JSON line per request, without its content, written in a background thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Access(msgspec.Struct):
-    """One request. path: one that the service has, or 'other', since that may be about a person; key: an API key's id."""
+    """One request.
+
+    path: one of the service's paths, or 'other': an unknown path may name a person. key: the API key's id.
+    """
 
     at: datetime
     method: str
@@ -31,7 +34,7 @@ class Access(msgspec.Struct):
 
 
 class AccessLog:
-    """Lines to a stream, from a thread of its own: a reader that hangs keeps nobody waiting, and loses the oldest lines."""
+    """Writes lines to a stream in a background thread. If the reader hangs, no request waits; the oldest lines are lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -43,11 +46,11 @@ class AccessLog:
         self._thread.start()
 
     def add(self, access: Access) -> None:
-        # Encoded here, in a microsecond: the thread would take the interpreter for longer from those who answer.
+        # Encoded here, which takes a microsecond: the thread would block the interpreter, and so the answers, for longer.
         self._waiting.append(_encode(access))
 
     def close(self) -> None:
-        """Write what is left, and stop."""
+        """Write the remaining lines and stop."""
         self._ended.set()
         self._thread.join(timeout=5)
 

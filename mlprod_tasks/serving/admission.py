@@ -1,4 +1,4 @@
-"""How many requests are under way at the same time, and in which order those wait that are answered in one go."""
+"""Limit how many requests are under way, and queue those that the fast path answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 DELAY_SECONDS = 1.0
 MOST_DELAYED = 4_000
-# So many, or half of those that wait, are answered before the event loop looks for others and sends answers.
+# At least this many, or half of the queue, are answered before the event loop accepts more and sends answers.
 ANSWERED_IN_A_ROW = 4
 
 
 @dataclass
 class Admission:
-    """Counts the requests that are under way: one more than `most` is refused at once rather than answered late."""
+    """Counts the requests under way. Above `most`, a request is refused at once rather than answered late."""
 
     most: int
     under_way: int = 0
@@ -25,7 +25,7 @@ class Admission:
     delayed_now: int = 0
 
     def enter(self) -> bool:
-        """Count one more request as under way, and return whether there was a place for it."""
+        """Count one more request as under way; return False if there are too many."""
         if self.under_way >= self.most:
             self.refused += 1
             return False
@@ -33,11 +33,11 @@ class Admission:
         return True
 
     def leave(self) -> None:
-        """Give the place of a request back."""
+        """Count a request as finished."""
         self.under_way -= 1
 
     async def delay_refusal(self) -> None:
-        """Wait before a refusal is sent, unless too many wait so already: who asks again at once is then slowed down."""
+        """Wait before sending a refusal, to slow down clients that retry at once; no wait if too many already wait."""
         if self.delayed_now >= MOST_DELAYED:
             return
         self.delayed_now += 1
@@ -48,7 +48,7 @@ class Admission:
 
 
 class RequestQueue:
-    """Requests that are answered in one go, first come, first served. Each is under way from the moment of its arrival."""
+    """Requests of the fast path, answered first come, first served. Each counts as under way from its arrival."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -56,7 +56,7 @@ class RequestQueue:
         self._scheduled = False
 
     def add(self, answer: Callable[[], None], loop: asyncio.AbstractEventLoop) -> bool:
-        """Have `answer` called in its turn, and return whether it will be: not if too many requests are under way."""
+        """Queue `answer` to be called in its turn; return False if too many requests are under way."""
         if not self._admission.enter():
             return False
         self._waiting.append(answer)

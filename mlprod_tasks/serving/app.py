@@ -1,6 +1,6 @@
-"""The service's HTTP face: an ASGI application that reads requests, has them answered, and counts them.
+"""The HTTP interface of the service: an ASGI application that reads, answers and counts requests.
 
-openapi.py says what it speaks; request_pipeline.py how a request is checked and answered.
+openapi.py documents the interface; request_pipeline.py checks and answers requests.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 PATH = re.compile(r"/v1/pipelines/([a-z][a-z0-9_]*)(?:/(score|explain)|/(reviews)/([0-9a-f]{32}))?")
 PLAIN_PATHS = ("/health", "/ready", "/openapi.json", "/metrics")
 MOST_DELAYED_BYTES = 4_000
-CLIENT_CLOSED = 499  # as nginx counts a client that did not wait
-ROWS_AT_ONCE = 50  # of a request, before others have their turn
+CLIENT_CLOSED = 499  # nginx's status for a client that disconnected
+ROWS_AT_ONCE = 50  # rows of one request, before other requests get a turn
 JSON: Headers = ((b"content-type", b"application/json"),)
 REVIEWS_COST = 1
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: its status, its body, and its headers besides the length."""
+    """A response: status, body, and headers without the content length."""
 
     status: int
     body: bytes
@@ -67,7 +67,7 @@ class Response:
 
 @dataclass
 class RequestRecord:
-    """What the access log and the metrics say of a request."""
+    """What the access log and the metrics record about a request."""
 
     pipeline: str = ""
     kind: str = "other"
@@ -79,7 +79,7 @@ class RequestRecord:
 
 @dataclass
 class Service:
-    """Everything that answers. `keys_needed` is off only where nobody but this machine can ask."""
+    """The service with everything it needs. `keys_needed` is off only if it listens on this machine alone."""
 
     pipelines: Mapping[str, Pipeline]
     loader: ModelLoader
@@ -128,9 +128,9 @@ class Service:
     def answer_at_once(
         self, path: str, name: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, began: float
     ) -> bytes | None:
-        """The body of the answer to a request to score, the same as by `__call__`, if that takes no waiting and no refusal.
+        """Return the body of a scoring response, the same as by `__call__`; None if that needs waiting or a refusal.
 
-        Else None: then nothing was counted or charged, and `__call__` has to answer.
+        If None, nothing was counted or charged, and `__call__` has to answer.
         """
         steps = self.requests
         record = RequestRecord(name, "score", path)
@@ -158,7 +158,7 @@ class Service:
         return answer
 
     def client_gone(self, path: str, name: str, began: float) -> None:
-        """Count a request to score whose client went away before it was answered."""
+        """Count a scoring request whose client disconnected before the answer."""
         self._note(RequestRecord(name, "score", path), "POST", CLIENT_CLOSED, began)
 
     async def _respond(self, scope: Scope, receive: Receive, record: RequestRecord) -> Response:
@@ -167,16 +167,16 @@ class Service:
             record.path = path
             _check_method(method, "GET", "HEAD")
             return self._plain(path)
-        found = PATH.fullmatch(path)
-        if found is None:
-            raise RequestRefused(404, f"there is no {path[:100]!r}; /openapi.json lists what there is")
-        name, verb, request_id = found[1], found[2] or found[3] or "", found[4]
+        match = PATH.fullmatch(path)
+        if match is None:
+            raise RequestRefused(404, f"unknown path {path[:100]!r}; /openapi.json lists the paths")
+        name, verb, request_id = match[1], match[2] or match[3] or "", match[4]
         if name in self.pipelines:
             record.pipeline, record.path = name, f"/v1/pipelines/{name}{f'/{verb}' if verb else ''}"
         record.kind = verb or "fields"
         record.key_id = self.requests.authorize(scope["headers"], name)
         if name not in self.pipelines:
-            raise RequestRefused(404, f"no use case {name!r} is served here")
+            raise RequestRefused(404, f"this service does not serve a use case {name!r}")
         if verb in ("score", "explain"):
             _check_method(method, "POST")
             return await self._post(name, cast(Verb, verb), scope, receive, record)
@@ -197,7 +197,7 @@ class Service:
         return Response(200, self._document)
 
     def _ready(self) -> Response:
-        """Ready once every use case can be answered by something, and until the replica stops."""
+        """Ready once every use case has a model or a fallback, and until the replica stops."""
         loaded = self.loader.loaded.items()
         lacking = [name for name, one in loaded if not one.ledger_read or (one.champion is None and one.fallback is None)]
         if self.keys_needed and self.loader.keys is None:
@@ -213,7 +213,7 @@ class Service:
         steps.check_ready(name)
         await self._enter(scope)
         try:
-            await asyncio.sleep(0)  # whatever else has arrived is counted, or refused, before this is worked on
+            await asyncio.sleep(0)  # first count, or refuse, the other requests that have arrived
             body = await read_body(scope, receive, self.limits.body_bytes, self._timeouts)
             decoded = steps.decode(body, verb)
             record.rows = len(decoded.rows)
@@ -230,10 +230,10 @@ class Service:
             self.admission.leave()
 
     async def _enter(self, scope: Scope) -> None:
-        """Take a place among the requests under way. Raises: RequestRefused (503)."""
+        """Count the request as under way. Raises: RequestRefused (503) if there are too many."""
         if self.admission.enter():
             return
-        # Refused late, unless that keeps a great body in memory: who asks again at once costs as much as being answered.
+        # Refuse late, because a client that retries at once costs as much as an answer; but do not keep a large body in memory.
         if declared_bytes(scope) <= MOST_DELAYED_BYTES:
             await self.admission.delay_refusal()
         raise RequestRefused(503, "too many requests are under way", headers=((b"retry-after", b"1"),))
@@ -243,7 +243,7 @@ class Service:
         try:
             for first in range(0, len(request.rows), ROWS_AT_ONCE):
                 if first:
-                    await asyncio.sleep(0)  # a long request lets others have their turn
+                    await asyncio.sleep(0)  # other requests get a turn
                 began = time.perf_counter()
                 features = await scorer.features(request.rows[first : first + ROWS_AT_ONCE], request.moment)
                 results += self.requests.score(request, features, began, first)
@@ -266,16 +266,16 @@ class Service:
         except BaseException:
             self.requests.rates.give_back(key_id, REVIEWS_COST)
             raise
-        if not rows:  # an answer too, which cost a look into the ledger: it is not given back
-            raise RequestRefused(404, "no row of this request was left to people, or the log was not collected since")
+        if not rows:  # this took a ledger query too, so the cost is not refunded
+            raise RequestRefused(404, "no row of this request is left to people, or its log is not collected yet")
         return Response(200, encode_json(ReviewResponse(request_id, name, rows)))
 
     def _note(self, record: RequestRecord, method: str, status: int, began: float) -> None:
-        """Count a request, and log its access."""
+        """Count a request and write it to the access log."""
         seconds = time.perf_counter() - began
         self.metrics.count(record.pipeline, record.kind, status, seconds)
         if self.access is not None:
-            # Neither the body nor the value of a row's key: both may be about a person.
+            # Without the body and the key values: both may be about a person.
             at, ms = datetime.now(UTC), round(1000 * seconds, 3)
             self.access.add(Access(at, method, record.path, status, ms, record.rows, record.key_id, record.request_id))
 
@@ -286,7 +286,7 @@ def _check_method(given: str, *allowed: str) -> None:
 
 
 def _features_failed(request: ValidRequest, error: Exception) -> RequestRefused:
-    # Not with the error's text: that quotes the values.
+    # Without the error's text, which quotes the values.
     log.warning("%s: a row's features cannot be computed: %s", request.pipeline, type(error).__name__)
     reason = "a feature cannot be computed: a number is out of range or divided by zero"
     return RequestRefused(422, "rows are wrong", [RowProblem(None, "", reason)])

@@ -1,4 +1,4 @@
-"""Read the body of a request: no longer than it may be, within the time that it may take."""
+"""Read the body of a request, within a limit of size and time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 def declared_bytes(scope: Scope) -> int:
-    """The length that the request's header gives for its body; 0 if it gives none."""
+    """Return the body length in the request's header; 0 if there is none."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value) if value.isdigit() and len(value) < 20 else 0
@@ -21,17 +21,17 @@ def declared_bytes(scope: Scope) -> int:
 
 
 async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeouts: BodyTimeouts) -> bytes:
-    """Read the whole body. Raises: RequestRefused if it is too long (413) or comes too slowly (408); ClientDisconnected."""
+    """Read the whole body. Raises: RequestRefused if it is too long (413) or too slow (408); ClientDisconnected."""
     declared = declared_bytes(scope)
     if declared > most_bytes:
         raise RequestRefused(413, f"the body has {declared:,} bytes; at most {most_bytes:,}")
-    timeouts.begin()  # a slow sender must not keep its place forever
+    timeouts.begin()  # a slow client must not block a place forever
     try:
         return await _parts(receive, most_bytes)
     except asyncio.CancelledError:
         if not timeouts.expired():
             raise
-        raise RequestRefused(408, f"the body did not come within {timeouts.seconds:g} seconds") from None
+        raise RequestRefused(408, f"the body did not arrive within {timeouts.seconds:g} seconds") from None
     finally:
         timeouts.end()
 
@@ -51,16 +51,16 @@ async def _parts(receive: Receive, most_bytes: int) -> bytes:
 
 
 class BodyTimeouts:
-    """Cancels tasks that wait for a body longer than about `seconds`. One timer serves all: one for each costs more."""
+    """Cancels tasks that wait for a body longer than about `seconds`. One timer for all is cheaper than one each."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._since: dict[asyncio.Task[Any], float] = {}
         self._expired: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None  # in which a timer runs
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop whose timer is running
 
     def begin(self) -> None:
-        """The current task begins to wait."""
+        """Start the timeout of the current task."""
         loop = asyncio.get_running_loop()
         self._since[_current_task()] = loop.time()
         if self._loop is not loop:
@@ -68,7 +68,7 @@ class BodyTimeouts:
             loop.call_later(self.seconds / 4, self._look, loop)
 
     def expired(self) -> bool:
-        """Whether the current task was cancelled for having waited too long. If so, the cancellation is taken back."""
+        """Whether the current task was cancelled by its timeout. If so, undo the cancellation."""
         task = _current_task()
         if task not in self._expired:
             return False
@@ -76,7 +76,7 @@ class BodyTimeouts:
         return True
 
     def end(self) -> None:
-        """The current task waits no more."""
+        """End the timeout of the current task."""
         task = _current_task()
         del self._since[task]
         self._expired.discard(task)

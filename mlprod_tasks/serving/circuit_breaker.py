@@ -1,4 +1,4 @@
-"""A circuit breaker: what fails again and again is left alone for a while."""
+"""A circuit breaker: stop calling what keeps failing, for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass
 class CircuitBreaker:
-    """Opens after `failures` in a row, for `rest` seconds; after them one try decides."""
+    """Opens after `failures` in a row, for `rest` seconds. Then a success closes it, a failure opens it again."""
 
     failures: int = 5
     rest: float = 5.0
@@ -23,11 +23,11 @@ class CircuitBreaker:
         return self._in_a_row >= self.failures and self.now() < self._until
 
     def succeeded(self) -> None:
-        """Note a success: it closes."""
+        """Record a success, which closes it."""
         self._in_a_row = 0
 
     def failed(self) -> None:
-        """Note a failure."""
+        """Record a failure."""
         self._in_a_row += 1
         if self._in_a_row >= self.failures:
             self._until = self.now() + self.rest

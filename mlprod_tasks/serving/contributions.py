@@ -1,4 +1,4 @@
-"""Explain scores on request: what each feature adds, greatest first."""
+"""Explain scores on request: what each feature adds, largest first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[ExplainedRow]:
-    """Explain each row of a request by the version that answers it. Raises: ExpressionFailed."""
-    made = await scorer.features(request.rows, request.moment)
+    """Explain each row of a request with the version that scores it. Raises: ExpressionFailed."""
+    computed = await scorer.features(request.rows, request.moment)
     loaded = scorer.loaded
     explained: list[ExplainedRow] = []
-    for row, features in zip(request.rows, made, strict=True):
+    for row, features in zip(request.rows, computed, strict=True):
         key = scorer.key_of(row)
         choice = scorer.choose_route(joined(key), loaded)
         reason = "; ".join(features.reasons) if features.answer != "model" else loaded.switched
@@ -30,7 +30,7 @@ async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[ExplainedR
             explained.append(ExplainedRow(key, None, None, reason=reason or "no model is loaded"))
             continue
         if explained:
-            await asyncio.sleep(0)  # it takes milliseconds a row: others have their turn
+            await asyncio.sleep(0)  # a row takes milliseconds: other requests get a turn
         try:
             explained.append(_explain(scorer, choice, choice.version, key, features))
         except Exception as error:
@@ -47,12 +47,12 @@ def _explain(
     values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
     score = float(version.model.predict(table).score[0])
-    added = version.model.contributions(table)
+    contributions = version.model.contributions(table)
     names = version.model.feature_names
-    if added is None:  # the learner has no exact ones
+    if contributions is None:  # the learner has no exact contributions
         parts = [Contribution(name, values[name], None) for name in names]
         return ExplainedRow(key, score, version.number, choice.route, features=parts)
-    of_row = added[0]  # the last of them is the base
+    of_row = contributions[0]  # the last one is the base
     order = np.argsort(-np.abs(of_row[:-1]), kind="stable")
     parts = [Contribution(names[i], values[names[i]], float(of_row[i])) for i in order]
     return ExplainedRow(key, score, version.number, choice.route, float(of_row[-1]), parts)

@@ -1,9 +1,9 @@
-"""The fast path of a request: rows to score that came whole are answered without an asyncio task, in one write.
+"""The fast path: complete scoring requests are answered without an asyncio task, in one write.
 
-It is a subclass of uvicorn's HTTP protocol and knows its insides, so pyproject.toml bounds uvicorn to the versions that it was
+It subclasses uvicorn's HTTP protocol and uses its internals, so pyproject.toml limits uvicorn to the versions it was
 tested with. `mlprod serve --no-fast-path`, or MLPROD_SERVE_FAST_PATH=0, serves without it: the answers are the same.
 
-What it saves each request: an asyncio task, an event, the ASGI messages and a second write.
+Saved per request: an asyncio task, an event, the ASGI messages and a second write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d
 
 @dataclass(frozen=True, slots=True)
 class ScorePath:
-    """A path that scores rows of a use case."""
+    """The scoring path of a use case."""
 
     path: str
     pipeline: str
@@ -32,7 +32,7 @@ class ScorePath:
 
 @dataclass(frozen=True, slots=True)
 class CompleteRequest:
-    """A request to score whose body is there as a whole."""
+    """A scoring request whose body has arrived completely."""
 
     target: ScorePath
     body: bytes
@@ -42,9 +42,8 @@ class CompleteRequest:
 class FastPathProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a fast path.
 
-    It saves each request an asyncio task, an event, ASGI messages, and a second write. What the fast path cannot answer goes
-    through uvicorn as ever: a body in several parts, another path, a wrong field, features that have to be waited for, too many
-    requests under way.
+    What it cannot answer goes through uvicorn as usual: a body in several parts, another path, a wrong field, features that
+    need waiting, too many requests under way.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -55,13 +54,13 @@ class FastPathProtocol(HttpToolsProtocol):
             f"/v1/pipelines/{name}/score".encode(): ScorePath(f"/v1/pipelines/{name}/score", name)
             for name in self.service.pipelines
         }
-        self._target: ScorePath | None = None  # of a request that may take the fast path
+        self._target: ScorePath | None = None  # set while a request may take the fast path
         self._parts: list[bytes] = []
         self._complete: CompleteRequest | None = None  # waits for its turn
 
     def on_message_begin(self) -> None:
         if self._complete is not None:
-            self._answer()  # in the order in which they were asked
+            self._answer()  # in the order of the requests
             self._unset_keepalive_if_required()  # the connection is not idle
         super().on_message_begin()
 
@@ -128,7 +127,7 @@ class FastPathProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def _hand_over(self, body: bytes, *, more: bool) -> None:
-        """Go on as uvicorn would have begun when the head of the request was there."""
+        """Hand the request to uvicorn, as if it had handled it from its headers on."""
         assert self._target is not None
         path, raw = self._target.path, self.url
         self._complete = self._target = None

@@ -1,4 +1,4 @@
-"""API keys: made once, kept as a hash, scoped to use cases, revoked and replaced while the service runs."""
+"""API keys: stored as a hash, scoped to use cases, revoked and replaced while the service runs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ID_LENGTH = 15
 
 
 class NoSuchKey(LookupError):
-    """There is no key of that id."""
+    """There is no key with that id."""
 
 
 def make_key(
     pipelines: Sequence[str], holder: str, by: str, platform: Platform, *, lasts: timedelta | None = None
 ) -> tuple[str, ApiKey]:
-    """Make a key; return it and what the ledger keeps of it. The key itself is shown here and never again.
+    """Make a key; return it and its ledger row. The ledger keeps only a hash: the key cannot be shown again.
 
-    pipelines: the use cases it may ask, or ("*",). Raises: ValueError where no holder or no use case is named.
+    pipelines: the use cases it may score, or ("*",). Raises: ValueError without a holder or a use case.
     """
     if not pipelines or not holder.strip():
         raise ValueError("an API key needs at least one use case, or '*', and a holder")
     key = PREFIX + secrets.token_urlsafe(32)
     now = platform.clock.now()
-    made = ApiKey(
+    row = ApiKey(
         id=key[:ID_LENGTH],
         hash=hashed(key),
         pipelines=list(pipelines),
@@ -41,12 +41,12 @@ def make_key(
         at=now,
         until=None if lasts is None else now + lasts,
     )
-    platform.ledger.put(made)
-    return key, made
+    platform.ledger.put(row)
+    return key, row
 
 
 def revoke_key(key_id: str, platform: Platform) -> ApiKey:
-    """Take a key out of use. Running services refuse it at their next look into the ledger. Raises: NoSuchKey."""
+    """Revoke a key. Running services refuse it once they read the ledger again, within seconds. Raises: NoSuchKey."""
     known = platform.ledger.get(ApiKey, key_id)
     if known is None:
         raise NoSuchKey(f"there is no API key {key_id!r}: `mlprod keys list` shows them")
@@ -56,7 +56,7 @@ def revoke_key(key_id: str, platform: Platform) -> ApiKey:
 
 
 def hashed(key: str) -> str:
-    """The hash under which the ledger keeps a key."""
+    """Return the hash that the ledger stores for a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -69,37 +69,37 @@ class KeyHolder:
     until: datetime | None
 
     def may_ask(self, pipeline: str) -> bool:
-        """Whether the key is for that use case."""
+        """Whether the key is valid for that use case."""
         return pipeline in self.pipelines or ALL in self.pipelines
 
 
 class ValidKeys:
-    """The keys that are not revoked, by their hash: a look-up by hash reveals nothing by the time it takes."""
+    """The keys that are not revoked, by hash: the time of a look-up by hash reveals nothing about a key."""
 
     def __init__(self, known: Sequence[ApiKey] = ()) -> None:
         self._by_hash = {
             one.hash: KeyHolder(one.id, frozenset(one.pipelines), one.until) for one in known if one.revoked_at is None
         }
-        self._by_header: dict[bytes, KeyHolder] = {}  # those that were valid: not hashed again at every request
+        self._by_header: dict[bytes, KeyHolder] = {}  # valid ones, so that not every request hashes its key
 
     def of_header(self, header: bytes, now: datetime) -> KeyHolder | None:
-        """The holder of the key in an Authorization header; None if it is not valid now."""
+        """Return the holder of the key in an Authorization header; None if it is not valid now."""
         holder = self._by_header.get(header)
         if holder is None:
             scheme, _, key = header.decode("latin-1").partition(" ")
             holder = self._by_hash.get(hashed(key)) if scheme.lower() == "bearer" else None
-            if holder is not None and scheme == "Bearer":  # in its usual spelling only: as many as there are keys
+            if holder is not None and scheme == "Bearer":  # one spelling only, so there are at most as many entries as keys
                 self._by_header[header] = holder
         return holder if holder is not None and (holder.until is None or now < holder.until) else None
 
 
 def authorize(headers: Sequence[tuple[bytes, bytes]], keys: ValidKeys | None, pipeline: str, now: datetime) -> str:
-    """Return the id of the key that a request bears. Raises: RequestRefused: 503, 401 or 403.
+    """Return the id of a request's key. Raises: RequestRefused: 503, 401 or 403.
 
-    headers: names in lower case. keys: None as long as they could not be read.
+    headers: names in lower case. keys: None until they have been read.
     """
     if keys is None:
-        raise RequestRefused(503, "API keys cannot be read yet", headers=RETRY_LATER)
+        raise RequestRefused(503, "API keys are not loaded yet", headers=RETRY_LATER)
     header = b""
     for name, value in headers:
         if name == b"authorization":
@@ -109,5 +109,5 @@ def authorize(headers: Sequence[tuple[bytes, bytes]], keys: ValidKeys | None, pi
     if holder is None:
         raise RequestRefused(401, "give an API key: Authorization: Bearer ...", headers=((b"www-authenticate", b"Bearer"),))
     if not holder.may_ask(pipeline):
-        raise RequestRefused(403, f"this key may not ask {pipeline!r}")
+        raise RequestRefused(403, f"this key is not for use case {pipeline!r}")
     return holder.id

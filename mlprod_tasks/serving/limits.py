@@ -1,4 +1,4 @@
-"""How much one replica takes on."""
+"""The limits of one replica of the service."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one replica.
+    """How much one replica takes on.
 
-    body_bytes, rows: of a request. explained: rows of a request to explain. under_way: requests at the same time.
-    rows_a_second: how many rows each API key may ask for on average; burst: how many of them at once. body_seconds: how long a
-    body may take to arrive.
+    body_bytes, rows: per request. explained: rows per request to explain. under_way: requests at the same time.
+    rows_a_second: rows per API key, on average; burst: rows per API key at once. body_seconds: how long a body may take to
+    arrive.
     """
 
     body_bytes: int = 1_000_000

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers, and refusals. Their JSON schemas are made of these classes: see openapi.py."""
+"""The bodies of requests and responses, and refusals. openapi.py makes the JSON schemas from these classes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Route = Literal["champion", "challenger", "fallback", "refused"]
 
 
 class ScoreRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows by their fields, and the moment as of which they are scored: now where it is left out."""
+    """Rows by their fields, and the moment as of which they are scored, by default now."""
 
     rows: list[dict[str, Any]]
-    moment: Annotated[datetime | None, Meta(description="as of when; now where left out")] = None
+    moment: Annotated[datetime | None, Meta(description="as of when; by default now")] = None
 
 
 class ValidRequest(msgspec.Struct, frozen=True):
     """A request that passed all checks.
 
-    rows: as features read them. tick: the one that the moment belongs to. cacheable: whether its scores may be kept. cost: the
-    tokens that it takes from its key's rate.
+    rows: as features read them. tick: the one of the moment. cacheable: whether its scores may be cached. cost: how many
+    tokens it takes from its key's rate.
     """
 
     pipeline: str
@@ -39,18 +39,18 @@ class ValidRequest(msgspec.Struct, frozen=True):
 
 
 class ScoredRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One row, scored. `score` and `decision` are null if the declaration lets nobody answer; `reason` then says why."""
+    """One scored row. `score` and `decision` are null if the declaration refuses the row; `reason` then says why."""
 
     key: dict[str, Any]
     score: Annotated[float | None, Meta(description="calibrated probability")]
-    decision: Annotated[bool | None, Meta(description="whether to act; null where people decide")]
+    decision: Annotated[bool | None, Meta(description="whether to act; null if people decide")]
     version: Annotated[int | None, Meta(description="of the model that answered")]
     route: Route
     fallback: bool = False
     review: Annotated[bool, Meta(description="left to people")] = False
     reason: str = ""
     stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
-    missing: Annotated[tuple[str, ...], Meta(description="features that the online store does not hold")] = ()
+    missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
     age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
 
 
@@ -68,19 +68,21 @@ class Contribution(msgspec.Struct, forbid_unknown_fields=True):
 
     feature: str
     value: Any
-    adds: Annotated[float | None, Meta(description="in log-odds, before calibration; null if the learner has no exact ones")]
+    adds: Annotated[
+        float | None, Meta(description="in log-odds, before calibration; null if the learner has no exact contributions")
+    ]
 
 
 class ExplainedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One row, explained. `base` and what the features add make the model's own score, in log-odds."""
+    """One explained row. `base` and the contributions add up to the model's score before calibration, in log-odds."""
 
     key: dict[str, Any]
-    score: Annotated[float | None, Meta(description="calibrated probability; null where no model answers this row")]
+    score: Annotated[float | None, Meta(description="calibrated probability; null if no model scores this row")]
     version: int | None
     route: Literal["champion", "challenger"] | UnsetType = UNSET
     base: Annotated[float | None, Meta(description="in log-odds, before calibration")] = None
-    features: Annotated[list[Contribution], Meta(description="greatest first")] = []
-    reason: Annotated[str, Meta(description="why no model answers")] = ""
+    features: Annotated[list[Contribution], Meta(description="largest first")] = []
+    reason: Annotated[str, Meta(description="why no model scores this row")] = ""
 
 
 class ExplainResponse(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,18 +95,18 @@ class ExplainResponse(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReviewedRow(msgspec.Struct, forbid_unknown_fields=True):
-    """A row that was left to people."""
+    """A row that people decide."""
 
     row: Annotated[int, Meta(description="its place in the request")]
     key: str
     score: float | None
-    decision: Annotated[bool | None, Meta(description="null as long as nobody has decided")]
+    decision: Annotated[bool | None, Meta(description="null until somebody decides")]
     reason: str
     decided_at: datetime | None
 
 
 class ReviewResponse(msgspec.Struct, forbid_unknown_fields=True):
-    """The rows of a request that were left to people."""
+    """The rows of a request that people decide."""
 
     request_id: str
     pipeline: str
@@ -112,7 +114,7 @@ class ReviewResponse(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RowProblem(msgspec.Struct, forbid_unknown_fields=True):
-    """What is wrong with a field of a row, or with the request as a whole, whose row is null."""
+    """What is wrong with a field of a row, or with the whole request: then row is null."""
 
     row: int | None
     field: str
@@ -127,10 +129,10 @@ class ErrorResponse(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StatusResponse(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """How the service is."""
+    """The state of the service."""
 
     status: str
-    lacking: Annotated[list[str], Meta(description="what has to be there before it can answer")] = []
+    lacking: Annotated[list[str], Meta(description="what it still needs before it can answer")] = []
 
 
 class RequestRefused(Exception):
@@ -142,4 +144,4 @@ class RequestRefused(Exception):
 
 
 class ClientDisconnected(Exception):
-    """The client went away before it was answered."""
+    """The client disconnected before the answer."""

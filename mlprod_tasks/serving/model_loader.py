@@ -1,4 +1,4 @@
-"""Load the models that answer: each is fetched, checked and warmed beside those in use, then replaces them in one step."""
+"""Load the models that answer: a new one is fetched, checked and warmed first, then replaces the old one at once."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from mlprod_tasks.serving.keys import ValidKeys
 from mlprod_tasks.serving.single_row import SingleRow
 
 log = logging.getLogger(__name__)
-RETRY_SECONDS = 30.0  # a version that could not be loaded is not asked for at every look
+RETRY_SECONDS = 30.0  # before a version that could not be loaded is tried again
 MOST_GOLDEN = 100
 MOST_TEXT = 500  # characters of an error
-MOST_KEPT = 3  # versions that answered before: to go back to one needs no registry
+MOST_KEPT = 3  # earlier versions stay loaded: going back to one needs no registry
 
 
 @dataclass(frozen=True)
 class LoadedVersion:
-    """One version, ready to answer. picked: takes its features, in its order, out of the declaration's."""
+    """One version, ready to answer. picked: selects its features, in its order, from the declaration's."""
 
     number: int
     digest: str
@@ -46,16 +46,16 @@ class LoadedVersion:
     row: SingleRow = field(repr=False)
     picked: Callable[[tuple[Any, ...]], tuple[Any, ...]] = field(repr=False)
     loaded_at: datetime
-    # Each version has a breaker of its own: a bad one takes no other out.
+    # One breaker per version, so that a bad version does not stop another.
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker, repr=False)
 
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """Everything that the answers of one use case rest on. It is replaced as a whole.
+    """The models and switches that answer for one use case. Replaced as a whole.
 
-    switched: why the fallback is to answer instead of the champion, '' if it is not. trouble: why a version that should be
-    loaded is not. ledger_read: whether rollout and switch were ever read; before, nobody can say who is to answer.
+    switched: why the fallback answers instead of the champion, else ''. trouble: why a version that should be loaded is not.
+    ledger_read: whether rollout and switch have been read; until then it is unknown which model answers.
     """
 
     champion: LoadedVersion | None = None
@@ -68,16 +68,16 @@ class LoadedModels:
 
     @property
     def rolled_out(self) -> LoadedVersion | None:
-        """The challenger of the rollout in force, once it is loaded."""
+        """The challenger of the current rollout, once it is loaded."""
         wanted = self.rollout.challenger if self.rollout is not None else None
         return self.challenger if self.challenger is not None and self.challenger.number == wanted else None
 
 
 class ModelLoader:
-    """Keeps the models of each use case up to date; whoever answers reads `loaded`.
+    """Keeps the models of each use case up to date, in `loaded`.
 
-    `read_ledger` takes milliseconds: from then on keys, rollouts and switches are in force. `load_models` fetches versions,
-    which takes as long as the registry needs. The two run beside each other.
+    `read_ledger` takes milliseconds and applies keys, rollouts and switches. `load_models` fetches versions, which takes as
+    long as the registry needs. The two run in separate threads.
     """
 
     def __init__(self, pipelines: Mapping[str, Pipeline], platform: Platform) -> None:
@@ -96,7 +96,7 @@ class ModelLoader:
         self.load_models()
 
     def read_ledger(self) -> None:
-        """Read keys, rollouts and switches. What cannot be read stays as it is known."""
+        """Read keys, rollouts and switches. What cannot be read keeps its last known state."""
         trouble = ""
         try:
             self.keys = ValidKeys(self.platform.ledger.all(ApiKey))
@@ -121,11 +121,11 @@ class ModelLoader:
 
     @property
     def ledger_read_seconds_ago(self) -> float:
-        """Since the ledger was read as a whole; infinite if it never was."""
+        """Seconds since the ledger was last read completely; infinite if never."""
         return time.monotonic() - self._read_at
 
     def load_models(self) -> None:
-        """Load the versions that are to answer. If one cannot be had, what is loaded stays in its place."""
+        """Load the versions that should answer. If one cannot be loaded, the models loaded before keep answering."""
         for name, pipeline in self.pipelines.items():
             try:
                 self._load(pipeline)
@@ -140,7 +140,7 @@ class ModelLoader:
         challenger_number = before.rollout.challenger if before.rollout is not None else None
         challenger, challenger_trouble = self._version(pipeline, challenger_number)
         champion = champion or before.champion  # a broken version never replaces a working one
-        # The fallback of the champion that answers; if none can be loaded, of the one that should: that is what it is for.
+        # The fallback of the champion that answers; without one, the fallback of the champion that could not be loaded.
         number = champion.number if champion else champion_number
         trouble = "; ".join(filter(None, (unreached, champion_trouble, challenger_trouble)))
         self._change(
@@ -153,7 +153,7 @@ class ModelLoader:
         self._report(pipeline.name, trouble)
 
     def _champion(self, pipeline: Pipeline) -> tuple[int | None, str]:
-        """The version behind the alias; if the registry does not answer, the last one that the ledger has, and why."""
+        """Return the champion's version, and ''; if the registry does not answer, the ledger's last one, and why."""
         unreached = ""
         try:
             ref = self.platform.registry.champion(pipeline)
@@ -165,7 +165,7 @@ class ModelLoader:
         return promoted[-1].model_version if promoted else None, unreached
 
     def _fallback(self, pipeline: Pipeline, number: int | None, before: LoadedModels) -> FallbackModel | None:
-        """The fallback of that version; the one before if it is known already, or the ledger has none."""
+        """Return the fallback of that version; the loaded one if it is the same, or if the ledger has none."""
         known = before.fallback is not None and before.champion is not None and before.champion.number == number
         if number is None or known:
             return before.fallback
@@ -173,7 +173,7 @@ class ModelLoader:
         return FallbackModel.from_json(kept.model) if kept else before.fallback
 
     def _version(self, pipeline: Pipeline, number: int | None) -> tuple[LoadedVersion | None, str]:
-        """A version, ready to answer; else None and why it is not."""
+        """Return a version ready to answer, and ''; else None and why it is not."""
         if number is None:
             return None, ""
         kept = self._kept[pipeline.name]
@@ -186,19 +186,19 @@ class ModelLoader:
         if last is not None and time.monotonic() - last[0] < RETRY_SECONDS:
             return None, last[1]
         try:
-            made = self._fetch(pipeline, number)
+            version = self._fetch(pipeline, number)
         except RegistryUnreachable as error:
-            return None, f"version {number}: {error}"[:MOST_TEXT]  # tried again at the next look
+            return None, f"version {number}: {error}"[:MOST_TEXT]  # tried again in seconds
         except Exception as error:
             log.exception("%s: version %d cannot be served", pipeline.name, number)
             reason = f"version {number} cannot be served: {error}"[:MOST_TEXT]
             self._failed[pipeline.name, number] = (time.monotonic(), reason)
             return None, reason
         self._failed.pop((pipeline.name, number), None)
-        # Champion and challenger are the newest of them: each look asks for both.
-        self._kept[pipeline.name] = [*kept, made][-MOST_KEPT:]
+        # The list is ordered by use. Champion and challenger are used at each look, so they are never dropped.
+        self._kept[pipeline.name] = [*kept, version][-MOST_KEPT:]
         log.info("%s: version %d is loaded and checked", pipeline.name, number)
-        return made, ""
+        return version, ""
 
     def _fetch(self, pipeline: Pipeline, number: int) -> LoadedVersion:
         """Fetch a version and check it on its golden predictions, which also warms it."""
@@ -217,12 +217,12 @@ class ModelLoader:
             self.loaded = MappingProxyType({**self.loaded, name: replace(self.loaded[name], **changed)})
 
     def _report(self, whose: str, trouble: str) -> None:
-        """Log once that there is trouble, and once that it is over: the next look comes in seconds."""
+        """Log a problem once, and once that it is over: this runs every few seconds."""
         before = self._reported.get(whose, "")
         if trouble and before != trouble:
-            log.error("%s: what is known and loaded stays in use: %s", whose, trouble)
+            log.error("%s: cannot be updated, the last state stays in use: %s", whose, trouble)
         elif not trouble and before:
-            log.info("%s: the trouble is over", whose)
+            log.info("%s: updated again", whose)
         self._reported[whose] = trouble
 
 
@@ -233,6 +233,6 @@ def _text(error: Exception) -> str:
 def _check(row: SingleRow, golden: pa.Table, name: str) -> None:
     columns = [golden[feature].to_pylist() for feature in row.feature_names]
     for values, score in zip(zip(*columns, strict=True), golden["score"].to_pylist(), strict=True):
-        made = row(values).score
-        if made != score:
-            raise BrokenArtifact(f"{name} answers {made!r} on a golden row and answered {score!r} when it was made")
+        current = row(values).score
+        if current != score:
+            raise BrokenArtifact(f"{name} scores a golden row {current!r}; it scored it {score!r} when it was made")

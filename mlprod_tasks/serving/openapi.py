@@ -1,4 +1,4 @@
-"""The OpenAPI document of the service: the bodies' schemas are those of messages.py, the rows' fields those of the use case."""
+"""The OpenAPI document of the service: schemas from messages.py, row fields from the use cases."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BODIES = (
 )
 REFUSALS = {
     "401": "no valid key",
-    "403": "this key may not ask this use case",
-    "404": "nothing of this request was left to people, or the log was not collected since",
-    "405": "another method is meant; see Allow",
-    "408": "the body came too slowly",
+    "403": "this key is not for this use case",
+    "404": "no row of this request is left to people, or its log is not collected yet",
+    "405": "wrong method; see Allow",
+    "408": "the body arrived too slowly",
     "413": "too large",
-    "422": "fields are wrong: which, and why",
+    "422": "fields are wrong; each is listed with the reason",
     "429": "too many rows for this key; see Retry-After",
     "503": "too busy, or the ledger cannot be read; see Retry-After",
 }
@@ -36,7 +36,7 @@ REFUSALS = {
 def document(pipelines: Mapping[str, Pipeline], fields: Mapping[str, RequestFields], limits: Limits) -> dict[str, Any]:
     """Make the document, OpenAPI 3.1."""
     _, schemas = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
-    request = schemas.pop("ScoreRequest")  # a use case's own fields belong into it: each path has its own
+    request = schemas.pop("ScoreRequest")  # each path has its own, with the fields of its use case
     paths: dict[str, Any] = {}
     for name, pipeline in pipelines.items():
         row, doc, at = fields[name].json_schema(), pipeline.doc.strip(), f"/v1/pipelines/{name}"
@@ -45,7 +45,7 @@ def document(pipelines: Mapping[str, Pipeline], fields: Mapping[str, RequestFiel
         paths[f"{at}/score"] = {"post": _post("Score rows", doc, _with_rows(request, row, limits.rows), "ScoreResponse")}
         paths[f"{at}/explain"] = {"post": _post("Explain scores", doc, _with_rows(request, row, explained), "ExplainResponse")}
         paths[f"{at}/reviews/{{request_id}}"] = {"get": _reviews_operation()}
-    paths["/health"] = {"get": _status_operation("Whether the process lives")}
+    paths["/health"] = {"get": _status_operation("Whether the process is alive")}
     paths["/ready"] = {"get": _status_operation("Whether it can answer")}
     return {
         "openapi": "3.1.0",
@@ -57,13 +57,13 @@ def document(pipelines: Mapping[str, Pipeline], fields: Mapping[str, RequestFiel
 
 
 def _with_rows(request: Mapping[str, Any], row: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """The schema of a request whose rows have these fields."""
+    """Return the schema of a request whose rows have these fields."""
     rows = {"type": "array", "minItems": 1, "maxItems": most, "items": row}
     return {**request, "properties": {**request["properties"], "rows": rows}}
 
 
 def _fields_operation() -> dict[str, Any]:
-    responses = {"200": _response("as asked", {"type": "object"}), **_refusals("401", "403", "405")}
+    responses = {"200": _response("the fields", {"type": "object"}), **_refusals("401", "403", "405")}
     return {"summary": "The fields of a request, as JSON Schema", "responses": responses}
 
 
@@ -73,7 +73,7 @@ def _post(summary: str, doc: str, body: Mapping[str, Any], answer: str) -> dict[
         "description": doc,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
-            "200": _response("an answer for each row, in order", _ref(answer)),
+            "200": _response("one result per row, in order", _ref(answer)),
             **_refusals("401", "403", "405", "408", "413", "422", "429", "503"),
         },
     }
@@ -87,7 +87,7 @@ def _reviews_operation() -> dict[str, Any]:
         "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     }
     return {
-        "summary": "What people decided of the rows of a request that were left to them",
+        "summary": "What people decided on the rows of a request that were left to them",
         "parameters": [request_id],
         "responses": {
             "200": _response("those rows", _ref("ReviewResponse")),

@@ -1,4 +1,4 @@
-"""A rate of rows for each API key, as token buckets."""
+"""Limit the rows per second of each API key with token buckets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Seconds = Callable[[], float]
 
 @dataclass
 class TokenBucket:
-    """Lets `rate` rows a second through on average, and `burst` at once."""
+    """Allows `rate` rows per second on average, and `burst` at once."""
 
     rate: float
     burst: float
@@ -25,9 +25,9 @@ class TokenBucket:
         self._left, self._at = self.burst, self.now()
 
     def take(self, n: float) -> float:
-        """Take n tokens; return 0.0 if they were there, else the seconds after which they will be, and take nothing.
+        """Take n tokens and return 0.0; if there are too few, take none and return the seconds to wait.
 
-        A request for more than `burst` waits for a full bucket. It is then served, and paid for by those that come after.
+        A request for more than `burst` needs a full bucket. It then leaves the bucket below zero, and later requests wait.
         """
         now = self.now()
         self._left = min(self.burst, self._left + (now - self._at) * self.rate)
@@ -39,7 +39,7 @@ class TokenBucket:
         return 0.0
 
     def give_back(self, n: float) -> None:
-        """Put back what was taken for a request that was refused after all."""
+        """Put back n tokens, of a request that was refused after all."""
         self._left = min(self.burst, self._left + n)
 
 
@@ -51,15 +51,15 @@ class KeyRates:
         self._buckets: dict[str, TokenBucket] = {}
 
     def take(self, key_id: str, tokens: int) -> None:
-        """Take the tokens that a request costs. Raises: RequestRefused (429), saying when to come back."""
+        """Take the tokens of a request. Raises: RequestRefused (429) with the seconds to wait."""
         bucket = self._buckets.get(key_id)
         if bucket is None:
             bucket = self._buckets[key_id] = TokenBucket(self._rate, self._burst)
         wait = bucket.take(tokens)
         if wait:
             seconds = str(int(wait) + 1).encode()
-            raise RequestRefused(429, "this key asks for too many rows", headers=((b"retry-after", seconds),))
+            raise RequestRefused(429, "too many rows for this key", headers=((b"retry-after", seconds),))
 
     def give_back(self, key_id: str, tokens: int) -> None:
-        """Put back what was taken for a request that was refused after all: it costs its key nothing."""
+        """Put back the tokens of a request that was refused after all."""
         self._buckets[key_id].give_back(tokens)

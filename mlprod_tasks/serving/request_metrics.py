@@ -17,22 +17,22 @@ from mlprod_tasks.serving.model_loader import ModelLoader
 from mlprod_tasks.serving.scorer import Scorer
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# Upper bounds in seconds, from a fraction of a millisecond to what nobody waits for.
+# Upper bounds in seconds, from half a millisecond to longer than a client waits.
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-# Of each use case: the metric, what it counts, and where that is counted.
+# Per use case: the metric, its help text, and its value.
 SCORER_COUNTERS: tuple[tuple[str, str, Callable[[Scorer], float]], ...] = (
     ("mlprod_served_rows", "Rows that were scored.", lambda one: one.counts.rows),
     ("mlprod_served_fallback_rows", "Rows that the fallback answered.", lambda one: one.counts.fallback),
-    ("mlprod_served_refused_rows", "Rows that nobody could answer.", lambda one: one.counts.refused),
+    ("mlprod_served_refused_rows", "Rows that neither model nor fallback could answer.", lambda one: one.counts.refused),
     ("mlprod_served_review_rows", "Rows that were left to people.", lambda one: one.counts.review),
     ("mlprod_served_model_errors", "Rows on which a model failed.", lambda one: one.counts.errors),
     ("mlprod_served_cache_hits", "Rows whose score was cached.", lambda one: one.counts.hits),
-    ("mlprod_served_cache_misses", "Rows that a model was asked for.", lambda one: one.counts.misses),
+    ("mlprod_served_cache_misses", "Rows that a model scored, as no score was cached.", lambda one: one.counts.misses),
     ("mlprod_served_store_hits", "Entries of the online store that were cached.", lambda one: one.online.looks[0]),
-    ("mlprod_served_store_misses", "Entries that the online store was asked for.", lambda one: one.online.looks[1]),
+    ("mlprod_served_store_misses", "Entries that were read from the online store.", lambda one: one.online.looks[1]),
     ("mlprod_served_shadow_errors", "Rows on which a shadow failed.", lambda one: one.counts.shadow_errors),
     ("mlprod_served_shadow_rows", "Rows that a shadow scored.", lambda one: one.counts.shadow),
-    ("mlprod_served_shadow_difference", "Sum of |its score - the score|.", lambda one: one.counts.shadow_difference),
+    ("mlprod_served_shadow_difference", "Sum of |shadow's score - score|.", lambda one: one.counts.shadow_difference),
     ("mlprod_served_log_written", "Rows that are in a file of the log.", lambda one: one.log.written),
     ("mlprod_served_log_dropped", "Rows that could not be logged.", lambda one: one.log.dropped),
 )
@@ -41,33 +41,33 @@ SCORER_COUNTERS: tuple[tuple[str, str, Callable[[Scorer], float]], ...] = (
 class RequestMetrics:
     """Counts requests and their latencies; written by one thread.
 
-    prometheus_client's own Counter and Histogram take a lock and look labels up for each of them: 1.2 microseconds a request at
-    best, 3.4 if labels are given each time, against 0.5 here (2 cores, Python 3.11). A request takes some 60 in all. So they
-    are counted here, and prometheus_client writes them out when they are asked for.
+    prometheus_client's Counter and Histogram lock and look up labels each time: 1.2 microseconds per request at best, 3.4 with
+    labels, against 0.5 here (2 cores, Python 3.11); a whole request takes about 60. So requests are counted here, and
+    prometheus_client only formats the counts.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.latencies: dict[tuple[str, str], list[int]] = {}  # how many requests in each bucket, the last beyond all bounds
+        self.latencies: dict[tuple[str, str], list[int]] = {}  # requests per bucket; the last is above all bounds
         self.seconds: dict[tuple[str, str], float] = {}
 
     def count(self, pipeline: str, kind: str, status: int, seconds: float) -> None:
-        """Count a request. Its latency counts if it was answered: a refusal is sent early, or late on purpose."""
+        """Count a request, and its latency unless refused: a refusal is sent early, or late on purpose."""
         self.requests[pipeline, kind, status] += 1
         if status >= 400:
             return
-        of = (pipeline, kind)
-        counts = self.latencies.get(of)
+        labels = (pipeline, kind)
+        counts = self.latencies.get(labels)
         if counts is None:
-            counts, self.seconds[of] = [0] * (len(BUCKETS) + 1), 0.0
-            self.latencies[of] = counts
+            counts, self.seconds[labels] = [0] * (len(BUCKETS) + 1), 0.0
+            self.latencies[labels] = counts
         counts[bisect_left(BUCKETS, seconds)] += 1
-        self.seconds[of] += seconds
+        self.seconds[labels] += seconds
 
 
 @dataclass(frozen=True, eq=False)
 class ServiceCollector(Collector):
-    """Hands prometheus_client the metrics of a replica."""
+    """Collects the metrics of a replica for prometheus_client."""
 
     requests: RequestMetrics
     admission: Admission
@@ -108,7 +108,7 @@ class ServiceCollector(Collector):
             waiting.add_metric([pipeline], scorer.log.waiting)
         yield waiting
         ago = self.loader.ledger_read_seconds_ago
-        yield GaugeMetricFamily("mlprod_looked_seconds_ago", "Seconds since the ledger was read as a whole.", ago)
+        yield GaugeMetricFamily("mlprod_looked_seconds_ago", "Seconds since the ledger was last read completely.", ago)
         trouble = GaugeMetricFamily("mlprod_served_trouble", "1 while a version cannot be loaded.", labels=["pipeline"])
         version = GaugeMetricFamily("mlprod_served_version", "The loaded version, 0 if none.", labels=["pipeline", "route"])
         for pipeline, loaded in self.loader.loaded.items():
@@ -120,7 +120,7 @@ class ServiceCollector(Collector):
 
 
 def exposition(collector: ServiceCollector) -> bytes:
-    """The metrics in Prometheus's text format 0.0.4."""
+    """Return the metrics in Prometheus's text format 0.0.4."""
     registry = CollectorRegistry()
     registry.register(collector)
     return generate_latest(registry)

@@ -1,14 +1,14 @@
-"""A request from its bytes to the bytes of its answer, without HTTP: decode -> validate -> charge -> score -> encode.
+"""The steps of a request, from bytes to bytes, without HTTP: decode -> validate -> charge -> score -> encode.
 
-Both ways of the service, app.py and fast_path.py, call these steps in this order. What is refused, in the order of the checks:
+Both app.py and fast_path.py call them in this order. The refusals, in the order of the checks:
 
-    authorize     503 keys not read yet, 401 no valid key, 403 not for this use case
+    authorize     503 keys not loaded yet, 401 no valid key, 403 not for this use case
     check_ready   503 rollout and fallback switch not read yet
     decode        413 too many bytes, 422 no JSON of this form, 422 no rows, 413 too many rows
     validate      422 the moment, 422 fields
     charge        429 too many rows for this key
 
-What a request costs is taken last: a request that is refused costs its key nothing.
+The cost is charged last, so a refused request costs its key nothing.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from mlprod_tasks.serving.model_loader import ModelLoader
 from mlprod_tasks.serving.rate_limit import KeyRates
 from mlprod_tasks.serving.scorer import RowResult, Scorer
 
-EXPLAIN_COST = 50  # explaining a row takes as long as scoring so many
+EXPLAIN_COST = 50  # explaining a row takes as long as scoring 50
 CLOCK_TOLERANCE = timedelta(seconds=5)  # a client's clock may be ahead by that
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
-CACHEABLE_BYTES = 4_000  # of a row: scores of longer ones are not kept
+CACHEABLE_BYTES = 4_000  # per row: the scores of longer rows are not cached
 MOST_PROBLEMS = 100
 IDS_AT_ONCE = 256
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
@@ -69,13 +69,13 @@ def decode(body: bytes, verb: Verb, limits: Limits) -> ScoreRequest:
 
 
 def _field_of(error: Exception) -> str:
-    """The field of the body that msgspec names at the end of its message, as in 'at `$.moment`'; '' where it names none."""
-    named = FIELD.search(str(error))
-    return named[1] if named else ""
+    """Return the field at the end of msgspec's message, as in 'at `$.moment`'; '' if there is none."""
+    match = FIELD.search(str(error))
+    return match[1] if match else ""
 
 
 def check_fields(rows: Sequence[Mapping[str, Any]], fields: RequestFields) -> list[dict[str, Any]]:
-    """Return the rows as features read them. Raises: RequestRefused (422), naming each field that is wrong."""
+    """Return the rows as features read them. Raises: RequestRefused (422) with each wrong field."""
     read, problems = [], []
     for i, given in enumerate(rows):
         row, wrong = fields.read(given)
@@ -89,18 +89,18 @@ def check_fields(rows: Sequence[Mapping[str, Any]], fields: RequestFields) -> li
 
 @dataclass
 class MomentCheck:
-    """Checks the moment of a request against the ticks of a use case. It keeps the last tick, which most requests share."""
+    """Checks the moment of a request against the ticks of a use case. Caches the last tick: most requests share it."""
 
     pipeline: Pipeline
     _last: Tick | None = None
 
-    def check(self, asked: datetime | None, now: datetime) -> tuple[datetime, date]:
-        """Return the moment as of which to score, and the tick that it belongs to. Raises: RequestRefused (422)."""
-        moment = now if asked is None else asked
+    def check(self, given: datetime | None, now: datetime) -> tuple[datetime, date]:
+        """Return the moment as of which to score, and its tick. Raises: RequestRefused (422)."""
+        moment = now if given is None else given
         if moment.tzinfo is None:
             raise _wrong_moment("it has no time zone")
         if not EARLIEST <= moment <= now + CLOCK_TOLERANCE:
-            raise _wrong_moment("it must lie between 1971 and now")
+            raise _wrong_moment("it must be between 1971 and now")
         last = self._last
         if last is not None and last.start <= moment < last.end:
             return moment, last.date
@@ -109,9 +109,9 @@ class MomentCheck:
             self._last = tick = schedule.tick_at(moment)
         except ValueError:
             until = f" to {schedule.ends}" if schedule.ends else " on"
-            reason = f"it lies outside of the ticks of {self.pipeline.name}, {schedule.starts}{until}"
-            if asked is None:
-                reason = f"it is now where it is left out, and {reason}"
+            reason = f"it is outside the ticks of {self.pipeline.name}, {schedule.starts}{until}"
+            if given is None:
+                reason = f"it defaults to now, and {reason}"
             raise _wrong_moment(reason) from None
         return moment, tick.date
 
@@ -122,20 +122,20 @@ def _wrong_moment(reason: str) -> RequestRefused:
 
 @dataclass
 class RequestIds:
-    """Ids of requests, 128 random bits each. The system is asked for many at once: asking takes longer than a route."""
+    """Ids of requests, 128 random bits each, drawn in batches: one system call takes longer than routing a request."""
 
     _waiting: list[str] = field(default_factory=list)
 
     def next(self) -> str:
-        """A new id."""
+        """Return a new id."""
         if not self._waiting:
-            fresh = os.urandom(16 * IDS_AT_ONCE)
-            self._waiting = [fresh[i : i + 16].hex() for i in range(0, len(fresh), 16)]
+            random_bytes = os.urandom(16 * IDS_AT_ONCE)
+            self._waiting = [random_bytes[i : i + 16].hex() for i in range(0, len(random_bytes), 16)]
         return self._waiting.pop()
 
 
 class RequestPipeline:
-    """The steps of a request, each with what it needs to know: keys, limits, use cases and models."""
+    """The steps of a request, with the keys, limits, use cases and models that they need."""
 
     def __init__(
         self,
@@ -154,13 +154,13 @@ class RequestPipeline:
         self._ids = RequestIds()
 
     def authorize(self, headers: Sequence[tuple[bytes, bytes]], name: str) -> str:
-        """Return the id of the request's key, '' where none is needed. Raises: RequestRefused: 503, 401, 403."""
+        """Return the id of the request's key, '' if none is needed. Raises: RequestRefused: 503, 401, 403."""
         return keys.authorize(headers, self.loader.keys, name, self.clock.now()) if self.keys_needed else ""
 
     def check_ready(self, name: str) -> None:
-        """Raise RequestRefused (503) as long as nobody knows who is to answer."""
+        """Raise RequestRefused (503) until it is known which model answers."""
         if not self.loader.loaded[name].ledger_read:
-            raise RequestRefused(503, "who is to answer cannot be read yet", headers=RETRY_LATER)
+            raise RequestRefused(503, "the rollout and the fallback switch are not loaded yet", headers=RETRY_LATER)
 
     def decode(self, body: bytes, verb: Verb) -> ScoreRequest:
         """Read the body of a request. Raises: RequestRefused: 413, 422."""
@@ -175,22 +175,22 @@ class RequestPipeline:
         return ValidRequest(name, self._ids.next(), key_id, rows, moment, tick, cacheable, cost)
 
     def charge(self, request: ValidRequest) -> None:
-        """Take what the request costs from its key's rate. Raises: RequestRefused (429)."""
+        """Charge the request's cost to its key. Raises: RequestRefused (429)."""
         self.rates.take(request.key_id, request.cost)
 
     def refund(self, request: ValidRequest) -> None:
-        """Give back what the request cost: it is refused after all, or answered another way."""
+        """Refund the request's cost: it was refused after all, or is answered another way."""
         self.rates.give_back(request.key_id, request.cost)
 
     def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:
-        """Score the request's rows from `first` on, as many as there are features.
+        """Score the request's rows from `first` on, one per item of `features`.
 
         began: when work on their features began (`perf_counter`).
         """
         return self.scorers[request.pipeline].score(request, features, began, first)
 
     def encode(self, request: ValidRequest, results: Sequence[RowResult]) -> bytes:
-        """The body of the answer. All its rows are noted in the log, or none: what is refused was not answered."""
+        """Encode the response body and log its rows: all of them, or none if encoding fails."""
         rows = [one.scored for one in results]
         body = encode_json(ScoreResponse(request.request_id, request.pipeline, request.moment, rows))
         self.scorers[request.pipeline].note(results)

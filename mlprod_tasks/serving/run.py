@@ -1,4 +1,4 @@
-"""Run the service: one process, its models brought up to date in the background, ended without a lost answer."""
+"""Run the service: one process that updates its models in the background and stops without losing an answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 2.0
-READERS = 4  # threads that wait for the online store on another machine
+READERS = 4  # threads that wait for a remote online store
 GRACE_SECONDS = 20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -45,13 +45,13 @@ def serve(
     limits: Limits | None = None,
     fast_path: bool = True,
 ) -> None:
-    """Answer requests until the process is told to end; then finish what is under way and write the log.
+    """Answer requests until the process is stopped; then finish those under way and write the log.
 
-    names: the use cases to serve, all declared ones if empty. Raises: ValueError where anybody could ask without a key.
+    names: the use cases to serve; if empty, all. Raises: ValueError if other machines could send requests without a key.
     """
     if not keys_needed and host not in LOOPBACK:
         raise ValueError(f"without API keys the service listens on this machine only, not on {host!r}")
-    service = build_service(platform, _chosen(platform, names), keys_needed=keys_needed, limits=limits)
+    service = build_service(platform, _selected(platform, names), keys_needed=keys_needed, limits=limits)
     run(service, host, port, fast_path=fast_path)
 
 
@@ -72,7 +72,7 @@ def build_service(
 
 
 def uvicorn_config(service: Service, host: str, port: int, *, fast_path: bool = True) -> uvicorn.Config:
-    """How uvicorn serves it, with the fast path or without."""
+    """Return the uvicorn configuration, with or without the fast path."""
     import uvicorn
 
     http: Any = "httptools"
@@ -88,7 +88,7 @@ def uvicorn_config(service: Service, host: str, port: int, *, fast_path: bool = 
 
 
 def run(service: Service, host: str, port: int, *, fast_path: bool = True) -> None:
-    """Serve until told to end: then /ready says so, what is under way is answered, and the log is written."""
+    """Serve until stopped: then /ready turns 503, requests under way are answered, and the log is written."""
     import uvicorn
 
     class Stopping(uvicorn.Server):
@@ -99,19 +99,19 @@ def run(service: Service, host: str, port: int, *, fast_path: bool = True) -> No
     ended = threading.Event()
     for scorer in service.scorers.values():
         scorer.log.start()
-    # What is loaded by now stays: the collector need not walk through it again and again.
+    # What is loaded now stays loaded: keep the garbage collector from scanning it again and again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    # The threads that load models and write logs give way to answers ten times as soon as they would.
+    # Threads that load models and write logs yield to answers ten times sooner than by default.
     sys.setswitchinterval(0.0005)
-    pa.set_cpu_count(1)  # writing the log takes one core at most: the others are for those who ask and answer
+    pa.set_cpu_count(1)  # the log takes one core at most; the others are for requests
     service.access = AccessLog(sys.stdout)
     service.access.start()
-    # Beside each other: a registry that hangs holds up no key, rollout or switch.
+    # Two threads: if the registry hangs, keys, rollouts and switches are still updated.
     for name, step in (("ledger-look", service.loader.read_ledger), ("model-loader", service.loader.load_models)):
         threading.Thread(target=_repeat, args=(step, ended), name=name, daemon=True).start()
-    # uvicorn passes the signal on once it has ended; without this the process would be gone before the log is written.
+    # uvicorn raises the signal again after it has stopped; without this the process would end before the log is written.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         Stopping(uvicorn_config(service, host, port, fast_path=fast_path)).run()
@@ -124,10 +124,10 @@ def run(service: Service, host: str, port: int, *, fast_path: bool = True) -> No
             signal.signal(number, handler)
 
 
-def _chosen(platform: Platform, names: Sequence[str]) -> Mapping[str, Pipeline]:
+def _selected(platform: Platform, names: Sequence[str]) -> Mapping[str, Pipeline]:
     known = load_all(platform.settings.pipelines)
     if unknown := [name for name in names if name not in known]:
-        raise LookupError(f"no use case {', '.join(unknown)} in {platform.settings.pipelines}; there are {', '.join(known)}")
+        raise LookupError(f"no use case {', '.join(unknown)} in {platform.settings.pipelines}; known: {', '.join(known)}")
     return {name: known[name] for name in (names or known)}
 
 
@@ -136,4 +136,4 @@ def _repeat(step: Callable[[], None], ended: threading.Event) -> None:
         try:
             step()
         except Exception:
-            log.exception("what is known and loaded stays in use")
+            log.exception("cannot be updated, the last state stays in use")

@@ -1,4 +1,4 @@
-"""Score the rows of a request: choose the version that answers, ask it, or the fallback where it cannot."""
+"""Score the rows of a request with the version that the rollout chooses, or with the fallback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mlprod_tasks.serving.single_row import RowScore, fallback_score
 
 log = logging.getLogger(__name__)
 MOST_CACHED = 20_000
-# Keys as a program writes them: inside, moments are microseconds and dates are days.
+# Keys as a client writes them: internally, moments are microseconds and dates are days.
 WRITTEN: dict[str, Callable[[Any], Any]] = {
     "timestamp": lambda us: (EPOCH + us * MICROSECOND).isoformat(),
     "date": lambda day: date.fromordinal(EPOCH_DAY + day).isoformat(),
@@ -37,9 +37,9 @@ WRITTEN: dict[str, Callable[[Any], Any]] = {
 
 
 class RouteChoice(msgspec.Struct, frozen=True):
-    """The route that an entity is assigned to, the one that it takes, and the version there; None if none is loaded.
+    """The route that an entity is assigned to, the route it takes, and the version there; None if none is loaded.
 
-    The two routes differ if a challenger fails so often that the champion answers for it: those rows count as the challenger's.
+    They differ if the challenger fails so often that the champion answers for it. Such rows still count as the challenger's.
     """
 
     assigned: Literal["champion", "challenger"]
@@ -48,14 +48,14 @@ class RouteChoice(msgspec.Struct, frozen=True):
 
 
 class RowResult(msgspec.Struct, frozen=True):
-    """A scored row, and what the log keeps of it."""
+    """A scored row, and its row in the log."""
 
     scored: ScoredRow
     log_row: LoggedRow
 
 
 class RowDecision(msgspec.Struct, frozen=True):
-    """A scored row. assigned: the route by the rollout, '' if it was not asked; failed: whether the model raised an error."""
+    """A scored row. assigned: the rollout's route, '' if it did not matter; failed: whether the model raised an error."""
 
     scored: ScoredRow
     assigned: str = ""
@@ -63,7 +63,7 @@ class RowDecision(msgspec.Struct, frozen=True):
 
 
 class ShadowScore(msgspec.Struct, frozen=True):
-    """What a challenger in shadow mode made of a row; all None if none was asked, score None if it failed."""
+    """The score of a challenger in shadow mode; all None if none scored the row, score None if it failed."""
 
     version: int | None = None
     score: float | None = None
@@ -75,7 +75,7 @@ NO_SHADOW = ShadowScore()
 
 @dataclass
 class ScoringCounts:
-    """What a scorer has done since it was made."""
+    """What a scorer has counted since the start."""
 
     rows: int = 0
     fallback: int = 0
@@ -90,7 +90,7 @@ class ScoringCounts:
 
 
 class Scorer:
-    """Scores rows of one use case. For one thread only: it shares the models' buffers."""
+    """Scores rows of one use case. Not thread-safe: it shares the models' buffers."""
 
     def __init__(
         self, pipeline: Pipeline, online: OnlineFeatures, loader: ModelLoader, log: PredictionLog, readers: Executor
@@ -104,19 +104,19 @@ class Scorer:
 
     @property
     def loaded(self) -> LoadedModels:
-        """The models that answer now."""
+        """The models that currently answer."""
         return self.loader.loaded[self.pipeline.name]
 
     async def features(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features]:
-        """The features of rows as of a moment. The rows are as `OnlineFeatures.fields` read them. Raises: ExpressionFailed."""
+        """Return the features of rows, as `OnlineFeatures.fields` read them, as of a moment. Raises: ExpressionFailed."""
         return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
 
     def features_at_hand(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features] | None:
-        """As `features`, without waiting; None if a store on another machine has to be asked. Raises: ExpressionFailed."""
+        """Like `features`, without waiting; None if that needs a remote store. Raises: ExpressionFailed."""
         return self.online.at_hand(rows, [micros(moment)] * len(rows))
 
     def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:
-        """Score the request's rows from `first` on, as many as there are features. Nothing is logged yet: see `note`.
+        """Score the request's rows from `first` on, one per item of `features`. `note` logs them.
 
         began: when work on their features began (`perf_counter`).
         """
@@ -125,17 +125,17 @@ class Scorer:
         return [self._score(request, first + i, made, loaded, at, shared) for i, made in enumerate(features)]
 
     def note(self, results: Iterable[RowResult]) -> None:
-        """Log what was answered."""
+        """Write the answered rows to the prediction log."""
         for result in results:
             self.log.add(result.log_row)
 
     def key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The key of a row as a program gave it; the hash that the lake has, where it is personal."""
+        """Return the key of a row as the client wrote it; personal parts are hashed as in the lake."""
         return {name: row[name] if written is None else written(row[name]) for name, written in self._key}
 
     def choose_route(self, entity: str, loaded: LoadedModels) -> RouteChoice:
         """Choose the version for an entity, by its key as `joined` writes it."""
-        challenger = loaded.rolled_out  # None too if it is not loaded yet: then the champion answers for it
+        challenger = loaded.rolled_out  # None if not loaded yet: then the champion answers
         if challenger is None or routing.answers(loaded.rollout, self.pipeline.name, entity) == "champion":
             return RouteChoice("champion", "champion", loaded.champion)
         if challenger.breaker.open and loaded.champion is not None:
@@ -209,13 +209,13 @@ class Scorer:
     ) -> RowDecision:
         try:
             made = self._predict(version, features.values, cacheable)
-        except ModelInputError:  # the row's fault, not the model's
+        except ModelInputError:  # the row is at fault, not the model
             reason = "a feature is not a number that the model takes"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
         except Exception as error:
             self.counts.errors += 1
             version.breaker.failed()
-            # Not with its text: that may tell of the inside, or quote values.
+            # Without its text, which may quote values.
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _where(error))
             reason = f"the model failed ({type(error).__name__})"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
@@ -236,7 +236,7 @@ class Scorer:
             return known
         self.counts.misses += 1
         made = model.predict()
-        version.breaker.succeeded()  # a score from the cache says nothing of the model
+        version.breaker.succeeded()  # only here: a cached score says nothing about the model
         if cacheable:
             self._cache[cache_key] = made
             if len(self._cache) > MOST_CACHED:
@@ -244,7 +244,7 @@ class Scorer:
         return made
 
     def _shadow(self, features: Features, scored: ScoredRow, loaded: LoadedModels, cacheable: bool) -> ShadowScore:
-        """What a challenger in shadow mode makes of the row, which is logged and told to nobody."""
+        """Score the row with a challenger in shadow mode: only the log gets it, not the response."""
         challenger = loaded.rolled_out
         if challenger is None or loaded.rollout is None or loaded.rollout.mode != "shadow":
             return NO_SHADOW
@@ -254,7 +254,7 @@ class Scorer:
         try:
             made = self._predict(challenger, features.values, cacheable)
         except Exception as error:
-            log.error("%s: version %d failed in the shadow: %s", self.pipeline.name, challenger.number, _where(error))
+            log.error("%s: version %d failed in shadow mode: %s", self.pipeline.name, challenger.number, _where(error))
             self.counts.shadow_errors += 1
             challenger.breaker.failed()
             return ShadowScore(challenger.number, None, 1000 * (time.perf_counter() - began))
@@ -267,7 +267,7 @@ class Scorer:
             return self._refusal(key, features, f"{reason}; and there is no fallback")
         self.counts.fallback += 1
         values = dict(zip(self._names, features.values, strict=True))
-        # By the fallback's own features: it may have been trained before the declaration changed.
+        # Its feature names may differ from the declaration's, which may have changed since it was fitted.
         made = fallback_score(loaded.fallback, [values.get(name) for name in loaded.fallback.feature_names])
         decision, review = self._automate(made, loaded.rollout)
         return ScoredRow(
@@ -283,7 +283,7 @@ class Scorer:
         )  # fmt: skip
 
     def _automate(self, made: RowScore, rollout: Routing | None) -> tuple[bool | None, bool]:
-        """The decision, if the degree of automation gives one; and whether the row is left to people."""
+        """Return the decision, None if people decide or none is made, and whether people decide the row."""
         if rollout is None or rollout.automation == "full":
             return made.decision, False
         if rollout.automation == "band" and not (rollout.band_low or 0.0) <= made.score < (rollout.band_high or 1.0):
@@ -294,12 +294,12 @@ class Scorer:
 
 
 def joined(key: Mapping[str, Any]) -> str:
-    """The key as one text, by which rollouts assign entities."""
+    """Join the key into one text, by which rollouts assign entities."""
     return "/".join(map(str, key.values()))
 
 
 def _where(error: Exception) -> str:
-    """What failed and where, without the error's own text."""
+    """Return the type and place of an error, without its text."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} in " + " < ".join(
         f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames)

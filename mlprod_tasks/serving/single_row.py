@@ -1,4 +1,4 @@
-"""One row through a model in microseconds: the same answer as in a batch, bit for bit, without a frame."""
+"""Score one row in microseconds, without a data frame: bit for bit the same score as in a batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RowScore(NamedTuple):
 
 
 class SingleRow:
-    """A model that scores one row at a time. Not for several threads at once: it fills one buffer."""
+    """A model that scores one row at a time. Not thread-safe: it fills one buffer."""
 
     def __init__(self, model: Model | SegmentedModel) -> None:
         self.feature_names = model.feature_names
@@ -51,14 +51,14 @@ class SingleRow:
         return self.load(values).predict()
 
     def load(self, values: Sequence[Any]) -> RowModel:
-        """The model for a row, with the row loaded into its buffer. Raises: ModelInputError."""
+        """Return the model for a row, with the row in its buffer. Raises: ModelInputError."""
         model = self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
         model.load(values)
         return model
 
 
 class RowModel:
-    """A model, and the row in its buffer that it scores next."""
+    """A model with a buffer for the row to score."""
 
     def __init__(self, model: Model, place: int = 0) -> None:
         self._place = place
@@ -71,7 +71,9 @@ class RowModel:
         coded = {i for i, _ in self._categories}
         for i, wanted in enumerate(model.inputs):
             if wanted.kind == "text" and i not in coded:
-                raise ModelInputError(f"feature {wanted.name!r} is text without codes: this model was not fitted here")
+                raise ModelInputError(
+                    f"feature {wanted.name!r} is text without codes: this model was not fitted by this project"
+                )
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
         self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
         self._calibrated, self._threshold = model.calibration.single(), model.threshold
@@ -82,64 +84,64 @@ class RowModel:
 
     @property
     def cache_key(self) -> tuple[int, bytes]:
-        """The loaded row as the trees read it: rows with the same key have the same score."""
+        """The loaded row as the model reads it: rows with the same key have the same score."""
         return self._place, self._buffer.tobytes()
 
     def load(self, values: Sequence[Any]) -> None:
         """Load a row, None where a value is missing. Raises: ModelInputError."""
         numbers = list(values)
         for i, codes in self._categories:
-            numbers[i] = codes.get(values[i], NAN)  # missing, or a category that nobody knows
+            numbers[i] = codes.get(values[i], NAN)  # missing or unknown category
         try:
             self._write(self._bytes, 0, *numbers)
-            finite = isfinite(sum(numbers))  # one test of all numbers at once
+            finite = isfinite(sum(numbers))  # checks all numbers at once
         except (struct.error, OverflowError, TypeError):
             self._load_with_missing(numbers)
             finite = False
-        if not finite and (INFINITY in numbers or -INFINITY in numbers):  # else a number is missing, which is allowed
-            raise self._refused(numbers)
+        if not finite and (INFINITY in numbers or -INFINITY in numbers):  # otherwise a number is missing, which is allowed
+            raise self._input_error(numbers)
 
     def predict(self) -> RowScore:
-        """Score the row that was loaded."""
+        """Score the loaded row."""
         score = self._calibrated(self._raw(self._buffer))
         return RowScore(score, score >= self._threshold)
 
     def _load_with_missing(self, numbers: list[Any]) -> None:
-        """Load a row that is not just numbers: None is missing, NaN takes its place. Raises: ModelInputError."""
+        """Load a row with missing values: None becomes NaN. Raises: ModelInputError."""
         numbers[:] = [NAN if value is None else value for value in numbers]
         try:
             self._write(self._bytes, 0, *numbers)
         except (struct.error, OverflowError):
-            raise self._refused(numbers) from None
+            raise self._input_error(numbers) from None
 
-    def _refused(self, numbers: Sequence[Any]) -> ModelInputError:
+    def _input_error(self, numbers: Sequence[Any]) -> ModelInputError:
         if len(numbers) != len(self._names):
-            return ModelInputError(f"{len(numbers)} values came for {len(self._names)} features")
+            return ModelInputError(f"got {len(numbers)} values for {len(self._names)} features")
         for name, value in zip(self._names, numbers, strict=True):
             if not isinstance(value, int | float) or abs(value) > sys.float_info.max:
                 return ModelInputError(f"feature {name!r} is {value!r}: numbers must be finite or null")
-        return ModelInputError("a feature is no number")
+        return ModelInputError("a feature is not a number")
 
 
 def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
     """Score one row, its values in the order of the fallback's inputs, as `FallbackModel.predict` does for a frame."""
     group = tuple(
-        value if wanted.kind == "text" or value is None else _known(float(value))
+        value if wanted.kind == "text" or value is None else _none_if_nan(float(value))
         for value, wanted in zip(values, model.inputs, strict=True)
     )
     score = model.rates.get(group, model.overall)
     return RowScore(score, score >= model.threshold)
 
 
-def _known(number: float) -> float | None:
-    """NaN is missing, as in a frame."""
+def _none_if_nan(number: float) -> float | None:
+    """NaN counts as missing, as in a data frame."""
     return None if math.isnan(number) else number
 
 
 class _FastTrees:
-    """LightGBM's own way for single rows: no checks and no thread pool between the row and the trees.
+    """LightGBM's fast prediction of single rows, without checks and without a thread pool.
 
-    It reads the row from the one buffer that it was told of.
+    It always reads the row from the buffer given at the start.
     """
 
     def __init__(self, trees: BoostedTrees, buffer: NDArray[np.float64]) -> None:
@@ -151,7 +153,7 @@ class _FastTrees:
         begin = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit
         self._check(begin(handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(self._config)))
         self._length, self._result = ctypes.c_int64(), ctypes.c_double()
-        # With the interpreter held: let go for microseconds, it comes back when another thread has had its half millisecond.
+        # PyDLL keeps the interpreter lock: released for microseconds, it would come back only after another thread's turn.
         self._call = ctypes.PyDLL(_LIB._name).LGBM_BoosterPredictForMatSingleRowFast
         data = buffer.ctypes.data_as(ctypes.c_void_p)
         self._arguments = (self._config, data, ctypes.byref(self._length), ctypes.byref(self._result))

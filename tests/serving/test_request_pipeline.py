@@ -53,15 +53,15 @@ def test_a_moment_belongs_to_the_tick_that_it_lies_in_and_to_none_outside_of_the
     assert moments.check(NOW - timedelta(days=1), NOW)[1] == date(2024, 2, 11)
     for wrong, reason in (
         (NOW.replace(tzinfo=None), "it has no time zone"),
-        (NOW + timedelta(minutes=1), "it must lie between 1971 and now"),
-        (datetime(1970, 1, 1, tzinfo=UTC), "it must lie between 1971 and now"),
-        (datetime(2001, 1, 1, tzinfo=UTC), "it lies outside of the ticks of returns, 2024-01-01"),
+        (NOW + timedelta(minutes=1), "it must be between 1971 and now"),
+        (datetime(1970, 1, 1, tzinfo=UTC), "it must be between 1971 and now"),
+        (datetime(2001, 1, 1, tzinfo=UTC), "it is outside the ticks of returns, 2024-01-01"),
     ):
         (problem,) = list(refusal(moments.check, wrong, NOW).problems or [])
         assert (problem.row, problem.field) == (None, "moment")
         assert problem.reason.startswith(reason)
     early = refusal(moments.check, None, datetime(2001, 1, 1, tzinfo=UTC)).problems
-    assert "it is now where it is left out, and it lies outside" in str(early)
+    assert "it defaults to now, and it is outside" in str(early)
 
 
 def test_no_two_requests_have_the_same_id() -> None:

@@ -1,4 +1,8 @@
-"""The model registry: MLflow, on SQLite or a server, with verified local copies of its models."""
+"""The model registry: MLflow, on SQLite or a server, with verified local copies of its models.
+
+Who is champion, and loading a model of which this machine has a copy, need no MLflow (see `registry_reads`): its library, which
+takes three seconds to import, is loaded to write to the registry and to fetch files from it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 # MLflow reads these on import. No telemetry; and a server that is down is given up after seconds, since the fallback model can
@@ -23,11 +27,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-import requests
 import yaml
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,6 +36,10 @@ from mlprod_tasks.platform import digest, names
 from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
+from mlprod_tasks.platform.registry_reads import RegistryReads, StoredVersion, open_reads, stored_version
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CHAMPION, FALLBACK = "champion", "fallback"
 TRAINING_TAG, DIGEST_TAG, ARTIFACT_TAG = "mlprod.training_id", "mlprod.digest", "mlprod.artifact"
@@ -43,7 +47,7 @@ PROFILE_TAG = "mlprod.reference_profile_sha256"
 PROFILE = "reference_profile.json"
 GOLDEN_TAG = "mlprod.canned_rows_sha256"
 GOLDEN = "canned_rows.parquet"
-ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+EXISTS = "RESOURCE_ALREADY_EXISTS"
 LONGEST_VALUE = 5000  # of a tag
 
 
@@ -74,6 +78,9 @@ class Registry:
 
     @cached_property
     def client(self) -> MlflowClient:
+        """MLflow's own client, which imports MLflow."""
+        from mlflow import MlflowClient
+
         if self.url.startswith("sqlite:///"):
             Path(self.url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         with self.reached():
@@ -81,10 +88,14 @@ class Registry:
                 _try_connecting(self.url)
             return MlflowClient(self.url, self.url)
 
+    @cached_property
+    def _reads(self) -> RegistryReads:
+        return open_reads(self.url, lambda: self.client)
+
     def answers(self) -> bool:
         """Whether the registry can be reached. Raises: RegistryUnreachable."""
         with self.reached():
-            self.client.search_registered_models(max_results=1)
+            self._reads.by_alias("any model", CHAMPION)
         return True
 
     def run_url(self, run_id: str, base_url: str) -> str:
@@ -112,6 +123,8 @@ class Registry:
     ) -> None:
         """Write to a run. Params that it already has are left alone: MLflow does not let them change."""
         with self.reached():
+            from mlflow.entities import Metric, Param, RunTag
+
             known = self.client.get_run(run_id).data.params if params else {}
             at = int(time.time() * 1000)
             self.client.log_batch(
@@ -152,14 +165,11 @@ class Registry:
     ) -> ModelRef:
         """Make the model below `artifact` of a run a version of `name`. The same run and digest give the same version again."""
         with self.reached():
-            try:
+            with _if_missing():
                 self.client.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
             for version in self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
                 if version.tags.get(DIGEST_TAG) == model_digest:
-                    return _ref(version)
+                    return _ref(stored_version(version))
             version = self.client.create_model_version(
                 name,
                 f"runs:/{run_id}/{artifact}",
@@ -171,7 +181,7 @@ class Registry:
                 },
                 description=description,
             )
-            return _ref(version)
+            return _ref(stored_version(version))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         with self.reached():
@@ -190,12 +200,8 @@ class Registry:
     def by_alias(self, name: str, alias: str) -> ModelRef | None:
         """The version that has an alias; None where there is no such alias or model."""
         with self.reached():
-            try:
-                return _ref(self.client.get_model_version_by_alias(name, alias))
-            except MlflowException as error:
-                if error.error_code in ABSENT:
-                    return None
-                raise
+            found = self._reads.by_alias(name, alias)
+        return None if found is None else _ref(found)
 
     def of_run(self, name: str, run_id: str) -> ModelRef:
         """The newest version of a model from a run. Raises: BrokenArtifact where there is none."""
@@ -203,17 +209,11 @@ class Registry:
             found = self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         if not found:
             raise BrokenArtifact(f"no version of model {name!r} comes from run {run_id}")
-        return _ref(max(found, key=lambda version: int(version.version)))
+        return _ref(stored_version(max(found, key=lambda version: int(version.version))))
 
     def version(self, name: str, version: int) -> ModelRef:
         """That version. Raises: BrokenArtifact where the registry no longer has it."""
-        with self.reached():
-            try:
-                return _ref(self.client.get_model_version(name, str(version)))
-            except MlflowException as error:
-                if error.error_code in ABSENT:
-                    raise BrokenArtifact(f"model {name!r} has no version {version} in {_shown(self.url)}") from error
-                raise
+        return _ref(self._stored(name, version))
 
     def load(self, pipeline: Pipeline, version: int) -> Any:
         """The model of that version, from this machine's verified copy, which is fetched once.
@@ -236,10 +236,9 @@ class Registry:
 
     def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
         """The profile of the version's test window, against which drift is measured. Raises: BrokenArtifact."""
-        ref = self.version(names.registered_model(pipeline), version)
-        file = self._copy(ref) / PROFILE
-        with self.reached():
-            expected = self.client.get_model_version(ref.name, str(version)).tags.get(PROFILE_TAG)
+        stored = self._stored(names.registered_model(pipeline), version)
+        ref = _ref(stored)
+        file, expected = self._copy(ref) / PROFILE, stored.tags.get(PROFILE_TAG)
         if not file.is_file() or digest.of_file(file) != expected:
             raise BrokenArtifact(
                 f"the reference profile of {ref.name} version {version} is missing or is not the registered one"
@@ -252,8 +251,7 @@ class Registry:
 
         None where it was registered without. Raises: BrokenArtifact where the file is missing or not the registered one.
         """
-        with self.reached():
-            expected = self.client.get_model_version(ref.name, str(ref.version)).tags.get(GOLDEN_TAG)
+        expected = self._stored(ref.name, ref.version).tags.get(GOLDEN_TAG)
         if expected is None:
             return None
         file = self._copy(ref) / GOLDEN
@@ -262,6 +260,13 @@ class Registry:
                 f"the golden predictions of {ref.name} version {ref.version} are missing or not the registered ones"
             )
         return file
+
+    def _stored(self, name: str, version: int) -> StoredVersion:
+        with self.reached():
+            found = self._reads.version(name, version)
+        if found is None:
+            raise BrokenArtifact(f"model {name!r} has no version {version} in {_shown(self.url)}")
+        return found
 
     def _copy(self, ref: ModelRef) -> Path:
         """The local copy of a version's files, fetched if missing or damaged."""
@@ -274,13 +279,14 @@ class Registry:
         return folder
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:
-        with self.reached():
-            artifact = self.client.get_model_version(ref.name, str(ref.version)).tags.get(ARTIFACT_TAG, "")
+        artifact = self._stored(ref.name, ref.version).tags.get(ARTIFACT_TAG, "")
         try:
             with self.reached():
                 fetched = Path(self.client.download_artifacts(ref.run_id, artifact, beside))
-        except (OSError, MlflowException) as error:
-            if isinstance(error, RegistryUnreachable):
+        except RegistryUnreachable:
+            raise
+        except Exception as error:
+            if not (isinstance(error, OSError) or _of_mlflow(error)):
                 raise
             raise BrokenArtifact(
                 f"the files of {ref.name} version {ref.version} cannot be fetched: {self._without_password(error)}"
@@ -295,12 +301,9 @@ class Registry:
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            try:
+            with _if_missing():
                 return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
-            except MlflowException as error:
-                # Another process made it in between.
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
+            # Another process made it in between.
             found = self.client.get_experiment_by_name(name)
         if found is None or found.lifecycle_stage != "active":
             raise RuntimeError(f"MLflow experiment {name!r} was deleted: restore it, or remove it for good with `mlflow gc`")
@@ -312,16 +315,11 @@ class Registry:
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Call MLflow inside this: its connection errors become RegistryUnreachable, without any password."""
+        """Call the registry inside this: its connection errors become RegistryUnreachable, without any password."""
         try:
             yield
-        except (requests.ConnectionError, requests.Timeout, SQLAlchemyError) as error:
-            raise self._unreachable(error) from self._cause(error)
-        except MlflowException as error:
-            # The HTTP client and the SQL store wrap the errors of the network and the driver.
-            if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "Max retries exceeded" in str(error):
-                raise self._unreachable(error) from self._cause(error)
-            if isinstance(error.__cause__ or error.__context__, SQLAlchemyError | requests.RequestException):
+        except Exception as error:
+            if _is_of_connection(error):
                 raise self._unreachable(error) from self._cause(error)
             raise
 
@@ -347,8 +345,40 @@ def _try_connecting(url: str) -> None:
     engine.dispose()
 
 
-def _ref(version: Any) -> ModelRef:
-    return ModelRef(version.name, int(version.version), version.tags.get(DIGEST_TAG, ""), version.run_id or "")
+def _ref(stored: StoredVersion) -> ModelRef:
+    return ModelRef(stored.name, stored.version, stored.tags.get(DIGEST_TAG, ""), stored.run_id)
+
+
+@contextmanager
+def _if_missing() -> Iterator[None]:
+    """Create something that may exist already: MLflow's error about it is left out."""
+    try:
+        yield
+    except Exception as error:
+        if not (_of_mlflow(error) and error.error_code == EXISTS):  # type: ignore[attr-defined]
+            raise
+
+
+def _is_of_connection(error: BaseException) -> bool:
+    """Whether an error says that a registry cannot be reached: of the network, the database, or MLflow's own about these."""
+    if isinstance(error, SQLAlchemyError) or _comes_from("requests", error):
+        return True
+    if not _of_mlflow(error):
+        return False
+    if error.error_code == "TEMPORARILY_UNAVAILABLE" or "Max retries exceeded" in str(error):  # type: ignore[attr-defined]
+        return True
+    # MLflow's HTTP client and its SQL store wrap the errors of the network and the driver.
+    wrapped = error.__cause__ or error.__context__
+    return wrapped is not None and (isinstance(wrapped, SQLAlchemyError) or _comes_from("requests", wrapped))
+
+
+def _of_mlflow(error: BaseException) -> bool:
+    return _comes_from("mlflow", error) and hasattr(error, "error_code")
+
+
+def _comes_from(library: str, error: BaseException) -> bool:
+    """Whether a class of that library was raised: told by its module, since importing the library would take seconds."""
+    return any(one.__module__.partition(".")[0] == library for one in type(error).__mro__)
 
 
 def _load(ref: ModelRef, folder: Path) -> Any:

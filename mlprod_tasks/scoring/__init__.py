@@ -1,1 +1,1 @@
-"""Score a tick, keep what was predicted, and hand uncertain rows to people."""
+"""Score a tick, log predictions, and queue uncertain rows for people."""

@@ -1,4 +1,4 @@
-"""Collect the service's log into the lake: every answered row exactly once, even if collections are killed."""
+"""Collect the service's log into the lake: each answered row exactly once, even if a collection is killed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, TickRange
-from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform import names as places
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
 from mlprod_tasks.scoring.log_row import ROW_COLUMNS, log_schema
@@ -29,22 +28,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOG_FILE = "log_file"
 BROKEN = ".broken"
-# Collected files are deleted after this time: without a working lock, a slow process may write back an older partition.
+# Collected files are kept this long: without a working lock, a slow process may write back an older partition.
 KEPT = timedelta(hours=1)
-# Older versions of the lake's table are deleted after this time: a reader lists files at its start and is done in minutes.
+# Older versions of the lake's table are kept this long: a reader lists its files at the start and is done in minutes.
 READ_WITHIN = timedelta(hours=2)
 TIDIED_EVERY = timedelta(hours=1)
-ABANDONED = timedelta(days=1)  # a file that is still being written after that: its writer was killed
+ABANDONED = timedelta(days=1)  # a file still unfinished after this time: its writer was killed
 NEEDED = ("request_id", "row", "tick", "predict_at", "at")
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection brought into the lake.
+    """What a collection added to the lake.
 
-    `rows`, `files`: those that were not there before; `ticks`: those that got them. `reviews`: rows that people are now asked
-    about. `removed`: collected files that were deleted. `broken`: files that cannot be read, set aside. `refused`: files
-    with a column of another type than the lake's, which wait where they are.
+    `rows`, `files`: the new ones; `ticks`: those of the new rows. `reviews`: rows newly in the review queue. `removed`:
+    collected files that were deleted. `broken`: unreadable files, set aside. `refused`: files with a column of another type
+    than the lake's, which stay where they are; `why`: the reason for each.
     """
 
     pipeline: str
@@ -59,23 +58,23 @@ class Collected:
 
     @property
     def causes(self) -> dict[str, int]:
-        """Why files wait, and how many: small enough to travel between tasks."""
+        """Why files wait, and how many; small enough to pass between tasks."""
         return dict(Counter(self.why))
 
     @property
     def sentence(self) -> str:
         of = f" of {' to '.join(dict.fromkeys((self.ticks[0], self.ticks[-1])))}" if self.ticks else ""
         further = (
-            f"; {self.reviews:,} for people to decide" if self.reviews else "",
+            f"; {self.reviews:,} rows for people to decide" if self.reviews else "",
             f"; {len(self.broken):,} broken files set aside" if self.broken else "",
-            f"; {len(self.refused):,} files wait, a column of theirs has another type than in the lake" if self.refused else "",
+            f"; {len(self.refused):,} files wait: a column has another type than in the lake" if self.refused else "",
         )
         return f"{self.pipeline}: {self.rows:,} rows from {self.files:,} files{of} collected{''.join(further)}"
 
 
 @dataclass(frozen=True)
 class _File:
-    """One file of the log: its columns, and its ticks."""
+    """One file of the log, with its columns and ticks."""
 
     path: Path
     schema: pa.Schema
@@ -87,35 +86,34 @@ class _File:
 
 
 def collect(pipeline: Pipeline, platform: Platform, *, tidy: bool = False) -> Collected:
-    """Bring everything that the service has logged into the lake, each row exactly once.
+    """Add everything that the service has logged to the lake, each row exactly once.
 
-    A tick's partition is written again with the rows of files that it does not have yet; a column says which file a row came
-    from. The write is atomic: a collection killed at any moment loses and duplicates nothing. A file is deleted an hour after
-    it was written, and only if all of its rows were in the lake before this began. One collection of a use case runs at a time;
-    another waits for it.
+    A tick's partition is rewritten with the rows of new files; a column names the file of each row. The write is atomic: a
+    killed collection loses and duplicates nothing. A file is deleted an hour after it was written, and only if all its rows
+    were in the lake before this run. One collection per use case runs at a time; another waits for it.
 
-    What cannot be read is set aside under its name and '.broken'; a file with a column of another type than the lake's waits.
-    Neither keeps others back. Rows that are left to people come into the review queue first.
+    An unreadable file is renamed with '.broken' at the end; a file with a column of another type than the lake's waits. The
+    other files are still collected. Rows for people to decide enter the review queue first.
 
-    Needs the memory of the ticks that got rows, one at a time: of one with a million rows of 68 columns 2.1 GB and 16 s, also
-    to add a few rows, and so for five million about 10 GB. Every time it leaves that partition (460 MB) behind in its older
-    version. tidy: also delete what the table held more than two hours ago, at most once an hour.
+    Cost: each tick with new rows is loaded whole, one at a time. A tick with a million rows of 68 columns takes 2.1 GB and
+    16 s, even to add a few rows; five million about 10 GB. Each run leaves the older version of that partition (460 MB) on
+    disk. tidy: also delete versions older than two hours, at most once an hour.
     """
     folder = log_folder(pipeline, platform)
     if not folder.is_dir():
         return Collected(pipeline.name)
-    with _alone(folder):
-        done = _collect(pipeline, folder, platform)
-        if tidy and platform.lake.exists(places.requests(pipeline)):
-            platform.lake.forget(places.requests(pipeline), READ_WITHIN, every=TIDIED_EVERY)
-    log.info("%s", done.sentence)
-    return done
+    with _exclusive(folder):
+        collected = _collect(pipeline, folder, platform)
+        if tidy and platform.lake.exists(names.requests(pipeline)):
+            platform.lake.forget(names.requests(pipeline), READ_WITHIN, every=TIDIED_EVERY)
+    log.info("%s", collected.sentence)
+    return collected
 
 
 def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
     broken: list[str] = []
-    found = _present(folder, broken)
-    files, refused = _fitting(pipeline, found, platform)
+    present = _log_files(folder, broken)
+    files, refused = _split_by_types(pipeline, present, platform)
     collected = _collected_files(pipeline, {tick for file in files for tick in file.ticks}, platform)
     new = [file for file in files if any(file.name not in collected[tick] for tick in file.ticks)]
     rows, ticks, reviews = Counter[str](), [], 0
@@ -124,20 +122,22 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
         if not lacking:
             continue
         log.info("%s: collecting %d files of %s", pipeline.name, len(lacking), tick)
-        made = _read(lacking, tick, broken)
-        # Before the lake: if killed in between, the rows are collected again, and no review is lost.
-        reviews += _ask(pipeline, made, platform)
+        rows_of_tick = _read(lacking, tick, broken)
+        # Before the lake: if killed in between, the rows are collected again and no review is lost.
+        reviews += _queue_reviews(pipeline, rows_of_tick, platform)
         try:
-            added = _add(pipeline, tick, made, platform)
+            added = _add(pipeline, tick, rows_of_tick, platform)
         except RowsRefused as error:
             refused |= {file.name: str(error) for file in lacking}
             continue
         rows.update(added)
         ticks += [str(tick)] if added else []
-    reviews += _ask_of_waiting([file for file in found if file.name in refused], refused, pipeline, platform, broken)
+    reviews += _queue_reviews_of_waiting(
+        [file for file in present if file.name in refused], refused, pipeline, platform, broken
+    )
     known = {file.name for file in new}
     removed = _remove([file.path for file in files if file.name not in known], KEPT, platform)
-    _remove((*parts(folder), *folder.glob(".*.parquet")), ABANDONED, platform)  # the latter are of services of release 0.4
+    _remove((*parts(folder), *folder.glob(".*.parquet")), ABANDONED, platform)  # the latter come from services of release 0.4
     waiting = dict(sorted(refused.items()))
     return Collected(
         pipeline.name,
@@ -152,73 +152,73 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
     )
 
 
-def _ask_of_waiting(
+def _queue_reviews_of_waiting(
     files: Sequence[_File], refused: Mapping[str, str], pipeline: Pipeline, platform: Platform, broken: list[str]
 ) -> int:
-    """Put the reviews of files that have to wait into the queue; how many are new."""
+    """Queue the reviews of files that wait; return how many are new."""
     reviews = 0
     for file in files:
         log.error("%s: %s waits: %s", pipeline.name, file.path, refused[file.name])
-        reviews += sum(_ask(pipeline, _read([file], tick, broken), platform) for tick in file.ticks)
+        reviews += sum(_queue_reviews(pipeline, _read([file], tick, broken), platform) for tick in file.ticks)
     return reviews
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which goes with the process that holds it, however that ends."""
-    # Of the folder itself: a lock's own file would belong to whoever came first, and nobody else could open it.
-    with ExitStack() as held:
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system frees it when the process ends, in whatever way."""
+    # The folder itself is locked: a lock file would belong to the first user, and no other could open it.
+    with ExitStack() as locks:
         try:
-            held.enter_context(locked(folder, waiting=f"another process collects {folder}: waiting for it"))
-        except OSError as error:  # a network file system without locks: what KEPT is for
-            log.warning("%s cannot be locked, collecting all the same: %s", folder, error)
+            locks.enter_context(locked(folder, waiting=f"another process collects {folder}: waiting for it"))
+        except OSError as error:  # a network file system without locks: see KEPT
+            log.warning("%s cannot be locked, collecting anyway: %s", folder, error)
         yield
 
 
-def _present(folder: Path, broken: list[str]) -> list[_File]:
-    """The files of the log. One that is broken is set aside, and its name added to `broken`."""
-    made = (_opened(path, lambda file, path=path: _described(path, file), broken) for path in _paths(folder))  # type: ignore[misc]
-    return [file for file in made if file is not None]
+def _log_files(folder: Path, broken: list[str]) -> list[_File]:
+    """List the files of the log. Broken ones are set aside and their names added to `broken`."""
+    files = (_read_or_set_aside(path, lambda file, path=path: _log_file(path, file), broken) for path in _paths(folder))  # type: ignore[misc]
+    return [file for file in files if file is not None]
 
 
 def _paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.parquet"))
 
 
-def _described(path: Path, file: pq.ParquetFile) -> _File:
+def _log_file(path: Path, file: pq.ParquetFile) -> _File:
     schema = file.schema_arrow
     if lacking := [name for name in NEEDED if name not in schema.names]:
-        raise pa.ArrowInvalid(f"it has no column {', '.join(lacking)}, so it is no log of this service")
+        raise pa.ArrowInvalid(f"it has no column {', '.join(lacking)}, so it is not a log of this service")
     ticks = file.read(columns=["tick"])["tick"]
     if not pa.types.is_date32(ticks.type) or ticks.null_count:
-        raise pa.ArrowInvalid("its rows have no ticks, so it is no log of this service")
+        raise pa.ArrowInvalid("its rows have no ticks, so it is not a log of this service")
     return _File(path, schema, frozenset(ticks.unique().to_pylist()))
 
 
-def _opened(path: Path, read: Callable[[pq.ParquetFile], T], broken: list[str]) -> T | None:
-    """What `read` makes of a file. None where it is broken, and so set aside, or where it cannot be reached now."""
+def _read_or_set_aside(path: Path, read: Callable[[pq.ParquetFile], T], broken: list[str]) -> T | None:
+    """Return what `read` gives for a file; None if the file is broken, and now set aside, or cannot be read now."""
     try:
-        # Opened by Arrow itself: its threads may hold the last reference to a stream of Python's, and a process that ends just
-        # then is aborted.
+        # Arrow opens the path itself: with a Python stream, its threads may hold the last reference, and a process that ends
+        # at that moment is aborted.
         with pq.ParquetFile(path) as file:
             return read(file)
     except (pa.ArrowException, OSError) as error:
-        # Arrow, too, tells of spoilt contents by an OSError: one that has no number, like the one of what is no file at all.
+        # Arrow raises OSError without a number for damaged contents, but also for a path that is not a file.
         if isinstance(error, OSError) and (error.errno is not None or not path.is_file()):
             log.warning("%s cannot be read now, the next collection tries again: %s", path, error)
             return None
         aside = path.with_name(path.name + BROKEN)
-        log.error("%s is broken, and set aside as %s: %s", path, aside.name, error)
+        log.error("%s is broken and set aside as %s: %s", path, aside.name, error)
         path.rename(aside)
         broken.append(aside.name)
         return None
 
 
-def _fitting(pipeline: Pipeline, files: Sequence[_File], platform: Platform) -> tuple[list[_File], dict[str, str]]:
-    """The files whose columns have the lake's types, and why each other one has to wait."""
+def _split_by_types(pipeline: Pipeline, files: Sequence[_File], platform: Platform) -> tuple[list[_File], dict[str, str]]:
+    """Return the files whose columns have the lake's types, and for each other one why it waits."""
     try:
-        there = platform.lake.table(places.requests(pipeline)).schema()
-        types = {field.name: field.type for field in pa.schema(there.to_arrow())}
+        schema = platform.lake.table(names.requests(pipeline)).schema()
+        types = {field.name: field.type for field in pa.schema(schema.to_arrow())}
     except TableMissing:
         types = {field.name: field.type for field in log_schema(pipeline)}
     fitting, refused = [], {}
@@ -229,48 +229,50 @@ def _fitting(pipeline: Pipeline, files: Sequence[_File], platform: Platform) -> 
             fitting.append(file)
         else:
             refused[file.name] = (
-                f"column {other.name!r} is {other.type} in it, but {types[other.name]} in {places.requests(pipeline)!r}: "
+                f"its column {other.name!r} is {other.type}, but {types[other.name]} in {names.requests(pipeline)!r}: "
                 "declare it under a new name, or move the lake table away and collect again"
             )
     return fitting, refused
 
 
 def _collected_files(pipeline: Pipeline, ticks: Iterable[date], platform: Platform) -> dict[date, set[str]]:
-    """By tick, the files whose rows the lake has."""
-    held: dict[date, set[str]] = {tick: set() for tick in ticks}
-    table = _of_lake(pipeline, list(held), platform, ["tick", LOG_FILE])
+    """Return, by tick, the names of the files whose rows are in the lake."""
+    files: dict[date, set[str]] = {tick: set() for tick in ticks}
+    table = _lake_rows(pipeline, list(files), platform, ["tick", LOG_FILE])
     if table is not None:
         for row in table.group_by(["tick", LOG_FILE]).aggregate([]).to_pylist():
-            held[row["tick"]].add(row[LOG_FILE])
-    return held
+            files[row["tick"]].add(row[LOG_FILE])
+    return files
 
 
-def _of_lake(
+def _lake_rows(
     pipeline: Pipeline, ticks: Sequence[date], platform: Platform, columns: list[str] | None = None
 ) -> pa.Table | None:
     if not ticks:
         return None
     try:
-        return platform.lake.rows(places.requests(pipeline), ticks, columns)
+        return platform.lake.rows(names.requests(pipeline), ticks, columns)
     except TableMissing:
         return None
 
 
 def _read(files: Sequence[_File], tick: date, broken: list[str]) -> pa.Table:
-    """The rows of a tick in some files, each with its file's name. Columns that a file lacks are null."""
+    """Read the rows of a tick from files, each with its file's name. Columns that a file lacks are null."""
     kinds = dict(ROW_COLUMNS) | {field.name: field.type for file in files for field in file.schema}
     schema = pa.schema(list(kinds.items()))
     try:
-        made = _scan([file.path for file in files], schema, tick)
+        rows = _scan([file.path for file in files], schema, tick)
     except (pa.ArrowException, OSError):
-        # One of them is spoilt beyond its first lines, or gone: find it.
-        sound = [file.path for file in files if _opened(file.path, lambda one: one.read().num_rows, broken) is not None]
-        made = _scan(sound, schema, tick)
-    stems = made[LOG_FILE].combine_chunks().dictionary_encode() if made.num_rows else None
+        # A file is damaged inside, or gone: find it.
+        sound = [
+            file.path for file in files if _read_or_set_aside(file.path, lambda one: one.read().num_rows, broken) is not None
+        ]
+        rows = _scan(sound, schema, tick)
+    stems = rows[LOG_FILE].combine_chunks().dictionary_encode() if rows.num_rows else None
     if stems is None:
-        return made
-    names = pa.array([Path(name).stem for name in stems.dictionary.to_pylist()], pa.string())
-    return made.set_column(made.schema.get_field_index(LOG_FILE), LOG_FILE, names.take(stems.indices))
+        return rows
+    file_names = pa.array([Path(name).stem for name in stems.dictionary.to_pylist()], pa.string())
+    return rows.set_column(rows.schema.get_field_index(LOG_FILE), LOG_FILE, file_names.take(stems.indices))
 
 
 def _scan(paths: Sequence[Path], schema: pa.Schema, tick: date) -> pa.Table:
@@ -281,24 +283,24 @@ def _scan(paths: Sequence[Path], schema: pa.Schema, tick: date) -> pa.Table:
     return rows.to_table(columns=[*schema.names, "__filename"], filter=of_tick).rename_columns([*schema.names, LOG_FILE])
 
 
-def _ask(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
+def _queue_reviews(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
     if any(rows.schema.field(name).type != kind for name, kind in ROW_COLUMNS):
         return 0
     return ask_for(pipeline, rows.filter(pc.fill_null(rows["review"], False)), platform)
 
 
-def _add(pipeline: Pipeline, tick: date, made: pa.Table, platform: Platform) -> Mapping[str, int]:
-    """Add to a tick's partition the files that it has no rows of; how many rows each of them brought."""
-    there = _of_lake(pipeline, [tick], platform)
-    if there is not None:
-        made = made.filter(pc.invert(pc.is_in(made[LOG_FILE], value_set=there[LOG_FILE].unique())))
-    if not made.num_rows:
+def _add(pipeline: Pipeline, tick: date, rows: pa.Table, platform: Platform) -> Mapping[str, int]:
+    """Add to a tick's partition the rows of files it does not have; return how many by file."""
+    present = _lake_rows(pipeline, [tick], platform)
+    if present is not None:
+        rows = rows.filter(pc.invert(pc.is_in(rows[LOG_FILE], value_set=present[LOG_FILE].unique())))
+    if not rows.num_rows:
         return {}
-    counted = made.group_by(LOG_FILE).aggregate([([], "count_all")]).to_pylist()
-    whole = made if there is None else pa.concat_tables([there, made], promote_options="default")
-    here = TickRange(pipeline.schedule, tick, tick)
-    platform.lake.replace_ticks(places.requests(pipeline), here, whole, note="collected")
-    return {row[LOG_FILE]: row["count_all"] for row in counted}
+    counts = rows.group_by(LOG_FILE).aggregate([([], "count_all")]).to_pylist()
+    whole = rows if present is None else pa.concat_tables([present, rows], promote_options="default")
+    one_tick = TickRange(pipeline.schedule, tick, tick)
+    platform.lake.replace_ticks(names.requests(pipeline), one_tick, whole, note="collected")
+    return {row[LOG_FILE]: row["count_all"] for row in counts}
 
 
 def _remove(paths: Iterable[Path], after: timedelta, platform: Platform) -> int:

@@ -1,4 +1,4 @@
-"""A row of the prediction log: what is kept of each scored row, and the columns that such rows become."""
+"""The rows of the prediction log, and the columns they are written as."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ KINDS = {
 
 
 class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the log keeps of one scored row. Beside each field stands the type of its column.
+    """What the log keeps of one scored row, each field with the type of its column.
 
-    row: its place in the request. key: the key's values, joined by /. at: when it was answered. assigned: the route that it was
-    to take, '' where features or a switch decided instead of the rollout. error: a model failed on it. key_values, features: in
-    the order of the entity's key and of `Pipeline.feature_names`; each is a column of its own.
+    row: its place in the request. key: the key's values, joined by /. at: when it was answered. assigned: the rollout's route,
+    '' if features or a switch decided instead. error: a model failed on it. key_values, features: in the order of the
+    entity's key and of `Pipeline.feature_names`, one column each.
     """
 
     request_id: Annotated[str, pa.string()]
@@ -56,7 +56,7 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     features: tuple[Any, ...]
 
 
-# The columns that every log has: name and type, in the order of the fields.
+# The columns of every log, name and type, in the order of the fields.
 ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
     (name, hint.__metadata__[0])
     for name, hint in get_type_hints(LoggedRow, include_extras=True).items()
@@ -66,9 +66,10 @@ READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
 
 
 def log_schema(pipeline: Pipeline) -> pa.Schema:
-    """The columns of the log: ROW_COLUMNS, the entity's key under `key_<column>`, the features under `feature_<name>`.
+    """Return the columns of the log.
 
-    A personal column of the key is the hash that the lake has too.
+    ROW_COLUMNS, then the entity's key as `key_<column>`, then the features as `feature_<name>`. A personal key column holds
+    the same hash as the lake.
     """
     entity = pipeline.entity_table
     kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
@@ -78,7 +79,7 @@ def log_schema(pipeline: Pipeline) -> pa.Schema:
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
-    """How features are written: text as text, everything else as the number that a model reads."""
+    """Return the types of logged features: text as text, all others as the number a model reads."""
     kinds: dict[str, str] = {}
     for feature in pipeline.features:
         match feature:
@@ -91,13 +92,13 @@ def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
 
 
 class TableBuilder:
-    """Makes a table of logged rows, a few columns at each call, so that no call takes long.
+    """Makes a table of logged rows, a few columns per call, so that each call is short.
 
     `table` is the finished table; None before the last call of `add_columns`.
     """
 
     def __init__(self, rows: Sequence[LoggedRow], schema: pa.Schema) -> None:
-        """Begin. Raises: ValueError where the rows have other keys or features than the schema."""
+        """Raises: ValueError if the rows have other keys or features than the schema."""
         self.table: pa.Table | None = None
         self._rows, self._schema = rows, schema
         self._arrays: list[pa.Array] = []
@@ -109,7 +110,7 @@ class TableBuilder:
             raise ValueError(f"the rows have other keys or features than the log, whose columns are {schema.names}")
 
     def add_columns(self, count: int) -> None:
-        """Make the next `count` columns; with the last of them the table is finished."""
+        """Make the next `count` columns; the last one finishes the table."""
         for _ in range(min(count, len(self._schema) - len(self._arrays))):
             place = len(self._arrays)
             self._arrays.append(column(self._values(place), self._schema.field(place)))
@@ -119,13 +120,13 @@ class TableBuilder:
     def _values(self, place: int) -> Sequence[Any]:
         if place < len(READERS):
             return list(map(READERS[place], self._rows))
-        # What is not needed any more goes bit by bit: to let go of some ten thousand values at once takes a millisecond.
+        # Release what is used up column by column: releasing ten thousand values at once takes a millisecond.
         self._rows = ()
         return self._keys_and_features.pop(0)
 
 
 def column(values: Sequence[Any], field: pa.Field) -> pa.Array:
-    """A column of the log. A value that it cannot hold is null: it must not take the rest of the row along, nor others."""
+    """Make a column of the log. A value of the wrong type becomes null, so that the rest is still logged."""
     try:
         return logged(values, field.type)
     except UNWRITABLE:
@@ -144,7 +145,7 @@ def _fits(value: Any, kind: pa.DataType) -> bool:
 
 
 def logged(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """The values as they are logged: numbers as the model reads them, also integers beyond those that a float holds exactly."""
+    """Convert values to a logged array; integers too large for an exact float are rounded, as the model reads them."""
     try:
         return pa.array(values, kind)
     except pa.ArrowInvalid:

@@ -1,4 +1,4 @@
-"""The prediction log of the service: kept in memory for some seconds, then written as a file of its own."""
+"""The prediction log of the service: rows wait in memory for seconds, then are written to a new file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from mlprod_tasks.scoring.log_row import LoggedRow, TableBuilder
 
 log = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 250  # become a table
-COLUMNS_AT_ONCE = 6  # of such a table: they take some 50 microseconds
+ROWS_AT_ONCE = 250  # rows per table
+COLUMNS_AT_ONCE = 6  # of such a table, in about 50 microseconds
 MOST_WAITING = 100_000  # rows, of less than a kB each in memory
 MOST_IN_A_FILE = 20_000
 LONGEST_REST = 60.0
 
 
 def log_folder(pipeline: Pipeline, platform: Platform) -> Path:
-    """Where every replica of an installation writes its log, and from where it is collected into the lake."""
+    """Return the folder to which all replicas log, and from which `collect` reads."""
     return platform.settings.home / "online_log" / pipeline.name
 
 
 class PredictionLog:
     """One replica's log of one use case.
 
-    `add` only keeps in memory, and makes a few columns of what was added before: a thread that made them would take the
-    interpreter from those who answer, again and again. A thread writes what has gathered every `seconds` to a file whose name
-    nobody else has, and moves it into place whole: killed at any moment, at most the last `seconds` are lost, and no file is
-    half there. Where the folder cannot be written, entries wait, at most `most`; the oldest then give way, counted in
-    `dropped`.
+    `add` stores the row in memory and converts a few columns of earlier rows: a thread doing that would keep taking the
+    interpreter from requests. Every `seconds`, a thread writes the rows to a file with a unique name and moves it into place:
+    if the process is killed, at most the last `seconds` are lost, and no file is incomplete. If the folder cannot be written,
+    at most `most` rows wait; older ones are dropped and counted in `dropped`.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, *, seconds: float = 2.0, most: int = MOST_WAITING) -> None:
@@ -46,10 +45,10 @@ class PredictionLog:
         self.written = self.dropped = 0
         self._waiting: deque[LoggedRow] = deque()
         self._building = threading.Lock()
-        self._builder: TableBuilder | None = None  # of the table that is being made
-        self._in_table = 0  # rows of it
+        self._builder: TableBuilder | None = None  # of the table in progress
+        self._in_table = 0  # rows of the table in progress
         self._tables: deque[pa.Table] = deque()
-        self._rows = 0  # of the tables, also while they are being made or written
+        self._rows = 0  # rows of all tables, also of those being made or written
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
@@ -70,25 +69,25 @@ class PredictionLog:
         return len(self._waiting) + self._rows
 
     def close(self) -> None:
-        """Write what is left, and stop."""
+        """Write the remaining rows and stop."""
         self._ended.set()
         self._thread.join(timeout=30)
         self.flush()
 
     def flush(self) -> bool:
-        """Write the waiting rows. Returns whether that succeeded; rows that cannot be written keep waiting."""
+        """Write the waiting rows; return whether that succeeded. Otherwise they keep waiting."""
         with self._building:
             while self._builder or self._waiting:
                 self._step()
         while self._tables:
-            taken = self._taken()
-            rows = sum(one.num_rows for one in taken)
+            tables = self._pop_tables()
+            rows = sum(one.num_rows for one in tables)
             try:
-                self._write(taken)
+                self._write(tables)
             except Exception as error:
-                log.error("%d predictions wait, the log cannot be written: %s", self.waiting, type(error).__name__)
+                log.error("%d predictions wait: the log cannot be written: %s", self.waiting, type(error).__name__)
                 with self._building:
-                    self._tables.extendleft(reversed(taken))
+                    self._tables.extendleft(reversed(tables))
                 return False
             with self._building:
                 self._rows -= rows
@@ -101,12 +100,12 @@ class PredictionLog:
             rest = self.seconds if self.flush() else min(2 * rest, max(LONGEST_REST, self.seconds))
 
     def _step(self) -> None:
-        """Make a few columns of the oldest rows; with the last of them their table is there."""
+        """Make a few columns of the oldest rows; the last ones finish their table."""
         try:
             if self._builder is None:
                 self._builder = self._begin_table()
             self._builder.add_columns(COLUMNS_AT_ONCE)
-        except Exception:  # a fault of the log's must not become one of the answer that it is noted with
+        except Exception:  # an error in the log must not fail the request
             log.exception("%d predictions cannot be logged", self._in_table)
             self._rows -= self._in_table
             self.dropped += self._in_table
@@ -116,15 +115,15 @@ class PredictionLog:
             self._tables.append(self._builder.table)
             self._builder = None
             while self._rows > self.most and self._tables:
-                self._give_way()
+                self._drop_oldest()
 
     def _begin_table(self) -> TableBuilder:
-        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), ROWS_AT_ONCE))]
-        self._in_table = len(taken)
-        self._rows += len(taken)
-        return TableBuilder(taken, self.schema)
+        rows = [self._waiting.popleft() for _ in range(min(len(self._waiting), ROWS_AT_ONCE))]
+        self._in_table = len(rows)
+        self._rows += len(rows)
+        return TableBuilder(rows, self.schema)
 
-    def _give_way(self) -> None:
+    def _drop_oldest(self) -> None:
         oldest = self._tables.popleft()
         kept = oldest.slice(min(self._rows - self.most, oldest.num_rows))
         if kept.num_rows:
@@ -132,15 +131,15 @@ class PredictionLog:
         self.dropped += oldest.num_rows - kept.num_rows
         self._rows -= oldest.num_rows - kept.num_rows
 
-    def _taken(self) -> list[pa.Table]:
-        """The oldest tables, as many as go into one file."""
-        taken: list[pa.Table] = []
+    def _pop_tables(self) -> list[pa.Table]:
+        """Take out the oldest tables, as many as fit into one file."""
+        tables: list[pa.Table] = []
         rows = 0
         with self._building:
-            while self._tables and (not taken or rows + self._tables[0].num_rows <= MOST_IN_A_FILE):
-                taken.append(self._tables.popleft())
-                rows += taken[-1].num_rows
-        return taken
+            while self._tables and (not tables or rows + self._tables[0].num_rows <= MOST_IN_A_FILE):
+                tables.append(self._tables.popleft())
+                rows += tables[-1].num_rows
+        return tables
 
     def _write(self, tables: Sequence[pa.Table]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

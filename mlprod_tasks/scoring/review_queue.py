@@ -1,4 +1,4 @@
-"""The review queue: rows whose decision was left to people, and what they decide."""
+"""The review queue: rows that people decide, and their decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlprod_tasks.platform.ledger import Review
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 200
-AT_ONCE = 400  # SQLite takes some thousand values in one statement
+AT_ONCE = 400  # SQLite limits the values in one statement
 COLUMNS = ("request_id", "row", "key", "score", "model_version", "predict_at", "at")
 
 
@@ -23,11 +23,11 @@ class NoSuchReview(LookupError):
 
 
 class AlreadyDecided(ValueError):
-    """The row is decided already; decisions are not changed."""
+    """The row is already decided; a decision cannot be changed."""
 
 
 def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN) -> list[Review]:
-    """Read the rows that wait for a decision, the oldest first."""
+    """Read the rows that wait for a decision, oldest first."""
     waiting = (Review.pipeline == pipeline.name) & Review.decision.is_(None)
     query = select(Review).where(waiting).order_by(Review.at, Review.request_id, Review.row).limit(most)
     with platform.ledger.session() as session:
@@ -37,9 +37,9 @@ def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN)
 def decide_review(
     pipeline: Pipeline, request_id: str, row: int, decision: bool, by: str, platform: Platform, reason: str = ""
 ) -> Review:
-    """Decide a row that was left to people. If two people decide at once, the first decision counts.
+    """Decide a row of the queue. If two people decide at once, the first decision counts.
 
-    Raises: NoSuchReview, AlreadyDecided, and ValueError where nobody is said to decide.
+    Raises: NoSuchReview, AlreadyDecided, and ValueError if `by` is empty.
     """
     if not by.strip():
         raise ValueError(f"{pipeline.name}: who decides? Give a name with `by`")
@@ -48,30 +48,30 @@ def decide_review(
     one = (Review.pipeline == pipeline.name) & (Review.request_id == request_id) & (Review.row == row)
     with platform.ledger.session() as session:
         done = session.execute(update(Review).where(one, Review.decision.is_(None)).values(decided))
-    found = platform.ledger.get(Review, *key)
-    if found is None:
-        raise NoSuchReview(f"{pipeline.name}: nobody was asked about row {row} of request {request_id!r}")
+    review = platform.ledger.get(Review, *key)
+    if review is None:
+        raise NoSuchReview(f"{pipeline.name}: row {row} of request {request_id!r} is not in the review queue")
     if not done.rowcount:  # type: ignore[attr-defined]
-        answer = "yes" if found.decision else "no"
-        raise AlreadyDecided(f"{pipeline.name}: {found.by} has decided row {row} of request {request_id!r}: {answer}")
-    log.info("%s: %s decided row %d of request %s: %s", pipeline.name, found.by, row, request_id, "yes" if decision else "no")
-    return found
+        answer = "yes" if review.decision else "no"
+        raise AlreadyDecided(f"{pipeline.name}: {review.by} has already decided row {row} of request {request_id!r}: {answer}")
+    log.info("%s: %s decided row %d of request %s: %s", pipeline.name, review.by, row, request_id, "yes" if decision else "no")
+    return review
 
 
 def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
-    """Put rows of the service's log into the queue, each once; how many are new. Decisions stay as they are."""
-    asked = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
+    """Add rows of the service's log to the queue, once each; return how many are new. Decisions stay."""
+    logged = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
     added = 0
-    for some in _batches(asked):
+    for some in _batches(logged):
         wanted = {(one["request_id"], one["row"]): one for one in some}
-        # Under a lock, so that a row that is not found is still missing when it is written.
+        # Under a lock, so that no other process adds a row between the query and the write.
         with platform.ledger.exclusive(f"{pipeline.name}/reviews") as session:
             place = tuple_(Review.request_id, Review.row)
             query = select(Review.request_id, Review.row).where(Review.pipeline == pipeline.name, place.in_(wanted))
-            there = {(request_id, row) for request_id, row in session.execute(query)}
-            made = [_review(pipeline, one) for key, one in wanted.items() if key not in there]
-            session.add_all(made)
-            added += len(made)
+            known = {(request_id, row) for request_id, row in session.execute(query)}
+            new = [_review(pipeline, one) for key, one in wanted.items() if key not in known]
+            session.add_all(new)
+            added += len(new)
     return added
 
 

@@ -1,4 +1,4 @@
-"""Score a tick: features, the champion's predictions or the fallback's, into the lake and the business database."""
+"""Score a tick with the champion or the fallback, into the lake and the business database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NoModel(LookupError):
 
 @dataclass(frozen=True)
 class Scored:
-    """The predictions of one tick: how many rows, by which version, and why the fallback answered where it did."""
+    """The predictions of one tick: rows, model version, and why the fallback answered, else None."""
 
     tick: str
     rows: int
@@ -49,10 +49,10 @@ class _Answer:
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
     """Replace the predictions of one tick, in the lake and then in the business database.
 
-    `as_of` takes the version that was champion at that tick instead of the champion of now. Running it twice
-    leaves the same rows; killed between the two writes, a rerun brings both to the same state.
+    `as_of` uses the champion of that tick instead of the current champion. Safe to run again: the rows are the same, and a rerun
+    completes a run that was killed between the two writes.
 
-    Raises: NoModel where nothing can answer; whatever the lake or database raises where they cannot be written.
+    Raises: NoModel without champion and fallback; the error of the lake or database if one cannot be written.
     """
     ticks = pipeline.schedule.range(tick.date)
     answer = _answer(pipeline, tick, ticks, platform, as_of)
@@ -79,21 +79,21 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
 
 
 def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _Answer:
-    """The champion's predictions; the fallback's, with the reason, where it was switched to or the champion cannot answer."""
+    """Predict with the champion; with the fallback, if it is switched on or the champion fails."""
     if (switch := switched(pipeline, platform, tick if as_of else None)) is not None:
         kept = _kept_fallback(pipeline, tick, None, platform, as_of)
         if kept is not None:
             return _fallback(pipeline, ticks, platform, kept, FallbackCause.SWITCHED, sentence(switch))
-        log.error("%s: %s, but none is kept for %s: the champion answers", pipeline.name, sentence(switch), tick)
+        log.error("%s: %s, but no fallback is stored for %s: the champion scores it", pipeline.name, sentence(switch), tick)
     champion: ModelRef | None = None
     try:
         champion = _champion(pipeline, tick, platform, as_of)
         model = platform.registry.load_model(champion)
-        made = features.build(pipeline, ticks, platform)
-        return _Answer(made.table, model.predict(made.table), champion.version, None)
+        table = features.build(pipeline, ticks, platform).table
+        return _Answer(table, model.predict(table), champion.version, None)
     except Exception as error:
         if as_of and isinstance(error, NoModel):
-            raise  # today's fallback was not there at that tick
+            raise  # today's fallback did not exist at that tick
         log.exception("%s: the champion cannot score %s; trying the fallback", pipeline.name, tick)
         kept = _kept_fallback(pipeline, tick, champion.version if champion else None, platform, as_of)
         if kept is None:
@@ -110,7 +110,7 @@ def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -
 
 
 def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platform: Platform, as_of: bool) -> Fallback | None:
-    """The fallback beside the champion, or, where the registry cannot say which that is, beside the last one promoted."""
+    """Return the champion's fallback; if the champion is unknown, that of the last promoted version."""
     known = platform.ledger.all(Promotion, pipeline=pipeline.name)
     promoted = [promotion for promotion in known if promotion.effective <= tick.date or not as_of]
     last = max(promoted, key=lambda promotion: (promotion.effective, promotion.at), default=None)
@@ -121,20 +121,21 @@ def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platfor
 def _fallback(
     pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, cause: FallbackCause, reason: str
 ) -> _Answer:
-    """The fallback needs only features of the row itself, and lies in the ledger: lake joins and registry may be down."""
+    """Predict with the fallback. It works while lake joins and registry are down: it needs only the row and the ledger."""
     from mlprod_tasks.models.fallback import FallbackModel
 
-    # The value of its decisions is later computed from the stored rows.
-    made = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features))
-    predictions = FallbackModel.from_json(kept.model).predict(made.table)
-    return _Answer(made.table, predictions, kept.model_version, reason, cause)
+    # Value features too: the value of its decisions is later computed from the stored rows.
+    table = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features)).table
+    predictions = FallbackModel.from_json(kept.model).predict(table)
+    return _Answer(table, predictions, kept.model_version, reason, cause)
 
 
 def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:
-    """The rows of the prediction table: keys, moments, scores, versions and features."""
-    n, made = answer.features.num_rows, answer.features
+    """Make the rows of the prediction table: keys, moments, scores, versions and features."""
+    table = answer.features
+    n = table.num_rows
     front = [*pipeline.entity_table.key, pipeline.entity_table.time, "tick", "predict_at"]
-    columns = {name: made[name] for name in front}
+    columns = {name: table[name] for name in front}
     columns |= {
         "score": pa.array(answer.predictions.score, pa.float64()),
         "decision": pa.array(answer.predictions.decision, pa.bool_()),
@@ -142,8 +143,8 @@ def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:
         "model_version": pa.array(np.full(n, answer.model_version, dtype=np.int32)),
         "features_digest": pa.array([pipeline.digest] * n, pa.string()),
     }
-    # An entity's own column may be a feature too, under its own name; once is enough.
-    columns |= {name: made[name] for name in pipeline.feature_names if name in made.column_names}
+    # A column of the entity may also be a feature of the same name: then it is there already.
+    columns |= {name: table[name] for name in pipeline.feature_names if name in table.column_names}
     return pa.table(columns)
 
 
@@ -152,7 +153,7 @@ def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform)
 
     assert pipeline.publish is not None
     key = pipeline.entity_table.key
-    shown = rows.select([*key, "tick", "predict_at", "score", "decision", "fallback", "model_version"])
+    published = rows.select([*key, "tick", "predict_at", "score", "decision", "fallback", "model_version"])
     url = platform.settings.database(pipeline.publish.connection)
-    replace_rows(url, pipeline.publish.table, "tick", tick.date, shown, key=key)
+    replace_rows(url, pipeline.publish.table, "tick", tick.date, published, key=key)
     log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

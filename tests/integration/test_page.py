@@ -386,7 +386,7 @@ def test_a_row_that_was_left_to_people_is_decided_by_a_click(site: Site, browser
         answer = site.asked("POST", f"api/pipelines/{name}/review", user, json=body)
         return answer.status_code, answer.json().get("error", "")
 
-    assert decide(1, "ada") == (409, f"{name}: ada has decided row 1 of request {waiting[0].request_id!r}: no")
+    assert decide(1, "ada") == (409, f"{name}: ada has already decided row 1 of request {waiting[0].request_id!r}: no")
     assert decide(9, "ada")[0] == 404
     assert decide(0, "viewer")[0] == decide(0, "nobody")[0] == 403
     assert {one.row for one in ledger.all(Review, pipeline=name) if one.decision is None} == {0, 2}

@@ -258,7 +258,7 @@ def process(here: Platform, where: str = "", times: int = 1, when: str = "before
 @pytest.mark.parametrize(
     ("where", "times", "when"),
     [
-        ("_ask", 1, "after"), ("replace_ticks", 1, "before"), ("replace_ticks", 1, "after"), ("replace_ticks", 2, "before"),
+        ("_queue_reviews", 1, "after"), ("replace_ticks", 1, "before"), ("replace_ticks", 1, "after"), ("replace_ticks", 2, "before"),
         ("replace_ticks", 2, "after"), ("_remove", 1, "after"),
     ],
 )  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_decision_says_who_made_it_when_and_why_and_then_nothing_waits(use_cas
 def test_what_is_decided_stays(use_case: Pipeline, here: Platform) -> None:
     ask_for(use_case, rows([("a", 0)]), here)
     decide_review(use_case, "a", 0, False, "ada", here)
-    with pytest.raises(AlreadyDecided, match="ada has decided row 0 of request 'a': no"):
+    with pytest.raises(AlreadyDecided, match="ada has already decided row 0 of request 'a': no"):
         decide_review(use_case, "a", 0, True, "bob", here)
     assert ask_for(use_case, rows([("a", 0), ("b", 0)], score=0.9), here) == 1
     kept = here.ledger.get(Review, use_case.name, "a", 0)

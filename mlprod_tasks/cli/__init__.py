@@ -1,1 +1,1 @@
-"""The command line: `mlprod ...`, one file per group of commands."""
+"""The command line `mlprod`: one file for each group of commands."""

@@ -1,4 +1,4 @@
-"""Arguments that the commands of `mlprod` share, and the use case that they name."""
+"""Arguments that several commands of `mlprod` share."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ To = Annotated[str | None, typer.Option("--to", metavar="TICK", help="Last tick,
 
 
 def opened(name: str) -> tuple[Pipeline, Platform]:
-    """Load the use case of that name, and the platform that the environment configures."""
+    """Load a use case by its name, and the platform that the environment configures."""
     here = platform()
     return load(here.settings.pipelines / f"{name}.py"), here
 
 
 def ticks_of(pipeline: Pipeline, first: str, last: str | None) -> TickRange:
-    """The ticks from first to last, both included; only the first if there is no last."""
+    """The ticks from first to last, both included; only the first if `last` is None."""
     return pipeline.schedule.range(first, last)
 
 
 def moment(pipeline: Pipeline, text: str) -> datetime:
-    """Parse a day or a moment; without a time zone in the pipeline's. Raises: ValueError."""
+    """Parse a day or a moment, in the pipeline's time zone if it has none. Raises: ValueError."""
     try:
         given = datetime.fromisoformat(text)
     except ValueError as error:

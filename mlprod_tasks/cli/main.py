@@ -32,7 +32,7 @@ def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what
 
 @app.command()
 def pipelines() -> None:
-    """List the declared use cases. Fails where one of them names a database that is not supported."""
+    """List the declared use cases. Exit status 1 if one uses a database that is not supported."""
     from mlprod_tasks.operations.doctor import unsupported_databases
 
     settings, problems = platform().settings, list[str]()
@@ -92,7 +92,7 @@ def train(
     tick = pipeline.schedule.tick(as_of)
     retraining_asked(pipeline, tick.date, by, here, reason=reason)
     version = workflows.train(pipeline, tick, reason, here, by=by)
-    typer.echo(_promoted(pipeline, version, here))
+    typer.echo(_champion_sentence(pipeline, version, here))
 
 
 @app.command()
@@ -102,12 +102,13 @@ def approve(
     by: Annotated[str, typer.Option(metavar="NAME", help="Who decides; recorded in the ledger and the MLflow run.")],
     reject: Annotated[bool, typer.Option("--reject", help="Reject it: the champion stays.")] = False,
 ) -> None:
-    """Approve or reject a model that passed its gates; approved, it is registered and promoted."""
+    """Approve or reject a model that passed its gates. An approved model is registered and promoted."""
     from mlprod_tasks import workflows
 
     pipeline, here = opened(name)
     version = workflows.approve(pipeline, training, by, here, approved=not reject)
-    typer.echo(f"{name}: training {training} is rejected" if version is None else _promoted(pipeline, version, here))
+    rejected = f"{name}: training {training} is rejected"
+    typer.echo(rejected if version is None else _champion_sentence(pipeline, version, here))
 
 
 @app.command()
@@ -115,7 +116,7 @@ def rollback(
     name: Name,
     by: By,
     to: Annotated[
-        int | None, typer.Option(metavar="VERSION", help="To this version; by default to the champion before.")
+        int | None, typer.Option(metavar="VERSION", help="The version to go back to; by default the previous champion.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; recorded in the ledger and mailed.")] = "",
 ) -> None:
@@ -133,19 +134,19 @@ def rollback(
 def reproduce(
     name: Name,
     version: Annotated[
-        int | None, typer.Option(metavar="VERSION", help="The version to train again; by default the champion.")
+        int | None, typer.Option(metavar="VERSION", help="The version to train again; the champion by default.")
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference between scores that still counts as equal.")
     ] = 0.0,
 ) -> None:
-    """Train a registered model again from its data versions and compare. Exit status 1 unless the result is the same."""
+    """Train a registered model again from the same data versions and compare. Exit status 1 if the result differs."""
     from mlprod_tasks.promotion.reproduce import reproduce as reproduced
 
     pipeline, here = opened(name)
-    made = reproduced(pipeline, version, here)
-    typer.echo(made.text())
-    raise typer.Exit(0 if made.within(tolerance) else 1)
+    comparison = reproduced(pipeline, version, here)
+    typer.echo(comparison.text())
+    raise typer.Exit(0 if comparison.within(tolerance) else 1)
 
 
 @app.command()
@@ -202,7 +203,7 @@ def monitor(name: Name, first: From, last: To = None) -> None:
 
 @app.command()
 def verify(name: Name, first: From, last: To = None) -> None:
-    """Replay logged predictions of ticks, and the champion's golden predictions. Exit status 1 where one differs."""
+    """Replay logged predictions of ticks, and the champion's golden predictions. Exit status 1 if one differs."""
     from mlprod_tasks import workflows
 
     pipeline, here = opened(name)
@@ -218,16 +219,16 @@ def backfill(
     first: From,
     last: To = None,
     again: Annotated[bool, typer.Option(help="Also rerun ticks that have already succeeded.")] = False,
-    at_once: Annotated[int, typer.Option(help="Runs of each DAG at the same time.")] = 4,
+    at_once: Annotated[int, typer.Option(help="How many runs of each DAG may run at the same time.")] = 4,
 ) -> None:
-    """Have Airflow ingest, score and monitor ticks: one Airflow backfill for each of the three DAGs."""
+    """Let Airflow ingest, score and monitor ticks: one Airflow backfill for each of the three DAGs."""
     pipeline, _ = opened(name)
     ticks = ticks_of(pipeline, first, last)
     airflow = str(Path(sys.executable).with_name("airflow"))
     for workflow in ("ingest", "score", "monitor"):
         dag = f"{pipeline.name}.{workflow}"
         command = [airflow, "backfill", "create", "--dag-id", dag, "--max-active-runs", str(at_once)]
-        # Airflow reads both bounds as wall-clock time of the DAG's zone and includes them.
+        # Airflow reads both bounds as local time in the DAG's zone and includes them.
         command += ["--from-date", f"{ticks.first}T00:00:00", "--to-date", f"{ticks.last}T23:59:59"]
         command += ["--reprocess-behavior", "completed" if again else "failed"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -287,7 +288,7 @@ def data_docs() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check versions, folders, databases and connections, and say how to repair what is wrong."""
+    """Check versions, folders, databases and connections, and say how to fix what is wrong."""
     from mlprod_tasks.operations.doctor import check_installation
 
     items = check_installation(platform())
@@ -297,7 +298,7 @@ def doctor() -> None:
 
 
 def run() -> None:
-    """Run the command line; errors that people can act on are printed as one line, without a traceback."""
+    """Run the command line; an error that a person can fix is printed as one line, without a traceback."""
     try:
         app()
     except (LookupError, ValueError, OSError, RuntimeError) as error:
@@ -305,7 +306,8 @@ def run() -> None:
         raise SystemExit(1) from error
 
 
-def _promoted(pipeline: Pipeline, version: int, here: Platform) -> str:
+def _champion_sentence(pipeline: Pipeline, version: int, here: Platform) -> str:
+    """Say whether a registered version is champion, and if not, why."""
     from mlprod_tasks.promotion.register import ramp_wanted
 
     champion = here.registry.champion(pipeline)
@@ -313,6 +315,6 @@ def _promoted(pipeline: Pipeline, version: int, here: Platform) -> str:
         how = f"`mlprod ramp {pipeline.name} --challenger {version} --by NAME`, or the DAG {pipeline.name}.rollout"
         return f"{pipeline.name}: version {version} is registered and waits to be rolled out: {how}"
     if champion is not None and champion.version != version:
-        holds = f"version {champion.version} is champion"
-        return f"{pipeline.name}: version {version} is registered, but a newer decision holds: {holds}"
+        decided = f"version {champion.version} is champion by a newer decision"
+        return f"{pipeline.name}: version {version} is registered, but {decided}"
     return f"{pipeline.name}: version {version} is champion"

@@ -1,4 +1,4 @@
-"""`mlprod why`, `alarms`, `acknowledge` and others: decisions, and what people do about them."""
+"""`mlprod why`, `alarms`, `acknowledge` and others: show decisions and act on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer()
 
 @app.command()
 def why(name: Name, tick: Annotated[str, typer.Argument(metavar="TICK", help="Such as 2013-06-17.")]) -> None:
-    """Explain the decision of a tick: every rule with its measurements and bounds, and what was done since."""
+    """Explain the decision of a tick: each rule with its measurements and bounds, and what was done about it."""
     from mlprod_tasks.monitoring.why import why as explanation
 
     pipeline, here = opened(name)
@@ -23,7 +23,7 @@ def why(name: Name, tick: Annotated[str, typer.Argument(metavar="TICK", help="Su
 
 @app.command()
 def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Also alarms that are over.")] = False) -> None:
-    """List open alarms: since when, why, who acknowledged them."""
+    """List open alarms: when they began, why, and who acknowledged them."""
     from mlprod_tasks.monitoring.alarms import alarms as all_alarms
 
     pipeline, here = opened(name)
@@ -36,7 +36,7 @@ def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Also a
 
 @app.command()
 def acknowledge(name: Name, rule: RuleName, by: By, note: Annotated[str, typer.Option(help="What you found.")] = "") -> None:
-    """Acknowledge an open alarm: no more reminders of it."""
+    """Acknowledge an open alarm, so that no more reminders of it are sent."""
     from mlprod_tasks.monitoring.alarms import acknowledge as acknowledged
 
     pipeline, here = opened(name)
@@ -52,7 +52,7 @@ def mute(
     rule: EveryRule = "",
     reason: Reason = "",
 ) -> None:
-    """Send no mails about a rule, or any rule, until a day. Measuring and deciding go on."""
+    """Send no mails about a rule, or about all rules, until a day. Measuring and deciding go on."""
     from mlprod_tasks.monitoring.alarms import mute as muted
 
     pipeline, here = opened(name)
@@ -75,7 +75,7 @@ def bound(
     name: Name,
     by: By,
     what: Annotated[
-        str, typer.Argument(help="What is measured, such as feature_psi. Without it: list the bounds in force.")
+        str, typer.Argument(help="What is measured, such as feature_psi. Leave it out to list the bounds in force.")
     ] = "",
     slice: Annotated[str, typer.Option(metavar="NAME", help="Only of this feature, table or step.")] = "",
     low: Annotated[float | None, typer.Option(help="Values below it are a breach.")] = None,
@@ -83,7 +83,7 @@ def bound(
     clear: Annotated[bool, typer.Option("--clear", help="Use the declared and learned bounds again.")] = False,
     reason: Reason = "",
 ) -> None:
-    """Set a bound instead of the declared and learned one, from the newest tick on, or list the bounds in force."""
+    """Replace a declared or learned bound from the newest tick on, or list the bounds in force."""
     from mlprod_tasks.monitoring.bounds import bounds_in_force, clear_bound, set_bound
 
     pipeline, here = opened(name)
@@ -109,7 +109,7 @@ def fallback(
     on: Annotated[bool, typer.Option("--on/--off", help="Let the fallback score, or the champion again.")],
     reason: Reason = "",
 ) -> None:
-    """Let the fallback score from the next scoring on, until a new champion is promoted; or the champion again."""
+    """Let the fallback score from the next scoring on, until a new champion is promoted, or let the champion score again."""
     from mlprod_tasks.promotion.fallback_switch import sentence, switch_to_champion, switch_to_fallback
 
     pipeline, here = opened(name)
@@ -118,7 +118,7 @@ def fallback(
     elif switch_to_champion(pipeline, by, here, reason=reason):
         typer.echo(f"{name}: the champion answers again")
     else:
-        typer.echo(f"{name}: the champion answers already: nothing changed")
+        typer.echo(f"{name}: the champion already answers; nothing changed")
 
 
 @app.command()
@@ -137,7 +137,7 @@ def digest(
     elif weekly.tell_digest(pipeline, tick, here):
         typer.echo(f"{name}: mailed")
     else:
-        typer.echo(f"{name}: the digest of this week was mailed before")
+        typer.echo(f"{name}: the digest of this week was already mailed")
 
 
 def _bounds(low: float | None, high: float | None) -> str:

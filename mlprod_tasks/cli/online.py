@@ -52,7 +52,7 @@ def check(
 
 @online_app.command("collect")
 def collect(name: Name) -> None:
-    """Collect the service's log into the lake, and rows that are left to people into the review queue."""
+    """Collect the service's log into the lake, and rows for people to decide into the review queue."""
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)

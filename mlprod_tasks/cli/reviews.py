@@ -1,4 +1,4 @@
-"""`mlprod reviews`: rows whose decision is left to people."""
+"""`mlprod reviews`: rows that people decide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from mlprod_tasks.cli.arguments import By, Name, Reason, opened
 
 app = typer.Typer()
-reviews_app = typer.Typer(no_args_is_help=True, help="Rows whose decision is left to people.")
+reviews_app = typer.Typer(no_args_is_help=True, help="Rows that people decide.")
 app.add_typer(reviews_app, name="reviews")
 
 

@@ -20,16 +20,18 @@ def ramp(
     by: By,
     reason: Reason = "",
     hold_minutes: Annotated[
-        float | None, typer.Option(help="Minutes at each share, below `at_most`; by default as declared.")
+        float | None, typer.Option(help="Minutes at each share, less than `at_most`; by default as declared.")
     ] = None,
-    rows: Annotated[int | None, typer.Option(help="Rows that it must answer at each share; by default as declared.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows that the version must answer at each share; by default as declared.")
+    ] = None,
 ) -> None:
     """Roll a version out share by share, in the foreground. Ctrl-C takes it back. Exit status 1 if it was taken back."""
     from mlprod_tasks import workflows
     from mlprod_tasks.promotion import history
     from mlprod_tasks.rollout.state import with_ramp
 
-    # Like Ctrl-C, a closed terminal or a service manager's signal takes the challenger back.
+    # A closed terminal or a service manager's signal takes the challenger back, as Ctrl-C does.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     pipeline, here = opened(name)
@@ -51,7 +53,7 @@ def ramp_check(name: Name) -> None:
 
 @app.command("take-back")
 def take_back(name: Name, by: By, reason: Reason = "") -> None:
-    """Take back the challenger that is being rolled out: the champion answers everything again, and a mail says why."""
+    """Take back the challenger that is being rolled out: the champion answers all requests again, and a mail says why."""
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)

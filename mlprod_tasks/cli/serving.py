@@ -1,4 +1,4 @@
-"""`mlprod serve` and what belongs to it: rollouts and API keys."""
+"""`mlprod serve`, `rollout` and `keys`: the scoring service, who answers, and API keys."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ app.add_typer(keys_app, name="keys")
 
 @app.command()
 def serve(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="All where none is named.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine, nginx before it.")] = "127.0.0.1",
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Use cases to serve; all by default.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. For requests from other machines, put nginx in front of it.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
-    without_keys: Annotated[bool, typer.Option(help="Ask for no API key; on this machine only.")] = False,
-    rows_a_second: Annotated[float, typer.Option(min=1, help="That a key may ask for here; twice as many at once.")] = 5_000,
+    without_keys: Annotated[bool, typer.Option(help="Require no API key; only for requests from this machine.")] = False,
+    rows_a_second: Annotated[
+        float,
+        typer.Option(min=1, help="Rows per second that one key may request from this process; a burst may be twice that."),
+    ] = 5_000,
     fast_path: Annotated[
-        bool, typer.Option(envvar="MLPROD_SERVE_FAST_PATH", help="Answer small requests past ASGI; the answers are the same.")
+        bool,
+        typer.Option(envvar="MLPROD_SERVE_FAST_PATH", help="Answer small requests without ASGI; the answers are the same."),
     ] = True,
 ) -> None:
-    """Answer requests over HTTP: scores and explanations, from the champion or as it is rolled out."""
+    """Answer requests for scores and explanations over HTTP, with the versions that the rollout says."""
     from mlprod_tasks.serving.limits import Limits
-    from mlprod_tasks.serving.run import serve as served
+    from mlprod_tasks.serving.run import serve as run_service
 
     limits = Limits(rows_a_second=rows_a_second, burst=2 * rows_a_second)
-    served(platform(), names or (), host=host, port=port, keys_needed=not without_keys, limits=limits, fast_path=fast_path)
+    run_service(platform(), names or (), host=host, port=port, keys_needed=not without_keys, limits=limits, fast_path=fast_path)
 
 
 @app.command()
@@ -38,38 +46,39 @@ def rollout(
     name: Name,
     mode: Annotated[str, typer.Argument(help="champion, blue-green, shadow or canary.")],
     by: By,
-    challenger: Annotated[int | None, typer.Option(metavar="VERSION", help="The version that is rolled out.")] = None,
-    share: Annotated[float, typer.Option(help="Of entities that a canary answers, 0 to 1.")] = 0.0,
+    challenger: Annotated[int | None, typer.Option(metavar="VERSION", help="The version to roll out.")] = None,
+    share: Annotated[float, typer.Option(help="Share of entities that a canary answers, 0 to 1.")] = 0.0,
     automation: Annotated[str, typer.Option(help="full, band, assist or shadow.")] = "full",
-    band: Annotated[tuple[float, float] | None, typer.Option(help="Scores of doubt that are left to people.")] = None,
+    band: Annotated[tuple[float, float] | None, typer.Option(help="People decide scores in this range.")] = None,
     reason: Reason = "",
 ) -> None:
-    """Say which version answers requests; all replicas follow within seconds."""
+    """Set which version answers requests; all replicas follow within seconds."""
     from mlprod_tasks.rollout.routing import roll_out
 
     pipeline, here = opened(name)
-    made = roll_out(
+    entry = roll_out(
         pipeline, here, mode=mode, by=by, reason=reason, challenger=challenger, share=share, automation=automation,
         band=band,
     )  # fmt: skip
-    challenged = "" if made.challenger is None else f" of version {made.challenger}"
-    typer.echo(f"{name}: {made.mode}{challenged}{f', {made.share:.0%} of entities' if made.share else ''}, {made.automation}")
+    version = "" if entry.challenger is None else f" of version {entry.challenger}"
+    of_entities = f", {entry.share:.0%} of entities" if entry.share else ""
+    typer.echo(f"{name}: {entry.mode}{version}{of_entities}, {entry.automation}")
 
 
 @keys_app.command("make")
 def make_key(
-    names: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help="Use cases that it may ask; '*' for all.")],
-    holder: Annotated[str, typer.Option(help="Whose program it is.")],
+    names: Annotated[list[str], typer.Argument(metavar="PIPELINE...", help="Use cases that the key opens; '*' for all.")],
+    holder: Annotated[str, typer.Option(help="Who uses the key.")],
     by: By,
-    days: Annotated[float | None, typer.Option(help="For how long; for good where left out.")] = None,
+    days: Annotated[float | None, typer.Option(help="How many days the key is valid; without an end by default.")] = None,
 ) -> None:
-    """Make an API key. It is shown once: only its hash is kept."""
+    """Create an API key. It is shown only once: only its hash is stored."""
     from datetime import timedelta
 
     from mlprod_tasks.serving import keys
 
-    key, made = keys.make_key(names, holder, by, platform(), lasts=None if days is None else timedelta(days=days))
-    typer.echo(f"{key}\nid {made.id}; it is not shown again")
+    key, entry = keys.make_key(names, holder, by, platform(), lasts=None if days is None else timedelta(days=days))
+    typer.echo(f"{key}\nid {entry.id}; the key is not shown again")
 
 
 @keys_app.command("list")
@@ -81,7 +90,7 @@ def list_keys() -> None:
         ends = (
             f"revoked {one.revoked_at:%Y-%m-%d}"
             if one.revoked_at
-            else (f"until {one.until:%Y-%m-%d}" if one.until else "holds")
+            else (f"until {one.until:%Y-%m-%d}" if one.until else "valid")
         )
         typer.echo(f"{one.id}  {', '.join(one.pipelines):24}  {one.holder:24}  {ends}")
 
@@ -90,7 +99,7 @@ def list_keys() -> None:
 def revoke_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `mlprod keys list` shows it.")],
 ) -> None:
-    """Take an API key out of use; running services follow within seconds."""
+    """Revoke an API key; running services follow within seconds."""
     from mlprod_tasks.serving import keys
 
     typer.echo(f"{keys.revoke_key(key_id, platform()).id} is revoked")

@@ -1,4 +1,4 @@
-"""Mails about decisions: one a pipeline and tick, with all its alarms; one when it is over; reminders, now and then."""
+"""Mails about decisions: one per pipeline and tick with all its alarms, one when it is over, and reminders."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DAY = timedelta(days=1)
 REMIND_EVERY = 7  # ticks
 OVER, REMINDER = "over", "reminder"
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-DOING = {"fallback": "the fallback answers from now on", "rollback": "the champion before is champion again"}
+DOING = {"fallback": "the fallback answers from now on", "rollback": "the previous champion is champion again"}
 
 
 @dataclass(frozen=True)
 class _News:
-    """What there is to tell of a tick: alarms that people may hear of, and what was done."""
+    """The news of a tick: its open alarms, those that began with it, and what was done about them."""
 
     decision: Decision
     open: tuple[Alarm, ...]
@@ -38,32 +38,32 @@ class _News:
 
 
 def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail what a tick's decision brings, all alarms in one mail, if it is news.
+    """Mail a tick's decision if it is news, with all alarms in one mail.
 
-    News are a rule that did not fire at the tick before, a retraining, a switch to the fallback, a rollback; that nothing fires
-    any more; and an alarm of which no mail told for seven ticks and which nobody has acknowledged. Nothing of muted rules.
+    News is: a rule that did not fire at the tick before, a retraining, a switch to the fallback, a rollback, the end of all
+    alarms, and an alarm that nobody has acknowledged and no mail has mentioned for seven ticks. Muted rules are left out.
 
-    Returns: whether a mail went out.
+    Returns: whether a mail was sent.
     """
     decision = platform.ledger.get(Decision, pipeline.name, tick.date)
     if decision is None:
         return False
     every = [one for one in alarms(pipeline, platform, tick) if one.told]
-    heard = [one for one in every if one.muted_until is None]
+    unmuted = [one for one in every if one.muted_until is None]
     done = tuple(one for one in interventions(pipeline, platform) if one.tick == tick.date and is_rule(one))
-    # To mute a rule silences its alarms, not what it does to production.
-    there = tuple(alarm for alarm in heard if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
-    news = _News(decision, there, tuple(alarm for alarm in there if alarm.since == tick.date), done)
-    if there and (news.new or done or decision.trained):
-        return _send(pipeline, tick, _action(decision), _alarm(pipeline, tick, news, platform, links), platform)
-    if there and _forgotten(pipeline, tick, there, platform):
-        return _send(pipeline, tick, REMINDER, _reminder(pipeline, tick, there, links), platform)
-    ended = () if there else _ended(pipeline, tick, heard, platform)
+    # Muting a rule silences its alarms, but not what it does to production.
+    open_alarms = tuple(alarm for alarm in unmuted if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
+    news = _News(decision, open_alarms, tuple(alarm for alarm in open_alarms if alarm.since == tick.date), done)
+    if open_alarms and (news.new or done or decision.trained):
+        return _send(pipeline, tick, _action(decision), _alarm_mail(pipeline, tick, news, platform, links), platform)
+    if open_alarms and _needs_reminder(pipeline, tick, open_alarms, platform):
+        return _send(pipeline, tick, REMINDER, _reminder_mail(pipeline, tick, open_alarms, links), platform)
+    ended = () if open_alarms else _ended_alarms(pipeline, tick, unmuted, platform)
     if ended:
-        return _send(pipeline, tick, OVER, _over(pipeline, tick, ended, platform, links), platform)
-    if not any(rule["action"] != NOTE for rule in decision.rules) and _told_of(pipeline, tick, platform):
-        return _send(pipeline, tick, OVER, _withdrawn(pipeline, tick, links), platform)
-    log.info("%s: nothing new to tell of %s", pipeline.name, tick)
+        return _send(pipeline, tick, OVER, _over_mail(pipeline, tick, ended, platform, links), platform)
+    if not any(rule["action"] != NOTE for rule in decision.rules) and _alarm_was_mailed(pipeline, tick, platform):
+        return _send(pipeline, tick, OVER, _withdrawal_mail(pipeline, tick, links), platform)
+    log.info("%s: nothing new to mail about %s", pipeline.name, tick)
     return False
 
 
@@ -73,54 +73,54 @@ def _send(pipeline: Pipeline, tick: Tick, kind: str, content: Content, platform:
 
 
 def _action(decision: Decision) -> str:
-    """What the decision comes to: only an alert, where the training that it asks for was held back."""
+    """The action that was taken: only an alert if the retraining that was decided did not start."""
     return ALERT if decision.action == RETRAIN and not decision.trained else decision.action
 
 
-def _forgotten(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], platform: Platform) -> bool:
-    """Whether somebody should be reminded: every mail of an alarm lists all that are open.
+def _needs_reminder(pipeline: Pipeline, tick: Tick, open_alarms: Sequence[Alarm], platform: Platform) -> bool:
+    """Whether to send a reminder: no mail for `REMIND_EVERY` ticks (each mail lists all open alarms).
 
-    Not of a young alarm: ticks run side by side, and the one at which it began may be about to tell of it; unless its rule was
-    muted, so that no mail told how it began.
+    No reminder of a young alarm: ticks run in parallel, and the tick at which it began may be about to mail it. If its rule
+    was muted, no mail announced it, and a young alarm counts too.
     """
     oldest = tick.date - REMIND_EVERY * DAY
     muted = {one.rule for one in interventions(pipeline, platform, "mute")}
-    young = {alarm.rule for alarm in there if alarm.since > oldest and not {alarm.rule, ""} & muted}
-    if all(alarm.acknowledged_by or alarm.rule in young for alarm in there):
+    young = {alarm.rule for alarm in open_alarms if alarm.since > oldest and not {alarm.rule, ""} & muted}
+    if all(alarm.acknowledged_by or alarm.rule in young for alarm in open_alarms):
         return False
     return not any(tick.date - REMIND_EVERY * DAY < day <= tick.date for day in mailed_ticks(pipeline, platform))
 
 
-def _ended(pipeline: Pipeline, tick: Tick, heard: Sequence[Alarm], platform: Platform) -> tuple[Alarm, ...]:
-    """The alarms since all was quiet last, if they ended with the tick before, and somebody was told of them."""
+def _ended_alarms(pipeline: Pipeline, tick: Tick, unmuted: Sequence[Alarm], platform: Platform) -> tuple[Alarm, ...]:
+    """The unbroken run of alarms that ended with the previous tick; empty if no mail was sent about them."""
     before = newest(platform.ledger.all(Decision, Decision.tick < tick.date, pipeline=pipeline.name), "tick")
     if before is None:
         return ()
     ended: list[Alarm] = []
     begun = before.tick
-    for alarm in sorted(heard, key=lambda alarm: alarm.last, reverse=True):
+    for alarm in sorted(unmuted, key=lambda alarm: alarm.last, reverse=True):
         if alarm.last >= begun - DAY and (ended or alarm.last == before.tick):
             ended.append(alarm)
             begun = min(begun, alarm.since)
-    told = mailed_ticks(pipeline, platform)
-    return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.date for day in told) else ()
+    mailed = mailed_ticks(pipeline, platform)
+    return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.date for day in mailed) else ()
 
 
-def _told_of(pipeline: Pipeline, tick: Tick, platform: Platform) -> bool:
-    """Whether a mail told of alarms at this very tick, which was measured again since."""
+def _alarm_was_mailed(pipeline: Pipeline, tick: Tick, platform: Platform) -> bool:
+    """Whether alarms of this very tick were mailed, before it was measured again."""
     return any(mail.kind != OVER for mail in mailed_ticks(pipeline, platform).get(tick.date, ()))
 
 
-def _withdrawn(pipeline: Pipeline, tick: Tick, links: Sequence[tuple[str, str]]) -> Content:
+def _withdrawal_mail(pipeline: Pipeline, tick: Tick, links: Sequence[tuple[str, str]]) -> Content:
     return Content(
         subject=f"[{pipeline.name}] over at {tick}: measured again",
-        headline=f"{tick}: it is over. What was told of this tick no longer holds.",
-        paragraphs=("The tick was measured again, and nothing fires there any more.",),
+        headline=f"{tick}: it is over. Please ignore the earlier mail about this tick.",
+        paragraphs=("The tick was measured again, and no rule fires any more.",),
         links=tuple(links),
     )
 
 
-def _alarm(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, links: Sequence[tuple[str, str]]) -> Content:
+def _alarm_mail(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, links: Sequence[tuple[str, str]]) -> Content:
     from mlprod_tasks.dashboard.report import attached
     from mlprod_tasks.notifications.picture import picture
 
@@ -142,29 +142,29 @@ def _alarm(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, link
             *(f"Still open: {_summary(alarm)}" for alarm in going_on),
             _what_follows(decision, news),
         ),
-        grids=(Grid("What moved", ("tick", "what", "feature", "value", "bounds", "rule"), rows),),
+        grids=(Grid("What changed", ("tick", "what", "feature", "value", "bounds", "rule"), rows),),
         picture=picture(pipeline, tick, decision, platform),
         links=tuple(links),
         attachments=attached(pipeline, tick, platform),
     )
 
 
-def _reminder(pipeline: Pipeline, tick: Tick, there: Sequence[Alarm], links: Sequence[tuple[str, str]]) -> Content:
-    names = ", ".join(alarm.rule for alarm in there)
-    unknown = [alarm for alarm in there if not alarm.acknowledged_by]
+def _reminder_mail(pipeline: Pipeline, tick: Tick, open_alarms: Sequence[Alarm], links: Sequence[tuple[str, str]]) -> Content:
+    names = ", ".join(alarm.rule for alarm in open_alarms)
+    unknown = [alarm for alarm in open_alarms if not alarm.acknowledged_by]
     return Content(
         subject=f"[{pipeline.name}] still open at {tick}: {names}",
-        headline=f"{tick}: still open, and nobody has said that he knows of it: {', '.join(alarm.rule for alarm in unknown)}.",
+        headline=f"{tick}: still open and not acknowledged: {', '.join(alarm.rule for alarm in unknown)}.",
         paragraphs=(
-            *(_summary(alarm) for alarm in there),
-            "Acknowledged, an alarm is told of again only when it is over: "
+            *(_summary(alarm) for alarm in open_alarms),
+            "Acknowledge an alarm to stop the reminders; you then get one more mail, when it is over: "
             f'`mlprod acknowledge {pipeline.name} "{unknown[0].rule}" --by NAME`, or on the page.',
         ),
         links=tuple(links),
     )
 
 
-def _over(
+def _over_mail(
     pipeline: Pipeline, tick: Tick, ended: Sequence[Alarm], platform: Platform, links: Sequence[tuple[str, str]]
 ) -> Content:
     names = ", ".join(dict.fromkeys(alarm.rule for alarm in ended))
@@ -177,30 +177,30 @@ def _over(
     trained = ", ".join(str(one.tick) for one in decided if one.training_asked_at is not None)
     return Content(
         subject=f"[{pipeline.name}] over at {tick}: {names}",
-        headline=f"{tick}: it is over. Nothing fires any more.",
+        headline=f"{tick}: it is over. No rule fires any more.",
         paragraphs=(
-            f"It went on from {since} to {last}: {_ticks((last - since).days + 1)}.",
+            f"It lasted from {since} to {last}: {_ticks((last - since).days + 1)}.",
             *(f"{alarm.rule}: worst on {alarm.worst_at}: {_without_tick(alarm.worst)}." for alarm in ended),
             *([f"A retraining was requested at {trained}."] if trained else []),
             *(f"{one.kind} at {one.tick} by {one.by}." for one in done),
         ),
-        grids=(Grid("What it was", ("rule", "from", "to", "ticks", "cause", "acknowledged by"), rows),),
+        grids=(Grid("The alarms", ("rule", "from", "to", "ticks", "cause", "acknowledged by"), rows),),
         links=tuple(links),
     )
 
 
 def _alarm_sentence(alarm: Alarm) -> str:
-    """A new alarm, in full: what, why, what helps."""
+    """Describe a new alarm in full: what happened, the likely cause, what helps."""
     cause = f" This looks like a {alarm.cause}. {remedy(alarm.cause)}" if alarm.cause else ""
     return f"{alarm.rule}: {alarm.sentence}.{cause}"
 
 
 def _summary(alarm: Alarm) -> str:
-    """One that goes on: 'volume: third tick running, since 2013-06-24; worst on 2013-06-25: ...'."""
+    """Describe an alarm that goes on: 'volume: third tick in a row, since 2013-06-24; worst on 2013-06-25: ...'."""
     worst = f"; worst on {alarm.worst_at}: {_without_tick(alarm.worst)}" if alarm.worst else ""
     cause = f" ({alarm.cause})" if alarm.cause else ""
-    known = f". {alarm.acknowledged_by} knows of it" if alarm.acknowledged_by else ""
-    return f"{alarm.rule}: {_ordinal(alarm.ticks)} tick running, since {alarm.since}{cause}{worst}{known}."
+    known = f". Acknowledged by {alarm.acknowledged_by}" if alarm.acknowledged_by else ""
+    return f"{alarm.rule}: {_ordinal(alarm.ticks)} tick in a row, since {alarm.since}{cause}{worst}{known}."
 
 
 def _doing(decision: Decision, done: Sequence[Intervention]) -> str:
@@ -211,18 +211,20 @@ def _doing(decision: Decision, done: Sequence[Intervention]) -> str:
 
 
 def _what_follows(decision: Decision, news: _News) -> str:
-    said = [f"{one.kind.capitalize()} by {one.by}: {one.reason}." for one in news.done if one.kind in DOING]
-    said += [f"The {one.subject} was not done: {one.reason}." for one in news.done if one.kind == "not done"]
+    sentences = [f"{one.kind.capitalize()} by {one.by}: {one.reason}." for one in news.done if one.kind in DOING]
+    sentences += [f"The {one.subject} was not done: {one.reason}." for one in news.done if one.kind == "not done"]
     if decision.trained:
-        said.append("A new model is being trained." if decision.action == RETRAIN else "A new model is being trained, too.")
+        sentences.append(
+            "A new model is being trained." if decision.action == RETRAIN else "A new model is being trained, too."
+        )
     waits = list(dict.fromkeys(str(rule["held"]) for rule in decision.rules if rule.get("held")))
     if decision.retrain and decision.training_held:
         waits.append(f"no training was started: {decision.training_held}")
-    if not said:
-        said.append(f"Nothing is done by itself{': ' if waits else ''}{'; '.join(waits)}.")
+    if not sentences:
+        sentences.append(f"Nothing is done automatically{': ' if waits else ''}{'; '.join(waits)}.")
     elif waits:
-        said.append(f"{'; '.join(waits).capitalize()}.")
-    return " ".join(said)
+        sentences.append(f"{'; '.join(waits).capitalize()}.")
+    return " ".join(sentences)
 
 
 def _ordinal(n: int) -> str:
@@ -237,7 +239,7 @@ def _ticks(n: int) -> str:
 
 
 def _without_tick(sentence: str) -> str:
-    """A measurement's sentence without the tick that it begins with."""
+    """Remove the tick at the start of a measurement's sentence."""
     head, colon, rest = sentence.partition(": ")
     return rest if colon and len(head) == len("2013-06-24") and head[:4].isdigit() else sentence
 

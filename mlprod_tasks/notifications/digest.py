@@ -24,7 +24,7 @@ NEAR = 0.02  # shares that differ by less are called equal
 class Digest:
     """The digest of one week.
 
-    this, before: the last two weeks whose outcomes are all known. happened: the timeline up to the tick itself.
+    this, before: the last two weeks whose outcomes are all known. happened: the timeline of the week that ends with the tick.
     """
 
     tick: Tick
@@ -36,7 +36,7 @@ class Digest:
 
 
 def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
-    """Gather the week that ends with a tick, from the ledger."""
+    """Read the week that ends with a tick from the ledger."""
     known = tick.date - pipeline.label_delay_ticks * DAY
     shown = days_until(pipeline, known, SHOWN_DAYS, platform)
     first = max(tick.date - (DAYS - 1) * DAY, pipeline.schedule.starts)
@@ -46,7 +46,7 @@ def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
 
 
 def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail the week that ends with a tick, once, to `digest_to` or else to `alert_to`. Whether a mail went out."""
+    """Mail the week that ends with a tick, once, to `digest_to` or else to `alert_to`. Returns whether a mail was sent."""
     content = digest_mail(pipeline, digest(pipeline, tick, platform), links)
     key, to = f"{pipeline.name}/{tick}/digest", pipeline.monitoring.digest_to
     return send(pipeline, MailAbout.DIGEST, key, content, platform, to=to, tick=tick.date)
@@ -88,7 +88,7 @@ def _tiles(pipeline: Pipeline, week_digest: Digest) -> tuple[Tile, ...]:
     if value is not None:
         tiles.append(Tile("earned by acting on scores", _money(value, unit), _change(week_digest, unit), value < 0))
     if realised is not None and promised is not None:
-        tiles.append(Tile("came true", f"{realised:.0%}", f"the scores predicted {promised:.0%}"))
+        tiles.append(Tile("positive outcomes", f"{realised:.0%}", f"the scores predicted {promised:.0%}"))
     if auc is not None:
         expected = this.mean("roc_auc_expected")
         tiles.append(Tile("ranking (AUC)", f"{auc:.2f}", f"{expected:.2f} when accepted" if expected else ""))
@@ -98,30 +98,30 @@ def _tiles(pipeline: Pipeline, week_digest: Digest) -> tuple[Tile, ...]:
 
 
 def _change(week_digest: Digest, unit: str) -> str:
-    """Compare with the week before; per row where the two weeks differ in days with outcomes."""
+    """Compare with the week before; per row if the two weeks differ in days with outcomes."""
     this, before = week_digest.this, week_digest.before
     now, then = this.total("value"), before.total("value")
     if now is None or then is None or not this.rows or not before.rows:
-        return "no week before to compare with"
+        return "no earlier week to compare with"
     if then <= 0:
         return f"{_money(then, unit)} the week before"
     alike = this.measured == before.measured
     change = (now / then if alike else now / this.rows / (then / before.rows)) - 1
-    return f"{'+' if change >= 0 else '−'}{abs(change):.0%} {'' if alike else 'per row '}against the week before"
+    return f"{'+' if change >= 0 else '−'}{abs(change):.0%} {'' if alike else 'per row '}compared with the week before"
 
 
 def _value(pipeline: Pipeline, week_digest: Digest) -> str:
     this, unit = week_digest.this, pipeline.value.unit
     value, expected, kpi = this.total("value"), this.total("value_expected"), this.mean("kpi")
     if value is None:
-        return f"From {_span(this)} no outcomes are known yet, so it is not known what the scores earned."
+        return f"No outcomes are known yet for {_span(this)}, so we cannot say what the scores earned."
     days = "" if this.measured == DAYS else f" ({this.measured} of {DAYS} days; the others have no outcomes of the model)"
     sentences = [f"From {_span(this)}{days}, acting on {this.rows:,} scores earned {_money(value, unit)}."]
     if expected is not None:
-        sentences.append(f"In the test that the model passed, the same number of rows was worth {_money(expected, unit)}.")
+        sentences.append(f"In the test before its promotion, the model earned {_money(expected, unit)} on as many rows.")
     if kpi is not None:
         expected_kpi = this.mean("kpi_expected")
-        against = "" if expected_kpi is None else f" (in that test {number(expected_kpi)})"
+        against = "" if expected_kpi is None else f" ({number(expected_kpi)} in that test)"
         sentences.append(f"{_capital(pipeline.kpi.doc)}: {number(kpi)}{f' {pipeline.kpi.unit}'.rstrip()}{against}.")
     return " ".join(sentences)
 
@@ -129,12 +129,12 @@ def _value(pipeline: Pipeline, week_digest: Digest) -> str:
 def _quality(week_digest: Digest) -> str:
     promised, realised = week_digest.this.mean("promised"), week_digest.this.mean("realised")
     if promised is None or realised is None:
-        return "How accurate the scores were is not known for this week."
+        return "We cannot say yet how accurate the scores of this week were."
     if abs(realised - promised) < NEAR:
         verdict = "The scores were right on average."
     else:
         verdict = f"The scores were too {'low' if realised > promised else 'high'}."
-    return f"{of_100(realised)} came true, the scores predicted {of_100(promised)}. {verdict}"
+    return f"{of_100(realised)} outcomes were positive, the scores predicted {of_100(promised)}. {verdict}"
 
 
 def _open(week_digest: Digest) -> str:
@@ -145,9 +145,9 @@ def _open(week_digest: Digest) -> str:
 
 def _known(alarm: Alarm) -> str:
     cause = f", probably a {alarm.cause}" if alarm.cause else ""
-    held = f"; {alarm.held}" if alarm.held else ""
+    waits = f"; {alarm.held}" if alarm.held else ""
     known = f"; {alarm.acknowledged_by} is working on it" if alarm.acknowledged_by else ""
-    return f"{cause}{held}{known}"
+    return f"{cause}{waits}{known}"
 
 
 def _numbers(pipeline: Pipeline, week_digest: Digest) -> Grid:
@@ -166,8 +166,8 @@ def _numbers(pipeline: Pipeline, week_digest: Digest) -> Grid:
         line(f"earned, {pipeline.value.unit}", (one.total("value") for one in weeks), this.total("value_expected"), whole),
         mean(pipeline.kpi.name, "kpi", number, this.mean("kpi_expected")),
         mean("AUC", "roc_auc", "{:.3f}".format, this.mean("roc_auc_expected")),
-        mean("share that came true", "realised", share, this.mean("realised_expected")),
-        mean("share that was predicted", "promised", share, None),
+        mean("share of positive outcomes", "realised", share, this.mean("realised_expected")),
+        mean("share that the scores predicted", "promised", share, None),
     )
     return Grid("In numbers", ("", _span(week_digest.this), _span(week_digest.before), "when accepted"), rows)
 

@@ -1,4 +1,4 @@
-"""The digest's plots: what each day earned, and what came true beside what the scores predicted."""
+"""The digest's plots: what each day earned, and the share of positive outcomes beside the predicted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PALE = "#b9c6d6"
 
 
 def plots(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[tuple[str, bytes], ...]:
-    """Draw two PNGs, each with a title; none where no day has outcomes."""
+    """Draw two PNGs, each with a title; none if no day has outcomes."""
     return tuple(one for one in (_value(pipeline, days, this_week), _shares(days)) if one)
 
 
@@ -37,7 +37,7 @@ def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[st
     expected = [(day.tick, day.value_expected) for day in known if day.value_expected is not None]
     if expected:
         ticks: Any = [day for day, _ in expected]
-        label = "what as many rows were worth when the model was accepted"
+        label = "as many rows in the test before the promotion"
         axes.plot(ticks, [at for _, at in expected], "--", color=plot_style.INK, linewidth=1.2, label=label)
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.16 * (high - low))  # room for the legend
@@ -51,11 +51,11 @@ def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[st
 def _shares(days: Sequence[Day]) -> tuple[str, bytes] | None:
     if all(day.realised is None for day in days):
         return None
-    title = "Share that came true, and what the scores predicted"
+    title = "Share of positive outcomes, and what the scores predicted"
     canvas, axes = plot_style.figure("", HEIGHT, WIDTH)
     for name, colour, style, label in (
-        ("realised", plot_style.BLUE, "-", "came true"),
-        ("promised", plot_style.ORANGE, "--", "was predicted"),
+        ("realised", plot_style.BLUE, "-", "outcomes"),
+        ("promised", plot_style.ORANGE, "--", "predicted"),
     ):
         points = [(day.tick, at) for day in days if (at := getattr(day, name)) is not None]
         ticks: Any = [day for day, _ in points]

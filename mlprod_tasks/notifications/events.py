@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST_ROWS, MOST_SAMPLES = 20, 4
-LONGEST_KEY = 200  # that the ledger holds
+LONGEST_KEY = 200  # characters; the ledger's column has no more
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Failure:
 
 
 def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bool:
-    """Mail one failed task: what the audit refused, which gates failed, or the error's message."""
+    """Mail a failed task: what the audit refused, which gates failed, or the error's message."""
     return send(pipeline, MailAbout.FAILURE, failure.key, _failure_mail(pipeline, failure, platform), platform)
 
 
 def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail that the fallback model scored rows of a tick. Whether a mail went out.
+    """Mail that the fallback model scored rows of a tick. Returns whether a mail was sent.
 
-    No mail where the champion scored, nor where somebody switched to the fallback on purpose: that person knows, and a
-    decision of the monitor has its own mail.
+    No mail if the champion scored, nor if the fallback was switched on: by a person, who knows of it, or by the monitor,
+    whose decision has its own mail.
     """
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     if scoring is None or scoring.fallback_rows == 0 or scoring.fallback_cause is FallbackCause.SWITCHED:
@@ -65,7 +65,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 
 def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
-    """Mail that a model passed its gates and waits for approval, once per model. Whether a mail went out."""
+    """Mail that a model passed its gates and waits for approval, once per model. Returns whether a mail was sent."""
     model_digest = TrainingFolder(platform, training_id).read(ApprovalAsked).model_digest
     training = platform.ledger.get(Training, training_id)
     waits = "" if pipeline.approval is None else f" Without an answer within {pipeline.approval.wait_in_words} it is rejected."
@@ -83,33 +83,35 @@ def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, link
 
 
 def tell_rollback(pipeline: Pipeline, done: RolledBack, platform: Platform) -> bool:
-    """Mail that an earlier version is champion again, and why. Whether a mail went out.
+    """Mail that an earlier version is champion again, and why. Returns whether a mail was sent.
 
-    A rollback that changed nothing sends no mail. If the mail server cannot be reached, that is logged and nothing is raised:
-    the rollback stands.
+    A rollback that changed nothing sends no mail. If the mail server cannot be reached, that is logged and nothing is raised,
+    because the rollback itself is done.
     """
     if not done.changed:
         return False
-    made = history.promotions(pipeline, platform)[-1]
+    promotion = history.promotions(pipeline, platform)[-1]
+    key, content = _rollback_key(pipeline, promotion), _rollback_mail(pipeline, promotion)
     try:
-        return send(pipeline, MailAbout.ROLLBACK, _rollback_key(pipeline, made), _rollback_mail(pipeline, made), platform)
+        return send(pipeline, MailAbout.ROLLBACK, key, content, platform)
     except Exception as error:
         log.warning("%s: the mail about the rollback was not sent: %s: %s", pipeline.name, type(error).__name__, error)
         return False
 
 
-def _rollback_key(pipeline: Pipeline, made: Promotion) -> str:
-    return f"{pipeline.name}/rollback/{made.model_version}/{made.at.isoformat()}"
+def _rollback_key(pipeline: Pipeline, promotion: Promotion) -> str:
+    return f"{pipeline.name}/rollback/{promotion.model_version}/{promotion.at.isoformat()}"
 
 
-def _rollback_mail(pipeline: Pipeline, made: Promotion) -> Content:
+def _rollback_mail(pipeline: Pipeline, promotion: Promotion) -> Content:
+    version = promotion.model_version
     return Content(
-        subject=f"[{pipeline.name}] rolled back to version {made.model_version}",
-        headline=f"Version {made.model_version} of {pipeline.name} is champion again, from tick {made.effective} on.",
+        subject=f"[{pipeline.name}] rolled back to version {version}",
+        headline=f"Version {version} of {pipeline.name} is champion again, from tick {promotion.effective} on.",
         paragraphs=(
-            f"It was {made.reason}.",
-            "Its own fallback and reference profile are in use with it. A training that begins from now on may take its place, "
-            "if it passes its gates.",
+            f"It was {promotion.reason}.",
+            "Its fallback and reference profile are in use again, too. A model whose training starts from now on can replace "
+            "it, if it passes its gates.",
         ),
     )
 
@@ -126,11 +128,11 @@ def send(
     tick: date | None = None,
     topic: str = "",
 ) -> bool:
-    """Send one mail for `key`, to `to` or else to `alert_to`, and record it in the ledger. False where it was sent before.
+    """Send one mail for `key`, to `to` or else to `alert_to`, and record it in the ledger. False if it was sent before.
 
-    kind: what it is counted as, where that is not what it is about. tick, topic: what it tells of, by which it is found again.
+    kind: the kind that it is counted as, if not `about`. tick, topic: what the mail is about, to find it in the ledger.
 
-    The record is written after sending: a process that is killed in between sends the mail twice rather than never.
+    The record is written after sending: if the process is killed in between, the mail is sent twice rather than never.
     """
     if len(key) > LONGEST_KEY:
         digest = hashlib.sha256(key.encode()).hexdigest()
@@ -170,7 +172,7 @@ def _failure_mail(pipeline: Pipeline, failure: Failure, platform: Platform) -> C
         headline=f"{failure.task} failed: {type(failure.error).__name__}",
         paragraphs=(
             str(failure.error) or "(no message)",
-            "The failed task published nothing. Fix the cause, then clear the task in Airflow.",
+            "The failed task published nothing. Fix the cause and clear the task in Airflow.",
         ),
         links=failure.links,
     )
@@ -181,7 +183,7 @@ def _refused_batch_mail(refused: BatchRefused, failure: Failure) -> Content:
     rows = tuple((str(tick), one.sentence, one.observed) for tick, one in failures[:MOST_ROWS])
     grids = [Grid("Failed expectations", ("tick", "expected", "found"), rows)]
     for tick, one in [pair for pair in failures if pair[1].sample][:MOST_SAMPLES]:
-        # The failing column comes second, behind the first one: a wide table is read from the left.
+        # The failing column comes second, after the first one, where it is seen even in a wide table.
         names = sorted(one.sample[0], key=lambda name: (name != next(iter(one.sample[0])), name != one.column))
         shown = tuple(tuple(_shorten_cell(row[name]) for name in names) for row in one.sample)
         grids.append(Grid(f"Rows of {tick}: {one.sentence}", tuple(names), shown))
@@ -224,7 +226,7 @@ def _gate_grid(gates: Sequence[GateResult]) -> Grid:
 
 
 def _with_run(links: Sequence[tuple[str, str]], training: Training | None, platform: Platform) -> tuple[tuple[str, str], ...]:
-    """Add a link to the training's run where MLflow's address is known."""
+    """Add a link to the training's run if MLflow's address is known."""
     base = platform.settings.mlflow_base_url
     if training is None or not training.run_id or not base:
         return tuple(links)

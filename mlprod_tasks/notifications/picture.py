@@ -19,7 +19,7 @@ VALUE, BREACH, BOUND = "#2b5c8a", "#c0392b", "#8a8a8a"
 
 
 def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platform) -> bytes | None:
-    """Draw what fired as a PNG, over the last ticks up to this one; None where nothing fired."""
+    """Draw what fired, over the ticks up to this one, as a PNG; None if nothing fired."""
     shown: dict[tuple[str, str], str] = {}
     for rule in decision.rules:
         for one in rule["measurements"][:1]:  # the worst of each rule

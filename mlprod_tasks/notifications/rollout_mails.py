@@ -15,7 +15,7 @@ from mlprod_tasks.rollout.state import percent
 
 KIND = "ramp"
 NAMES = {
-    "errors": "requests not answered",
+    "errors": "failed requests",
     "latency": "latency, ms",
     "scores": "mean score",
     "quality": "Brier score",
@@ -24,8 +24,8 @@ NAMES = {
 }
 BOUNDS = {
     "errors": "at most {} more",
-    "latency": "at most {} times as slow",
-    "scores": "at most {} apart",
+    "latency": "at most {} times the champion's",
+    "scores": "differ by at most {}",
     "quality": "not worse",
     "overtaken": "",
 }
@@ -34,23 +34,24 @@ BOUNDS = {
 def tell_taken_back(
     pipeline: Pipeline, known: Sequence[Rollout], platform: Platform, links: Sequence[tuple[str, str]] = ()
 ) -> bool:
-    """Mail once why the newest rollout took a challenger back. Whether a mail went out."""
+    """Mail once why the newest rollout took a challenger back. Returns whether a mail was sent."""
     taken, last = known[-1], next(one for one in reversed(known) if one.challenger is not None)
     c = RolloutCheck
     begun = next((one.at for one in reversed(known) if one.ramp is RampStep.BEGUN), last.at)
     checks = platform.ledger.all(c, c.at >= begun, c.at <= taken.at, pipeline=pipeline.name, challenger=last.challenger)
     failed = [one for one in checks if one.passed is False]
     promoted = history.promotions(pipeline, platform)
-    holds = f"The champion, version {promoted[-1].model_version}," if promoted else "The fallback"
-    did = f"answered {percent(last.share)} of entities" if last.share else "scored in the shadow"
+    who_answers = f"The champion, version {promoted[-1].model_version}," if promoted else "The fallback"
+    since = f"{last.at:%Y-%m-%d %H:%M} UTC"
+    what_it_did = f"It answered {percent(last.share)} of entities" if last.share else "It scored as a shadow"
     content = Content(
         subject=f"[{pipeline.name}] version {last.challenger} was taken back at {percent(last.share)} of entities",
         headline=f"Version {last.challenger} of {pipeline.name} was taken back; the champion answers everything again.",
         paragraphs=(
-            f"It {did} since {last.at:%Y-%m-%d %H:%M} UTC.",
+            f"{what_it_did} from {since} on.",
             f"At {taken.at:%Y-%m-%d %H:%M} UTC it was {taken.reason} ({taken.by}).",
             *(one.sentence for one in failed),
-            f"{holds} answers on all replicas again within seconds; you need not do anything for that. To try version "
+            f"{who_answers} answers on all replicas again within seconds; you need not do anything. To try version "
             f"{last.challenger} again, start the DAG {pipeline.name}.rollout, or run `mlprod ramp {pipeline.name} --challenger "
             f"{last.challenger} --by NAME`.",
         ),
@@ -75,7 +76,7 @@ def _check_grid(checks: Sequence[RolloutCheck]) -> Grid:
 
 
 def _verdict(one: RolloutCheck) -> str:
-    return {True: "passed", False: "FAILED", None: "too few"}[one.passed]
+    return {True: "passed", False: "FAILED", None: "too few rows"}[one.passed]
 
 
 def _number(value: float | None) -> str:

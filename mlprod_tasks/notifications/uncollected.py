@@ -23,60 +23,62 @@ BROKEN_FILES = "broken"
 def tell_uncollected(
     pipeline: Pipeline, causes: Mapping[str, int], platform: Platform, links: Sequence[tuple[str, str]] = ()
 ) -> list[str]:
-    """Mail why files wait, once a week while they do; and each broken file once.
+    """Mail why files wait, once a week while they do, and each broken file once.
 
-    causes: as in `Collected.causes`. A broken file is mailed whoever set it aside: a ramp collects files too.
+    causes: as in `Collected.causes`. Files that a rollout set aside as broken are mailed too: it also collects files.
 
-    Returns: the subjects of the mails that went out.
+    Returns: the subjects of the mails that were sent.
     """
     subjects = []
-    for key, topic, content in [*_waiting(pipeline, causes, platform, links), *_broken(pipeline, platform, links)]:
+    for key, topic, content in [*_waiting_mails(pipeline, causes, platform, links), *_broken_mails(pipeline, platform, links)]:
         if send(pipeline, MailAbout.LOG, key, content, platform, kind=MailAbout.FAILURE.value, topic=topic):
             subjects.append(content.subject)
     return subjects
 
 
-def _waiting(
+def _waiting_mails(
     pipeline: Pipeline, causes: Mapping[str, int], platform: Platform, links: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, str, Content]]:
     now = platform.clock.now()
     for why, files in causes.items():
         topic = hashlib.sha256(why.encode()).hexdigest()[:12]
-        told = {"pipeline": pipeline.name, "about": MailAbout.LOG, "topic": topic}
-        if platform.ledger.all(Mail, Mail.at > now - REMIND_EVERY, **told):
+        same_topic = {"pipeline": pipeline.name, "about": MailAbout.LOG, "topic": topic}
+        if platform.ledger.all(Mail, Mail.at > now - REMIND_EVERY, **same_topic):
             continue
         content = Content(
             subject=f"[{pipeline.name}] answered requests wait: {files:,} files of the log do not fit the lake",
-            headline=f"{files:,} files of the log wait, and their rows are neither in the lake nor measured.",
+            headline=f"{files:,} files of the log wait; their rows are neither in the lake nor measured.",
             paragraphs=(
                 f"{why}.",
-                f"The log of the collection names them; they are in {log_folder(pipeline, platform)}. Nothing is lost: once "
-                "this is fixed they are collected.",
+                f"The files are in {log_folder(pipeline, platform)}; the log of the collection lists them. Nothing is lost: "
+                "they are collected once this is fixed.",
             ),
             links=tuple(links),
         )
         yield f"{pipeline.name}/log/{topic}/{now.date()}", topic, content
 
 
-def _broken(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, Content]]:
+def _broken_mails(
+    pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, str, Content]]:
     folder = log_folder(pipeline, platform)
-    # The time at which a file was set aside is when its name changed.
+    # A file was set aside when its name changed.
     files = sorted(folder.glob(f"*{BROKEN}"), key=lambda file: (_changed(file), file.name), reverse=True)
     if files:
         content = Content(
             subject=f"[{pipeline.name}] answered requests cannot be read: {len(files):,} files of the log are broken",
             headline=f"{len(files):,} broken files of the log are set aside; their rows are not in the lake.",
             paragraphs=(
-                f"{_named(files)}, in {folder}.",
+                f"The files {_file_names(files)} are in {folder}.",
                 "The log of the collection says what is wrong with each. Repair a file and remove "
-                f"{BROKEN} from its name, and it is collected; a file that cannot be repaired may be deleted.",
+                f"{BROKEN} from its name to have it collected; delete a file that cannot be repaired.",
             ),
             links=tuple(links),
         )
         yield f"{pipeline.name}/log/broken/{files[0].name}", BROKEN_FILES, content
 
 
-def _named(files: Sequence[Path]) -> str:
+def _file_names(files: Sequence[Path]) -> str:
     more = f" and {len(files) - MOST_NAMED:,} more" if len(files) > MOST_NAMED else ""
     return ", ".join(file.name for file in files[:MOST_NAMED]) + more
 

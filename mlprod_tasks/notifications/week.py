@@ -18,10 +18,10 @@ WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration")
 
 @dataclass(frozen=True)
 class Day:
-    """One tick whose outcomes are complete; None for what was not measured.
+    """The numbers of one tick whose outcomes are complete; None for what was not measured.
 
-    value: what the model's decisions on `rows` rows were worth. realised, promised: the share of positive outcomes,
-    and the mean score. The *_expected are the reference's, for as many rows.
+    value: what the model's decisions on `rows` rows were worth. realised: the share of positive outcomes. promised: the mean
+    score. The fields *_expected are the same numbers of the reference, for as many rows.
     """
 
     tick: date
@@ -39,7 +39,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Week:
-    """Seven ticks: sums of value, row-weighted means of the rest; None where no tick has it."""
+    """The numbers of seven ticks: the value as a sum, the rest as row-weighted means; None if no tick has them."""
 
     first: date
     last: date
@@ -84,8 +84,8 @@ def week(days: Sequence[Day]) -> Week:
 
 def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
     def row(what: str) -> Measurement | None:
-        found = measurements.get(what)
-        return found if found is not None and found.value is not None else None
+        measurement = measurements.get(what)
+        return measurement if measurement is not None and measurement.value is not None else None
 
     value, auc = row("value"), row("roc_auc")
     rate = row("label_rate")
@@ -94,7 +94,7 @@ def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
     kpi = row("kpi")
     return Day(
         tick=tick,
-        # Like the value, of the rows that the model itself scored. The rate below is of all rows.
+        # Counts the rows that the model itself scored, as the value does. The rate below is of all rows.
         rows=calibration.n if calibration else 0,
         value=None if value is None or value.value is None else value.value * value.n / PER,
         value_expected=None if value is None or value.reference is None else value.reference * value.n / PER,

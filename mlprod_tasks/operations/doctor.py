@@ -18,7 +18,7 @@ PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "deltalake", "duck
 
 @dataclass(frozen=True)
 class DiagnosisItem:
-    """The result of checking one thing. `message` says how it is, or what to do."""
+    """The result of one check. `message` gives the state, or says what to do."""
 
     what: str
     ok: bool
@@ -26,7 +26,7 @@ class DiagnosisItem:
 
 
 def check_installation(platform: Platform) -> list[DiagnosisItem]:
-    """Check everything. A check that raises becomes a failed item; the others still run."""
+    """Run all checks. A check that raises becomes a failed item; the others still run."""
     return list(_items(platform))
 
 
@@ -35,7 +35,7 @@ def _items(platform: Platform) -> Iterator[DiagnosisItem]:
     yield DiagnosisItem("python", sys.version_info >= (3, 11), f"{sys.version.split()[0]} (needs 3.11 or newer)")
     for package in PACKAGES:
         yield _item(package, partial(importlib.metadata.version, package), "run `make install`")
-    yield _item("home folder", lambda: _home_state(platform), "set MLPROD_HOME to a folder that is writable")
+    yield _item("home folder", lambda: _home_state(platform), "set MLPROD_HOME to a writable folder")
     yield _item(
         "ledger",
         lambda: f"{platform.ledger.engine.url!r} answers" if platform.ledger.answers() else "",
@@ -94,7 +94,7 @@ def _mail_state(platform: Platform) -> str:
 
 
 def unsupported_databases(pipeline: Pipeline, settings: Settings) -> list[str]:
-    """Say which of a use case's databases are not supported, of the connections whose URLs are known."""
+    """Name a use case's databases that are not supported, as far as their URLs are known."""
     problems = []
     for connection in sorted({*_connections(pipeline), *(metric.connection for metric in pipeline.monitoring.metrics)}):
         try:
@@ -132,9 +132,9 @@ def _connection_state(platform: Platform, pipeline: Pipeline, connection: str) -
 
 
 def read_sql(pipeline: Pipeline) -> str:
-    """Check every SQL condition and expression on empty tables: wrong names and types show without data.
+    """Check every SQL condition and expression on empty tables: wrong names and types show up without data.
 
-    Raises: ValueError that names the expression which the engine refuses.
+    Raises: ValueError, which names the expression that the engine refuses.
     """
     from mlprod_tasks.platform.engine import engine
 
@@ -150,7 +150,7 @@ def read_sql(pipeline: Pipeline) -> str:
 
 
 def _statements(pipeline: Pipeline) -> dict[str, str]:
-    """A query for each expression of the declaration, by what a person calls it."""
+    """One query per expression of the declaration, by the name that a message gives it."""
     from mlprod_tasks.features.sql import sql
     from mlprod_tasks.platform.sql import identifier
 
@@ -161,8 +161,8 @@ def _statements(pipeline: Pipeline) -> dict[str, str]:
         if isinstance(feature, Trailing):
             for rate in feature.aggregates:
                 if isinstance(rate, Rate):
-                    written = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {identifier(feature.table)}"
-                    statements[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = written
+                    query = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {identifier(feature.table)}"
+                    statements[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = query
     statements["features"] = features = sql(pipeline)
     if isinstance(pipeline.value, ValueFunction):
         for name, written in (("act", pipeline.value.act), ("wait", pipeline.value.wait)):
@@ -176,7 +176,7 @@ def _statements(pipeline: Pipeline) -> dict[str, str]:
 
 
 def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
-    """The statements that create the tables which the queries read."""
+    """The statements that create the tables of the queries."""
     from mlprod_tasks.features.known import TYPES
     from mlprod_tasks.platform.sql import identifier
 

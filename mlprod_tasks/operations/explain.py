@@ -35,7 +35,7 @@ USUAL = "score: how much it falls with {usual} in place of the feature, one feat
 
 
 class NoSuchPrediction(LookupError):
-    """No row with that key was scored, or several were. The message says where the key is instead."""
+    """No row with that key was scored, or several were. The message says where the key is found."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Effects:
 
 @dataclass(frozen=True)
 class _Stored:
-    """A stored prediction: its row, and what ledger and registry know of it."""
+    """A stored prediction: its row, and its entries in ledger and registry."""
 
     row: pa.Table
     tick: Tick
@@ -71,13 +71,13 @@ class _Stored:
 
     @property
     def current(self) -> Scoring | None:
-        """The scoring that wrote this row; None where the ledger's, the tick's last one, is of another version."""
+        """The scoring that wrote this row; None if the tick was scored again with another version."""
         return self.scoring if self.scoring is not None and self.scoring.model_version == self.version else None
 
 
 @dataclass(frozen=True)
 class _Recomputed:
-    """What the model gives for the stored features: score and effects; without a score, why it has none."""
+    """The score and effects that the model gives for the stored features; without a score, why it has none."""
 
     model: Any
     learner: str
@@ -93,11 +93,12 @@ class _Recomputed:
 def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None = None) -> PredictionExplanation:
     """Explain the prediction of the row with that key.
 
-    key: a value for each column of the entity's key; or one text of all of them, separated by commas, where no value holds one.
+    key: one value for each column of the entity's key, or a single text with all values, separated by commas, if no value
+    contains a comma.
 
-    Raises: NoSuchPrediction where the key has the wrong number of values, or no tick or several ticks have it.
+    Raises: NoSuchPrediction if the key has the wrong number of values, or no tick or several ticks have it.
     """
-    stored = _stored(pipeline, _key_values(pipeline, key), platform, tick)
+    stored = _read_stored(pipeline, _key_values(pipeline, key), platform, tick)
     again = _recompute(pipeline, stored, platform)
     row, model, current = stored.row, again.model, stored.current
     outcome, known_at = _outcome(pipeline, row, stored.tick, platform)
@@ -132,8 +133,8 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
     )
 
 
-def _stored(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> _Stored:
-    """The stored prediction with that key. Raises: NoSuchPrediction."""
+def _read_stored(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> _Stored:
+    """Read the stored prediction with that key. Raises: NoSuchPrediction."""
     row, of_tick = _row(pipeline, key, platform, tick)
     version = int(row["model_version"][0].as_py())
     return _Stored(
@@ -147,7 +148,7 @@ def _stored(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
 
 
 def _recompute(pipeline: Pipeline, stored: _Stored, platform: Platform) -> _Recomputed:
-    """Score the stored features again, with the effect of each feature; else say why that cannot be done."""
+    """Score the stored features again, with the effect of each feature, or say why that is not possible."""
     model, why_not = _model(pipeline, stored, platform)
     unknown = _Effects({}, {}, "the model cannot be loaded or does not accept the stored features")
     if model is None:
@@ -179,26 +180,26 @@ def _parts(pipeline: Pipeline, row: pa.Table, names: Sequence[str], effects: _Ef
 
 
 def _key_values(pipeline: Pipeline, given: Sequence[str]) -> list[str]:
-    """A value for each column of the entity's key. Raises: NoSuchPrediction."""
+    """One value for each column of the entity's key. Raises: NoSuchPrediction."""
     columns = pipeline.entity_table.key
     values = given[0].split(",") if len(given) == 1 and len(columns) > 1 else list(given)
     if len(values) != len(columns):
-        wanted, came = format_count(len(columns), "column"), format_count(len(values), "value was", "values were")
-        hint = "; if a value holds a comma, give --key once for each column" if len(columns) > 1 else ""
+        expected, received = format_count(len(columns), "column"), format_count(len(values), "value was", "values were")
+        hint = "; if a value contains a comma, give --key once for each column" if len(columns) > 1 else ""
         raise NoSuchPrediction(
-            f"{pipeline.name}: the key of {pipeline.entity!r} has {wanted}, {', '.join(columns)}, but {came} given{hint}"
+            f"{pipeline.name}: the key of {pipeline.entity!r} has {expected}, {', '.join(columns)}, but {received} given{hint}"
         )
     return values
 
 
 def _row(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> tuple[pa.Table, Tick]:
-    """The one stored prediction with that key, and its tick."""
+    """The only stored prediction with that key, and its tick."""
     names, table = pipeline.entity_table.key, places.predictions(pipeline)
     if not platform.lake.exists(table):
         raise NoSuchPrediction(
             f"{pipeline.name} has no predictions yet: score a tick first (`mlprod score {pipeline.name} --from ...`)"
         )
-    matches = _of_key(pipeline, table, key, platform, tick)
+    matches = _rows_of_key(pipeline, table, key, platform, tick)
     ticks = sorted(set(matches["tick"].to_pylist()))
     if len(ticks) == 1 and matches.num_rows == 1:
         return matches, pipeline.schedule.tick(ticks[0])
@@ -210,7 +211,7 @@ def _row(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick 
     )
 
 
-def _of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> pa.Table:
+def _rows_of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> pa.Table:
     """The rows of a lake table with that key, at one tick or at any."""
     files = platform.lake.files(table, pipeline.schedule.range(tick.date) if tick else None)
     matched = " AND ".join(f"CAST({identifier(name)} AS VARCHAR) = ?" for name in pipeline.entity_table.key)
@@ -225,16 +226,19 @@ def _of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platfo
 def _hint(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> str:
     """Say where the key is instead: at another tick, or among rows that were not scored."""
     if tick is not None:
-        others = sorted(set(_of_key(pipeline, table, key, platform, None)["tick"].to_pylist()))
+        others = sorted(set(_rows_of_key(pipeline, table, key, platform, None)["tick"].to_pylist()))
         if others:
             nearest = min(others, key=lambda day: abs(day - tick.date))
             return f", but at {nearest}: give --tick {nearest}"
     raw = places.raw(pipeline, pipeline.entity)
-    unscored = sorted(set(_of_key(pipeline, raw, key, platform, None)["tick"].to_pylist())) if platform.lake.exists(raw) else []
+    unscored = (
+        sorted(set(_rows_of_key(pipeline, raw, key, platform, None)["tick"].to_pylist())) if platform.lake.exists(raw) else []
+    )
     if unscored:
         return f"; {pipeline.entity!r} has it at {unscored[-1]}: `mlprod score {pipeline.name} --from {unscored[-1]}`"
     scored = sorted(platform.lake.ticks(table))
-    return f", and {pipeline.entity!r} does not have it either; {len(scored)} ticks are scored, {scored[0]} to {scored[-1]}"
+    ticks = format_count(len(scored), "tick is", "ticks are")
+    return f", and {pipeline.entity!r} does not have it either; {ticks} scored, {scored[0]} to {scored[-1]}"
 
 
 def _ref(pipeline: Pipeline, version: int, platform: Platform) -> ModelRef | None:
@@ -245,7 +249,7 @@ def _ref(pipeline: Pipeline, version: int, platform: Platform) -> ModelRef | Non
 
 
 def _model(pipeline: Pipeline, stored: _Stored, platform: Platform) -> tuple[Any, str | None]:
-    """The model that gave the score, else why it cannot be loaded."""
+    """The model that gave the score, or the reason why it cannot be loaded."""
     version, ref = stored.version, stored.ref
     if stored.by_fallback:
         kept = platform.ledger.get(Fallback, pipeline.name, version)
@@ -261,7 +265,7 @@ def _model(pipeline: Pipeline, stored: _Stored, platform: Platform) -> tuple[Any
 
 
 def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: ModelRef | None, platform: Platform) -> _Effects:
-    """Exact contributions where the model has them; else the change with a usual value in place of each feature."""
+    """Exact contributions if the model has them, else the change with a usual value in place of each feature."""
     added = model.contributions(row) if hasattr(model, "contributions") else None
     if added is not None:
         total = float(added[0].sum())
@@ -275,7 +279,7 @@ def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: Mod
             float(added[0, -1]),
             total,
         )
-    usual, whose = _usual(pipeline, model.feature_names, tick, ref, platform)
+    usual, whose = _usual_values(pipeline, model.feature_names, tick, ref, platform)
     score = float(model.predict(row).score[0])
     changed = {}
     for name, value in usual.items():
@@ -285,10 +289,10 @@ def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: Mod
     return _Effects({}, changed, USUAL.format(usual=whose))
 
 
-def _usual(
+def _usual_values(
     pipeline: Pipeline, names: Sequence[str], tick: Tick, ref: ModelRef | None, platform: Platform
 ) -> tuple[dict[str, Any], str]:
-    """The median number or most frequent text of each feature: of the training rows, or else of the tick's rows."""
+    """The median or most frequent value of each feature in the training rows, or else in the tick's rows, and which."""
     training = None if ref is None else platform.registry.run_tags(ref.run_id).get(TRAINING_TAG)
     folder = None if training is None else TrainingFolder(platform, training)
     if folder is not None and folder.training_set.is_file():
@@ -301,11 +305,11 @@ def _usual(
             )
             rows = connection.sql(f"SELECT {', '.join(map(identifier, names))} FROM {source}").to_arrow_table()
         whose = "the median or most frequent value of the tick's rows (the training set is gone)"
-    return {name: _middle(rows[name].combine_chunks()) for name in names}, whose
+    return {name: _usual_value(rows[name].combine_chunks()) for name in names}, whose
 
 
-def _middle(column: Any) -> Any:
-    """The lower median of numbers, a value that occurs; of anything else the most frequent value, the first of equals."""
+def _usual_value(column: Any) -> Any:
+    """The lower median of numbers, which is always one of them; else the most frequent value, the first if several tie."""
     present = column.drop_null()
     if len(present) == 0:
         return None
@@ -316,7 +320,7 @@ def _middle(column: Any) -> Any:
 
 
 def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) -> tuple[bool | None, datetime | None]:
-    """The outcome of the row and when it became known, as far as it is known by now."""
+    """The outcome of the row and when it became known; None if it is not known yet."""
     now = platform.clock.now().astimezone(pipeline.schedule.zone).date()
     last = max(tick.date, min(now, pipeline.schedule.ends or now))
     try:

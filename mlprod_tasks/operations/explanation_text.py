@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import shorten
 
+import numpy as np
+
 from mlprod_tasks.documents.formatting import format_number
 
 MOST_SHOWN = 12
@@ -17,7 +19,7 @@ LONGEST_VALUE, LONGEST_MEANING = 24, 76
 class FeatureEffect:
     """One feature of the row: the value that was scored, and its effect.
 
-    log_odds: what it adds before calibration; None where the model has no exact contributions or does not use it.
+    log_odds: what it adds before calibration; None if the model has no exact contributions or does not use the feature.
     probability: about how much the score would fall without it (exact contributions), or with a usual value in its place.
     """
 
@@ -39,7 +41,7 @@ class SourceTable:
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """The training that made the model; None for what ledger and registry no longer know."""
+    """The training that produced the model; None for what ledger and registry no longer know."""
 
     training_id: str | None
     as_of: str | None
@@ -56,8 +58,8 @@ class ModelOrigin:
 class PredictionExplanation:
     """One prediction with its features, their effects and their sources.
 
-    way: how the effects were computed, in words. recomputed: what the model gives for the stored features; None, with the
-    reason in not_recomputed, where it cannot. base_log_odds, log_odds: before calibration, for exact contributions.
+    way: how the effects were computed, in words. recomputed: the score that the model gives for the stored features; None if
+    it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions.
     """
 
     pipeline: str
@@ -96,7 +98,7 @@ def text(one: PredictionExplanation) -> str:
 def _head(one: PredictionExplanation) -> Iterator[str]:
     yield f"{one.pipeline}: {', '.join(f'{name} {value}' for name, value in one.key.items())}"
     yield ""
-    bound = "" if one.threshold is None else f" (acts at {format_number(one.threshold)})"
+    bound = "" if one.threshold is None else f" (threshold {format_number(one.threshold)})"
     yield _line("score", f"{one.score:.4f}, decision: {'act' if one.decision else 'wait'}{bound}")
     known = (
         "not known yet" if one.outcome is None else f"{'positive' if one.outcome else 'negative'}, known {one.outcome_known_at}"
@@ -127,12 +129,13 @@ def _check(one: PredictionExplanation) -> str:
         return f"not recomputed: {one.not_recomputed}"
     if one.recomputed == one.score:
         return "the model gives exactly this score for the stored features, bit for bit"
-    return f"the model gives {one.recomputed:.10g} for the stored features, not {one.score:.10g}: score {one.tick} again"
+    recomputed, score = np.format_float_positional(one.recomputed), np.format_float_positional(one.score)
+    return f"the model gives {recomputed} for the stored features, not {score}: score {one.tick} again"
 
 
 def _parts(one: PredictionExplanation) -> Iterator[str]:
-    counted = sorted(one.parts, key=_weight, reverse=True)
-    shown, rest = counted[:MOST_SHOWN], counted[MOST_SHOWN:]
+    largest_first = sorted(one.parts, key=_weight, reverse=True)
+    shown, rest = largest_first[:MOST_SHOWN], largest_first[MOST_SHOWN:]
     exact = one.base_log_odds is not None
     names = max([len(part.feature) for part in shown] + [len("feature"), len("before calibration")])
     values = max([len(_short(part.value)) for part in shown] + [len("value")])
@@ -150,7 +153,7 @@ def _parts(one: PredictionExplanation) -> Iterator[str]:
         yield f"{'base':{names}}  {'':>{values}}  {_signed(one.base_log_odds):>9}"
         yield f"{'before calibration':{names}}  {'':>{values}}  {_signed(one.log_odds):>9}"
     elif rest:
-        yield f"{len(rest)} others, each with a smaller effect"
+        yield f"{len(rest)} others with smaller effects"
     yield f"({one.way})"
 
 

@@ -1,4 +1,4 @@
-"""The state of every pipeline as Prometheus metrics: the newest values of the ledger, a bounded number of series."""
+"""The state of every pipeline as Prometheus metrics: the newest values of the ledger, in a bounded number of series."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Mail, Measurement, Scoring, StepRun, Training
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# One series for each of these; a kind that is measured per feature or table has series only for breached slices.
+# Each of these has one series; a kind that is measured per feature or table has series only for breached slices.
 FEW = frozenset(kind.what for kind in KINDS.values() if kind.by in ("", "metric"))
 MOST_BREACHED = 50  # series of breached slices, per pipeline
 LIGHTS = ("grey", "green", "amber", "red")
@@ -40,7 +40,7 @@ GAUGES = MappingProxyType(
         "mlprod_fallback_in_force": "1 while the fallback model scores because somebody switched to it.",
         "mlprod_alarms": "Alarms that are not over, by state: open, acknowledged or muted.",
         "mlprod_alarm": "1 for a rule whose alarm is not over.",
-        "mlprod_measurement": "Newest measured value; of slices only those that are breached.",
+        "mlprod_measurement": "Newest measured value; for slices only if they breach their bounds.",
         "mlprod_measurement_low": "Lower bound of the newest value.",
         "mlprod_measurement_high": "Upper bound of the newest value.",
         "mlprod_measured_tick_timestamp_seconds": "Time of the tick of the newest value.",
@@ -101,21 +101,21 @@ class _Ledger(Collector):
                     yield "mlprod_alarm", {"pipeline": pipeline.name, "rule": alarm.rule, "action": alarm.action}, 1
             with self.platform.ledger.session() as session:
                 yield from _ticks(session, pipeline)
-                yield from _measured(session, pipeline)
-                yield from _counted(session, pipeline)
+                yield from _measurements(session, pipeline)
+                yield from _counters(session, pipeline)
                 yield from _steps(session, pipeline)
 
 
 def _state(pipeline: Pipeline, card: PipelineCard) -> Iterator[Value]:
-    of = {"pipeline": pipeline.name}
-    yield "mlprod_light", of, LIGHTS.index(card.state.light)
+    labels = {"pipeline": pipeline.name}
+    yield "mlprod_light", labels, LIGHTS.index(card.state.light)
     for state, count in (("open", card.open_alarms), ("acknowledged", card.acknowledged), ("muted", card.muted)):
-        yield "mlprod_alarms", {**of, "state": state}, count
+        yield "mlprod_alarms", {**labels, "state": state}, count
     if card.champion is not None:
-        yield "mlprod_champion_version", of, card.champion.version
+        yield "mlprod_champion_version", labels, card.champion.version
         since = pipeline.schedule.moment(datetime.fromisoformat(card.champion.since).date())
-        yield "mlprod_champion_since_timestamp_seconds", of, since.timestamp()
-        yield "mlprod_fallback_in_force", of, card.champion.fallback_by is not None
+        yield "mlprod_champion_since_timestamp_seconds", labels, since.timestamp()
+        yield "mlprod_fallback_in_force", labels, card.champion.fallback_by is not None
 
 
 def _ticks(session: Session, pipeline: Pipeline) -> Iterator[Value]:
@@ -124,15 +124,15 @@ def _ticks(session: Session, pipeline: Pipeline) -> Iterator[Value]:
     newest: tuple[tuple[str, Scoring | Decision | None], ...] = (("scored", scored), ("decided", decided))
     for done, row in newest:
         if row is not None:
-            of = {"pipeline": pipeline.name, "done": done}
-            yield "mlprod_tick_timestamp_seconds", of, pipeline.schedule.moment(row.tick).timestamp()
-            yield "mlprod_tick_done_timestamp_seconds", of, row.at.timestamp()
+            labels = {"pipeline": pipeline.name, "done": done}
+            yield "mlprod_tick_timestamp_seconds", labels, pipeline.schedule.moment(row.tick).timestamp()
+            yield "mlprod_tick_done_timestamp_seconds", labels, row.at.timestamp()
     if scored is not None:
         yield "mlprod_scored_rows", {"pipeline": pipeline.name}, scored.rows
         yield "mlprod_fallback_rows", {"pipeline": pipeline.name}, scored.fallback_rows
 
 
-def _measured(session: Session, pipeline: Pipeline) -> Iterator[Value]:
+def _measurements(session: Session, pipeline: Pipeline) -> Iterator[Value]:
     """The newest value of each kind of measurement."""
     m = Measurement
     measured = select(m.what, func.max(m.tick).label("tick")).where(m.pipeline == pipeline.name, m.value.is_not(None))
@@ -144,18 +144,18 @@ def _measured(session: Session, pipeline: Pipeline) -> Iterator[Value]:
         breached[row.what] = breached.get(row.what, 0) + row.breached
         slices += row.what not in FEW
         if row.what in FEW or slices <= MOST_BREACHED:
-            of = {"pipeline": pipeline.name, "what": row.what, "slice": row.slice}
-            yield "mlprod_measurement", of, row.value
-            yield "mlprod_measurement_low", of, row.low
-            yield "mlprod_measurement_high", of, row.high
+            labels = {"pipeline": pipeline.name, "what": row.what, "slice": row.slice}
+            yield "mlprod_measurement", labels, row.value
+            yield "mlprod_measurement_low", labels, row.low
+            yield "mlprod_measurement_high", labels, row.high
     for what, tick in session.execute(select(newest.c.what, newest.c.tick).order_by(newest.c.what)):
-        of = {"pipeline": pipeline.name, "what": what}
-        yield "mlprod_measured_tick_timestamp_seconds", of, pipeline.schedule.moment(tick).timestamp()
-        yield "mlprod_breached", of, breached.get(what, 0)
+        labels = {"pipeline": pipeline.name, "what": what}
+        yield "mlprod_measured_tick_timestamp_seconds", labels, pipeline.schedule.moment(tick).timestamp()
+        yield "mlprod_breached", labels, breached.get(what, 0)
 
 
-def _counted(session: Session, pipeline: Pipeline) -> Iterator[Value]:
-    of = {"pipeline": pipeline.name}
+def _counters(session: Session, pipeline: Pipeline) -> Iterator[Value]:
+    labels = {"pipeline": pipeline.name}
     for kind, label, name in (
         (Mail, "kind", "mlprod_mails"),
         (Decision, "action", "mlprod_decisions"),
@@ -164,9 +164,9 @@ def _counted(session: Session, pipeline: Pipeline) -> Iterator[Value]:
         column = getattr(kind, label)
         query = select(column, func.count()).where(kind.pipeline == pipeline.name).group_by(column).order_by(column)
         for value, count in session.execute(query):
-            yield name, {**of, label: value}, count
+            yield name, {**labels, label: value}, count
     began = session.scalar(select(func.max(Training.at)).where(Training.pipeline == pipeline.name))
-    yield "mlprod_training_timestamp_seconds", of, began.timestamp() if began else None
+    yield "mlprod_training_timestamp_seconds", labels, began.timestamp() if began else None
 
 
 def _steps(session: Session, pipeline: Pipeline) -> Iterator[Value]:
@@ -175,12 +175,12 @@ def _steps(session: Session, pipeline: Pipeline) -> Iterator[Value]:
     query = select(s).join(newest, and_(s.step == newest.c.step, s.at == newest.c.at)).where(s.pipeline == pipeline.name)
     done: set[str] = set()
     for row in session.scalars(query.order_by(s.step, s.subject)):
-        if row.step in done:  # two that began at the same moment
+        if row.step in done:  # two runs that began at the same moment
             continue
         done.add(row.step)
-        of = {"pipeline": pipeline.name, "step": row.step}
-        yield "mlprod_step_duration_seconds", of, row.seconds
-        yield "mlprod_step_waited_seconds", of, row.waited_seconds
-        yield "mlprod_step_peak_bytes", of, None if row.peak_mb is None else row.peak_mb * 1e6
-        yield "mlprod_step_succeeded", of, row.succeeded
-        yield "mlprod_step_timestamp_seconds", of, row.at.timestamp()
+        labels = {"pipeline": pipeline.name, "step": row.step}
+        yield "mlprod_step_duration_seconds", labels, row.seconds
+        yield "mlprod_step_waited_seconds", labels, row.waited_seconds
+        yield "mlprod_step_peak_bytes", labels, None if row.peak_mb is None else row.peak_mb * 1e6
+        yield "mlprod_step_succeeded", labels, row.succeeded
+        yield "mlprod_step_timestamp_seconds", labels, row.at.timestamp()

@@ -33,10 +33,11 @@ def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
     if champion is None:
         return ["champion  none: run `mlprod train`"]
     trained = [t for t in platform.ledger.all(Training, pipeline=pipeline.name) if t.model_version == champion.version]
-    made = promotions(pipeline, platform)
-    back = made and made[-1].model_version == champion.version and made[-1].kind is PromotionKind.ROLLBACK
+    last = next(reversed(promotions(pipeline, platform)), None)
+    back = last is not None and last.model_version == champion.version and last.kind is PromotionKind.ROLLBACK
     lines = [
-        f"champion  version {champion.version}" + (f", {made[-1].reason} (from tick {made[-1].effective} on)" if back else "")
+        f"champion  version {champion.version}"
+        + (f", {last.reason} (from tick {last.effective} on)" if last is not None and back else "")
     ]
     if trained:
         newest = max(trained, key=lambda training: training.at)

@@ -95,4 +95,4 @@ def test_a_training_of_the_past_does_not_call_itself_champion(mlprod, promoted_s
     (tmp_path / "pipelines" / "returns.json").write_text(text_of(lenient.pipeline))
     done = mlprod("train", "returns", "--as-of", "2024-02-08")
     assert done.exit_code == 0, done.output
-    assert done.stdout == "returns: version 2 is registered, but a newer decision holds: version 1 is champion\n"
+    assert done.stdout == "returns: version 2 is registered, but version 1 is champion by a newer decision\n"

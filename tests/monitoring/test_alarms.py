@@ -173,7 +173,7 @@ def test_one_mail_when_it_begins_and_one_when_it_is_over(platform: Platform, cat
     assert begun[0] == f"[shop] alert at {day(1)}: inputs moved"
     assert "This looks like a covariate shift. The model answers for rows that it knows less well" in begun[1]
     assert over[0] == f"[shop] over at {day(4)}: inputs moved"
-    assert f"It went on from {day(1)} to {day(3)}: 3 ticks." in over[1]
+    assert f"It lasted from {day(1)} to {day(3)}: 3 ticks." in over[1]
 
 
 def test_whatever_is_told_again_is_told_once(platform: Platform, catcher: MailCatcher) -> None:
@@ -189,7 +189,7 @@ def test_a_tick_has_one_mail_with_all_its_alarms_and_sums_up_what_goes_on(platfo
     assert tell(platform, 2)
     ((subject, body),) = mails(catcher)
     assert subject == f"[shop] alert at {day(2)}: ranking is poor, volume"
-    assert f"Still open: inputs moved: third tick running, since {day(0)} (covariate shift); worst on {day(0)}: PSI" in body
+    assert f"Still open: inputs moved: third tick in a row, since {day(0)} (covariate shift); worst on {day(0)}: PSI" in body
     assert body.count("Still open") == 1
 
 
@@ -197,7 +197,7 @@ def test_reminders_of_what_nobody_knows_of_come_every_seven_ticks(platform: Plat
     sent = story(platform, [True] * 16)
     assert [n for n, one in enumerate(sent) if one] == [0, 7, 14]
     assert mails(catcher)[1][0] == f"[shop] still open at {day(7)}: inputs moved"
-    assert "eighth tick running" in mails(catcher)[1][1]
+    assert "eighth tick in a row" in mails(catcher)[1][1]
 
 
 def test_an_acknowledged_alarm_is_not_reminded_of_and_its_end_is_told(platform: Platform) -> None:
@@ -282,7 +282,7 @@ def test_a_retraining_is_told_each_time_and_what_holds_one_back_too(platform: Pl
     assert [tell(platform, n) for n in range(3)] == [True, True, True]
     told = mails(catcher)
     assert "A new model is being trained." in told[0][1]
-    assert f"Nothing is done by itself: {waits}." in told[1][1]
+    assert f"Nothing is done automatically: {waits}." in told[1][1]
     assert [mail.kind for mail in platform.ledger.all(Mail)] == ["retrain", "alert", "retrain"]
 
 

@@ -78,10 +78,10 @@ def test_a_week_sums_value_and_means_the_rest_by_rows(weeks: Platform) -> None:
 def test_the_mail_says_it_in_plain_words(weeks: Platform) -> None:
     said = " ".join(text(PIPELINE, TICK, weeks).split())
     assert "The week to Monday, 18 March 2024: 3,750 USD earned, nothing open." in said
-    assert "earned by acting on scores: 3,750 USD (−42% against the week before)" in said  # 3,750 after 6,500
+    assert "earned by acting on scores: 3,750 USD (−42% compared with the week before)" in said  # 3,750 after 6,500
     assert "From 10 to 16 March, acting on 1,500 scores earned 3,750 USD." in said
-    assert "the same number of rows was worth 6,000 USD" in said
-    assert "30 of 100 came true, the scores predicted 20 of 100. The scores were too low." in said
+    assert "the model earned 6,000 USD on as many rows" in said
+    assert "30 of 100 outcomes were positive, the scores predicted 20 of 100. The scores were too low." in said
     assert "No alarm is open." in said
 
 
@@ -90,7 +90,7 @@ def test_weeks_with_other_numbers_of_days_are_compared_row_by_row(weeks: Platfor
         session.query(Measurement).filter(Measurement.tick == LAST - 2 * DAY).delete()
     said = " ".join(text(PIPELINE, TICK, weeks).split())
     assert "(6 of 7 days; the others have no outcomes of the model)" in said
-    assert "−50% per row against the week before" in said
+    assert "−50% per row compared with the week before" in said
 
 
 def test_days_that_the_fallback_answered_are_not_held_against_the_models_promise(platform: Platform) -> None:
@@ -109,7 +109,7 @@ def test_a_week_without_outcomes_is_told_without_numbers(platform: Platform) -> 
     content = digest_mail(PIPELINE, digest(PIPELINE, TICK, platform))
     assert content.plots == ()
     assert "no outcomes yet" in content.subject
-    assert any("it is not known what the scores earned" in one for one in content.paragraphs)
+    assert any("we cannot say what the scores earned" in one for one in content.paragraphs)
 
 
 def test_a_week_that_lost_money_is_marked(platform: Platform) -> None:
@@ -122,7 +122,7 @@ def test_the_plots_are_pictures_with_words(weeks: Platform) -> None:
     plots = digest_mail(PIPELINE, digest(PIPELINE, TICK, weeks)).plots
     assert [told for told, _ in plots] == [
         "Earned each day, USD; this week in blue",
-        "Share that came true, and what the scores predicted",
+        "Share of positive outcomes, and what the scores predicted",
     ]
     for _, png in plots:
         picture = Image.open(io.BytesIO(png)).convert("RGB")

@@ -65,7 +65,7 @@ def test_the_mail_about_a_training_that_was_held_back_says_what_held_it_back(sho
     assert "A new model is being trained" not in held
     assert "a retraining is requested" not in held
     assert held.startswith(f"[shop] alert at {OLD}: ")
-    assert f"Nothing is done by itself: no training was started: {HELD}." in held
+    assert f"Nothing is done automatically: no training was started: {HELD}." in held
     assert [mail.kind for mail in sorted(shop.ledger.all(Mail), key=lambda mail: mail.tick or OLD)] == ["alert", "retrain"]
 
 

@@ -1,4 +1,4 @@
-"""Whether a version may become champion at the end of a ramp, and how it does."""
+"""Check that a version may become champion at the end of a ramp, and promote it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mlprod_tasks.training.workspace import update
 
 
 def may_become_champion(pipeline: Pipeline, version: int, platform: Platform) -> None:
-    """Let pass a version that can be promoted, so that no ramp ends with one that cannot.
+    """Check that a version can be promoted, before a ramp begins with it.
 
-    That is one that was champion before, which a person brings back; or one whose training passed its gates, was approved where
-    that is declared, and was not overtaken meanwhile. Its stored files are read and checked.
+    It must be a former champion that a person brings back; or its training passed its gates, was approved if that is declared,
+    and no newer version has become champion since. Its stored files are read and verified.
 
     Raises: CannotRollOut; GatesRefused, NotApproved.
     """
     known = history.promotions(pipeline, platform)
     if not known:
         raise CannotRollOut(
-            f"{pipeline.name} has no champion to roll version {version} out beside: the first is promoted at once"
+            f"{pipeline.name} has no champion, so version {version} needs no rollout: the first version is promoted at once"
         )
     if known[-1].model_version == version:
         raise CannotRollOut(f"{pipeline.name}: version {version} is champion already")
@@ -48,7 +48,7 @@ def was_champion(pipeline: Pipeline, version: int, platform: Platform) -> bool:
 
 
 def overtaken_by(pipeline: Pipeline, version: int, platform: Platform) -> str | None:
-    """Why a version could not be promoted any more, though it could when its ramp began; None where it can."""
+    """Why a version that is being rolled out cannot be promoted any more; None if it still can."""
     known = history.promotions(pipeline, platform)
     if was_champion(pipeline, version, platform):
         return None
@@ -57,44 +57,46 @@ def overtaken_by(pipeline: Pipeline, version: int, platform: Platform) -> str | 
 
 
 def note(pipeline: Pipeline, version: int, state: str, platform: Platform, only: str | None = None) -> None:
-    """Write how far a version's training has come; only where it was in that state. One that was champion stays as it is."""
-    made = newest(platform.ledger.all(Training, pipeline=pipeline.name, model_version=version), "at")
-    if made is not None and only in (None, made.state) and not was_champion(pipeline, version, platform):
-        update(made.id, platform, state=state)
+    """Set the state of a version's training, but not of a former champion's. only: the state that it must be in before."""
+    training = newest(platform.ledger.all(Training, pipeline=pipeline.name, model_version=version), "at")
+    if training is not None and only in (None, training.state) and not was_champion(pipeline, version, platform):
+        update(training.id, platform, state=state)
 
 
-def settle(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
-    """Bring the aliases, and the training, to where the ledger has the promotion already: it may have failed in between."""
+def settle(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> Promoted:
+    """Complete a promotion that the ledger has already: an earlier call may have failed before it moved the aliases."""
     history.move_aliases(pipeline, platform)
     last = history.promotions(pipeline, platform)[-1]
     if last.rolled_back_from is None:
         update(last.training_id, platform, state="promoted", model_version=last.model_version)
-    return Promoted(there.challenger, True, there.sentence)
+    return Promoted(ramp.challenger, True, ramp.sentence)
 
 
-def promote_challenger(pipeline: Pipeline, there: Ramping, platform: Platform) -> Promoted:
-    """Make the challenger champion: by its training's verdict; one that was champion before, as a rollback to it does."""
-    if there.done:
-        return settle(pipeline, there, platform)
-    if was_champion(pipeline, there.challenger, platform):
-        why = because("rolled out share by share", there.reason)
-        done = rollback(pipeline, platform, to=there.challenger, reason=why, by=there.by)
+def promote_challenger(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> Promoted:
+    """Make the challenger champion: a former champion by a rollback to it, any other one because its gates passed."""
+    if ramp.done:
+        return settle(pipeline, ramp, platform)
+    if was_champion(pipeline, ramp.challenger, platform):
+        why = because("rolled out share by share", ramp.reason)
+        done = rollback(pipeline, platform, to=ramp.challenger, reason=why, by=ramp.by)
         return Promoted(done.model_version, True, done.sentence)
-    ref: ModelRef = platform.registry.version(names.registered_model(pipeline), there.challenger)
-    verdict = gates_passed(pipeline, _training(pipeline, there.challenger, platform).id, platform)
+    ref: ModelRef = platform.registry.version(names.registered_model(pipeline), ramp.challenger)
+    verdict = gates_passed(pipeline, _training(pipeline, ramp.challenger, platform).id, platform)
     return promote_rolled_out(pipeline, ref, verdict, platform)
 
 
 def _overtaken(pipeline: Pipeline, version: int, training: Training, last: Promotion) -> str:
     return (
         f"{pipeline.name}: version {version} was trained as of {training.as_of}, but version {last.model_version} is "
-        f"champion from tick {last.effective} on, so it would not be promoted. Train again; or bring it back by "
+        f"champion from tick {last.effective} on, so it would not be promoted. Train again, or make it champion with "
         f"`mlprod rollback {pipeline.name} --to {version}`"
     )
 
 
 def _training(pipeline: Pipeline, version: int, platform: Platform) -> Training:
-    made = newest(platform.ledger.all(Training, pipeline=pipeline.name, model_version=version), "at")
-    if made is None:
-        raise CannotRollOut(f"{pipeline.name}: no training made version {version}, so nothing says that it passed its gates")
-    return made
+    training = newest(platform.ledger.all(Training, pipeline=pipeline.name, model_version=version), "at")
+    if training is None:
+        raise CannotRollOut(
+            f"{pipeline.name}: the ledger has no training of version {version}, so it is unknown whether it passed its gates"
+        )
+    return training

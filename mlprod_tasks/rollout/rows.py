@@ -1,4 +1,4 @@
-"""The rows by which a challenger is judged: from the collected log, with the outcomes that are known by now."""
+"""Read the rows that compare challenger and champion: from the collected request log, with the outcomes known by now."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def read(
     champion_since: datetime,
     outcomes: bool = True,
 ) -> Pair:
-    """The rows that either was to answer, from a moment on; those of other versions are left out.
+    """The rows routed to champion and challenger since the given times; rows of other versions are left out.
 
-    What the fallback answered for one of the two is that one's: the log has it under the champion's number. outcomes: with what
-    came of the rows, as far as it is known by now.
+    A row that the fallback answered counts for the version that it was routed to; the log has it under the champion's number.
+    outcomes: join the outcomes that are known by now.
     """
     name = names.requests(pipeline)
     files = _files(name, min(since, champion_since), platform) if platform.lake.exists(name) else []
     if not files:
         return Pair(_group(champion, None), _group(challenger, None))
-    shown = ", ".join(f'"{one}"' for one in (*NEEDED, *(f"{KEY}{name}" for name in pipeline.entity_table.key)))
+    columns = ", ".join(f'"{one}"' for one in (*NEEDED, *(f"{KEY}{name}" for name in pipeline.entity_table.key)))
     with engine(spill=platform.settings.home / "spill") as con:
         con.execute(
-            f'CREATE TABLE answered AS SELECT {shown}, hash("key") AS entity, hash(request_id) AS request '
+            f'CREATE TABLE answered AS SELECT {columns}, hash("key") AS entity, hash(request_id) AS request '
             f"FROM read_parquet({listed(files)}, union_by_name = true) "
             "WHERE assigned IN ('champion', 'challenger') AND (model_version IS NULL OR model_version IN (?, ?)) "
             "AND \"at\" >= CASE assigned WHEN 'challenger' THEN ?::TIMESTAMPTZ ELSE ?::TIMESTAMPTZ END",
@@ -66,26 +66,26 @@ def read(
 
 
 def _files(name: str, since: datetime, platform: Platform) -> list[str]:
-    """The files that may hold a row answered since then, by what the table's log says of each; none of them is opened.
+    """The files that may hold a row answered since then. Uses the statistics in the Delta log; opens no file.
 
-    Not by tick: a request may ask as of any moment of the past.
+    The tick cannot be used: a request may be as of any time in the past.
     """
     table = platform.lake.table(name)
-    told = pa.table(table.get_add_actions(flatten=True))
-    newest = told[NEWEST].to_pylist() if NEWEST in told.column_names else []
-    # The log has milliseconds, of which more are cut off.
-    old = {unquote(path) for path, at in zip(told["path"].to_pylist(), newest, strict=False) if at and at + SECOND < since}
+    actions = pa.table(table.get_add_actions(flatten=True))
+    newest = actions[NEWEST].to_pylist() if NEWEST in actions.column_names else []
+    # The second covers rounding: the Delta log cuts times to milliseconds.
+    old = {unquote(path) for path, at in zip(actions["path"].to_pylist(), newest, strict=False) if at and at + SECOND < since}
     return [file for _, file in platform.lake.files_of(table) if not any(file.endswith(path) for path in old)]
 
 
 def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None) -> None:
-    """Make table `judged`: the answered rows with their outcome, NULL where it is not known yet."""
+    """Create table `judged`: the answered rows with their outcome, NULL if it is not known yet."""
     if known is None:
         con.execute("CREATE VIEW judged AS SELECT *, NULL::DOUBLE AS outcome FROM answered")
         return
     con.register("labels", known)
     same = " AND ".join(f'labels."{name}" = answered."{KEY}{name}"' for name in pipeline.entity_table.key)
-    # A row may be asked about in the tick before its own: a person books today what happens tomorrow.
+    # A request may come one tick before the row's own: a person books today what happens tomorrow.
     con.execute(
         f"CREATE TABLE judged AS SELECT answered.*, label::INTEGER::DOUBLE AS outcome FROM answered LEFT JOIN labels ON {same} "
         "AND labels.tick BETWEEN answered.tick AND answered.tick + 1 "
@@ -101,11 +101,11 @@ def _labels(con: Any, pipeline: Pipeline, platform: Platform) -> pa.Table | None
     as_of = schedule.last_at(platform.clock.now())
     until = last + DAY if schedule.ends is None else min(last + DAY, schedule.ends)
     try:
-        found = features.labels(pipeline, schedule.range(first, until), as_of, platform)
+        labels = features.labels(pipeline, schedule.range(first, until), as_of, platform)
     except TableMissing as error:
-        log.info("%s: no outcomes to judge by: %s", pipeline.name, error)
+        log.info("%s: no outcomes are known yet: %s", pipeline.name, error)
         return None
-    return found if found.num_rows else None
+    return labels if labels.num_rows else None
 
 
 def _group(version: int, rows: pa.Table | None) -> Group:

@@ -1,4 +1,4 @@
-"""Where a ramp stands: read from the rollouts in the ledger, so that any process may go on with it."""
+"""The state of a ramp, read from the rollouts in the ledger, so that any process can continue it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from mlprod_tasks.declaration import Pipeline, Ramp
-from mlprod_tasks.documents.formatting import length
+from mlprod_tasks.documents.formatting import format_number, length
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import RampStep, Rollout
@@ -16,15 +16,15 @@ GOES_ON = (RampStep.BEGUN, RampStep.SHARE)
 
 
 class RampStopped(RuntimeError):
-    """No ramp is in force: it has ended, or somebody changed the rollout by hand, which is left as it is."""
+    """No ramp is running: it has ended, or somebody changed the rollout by hand; that change is kept."""
 
 
 @dataclass(frozen=True)
 class Ramping:
-    """A ramp that is in force.
+    """A running ramp.
 
-    share, step_at: the share of entities that the challenger answers, and since when; 0 before the first step, when it scores
-    in the shadow. first_at: when the first step was taken, that is, when the challenger began to answer.
+    share, step_at: the share of entities that the challenger answers, and since when; 0 before the first step, while it runs
+    in shadow mode. first_at: when the first step was taken, that is, when the challenger began to answer.
     """
 
     challenger: int
@@ -42,27 +42,29 @@ class Ramping:
         if self.done:
             return f"version {self.challenger} is champion already"
         if not self.share:
-            return f"version {self.challenger} is loaded and scores in the shadow"
-        return f"version {self.challenger} answers {percent(self.share)} of entities since {self.step_at:%Y-%m-%d %H:%M} UTC"
+            return f"version {self.challenger} is loaded and scores in shadow mode"
+        return (
+            f"version {self.challenger} has answered {percent(self.share)} of entities since {self.step_at:%Y-%m-%d %H:%M} UTC"
+        )
 
 
-def because(told: str, reason: str) -> str:
-    """What is told, with the reason behind it where there is one."""
-    return f"{told}: {reason}" if reason else told
+def because(sentence: str, reason: str) -> str:
+    """The sentence followed by the reason, if there is one."""
+    return f"{sentence}: {reason}" if reason else sentence
 
 
 def percent(share: float) -> str:
-    """'5%', '0.5%'."""
-    return f"{100 * share:g}%"
+    """Format a share as '5%' or '0.5%'."""
+    return f"{format_number(100 * share)}%"
 
 
 def rollouts(pipeline: Pipeline, platform: Platform) -> list[Rollout]:
-    """Every rollout, in the order in which they were put in force."""
+    """All rollouts, oldest first."""
     return sorted(platform.ledger.all(Rollout, pipeline=pipeline.name), key=lambda one: one.at)
 
 
 def ramping(pipeline: Pipeline, platform: Platform) -> Ramping | None:
-    """The ramp that is in force; None where there is none, or where a person changed the rollout since."""
+    """The running ramp; None if there is none or a person has changed the rollout since."""
     known = rollouts(pipeline, platform)
     steps: list[Rollout] = []
     for one in reversed(known):
@@ -89,49 +91,47 @@ def ramping(pipeline: Pipeline, platform: Platform) -> Ramping | None:
 
 
 def in_force(pipeline: Pipeline, platform: Platform, challenger: int | None = None) -> Ramping:
-    """The ramp that is in force, of that challenger where one is named. Raises: RampStopped, saying who did what."""
-    found = ramping(pipeline, platform)
-    if found is not None and challenger not in (None, found.challenger):
-        raise RampStopped(f"{pipeline.name}: version {found.challenger} is being rolled out by now, and not {challenger}")
-    if found is None:
-        raise RampStopped(f"{pipeline.name}: no ramp is in force{_since(pipeline, platform)}")
-    return found
+    """The running ramp (of `challenger`, if given). Raises: RampStopped, saying who changed what."""
+    ramp = ramping(pipeline, platform)
+    if ramp is None:
+        raise RampStopped(f"{pipeline.name}: no ramp is running{_last_change(pipeline, platform)}")
+    if challenger not in (None, ramp.challenger):
+        raise RampStopped(f"{pipeline.name}: version {ramp.challenger} is being rolled out now, not version {challenger}")
+    return ramp
 
 
-def _since(pipeline: Pipeline, platform: Platform) -> str:
+def _last_change(pipeline: Pipeline, platform: Platform) -> str:
     known = rollouts(pipeline, platform)
     if not known:
         return ""
     last = known[-1]
     of = f" of version {last.challenger}" if last.challenger is not None else ""
     why = f" ({last.reason})" if last.reason else ""
-    return (
-        f": since {last.at:%Y-%m-%d %H:%M} UTC mode {last.mode!r}{of} holds, as {last.by} wanted it{why}. It is left as it is"
-    )
+    return f": {last.by} set mode {last.mode!r}{of} at {last.at:%Y-%m-%d %H:%M} UTC{why}. The rollout was not changed"
 
 
 def ramp_of(pipeline: Pipeline) -> Ramp:
-    """The declared ramp; the usual one where none is declared."""
+    """The declared ramp, or the default one."""
     return serving_of(pipeline).ramp or Ramp()
 
 
 def longest(ramp: Ramp) -> timedelta:
-    """How long a step may take."""
+    """The longest time that a step may take."""
     return max(ramp.at_most, ramp.hold)
 
 
 def with_ramp(pipeline: Pipeline, hold_minutes: float | None = None, rows: int | None = None) -> Pipeline:
-    """The same use case with another hold or number of rows, for one run.
+    """The use case with a different hold or number of rows, for one run.
 
-    Raises: ValueError for a hold below 0 or not below the declared `at_most`, or fewer rows than 1.
+    Raises: ValueError if the hold is negative or not below the declared `at_most`, or if rows is below 1.
     """
     if (hold_minutes is not None and hold_minutes < 0) or (rows is not None and rows < 1):
         raise ValueError(f"{pipeline.name}: hold_minutes must not be negative and rows at least 1")
     ramp = ramp_of(pipeline)
     if hold_minutes is not None and timedelta(minutes=hold_minutes) >= longest(ramp):
         raise ValueError(
-            f"{pipeline.name}: hold_minutes={hold_minutes:g} is no less than the {length(longest(ramp))} that a step may take: "
-            "what takes no step for longer is taken back as abandoned. Declare a longer `at_most`"
+            f"{pipeline.name}: hold_minutes={format_number(hold_minutes)} must be less than the {length(longest(ramp))} that a "
+            "step may take: after that, a ramp counts as abandoned and is taken back. Declare a longer `at_most`"
         )
     hold = ramp.hold if hold_minutes is None else timedelta(minutes=hold_minutes)
     changed = replace(ramp, hold=hold, rows=ramp.rows if rows is None else rows)

@@ -1,8 +1,8 @@
 """The steps of a ramp: begin, take a step, check it, and finish; or take the challenger back.
 
-Where it stands is in the ledger alone, so each may be called again, and by another process, at any time. What a person changes
-by hand meanwhile (`mlprod rollout ...`) ends the ramp: every step then raises RampStopped and leaves that as it is. Who names
-the `challenger` goes on with no ramp of another one.
+All state is in the ledger, so each function is safe to call again, at any time and from any process. If a person changes the
+rollout by hand (`mlprod rollout ...`), the ramp ends: every step then raises RampStopped and keeps that change. If `challenger`
+is given, a ramp of another version raises RampStopped too.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import delete
 
@@ -34,47 +33,50 @@ from mlprod_tasks.rollout.state import (
     rollouts,
 )
 
+if TYPE_CHECKING:
+    from mlprod_tasks.rollout.checks import Pair
+
 log = logging.getLogger(__name__)
 
-RULE = str(ByRule("ramp"))  # who takes a challenger back where a check does
-GRACE = timedelta(hours=1)  # beyond the longest time that a step may take, until a ramp counts as abandoned
+RULE = str(ByRule("ramp"))  # recorded in `by` if a failed check takes a challenger back
+GRACE = timedelta(hours=1)  # a ramp counts as abandoned this long after the longest time of a step
 ROLLING_OUT, TAKEN = "rolling out", "taken back"  # states of the training that made the challenger
-TOLD = ("errors", "latency")  # what a step waits for until it can be told
-BESIDE = " The champion's rows are those of the steps before, too: it answers few or none any more."
+AWAITED = ("errors", "latency")  # a step waits until these checks have enough rows
+EARLIER_ROWS = " The champion's rows include those of the steps before, because it answers few or none now."
 Verdict = Literal["passed", "waiting", "failed"]
-# Mails that the newest of these rollouts took a challenger back, once: see `notifications.rollout_mails.tell_taken_back`.
+# Sends one mail that the newest of these rollouts took a challenger back: see `notifications.rollout_mails.tell_taken_back`.
 Tell = Callable[[Sequence[Rollout]], bool]
 
 
 class CannotRamp(CannotRollOut):
-    """A ramp that cannot begin: says why."""
+    """The ramp cannot begin; the message says why."""
 
 
 class Overtaken(CannotRollOut):
-    """A challenger that could not be promoted any more, so that it is not let to answer more: says what is champion."""
+    """The challenger cannot be promoted any more, so it gets no larger share; the message names the champion."""
 
 
 class NotChecked(RuntimeError):
-    """The last step of a ramp has not passed its checks, so nothing is promoted."""
+    """The last step of the ramp has not passed its checks, so nothing is promoted."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found of a challenger at a step. waiting: it has not held long enough, or not answered enough rows."""
+    """The result of checking a step. waiting: the hold is not over, or there are too few rows."""
 
     verdict: Verdict
     sentence: str
     checks: tuple[RolloutCheck, ...] = ()
 
     def text(self) -> str:
-        """Write it in lines: the sentence, and one line per check."""
+        """Format as lines: the sentence, then one line per check."""
         marks = {True: "ok    ", False: "FAIL  ", None: "?     "}
         return "\n".join([self.sentence, *(f"  {marks[one.passed]}{one.what:8} {one.sentence}" for one in self.checks)])
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Whether the challenger is champion now, and what happened."""
+    """Whether the challenger is champion now, and a sentence about it."""
 
     model_version: int
     promoted: bool
@@ -83,7 +85,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class TakenBack:
-    """Whether a challenger was taken back now, and whether a mail told so."""
+    """Whether this call took a challenger back, and whether it sent a mail (`told`)."""
 
     model_version: int | None
     changed: bool
@@ -92,10 +94,10 @@ class TakenBack:
 
 
 def begin(pipeline: Pipeline, challenger: int, by: str, reason: str, platform: Platform) -> Ramping:
-    """Begin to roll a version out: every replica loads it, and it scores in the shadow until the first step is taken.
+    """Begin to roll a version out: all replicas load it, and it runs in shadow mode until the first step.
 
-    It is a version that passed its gates, is approved where that is declared, and was not overtaken by a newer one; or one that
-    was champion before. Begun already for this version, the ramp goes on as it is.
+    The version must have passed its gates, be approved if that is declared, and not be overtaken by a newer one; or be a former
+    champion. If a ramp of this version is already running, it goes on unchanged.
 
     Raises: CannotRamp; GatesRefused, NotApproved; BrokenArtifact.
     """
@@ -103,15 +105,15 @@ def begin(pipeline: Pipeline, challenger: int, by: str, reason: str, platform: P
 
     if not by.strip():
         raise CannotRamp(f"{pipeline.name}: who rolls version {challenger} out? Give a name with `by`")
-    there = ramping(pipeline, platform)
-    if there is not None and there.challenger == challenger:
+    running = ramping(pipeline, platform)
+    if running is not None and running.challenger == challenger:
         note(pipeline, challenger, ROLLING_OUT, platform)
-        return there
+        return running
     before = current(pipeline, platform)
     if before is not None and before.mode != "champion":
         raise CannotRamp(
-            f"{pipeline.name}: mode {before.mode!r} of version {before.challenger} is in force, as {before.by} wanted it: put "
-            f"the champion back first (`mlprod rollout {pipeline.name} champion`)"
+            f"{pipeline.name}: {before.by} set mode {before.mode!r} of version {before.challenger}: put the champion back "
+            f"first (`mlprod rollout {pipeline.name} champion`)"
         )
     may_become_champion(pipeline, challenger, platform)
     asker = by.strip()
@@ -120,131 +122,150 @@ def begin(pipeline: Pipeline, challenger: int, by: str, reason: str, platform: P
         ramp=RampStep.BEGUN, ramp_for=asker,
     )  # fmt: skip
     note(pipeline, challenger, ROLLING_OUT, platform)
-    log.info("%s: version %d is being rolled out, for %s", pipeline.name, challenger, by)
+    log.info("%s: %s began to roll out version %d", pipeline.name, by, challenger)
     return in_force(pipeline, platform, challenger)
 
 
 def take_step(pipeline: Pipeline, share: float, platform: Platform, *, challenger: int | None = None) -> Ramping:
-    """Let the challenger answer that share of entities. A share that it has already is not lowered.
+    """Let the challenger answer this share of entities. Never lowers the share.
 
-    Raises: RampStopped; Overtaken, with a finding of it in the ledger.
+    Raises: RampStopped; Overtaken, after writing a failed check to the ledger.
     """
     from mlprod_tasks.rollout.checks import overtaken
     from mlprod_tasks.rollout.promote import overtaken_by
 
-    there = in_force(pipeline, platform, challenger)
-    if there.done or there.share >= share:
-        return there
-    if (why := overtaken_by(pipeline, there.challenger, platform)) is not None:
-        _keep(pipeline, there, (overtaken(pipeline.name, there.challenger, there.share, platform.clock.now(), why),), platform)
+    ramp = in_force(pipeline, platform, challenger)
+    if ramp.done or ramp.share >= share:
+        return ramp
+    if (why := overtaken_by(pipeline, ramp.challenger, platform)) is not None:
+        _replace_checks(
+            pipeline, ramp, (overtaken(pipeline.name, ramp.challenger, ramp.share, platform.clock.now(), why),), platform
+        )
         raise Overtaken(why)
-    reason = because(f"version {there.challenger} rolled out to {percent(share)}", there.reason)
+    reason = because(f"version {ramp.challenger} rolled out to {percent(share)}", ramp.reason)
     _write(
-        pipeline, platform, there.last, mode="canary", by=there.last.by, reason=reason, challenger=there.challenger,
-        share=share, ramp=RampStep.SHARE, ramp_for=there.by,
+        pipeline, platform, ramp.last, mode="canary", by=ramp.last.by, reason=reason, challenger=ramp.challenger,
+        share=share, ramp=RampStep.SHARE, ramp_for=ramp.by,
     )  # fmt: skip
-    made = in_force(pipeline, platform, challenger)
-    log.info("%s: %s", pipeline.name, made.sentence)
-    return made
+    ramp = in_force(pipeline, platform, challenger)
+    log.info("%s: %s", pipeline.name, ramp.sentence)
+    return ramp
 
 
 def look(pipeline: Pipeline, platform: Platform, *, challenger: int | None = None) -> Checked:
-    """What `check` would say now; nothing is written but the collected log. Raises: RampStopped.
+    """Return what `check` would find now. Writes nothing but the collected log. Raises: RampStopped.
 
-    Before a step is over, a challenger that surely fails to answer fails it already, and so does one that could not be promoted
-    any more. Where it has not answered enough rows within the longest time that a step may take, the step fails, too. What
-    `check` has found of a step holds: one that failed does not pass with later rows, one that passed does not wait again.
+    A challenger with significantly more errors, or one that cannot be promoted any more, fails before the step is over. A
+    challenger with too few rows after the longest time of a step fails too. Results that `check` has stored are final: a step
+    that failed does not pass with later rows, and one that passed does not wait again.
 
-    A step is not over, either, while the champion has too few rows to tell errors or latency by. In the end, those of the
-    steps before count, too.
+    A step also waits while the champion has too few rows to compare errors or latency. When the longest time is over, the
+    champion's rows of the steps before count too.
     """
-    from mlprod_tasks.rollout.checks import early_findings, findings, overtaken, too_few
+    from mlprod_tasks.rollout.checks import overtaken
     from mlprod_tasks.rollout.promote import overtaken_by
-    from mlprod_tasks.rollout.rows import read
     from mlprod_tasks.scoring.collect import collect
 
-    there = in_force(pipeline, platform, challenger)
-    if there.done:
-        return Checked("passed", there.sentence)
-    known, now = tuple(_found(pipeline, there, platform)), platform.clock.now()
-    if any(one.passed is False for one in known):
-        return _failed(there, known)
-    if (why := overtaken_by(pipeline, there.challenger, platform)) is not None:
-        return _failed(there, (overtaken(pipeline.name, there.challenger, there.share, now, why),))
-    if not there.share:
-        return Checked("waiting", there.sentence)
+    ramp = in_force(pipeline, platform, challenger)
+    if ramp.done:
+        return Checked("passed", ramp.sentence)
+    stored, now = tuple(_stored_checks(pipeline, ramp, platform)), platform.clock.now()
+    if any(one.passed is False for one in stored):
+        return _failed(ramp, stored)
+    if (why := overtaken_by(pipeline, ramp.challenger, platform)) is not None:
+        return _failed(ramp, (overtaken(pipeline.name, ramp.challenger, ramp.share, now, why),))
+    if not ramp.share:
+        return Checked("waiting", ramp.sentence)
     collect(pipeline, platform)
-    ramp, last = ramp_of(pipeline), there.share >= 1
-    held = now - there.step_at
-    late, few = held >= ramp.at_most, ""
-    judged = partial(
-        read, pipeline, platform, history.promotions(pipeline, platform)[-1].model_version, there.challenger,
-        since=there.step_at, outcomes=held >= ramp.hold,
-    )  # fmt: skip
-    pair = judged(champion_since=there.first_at if last else there.step_at)
+    return _check_rows(pipeline, ramp, stored, now, platform)
+
+
+def _check_rows(
+    pipeline: Pipeline, ramp: Ramping, stored: tuple[RolloutCheck, ...], now: datetime, platform: Platform
+) -> Checked:
+    """Check the collected rows of the current step. stored: the results that an earlier `check` of the step has stored."""
+    from mlprod_tasks.rollout.checks import early_findings, findings, too_few
+
+    declared, last = ramp_of(pipeline), ramp.share >= 1
+    elapsed = now - ramp.step_at
+    late, few = elapsed >= declared.at_most, ""
+    pair = _rows(pipeline, ramp, elapsed, platform, earlier=last)
     answered = pair.challenger.rows
-    enough = answered >= ramp.rows
-    over = held >= ramp.hold and enough
-    found = findings(pair, ramp) if over else early_findings(pair, ramp)
-    if over and not last and any(one.passed is None for one in found if one.what in TOLD):
-        few = f"; the champion's {pair.champion.rows:,} are too few to judge it by"
+    over = elapsed >= declared.hold and answered >= declared.rows
+    results = findings(pair, declared) if over else early_findings(pair, declared)
+    if over and not last and any(one.passed is None for one in results if one.what in AWAITED):
+        few = f"; the champion's {pair.champion.rows:,} are too few to compare with"
         over = late
         if late:
-            found = findings(judged(champion_since=there.first_at), ramp)
-    if not enough and late:
-        found = (*found, too_few(pair, ramp))
-    checks = tuple(one.as_check(pipeline.name, now, there.challenger, there.share) for one in found)
-    beside = BESIDE if last or (over and few) else ""
-    if any(one.passed is False for one in found):
-        return _failed(there, checks, beside)
-    if not over and not known:
-        so_far = f"{answered:,} of {ramp.rows:,} rows, {_minutes(held)} of {_minutes(ramp.hold)}{few}"
-        return Checked("waiting", f"version {there.challenger} at {percent(there.share)} of entities: {so_far}", checks)
-    told = f"version {there.challenger} passes at {percent(there.share)} of entities with {answered:,} rows.{beside}"
-    return Checked("passed", told, checks if over else known)
+            results = findings(_rows(pipeline, ramp, elapsed, platform, earlier=True), declared)
+    if answered < declared.rows and late:
+        results = (*results, too_few(pair, declared))
+    checks = tuple(one.as_check(pipeline.name, now, ramp.challenger, ramp.share) for one in results)
+    note = EARLIER_ROWS if last or (over and few) else ""
+    if any(one.passed is False for one in results):
+        return _failed(ramp, checks, note)
+    if not over and not stored:
+        so_far = f"{answered:,} of {declared.rows:,} rows, {_minutes(elapsed)} of {_minutes(declared.hold)}{few}"
+        return Checked("waiting", f"version {ramp.challenger} at {percent(ramp.share)} of entities: {so_far}", checks)
+    sentence = f"version {ramp.challenger} passes at {percent(ramp.share)} of entities with {answered:,} rows.{note}"
+    return Checked("passed", sentence, checks if over else stored)
+
+
+def _rows(pipeline: Pipeline, ramp: Ramping, elapsed: timedelta, platform: Platform, *, earlier: bool) -> Pair:
+    """The rows of the current step. earlier: include the champion's rows of the steps before."""
+    from mlprod_tasks.rollout.rows import read
+
+    return read(
+        pipeline,
+        platform,
+        history.promotions(pipeline, platform)[-1].model_version,
+        ramp.challenger,
+        since=ramp.step_at,
+        champion_since=ramp.first_at if earlier else ramp.step_at,
+        outcomes=elapsed >= ramp_of(pipeline).hold,
+    )
 
 
 def check(pipeline: Pipeline, platform: Platform, *, challenger: int | None = None) -> Checked:
-    """Judge the challenger at the share that it has, by what the log tells since; what was found goes into the ledger.
+    """Check the challenger at its current share, on the rows in the log; the results go into the ledger.
 
-    Done again for a step that passed, the findings are replaced. At the last share the champion answers nothing any more: there
-    the challenger is compared with the champion's rows of the steps before. It is not taken back here: see `take_back`.
+    Checking a step again replaces its results. At the last share the champion answers nothing any more: there the challenger is
+    compared with the champion's rows of the steps before. This does not take the challenger back: see `take_back`.
 
     Raises: RampStopped.
     """
-    found = look(pipeline, platform, challenger=challenger)
-    log.log(logging.ERROR if found.verdict == "failed" else logging.INFO, "%s: %s", pipeline.name, found.sentence)
-    if found.verdict == "waiting" or not found.checks:
-        return found
-    _keep(pipeline, in_force(pipeline, platform, challenger), found.checks, platform)
-    return found
+    result = look(pipeline, platform, challenger=challenger)
+    log.log(logging.ERROR if result.verdict == "failed" else logging.INFO, "%s: %s", pipeline.name, result.sentence)
+    if result.verdict == "waiting" or not result.checks:
+        return result
+    _replace_checks(pipeline, in_force(pipeline, platform, challenger), result.checks, platform)
+    return result
 
 
 def finish(pipeline: Pipeline, platform: Platform, tell: Tell, *, challenger: int | None = None) -> Finished:
-    """Make the challenger champion, and let the champion answer everything again, by itself as far as before.
+    """Make the challenger champion, which then answers everything, with the automation as it was before.
 
-    Where something newer became champion meanwhile, or an earlier one was brought back, the challenger is taken back instead.
-
-    Killed, or kept by the registry from moving the aliases, after it was promoted: called again, it brings that to its end.
+    If a newer version has become champion meanwhile, or an earlier one was brought back, the challenger is taken back instead.
+    If a call was killed, or the registry failed, after the promotion was recorded, the next call completes it.
 
     Raises: RampStopped; NotChecked unless the step at the last share was checked and passed; as `register.promote`.
     """
     from mlprod_tasks.rollout.promote import promote_challenger
 
-    there = in_force(pipeline, platform, challenger)
-    if not there.done:
-        _last_step_passed(pipeline, there, platform)
-    promoted = promote_challenger(pipeline, there, platform)
+    ramp = in_force(pipeline, platform, challenger)
+    if not ramp.done:
+        _require_last_step_passed(pipeline, ramp, platform)
+    promoted = promote_challenger(pipeline, ramp, platform)
     if not promoted.moved:
         taken = take_back(pipeline, RULE, promoted.sentence, platform, tell)
-        return Finished(there.challenger, False, taken.sentence)
-    told = because(f"version {there.challenger} of {pipeline.name} is champion", there.reason)
+        return Finished(ramp.challenger, False, taken.sentence)
+    sentence = because(f"version {ramp.challenger} of {pipeline.name} is champion", ramp.reason)
     _write(
-        pipeline, platform, there.last, mode="champion", by=there.last.by, reason=f"version {there.challenger} is champion",
-        ramp=RampStep.PROMOTED, ramp_for=there.by,
+        pipeline, platform, ramp.last, mode="champion", by=ramp.last.by, reason=f"version {ramp.challenger} is champion",
+        ramp=RampStep.PROMOTED, ramp_for=ramp.by,
     )  # fmt: skip
-    log.info("%s", told)
-    return Finished(there.challenger, True, told)
+    log.info("%s", sentence)
+    return Finished(ramp.challenger, True, sentence)
 
 
 def take_back(
@@ -256,96 +277,102 @@ def take_back(
     *,
     challenger: int | None = None,
 ) -> TakenBack:
-    """Let the champion answer everything again, and have people told why. By a rule or a person.
+    """Let the champion answer everything again, and send a mail that says why. by: a rule or a person.
 
-    Where no ramp is in force, nothing is changed; a mail that could not be sent when a challenger was taken back is sent then.
+    If no ramp is running, nothing changes; but a mail that could not be sent when a challenger was taken back is sent now.
 
-    Raises: the mailer's error where nobody can be told; the challenger is taken back all the same.
+    Raises: the mailer's error if no mail can be sent; the challenger is taken back all the same.
     """
-    from mlprod_tasks.rollout.promote import note, settle
+    from mlprod_tasks.rollout.promote import note
 
-    there, changed = ramping(pipeline, platform), False
-    if there is not None and challenger in (None, there.challenger):
-        # Promoted meanwhile, it stays champion, and there is nothing to tell.
-        if there.done:
-            settle(pipeline, there, platform)
-        why = reason.strip() or "no reason given"
-        told = f"taken back: version {there.challenger} at {percent(there.share)} of entities, {why}"
-        try:
-            _write(
-                pipeline, platform, there.last, mode="champion", by=there.last.by if there.done else by,
-                reason=there.sentence if there.done else told,
-                ramp=RampStep.PROMOTED if there.done else RampStep.TAKEN_BACK, ramp_for=there.by,
-            )  # fmt: skip
-            changed = not there.done
-        except RampStopped as error:
-            log.warning("%s", error)
-        challenger = there.challenger
+    ramp, changed = ramping(pipeline, platform), False
+    if ramp is not None and challenger in (None, ramp.challenger):
+        changed = _end(pipeline, ramp, by, reason, platform)
+        challenger = ramp.challenger
     known = rollouts(pipeline, platform)
-    if challenger is not None and ramping(pipeline, platform) is None:  # a person may have ended it, too
+    if challenger is not None and ramping(pipeline, platform) is None:  # also if a person ended the ramp
         note(pipeline, challenger, TAKEN, platform, only=ROLLING_OUT)
-    asked = next((one.challenger for one in reversed(known) if one.challenger is not None), None)
-    if asked is None or challenger not in (None, asked) or known[-1].ramp is not RampStep.TAKEN_BACK:
+    latest = next((one.challenger for one in reversed(known) if one.challenger is not None), None)
+    if latest is None or challenger not in (None, latest) or known[-1].ramp is not RampStep.TAKEN_BACK:
         return TakenBack(None, False, False, f"{pipeline.name}: there is nothing to take back")
     log.log(logging.WARNING if changed else logging.INFO, "%s: %s", pipeline.name, known[-1].reason)
     sent = tell(known)
-    return TakenBack(asked, changed, sent, f"{pipeline.name}: {known[-1].reason}")
+    return TakenBack(latest, changed, sent, f"{pipeline.name}: {known[-1].reason}")
+
+
+def _end(pipeline: Pipeline, ramp: Ramping, by: str, reason: str, platform: Platform) -> bool:
+    """End a running ramp; whether its challenger was taken back. If it was promoted meanwhile, it stays champion."""
+    from mlprod_tasks.rollout.promote import settle
+
+    if ramp.done:
+        settle(pipeline, ramp, platform)
+        by, sentence, step = ramp.last.by, ramp.sentence, RampStep.PROMOTED
+    else:
+        why = reason.strip() or "no reason given"
+        sentence = f"taken back: version {ramp.challenger} at {percent(ramp.share)} of entities, {why}"
+        step = RampStep.TAKEN_BACK
+    try:
+        _write(pipeline, platform, ramp.last, mode="champion", by=by, reason=sentence, ramp=step, ramp_for=ramp.by)
+    except RampStopped as error:
+        log.warning("%s", error)
+        return False
+    return not ramp.done
 
 
 def take_back_abandoned(pipeline: Pipeline, platform: Platform, tell: Tell) -> TakenBack:
-    """Take back a challenger that nobody watches any more: its last step and check are older than a step may take, and an hour.
+    """Take back a challenger whose ramp is abandoned: no step or check for longer than a step may take plus one hour.
 
-    What drives a ramp takes it back when it ends; one that was killed cannot. For a caller that comes by every now and then:
-    where all is well, nothing is changed and nobody is told.
+    The DAG run that drives a ramp takes it back when it ends, but a killed run cannot. Meant to be called regularly: if the
+    ramp is not abandoned, nothing changes and no mail is sent.
 
     Raises: as `take_back`.
     """
     from mlprod_tasks.rollout.promote import note
 
-    there = ramping(pipeline, platform)
-    if there is None:
+    ramp = ramping(pipeline, platform)
+    if ramp is None:
         for one in platform.ledger.all(Training, pipeline=pipeline.name, state=ROLLING_OUT):
             note(pipeline, one.model_version or 0, TAKEN, platform, only=ROLLING_OUT)
-        return TakenBack(None, False, False, f"{pipeline.name}: no ramp is in force")
-    last = max([there.step_at, *(one.at for one in _found(pipeline, there, platform))])
+        return TakenBack(None, False, False, f"{pipeline.name}: no ramp is running")
+    last = max([ramp.step_at, *(one.at for one in _stored_checks(pipeline, ramp, platform))])
     if platform.clock.now() - last <= longest(ramp_of(pipeline)) + GRACE:
-        return TakenBack(None, False, False, f"{pipeline.name}: {there.sentence}")
-    why = f"nobody has gone on with its rollout since {last:%Y-%m-%d %H:%M} UTC"
-    return take_back(pipeline, RULE, why, platform, tell, challenger=there.challenger)
+        return TakenBack(None, False, False, f"{pipeline.name}: {ramp.sentence}")
+    why = f"its rollout was abandoned: no step or check since {last:%Y-%m-%d %H:%M} UTC"
+    return take_back(pipeline, RULE, why, platform, tell, challenger=ramp.challenger)
 
 
-def _found(pipeline: Pipeline, there: Ramping, platform: Platform) -> list[RolloutCheck]:
-    """What was found of a ramp's last step."""
+def _stored_checks(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> list[RolloutCheck]:
+    """The ledger's results of the current step."""
     c = RolloutCheck
-    return platform.ledger.all(c, c.at >= there.step_at, pipeline=pipeline.name, challenger=there.challenger, share=there.share)
+    return platform.ledger.all(c, c.at >= ramp.step_at, pipeline=pipeline.name, challenger=ramp.challenger, share=ramp.share)
 
 
-def _keep(pipeline: Pipeline, there: Ramping, found: Sequence[RolloutCheck], platform: Platform) -> None:
-    """Write what was found of a ramp's last step, in the place of what was found before."""
+def _replace_checks(pipeline: Pipeline, ramp: Ramping, checks: Sequence[RolloutCheck], platform: Platform) -> None:
+    """Write the results of the current step to the ledger, replacing earlier ones."""
     c = RolloutCheck
-    of_step = (c.pipeline == pipeline.name) & (c.challenger == there.challenger) & (c.share == there.share)
+    of_step = (c.pipeline == pipeline.name) & (c.challenger == ramp.challenger) & (c.share == ramp.share)
     with platform.ledger.session() as session:
-        session.execute(delete(c).where(of_step & (c.at >= there.step_at)))
-        for one in found:
+        session.execute(delete(c).where(of_step & (c.at >= ramp.step_at)))
+        for one in checks:
             session.merge(one)
 
 
-def _failed(there: Ramping, found: tuple[RolloutCheck, ...], beside: str = "") -> Checked:
-    why = " ".join(one.sentence for one in found if one.passed is False)
-    return Checked("failed", f"version {there.challenger} fails at {percent(there.share)} of entities. {why}{beside}", found)
+def _failed(ramp: Ramping, checks: tuple[RolloutCheck, ...], note: str = "") -> Checked:
+    why = " ".join(one.sentence for one in checks if one.passed is False)
+    return Checked("failed", f"version {ramp.challenger} fails at {percent(ramp.share)} of entities. {why}{note}", checks)
 
 
-def _last_step_passed(pipeline: Pipeline, there: Ramping, platform: Platform) -> None:
-    found = _found(pipeline, there, platform)
-    if there.share < 1 or not found or any(one.passed is False for one in found):
+def _require_last_step_passed(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> None:
+    checks = _stored_checks(pipeline, ramp, platform)
+    if ramp.share < 1 or not checks or any(one.passed is False for one in checks):
         raise NotChecked(
-            f"{pipeline.name}: version {there.challenger} has not passed the last step of its ramp, so it is not promoted: "
-            f"{there.sentence}"
+            f"{pipeline.name}: version {ramp.challenger} has not passed the last step of its ramp, so it is not promoted: "
+            f"{ramp.sentence}"
         )
 
 
 def _write(pipeline: Pipeline, platform: Platform, before: Rollout | None, **changed: Any) -> None:
-    """Put a rollout in force in the place of `before`, of which automation and band are kept."""
+    """Write a rollout that replaces `before`, with the same automation and band."""
     band = (
         None if before is None or before.band_low is None or before.band_high is None else (before.band_low, before.band_high)
     )

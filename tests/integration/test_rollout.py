@@ -163,7 +163,7 @@ def test_a_challenger_that_fails_is_taken_back_and_one_mail_says_why(running: Ru
     assert (running.champion(), running.rollout().mode) == (2, "champion")
     (mail,) = running.mails()
     assert mail.startswith("[returns] version 1 was taken back at 50% of entities\n")
-    assert "surely more than 1 percentage point above" in " ".join(mail.split())
+    assert "significantly more than 1 percentage point above" in " ".join(mail.split())
     assert f"/dags/{DAG}/runs/{run}" in mail
 
 

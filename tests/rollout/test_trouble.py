@@ -117,7 +117,7 @@ def test_a_ramp_that_nobody_goes_on_with_is_taken_back_an_hour_after_a_step_may_
     assert done.changed
     assert (shop.rollout().mode, shop.champion()) == ("champion", 2)
     (mail,) = shop.mails()
-    assert "nobody has gone on with its rollout since" in mail
+    assert "its rollout was abandoned: no step or check since" in mail
     assert not take_back_abandoned(shop.pipeline, Platform(shop.platform.settings, clock=later)).changed
 
 

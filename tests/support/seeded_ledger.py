@@ -272,7 +272,7 @@ def answer_requests(platform: Platform, pipeline: Pipeline, at: datetime) -> Non
             check(platform, pipeline, begun + hour, what, share, **given)
         check(
             platform, pipeline, begun + hour, "quality", share, passed=None, champion_value=None, challenger_value=None,
-            bound=0.0, champion_rows=0, challenger_rows=0, sentence="its quality cannot be told: no outcomes are known yet",
+            bound=0.0, champion_rows=0, challenger_rows=0, sentence="its quality cannot be measured: no outcomes are known yet",
         )  # fmt: skip
     leave_to_people(platform, pipeline, at + hour, 3, decision=True, by="grace", reason="called", decided_at=at + 2 * hour)
     leave_to_people(platform, pipeline, at + 3 * hour, 12)

@@ -1,4 +1,4 @@
-"""Compare a model with the champion on the same rows: every metric's difference, how sure it is, and whether it may be none."""
+"""Compare a model with the champion on the same rows: each metric's difference, with interval and p-value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Performance:
-    """A model on some rows: scores and what its decisions were worth, (n,) each; metrics of these and of resamples of them."""
+    """Scores and decision values of a model on some rows, (n,) each, with their metrics, also on resamples."""
 
     score: Floats
     worth: Floats
@@ -25,10 +25,10 @@ class Performance:
 
 
 def compare(champion_version: int, outcome: Bools, model: Performance, champion: Performance) -> Comparison:
-    """Every metric of the model minus the champion's.
+    """Return every metric of the model minus the champion's.
 
-    Both on the same rows and the same resamples of them (a paired bootstrap); ROC AUC by DeLong's test instead, which needs no
-    resamples. Raises: CannotBeMeasured.
+    Both on the same rows and the same resamples (a paired bootstrap); ROC AUC by DeLong's test, which needs no resamples.
+    Raises: CannotBeMeasured.
     """
     differences = {name: _paired(name, model.sampled, champion.sampled) for name in NAMES}
     differences["roc_auc"] = auc_interval.difference(outcome, model.score, champion.score)
@@ -36,10 +36,10 @@ def compare(champion_version: int, outcome: Bools, model: Performance, champion:
 
 
 def _paired(name: str, model: Sampled, champion: Sampled) -> Difference:
-    """The difference with the percentile interval of the resamples' differences.
+    """Return the difference with the percentile interval of the resamples' differences.
 
-    p is twice the share of resamples on the rarer side of no difference, each with one more counted in (Davison and Hinkley,
-    1997, section 4.4): never 0, and below 0.05 about where the interval leaves 0 out.
+    p is twice the share of resamples on the rarer side of 0, with 1 added to both counts (Davison and Hinkley, 1997, section
+    4.4): never 0, and below 0.05 about when the interval excludes 0.
     """
     value = model.points[name] - champion.points[name]
     draws = model.draws[name] - champion.draws[name]

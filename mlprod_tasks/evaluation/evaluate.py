@@ -1,4 +1,4 @@
-"""Evaluate a model on its test window, beside a constant baseline and the champion, on the same rows, whole and in slices."""
+"""Evaluate a model, a constant baseline and the champion on the test window, whole and in slices."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ LOGGED = "training"  # folder of the MLflow run
 
 
 def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evaluation:
-    """Measure model, baseline and champion on the test window; write the numbers to folder, MLflow and ledger.
+    """Measure model, baseline and champion on the test window; write the results to folder, MLflow and ledger.
 
-    Besides the evaluation: the comparison with the champion on the same rows and draws, and slices of the window. A champion
-    that cannot be evaluated on these rows is no error here: it is recorded, and gates against it fail.
+    Also writes the comparison with the champion, on the same rows and resamples, and the slices. If the champion cannot be
+    evaluated on these rows, the reason is recorded and gates against it fail.
 
     Raises: StepMissing before `train`.
     """
@@ -46,7 +46,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         candidate = load_model(folder.model)
         ours = measure_performance(pipeline, candidate, rows)
         champion, version, problem = _champion(pipeline, assembled, rows, platform)
-        made = Evaluation(
+        evaluation = Evaluation(
             training_id=training_id,
             model_digest=trained.digest,
             rows=rows.num_rows,
@@ -61,25 +61,25 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         )
         comparison = None if champion is None or version is None else compare(version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
-        _keep(folder, made, comparison, sliced)
-        _record(folder, trained.run_id, made, comparison, platform)
-    for name, one in made.model.items():
-        log.info("%s %.4f [%.4f, %.4f], baseline %.4f", name, one.value, one.low, one.high, made.baseline[name].value)
-    _log_findings(comparison, sliced)
-    return made
+        _write(folder, evaluation, comparison, sliced)
+        _record(folder, trained.run_id, evaluation, comparison, platform)
+    for name, one in evaluation.model.items():
+        log.info("%s %.4f [%.4f, %.4f], baseline %.4f", name, one.value, one.low, one.high, evaluation.baseline[name].value)
+    _log_results(comparison, sliced)
+    return evaluation
 
 
 def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Performance:
-    """A model's scores of labelled rows and every metric of them. Raises: ModelInputError, CannotBeMeasured, ValueUndefined."""
+    """Score labelled rows and compute every metric. Raises: ModelInputError, CannotBeMeasured, ValueUndefined."""
     predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
     return Performance(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: pa.Table) -> Estimates:
-    """The model's training rate for every row, and for every row the one decision that was best on the validation window."""
+    """Measure a constant baseline: score every row the training rate, decide as was best on the validation window."""
     rate = facts.training_rate
-    assert rate is not None, "a model that is fitted here knows its training rate"
+    assert rate is not None, "a model fitted by this project knows its training rate"
     known, outcome = outcome_of(validation), outcome_of(rows)
     before, now = np.full(len(known), rate), np.full(len(outcome), rate)
     threshold = decision_value.best_threshold(decision_value.worth(pipeline.value, validation, before, known), before)
@@ -90,7 +90,7 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: 
 def _champion(
     pipeline: Pipeline, assembled: Assembled, rows: pa.Table, platform: Platform
 ) -> tuple[Performance | None, int | None, str | None]:
-    """How the champion does, its version, and what kept it from being evaluated."""
+    """Return the champion's performance, its version, and why it could not be evaluated."""
     champion = platform.registry.champion(pipeline)
     if champion is None:
         return None, None, None
@@ -98,9 +98,9 @@ def _champion(
         loaded = platform.registry.load_model(champion)
         fitted_to = loaded.facts.windows
         if fitted_to is None:
-            raise ValueError("it does not say which rows it was fitted to")
+            raise ValueError("it does not record which rows it was fitted on")
         if fitted_to.validation.last >= assembled.windows.test.first:
-            raise ValueError(f"it was fitted to rows up to {fitted_to.validation.last}, which this test window holds too")
+            raise ValueError(f"it was fitted on rows up to {fitted_to.validation.last}, which overlap this test window")
         return measure_performance(pipeline, loaded, rows), champion.version, None
     except Exception as error:
         log.exception("champion version %d cannot be evaluated", champion.version)
@@ -111,36 +111,43 @@ def _sampled(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: 
     return metrics.sample(outcome, score, worth, pipeline.top_share, seed=pipeline.model.seed)
 
 
-def _keep(folder: TrainingFolder, made: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:
-    """Leave the numbers in the training's folder, the evaluation last: with it this step is done.
+def _write(folder: TrainingFolder, evaluation: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:
+    """Write the results to the training's folder, the evaluation last: it marks the step as done.
 
-    The backtest of a model that was evaluated here before says nothing of another one, and goes.
+    The backtest of another model that was evaluated here before is removed.
     """
     before = folder.find(Evaluation)
-    if before is not None and before.model_digest != made.model_digest:
+    if before is not None and before.model_digest != evaluation.model_digest:
         folder.remove(BacktestResult)
     folder.write(sliced)
     if comparison is None:
-        # Of an earlier evaluation, against a champion that is none any more or can no longer be evaluated.
+        # It is from an earlier evaluation, against a champion that is gone or can no longer be evaluated.
         folder.remove(Comparison)
     else:
         folder.write(comparison)
-    folder.write(made)
+    folder.write(evaluation)
 
 
-def _record(folder: TrainingFolder, run_id: str, made: Evaluation, comparison: Comparison | None, platform: Platform) -> None:
-    flat = _flat(made, comparison)
-    platform.registry.log(run_id, metrics=flat, tags={"champion": _champion_told(made)})
+def _record(
+    folder: TrainingFolder, run_id: str, evaluation: Evaluation, comparison: Comparison | None, platform: Platform
+) -> None:
+    flat = _metrics_by_name(evaluation, comparison)
+    platform.registry.log(run_id, metrics=flat, tags={"champion": _champion_tag(evaluation)})
     for part in (Slices, Comparison):
         if (file := folder.file(part)).is_file():
             platform.registry.log_file(run_id, file, LOGGED)
     update(folder.training_id, platform, metrics=flat)
 
 
-def _flat(made: Evaluation, comparison: Comparison | None) -> dict[str, float]:
-    """Metrics by name, as MLflow and the ledger list them; what could not be computed is left out."""
-    flat = {"test_rows": float(made.rows), "test_positives": float(made.positives), "threshold": made.threshold}
-    for prefix, estimates in (("", made.model), ("baseline_", made.baseline), ("champion_", made.champion or {})):
+def _metrics_by_name(evaluation: Evaluation, comparison: Comparison | None) -> dict[str, float]:
+    """Return the metrics by name, as MLflow and the ledger list them, without those that could not be computed."""
+    flat = {
+        "test_rows": float(evaluation.rows),
+        "test_positives": float(evaluation.positives),
+        "threshold": evaluation.threshold,
+    }
+    estimates_by_prefix = {"": evaluation.model, "baseline_": evaluation.baseline, "champion_": evaluation.champion or {}}
+    for prefix, estimates in estimates_by_prefix.items():
         for name, one in estimates.items():
             flat[f"{prefix}{name}"] = one.value
             if not prefix:
@@ -153,18 +160,18 @@ def _flat(made: Evaluation, comparison: Comparison | None) -> dict[str, float]:
 _ENDS = (("", "value"), ("_low", "low"), ("_high", "high"), ("_p", "p"))
 
 
-def _champion_told(made: Evaluation) -> str:
-    if made.champion_version is None:
+def _champion_tag(evaluation: Evaluation) -> str:
+    if evaluation.champion_version is None:
         return "none yet"
-    return made.champion_problem or f"version {made.champion_version}, evaluated on the same rows"
+    return evaluation.champion_problem or f"version {evaluation.champion_version}, evaluated on the same rows"
 
 
-def _log_findings(comparison: Comparison | None, sliced: Slices) -> None:
+def _log_results(comparison: Comparison | None, sliced: Slices) -> None:
     for name, one in comparison.differences.items() if comparison else ():
         against = f"than champion version {comparison.champion_version}" if comparison else ""
         log.info("%s %+.4f [%+.4f, %+.4f] %s, p %.3f", name, one.value, one.low, one.high, against, one.p)
     log.info("%d slices measured, %d with fewer than %d rows left out", len(sliced.slices), sliced.left_out, sliced.least_rows)
-    for found in sliced.slices:
-        if found.found == "searched":
-            loss, off = found.metrics["log_loss"].value, found.metrics["calibration"].value
-            log.info("worst where %s: %d rows, log loss %.4f, calibration %+.4f", found.name, found.rows, loss, off)
+    for one_slice in sliced.slices:
+        if one_slice.found == "searched":
+            loss, off = one_slice.metrics["log_loss"].value, one_slice.metrics["calibration"].value
+            log.info("worst slice %s: %d rows, log loss %.4f, calibration %+.4f", one_slice.name, one_slice.rows, loss, off)

@@ -1,4 +1,4 @@
-"""Whether a model is good enough: every gate, its value, its bound, its verdict, in the ledger and on the MLflow run."""
+"""Decide whether a model is good enough: record every gate's verdict in the ledger and on the MLflow run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
-    """Evaluate the gates by what is known of the training; record every one in the ledger and on the MLflow run.
+    """Evaluate the gates of a training; record each verdict in the ledger and on the MLflow run.
 
     Raises: GatesRefused, after everything is recorded.
     """
@@ -56,7 +56,7 @@ def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
 
 
 def gates_passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
-    """The verdict once more, evaluated anew from what is stored, for a step in another process than the gate's.
+    """Evaluate the gates again from the stored results, for a step in another process than the gate's.
 
     Raises: GatesRefused.
     """
@@ -73,6 +73,6 @@ def _verdict(pipeline: Pipeline, training_id: str, platform: Platform) -> tuple[
 
 
 def _tag(name: str) -> str:
-    """The name in the characters that MLflow allows in a tag's."""
+    """Return the gate's name in characters that MLflow allows in a tag."""
     worded = name.replace(">=", "at least").replace("<=", "at most").replace("%", " percent")
     return " ".join(re.sub(r"[^\w\-. ]", " ", worded).split())

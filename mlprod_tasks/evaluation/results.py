@@ -1,4 +1,4 @@
-"""All that the steps of an evaluation found out about a model: what gates, mails, report and model card read."""
+"""The results of an evaluation, which gates, mails, report and model card read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Estimates = dict[str, Estimate]  # by metric
 
 @dataclass(frozen=True)
 class Evaluation(StepRecord):
-    """Metrics with intervals of the model, a constant baseline and the champion, all on the same rows.
+    """Metrics with intervals of the model, a constant baseline and the champion, on the same rows.
 
-    champion: None where there is none, or where it could not be evaluated (champion_problem then says why, and
-    champion_version is set).
+    champion: None if there is no champion, or if it could not be evaluated: then champion_version is set, and
+    champion_problem says why.
     """
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -39,7 +39,7 @@ class Evaluation(StepRecord):
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
-        """Without a version an estimate is a list of value, low and high."""
+        """In records without a version, an estimate is a list of value, low and high."""
         for whose in ("model", "baseline", "champion"):
             written[whose] = {
                 metric: dict(zip(("value", "low", "high"), numbers, strict=True))
@@ -62,9 +62,9 @@ class Comparison(StepRecord):
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test window: `name` reads as a condition, such as "channel = 'web'".
+    """A part of the test window: `name` is a condition, such as "channel = 'web'".
 
-    found: 'declared' where the declaration names its columns, 'searched' where it is one of the worst there are.
+    found: 'declared' if the declaration names its column, 'searched' if it is one of the worst in the window.
     metrics: roc_auc, log_loss, calibration (mean outcome minus mean score), value_per_1000.
     """
 
@@ -77,7 +77,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices(StepRecord):
-    """Every slice that was measured. least_rows: smaller ones were left out, `left_out` of them."""
+    """The measured slices. least_rows: smaller ones are left out; left_out counts them."""
 
     FILE: ClassVar[str] = "slices.json"
     STEP: ClassVar[str] = "evaluate"
@@ -89,7 +89,7 @@ class Slices(StepRecord):
 
 @dataclass(frozen=True)
 class Fold:
-    """One window of the backtest: a model made as of that tick by the same recipe, evaluated on its own later test window."""
+    """One window of the backtest: a model trained as of that tick by the same recipe, on its own test window."""
 
     as_of: date
     windows: PerWindow[DateRange]
@@ -97,12 +97,12 @@ class Fold:
     positives: int
     model: Estimates
     baseline: Estimates
-    champion: Estimates | None = None  # of the champion's recipe on the same rows
+    champion: Estimates | None = None  # the champion's recipe on the same rows
 
 
 @dataclass(frozen=True)
 class KeptFold(Versioned):
-    """A fold as a run that is killed leaves it for the next. key: what it rests on; left_out: why there is none."""
+    """A stored fold, reused by the next run if this one is killed. key: its inputs; left_out: why there is no fold."""
 
     key: str
     fold: Fold | None
@@ -111,10 +111,10 @@ class KeptFold(Versioned):
 
 @dataclass(frozen=True)
 class BacktestResult(StepRecord):
-    """Folds in the order of time.
+    """The folds of a backtest, earliest first.
 
-    champion_recipe: 'same' where the champion was made by the same recipe (its folds are then the model's), 'other' where its
-    recipe was fitted too, 'none' without a champion, 'unknown' where it could not be (problem says why).
+    champion_recipe: 'same' if the champion has the same recipe (its folds are then the model's), 'other' if its recipe was
+    fitted too, 'none' without a champion, 'unknown' if it could not be fitted (problem says why).
     correlation: Spearman's, over the folds, of roc_auc with value_per_1000.
     """
 
@@ -130,9 +130,9 @@ class BacktestResult(StepRecord):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check of the model showed. `check` names it, `subject` the feature or behaviour it is about, or ''.
+    """The result of one check of the model. subject: the feature or behaviour it is about, or ''.
 
-    value is None where the check could not be made; `sentence` then says why.
+    value is None if the check could not be made; `sentence` then says why.
     """
 
     check: str
@@ -144,7 +144,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class ModelChecks(StepRecord):
-    """What checks of the model itself showed; model_digest says of which."""
+    """The results of the checks of the model with that digest."""
 
     FILE: ClassVar[str] = "model_checks.json"
     STEP: ClassVar[str] = "run_checks"
@@ -155,7 +155,7 @@ class ModelChecks(StepRecord):
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
-        """Without a version results are called findings, and two of their fields otherwise."""
+        """Records without a version call the results findings, and two of their fields have other names."""
         results = [
             {"check": one["what"], "sentence": one["told"], **{name: one[name] for name in ("subject", "value", "n")}}
             for one in written["findings"]
@@ -165,7 +165,7 @@ class ModelChecks(StepRecord):
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """Everything, as far as it is there: a part that no step has made yet is None."""
+    """All results; a part that no step has written yet is None."""
 
     evaluation: Evaluation
     comparison: Comparison | None = None
@@ -175,7 +175,7 @@ class EvaluationResults:
 
 
 def read_results(folder: TrainingFolder) -> EvaluationResults:
-    """Read all that the steps of an evaluation left. Raises: StepMissing before `evaluate`; UnreadableRecord."""
+    """Read the results of an evaluation. Raises: StepMissing before `evaluate`; UnreadableRecord."""
     return EvaluationResults(
         folder.read(Evaluation),
         comparison=folder.find(Comparison),

@@ -1,4 +1,4 @@
-"""Check the model itself, as far as the declared gates ask for it: leaks, behaviour, round trip, latency, size, KPI."""
+"""Run the checks that the declared gates need: leakage, behaviour, round trip, latency, size, KPI."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChecksRun:
-    """For how many gates the model of that digest was checked, and how many checks could not be made."""
+    """A summary: for how many gates the model was checked, and how many checks could not be made."""
 
     training_id: str
     model_digest: str
@@ -52,10 +52,10 @@ class ChecksRun:
 
 
 def run_checks(pipeline: Pipeline, training_id: str, platform: Platform) -> ChecksRun:
-    """Make the checks of the model that the declared gates rest on, and leave what they showed in the training's folder.
+    """Make the checks of the model that the declared gates need; write the results to the training's folder.
 
-    A check that cannot be made is no error here: it is recorded with its reason, and its gate fails. The results are bound to
-    the digest of the files that were checked.
+    If a check cannot be made, the reason is recorded and its gate fails. The results are bound to the digest of the checked
+    files.
 
     Raises: StepMissing before `evaluate`.
     """
@@ -63,23 +63,23 @@ def run_checks(pipeline: Pipeline, training_id: str, platform: Platform) -> Chec
     folder = TrainingFolder(platform, training_id)
     gates: list[CheckedGate] = [gate for gate in pipeline.gates if isinstance(gate, CheckedGate)]
     with failing(training_id, platform):
-        checked = _Checked(pipeline, folder, platform)
+        inputs = _CheckInputs(pipeline, folder, platform)
         model_digest = digest.of_folder(folder.model)
-        found: dict[tuple[str, str], CheckResult] = {}
+        results: dict[tuple[str, str], CheckResult] = {}
         for i, gate in enumerate(gates):
             log.info("check %d of %d: %s", i + 1, len(gates), check_of(gate)[0])
-            found |= {(one.check, one.subject): one for one in _results(gate, checked)}
-        folder.write(ModelChecks(model_digest, tuple(found.values())))
+            results |= {(one.check, one.subject): one for one in _results(gate, inputs)}
+        folder.write(ModelChecks(model_digest, tuple(results.values())))
         platform.registry.log_file(folder.read(Trained).run_id, folder.file(ModelChecks), LOGGED)
     if not gates:
         log.info("%s declares no gate that needs a check of the model", pipeline.name)
-    impossible = sum(one.value is None for one in found.values())
+    impossible = sum(one.value is None for one in results.values())
     return ChecksRun(training_id, model_digest, len(gates), impossible, time.perf_counter() - began)
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """The model and its rows, each read when it is first needed."""
+class _CheckInputs:
+    """The model and its rows, each read when first needed."""
 
     pipeline: Pipeline
     folder: TrainingFolder
@@ -91,7 +91,6 @@ class _Checked:
 
     @cached_property
     def model(self) -> AnyModel:
-
         return load_model(self.folder.model)
 
     @cached_property
@@ -111,40 +110,40 @@ class _Checked:
         return self.pipeline.entity_table.key
 
 
-def _results(gate: CheckedGate, checked: _Checked) -> Sequence[CheckResult]:
+def _results(gate: CheckedGate, inputs: _CheckInputs) -> Sequence[CheckResult]:
     try:
-        return tuple(_check(gate, checked))
+        return tuple(_check(gate, inputs))
     except Exception as error:
         log.exception("the check for gate %s cannot be made", type(gate).__name__)
         return (CheckResult(*check_of(gate), None, 0, f"{type(error).__name__}: {error}"),)
 
 
-def _check(gate: CheckedGate, checked: _Checked) -> Iterable[CheckResult]:
-    # Imported where they are used: not every model needs every check.
+def _check(gate: CheckedGate, inputs: _CheckInputs) -> Iterable[CheckResult]:
+    # Imported here: not every model needs every check.
     from mlprod_tasks.evaluation.model_checks import availability, behaviour, footprint, leakage, round_trip, simulation
 
-    pipeline, model = checked.pipeline, checked.model
+    pipeline, model = inputs.pipeline, inputs.model
     match gate:
         case AvailableAtPrediction():
-            every = workspace.read_window(checked.folder, TEST, labelled=False)
-            yield availability.as_scored(gate, pipeline, every, checked.assembled, checked.platform)
-            yield availability.when_fresh(pipeline, checked.train_rows, checked.assembled, checked.platform)
+            all_rows = workspace.read_window(inputs.folder, TEST, labelled=False)
+            yield availability.as_scored(gate, pipeline, all_rows, inputs.assembled, inputs.platform)
+            yield availability.when_fresh(pipeline, inputs.train_rows, inputs.assembled, inputs.platform)
         case NoLeakageSuspicion():
             categorical = pipeline.model.categorical
-            yield from leakage.alone(checked.train_rows, checked.test_rows, pipeline.feature_names, categorical)
-            yield from leakage.lost(model, checked.test_rows, pipeline.model.seed)
+            yield from leakage.alone(inputs.train_rows, inputs.test_rows, pipeline.feature_names, categorical)
+            yield from leakage.lost(model, inputs.test_rows, pipeline.model.seed)
         case Latency():
-            yield footprint.latency(gate, model, checked.test_rows)
+            yield footprint.latency(gate, model, inputs.test_rows)
         case ModelSize():
-            yield footprint.size(gate, checked.folder.model)
+            yield footprint.size(gate, inputs.folder.model)
         case SamePredictions():
-            evaluated = checked.folder.read(Evaluation).model["roc_auc"].value
-            yield round_trip.same_predictions(model, checked.folder.model, checked.test_rows, evaluated)
+            evaluated = inputs.folder.read(Evaluation).model["roc_auc"].value
+            yield round_trip.same_predictions(model, inputs.folder.model, inputs.test_rows, evaluated)
         case Invariance():
-            yield behaviour.invariance(gate, model, checked.test_rows, checked.key)
+            yield behaviour.invariance(gate, model, inputs.test_rows, inputs.key)
         case Monotonic():
-            yield behaviour.monotonic(gate, model, checked.test_rows, checked.key)
+            yield behaviour.monotonic(gate, model, inputs.test_rows, inputs.key)
         case KpiAtLeast() | KpiAtMost():
-            yield from simulation.kpi(pipeline, model, checked.test_rows, *checked.assembled.windows.test)
+            yield from simulation.kpi(pipeline, model, inputs.test_rows, *inputs.assembled.windows.test)
         case _:
             assert_never(gate)

@@ -1,4 +1,4 @@
-"""Conditions on one feature that part the rows: values of a text, quarters of a number, or what is missing."""
+"""Split rows by conditions on one feature: values of a text, quarters of a number, or missing."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from mlprod_tasks.models.feature_frame import NUMBERS
 from mlprod_tasks.platform.sql import literal
 
-DISTINCT = 12  # a number with at most so many values is parted by them
+DISTINCT = 12  # a number with at most so many values is split by value
 QUARTERS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
 class Binned:
-    """Which of the conditions `told` each row meets: codes (n,), each row exactly one."""
+    """The condition that each row meets: codes (n,) are positions in `conditions`."""
 
     name: str
     codes: NDArray[np.int32]
-    told: tuple[str, ...]
+    conditions: tuple[str, ...]
 
 
 def binned(name: str, column: pa.ChunkedArray | pa.Array) -> Binned:
-    """Part the rows by a feature: by value where it is text, a truth or has at most DISTINCT values, else by quarters.
+    """Split rows by a feature: by value if it is text, boolean or has at most DISTINCT values, else by quarters.
 
-    Quarters are cut at quantiles rounded to four digits, so that the condition says exactly which rows it holds.
+    Quarters are cut at quantiles rounded to four digits, so that the printed condition is exact.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_dictionary(array.type):
@@ -43,27 +43,28 @@ def binned(name: str, column: pa.ChunkedArray | pa.Array) -> Binned:
         known = pc.index_in(array, value_set=pa.array(values, array.type))
         return _with_missing(name, known.fill_null(len(values)).to_numpy(zero_copy_only=False), _equal(name, values))
     numbers = array.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    there = numbers[~np.isnan(numbers)]
-    cuts = sorted({float(f"{cut:.4g}") for cut in np.quantile(there, QUARTERS)})
+    present = numbers[~np.isnan(numbers)]
+    cuts = sorted({float(f"{cut:.4g}") for cut in np.quantile(present, QUARTERS)})
     codes = np.where(np.isnan(numbers), len(cuts) + 1, np.searchsorted(cuts, numbers, side="right"))
     return _with_missing(name, codes, _between(name, cuts))
 
 
-def _with_missing(name: str, codes: NDArray, told: Sequence[str]) -> Binned:
-    return Binned(name, codes.astype(np.int32), (*told, f"{name} is missing") if (codes == len(told)).any() else tuple(told))
+def _with_missing(name: str, codes: NDArray, conditions: Sequence[str]) -> Binned:
+    has_missing = (codes == len(conditions)).any()
+    return Binned(name, codes.astype(np.int32), (*conditions, f"{name} is missing") if has_missing else tuple(conditions))
 
 
 def _equal(name: str, values: Sequence[object]) -> list[str]:
-    return [f"{name} = {_written(value)}" for value in values]
+    return [f"{name} = {_format_value(value)}" for value in values]
 
 
 def _between(name: str, cuts: Sequence[float]) -> list[str]:
-    told = [_written(cut) for cut in cuts]
-    middle = [f"{low} <= {name} < {high}" for low, high in pairwise(told)]
-    return [f"{name} < {told[0]}", *middle, f"{name} >= {told[-1]}"]
+    edges = [_format_value(cut) for cut in cuts]
+    middle = [f"{low} <= {name} < {high}" for low, high in pairwise(edges)]
+    return [f"{name} < {edges[0]}", *middle, f"{name} >= {edges[-1]}"]
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, str):
         return literal(value)
     if isinstance(value, bool):

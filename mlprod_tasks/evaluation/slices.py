@@ -1,4 +1,4 @@
-"""Find where in the test window the model is worse: slices that the declaration names, and the worst that a search finds."""
+"""Find where in the test window the model is worse: measure the declared slices, and search for the worst ones."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-LEAST_ROWS = 100  # where no gate says otherwise
+LEAST_ROWS = 100  # unless a gate declares another number
 SHOWN = 5  # of the worst by log loss, and of the worst by calibration
-FEWEST_TICKS = 6  # of the window, to be parted by ticks
-ALIKE = 0.8  # rows that two slices share, of those that either holds
-PAIRED = 64  # features whose pairs are searched: those with the worst single slices
-# The chance that any slice is listed though none is worse: shared among all that are measured (Bonferroni).
+FEWEST_TICKS = 6  # in a window that is split by ticks
+ALIKE = 0.8  # two slices are alike if they share this part of the rows in either
+PAIRED = 64  # features whose pairs are searched, those with the worst single slices
+# The probability of listing any slice if none is worse; divided among all tested slices (Bonferroni).
 MISTAKEN = 0.05
 
 
 @dataclass(frozen=True)
 class _Window:
-    """The rows of the window: (n,) each. loss: log loss; off: outcome minus score; worth: of the decision."""
+    """The rows of the window, (n,) each. loss: log loss; off: outcome minus score; worth: value of the decision."""
 
     outcome: Bools
     score: Floats
@@ -50,7 +50,7 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Codes:
-    """A feature's bins with enough rows: of each row the position in `bins`, len(bins) where it lies in another one."""
+    """A feature's bins with enough rows. of_rows: each row's position in `bins`; len(bins) for all other bins."""
 
     of_rows: Ints
     bins: Ints
@@ -61,69 +61,69 @@ class _Codes:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Conditions, as (feature's position, position in its bins) each, and how much worse than the rest (see `_effects`)."""
+class _Candidate:
+    """Conditions, each as (position of the feature, position in its bins), and the effect size (see `_effects`)."""
 
     conditions: tuple[tuple[int, int], ...]
     effect: float
 
 
 def slices(pipeline: Pipeline, rows: pa.Table, outcome: Bools, score: Floats, worth: Floats, seed: int = 0) -> Slices:
-    """Measure the declared slices on all rows, and the worst that a search over all features finds.
+    """Measure the declared slices on all rows, and the worst slices from a search over all features.
 
-    rows: (n,) with the features and, if it has one, the tick; outcome, score, worth of the decision: (n,). Slices of fewer rows
-    than `least_rows`, or with outcomes of one class only, are left out.
+    rows: (n,) with the features and, if it has one, the tick; outcome, score, worth of the decision: (n,). Slices with fewer
+    rows than `least_rows`, or with outcomes of one class only, are left out.
 
-    The search (in the manner of SliceFinder: Chung et al., ICDE 2019) looks at every bin of every feature and every pair of
-    bins, on a random half of the window, for those whose log loss is farthest above the rest's, or whose scores are off by more
-    than the rest's: by the lower end of the 95 % interval of the effect size (difference of means over the standard deviation
-    of a row), so that neither the smallest nor the largest slices are favoured. What it finds is measured on the other half,
-    and listed only if it is worse there too: else the worst of thousands would be noise. A slice that is hard to tell is worse
-    by log loss also where the model does its best; its `calibration` says whether the scores are off.
+    The search (like SliceFinder: Chung et al., ICDE 2019) goes through every bin of every feature and every pair of bins, on a
+    random half of the window. It ranks them by how far the log loss, or the error of calibration, exceeds that of the other
+    rows: by the lower end of the 95 % interval of the effect size (difference of means over the standard deviation of a row),
+    which favours neither small nor large slices. The worst are measured on the other half and listed only if they are worse
+    there too, as the worst of thousands may be noise. A slice with unpredictable outcomes has a high log loss even with the
+    best possible model; its `calibration` says whether the scores are wrong.
     """
     window = _Window(outcome, score, log_losses(outcome.astype(np.float64), score), outcome - score, worth)
     least = least_rows(pipeline)
-    kept: list[Slice] = []
+    measured: list[Slice] = []
     left_out = 0
     for feature in (binned(name, rows[name]) for name in pipeline.slices):
-        held = np.bincount(feature.codes, minlength=len(feature.told))
-        for i, told in enumerate(feature.told):
-            made = _measured(told, "declared", window.take(feature.codes == i), least) if held[i] >= least else None
-            kept += [made] if made else []
-            left_out += made is None
+        counts = np.bincount(feature.codes, minlength=len(feature.conditions))
+        for i, condition in enumerate(feature.conditions):
+            one = _measure(condition, "declared", window.take(feature.codes == i), least) if counts[i] >= least else None
+            measured += [one] if one else []
+            left_out += one is None
     features = [binned(name, rows[name]) for name in pipeline.feature_names]
-    kept += _searched(features, window, _half(rows, seed), least)
-    return Slices(least, left_out, tuple(kept))
+    measured += _search(features, window, _half(rows, seed), least)
+    return Slices(least, left_out, tuple(measured))
 
 
 def least_rows(pipeline: Pipeline) -> int:
-    """The rows from which on a slice counts: as gates on the worst slice declare it, so that just those are searched."""
+    """Return how many rows a slice needs at least: the smallest number that a gate on the worst slice declares."""
     return min((gate.least_rows for gate in pipeline.gates if isinstance(gate, WorstSlice)), default=LEAST_ROWS)
 
 
-def _searched(features: Sequence[Binned], window: _Window, first: Bools, least: int) -> list[Slice]:
+def _search(features: Sequence[Binned], window: _Window, first: Bools, least: int) -> list[Slice]:
     if len(window.outcome) < 2 * least:
         return []
-    here = window.take(first)
+    searched = window.take(first)
     codes = [_frequent(feature.codes[first], least) for feature in features]
     chosen: dict[tuple[tuple[int, int], ...], None] = {}
-    for values, two_sided in ((here.loss, False), (here.off, True)):
-        for found in _worst(codes, values, two_sided, least):
-            chosen.setdefault(tuple((at, int(codes[at].bins[which])) for at, which in found.conditions))
-    there = window.take(~first)
-    kept = []
+    for values, two_sided in ((searched.loss, False), (searched.off, True)):
+        for candidate in _worst(codes, values, two_sided, least):
+            chosen.setdefault(tuple((at, int(codes[at].bins[which])) for at, which in candidate.conditions))
+    other = window.take(~first)
+    confirmed = []
     for conditions in chosen:
         inside = np.logical_and.reduce([features[at].codes[~first] == which for at, which in conditions])
-        if not _still_worse(there, inside, MISTAKEN / len(chosen), least):
+        if not _still_worse(other, inside, MISTAKEN / len(chosen), least):
             continue
-        told = " and ".join(features[at].told[which] for at, which in conditions)
-        if made := _measured(told, "searched", there.take(inside), least):
-            kept.append(made)
-    return kept
+        name = " and ".join(features[at].conditions[which] for at, which in conditions)
+        if one := _measure(name, "searched", other.take(inside), least):
+            confirmed.append(one)
+    return confirmed
 
 
 def _half(rows: pa.Table, seed: int) -> Bools:
-    """A random half, (n,): of the ticks where there are enough, for rows of one day share its weather; else of the rows."""
+    """Choose a random half, (n,): of the ticks if there are enough, as rows of one day are related; else of the rows."""
     random, n = np.random.default_rng(seed), rows.num_rows
     if "tick" in rows.column_names:
         ticks = rows["tick"].combine_chunks().dictionary_encode()
@@ -136,21 +136,22 @@ def _half(rows: pa.Table, seed: int) -> Bools:
 
 
 def _frequent(codes: NDArray[np.int32], least: int) -> _Codes:
-    """Only the bins with enough rows: a text may have thousands of others."""
+    """Keep only the bins with enough rows: a text may have thousands of others."""
     bins = np.flatnonzero(np.bincount(codes) >= least)
     place = np.full(int(codes.max()) + 1, len(bins))
     place[bins] = np.arange(len(bins))
     return _Codes(place[codes], bins)
 
 
-def _worst(codes: Sequence[_Codes], values: Floats, two_sided: bool, least: int) -> list[_Found]:
-    """The SHOWN slices whose mean of `values` lies farthest above the rest's, or to either side, the farthest first.
+def _worst(codes: Sequence[_Codes], values: Floats, two_sided: bool, least: int) -> list[_Candidate]:
+    """Return the SHOWN slices with the largest effects on the mean of `values`, largest first.
 
-    A pair is passed over where one of its conditions alone is as bad; so is what holds much the same rows as one before it.
+    Skipped are pairs that are no worse than one of their conditions alone, and slices with nearly the same rows as an earlier
+    one.
     """
     single = [_effects(one.of_rows, one.size, len(one.bins), values, two_sided, least) for one in codes]
     candidates = [
-        _Found(((at, int(which)),), float(effects[which]))
+        _Candidate(((at, int(which)),), float(effects[which]))
         for at, effects in enumerate(single)
         for which in np.flatnonzero(effects > 0)
     ]
@@ -162,26 +163,27 @@ def _worst(codes: Sequence[_Codes], values: Floats, two_sided: bool, least: int)
         for at in np.flatnonzero(effects > 0):
             i, j = divmod(int(at), other.size)
             if i < len(one.bins) and j < len(other.bins) and effects[at] > max(single[a][i], single[b][j]):
-                candidates.append(_Found(((a, i), (b, j)), float(effects[at])))
-    kept: list[_Found] = []
-    seen: list[Bools] = []
-    for found in sorted(candidates, key=lambda found: (-found.effect, len(found.conditions), found.conditions)):
-        inside = np.logical_and.reduce([codes[at].of_rows == which for at, which in found.conditions])
-        alike = any((inside & other).sum() > ALIKE * (inside | other).sum() for other in seen)
-        if alike or any(set(other.conditions) < set(found.conditions) for other in kept):
+                candidates.append(_Candidate(((a, i), (b, j)), float(effects[at])))
+    kept: list[_Candidate] = []
+    rows_of_kept: list[Bools] = []
+    for candidate in sorted(candidates, key=lambda one: (-one.effect, len(one.conditions), one.conditions)):
+        inside = np.logical_and.reduce([codes[at].of_rows == which for at, which in candidate.conditions])
+        alike = any((inside & other).sum() > ALIKE * (inside | other).sum() for other in rows_of_kept)
+        if alike or any(set(other.conditions) < set(candidate.conditions) for other in kept):
             continue
-        kept.append(found)
-        seen.append(inside)
+        kept.append(candidate)
+        rows_of_kept.append(inside)
         if len(kept) == SHOWN:
             break
     return kept
 
 
 def _effects(codes: Ints, size: int, wanted: int, values: Floats, two_sided: bool, least: int) -> Floats:
-    """How far each code's mean of `values` surely lies above the rest's, (wanted,), in standard deviations; 0 or less if not.
+    """Return the effect size of each code: how far its mean of `values` is significantly above that of all other rows.
 
-    two_sided: or below it, where it is also farther from 0.
-    codes: (n,) below `size`, of which the first `wanted` are asked for. -inf for a code of fewer than `least` rows.
+    (wanted,), in standard deviations, the lower end of the interval: 0 or less if not significant, -inf for a code with fewer
+    than `least` rows. two_sided: also count means below the others', if farther from 0. codes: (n,), below `size`; effects are
+    returned for the first `wanted` codes.
     """
     n, total, squares = len(values), float(values.sum()), float(values @ values)
     rows = np.bincount(codes, minlength=size)[:wanted].astype(np.float64)
@@ -201,9 +203,9 @@ def _effects(codes: Ints, size: int, wanted: int, values: Floats, two_sided: boo
 
 
 def _still_worse(window: _Window, inside: Bools, mistaken: float, least: int) -> bool:
-    """Whether, on these rows, its log loss is above the rest's or its scores are off by more, with that chance of a mistake.
+    """Test whether the slice has a higher log loss, or a larger error of calibration, than the other rows.
 
-    Both by Welch's test of two means.
+    Both by Welch's test of two means. mistaken: the probability of a false positive.
     """
     from scipy.stats import ttest_ind
 
@@ -211,14 +213,14 @@ def _still_worse(window: _Window, inside: Bools, mistaken: float, least: int) ->
         return False
     loss, rest = window.loss[inside], window.loss[~inside]
     off, off_rest = window.off[inside], window.off[~inside]
-    half = mistaken / 2  # for either
+    half = mistaken / 2  # for each test
     worse = ttest_ind(loss, rest, equal_var=False, alternative="greater").pvalue < half
     farther = abs(off.mean()) > abs(off_rest.mean())
     return bool(worse or (farther and ttest_ind(off, off_rest, equal_var=False).pvalue < half))
 
 
-def _measured(name: str, found: Literal["declared", "searched"], window: _Window, least: int) -> Slice | None:
-    """The slice's metrics with normal intervals, ROC AUC's by DeLong; None where it is too small."""
+def _measure(name: str, found: Literal["declared", "searched"], window: _Window, least: int) -> Slice | None:
+    """Measure the slice's metrics, with normal intervals and DeLong's for ROC AUC; None if it is too small."""
     rows, positives = len(window.outcome), int(window.outcome.sum())
     if rows < least or positives in (0, rows):
         return None

@@ -1,4 +1,4 @@
-"""Which recipe made the champion: the one that is declared now, or another that can be followed again."""
+"""Find the champion's recipe: the one declared now, or another one that can be fitted again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChampionSpec:
-    """The champion's version and recipe: as the pipeline that would make it, where that is another one."""
+    """The champion's version and recipe. pipeline: the one that fits another recipe again."""
 
     version: int | None
     recipe: Literal["same", "other", "none", "unknown"]
@@ -29,7 +29,7 @@ class ChampionSpec:
 
 
 def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> ChampionSpec:
-    """Which recipe made the champion: this training's, or another that can be fitted again."""
+    """Find the champion's recipe: this training's, or another one that can be fitted again."""
     ref = platform.registry.champion(pipeline)
     if ref is None:
         return ChampionSpec(None, "none")
@@ -50,40 +50,40 @@ def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
 
 
 def _same_meaning(pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, declaration: str, platform: Platform) -> None:
-    """Raises: ValueError where a feature that the champion reads is declared otherwise now, or nobody knows how it was."""
+    """Raises: ValueError if the declaration of a champion's feature has changed, or was not recorded."""
     if declaration == pipeline.digest:
         return
     content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{DECLARATION}")
     if content is None or digest_of(content.decode()) != declaration:
-        raise ValueError("the declaration of its features was not kept with it")
+        raise ValueError("the declaration of its features was not recorded with it")
     before, now = meanings(read(content.decode()).features), meanings(pipeline.features)
     if other := [name for name in reads if name in now and before.get(name) != now[name]]:
-        raise ValueError(f"it reads {', '.join(other)}, which the pipeline declares otherwise now")
+        raise ValueError(f"it reads {', '.join(other)}, whose declaration has changed since")
 
 
 def meanings(features: Iterable[Feature]) -> dict[str, Any]:
-    """What each feature is computed from, by its name."""
-    made: dict[str, Any] = {}
+    """Return what each feature is computed from, by its name."""
+    by_name: dict[str, Any] = {}
     for feature in features:
         match feature:
             case Expression():
-                made[feature.name] = feature.sql, feature.kind
+                by_name[feature.name] = feature.sql, feature.kind
             case Lookup() | AsOf():
                 where = type(feature).__name__, feature.table, feature.on, getattr(feature, "max_age", None)
-                made |= {name: (*where, column) for name, column in feature.columns.items()}
+                by_name |= {name: (*where, column) for name, column in feature.columns.items()}
             case Trailing():
-                made |= {
+                by_name |= {
                     feature.feature(aggregate, window): (feature.table, feature.by, window, aggregate)
                     for window in feature.windows
                     for aggregate in feature.aggregates
                 }
-    return made
+    return by_name
 
 
 def _with(pipeline: Pipeline, recipe: dict[str, Any], reads: tuple[str, ...]) -> Pipeline:
-    """The pipeline with another recipe, over the features that it read."""
+    """Return the pipeline with another recipe and only the features that it reads."""
     kept = tuple(feature for feature in pipeline.features if set(names_of(feature)) <= set(reads))
-    made = replace(pipeline, model=read_part(recipe), features=kept)
-    if lost := sorted(set(reads) - set(made.feature_names)):
-        raise ValueError(f"it reads {', '.join(lost)}, which the pipeline does not declare so any more")
-    return made
+    other = replace(pipeline, model=read_part(recipe), features=kept)
+    if lost := sorted(set(reads) - set(other.feature_names)):
+        raise ValueError(f"it reads {', '.join(lost)}, which the pipeline no longer declares")
+    return other

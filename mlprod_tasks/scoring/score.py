@@ -49,8 +49,8 @@ class _Answer:
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
     """Replace the predictions of one tick, in the lake and then in the business database.
 
-    `as_of` uses the champion of that tick instead of the current champion. Safe to run again: the rows are the same, and a rerun
-    completes a run that was killed between the two writes.
+    `as_of` uses the champion of that tick instead of the current champion. Safe to run again: the rows are the same, and a
+    rerun completes a run that was killed between the two writes.
 
     Raises: NoModel without champion and fallback; the error of the lake or database if one cannot be written.
     """

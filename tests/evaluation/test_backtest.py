@@ -183,8 +183,8 @@ def test_moments_that_the_history_is_too_short_for_are_left_out_and_said(shop, c
     assert np.isnan(made.correlation)
     said = [record.message for record in caplog.records if record.message.startswith("no fold as of")]
     assert len(said) == 3
-    assert "the schedule starts only at 2024-01-01" in said[0]
-    assert said[-1] == "no fold as of 2024-01-20: there would be 1 ticks to train on and 7 to test on"
+    assert "the schedule starts at 2024-01-01" in said[0]
+    assert said[-1] == "no fold as of 2024-01-20: it leaves 1 ticks to train on and 7 to test on"
 
 
 def test_a_moment_before_which_the_windows_do_not_fit_says_how_many_ticks_are_missing(shop, caplog):
@@ -285,7 +285,7 @@ def test_a_champion_over_features_that_mean_something_else_now_is_unknown(promot
     declared.trained("two", "2024-02-13")
     made = backtest(declared.pipeline, "two", declared.platform)
     assert (made.champion_version, made.champion_recipe) == (1, "unknown")
-    assert made.problem.endswith("it reads weekday, which the pipeline declares otherwise now")
+    assert made.problem.endswith("it reads weekday, whose declaration has changed since")
     reworded = ml.Expression("weekday", promoted_shop.pipeline.features[-1].sql, "int", "in other words")
     declared = promoted_shop.declared(backtest=THREE, features=(*others, reworded))
     declared.trained("three", "2024-02-13")

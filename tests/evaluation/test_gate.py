@@ -199,8 +199,8 @@ def test_a_sentence_says_what_was_found_where_and_what_must_be():
         "least 2; worst as of 2013-03-25 with 0.51 against 0.3"
     )
     assert sentence_of(NotWorseThanChampion("roc_auc", 0.02, surely=True)) == (
-        "roc_auc is 0.7, which is -0.01 [-0.03, +0.01] from champion version 4 on the same 1,000 rows; the lower end of the "
-        "interval must be at least -0.02"
+        "roc_auc is 0.7, a difference of -0.01 [-0.03, +0.01] from champion version 4 on the same 1,000 rows; the lower end of "
+        "the interval must be at least -0.02"
     )
 
 
@@ -302,7 +302,7 @@ def test_the_worst_week_has_a_bound_of_its_own():
     assert judged(ml.KpiAtLeast(0.0, worst_week=-1.0), TRIED).passed
     verdict = judged(ml.KpiAtLeast(0.0, worst_week=-0.5), TRIED)
     assert (verdict.passed, verdict.value, verdict.bound) == (False, -1.0, -0.5)
-    assert verdict.sentence.endswith("; of all weeks the worst: the last week, -1; it must be at least -0.5")
+    assert verdict.sentence.endswith("; the worst week: the last week, -1; it must be at least -0.5")
     assert judged(ml.KpiAtMost(0.0, worst_week=2.0), TRIED).passed
     assert "the week before, 2; it must be at most 1.5" in judged(ml.KpiAtMost(0.0, worst_week=1.5), TRIED).sentence
     without = ModelChecks(DIGEST, tuple(one for one in GOOD if one.check != names.KPI_BY_WEEK))
@@ -329,7 +329,7 @@ def test_a_check_that_could_not_be_made_or_is_of_another_model_fails_its_gate(ga
     verdict = judged(gate, replace(RESULTS, checks=ModelChecks(DIGEST, impossible)))
     assert not verdict.passed
     assert verdict.sentence.endswith("could not be evaluated: MemoryError: no more")
-    assert "what was checked is another model" in judged(gate, replace(RESULTS, checks=ModelChecks("e" * 64, GOOD))).sentence
+    assert "the checks are of another model" in judged(gate, replace(RESULTS, checks=ModelChecks("e" * 64, GOOD))).sentence
     assert "was not checked" in judged(gate, replace(RESULTS, checks=ModelChecks(DIGEST, ()))).sentence
     alone = replace(result(gate, None), sentence="MemoryError: at once")
     assert "MemoryError: at once" in judged(gate, replace(RESULTS, checks=ModelChecks(DIGEST, (alone,)))).sentence
@@ -370,7 +370,11 @@ def test_a_behaviour_that_was_declared_otherwise_since_is_evaluated_by_no_old_ch
         (NotWorseThanChampion("value_per_1000", 1e9, surely=True), RESULTS, "difference of value_per_1000"),
         (AtLeast("roc_auc", 0.0), replace(RESULTS, evaluation=replace(EVALUATION, model_digest="x")), "of another model"),
         (WorstSlice("roc_auc", 0.0), replace(RESULTS, slices=None), "slices were not measured"),
-        (WorstSlice("roc_auc", 0.0, least_rows=50), RESULTS, "searched from 300 rows on, but the gate is on those of 50"),
+        (
+            WorstSlice("roc_auc", 0.0, least_rows=50),
+            RESULTS,
+            "at least 300 rows were measured, but the gate is on those of at least 50",
+        ),
         (
             WorstSlice("roc_auc", 0.0, least_rows=501),
             replace(RESULTS, slices=Slices(501, 0, ())),
@@ -378,7 +382,7 @@ def test_a_behaviour_that_was_declared_otherwise_since_is_evaluated_by_no_old_ch
         ),
         (WorstSlice("value_per_1000", 0.0, least_rows=300), RESULTS, "the slice where channel = 'web'"),
         (Stable("roc_auc", bound=0.0), replace(RESULTS, backtest=None), "there is no backtest"),
-        (Stable("roc_auc", bound=0.0, windows=5), RESULTS, "has 4 windows, fewer than the 5 that are demanded"),
+        (Stable("roc_auc", bound=0.0, windows=5), RESULTS, "has 4 windows, fewer than the 5 that the gate demands"),
         (
             Stable("roc_auc", than="champion", windows=1),
             replace(RESULTS, backtest=replace(BACKTEST, champion_recipe="unknown", problem="champion version 4: no recipe")),

@@ -149,11 +149,11 @@ def test_each_row_meets_the_one_condition_that_it_is_told_to_meet(column):
     values = [None if value is not None and value != value else value for value in column.to_pylist()]
     with duckdb.connect() as con:
         con.register("given", pa.table({"i": range(len(values)), "x": pa.array(values, column.type)}))
-        for code, told in enumerate(made.told):
+        for code, told in enumerate(made.conditions):
             where = "x IS NULL" if told == "x is missing" else _as_sql(told)
             meets = {i for (i,) in con.execute(f"SELECT i FROM given WHERE {where}").fetchall()}
             assert meets == set(np.flatnonzero(made.codes == code)), told
-    assert set(made.codes) <= set(range(len(made.told)))
+    assert set(made.codes) <= set(range(len(made.conditions)))
 
 
 def _as_sql(told: str) -> str:

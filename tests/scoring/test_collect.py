@@ -258,8 +258,8 @@ def process(here: Platform, where: str = "", times: int = 1, when: str = "before
 @pytest.mark.parametrize(
     ("where", "times", "when"),
     [
-        ("_queue_reviews", 1, "after"), ("replace_ticks", 1, "before"), ("replace_ticks", 1, "after"), ("replace_ticks", 2, "before"),
-        ("replace_ticks", 2, "after"), ("_remove", 1, "after"),
+        ("_queue_reviews", 1, "after"), ("replace_ticks", 1, "before"), ("replace_ticks", 1, "after"),
+        ("replace_ticks", 2, "before"), ("replace_ticks", 2, "after"), ("_remove", 1, "after"),
     ],
 )  # fmt: skip
 def test_killed_at_any_moment_nothing_is_lost_or_doubled(

@@ -178,7 +178,7 @@ def test_a_champion_that_was_fitted_to_the_test_rows_is_no_comparison(shop):
     # The newer champion's validation window ends on 2024-02-03, within the older training's test window.
     shop.promoted("new", "2024-02-14")
     shop.trained("old", "2024-02-10")
-    with pytest.raises(GatesRefused, match="fitted to rows up to 2024-02-03, which this test window holds too"):
+    with pytest.raises(GatesRefused, match="fitted on rows up to 2024-02-03, which overlap this test window"):
         gate(shop.pipeline, "old", shop.platform)
 
 

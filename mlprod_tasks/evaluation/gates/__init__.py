@@ -1,4 +1,4 @@
-"""Compare what is known of a model with what its gates demand. None passes through an exception."""
+"""Evaluate the gates of a model. An exception never lets a gate pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CannotBeEvaluated", "GateVerdict", "GatesRefused", "Passed", "Refuse
 
 
 def evaluate_gates(gates: Sequence[Gate], results: EvaluationResults, model_digest: str) -> Passed | Refused:
-    """The verdict on one model. What cannot be evaluated has failed."""
+    """Return the verdict on one model. A gate that cannot be evaluated has failed."""
     training_id = results.evaluation.training_id
     verdicts = tuple(_verdict_on(gate, results, model_digest) for gate in gates)
     if verdicts and all(verdict.passed for verdict in verdicts):

@@ -6,7 +6,7 @@ import math
 from typing import assert_never
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
-from mlprod_tasks.documents.formatting import format_interval, format_number
+from mlprod_tasks.documents.formatting import change, format_interval, format_number
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import Comparison, Estimates, Evaluation, EvaluationResults
 from mlprod_tasks.statistics.metrics import Estimate
@@ -15,7 +15,7 @@ MetricGate = AtLeast | AtMost | BetterThanBaseline | NotWorseThanChampion
 
 
 def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdict:
-    """The verdict on a metric of the test window. Raises: CannotBeEvaluated."""
+    """Return the verdict on a metric of the test window. Raises: CannotBeEvaluated."""
     evaluation = results.evaluation
     estimate = finite(evaluation.model, gate.metric, "the model")
     value, n, higher = estimate.value, evaluation.rows, HIGHER_IS_BETTER[gate.metric]
@@ -37,23 +37,26 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
             if evaluation.champion is None:
                 raise CannotBeEvaluated(evaluation.champion_problem or "the champion was not evaluated")
             if gate.surely:
-                return _surely(gate, value, evaluation, results.comparison)
+                return _verdict_by_interval(gate, value, evaluation, results.comparison)
             champion = finite(evaluation.champion, gate.metric, "the champion").value
             bound = champion - (1 if higher else -1) * gate.tolerance
             against = (
-                f" (champion version {evaluation.champion_version} has {format_number(champion)}, tolerance {gate.tolerance:g})"
+                f" (champion version {evaluation.champion_version} has {format_number(champion)}, "
+                f"tolerance {format_number(gate.tolerance)})"
             )
         case _:
             assert_never(gate)
-    # The baseline itself is not better than the baseline, also where a share of it is nothing.
+    # A value equal to the baseline is not better, also if the demanded share of the baseline is 0.
     strict = isinstance(gate, BetterThanBaseline) and bound == finite(evaluation.baseline, gate.metric, "the baseline").value
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
     return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {format_number(bound)}{against}")
 
 
-def _surely(gate: NotWorseThanChampion, value: float, evaluation: Evaluation, comparison: Comparison | None) -> GateVerdict:
-    """By the worse end of the paired difference's interval: the whole interval must lie on the right side."""
+def _verdict_by_interval(
+    gate: NotWorseThanChampion, value: float, evaluation: Evaluation, comparison: Comparison | None
+) -> GateVerdict:
+    """Decide by the worse end of the paired difference's interval: the whole interval must be on the right side."""
     version = evaluation.champion_version
     if comparison is None:
         raise CannotBeEvaluated(f"there is no comparison with champion version {version}: run evaluate again")
@@ -62,22 +65,23 @@ def _surely(gate: NotWorseThanChampion, value: float, evaluation: Evaluation, co
             f"the comparison is with champion version {comparison.champion_version}, the evaluation with {version}: "
             "run evaluate again"
         )
-    found = comparison.differences.get(gate.metric)
-    if found is None or not all(map(math.isfinite, (found.value, found.low, found.high))):
+    difference = comparison.differences.get(gate.metric)
+    if difference is None or not all(map(math.isfinite, (difference.value, difference.low, difference.high))):
         raise CannotBeEvaluated(f"the difference of {gate.metric} from champion version {version} could not be computed")
     higher = HIGHER_IS_BETTER[gate.metric]
-    worse, bound = (found.low, -gate.tolerance) if higher else (found.high, gate.tolerance)
+    worse, bound = (difference.low, 0.0 - gate.tolerance) if higher else (difference.high, gate.tolerance)
     passed = worse >= bound if higher else worse <= bound
     sentence = (
-        f"{gate.metric} is {format_number(value)}, which is {found.value:+.4g} [{found.low:+.4g}, {found.high:+.4g}] from "
-        f"champion version {version} on the same {comparison.rows:,} rows; the {'lower' if higher else 'upper'} end of the "
-        f"interval must be {'at least' if higher else 'at most'} {bound:g}"
+        f"{gate.metric} is {format_number(value)}, a difference of {change(difference.value)} [{change(difference.low)}, "
+        f"{change(difference.high)}] from champion version {version} on the same {comparison.rows:,} rows; the "
+        f"{'lower' if higher else 'upper'} end of the interval must be {'at least' if higher else 'at most'} "
+        f"{format_number(bound)}"
     )
     return verdict(gate, passed, worse, bound, comparison.rows, sentence)
 
 
 def finite(estimates: Estimates, metric: str, whose: str) -> Estimate:
-    """The metric's estimate. Raises: CannotBeEvaluated where there is none, or no number."""
+    """Return the metric's estimate. Raises: CannotBeEvaluated if it is missing or not a number."""
     estimate = estimates.get(metric)
     if estimate is None or not math.isfinite(estimate.value):
         raise CannotBeEvaluated(f"{whose} has no {metric}")

@@ -1,4 +1,4 @@
-"""What gates are called, in the ledger and in mails, and what the checks that they rest on are called."""
+"""The names of gates, in the ledger and in mails, and of the checks that they need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlprod_tasks.declaration.gate import (
     WorstSlice,
 )
 
-# What a result is about: the word that a check writes and its gate looks for.
+# The names of checks: a check writes its result under it, and the gate looks it up.
 AS_SCORED, NULLS_WHEN_FRESH = "features as scoring had them", "nulls in the newest tick"
 POWER_ALONE, POWER_LOST = "power of one feature alone", "power lost without one feature"
 LATENCY, SIZE, SAME = "latency in ms", "model size in MB", "same predictions"
@@ -32,7 +32,7 @@ LONGEST = 200  # of a name in the ledger
 
 
 def name_of(gate: Gate) -> str:
-    """How a gate is called in the ledger and in mails: what it demands, in short."""
+    """Return the gate's name in the ledger and in mails: its demand, in short."""
     match gate:
         case AtLeast():
             return f"{gate.metric} >= {gate.bound:g}"
@@ -47,7 +47,7 @@ def name_of(gate: Gate) -> str:
             sign = "within" if gate.metric == "calibration" else ">=" if gate.metric != "log_loss" else "<="
             return f"{gate.metric} of the worst slice {sign} {gate.bound:g}"
         case Stable():
-            return f"{gate.metric} {_stable(gate)} in {gate.windows} windows"
+            return f"{gate.metric} {_stable_demand(gate)} in {gate.windows} windows"
         case AvailableAtPrediction():
             return "features available at prediction"
         case NoLeakageSuspicion():
@@ -66,7 +66,7 @@ def name_of(gate: Gate) -> str:
             return f"kpi {sign} {gate.bound:g}{week}"
 
 
-def _stable(gate: Stable) -> str:
+def _stable_demand(gate: Stable) -> str:
     if gate.than == "baseline":
         return "better than baseline"
     if gate.than == "champion":
@@ -77,9 +77,9 @@ def _stable(gate: Stable) -> str:
 
 
 def check_of(gate: Gate) -> tuple[str, str]:
-    """The `check` and `subject` of the result that a gate rests on.
+    """Return the `check` and `subject` of the result that a gate needs.
 
-    They hold what the check depends on, so that a gate that was declared otherwise since finds no result. Raises: TypeError for
+    They include the check's settings, so that a gate whose declaration changed since finds no result. Raises: TypeError for
     a gate that needs no check.
     """
     match gate:

@@ -11,15 +11,15 @@ from mlprod_tasks.evaluation.results import EvaluationResults, Slice
 
 
 def verdict_on_slices(gate: WorstSlice, results: EvaluationResults) -> GateVerdict:
-    """The verdict on the slice with the worst value. Raises: CannotBeEvaluated, also where one slice has no value."""
+    """Return the verdict on the slice with the worst value. Raises: CannotBeEvaluated, also if a slice has no value."""
     measured = results.slices
     if measured is None:
         raise CannotBeEvaluated("slices were not measured: declare them and run evaluate again")
     n, rows = len(measured.slices), results.evaluation.rows
     if measured.least_rows != gate.least_rows:
         raise CannotBeEvaluated(
-            f"slices were measured and searched from {measured.least_rows:,} rows on, but the gate is on those of "
-            f"{gate.least_rows:,} rows or more: run evaluate again"
+            f"slices of at least {measured.least_rows:,} rows were measured, but the gate is on those of at least "
+            f"{gate.least_rows:,} rows: run evaluate again"
         )
     if not n and rows < 2 * gate.least_rows:
         raise CannotBeEvaluated(
@@ -35,21 +35,21 @@ def verdict_on_slices(gate: WorstSlice, results: EvaluationResults) -> GateVerdi
         if gate.metric not in one.metrics or not math.isfinite(one.metrics[gate.metric].value):
             raise CannotBeEvaluated(
                 f"the slice where {one.name} ({one.rows:,} rows, {one.positives:,} positive) has no {gate.metric}: "
-                "raise least_rows or slice otherwise"
+                "raise least_rows or declare other slices"
             )
-    found = max(measured.slices, key=lambda one: (_badness(gate, one), one.rows))
-    value = found.metrics[gate.metric]
-    passed = _badness(gate, found) <= _badness_of(gate, gate.bound)
+    worst = max(measured.slices, key=lambda one: (_badness(gate, one), one.rows))
+    value = worst.metrics[gate.metric]
+    passed = _badness(gate, worst) <= _badness_of(gate, gate.bound)
     demand = {
         "log_loss": f"at most {format_number(gate.bound)}",
-        "calibration": f"between {-gate.bound:g} and {gate.bound:g}",
+        "calibration": f"between {format_number(-gate.bound)} and {format_number(gate.bound)}",
     }.get(gate.metric, f"at least {format_number(gate.bound)}")
     sentence = (
-        f"{gate.metric} is worst where {found.name}: {format_number(value.value)} {format_interval(value.low, value.high)} on "
-        f"{found.rows:,} rows; it must be {demand} in each of {format_count(n, 'slice')} of at least {gate.least_rows:,} "
+        f"{gate.metric} is worst where {worst.name}: {format_number(value.value)} {format_interval(value.low, value.high)} on "
+        f"{worst.rows:,} rows; it must be {demand} in each of {format_count(n, 'slice')} of at least {gate.least_rows:,} "
         "rows"
     )
-    return verdict(gate, passed, value.value, gate.bound, found.rows, sentence)
+    return verdict(gate, passed, value.value, gate.bound, worst.rows, sentence)
 
 
 def _badness(gate: WorstSlice, one: Slice) -> float:

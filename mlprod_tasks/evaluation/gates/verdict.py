@@ -1,4 +1,4 @@
-"""What evaluating the gates gives: each gate's verdict, and whether the model passed all of them or was refused."""
+"""The verdicts on gates: of each gate, and whether the model passed all of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.evaluation.gates.names import name_of
 
-EVALUATED = object()  # only `evaluate_gates` hands it out
+EVALUATED = object()  # only `evaluate_gates` uses it
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """One gate's verdict. value and bound are None where they could not be had, and the gate has then failed."""
+    """One gate's verdict. value, bound: None if there is nothing to measure or compare with."""
 
     gate: str
     passed: bool
@@ -37,7 +37,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Passed:
-    """Every gate passed, for the model of that digest and no other. Made by `evaluate_gates` alone."""
+    """Every gate passed, for the model with that digest. Only `evaluate_gates` makes it."""
 
     training_id: str
     model_digest: str
@@ -46,13 +46,11 @@ class Passed:
 
     def __post_init__(self) -> None:
         if self.token is not EVALUATED:
-            raise TypeError(
-                "Passed is made by evaluate_gates(...) alone: a model is promoted after its gates, never beside them"
-            )
+            raise TypeError("only evaluate_gates(...) makes Passed: a model is promoted after its gates, never without them")
 
 
 class GatesRefused(RuntimeError):
-    """The model is not good enough. `verdict` names every gate."""
+    """The model is not good enough. `verdict` has every gate."""
 
     def __init__(self, verdict: Refused) -> None:
         self.verdict = verdict
@@ -67,9 +65,9 @@ class GatesRefused(RuntimeError):
 
 
 class CannotBeEvaluated(LookupError):
-    """What a gate rests on is not there. Says what, and which step makes it."""
+    """What a gate needs is missing. The message says what, and which step makes it."""
 
 
 def verdict(gate: Gate, passed: bool, value: float | None, bound: float | None, n: int, sentence: str) -> GateVerdict:
-    """The verdict on `gate`, under its name."""
+    """Make the verdict on `gate`, under its name."""
     return GateVerdict(name_of(gate), bool(passed), value, bound, n, sentence)

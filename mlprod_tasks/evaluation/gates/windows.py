@@ -1,4 +1,4 @@
-"""The gate on stability: in how many windows of the backtest the model keeps what is demanded."""
+"""The gate on stability: in how many windows of the backtest the model meets the demand."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from mlprod_tasks.evaluation.results import BacktestResult, EvaluationResults, F
 
 
 @dataclass(frozen=True)
-class _JudgedFold:
-    """One fold: what the model reached, what it had to reach, and whether it did. NaN where it could not be computed."""
+class _EvaluatedFold:
+    """One fold: the model's value, its bound, and whether it met it. NaN if a value could not be computed."""
 
     fold: Fold
     value: float
     bound: float
     kept: bool
-    margin: float  # how far the value lies on the right side of the bound
+    margin: float  # how far the value is on the right side of the bound
 
 
 def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict:
-    """The verdict on the backtest's windows. A window without a number has not kept it. Raises: CannotBeEvaluated."""
+    """Return the verdict on the backtest's windows. A window without a number fails. Raises: CannotBeEvaluated."""
     backtest = results.backtest
     if backtest is None:
         raise CannotBeEvaluated("there is no backtest: declare one and run the step backtest")
     n = len(backtest.folds)
     if n < gate.windows:
         raise CannotBeEvaluated(
-            f"the backtest has {format_count(n, 'window')}, fewer than the {gate.windows} that are demanded: "
-            "declare more folds, or wait for more history"
+            f"the backtest has {format_count(n, 'window')}, fewer than the {gate.windows} that the gate demands: "
+            "declare more windows, or wait for more history"
         )
     if gate.than == "champion":
         _same_champion(backtest, results.evaluation.champion_version)
@@ -41,24 +41,26 @@ def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict
     kept = sum(window.kept for window in evaluated)
     worst = min(evaluated, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
     sentence = (
-        f"{gate.metric} is {_demanded(gate, backtest)} in {kept} of {format_count(n, 'window')}; it must be in at least "
-        f"{gate.windows}; worst as of {worst.fold.as_of} with {_shown(gate, worst)}"
+        f"{gate.metric} is {_demand(gate, backtest)} in {kept} of {format_count(n, 'window')}; it must be in at least "
+        f"{gate.windows}; worst as of {worst.fold.as_of} with {_format_window(gate, worst)}"
     )
     return verdict(gate, kept >= gate.windows, float(kept), float(gate.windows), n, sentence)
 
 
 def _same_champion(backtest: BacktestResult, version: int | None) -> None:
-    """Raises: CannotBeEvaluated where the backtest is against another champion than the evaluation is."""
+    """Raises: CannotBeEvaluated if backtest and evaluation are against different champions."""
     if backtest.champion_version == version:
         return
-    told_of = [f"champion version {one}" if one is not None else "no champion" for one in (backtest.champion_version, version)]
+    champions = [
+        f"champion version {one}" if one is not None else "no champion" for one in (backtest.champion_version, version)
+    ]
     raise CannotBeEvaluated(
-        f"the backtest is against {told_of[0]}, the evaluation against {told_of[1]}: run evaluate and backtest again"
+        f"the backtest is against {champions[0]}, the evaluation against {champions[1]}: run evaluate and backtest again"
     )
 
 
 def _without_other_champion(gate: Stable, backtest: BacktestResult) -> GateVerdict | None:
-    """The verdict where there is no other recipe to compare with; None where there is one."""
+    """Return the verdict if there is no other recipe to compare with; None if there is."""
     n, version = len(backtest.folds), backtest.champion_version
     match backtest.champion_recipe:
         case "other":
@@ -68,20 +70,20 @@ def _without_other_champion(gate: Stable, backtest: BacktestResult) -> GateVerdi
             return verdict(gate, True, None, float(gate.windows), n, sentence)
         case "same":
             sentence = (
-                f"champion version {version} was made by the same recipe, so {gate.metric} is the same as its own in each of "
+                f"champion version {version} was made by the same recipe, so its {gate.metric} is the same in each of "
                 f"{format_count(n, 'window')}; it must be not worse in at least {gate.windows}"
             )
             return verdict(gate, True, float(n), float(gate.windows), n, sentence)
-    raise CannotBeEvaluated(backtest.problem or f"the recipe of champion version {version} is not known")
+    raise CannotBeEvaluated(backtest.problem or f"the recipe of champion version {version} is unknown")
 
 
-def _window(gate: Stable, fold: Fold) -> _JudgedFold:
+def _window(gate: Stable, fold: Fold) -> _EvaluatedFold:
     higher, value = HIGHER_IS_BETTER[gate.metric], _value(fold.model, gate.metric)
     bound = _bound(gate, fold)
     margin = (value - bound) * (1 if higher else -1)
-    # The baseline itself is not better than the baseline. A comparison with NaN is never true.
+    # A value equal to the baseline is not better. A comparison with NaN is never true.
     kept = (value > bound if higher else value < bound) if gate.than == "baseline" else margin >= 0
-    return _JudgedFold(fold, value, bound, kept, margin)
+    return _EvaluatedFold(fold, value, bound, kept, margin)
 
 
 def _bound(gate: Stable, fold: Fold) -> float:
@@ -90,7 +92,7 @@ def _bound(gate: Stable, fold: Fold) -> float:
     if gate.than == "champion":
         return _value(fold.champion or {}, gate.metric) - (1 if HIGHER_IS_BETTER[gate.metric] else -1) * gate.tolerance
     if gate.bound is None:
-        raise CannotBeEvaluated("the gate has neither a bound nor something to compare with")
+        raise CannotBeEvaluated("the gate has neither a bound nor a model to compare with")
     return gate.bound
 
 
@@ -98,17 +100,17 @@ def _value(metrics: dict, metric: str) -> float:
     return float(metrics[metric].value) if metric in metrics else math.nan
 
 
-def _demanded(gate: Stable, backtest: BacktestResult) -> str:
+def _demand(gate: Stable, backtest: BacktestResult) -> str:
     if gate.than == "baseline":
         return "better than the baseline's"
     if gate.than == "champion":
-        tolerated = f" by more than {gate.tolerance:g}" if gate.tolerance else ""
+        tolerated = f" by more than {format_number(gate.tolerance)}" if gate.tolerance else ""
         return f"not worse than that of champion version {backtest.champion_version}'s recipe{tolerated}"
     assert gate.bound is not None
     return f"{'at least' if HIGHER_IS_BETTER[gate.metric] else 'at most'} {format_number(gate.bound)}"
 
 
-def _shown(gate: Stable, window: _JudgedFold) -> str:
+def _format_window(gate: Stable, window: _EvaluatedFold) -> str:
     def number(value: float) -> str:
         return format_number(value) if math.isfinite(value) else "no number"
 

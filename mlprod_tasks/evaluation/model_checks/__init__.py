@@ -1,4 +1,4 @@
-"""Checks of a fitted model: each looks at one thing and says what it showed. Bounds are the gates' business."""
+"""Checks of a fitted model. Each measures one thing; gates compare it with bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AnyModel = Model | SegmentedModel
 
 
 def spread(rows: pa.Table, most: int) -> pa.Table:
-    """At most `most` rows, evenly spread over the table: the same ones for the same table."""
+    """Return at most `most` rows, evenly spread over the table; always the same ones for the same table."""
     if rows.num_rows <= most:
         return rows
     return rows.take(pa.array(np.linspace(0, rows.num_rows - 1, most).round().astype(np.int64)))

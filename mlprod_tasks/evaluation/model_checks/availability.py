@@ -1,8 +1,10 @@
-"""Whether every feature is there when a row is scored, with the value that the training set holds."""
+"""Check that every feature is available when a row is scored, with the value of the training set."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import AvailableAtPrediction, Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.evaluation.gates.names import NULLS_WHEN_FRESH, check_of
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.features.snapshot import Snapshot
@@ -23,58 +26,81 @@ log = logging.getLogger(__name__)
 MOST_NAMED = 3
 
 
+@dataclass
+class _Differences:
+    """Rows whose features differ from those that scoring had."""
+
+    rows: int = 0
+    differing: int = 0
+    by_feature: Counter[str] = field(default_factory=Counter)
+    example: str = ""
+
+
 def as_scored(
     gate: AvailableAtPrediction, pipeline: Pipeline, rows: pa.Table, assembled: Assembled, platform: Platform
 ) -> CheckResult:
-    """The share of rows of some test ticks with a feature that scoring would have had otherwise.
+    """Measure the share of rows with a feature that differs from the one scoring would have had, on some test ticks.
 
-    Their features are built from the training's own lake versions once more, tick by tick, with everything hidden that was not
-    known at the tick. rows: the whole test window, also rows without a label.
+    The features are built again from the training's lake versions, tick by tick, without anything that was not known at the
+    tick. rows: the whole test window, also rows without a label.
     """
     ticks = sorted(pc.unique(rows["tick"]).to_pylist())
     chosen = [ticks[i] for i in sorted({round(one) for one in np.linspace(0, len(ticks) - 1, gate.ticks)})]
-    n = differing = 0
-    by_feature: dict[str, int] = {}
-    example = ""
+    differences = _Differences()
     for day in chosen:
         trained = _ordered(pipeline, rows.filter(pc.equal(rows["tick"], day)))
         scored = _ordered(pipeline, _known_at(pipeline, day, assembled, platform))
-        n += trained.num_rows
-        if _keys(pipeline, trained) != _keys(pipeline, scored):
-            raise ValueError(
-                f"scoring would have had {scored.num_rows:,} rows in tick {day}, the training set has {trained.num_rows:,}, "
-                "and not the same ones: rows of the tick came after it"
-            )
-        rows_off = np.zeros(trained.num_rows, bool)
-        for name in pipeline.feature_names:
-            off = _differ(trained[name].combine_chunks(), scored[name].combine_chunks())
-            rows_off |= off
-            if off.any():
-                by_feature[name] = by_feature.get(name, 0) + int(off.sum())
-                at = int(np.argmax(off))
-                who = ", ".join(f"{key} {trained[key][at].as_py()!r}" for key in pipeline.entity_table.key)
-                had, has = scored[name][at].as_py(), trained[name][at].as_py()
-                example = example or f"for {who} {name!r} is {has!r} in the training set, but was {had!r} when it was scored"
-        differing += int(rows_off.sum())
-        log.info("availability: %d of %d rows of tick %s differ from what scoring had", rows_off.sum(), trained.num_rows, day)
-    over = f"{n:,} test rows in {len(chosen)} {'tick' if len(chosen) == 1 else 'ticks'}"
-    if not differing:
-        told = f"all {len(pipeline.feature_names)} features of {over} are what scoring had at the tick"
-        return CheckResult(*check_of(gate), 0.0, n, told)
-    most = sorted(by_feature.items(), key=lambda item: -item[1])
+        _add_differences(differences, pipeline, day, trained, scored)
+    n = differences.rows
+    return CheckResult(*check_of(gate), differences.differing / n, n, _differences_sentence(differences, pipeline, len(chosen)))
+
+
+def _add_differences(differences: _Differences, pipeline: Pipeline, day: date, trained: pa.Table, scored: pa.Table) -> None:
+    """Compare the rows of a tick in the training set with those scored. Raises: ValueError if they are not the same rows."""
+    if _keys(pipeline, trained) != _keys(pipeline, scored):
+        raise ValueError(
+            f"in tick {day} scoring would have had {scored.num_rows:,} rows and the training set has {trained.num_rows:,}, not "
+            "the same ones: rows of the tick arrived after it"
+        )
+    row_differs = np.zeros(trained.num_rows, bool)
+    for name in pipeline.feature_names:
+        differs = _differ(trained[name].combine_chunks(), scored[name].combine_chunks())
+        row_differs |= differs
+        if differs.any():
+            differences.by_feature[name] += int(differs.sum())
+            differences.example = differences.example or _example(pipeline, name, trained, scored, int(np.argmax(differs)))
+    count = int(row_differs.sum())
+    differences.rows += trained.num_rows
+    differences.differing += count
+    log.info("availability: %d of %d rows of tick %s differ from what scoring had", count, trained.num_rows, day)
+
+
+def _example(pipeline: Pipeline, name: str, trained: pa.Table, scored: pa.Table, at: int) -> str:
+    who = ", ".join(f"{key} {trained[key][at].as_py()!r}" for key in pipeline.entity_table.key)
+    had, has = scored[name][at].as_py(), trained[name][at].as_py()
+    return f"for {who} {name!r} is {has!r} in the training set, but was {had!r} when it was scored"
+
+
+def _differences_sentence(differences: _Differences, pipeline: Pipeline, ticks: int) -> str:
+    rows_and_ticks = f"{differences.rows:,} test rows in {format_count(ticks, 'tick')}"
+    if not differences.differing:
+        return f"all {len(pipeline.feature_names)} features of {rows_and_ticks} are what scoring had at the tick"
+    most = differences.by_feature.most_common()
     named = ", ".join(f"{name!r} in {count:,}" for name, count in most[:MOST_NAMED])
     more = f" and {len(most) - MOST_NAMED} more features" if len(most) > MOST_NAMED else ""
-    told = f"of {over}, {differing:,} have features that scoring did not have so ({named}{more}): {example}"
-    return CheckResult(*check_of(gate), differing / n, n, told)
+    return (
+        f"of {rows_and_ticks}, {differences.differing:,} have features that scoring did not have ({named}{more}): "
+        f"{differences.example}"
+    )
 
 
 def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Assembled, platform: Platform) -> CheckResult:
-    """By how much the nulls of the worst feature in the newest tick exceed those of the training rows, as shares.
+    """Measure how far the worst feature's share of nulls in the newest tick exceeds that in the training rows.
 
-    The newest tick is the last one with rows up to the one that the training stands at, scored from a lake that ends with it: a
-    column that the source fills in later is still empty there.
+    The newest tick is the last one with rows, at most the training's. It is scored from a lake that ends with it: a column
+    that the source fills in later is still empty there.
     """
-    tick = _newest(pipeline, assembled, platform)
+    tick = _newest_tick(pipeline, assembled, platform)
     fresh = _known_at(pipeline, tick, assembled, platform)
     n = fresh.num_rows
     worst, excess, now, before = "", -1.0, 0.0, 0.0
@@ -83,16 +109,16 @@ def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Assembled, p
         if share - usual > excess:
             worst, excess, now, before = name, share - usual, share, usual
     if excess <= 0:
-        told = f"in the newest tick {tick} ({n:,} rows) no feature is null more often than in the training rows"
-        return CheckResult(NULLS_WHEN_FRESH, "", 0.0, n, told)
-    told = (
+        sentence = f"in the newest tick {tick} ({n:,} rows) no feature is null more often than in the training rows"
+        return CheckResult(NULLS_WHEN_FRESH, "", 0.0, n, sentence)
+    sentence = (
         f"in the newest tick {tick} ({n:,} rows) {worst!r} is null in {now:.1%} of rows, in the training rows in {before:.1%}"
     )
-    return CheckResult(NULLS_WHEN_FRESH, worst, excess, n, told)
+    return CheckResult(NULLS_WHEN_FRESH, worst, excess, n, sentence)
 
 
-def _newest(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> date:
-    """The last tick with rows, up to the one that the training stands at."""
+def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> date:
+    """Return the last tick with rows, up to the training's."""
     first, last = assembled.windows.test.first, assembled.as_of
     snapshot = Snapshot(pipeline, platform, assembled.versions)
     counts = snapshot.rows_per_tick(pipeline.entity, pipeline.schedule.range(first, last))
@@ -117,7 +143,7 @@ def _keys(pipeline: Pipeline, rows: pa.Table) -> list[list[Any]]:
 
 
 def _differ(a: pa.Array, b: pa.Array) -> np.ndarray:
-    """Where two columns differ, bit for bit; two nulls are the same."""
+    """Return where two columns differ, bit for bit; two nulls are equal."""
     if a.type != b.type:
         b = b.cast(a.type)
     if pa.types.is_float64(a.type):  # NaN equals itself, and 0.0 is not -0.0

@@ -1,4 +1,4 @@
-"""What the declaration says of the model's behaviour, tried on real rows: change a feature, see what the score does."""
+"""Check declared behaviour on real rows: change a feature and see how the score changes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Invariance, Monotonic
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gates.names import check_of
 from mlprod_tasks.evaluation.model_checks import AnyModel, spread
 from mlprod_tasks.evaluation.results import CheckResult
@@ -17,50 +18,50 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 
 SAMPLE = 2_000
-ROUNDING = 1e-12  # sums in another order
+ROUNDING = 1e-12  # from sums in another order
 
 
 class NothingToCheck(ValueError):
-    """No row of the test window is changed by what the declaration says."""
+    """The declared change changes no row of the test window."""
 
 
 def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
-    """The share of changed rows whose score moves by more than the tolerance. Raises: NothingToCheck."""
+    """Measure the share of changed rows whose score moves by more than the tolerance. Raises: NothingToCheck."""
     rows = spread(rows, SAMPLE)
     changed = _changed(gate.change, rows)
-    moved = _moved(model, rows, changed)  # first: it says what is wrong with a value of another type
+    scores = _scores(model, rows, changed)  # first: it explains a value of the wrong type
     touched = np.zeros(rows.num_rows, bool)
     for name, values in changed.items():
         touched |= _differ(rows[name].combine_chunks(), values)
     if not touched.any():
         raise NothingToCheck(f"{gate.doc.strip()}: {_format_change(gate.change)} changes none of {rows.num_rows:,} test rows")
-    by = np.abs(moved[1] - moved[0])
-    return _finding(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), moved, rows, changed, key)
+    by = np.abs(scores[1] - scores[0])
+    return _result(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), scores, rows, changed, key)
 
 
 def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
-    """The share of rows whose score goes the wrong way when the feature is raised. Raises: NothingToCheck."""
+    """Measure the share of rows whose score moves the wrong way when the feature is raised. Raises: NothingToCheck."""
     rows = spread(rows.filter(pc.is_valid(rows[gate.feature])), SAMPLE)
     if not rows.num_rows:
         raise NothingToCheck(f"{gate.doc.strip()}: feature {gate.feature!r} is null in every test row")
     changed = {gate.feature: pc.add(rows[gate.feature].combine_chunks().cast(pa.float64(), safe=False), gate.by)}
-    moved = _moved(model, rows, changed)
-    wrong = (moved[0] - moved[1]) * (1 if gate.direction == "up" else -1)
-    return _finding(gate, wrong > ROUNDING, rows.num_rows, int(np.argmax(wrong)), moved, rows, changed, key)
+    scores = _scores(model, rows, changed)
+    wrong = (scores[0] - scores[1]) * (1 if gate.direction == "up" else -1)
+    return _result(gate, wrong > ROUNDING, rows.num_rows, int(np.argmax(wrong)), scores, rows, changed, key)
 
 
 def _changed(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
-    """The new values of each feature: every expression reads the rows as they were."""
+    """Return the new values of each feature; every expression reads the original rows."""
     columns = ", ".join(f"({sql}) AS {identifier(name)}" for name, sql in change.items())
     with engine(threads=1) as connection:  # one thread keeps the order of rows
         connection.execute("SET preserve_insertion_order = true")
         connection.register("rows", rows)
-        made = connection.sql(f"SELECT {columns} FROM rows").to_arrow_table()
-    if made.num_rows != rows.num_rows:
+        values = connection.sql(f"SELECT {columns} FROM rows").to_arrow_table()
+    if values.num_rows != rows.num_rows:
         raise ValueError(
-            f"change {_format_change(change)} must give one value a row, but gives {made.num_rows} for {rows.num_rows} rows"
+            f"change {_format_change(change)} must give one value per row, but gives {values.num_rows} for {rows.num_rows} rows"
         )
-    return {name: made[name].combine_chunks() for name in change}
+    return {name: values[name].combine_chunks() for name in change}
 
 
 def _differ(before: pa.Array, after: pa.Array) -> np.ndarray:
@@ -70,39 +71,39 @@ def _differ(before: pa.Array, after: pa.Array) -> np.ndarray:
     return ~np.asarray(pc.or_(same, pc.and_(before.is_null(), after.is_null())).to_numpy(zero_copy_only=False), bool)
 
 
-def _moved(model: AnyModel, rows: pa.Table, changed: Mapping[str, pa.Array]) -> tuple[np.ndarray, np.ndarray]:
-    """The scores before and after the change."""
+def _scores(model: AnyModel, rows: pa.Table, changed: Mapping[str, pa.Array]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores before and after the change."""
     after = rows
     for name, values in changed.items():
         after = after.set_column(after.column_names.index(name), name, values)
     return model.predict(rows).score, model.predict(after).score
 
 
-def _finding(
+def _result(
     gate: Invariance | Monotonic,
-    breaks: np.ndarray,
+    violations: np.ndarray,
     n: int,
     worst: int,
-    moved: tuple[np.ndarray, np.ndarray],
+    scores: tuple[np.ndarray, np.ndarray],
     rows: pa.Table,
     changed: Mapping[str, pa.Array],
     key: tuple[str, ...],
 ) -> CheckResult:
-    share = float(breaks.sum() / n)
-    told = f"{int(breaks.sum()):,} of {n:,} test rows ({share:.2%}) break it"
-    if breaks.any():
-        who = ", ".join(f"{name} {_shown(rows[name][worst].as_py())}" for name in key)
+    share = float(violations.sum() / n)
+    sentence = f"{int(violations.sum()):,} of {n:,} test rows ({share:.2%}) violate this"
+    if violations.any():
+        who = ", ".join(f"{name} {_format_value(rows[name][worst].as_py())}" for name in key)
         how = ", ".join(
-            f"{name} goes from {_shown(rows[name][worst].as_py())} to {_shown(values[worst].as_py())}"
+            f"{name} goes from {_format_value(rows[name][worst].as_py())} to {_format_value(values[worst].as_py())}"
             for name, values in changed.items()
         )
-        told += f"; the worst, {who}: the score goes from {moved[0][worst]:.4f} to {moved[1][worst]:.4f} when {how}"
-    return CheckResult(*check_of(gate), share, n, told)
+        sentence += f"; the worst, {who}: the score goes from {scores[0][worst]:.4f} to {scores[1][worst]:.4f} when {how}"
+    return CheckResult(*check_of(gate), share, n, sentence)
 
 
 def _format_change(change: Mapping[str, str]) -> str:
     return ", ".join(f"{name} := {sql}" for name, sql in change.items())
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "null" if value is None else repr(value)
+def _format_value(value: Any) -> str:
+    return format_number(value) if isinstance(value, float) else "null" if value is None else repr(value)

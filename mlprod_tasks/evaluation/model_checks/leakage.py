@@ -1,4 +1,4 @@
-"""Whether one feature alone tells the outcome, or carries all that the model can do: a sign that it knows the outcome."""
+"""Check for leakage: whether one feature alone predicts the outcome, or carries all of the model's power."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ from mlprod_tasks.statistics.metrics import roc_auc
 log = logging.getLogger(__name__)
 
 BINS = 100
-ROWS_A_BIN = 50  # of the training rows, at least
-SMOOTHING = 20.0  # weight, in rows, of the overall rate in each bin's
+ROWS_A_BIN = 50  # at least, of the training rows
+SMOOTHING = 20.0  # rows with the overall rate that are added to each bin
 MOST_TRAINING_ROWS, MOST_TEST_ROWS, MOST_SHUFFLED_ROWS = 200_000, 50_000, 5_000
 SECONDS_BETWEEN_LINES = 5
 
 
 def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], categorical: Sequence[str]) -> list[CheckResult]:
-    """The ROC AUC of each feature by itself on the test rows, greatest first.
+    """Measure the ROC AUC of each feature alone on the test rows, largest first.
 
-    A row's score is the smoothed outcome rate of the training rows with its category, or in its quantile bin; nulls are a bin
-    of their own, and a category that training rows do not have scores the overall rate.
+    A row's score is the smoothed outcome rate of the training rows in its category or quantile bin. Nulls have their own bin;
+    a category without training rows scores the overall rate.
     """
     train_rows, test_rows = spread(train_rows, MOST_TRAINING_ROWS), spread(test_rows, MOST_TEST_ROWS)
     inputs = inputs_of(train_rows.schema, features)
     y, outcome = outcome_of(train_rows).astype(np.float64), outcome_of(test_rows)
-    found = []
+    results = []
     for wanted, known, new in zip(inputs, read(train_rows, inputs), read(test_rows, inputs), strict=True):
         groups = _categories if wanted.kind == "text" or wanted.name in categorical else _bins
         auc = roc_auc(outcome, _rates(*groups(known, new), y))
-        told = f"feature {wanted.name!r} alone has a ROC AUC of {auc:.4g} on {test_rows.num_rows:,} test rows"
-        found.append(CheckResult(POWER_ALONE, wanted.name, auc, test_rows.num_rows, told))
-    return sorted(found, key=lambda one: -(one.value or 0.0))
+        sentence = f"feature {wanted.name!r} alone has a ROC AUC of {auc:.4g} on {test_rows.num_rows:,} test rows"
+        results.append(CheckResult(POWER_ALONE, wanted.name, auc, test_rows.num_rows, sentence))
+    return sorted(results, key=lambda one: -(one.value or 0.0))
 
 
 def lost(model: AnyModel, test_rows: pa.Table, seed: int) -> list[CheckResult]:
-    """The share of the model's power that goes when one feature is shuffled among the test rows, most first.
+    """Measure the share of the model's power that is lost when a feature is shuffled among the test rows, largest first.
 
-    Power is ROC AUC above 0.5; a model without any has none to lose.
+    Power is ROC AUC above 0.5; the share is 0 for a model without power.
     """
     rows = spread(test_rows, MOST_SHUFFLED_ROWS)
     outcome, n = outcome_of(rows), rows.num_rows
     whole = roc_auc(outcome, model.predict(rows).score)
-    found, said = [], time.monotonic()
+    results, logged_at = [], time.monotonic()
     for i, name in enumerate(model.feature_names):
         order = np.random.default_rng((seed, i)).permutation(n)
         shuffled = rows.set_column(rows.column_names.index(name), name, rows[name].take(pa.array(order)))
         without = roc_auc(outcome, model.predict(shuffled).score)
         share = min(1.0, (whole - without) / (whole - 0.5)) if whole > 0.5 else 0.0
-        told = f"without {name!r} the model's ROC AUC goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
-        found.append(CheckResult(POWER_LOST, name, share, n, told))
-        if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
+        sentence = f"without {name!r} the model's ROC AUC goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
+        results.append(CheckResult(POWER_LOST, name, share, n, sentence))
+        if time.monotonic() - logged_at > SECONDS_BETWEEN_LINES:
+            logged_at = time.monotonic()
             log.info("leakage: %d of %d features shuffled", i + 1, len(model.feature_names))
-    return sorted(found, key=lambda one: -(one.value or 0.0))
+    return sorted(results, key=lambda one: -(one.value or 0.0))
 
 
 def _bins(known: pa.Array, new: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
-    """Codes of the training and of the test rows, and the number of codes: quantile bins, the last code for nulls."""
-    x, there = known.to_numpy(zero_copy_only=False), new.to_numpy(zero_copy_only=False)
+    """Return the quantile bins of training and test rows as codes, and the number of codes; the last is for nulls."""
+    x, new_x = known.to_numpy(zero_copy_only=False), new.to_numpy(zero_copy_only=False)
     finite = x[np.isfinite(x)]
     bins = int(np.clip(len(x) // ROWS_A_BIN, 2, BINS))
-    # Values that many rows share are a bin of their own: the edges on both sides of them are the values themselves.
+    # A value that many rows share has its own bin, as it is both the lower and the upper edge.
     edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1])) if len(finite) else np.empty(0)
     last = 2 * len(edges) + 1
 
@@ -78,16 +78,16 @@ def _bins(known: pa.Array, new: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
         code = np.searchsorted(edges, values, side="left") + np.searchsorted(edges, values, side="right")
         return np.where(np.isnan(values), last, code)
 
-    return codes(x), codes(there), last + 1
+    return codes(x), codes(new_x), last + 1
 
 
 def _categories(known: pa.Array, new: pa.Array) -> tuple[np.ndarray, np.ndarray, int]:
-    """The same by category; codes at the end are for nulls and, without training rows, for categories that are new."""
+    """Return the same by category; the last two codes are for nulls and for categories without training rows."""
     values = pc.unique(known).drop_null()
 
     def codes(given: pa.Array) -> np.ndarray:
-        found = pc.fill_null(pc.index_in(given, value_set=values), len(values) + 1).to_numpy(zero_copy_only=False)
-        return np.where(given.is_null().to_numpy(zero_copy_only=False), len(values), found)
+        code = pc.fill_null(pc.index_in(given, value_set=values), len(values) + 1).to_numpy(zero_copy_only=False)
+        return np.where(given.is_null().to_numpy(zero_copy_only=False), len(values), code)
 
     return codes(known), codes(new), len(values) + 2
 

@@ -1,4 +1,4 @@
-"""Whether the model answers the same once it was saved and loaded: here, in a fresh process, and as an MLflow package."""
+"""Check that the model predicts the same after saving: loaded here, in a new process, and as an MLflow package."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from mlprod_tasks.statistics.metrics import roc_auc
 
 log = logging.getLogger(__name__)
 
-LONGEST = 600  # seconds for a fresh process
-ROUNDING = 1e-9  # of an AUC that was summed in another order
+LONGEST = 600  # seconds for the new process
+ROUNDING = 1e-9  # of an AUC from sums in another order
 
 
 class NotLoaded(RuntimeError):
-    """A fresh process could not load the model or predict with it. Holds what it said."""
+    """A new process could not load the model or predict with it. The message has its error."""
 
 
 def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> CheckResult:
-    """The share of test rows that any of the ways answers differently, bit for bit, from the model as it was loaded here.
+    """Measure the share of test rows that a reloaded model predicts differently, bit for bit, from `model`.
 
     folder: the saved model; rows: the labelled test rows; evaluated_auc: the ROC AUC that the evaluation measured on them.
     Raises: NotLoaded.
@@ -40,31 +40,35 @@ def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_au
     n = rows.num_rows
     auc = roc_auc(outcome_of(rows), expected.score)
     if abs(auc - evaluated_auc) > ROUNDING:
-        told = f"the loaded model has a ROC AUC of {auc:.6f} on the {n:,} test rows on which {evaluated_auc:.6f} was evaluated"
-        return CheckResult(SAME, "", 1.0, n, told)
-    with tempfile.TemporaryDirectory() as made:
-        beside = Path(made)
+        sentence = (
+            f"the loaded model has a ROC AUC of {auc:.6f} on {n:,} test rows; the evaluation measured {evaluated_auc:.6f}"
+        )
+        return CheckResult(SAME, "", 1.0, n, sentence)
+    with tempfile.TemporaryDirectory() as temporary:
+        beside = Path(temporary)
         model.save(beside / "again")
         answers = {"saved and loaded again": mlflow_flavor.load(beside / "again").predict(rows)}
-        answers |= _in_a_fresh_process(model, folder, rows, beside)
+        answers |= _predict_in_new_process(model, folder, rows, beside)
     off = {way: int(np.count_nonzero(_differ(expected, answer))) for way, answer in answers.items()}
     way = max(off, key=lambda one: off[one])
     if off[way]:
         at = int(np.argmax(_differ(expected, answers[way])))
         first, other = expected.score[at], answers[way].score[at]
-        told = f"{way}, the model answers {off[way]:,} of {n:,} test rows differently, such as {other!r} instead of {first!r}"
-        return CheckResult(SAME, "", off[way] / n, n, told)
-    told = f"{', '.join(answers)}, the model answers all {n:,} test rows the same, bit for bit"
-    return CheckResult(SAME, "", 0.0, n, told)
+        sentence = (
+            f"{way}, the model predicts {off[way]:,} of {n:,} test rows differently, such as {other!r} instead of {first!r}"
+        )
+        return CheckResult(SAME, "", off[way] / n, n, sentence)
+    sentence = f"{', '.join(answers)}, the model predicts all {n:,} test rows the same, bit for bit"
+    return CheckResult(SAME, "", 0.0, n, sentence)
 
 
-def _in_a_fresh_process(model: AnyModel, folder: Path, rows: pa.Table, beside: Path) -> dict[str, Predictions]:
-    """What a new interpreter answers with the saved folder, and with the MLflow package that is registered."""
+def _predict_in_new_process(model: AnyModel, folder: Path, rows: pa.Table, beside: Path) -> dict[str, Predictions]:
+    """Predict in a new interpreter, with the saved folder and with the MLflow package that is registered."""
     package, given, written = beside / "package", beside / "rows.parquet", beside / "answers.parquet"
     mlflow_flavor.save(model, folder, package)
     pq.write_table(rows.select(list(model.feature_names)), given)
-    log.info("same predictions: a fresh process loads the model and scores %d rows", rows.num_rows)
-    # A fresh interpreter must find this very code, whatever the working folder is.
+    log.info("same predictions: a new process loads the model and scores %d rows", rows.num_rows)
+    # The new interpreter must import this code, from whatever working directory.
     path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH", "")])])
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", __name__, str(folder), str(package), str(given), str(written)],
@@ -75,25 +79,25 @@ def _in_a_fresh_process(model: AnyModel, folder: Path, rows: pa.Table, beside: P
         check=False,
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise NotLoaded(f"a fresh process cannot load the model and predict: {said[0][:500]}")
+        last_line = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise NotLoaded(f"a new process cannot load the model and predict: {last_line[0][:500]}")
     answers = pq.read_table(written)
     return {
         way: Predictions(
             answers[f"{name}_score"].to_numpy(), np.asarray(answers[f"{name}_decision"].to_numpy(zero_copy_only=False), bool)
         )
-        for way, name in (("in a fresh process", "folder"), ("as an MLflow package there", "package"))
+        for way, name in (("in a new process", "folder"), ("as an MLflow package there", "package"))
     }
 
 
 def _differ(expected: Predictions, answer: Predictions) -> np.ndarray:
-    """The rows whose score or decision differs in any bit."""
+    """Return where the score or the decision differs in any bit, (n,)."""
     a, b = (np.ascontiguousarray(one.score, np.float64).view(np.int64) for one in (expected, answer))
     return np.asarray((a != b) | (expected.decision != answer.decision))
 
 
 def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
-    """What the fresh process does: load the model both ways, predict the rows of a Parquet file, write the answers."""
+    """Run in the new process: load the model both ways, predict the rows of a Parquet file, write the predictions."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     rows = pq.read_table(given)

@@ -1,4 +1,4 @@
-"""The KPI as it would have been, had the model's decisions on the test window been taken."""
+"""Simulate the KPI: what it would have been with the model's decisions on the test window."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ONE_DAY = timedelta(days=1)
 
 
 def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: date) -> list[CheckResult]:
-    """The KPI over the whole test window, by week and by tick, by the same computation that monitoring does on real outcomes.
+    """Compute the KPI over the whole test window, by week and by tick, in the same way as monitoring does.
 
-    rows: labelled, with the features and `tick`. Weeks are of seven ticks, counted back from `last`; days left over at the
-    beginning of the window are in none.
+    rows: labelled, with the features and `tick`. Weeks are seven days, counted back from `last`; the first days of the window
+    may be in no week.
     """
     predicted = model.predict(rows)
-    judged = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+    decided = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     unit = f" {pipeline.kpi.unit}".rstrip()
     weeks = []
     while last - WEEK + ONE_DAY >= first:
@@ -34,19 +34,19 @@ def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: 
         last -= WEEK
     with engine(threads=1) as connection:
 
-        def over(what: str, subject: str, part: pa.Table) -> CheckResult:
+        def over(check: str, subject: str, part: pa.Table) -> CheckResult:
             of = f" in {subject}" if subject else ""
             value = kpi_of(connection, pipeline, with_value(pipeline, part)) if part.num_rows else None
             if value is None:
                 why = f"{pipeline.kpi.name}{of} has no value for {part.num_rows:,} rows with an outcome"
-                return CheckResult(what, subject, None, part.num_rows, why)
-            said = f"{pipeline.kpi.name}{of} would have been {format_number(value)}{unit} on {part.num_rows:,} rows"
-            return CheckResult(what, subject, value, part.num_rows, said)
+                return CheckResult(check, subject, None, part.num_rows, why)
+            sentence = f"{pipeline.kpi.name}{of} would have been {format_number(value)}{unit} on {part.num_rows:,} rows"
+            return CheckResult(check, subject, value, part.num_rows, sentence)
 
-        found = [over(KPI, "", judged)]
+        results = [over(KPI, "", decided)]
         for begins, ends in reversed(weeks):
-            within = pc.and_(pc.greater_equal(judged["tick"], begins), pc.less_equal(judged["tick"], ends))
-            found.append(over(KPI_BY_WEEK, f"{begins}..{ends}", judged.filter(within)))
-        ticks = sorted(pc.unique(judged["tick"]).to_pylist())
-        found += [over(KPI_BY_TICK, str(tick), judged.filter(pc.equal(judged["tick"], tick))) for tick in ticks]
-    return found
+            within = pc.and_(pc.greater_equal(decided["tick"], begins), pc.less_equal(decided["tick"], ends))
+            results.append(over(KPI_BY_WEEK, f"{begins}..{ends}", decided.filter(within)))
+        ticks = sorted(pc.unique(decided["tick"]).to_pylist())
+        results += [over(KPI_BY_TICK, str(tick), decided.filter(pc.equal(decided["tick"], tick))) for tick in ticks]
+    return results

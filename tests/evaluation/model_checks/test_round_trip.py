@@ -17,7 +17,7 @@ def test_the_model_answers_the_same_after_loading_in_a_fresh_process_and_as_a_pa
     (verdict,) = trained.checked(ml.SamePredictions())
     assert verdict.passed, verdict.sentence
     assert verdict.sentence == (
-        "saved and loaded again, in a fresh process, as an MLflow package there, the model answers all "
+        "saved and loaded again, in a new process, as an MLflow package there, the model predicts all "
         f"{trained.rows().num_rows} test rows the same, bit for bit"
     )
 
@@ -27,13 +27,13 @@ def test_a_model_that_answers_otherwise_than_its_files_is_caught(trained):
     shifted = replace(held, calibration=replace(held.calibration, y=tuple(y + 2**-50 for y in held.calibration.y)))
     found = round_trip.same_predictions(shifted, trained.folder.model, trained.rows(), evaluated(trained))
     assert found.value > 0
-    assert found.sentence.startswith("in a fresh process, the model answers")
+    assert found.sentence.startswith("in a new process, the model predicts")
 
 
 def test_a_model_that_a_fresh_process_cannot_load_is_caught(own):
     held = own.loaded()
     (own.folder.model / "model.json").write_text("{}")
-    with pytest.raises(round_trip.NotLoaded, match="a fresh process cannot load the model and predict: KeyError"):
+    with pytest.raises(round_trip.NotLoaded, match="a new process cannot load the model and predict: KeyError"):
         round_trip.same_predictions(held, own.folder.model, own.rows(), evaluated(own))
 
 

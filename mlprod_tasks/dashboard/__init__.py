@@ -1,1 +1,1 @@
-"""The page that people look at: what the ledger says of every pipeline, in the Airflow UI and as a file."""
+"""The page about every pipeline, from the ledger: in the Airflow UI, and of one tick as a file."""

@@ -1,4 +1,4 @@
-"""What the page shows, from the ledger alone: the overview of all pipelines, and one pipeline over a range of ticks."""
+"""The data of the page, from the ledger alone: the overview of all pipelines, and one pipeline over a range of ticks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEAT = BY_FEATURE[:1]
 
 
 def overview(pipelines: Iterable[Pipeline], platform: Platform, broken: Iterable[tuple[str, str]] = ()) -> Overview:
-    """Make a card of every pipeline, the worst state first. broken: declarations that could not be loaded, and why."""
+    """Make a card for every pipeline, the worst state first. broken: declarations that could not be loaded, and why."""
     declared, now = list(pipelines), platform.clock.now()
     alarms = {pipeline.name: queries.alarms(pipeline, platform) for pipeline in declared}
     with platform.ledger.session() as session:
@@ -65,18 +65,18 @@ def detail(
     heat: Sequence[str] = HEAT,
     as_of: Tick | None = None,
 ) -> Detail:
-    """Show one pipeline over `ticks`, first and last included; None: the newest SHOWN_TICKS.
+    """Show one pipeline over `ticks`, first and last included; the newest SHOWN_TICKS if they are None.
 
-    heat: kinds that are measured per feature, each a heat map. At most the MOST_TICKS newest ticks of the range are shown.
-    as_of: show the state in which that tick was decided instead of the current one, without later ticks.
+    heat: kinds that are measured per feature; each becomes a heat map. At most the MOST_TICKS newest ticks of the range are
+    shown. as_of: show the state when that tick was decided instead of the current one, without later ticks.
 
-    Raises: ValueError where `heat` names another kind, or the range is empty.
+    Raises: ValueError if `heat` names another kind, or the range is empty.
     """
     _check_heat(heat)
     alarms = queries.alarms(pipeline, platform, as_of)
     with platform.ledger.session() as session:
         view = _view(session, pipeline, platform, alarms, as_of)
-        return _detail(session, pipeline, platform, view, alarms, _shown(ticks, view.first, view.last), heat, as_of)
+        return _detail(session, pipeline, platform, view, alarms, _shown_ticks(ticks, view.first, view.last), heat, as_of)
 
 
 def _detail(
@@ -122,7 +122,7 @@ def _detail(
 
 @dataclass(frozen=True)
 class _View:
-    """What a page of one pipeline is about.
+    """The facts, moments and ticks of one pipeline's page.
 
     now: the moment that the page shows. until: the moment up to which requests count. first, last: the ticks with data.
     """
@@ -139,8 +139,8 @@ def _view(session: Session, pipeline: Pipeline, platform: Platform, alarms: Sequ
     first, last = _extent(session, pipeline)
     if as_of is None:
         return _View(facts, now, now, first, last)
-    facts, now = _then(session, pipeline, facts, as_of), min(now, as_of.end)
-    # A backfilled tick is decided later than it ends: the requests up to its decision count.
+    facts, now = _facts_at(session, pipeline, facts, as_of), min(now, as_of.end)
+    # A backfilled tick is decided after its end; requests up to its decision count.
     until = now if facts.decided is None else max(now, facts.decided.at)
     return _View(facts, now, until, first, min(last, as_of.date) if last else None)
 
@@ -152,7 +152,7 @@ def _check_heat(heat: Sequence[str]) -> None:
 
 
 def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str, Sequence[AlarmRow]]) -> dict[str, Facts]:
-    """The current facts of each pipeline, with the same few queries for one and for many."""
+    """The current facts of each pipeline; the number of queries does not grow with the pipelines."""
     names = [pipeline.name for pipeline in pipelines]
     scored = {row.pipeline: row for row in _newest(session, Scoring, names)}
     decided = {row.pipeline: row for row in _newest(session, Decision, names)}
@@ -178,7 +178,7 @@ def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str,
     }
 
 
-def _then(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Facts:
+def _facts_at(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Facts:
     """The facts as of a tick: its own scoring and decision, and the promotions and trainings up to it."""
     of_tick = {"pipeline": pipeline.name, "tick": tick.date}
     refused = select(Audit).filter_by(**of_tick).where(Audit.passed.is_(False)).order_by(Audit.table_name)
@@ -194,18 +194,18 @@ def _then(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Fac
 
 
 def _newest(session: Session, kind: Any, names: Sequence[str], by: str = "tick") -> Iterable[Any]:
-    """The entry of the newest tick of each pipeline."""
+    """The newest entry of each pipeline."""
     when = getattr(kind, by)
-    last = select(kind.pipeline, func.max(when).label("newest")).where(kind.pipeline.in_(names)).group_by(kind.pipeline)
-    of = last.subquery()
-    return session.scalars(select(kind).join(of, and_(kind.pipeline == of.c.pipeline, when == of.c.newest)))
+    query = select(kind.pipeline, func.max(when).label("newest")).where(kind.pipeline.in_(names)).group_by(kind.pipeline)
+    last = query.subquery()
+    return session.scalars(select(kind).join(last, and_(kind.pipeline == last.c.pipeline, when == last.c.newest)))
 
 
 def _by_pipeline(session: Session, query: Any, kind: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {name: [] for name in names}
+    rows: dict[str, list[Any]] = {name: [] for name in names}
     for row in session.scalars(query.where(kind.pipeline.in_(names))):
-        found[row.pipeline].append(row)
-    return found
+        rows[row.pipeline].append(row)
+    return rows
 
 
 def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> PipelineCard:
@@ -230,10 +230,12 @@ def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Pipe
 def _sparks(session: Session, pipelines: Sequence[Pipeline], facts: Mapping[str, Facts]) -> dict[str, Spark]:
     """The KPI over the last ticks of each pipeline, in its unit."""
     m = Measurement
-    of = [and_(m.pipeline == name, m.tick > one.scored.tick - SPARK_TICKS * DAY) for name, one in facts.items() if one.scored]
-    if not of:
+    recent = [
+        and_(m.pipeline == name, m.tick > one.scored.tick - SPARK_TICKS * DAY) for name, one in facts.items() if one.scored
+    ]
+    if not recent:
         return {}
-    query = select(m.pipeline, m.tick, m.value, m.reference, m.low).where(m.what == "kpi", or_(*of)).order_by(m.tick)
+    query = select(m.pipeline, m.tick, m.value, m.reference, m.low).where(m.what == "kpi", or_(*recent)).order_by(m.tick)
     rows: dict[str, list[Any]] = {}
     for row in session.execute(query):
         rows.setdefault(row.pipeline, []).append(row)
@@ -241,21 +243,21 @@ def _sparks(session: Session, pipelines: Sequence[Pipeline], facts: Mapping[str,
         pipeline.name: Spark(
             name=pipeline.kpi.name,
             unit=pipeline.kpi.unit,
-            ticks=tuple(str(row.tick) for row in found),
-            values=tuple(_times(row.value, row.reference) for row in found),
-            bound=_times(found[-1].low, found[-1].reference),
+            ticks=tuple(str(row.tick) for row in measured),
+            values=tuple(_product(row.value, row.reference) for row in measured),
+            bound=_product(measured[-1].low, measured[-1].reference),
         )
         for pipeline in pipelines
-        if (found := rows.get(pipeline.name))
+        if (measured := rows.get(pipeline.name))
     }
 
 
-def _times(value: float | None, reference: float | None) -> float | None:
+def _product(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value * reference
 
 
 def _extent(session: Session, pipeline: Pipeline) -> tuple[date | None, date | None]:
-    """The oldest and the newest tick that was scored, else published."""
+    """The oldest and the newest scored tick; if none is scored, the oldest and newest published one."""
     for kind in (Scoring, Publication):
         first, last = session.execute(
             select(func.min(kind.tick), func.max(kind.tick)).where(kind.pipeline == pipeline.name)
@@ -265,7 +267,7 @@ def _extent(session: Session, pipeline: Pipeline) -> tuple[date | None, date | N
     return None, None
 
 
-def _shown(ticks: tuple[date | None, date | None], first: date | None, last: date | None) -> Ticks:
+def _shown_ticks(ticks: tuple[date | None, date | None], first: date | None, last: date | None) -> Ticks:
     if first is None or last is None:
         return Ticks(())
     begin, end = ticks
@@ -273,12 +275,12 @@ def _shown(ticks: tuple[date | None, date | None], first: date | None, last: dat
         raise ValueError(f"the range of ticks {begin} to {end} is empty")
     end = min(end or last, last)
     begin = max(begin or end - (SHOWN_TICKS - 1) * DAY, first, end - (MOST_TICKS - 1) * DAY)
-    # A range without data shows nothing.
+    # Empty if the range ends before the first tick with data.
     return Ticks(tuple(begin + n * DAY for n in range((end - begin).days + 1)))
 
 
 def _heat_kinds(session: Session, pipeline: Pipeline, ticks: Ticks) -> tuple[tuple[str, str], ...]:
-    """The kinds that are measured per feature at some of these ticks, with their titles; one index look-up for each."""
+    """The kinds that were measured per feature at these ticks, with their titles; one index lookup per kind."""
     if not ticks.days:
         return ()
     m = Measurement

@@ -1,4 +1,4 @@
-"""How much each feature matters to a version, as far as this machine has its reference profile."""
+"""The importance of each feature to a version, if this machine has a copy of its reference profile."""
 
 from __future__ import annotations
 

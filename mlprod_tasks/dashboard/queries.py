@@ -1,4 +1,4 @@
-"""The ledger's entries of one pipeline, as rows to show: ticks, versions, trainings with gates, alarms, doings."""
+"""The ledger's entries of one pipeline as rows of the page: ticks, versions, trainings with gates, alarms, actions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METRICS = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
 
 
 def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[date, Scoring]) -> tuple[TickRow, ...]:
-    """What was published, scored and decided at each tick there is something of, the newest first."""
+    """What was published, scored and decided at each tick that has entries, the newest first."""
     if not ticks.days:
         return ()
     first, last = ticks.days[0], ticks.days[-1]
@@ -51,12 +51,12 @@ def scorings(session: Session, pipeline: Pipeline, ticks: Ticks) -> dict[date, S
     """The scorings of those ticks, by tick."""
     if not ticks.days:
         return {}
-    found = select(Scoring).where(*_within(Scoring, pipeline, ticks.days[0], ticks.days[-1]))
-    return {scoring.tick: scoring for scoring in session.scalars(found)}
+    query = select(Scoring).where(*_within(Scoring, pipeline, ticks.days[0], ticks.days[-1]))
+    return {scoring.tick: scoring for scoring in session.scalars(query)}
 
 
 def versions(promotions: Sequence[Promotion]) -> tuple[VersionMark, ...]:
-    """Every change of the champion, in the order of effect."""
+    """Every change of the champion, in the order in which they took effect."""
     return tuple(
         VersionMark(str(one.effective), one.model_version, one.reason, one.at.isoformat(), one.rolled_back_from)
         for one in promotions
@@ -91,7 +91,7 @@ def trainings(
 
 
 def doings(session: Session, pipeline: Pipeline, as_of: Tick | None = None) -> tuple[ActionRow, ...]:
-    """What people and rules did, the newest first; nothing that was done about a later tick than `as_of`."""
+    """The actions of people and rules, the newest first; without actions about ticks later than `as_of`."""
     query = select(Intervention).where(Intervention.pipeline == pipeline.name).order_by(Intervention.at.desc())
     if as_of is not None:
         query = query.where(or_(Intervention.tick.is_(None), Intervention.tick <= as_of.date))
@@ -102,7 +102,7 @@ def doings(session: Session, pipeline: Pipeline, as_of: Tick | None = None) -> t
 
 
 def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tuple[AlarmRow, ...]:
-    """Open alarms first, then those that are over, the newest first; as they stood when tick `at` was decided, if given."""
+    """Open alarms, then those that are over, the newest first; as of the decision of tick `at`, if given."""
     from mlprod_tasks.monitoring.alarms import alarms as of_rules
 
     return tuple(
@@ -135,16 +135,16 @@ def _tick(day: date, published: int, refused: Sequence[str], scored: Scoring | N
         version=scored.model_version if scored else None,
         action=decision.action if decision else None,
         reason=_reason(decision) if decision else "",
-        rules=tuple(_fired(rule) for rule in decision.rules) if decision else (),
+        rules=tuple(_rule_fired(rule) for rule in decision.rules) if decision else (),
     )
 
 
 def _reason(decision: Decision) -> str:
-    held = f" No training was started: {decision.training_held}." if decision.training_held else ""
-    return f"{decision.reason}{held}"
+    not_trained = f" No training was started: {decision.training_held}." if decision.training_held else ""
+    return f"{decision.reason}{not_trained}"
 
 
-def _fired(rule: dict[str, Any]) -> RuleFired:
+def _rule_fired(rule: dict[str, Any]) -> RuleFired:
     sentences = tuple(one["sentence"] for one in rule.get("measurements", ()))
     return RuleFired(rule["rule"], rule["action"], rule.get("cause", ""), rule.get("held", ""), sentences)
 

@@ -1,4 +1,4 @@
-"""The page of one pipeline as of one tick, as one HTML file that opens from disk and loads nothing else."""
+"""The page of one pipeline as of a tick, as one HTML file that opens from disk and loads nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class NothingToReport(LookupError):
-    """The ledger has nothing of that tick."""
+    """The ledger has no entries of that tick."""
 
 
 def write_report(pipeline: Pipeline, tick: Tick, platform: Platform, out: Path | None = None) -> Path:
@@ -28,32 +28,32 @@ def write_report(pipeline: Pipeline, tick: Tick, platform: Platform, out: Path |
 
     Raises: NothingToReport.
     """
-    place = out or platform.settings.home / "reports" / pipeline.name / f"{tick}.html"
-    written = html(pipeline, tick, platform)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_text(place, written)
-    return place
+    path = out or platform.settings.home / "reports" / pipeline.name / f"{tick}.html"
+    content = html(pipeline, tick, platform)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, content)
+    return path
 
 
 def attached(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[tuple[str, str], ...]:
-    """Make the report for a mail, as (file name, HTML); none where that fails, so that the mail still goes out."""
+    """Make the report for a mail, as (file name, HTML); empty if that fails, so that the mail is still sent."""
     try:
-        written = write_report(pipeline, tick, platform).read_text(encoding="utf-8")
+        content = write_report(pipeline, tick, platform).read_text(encoding="utf-8")
     except Exception as error:
-        log.warning("%s: no report of %s: %s: %s", pipeline.name, tick, type(error).__name__, error)
+        log.warning("%s: the report of %s was not written: %s: %s", pipeline.name, tick, type(error).__name__, error)
         return ()
-    return ((f"{pipeline.name}-{tick}.html", written),)
+    return ((f"{pipeline.name}-{tick}.html", content),)
 
 
 def html(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
-    """Write the report's HTML with styles, scripts and data; its policy forbids every request.
+    """Write the report's HTML with styles, scripts and data; its security policy forbids every request.
 
     Raises: NothingToReport.
     """
     page_detail = detail(pipeline, platform, (None, tick.date), BY_FEATURE, as_of=tick)
     if all(row.tick != str(tick) for row in page_detail.by_tick):
         raise NothingToReport(
-            f"{pipeline.name}: the ledger has nothing of tick {tick}: score and monitor it first "
+            f"{pipeline.name}: the ledger has no entries of tick {tick}: score and monitor it first "
             f"(`mlprod score {pipeline.name} --from {tick}`)"
         )
     style, script = shell.style(), shell.script()
@@ -66,7 +66,7 @@ def html(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
 
 
 def embedded(value: object) -> str:
-    """Write JSON for an HTML script element, with the characters escaped that could end it."""
+    """Write JSON for an HTML script element; characters that could end the element are escaped."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

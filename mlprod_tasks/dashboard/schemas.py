@@ -1,14 +1,14 @@
 """The JSON that the page reads and sends, as dataclasses.
 
-Addresses below `/mlprod/`, all with JSON bodies; an error is {"error": "..."} with a status of 400 or more:
+Addresses below `/mlprod/`, all with JSON bodies; an error is {"error": "..."} with a status of 400 or higher:
 
     GET  api/overview                                          Overview
     GET  api/pipelines/{name}?first=&last=&heat=               Detail; ticks first..last, heat map of that kind
     GET  api/pipelines/{name}/predictions?key=&key=&tick=      PredictionExplanation; one `key` for each key column
     POST api/pipelines/{name}/{action}                         body ActionRequest, answer ActionResult; action is one of ACTIONS
 
-Ticks are ISO dates, moments ISO with offset. Values over many ticks are lists with one entry per tick of `Detail.ticks`
-(null where there is none), so that the JSON of a year stays small.
+Ticks are ISO dates, moments are ISO with offset. Values over many ticks are lists with one entry per tick of
+`Detail.ticks` (null if the tick has no value), so that the JSON of a year stays small.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Numbers = tuple[float | None, ...]
 class StatusLight:
     """The traffic light and the reasons for its colour, one sentence each, the worst first.
 
-    red: somebody is needed now. amber: worth a look. green: nothing to do. grey: no data yet.
+    red: act now. amber: worth a look. green: nothing to do. grey: no data yet.
     """
 
     light: Light
@@ -51,7 +51,7 @@ class ChampionCard:
 
 @dataclass(frozen=True)
 class LastTick:
-    """The newest scored tick. behind: due ticks that are not scored; None where the schedule has ended."""
+    """The newest scored tick. behind: due ticks that are not scored; None if the schedule has ended."""
 
     tick: str
     rows: int
@@ -87,7 +87,7 @@ class PipelineCard:
     muted: int
     training: str | None  # the newest training's state: running, awaiting approval, refused, ...
     kpi: Spark | None
-    rollout: RolloutRow | None = None  # in force; None where the champion alone answers
+    rollout: RolloutRow | None = None  # in force; None if the champion alone answers
     open_reviews: int = 0
 
 
@@ -119,7 +119,7 @@ class WatchedSeries:
 
 @dataclass(frozen=True)
 class HeatRow:
-    """One feature. gain_share: its share of the model's gain, None if unknown. important: among those that make up 80 %."""
+    """One feature. gain_share: its share of the model's gain, if known. important: one of those that make up 80 %."""
 
     feature: str
     gain_share: float | None
@@ -204,7 +204,7 @@ class RuleFired:
 
 @dataclass(frozen=True)
 class AlarmRow:
-    """An alarm: a rule from the tick at which it fired until it no longer fires. held: why its action waits."""
+    """An alarm: a rule, from the tick at which it fired until it no longer fires. held: why its action waits."""
 
     rule: str
     action: str
@@ -270,8 +270,8 @@ class Link:
 class Detail:
     """Everything about one pipeline over a range of ticks.
 
-    may: the ACTIONS that the reader may take; the page shows no button for others. run_link: an address with {run_id}
-    for the id of an MLflow run. served: None where the use case answers no requests.
+    may: the ACTIONS that the reader may take; the page shows buttons for these only. run_link: an address with {run_id}
+    for the id of an MLflow run. served: None if the use case answers no requests.
     """
 
     name: str
@@ -303,7 +303,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class ActionRequest:
-    """The body of an action that a person asks for with a button.
+    """The body of an action that a person requests with a button.
 
     rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
     share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:

@@ -26,7 +26,7 @@ Measured = Mapping[str, Mapping[str, Sequence[Any]]]  # what -> slice -> rows of
 
 @dataclass(frozen=True)
 class Ticks:
-    """Consecutive ticks, the axis of everything shown."""
+    """Consecutive ticks: the axis of all charts and heat maps."""
 
     days: tuple[date, ...]
 
@@ -36,7 +36,7 @@ class Ticks:
 
 
 def read(session: Session, pipeline: Pipeline, ticks: Ticks, whats: Iterable[str]) -> Measured:
-    """Read the measurements of those kinds and ticks, and nothing else."""
+    """Read the measurements of those kinds and ticks."""
     series: dict[str, dict[str, list[Any]]] = {}
     if not ticks.days:
         return series
@@ -52,7 +52,7 @@ def read(session: Session, pipeline: Pipeline, ticks: Ticks, whats: Iterable[str
 
 
 def heat_maps(pipeline: Pipeline, measured: Measured, ticks: Ticks, gain: Mapping[str, float]) -> tuple[HeatMap, ...]:
-    """Make a heat map of each kind that is measured per feature and has values here."""
+    """Make a heat map for each kind that is measured per feature and has values."""
     return tuple(
         HeatMap(what, TITLES[what].title, _words(KINDS[what], pipeline), tuple(_heat_rows(measured[what], ticks, gain)))
         for what in BY_FEATURE
@@ -61,8 +61,8 @@ def heat_maps(pipeline: Pipeline, measured: Measured, ticks: Ticks, gain: Mappin
 
 
 def charts(pipeline: Pipeline, measured: Measured, ticks: Ticks) -> tuple[Chart, ...]:
-    """Make charts of all other kinds that have values; estimates are drawn beside realised values."""
-    ordered = sorted(NOT_BY_FEATURE, key=lambda what: (GROUPS.index(TITLES[what].group), _place(what)))
+    """Make charts of all other kinds with values; estimates are drawn beside realised values."""
+    ordered = sorted(NOT_BY_FEATURE, key=lambda what: (GROUPS.index(TITLES[what].group), _chart_order(what)))
     return tuple(chart for what in ordered for chart in _charts(pipeline, measured, ticks, what) if chart.lines)
 
 
@@ -93,7 +93,7 @@ def column(name: str, rows: Sequence[Any], ticks: Ticks) -> WatchedSeries:
 
 
 def _heat_rows(by_feature: Mapping[str, Sequence[Any]], ticks: Ticks, gain: Mapping[str, float]) -> Iterator[HeatRow]:
-    """Important features first: by gain; where it is unknown, by importance and then by number of breaches."""
+    """Important features first: by gain, and if it is unknown, by importance and then by number of breaches."""
     rows = [
         HeatRow(feature, gain.get(feature), bool(rows[-1].important), column(feature, rows, ticks))
         for feature, rows in by_feature.items()
@@ -107,7 +107,7 @@ def _rank(row: HeatRow) -> tuple[Any, ...]:
 
 
 def _charts(pipeline: Pipeline, measured: Measured, ticks: Ticks, what: str) -> Iterator[Chart]:
-    """The charts of one kind: one, or one per metric where the metrics have units of their own."""
+    """The charts of one kind: one chart, or one per metric if the metrics have different units."""
     kind, realised = KINDS[what], what.removeprefix(ESTIMATED)
     if what != realised and realised in KINDS:
         return  # drawn in the chart of the realised values
@@ -155,5 +155,5 @@ def _words(kind: Kind, pipeline: Pipeline) -> str:
     return kind.words.replace("{kpi}", pipeline.kpi.name)
 
 
-def _place(what: str) -> int:
+def _chart_order(what: str) -> int:
     return CHART_ORDER.index(what) if what in CHART_ORDER else len(CHART_ORDER)

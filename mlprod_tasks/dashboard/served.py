@@ -14,12 +14,12 @@ from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.platform.ledger import Review, Rollout, RolloutCheck
 
 MOST_ROLLOUTS, MOST_REVIEWS, MOST_DECIDED = 20, 100, 20
-MOST_CHECKS = 2000  # of which the newest of each share is shown
+MOST_CHECKS = 2000  # of these, the newest of each share and kind is shown
 ORDER = ("errors", "latency", "scores", "quality")
 
 
 def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDetail | None:
-    """Read the state at a moment; None where the use case answers no requests."""
+    """Read the state at a moment; None if the use case answers no requests."""
     if pipeline.serving is None:
         return None
     mine = select(Rollout).where(Rollout.pipeline == pipeline.name, Rollout.at <= until).order_by(Rollout.at.desc())
@@ -34,8 +34,8 @@ def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDeta
         ramp=(pipeline.serving.ramp or Ramp()).shares,
         checks=_checks(session, pipeline, until),
         open_reviews=session.scalar(select(func.count()).select_from(Review).where(*undecided)) or 0,
-        reviews=tuple(_open(one) for one in session.scalars(oldest.limit(MOST_REVIEWS))),
-        decided=tuple(_decided(one) for one in session.scalars(newest.limit(MOST_DECIDED))),
+        reviews=tuple(_open_review(one) for one in session.scalars(oldest.limit(MOST_REVIEWS))),
+        decided=tuple(_decided_review(one) for one in session.scalars(newest.limit(MOST_DECIDED))),
     )
 
 
@@ -65,18 +65,18 @@ def _checks(session: Session, pipeline: Pipeline, until: datetime) -> RampChecks
     last = session.scalars(mine.limit(1)).first()
     if last is None:
         return None
-    # A ramp of the same version that was taken back before is another one.
+    # An earlier ramp of the same version that was taken back does not count.
     other = or_(r.mode != "canary", r.challenger != last.challenger)
     before = session.scalar(select(func.max(r.at)).where(r.pipeline == pipeline.name, r.at < last.at, other))
     of_ramp = mine.where(c.challenger == last.challenger, *([c.at > before] if before else []))
-    found: dict[tuple[float, str], Any] = {}
+    newest: dict[tuple[float, str], Any] = {}
     for one in session.scalars(of_ramp.limit(MOST_CHECKS)):
-        found.setdefault((one.share, one.what), one)
-    return RampChecks(last.challenger, tuple(_check(found[place]) for place in sorted(found, key=_place)))
+        newest.setdefault((one.share, one.what), one)
+    return RampChecks(last.challenger, tuple(_check(newest[key]) for key in sorted(newest, key=_check_order)))
 
 
-def _place(of: tuple[float, str]) -> tuple[float, int, str]:
-    share, what = of
+def _check_order(share_and_what: tuple[float, str]) -> tuple[float, int, str]:
+    share, what = share_and_what
     return share, ORDER.index(what) if what in ORDER else len(ORDER), what
 
 
@@ -95,12 +95,12 @@ def _check(one: RolloutCheck) -> CheckRow:
     )
 
 
-def _open(one: Review) -> ReviewRow:
-    """An undecided row; a decision that came after the moment shown is left out."""
+def _open_review(one: Review) -> ReviewRow:
+    """An undecided row; a decision after the moment that is shown is left out."""
     return _review(one, None, "", "", None)
 
 
-def _decided(one: Review) -> ReviewRow:
+def _decided_review(one: Review) -> ReviewRow:
     return _review(one, one.decision, one.by, one.reason, one.decided_at)
 
 

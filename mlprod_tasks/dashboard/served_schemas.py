@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RolloutRow:
-    """How requests are answered from `at` on. share: share of entities that a canary answers. band: scores left to people."""
+    """How requests are answered from `at` on. share: of entities that a canary answers. band: scores that people decide."""
 
     at: str
     by: str
@@ -21,7 +21,7 @@ class RolloutRow:
 
 @dataclass(frozen=True)
 class CheckRow:
-    """The newest result of one check of a challenger at one share of a ramp. passed: None where there were too few rows."""
+    """The newest result of one check of a challenger at one share of a ramp. passed: None if there were too few rows."""
 
     at: str
     share: float
@@ -45,7 +45,7 @@ class RampChecks:
 
 @dataclass(frozen=True)
 class ReviewRow:
-    """A row whose decision is left to people. at: time of the request. decision: None while nobody has decided."""
+    """A row that people decide. at: time of the request. decision: None until somebody decides."""
 
     request_id: str
     row: int
@@ -61,9 +61,9 @@ class ReviewRow:
 
 @dataclass(frozen=True)
 class ServingDetail:
-    """How requests are answered, and the rows that are left to people.
+    """How requests are answered, and the rows that people decide.
 
-    rollout: the one in force; None where there never was one, and the champion answers. ramp: its shares, declared or by
+    rollout: the one in force; None if there has been none, so that the champion answers. ramp: its shares, declared or by
     default. reviews: the oldest open ones, oldest first. decided: the newest decisions, newest first.
     """
 

@@ -1,4 +1,4 @@
-"""The page's HTML: a frame that loads the scripts; and for a report, scripts and styles as one text each."""
+"""The page's HTML: a frame that loads the scripts, and for a report the scripts and styles as one text each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 STYLE = "board.css"
-# In this order: each builds on those before it.
+# In this order: each uses those before it.
 SCRIPTS = (
     "dom.js",
     "numbers.js",
@@ -70,5 +70,5 @@ def script() -> str:
 
 
 def digest() -> str:
-    """Digest styles and scripts, so that a browser with older ones loads these."""
+    """Digest styles and scripts, so that a browser with an older version loads them again."""
     return hashlib.sha256((style() + script()).encode()).hexdigest()[:12]

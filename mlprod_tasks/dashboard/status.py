@@ -1,4 +1,4 @@
-"""How a pipeline stands: its champion, its last tick, and the traffic light with its reasons."""
+"""The status of a pipeline: its champion, its last tick, and the traffic light with its reasons."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WAITS, REFUSED, FAILED = "awaiting approval", ("refused", "rejected", "taken bac
 
 @dataclass(frozen=True)
 class Facts:
-    """What the ledger says of one pipeline now.
+    """The current facts of one pipeline, from the ledger.
 
-    promotions: in the order of their effect. refused: batches since the last scored tick.
+    promotions: in the order in which they took effect. refused: batches since the last scored tick.
     """
 
     promotions: Sequence[Promotion]
@@ -34,26 +34,26 @@ class Facts:
 
 
 def champion(facts: Facts) -> ChampionCard | None:
-    """The version of the last promotion or rollback; None before the first."""
+    """The version of the last promotion or rollback; None before the first one."""
     if not facts.promotions:
         return None
     last = facts.promotions[-1]
     trained = next((training for training in facts.trainings if training.id == last.training_id), None)
     newest = max(facts.scored.tick, last.effective) if facts.scored else last.effective
-    on = facts.switches[0] if facts.switches else None
-    switched = on is not None and on.kind == "fallback" and on.at > last.at
+    switch = facts.switches[0] if facts.switches else None
+    switched = switch is not None and switch.kind == "fallback" and switch.at > last.at
     return ChampionCard(
         version=last.model_version,
         since=str(last.effective),
         age_days=(newest - last.effective).days,
         trained_as_of=str(trained.as_of) if trained else None,
         reason=last.reason,
-        fallback_by=on.by if on is not None and switched else None,
+        fallback_by=switch.by if switch is not None and switched else None,
     )
 
 
 def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | None:
-    """The newest scored tick; None before the first."""
+    """The newest scored tick; None before the first one."""
     scored, decided = facts.scored, facts.decided
     if scored is None:
         return None
@@ -68,7 +68,7 @@ def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | Non
 
 
 def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
-    """Ticks that should be scored by now and are not; None for a schedule that has ended."""
+    """The number of ticks that should be scored by now and are not; None for a schedule that has ended."""
     day = (now - GRACE).astimezone(schedule.zone).date()
     due = day if schedule.moment(day) <= now - GRACE else day - timedelta(days=1)
     if schedule.ends is not None and due > schedule.ends:
@@ -77,23 +77,23 @@ def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
 
 
 def state(pipeline: Pipeline, facts: Facts, now: datetime) -> StatusLight:
-    """The traffic light: the worst reason gives its colour."""
+    """The traffic light; the worst reason gives its colour."""
     reasons = sorted(_reasons(pipeline, facts, now), key=lambda pair: WORST_FIRST.index(pair[0]))
     if reasons:
         return StatusLight(reasons[0][0], tuple(sentence for _, sentence in reasons))
     scored = facts.scored
     if scored is None:
-        return StatusLight("grey", ("Nothing is scored yet.",))
-    return StatusLight("green", (f"Nothing needs you: {scored.tick} is scored and no alarm is open.",))
+        return StatusLight("grey", ("No tick is scored yet.",))
+    return StatusLight("green", (f"Nothing to do: {scored.tick} is scored and no alarm is open.",))
 
 
 def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:
     yield from _alarms(facts)
-    scored, made = facts.scored, champion(facts)
+    scored, current = facts.scored, champion(facts)
     for audit in facts.refused:
         yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: correct it at its source."
     switched = scored is not None and scored.fallback_cause is FallbackCause.SWITCHED
-    if scored is not None and scored.fallback_rows and not (switched or (made and made.fallback_by)):
+    if scored is not None and scored.fallback_rows and not (switched or (current and current.fallback_by)):
         why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
         yield "red", f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
     late = None if scored is None else behind(pipeline.schedule, scored.tick, now)
@@ -103,10 +103,10 @@ def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[
             ("amber" if late == 1 else "red"),
             f"{ticks[0].upper()}{ticks[1:]} due and not scored; the last one is {scored.tick}.",
         )
-    if made and made.fallback_by:
-        yield "amber", f"The fallback answers instead of version {made.version}: switched by {made.fallback_by}."
+    if current and current.fallback_by:
+        yield "amber", f"The fallback answers instead of version {current.version}: switched on by {current.fallback_by}."
     yield from _training(facts)
-    if made is None and (scored is not None or facts.trainings):
+    if current is None and (scored is not None or facts.trainings):
         yield "grey", "There is no champion."
 
 
@@ -124,7 +124,7 @@ def _alarms(facts: Facts) -> Iterator[tuple[Light, str]]:
 
 
 def _alarm_sentence(alarm: AlarmRow) -> str:
-    """Write an alarm as a sentence, with the tick of its measurement beside the alarm's first tick."""
+    """Write an alarm as a sentence with its first tick, and the tick of its measurement if that is another."""
     tick, _, rest = alarm.sentence.partition(": ")
     if not DAY.fullmatch(tick):
         return f"{alarm.rule}, since {alarm.since}: {alarm.sentence}"

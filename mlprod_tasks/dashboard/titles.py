@@ -51,7 +51,7 @@ _OWN = dict(
         _title("lost_categories", "Lost categories", "share"),
         _title("out_of_range", "Rows out of range", "share"),
         _title("type_changes", "Changed types", unit="features"),
-        _title("join_coverage", "Rows that found a partner, over the reference's"),
+        _title("join_coverage", "Rows with a join partner, divided by the reference's"),
         _title("feature_psi", "Drift: PSI"),
         _title("feature_js", "Drift: Jensen-Shannon distance"),
         _title("feature_wasserstein", "Drift: Wasserstein distance"),
@@ -79,11 +79,11 @@ _OWN = dict(
         _title("memory", "Peak memory", unit="MB"),
         _title("data_delay", "Data published after the tick", unit="hours"),
         _title("label_delay", "Labels published after they were due", unit="hours"),
-        _title("cost", "Computing time over the ticks before"),
+        _title("cost", "Computing time, compared with the ticks before"),
         _title("model_age", "Age of the model", unit="days"),
-        _title("upstream", "Alarms upstream", unit="alarms"),
+        _title("upstream", "Upstream alarms", unit="alarms"),
         _title("replayed", "Replayed predictions that differ", "share"),
-        _title("online_skew", "Rows with other features online", "share"),
+        _title("online_skew", "Rows whose features differ online", "share"),
         _title("canned", "Golden predictions that differ", "share"),
         _title("online_rows", "Rows answered on request", unit="rows"),
         _title("online_latency", "Latency of a row, 99th percentile", unit="ms"),
@@ -95,11 +95,11 @@ _OWN = dict(
         _title("online_nulls", "On request: null share above the reference's", "share"),
         _title("online_psi", "On request: PSI"),
         _title("online_score_psi", "Drift of the scores on request: PSI"),
-        _title("online_shadow_difference", "Distance to the score in the shadow"),
-        _title("online_shadow_latency", "Latency in the shadow, 99th percentile", unit="ms"),
+        _title("online_shadow_difference", "Distance to the shadow's score"),
+        _title("online_shadow_latency", "Latency of the shadow, 99th percentile", unit="ms"),
     )
 )
-# A kind without a title of its own is shown by its name.
+# A kind that is not listed above is shown by its name.
 TITLES: Mapping[str, Title] = MappingProxyType({what: _OWN.get(what) or _title(what)[1] for what in KINDS})
 
 # The order within a group; kinds that are not listed come last.

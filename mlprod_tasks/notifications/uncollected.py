@@ -49,7 +49,7 @@ def _waiting_mails(
             subject=f"[{pipeline.name}] answered requests wait: {files:,} files of the log do not fit the lake",
             headline=f"{files:,} files of the log wait; their rows are neither in the lake nor measured.",
             paragraphs=(
-                f"{why}.",
+                f"Reason: {why}.",
                 f"The files are in {log_folder(pipeline, platform)}; the log of the collection lists them. Nothing is lost: "
                 "they are collected once this is fixed.",
             ),

@@ -248,7 +248,7 @@ def test_a_ledger_without_anything_is_shown_as_such(make_ledger: MakeLedger, fli
     assert (told.ticks, told.charts, told.heat, told.champion, told.last_tick) == ((), (), (), None, None)
     assert told.state.light == "grey"
     (card,) = overview([flights_pipeline], platform).pipelines
-    assert (card.state.reasons, card.kpi) == (("Nothing is scored yet.",), None)
+    assert (card.state.reasons, card.kpi) == (("No tick is scored yet.",), None)
     assert overview([], platform).pipelines == ()
 
 

@@ -127,7 +127,7 @@ def test_it_is_written_whole_or_not_at_all(
         with pytest.raises(OSError, match="disk full"):
             write_report(flights_pipeline, flights_pipeline.schedule.tick(FIRST), months, out)
     assert out.read_bytes() == written
-    with pytest.raises(NothingToReport, match="the ledger has nothing of tick 2013-12-01: score and monitor it first"):
+    with pytest.raises(NothingToReport, match="the ledger has no entries of tick 2013-12-01: score and monitor it first"):
         write_report(flights_pipeline, flights_pipeline.schedule.tick("2013-12-01"), months, out)
     assert out.read_bytes() == written
     assert list(out.parent.iterdir()) == [out], "no half-written file is left"

@@ -55,7 +55,7 @@ def fire(platform: Platform, pipeline: Pipeline, rule: str = "nulls", action: st
 def test_green_where_nothing_is_to_do(quiet: Platform, flights_pipeline: Pipeline) -> None:
     one = card(flights_pipeline, quiet)
     assert one.state.light == "green"
-    assert one.state.reasons == (f"Nothing needs you: {LAST} is scored and no alarm is open.",)
+    assert one.state.reasons == (f"Nothing to do: {LAST} is scored and no alarm is open.",)
     assert one.champion is not None
     assert (one.champion.version, one.champion.age_days) == (1, 9)
 

@@ -91,7 +91,7 @@ def test_the_mail_names_the_column(use_case: Pipeline, here: Platform, catcher: 
     body = mail.get_body(("plain",))
     assert body is not None
     said = " ".join(body.get_content().split())
-    assert "column 'feature_francs' is string in it, but double in 'shop/requests': declare it under a new name" in said
+    assert "Reason: its column 'feature_francs' is string, but double in 'shop/requests': declare it under a new name" in said
     assert str(log_folder(use_case, here)) in said
 
 

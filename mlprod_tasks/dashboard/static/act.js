@@ -1,20 +1,20 @@
 "use strict";
-// Buttons for actions: each says what will happen, asks for a reason, and shows the result.
+// Buttons for actions: each opens a dialog that explains the action, asks for a reason, and shows the result.
 (() => {
   const { h } = mlprod;
-  const TOLD = {
+  const DIALOGS = {
     retrain: ["Retrain", "A training starts now. The new model becomes champion only if it passes its gates."],
-    rollback: ["Roll back", "An earlier version, with its own fallback, becomes champion from the next tick on."],
-    fallback: ["Switch to the fallback", "The fallback model scores until a new champion is promoted or somebody switches back."],
+    rollback: ["Roll back", "An earlier version becomes champion from the next tick on, with the fallback that belongs to it."],
+    fallback: ["Switch to the fallback", "The fallback model scores until a new champion is promoted or someone switches back."],
     champion: ["Let the champion answer again", "The champion scores again from the next scoring on."],
-    acknowledge: ["Acknowledge", "The alarm stays open, marked as acknowledged by you."],
-    mute: ["Mute", "No mails about this rule until then."],
+    acknowledge: ["Acknowledge", "The alarm stays open and is marked as acknowledged by you."],
+    mute: ["Mute", "No mails about this rule are sent until then."],
     unmute: ["Unmute", "Mails about this rule are sent again."],
     bound: ["Set bounds", "From the newest tick on, these bounds replace the declared and learned ones."],
     rollout: ["Roll out", "All replicas of the service follow within seconds. A running ramp ends."],
   };
   const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp"];
-  const MODES = [["champion", "champion: it answers all"], ["canary", "canary: the challenger answers a share"], ["shadow", "shadow: the challenger only scores"], ["blue-green", "blue-green: the challenger answers all"]];
+  const MODES = [["champion", "champion: it answers every request"], ["canary", "canary: the challenger answers a share of the entities"], ["shadow", "shadow: the challenger scores, the champion answers"], ["blue-green", "blue-green: the challenger answers every request"]];
   const AUTOMATION = [["full", "full: the service decides"], ["band", "band: uncertain scores go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
 
   function boundFields({ slices, column }) {
@@ -22,7 +22,7 @@
     const now = (values) => (newest < 0 || values[newest] === null ? "" : values[newest]);
     const names = [...new Set(slices)].filter(Boolean);
     return [
-      names.length > 0 && h("label", {}, "Of ", h("select", { name: "slice" }, h("option", { value: "" }, "all of them"), names.map((name) => h("option", { value: name }, name)))),
+      names.length > 0 && h("label", {}, "For ", h("select", { name: "slice" }, h("option", { value: "" }, "all"), names.map((name) => h("option", { value: name }, name)))),
       h("div", { class: "pair" }, [["low", now(column.low)], ["high", now(column.high)]].map(([name, value]) => h("label", {}, `${name === "low" ? "Lowest" : "Highest"} allowed `, h("input", { name, type: "number", step: "any", value })))),
     ].filter(Boolean);
   }
@@ -36,16 +36,16 @@
     const [low, high] = before.band || ["", ""];
     const percent = (name, label, value) => h("label", {}, `${label} `, h("input", { name, type: "number", min: 0, max: 100, step: "any", value }));
     const bound = (name, label, value) => h("label", {}, `${label} `, h("input", { name, type: "number", min: 0, max: 1, step: "any", value, required: true }));
-    const asked = {
+    const inputs = {
       challenger: challenger(versions, before.challenger),
       share: percent("share", "Share of entities that it answers, in %", Number((100 * (before.share || ramp[0] || 0.05)).toFixed(4))),
       band: h("div", { class: "pair" }, bound("low", "People decide scores from", low), bound("high", "to below", high)),
     };
-    // What the mode does not take is neither shown nor sent.
+    // Fields that the mode does not use are neither shown nor sent.
     const show = () => {
       const [mode, automation] = [modes, automations].map((label) => label.querySelector("select").value);
       const taken = { challenger: mode !== "champion", share: mode === "canary", band: automation === "band" };
-      for (const [name, element] of Object.entries(asked)) {
+      for (const [name, element] of Object.entries(inputs)) {
         element.hidden = !taken[name];
         for (const one of element.querySelectorAll("input, select")) one.disabled = !taken[name];
       }
@@ -53,14 +53,14 @@
     const modes = choice("mode", "Mode", versions.length ? MODES : MODES.slice(0, 1), before.mode, show);
     const automations = choice("automation", "Automation", AUTOMATION, before.automation, show);
     show();
-    return [modes, asked.challenger, asked.share, automations, asked.band];
+    return [modes, inputs.challenger, inputs.share, automations, inputs.band];
   }
 
   function fields(action, detail, given) {
     const out = action === "bound" ? boundFields(given) : action === "rollout" && !given.back ? rolloutFields(given) : action === "ramp" ? [challenger(given.versions, null)] : [];
     if (action === "rollback") {
       const earlier = [...new Set(detail.versions.map((one) => one.version))].filter((v) => v !== (detail.champion && detail.champion.version)).sort((a, b) => b - a);
-      out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the champion before"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
+      out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the previous champion"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
     }
     if (action === "mute") {
       out.push(h("label", {}, "For ", h("select", { name: "days" }, [1, 3, 7, 14, 30].map((n) => h("option", { value: n, selected: n === 7 }, mlprod.count(n, "day"))))));
@@ -69,20 +69,20 @@
     return out;
   }
 
-  // Only the answering version changes; what is left to people stays as it is.
+  // Only the version that answers changes; the automation stays as it is.
   const switchedBack = ({ automation, band }) => ({ mode: "champion", automation, low: band && band[0], high: band && band[1] });
 
-  // `post(action, asked)` gives a sentence with the result; `after` draws the page again.
+  // `post(action, body)` returns a sentence with the result; `after` draws the page again.
   mlprod.asker = (detail, post, after) => (action, label, given) => {
     if (!detail.may.includes(action)) return null;
     return h("button", { type: "button", class: REASONED.includes(action) && action !== "bound" ? null : "quiet", "data-action": action, onclick: () => open(action, given) }, label);
 
     function open(action, given) {
-      const [title, what] = given.told || TOLD[action];
+      const [title, what] = given.dialog || DIALOGS[action];
       const failed = h("p", { class: "bad", role: "alert" });
       const submit = h("button", { type: "submit", class: "act" }, title);
       const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `What is measured: ${given.words}.`), fields(action, detail, given), failed,
-        h("div", { class: "buttons" }, submit, action === "bound" && h("button", { type: "submit", value: "unbound" }, "Back to declared and learned"), h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
+        h("div", { class: "buttons" }, submit, action === "bound" && h("button", { type: "submit", value: "unbound" }, "Back to declared and learned bounds"), h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
       const dialog = h("dialog", { "aria-labelledby": "ask-title", onclose: () => dialog.remove() }, form);
       form.addEventListener("submit", async (event) => {
         event.preventDefault();

@@ -1,11 +1,11 @@
 "use strict";
-// Which page is shown, and where its data comes from: the server, or the report file itself.
+// Chooses the page to show, and reads its data from the server or from the report file itself.
 (() => {
   const { h } = mlprod;
   const main = document.getElementById("board");
   const api = document.body.dataset.api;
   const EVERY = 60000;
-  let shown = "", asked = 0;
+  let shown = "", turns = 0;
 
   async function ask(path, options) {
     let answer;
@@ -14,16 +14,16 @@
     } catch {
       throw new Error("The server does not answer.");
     }
-    const told = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(told.error || (typeof told.detail === "string" && told.detail) || `The server answers ${answer.status}.`);
-    return told;
+    const body = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(body.error || (typeof body.detail === "string" && body.detail) || `The server answered with status ${answer.status}.`);
+    return body;
   }
 
   // #/pipelines/NAME?first=&last=&heat=
   function where() {
     const [path, query] = location.hash.replace(/^#/, "").split("?");
-    const found = /^\/pipelines\/([^/]+)$/.exec(path || "");
-    return { name: found ? decodeURIComponent(found[1]) : null, query: new URLSearchParams(query || "") };
+    const match = /^\/pipelines\/([^/]+)$/.exec(path || "");
+    return { name: match ? decodeURIComponent(match[1]) : null, query: new URLSearchParams(query || "") };
   }
 
   function go(changes) {
@@ -38,8 +38,8 @@
   }
 
   async function overview() {
-    const told = await ask("/overview");
-    return { same: JSON.stringify({ ...told, at: "" }), nodes: () => mlprod.overview(told) };
+    const data = await ask("/overview");
+    return { same: JSON.stringify({ ...data, at: "" }), nodes: () => mlprod.overview(data) };
   }
 
   async function pipeline(name, query) {
@@ -58,31 +58,31 @@
 
   async function show(keep) {
     const { name, query } = where();
-    const turn = ++asked;
+    const turn = ++turns;
     main.setAttribute("aria-busy", "true");
     try {
       const page = await (name ? pipeline(name, query) : overview());
-      if (turn !== asked || (keep === "if new" && page.same === shown)) return main.removeAttribute("aria-busy");
-      const [scroll, held] = [scrollY, document.activeElement && document.activeElement.id];
+      if (turn !== turns || (keep === "if new" && page.same === shown)) return main.removeAttribute("aria-busy");
+      const [scroll, focused] = [scrollY, document.activeElement && document.activeElement.id];
       shown = page.same;
       draw(page.nodes());
       if (keep) {
         scrollTo(0, scroll);
-        if (held && document.getElementById(held)) document.getElementById(held).focus({ preventScroll: true });
+        if (focused && document.getElementById(focused)) document.getElementById(focused).focus({ preventScroll: true });
       } else {
         scrollTo(0, 0);
         if (show.before !== undefined) main.querySelector("h1").focus({ preventScroll: true });
       }
       show.before = name;
     } catch (error) {
-      if (turn !== asked) return;
+      if (turn !== turns) return;
       if (keep === "if new") return mlprod.announce(error.message, true);
       shown = "";
       draw([h("header", { class: "page" }, h("h1", { tabindex: -1 }, "mlprod")), h("p", { class: "bad", role: "alert" }, error.message), h("p", {}, h("a", { href: "#/" }, "All pipelines"))]);
     }
   }
 
-  // Its address would be another page's: here the hash says which page is shown.
+  // The link's address would replace the hash, which says which page is shown.
   document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), main.focus()));
 
   const inside = document.getElementById("board-data");
@@ -90,7 +90,7 @@
     draw(mlprod.detail(JSON.parse(inside.textContent), {}));
     return;
   }
-  // The same pipeline over other ticks stays where the reader is.
+  // The same pipeline over other ticks keeps the reader's scroll position.
   addEventListener("hashchange", () => show(where().name !== null && where().name === show.before));
   setInterval(() => document.visibilityState === "visible" && !where().name && show("if new"), EVERY);
   show();

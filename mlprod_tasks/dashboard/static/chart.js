@@ -1,13 +1,13 @@
 "use strict";
-// A line chart over ticks: promises and realised values, intervals, bounds, breaches, versions; told, shown and as a table.
+// A line chart over ticks: estimated and realised values, intervals, bounds, breaches, versions; also as text and as a table.
 (() => {
   const { h, s } = mlprod;
   const HEIGHT = 172;
   const EDGE = { left: 52, right: 12, top: 16, bottom: 22 };
   const WIDEST_DOTS = 130;
 
-  // What is drawn of a line: the ledger's values, times the reference where those are ratios to it.
-  function drawn(line, chart) {
+  // The values to draw: those of the ledger, multiplied by the reference if they are ratios to it.
+  function scaled(line, chart) {
     const { column } = line;
     const times = (values) =>
       chart.times_reference ? values.map((v, i) => (v === null || column.reference[i] === null ? null : v * column.reference[i])) : values;
@@ -22,7 +22,7 @@
     };
   }
 
-  // The values' extent; a bound only where it does not squash them.
+  // The range of the values, with a bound only if it does not squash them.
   function extent(lines) {
     const all = lines.flatMap((line) => [...line.values, ...line.from, ...line.to]).filter((v) => v !== null);
     let low = Math.min(...all), high = Math.max(...all);
@@ -34,11 +34,11 @@
     }
     const pad = (high - low || Math.abs(high) * 0.1 || 0.05) * 0.08;
     if (low === 0 && high === 0) return [0, 0.05];
-    // What cannot be negative has no axis below zero.
+    // No axis below zero if no value is negative.
     return [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];
   }
 
-  // A path through the indices that have a value; a gap where one has none.
+  // A path through the indices that have a value, with gaps at the others.
   function path(values, x, y) {
     let out = "", pen = false;
     values.forEach((value, i) => {
@@ -51,7 +51,7 @@
     return out;
   }
 
-  // A bound holds over its tick's whole width.
+  // A bound spans the whole width of its tick.
   function steps(values, x, y, half) {
     let out = "", last = null;
     values.forEach((value, i) => {
@@ -64,7 +64,7 @@
     return out;
   }
 
-  // Stretches over which a value stays the same: value, first index, index past the last.
+  // Runs of equal values: value, first index, index past the last.
   function runs(values) {
     const out = [];
     values.forEach((value, i) => {
@@ -116,10 +116,10 @@
     for (const i of axisDays(ticks, inner.w)) {
       svg.append(s("text", { class: "axis", x: x(i), y: HEIGHT - 6, "text-anchor": "middle" }, mlprod.day(ticks[i])));
     }
-    const held = s("g", { "clip-path": `url(#${clip})` });
-    svg.append(held);
+    const clipped = s("g", { "clip-path": `url(#${clip})` });
+    svg.append(clipped);
     versionMarks(svg, shared, x, slot, inner);
-    lines.forEach((line, number) => drawLine(held, line, number, { x, y, slot, inner, width, ticks }));
+    lines.forEach((line, number) => drawLine(clipped, line, number, { x, y, slot, inner, width, ticks }));
     const cursor = s("line", { class: "cursor", y1: EDGE.top, y2: EDGE.top + inner.h, visibility: "hidden" });
     const brush = s("rect", { class: "brush", y: EDGE.top, height: inner.h, visibility: "hidden" });
     svg.append(brush, cursor);
@@ -139,36 +139,36 @@
     }
   }
 
-  function drawLine(held, line, number, { x, y, slot, inner, ticks }) {
+  function drawLine(clipped, line, number, { x, y, slot, inner, ticks }) {
     const kind = `line ${line.role} n${number % 6}`;
-    if (line.role === "estimated") held.append(s("path", { class: `band n${number % 6}`, d: band(line.from, line.to, x, y) }));
+    if (line.role === "estimated") clipped.append(s("path", { class: `band n${number % 6}`, d: band(line.from, line.to, x, y) }));
     for (const [bound, beyond] of [[line.low, EDGE.top + inner.h + 2], [line.high, EDGE.top - 2]]) {
       if (number > 0 && line.role !== "measured") break;
       for (const [value, first, past] of runs(bound)) {
         const edge = Math.max(EDGE.top - 2, Math.min(EDGE.top + inner.h + 2, y(value)));
-        held.append(s("rect", { class: "outside", x: x(first) - slot / 2, width: (past - first) * slot, y: Math.min(edge, beyond), height: Math.abs(beyond - edge) }));
+        clipped.append(s("rect", { class: "outside", x: x(first) - slot / 2, width: (past - first) * slot, y: Math.min(edge, beyond), height: Math.abs(beyond - edge) }));
       }
-      held.append(s("path", { class: "bound", d: steps(bound, x, y, slot / 2) }));
+      clipped.append(s("path", { class: "bound", d: steps(bound, x, y, slot / 2) }));
     }
     if (line.role !== "estimated" && ticks.length <= WIDEST_DOTS) {
       line.from.forEach((from, i) => from !== null && line.to[i] !== null &&
-        held.append(s("line", { class: "whisker", x1: x(i), x2: x(i), y1: y(from), y2: y(line.to[i]) })));
+        clipped.append(s("line", { class: "whisker", x1: x(i), x2: x(i), y1: y(from), y2: y(line.to[i]) })));
     }
-    held.append(s("path", { class: kind, d: path(line.values, x, y) }));
+    clipped.append(s("path", { class: kind, d: path(line.values, x, y) }));
     line.values.forEach((value, i) => {
       if (value === null) return;
       const alone = line.values[i - 1] == null && line.values[i + 1] == null;
       if (line.breached.has(i)) {
         const r = Math.min(5, Math.max(3, slot * 0.45));
-        held.append(s("path", { class: "breach", d: `M${x(i)},${y(value) - r}l${r},${r}l${-r},${r}l${-r},${-r}Z` }));
+        clipped.append(s("path", { class: "breach", d: `M${x(i)},${y(value) - r}l${r},${r}l${-r},${r}l${-r},${-r}Z` }));
       } else if (line.role !== "estimated" && (alone || slot >= 7)) {
-        held.append(s("circle", { class: `dot n${number % 6}`, cx: x(i), cy: y(value), r: slot >= 7 ? 2 : 1.6 }));
+        clipped.append(s("circle", { class: `dot n${number % 6}`, cx: x(i), cy: y(value), r: slot >= 7 ? 2 : 1.6 }));
       }
     });
   }
 
-  // What one tick says, for the tooltip and for those who listen.
-  function told(chart, lines, shared, i) {
+  // The parts of one tick's text, for the tooltip and for screen readers.
+  function tickParts(chart, lines, shared, i) {
     const version = shared.scored_by[i];
     const out = [{ head: mlprod.longDay(shared.ticks[i]) + (version === null ? "" : `, version ${version}`) }];
     for (const line of lines) {
@@ -224,7 +224,7 @@
   const bounded = (lines) => lines.some((line) => [...line.low, ...line.high].some((v) => v !== null));
 
   mlprod.chart = (chart, shared) => {
-    const lines = chart.lines.map((line) => drawn(line, chart)).filter((line) => line.values.some((v) => v !== null));
+    const lines = chart.lines.map((line) => scaled(line, chart)).filter((line) => line.values.some((v) => v !== null));
     const last = lines[0] ? lines[0].values.findLastIndex((v) => v !== null) : -1;
     const id = `chart-${chart.id.replace(/[^a-z0-9]+/gi, "-")}`;
     const breaches = lines.reduce((sum, line) => sum + line.breached.size, 0);
@@ -239,19 +239,19 @@
       h("li", {}, h("span", { class: `key n${i % 6} ${line.role}` }), line.role === "measured" ? line.column.name || line.words : line.role)));
     const figure = h("figure", { class: "chart", "data-chart": chart.id }, head, legend);
     if (!lines.length) {
-      figure.append(h("p", { class: "empty" }, "Nothing was measured at these ticks."));
+      figure.append(h("p", { class: "empty" }, "There are no measurements at these ticks."));
       return figure;
     }
     const plot = h("div", {
       class: "plot", tabindex: 0, role: "slider", "aria-labelledby": id, "aria-valuemin": 1, "aria-valuemax": shared.ticks.length,
-      "aria-valuenow": last + 1, "aria-valuetext": asText(told(chart, lines, shared, Math.max(0, last))),
+      "aria-valuenow": last + 1, "aria-valuetext": asText(tickParts(chart, lines, shared, Math.max(0, last))),
     });
     const numbers = mlprod.tableOnDemand(`${chart.title} as a table`, () => table(chart, lines, shared));
     figure.append(plot, h("div", { class: "foot" }, numbers, bounds));
     mlprod.cursor(plot, {
       draw: () => draw(plot, chart, lines, shared),
       y: (i) => lines[0].values[i],
-      tell: (i) => told(chart, lines, shared, i),
+      tell: (i) => tickParts(chart, lines, shared, i),
       nodes: (parts) => asNodes(parts, lines),
       text: asText,
       start: Math.max(0, last),

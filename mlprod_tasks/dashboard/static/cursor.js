@@ -1,5 +1,5 @@
 "use strict";
-// One cursor over all charts of a page: pointer and arrow keys move it, dragging or Shift with arrows chooses a range of ticks.
+// One cursor for all charts of a page: pointer and arrow keys move it, dragging or Shift with arrow keys selects a range of ticks.
 (() => {
   mlprod.shared = (detail, zoom) => {
     const marks = detail.versions

@@ -1,5 +1,5 @@
 "use strict";
-// One pipeline: its state, then everything over a range of ticks.
+// One pipeline: its state, then its data over a range of ticks.
 (() => {
   const { h } = mlprod;
   const PRESETS = [14, 30, 60, 90, 180];
@@ -17,7 +17,7 @@
       last ? fact("Last tick", last.tick, mlprod.count(last.rows, "row")) : fact("Last tick", "none"),
       last && fact("Decided", last.action || "not yet"),
       last && last.behind > 0 && fact("Behind", mlprod.count(last.behind, "tick")),
-      champion && champion.fallback_by && fact("Answering", "the fallback", `switched to by ${champion.fallback_by}`),
+      champion && champion.fallback_by && fact("Answering", "the fallback", `switched on by ${champion.fallback_by}`),
       fact("Owner", detail.owner),
     ];
     return h("dl", { class: "facts" }, shown.filter(Boolean));
@@ -29,7 +29,7 @@
       state.reasons.length === 1 ? h("p", {}, mlprod.prose(state.reasons[0])) : h("ul", {}, state.reasons.map((one) => h("li", {}, mlprod.prose(one)))));
   }
 
-  // Which ticks: the newest so many, or from and to; charts choose too, by dragging.
+  // The ticks to show: the newest N, or from and to; dragging across a chart also selects them.
   function range(detail, zoom) {
     const { ticks } = detail;
     if (!ticks.length) return null;
@@ -48,36 +48,36 @@
   }
 
   function heat(detail, shared, choose) {
-    if (!detail.heat.length) return [h("p", { class: "empty" }, "No feature was measured at these ticks.")];
+    if (!detail.heat.length) return [h("p", { class: "empty" }, "There are no measurements of features at these ticks.")];
     const place = h("div", {}, mlprod.heat(detail.heat[0], shared));
-    const there = new Map(detail.heat.map((map) => [map.what, map]));
+    const loaded = new Map(detail.heat.map((map) => [map.what, map]));
     const offered = choose ? detail.heat_kinds : detail.heat.map((map) => [map.what, map.title]);
     const select = h("select", {
       id: "heat-kind", onchange: () => {
-        const map = there.get(select.value);
+        const map = loaded.get(select.value);
         if (map) place.replaceChildren(mlprod.heat(map, shared));
         else choose(select.value);
       },
     }, offered.map(([what, title]) => h("option", { value: what, selected: what === detail.heat[0].what }, title)));
     const map = detail.heat[0];
-    const held = map.rows.find((row) => row.column.high.some((v) => v !== null));
-    const bounds = held && shared.ask("bound", "Bounds…", { what: map.what, title: map.title, words: map.words.replaceAll("{slice}", "…"), slices: map.rows.map((row) => row.feature), column: held.column });
-    return [h("div", { class: "control" }, offered.length > 1 && [h("label", { for: "heat-kind" }, "Shown"), select], bounds), place];
+    const bounded = map.rows.find((row) => row.column.high.some((v) => v !== null));
+    const bounds = bounded && shared.ask("bound", "Bounds…", { what: map.what, title: map.title, words: map.words.replaceAll("{slice}", "…"), slices: map.rows.map((row) => row.feature), column: bounded.column });
+    return [h("div", { class: "control" }, offered.length > 1 && [h("label", { for: "heat-kind" }, "Show"), select], bounds), place];
   }
 
   function charts(detail, shared) {
     const groups = new Map();
     for (const chart of detail.charts) groups.set(chart.group, [...(groups.get(chart.group) || []), chart]);
-    if (!groups.size) return [h("p", { class: "empty" }, "Nothing was measured at these ticks.")];
+    if (!groups.size) return [h("p", { class: "empty" }, "There are no measurements at these ticks.")];
     return [...groups].map(([group, some]) => h("div", { class: "group" }, h("h3", {}, group), h("div", { class: "charts" }, some.map((chart) => mlprod.chart(chart, shared)))));
   }
 
   function links(detail) {
     const all = detail.links.map((one) => mlprod.link(one.text, one.href));
-    return all.length ? h("nav", { class: "links", "aria-label": "Elsewhere" }, all) : null;
+    return all.length ? h("nav", { class: "links", "aria-label": "Related pages" }, all) : null;
   }
 
-  // `acts`: zoom, choose (another heat map), ask (a button that asks for an action), explain; null where nothing can be asked.
+  // `acts`: zoom, choose (another heat map), ask (makes the button of an action), explain; empty in a report.
   mlprod.detail = (detail, acts) => {
     const shared = mlprod.shared(detail, acts.zoom || (() => {}));
     const ask = (shared.ask = acts.ask || (() => null));

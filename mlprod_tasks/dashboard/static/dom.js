@@ -1,12 +1,12 @@
 "use strict";
-// Elements, made without ever reading text as markup: every string becomes a text node or an attribute.
+// Creates elements without ever reading text as markup: every string becomes a text node or an attribute.
 const mlprod = {};
 
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
 
   // h("td", {class: "number"}, "12"): attributes, `on...` listeners, then children; null and false children are left out.
-  function made(element, attributes, children) {
+  function build(element, attributes, children) {
     for (const [name, value] of Object.entries(attributes || {})) {
       if (value === null || value === undefined || value === false) continue;
       if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -19,10 +19,10 @@ const mlprod = {};
     return element;
   }
 
-  mlprod.h = (tag, attributes, ...children) => made(document.createElement(tag), attributes, children);
-  mlprod.s = (tag, attributes, ...children) => made(document.createElementNS(SVG, tag), attributes, children);
+  mlprod.h = (tag, attributes, ...children) => build(document.createElement(tag), attributes, children);
+  mlprod.s = (tag, attributes, ...children) => build(document.createElementNS(SVG, tag), attributes, children);
 
-  // A link elsewhere: only to web addresses, whatever the data says.
+  // A link to another page, only to web and file addresses, whatever the data contains.
   mlprod.link = (text, href, attributes) => {
     let address = null;
     try {
@@ -34,11 +34,11 @@ const mlprod = {};
     return mlprod.h("a", { href: address.href, target: "_blank", rel: "noopener", ...attributes }, text);
   };
 
-  // A sentence whose days are not broken in two by the end of a line.
+  // A sentence whose dates are not broken across lines.
   mlprod.prose = (sentence) =>
     sentence.split(/(\d{4}-\d\d-\d\d)/).map((part, i) => (i % 2 ? mlprod.h("span", { class: "day" }, part) : part));
 
-  // One sentence for those who listen, and for a moment for those who look.
+  // Announces a sentence to screen readers, and shows it for some seconds.
   mlprod.announce = (sentence, bad) => {
     const place = document.getElementById("status");
     place.textContent = sentence;
@@ -48,20 +48,20 @@ const mlprod = {};
     mlprod.announce.timer = setTimeout(() => place.classList.remove("shown"), bad ? 12000 : 6000);
   };
 
-  // The one tooltip: `lines` are nodes; it stays inside the window, beside the point or the element it tells of. `holder` is the
-  // element that was reached by key: bringing it into view scrolls, and the tooltip goes with it instead of being hidden.
+  // The only tooltip: `lines` are nodes; it stays inside the window, beside its point or element. `holder` is an element that was
+  // reached by key: bringing it into view scrolls the page, and the tooltip moves along instead of being hidden.
   let tip = null;
-  let held = null;
-  let beside = null; // where it tells something, from the holder's corner
+  let anchor = null;
+  let offset = null; // of the tooltip's point from the corner of `anchor`
   mlprod.tip = {
     show(lines, x, y, holder = null) {
       if (!tip) document.body.append((tip = mlprod.h("div", { class: "tip", "aria-hidden": "true" })));
       tip.replaceChildren(...lines);
       tip.hidden = false;
-      held = holder;
-      if (held) {
-        const box = held.getBoundingClientRect();
-        beside = { x: x - box.left, y: y - box.top };
+      anchor = holder;
+      if (anchor) {
+        const box = anchor.getBoundingClientRect();
+        offset = { x: x - box.left, y: y - box.top };
       }
       mlprod.tip.place(x, y);
     },
@@ -79,13 +79,13 @@ const mlprod = {};
   };
   addEventListener("scroll", () => {
     if (!tip || tip.hidden) return;
-    if (!held || held !== document.activeElement) return mlprod.tip.hide();
-    const box = held.getBoundingClientRect();
-    mlprod.tip.place(box.left + beside.x, box.top + beside.y);
+    if (!anchor || anchor !== document.activeElement) return mlprod.tip.hide();
+    const box = anchor.getBoundingClientRect();
+    mlprod.tip.place(box.left + offset.x, box.top + offset.y);
   }, { passive: true, capture: true });
   addEventListener("keydown", (event) => event.key === "Escape" && mlprod.tip.hide());
 
-  // A table that is filled when it is first opened.
+  // A table that is filled when it is opened for the first time.
   mlprod.tableOnDemand = (summary, fill) => {
     const details = mlprod.h("details", { class: "alternative" }, mlprod.h("summary", {}, summary));
     details.addEventListener(

@@ -1,12 +1,12 @@
 "use strict";
-// Features x ticks: each cell shows how near to its bound a value is. A real table, so that screen readers can read it.
+// Features x ticks: each cell shows how close a value is to its bound. A real table, so that screen readers can read it.
 (() => {
   const { h } = mlprod;
   const WITHIN = [0.25, 0.5, 0.75, 1]; // shares of the bound: cells w0 to w4
   const BEYOND = [2, 4]; // times the bound: cells b0 to b2
   const FEWEST = 10;
 
-  // Value divided by its bound; for a feature without a bound, by the usual bound of the others.
+  // The value divided by its bound; for a feature without a bound, by the median bound of the others.
   function relative(column, i, usual) {
     const [value, low, high] = [column.values[i], column.low[i], column.high[i]];
     if (value === null) return null;
@@ -28,7 +28,7 @@
     return bounds.length ? bounds[bounds.length >> 1] : null;
   }
 
-  function told(map, row, i, shared) {
+  function cellParts(map, row, i, shared) {
     const { column } = row;
     const version = shared.scored_by[i];
     const head = `${row.feature}, ${mlprod.longDay(shared.ticks[i])}${version === null ? "" : `, version ${version}`}`;
@@ -51,7 +51,7 @@
   ].filter(Boolean);
   const text = (part) => [part.head, part.value, part.breached ? `outside its bound, ${part.bound}` : part.bound, part.note, part.cause].filter(Boolean).join(", ");
 
-  // Ticks under their Mondays: one heading for each week.
+  // Ticks by week: one heading for each Monday.
   function weeks(ticks) {
     const out = [];
     ticks.forEach((tick, i) => {
@@ -81,7 +81,7 @@
       h("span", {}, "0", ["w0", "w1", "w2", "w3"].map(cell), "bound"),
       h("span", {}, ["b0", "b1", "b2"].map(cell), "up to 2×, 4×, beyond"),
       h("span", {}, cell("unmeasured"), "not measured"),
-      map.rows.some((row) => row.column.high.some((v, i) => v === null && row.column.values[i] !== null)) && h("span", {}, cell("w2 unbounded"), "no bound: shaded by the others'"),
+      map.rows.some((row) => row.column.high.some((v, i) => v === null && row.column.values[i] !== null)) && h("span", {}, cell("w2 unbounded"), "no bound: shaded by the bounds of other features"),
       map.rows.some((row) => row.gain_share !== null) && h("span", {}, "%: share of the model's gain"));
   }
 
@@ -99,16 +99,16 @@
 
     const cellAt = (r, i) => body.rows[r] && body.rows[r].cells[i + 1];
     let current = null;
-    function hold(cell) {
+    function makeCurrent(cell) {
       if (current) current.tabIndex = -1;
       current = cell;
       current.tabIndex = 0;
     }
-    hold(cellAt(0, shared.ticks.length - 1));
+    makeCurrent(cellAt(0, shared.ticks.length - 1));
 
     function tell(cell) {
       const r = cell.parentNode.sectionRowIndex;
-      const part = told(map, rows[r], Number(cell.dataset.i), shared);
+      const part = cellParts(map, rows[r], Number(cell.dataset.i), shared);
       cell.setAttribute("aria-label", text(part));
       const box = cell.getBoundingClientRect();
       mlprod.tip.show(nodes(part), box.left + box.width / 2, box.top, cell === document.activeElement ? cell : null);
@@ -117,7 +117,7 @@
     body.addEventListener("pointerleave", () => mlprod.tip.hide());
     body.addEventListener("focusin", (event) => {
       const cell = event.target.closest("td");
-      if (cell) [hold, tell].forEach((act) => act(cell));
+      if (cell) [makeCurrent, tell].forEach((act) => act(cell));
     });
     body.addEventListener("focusout", () => mlprod.tip.hide());
     body.addEventListener("keydown", (event) => {
@@ -129,7 +129,7 @@
       const clamp = (value, most) => Math.max(0, Math.min(most, value));
       const r = clamp(cell.parentNode.sectionRowIndex + step[0], body.rows.length - 1);
       const next = cellAt(r, clamp(Number(cell.dataset.i) + step[1], shared.ticks.length - 1));
-      next.setAttribute("aria-label", text(told(map, rows[r], Number(next.dataset.i), shared)));
+      next.setAttribute("aria-label", text(cellParts(map, rows[r], Number(next.dataset.i), shared)));
       next.focus();
       next.scrollIntoView({ block: "nearest", inline: "nearest" });
       tell(next);
@@ -140,7 +140,7 @@
       type: "button", class: "quiet", onclick: (event) => {
         rows = map.rows;
         body.replaceChildren(...rows.map((row) => rowOf(map, row, shared, usual)));
-        hold(cellAt(0, shared.ticks.length - 1));
+        makeCurrent(cellAt(0, shared.ticks.length - 1));
         event.target.remove();
         current.focus();
       },

@@ -1,5 +1,5 @@
 "use strict";
-// How numbers and days read.
+// Formats numbers and days for people.
 (() => {
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
@@ -8,7 +8,9 @@
     const size = Math.abs(value);
     if (size >= 1000) return Math.round(value).toLocaleString("en-US");
     if (size === 0) return "0";
-    if (size < 0.0001) return value.toExponential(1);
+    if (size < 0.000001) return value.toExponential(1);
+    // Digits after the point are counted out here, because String() writes small numbers with an exponent.
+    if (size < 0.001) return value.toFixed(2 - Math.floor(Math.log10(size))).replace(/0+$/, "");
     return String(Number(value.toPrecision(size >= 100 ? 4 : 3)));
   }
 
@@ -48,11 +50,11 @@
     return ticks;
   };
 
-  // Bounds in words.
+  // Two bounds in words.
   mlprod.bounds = (low, high, form, unit) => {
-    const told = (value) => mlprod.number(value, form, unit);
+    const format = (value) => mlprod.number(value, form, unit);
     if (low === null && high === null) return "no bound";
-    if (low === null) return `at most ${told(high)}`;
-    return high === null ? `at least ${told(low)}` : `${told(low)} to ${told(high)}`;
+    if (low === null) return `at most ${format(high)}`;
+    return high === null ? `at least ${format(low)}` : `${format(low)} to ${format(high)}`;
   };
 })();

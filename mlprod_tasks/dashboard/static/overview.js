@@ -1,8 +1,8 @@
 "use strict";
-// All pipelines, with their state and the reason; those that need attention come first.
+// All pipelines with their state and its reason; those that need attention come first.
 (() => {
   const { h, s } = mlprod;
-  const LIGHTS = { red: "needs you", amber: "worth a look", green: "fine", grey: "no data yet" };
+  const LIGHTS = { red: "needs attention", amber: "worth a look", green: "fine", grey: "no data yet" };
 
   mlprod.light = (state) =>
     h("span", { class: `light ${state.light}` }, h("span", { class: "lamp", "aria-hidden": "true" }), LIGHTS[state.light]);
@@ -16,9 +16,9 @@
     const x = (i) => pad + (i / Math.max(1, kpi.values.length - 1)) * (width - 2 * pad);
     const y = (v) => height - pad - ((v - low) / (high - low || 1)) * (height - 2 * pad);
     const [lastI, last] = known[known.length - 1];
-    const told = `${kpi.name} over ${mlprod.count(known.length, "tick")}: from ${mlprod.number(known[0][1])} to ${mlprod.number(last)}` +
+    const label = `${kpi.name} over ${mlprod.count(known.length, "tick")}: from ${mlprod.number(known[0][1])} to ${mlprod.number(last)}` +
       ` ${kpi.unit}, lowest ${mlprod.number(Math.min(...known.map(([, v]) => v)))}`;
-    return s("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": told },
+    return s("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
       kpi.bound !== null && s("line", { class: "bound", x1: 0, x2: width, y1: y(kpi.bound), y2: y(kpi.bound) }),
       s("path", { class: "line", d: known.map(([i, v], n) => `${n ? "L" : "M"}${x(i).toFixed(1)},${y(v).toFixed(1)}`).join("") }),
       s("circle", { class: kpi.bound !== null && last < kpi.bound ? "dot bad" : "dot", cx: x(lastI), cy: y(last), r: 2.6 }));
@@ -51,23 +51,23 @@
       h("td", { class: "kpi", "data-label": "KPI" }, kpi ? [mlprod.spark(kpi), h("b", {}, mlprod.number(newest ?? null, "number", kpi.unit)), h("span", { class: "sub", title: kpi.name }, kpi.name)] : h("span", { class: "muted" }, "–")));
   }
 
-  mlprod.overview = (told) => {
-    const count = (light) => told.pipelines.filter((card) => card.state.light === light).length;
+  mlprod.overview = (data) => {
+    const count = (light) => data.pipelines.filter((card) => card.state.light === light).length;
     const [red, amber] = [count("red"), count("amber")];
-    const all = mlprod.count(told.pipelines.length, "pipeline");
+    const all = mlprod.count(data.pipelines.length, "pipeline");
     const summary = red
-      ? `${red} of ${all} ${red === 1 ? "needs" : "need"} you${amber ? `; ${amber} more ${amber === 1 ? "is" : "are"} worth a look` : ""}.`
-      : amber ? `None of ${all} needs you; ${amber} ${amber === 1 ? "is" : "are"} worth a look.` : `None of ${all} needs you.`;
+      ? `${red} of ${all} ${red === 1 ? "needs" : "need"} attention${amber ? `; ${amber} more ${amber === 1 ? "is" : "are"} worth a look` : ""}.`
+      : amber ? `None of ${all} needs attention; ${amber} ${amber === 1 ? "is" : "are"} worth a look.` : `None of ${all} needs attention.`;
     document.title = red ? `(${red}) mlprod` : "mlprod";
     return [
-      h("header", { class: "page" }, h("h1", { tabindex: -1 }, "Pipelines"), h("p", { class: red ? "lead bad" : "lead" }, summary), h("p", { class: "asof" }, `as of ${mlprod.moment(told.at)}`)),
-      told.broken.length > 0 && h("section", { class: "panel broken", "aria-labelledby": "broken" }, h("h2", { id: "broken" }, "Declarations that could not be loaded"),
-        h("ul", {}, told.broken.map(([file, why]) => h("li", {}, h("b", {}, file), ": ", why)))),
-      told.pipelines.length
+      h("header", { class: "page" }, h("h1", { tabindex: -1 }, "Pipelines"), h("p", { class: red ? "lead bad" : "lead" }, summary), h("p", { class: "asof" }, `as of ${mlprod.moment(data.at)}`)),
+      data.broken.length > 0 && h("section", { class: "panel broken", "aria-labelledby": "broken" }, h("h2", { id: "broken" }, "Declarations that could not be loaded"),
+        h("ul", {}, data.broken.map(([file, why]) => h("li", {}, h("b", {}, file), ": ", why)))),
+      data.pipelines.length
         ? h("table", { class: "overview" },
             h("caption", { class: "sronly" }, "Every pipeline: state, why, alarms, champion, last tick, KPI"),
             h("thead", {}, h("tr", {}, ["Pipeline", "Why", "Alarms", "Champion", "Last tick", "KPI, last 30 ticks"].map((text) => h("th", { scope: "col" }, text)))),
-            h("tbody", {}, told.pipelines.map(row)))
+            h("tbody", {}, data.pipelines.map(row)))
         : h("p", { class: "empty" }, "No pipeline is declared."),
     ].filter(Boolean);
   };

@@ -6,7 +6,7 @@
   const ACTIONS = { nothing: "quiet", note: "quiet", alert: "bad", retrain: "bad", fallback: "bad", rollback: "bad" };
 
   function alarmRow(alarm, ask) {
-    const standing = !alarm.open ? chip("over", "quiet") : alarm.muted_until ? chip("muted", "warn") : alarm.acknowledged_by ? chip("acknowledged", "warn") : chip("open", "bad");
+    const status = !alarm.open ? chip("over", "quiet") : alarm.muted_until ? chip("muted", "warn") : alarm.acknowledged_by ? chip("acknowledged", "warn") : chip("open", "bad");
     const notes = [
       alarm.held,
       alarm.acknowledged_by && `acknowledged by ${alarm.acknowledged_by}${alarm.acknowledged_at ? `, ${mlprod.moment(alarm.acknowledged_at)}` : ""}${alarm.note ? `: ${alarm.note}` : ""}`,
@@ -18,7 +18,7 @@
     ].filter(Boolean);
     const when = alarm.since === alarm.last ? alarm.since : `${alarm.since} to ${alarm.last}`;
     return h("li", { class: alarm.open ? "alarm open" : "alarm", "data-rule": alarm.rule },
-      h("div", { class: "what" }, standing, h("b", {}, alarm.rule), alarm.cause && chip(alarm.cause), h("span", { class: "sub" }, `${alarm.action}; ${when}, ${mlprod.count(alarm.ticks, "tick")}`)),
+      h("div", { class: "what" }, status, h("b", {}, alarm.rule), alarm.cause && chip(alarm.cause), h("span", { class: "sub" }, `${alarm.action}; ${when}, ${mlprod.count(alarm.ticks, "tick")}`)),
       h("p", {}, mlprod.prose(alarm.sentence)), notes.length > 0 && h("p", { class: "sub" }, notes.join("; ")),
       buttons.length > 0 && h("div", { class: "buttons" }, buttons));
   }
@@ -36,9 +36,9 @@
     const why = row.rules.length
       ? row.rules.map((rule) => h("div", { class: "rule" }, h("b", {}, rule.rule), " ", rule.cause && chip(rule.cause),
           h("p", {}, short(rule.sentences[0] || "")), rule.held && h("p", { class: "sub" }, rule.held),
-          rule.sentences.length > 1 && h("details", {}, h("summary", {}, mlprod.count(rule.sentences.length - 1, "further measurement")), h("ul", {}, rule.sentences.slice(1).map((one) => h("li", {}, short(one)))))))
+          rule.sentences.length > 1 && h("details", {}, h("summary", {}, mlprod.count(rule.sentences.length - 1, "more measurement")), h("ul", {}, rule.sentences.slice(1).map((one) => h("li", {}, short(one)))))))
       : h("p", {}, row.reason);
-    const troubles = [row.refused.length > 0 && `refused: ${row.refused.join(", ")}`, row.fallback_rows > 0 && `${row.fallback_rows.toLocaleString("en-US")} rows by the fallback`].filter(Boolean);
+    const troubles = [row.refused.length > 0 && `refused: ${row.refused.join(", ")}`, row.fallback_rows > 0 && `${row.fallback_rows.toLocaleString("en-US")} rows scored by the fallback`].filter(Boolean);
     return {
       attributes: { "data-tick": row.tick },
       cells: [
@@ -61,7 +61,7 @@
     show(loud);
     const rest = detail.by_tick.length - loud.length;
     const toggle = rest > 0 && h("label", { class: "switch" }, h("input", { type: "checkbox", onchange: (event) => show(event.target.checked ? detail.by_tick : loud) }),
-      ` also show the ${mlprod.count(rest, "tick")} without anything to do`);
+      ` also show the ${mlprod.count(rest, "tick")} when nothing had to be done`);
     return [toggle, body];
   };
 
@@ -78,10 +78,10 @@
       gates.length > 0 && h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Gates of ${one.id}` }, mlprod.table("", ["gate", "verdict", "value", "bound", "in words"], gates, [2, 3])));
   }
 
-  mlprod.trainings = (detail) => (detail.trainings.length ? detail.trainings.map((one) => training(one, detail)) : h("p", { class: "empty" }, "Nothing was trained yet."));
+  mlprod.trainings = (detail) => (detail.trainings.length ? detail.trainings.map((one) => training(one, detail)) : h("p", { class: "empty" }, "No model has been trained yet."));
 
   mlprod.doings = (detail) =>
     detail.doings.length
       ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What people and rules did" }, mlprod.table("", ["when", "who", "action", "subject", "reason", "until"], detail.doings.map((one) => [mlprod.moment(one.at), one.by, one.kind, one.subject || "–", one.reason || "–", one.until ? mlprod.moment(one.until) : "–"])))
-      : h("p", { class: "empty" }, "No person and no rule has done anything yet.");
+      : h("p", { class: "empty" }, "No person or rule has taken an action yet.");
 })();

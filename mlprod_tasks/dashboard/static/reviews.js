@@ -1,5 +1,5 @@
 "use strict";
-// Rows whose decision is left to people: waiting rows, the oldest first, and the newest decisions.
+// Rows that people decide: waiting rows, the oldest first, and the newest decisions.
 (() => {
   const { h } = mlprod;
   const FIRST = 10;
@@ -8,7 +8,7 @@
   const region = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, children);
 
   function waiting(one, ask) {
-    const decide = (decision, word) => ask("review", `${word}…`, { request_id: one.request_id, row: one.row, decision, title: one.key, told: [`Decide ${word.toLowerCase()}`, `Scored ${score(one.score)} by ${one.version === null ? "the fallback" : `version ${one.version}`}. Your decision is recorded with your name and is final.`] });
+    const decide = (decision, word) => ask("review", `${word}…`, { request_id: one.request_id, row: one.row, decision, title: one.key, dialog: [`Decide ${word.toLowerCase()}`, `Scored ${score(one.score)} by ${one.version === null ? "the fallback" : `version ${one.version}`}. Your decision is recorded with your name and is final.`] });
     const buttons = [decide(true, "Yes"), decide(false, "No")].filter(Boolean);
     return { attributes: { "data-review": `${one.request_id}/${one.row}` }, cells: [one.key, score(one.score), version(one.version), mlprod.moment(one.at), ...(buttons.length ? [h("div", { class: "pair" }, buttons)] : [])] };
   }

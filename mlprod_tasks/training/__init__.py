@@ -1,1 +1,1 @@
-"""Make a model: assemble the training set, split it by time, search, fit, and record where it came from."""
+"""Train a model: assemble the training set, split it by time, search, fit, and record its provenance."""

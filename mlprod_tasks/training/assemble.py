@@ -1,9 +1,11 @@
-"""Assemble a training set: features and known labels of the windows, with the lake versions they were read from."""
+"""Assemble a training set: features and known labels of the windows, from recorded lake versions."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,16 +29,16 @@ from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 log = logging.getLogger(__name__)
 
 DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
-LEAST_ROWS = 100  # of a window: below it no metric says anything
-TICKS_AT_ONCE = 92  # bounds memory
+LEAST_ROWS = 100  # per window: with fewer, metrics mean nothing
+TICKS_AT_ONCE = 92  # limits memory
 
 
 class NotTrainable(ValueError):
-    """The windows hold too little to learn from, or nothing to tell apart."""
+    """A window has too few labelled rows, or outcomes of one class only."""
 
 
 class DecisionMissing(LookupError):
-    """The decision that is said to ask for a training is not in the ledger."""
+    """The decision named as the reason for a training is not in the ledger."""
 
 
 def assemble(
@@ -49,14 +51,14 @@ def assemble(
     by: str = "",
     decided_at: Tick | None = None,
 ) -> Assembled:
-    """Write home/trainings/<training_id>/training_set.parquet as it could have been written at the start of `as_of`.
+    """Write a training set as it could have been written at the start of `as_of`.
 
-    Columns: the entity's key, tick, the features, `split`, `label`; sorted by tick and key. Rows without a label by then
-    (cancelled, or simply late) are counted, and neither trained on nor tested on. Called again with the same id it reads the
-    same lake versions.
+    It is home/trainings/<training_id>/training_set.parquet. Columns: the entity's key, tick, the features, `split`, `label`;
+    sorted by tick and key. Rows without a label by then (cancelled, or late) are counted, but neither trained nor tested on.
+    Called again with the same id, it reads the same lake versions.
 
-    decided_at: where rules ask for it, the tick of their decision; else a person does, `by`. The reason is for people to read:
-    whatever it says, only what a decision asked for counts as asked for by rules.
+    decided_at: the tick of the decision, if rules started the training; else `by` is the person. `reason` is only text: a
+    training counts as started by rules only with a decision.
 
     Raises: DecisionMissing; HistoryTooShort; NotTrainable; TableMissing.
     """
@@ -80,11 +82,13 @@ def assemble(
 def _begin(
     pipeline: Pipeline, as_of: Tick, training_id: str, reason: str, platform: Platform, by: str, decided_at: Tick | None
 ) -> None:
-    """Write the training down: why it is made, who asked for it, and that it runs."""
+    """Record the training in the ledger as running, with its reason and who started it."""
     kept = platform.ledger.get(Training, training_id)
     decision = None if decided_at is None else platform.ledger.get(Decision, pipeline.name, decided_at.date)
     if decided_at is not None and decision is None:
-        raise DecisionMissing(f"{pipeline.name}: training {training_id} names the decision of {decided_at}, and there is none")
+        raise DecisionMissing(
+            f"{pipeline.name}: training {training_id} names the decision of {decided_at}, which is not in the ledger"
+        )
     platform.ledger.put(
         Training(
             id=training_id,
@@ -110,10 +114,26 @@ def _write(
     folder: TrainingFolder,
     platform: Platform,
 ) -> None:
-    """Write the set and its record beside their place, then move the whole folder there."""
-    # What later steps made of an earlier set goes with it.
+    """Write the set and its record to a temporary folder, then move it into place."""
+    # This also removes what later steps made from an earlier set.
     with replacing_folder(folder.path) as target:
         write_set(pipeline, as_of, chosen, versions, target, platform)
+
+
+@dataclass
+class _WindowCounts:
+    """Rows of a window by label, and the days that have rows."""
+
+    labelled: int = 0
+    positives: int = 0
+    unlabelled: int = 0
+    days: set[date] = field(default_factory=set)
+
+    def add(self, table: pa.Table) -> None:
+        self.labelled += table.num_rows - table["label"].null_count
+        self.positives += pc.sum(table["label"]).as_py() or 0
+        self.unlabelled += table["label"].null_count
+        self.days |= set(pc.unique(table["tick"]).to_pylist())
 
 
 def write_set(
@@ -124,80 +144,79 @@ def write_set(
     target: Path,
     platform: Platform,
 ) -> None:
-    """Write a training set, its record and the declaration into a new folder, and nothing into the ledger.
+    """Write a training set, its record and the declaration to a new folder, and nothing to the ledger.
 
-    versions: of the lake tables; those that are left out are read as they are now. Raises: as `assemble`.
+    versions: of the lake tables; for tables left out, the current one. Raises: as `assemble`.
     """
     target.mkdir(parents=True)
-    rows: dict[str, int] = {}
-    positives: dict[str, int] = {}
-    unlabelled: dict[str, int] = {}
+    counts: dict[str, _WindowCounts] = {}
     writer: pq.ParquetWriter | None = None
     try:
         for name, ticks in chosen.named():
-            rows[name] = positives[name] = unlabelled[name] = 0
-            empty = {tick.date for tick in ticks}
+            counts[name] = _WindowCounts()
             for part in _parts(ticks):
-                made, versions = _labelled(pipeline, part, as_of, versions, name, platform)
-                writer = writer or pq.ParquetWriter(target / SET, made.schema, compression="zstd")
-                writer.write_table(made)
-                empty -= set(pc.unique(made["tick"]).to_pylist())
-                rows[name] += made.num_rows - made["label"].null_count
-                positives[name] += pc.sum(made["label"]).as_py() or 0
-                unlabelled[name] += made["label"].null_count
-            if empty and len(empty) < len(ticks):
-                told = ", ".join(str(day) for day in sorted(empty))
-                log.warning("%d of %d ticks of the %s window hold no rows: %s", len(empty), len(ticks), name, told)
-            _check(pipeline, name, ticks, as_of, rows[name], positives[name], unlabelled[name])
+                table, versions = _labelled(pipeline, part, as_of, versions, name, platform)
+                writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
+                writer.write_table(table)
+                counts[name].add(table)
+            _warn_of_empty_ticks(name, ticks, counts[name])
+            _check(pipeline, name, ticks, as_of, counts[name])
     finally:
         if writer is not None:
             writer.close()
     (target / DECLARATION).write_text(text_of(pipeline), encoding="utf-8", newline="\n")
-    made_of = Assembled(
+    write_record(_assembled(pipeline, as_of, chosen, counts, versions or {}), target / Assembled.FILE)
+
+
+def _assembled(
+    pipeline: Pipeline, as_of: Tick, chosen: Windows, counts: Mapping[str, _WindowCounts], versions: Mapping[str, int]
+) -> Assembled:
+    return Assembled(
         pipeline=pipeline.name,
         as_of=as_of.date,
         declaration=pipeline.digest,
         windows=chosen.dates(),
-        rows=PerWindow(**rows),
-        positives=PerWindow(**positives),
-        unlabelled=PerWindow(**unlabelled),
-        versions=dict(versions or {}),
+        rows=PerWindow(**{name: one.labelled for name, one in counts.items()}),
+        positives=PerWindow(**{name: one.positives for name, one in counts.items()}),
+        unlabelled=PerWindow(**{name: one.unlabelled for name, one in counts.items()}),
+        versions=dict(versions),
     )
-    write_record(made_of, target / Assembled.FILE)
 
 
 def _labelled(
     pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, split: str, platform: Platform
 ) -> tuple[pa.Table, Mapping[str, int]]:
-    """The rows of some ticks with the labels known by then, and the versions read."""
-    made = features.build(pipeline, ticks, platform, versions=versions)
-    read = {**(versions or {}), **made.versions}
+    """Return the rows of some ticks with the labels known by then, and the lake versions."""
+    built = features.build(pipeline, ticks, platform, versions=versions)
+    read = {**(versions or {}), **built.versions}
     if pipeline.label.table not in read:  # no feature reads it
         read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
     known = features.labels(pipeline, ticks, as_of, platform, versions=read)
     key = list(pipeline.entity_table.key)
     joined_by = ", ".join(identifier(name) for name in ("tick", *key))
-    shown = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
-    columns = ", ".join(f'f."{name}"' for name in shown)
+    selected = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
+    columns = ", ".join(f'f."{name}"' for name in selected)
     with engine() as db:
-        db.register("features", made.table)
+        db.register("features", built.table)
         db.register("labels", known.select([*key, "tick", "label"]))
         joined = db.sql(
             f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) "
             f"ORDER BY {joined_by}"
         ).to_arrow_table()
-    assert joined.num_rows == made.table.num_rows, "a row has more than one label"
+    assert joined.num_rows == built.table.num_rows, "a row has more than one label"
     return joined, read
 
 
 def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
-    """Say which partitions of labels are not there: their rows stand in the set without a label."""
-    there = platform.lake.ticks(names.raw(pipeline, pipeline.label.table))
+    """Log which partitions of labels are missing: their rows have no label in the set."""
+    in_lake = platform.lake.ticks(names.raw(pipeline, pipeline.label.table))
     first = min(ticks.first for _, ticks in chosen.named())
-    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in there]
+    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in in_lake]
     if missing:
-        told = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
-        log.warning("%d ticks of %s are not in the lake, so outcomes lack: %s", len(missing), pipeline.label.table, told)
+        listed = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+        log.warning(
+            "%d ticks of %s are not in the lake, so their outcomes are missing: %s", len(missing), pipeline.label.table, listed
+        )
 
 
 def _parts(ticks: TickRange) -> Iterator[TickRange]:
@@ -207,19 +226,28 @@ def _parts(ticks: TickRange) -> Iterator[TickRange]:
         yield TickRange(ticks.schedule, part[0].date, part[-1].date)
 
 
-def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, rows: int, positives: int, unlabelled: int) -> None:
+def _warn_of_empty_ticks(window: str, ticks: TickRange, counts: _WindowCounts) -> None:
+    empty = {tick.date for tick in ticks} - counts.days
+    if empty and len(empty) < len(ticks):
+        days = ", ".join(str(day) for day in sorted(empty))
+        log.warning("%d of %d ticks of the %s window have no rows: %s", len(empty), len(ticks), window, days)
+
+
+def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, counts: _WindowCounts) -> None:
+    """Raises: NotTrainable if the window has too few labelled rows, or outcomes of one class only."""
+    rows, positives, unlabelled = counts.labelled, counts.positives, counts.unlabelled
     at = f"{pipeline.name}: the {window} window {ticks}, as of {as_of},"
     if rows == 0 and unlabelled == 0:
-        raise NotTrainable(f"{at} holds no rows of table {pipeline.entity!r}: ingest these ticks first")
+        raise NotTrainable(f"{at} has no rows of table {pipeline.entity!r}: ingest these ticks first")
     if rows == 0:
         raise NotTrainable(
-            f"{at} holds {unlabelled} rows but no label of table {pipeline.label.table!r} that was known by then: ingest it up "
+            f"{at} has {unlabelled:,} rows but no label from table {pipeline.label.table!r} was known by then: ingest it up "
             f"to {as_of}"
         )
     if rows < LEAST_ROWS:
-        raise NotTrainable(f"{at} holds {rows} labelled rows ({unlabelled} without label), fewer than {LEAST_ROWS}")
+        raise NotTrainable(f"{at} has {rows} labelled rows ({unlabelled:,} without label), fewer than {LEAST_ROWS}")
     if positives in (0, rows):
         raise NotTrainable(
-            f"{at} holds outcomes of one class only: all {rows} are {'positive' if positives else 'negative'}. Check label.sql "
+            f"{at} has outcomes of one class only: all {rows:,} are {'positive' if positives else 'negative'}. Check label.sql "
             f"{pipeline.label.sql!r}"
         )

@@ -1,4 +1,4 @@
-"""Labelled rows of any window of the past, from one set of features that is computed once."""
+"""Read labelled rows of any past window from features that are computed once."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """Features of all rows of some ticks in files, at fixed lake versions; a window of them is read at a time.
+    """The features of some ticks in files, at fixed lake versions, to be read by window.
 
-    A point-in-time feature is the same whenever it is asked for, so one set serves every moment; labels are joined as they were
-    known at the moment that asks. `folder` is for these files alone.
+    A point-in-time feature does not depend on when it is computed, so one set serves every `as_of`; labels are joined as they
+    were known then. `folder` must contain nothing else.
     """
 
     def __init__(
         self, pipeline: Pipeline, ticks: TickRange, versions: Mapping[str, int], folder: Path, platform: Platform
     ) -> None:
         self.pipeline, self.versions, self.platform = pipeline, dict(versions), platform
-        self._files, self._told = folder / "features", folder / "features.json"
+        self._files, self._record_file = folder / "features", folder / "features.json"
         self._write(ticks)
 
     def window(self, ticks: TickRange, as_of: Tick) -> pa.Table:
-        """The rows of `ticks` whose label was known before `as_of` starts, as `assemble` gives them to a training.
+        """Return the rows of `ticks` whose label was known before `as_of` starts, like `assemble`.
 
         Columns: the entity's key, tick, the features, `label`; sorted by tick and key.
         """
@@ -46,8 +46,8 @@ class History:
         rows = ds.dataset(sorted(self._files.glob("*.parquet"))).to_table(filter=wanted)
         known = features.labels(self.pipeline, ticks, as_of, self.platform, versions=self.versions)
         key = list(self.pipeline.entity_table.key)
-        shown = [*key, "tick", *(name for name in self.pipeline.feature_names if name not in key)]
-        columns = ", ".join(f'f."{name}"' for name in shown)
+        selected = [*key, "tick", *(name for name in self.pipeline.feature_names if name not in key)]
+        columns = ", ".join(f'f."{name}"' for name in selected)
         joined_by = ", ".join(identifier(name) for name in ("tick", *key))
         with engine() as db:
             db.register("features", rows)
@@ -57,17 +57,17 @@ class History:
             ).to_arrow_table()
 
     def _write(self, ticks: TickRange) -> None:
-        """Compute the features, unless the very same lie there from a run that was killed."""
+        """Compute the features, unless a killed run has left the same ones."""
         wanted = ComputedFeatures(self.pipeline.digest, self.versions, DateRange(ticks.first, ticks.last))
-        if self._files.is_dir() and read_record(ComputedFeatures, self._told) == wanted:
+        if self._files.is_dir() and read_record(ComputedFeatures, self._record_file) == wanted:
             return
-        self._told.unlink(missing_ok=True)
+        self._record_file.unlink(missing_ok=True)
         log.info("computing the features of %d ticks, %s", len(ticks), ticks)
-        made = features.write(self.pipeline, ticks, self._files, self.platform, versions=self.versions)
-        write_record(wanted, self._told)
-        log.info("%d rows in %d files", made.rows, len(made.files))
+        written = features.write(self.pipeline, ticks, self._files, self.platform, versions=self.versions)
+        write_record(wanted, self._record_file)
+        log.info("%d rows in %d files", written.rows, len(written.files))
 
     def remove(self) -> None:
         """Remove the files."""
-        self._told.unlink(missing_ok=True)
+        self._record_file.unlink(missing_ok=True)
         shutil.rmtree(self._files, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Fit every candidate, take the best on the validation window, calibrate it there and set its threshold."""
+"""Fit and calibrate every candidate, and choose the best on the validation window."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """Both windows as learners read them; codes are of the training rows, weights as declared."""
+    """Both windows as learners read them. codes: categories of the training rows."""
 
     inputs: tuple[Input, ...]
     codes: Mapping[str, tuple[Any, ...]]
@@ -43,7 +43,7 @@ class PreparedRows:
 
 @dataclass(frozen=True)
 class FittedCandidate:
-    """A candidate fitted and calibrated, with what it scores on the validation window."""
+    """A fitted and calibrated candidate with its metrics on the validation window."""
 
     learner: Learner
     fitted: FittedLearner
@@ -60,24 +60,30 @@ def fit_model(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | None = None,
 ) -> Model:
-    """Fit to rows with features, `label` and, for recency and stacking, `tick`; rows in the order of time.
+    """Fit to rows with features, `label` and, for recency and stacking, `tick`; rows sorted by time.
 
-    Each candidate is calibrated on the validation window in the same way; of the calibrated ones that with the best
-    `choose_by` there becomes the model, the first declared of equal ones. So the choice and what it shows on the validation
-    window flatter a little; the test window stays untouched.
+    Each candidate is calibrated on the validation window. The one with the best `choose_by` there becomes the model; of equal
+    ones the first declared. So metrics of the validation window are slightly optimistic; the test window is not used.
 
     tuned: candidates with other parameters, by name. warm: the champion, whose trees a warm update continues.
-    facts: kept with the model, besides its recipe and the rates of both windows.
+    facts: stored with the model, together with its recipe and the rates of both windows.
     """
     prepared = prepare(pipeline, train_rows, validation_rows)
     candidates = tuple((tuned or {}).get(learner.name, learner) for learner in pipeline.model.candidates)
     if tuned:
         pipeline = replace(pipeline, model=replace(pipeline.model, candidates=candidates))
-    fitted = {one.learner.name: one for one in _all(pipeline, prepared, validation_rows, warm)}
+    fitted = {one.learner.name: one for one in _fit_candidates(pipeline, prepared, validation_rows, warm)}
     in_order = [fitted[name] for name in (*(learner.name for learner in candidates), CONTINUED) if name in fitted]
     best = _best(pipeline.model.choose_by, in_order)
     if len(in_order) > 1:
         log.info("%s: %s is the best of %d by %s", pipeline.name, best.learner.name, len(in_order), pipeline.model.choose_by)
+    return _as_model(pipeline, prepared, in_order, best, facts)
+
+
+def _as_model(
+    pipeline: Pipeline, prepared: PreparedRows, candidates: list[FittedCandidate], best: FittedCandidate, facts: ModelFacts
+) -> Model:
+    """Make the model of the best candidate, with the validation metrics of all of them."""
     importance = best.fitted.importance
     return Model(
         inputs=prepared.inputs,
@@ -96,7 +102,7 @@ def fit_model(
             Candidate(
                 one.learner.name, type(one.learner).__name__, one is best, {k: _or_none(v) for k, v in one.metrics.items()}
             )
-            for one in in_order
+            for one in candidates
         ),
         shares=None
         if importance is not None
@@ -105,7 +111,7 @@ def fit_model(
 
 
 def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> PreparedRows:
-    """Code the categories by the training rows alone, make both matrices, weigh the rows. Raises: ModelInputError."""
+    """Encode categories by the training rows, make both matrices, and weight the rows. Raises: ModelInputError."""
     inputs = inputs_of(train_rows.schema, pipeline.feature_names)
     columns = read(train_rows, inputs)
     codes = _codes(pipeline, columns, inputs)
@@ -124,14 +130,14 @@ def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table)
 
 
 def gap_ticks(pipeline: Pipeline) -> int:
-    """Whole ticks that lie between two windows."""
+    """Return the number of whole ticks between two windows."""
     return ceil(pipeline.split.gap / timedelta(days=1))
 
 
-def _all(
+def _fit_candidates(
     pipeline: Pipeline, prepared: PreparedRows, validation_rows: pa.Table, warm: Model | None
 ) -> Iterator[FittedCandidate]:
-    """Each candidate, ensembles after what they are of."""
+    """Fit each candidate; ensembles after their members."""
     members: dict[str, FittedLearner] = {}
     singles = [learner for learner in pipeline.model.candidates if not isinstance(learner, Averaging | Stacking)]
     ensembles = [learner for learner in pipeline.model.candidates if isinstance(learner, Averaging | Stacking)]
@@ -139,7 +145,7 @@ def _all(
         began = time.perf_counter()
         log.info("%s: fitting to %d rows of %d features", learner.name, len(prepared.train), len(prepared.inputs))
         try:
-            made = fit_learner(
+            fitted = fit_learner(
                 learner,
                 prepared.columns,
                 prepared.train,
@@ -151,16 +157,16 @@ def _all(
         except Exception as error:
             error.add_note(f"{pipeline.name}: candidate {learner.name!r} could not be fitted")
             raise
-        members[learner.name] = made
-        yield _evaluate_candidate(pipeline, learner, made, prepared, validation_rows, began)
+        members[learner.name] = fitted
+        yield _evaluate_candidate(pipeline, learner, fitted, prepared, validation_rows, began)
     if pipeline.model.warm_update:
-        yield from _continued(pipeline, prepared, validation_rows, warm)
+        yield from _continue_champion(pipeline, prepared, validation_rows, warm)
 
 
-def _continued(
+def _continue_champion(
     pipeline: Pipeline, prepared: PreparedRows, validation_rows: pa.Table, warm: Model | None
 ) -> Iterator[FittedCandidate]:
-    """The champion's trees with more trees, grown on the new training rows; nothing where that is not possible."""
+    """Add trees, fitted to the new training rows, to the champion's; yield nothing if that is not possible."""
     from mlprod_tasks.models.learners import lightgbm
 
     why = None
@@ -172,47 +178,47 @@ def _continued(
         why = "the champion reads other features"
     elif dict(warm.codes) != dict(prepared.codes):
         changed = sorted(name for name in prepared.codes if prepared.codes[name] != tuple(warm.codes.get(name, ())))
-        why = f"the categories of {', '.join(changed)} are not those that the champion was trained on"
+        why = f"the categories of {', '.join(changed)} differ from those that the champion was trained on"
     if why is not None or warm is None:
-        log.info("%s: no warm update, candidates start anew: %s", pipeline.name, why)
+        log.info("%s: no warm update, candidates start from scratch: %s", pipeline.name, why)
         return
     assert isinstance(warm.fitted, lightgbm.BoostedTrees)
     learner = next(learner for learner in pipeline.model.candidates if isinstance(learner, LightGBM))
     began = time.perf_counter()
-    made = lightgbm.fit_lightgbm(
+    fitted = lightgbm.fit_lightgbm(
         learner, prepared.columns, prepared.train, prepared.validation, pipeline.model, continued=warm.fitted
     )
-    yield _evaluate_candidate(pipeline, replace(learner, name=CONTINUED), made, prepared, validation_rows, began)
+    yield _evaluate_candidate(pipeline, replace(learner, name=CONTINUED), fitted, prepared, validation_rows, began)
 
 
 def _evaluate_candidate(
     pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: PreparedRows, validation_rows: pa.Table, began: float
 ) -> FittedCandidate:
-    """Calibrate a candidate, set its threshold, and measure it, all on the validation window."""
+    """Calibrate a candidate, set its threshold and measure it, all on the validation window."""
     y = prepared.validation.y
     raw = fitted.predict(prepared.validation.x)
     calibrated = calibration.fit_calibration(pipeline.model.calibration, raw, y)
     score = calibrated(raw)
     worth = decision_value.worth(pipeline.value, validation_rows, score, y)
     threshold = decision_value.best_threshold(worth, score)
-    found = {"log_loss": metrics.log_loss(y, score), "roc_auc": _auc(y, score)}
+    measured = {"log_loss": metrics.log_loss(y, score), "roc_auc": _auc(y, score)}
     chosen_by = pipeline.model.choose_by
-    if chosen_by not in found:
-        found[chosen_by] = metrics.measure(y, score, worth.of(score >= threshold), pipeline.top_share, resamples=0)[
+    if chosen_by not in measured:
+        measured[chosen_by] = metrics.measure(y, score, worth.of(score >= threshold), pipeline.top_share, resamples=0)[
             chosen_by
         ].value
     log.info(
         "%s: %.1f s, validation log loss %.5f, AUC %.4f",
         learner.name,
         time.perf_counter() - began,
-        found["log_loss"],
-        found["roc_auc"],
+        measured["log_loss"],
+        measured["roc_auc"],
     )
-    return FittedCandidate(learner, fitted, calibrated, threshold, found)
+    return FittedCandidate(learner, fitted, calibrated, threshold, measured)
 
 
 def _best(metric: str, fitted: list[FittedCandidate]) -> FittedCandidate:
-    """The best by a metric; the first of equal ones; one without the metric only where none has it."""
+    """Return the best by a metric, the first of equal ones; one without the metric only if none has it."""
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     return max(fitted, key=lambda one: sign * one.metrics[metric] if np.isfinite(one.metrics[metric]) else -np.inf)
 
@@ -226,7 +232,7 @@ def _or_none(number: float) -> float | None:
 
 
 def _codes(pipeline: Pipeline, columns: list[pa.Array], inputs: tuple[Input, ...]) -> dict[str, tuple[Any, ...]]:
-    """The values of each categorical feature, sorted. Text can be read in no other way, so it is always categorical."""
+    """Return the sorted values of each categorical feature. Text is always categorical."""
     return {
         wanted.name: tuple(sorted(pc.unique(column).drop_null().to_pylist()))
         for column, wanted in zip(columns, inputs, strict=True)
@@ -235,7 +241,7 @@ def _codes(pipeline: Pipeline, columns: list[pa.Array], inputs: tuple[Input, ...
 
 
 def _ticks(rows: pa.Table) -> np.ndarray | None:
-    """The tick of each row as whole days, or None where rows have none or are not sorted by it."""
+    """Return each row's tick as whole days; None if rows have no tick or are not sorted by it."""
     if "tick" not in rows.column_names:
         return None
     column = rows["tick"]

@@ -1,4 +1,4 @@
-"""Which code, packages and machine made a model."""
+"""Record which code, packages and machine made a model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from typing import ClassVar
 from mlprod_tasks.platform import digest
 from mlprod_tasks.training.workspace import StepRecord
 
-RECORD_FOLDER = "training"  # of an MLflow run: what it takes to make the model again
+RECORD_FOLDER = "training"  # folder of an MLflow run with all that is needed to make the model again
 PACKAGE = Path(__file__).parents[1]
 LOCK = "requirements.lock"
-# The packages that a prediction's bits may depend on.
+# The packages on which the bits of a prediction may depend.
 PACKAGES = (
     "deltalake", "duckdb", "lightgbm", "mlflow", "mlprod", "numba", "numpy", "optuna", "pandas", "pyarrow", "scikit-learn",
     "scipy", "skops",
 )  # fmt: skip
-GIVEN_COMMIT = "MLPROD_GIT_COMMIT"  # for an image that holds the code but no repository
+GIVEN_COMMIT = "MLPROD_GIT_COMMIT"  # for an image with the code but without the repository
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """git_commit: '' where there is no repository, '+changes' after it where files differ. Digests are SHA-256."""
+    """The version of the code and its lock. Digests are SHA-256.
+
+    git_commit: '' without a repository; ends in '+changes' if files differ from the commit.
+    """
 
     git_commit: str
     code_digest: str
@@ -35,13 +38,13 @@ class Provenance:
 
 
 def provenance(package: Path = PACKAGE) -> Provenance:
-    """Of the code that runs now."""
+    """Return the provenance of the running code."""
     return Provenance(_git_commit(package), _code_digest(package), _lock_digest(package))
 
 
 @dataclass(frozen=True)
 class Environment(StepRecord):
-    """What a training ran in: Python, the machine's kind and cores, threads of a fit, versions of packages by name."""
+    """Where a training ran: Python, kind of machine, threads of a fit, and package versions by name."""
 
     FILE: ClassVar[str] = "environment.json"
     STEP: ClassVar[str] = "register"
@@ -53,7 +56,7 @@ class Environment(StepRecord):
 
 
 def environment(threads: int) -> Environment:
-    """Of this process. threads: as many as a fit takes."""
+    """Return the environment of this process. threads: those that a fit uses."""
     return Environment(
         machine.python_version(),
         f"{machine.system()} {machine.machine()}",
@@ -94,7 +97,7 @@ def _code_digest(package: Path) -> str:
 
 
 def _lock_digest(package: Path) -> str:
-    """Of the lock beside the package or in the working folder; '' where there is none."""
+    """Return the digest of the lock beside the package or in the working directory; '' if there is none."""
     for folder in (package.parent, Path.cwd()):
         if (folder / LOCK).is_file():
             return digest.of_file(folder / LOCK)

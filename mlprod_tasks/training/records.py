@@ -1,4 +1,4 @@
-"""What the steps of a training leave for each other: the JSON files of its folder, as typed records."""
+"""The records that the steps of a training write for later steps, as JSON files in its folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mlprod_tasks.training.workspace import StepRecord
 class Assembled(StepRecord):
     """A training set.
 
-    declaration: SHA-256 of the declared use case. rows: with a label, and positives: of these. unlabelled: rows left out for
-    want of a label. versions: of the lake tables that were read.
+    declaration: SHA-256 of the declared use case. rows: those with a label; positives: of these. unlabelled: rows left out as
+    they have no label. versions: of the lake tables that were read.
     """
 
     FILE: ClassVar[str] = "assembled.json"
@@ -34,10 +34,10 @@ class Assembled(StepRecord):
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The trial of least loss of one candidate.
+    """The trial with the lowest loss of one candidate.
 
-    parameters: the values that it tried, by field. declared_loss: of the candidate as it is declared; None where that failed.
-    place: in the candidate's budget. trials: how many of the candidate's ended in each state.
+    parameters: its values by field. declared_loss: that of the candidate with its declared values; None if that failed.
+    place: its number in the candidate's budget. trials: how many of the candidate's trials ended in each state.
     """
 
     parameters: dict[str, Any]
@@ -49,7 +49,7 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class SearchResult(StepRecord):
-    """What a search found for each candidate. key: what its trials depend on; for another key they say nothing."""
+    """The best trial of each candidate. key: a hash of the inputs; results with another key are not valid."""
 
     FILE: ClassVar[str] = "search.json"
     STEP: ClassVar[str] = "search"
@@ -60,7 +60,7 @@ class SearchResult(StepRecord):
 
 @dataclass(frozen=True)
 class Trained(StepRecord):
-    """A fitted model, in home/trainings/<training_id>/model. digest: of its files. segments: how many have their own model."""
+    """A fitted model in home/trainings/<training_id>/model. digest: of its files; segments: those with their own model."""
 
     FILE: ClassVar[str] = "trained.json"
     STEP: ClassVar[str] = "train"
@@ -77,7 +77,7 @@ class Trained(StepRecord):
 
 @dataclass(frozen=True)
 class WarmStart(StepRecord):
-    """Which champion a warm update goes on from, decided once for all parts. None: candidates start anew."""
+    """The champion that a warm update continues, decided once for all parts. None: candidates start from scratch."""
 
     FILE: ClassVar[str] = "continued.json"
     STEP: ClassVar[str] = "fit"
@@ -87,7 +87,7 @@ class WarmStart(StepRecord):
 
 @dataclass(frozen=True)
 class KeptPart(Versioned):
-    """What lies beside the model of a part. key: what it was made from."""
+    """The record beside the model of a part. key: a hash of its inputs."""
 
     key: str
     segment: str
@@ -95,7 +95,7 @@ class KeptPart(Versioned):
 
 @dataclass(frozen=True)
 class SegmentSummary:
-    """One model of a model by segments: training rows that it answers for, its learner, threshold and validation scores."""
+    """One part of a model by segments: its training rows, learner, threshold and validation metrics."""
 
     segment: str
     rows: int
@@ -106,7 +106,7 @@ class SegmentSummary:
 
 @dataclass(frozen=True)
 class Segments(StepRecord):
-    """The models of a model by segments, the one of all other rows ('*') first. by: the feature that tells them apart."""
+    """The parts of a model by segments; first the one for all other rows ('*'). by: the feature with the segment."""
 
     FILE: ClassVar[str] = "segments.json"
     STEP: ClassVar[str] = "train"
@@ -117,7 +117,7 @@ class Segments(StepRecord):
 
 @dataclass(frozen=True)
 class ComputedFeatures(Versioned):
-    """What lies in the files of a feature history. declaration: SHA-256; versions: of the lake tables they were read from."""
+    """The content of a feature history's files. declaration: SHA-256; versions: of the lake tables they were read from."""
 
     declaration: str
     versions: dict[str, int]
@@ -127,9 +127,9 @@ class ComputedFeatures(Versioned):
 def facts_of(
     assembled: Assembled, training_id: str, declaration: str, continued_from: ContinuedFrom | None = None
 ) -> ModelFacts:
-    """What is known of where a model comes from before it is fitted.
+    """Return the facts about a model that are known before it is fitted.
 
-    declaration: SHA-256 of the one that it is fitted by, which may be another than the set was assembled by.
+    declaration: SHA-256 of the declaration that it is fitted by, which may differ from the one of the training set.
     """
     return ModelFacts(
         pipeline=assembled.pipeline,

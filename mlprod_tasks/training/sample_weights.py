@@ -1,4 +1,4 @@
-"""What each row counts in fitting: class imbalance and recency, as declared."""
+"""The weights of rows in fitting: for class imbalance and recency, as declared."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Days = NDArray[np.int64]
 
 
 class NoTicks(ValueError):
-    """A half-life is declared, but the training rows do not say when they were."""
+    """A half-life is declared, but the training rows have no ticks."""
 
 
 def weights(pipeline: Pipeline, y: Bools, tick: Days | None, validation_y: Bools) -> tuple[Floats | None, Floats | None]:
-    """Weights of training and of validation rows, (n,), None where all count the same.
+    """Return the weights of training and validation rows, (n,); None if all are equal.
 
-    The validation window is weighted by class only, with the training rows' weights: it says when to stop, and a learner that
-    is fitted to weighted outcomes is to be stopped by equally weighted ones.
+    The validation window is weighted by class only, with the class weights of the training rows: it decides when fitting
+    stops, and a learner fitted to weighted outcomes must be stopped by equally weighted ones.
 
     Raises: NoTicks.
     """
@@ -40,9 +40,9 @@ def weights(pipeline: Pipeline, y: Bools, tick: Days | None, validation_y: Bools
 
 
 def class_weights(declared: str | float, y: Bools) -> tuple[float, float]:
-    """What a positive and what a negative counts.
+    """Return the weight of a positive and of a negative row.
 
-    'balanced' as in scikit-learn: rows / (2 * rows of the class), after King and Zeng (2001); a class without rows counts 1.
+    'balanced' as in scikit-learn: rows / (2 * rows of the class), after King and Zeng (2001); 1 for a class without rows.
     """
     if declared == "balanced":
         rows, positives = len(y), int(np.sum(y))
@@ -51,12 +51,12 @@ def class_weights(declared: str | float, y: Bools) -> tuple[float, float]:
 
 
 def recency(tick: Days, half_life: timedelta) -> Floats:
-    """0.5 ** (age / half_life), age counted from the newest row, over its mean: penalties keep their strength."""
+    """Return 0.5 ** (age / half_life), age from the newest row, scaled to mean 1 so that penalties keep their strength."""
     if len(tick) == 0:
         return np.empty(0)
     age = (tick.max() - tick) * (timedelta(days=1) / half_life)
-    made = 0.5**age
-    return np.asarray(made / made.mean())
+    weight = 0.5**age
+    return np.asarray(weight / weight.mean())
 
 
 def _by_class(y: Bools, positive: float, negative: float) -> Floats | None:

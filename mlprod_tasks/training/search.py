@@ -1,4 +1,4 @@
-"""Look for better parameters: trials of each candidate, scored on validation rows, shared by as many workers as there are."""
+"""Search for better parameters: trials of each candidate, scored on validation rows, shared by all workers."""
 
 from __future__ import annotations
 
@@ -36,15 +36,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A fit is compared with others at 1, 2, 4 ... steps, from this share of the most steps it may make: before, what learns fast
-# looks better than what learns well.
+# Fits are compared at 1, 2, 4 ... steps, from this share of the maximum on: earlier, fast learners look better than good ones.
 FIRST_COMPARED = 1 / 16
 STEPS_OF_A_FOLD = 1 << 20
 
 
 @dataclass(frozen=True)
 class Searched:
-    """What one worker did: its trials by candidate, and the least loss of each so far, whoever found it."""
+    """The result of one worker: its trials by candidate, and each candidate's lowest loss of all workers so far."""
 
     training_id: str
     worker: int
@@ -54,25 +53,25 @@ class Searched:
 
 @dataclass(frozen=True)
 class SearchFold:
-    """Rows to fit to and later rows to measure on."""
+    """Rows to fit to, and later rows to measure on."""
 
     train: pa.Table
     validation: pa.Table
 
 
 def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int = 0) -> Searched:
-    """Make trials until the declared budget is spent, together with any other worker of the same training.
+    """Make trials until the declared budget is spent, shared with all workers of the same training.
 
-    Trials lie in the training's folder: a rerun goes on where a killed worker left off, and one that finds the budget spent
-    makes none. The last worker to end leaves what was found in search.json, in the training's MLflow run with a run for each
-    trial below it, and as a picture.
+    Trials are stored in the training's folder: a rerun continues after a killed worker, and makes none if the budget is spent.
+    The last worker writes the results to search.json, and to the training's MLflow run with a picture and a nested run for
+    each trial.
 
-    Without a declared search nothing is done. Raises: StepMissing before `assemble`; HistoryTooShort where the folds need more
+    Without a declared search nothing is done. Raises: StepMissing before `assemble`; HistoryTooShort if the folds need more
     ticks than there are.
     """
     declared = pipeline.model.search
     if declared is None:
-        log.info("%s declares no search: candidates are fitted as they are declared", pipeline.name)
+        log.info("%s declares no search: candidates are fitted with their declared values", pipeline.name)
         return Searched(training_id, worker, {}, {})
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
@@ -81,26 +80,26 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
         prepared = cache(lambda i: fit_model.prepare(pipeline, windows()[i].train, windows()[i].validation))
         with trials.at_work():
             while (claim := trials.claim()) is not None:
-                _make(pipeline, claim, trials, prepared)
-                _say(pipeline, declared, claim, trials)
+                _run_and_record(pipeline, claim, trials, prepared)
+                _log_trial(pipeline, declared, claim, trials)
                 if search_report.is_due(folder):
                     search_report.record(pipeline, folder, trials.key, trials.made(), platform)
-        made = trials.made()
-        run_id = search_report.record(pipeline, folder, trials.key, made, platform)
+        ended = trials.made()
+        run_id = search_report.record(pipeline, folder, trials.key, ended, platform)
         update(training_id, platform, run_id=run_id)
         if trials.over():
             _write(folder, trials)
-            search_report.finish(folder, made, run_id, platform, SearchResult.FILE)
-    mine = [one.candidate for one in made if one.worker == worker]
-    best = {name: float(one.loss or 0.0) for name, one in _best(made).items()}
+            search_report.finish(folder, ended, run_id, platform, SearchResult.FILE)
+    mine = [one.candidate for one in ended if one.worker == worker]
+    best = {name: float(one.loss or 0.0) for name, one in _best(ended).items()}
     return Searched(training_id, worker, {name: mine.count(name) for name in trials.spaces}, best)
 
 
 def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
-    """The candidates that a search found parameters for, with these, by name; empty without a declared search.
+    """Return the searched candidates with their best parameters, by name; empty without a declared search.
 
-    What search.json says is what is taken; where no worker came to write it, it is written from the trials there are.
-    Raises: StepMissing before `search`, or where it was made for another declaration or other data.
+    They are those of search.json; if no worker has written it, it is written from the existing trials.
+    Raises: StepMissing before `search`, or if it was made for another declaration or other data.
     """
     if pipeline.model.search is None:
         return {}
@@ -108,31 +107,33 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
         trials = trials_of(pipeline, folder, 0)
         if not trials.made():
             raise StepMissing(f"training {folder.training_id!r} has no trials of a search: run search first")
-        log.warning("the search of training %s did not end: taking the best of the trials it made", folder.training_id)
+        log.warning("the search of training %s did not finish: using the best trial so far", folder.training_id)
         _write(folder, trials)
-    found = folder.read(SearchResult)
-    if found.key != _key(pipeline, folder):
-        raise StepMissing(f"the search of training {folder.training_id!r} was of another declaration or data: run search first")
+    result = folder.read(SearchResult)
+    if result.key != _key(pipeline, folder):
+        raise StepMissing(
+            f"the search of training {folder.training_id!r} used another declaration or other data: run search first"
+        )
     named = searched(pipeline.model.candidates, pipeline.model.search)
     return {
-        name: replace(learner, **{field: _from_json(value) for field, value in found.candidates[name].parameters.items()})
+        name: replace(learner, **{field: _from_json(value) for field, value in result.candidates[name].parameters.items()})
         for name, learner in named.items()
-        if name in found.candidates
+        if name in result.candidates
     }
 
 
 def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
-    """The windows of the search, the latest first; no row of the test window is in any.
+    """Return the windows of the search, latest first; none has rows of the test window.
 
-    The first is the declared one. Each further one measures on the ticks before, as many as the validation window has, from the
-    training window's end backwards, and fits to those that end a gap earlier. Raises: HistoryTooShort.
+    The first is the declared one. Each further one measures on the preceding ticks, as many as the validation window has,
+    going back from the training window's end, and fits to those that end a gap earlier. Raises: HistoryTooShort.
     """
     wanted = pipeline.model.search.folds if pipeline.model.search else 1
     windows = folder.read(Assembled).windows
     (first, last), (from_, to) = windows.train, windows.validation
     train_rows, validation_rows = (workspace.read_window(folder, name) for name in (TRAIN, VALIDATION))
     length, gap = (to - from_).days + 1, (from_ - last).days - 1
-    made = [SearchFold(train_rows, validation_rows)]
+    search_folds = [SearchFold(train_rows, validation_rows)]
     for i in range(1, wanted):
         end = last - timedelta(days=(i - 1) * length)
         begin = end - timedelta(days=length - 1)
@@ -143,27 +144,27 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
                 f"on {begin} to {end}: {missing} ticks fewer to fit to than to measure on. Declare fewer folds than {wanted}, "
                 "or a longer split.train"
             )
-        made.append(SearchFold(_between(train_rows, first, fit_to), _between(train_rows, begin, end)))
-    return made
+        search_folds.append(SearchFold(_between(train_rows, first, fit_to), _between(train_rows, begin, end)))
+    return search_folds
 
 
-def _make(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> None:
-    """Make one trial and tell how it ended. What is declared, the first, is never cut, and must not fail."""
+def _run_and_record(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> None:
+    """Run one trial and record its end. The first one, with the declared values, is never cut and must not fail."""
     try:
         loss, cut = run_trial(pipeline, claim, trials, prepared)
     except Exception as error:
         if claim.place == 0:
             trials.tell(claim, TrialState.FAIL)
-            error.add_note(f"{pipeline.name}: candidate {claim.candidate!r} could not be fitted as it is declared")
+            error.add_note(f"{pipeline.name}: candidate {claim.candidate!r} could not be fitted with its declared values")
             raise
         log.warning("%s: %s with %s failed", pipeline.name, claim.candidate, claim.parameters, exc_info=True)
-        trials.tell(claim, TrialState.FAIL, said=f"{type(error).__name__}: {error}")
+        trials.tell(claim, TrialState.FAIL, note=f"{type(error).__name__}: {error}")
     else:
         trials.tell(claim, TrialState.PRUNED if cut else TrialState.COMPLETE, None if cut else loss, cut)
 
 
 def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> tuple[float, str]:
-    """The mean loss over the folds, and why the trial was cut before their end, or ''."""
+    """Return the mean loss over the folds, and why the trial was cut short, or ''."""
     learner = replace(pipeline.model.candidate(claim.candidate), **claim.parameters)
     most = getattr(learner, "max_trees", None) or getattr(learner, "max_epochs", None) or 1
     wanted = trials.search.folds
@@ -202,9 +203,9 @@ def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callab
 
 
 def _loss(pipeline: Pipeline, score: NDArray[np.float64], outcome: NDArray[np.bool_]) -> float:
-    """Log loss of the scores calibrated, as the model's will be: weights and the window's share of positives do not count.
+    """Return the log loss of calibrated scores, like the model's, so that weights and the share of positives do not matter.
 
-    But always with the two parameters of a sigmoid: an isotonic fit to the very rows that it is measured on would flatter.
+    Always calibrated with a sigmoid: an isotonic fit to the rows that it is measured on would be too optimistic.
     """
     if pipeline.model.calibration != "none":
         score = calibration.fit_calibration("sigmoid", score, outcome)(score)
@@ -231,40 +232,40 @@ def trials_of(pipeline: Pipeline, folder: TrainingFolder, worker: int) -> Trials
 
 
 def _key(pipeline: Pipeline, folder: TrainingFolder) -> str:
-    """What trials depend on: the declaration, the windows and the versions of the data."""
+    """Return a hash of what trials depend on: declaration, windows and versions of the data."""
     assembled = folder.read(Assembled)
-    of = [pipeline.digest, str(assembled.as_of), to_json(assembled.windows), assembled.versions]
-    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+    inputs = [pipeline.digest, str(assembled.as_of), to_json(assembled.windows), assembled.versions]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _best(made: list[EndedTrial]) -> Mapping[str, EndedTrial]:
-    """The trial of least loss of each candidate; of equal ones the first, so the declared one before all."""
+def _best(trials: list[EndedTrial]) -> Mapping[str, EndedTrial]:
+    """Return the trial with the lowest loss of each candidate; of equal ones the first, so the declared one wins."""
     best: dict[str, EndedTrial] = {}
-    for one in made:
-        if one.state == "complete" and (one.candidate not in best or _less(one, best[one.candidate])):
+    for one in trials:
+        if one.state == "complete" and (one.candidate not in best or _has_lower_loss(one, best[one.candidate])):
             best[one.candidate] = one
     return best
 
 
-def _less(one: EndedTrial, other: EndedTrial) -> bool:
+def _has_lower_loss(one: EndedTrial, other: EndedTrial) -> bool:
     return (one.loss or 0.0) < (other.loss or 0.0)
 
 
 def _write(folder: TrainingFolder, trials: Trials) -> None:
-    """Leave the best parameters of each candidate, with what they were chosen from."""
-    made = trials.made()
+    """Write the best parameters of each candidate, with the number of trials."""
+    ended = trials.made()
     candidates = {
         name: BestTrial(
             parameters=best.parameters,
             loss=best.loss,
-            declared_loss=next((one.loss for one in made if (one.candidate, one.place) == (name, 0)), None),
+            declared_loss=next((one.loss for one in ended if (one.candidate, one.place) == (name, 0)), None),
             place=best.place,
             trials={
-                state: sum(one.candidate == name and one.state == state for one in made)
+                state: sum(one.candidate == name and one.state == state for one in ended)
                 for state in ("complete", "pruned", "failed")
             },
         )
-        for name, best in _best(made).items()
+        for name, best in _best(ended).items()
     }
     folder.write(SearchResult(trials.key, candidates))
 
@@ -273,18 +274,18 @@ def _from_json(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _say(pipeline: Pipeline, declared: Search, claim: Claim, trials: Trials) -> None:
-    """A line for the log: which trial, its loss, the best so far, how long it took."""
-    made = [one for one in trials.made() if one.candidate == claim.candidate]
-    one = next(one for one in made if one.place == claim.place)
-    best = _best(made)
+def _log_trial(pipeline: Pipeline, declared: Search, claim: Claim, trials: Trials) -> None:
+    """Log one line per trial: its loss, the best so far, and its duration."""
+    ended = [one for one in trials.made() if one.candidate == claim.candidate]
+    one = next(one for one in ended if one.place == claim.place)
+    best = _best(ended)
     log.info(
         "%s: %s trial %d%s: %s; best %s, %.1f s%s",
         pipeline.name,
         claim.candidate,
         claim.place + 1,
         f" of {declared.trials}" if declared.trials else "",
-        f"loss {one.loss:.5f}" if one.state == "complete" else f"{one.state}, {one.said}",
+        f"loss {one.loss:.5f}" if one.state == "complete" else f"{one.state}, {one.note}",
         f"{best[claim.candidate].loss:.5f}" if claim.candidate in best else "none yet",
         one.seconds,
         f", {max(0.0, trials.seconds_left()) / 60:.1f} of {declared.minutes:g} minutes left" if declared.minutes else "",

@@ -1,4 +1,4 @@
-"""Optuna's journal: a file that several processes write trials to, whoever of them is killed."""
+"""Optuna's journal file, safe for several processes, any of which may be killed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mlprod_tasks.platform.files import locked
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, whose lock outlives no process.
+    """Optuna's journal file, with a lock that the system frees when its process ends.
 
-    The lock that comes with it is a file: left by a killed writer it holds all others up for half a minute, and the half line
-    that such a writer may leave makes the journal unreadable once another is put behind it.
+    Optuna's own lock is a file: if a killed writer leaves it, all others wait for half a minute, and an incomplete last line
+    makes the journal unreadable once another line follows. So an incomplete last line is removed first.
     """
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         path = Path(self._file_path)
         with locked(path.with_name(f"{path.name}.flock")), path.open("r+b") as journal:
             end = journal.seek(0, os.SEEK_END)
-            whole = end
-            while whole and _byte(journal, whole - 1) != b"\n":
-                whole -= 1
-            if whole < end:
-                journal.truncate(whole)
-            journal.seek(whole)
+            end_of_line = end
+            while end_of_line and _byte(journal, end_of_line - 1) != b"\n":
+                end_of_line -= 1
+            if end_of_line < end:
+                journal.truncate(end_of_line)
+            journal.seek(end_of_line)
             journal.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
             journal.flush()
             os.fsync(journal.fileno())

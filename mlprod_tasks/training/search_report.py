@@ -1,4 +1,4 @@
-"""What stays of a search: an MLflow run for each trial below the training's run, and the picture of how the loss fell."""
+"""Report a search: a nested MLflow run for each trial, and a picture of the falling loss."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 PICTURE = "search.png"
 SECONDS_BETWEEN = 30.0
-STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}  # in MLflow's words
+STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}  # MLflow's names
 
 
-def record(pipeline: Pipeline, folder: TrainingFolder, key: str, made: Sequence[EndedTrial], platform: Platform) -> str:
-    """Give every trial that ended its run below the training's, once, whoever made it. The training's run id."""
+def record(pipeline: Pipeline, folder: TrainingFolder, key: str, trials: Sequence[EndedTrial], platform: Platform) -> str:
+    """Log every ended trial of any worker once, as a run nested in the training's; return the training's run id."""
     from mlprod_tasks.platform.trial_runs import TrialRun, log_trials
 
     lock = folder.path / "search" / "record.lock"
@@ -33,12 +33,12 @@ def record(pipeline: Pipeline, folder: TrainingFolder, key: str, made: Sequence[
                 name=f"{one.candidate} {one.place + 1}",
                 params={"candidate": one.candidate, **one.parameters},
                 metrics={} if one.loss is None else {"log_loss": one.loss},
-                tags={"mlprod.said": one.said} if one.said else {},
+                tags={"mlprod.said": one.note} if one.note else {},
                 status=STATES[one.state],
                 began=one.began,
                 seconds=one.seconds,
             )
-            for one in made
+            for one in trials
         )
         log_trials(platform.registry, run_id, runs)
         lock.touch()
@@ -46,47 +46,47 @@ def record(pipeline: Pipeline, folder: TrainingFolder, key: str, made: Sequence[
 
 
 def is_due(folder: TrainingFolder) -> bool:
-    """Whether trials that ended should be recorded before the search is over: somebody may be watching."""
+    """Whether to record ended trials during the search, for somebody who follows it."""
     lock = folder.path / "search" / "record.lock"
     return not lock.exists() or time.time() - lock.stat().st_mtime > SECONDS_BETWEEN
 
 
-def finish(folder: TrainingFolder, made: Sequence[EndedTrial], run_id: str, platform: Platform, found: str) -> None:
-    """Put what was found and the picture of it into the training's run."""
+def finish(folder: TrainingFolder, trials: Sequence[EndedTrial], run_id: str, platform: Platform, result_file: str) -> None:
+    """Add the result file and the picture of the search to the training's run."""
     from mlprod_tasks.documents.plot_style import png
 
     with locked(folder.path / "search" / "record.lock"):
         folder.plots.mkdir(parents=True, exist_ok=True)
-        (folder.plots / PICTURE).write_bytes(png(history(made)))
+        (folder.plots / PICTURE).write_bytes(png(history(trials)))
         platform.registry.log_file(run_id, folder.plots / PICTURE, "plots")
-        platform.registry.log_file(run_id, folder.path / found, "training")
+        platform.registry.log_file(run_id, folder.path / result_file, "training")
 
 
-def history(made: Sequence[EndedTrial]) -> Figure:
-    """Each trial's loss, and the least so far, by candidate in the order in which trials ended."""
+def history(trials: Sequence[EndedTrial]) -> Figure:
+    """Draw each trial's loss and the lowest so far, by candidate, in the order in which trials ended."""
     from mlprod_tasks.documents.plot_style import BLUE, GREY, ORANGE, PURPLE, RED, figure
 
     drawn, axes = figure("Search: log loss on validation")
     colours = (BLUE, ORANGE, PURPLE, RED, GREY)
-    names = list(dict.fromkeys(one.candidate for one in made))
-    shown: list[float] = []
+    names = list(dict.fromkeys(one.candidate for one in trials))
+    plotted: list[float] = []
     for name, colour in zip(names, colours * len(names), strict=False):
-        ended = sorted((one for one in made if one.candidate == name), key=lambda one: one.began + one.seconds)
-        whole = [(i + 1, one.loss) for i, one in enumerate(ended) if one.state == "complete" and one.loss is not None]
-        if not whole:
+        ended = sorted((one for one in trials if one.candidate == name), key=lambda one: one.began + one.seconds)
+        complete = [(i + 1, one.loss) for i, one in enumerate(ended) if one.state == "complete" and one.loss is not None]
+        if not complete:
             continue
-        at, losses = zip(*whole, strict=True)
-        least = [min(losses[: i + 1]) for i in range(len(losses))]
+        at, losses = zip(*complete, strict=True)
+        lowest = [min(losses[: i + 1]) for i in range(len(losses))]
         declared = [one.loss for one in ended if one.place == 0 and one.loss is not None]
-        told = f"{name}: declared {declared[0]:.4f}, best {least[-1]:.4f}" if declared else f"{name}: best {least[-1]:.4f}"
-        axes.step([*at, len(ended)], [*least, least[-1]], where="post", color=colour, linewidth=2, label=told)
+        label = f"{name}: declared {declared[0]:.4f}, best {lowest[-1]:.4f}" if declared else f"{name}: best {lowest[-1]:.4f}"
+        axes.step([*at, len(ended)], [*lowest, lowest[-1]], where="post", color=colour, linewidth=2, label=label)
         axes.plot(at, losses, "o", color=colour, markersize=4, alpha=0.6)
-        shown += losses
-    if shown:
-        ordered = sorted(shown)
+        plotted += losses
+    if plotted:
+        ordered = sorted(plotted)
         low, high = ordered[0], ordered[int(0.9 * (len(ordered) - 1))]  # one bad trial would flatten all the others
         room = 0.1 * (high - low) or 0.01
         axes.set_ylim(low - room, high + room)
         axes.legend(loc="upper right")
-    axes.set(xlabel="trials ended", ylabel="log loss, least so far as a line")
+    axes.set(xlabel="trials ended", ylabel="log loss (line: lowest so far)")
     return drawn

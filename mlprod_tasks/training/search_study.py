@@ -1,4 +1,4 @@
-"""The trials of a search, shared by its workers through files: each place of the budget is taken once, killed or not."""
+"""The trials of a search, shared by its workers through files: each place of the budget is used once, despite kills."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-# Kept with each trial, each written at once: its place in the budget, who makes it, since when; how long it took, what is to be
-# said of it. A trial that failed with nothing said was lost: its place is given again.
+# Two attributes of each trial, each written in one step. CLAIM: place in the budget, worker, start. END: duration and note.
+# A failed trial without a note was lost with its worker: its place is used again.
 CLAIM, END = "claim", "end"
-TIMES_LOST = 3  # a trial that kills its worker each time takes its place in the budget all the same
-LEAST_TO_COMPARE = 5  # trials at the same point before one is cut for being worse than their median
+TIMES_LOST = 3  # a trial that kills its worker so often counts as used
+LEAST_TO_COMPARE = 5  # trials at the same point before one is cut as worse than their median
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to make: of which candidate, its place in the candidate's budget, and the values to try."""
+    """A trial to run: the candidate, its place in the candidate's budget, and the values to try."""
 
     candidate: str
     place: int
@@ -46,27 +46,27 @@ class Claim:
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """A trial that ended. loss is None where it failed; of one that was cut, it is the last it reported."""
+    """A trial that ended. loss: None if it failed, the last reported one if it was cut. note: why it failed or was cut."""
 
     candidate: str
     place: int
     parameters: dict[str, Any]
     loss: float | None
     state: str  # 'complete', 'pruned' or 'failed'
-    said: str
+    note: str
     began: float  # seconds since 1970
     seconds: float
     worker: int
 
 
 class Trials:
-    """The studies of one search, one a candidate, in a folder that its workers share.
+    """The studies of one search, one per candidate, in a folder that its workers share.
 
-    key: what the losses depend on besides the parameters; trials of another key are not seen. spaces and declared: by
+    key: a hash of what losses depend on besides the parameters; trials with another key are ignored. spaces, declared: by
     candidate, the ranges and the declared values of its fields.
 
-    Every claim is made under a lock that the system gives back when its holder dies, and so is each worker's sign of life: a
-    trial that a killed worker left running is known by it at once, and one of a living worker is never taken away.
+    Claims and signs of life are locks that the system frees when their process ends: a trial of a killed worker is noticed at
+    once, and one of a living worker is never taken away.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Trials:
 
     @cached_property
     def studies(self) -> dict[str, Study]:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # its own lines would say each trial a second time
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each trial a second time
         storage = JournalStorage(Journal(str(self.folder / "journal.jsonl")))
         return {
             name: optuna.create_study(
@@ -101,73 +101,73 @@ class Trials:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Show the other workers that this one lives, while it does."""
+        """Hold this worker's sign of life."""
         sign = self._sign(self.sign)
-        with ExitStack() as held:
+        with ExitStack() as locks:
             with self.claiming():
-                held.enter_context(locked(sign))
+                locks.enter_context(locked(sign))
             try:
                 yield
             finally:
                 sign.unlink(missing_ok=True)
 
     def claim(self) -> Claim | None:
-        """Take the next place of the budget that nobody has; None where there is none, or no time."""
+        """Claim the next free place of the budget; None if there is none, or no time left."""
         with self.claiming():
-            self._free_the_lost()
-            taken = {name: self._taken(study) for name, study in self.studies.items()}
+            self._end_lost_trials()
+            taken = {name: self._used_places(study) for name, study in self.studies.items()}
             late = self.seconds_left() <= 0
-            for name in sorted(taken, key=lambda name: len(taken[name])):  # the one that has had the fewest
+            for name in sorted(taken, key=lambda name: len(taken[name])):  # the candidate with the fewest trials first
                 place = next(place for place in range(len(taken[name]) + 1) if place not in taken[name])
-                # The declared values are tried at any rate: there must be something to compare with.
+                # The declared values are always tried, to have something to compare with.
                 if place == 0 or not (late or (self.search.trials is not None and place >= self.search.trials)):
-                    return self._ask(name, place)
+                    return self._claim_place(name, place)
         return None
 
-    def _ask(self, name: str, place: int) -> Claim:
+    def _claim_place(self, name: str, place: int) -> Claim:
         study, space = self.studies[name], self.spaces[name]
-        # A sampler of its own for each place: what it tries follows from the trials before, not from who asks.
+        # A new sampler for each place: its values depend on the earlier trials, not on the worker.
         study.sampler = optuna.samplers.TPESampler(seed=_seed(self.seed, name, place))
         if place == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial({field: _shown(space[field], self.declared[name][field]) for field in space})
+            study.enqueue_trial({field: _to_optuna(space[field], self.declared[name][field]) for field in space})
         trial = study.ask({field: _distribution(range_) for field, range_ in space.items()})
         began = time.time()
         trial.set_user_attr(CLAIM, {"worker": self.sign, "place": place, "began": began})
-        return Claim(name, place, _meant(space, trial.params), trial, began)
+        return Claim(name, place, _from_optuna(space, trial.params), trial, began)
 
-    def tell(self, claim: Claim, state: TrialState, loss: float | None = None, said: str = "") -> None:
-        """End a trial. One that failed with nothing said is made again."""
-        claim.trial.set_user_attr(END, {"seconds": time.time() - claim.began, "said": said})
+    def tell(self, claim: Claim, state: TrialState, loss: float | None = None, note: str = "") -> None:
+        """End a trial. A failed one without a note is run again."""
+        claim.trial.set_user_attr(END, {"seconds": time.time() - claim.began, "said": note})
         self.studies[claim.candidate].tell(claim.trial, loss, state)
 
     def made(self) -> list[EndedTrial]:
-        """Every trial that ended and was not lost, by candidate and place."""
+        """Return every trial that ended and was not lost, by candidate and place."""
         return [
-            _ended(name, trial, self.spaces[name])
+            _ended_trial(name, trial, self.spaces[name])
             for name, study in self.studies.items()
-            for trial in sorted(_kept(study), key=_place)
+            for trial in sorted(_with_place(study), key=_place)
             if trial.state.is_finished()
         ]
 
     def over(self) -> bool:
-        """Whether no trial is under way and none is to come."""
+        """Whether no trial is running and none will follow."""
         with self.claiming():
-            self._free_the_lost()
+            self._end_lost_trials()
             if any(trial.state == TrialState.RUNNING for study in self.studies.values() for trial in _all(study)):
                 return False
-            taken = [self._taken(study) for study in self.studies.values()]
+            taken = [self._used_places(study) for study in self.studies.values()]
             spent = self.search.trials is not None and all(len(places) >= self.search.trials for places in taken)
             return spent or (self.seconds_left() <= 0 and all(taken))
 
     def seconds_left(self) -> float:
-        """Of the declared minutes: what is left after the times at which at least one worker was at it."""
+        """Return what is left of the declared minutes, after all times at which at least one worker ran."""
         if self.search.minutes is None:
             return float("inf")
         now = time.time()
         spans = sorted(
             (began, began + trial.user_attrs[END]["seconds"] if END in trial.user_attrs else now)
             for study in self.studies.values()
-            for trial in _kept(study)
+            for trial in _with_place(study)
             for began in (trial.user_attrs[CLAIM]["began"],)
         )
         spent, until = 0.0, 0.0
@@ -178,23 +178,23 @@ class Trials:
 
     @contextmanager
     def claiming(self) -> Iterator[None]:
-        """One worker at a time."""
+        """Let one worker at a time claim."""
         with locked(self.folder / "claim.lock"):
             yield
 
-    def _taken(self, study: Study) -> set[int]:
-        """The places that are made or being made."""
+    def _used_places(self, study: Study) -> set[int]:
+        """Return the places whose trials have ended or are running."""
         lost = [_place(trial) for trial in _all(study) if CLAIM in trial.user_attrs and _is_lost(trial)]
-        return {_place(trial) for trial in _kept(study)} | {place for place in lost if lost.count(place) >= TIMES_LOST}
+        return {_place(trial) for trial in _with_place(study)} | {place for place in lost if lost.count(place) >= TIMES_LOST}
 
-    def _free_the_lost(self) -> None:
-        """End the trials of workers that live no more. Called while claiming, when no living worker is half-way to one."""
+    def _end_lost_trials(self) -> None:
+        """End the trials of dead workers. Call while claiming, when no living worker is in the middle of a claim."""
         for study in self.studies.values():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if CLAIM not in trial.user_attrs or not self._lives(trial.user_attrs[CLAIM]["worker"]):
+                if CLAIM not in trial.user_attrs or not self._is_alive(trial.user_attrs[CLAIM]["worker"]):
                     study.tell(trial.number, state=TrialState.FAIL)
 
-    def _lives(self, sign: str) -> bool:
+    def _is_alive(self, sign: str) -> bool:
         path = self._sign(sign)
         if not path.exists():
             return False
@@ -212,7 +212,7 @@ class Trials:
 class WorseThanMedian(optuna.pruners.BasePruner):
     """Cut a trial whose loss is worse than the median of the completed trials at the same point.
 
-    Optuna's own median rule compares the best loss so far: with several folds, one that was easy would hide all later ones.
+    Optuna's own median rule compares the best loss so far: with several folds, an easy one would hide all later ones.
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -235,8 +235,8 @@ def _is_lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and not trial.user_attrs.get(END, {}).get("said")
 
 
-def _kept(study: Study) -> list[FrozenTrial]:
-    """The trials that have a place in the budget."""
+def _with_place(study: Study) -> list[FrozenTrial]:
+    """Return the trials that use a place in the budget."""
     return [trial for trial in _all(study) if CLAIM in trial.user_attrs and not _is_lost(trial)]
 
 
@@ -244,12 +244,12 @@ def _place(trial: FrozenTrial) -> int:
     return int(trial.user_attrs[CLAIM]["place"])
 
 
-def _ended(name: str, trial: FrozenTrial, space: Mapping[str, Range]) -> EndedTrial:
+def _ended_trial(name: str, trial: FrozenTrial, space: Mapping[str, Range]) -> EndedTrial:
     claim, end = trial.user_attrs[CLAIM], trial.user_attrs[END]
     return EndedTrial(
         name,
         _place(trial),
-        _meant(space, trial.params),
+        _from_optuna(space, trial.params),
         None if trial.value is None else float(trial.value),
         {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "failed"),
         end["said"],
@@ -261,25 +261,25 @@ def _ended(name: str, trial: FrozenTrial, space: Mapping[str, Range]) -> EndedTr
 
 def _distribution(range_: Range) -> BaseDistribution:
     if isinstance(range_, OneOf):
-        return CategoricalDistribution([_shown(range_, choice) for choice in range_.choices])
+        return CategoricalDistribution([_to_optuna(range_, choice) for choice in range_.choices])
     if isinstance(range_.low, int) and isinstance(range_.high, int):
         return IntDistribution(range_.low, range_.high, log=range_.log)
     return FloatDistribution(float(range_.low), float(range_.high), log=range_.log)
 
 
-def _shown(range_: Range, value: Any) -> Any:
-    """A value as Optuna keeps it: of a choice its text, since it may be a tuple."""
+def _to_optuna(range_: Range, value: Any) -> Any:
+    """Return a value as Optuna stores it: for a choice its text, as it may be a tuple."""
     return value if isinstance(range_, Between) else repr(value)
 
 
-def _meant(space: Mapping[str, Range], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a trial, by field, from what Optuna keeps."""
+def _from_optuna(space: Mapping[str, Range], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a trial, by field, from those that Optuna stores."""
     return {
-        field: shown[field]
+        field: stored[field]
         if isinstance(range_, Between)
-        else {repr(choice): choice for choice in range_.choices}[shown[field]]
+        else {repr(choice): choice for choice in range_.choices}[stored[field]]
         for field, range_ in space.items()
-        if field in shown
+        if field in stored
     }
 
 

@@ -1,4 +1,4 @@
-"""Fit all that a pipeline declares: one model, or one per segment and a global one for every other row."""
+"""Fit what a pipeline declares: one model, or one per segment and a global one for all other rows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mlprod_tasks.training import fit_model
 
 log = logging.getLogger(__name__)
 
-MOST_TOLD = 20
-OVERALL = "*"  # stands for the global model among the names of segments
+MOST_LOGGED = 20
+OVERALL = "*"  # the global model's name among those of segments
 
 __all__ = ["OVERALL", "SegmentedModel", "collect", "fit_all", "fit_part", "large"]
 
@@ -32,7 +32,7 @@ def fit_all(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model | SegmentedModel:
-    """Fit to both windows as declared; arguments as for `fit_model.fit_model`. warm: the champion, by segments or not.
+    """Fit to both windows as declared. Arguments as for `fit_model.fit_model`; warm may be by segments.
 
     Raises: ModelInputError.
     """
@@ -45,25 +45,29 @@ def fit_all(
 
 
 def large(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> list[str]:
-    """The segments that get a model of their own, the largest first: none where none are declared.
+    """Return the segments that get their own model, largest first; none if none are declared.
 
-    Those with `least_segment_rows` training rows, and with both outcomes in either window: without them there is nothing to
-    tell apart, to calibrate, or to set a threshold by. Rows without a value are of no segment. Raises: ModelInputError.
+    They have at least `least_segment_rows` training rows, and both outcomes in each window, as fitting, calibration and
+    threshold need both. Rows without a value belong to no segment. Raises: ModelInputError.
     """
     if pipeline.model.segment_by is None:
         return []
-    counted, of_validation = _counted(pipeline, train_rows), _counted(pipeline, validation_rows)
+    counts, of_validation = _count_by_segment(pipeline, train_rows), _count_by_segment(pipeline, validation_rows)
     chosen, others = [], []
-    for name, (rows, positives) in sorted(counted.items(), key=lambda item: (-item[1][0], item[0])):
+    for name, (rows, positives) in sorted(counts.items(), key=lambda item: (-item[1][0], item[0])):
         why = _why_not(pipeline, name, (rows, positives), of_validation.get(name, (0, 0)))
         if why is None:
             chosen.append(name)
         else:
             others.append(f"{name!r} ({why})")
-    log.info("%s: %d of %d segments by %s get their own model", pipeline.name, len(chosen), len(counted), _by(pipeline))
+    log.info(
+        "%s: %d of %d segments by %s get their own model", pipeline.name, len(chosen), len(counts), _segment_feature(pipeline)
+    )
     if others:
-        told = ", ".join(others[:MOST_TOLD]) + (f" and {len(others) - MOST_TOLD} more" if len(others) > MOST_TOLD else "")
-        log.info("%s: the global model answers for %s", pipeline.name, told)
+        listed = ", ".join(others[:MOST_LOGGED]) + (
+            f" and {len(others) - MOST_LOGGED} more" if len(others) > MOST_LOGGED else ""
+        )
+        log.info("%s: the global model scores %s", pipeline.name, listed)
     return chosen
 
 
@@ -76,66 +80,66 @@ def fit_part(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model:
-    """Fit the model of one segment to its rows alone, or with OVERALL the global one to all rows.
+    """Fit the model of one segment to its rows; with OVERALL, the global model to all rows.
 
-    warm: a segment continues the champion's model of that very segment, the global model its global one.
+    warm: a segment continues the champion's model of the same segment, the global model its global one.
     """
     if segment == OVERALL:
         overall = warm.overall if isinstance(warm, SegmentedModel) else warm
         return fit_model.fit_model(pipeline, train_rows, validation_rows, facts, tuned, overall)
     own = warm.parts.get(segment) if isinstance(warm, SegmentedModel) else None
-    rows = [_of(pipeline, segment, window) for window in (train_rows, validation_rows)]
+    rows = [_rows_of(pipeline, segment, window) for window in (train_rows, validation_rows)]
     return fit_model.fit_model(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own)
 
 
 def collect(
     pipeline: Pipeline, train_rows: pa.Table, chosen: list[str], part: Callable[[str], Model]
 ) -> Model | SegmentedModel:
-    """One model of the parts that `part` gives by name. Without segment_by it is the global model itself."""
+    """Combine the parts that `part` returns by name into one model; without segment_by, the global model alone."""
     overall = part(OVERALL)
     if pipeline.model.segment_by is None:
         return overall
-    counted = _counted(pipeline, train_rows)
-    rows = {name: counted[name][0] for name in chosen}
+    counts = _count_by_segment(pipeline, train_rows)
+    rows = {name: counts[name][0] for name in chosen}
     parts = {name: part(name) for name in chosen}
     return SegmentedModel(pipeline.model.segment_by, overall, parts, rows, train_rows.num_rows - sum(rows.values()))
 
 
 def _why_not(pipeline: Pipeline, name: str, of_train: tuple[int, int], of_validation: tuple[int, int]) -> str | None:
-    """What keeps a segment from a model of its own. Counts are rows and positives."""
+    """Return why a segment gets no model of its own, or None. Counts are rows and positives."""
     if of_train[0] < pipeline.model.least_segment_rows:
         return f"{of_train[0]:,} training rows"
     if name == OVERALL:
-        return "its name stands for all rows"
+        return "its name is reserved for all rows"
     for window, (rows, positives) in (("training", of_train), ("validation", of_validation)):
         if positives in (0, rows):
             return f"{rows:,} {window} rows of one class only"
     return None
 
 
-def _counted(pipeline: Pipeline, rows: pa.Table) -> dict[str, tuple[int, int]]:
-    """Rows and positives of each segment; rows without a value are of none."""
+def _count_by_segment(pipeline: Pipeline, rows: pa.Table) -> dict[str, tuple[int, int]]:
+    """Count rows and positives of each segment; rows without a value belong to none."""
     grouped = pa.table({"segment": _values(pipeline, rows), "label": rows["label"].cast(pa.int64())})
     counts = grouped.group_by("segment").aggregate([("label", "count"), ("label", "sum")])
     columns = (counts[name].to_pylist() for name in ("segment", "label_count", "label_sum"))
     return {name: (n, positives or 0) for name, n, positives in zip(*columns, strict=True) if name is not None}
 
 
-def _of(pipeline: Pipeline, segment: str, rows: pa.Table) -> pa.Table:
-    """The rows of one segment, in their order."""
-    return rows.filter(pc.equal(_values(pipeline, rows), segment))  # null, and so left out, where there is no value
+def _rows_of(pipeline: Pipeline, segment: str, rows: pa.Table) -> pa.Table:
+    """Return the rows of one segment, in their order."""
+    return rows.filter(pc.equal(_values(pipeline, rows), segment))  # rows without a value compare as null and are left out
 
 
 def _values(pipeline: Pipeline, rows: pa.Table) -> pa.Array:
-    """The feature that tells segments apart, as text."""
-    by = _by(pipeline)
+    """Return the feature that names the segment, as text."""
+    by = _segment_feature(pipeline)
     (wanted,) = inputs_of(rows.schema, [by])
     if wanted.kind != "text":
-        found = rows.schema.field(by).type
-        raise ModelInputError(f"{pipeline.name}: model.segment_by {by!r} is {found}: segments are told apart by a text feature")
+        kind = rows.schema.field(by).type
+        raise ModelInputError(f"{pipeline.name}: model.segment_by {by!r} is {kind}: segments need a text feature")
     return read(rows, [wanted])[0]
 
 
-def _by(pipeline: Pipeline) -> str:
+def _segment_feature(pipeline: Pipeline) -> str:
     assert pipeline.model.segment_by is not None
     return pipeline.model.segment_by

@@ -13,23 +13,23 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 class HistoryTooShort(ValueError):
-    """The schedule has too few ticks before `as_of` for the declared windows. Says how many are missing."""
+    """The schedule has too few ticks before `as_of` for the declared windows; the message says how many are missing."""
 
 
 @dataclass(frozen=True)
 class Windows(PerWindow[TickRange]):
-    """The ticks whose rows are trained on, tuned on and tested on. The ticks between them are used for nothing."""
+    """The ticks whose rows are used to train, tune and test. The ticks between them are not used."""
 
     def dates(self) -> PerWindow[DateRange]:
-        """The first and last tick of each, as they are kept with what was made of them."""
+        """Return the first and last tick of each window, as they are recorded."""
         return PerWindow(*(DateRange(ticks.first, ticks.last) for _, ticks in self.named()))
 
 
 def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedule) -> Windows:
-    """The windows of a training that stands at the start of `as_of`, counted back from it in whole ticks.
+    """Return the windows of a training at the start of `as_of`, counted back from it in whole ticks.
 
     The test window ends with the last tick whose labels are complete: tick t with t + label_delay_ticks <= as_of.
-    A declared length that is no whole number of ticks is rounded up.
+    A declared length that is not a whole number of ticks is rounded up.
 
     Raises: HistoryTooShort.
     """
@@ -50,7 +50,7 @@ def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedul
 
 
 def on_schedule(dates: PerWindow[DateRange], schedule: Schedule) -> Windows:
-    """The windows that `dates` were kept of."""
+    """Return the windows that were recorded as `dates`."""
     return Windows(*(schedule.range(first, last) for _, (first, last) in dates.named()))
 
 

@@ -1,4 +1,4 @@
-"""Fit the model: one part for each segment and one for all rows, then all of it in one piece, with the fallback beside it."""
+"""Fit the model: one part per segment and one for all rows, combined into one model, and the fallback."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class _Given:
-    """All that a part is made from. key: digest of it; a part that was made with the same key is kept."""
+class _FitInputs:
+    """The inputs of a part. key: their hash; a stored part with the same key is reused."""
 
     train: pa.Table
     validation: pa.Table
@@ -63,42 +63,42 @@ class _Given:
 
 
 def segments(pipeline: Pipeline, training_id: str, platform: Platform) -> list[str]:
-    """What `fit` is to be called for: '*', the model of all rows, then each segment that is large enough for its own.
+    """List the parts to `fit`: '*' for all rows, then each segment that is large enough for its own model.
 
     Raises: StepMissing before `assemble`.
     """
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
-        given = _given(pipeline, folder, platform)
-        return [by_segment.OVERALL, *by_segment.large(pipeline, given.train, given.validation)]
+        inputs = _fit_inputs(pipeline, folder, platform)
+        return [by_segment.OVERALL, *by_segment.large(pipeline, inputs.train, inputs.validation)]
 
 
 def fit(pipeline: Pipeline, training_id: str, segment: str, platform: Platform) -> Part:
-    """Fit one part to the assembled set; one that was made of the same set, declaration, parameters and code is kept.
+    """Fit one part to the assembled set; reuse one of the same set, declaration, parameters and code.
 
     Parts of one training may be fitted at the same time. Raises: StepMissing before `assemble`, or before a declared `search`;
-    ValueError for a segment that `segments` does not name.
+    ValueError for a segment that `segments` does not list.
     """
     began = time.perf_counter()
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
-        given = _given(pipeline, folder, platform)
-        known = [by_segment.OVERALL, *by_segment.large(pipeline, given.train, given.validation)]
+        inputs = _fit_inputs(pipeline, folder, platform)
+        known = [by_segment.OVERALL, *by_segment.large(pipeline, inputs.train, inputs.validation)]
         if segment not in known:
-            raise ValueError(f"{pipeline.name}: segment {segment!r} gets no model of its own; there are {', '.join(known)}")
-        made = _part(pipeline, segment, given, folder)
+            raise ValueError(f"{pipeline.name}: segment {segment!r} has no model of its own; parts are {', '.join(known)}")
+        model = _part(pipeline, segment, inputs, folder)
         return Part(
             training_id,
             segment,
-            _learner(made),
-            digest.of_folder(_place(folder, segment) / MODEL),
-            made.trees,
+            _learner(model),
+            digest.of_folder(_part_folder(folder, segment) / MODEL),
+            model.trees,
             time.perf_counter() - began,
         )
 
 
 def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
-    """Put the parts together, fit those that are missing and the fallback, save all, and open the training's MLflow run.
+    """Combine the parts, fit missing ones and the fallback, save all, and start the training's MLflow run.
 
     The same set, declaration and threads give the same model, bit for bit.
 
@@ -108,13 +108,13 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
         assembled = folder.read(Assembled)
-        given = _given(pipeline, folder, platform)
-        chosen = by_segment.large(pipeline, given.train, given.validation)
-        model = by_segment.collect(pipeline, given.train, chosen, lambda name: _part(pipeline, name, given, folder))
+        inputs = _fit_inputs(pipeline, folder, platform)
+        chosen = by_segment.large(pipeline, inputs.train, inputs.validation)
+        model = by_segment.collect(pipeline, inputs.train, chosen, lambda name: _part(pipeline, name, inputs, folder))
         with replacing_folder(folder.model) as target:
             model_digest = model.save(target)
-        outcome = outcome_of(given.train)
-        fallback.fit_fallback(pipeline.fallback, pipeline.value, given.train, outcome).save(folder.fallback)
+        outcome = outcome_of(inputs.train)
+        fallback.fit_fallback(pipeline.fallback, pipeline.value, inputs.train, outcome).save(folder.fallback)
         run_id = platform.registry.start_run(pipeline, training_id)
         platform.registry.log(run_id, params=_params(model, assembled), metrics=_scores(model))
         if isinstance(model, SegmentedModel):
@@ -127,7 +127,7 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         )
         folder.write(trained)
     log.info(
-        "%s: %s with %d trees in %.1f s, acts from %.3f on",
+        "%s: %s with %d trees in %.1f s, acts from a score of %.3f on",
         pipeline.name,
         trained.learner,
         trained.trees,
@@ -137,96 +137,98 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
     return trained
 
 
-def _given(pipeline: Pipeline, folder: TrainingFolder, platform: Platform) -> _Given:
-    from mlprod_tasks.training.search import tuned as found_by_search
+def _fit_inputs(pipeline: Pipeline, folder: TrainingFolder, platform: Platform) -> _FitInputs:
+    from mlprod_tasks.training.search import tuned as tuned_by_search
 
     assembled = folder.read(Assembled)
-    tuned = found_by_search(pipeline, folder)
-    continued = _continued(pipeline, folder, assembled, platform)
+    tuned = tuned_by_search(pipeline, folder)
+    continued = _continued_champion(pipeline, folder, assembled, platform)
     facts = facts_of(assembled, folder.training_id, pipeline.digest, continued)
     warm = None if continued is None else platform.registry.load(pipeline, continued.version)
-    made_by = provenance()
-    of = {
+    code = provenance()
+    hashed = {
         "facts": to_json(facts),
         "set": digest.of_file(folder.training_set),
         "tuned": {name: [type(one).__name__, asdict(one)] for name, one in tuned.items()},
-        "code": [made_by.code_digest, made_by.lock_digest],
+        "code": [code.code_digest, code.lock_digest],
     }
-    key = hashlib.sha256(json.dumps(of, sort_keys=True, default=str).encode()).hexdigest()
-    return _Given(read_window(folder, TRAIN), read_window(folder, VALIDATION), facts, tuned, warm, key)
+    key = hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()
+    return _FitInputs(read_window(folder, TRAIN), read_window(folder, VALIDATION), facts, tuned, warm, key)
 
 
-def _continued(pipeline: Pipeline, folder: TrainingFolder, assembled: Assembled, platform: Platform) -> ContinuedFrom | None:
-    """The champion that a warm update goes on from; None where there is none to go on from.
+def _continued_champion(
+    pipeline: Pipeline, folder: TrainingFolder, assembled: Assembled, platform: Platform
+) -> ContinuedFrom | None:
+    """Return the champion that a warm update continues, or None.
 
-    Decided once a training: it may itself be champion when it is run again.
+    Decided once per training: when it runs again, its own model may be the champion.
     """
     if not pipeline.model.warm_update:
         return None
     decided = folder.find(WarmStart)
     if decided is None:
-        decided = WarmStart(_champion(pipeline, assembled, platform))
+        decided = WarmStart(_usable_champion(pipeline, assembled, platform))
         folder.write(decided)
     return decided.champion
 
 
-def _champion(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> ContinuedFrom | None:
+def _usable_champion(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> ContinuedFrom | None:
     from mlprod_tasks.platform.registry import BrokenArtifact
 
     champion = platform.registry.champion(pipeline)
     if champion is None:
         return None
     try:
-        seen = platform.registry.load_model(champion).facts.windows
+        fitted_to = platform.registry.load_model(champion).facts.windows
     except BrokenArtifact as error:
-        log.warning("%s: no warm update, candidates start anew: %s", pipeline.name, error)
+        log.warning("%s: no warm update, candidates start from scratch: %s", pipeline.name, error)
         return None
-    if seen is None:
+    if fitted_to is None:
         log.warning(
-            "%s: no warm update, candidates start anew: version %d does not say what it was fitted to",
+            "%s: no warm update, candidates start from scratch: version %d does not record its training rows",
             pipeline.name,
             champion.version,
         )
         return None
     for window, later in ((TRAIN, VALIDATION), (VALIDATION, TEST)):
-        last, first = seen[window].last, assembled.windows[later].first
+        last, first = fitted_to[window].last, assembled.windows[later].first
         if last >= first:
             log.warning(
-                "%s: no warm update, candidates start anew: version %d has seen rows up to %s in its %s window, and the %s "
-                "window begins on %s",
+                "%s: no warm update, candidates start from scratch: version %d used rows up to %s in its %s window, and the %s "
+                "window starts on %s",
                 pipeline.name, champion.version, last, window, later, first,
             )  # fmt: skip
             return None
     return ContinuedFrom(champion.version, champion.digest)
 
 
-def _part(pipeline: Pipeline, segment: str, given: _Given, folder: TrainingFolder) -> Model:
-    """The model of one part: the kept one where it was made from the same, else a new one, which is kept."""
-    place = _place(folder, segment)
-    kept = read_record(KeptPart, place / PART)
-    if kept is not None and kept.key == given.key:
-        log.info("%s: part %s is there already", pipeline.name, segment)
-        return load_model(place / MODEL)
+def _part(pipeline: Pipeline, segment: str, inputs: _FitInputs, folder: TrainingFolder) -> Model:
+    """Return the model of one part: the stored one if its inputs are the same, else a new one, which is stored."""
+    part_folder = _part_folder(folder, segment)
+    stored = read_record(KeptPart, part_folder / PART)
+    if stored is not None and stored.key == inputs.key:
+        log.info("%s: part %s is already fitted", pipeline.name, segment)
+        return load_model(part_folder / MODEL)
     log.info("%s: fitting %s", pipeline.name, "all rows" if segment == by_segment.OVERALL else f"segment {segment}")
-    made = by_segment.fit_part(pipeline, segment, given.train, given.validation, given.facts, given.tuned, given.warm)
-    with replacing_folder(place) as fresh:
-        made.save(fresh / MODEL)
-        write_record(KeptPart(given.key, segment), fresh / PART)
-    return made
+    model = by_segment.fit_part(pipeline, segment, inputs.train, inputs.validation, inputs.facts, inputs.tuned, inputs.warm)
+    with replacing_folder(part_folder) as target:
+        model.save(target / MODEL)
+        write_record(KeptPart(inputs.key, segment), target / PART)
+    return model
 
 
-def _place(folder: TrainingFolder, segment: str) -> Path:
+def _part_folder(folder: TrainingFolder, segment: str) -> Path:
     name = segmented.OVERALL if segment == by_segment.OVERALL else segmented.folder_of(segment)
     return folder.path / PARTS / name
 
 
 def _learner(model: Model | SegmentedModel) -> str:
-    """The name of the candidate that was chosen."""
+    """Return the name of the chosen candidate."""
     return next(one.name for one in model.candidates if one.chosen)
 
 
 def _params(model: Model | SegmentedModel, assembled: Assembled) -> dict[str, Any]:
-    """What the run lists as parameters: those of the chosen candidate by their own names, others' below their candidate's."""
+    """Return the run's parameters; those of candidates that were not chosen are prefixed with the candidate's name."""
     learner = _learner(model)
     params = _flat(model.facts.recipe or {}, learner)
     params |= {"learner": learner, "trees": model.trees, "threshold": model.threshold, "as_of": str(assembled.as_of)}
@@ -237,7 +239,7 @@ def _params(model: Model | SegmentedModel, assembled: Assembled) -> dict[str, An
 
 
 def _scores(model: Model | SegmentedModel) -> dict[str, float]:
-    """What each candidate scored on the validation window; by segments, those of the global model."""
+    """Return the validation metrics of each candidate; for a model by segments, those of the global model."""
     return {
         f"validation.{one.name}.{name}": number
         for one in model.candidates
@@ -265,7 +267,7 @@ def _segments(model: SegmentedModel) -> Segments:
 
 
 def _flat(declared: Mapping[str, Any], chosen: str, prefix: str = "") -> dict[str, Any]:
-    """The declared model as MLflow lists parameters: one line each."""
+    """Flatten the declared model to MLflow's parameters."""
     flat: dict[str, Any] = {}
     for name, given in declared.items():
         if name == "candidates":

@@ -1,4 +1,4 @@
-"""The folder of one training: what its steps hand to each other, and its state in the ledger."""
+"""The folder of one training with the records of its steps, and its state in the ledger."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,62}")
 
 
 class StepMissing(LookupError):
-    """A step of a training is called before the one that it builds on."""
+    """A step of a training is called before a step that it needs."""
 
 
 @dataclass(frozen=True)
 class StepRecord(Versioned):
-    """What a step of a training leaves for later ones, as one JSON file in the training's folder.
+    """What a step of a training writes for later ones, as one JSON file in the training's folder.
 
-    FILE: its name; STEP: who leaves it; EARLIER_FILE: its name in release 0.4, where that was another.
+    FILE: its name; STEP: the step that writes it; EARLIER_FILE: its name in release 0.4, if different.
     """
 
     FILE: ClassVar[str]
@@ -69,25 +69,25 @@ class TrainingFolder:
         return self.path / "plots"
 
     def file(self, kind: type[StepRecord]) -> Path:
-        """Where a record lies, or is to be written."""
+        """Return the path of a record, written or not."""
         path, earlier = self.path / kind.FILE, self.path / kind.EARLIER_FILE
         return earlier if kind.EARLIER_FILE and earlier.is_file() and not path.is_file() else path
 
     def read(self, kind: type[R]) -> R:
-        """Read what the step of that record left. Raises: StepMissing before that step; UnreadableRecord."""
-        found = self.find(kind)
-        if found is None:
+        """Read a record. Raises: StepMissing before the step that writes it; UnreadableRecord."""
+        record = self.find(kind)
+        if record is None:
             raise StepMissing(
                 f"training {self.training_id!r} has no {kind.FILE}: run {kind.STEP} first (looked in {self.path})"
             )
-        return found
+        return record
 
     def find(self, kind: type[R]) -> R | None:
-        """Read a record; None where no step has left it. Raises: UnreadableRecord."""
+        """Read a record; None if it is not written yet. Raises: UnreadableRecord."""
         return read_record(kind, self.file(kind))
 
     def write(self, record: StepRecord) -> None:
-        """Write a record, whole or not at all."""
+        """Write a record atomically."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_record(record, self.path / record.FILE)
 
@@ -99,7 +99,7 @@ class TrainingFolder:
 
 @contextmanager
 def failing(training_id: str, platform: Platform) -> Iterator[None]:
-    """Set the training's state to 'failed' if what is inside raises; a rerun that succeeds sets it anew."""
+    """Set the training's state to 'failed' if the body raises; a successful rerun sets it again."""
     try:
         yield
     except BaseException:
@@ -108,7 +108,7 @@ def failing(training_id: str, platform: Platform) -> Iterator[None]:
 
 
 def update(training_id: str, platform: Platform, **changes: Any) -> None:
-    """Change fields of the training's ledger entry, if there is one."""
+    """Change fields of the training's ledger row, if there is one."""
     with platform.ledger.session() as session:
         row = session.get(Training, training_id)
         if row is not None:
@@ -117,6 +117,6 @@ def update(training_id: str, platform: Platform, **changes: Any) -> None:
 
 
 def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) -> pa.Table:
-    """The rows of one window of the assembled set, those without a label only when asked for."""
+    """Read the rows of one window of the assembled set; labelled: only those with a label."""
     wanted = pc.field("split") == split
     return pq.read_table(folder.training_set, filters=wanted & pc.field("label").is_valid() if labelled else wanted)

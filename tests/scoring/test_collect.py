@@ -183,7 +183,7 @@ def test_a_column_of_another_type_keeps_only_its_own_files_back(
         assert done.refused == (waits.stem,)
     assert collected(use_case, here) == ["a", "c", "d"]
     assert waits.exists()
-    assert "'feature_francs' is string in it, but double" in caplog.text
+    assert "'feature_francs' is string, but double" in caplog.text
     # Who is to decide does not wait for a table.
     assert [one.request_id for one in here.ledger.all(Review)] == ["b"]
 

@@ -46,7 +46,7 @@ def test_the_set_holds_each_windows_rows_and_counts_those_without_a_label(shop, 
 def test_a_training_says_who_asked_for_it_and_its_reason_says_nothing_of_that(shop):
     rules = [{"rule": "useless", "action": "rollback"}, {"rule": "a hint", "action": "note"}]
     decision = Decision(pipeline="returns", tick=shop.tick().date, action="rollback", reason="x", at=NOON, rules=rules)
-    with pytest.raises(DecisionMissing, match="names the decision of 2024-02-10, and there is none"):
+    with pytest.raises(DecisionMissing, match="names the decision of 2024-02-10, which is not in the ledger"):
         assemble(shop.pipeline, shop.tick(), "t", "Retrain: useless.", shop.platform, decided_at=shop.tick())
     shop.platform.ledger.put(decision)
     assemble(shop.pipeline, shop.tick(), "by-rules", "because", shop.platform, by="airflow", decided_at=shop.tick())
@@ -118,20 +118,20 @@ def test_the_ledger_knows_of_the_training_and_of_its_failure(shop):
 
 
 def test_ticks_that_were_not_ingested_are_named(shop):
-    said = r"the test window 2024-02-17\.\.2024-02-23.* holds no rows of table 'orders': ingest these ticks first"
+    said = r"the test window 2024-02-17\.\.2024-02-23.* has no rows of table 'orders': ingest these ticks first"
     with pytest.raises(NotTrainable, match=said):
         assemble(shop.pipeline, shop.tick("2024-02-25"), "t", "late", shop.platform)
 
 
 def test_single_ticks_without_rows_are_told(shop, caplog):
     assemble(shop.pipeline, shop.tick("2024-02-18"), "t", "late", shop.platform)
-    assert "2 of 7 ticks of the test window hold no rows: 2024-02-15, 2024-02-16" in caplog.text
+    assert "2 of 7 ticks of the test window have no rows: 2024-02-15, 2024-02-16" in caplog.text
 
 
 def test_no_label_at_all_is_told_apart_from_no_rows(empty_shop, tables):
     orders, returns = tables
     shop = empty_shop(orders, returns.filter(pc.field("tick") > date(2024, 2, 9)))
-    with pytest.raises(NotTrainable, match=r"the train window .* holds 2640 rows but no label of table 'returns'"):
+    with pytest.raises(NotTrainable, match=r"the train window .* has 2,640 rows but no label from table 'returns'"):
         assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
 
 
@@ -162,7 +162,7 @@ def test_label_partitions_that_are_not_there_are_named(shop, caplog) -> None:
     none = platform.lake.rows("returns/raw/returns").slice(0, 0)
     platform.lake.replace_ticks("returns/raw/returns", gone, none)
     assemble(pipeline, shop.tick(), "gap", "a test", platform)
-    assert "1 ticks of returns are not in the lake, so outcomes lack: 2024-02-05" in caplog.text
+    assert "1 ticks of returns are not in the lake, so their outcomes are missing: 2024-02-05" in caplog.text
 
 
 def test_labels_that_no_feature_reads_are_pinned_to_their_version_too(shop, tables) -> None:

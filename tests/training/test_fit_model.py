@@ -184,7 +184,7 @@ def test_a_warm_update_continues_the_champions_trees(declared):
     only = replace(pipeline, model=replace(pipeline.model, candidates=(ml.Constant(), replace(TREES, max_trees=5))))
     continued = next(
         one
-        for one in fit_model._all(only, fit_model.prepare(only, newer, later), later, champion)
+        for one in fit_model._fit_candidates(only, fit_model.prepare(only, newer, later), later, champion)
         if "cont" in one.learner.name
     )
     assert champion.trees < continued.fitted.trees <= champion.trees + 5
@@ -198,7 +198,7 @@ def test_new_trees_correct_the_old_ones_instead_of_repeating_them(declared):
     champion = fit_model.fit_model(declared(TREES), ROWS, VALIDATION, ModelFacts())
     pipeline = declared(replace(TREES, max_trees=30), warm_update=True)
     prepared = fit_model.prepare(pipeline, ROWS, VALIDATION)
-    (_, continued) = fit_model._all(pipeline, prepared, VALIDATION, champion)
+    (_, continued) = fit_model._fit_candidates(pipeline, prepared, VALIDATION, champion)
     y = outcome_of(ROWS)
     assert log_loss(y, continued.fitted.predict(prepared.train.x)) < log_loss(y, champion.raw(prepared.train.x))
     assert continued.fitted.predict(prepared.train.x).mean() == pytest.approx(y.mean(), abs=0.02)
@@ -213,7 +213,7 @@ def test_new_trees_correct_the_old_ones_instead_of_repeating_them(declared):
         (
             TREES,
             ROWS.set_column(1, "channel", pa.compute.fill_null(ROWS["channel"], "letter")),
-            "the categories of channel are not those that the champion was trained on",
+            "the categories of channel differ from those that the champion was trained on",
         ),
     ],
     ids=["none", "linear", "features", "categories"],
@@ -228,7 +228,7 @@ def test_a_warm_update_that_cannot_be_says_why_and_starts_anew(declared, caplog,
             pipeline, newer, VALIDATION.append_column("more", VALIDATION["amount"]), ModelFacts(), warm=warm
         )
     assert [one.name for one in made.candidates] == ["lightgbm"]
-    assert f"returns: no warm update, candidates start anew: {why}" in caplog.text
+    assert f"returns: no warm update, candidates start from scratch: {why}" in caplog.text
 
 
 def test_the_log_says_what_each_candidate_took_and_scores(declared, caplog):

@@ -306,7 +306,7 @@ def test_a_trial_that_is_worse_than_the_median_is_cut_and_never_the_best(shop, c
     made = made_in(shop)
     cut = [one for one in made if one.state == "pruned"]
     assert cut
-    assert {one.said for one in cut} == {"worse than the median"}
+    assert {one.note for one in cut} == {"worse than the median"}
     assert all(one.place >= LEAST_TO_COMPARE for one in cut)
     assert found_in(shop)["lightgbm"].loss == min(one.loss for one in made if one.state == "complete")
     lines = [line for line in caplog.messages if " trial " in line]
@@ -357,7 +357,7 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(shop, monkeypatch, ca
     monkeypatch.setattr(learners, "fit_learner", failing)
     searched(shop)
     assert [one.state for one in made_in(shop)] == ["complete", "failed", "complete"]
-    assert made_in(shop)[1].said == "ValueError: no such split"
+    assert made_in(shop)[1].note == "ValueError: no such split"
     assert "no such split" in caplog.text
     assert sorted(run.info.status for run in runs_below(shop)[0]) == ["FAILED", "FINISHED", "FINISHED"]
 
@@ -368,7 +368,7 @@ def test_where_what_is_declared_cannot_be_fitted_the_search_fails_and_can_be_run
         broken.setattr(learners, "fit_learner", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError) as raised:
             searched(shop)
-    assert raised.value.__notes__ == ["returns: candidate 'lightgbm' could not be fitted as it is declared"]
+    assert raised.value.__notes__ == ["returns: candidate 'lightgbm' could not be fitted with its declared values"]
     searched(shop)
     assert [one.state for one in made_in(shop)] == ["complete", "complete"]
 
@@ -408,7 +408,7 @@ def test_what_was_found_for_another_declaration_or_not_at_all_is_not_taken(shop)
         search.tuned(shop.pipeline, folder_of(shop))
     searched(shop)
     other = shop.declared(model=replace(shop.pipeline.model, seed=7))
-    with pytest.raises(StepMissing, match="of another declaration or data: run search first"):
+    with pytest.raises(StepMissing, match="used another declaration or other data: run search first"):
         search.tuned(other.pipeline, folder_of(shop))
 
 
@@ -418,7 +418,7 @@ def test_what_a_search_found_so_far_is_taken_where_it_did_not_end(shop, processe
     best = min((one for one in made_in(shop)), key=lambda one: one.loss)
     tuned = search.tuned(shop.pipeline, folder_of(shop))
     assert tuned == {"lightgbm": replace(BAD, **best.parameters)}
-    assert "did not end" in caplog.text
+    assert "did not finish" in caplog.text
     assert search.tuned(shop.pipeline, folder_of(shop)) == tuned
 
 

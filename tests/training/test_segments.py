@@ -163,14 +163,12 @@ def test_a_segment_with_one_outcome_only_has_no_model_of_its_own(by_channel, cap
     rows = {name: of(table, name).num_rows for table, name in ((never, "app"), (TRAIN, "phone"), (TRAIN, "fax"))}
     told = f"'app' ({rows['app']} validation rows of one class only), "
     told += ", ".join(f"{name!r} ({rows[name]} training rows)" for name in ("phone", "fax"))
-    assert f"the global model answers for {told}" in caplog.text
+    assert f"the global model scores {told}" in caplog.text
 
 
 def test_segments_by_a_number_are_refused_with_its_type(by_channel):
     rows = TRAIN.set_column(0, "channel", pa.array(np.arange(TRAIN.num_rows)))
-    with pytest.raises(
-        ModelInputError, match=r"model.segment_by 'channel' is int64: segments are told apart by a text feature"
-    ):
+    with pytest.raises(ModelInputError, match=r"model.segment_by 'channel' is int64: segments need a text feature"):
         segments.large(by_channel, rows, rows)
 
 
@@ -281,7 +279,7 @@ def test_a_segment_that_is_none_is_refused_with_those_that_are(shop):
     shop = declared_by_channel(shop)
     assembled(shop)
     for name in ("phone", "pigeon"):
-        with pytest.raises(ValueError, match=rf"segment '{name}' gets no model of its own; there are \*, web, app"):
+        with pytest.raises(ValueError, match=rf"segment '{name}' has no model of its own; parts are \*, web, app"):
             train.fit(shop.pipeline, "one", name, shop.platform)
 
 
@@ -316,7 +314,7 @@ def test_a_champion_that_has_seen_later_rows_is_not_continued(shop, caplog):
     made = load_model(folder.model)
     assert [one.name for one in made.candidates] == ["lightgbm"]
     assert made.facts.continued_from is None
-    assert "no warm update, candidates start anew: version 1 has seen rows up to" in caplog.text
+    assert "no warm update, candidates start from scratch: version 1 used rows up to" in caplog.text
 
 
 def test_each_segment_goes_on_from_the_champions_model_of_that_segment(shop):

@@ -1,4 +1,4 @@
-"""Features of the rows of some ticks, each computed only from what was knowable at the row's predict_at."""
+"""Compute the features of rows, each only from what was known before the row's predict_at."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """One row per scored row, sorted by (tick, key), and the Delta version of every table that was read.
+    """The features of scored rows, sorted by (tick, key), and the Delta version of every table that was read.
 
     Columns: the entity's key, its time, `tick`, `predict_at`, then every feature in the order of declaration.
     """
@@ -45,7 +45,7 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class FeatureFiles:
-    """The same in Parquet files, in the order of ticks."""
+    """A feature set in Parquet files, in the order of ticks."""
 
     files: tuple[Path, ...]
     rows: int
@@ -64,11 +64,11 @@ def build(
 ) -> FeatureSet:
     """Compute the features of every row of `ticks`.
 
-    A row gets the same bits alone or among others, today or replayed from the same `versions`.
-    `only` names the wanted features: nothing else is read. `until` hides what was not yet known when that tick was
-    scored. `chunk_rows` bounds the memory; the result does not depend on it.
+    The result for a row is the same bit for bit whichever other rows are computed, and when replayed from the same `versions`.
+    only: names of the features to compute; nothing else is read. until: use only what was known when that tick was scored.
+    chunk_rows: bounds the memory; the result does not depend on it.
 
-    Raises: TableMissing, where a table that a feature reads is not in the lake; UnusableValue.
+    Raises: TableMissing if a table that a feature reads is not in the lake; UnusableValue.
     """
     snapshot = Snapshot(pipeline, platform, versions, until)
     wanted = _wanted(pipeline, only)
@@ -78,7 +78,7 @@ def build(
         parts = []
         for chunk in _chunks(snapshot, ticks, chunk_rows):
             connection.register("known", _known(snapshot, features, chunk, connection, pool))
-            parts.append(connection.sql(_expressed(pipeline, wanted)).to_arrow_table())
+            parts.append(connection.sql(_final_sql(pipeline, wanted)).to_arrow_table())
     return FeatureSet(pa.concat_tables(parts), snapshot.versions)
 
 
@@ -91,7 +91,7 @@ def write(
     versions: Mapping[str, int] | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> FeatureFiles:
-    """Compute the features of every row of `ticks` into Parquet files in `folder`, which is replaced as a whole.
+    """Compute the features of every row of `ticks` into Parquet files in `folder`, replacing the whole folder.
 
     Same rows, columns and order as `build`; memory does not grow with the number of rows.
     """
@@ -117,11 +117,11 @@ def write(
 def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> None:
     with connection:
         connection.register("known", known)
-        connection.execute(f"COPY ({_expressed(pipeline, pipeline.feature_names)}) TO {literal(str(file))} (FORMAT parquet)")
+        connection.execute(f"COPY ({_final_sql(pipeline, pipeline.feature_names)}) TO {literal(str(file))} (FORMAT parquet)")
 
 
 def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
-    """The range in pieces of whole ticks with about `chunk_rows` rows, at least one piece."""
+    """Split the range into pieces of whole ticks with about `chunk_rows` rows; at least one piece."""
     counts = snapshot.rows_per_tick(snapshot.pipeline.entity, ticks)
     first, rows = ticks.first, 0
     day = ticks.first
@@ -141,15 +141,15 @@ def _known(
     connection: duckdb.DuckDBPyConnection,
     pool: Executor,
 ) -> pa.Table:
-    """The scored rows with everything that is joined to them; only expressions are missing."""
+    """The scored rows with all joined features; only expressions are missing."""
     pipeline, entity = snapshot.pipeline, snapshot.pipeline.entity_table
     rows = scored.scored_rows(snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks), entity.key)
     columns = {name: rows.table[name] for name in rows.table.column_names}
     for feature in features:
         if isinstance(feature, Lookup):
             table = pipeline.table(feature.table)
-            found = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
-            columns |= joins.lookup(table, feature, found, rows)
+            reference = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
+            columns |= joins.lookup(table, feature, reference, rows)
         elif isinstance(feature, AsOf):
             table = pipeline.table(feature.table)
             start, end, read = _span(pipeline, rows, feature.max_age)
@@ -172,7 +172,7 @@ def _trailing(
 ) -> dict[str, pa.Array]:
     start, end, read = _span(snapshot.pipeline, rows, trailing.longest(features))
     if trailing.reads_late(table, features):
-        # A value of an old row may have become known only now, so old partitions are read too.
+        # A value of an old row may have become known just now, so all partitions are read.
         read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
     events = snapshot.read(connection, trailing.query(table, features, start, end), table.name, read)
 
@@ -184,12 +184,12 @@ def _trailing(
 
 
 def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, int, TickRange]:
-    """The moments [start, end), in microseconds, that rows look back on, and the ticks whose partitions hold them."""
+    """The times [start, end), in microseconds, that rows look back on, and the ticks whose partitions hold them."""
     if not rows.count:
         start = end = 0
     else:
         start, end = int(rows.at[0]) - back // MICROSECOND, int(rows.at[-1])
-    # A row known in [start(t - 1), start(t)) lies in partition t; a day on either side makes up for the time zone.
+    # A row known in [start(t - 1), start(t)) is in partition t; one day more on both sides, because of the time zone.
     first = (EPOCH + start * MICROSECOND).date() - ONE_DAY
     last = (EPOCH + end * MICROSECOND).date() + 2 * ONE_DAY
     return start, end, TickRange(pipeline.schedule, first, last)
@@ -205,7 +205,7 @@ def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
-    """The features that must be computed for the wanted ones: themselves, and what their expressions read."""
+    """The features to compute for the wanted ones: these, and what their expressions read."""
     needed = set(wanted)
     for feature in pipeline.features:
         if isinstance(feature, Expression) and feature.name in needed:
@@ -213,7 +213,7 @@ def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
     return [feature for feature in pipeline.features if needed & set(names_of(feature))]
 
 
-def _expressed(pipeline: Pipeline, wanted: Sequence[str]) -> str:
+def _final_sql(pipeline: Pipeline, wanted: Sequence[str]) -> str:
     """SQL of the finished feature table, over the relation `known`."""
     entity = pipeline.entity_table
     columns = {name: identifier(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}

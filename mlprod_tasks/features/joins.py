@@ -1,4 +1,4 @@
-"""Look-ups and as-of joins: for each scored row, the one row of another table from which it takes columns."""
+"""Look-ups and as-of joins: for each scored row, take columns from one row of another table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mlprod_tasks.platform.sql import identifier
 
 
 def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
-    """SQL of the reference table's key and the columns that are taken."""
+    """SQL of the reference table's key and the columns to take."""
     columns = ", ".join(identifier(name) for name in sorted({*table.key, *feature.columns.values()}))
     return lambda relation: f"SELECT {columns} FROM {relation}"
 
 
-def lookup(table: Table, feature: Lookup, found: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
-    """The looked-up columns; null where the key is null or missing. Raises: ValueError for a key that occurs twice."""
-    key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], found[theirs]))
+def lookup(table: Table, feature: Lookup, reference: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
+    """The looked-up columns; null if the key is null or missing. Raises: ValueError if a key occurs twice."""
+    key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], reference[theirs]))
     position = np.full(max(key.size, 1), -1, np.int64)
     valid = key.events >= 0
     position[key.events[valid]] = np.flatnonzero(valid)
@@ -31,7 +31,7 @@ def lookup(table: Table, feature: Lookup, found: pa.Table, rows: ScoredRows) -> 
         raise ValueError(f"table {table.name!r} holds a key {table.key} more than once: a look-up would multiply rows")
     # Code -1 would index the last position.
     taken = np.where(key.rows >= 0, position[key.rows], -1)
-    return _take(found, taken, feature.columns)
+    return _take(reference, taken, feature.columns)
 
 
 def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[str], str]:
@@ -48,9 +48,9 @@ def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[
 
 
 def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
-    """The columns of the latest row known before predict_at; null where there is none, or it is too old.
+    """The columns of the latest row known before predict_at; null if there is none or it is older than max_age.
 
-    A late column of that row is null while its own `known_at` has not passed.
+    A late column is null if its own `known_at` is not before predict_at.
     """
     from mlprod_tasks.features import sweep
 

@@ -1,4 +1,4 @@
-"""Keys as small integers, the same on both sides of a join."""
+"""Encode keys as small integers, the same on both sides of a join."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOM = 1 << 16
 
 @dataclass(frozen=True)
 class KeyCodes:
-    """One key column, or several as one, on both sides of a join: equal codes for equal values, -1 for null."""
+    """The codes of one or more key columns on both sides of a join: equal for equal values, -1 for null."""
 
     rows: np.ndarray
     events: np.ndarray

@@ -1,4 +1,4 @@
-"""When a row, or a value of it, counts as known: the SQL of the one rule that every feature and label follows."""
+"""SQL of the time at which a row or a value becomes known: the rule that every feature and label follows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TYPES = {
     "timestamp": "TIMESTAMPTZ",
     "date": "DATE",
 }
-# Relation of every tick (`tick`) and the moment it starts (`starts_at`); whoever runs the SQL provides it.
+# The relation with every tick (`tick`) and its start (`starts_at`); the caller must register it before running the SQL.
 CALENDAR = "calendar"
 
 
 def known_at(table: Table) -> str:
-    """SQL of the moment at which a row of `table` became knowable.
+    """SQL of the time at which a row of `table` became known.
 
-    A table that is planned ahead needs `calendar` joined on `tick`: its rows are known when their tick starts.
+    A table planned ahead (ticks_ahead) needs `calendar` joined on `tick`: its rows are known when their tick starts.
     """
     if table.ticks_ahead:
         return f"{CALENDAR}.starts_at"
@@ -34,10 +34,9 @@ def known_at(table: Table) -> str:
 
 
 def counts_from(late: Iterable[str], of: str = "") -> str:
-    """SQL of the moment from which a value that reads late columns counts, given their `known_at` columns.
+    """SQL of the time at which a value that reads late columns becomes known; null if it is not known yet.
 
-    `of` is the alias of the relation, with its dot.
-    Null where one of them is: such a value is not known yet.
+    late: the `known_at` columns of these columns. of: the alias of the relation, with its dot.
     """
     columns = [f"{of}{identifier(name)}" for name in sorted(set(late))]
     if not columns:
@@ -47,7 +46,7 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
 
 
 def predict_at(pipeline: Pipeline) -> str:
-    """SQL of the moment at which a row of the entity is scored; needs `calendar` joined on `tick`."""
+    """SQL of the time at which a row of the entity is scored; needs `calendar` joined on `tick`."""
     if isinstance(pipeline.predict_at, AtTick):
         return f"{CALENDAR}.starts_at"
     time = pipeline.entity_table.time
@@ -56,7 +55,7 @@ def predict_at(pipeline: Pipeline) -> str:
 
 
 def interval(length: timedelta) -> str:
-    """SQL of a duration, in hours or less: a 'day' is 23 or 25 hours on some days for an engine with a time zone."""
+    """SQL of a duration, in hours or smaller units: with a time zone, an SQL 'day' may have 23 or 25 hours."""
     microseconds = length // MICROSECOND
     for unit, size in (("HOUR", 3_600_000_000), ("MINUTE", 60_000_000), ("SECOND", 1_000_000)):
         if microseconds % size == 0:

@@ -1,4 +1,4 @@
-"""Labels: the outcomes of scored rows, as far as they were known at a moment."""
+"""Labels: the outcomes of scored rows that were known at a given time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mlprod_tasks.platform.sql import identifier
 def labels(
     pipeline: Pipeline, ticks: TickRange, as_of: Tick, platform: Platform, *, versions: Mapping[str, int] | None = None
 ) -> pa.Table:
-    """The labels of the rows of `ticks` that were known before `as_of` starts; other rows are left out.
+    """The labels of rows of `ticks` known before `as_of` starts; rows without a known label are left out.
 
-    An outcome counts from when its row and every late column that the condition reads were known. An outcome in an earlier tick
-    than the scored row belongs to another row: it was known before this one was. Of several outcomes the latest counts.
+    An outcome is known when its row and every late column that the condition reads are known. An outcome in an earlier tick
+    than the scored row belongs to another row, because it was known before. If there are several outcomes, the latest counts.
 
     Returns: the entity's key, `tick`, `label` (bool), `label_known_at`, sorted by (tick, key).
     Raises: TableMissing.
@@ -29,7 +29,7 @@ def labels(
     snapshot = Snapshot(pipeline, platform, versions)
     entity = pipeline.entity_table
     columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
-    # Rows known before `as_of` lie in its own partition at the latest.
+    # Rows known before `as_of` are in the partition of `as_of` or an earlier one.
     outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.date, ticks.first))
     with engine() as connection:
         connection.execute("SET preserve_insertion_order = true")

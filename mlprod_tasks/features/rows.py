@@ -1,4 +1,4 @@
-"""The rows to score: their moments, their order in time, their keys."""
+"""The rows to score: their times, their order in time, their keys."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ScoredRows:
         return int(self.table.num_rows)
 
     def key(self, pairs: Mapping[str, str], of: Callable[[str, str], KeyCodes]) -> KeyCodes:
-        """Codes of the key that consists of `pairs` of columns."""
+        """The codes of a key of several columns. pairs: own column by joined column; of: the codes of one pair."""
         return reduce(combined_codes, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
 
 
 def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], str]:
-    """SQL of the scored rows: every column that a feature reads, tick and predict_at."""
+    """SQL of the scored rows: every column that a feature reads, `tick` and `predict_at`."""
     entity = pipeline.entity_table
     needed = needed_by(entity, features)
     columns = ", ".join(identifier(column.name) for column in entity.lake_columns if column.name in needed)

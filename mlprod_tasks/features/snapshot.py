@@ -1,4 +1,4 @@
-"""The lake's raw tables at fixed versions, as SQL that reads only the files that are needed."""
+"""Read the lake's raw tables at fixed versions, opening only the files that are needed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mlprod_tasks.platform.sql import identifier
 
 
 class Snapshot:
-    """Every table of a pipeline as it was at one moment: all reads see the same Delta versions.
+    """All tables of a pipeline at fixed Delta versions, so that all reads are consistent.
 
-    `versions` pins tables to earlier versions; tables that it leaves out are read as they are now. `until` shows them as they
-    were when that tick was scored: without the partitions of later ticks, and without late values that were not yet known. For
-    reference tables it is not recorded when a row arrived, so they are read as they are.
+    versions: pins tables to these versions; other tables are read at their current version. until: leave out what was not known
+    when that tick was scored: partitions of later ticks, and late values. The arrival of rows in reference tables is not
+    recorded, so these are read as they are.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Snapshot:
         self.pipeline = pipeline
         self.versions: dict[str, int] = {}
         self._lake = platform.lake
-        self._asked = dict(versions or {})
+        self._pinned = dict(versions or {})
         self._until = until
         self._opened: dict[str, _Files] = {}
 
     def read(
         self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], name: str, ticks: TickRange | None = None
     ) -> pa.Table:
-        """Run `query(relation)` over the rows of one table in the partitions of `ticks` (all of them where None)."""
+        """Run `query(relation)` over the rows of one table in the partitions of `ticks` (None: all partitions)."""
         table = self.pipeline.table(name)
         files = self._files(name).of(ticks if table.time else None, self._end(table))
         if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity):
@@ -49,27 +49,28 @@ class Snapshot:
         if not files:
             return connection.sql(query(_empty(table))).to_arrow_table()
         try:
-            return connection.sql(query(self._shown(table, f"read_parquet({listed(files)}{_hive(table)})"))).to_arrow_table()
+            rows = f"read_parquet({listed(files)}{_hive(table)})"
+            return connection.sql(query(self._hide_unknown(table, rows))).to_arrow_table()
         except duckdb.Error:
-            return connection.sql(query(self._shown(table, _by_name(table, files)))).to_arrow_table()
+            return connection.sql(query(self._hide_unknown(table, _by_name(table, files)))).to_arrow_table()
 
     def relation(self, name: str, same_columns: bool = False) -> str:
-        """SQL of all rows of one table; with `same_columns` no file is opened to see which columns it lacks."""
+        """SQL of all rows of one table. same_columns: all files have all columns, so none has to be opened to check that."""
         table = self.pipeline.table(name)
         files = self._files(name).of(None, self._end(table))
         if not files:
             return _empty(table)
         rows = f"read_parquet({listed(files)}{_hive(table)})" if same_columns else _by_name(table, files)
-        return self._shown(table, rows)
+        return self._hide_unknown(table, rows)
 
     def calendar(self, first: date, last: date) -> pa.Table:
-        """Every tick from `first` to `last` (`tick`) and the moment it starts (`starts_at`)."""
+        """Every tick from `first` to `last` (`tick`) and its start (`starts_at`)."""
         days = [date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
         starts = pa.array([self.pipeline.schedule.moment(day) for day in days], pa.timestamp("us", "UTC"))
         return pa.table({"tick": pa.array(days, pa.date32()), "starts_at": starts})
 
     def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
-        """Rows of each tick in the range, from the table's log; no data file is opened."""
+        """The number of rows of each tick in the range, from the Delta log; opens no data file."""
         rows: dict[date, int] = {}
         log = pa.table(self._files(name).table.get_add_actions(flatten=True))
         for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
@@ -79,37 +80,37 @@ class Snapshot:
         return rows
 
     def oldest(self, name: str) -> date:
-        """The first tick that has rows; `date.max` where the table is empty."""
+        """The first tick that has rows; `date.max` if the table is empty."""
         return self._files(name).oldest
 
     def _end(self, table: Table) -> date | None:
-        """The last partition that is shown; None where all are."""
+        """The last partition to read; None for all."""
         return self._until.date if self._until is not None and table.time else None
 
-    def _shown(self, table: Table, relation: str) -> str:
-        """The relation without the late values that were not yet known when tick `until` started."""
+    def _hide_unknown(self, table: Table, relation: str) -> str:
+        """SQL of the relation in which late values not known at the start of tick `until` are null."""
         late = {column.name: column.known_at for column in table.lake_columns if column.known_at}
         if self._until is None or not late:
             return relation
         late |= {moment: moment for moment in late.values()}
         start = f"TIMESTAMPTZ '{self._until.start.isoformat()}'"
-        shown = [
+        columns = [
             f"CASE WHEN {identifier(at)} < {start} THEN {identifier(name)} END AS {identifier(name)}"
             for name, at in late.items()
         ]
-        return f"(SELECT * REPLACE ({', '.join(shown)}) FROM {relation})"
+        return f"(SELECT * REPLACE ({', '.join(columns)}) FROM {relation})"
 
     def _files(self, name: str) -> _Files:
-        """The table's files, at the version that is kept from now on. Raises: TableMissing."""
+        """The table's files, at the version that all later reads use too. Raises: TableMissing."""
         if name not in self._opened:
-            table = self._lake.table(names.raw(self.pipeline, name), self._asked.get(name))
+            table = self._lake.table(names.raw(self.pipeline, name), self._pinned.get(name))
             self.versions[name] = int(table.version())
             self._opened[name] = _Files(table, self._lake.files_of(table))
         return self._opened[name]
 
 
 class _Files:
-    """The live files of one version of a table; its log is read once, however many ranges of ticks are read."""
+    """The files of one version of a table. The Delta log is read once for all ranges of ticks."""
 
     def __init__(self, table: DeltaTable, files: list[tuple[str, str]]) -> None:
         self.table = table
@@ -120,7 +121,7 @@ class _Files:
         return date.fromisoformat(self._files[0][0]) if self._files else date.max
 
     def of(self, ticks: TickRange | None, until: date | None = None) -> list[str]:
-        """The files of some ticks, none of a tick after `until`, in the order of ticks."""
+        """The files of these ticks (None: all) up to tick `until`, in the order of ticks."""
         if ticks is None:
             return [file for tick, file in self._files if until is None or tick <= str(until)]
         first = bisect_left(self._files, (str(ticks.first), ""))
@@ -136,9 +137,9 @@ def _empty(table: Table) -> str:
 
 
 def _by_name(table: Table, files: list[str]) -> str:
-    """The rows where files differ in their columns: one declared later reads as null in older files.
+    """SQL of rows from files with different columns: a column declared later is null in older files.
 
-    Every file is opened before the first row is read, so this is used only where the plain way fails.
+    DuckDB opens all files before it reads a row, so this is used only if reading without it fails.
     """
     rows = f"read_parquet({listed(files)}{_hive(table)}, union_by_name=true)"
     return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT * FROM {_empty(table)})"

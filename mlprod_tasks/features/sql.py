@@ -1,4 +1,4 @@
-"""The definition of the features as SQL for people to read; slow, and equal to what `build` computes in every cell."""
+"""Write the definition of the features as readable SQL; it is slow, and every cell equals that of `build`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sql(pipeline: Pipeline) -> str:
 
 
 def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: Mapping[str, int] | None = None) -> pa.Table:
-    """Run the definition on DuckDB for some ticks: the same table as `build` gives, to compare them on a sample."""
+    """Run the definition on DuckDB for some ticks: the same table as `build`, for comparing both on a sample."""
     snapshot = Snapshot(pipeline, platform, versions)
     with engine() as connection:
         for table in pipeline.tables:
@@ -39,7 +39,7 @@ def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: M
 
 
 class _Definition:
-    """Writes the statement; its named parts never have the name of a table."""
+    """Writes the statement; names of its CTEs never clash with table names."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
@@ -70,7 +70,7 @@ class _Definition:
         )
 
     def _events(self, table: Table) -> str:
-        """Rows with their known_at, and the condition of each rate as 1 or 0; '' where no feature reads the table."""
+        """Add rows with their known_at, and the condition of each rate as 1 or 0; '' if no feature reads the table."""
         features = [f for f in self.pipeline.features if not isinstance(f, Expression) and f.table == table.name]
         if not features:
             return ""
@@ -128,7 +128,7 @@ class _Definition:
                 within = f"{moment} < r.predict_at AND {moment} >= r.predict_at - {interval(window)}"
                 called = identifier(feature.feature(aggregate, window))
                 columns.append(f"{value} FILTER (WHERE {within}) AS {called}")
-        # A late value counts when its own moment lies in the window, however old its row is.
+        # A late value counts if its own time is in the window, however old its row is.
         late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
         oldest = "" if late else f"\n  AND e.known_at >= r.predict_at - {interval(max(feature.windows))}"
         self.parts[name] = (

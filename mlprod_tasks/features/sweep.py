@@ -1,4 +1,6 @@
-"""Go once through events and rows in the order of time: compiled loops, loaded only when they are needed.
+"""Compiled loops that go once through events and rows in order of time.
+
+Import this module only where it is needed: numba takes a second to load.
 
 `window_aggregates` and `latest_event` take events and rows sorted by time, times in microseconds, keys as small integers
 (-1: no key, never matches).
@@ -16,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _compiled(function: F) -> F:
-    """Compile once per machine; where no folder can be written, once per process."""
+    """Compile once per machine, or once per process if the cache folder cannot be written."""
     compile_ = cast(Callable[..., Callable[[F], F]], numba.njit)
     try:
         return compile_(cache=True, nogil=True)(function)
@@ -25,13 +27,13 @@ def _compiled(function: F) -> F:
 
 
 def _inlined(function: F) -> F:
-    """Compile into its caller: a call for each event doubles the time."""
+    """Inline into the caller: a call for each event would double the time."""
     return cast(Callable[..., Callable[[F], F]], numba.njit)(inline="always")(function)
 
 
 @_inlined
 def _add_event(state: np.ndarray, base: int, key: int, parts: np.ndarray, event: int, sign: int) -> None:
-    """Add an event to its key's sums in one window (sign 1), or take it out again (sign -1)."""
+    """Add an event to the sums of its key in one window (sign 1), or remove it (sign -1)."""
     if key >= 0:
         state[key, base] += sign
         for p in range(parts.shape[1]):
@@ -50,7 +52,7 @@ def _write_result(
     counts: np.ndarray,
     means: np.ndarray,
 ) -> None:
-    """Write count and means of one row's window from the sums of its key."""
+    """Write the count and the means of one row's window from the sums of its key."""
     counts[w, to] = state[key, base] if key >= 0 else 0
     for m in range(measures.shape[0]):
         n = state[key, base + 1 + measures[m, 2]] if key >= 0 else 0  # part -1 is the count of all events
@@ -76,12 +78,12 @@ def window_aggregates(
     measures: np.ndarray,  # (measures, 3) int64: the parts that hold its sum, its finer digits (or -1), its count (or -1)
     scales: np.ndarray,  # (measures, 2) float64: the unit of the sum and of its finer digits
     counts: np.ndarray,  # out: (windows, rows) int64
-    means: np.ndarray,  # out: (windows, measures, rows) float64, nan where no value is in the window
+    means: np.ndarray,  # out: (windows, measures, rows) float64, nan if the window has no value
 ) -> None:
     """Count and mean over the events of the row's key in [at - length, at), for every window length.
 
-    Each window has its own pointer to the oldest event within it. Sums are of integers: what was added and subtracted again
-    leaves no trace, so a result does not depend on the rows before it.
+    Each window has a pointer to its oldest event. Sums are of integers, so adding and subtracting an event is exact and a
+    result does not depend on the rows before it.
     """
     stride = parts.shape[1] + 1  # one window's sums of one key: the count of events, then the parts
     state = np.zeros((keys, lengths.size * stride), np.int64)

@@ -1,4 +1,4 @@
-"""Trailing counts, means and rates; each exact to the last bit, whatever else is computed in the same run."""
+"""Trailing counts, means and rates: bit for bit the same whatever else is computed in the same run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.platform.sql import identifier
 
-# A float is summed as two integers, its multiple of 2**-16 and the rest in 2**-52: sums of them are exact, so they do
-# not depend on the order of rows. Room for 2**47 / n in magnitude and for 2**27 rows.
+# A float is summed as two integers, a multiple of 2**-16 and the rest as a multiple of 2**-52. These sums are exact, so they
+# do not depend on the order of rows. There is room for magnitudes up to 2**47 / n and for 2**27 rows.
 COARSE = 2.0**16
 FINE = 2.0**36
 ROOM = 2.0**63
 
 
 class UnusableValue(ValueError):
-    """A value in the lake from which no mean can be computed."""
+    """A value in the lake that no mean can be computed from."""
 
 
 @dataclass(frozen=True)
 class EventValues:
-    """What events add to the sums of their key, as integers, and how a mean is computed from the sums."""
+    """The integers that events add to the sums of their key, and how a mean is computed from the sums."""
 
     parts: np.ndarray  # (events, parts)
     measures: np.ndarray  # (measures, 3), see sweep.window_aggregates
@@ -40,14 +40,14 @@ class EventValues:
 
 @dataclass(frozen=True)
 class AggregateGroup:
-    """The aggregates of a feature whose values count from the same moment."""
+    """The aggregates of a feature whose values become known at the same time."""
 
-    late: tuple[str, ...]  # the columns that hold this moment, beside the row's own known_at
+    late: tuple[str, ...]  # the columns with this time, in addition to the row's known_at
     aggregates: tuple[Count | Mean | Rate, ...]
 
     @property
     def means(self) -> tuple[Mean | Rate, ...]:
-        """The aggregates that need a value from each event; a count needs none."""
+        """All aggregates but counts: they need a value from each event."""
         return tuple(aggregate for aggregate in self.aggregates if not isinstance(aggregate, Count))
 
 
@@ -60,13 +60,13 @@ class _Job:
     codes: KeyCodes
     values: EventValues
     at: np.ndarray  # (events,) microseconds, ascending
-    order: np.ndarray | None  # the events' positions in that order; None where it is the order they have
+    order: np.ndarray | None  # the events' positions in that order; None if they are in it already
 
 
 def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> Callable[[str], str]:
     """SQL of the events that `features` take from `table`, known in [start, end) (microseconds since 1970).
 
-    Columns: `at_<i>` (microseconds; one per moment that values count from), `key_<column>`, `value_<i>`.
+    Columns: `at_<i>` (microseconds; one for each of `moments_of`), `key_<column>`, `value_<i>`.
     """
     moments, values = moments_of(table, features), values_of(features)
     keys = sorted({theirs for feature in features for theirs in feature.by.values()})
@@ -89,7 +89,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> C
 
 
 def reads_late(table: Table, features: Sequence[Trailing]) -> bool:
-    """Whether a value may count much later than its row, so that old partitions must be read too."""
+    """Whether a value may become known much later than its row, so that all partitions must be read."""
     return any(moments_of(table, features))
 
 
@@ -114,13 +114,13 @@ def compute(
             if identity not in computed:
                 computed[identity] = event_values(table, [(columns[value_of(mean)], mean) for mean in group.means], order)
             jobs.append(_Job(feature, group, codes, computed[identity], at, order))
-    for made in pool.map(lambda job: _feature_columns(job, rows), jobs):
-        yield from made
+    for named_columns in pool.map(lambda job: _feature_columns(job, rows), jobs):
+        yield from named_columns
 
 
 def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     """The name and the column of each aggregate over each window of one job."""
-    from mlprod_tasks.features import sweep  # numba takes a second to load: only those pay who need it
+    from mlprod_tasks.features import sweep  # imported here because numba takes a second to load
 
     lengths = sorted(job.feature.windows)
     counts = np.empty((len(lengths), rows.count), np.int64)
@@ -143,7 +143,7 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
 
 
 def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
-    """The aggregates of a feature, grouped by the moment from which their values count."""
+    """The aggregates of a feature, grouped by the time at which their values become known."""
     groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
     for aggregate in feature.aggregates:
         groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
@@ -151,12 +151,12 @@ def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
 
 
 def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
-    """The different moments from which values count, each as the late columns that hold it."""
+    """The different times at which values become known, each as the late columns that define it."""
     return sorted({group.late for feature in features for group in groups_of(table, feature)})
 
 
 def values_of(features: Sequence[Trailing]) -> list[str]:
-    """The SQL of every value that means and rates of `features` are taken over."""
+    """The SQL of every value that means and rates of `features` aggregate."""
     return sorted({value_of(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
 
 
@@ -168,7 +168,7 @@ def value_of(aggregate: Mean | Rate) -> str:
 
 
 def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Sort the moments: ascending, and the events' positions in that order (None where they are in order already)."""
+    """The times sorted ascending, and the events' positions in that order (None if they are in it already)."""
     column = events[f"at_{moment}"]
     at = column.to_numpy()
     if column.null_count:
@@ -183,7 +183,7 @@ def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | No
 
 
 def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> EventValues:
-    """The integers that each event adds, one or more for each mean or rate, in the order of time."""
+    """The integers that each event adds, one or more for each mean or rate, in order of time."""
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:
@@ -212,12 +212,12 @@ def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | R
 
 
 def _exact(values: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """A float as multiple of 2**-16 and the rest as multiple of 2**-52."""
+    """Split floats into multiples of 2**-16 and the rest in multiples of 2**-52."""
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
     if bad:
         raise UnusableValue(
-            f"{where}: {bad} of {values.size} rows in the window hold a value that is not finite (nan or infinite). "
-            "Bound the column with min and max so that the audit refuses such rows, and ingest their ticks again"
+            f"{where}: {bad:,} of {values.size:,} rows in the window have a value that is not finite (nan or infinite). "
+            "Declare min and max for the column so that the audit refuses such rows, and ingest their ticks again"
         )
     _fits(float(np.abs(values).max(initial=0.0)) * COARSE, values.size, where)
     scaled = values * COARSE

@@ -1,4 +1,4 @@
-"""Features on request: the declaration of training and batch scoring, answered in microseconds from an online store."""
+"""Features on request: the same declaration as for training and batch scoring, read from an online store in microseconds."""
 
 from mlprod_tasks.online.features import Features, OnlineFeatures
 from mlprod_tasks.online.fields import FieldProblem, FieldsRefused, RequestFields

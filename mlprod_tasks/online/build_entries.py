@@ -1,4 +1,4 @@
-"""The entries of the online store, made of the lake's tables by the same queries and sums as batch features."""
+"""Build the entries of the online store from the lake's tables, with the same queries and sums as batch features."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlprod_tasks.online.entries import write_observations, write_row, write_win
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, EntryGroup
 
 ONE_DAY = timedelta(days=1)
-# Rows that are planned, or values that have a later moment, may be known after the tick at which the store stands.
+# Planned rows, and values with a time of their own, may become known after the store's tick.
 AHEAD = timedelta(days=3660)
 Entries = Iterator[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """From which moment on requests are answered exactly: `look_back` before the start (microseconds) of tick `standing`."""
+    """The times that the store covers: from `look_back` before `start` (microseconds), the start of tick `standing`."""
 
     standing: date
     start: int
@@ -38,7 +38,7 @@ class Horizon:
         return self.start - self.look_back // MICROSECOND
 
     def since(self, back: timedelta) -> int:
-        """The oldest moment that a request may look back on."""
+        """The oldest time that a feature looking `back` may need."""
         return self.exact_from - back // MICROSECOND
 
     @property
@@ -46,7 +46,7 @@ class Horizon:
         return self.start + AHEAD // MICROSECOND
 
     def partitions(self, snapshot: Snapshot, since: int) -> TickRange:
-        """The ticks whose partitions hold what became known from then on; a day on either side makes up for the time zone."""
+        """The ticks whose partitions hold what became known since; one day more, because of the time zone."""
         first = (EPOCH + since * MICROSECOND).date() - ONE_DAY
         return TickRange(snapshot.pipeline.schedule, min(first, self.standing), self.standing)
 
@@ -63,9 +63,9 @@ class Horizon:
 def written(
     snapshot: Snapshot, groups: Sequence[EntryGroup], horizon: Horizon, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[tuple[EntryGroup, Entries]]:
-    """Every group with its entries. One table's events are held at a time, those that a window may still need.
+    """Yield every group with its entries. Keeps the events of one table in memory at a time.
 
-    Raises: UnusableValue for a value that no sum can hold; ValueError where a reference table holds a key twice.
+    Raises: UnusableValue for a value that no sum can hold; ValueError if a reference table has a key twice.
     """
     pipeline = snapshot.pipeline
     for table in pipeline.tables:
@@ -75,8 +75,8 @@ def written(
         for group in mine:
             match group.feature:
                 case Lookup() as feature:
-                    found = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
-                    yield group, _rows(group, feature, table, found)
+                    rows = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
+                    yield group, _rows(group, feature, table, rows)
                 case AsOf() as feature:
                     since = horizon.since(feature.max_age)
                     query = joins.as_of_query(table, feature, since, horizon.end)
@@ -93,16 +93,16 @@ def _events(
     since = horizon.since(trailing.longest(features))
     read = horizon.partitions(snapshot, since)
     if trailing.reads_late(table, features):
-        # The value of an old row may have become known just now: no partition is too old to hold it.
+        # A value of an old row may have become known just now, so all partitions are read.
         read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
     return snapshot.read(connection, trailing.query(table, features, since, horizon.end), table.name, read)
 
 
-def _rows(group: EntryGroup, feature: Lookup, table: Table, found: pa.Table) -> Entries:
-    codes, keys = _keys(group, [found[theirs] for theirs in group.theirs])
+def _rows(group: EntryGroup, feature: Lookup, table: Table, rows: pa.Table) -> Entries:
+    codes, keys = _keys(group, [rows[theirs] for theirs in group.theirs])
     if len(keys) < np.count_nonzero(codes >= 0):
         raise ValueError(f"table {table.name!r} holds a key {table.key} more than once: a look-up would multiply rows")
-    columns = [plain(found[column]) for column in feature.columns.values()]
+    columns = [plain(rows[column]) for column in feature.columns.values()]
     for code, *values in zip(codes.tolist(), *columns, strict=True):
         if code >= 0:
             yield keys[code], write_row(values)
@@ -155,7 +155,7 @@ def _windows(
 
 
 def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:
-    """For each row the number of its key, -1 where a part of it is null, and the keys by number."""
+    """The number of each row's key, -1 if any part of it is null; and the keys by number."""
     nothing = np.empty(0, np.int64)
     coded: KeyCodes | None = None
     for column in columns:
@@ -164,25 +164,25 @@ def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.nda
         this = KeyCodes(nothing, one, len(encoded.dictionary))
         coded = this if coded is None else combined_codes(coded, this)
     assert coded is not None
-    there = coded.events >= 0
-    _, first, number = np.unique(coded.events[there], return_index=True, return_inverse=True)
+    complete = coded.events >= 0
+    _, first, number = np.unique(coded.events[complete], return_index=True, return_inverse=True)
     codes = np.full(coded.events.size, -1, np.int64)
-    codes[there] = number
-    example = pa.array(np.flatnonzero(there)[first])
+    codes[complete] = number
+    example = pa.array(np.flatnonzero(complete)[first])
     values = [plain(column.take(example)) for column in columns]
     return codes, [group.key(list(key)) for key in zip(*values, strict=True)]
 
 
 def _grouped(codes: np.ndarray, keys: int) -> tuple[np.ndarray, list[int]]:
-    """The rows that have a key, key by key and in their order within one, and where each key's begin."""
-    there = np.flatnonzero(codes >= 0)
-    order = there[np.argsort(codes[there], kind="stable")]
+    """The positions of rows that have a key, sorted by key and then in order; and the position where each key begins."""
+    with_key = np.flatnonzero(codes >= 0)
+    order = with_key[np.argsort(codes[with_key], kind="stable")]
     edges: list[int] = np.searchsorted(codes[order], np.arange(keys + 1)).tolist()
     return order, edges
 
 
 def plain(column: pa.ChunkedArray) -> list[Any]:
-    """The values as a request has them: moments as microseconds and dates as days since 1970."""
+    """The values as in a request: times as microseconds and dates as days since 1970."""
     if pa.types.is_timestamp(column.type):
         return list(column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist())
     if pa.types.is_date(column.type):

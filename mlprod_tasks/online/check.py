@@ -1,4 +1,4 @@
-"""Check that online features are those of batch: the same rows at the same moments, computed both ways, bit for bit."""
+"""Check that online features equal those of batch scoring, bit for bit, for the same rows at the same times."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from mlprod_tasks.platform.sql import identifier
 log = logging.getLogger(__name__)
 WHAT = "online_skew"
 MOST_SHOWN = 5
-NO_VERSION = 0  # of a measurement of a tick that was not scored
+NO_VERSION = 0  # in the measurement of a tick that was not scored
 
 
 @dataclass(frozen=True)
 class OnlineChecked:
-    """How many of a tick's rows have other features online than in batch.
+    """How many rows of a tick have different features online and in batch.
 
-    rows: those compared; of a large tick an even sample. share: of rows that differ in any feature; None where no row could be
-    compared. differing: by feature, its rows that differ. compiled, by_duckdb: expressions that are compiled, and those that
-    DuckDB computes, with the reason. unanswered: why rows could not be answered from the store, if they could not.
+    rows: rows compared; an evenly spaced sample of a large tick. share: of rows in which any feature differs; None if no row
+    could be compared. differing: number of differing rows by feature. compiled: names of compiled expressions. by_duckdb:
+    expressions that DuckDB computes, with the reason. unanswered: why the store could not answer; '' if it could.
     """
 
     tick: str
@@ -58,14 +58,14 @@ class OnlineChecked:
         if self.share is None:
             return f"{self.tick}: nothing could be compared: {self.unanswered or 'it has no rows'}"
         most = ", ".join(f"{name} in {rows:,}" for name, rows in list(self.differing.items())[:MOST_SHOWN])
-        told = f": {most}" if most else ""
-        return f"{self.tick}: {self.share:.2%} of {self.rows:,} rows have other features online than in batch{told}"
+        features_ = f": {most}" if most else ""
+        return f"{self.tick}: {self.share:.2%} of {self.rows:,} rows have different features online and in batch{features_}"
 
 
 def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
-    """Compare, and write the share that differs to the ledger. Checking again replaces it. Raises: TableMissing.
+    """Compare, and write the share of differing rows to the ledger. Checking again replaces it. Raises: TableMissing.
 
-    Where nothing can be compared, as when the store no longer answers so old a tick, what was measured of it before stays.
+    If nothing can be compared, for example because the store no longer covers so old a tick, an earlier measurement is kept.
     """
     checked = compared(pipeline, tick, platform)
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
@@ -84,7 +84,7 @@ def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineCh
         mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & (Measurement.what == WHAT)
         before = session.scalar(select(Measurement).where(mine))
         if checked.share is None and before is not None and before.value is not None:
-            log.warning("%s: %s; what was measured at %s stays", pipeline.name, checked.sentence, before.at)
+            log.warning("%s: %s; the measurement of %s is kept", pipeline.name, checked.sentence, before.at)
             return checked
         session.execute(delete(Measurement).where(mine))
         session.add(row)
@@ -93,14 +93,14 @@ def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineCh
 
 
 def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
-    """Compute a tick's rows at their predict_at online and in batch. Raises: TableMissing."""
+    """Compute a tick's rows at their predict_at, online and in batch, and compare them. Raises: TableMissing."""
     ticks = pipeline.schedule.range(tick.date)
     online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
-    made = features.build(pipeline, ticks, platform)
-    chosen = _chosen(made.table.num_rows, serving_of(pipeline).checked_rows)
-    batch = made.table.take(pa.array(chosen, pa.int64()))
-    rows = requests_of(pipeline, tick, platform, made.versions[pipeline.entity], online.fields.needed)
-    asked = [rows[i] for i in chosen]
+    built = features.build(pipeline, ticks, platform)
+    chosen = _sample(built.table.num_rows, serving_of(pipeline).checked_rows)
+    batch = built.table.take(pa.array(chosen, pa.int64()))
+    rows = requests_of(pipeline, tick, platform, built.versions[pipeline.entity], online.fields.needed)
+    requests = [rows[i] for i in chosen]
     moments = plain(batch["predict_at"])
     names = pipeline.feature_names
     columns = [batch[name].to_pylist() for name in names]
@@ -108,8 +108,8 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     differing: Counter[str] = Counter()
     examples: list[str] = []
     bad = 0
-    answers, unanswered = _answers(online, asked, moments)
-    for i, (key, answer) in enumerate(zip(keys, answers, strict=False)):  # no answers at all where the store cannot tell
+    answers, unanswered = _answers(online, requests, moments)
+    for i, (key, answer) in enumerate(zip(keys, answers, strict=False)):  # there are no answers if the store cannot give them
         wrong = [
             (name, mine, column[i])
             for name, mine, column in zip(names, answer.values, columns, strict=True)
@@ -135,7 +135,7 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
 
 
 def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> tuple[Sequence[Features], str]:
-    """The online features of all rows; none, with the reason, where the store cannot tell about their moments."""
+    """The online features of all rows; none, with the reason, if the store does not cover their times."""
     try:
         answers = online.of(rows, moments)
     except ExpressionFailed as error:
@@ -147,7 +147,7 @@ def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Se
 
 
 def same(mine: Any, theirs: Any) -> bool:
-    """Whether two values are the same to the last bit; every NaN is the same."""
+    """Whether two values are equal bit for bit; all NaN are equal."""
     if type(mine) is not type(theirs):
         return False
     if isinstance(mine, float):
@@ -155,8 +155,8 @@ def same(mine: Any, theirs: Any) -> bool:
     return bool(mine == theirs)
 
 
-def _chosen(rows: int, most: int) -> list[int]:
-    """Which rows are compared: all, or so many evenly over the tick."""
+def _sample(rows: int, most: int) -> list[int]:
+    """The positions of the rows to compare: all, or `most` of them, evenly spaced."""
     if rows <= most:
         return list(range(rows))
     return [int(i) for i in np.linspace(0, rows - 1, most).round()] if most else []
@@ -165,7 +165,7 @@ def _chosen(rows: int, most: int) -> list[int]:
 def requests_of(
     pipeline: Pipeline, tick: Tick, platform: Platform, version: int, needed: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The tick's rows as requests would give them, read as `RequestFields.read` does, in the order of batch features."""
+    """The tick's rows as `RequestFields.read` would return them for requests, in the order of batch features."""
     entity = pipeline.entity_table
     snapshot = Snapshot(pipeline, platform, {entity.name: version})
     order = ", ".join(map(identifier, entity.key))

@@ -1,13 +1,13 @@
-"""SQL expressions as Python closures, for the part of SQL whose results are DuckDB's to the last bit.
+"""Compile SQL expressions to Python closures whose results equal DuckDB's bit for bit.
 
-DuckDB itself says which type each part of an expression has and what its constants are; what an operation does on single values
-is in values.py. Whatever is not known to come out equal raises Unsupported, and DuckDB computes the expression.
+DuckDB gives the type of each part of an expression and the values of its constants; operations on single values are in
+duckdb_semantics.py. A construct whose result may differ raises Unsupported, and DuckDB computes the expression.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,11 +16,10 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
 from mlprod_tasks.online import duckdb_semantics as v
+from mlprod_tasks.online.closures import Row, Run, all_of, any_of, binary, unary
 from mlprod_tasks.online.types import DOUBLE, Types
 
-Row = Mapping[str, Any]
-Run = Callable[[Row], Any]
-MOST_SCALE = 18  # a BIGINT and so many decimals fit into a DECIMAL
+MOST_SCALE = 18  # decimals that fit into a DECIMAL together with a BIGINT
 ARITHMETIC: dict[type[Any], v.Two] = {exp.Add: operator.add, exp.Sub: operator.sub, exp.Mul: operator.mul}
 COMPARISONS: dict[type[Any], tuple[v.Two, v.Two]] = {
     exp.EQ: (operator.eq, v.same), exp.NEQ: (operator.ne, v.different), exp.LT: (operator.lt, v.below),
@@ -37,12 +36,12 @@ MOMENTS = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 
 
 class Unsupported(Exception):
-    """A construct that is left to DuckDB; says which."""
+    """A construct that DuckDB must compute; the message says which."""
 
 
 @dataclass(frozen=True)
 class CompiledPart:
-    """A part of an expression: its type in DuckDB, and how it is computed. `constant` where it reads nothing."""
+    """A part of an expression: its DuckDB type and the function that computes it. constant: it reads no column."""
 
     node: exp.Expr
     type: str
@@ -51,13 +50,13 @@ class CompiledPart:
 
 
 def compiled(sql: str, wanted: str, types: Types) -> Run:
-    """CAST(sql AS wanted) as a function of a row. Raises: Unsupported."""
+    """Compile CAST(sql AS wanted) to a function of a row. Raises: Unsupported."""
     try:
         node = parse_one(sql, dialect="duckdb")
     except SqlglotError as error:
         raise Unsupported(f"sqlglot cannot read it: {error}") from error
     if types.of(sql) != types.of(node.sql(dialect="duckdb")):
-        raise Unsupported("sqlglot reads it otherwise")
+        raise Unsupported("sqlglot parses it differently from DuckDB")
     return _Compiler(types).cast(_Compiler(types).part(node), wanted).run
 
 
@@ -66,7 +65,7 @@ class _Compiler:
         self._types = types
 
     def part(self, node: exp.Expr) -> CompiledPart:
-        """The part below a node. Raises: Unsupported."""
+        """Compile a node with all below it. Raises: Unsupported."""
         if isinstance(node, exp.Paren):
             return self.part(node.this)
         if isinstance(node, exp.Column):
@@ -74,58 +73,73 @@ class _Compiler:
         text = node.sql(dialect="duckdb")
         if all(isinstance(below, CONSTANT) for below in node.walk()):
             return self._constant(node, text)
-        made = self._types.of(text)
+        result_type = self._types.of(text)
+        if type(node) is exp.Cast:
+            return self.cast(self.part(node.this), result_type)
+        run = self._operator(node, result_type) or self._condition(node) or self._function(node, result_type)
+        if run is None:
+            raise Unsupported(f"{node.key} in {text}")
+        return CompiledPart(node, result_type, run)
+
+    def _operator(self, node: exp.Expr, result_type: str) -> Run | None:
+        """The function of an arithmetic operation; None for any other node."""
         match node:
             case exp.Add() | exp.Sub() | exp.Mul() | exp.Div() | exp.IntDiv() | exp.Mod():
-                return CompiledPart(node, made, self._arithmetic(node, made))
+                return self._arithmetic(node, result_type)
             case exp.Neg():
-                return CompiledPart(node, made, self._numeric(node.this, made, operator.neg))
+                return self._numeric(node.this, result_type, operator.neg)
             case exp.Abs():
-                return CompiledPart(node, made, self._numeric(node.this, made, abs))
+                return self._numeric(node.this, result_type, abs)
+            case exp.Round() | exp.Floor() | exp.Ceil() | exp.Sqrt():
+                return self._rounding(node, result_type)
+        return None
+
+    def _condition(self, node: exp.Expr) -> Run | None:
+        """The function of a comparison or logical operation; None for any other node."""
+        match node:
             case exp.EQ() | exp.NEQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():
-                return CompiledPart(node, made, self._comparison(type(node), node.this, node.expression))
+                return self._comparison(type(node), node.this, node.expression)
             case exp.NullSafeEQ() | exp.NullSafeNEQ():
-                return CompiledPart(node, made, self._distinct(node))
+                return self._distinct(node)
             case exp.Between():
-                return CompiledPart(node, made, self._between(node))
+                return self._between(node)
             case exp.In():
-                return CompiledPart(node, made, self._in(node))
+                return self._in(node)
             case exp.And() | exp.Or():
-                return CompiledPart(node, made, self._logical(node))
+                return self._logical(node)
             case exp.Not():
-                return CompiledPart(node, made, _one(self._boolean(node.this), operator.not_))
+                return unary(self._boolean(node.this), operator.not_)
             case exp.Is() if isinstance(node.expression, exp.Null):
                 of = self.part(node.this).run
-                return CompiledPart(node, made, lambda row: of(row) is None)
+                return lambda row: of(row) is None
+        return None
+
+    def _function(self, node: exp.Expr, result_type: str) -> Run | None:
+        """The function of a CASE, a function on values or a part of a time; None for any other node."""
+        match node:
             case exp.Case() | exp.If():
-                return CompiledPart(node, made, self._case(node, made))
+                return self._case(node, result_type)
             case exp.Coalesce():
-                return CompiledPart(node, made, self._coalesce([node.this, *node.expressions], made))
+                return self._coalesce([node.this, *node.expressions], result_type)
             case exp.Nullif():
-                return CompiledPart(node, made, self._nullif(node))
+                return self._nullif(node)
             case exp.Greatest() | exp.Least():
-                return CompiledPart(node, made, self._extreme(node, made))
-            case exp.Round() | exp.Floor() | exp.Ceil() | exp.Sqrt():
-                return CompiledPart(node, made, self._rounding(node, made))
+                return self._extreme(node, result_type)
             case exp.Extract():
-                return CompiledPart(node, made, self._extract(str(node.this).lower(), node.expression))
+                return self._extract(str(node.this).lower(), node.expression)
             case exp.TimeToUnix():
-                return CompiledPart(node, made, self._extract("epoch", node.this))
+                return self._extract("epoch", node.this)
             case exp.Anonymous() if str(node.this).lower() == "timezone" and len(node.expressions) == 2:
-                return CompiledPart(node, made, self._timezone(*node.expressions))
+                return self._timezone(*node.expressions)
             case exp.AtTimeZone():
-                return CompiledPart(node, made, self._timezone(node.args["zone"], node.this))
-            case exp.Cast() if type(node) is exp.Cast:
-                return self.cast(self.part(node.this), made)
-        for kind, name in PARTS.items():
-            if isinstance(node, kind):
-                return CompiledPart(node, made, self._extract(name, node.this))
-        raise Unsupported(f"{node.key} in {text}")
+                return self._timezone(node.args["zone"], node.this)
+        name = next((name for kind, name in PARTS.items() if isinstance(node, kind)), None)
+        return None if name is None else self._extract(name, node.this)
 
     def _column(self, node: exp.Column) -> CompiledPart:
         name = node.name.lower()
         if node.table or name not in self._types.columns:
-            raise Unsupported(f"{node.sql(dialect='duckdb')} is no column")
+            raise Unsupported(f"{node.sql(dialect='duckdb')} is not a known column")
         return CompiledPart(node, self._types.columns[name], operator.itemgetter(name))
 
     def _constant(self, node: exp.Expr, text: str) -> CompiledPart:
@@ -134,7 +148,7 @@ class _Compiler:
         return CompiledPart(node, kind, lambda row: value, constant=True)
 
     def cast(self, part: CompiledPart, wanted: str) -> CompiledPart:
-        """The part in another type, as CAST makes it."""
+        """Convert a part to another type, as CAST does."""
         if part.type == wanted:
             return part
         if part.constant:
@@ -163,23 +177,23 @@ class _Compiler:
                 to = v.day_of
             case _:
                 raise Unsupported(f"CAST from {came} to {wanted}")
-        return CompiledPart(part.node, wanted, _one(part.run, to))
+        return CompiledPart(part.node, wanted, unary(part.run, to))
 
     def _arithmetic(self, node: exp.Expr, made: str) -> Run:
         left, right = self.part(node.this), self.part(node.expression)
         numbers = all(side.type in v.RANGES or side.type == DOUBLE or (side.constant) for side in (left, right))
         if numbers and made == DOUBLE and isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Div):
             operation = v.divided if isinstance(node, exp.Div) else ARITHMETIC[type(node)]
-            return _two(self.cast(left, DOUBLE).run, self.cast(right, DOUBLE).run, operation)
+            return binary(self.cast(left, DOUBLE).run, self.cast(right, DOUBLE).run, operation)
         if made in v.RANGES and left.type in v.RANGES and right.type in v.RANGES and not isinstance(node, exp.Div):
             if isinstance(node, exp.IntDiv | exp.Mod):
                 whole = v.checked(v.whole_divided, made) if isinstance(node, exp.IntDiv) else v.remainder(made)
-                return _two(left.run, right.run, whole)
-            return _two(left.run, right.run, v.checked(ARITHMETIC[type(node)], made))
+                return binary(left.run, right.run, whole)
+            return binary(left.run, right.run, v.checked(ARITHMETIC[type(node)], made))
         if isinstance(node, exp.Sub) and left.type == right.type and left.type in MOMENTS and made == "INTERVAL":
-            return _two(left.run, right.run, v.between_moments)
+            return binary(left.run, right.run, v.between_moments)
         if isinstance(node, exp.Sub) and left.type == right.type == "DATE" and made in v.RANGES:
-            return _two(left.run, right.run, operator.sub)
+            return binary(left.run, right.run, operator.sub)
         if left.type in MOMENTS and right.type == "INTERVAL" and right.constant and made == left.type:
             return self._moved(left, right, -1 if isinstance(node, exp.Sub) else 1)
         raise Unsupported(f"{node.key} of {left.type} and {right.type}")
@@ -187,21 +201,21 @@ class _Compiler:
     def _moved(self, moment: CompiledPart, interval: CompiledPart, sign: int) -> Run:
         months, days, us = interval.run({})
         if months or abs(days) > 100_000 or abs(us) > 100_000 * v.DAY:
-            raise Unsupported(f"moving a moment by {interval.node.sql(dialect='duckdb')}")
+            raise Unsupported(f"adding {interval.node.sql(dialect='duckdb')} to a time")
         by = sign * (days * v.DAY + us)
-        return _one(moment.run, lambda x: x + by)
+        return unary(moment.run, lambda x: x + by)
 
     def _numeric(self, node: exp.Expr, made: str, operation: v.One) -> Run:
         of = self.part(node)
         if of.type == made == DOUBLE:
-            return _one(of.run, operation)
+            return unary(of.run, operation)
         if of.type in v.RANGES and made in v.RANGES:
             check = v.within(made)
-            return _one(of.run, lambda x: check(operation(x)))
+            return unary(of.run, lambda x: check(operation(x)))
         raise Unsupported(f"{operation.__name__} of {of.type}")
 
     def _same_type(self, parts: Sequence[CompiledPart]) -> tuple[str, list[Run]]:
-        """What is compared with each other, in the type in which DuckDB compares it."""
+        """The type in which DuckDB compares the parts, and the functions that give them in this type."""
         kinds = {part.type for part in parts if part.type != "NULL"}
         fixed = {part.type for part in parts if not part.constant and part.type != "NULL"}
         if kinds <= set(v.RANGES):
@@ -212,7 +226,7 @@ class _Compiler:
             return kinds.pop(), [part.run for part in parts]
         literals = all(isinstance(part.node, exp.Literal) for part in parts if part.constant)
         if len(fixed) == 1 and kinds == fixed | {"VARCHAR"} and literals:
-            (kind,) = fixed  # a text literal is read as what it is compared with
+            (kind,) = fixed  # DuckDB reads a text literal in the type that it is compared with
             if kind in ORDERED or kind in v.RANGES:
                 return kind, [self.cast(part, kind).run for part in parts]
         if fixed <= set(v.RANGES) and all(self._exact(part) for part in parts):
@@ -220,7 +234,7 @@ class _Compiler:
         raise Unsupported(f"comparing {', '.join(sorted(kinds))}")
 
     def _exact(self, part: CompiledPart) -> bool:
-        """Whether a whole number, or a decimal that can be compared with whole ones without a loss."""
+        """Whether the part is an integer, or a decimal constant that Python compares with integers exactly."""
         if not part.constant or not part.type.startswith("DECIMAL"):
             return part.type in v.RANGES and part.type != "HUGEINT"
         value = part.run({})
@@ -229,7 +243,7 @@ class _Compiler:
     def _comparison(self, kind: type[exp.Expr], left: exp.Expr, right: exp.Expr) -> Run:
         type_, (x, y) = self._same_type([self.part(left), self.part(right)])
         exact, floating = COMPARISONS[kind]
-        return _two(x, y, floating if type_ == DOUBLE else exact)
+        return binary(x, y, floating if type_ == DOUBLE else exact)
 
     def _distinct(self, node: exp.Expr) -> Run:
         type_, (x, y) = self._same_type([self.part(node.this), self.part(node.expression)])
@@ -249,14 +263,14 @@ class _Compiler:
         parts = [self.part(one) for one in (node.this, node.args["low"], node.args["high"])]
         type_, (x, low, high) = self._same_type(parts)
         at_least = v.above_or_same if type_ == DOUBLE else operator.ge
-        return _and([_two(x, low, at_least), _two(high, x, at_least)])
+        return all_of([binary(x, low, at_least), binary(high, x, at_least)])
 
     def _in(self, node: exp.In) -> Run:
         if not node.expressions or node.args.get("query") or node.args.get("unnest"):
-            raise Unsupported("IN something else than a list")
+            raise Unsupported("IN with something other than a list")
         type_, (x, *items) = self._same_type([self.part(one) for one in (node.this, *node.expressions)])
         equal = v.same if type_ == DOUBLE else operator.eq
-        return _or([_two(x, item, equal) for item in items])
+        return any_of([binary(x, item, equal) for item in items])
 
     def _boolean(self, node: exp.Expr) -> Run:
         part = self.part(node)
@@ -266,11 +280,11 @@ class _Compiler:
 
     def _logical(self, node: exp.Expr) -> Run:
         sides = [self._boolean(node.this), self._boolean(node.expression)]
-        return _and(sides) if isinstance(node, exp.And) else _or(sides)
+        return all_of(sides) if isinstance(node, exp.And) else any_of(sides)
 
     def _case(self, node: exp.Expr, made: str) -> Run:
         if isinstance(node, exp.Case) and node.this is not None:
-            raise Unsupported("CASE of a value")
+            raise Unsupported("CASE with a value to compare")
         ifs = node.args["ifs"] if isinstance(node, exp.Case) else [node]
         otherwise = node.args.get("default" if isinstance(node, exp.Case) else "false")
         branches = [(self._boolean(one.this), self._as(one.args["true"], made)) for one in ifs]
@@ -303,8 +317,8 @@ class _Compiler:
     def _nullif(self, node: exp.Nullif) -> Run:
         type_, (x, y) = self._same_type([self.part(node.this), self.part(node.expression)])
         if type_ != self._types.of(node.sql(dialect="duckdb")):
-            raise Unsupported("NULLIF of two types")
-        equal = _two(x, y, v.same if type_ == DOUBLE else operator.eq)
+            raise Unsupported("NULLIF with two different types")
+        equal = binary(x, y, v.same if type_ == DOUBLE else operator.eq)
         return lambda row: None if equal(row) else x(row)
 
     def _extreme(self, node: exp.Expr, made: str) -> Run:
@@ -326,63 +340,31 @@ class _Compiler:
 
     def _rounding(self, node: exp.Expr, made: str) -> Run:
         if node.args.get("decimals") is not None or node.args.get("to") is not None:
-            raise Unsupported(f"{node.key} to some places")
+            raise Unsupported(f"{node.key} to a number of decimals")
         of = self.part(node.this)
         if made in v.RANGES and of.type == made and not isinstance(node, exp.Sqrt):
             return of.run
         if made != DOUBLE:
             raise Unsupported(f"{node.key} of {of.type}")
         kinds: dict[type[Any], v.One] = {exp.Round: v.rounded, exp.Floor: v.floored, exp.Ceil: v.ceiled, exp.Sqrt: v.root}
-        return _one(self.cast(of, DOUBLE).run, kinds[type(node)])
+        return unary(self.cast(of, DOUBLE).run, kinds[type(node)])
 
     def _extract(self, name: str, node: exp.Expr) -> Run:
         of = self.part(node)
         if name == "epoch":
             if of.type == "INTERVAL":
-                return _one(of.run, v.epoch_of_interval)
+                return unary(of.run, v.epoch_of_interval)
             if of.type in MOMENTS:
-                return _one(of.run, v.epoch_of_local if of.type == "TIMESTAMP" else v.epoch_of)
+                return unary(of.run, v.epoch_of_local if of.type == "TIMESTAMP" else v.epoch_of)
         elif name in v.PARTS and of.type in MOMENTS:
-            return _one(of.run, v.PARTS[name])
+            return unary(of.run, v.PARTS[name])
         elif name in v.PARTS and of.type == "DATE" and name not in ("hour", "minute", "second"):
             part = v.PARTS[name]
-            return _one(of.run, lambda day: part(day * v.DAY))
+            return unary(of.run, lambda day: part(day * v.DAY))
         raise Unsupported(f"extract {name} of {of.type}")
 
     def _timezone(self, zone: exp.Expr, moment: exp.Expr) -> Run:
         of = self.part(moment)
         if not isinstance(zone, exp.Literal) or of.type != "TIMESTAMP WITH TIME ZONE":
             raise Unsupported(f"time zone of {of.type}")
-        return _one(of.run, v.local(*self._types.zone(str(zone.this))))
-
-
-def _one(of: Run, operation: v.One) -> Run:
-    def run(row: Row) -> Any:
-        x = of(row)
-        return None if x is None else operation(x)
-
-    return run
-
-
-def _two(left: Run, right: Run, operation: v.Two) -> Run:
-    def run(row: Row) -> Any:
-        x, y = left(row), right(row)
-        return None if x is None or y is None else operation(x, y)
-
-    return run
-
-
-def _and(sides: Sequence[Run]) -> Run:
-    def run(row: Row) -> bool | None:
-        found = [side(row) for side in sides]
-        return False if False in found else None if None in found else True
-
-    return run
-
-
-def _or(sides: Sequence[Run]) -> Run:
-    def run(row: Row) -> bool | None:
-        found = [side(row) for side in sides]
-        return True if True in found else None if None in found else False
-
-    return run
+        return unary(of.run, v.local(*self._types.zone(str(zone.this))))

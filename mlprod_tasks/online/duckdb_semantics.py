@@ -1,6 +1,6 @@
-"""DuckDB's operations on single values in Python, equal to the last bit; each is what its name says in SQL.
+"""DuckDB's operations on single values in Python, equal bit for bit; each is named after the SQL operation.
 
-None is null. Moments are microseconds and dates days since 1970, an interval is (months, days, microseconds).
+None is null. Times are microseconds and dates days since 1970; an interval is (months, days, microseconds).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Two = Callable[[Any, Any], Any]
 
 
 class ValueFailed(ValueError):
-    """An operation that DuckDB refuses too: a number out of range, a division by zero."""
+    """An operation that fails in DuckDB too: a number out of range, a division by zero."""
 
 
 class Unsure(Exception):
-    """A value outside of what is known to come out equal: DuckDB must be asked."""
+    """A value for which the result may differ from DuckDB's: DuckDB must compute it."""
 
 
 def within(kind: str) -> One:
-    """Let through what the integer type holds."""
+    """Make a function that returns its argument if the integer type can hold it, else raises ValueFailed."""
     low, high = RANGES[kind]
 
     def check(x: int) -> int:
@@ -46,14 +46,14 @@ def within(kind: str) -> One:
 
 
 def checked(operation: Two, kind: str) -> Two:
-    """The operation on integers, refused where its result leaves the type."""
+    """Make the operation on integers raise ValueFailed if its result is out of the type's range."""
     low, high = RANGES[kind]
 
     def run(x: int, y: int) -> int:
-        made: int = operation(x, y)
-        if low <= made <= high:
-            return made
-        raise ValueFailed(f"overflow: {made} is out of the range of {kind}")
+        result: int = operation(x, y)
+        if low <= result <= high:
+            return result
+        raise ValueFailed(f"overflow: {result} is out of the range of {kind}")
 
     return run
 
@@ -69,17 +69,17 @@ def divided(x: float, y: float) -> float:
 def whole_divided(x: int, y: int) -> int:
     if not y:
         raise ValueFailed(f"division of {x} by zero")
-    made = abs(x) // abs(y)
-    return made if (x < 0) == (y < 0) else -made
+    quotient = abs(x) // abs(y)
+    return quotient if (x < 0) == (y < 0) else -quotient
 
 
 def remainder(kind: str) -> Two:
-    """What a whole division in that type leaves, of the sign of what is divided."""
+    """Make the remainder of integer division in that type; it has the sign of the dividend."""
     divide = checked(whole_divided, kind)
     return lambda x, y: x - y * divide(x, y)
 
 
-# NaN equals itself and is above every other number.
+# In DuckDB, NaN equals itself and is greater than every other number.
 def same(x: float, y: float) -> bool:
     return x == y or (x != x and y != y)
 
@@ -105,7 +105,7 @@ def below_or_same(x: float, y: float) -> bool:
 
 
 def rounded(x: float) -> float:
-    """Half away from zero."""
+    """Round half away from zero."""
     if not math.isfinite(x):
         return x
     whole = float(math.trunc(x))
@@ -127,15 +127,15 @@ def root(x: float) -> float:
 
 
 def to_integer(kind: str) -> One:
-    """A float to the nearest integer, half to even, refused outside of the type."""
+    """Make a function that rounds a float half to even; it raises ValueFailed outside of the type's range."""
     low, high = RANGES[kind]
 
     def run(x: float) -> int:
         if not math.isfinite(x):
-            raise ValueFailed(f"{x} is no {kind}")
-        made = round(x)
-        if low <= made <= high:
-            return made
+            raise ValueFailed(f"{x} cannot be converted to {kind}")
+        integer = round(x)
+        if low <= integer <= high:
+            return integer
         raise ValueFailed(f"{x} is out of the range of {kind}")
 
     return run
@@ -151,7 +151,7 @@ def _calendar(day: int) -> date:
     raise Unsure(day)
 
 
-# Parts of a moment (microseconds); of a date through its first microsecond.
+# Parts of a time in microseconds; pass a date as its first microsecond.
 PARTS: dict[str, Callable[[int], int]] = {
     "hour": lambda us: us % DAY // 3_600_000_000,
     "minute": lambda us: us % 3_600_000_000 // 60_000_000,
@@ -172,7 +172,7 @@ def epoch_of_local(us: int) -> float:
 
 
 def epoch_of(us: int) -> float:
-    """Of a moment with a time zone: the milliseconds and the rest, each divided and rounded."""
+    """Seconds since 1970 of a time with a time zone: DuckDB divides milliseconds and the rest separately."""
     milliseconds, rest = divmod(us, 1000)
     return float(milliseconds) / 1e3 + rest / 1e6
 
@@ -185,9 +185,9 @@ def epoch_of_interval(interval: tuple[int, int, int]) -> float:
 
 
 def between_moments(x: int, y: int) -> tuple[int, int, int]:
-    """x - y: whole days and the rest, both of the difference's sign."""
+    """The interval x - y: whole days and the rest, both with the sign of the difference."""
     if (x < 0 and x % 1000) or (y < 0 and y % 1000):
-        raise Unsure(x, y)  # before 1970 DuckDB reckons parts of milliseconds in a way of its own
+        raise Unsure(x, y)  # before 1970, DuckDB treats fractions of milliseconds differently
     apart = x - y
     if apart < 0:
         days, rest = divmod(-apart, DAY)
@@ -204,7 +204,7 @@ def moved(moment: int, interval: tuple[int, int, int]) -> int:
 
 
 def local(changes: Sequence[int], offsets: Sequence[int]) -> One:
-    """A moment as local time. changes: the moments from which on the offset is the one at the same place."""
+    """Make the conversion to local time. changes: times of offset changes; offsets: the offset from each on; microseconds."""
     first, last = changes[0], changes[-1]
 
     def run(us: int) -> int:

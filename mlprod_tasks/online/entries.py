@@ -1,7 +1,7 @@
-"""One entry of the online store, and what it answers at any moment: the same bits as a sweep over all events.
+"""Write and read the entries of the online store. Results equal a sweep over all events, bit for bit.
 
-An entry of windows holds the moments of its key's events, ascending, and running sums of what each adds: two bisections give
-any window that ends at any moment. Sums are of integers (see features/trailing.py), so a difference of two is exact.
+An entry of windows holds the times of its key's events, ascending, and running sums over them: two bisections give any window
+that ends at any time. Sums are of integers (see features/trailing.py), so the difference of two sums is exact.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class EntryReader(Protocol):
-    """Reads the entries of one group and gives its features, in their order, as of a moment (microseconds)."""
+    """Reads the entries of one group and gives its features, in declared order, as of a time (microseconds)."""
 
     def decode(self, written: bytes) -> Any:
-        """The entry in the form that `values` takes."""
+        """Decode an entry to the form that `values` takes."""
         ...
 
     def values(self, entry: Any, moment: int) -> Sequence[Any]:
-        """The features; entry None: the key is not in the store."""
+        """The features; entry is None if the key is not in the store."""
         ...
 
 
 class LookupReader:
-    """The columns of the one row."""
+    """Reads the columns of a look-up."""
 
     def __init__(self, feature: Lookup) -> None:
         self._nothing = [None] * len(feature.columns)
@@ -48,12 +48,12 @@ class LookupReader:
 
 
 def write_row(values: Sequence[Any]) -> bytes:
-    """An entry of a look-up: its values in the order of the feature's columns."""
+    """Write an entry of a look-up. values: in the order of the feature's columns."""
     return _pack(values)
 
 
 class ObservationReader:
-    """The columns of the last row known before the moment, unless it is too old by then."""
+    """Reads the columns of the last row known before a time, unless it is older than max_age then."""
 
     def __init__(self, feature: AsOf, table: Table) -> None:
         self._max_age = feature.max_age // MICROSECOND
@@ -78,10 +78,10 @@ class ObservationReader:
 
 
 def write_observations(at: bytes, columns: Sequence[Sequence[Any]], late: Sequence[Sequence[int | None]]) -> bytes:
-    """An entry of observations.
+    """Write an entry of observations.
 
-    at: int64 little-endian, ascending; of equal ones the last counts. columns: the values of each column, in that order. late:
-    for each column the moment from which each value counts; of a column that is never late, moments before all others.
+    at: times, int64 little-endian, ascending; of equal ones the last counts. columns: the values of each column, in that order.
+    late: for each column the time from which each value is known; for a column that is never late, a time before all others.
     """
     return _pack([at, columns, late])
 
@@ -91,7 +91,7 @@ def _known(late: Sequence[int | None], moment: int) -> list[bool]:
 
 
 class WindowReader:
-    """Counts and means over the windows that end at the moment."""
+    """Reads counts and means over the windows that end at a time."""
 
     def __init__(self, feature: Trailing, table: Table) -> None:
         names = [feature.feature(aggregate, window) for window in feature.windows for aggregate in feature.aggregates]
@@ -142,28 +142,28 @@ class WindowReader:
                 for position in counts:
                     values[position] = n
                 for position, m in means:
-                    whole, fine, there, unit, finer = measures[m]
-                    held = n if there is None else there[end] - there[start]
-                    if held:
+                    whole, fine, counts_, unit, finer = measures[m]
+                    count = n if counts_ is None else counts_[end] - counts_[start]
+                    if count:
                         total = (whole[end] - whole[start]) * unit
                         if fine is not None:
                             total += (fine[end] - fine[start]) * finer
-                        values[position] = total / held
+                        values[position] = total / count
         return values
 
 
 def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int, int, int, float, float]]]]) -> bytes:
-    """An entry of windows.
+    """Write an entry of windows.
 
-    For the aggregates that count from the same moment, in the order of declaration: the moments, the running sums of each part
-    (one more than moments, the first 0), and for each mean the parts of its sum, of its finer digits and of its count (-1 for
-    none), and the units of the two sums. All integers int64, little-endian.
+    sections: one for all aggregates whose values become known at the same time, in the order of declaration: the times; the
+    running sums of each part (one more than times, the first is 0); and for each mean the parts with its sum, its finer digits
+    and its count (-1 for none), and the units of the two sums. All integers are int64, little-endian.
     """
     return _pack(sections)
 
 
 def entry_reader(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> EntryReader:
-    """What reads the entries of a feature."""
+    """The reader of a feature's entries."""
     match feature:
         case Lookup():
             return LookupReader(feature)
@@ -174,7 +174,7 @@ def entry_reader(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> Entry
 
 
 def _integers(written: bytes) -> array[int]:
-    read = array("q", written)
+    integers = array("q", written)
     if sys.byteorder == "big":
-        read.byteswap()
-    return read
+        integers.byteswap()
+    return integers

@@ -1,4 +1,4 @@
-"""The declared expressions of one row: compiled where that gives DuckDB's own bits, else computed by DuckDB."""
+"""Compute the declared expressions of one row: compiled if that equals DuckDB bit for bit, else by DuckDB itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPES = {
     "int": "BIGINT", "float": "DOUBLE", "text": "VARCHAR", "bool": "BOOLEAN", "timestamp": "TIMESTAMP WITH TIME ZONE",
     "date": "DATE",
 }  # fmt: skip
-# How a value of a row (microseconds, days) becomes a column again.
+# How a value of a row (microseconds, days) is turned back into a column.
 PARAMETERS = {
     "TIMESTAMP WITH TIME ZONE": "make_timestamptz(CAST({} AS BIGINT))",
     "DATE": "(DATE '1970-01-01' + CAST({} AS INTEGER))",
@@ -25,13 +25,13 @@ PARAMETERS = {
 
 
 class ExpressionFailed(ValueError):
-    """An expression that this row's values make impossible, such as a number out of range. Batch scoring fails on it too."""
+    """An expression cannot be computed for a row, such as a number out of range. Batch scoring fails on this row too."""
 
 
 class Expressions:
     """All expressions of a use case.
 
-    `by_duckdb` names those that are not compiled, each with the reason: correct, but some hundred times slower.
+    `by_duckdb`: expressions that are not compiled, with the reason: their results are correct, but take some 100 times longer.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -53,10 +53,10 @@ class Expressions:
             for name, expression in self._all.items():
                 words = set(re.findall(r"\w+", expression.sql.lower()))
                 types = Types(connection, {one: kind for one, kind in columns.items() if one in words}, zones)
-                waiting = words & set(self.by_duckdb) - set(self.columns)
+                uncompiled = words & set(self.by_duckdb) - set(self.columns)
                 try:
-                    if waiting:
-                        raise Unsupported(f"it reads {', '.join(sorted(waiting))}, which DuckDB computes")
+                    if uncompiled:
+                        raise Unsupported(f"it reads {', '.join(sorted(uncompiled))}, which DuckDB computes")
                     run = compiled(expression.sql, TYPES[expression.kind], types)
                     self._compiled.append((name, run, expression.sql, name not in self.columns))
                 except (Unsupported, duckdb.Error) as reason:
@@ -68,65 +68,63 @@ class Expressions:
 
     @property
     def compiled(self) -> tuple[str, ...]:
-        """The names of those that are."""
+        """The names of the compiled expressions."""
         return tuple(name for name, *_ in self._compiled)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them, in the order in which `values` gives them."""
+        """The names of all expressions, in the order in which `values` gives them."""
         return (*self.compiled, *self.by_duckdb)
 
     def values(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The value of every expression. row: all columns that any reads; later expressions' inputs are added to it.
+        """The value of every expression. row: all columns that any expression reads; inputs of later expressions are added.
 
         Raises: ExpressionFailed.
         """
-        made: dict[str, Any] = {}
-        left = list(self.by_duckdb)
+        values: dict[str, Any] = {}
         for name, run, _, is_input in self._compiled:
             try:
-                found = run(row)
+                value = run(row)
             except Unsure:
-                left.append(name)
-                found = self._asked([name], row)[0]
+                value = self._from_duckdb([name], row)[0]
             except ValueFailed as error:
                 raise ExpressionFailed(f"{self._pipeline.name}: feature {name!r}: {error}") from error
-            made[name] = found
+            values[name] = value
             if is_input:
-                row[name] = found
+                row[name] = value
         if self.by_duckdb:
             names = list(self.by_duckdb)
-            made |= dict(zip(names, self._asked(names, row), strict=True))
-        return made
+            values |= dict(zip(names, self._from_duckdb(names, row), strict=True))
+        return values
 
-    def _asked(self, names: Sequence[str], row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The expressions computed by DuckDB, in one statement."""
+    def _from_duckdb(self, names: Sequence[str], row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Compute expressions with DuckDB, in one statement."""
         import duckdb
 
         statement, inputs = self._statement(tuple(names))
         try:
-            (found,) = self._connection().execute(statement, [row[name] for name in inputs]).fetchall()
+            (values,) = self._connection().execute(statement, [row[name] for name in inputs]).fetchall()
         except duckdb.Error as error:
-            told = str(error).split("\n")[0]
-            raise ExpressionFailed(f"{self._pipeline.name}: features {', '.join(names)}: {told}") from error
-        return tuple(found)
+            reason = str(error).split("\n")[0]
+            raise ExpressionFailed(f"{self._pipeline.name}: features {', '.join(names)}: {reason}") from error
+        return tuple(values)
 
     def _statement(self, names: tuple[str, ...]) -> tuple[str, list[str]]:
         known: dict[tuple[str, ...], tuple[str, list[str]]] = self._threads.__dict__.setdefault("statements", {})
         if names not in known:
             words = {word for name in names for word in re.findall(r"\w+", self._all[name].sql.lower())}
             inputs = [name for name in self._typed if name in words and (name not in names or name in self.columns)]
-            shown = []
+            columns = []
             for i, name in enumerate(inputs, 1):
                 kind = self._typed[name]
-                shown.append(f'{PARAMETERS.get(kind, f"CAST({{}} AS {kind})").format(f"${i}")} AS "{name}"')
-            asked = [f'CAST({self._all[name].sql} AS {TYPES[self._all[name].kind]}) AS "{name}"' for name in names]
-            row = f"(SELECT {', '.join(shown) or 'NULL AS nothing'})"
-            known[names] = (f"SELECT {', '.join(asked)} FROM {row}", inputs)
+                columns.append(f'{PARAMETERS.get(kind, f"CAST({{}} AS {kind})").format(f"${i}")} AS "{name}"')
+            results = [f'CAST({self._all[name].sql} AS {TYPES[self._all[name].kind]}) AS "{name}"' for name in names]
+            row = f"(SELECT {', '.join(columns) or 'NULL AS nothing'})"
+            known[names] = (f"SELECT {', '.join(results)} FROM {row}", inputs)
         return known[names]
 
     def _connection(self) -> Any:
-        """This thread's own: a statement of one must not wait for another's."""
+        """This thread's connection: one per thread, so that statements do not wait for each other."""
         if not hasattr(self._threads, "connection"):
             import duckdb
 
@@ -138,7 +136,7 @@ class Expressions:
 
 
 def _columns(pipeline: Pipeline) -> dict[str, str]:
-    """Every column that an expression may read, and its type: as batch features have them."""
+    """Every column that an expression may read, with its type, as in batch features."""
     columns = {column.name: _type(column) for column in pipeline.entity_table.lake_columns if column.known_at is None}
     columns["predict_at"] = TYPES["timestamp"]
     if isinstance(pipeline.predict_at, AtTick):

@@ -1,4 +1,4 @@
-"""The features of one row at the moment of a request, bit for bit those of batch scoring at that moment."""
+"""The features of a row at the time of a request, bit for bit those of batch scoring at that time."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MOST_BYTES = 256_000_000
 class Features(NamedTuple):
     """The features of one row, and how reliable they are.
 
-    values: in the order of `Pipeline.feature_names`: int, float, str, bool or None. ages: by the name of each stored group the
-    seconds from the moment up to which the store is complete to the row's, at least 0; None where the store does not tell.
-    age: the greatest of them, None where none is known. missing: features that the store does not have. stale: features that
-    are complete only up to a moment too long ago. answer: who answers by the declared policy: the model, the fallback, or
-    nobody; `reasons` says why it is not the model, or why a value is not from the store.
+    values: in the order of `Pipeline.feature_names`: int, float, str, bool or None. ages: by group name, the seconds from the
+    time up to which the store is complete to the time of the row, at least 0; None if unknown. age: the greatest of them; None
+    if all are unknown. missing: features that the store does not have. stale: features whose age exceeds `stale_after`.
+    answer: who answers by the declared policy: the model, the fallback, or nobody ('refuse'). reasons: why it is not the
+    model, or why a value is not from the store.
     """
 
     values: tuple[Any, ...]
@@ -47,9 +47,9 @@ class Features(NamedTuple):
 
 
 class OnlineFeatures:
-    """Gives the features of one use case on request. Made once, at start; used by any number of threads.
+    """Computes the features of one use case on request. Create it once, at start; it is thread-safe.
 
-    `fields` reads and checks a request's fields, `expressions` says which expressions are compiled.
+    `fields` reads and checks a request's fields; `expressions` computes the declared expressions.
     """
 
     def __init__(
@@ -80,29 +80,29 @@ class OnlineFeatures:
         self._groups = tuple((group, group.id.hex(), entry_reader(pipeline, group.feature)) for group in plan(pipeline))
         self._decoders = {group.id: answers.decode for group, _, answers in self._groups}
         self._values = picker(pipeline.feature_names)
-        self._all_well: _AllWell | None = None
+        self._fresh_times: _FreshTimes | None = None
         self._defaults = {
             group.id: [self._serving.defaults.get(name) for name in names_of(group.feature)] for group, *_ in self._groups
         }
         words = {word for f in pipeline.features if isinstance(f, Expression) for word in re.findall(r"\w+", f.sql.lower())}
         self._reads_tick = "tick" in words and isinstance(pipeline.predict_at, AtTick)
-        # Where nothing is missing, values lie in one list: those of the groups, then those of the expressions.
+        # If nothing is missing, values are in one list: those of the groups, then those of the expressions.
         stored = [name for group, *_ in self._groups for name in group.names]
         self._read_by_expressions = [(name, i) for i, name in enumerate(stored) if name.lower() in words]
         places = {name: i for i, name in enumerate([*stored, *self.expressions.names])}
         self._picked = picker([places[name] for name in pipeline.feature_names])
 
     def row(self, fields: Mapping[str, Any], moment: datetime) -> Features:
-        """The features of one row as of `moment`: nothing known then or later is used.
+        """The features of one row as of `moment`; nothing that became known at that time or later is used.
 
         Raises: FieldsRefused; ExpressionFailed.
         """
         return self.rows([fields], moment)[0]
 
     def rows(self, many: Sequence[Mapping[str, Any]], moment: datetime) -> list[Features]:
-        """The features of several rows, all from one generation, read with one call. Raises: FieldsRefused; ExpressionFailed.
+        """The features of several rows, from one generation and with one read. Raises: FieldsRefused; ExpressionFailed.
 
-        The problems of several rows name their fields as `<position>.<field>`.
+        If there is more than one row, problems name fields as `<position>.<field>`.
         """
         read = []
         problems = []
@@ -115,41 +115,41 @@ class OnlineFeatures:
         return self.of(read, [micros(moment)] * len(read))
 
     def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
-        """The features of rows as `fields.read` gives them, each as of its moment in microseconds. Raises: ExpressionFailed."""
+        """The features of rows from `fields.read`, each as of its time in microseconds. Raises: ExpressionFailed."""
         keys = self._keys_of(rows)
-        return self._made(rows, keys, moments, *self._cache.entries(_wanted(keys), self._decoders))
+        return self._all_features(rows, keys, moments, *self._cache.entries(_flat(keys), self._decoders))
 
     def at_hand(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features] | None:
-        """Like `of`, but within microseconds: None where a remote store would have to be read. Raises: ExpressionFailed."""
+        """Like `of`, but within microseconds: None if a remote store would have to be read. Raises: ExpressionFailed."""
         keys = self._keys_of(rows)
-        wanted = _wanted(keys)
-        found: tuple[Generation | None, Mapping[bytes, Any]] | None = self._cache.at_hand(wanted)
-        if found is None and self._remote:
+        wanted = _flat(keys)
+        cached: tuple[Generation | None, Mapping[bytes, Any]] | None = self._cache.at_hand(wanted)
+        if cached is None and self._remote:
             return None
-        return self._made(rows, keys, moments, *(found or self._cache.entries(wanted, self._decoders)))
+        return self._all_features(rows, keys, moments, *(cached or self._cache.entries(wanted, self._decoders)))
 
     async def within(self, rows: Sequence[dict[str, Any]], moments: Sequence[int], readers: Executor) -> list[Features]:
         """Like `of`, without blocking the event loop: a remote store is read in a thread of `readers`.
 
-        Where it does not answer within the declared `look_up_within`, the cached entries are used. Raises: ExpressionFailed.
+        If it does not answer within the declared `look_up_within`, cached entries are used. Raises: ExpressionFailed.
         """
-        made = self.at_hand(rows, moments)
-        if made is not None:
-            return made
+        features = self.at_hand(rows, moments)
+        if features is not None:
+            return features
         keys = self._keys_of(rows)
-        wanted = _wanted(keys)
+        wanted = _flat(keys)
         reading = asyncio.get_running_loop().run_in_executor(readers, self._cache.entries, wanted, self._decoders)
-        found: tuple[Generation | None, Mapping[bytes, Any]]
+        entries: tuple[Generation | None, Mapping[bytes, Any]]
         try:
-            found = await asyncio.wait_for(reading, self._look_up_seconds)
+            entries = await asyncio.wait_for(reading, self._look_up_seconds)
         except TimeoutError:
-            found = self._cache.without_the_store(wanted, self._look_up_seconds)
-        return self._made(rows, keys, moments, *found)
+            entries = self._cache.without_the_store(wanted, self._look_up_seconds)
+        return self._all_features(rows, keys, moments, *entries)
 
     def _keys_of(self, rows: Sequence[dict[str, Any]]) -> list[list[bytes | None]]:
         return [[group.key_of(row) for group, *_ in self._groups] for row in rows]
 
-    def _made(
+    def _all_features(
         self,
         rows: Sequence[dict[str, Any]],
         keys: Sequence[Sequence[bytes | None]],
@@ -157,13 +157,13 @@ class OnlineFeatures:
         generation: Generation | None,
         entries: Mapping[bytes, Any],
     ) -> list[Features]:
-        made = []
+        features = []
         for row, of_row, moment in zip(rows, keys, moments, strict=True):
-            usual = self._usual(row, of_row, moment, generation, entries) if generation is not None else None
-            made.append(usual or self._features(row, of_row, moment, generation, entries))
-        return made
+            fast = self._fast_features(row, of_row, moment, generation, entries) if generation is not None else None
+            features.append(fast or self._features(row, of_row, moment, generation, entries))
+        return features
 
-    def _usual(
+    def _fast_features(
         self,
         row: dict[str, Any],
         keys: Sequence[bytes | None],
@@ -171,11 +171,11 @@ class OnlineFeatures:
         generation: Generation,
         entries: Mapping[bytes, Any],
     ) -> Features | None:
-        """Like `_features` in half the time, if nothing is missing or stale; None where something may be."""
-        well = self._all_well
-        if well is None or well.generation is not generation:
-            well = self._all_well = _AllWell(generation, [id_ for _, id_, _ in self._groups], self._stale_after)
-        if not well.exact_from <= moment <= well.fresh_to:
+        """Like `_features` in half the time; None if anything may be missing or stale."""
+        times = self._fresh_times
+        if times is None or times.generation is not generation:
+            times = self._fresh_times = _FreshTimes(generation, [id_ for _, id_, _ in self._groups], self._stale_after)
+        if not times.exact_from <= moment <= times.fresh_to:
             return None
         values: list[Any] = []
         for (_, _, answers), key in zip(self._groups, keys, strict=True):
@@ -188,16 +188,16 @@ class OnlineFeatures:
         known = row.copy()
         for name, i in self._read_by_expressions:
             known[name] = values[i]
-        values += self._expressed(known, moment).values()
-        moment_, ages, age = well.last_ages
-        if moment_ != moment:  # the same for all rows of a request
+        values += self._expression_values(known, moment).values()
+        moment_, ages, age = times.last_ages
+        if moment_ != moment:  # all rows of a request have the same time
             late = {group.name: moment - generation.states[id_].complete_to for group, id_, _ in self._groups}
             ages = {name: max(us, 0) / SECOND for name, us in late.items()}
             age = max(ages.values(), default=None)
-            well.last_ages = (moment, ages, age)  # at once: another thread may ask for another moment
+            times.last_ages = (moment, ages, age)  # in one assignment: another thread may compute another time
         return Features(self._picked(values), ages, age, generation=generation.number)
 
-    def _expressed(self, known: dict[str, Any], moment: int) -> dict[str, Any]:
+    def _expression_values(self, known: dict[str, Any], moment: int) -> dict[str, Any]:
         """The values of the declared expressions for a row."""
         known["predict_at"] = moment
         if self._reads_tick:
@@ -206,17 +206,17 @@ class OnlineFeatures:
 
     @property
     def generation(self) -> Generation | None:
-        """The store's current generation, as far as it could be read."""
+        """The current generation of the store; None if it is empty or could never be read."""
         return self._cache.generation()
 
     @property
     def looks(self) -> tuple[int, int]:
-        """Entries found in the cache, and entries read from the store, since the start."""
+        """The number of entries found in the cache, and of entries read from the store, since the start."""
         return self._cache.hits, self._cache.misses
 
     @property
     def failure(self) -> str | None:
-        """Why the last read of the store failed; None where it did not."""
+        """Why the last read of the store failed; None if it succeeded."""
         return self._cache.failure
 
     def _features(
@@ -254,7 +254,7 @@ class OnlineFeatures:
             if policy != "default" and STRICTER[policy] > STRICTER[answer]:
                 answer = policy
             known.update(zip(group.names, self._defaults[group.id] if default else answers.values(entry, moment), strict=True))
-        known.update(self._expressed(known, moment))
+        known.update(self._expression_values(known, moment))
         values = self._values(known)
         number = None if generation is None else generation.number
         age = max((one for one in ages.values() if one is not None), default=None)
@@ -262,21 +262,21 @@ class OnlineFeatures:
 
     @property
     def _stale_policy(self) -> tuple[Literal["default", "fallback", "refuse"], bool]:
-        """What to answer with where a feature is stale, and whether its default takes its place."""
+        """The policy if a feature is stale, and whether the default replaces its value."""
         stale = self._serving.stale
         return ("default", stale == "default") if stale == "default" or stale == "use" else (stale, False)
 
     def _why_missing(self, generation: Generation | None, state: GroupState | None, unread: bool, moment: int) -> str:
-        """Why the store has no value of a group for a row; '' where it has."""
+        """Why the store has no value of a group for a row; '' if it has."""
         if state is None:
-            return self._why_nothing(generation)
+            return self._why_no_group(generation)
         if unread:
             return "the online store does not answer"
         if moment < state.exact_from:
-            return f"it answers moments from {EPOCH + state.exact_from * MICROSECOND} on"
+            return f"the online store covers times from {EPOCH + state.exact_from * MICROSECOND} on"
         return ""
 
-    def _why_nothing(self, generation: Generation | None) -> str:
+    def _why_no_group(self, generation: Generation | None) -> str:
         if self.failure is not None and generation is None:
             return "the online store does not answer"
         if generation is None:
@@ -284,15 +284,15 @@ class OnlineFeatures:
         return "the online store was filled by another declaration: fill it again"
 
 
-class _AllWell:
-    """The moments at which no feature of a generation is missing or stale, and the ages at the last moment."""
+class _FreshTimes:
+    """The times at which no feature of a generation is missing or stale, and the ages at the last such time."""
 
     def __init__(self, generation: Generation, groups: Sequence[str], stale_after: int) -> None:
         states = [generation.states.get(id_) for id_ in groups]
         known = [state for state in states if state is not None]
         self.generation = generation
         self.exact_from = max((state.exact_from for state in known), default=-(2**63))
-        # Where a group is missing, there is no such moment.
+        # If a group is missing, there is no such time.
         self.fresh_to = (
             min((state.complete_to + stale_after for state in known), default=2**63) if known == states else -(2**63) - 1
         )
@@ -300,12 +300,12 @@ class _AllWell:
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Make a function that takes the values at some keys or positions from a mapping or sequence, in that order."""
+    """Make a function that returns the values at these keys or positions of a mapping or sequence, as a tuple."""
     if len(places) == 1:
         (only,) = places
         return lambda known: (known[only],)
     return itemgetter(*places)
 
 
-def _wanted(keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
+def _flat(keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
     return [key for of_row in keys for key in of_row if key is not None]

@@ -1,4 +1,4 @@
-"""The fields of a request: what must be there, of which type, within which bounds, as the entity's columns are declared."""
+"""Check the fields of a request: required fields, types and bounds, as declared by the entity's columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlprod_tasks.platform.pseudonym import pseudonym
 
 EPOCH_DAY = EPOCH.date().toordinal()
 MOST_TEXT = 10_000
-EXACT = 2.0**53  # beyond it a float is not surely the integer that was meant
+EXACT = 2.0**53  # beyond it, a float may not be the integer that was sent
 Reader = Callable[[Any], Any]
 SCHEMAS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
@@ -29,14 +29,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """What is wrong with one field. The reason never repeats the value: it may be somebody's."""
+    """What is wrong with one field. The reason never repeats the value: it may be personal data."""
 
     field: str
     reason: str
 
 
 class FieldsRefused(ValueError):
-    """A request whose fields the declaration does not allow; `problems` names each."""
+    """The fields of a request do not match the declaration; `problems` names each."""
 
     def __init__(self, problems: list[FieldProblem]) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.reason}" for problem in problems))
@@ -44,10 +44,10 @@ class FieldsRefused(ValueError):
 
 
 class RequestFields:
-    """Reads the fields of one row: JSON values, or Python's own for moments and dates.
+    """Reads the fields of one row: JSON values, or datetime and date objects.
 
-    `needed` are the columns that a request must have (null where that is allowed): the key, the time, and what features read.
-    Other columns of the entity may be there; they are checked and not used.
+    `needed`: the columns that a request must have (null if declared nullable): the key, the time, and what features read. Other
+    columns of the entity are optional; they are checked and not used.
     """
 
     def __init__(self, pipeline: Pipeline, pseudonym_key: str = "") -> None:
@@ -66,13 +66,13 @@ class RequestFields:
             raise ValueError(f"{pipeline.name}: field {hashed[0]!r} is personal and hashed: set MLPROD_PSEUDONYM_KEY")
 
     def read(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
-        """The needed fields as features read them (moments in microseconds, dates in days since 1970), and what is wrong."""
+        """The needed fields as features read them (times in microseconds, dates in days since 1970), and all problems."""
         row: dict[str, Any] = {}
         problems: list[FieldProblem] = []
-        seen = 0
+        known_fields = 0
         for name, reader, needed, nullable in self._readers:
             value = given.get(name)
-            seen += name in given
+            known_fields += name in given
             if value is None:
                 if needed:
                     if not nullable:
@@ -86,9 +86,9 @@ class RequestFields:
                 continue
             if needed:
                 row[name] = read
-        if seen != len(given):
+        if known_fields != len(given):
             known = self._taken
-            problems += [FieldProblem(str(name), "is no field of this use case") for name in given if name not in known]
+            problems += [FieldProblem(str(name), "is not a field of this use case") for name in given if name not in known]
         return row, problems
 
     def json_schema(self) -> dict[str, Any]:
@@ -126,11 +126,11 @@ def _needed(pipeline: Pipeline) -> tuple[str, ...]:
 
 def _int(value: Any) -> int:
     if type(value) is float and value.is_integer() and abs(value) <= EXACT:
-        value = int(value)  # JSON has one kind of number, and many programs write 33 as 33.0
+        value = int(value)  # JSON has one number type, and many programs write 33 as 33.0
     if type(value) is not int:
         raise ValueError("must be an integer")
     if not -(2**63) <= value < 2**63:
-        raise ValueError("must be an integer of 64 bits")
+        raise ValueError("must be a 64-bit integer")
     return value
 
 
@@ -148,7 +148,7 @@ def _float(value: Any) -> float:
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError("must be a text")
+        raise ValueError("must be a string")
     if len(value) > MOST_TEXT:
         raise ValueError(f"must be at most {MOST_TEXT:,} characters long")
     if not value.isascii():
@@ -170,15 +170,15 @@ def _timestamp(value: Any) -> int:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError("must be a moment such as 2024-05-01T12:30:00+02:00") from None
+            raise ValueError("must be a time such as 2024-05-01T12:30:00+02:00") from None
     if not isinstance(value, datetime):
-        raise ValueError("must be a moment such as 2024-05-01T12:30:00+02:00")
+        raise ValueError("must be a time such as 2024-05-01T12:30:00+02:00")
     if value.tzinfo is None:
-        raise ValueError("must say its offset from UTC, such as 2024-05-01T12:30:00+02:00")
+        raise ValueError("must have an offset from UTC, such as 2024-05-01T12:30:00+02:00")
     try:
         return (value - EPOCH) // MICROSECOND
     except OverflowError:
-        raise ValueError("must be a moment of the years 1 to 9999 in UTC") from None
+        raise ValueError("must be in the years 1 to 9999, in UTC") from None
 
 
 def _date(value: Any) -> int:
@@ -201,17 +201,22 @@ def _bounded(read: Reader, low: float | None, high: float | None) -> Reader:
     def bounded(value: Any) -> Any:
         number = read(value)
         if low is not None and number < low:
-            raise ValueError(f"must be at least {low:g}")
+            raise ValueError(f"must be at least {_exact_number(low)}")
         if high is not None and number > high:
-            raise ValueError(f"must be at most {high:g}")
+            raise ValueError(f"must be at most {_exact_number(high)}")
         return number
 
     return bounded
 
 
+def _exact_number(value: float) -> str:
+    """Format a bound with all its digits, unlike `format_number`: a rounded bound would be wrong for values close to it."""
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:,}"
+
+
 def _listed(read: Reader, values: tuple[Any, ...], unknown_is_null: bool) -> Reader:
     allowed = frozenset(values)
-    told = f"must be one of {', '.join(map(repr, values[:20]))}{' ...' if len(values) > 20 else ''}"
+    reason = f"must be one of {', '.join(map(repr, values[:20]))}{' ...' if len(values) > 20 else ''}"
 
     def listed(value: Any) -> Any:
         one = read(value)
@@ -219,14 +224,14 @@ def _listed(read: Reader, values: tuple[Any, ...], unknown_is_null: bool) -> Rea
             return one
         if unknown_is_null:
             return None
-        raise ValueError(told)
+        raise ValueError(reason)
 
     return listed
 
 
 def _hashed(read: Reader, key: str) -> Reader:
     def hashed(value: Any) -> Any:
-        one = read(value)  # an integer or a text, as everything is of which a hash reaches the lake
+        one = read(value)  # an integer or a string: only these may be declared as hashed
         return None if one is None else pseudonym(str(one), key)
 
     return hashed

@@ -1,4 +1,4 @@
-"""Fill the online store from the lake: make the next generation and write only what changed."""
+"""Fill the online store from the lake: build the next generation and write only what changed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MEGABYTE = 1_000_000
 
 
 class FillLost(RuntimeError):
-    """Other fills came first each time: nothing of this one is in the store."""
+    """Other fills were faster at each attempt; this one has written nothing."""
 
 
 @dataclass(frozen=True)
 class Filled:
     """The result of a fill, and its cost.
 
-    `written` and `removed` count entries, `bytes` what was sent. `groups` is the state of every group by its name. `missing`
-    names the ticks between the first and the last one read that have no partition: features rest on what is there.
+    written, removed: numbers of entries. bytes: bytes sent. groups: the state of every group by its name. missing: by table,
+    the ticks between the first and the last one read that have no partition; features are computed without them.
     """
 
     pipeline: str
@@ -71,7 +71,7 @@ class _Next:
 
 
 class _Changes:
-    """What the next generation writes and removes, against the digests of the entries that are in the store."""
+    """Collects what the next generation writes and removes, by comparing digests with the entries in the store."""
 
     def __init__(self, known: Mapping[str, Mapping[bytes, bytes]]) -> None:
         self._known = known
@@ -80,7 +80,7 @@ class _Changes:
         self.written = 0  # entries
 
     def add(self, group: EntryGroup, entries: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
-        """Compare a group's entries with the store. Returns how many they are, and their bytes."""
+        """Compare a group's entries with the store. Returns their number and their bytes."""
         before = self._known.get(group.id.hex(), {})
         digests: dict[bytes, bytes] = {}
         size = 0
@@ -96,19 +96,19 @@ class _Changes:
         return len(digests), size
 
     def drop(self, ids: Iterable[str]) -> None:
-        """Remove whole groups that the declaration no longer has."""
+        """Remove groups that are no longer declared."""
         for id_ in ids:
             self.removed += [*self._known[id_], bytes.fromhex(id_) + b"m"]
 
 
 def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, back: bool = False) -> Filled:
-    """Fill the online store with the published tables, as of the start of `tick` (None: of the newest one).
+    """Fill the online store from the published tables, as of the start of `tick` (None: the newest one).
 
-    From then on, requests are answered for moments from `look_back` before it. A store that is at a later tick stays there, so
-    that ticks may be filled in any order, unless `back` is set. Running it twice changes nothing; a killed fill leaves the
-    previous generation.
+    Afterwards it answers requests for times from `look_back` before it. A store that is at a later tick stays there, so ticks
+    may be filled in any order, unless `back` is set. Running it twice changes nothing; a killed fill leaves the previous
+    generation.
 
-    Raises: TableMissing, where a table was never ingested; UnusableValue; StoreUnavailable; FillLost.
+    Raises: TableMissing if a table was never ingested; UnusableValue; StoreUnavailable; FillLost.
     """
     began = time.monotonic()
     following, generation = _replace(pipeline, tick, platform, back)
@@ -129,17 +129,19 @@ def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, ba
 
 
 def _log_retry(state: RetryCallState) -> None:
-    log.info("%s: another fill came first; computing the changes anew", state.args[0].name)
+    log.info("%s: another fill was faster; computing the changes again", state.args[0].name)
 
 
 @retry(retry=retry_if_exception_type(FillLost), stop=stop_after_attempt(ATTEMPTS), before_sleep=_log_retry, reraise=True)
 def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bool) -> tuple[_Next, int]:
-    """Compute the next generation and put it in the store, unless it is there already. What it is, and its number."""
-    lost = FillLost(f"{pipeline.name}: {ATTEMPTS} times another fill of the online store came first: run only one at a time")
+    """Compute the next generation and write it, unless it equals the current one. Returns it with its number."""
+    lost = FillLost(
+        f"{pipeline.name}: another fill of the online store was faster in each of {ATTEMPTS} attempts: run only one at a time"
+    )
     store = platform.online_store
-    seen = store.read(pipeline.name, [HEADER])
-    base = None if seen is None else seen.generation
-    header = None if seen is None or seen.values[0] is None else msgspec.msgpack.decode(seen.values[0], type=Header)
+    stored = store.read(pipeline.name, [HEADER])
+    base = None if stored is None else stored.generation
+    header = None if stored is None or stored.values[0] is None else msgspec.msgpack.decode(stored.values[0], type=Header)
     known = {} if header is None else _manifests(pipeline, header, base, platform)
     if known is None:
         raise lost
@@ -147,8 +149,8 @@ def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bo
     changed = following.put or following.removed or header is None or header.groups != following.groups
     if base is not None and not changed:
         return following, base
-    made = Header(str(following.tick), platform.clock.now().isoformat(), following.groups)
-    put = [*following.put, (HEADER, msgspec.msgpack.encode(made))]
+    next_header = Header(str(following.tick), platform.clock.now().isoformat(), following.groups)
+    put = [*following.put, (HEADER, msgspec.msgpack.encode(next_header))]
     generation = store.replace(pipeline.name, base, put, following.removed)
     if generation is None:
         raise lost
@@ -158,13 +160,13 @@ def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bo
 def _manifests(
     pipeline: Pipeline, header: Header, base: int | None, platform: Platform
 ) -> dict[str, dict[bytes, bytes]] | None:
-    """By group, the digest of every entry of the generation `base`; None where that is no longer the one."""
+    """By group id, the digest of every entry of generation `base`; None if it is no longer the current one."""
     ids = list(header.groups)
-    seen = platform.online_store.read(pipeline.name, [bytes.fromhex(one) + b"m" for one in ids])
-    if seen is None or seen.generation != base:
+    stored = platform.online_store.read(pipeline.name, [bytes.fromhex(one) + b"m" for one in ids])
+    if stored is None or stored.generation != base:
         return None
     decode = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
-    return {one: decode(value) if value else {} for one, value in zip(ids, seen.values, strict=True)}
+    return {one: decode(value) if value else {} for one, value in zip(ids, stored.values, strict=True)}
 
 
 def _next_generation(
@@ -176,7 +178,7 @@ def _next_generation(
     platform: Platform,
     back: bool,
 ) -> _Next:
-    # Looked up before the tables are opened: what is complete is then at least in what is read.
+    # Read before the tables are opened: then everything that counts as complete is in the tables.
     published = _published(pipeline, groups, platform)
     standing = tick.date if tick is not None else max((max(days) for days in published.values() if days), default=None)
     if standing is None:
@@ -207,7 +209,7 @@ def _next_generation(
 
 
 def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platform) -> dict[str, set[date]]:
-    """The ticks of each table that is read: published, with or without rows."""
+    """The published ticks of each table that is read, with or without rows."""
     days: dict[str, set[date]] = {}
     for group in groups:
         table = pipeline.table(group.feature.table)
@@ -220,10 +222,10 @@ def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platf
 
 
 def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], standing: date) -> int:
-    """The moment before which everything that was known is in what was read.
+    """The time up to which the table is complete: everything known before it has been read.
 
-    The partition of tick t holds what became known before it starts; of a table that is planned ahead, what becomes known
-    exactly then. A reference table is read as a whole: it is as of the last tick that read it.
+    The partition of tick t holds what became known before t starts; for a table planned ahead (ticks_ahead), what becomes known
+    during t. A reference table is read as a whole: it is as of the last tick at which it was ingested.
     """
     table = pipeline.table(name)
     newest = max((day for day in published if day <= standing), default=None)
@@ -233,9 +235,9 @@ def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], stand
 
 
 def _lacking(published: set[date], first: date, standing: date) -> tuple[str, ...]:
-    """The ticks that have no partition though an earlier and a later one do."""
-    there = sorted(day for day in published if first <= day <= standing)
-    if not there:
+    """The ticks without a partition between the first and the last one that have one."""
+    present = sorted(day for day in published if first <= day <= standing)
+    if not present:
         return ()
-    between: Iterator[date] = (there[0] + timedelta(days=i) for i in range((there[-1] - there[0]).days))
+    between: Iterator[date] = (present[0] + timedelta(days=i) for i in range((present[-1] - present[0]).days))
     return tuple(str(day) for day in between if day not in published)

@@ -1,4 +1,4 @@
-"""What of a declaration lies in the online store: a group of entries for each look-up, as-of and trailing feature."""
+"""The content of the online store: one group of entries for each declared look-up, as-of and trailing feature."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class GroupState(msgspec.Struct, frozen=True):
-    """How far one group of a generation goes. Moments in microseconds since 1970.
+    """The state of one group in a generation. Times in microseconds since 1970.
 
-    Everything known before `complete_to` was there when it was filled; any moment from `exact_from` on is answered. `version`
-    is the Delta version of the table that was read.
+    complete_to: the group holds everything known before this time. exact_from: requests from this time on get exact features.
+    version: the Delta version of the table that was read.
     """
 
     name: str
@@ -37,7 +37,7 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a generation is: the tick at whose start it stands, when it was made, the state of each group."""
+    """The header of a generation. tick: the store is as of its start; filled_at: when it was made; groups: states by id."""
 
     tick: str
     filled_at: str
@@ -46,9 +46,9 @@ class Header(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class EntryGroup:
-    """The entries of one declared feature: one for each key, found by the values of `mine` in the request.
+    """The entries of one declared feature: one per key, found by the values of `mine` in the request.
 
-    `id` is a digest of the declaration that an entry depends on: what was filled for another one is never read.
+    id: a digest of the part of the declaration that entries depend on, so entries of a changed declaration are never read.
     """
 
     id: bytes
@@ -60,15 +60,15 @@ class EntryGroup:
 
     @property
     def manifest(self) -> bytes:
-        """The key under which the digests of all entries lie."""
+        """The key of the group's manifest: the digests of all its entries."""
         return self.id + b"m"
 
     def key(self, values: Sequence[Any]) -> bytes:
-        """The key of an entry. values: in the order of `mine`, as `plain` writes them; none of them null."""
+        """The key of an entry. values: in the order of `mine`, as `plain` gives them; none may be null."""
         return self.id + _pack(values)
 
     def key_of(self, row: Mapping[str, Any]) -> bytes | None:
-        """The key of a row's entry; None where a null makes that it matches nothing."""
+        """The key of a row's entry; None if a value is null, which matches nothing."""
         values = [row[name] for name in self.mine]
         return None if None in values else self.id + _pack(values)
 
@@ -79,7 +79,7 @@ def plan(pipeline: Pipeline) -> tuple[EntryGroup, ...]:
 
 
 def serving_of(pipeline: Pipeline) -> Serving:
-    """The declared policy; the usual one where none is declared."""
+    """The declared serving policy, or the default one."""
     return pipeline.serving or Serving()
 
 

@@ -1,19 +1,20 @@
-"""A process's cache of the online store: decoded entries of one generation, bounded, renewed with the next generation."""
+"""Cache of the online store in one process: decoded entries of one generation, bounded in size."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.online.plan import HEADER, GroupState, Header
 from mlprod_tasks.platform.online_store.protocol import OnlineStore, StoreUnavailable
 
-ENTRY_BYTES = 200  # what an entry takes in memory besides its stored bytes
+ENTRY_BYTES = 200  # memory of an entry in addition to its stored bytes
 ATTEMPTS = 5
 LONGEST_RETRY_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _header = msgspec.msgpack.Decoder(Header).decode
 
 
 class Generation:
-    """The entries of one generation that were read. `entries` has None for a key that is not in it."""
+    """A generation with the entries read so far. `entries` has None for a key that the store does not have."""
 
     def __init__(self, number: int, header: Header) -> None:
         self.number = number
@@ -32,11 +33,11 @@ class Generation:
 
 
 class StoreCache:
-    """The generation that requests read; used by any number of threads at once.
+    """The generation that requests read. Thread-safe.
 
-    Every `poll_seconds` it looks for a newer generation in the store; in between, an entry is read once. Where the store
-    does not answer, the cached entries stay in use (their age shows it), and the next try comes after `retry_seconds`, doubled
-    with each further failure up to LONGEST_RETRY_SECONDS.
+    Checks every `poll_seconds` for a newer generation in the store; until then, each entry is read once. If the store does not
+    answer, cached entries stay in use (their age shows it), and the next attempt comes after `retry_seconds`, doubled with each
+    further failure up to LONGEST_RETRY_SECONDS.
     """
 
     def __init__(
@@ -65,24 +66,24 @@ class StoreCache:
         self.hits = self.misses = 0  # entries found in the cache, and entries read from the store
 
     def generation(self) -> Generation | None:
-        """The current generation; None where the store is empty or has never answered."""
+        """The current generation; None if the store is empty or has never answered."""
         now = self._monotonic()
         if self._due(now) and self._polling.acquire(blocking=False):
             try:
-                seen = self._read([])
+                stored = self._read([])
                 self._looked = now
-                if seen is None:
+                if stored is None:
                     self._now = None
-                elif self._now is None or seen.generation != self._now.number:
-                    self._renew([])
+                elif self._now is None or stored.generation != self._now.number:
+                    self._renew()
             except StoreUnavailable:
-                pass  # noted by _read
+                pass  # _read has logged it
             finally:
                 self._polling.release()
         return self._now
 
     def at_hand(self, keys: Sequence[bytes]) -> tuple[Generation, dict[bytes, Any]] | None:
-        """The generation and its cached entries of the keys; None where the store has to be read."""
+        """The generation and its cached entries of the keys; None if the store has to be read."""
         now = self._monotonic()
         generation = self._now
         if generation is None or self._due(now):
@@ -96,8 +97,8 @@ class StoreCache:
         return generation, found
 
     def without_the_store(self, keys: Sequence[bytes], seconds: float) -> tuple[Generation | None, dict[bytes, Any]]:
-        """The cached entries of the keys after the store did not answer in time, which counts as a failure."""
-        self._fails(f"no answer within {seconds:g} seconds")
+        """The cached entries of the keys, if the store did not answer in time. Counts as a failure of the store."""
+        self._record_failure(f"no answer within {format_number(seconds)} seconds")
         generation = self._now
         cached = generation.entries if generation is not None else {}
         return generation, {key: cached[key] for key in keys if key in cached}
@@ -108,11 +109,11 @@ class StoreCache:
     def entries(
         self, keys: Sequence[bytes], decoders: Mapping[bytes, Callable[[bytes], Any]]
     ) -> tuple[Generation | None, dict[bytes, Any]]:
-        """A generation and its entries of the keys. decoders: by the group's id, with which a key begins.
+        """A generation and its entries of the keys. decoders: by group id, the first 8 bytes of a key.
 
-        A key that could not be read, because the store does not answer, is left out of the entries.
+        Keys that could not be read because the store does not answer are missing from the entries.
         """
-        for _ in range(ATTEMPTS):  # tenacity would cost 35 us a call, more than a request whose entries are cached
+        for _ in range(ATTEMPTS):  # tenacity would cost 35 us per call, more than a request with cached entries takes
             generation = self.generation()
             if generation is None:
                 return None, {}
@@ -125,48 +126,48 @@ class StoreCache:
                 return generation, found
             wanted = list(dict.fromkeys(key for key in keys if key not in found))
             try:
-                seen = self._read(wanted)
-                if seen is None:
+                stored = self._read(wanted)
+                if stored is None:
                     self._now = None
-                elif seen.generation == generation.number:
-                    values = list(zip(wanted, seen.values, strict=True))
+                elif stored.generation == generation.number:
+                    values = list(zip(wanted, stored.values, strict=True))
                     read = {key: None if value is None else decoders[key[:8]](value) for key, value in values}
                     self.hits += len(found)
                     self.misses += len(wanted)
-                    self._keep(generation, read, sum(map(len, read)) + sum(len(value) for value in seen.values if value))
+                    self._keep(generation, read, sum(map(len, read)) + sum(len(value) for value in stored.values if value))
                     return generation, found | read
                 else:
-                    self._renew(wanted)
+                    self._renew()
             except StoreUnavailable:
                 return generation, found
-        # Generations follow each other faster than they are read: the cached one is one of them.
+        # The store changes faster than it can be read: use the cached generation.
         return generation, found
 
-    def _renew(self, keys: Iterable[bytes]) -> None:
-        """Take up the store's generation; its entries are read on demand."""
-        seen = self._read([HEADER])
-        if seen is None or seen.values[0] is None:
+    def _renew(self) -> None:
+        """Switch to the store's current generation; its entries are read on demand."""
+        stored = self._read([HEADER])
+        if stored is None or stored.values[0] is None:
             self._now = None
             return
         with self._changing:
-            if self._now is None or self._now.number != seen.generation:
-                self._now = Generation(seen.generation, _header(seen.values[0]))
+            if self._now is None or self._now.number != stored.generation:
+                self._now = Generation(stored.generation, _header(stored.values[0]))
 
     def _read(self, keys: Sequence[bytes]) -> Any:
         try:
-            seen = self._store.read(self._pipeline, keys)
+            stored = self._store.read(self._pipeline, keys)
         except StoreUnavailable as error:
-            self._fails(str(error))
+            self._record_failure(str(error))
             raise
         if self._failed:
             log.info("%s: the online store answers again", self._pipeline)
         self._failed, self.failure, self._down_until = 0, None, -1e18
-        return seen
+        return stored
 
-    def _fails(self, why: str) -> None:
+    def _record_failure(self, why: str) -> None:
         now = self._monotonic()
         if now < self._down_until:
-            return  # several threads saw the same failure
+            return  # another thread has recorded the same failure
         if not self._failed:
             log.error("%s: the online store does not answer, cached entries stay in use: %s", self._pipeline, why)
         self.failure = why
@@ -179,7 +180,7 @@ class StoreCache:
             generation.entries.update(read)
             generation.bytes += size + ENTRY_BYTES * len(read)
             if generation.bytes > self._most_bytes:
-                # Drop the oldest half: cheaper than tracking every use.
+                # Drop the oldest half: cheaper than tracking which entries are used.
                 oldest = list(generation.entries)
                 for key in oldest[: (len(oldest) + 1) // 2]:
                     del generation.entries[key]

@@ -1,4 +1,4 @@
-"""What DuckDB says about an expression before any row comes: types, constants, time zones."""
+"""Ask DuckDB about an expression before any row is computed: types, constants, time zones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import duckdb
 from mlprod_tasks.platform.sql import literal
 
 DOUBLE = "DOUBLE"
-# Offsets from UTC are compared day by day between these years; what lies outside is left to DuckDB.
+# Offsets from UTC are known between these years; DuckDB computes times outside of them.
 FIRST_YEAR, LAST_YEAR = 1970, 2100
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -27,7 +27,7 @@ READERS = {
 
 
 class Types:
-    """Answers about expressions over columns of given types. `zones` holds what was found of time zones, to be used again."""
+    """Types and constants of expressions over columns of given types. zones: a cache of time zone offsets to share."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class Types:
     ) -> None:
         self.columns = dict(columns)
         self._connection = connection
-        shown = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items()) or "NULL AS nothing"
-        self._row = f"(SELECT {shown})"
+        nulls = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items()) or "NULL AS nothing"
+        self._row = f"(SELECT {nulls})"
         self._known: dict[str, str] = {}
         self._zones = {} if zones is None else zones
 
@@ -56,14 +56,14 @@ class Types:
         return value
 
     def zone(self, name: str) -> tuple[list[int], list[int]]:
-        """The moments at which a time zone's offset changes, and the offset from each on, in microseconds."""
+        """The times at which a time zone's offset changes, and the offset from each on, in microseconds."""
         if name not in self._zones:
             self._zones[name] = _zone(self._connection, name)
         return self._zones[name]
 
 
 def _zone(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[list[int], list[int]]:
-    """Look at every 12 hours, then between those that differ at every minute, then at every second."""
+    """Compare offsets every 12 hours, then every minute where they differ, then every second."""
     zone = literal(name)
     first, last = (f"epoch_us(TIMESTAMPTZ '{year}-01-01 00:00:00+00')" for year in (FIRST_YEAR, LAST_YEAR))
     spans = f"SELECT {first} AS low, {last} AS high"
@@ -76,7 +76,7 @@ def _zone(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[list[int], 
             f"SELECT low, us, offset_us FROM ({beside}) WHERE was <> offset_us AND us - low = {step} ORDER BY us"
         ).fetchall()
         if not found:
-            break  # always the same
+            break  # the offset never changes
         spans = " UNION ALL ".join(f"SELECT {low} AS low, {high} AS high" for low, high, _ in found)
     both = f"SELECT unnest([{first}, {last}]) AS us"
     ends = connection.execute(

@@ -1,1 +1,1 @@
-"""Put a model into production and take it out: register, approve, promote, roll back, reproduce."""
+"""Put models into production and take them out: register, approve, promote, roll back, reproduce."""

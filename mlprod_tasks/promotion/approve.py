@@ -1,4 +1,4 @@
-"""Manual approval: what a person is shown of a model that passed its gates, and the answer, in ledger and MLflow."""
+"""Manual approval of a model that passed its gates: the request to a person, and the answer in ledger and MLflow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents import cell
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gate import gates_passed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Approval, GateResult, Promotion, Training
@@ -22,7 +23,7 @@ TAG = "approval"
 
 @dataclass(frozen=True)
 class ApprovalAsked(StepRecord):
-    """Which model a person was asked about. model_digest: of its files."""
+    """The model that approval was requested for. model_digest: of its files."""
 
     FILE: ClassVar[str] = "approval.json"
     STEP: ClassVar[str] = "gate"
@@ -31,12 +32,12 @@ class ApprovalAsked(StepRecord):
 
 
 class NotApproved(RuntimeError):
-    """The declaration asks for a person's approval, and this very model has none."""
+    """The declaration requires approval, and this model has none."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person is asked: a headline, and in Markdown what to decide by."""
+    """A request for approval: a subject, and a body in Markdown with the facts to decide by."""
 
     training_id: str
     model_digest: str
@@ -46,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered. by: who, or '' where nobody was within the declared time."""
+    """The answer to a request. by: who answered; '' if nobody did within the declared time."""
 
     approved: bool
     by: str
@@ -54,9 +55,9 @@ class Answer:
 
 
 def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -> Request:
-    """Ask whether the model may be promoted: its gates, metrics and where to look further. Noted as the training's state.
+    """Request approval of a model, with its gates, metrics and links. The training's state becomes 'awaiting approval'.
 
-    Raises: GatesRefused where it did not pass its gates.
+    Raises: GatesRefused if it did not pass its gates.
     """
     verdict = gates_passed(pipeline, training_id, platform)
     with failing(training_id, platform):
@@ -71,35 +72,20 @@ def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -
 
 
 def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Platform) -> Approval:
-    """Record an answer in the ledger and on the MLflow run; a model that is rejected ends its training there.
+    """Record an answer in the ledger and on the MLflow run; a rejection ends the MLflow run.
 
-    The answer is about the model that was asked about, and about no other. Once more with another answer, the last one counts.
+    The answer applies only to the model that approval was requested for. If there is more than one answer, the last one counts.
 
-    Raises: StepMissing where nobody was asked; NotApproved where the training holds another model by now, or where what is
-    rejected has become champion.
+    Raises: StepMissing if approval was never requested; NotApproved if the model has changed since, or if a rejected model is
+    champion already.
     """
     folder = TrainingFolder(platform, training_id)
-    asked = folder.find(ApprovalAsked)
-    if asked is None:
-        raise StepMissing(
-            f"training {training_id!r} of {pipeline.name} awaits no approval: it has not passed its gates, or none was declared"
-        )
     promoted = platform.ledger.all(Promotion, pipeline=pipeline.name, training_id=training_id)
-    if promoted and not answer.approved:
-        raise NotApproved(
-            f"the model of training {training_id}, version {promoted[0].model_version}, became champion from tick "
-            f"{promoted[0].effective} on: it cannot be rejected any more. Take it back with `mlprod rollback {pipeline.name}`"
-        )
-    verdict = gates_passed(pipeline, training_id, platform)
-    if verdict.model_digest != asked.model_digest:
-        raise NotApproved(
-            f"{pipeline.name}: training {training_id} holds model {verdict.model_digest[:12]}... by now, but approval was "
-            f"asked for of {asked.model_digest[:12]}...: ask again"
-        )
+    digest = _requested_model(pipeline, folder, platform, None if answer.approved else next(iter(promoted), None))
     with failing(training_id, platform):
         given = Approval(
             training_id=training_id,
-            model_digest=asked.model_digest,
+            model_digest=digest,
             pipeline=pipeline.name,
             approved=answer.approved,
             by=answer.by or "nobody",
@@ -117,14 +103,40 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
     return given
 
 
+def _requested_model(pipeline: Pipeline, folder: TrainingFolder, platform: Platform, promoted: Promotion | None) -> str:
+    """The digest of the model that awaits an answer. promoted: the promotion that rules out a rejection.
+
+    Raises: StepMissing, NotApproved, as `approve`.
+    """
+    training_id = folder.training_id
+    request = folder.find(ApprovalAsked)
+    if request is None:
+        raise StepMissing(
+            f"training {training_id!r} of {pipeline.name} awaits no approval: it has not passed its gates, or the declaration "
+            "requires no approval"
+        )
+    if promoted is not None:
+        raise NotApproved(
+            f"the model of training {training_id}, version {promoted.model_version}, became champion from tick "
+            f"{promoted.effective} on: it cannot be rejected any more. Take it back with `mlprod rollback {pipeline.name}`"
+        )
+    verdict = gates_passed(pipeline, training_id, platform)
+    if verdict.model_digest != request.model_digest:
+        raise NotApproved(
+            f"{pipeline.name}: training {training_id} now has model {verdict.model_digest[:12]}..., but approval was requested "
+            f"for {request.model_digest[:12]}...: request it again"
+        )
+    return request.model_digest
+
+
 def required(pipeline: Pipeline, training_id: str, model_digest: str, platform: Platform) -> None:
-    """Let pass what was approved, and what needs no approval. Raises: NotApproved."""
+    """Check that the model is approved, or that none is required. Raises: NotApproved."""
     if pipeline.approval is None:
         return
     given = platform.ledger.get(Approval, training_id, model_digest)
     if given is None:
         raise NotApproved(
-            f"{pipeline.name} declares `approval`, and nobody approved model {model_digest[:12]}... of training {training_id}: "
+            f"{pipeline.name} requires approval, and nobody approved model {model_digest[:12]}... of training {training_id}: "
             f"answer the task 'approve' in Airflow, or run `mlprod approve {pipeline.name} {training_id} --by NAME`"
         )
     if not given.approved:
@@ -132,7 +144,7 @@ def required(pipeline: Pipeline, training_id: str, model_digest: str, platform: 
 
 
 def sentence(pipeline: Pipeline, given: Approval) -> str:
-    """The answer in words."""
+    """The answer as a sentence."""
     at = f"{given.at:%Y-%m-%d %H:%M} UTC"
     if given.approved:
         return f"approved by {given.by} at {at}"
@@ -143,16 +155,19 @@ def sentence(pipeline: Pipeline, given: Approval) -> str:
 
 
 def _body(pipeline: Pipeline, training: Training, platform: Platform) -> str:
-    """The question in Markdown."""
+    """The body of the request, in Markdown."""
     gates = platform.ledger.all(GateResult, training_id=training.id)
     lines = [f"Trained because: {cell(training.reason)}.", "", *_links(training, platform)]
     lines += ["| gate | value | bound | in words |", "| --- | --- | --- | --- |"]
     for gate in gates:
         cells = (gate.gate, _number(gate.value), _number(gate.bound), gate.sentence)
         lines.append(f"| {' | '.join(cell(one) for one in cells)} |")
-    lines += ["", "*Approve*: it is registered and becomes champion. *Reject*: the champion stays, nothing is registered."]
+    lines += [
+        "",
+        "*Approve*: the model is registered and becomes champion. *Reject*: the champion stays, nothing is registered.",
+    ]
     if pipeline.approval is not None:
-        lines.append(f"Without an answer within {pipeline.approval.wait_in_words} it is rejected.")
+        lines.append(f"If nobody answers within {pipeline.approval.wait_in_words}, the model is rejected.")
     return "\n".join(lines)
 
 
@@ -165,4 +180,4 @@ def _links(training: Training, platform: Platform) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else format_number(value)

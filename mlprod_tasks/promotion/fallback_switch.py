@@ -1,4 +1,4 @@
-"""Let the fallback answer instead of the champion, and back again; who wanted it stays in the ledger."""
+"""Switch scoring from the champion to its fallback and back; the ledger records who did it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,41 @@ SWITCHED = "switched to the fallback"
 
 
 class CannotSwitch(LookupError):
-    """There is no fallback beside the champion that could answer."""
+    """There is no champion, or it has no fallback to switch to."""
 
 
 def switched(pipeline: Pipeline, platform: Platform, as_of: Tick | None = None) -> Intervention | None:
-    """The switch to the fallback that stands; None where the champion answers.
+    """The current switch to the fallback; None if the champion answers.
 
-    It stands until somebody switches back, and until a version is promoted after it. as_of: at that tick, instead of now.
+    A switch ends when somebody switches back or a version is promoted. as_of: the state at that tick, instead of now.
     """
-    found = interventions(pipeline, platform, "fallback", "champion")
-    made = promotions(pipeline, platform)
+    switches = interventions(pipeline, platform, "fallback", "champion")
+    promoted = promotions(pipeline, platform)
     if as_of is not None:
-        found = [one for one in found if _first(pipeline, one) <= as_of.date]
-        made = [one for one in made if one.effective <= as_of.date]
-    if not found or found[-1].kind == "champion" or any(one.at > found[-1].at for one in made):
+        switches = [one for one in switches if _first_tick(pipeline, one) <= as_of.date]
+        promoted = [one for one in promoted if one.effective <= as_of.date]
+    if not switches or switches[-1].kind == "champion" or any(one.at > switches[-1].at for one in promoted):
         return None
-    return found[-1]
+    return switches[-1]
 
 
 def switch_to_fallback(
     pipeline: Pipeline, by: Who, platform: Platform, *, reason: str = "", tick: date | None = None, once: str = ""
 ) -> Intervention:
-    """From the next scoring on the fallback answers, marked as such. Where it does so already, nothing changes.
+    """Let the fallback answer from the next scoring on; its predictions are marked. Changes nothing if it does already.
 
-    tick: the tick whose decision asked for it, and `once` a word by which it is known, so that it is done once.
+    tick: the tick whose rules decided the switch. once: an identifier of the switch; with the same one it is done only once.
 
-    Raises: CannotSwitch; ValueError where nobody is named.
+    Raises: CannotSwitch; ValueError if `by` is empty.
     """
-    made = promotions(pipeline, platform)
-    if not made or platform.ledger.get(Fallback, pipeline.name, made[-1].model_version) is None:
-        beside = f"version {made[-1].model_version}" if made else "no champion"
-        raise CannotSwitch(f"{pipeline.name}: there is no fallback beside {beside}: train a model first")
-    if (standing := switched(pipeline, platform)) is not None:
-        return standing
-    version = made[-1].model_version
+    promoted = promotions(pipeline, platform)
+    if not promoted:
+        raise CannotSwitch(f"{pipeline.name}: there is no champion, and so no fallback: train a model first")
+    version = promoted[-1].model_version
+    if platform.ledger.get(Fallback, pipeline.name, version) is None:
+        raise CannotSwitch(f"{pipeline.name}: there is no fallback beside version {version}: train a model first")
+    if (current := switched(pipeline, platform)) is not None:
+        return current
     done = intervene(
         pipeline, "fallback", by, platform,
         subject=str(version), model_version=version, reason=reason, tick=tick, once=once,
@@ -60,7 +61,7 @@ def switch_to_fallback(
 
 
 def switch_to_champion(pipeline: Pipeline, by: str, platform: Platform, *, reason: str = "") -> Intervention | None:
-    """From the next scoring on the champion answers again; None where it does so already. Raises: ValueError."""
+    """Let the champion answer again from the next scoring on; None if it does already. Raises: ValueError if `by` is empty."""
     if switched(pipeline, platform) is None:
         return None
     done = intervene(pipeline, "champion", by, platform, reason=reason)
@@ -69,13 +70,13 @@ def switch_to_champion(pipeline: Pipeline, by: str, platform: Platform, *, reaso
 
 
 def sentence(switch: Intervention) -> str:
-    """Why the fallback answers, as each prediction's scoring keeps it."""
+    """Why the fallback answers; stored with each scoring."""
     when = f"at tick {switch.tick}" if switch.tick else f"at {switch.at:%Y-%m-%d %H:%M} UTC"
     return f"{SWITCHED} by {switch.by} {when}{f': {switch.reason}' if switch.reason else ''}"[:1000]
 
 
-def _first(pipeline: Pipeline, one: Intervention) -> date:
-    """The first tick that a switch answers for: the one after the tick that decided it, or after the moment it was made."""
+def _first_tick(pipeline: Pipeline, one: Intervention) -> date:
+    """The first tick that a switch affects: the one after the tick that decided it, or the next one after it was made."""
     if one.tick is not None:
         return one.tick + DAY
     day = one.at.astimezone(pipeline.schedule.zone).date()

@@ -1,4 +1,4 @@
-"""Who is champion, from which tick on: the ledger's record of it, and the aliases that follow it."""
+"""Which version is champion from which tick on: promotions in the ledger, and the registry aliases that follow them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlprod_tasks.platform.registry import CHAMPION, FALLBACK
 
 
 def promotions(pipeline: Pipeline, platform: Platform) -> list[Promotion]:
-    """Every promotion and rollback, in the order in which they took and take effect."""
+    """All promotions and rollbacks, in the order in which they take effect."""
     return sorted(platform.ledger.all(Promotion, pipeline=pipeline.name), key=_order)
 
 
@@ -23,36 +23,36 @@ def record_promotion(
     platform: Platform,
     beside: Callable[[Promotion], Row] | None = None,
 ) -> Promotion | None:
-    """Record what `choose` makes of the promotions so far, then point the aliases where the ledger says. What it chose.
+    """Record the promotion that `choose` returns for the promotions so far, then move the aliases. Returns it.
 
-    `choose` returns None to leave everything as it is. One decides at a time. The record comes first: killed before the aliases
-    are moved, the same call brings them to where they belong. What `beside` makes of the promotion is written with it.
+    choose: returns None to change nothing; runs under a lock. beside: makes a further row to write with the promotion. The
+    ledger is written first: if a call is killed before the aliases are moved, repeating it moves them.
     """
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         known = sorted(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)
-        chosen = choose(known)
-        if chosen is not None:
-            session.merge(chosen)
+        promotion = choose(known)
+        if promotion is not None:
+            session.merge(promotion)
             if beside is not None:
-                session.merge(beside(chosen))
-    if chosen is not None:
+                session.merge(beside(promotion))
+    if promotion is not None:
         move_aliases(pipeline, platform)
-    return chosen
+    return promotion
 
 
 def champion_stack(known: Sequence[Promotion], champion: int | None = None) -> list[int]:
-    """The versions that stand one upon the other, the champion last: a rollback takes away what stood above its version.
+    """The versions to roll back to in turn, the champion last: a rollback removes all versions after its target.
 
-    `champion` is the version behind the alias, where somebody may have moved it beside the ledger.
+    champion: the version behind the alias; it may differ from the ledger if somebody moved the alias by hand.
     """
-    standing: list[int] = []
+    stack: list[int] = []
     for version in [*(promotion.model_version for promotion in known), *([] if champion is None else [champion])]:
-        standing = [*standing[: standing.index(version)], version] if version in standing else [*standing, version]
-    return standing
+        stack = [*stack[: stack.index(version)], version] if version in stack else [*stack, version]
+    return stack
 
 
 def move_aliases(pipeline: Pipeline, platform: Platform) -> None:
-    """Point both aliases at the version that the ledger has last, whoever wrote it. Running it twice gives the same result."""
+    """Point both aliases at the last promotion in the ledger. Running it twice gives the same result."""
     registry, name, beside = platform.registry, names.registered_model(pipeline), names.fallback_model(pipeline)
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         last = max(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)

@@ -1,4 +1,4 @@
-"""What people and rules did to a use case besides its daily work: who, when, why."""
+"""The record of actions by people and rules on a use case: who, when, why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class ByRule:
-    """A rule, as the one who does something. Who gives a text instead is a person of that name, whatever it says."""
+    """A rule that does something. Given a string instead, it is a person of that name, whatever the string says."""
 
     rule: str
 
@@ -27,7 +27,7 @@ Who = str | ByRule
 
 
 def asker(by: Who) -> Asker:
-    """Whether a rule does it, or a person."""
+    """Whether `by` is a rule or a person."""
     return Asker.RULE if isinstance(by, ByRule) else Asker.PERSON
 
 
@@ -49,21 +49,20 @@ def intervene(
     tick: date | None = None,
     once: str = "",
 ) -> Intervention:
-    """Write down what was done. With `once`, what is known by that word is written the first time only; the entry that stands.
+    """Record an action. Returns the entry in the ledger.
 
-    subject: what it is about, for people to read. rule: the one that a person acknowledges or mutes; '' is every one.
+    subject: what it is about, for people to read. rule: the rule that a person acknowledges or mutes; '' for all rules. once:
+    an identifier; an action with the same kind and identifier is recorded only once, and the first entry is returned.
 
-    Raises: ValueError where nobody is said to have done it.
+    Raises: ValueError if `by` is empty.
     """
-    if not str(by).strip():
-        raise ValueError(f"{pipeline.name}: {kind}: who does it? Give a name with `by`")
+    name = _name_of(by, pipeline, kind)
     now = platform.clock.now()
-    word = once or f"{subject}/{now.isoformat()}"
     row = Intervention(
-        id=_id(pipeline.name, kind, word),
+        id=_id(pipeline.name, kind, once or f"{subject}/{now.isoformat()}"),
         pipeline=pipeline.name,
         kind=kind,
-        by=str(by).strip(),
+        by=name,
         at=now,
         subject=subject,
         reason=reason.strip(),
@@ -79,34 +78,40 @@ def intervene(
 
 
 def known(pipeline: Pipeline, platform: Platform, kind: str, once: str) -> Intervention | None:
-    """What was written by that word, if anything."""
+    """The entry recorded with this kind and identifier, if there is one."""
     return platform.ledger.get(Intervention, _id(pipeline.name, kind, once))
 
 
 def interventions(pipeline: Pipeline, platform: Platform, *kinds: str) -> list[Intervention]:
-    """Those of some kinds (all where none is named), in the order of time."""
+    """All actions of these kinds (default: all kinds), in order of time."""
     conditions = (Intervention.kind.in_(kinds),) if kinds else ()
-    found = platform.ledger.all(Intervention, *conditions, pipeline=pipeline.name)
-    return sorted(found, key=lambda one: (one.at, one.id))
+    return sorted(platform.ledger.all(Intervention, *conditions, pipeline=pipeline.name), key=lambda one: (one.at, one.id))
 
 
-def of_promotion(made: Promotion, by: Who, reason: str, tick: date | None) -> Intervention:
-    """The entry of a rollback, written with the promotion that it is: one for one."""
+def of_promotion(promotion: Promotion, by: Who, reason: str, tick: date | None) -> Intervention:
+    """The entry of a rollback, to be written together with its promotion; exactly one per promotion."""
     return Intervention(
-        id=_id(made.pipeline, "rollback", f"{made.model_version}/{made.at.isoformat()}"),
-        pipeline=made.pipeline,
+        id=_id(promotion.pipeline, "rollback", f"{promotion.model_version}/{promotion.at.isoformat()}"),
+        pipeline=promotion.pipeline,
         kind="rollback",
         by=str(by).strip() or UNKNOWN,
-        at=made.at,
-        subject=str(made.model_version),
+        at=promotion.at,
+        subject=str(promotion.model_version),
         reason=reason.strip(),
         tick=tick,
         asker=asker(by),
         rule=by.rule if isinstance(by, ByRule) else None,
-        model_version=made.model_version,
+        model_version=promotion.model_version,
     )
 
 
+def _name_of(by: Who, pipeline: Pipeline, kind: str) -> str:
+    name = str(by).strip()
+    if not name:
+        raise ValueError(f"{pipeline.name}: {kind}: who does it? Give a name with `by`")
+    return name
+
+
 def _id(pipeline: str, kind: str, word: str) -> str:
-    # A rule's name may be longer than the column holds.
+    # Hashed, because a rule's name may be longer than the column.
     return f"{pipeline}/{kind}/{hashlib.sha256(word.encode()).hexdigest()[:20]}"

@@ -1,4 +1,4 @@
-"""Register a model that passed its gates, with everything needed to make it again, and promote it to champion."""
+"""Register a model that passed its gates, with everything needed to reproduce it, and promote it to champion."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models import fallback, mlflow_flavor
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
 GOLDEN_ROWS = 100
-# The search is there only where one is declared.
+# The search result exists only if a search is declared.
 RECORD = (Assembled.FILE, assemble.DECLARATION, SearchResult.FILE, Evaluation.FILE, Environment.FILE)
 
 
@@ -46,12 +47,12 @@ ProfileOf = Callable[[Pipeline, pa.Table, Mapping[str, float]], ReferenceProfile
 
 
 class NotThisModel(ValueError):
-    """A verdict, a reference and the stored files are not of one and the same model."""
+    """The verdict, the registered version and the stored files do not belong to the same model."""
 
 
 @dataclass(frozen=True)
 class Promoted:
-    """Whether the alias was moved, and why or why not."""
+    """Whether the champion alias was moved, and why or why not."""
 
     model_version: int
     moved: bool
@@ -59,11 +60,11 @@ class Promoted:
 
 
 def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_of: ProfileOf) -> ModelRef:
-    """Make the training's model a version in the registry, and its fallback beside it. Twice makes no second version.
+    """Register the training's model and its fallback in the registry. Running it twice makes no second version.
 
-    profile_of: makes the profile that monitoring compares later ticks with.
+    profile_of: computes the profile that monitoring compares later ticks with.
 
-    Raises: GatesRefused where the training did not pass its gates; NotApproved where a declared approval lacks; StepMissing
+    Raises: GatesRefused if the training did not pass its gates; NotApproved if a declared approval is missing; StepMissing
     before `evaluate`.
     """
     verdict = gates_passed(pipeline, training_id, platform)
@@ -78,9 +79,9 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
         tags = _tags(pipeline, folder)
         _write_references(pipeline, folder, profile_of)
         tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), GOLDEN_TAG: digest.of_file(folder.path / GOLDEN)}
-        with tempfile.TemporaryDirectory() as made:
-            _package(folder, Path(made))
-            platform.registry.log_folder(run_id, Path(made))
+        with tempfile.TemporaryDirectory() as package:
+            _package(folder, Path(package))
+            platform.registry.log_folder(run_id, Path(package))
         folder.write(environment(cores_for(pipeline.model.threads)))
         for name in RECORD:
             if (folder.path / name).is_file():
@@ -99,19 +100,19 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
 
 
 def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
-    """Point alias `champion` at a version, from the tick on as of which it was trained.
+    """Make a version champion, from the tick on as of which it was trained.
 
-    A model of an older moment never takes the place of a newer one, nor one that was begun before a rollback the place of the
-    version that was brought back: the alias then stays, and the outcome says so.
+    A model never replaces one that was trained as of a later tick; and a training that began before a rollback never replaces
+    the version that was brought back. The alias then stays, and the result says so.
 
-    Raises: NotThisModel where the verdict is not of this very model; NotApproved where a declared approval lacks;
-    BrokenArtifact where the stored files are not of this model.
+    Raises: NotThisModel if the verdict is of another model; NotApproved if a declared approval is missing; BrokenArtifact if
+    the stored files are not those of this model.
     """
     return _promote(pipeline, ref, verdict, platform, PromotionKind.BETTER)
 
 
 def promote_rolled_out(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
-    """Promote a version that was rolled out share by share. As `promote`."""
+    """Promote a version after a gradual rollout. As `promote`."""
     return _promote(pipeline, ref, verdict, platform, PromotionKind.ROLLOUT)
 
 
@@ -125,19 +126,19 @@ def _promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platf
         approve.required(pipeline, verdict.training_id, verdict.model_digest, platform)
         stored = platform.registry.version(ref.name, ref.version)
         if stored != ref or ref.name != names.registered_model(pipeline):
-            raise NotThisModel(f"version {ref.version} of {ref.name!r} is not what was registered for {pipeline.name}")
+            raise NotThisModel(f"version {ref.version} of {ref.name!r} is not the one that was registered for {pipeline.name}")
         platform.registry.load_model(stored)  # reads and verifies every stored file
         training = platform.ledger.get(Training, verdict.training_id)
         if training is None:
-            raise NotThisModel(f"the ledger knows no training {verdict.training_id!r}")
+            raise NotThisModel(f"the ledger has no training {verdict.training_id!r}")
         return _make_champion(pipeline, ref, training, platform, kind)
 
 
 def promote_training(pipeline: Pipeline, training_id: str, passed_digest: str, platform: Platform) -> Promoted:
-    """Promote what a training registered, for a caller that has only names.
+    """Promote the version that a training registered, given only names.
 
-    passed_digest: of the model that passed the gates. Raises: as `promote`; GatesRefused where the stored evaluation does not
-    pass any more.
+    passed_digest: of the model that passed the gates. Raises: as `promote`; GatesRefused if the stored evaluation does not pass
+    any more.
     """
     verdict = gates_passed(pipeline, training_id, platform)
     if verdict.model_digest != passed_digest:
@@ -147,7 +148,7 @@ def promote_training(pipeline: Pipeline, training_id: str, passed_digest: str, p
 
 
 def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
-    """Whether a registered version is to be rolled out share by share; else it is promoted, or was overtaken already."""
+    """Whether a registered version needs a gradual rollout; if not, it is promoted directly or a newer one was promoted."""
     known = history.promotions(pipeline, platform)
     if pipeline.serving is None or pipeline.serving.ramp is None or not known or known[-1].model_version == version:
         return False
@@ -156,24 +157,24 @@ def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
 
 
 def superseded(known: Sequence[Promotion], version: int, training: Training) -> Promotion | None:
-    """The promotion that keeps a training's version from becoming champion; None where it may."""
+    """The promotion that keeps a training's version from becoming champion; None if it may become champion."""
     newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
-    # What was begun after a rollback was compared with the version that it brought back, and may take that one's place.
+    # A training that began after a rollback was compared with the version brought back, so it may replace that one.
     undone = any(one.at >= training.at for one in known if one.rolled_back_from is not None)
     before = any((one.model_version, one.effective) == (version, _effective(known, training)) for one in known)
-    withdrawn = any(one.rolled_back_from == version for one in known)  # only a person brings it back
+    withdrawn = any(one.rolled_back_from == version for one in known)  # only a person may bring it back
     return known[-1] if newer or undone or before or withdrawn else None
 
 
 def _effective(known: Sequence[Promotion], training: Training) -> date:
-    """The tick from which on a training's model counts: what it takes the place of may have been brought back since."""
+    """The tick from which a training's model is champion: not before a rollback since then takes effect."""
     return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
 
 
 def _make_champion(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform, kind: PromotionKind) -> Promoted:
     def choose(known: Sequence[Promotion]) -> Promotion | None:
         if known and known[-1].model_version == ref.version:
-            return known[-1]  # again the same promotion
+            return known[-1]  # a repeated call
         if superseded(known, ref.version, training) is not None:
             return None
         effective = _effective(known, training)
@@ -188,9 +189,9 @@ def _make_champion(pipeline: Pipeline, ref: ModelRef, training: Training, platfo
             decided_at=training.decided_at,
         )
 
-    made = history.record_promotion(pipeline, choose, platform)
+    promotion = history.record_promotion(pipeline, choose, platform)
     last = history.promotions(pipeline, platform)[-1]
-    if made is None or last.model_version != ref.version:
+    if promotion is None or last.model_version != ref.version:
         return _superseded(ref, training, last, platform)
     update(training.id, platform, state="promoted", model_version=ref.version)
     sentence = f"version {ref.version} of {ref.name} is champion from tick {last.effective} on"
@@ -210,7 +211,7 @@ def _superseded(ref: ModelRef, training: Training, last: Promotion, platform: Pl
 
 
 def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
-    """Where the model comes from: enough to make it again."""
+    """Tags that say where the model comes from, enough to reproduce it."""
     assembled = folder.read(Assembled)
     made_by = provenance()
     tags = {
@@ -226,21 +227,21 @@ def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
 
 
 def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: ProfileOf) -> None:
-    """What features, scores and outcomes looked like on the test window: what is watched is compared with it.
+    """Write the reference profile of the test window, which monitoring compares later ticks with, and golden predictions.
 
-    And some of its rows with their scores, evenly spaced over the window: the model is to answer them so for ever.
+    Golden predictions are rows evenly spaced over the test window, with scores that the model must reproduce forever.
     """
-    made = load_model(folder.model)
+    model = load_model(folder.model)
     rows = workspace.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
-    predicted = made.predict(rows)
+    predicted = model.predict(rows)
     rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
-    write_json(folder.path / PROFILE, profile_of(pipeline, rows, made.importance).as_json())
+    write_json(folder.path / PROFILE, profile_of(pipeline, rows, model.importance).as_json())
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
     pq.write_table(rows.take(chosen).select([*pipeline.feature_names, "score", "decision"]), folder.path / GOLDEN)
 
 
 def _package(folder: TrainingFolder, target: Path) -> None:
-    """MLflow models of both, in folders `model` and `fallback`; reference profile and golden predictions go with the model."""
+    """Write the MLflow models `model` and `fallback`; reference profile and golden predictions go with the model."""
     mlflow_flavor.save(load_model(folder.model), folder.model, target / "model")
     for name in (PROFILE, GOLDEN):
         (target / "model" / name).write_bytes((folder.path / name).read_bytes())
@@ -250,32 +251,35 @@ def _package(folder: TrainingFolder, target: Path) -> None:
 def _register_fallback(
     pipeline: Pipeline, folder: TrainingFolder, ref: ModelRef, run_id: str, tags: dict[str, str], platform: Platform
 ) -> None:
-    """The fallback is a version of its own, and a row of the ledger: it must answer when the registry does not."""
-    beside = fallback.load(folder.fallback)
-    described = f"Smoothed outcome rates by {', '.join(beside.feature_names)}, beside {ref.name} version {ref.version}."
+    """Register the fallback as a model of its own, and store it in the ledger too, for when the registry is down."""
+    model = fallback.load(folder.fallback)
+    description = (
+        f"Smoothed outcome rates by {', '.join(model.feature_names)}, the fallback of {ref.name} version {ref.version}."
+    )
     platform.registry.register(
-        names.fallback_model(pipeline), run_id, digest.of_folder(folder.fallback), "fallback", tags, described
+        names.fallback_model(pipeline), run_id, digest.of_folder(folder.fallback), "fallback", tags, description
     )
     platform.ledger.put(
-        Fallback(pipeline=pipeline.name, model_version=ref.version, model=beside.as_json(), at=platform.clock.now())
+        Fallback(pipeline=pipeline.name, model_version=ref.version, model=model.as_json(), at=platform.clock.now())
     )
 
 
 def _description(pipeline: Pipeline, folder: TrainingFolder) -> str:
-    """The version's page in the MLflow UI."""
+    """The description on the version's page in the MLflow UI, in Markdown."""
     evaluated = folder.read(Evaluation)
     test = folder.read(Assembled).windows.test
     lines = [
         f"{(pipeline.doc or pipeline.name).strip()}",
         "",
-        f"Test window {test}: {evaluated.rows:,} rows, {evaluated.positives:,} positive; acts from {evaluated.threshold:.4f}.",
+        f"Test window {test}: {evaluated.rows:,} rows, {evaluated.positives:,} positive; decision threshold "
+        f"{format_number(evaluated.threshold)}.",
         "",
         "| metric | model | 95 % interval | baseline | champion before |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, one in evaluated.model.items():
-        before = f"{evaluated.champion[name].value:.4g}" if evaluated.champion else ""
-        lines.append(
-            f"| {name} | {one.value:.4g} | {one.low:.4g} to {one.high:.4g} | {evaluated.baseline[name].value:.4g} | {before} |"
-        )
+        before = format_number(evaluated.champion[name].value) if evaluated.champion else ""
+        interval = f"{format_number(one.low)} to {format_number(one.high)}"
+        baseline = format_number(evaluated.baseline[name].value)
+        lines.append(f"| {name} | {format_number(one.value)} | {interval} | {baseline} | {before} |")
     return "\n".join(lines)

@@ -1,9 +1,10 @@
-"""Make a registered model again from what was recorded with it, and say whether it is the same, bit for bit."""
+"""Reproduce a registered model from what was recorded with it, and check that it is the same, bit for bit."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.recorded import digest_of, read, read_part
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.results import Estimates, Evaluation
 from mlprod_tasks.platform import Platform, names
@@ -35,12 +37,12 @@ R = TypeVar("R", bound=StepRecord)
 
 
 class CannotReproduce(LookupError):
-    """Something that the training used is no longer there; says what."""
+    """Something that the training used no longer exists; the message says what."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One thing as it was recorded and as it is now. same: None where it says nothing about the outcome."""
+    """One item as it was recorded and as it is now. same: None if the two cannot be compared."""
 
     what: str
     recorded: str
@@ -50,7 +52,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A model made again. max_difference: the greatest of |score again - score recorded| over the test window.
+    """The result of reproducing a model. max_difference: the largest |new score - old score| over the test window.
 
     identical: every score of the test window, every decision and every metric is the same, bit for bit.
     """
@@ -64,15 +66,15 @@ class Reproduced:
     compared: tuple[Compared, ...]
 
     def within(self, tolerance: float) -> bool:
-        """Whether it is identical, or of the same rows no score differs by more.
+        """Whether it is identical, or rows are the same and no score differs by more than `tolerance`.
 
-        Where scores are the same and metrics are not, something else is wrong, and no tolerance for scores covers it.
+        If scores are the same but metrics are not, something else is wrong, and no tolerance for scores covers it.
         """
         same_rows = all(one.same for one in self.compared if one.what.startswith("rows"))
         return self.identical or (same_rows and 0 < self.max_difference <= tolerance)
 
     def text(self) -> str:
-        """A table for a terminal."""
+        """Format as a table for a terminal."""
         widths = [max(len(getattr(one, field)) for one in self.compared) for field in ("what", "recorded", "now")]
         lines = [f"{self.pipeline} version {self.model_version}, made by training {self.training_id}", ""]
         for one in self.compared:
@@ -86,12 +88,12 @@ class Reproduced:
             return f"identical: all {self.rows:,} scores of the test window are the same bit for bit, and so are the metrics"
         if self.max_difference == 0:
             return "NOT identical: the scores of the test window are the same, but the metrics or rows are not"
-        return f"NOT identical: scores of the test window differ by up to {self.max_difference:.3g}"
+        return f"NOT identical: scores of the test window differ by up to {format_number(self.max_difference)}"
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What was kept with a version: its training set, evaluation, where it ran, digests of code and lock."""
+    """What was recorded with a version: training set, evaluation, environment, and the run's tags with digests."""
 
     assembled: Assembled
     evaluation: Evaluation
@@ -100,12 +102,12 @@ class _Record:
 
 
 def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Reproduced:
-    """Rebuild a version's (None: the champion's) training set from its Delta versions, fit and measure as then, and compare.
+    """Rebuild a version's training set from its Delta versions, train and evaluate as then, and compare.
 
-    The declaration is the recorded one, whatever the file says today; code and packages are those that run now, and differences
-    are told. Ledger, registry, aliases and the training's folder stay as they are.
+    version: None for the champion. The declaration is the recorded one, whatever the file says today; code and packages are the
+    current ones, and differences are reported. Ledger, registry, aliases and the training's folder do not change.
 
-    Raises: CannotReproduce; BrokenArtifact where the version's own files are not there.
+    Raises: CannotReproduce; BrokenArtifact if the version's own files are missing.
     """
     name = names.registered_model(pipeline)
     ref = platform.registry.champion(pipeline) if version is None else platform.registry.version(name, version)
@@ -126,14 +128,14 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
         rebuilt = folder.read(Assembled)
     difference = float(np.max(np.abs(again.score - before.score), initial=0.0))
     scores_same = bool(np.array_equal(again.score, before.score) and np.array_equal(again.decision, before.decision))
-    told = [
-        *_of_data(pipeline, record, rebuilt, platform),
-        *_of_code(pipeline, record, declared),
-        Compared("scores", f"{rows.num_rows:,} rows", f"max |difference| {difference:.3g}", scores_same),
-        *_of_metrics(record.evaluation.model, metrics),
+    compared = [
+        *_compare_data(pipeline, record, rebuilt, platform),
+        *_compare_code(pipeline, record, declared),
+        Compared("scores", f"{rows.num_rows:,} rows", f"max |difference| {format_number(difference)}", scores_same),
+        *_compare_metrics(record.evaluation.model, metrics),
     ]
-    outcome_same = all(one.same for one in told if one.what.startswith(("rows", "scores", "metric")))
-    return Reproduced(pipeline.name, ref.version, folder.training_id, rows.num_rows, difference, outcome_same, tuple(told))
+    outcome_same = all(one.same for one in compared if one.what.startswith(("rows", "scores", "metric")))
+    return Reproduced(pipeline.name, ref.version, folder.training_id, rows.num_rows, difference, outcome_same, tuple(compared))
 
 
 def _record(ref: ModelRef, platform: Platform) -> _Record:
@@ -142,36 +144,41 @@ def _record(ref: ModelRef, platform: Platform) -> _Record:
         content = platform.registry.read_file(ref.run_id, file)
         return None if content is None else from_json(kind, json.loads(content), f"{file} of run {ref.run_id}")
 
-    def kept(kind: type[R]) -> R:
-        found = find(kind)
-        if found is None:
+    def read_required(kind: type[R]) -> R:
+        step = find(kind)
+        if step is None:
             raise CannotReproduce(
-                f"version {ref.version} of {ref.name!r} cannot be reproduced: its run {ref.run_id} keeps no "
+                f"version {ref.version} of {ref.name!r} cannot be reproduced: its run {ref.run_id} has no "
                 f"{RECORD_FOLDER}/{kind.FILE}: it was deleted"
             )
-        return found
+        return step
 
-    return _Record(kept(Assembled), kept(Evaluation), find(provenance.Environment), platform.registry.run_tags(ref.run_id))
+    return _Record(
+        read_required(Assembled),
+        read_required(Evaluation),
+        find(provenance.Environment),
+        platform.registry.run_tags(ref.run_id),
+    )
 
 
 def _declaration(pipeline: Pipeline, ref: ModelRef, record: _Record, platform: Platform) -> Pipeline:
-    """The declaration that the model was made by: as it was recorded, else today's where it is still the same."""
+    """The declaration that the model was trained with: the recorded one, or today's if it is still the same."""
     recorded = record.assembled.declaration
     content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{assemble.DECLARATION}")
     if content is not None and digest_of(content.decode()) == recorded:
         return read(content.decode())
     if pipeline.digest == recorded:
         return pipeline
-    why = "is not the one that it names" if content is not None else "is not kept with it, and today's is another"
+    why = "does not match its recorded digest" if content is not None else "was not stored, and today's is a different one"
     commit = record.tags.get("mlprod.git_commit", "")
     raise CannotReproduce(
-        f"version {ref.version} of {ref.name!r} cannot be reproduced: the declaration that it was made by ({recorded[:12]}...) "
-        f"{why}. Check out the commit that made it{f' ({commit})' if commit else ''} and try again"
+        f"version {ref.version} of {ref.name!r} cannot be reproduced: its declaration ({recorded[:12]}...) {why}. Check out "
+        f"the commit that it was trained with{f' ({commit})' if commit else ''} and try again"
     )
 
 
 def _rebuild(declared: Pipeline, recorded: Assembled, folder: TrainingFolder, platform: Platform) -> None:
-    """The training set once more, from the recorded versions of the lake's tables."""
+    """Build the training set again, from the recorded versions of the lake's tables."""
     as_of = declared.schedule.tick(recorded.as_of)
     chosen = on_schedule(recorded.windows, declared.schedule)
     try:
@@ -180,12 +187,12 @@ def _rebuild(declared: Pipeline, recorded: Assembled, folder: TrainingFolder, pl
         missing = list(_missing(declared, recorded, platform)) or [f"{type(error).__name__}: {error}"]
         raise CannotReproduce(
             f"{declared.name}: the training set of {folder.training_id} cannot be rebuilt: {'; '.join(missing)}. Restore these "
-            "files from a backup of the lake; versions that trainings use must not be vacuumed"
+            "files from a backup of the lake, and never vacuum versions that trainings use"
         ) from error
 
 
 def _missing(declared: Pipeline, recorded: Assembled, platform: Platform) -> Iterator[str]:
-    """What is gone of the recorded versions, a sentence a table. Files are looked for only where the lake is a folder."""
+    """What is missing of the recorded versions, one sentence per table. Files are checked only if the lake is a folder."""
     for name, version in recorded.versions.items():
         table = names.raw(declared, name)
         try:
@@ -196,24 +203,24 @@ def _missing(declared: Pipeline, recorded: Assembled, platform: Platform) -> Ite
         gone = [] if "://" in platform.lake.root else [file for file in files if not os.path.exists(file)]
         if gone:
             yield (
-                f"version {version} of lake table {table!r} lacks {len(gone)} of its {len(files)} files, vacuumed or deleted "
-                f"since (first {gone[0]})"
+                f"version {version} of lake table {table!r} lacks {len(gone):,} of its {len(files):,} files: they were "
+                f"vacuumed or deleted (first {gone[0]})"
             )
 
 
 def _fit(declared: Pipeline, registered: Any, record: _Record, folder: TrainingFolder, platform: Platform) -> Any:
-    """The model once more: by its recipe, which holds the parameters that a search had found, and with as many threads."""
+    """Train the model again: with its recipe, which has the parameters found by a search, and as many threads."""
     recipe, continued = registered.facts.recipe, registered.facts.continued_from
     facts = facts_of(record.assembled, folder.training_id, record.assembled.declaration, continued)
-    made_by = declared if recipe is None else replace(declared, model=read_part(recipe))
+    pipeline = declared if recipe is None else replace(declared, model=read_part(recipe))
     if record.environment is not None:
-        made_by = replace(made_by, model=replace(made_by.model, threads=record.environment.threads))
+        pipeline = replace(pipeline, model=replace(pipeline.model, threads=record.environment.threads))
     warm = None if continued is None else platform.registry.load(declared, continued.version)
     rows = [workspace.read_window(folder, split) for split in (TRAIN, VALIDATION)]
-    return segments.fit_all(made_by, rows[0], rows[1], facts, warm=warm)
+    return segments.fit_all(pipeline, rows[0], rows[1], facts, warm=warm)
 
 
-def _of_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platform: Platform) -> Iterator[Compared]:
+def _compare_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platform: Platform) -> Iterator[Compared]:
     as_of = str(record.assembled.as_of)
     yield Compared("as of", as_of, as_of, True)
     for name, version in record.assembled.versions.items():
@@ -226,11 +233,11 @@ def _of_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platform: 
         yield Compared(f"rows {name}", counts[0], counts[1], counts[0] == counts[1])
 
 
-def _of_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterator[Compared]:
-    """Declaration, code, packages: what differs is told, and not counted against the outcome."""
+def _compare_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterator[Compared]:
+    """Compare declaration, code and packages. Differences are reported, but do not count for `identical`."""
     recorded = record.assembled.declaration
     same = pipeline.digest == recorded
-    yield Compared("declaration", recorded[:SHOWN_DIGEST], "the same" if same else "another; the recorded is used", same)
+    yield Compared("declaration", recorded[:SHOWN_DIGEST], "the same" if same else "differs; the recorded is used", same)
     now = provenance.provenance()
     for what, tag, value in (
         ("code", "mlprod.code_digest", now.code_digest),
@@ -238,8 +245,8 @@ def _of_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterato
         ("lock", "mlprod.lock_digest", now.lock_digest),
     ):
         before = record.tags.get(tag, "")
-        shown = [text[:SHOWN_DIGEST] + ("+changes" if text.endswith("+changes") else "") for text in (before, value)]
-        yield Compared(what, shown[0] or "unknown", shown[1] or "unknown", before == value if before and value else None)
+        short = [text[:SHOWN_DIGEST] + ("+changes" if text.endswith("+changes") else "") for text in (before, value)]
+        yield Compared(what, short[0] or "unknown", short[1] or "unknown", before == value if before and value else None)
     yield Compared("seed", str(declared.model.seed), str(declared.model.seed), True)
     if record.environment is None:
         yield Compared("packages", "not recorded", "", None)
@@ -254,13 +261,18 @@ def _of_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterato
         yield Compared(f"  {name}", record.environment.packages[name], here.packages.get(name, "absent"), False)
 
 
-def _of_metrics(recorded: Estimates, now: Estimates) -> Iterator[Compared]:
-    """Values and intervals, compared by their bits; NaN is what could not be computed, then and now."""
+def _compare_metrics(recorded: Estimates, now: Estimates) -> Iterator[Compared]:
+    """Compare values and intervals exactly; NaN (could not be computed) equals NaN."""
     for name, before in recorded.items():
         again = now.get(name)
         if again is None:
-            yield Compared(f"metric {name}", f"{before.value:.6g}", "not computed", False)
+            yield Compared(f"metric {name}", _six_digits(before.value), "not computed", False)
             continue
         pairs = [(before.value, again.value), (before.low, again.low), (before.high, again.high)]
-        same = all(one == other or (one != one and other != other) for one, other in pairs)
-        yield Compared(f"metric {name}", f"{before.value:.6g}", f"{again.value:.6g}", same)
+        same = all(one == other or (math.isnan(one) and math.isnan(other)) for one, other in pairs)
+        yield Compared(f"metric {name}", _six_digits(before.value), _six_digits(again.value), same)
+
+
+def _six_digits(value: float) -> str:
+    """Format a metric with six digits, two more than `format_number`, to make small differences visible."""
+    return f"{value:,.0f}" if abs(value) >= 1_000_000 else f"{value:,.6g}"

@@ -1,4 +1,4 @@
-"""Roll back: an earlier version is champion again, from the next tick on, and the ledger says why."""
+"""Roll back: make an earlier version champion again, from the next tick on, and record why in the ledger."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ONE_DAY = timedelta(days=1)
 
 
 class CannotRollBack(LookupError):
-    """There is no version to roll back to, or the one asked for was never good enough, or its files are broken."""
+    """There is no version to roll back to, or the given one never passed its gates, or its files are broken."""
 
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Which version took the place of which, from which tick on; changed: whether it was not so already."""
+    """The version that is champion now, the one it replaced, and from which tick on. changed: False if nothing changed."""
 
     model_version: int
     withdrawn: int | None
@@ -42,13 +42,12 @@ def rollback(
     by: operator_actions.Who = operator_actions.UNKNOWN,
     tick: date | None = None,
 ) -> RolledBack:
-    """Make the previous champion, or version `to`, champion again, with its own fallback beside it.
+    """Make the previous champion, or version `to`, champion again, together with its own fallback.
 
-    The aliases move at once, so whatever is scored from now on is scored by it; for scoring as of a tick it counts from the
-    next tick on, by the platform's clock. A training that began before it does not become champion by itself: its gates
-    compared it with the version that is withdrawn. One that begins after it may, from the same tick on. The same rollback
-    again changes nothing. Nobody is told here: see `notifications.events.tell_rollback`. Who did it, `by`, stays in the
-    ledger, for a rule also the tick.
+    The aliases move at once, so all later scoring uses it; in the history of champions it counts from the next tick on, by the
+    platform's clock. A training that began before the rollback does not become champion by itself, because its gates compared
+    it with the withdrawn version; one that begins after it may. Repeating the same rollback changes nothing. No mail is sent:
+    see `notifications.events.tell_rollback`. The ledger records `by`, and for a rule also the tick.
 
     Raises: CannotRollBack.
     """
@@ -57,46 +56,62 @@ def rollback(
     if alias is None:
         raise CannotRollBack(f"{pipeline.name} has no champion, so there is nothing to roll back: train a model first")
     target = _target(pipeline, to, alias, platform)
-    training = _once_good(pipeline, target, platform)
+    training = _passed_training(pipeline, target, platform)
     _verify(pipeline, target, platform)
     scored = newest(platform.ledger.all(Scoring, pipeline=pipeline.name), "tick")
     coming = next_tick(pipeline.schedule, now, scored.tick if scored else None)
+    plan = _Plan(pipeline.name, target, alias.version, training, reason.strip(), now, coming, tick)
 
-    def choose(known: Sequence[Promotion]) -> Promotion | None:
-        last = known[-1] if known else None
-        withdrawn = alias.version if alias.version != target or last is None else last.model_version
-        if last is not None and last.model_version == target:
-            if withdrawn == target:
-                return None
-            if last.rolled_back_from == withdrawn:
-                return last  # killed before the aliases were moved
-        return Promotion(
-            pipeline=pipeline.name,
-            model_version=target,
-            # What takes effect later than the next tick, in a replay of the past, is withdrawn too.
-            effective=max(coming, last.effective) if last else coming,
-            training_id=training,
-            reason=f"rolled back from version {withdrawn}" + (f": {reason.strip()}" if reason.strip() else ""),
-            at=now,
-            rolled_back_from=withdrawn,
-            kind=PromotionKind.ROLLBACK,
-            decided_at=tick,
-        )
+    def record(promotion: Promotion) -> Intervention:
+        return operator_actions.of_promotion(promotion, by, reason, tick)
 
-    def record(made: Promotion) -> Intervention:
-        return operator_actions.of_promotion(made, by, reason, tick)
-
-    made = history.record_promotion(pipeline, choose, platform, record)
-    if made is None:
+    promotion = history.record_promotion(pipeline, plan.promotion, platform, record)
+    if promotion is None:
         sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
         return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, sentence)
-    sentence = f"version {target} of {pipeline.name} is champion again from tick {made.effective} on, {made.reason}"
+    sentence = f"version {target} of {pipeline.name} is champion again from tick {promotion.effective} on, {promotion.reason}"
     log.warning("%s", sentence)
-    return RolledBack(target, made.rolled_back_from, str(made.effective), True, sentence)
+    return RolledBack(target, promotion.rolled_back_from, str(promotion.effective), True, sentence)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A rollback to write. alias: the version behind the champion alias now. coming: the next tick."""
+
+    pipeline: str
+    target: int
+    alias: int
+    training_id: str
+    reason: str
+    now: datetime
+    coming: date
+    decided_at: date | None
+
+    def promotion(self, known: Sequence[Promotion]) -> Promotion | None:
+        """The promotion to record, given those so far; None if the target is champion already."""
+        last = known[-1] if known else None
+        withdrawn = self.alias if self.alias != self.target or last is None else last.model_version
+        if last is not None and last.model_version == self.target:
+            if withdrawn == self.target:
+                return None
+            if last.rolled_back_from == withdrawn:
+                return last  # an earlier call was killed before it moved the aliases
+        return Promotion(
+            pipeline=self.pipeline,
+            model_version=self.target,
+            # In a replay of the past, a promotion may take effect after the next tick: it is withdrawn too.
+            effective=max(self.coming, last.effective) if last else self.coming,
+            training_id=self.training_id,
+            reason=f"rolled back from version {withdrawn}" + (f": {self.reason}" if self.reason else ""),
+            at=self.now,
+            rolled_back_from=withdrawn,
+            kind=PromotionKind.ROLLBACK,
+            decided_at=self.decided_at,
+        )
 
 
 def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
-    """The first tick that is due after `now`; of a schedule that has ended, the one after the last that was scored."""
+    """The first tick after `now`; if the schedule has ended, the day after the last scored tick."""
     day = now.astimezone(schedule.zone).date()
     coming = max(schedule.starts, day if schedule.moment(day) > now else day + ONE_DAY)
     if schedule.ends is None or coming <= schedule.ends:
@@ -107,17 +122,17 @@ def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
 def _target(pipeline: Pipeline, to: int | None, alias: ModelRef, platform: Platform) -> int:
     if to is not None:
         return to
-    standing = history.champion_stack(history.promotions(pipeline, platform), alias.version)
-    if len(standing) < 2:
+    stack = history.champion_stack(history.promotions(pipeline, platform), alias.version)
+    if len(stack) < 2:
         raise CannotRollBack(
             f"{pipeline.name}: version {alias.version} is the first champion, there is no earlier one to roll back to. Name a "
             "version that passed its gates with --to, or train a model"
         )
-    return standing[-2]
+    return stack[-2]
 
 
-def _once_good(pipeline: Pipeline, version: int, platform: Platform) -> str:
-    """The training of a version that was promoted once or passed all its gates. Raises: CannotRollBack."""
+def _passed_training(pipeline: Pipeline, version: int, platform: Platform) -> str:
+    """The id of the training of a version that was champion before or passed all its gates. Raises: CannotRollBack."""
     known = history.promotions(pipeline, platform)
     for promotion in known:
         if promotion.model_version == version:
@@ -126,15 +141,15 @@ def _once_good(pipeline: Pipeline, version: int, platform: Platform) -> str:
         gates = platform.ledger.all(GateResult, training_id=training.id)
         if gates and all(gate.passed for gate in gates):
             return training.id
-    good = ", ".join(str(number) for number in sorted({promotion.model_version for promotion in known})) or "none"
+    former = ", ".join(str(number) for number in sorted({promotion.model_version for promotion in known})) or "none"
     raise CannotRollBack(
-        f"{pipeline.name}: version {version} was never champion and no training with passed gates made it. Versions that were "
-        f"champion: {good}"
+        f"{pipeline.name}: version {version} was never champion and has no training that passed its gates. Versions that were "
+        f"champion: {former}"
     )
 
 
 def _verify(pipeline: Pipeline, version: int, platform: Platform) -> None:
-    """Read and check every stored file of the version and of its fallback."""
+    """Read and verify every stored file of the version and of its fallback."""
     registry = platform.registry
     try:
         ref = registry.version(names.registered_model(pipeline), version)

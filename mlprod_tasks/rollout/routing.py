@@ -76,30 +76,32 @@ def roll_out(
     """
     if mode not in get_args(Mode) or automation not in get_args(Automation):
         raise CannotRollOut(f"mode is one of {', '.join(get_args(Mode))}; automation one of {', '.join(get_args(Automation))}")
-    if mode != "champion":
+    if mode == "champion":
+        challenger = None
+    else:
         _check_challenger(pipeline, challenger, mode, platform)
     _check_share_and_band(pipeline, mode, share, automation, band)
+    low, high = band or (None, None)
+    rollout = Rollout(
+        pipeline=pipeline.name, at=platform.clock.now(), mode=mode, by=by, reason=reason, challenger=challenger,
+        share=share if mode == "canary" else 0.0, automation=automation, band_low=low, band_high=high, ramp=ramp,
+        ramp_for=ramp_for,
+    )  # fmt: skip
+    return _put_in_force(pipeline, rollout, instead_of, platform)
+
+
+def _put_in_force(pipeline: Pipeline, rollout: Rollout, instead_of: datetime | None, platform: Platform) -> Rollout:
+    """Write a rollout with its salt, unless another one was written since `instead_of`. Raises: RolledOutMeanwhile."""
     with platform.ledger.exclusive(f"{pipeline.name}/rollout") as session:
-        before = session.scalars(select(Rollout).filter_by(pipeline=pipeline.name).order_by(Rollout.at.desc()).limit(1)).first()
+        mine = select(Rollout).where(Rollout.pipeline == pipeline.name)
+        before = session.scalars(mine.order_by(Rollout.at.desc()).limit(1)).first()
         if instead_of is not None and (before is None or before.at != instead_of):
             changed_at = "" if before is None else f" at {before.at:%Y-%m-%d %H:%M:%S} UTC"
             raise RolledOutMeanwhile(f"{pipeline.name}: somebody else changed the rollout{changed_at}; that change is kept")
-        challenger = None if mode == "champion" else challenger
-        rollout = Rollout(
-            pipeline=pipeline.name,
-            at=_time_after(before, platform),
-            mode=mode,
-            by=by,
-            reason=reason,
-            challenger=challenger,
-            share=share if mode == "canary" else 0.0,
-            automation=automation,
-            band_low=band[0] if band else None,
-            band_high=band[1] if band else None,
-            ramp=ramp,
-            ramp_for=ramp_for,
-            salt=_salt(session, pipeline, challenger, before),
-        )
+        if before is not None:
+            # Always later than the one before: another machine's clock may be ahead.
+            rollout.at = max(rollout.at, before.at + timedelta(microseconds=1))
+        rollout.salt = _salt(session, pipeline, rollout.challenger, before)
         session.add(rollout)
     return rollout
 
@@ -108,17 +110,11 @@ def _check_share_and_band(
     pipeline: Pipeline, mode: str, share: float, automation: str, band: tuple[float, float] | None
 ) -> None:
     if mode == "canary" and not 0 < share <= 1:
-        raise CannotRollOut(f"{pipeline.name}: a canary's share {share} must lie above 0 and be at most 1")
+        raise CannotRollOut(f"{pipeline.name}: a canary's share {share} must be above 0 and at most 1")
     if (automation == "band") != (band is not None) or (band is not None and not 0 <= band[0] < band[1] <= 1):
         raise CannotRollOut(
             f"{pipeline.name}: automation 'band' needs a band of scores such as 0.3 to 0.6; the other values take none"
         )
-
-
-def _time_after(before: Rollout | None, platform: Platform) -> datetime:
-    """Now, but always later than the previous rollout: another machine's clock may be ahead."""
-    now = platform.clock.now()
-    return now if before is None else max(now, before.at + timedelta(microseconds=1))
 
 
 def _salt(session: Session, pipeline: Pipeline, challenger: int | None, before: Rollout | None) -> str:

@@ -132,7 +132,7 @@ def test_an_answer_is_about_the_model_that_was_asked_about_and_no_other(asking):
     gate(other.pipeline, "two", other.platform)
     with pytest.raises(NotApproved, match="nobody approved model"):
         register(other.pipeline, "two", other.platform)
-    with pytest.raises(NotApproved, match=r"holds model .* by now, but approval was asked for of .*: ask again"):
+    with pytest.raises(NotApproved, match=r"now has model .*, but approval was requested for .*: request it again"):
         approve(other.pipeline, "two", YES, other.platform)
 
 

@@ -118,7 +118,7 @@ def test_a_record_that_was_deleted_is_named(promoted_shop, tmp_path: Path):
     platform = promoted_shop.platform
     hidden = lambda run, path: None if path.endswith("assembled.json") else b"{}"  # noqa: E731
     object.__setattr__(platform.registry, "read_file", hidden)
-    with pytest.raises(CannotReproduce, match=r"keeps no training/assembled.json: it was deleted"):
+    with pytest.raises(CannotReproduce, match=r"has no training/assembled.json: it was deleted"):
         reproduce(promoted_shop.pipeline, 1, platform)
 
 

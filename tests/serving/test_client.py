@@ -60,7 +60,7 @@ def test_it_prints_score_version_and_route_and_why_a_row_or_a_key_is_refused(
         assert wrong.returncode == 1
         assert "refused, 422" in wrong.stdout
         assert "  items: must be an integer" in wrong.stdout
-        assert "  colour: is no field of this use case" in wrong.stdout
+        assert "  colour: is not a field of this use case" in wrong.stdout
         assert (stranger := asked(url, "mlprod_nobody", ORDER)).returncode == 1
         assert "refused, 401" in stranger.stdout
         assert key not in told.stdout + told.stderr + wrong.stdout + wrong.stderr

@@ -1,4 +1,4 @@
-"""Turn raw scores into probabilities: fitted to the validation window, stored as a few numbers, no pickle."""
+"""Turn raw scores into probabilities; fitted on the validation window, stored as a few numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = 1e-15
 
 @dataclass(frozen=True)
 class Calibration:
-    """A monotone map of [0, 1] to itself.
+    """A monotone function from [0, 1] to itself.
 
     isotonic: piecewise linear through (x, y). sigmoid: 1 / (1 + exp(-(x[0] * logit + y[0]))). none: unchanged.
     """
@@ -27,7 +27,7 @@ class Calibration:
     y: tuple[float, ...] = ()
 
     def __call__(self, raw: Floats) -> Floats:
-        """Calibrated probabilities of raw ones, (n,)."""
+        """Return the calibrated probabilities of raw ones, (n,)."""
         if self.way == "isotonic":
             return np.interp(raw, self.x, self.y)
         if self.way == "sigmoid":
@@ -35,7 +35,7 @@ class Calibration:
         return raw
 
     def single(self) -> Callable[[float], float]:
-        """The same map for one raw score at a time, bit for bit, without allocating arrays."""
+        """Return the same function, bit for bit, for one score at a time, without allocating arrays."""
         if self.way == "isotonic":
             x, y = np.array(self.x), np.array(self.y)
             return lambda raw: float(np.interp(raw, x, y))
@@ -43,8 +43,8 @@ class Calibration:
             slope, shift = self.x[0], self.y[0]
 
             def sigmoid(raw: float) -> float:
-                inside = np.float64(min(max(raw, TINY), 1 - TINY))
-                return float(1 / (1 + np.exp(-(slope * np.log(inside / (1 - inside)) + shift))))
+                clipped = np.float64(min(max(raw, TINY), 1 - TINY))
+                return float(1 / (1 + np.exp(-(slope * np.log(clipped / (1 - clipped)) + shift))))
 
             return sigmoid
         return float
@@ -54,7 +54,7 @@ class Calibration:
 
 
 def from_json(written: dict[str, Any]) -> Calibration:
-    """The calibration that `as_json` wrote."""
+    """Return the calibration that `as_json` wrote."""
     return Calibration(written["way"], tuple(written["x"]), tuple(written["y"]))
 
 
@@ -62,10 +62,10 @@ def fit_calibration(way: Way, raw: Floats, outcome: Bools) -> Calibration:
     """Fit raw scores of the validation window to its outcomes.
 
     isotonic: pool adjacent violators (Zadrozny and Elkan, 2002), kept away from 0 and 1 by the rule of succession, since no
-    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999); where
-    all scores or all outcomes are equal, the slope is 1 and the mean is moved to the rate.
+    number of rows proves that something never happens. sigmoid: logistic regression on the logit (Platt, 1999); if all scores
+    or all outcomes are equal, the slope is 1 and the mean is shifted to the rate.
 
-    Without rows scores stay as they are.
+    Without rows, scores are not changed.
     """
     if len(raw) == 0:
         return Calibration("none")

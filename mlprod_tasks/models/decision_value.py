@@ -1,4 +1,4 @@
-"""What decisions are worth, and from which score acting pays."""
+"""Compute the value of decisions, and the score from which acting pays."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ NEVER = float(np.nextafter(1.0, 2.0))  # above every probability: never act
 
 
 class ValueUndefined(ValueError):
-    """The declared expressions give no number for these rows."""
+    """The declared expressions give no number for some rows."""
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What acting on each row was worth, and what not acting: (n,) each, in the declared unit."""
+    """The value of acting and of not acting on each row, (n,) each, in the declared unit."""
 
     acted: Floats
     waited: Floats
 
     def of(self, decision: Bools) -> Floats:
-        """What each row's decision was worth, (n,)."""
+        """Return the value of each row's decision, (n,)."""
         return np.where(decision, self.acted, self.waited)
 
 
 def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
-    """What both decisions on each row were worth, given its outcome.
+    """Return the value of both decisions on each row, given its outcome.
 
     rows: (n,) with the features that a ValueFunction reads; a CostMatrix reads none. score, outcome: (n,).
 
@@ -50,10 +50,10 @@ def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> 
 
 
 def best_threshold(worth: Worth, score: Floats) -> float:
-    """The threshold with the greatest total value: decision = score >= threshold.
+    """Return the threshold with the highest total value: decision = score >= threshold.
 
-    It lies halfway to the next lower score of these rows, so that rounding does not change a decision. ALWAYS or NEVER where
-    acting on every row, or on none, was best; of equal totals the one that acts least wins.
+    It is halfway to the next lower score of these rows, so that rounding does not change a decision. ALWAYS or NEVER if acting
+    on every row, or on none, was best; of equal totals, the one with the fewest actions wins.
     """
     descending, total = total_by_threshold(worth, score)
     best = int(np.argmax(total))
@@ -62,11 +62,11 @@ def best_threshold(worth: Worth, score: Floats) -> float:
     if best == len(descending):
         return ALWAYS
     middle = float((descending[best - 1] + descending[best]) / 2)
-    return middle if middle > descending[best] else float(descending[best - 1])  # no float lies between neighbours
+    return middle if middle > descending[best] else float(descending[best - 1])  # there is no float between neighbours
 
 
 def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
-    """The profit curve: the total value of acting on the highest scores, by the lowest score acted on.
+    """Return the profit curve: the total value of acting on the highest scores, by the lowest score acted on.
 
     Returns: distinct scores, descending, (m,); total value of acting on none of them, on the first, ... on all, (m + 1,).
     """
@@ -78,9 +78,9 @@ def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
 
 
 def break_even(declared: Declared) -> float | None:
-    """The probability from which acting pays, if probabilities are right.
+    """Return the probability from which acting pays, if probabilities are correct.
 
-    None for a ValueFunction: each row has its own there.
+    None for a ValueFunction, where it differs by row.
     """
     if not isinstance(declared, CostMatrix):
         return None
@@ -90,13 +90,13 @@ def break_even(declared: Declared) -> float | None:
 
 
 def _computed(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
-    """Compute the expressions over all rows at once, by the engine that computes features."""
+    """Compute the expressions over all rows at once, with the engine that computes features."""
     import duckdb
 
     from mlprod_tasks.platform.engine import engine
 
-    own = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
-    labelled = pa.table({**{name: rows[name] for name in rows.column_names if name not in own}, **own})
+    added = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
+    labelled = pa.table({**{name: rows[name] for name in rows.column_names if name not in added}, **added})
     with engine(threads=1) as connection:
         connection.execute("SET preserve_insertion_order = true")
         connection.register("labelled", labelled)
@@ -109,13 +109,13 @@ def _computed(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: B
             if len(column) != len(labelled):
                 raise ValueUndefined(
                     f"value.{name} {sql!r} gives {len(column)} number{'' if len(column) == 1 else 's'} for {len(labelled)} "
-                    "rows: each row needs one of its own, without aggregates and unnest"
+                    "rows: it must give one number per row, without aggregates and unnest"
                 )
             sides.append(column.to_numpy())
             missing = ~np.isfinite(sides[-1])
             if missing.any():
                 raise ValueUndefined(
-                    f"value.{name} {sql!r} gives no number for {missing.sum():,} of {len(missing):,} rows: say what a row with "
-                    "missing features is worth, with coalesce(...)"
+                    f"value.{name} {sql!r} gives no number for {missing.sum():,} of {len(missing):,} rows: declare the "
+                    "value of a row with missing features, with coalesce(...)"
                 )
     return Worth(*sides)

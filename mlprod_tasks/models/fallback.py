@@ -1,4 +1,4 @@
-"""The fallback model: smoothed outcome rates by group, for when the champion cannot answer."""
+"""The fallback model, used when the champion cannot answer: smoothed outcome rates by group."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KIND = "rate_table"
 
 @dataclass(frozen=True)
 class FallbackModel:
-    """The rate of each group of values of `inputs`; the overall rate for a group unknown in training."""
+    """The outcome rate by values of `inputs`; the overall rate for values unknown in training."""
 
     inputs: tuple[Input, ...]
     rates: dict[tuple[Any, ...], float] = field(repr=False)
@@ -31,7 +31,7 @@ class FallbackModel:
     threshold: float
 
     def predict(self, features: Any) -> Predictions:
-        """Score each row of a frame, which needs to hold only the features of `by`. Raises: ModelInputError."""
+        """Score each row of a frame, which needs only the features of `by`. Raises: ModelInputError."""
         groups = _groups(features, self.inputs)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
         return Predictions(score, score >= self.threshold)
@@ -51,13 +51,13 @@ class FallbackModel:
 
     @classmethod
     def from_json(cls, written: dict[str, Any]) -> FallbackModel:
-        """The model that `as_json` wrote."""
+        """Return the model that `as_json` wrote."""
         rates = {tuple(group): rate for group, rate in written["rates"]}
         inputs = tuple(Input(**wanted) for wanted in written["inputs"])
         return cls(inputs, rates, written["overall"], written["threshold"])
 
     def save(self, folder: Path) -> str:
-        """Write the model as JSON into a folder; its digest."""
+        """Write the model as JSON to a folder; return its digest."""
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False)
         (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
@@ -65,27 +65,27 @@ class FallbackModel:
 
 
 def load(folder: Path) -> FallbackModel:
-    """The model that `save` wrote."""
+    """Load the model that `save` wrote."""
     return FallbackModel.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
 def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
     """Fit the rate of each group: (positives + smoothing * overall rate) / (rows + smoothing).
 
-    The threshold is the break-even of the cost matrix or, where each row has its own value, the rate that paid best on the
-    training rows. So few numbers need no validation window.
+    The threshold is the break-even of the cost matrix or, if values differ by row, the rate that paid best on the training
+    rows. So few numbers need no validation window.
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
-    counted = pa.table([*read(features, inputs), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
-    groups = counted.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
+    rows_by_group = pa.table([*read(features, inputs), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
+    groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
     *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
     weight = declared.smoothing
     rates = {
         group: (hits + weight * overall) / (n + weight)
         for group, n, hits in zip(zip(*values, strict=True), rows, positives, strict=True)
     }
-    # Sorted, so that the same rows in another order give the same model; by text, since a value may be None.
+    # Sorted, so that the order of rows does not change the model; by text, as a value may be None.
     ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
     threshold = decision_value.break_even(worth)
     if threshold is None:

@@ -1,4 +1,4 @@
-"""What decisions were worth, and the KPI over them: the same computation before and after a promotion."""
+"""Compute the value of decisions and the KPI, in the same way before and after a promotion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlprod_tasks.models import decision_value
 
 
 def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
-    """Columns score, decision, outcome, value: what a KPI is declared over.
+    """Return a table with the columns of a KPI: score, decision, outcome, value.
 
     labelled: score, decision, label, and the features that the value of a decision reads. Raises: ValueUndefined.
     """
@@ -22,7 +22,7 @@ def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
 
 
 def kpi_of(con: Any, pipeline: Pipeline, outcomes: pa.Table) -> float | None:
-    """The declared KPI over outcomes; None where its SQL gives no finite number."""
+    """Return the declared KPI over outcomes; None if its SQL gives no finite number."""
     con.register("outcomes", outcomes)
     ((kpi,),) = con.execute(f"SELECT ({pipeline.kpi.sql})::DOUBLE FROM outcomes").fetchall()
     con.unregister("outcomes")

@@ -11,9 +11,9 @@ from mlprod_tasks.models.segmented import SegmentedModel
 
 
 def load_model(folder: Path) -> Model | SegmentedModel:
-    """Load the model that `save` wrote into a folder.
+    """Load the model that `save` wrote to a folder.
 
-    Raises: ValueError for another kind; ForbiddenType where a file holds a type that no model of mlprod has.
+    Raises: ValueError for another kind; ForbiddenType if a file has a type that no model of mlprod has.
     """
     kind = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
     return segmented.load(folder) if kind == segmented.KIND else load_one(folder)

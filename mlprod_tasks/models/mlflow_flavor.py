@@ -1,4 +1,4 @@
-"""How MLflow saves and loads models of mlprod: text and JSON through this module, no pickle."""
+"""Save and load models of mlprod with MLflow: as text and JSON through this module, without pickle."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class MlflowModel:
         """Score each row. Raises: ModelInputError."""
         import pandas as pd
 
-        made = self.model.predict(model_input)
-        return pd.DataFrame({"score": made.score, "decision": made.decision})
+        predictions = self.model.predict(model_input)
+        return pd.DataFrame({"score": predictions.score, "decision": predictions.decision})
 
 
 def load(folder: Path) -> Model | SegmentedModel | FallbackModel:
-    """Load the model in a folder, whatever its kind."""
+    """Load the model in a folder, of any kind."""
     kind = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))["kind"]
     return fallback.load(folder) if kind == fallback.KIND else load_model(folder)
 
@@ -44,8 +44,8 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType, TensorSpec
 
-    # pandas gives a column of whole numbers another type as soon as one is missing, and MLflow accepts only one of the two.
-    # The model's own check accepts both, so numbers are left to it.
+    # pandas changes the type of an integer column when a value is missing, and MLflow accepts only one of the two types.
+    # The model's own check accepts both, so it checks the numbers.
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(
             DataType.string if wanted.kind == "text" else AnyType(),  # type: ignore[no-untyped-call]
@@ -62,12 +62,12 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
             loader_module=__name__,
             data_path=str(data),
             signature=ModelSignature(inputs=Schema(columns), outputs=output),
-            pip_requirements=_requirements(data),  # given, because MLflow takes seconds to guess them
+            pip_requirements=_requirements(data),  # MLflow would take seconds to infer them
         )
 
 
 def _requirements(data: Path) -> list[str]:
-    """What predicting needs; scikit-learn only for its own trees, which only the same version reads."""
+    """Return the packages needed to predict; scikit-learn only for its own trees, which only the same version reads."""
     from importlib.metadata import version
 
     trees = ("scikit-learn", "skops") if any(data.rglob("*.skops")) else ()
@@ -75,5 +75,5 @@ def _requirements(data: Path) -> list[str]:
 
 
 def _load_pyfunc(path: str) -> MlflowModel:
-    """What MLflow calls."""
+    """Load the model: the function that MLflow calls."""
     return MlflowModel(load(Path(path)))

@@ -1,4 +1,4 @@
-"""The model: feature frame in, calibrated probability and decision out. The same object scores in batch and online."""
+"""The model, from feature frame to calibrated probability and decision, in batch and online."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlprod_tasks.platform.versioned import from_json, to_json
 Floats = NDArray[np.float64]
 MANIFEST, LEARNER = "model.json", "learner"
 KIND = "model"
-# Before there were other learners, the manifest named the learner's kind, with the trees beside it.
+# In old models with LightGBM as the only learner, the manifest has this kind, and the trees are beside it.
 EARLIER_KIND = "lightgbm"
 
 __all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", "load_one"]
@@ -30,7 +30,7 @@ __all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The metrics of a candidate on the validation window, after calibration; None where one has no value."""
+    """A candidate with its metrics on the validation window, after calibration; None for a metric without a value."""
 
     name: str
     kind: str
@@ -42,9 +42,9 @@ class Candidate:
 class Model:
     """A fitted learner with everything between a feature frame and a decision.
 
-    codes: for each categorical feature the values of the training rows, in the order of their codes; any other value is treated
-    as missing. candidates: all that were fitted, in the order of declaration. shares: importance by feature where the learner
-    has none of its own.
+    codes: for each categorical feature the values of the training rows, in the order of their codes; any other value counts as
+    missing. candidates: all that were fitted, in declared order. shares: permutation importance by feature, if the learner has
+    no importance of its own.
     """
 
     inputs: tuple[Input, ...]
@@ -66,18 +66,18 @@ class Model:
         return Predictions(score, score >= self.threshold)
 
     def contributions(self, features: Any) -> Floats | None:
-        """What each feature adds to the log-odds before calibration, (rows, features + 1), the base last.
+        """Return what each feature adds to the log-odds before calibration, (rows, features + 1), the base last.
 
-        None where the learner has no exact contributions. Raises: ModelInputError.
+        None if the learner has no exact contributions. Raises: ModelInputError.
         """
         return self.fitted.contributions(self.matrix(features))
 
     def matrix(self, features: Any) -> Floats:
-        """The frame as learners read it: (rows, features), float64, NaN where missing. Raises: ModelInputError."""
+        """Return the frame as learners read it: (rows, features), float64, NaN if missing. Raises: ModelInputError."""
         return matrix(read(features, self.inputs), self.inputs, self.codes)
 
     def raw(self, values: Floats) -> Floats:
-        """The learner's own probabilities, (rows,), before calibration."""
+        """Return the learner's probabilities before calibration, (rows,)."""
         return self.fitted.predict(values) if len(values) else np.empty(0)
 
     @property
@@ -86,9 +86,9 @@ class Model:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Each feature's share, greatest first.
+        """Each feature's share, largest first.
 
-        Of the gain of trees, of the size of linear terms, or else of the loss when it is shuffled among the validation rows.
+        Of the gain of trees, of the size of linear terms, or of the loss added when it is shuffled among the validation rows.
         """
         own = self.fitted.importance if self.shares is None else self.shares
         given = np.zeros(len(self.inputs)) if own is None else own
@@ -102,16 +102,16 @@ class Model:
 
     @property
     def trees(self) -> int:
-        """Trees of the learner, or of an ensemble's members; 0 where there are none."""
+        """Number of trees of the learner, or of an ensemble's members; may be 0."""
         return self.fitted.trees
 
     @property
     def size(self) -> int:
-        """Trees, or parameters where there are none."""
+        """Number of trees, or of parameters if there are no trees."""
         return self.fitted.size
 
     def save(self, folder: Path) -> str:
-        """Write the model as text, JSON and skops files into an empty or new folder; its digest."""
+        """Write the model as text, JSON and skops files to an empty or new folder; return its digest."""
         folder.mkdir(parents=True, exist_ok=True)
         self.fitted.save(folder / LEARNER)
         written = {
@@ -131,10 +131,10 @@ class Model:
 
 
 def load_one(folder: Path) -> Model:
-    """A single model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
+    """Load a single model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
     written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if written["kind"] not in (KIND, EARLIER_KIND):
-        raise ValueError(f"{folder} holds a model of kind {written['kind']!r}, not {KIND!r}")
+        raise ValueError(f"{folder} contains a model of kind {written['kind']!r}, not {KIND!r}")
     return Model(
         inputs=tuple(Input(**wanted) for wanted in written["inputs"]),
         codes={name: tuple(values) for name, values in written["codes"].items()},
@@ -142,7 +142,7 @@ def load_one(folder: Path) -> Model:
         calibration=calibration.from_json(written["calibration"]),
         threshold=written["threshold"],
         threads=written["threads"],
-        facts=from_json(ModelFacts, written["facts"], f"what {folder / MANIFEST} says of the model"),
+        facts=from_json(ModelFacts, written["facts"], f"the facts in {folder / MANIFEST}"),
         candidates=tuple(Candidate(**one) for one in written.get("candidates", ())),
         shares=None if written.get("shares") is None else tuple(written["shares"]),
     )

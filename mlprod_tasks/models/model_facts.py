@@ -1,4 +1,4 @@
-"""What is kept with a model of where it comes from: training, windows, versions of the data, recipe."""
+"""The provenance stored with a model: training, windows, versions of the data, recipe."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class DateRange(NamedTuple):
 
 @dataclass(frozen=True)
 class PerWindow(Generic[T]):
-    """The same of each window of a training, such as its ticks or how many rows it holds."""
+    """One value per window of a training, such as its ticks or its number of rows."""
 
     train: T
     validation: T
     test: T
 
     def __getitem__(self, name: str) -> T:
-        """That of the window of this name. Raises: KeyError."""
+        """Return the value of the window with this name. Raises: KeyError."""
         return dict(self.named())[name]
 
     def named(self) -> Iterator[tuple[str, T]]:
-        """Each window's name with its own, in the order of time."""
+        """Yield each window's name and value, earliest first."""
         yield "train", self.train
         yield "validation", self.validation
         yield "test", self.test
@@ -43,7 +43,7 @@ class PerWindow(Generic[T]):
 
 @dataclass(frozen=True)
 class ContinuedFrom:
-    """The champion whose trees a warm update went on from. digest: of its files."""
+    """The champion whose trees a warm update continued. digest: of its files."""
 
     version: int
     digest: str
@@ -51,12 +51,11 @@ class ContinuedFrom:
 
 @dataclass(frozen=True)
 class ModelFacts(Versioned):
-    """Where a model comes from. What a model of an earlier release did not keep is empty or None.
+    """The provenance of a model. Facts that an earlier release did not record are empty or None.
 
-    declaration: SHA-256 of the declared use case. as_of: the tick that the training stood at. windows: the ticks that it was
-    fitted to, tuned on and tested on. versions: of the lake tables that its rows were read from. segment: whose rows alone it
-    was fitted to. training_rate, validation_rate: shares of positives. recipe: the declared model as JSON, with the parameters
-    that a search found.
+    declaration: SHA-256 of the declared use case. as_of: the tick of the training. windows: the ticks used to train, tune and
+    test. versions: of the lake tables with its rows. segment: the only one it was fitted to. training_rate, validation_rate:
+    shares of positives. recipe: the declared model as JSON, with the parameters from a search.
     """
 
     pipeline: str = ""
@@ -73,5 +72,5 @@ class ModelFacts(Versioned):
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
-        """Facts without a version are the same fields; the very first models kept no windows."""
+        """Facts without a version have the same fields; the first models had no windows."""
         return {**written, "windows": written.get("windows") or None}

@@ -1,6 +1,6 @@
-"""The reference profile: what a model's own test window looked like, stored with the model. Pure data.
+"""The reference profile: a summary of a model's test window, stored with the model.
 
-Monitoring builds it (`monitoring.profile`) and compares every tick with it.
+It is pure data: monitoring builds it (`monitoring.profile`) and compares every tick with it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Codes = NDArray[np.uint8]
 class ProfileColumn:
     """One feature of the reference, or the scores.
 
-    `counts` are of all its rows. `tick_psi` and `tick_null_share` say how far each single tick of the reference lay from
-    the others (corrected PSI) and from the whole (absolute difference): what an ordinary tick looks like. `type`: what it holds
-    (`bins.family`). `present`: of each category, how many ticks have it. Older profiles have neither.
+    `counts` are of all its rows. `tick_psi` and `tick_null_share` are the normal range of a tick: how far each tick of the
+    reference is from the others (corrected PSI) and from the whole (absolute difference). `type`: of its values
+    (`bins.family`). `present`: the number of ticks with each category. Older profiles have neither.
     """
 
     bins: Bins
@@ -53,7 +53,7 @@ class ProfileColumn:
 
 @dataclass(frozen=True)
 class JoinedTable:
-    """The features looked up in one table, look-up by look-up; all null together where no row was found."""
+    """The features from one table, by look-up; those of a look-up are null together if no row matches."""
 
     table: str
     columns: tuple[tuple[str, ...], ...]
@@ -62,10 +62,10 @@ class JoinedTable:
 
 @dataclass(frozen=True)
 class Region:
-    """The rows of one bin: how many, how many outcomes are positive, and sums over rows.
+    """The rows of one bin: their number, their positive outcomes, and sums over rows.
 
     scores: of the scores; squares: of (outcome - score) squared; spread: of score (1 - score), the variance that calibrated
-    scores promise.
+    scores imply.
     """
 
     n: int = 0
@@ -81,16 +81,16 @@ class Region:
 
     @property
     def variance(self) -> float:
-        """Variance of the mean residual: the empirical one or the one that the scores imply, whichever is larger.
+        """Variance of the mean residual: the larger of the empirical one and the one that the scores imply.
 
-        A few rows with equal outcomes have too small an empirical variance.
+        With few rows of equal outcomes, the empirical variance is too small.
         """
         return max(self.squares / self.n - self.residual**2, self.spread / self.n) / self.n
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """One feature's regions: null, other, then those between its deciles, or its most frequent categories."""
+    """One feature's regions: null, other, then its deciles or most frequent categories."""
 
     feature: str
     regions: tuple[Region, ...]
@@ -98,10 +98,10 @@ class Residuals:
 
 @dataclass(frozen=True)
 class SampledRows:
-    """Rows as the bins of their features (`Bins.coarse`), packed into text: they are stored with the model.
+    """Rows as the bins of their features (`Bins.coarse`), packed into text to be stored with the model.
 
-    packed: base64 of deflated bytes, (rows, columns) in row order; rows: how many of each tick, one after the other; ticks:
-    their ISO dates, empty where all are of one tick.
+    packed: base64 of deflated bytes, (rows, columns) in row order; rows: the number of each tick's, tick by tick; ticks: their
+    ISO dates, empty if all rows are of one tick.
     """
 
     columns: tuple[str, ...]
@@ -111,12 +111,12 @@ class SampledRows:
 
     @property
     def codes(self) -> Codes:
-        """(sum of rows, columns): the bin of each value."""
+        """The bin of each value, (sum of rows, columns)."""
         plain = zlib.decompress(base64.b64decode(self.packed))
         return np.frombuffer(plain, np.uint8).reshape(sum(self.rows), len(self.columns))
 
     def without(self, tick: date) -> SampledRows:
-        """The same without the rows of that tick."""
+        """Return the same without the rows of that tick."""
         at = self.ticks.index(str(tick))
         start = sum(self.rows[:at])
         kept = np.delete(self.codes, slice(start, start + self.rows[at]), axis=0)
@@ -127,9 +127,9 @@ class SampledRows:
 
 @dataclass(frozen=True)
 class ReferenceHistory:
-    """The values on the reference's ticks, by 'what' or 'what/slice'; None where a tick has none.
+    """The watched values on the reference's ticks, by 'what' or 'what/slice'; None if a tick has no value.
 
-    ticks: ISO dates, ascending; each value is of that tick against the rest of the reference.
+    ticks: ISO dates, ascending; each value compares that tick with the rest of the reference.
     """
 
     ticks: tuple[str, ...]
@@ -142,12 +142,12 @@ class ReferenceHistory:
 
 @dataclass(frozen=True)
 class ReferenceProfile:
-    """A model's test window in counts and means. `kpi` and `roc_auc` are None where they could not be computed.
+    """A model's test window in counts and means. `kpi` and `roc_auc` are None if they could not be computed.
 
-    value: what its decisions were worth per 1,000 rows. residuals: how outcomes differed from scores, by region of the
-    important features; empty in older profiles. decisions: rows above the threshold. joins: the tables of
-    look-up features. sampled: some of its rows. The three are None or empty in older profiles.
-    history: its own ticks, each compared with the rest of it; None where there are too few, or in older profiles.
+    value: of its decisions, per 1,000 rows. residuals: differences of outcomes and scores, by region of the important
+    features; empty in older profiles. decisions: rows above the threshold. joins: the tables of look-up features. sampled: some
+    of its rows. The three are None or empty in older profiles. history: each of its ticks compared with the rest; None if there
+    are too few, or in older profiles.
     """
 
     first: str
@@ -183,12 +183,12 @@ class ReferenceProfile:
         return float(np.std(self.rows_by_tick))
 
     def as_json(self) -> dict[str, Any]:
-        """The profile as plain JSON values."""
+        """Return the profile as plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> ReferenceProfile:
-        """The profile that `as_json` wrote. Raises: pydantic.ValidationError where it is something else."""
+        """Return the profile that `as_json` wrote. Raises: pydantic.ValidationError for anything else."""
         return TypeAdapter(cls).validate_python(dict(written))
 
 

@@ -30,10 +30,10 @@ LONGEST_NAME = 32
 
 @dataclass(frozen=True)
 class SegmentedModel:
-    """Rows of a segment (by feature `by`) get the segment's own model and threshold; all others `overall`.
+    """One model per segment (a value of feature `by`), and `overall` for all other rows.
 
-    parts: models by the value of `by`. rows: training rows of each segment; overall_rows: training rows
-    of the segments too small for a model of their own, for which `overall` answers. All models read the same features.
+    parts: models, each with its threshold, by the value of `by`. rows: training rows of each segment; overall_rows: training
+    rows of the segments that are too small and use `overall`. All models read the same features.
     """
 
     by: str
@@ -48,14 +48,14 @@ class SegmentedModel:
         rows = self._table(features)
         score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
         for answering, at in self._answering(rows):
-            made = answering.predict(rows.take(at))
-            score[at], decision[at] = made.score, made.decision
+            predictions = answering.predict(rows.take(at))
+            score[at], decision[at] = predictions.score, predictions.decision
         return Predictions(score, decision)
 
     def contributions(self, features: Any) -> Floats | None:
-        """What each feature adds to the log-odds of the model that answers, (rows, features + 1), the base last.
+        """Return what each feature adds to the log-odds of the row's model, (rows, features + 1), the base last.
 
-        None where the model of one of the rows has no exact contributions. Raises: ModelInputError.
+        None if the model of any row has no exact contributions. Raises: ModelInputError.
         """
         rows = self._table(features)
         added = np.empty((rows.num_rows, len(self.inputs) + 1))
@@ -67,7 +67,7 @@ class SegmentedModel:
         return added
 
     def answering(self, features: Any) -> Model:
-        """The model that answers for the one row of a frame, or for the first of several. Raises: ModelInputError."""
+        """Return the model that scores the first row of a frame. Raises: ModelInputError."""
         rows = self._table(features)
         return next((answering for answering, at in self._answering(rows) if at[0] == 0), self.overall)
 
@@ -81,12 +81,12 @@ class SegmentedModel:
 
     @property
     def threshold(self) -> float:
-        """The global model's; rows of a segment are decided by the segment's own."""
+        """The threshold of the global model; each segment has its own."""
         return self.overall.threshold
 
     @property
     def calibration(self) -> Calibration:
-        """The global model's; see `answering`."""
+        """The calibration of the global model; see `answering` for a row's."""
         return self.overall.calibration
 
     @property
@@ -101,27 +101,27 @@ class SegmentedModel:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Each feature's share, greatest first: the mean over the models, weighted by the training rows of each."""
-        weighed = [(self.overall, self.overall_rows), *((part, self.rows[name]) for name, part in self.parts.items())]
-        total = sum(rows for _, rows in weighed) or 1
+        """Each feature's share, largest first: the mean over the models, weighted by their training rows."""
+        weighted = [(self.overall, self.overall_rows), *((part, self.rows[name]) for name, part in self.parts.items())]
+        total = sum(rows for _, rows in weighted) or 1
         shares = dict.fromkeys(self.feature_names, 0.0)
-        for one, rows in weighed:
+        for one, rows in weighted:
             for name, share in one.importance.items():
                 shares[name] += share * rows / total
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     @property
     def trees(self) -> int:
-        """Of all models."""
+        """Number of trees of all models."""
         return sum(one.trees for one in self._all())
 
     @property
     def size(self) -> int:
-        """Trees, or parameters where there are none, of all models."""
+        """Number of trees of all models, or of parameters if there are no trees."""
         return sum(one.size for one in self._all())
 
     def save(self, folder: Path) -> str:
-        """Write every model into a folder of its own below an empty or new folder; the digest of all."""
+        """Write every model to its own subfolder of an empty or new folder; return the digest of all."""
         folder.mkdir(parents=True, exist_ok=True)
         self.overall.save(folder / OVERALL)
         for name, part in self.parts.items():
@@ -141,31 +141,31 @@ class SegmentedModel:
         yield from self.parts.values()
 
     def _table(self, features: Any) -> pa.Table:
-        """The frame as checked columns, so that some of its rows are read in the same way as all."""
+        """Return the frame as checked columns, so that a part of the rows is read in the same way as all."""
         return pa.table(read(features, self.inputs), names=list(self.feature_names))
 
     def _answering(self, rows: pa.Table) -> Iterator[tuple[Model, NDArray[np.int64]]]:
-        """Each model with the positions of its rows; models without rows are left out."""
+        """Yield each model with the positions of its rows; models without rows are left out."""
         names = list(self.parts)
         which = pc.fill_null(pc.index_in(rows[self.by], value_set=pa.array(names, pa.string())), -1)
-        of = which.to_numpy()
+        part_of_row = which.to_numpy()
         for i, one in enumerate(self._all()):
-            at = np.flatnonzero(of == i - 1)
+            at = np.flatnonzero(part_of_row == i - 1)
             if len(at):
                 yield one, at
 
 
 def folder_of(segment: str) -> str:
-    """A folder's name for any segment: its readable characters, and a digest that is unique to it."""
-    shown = re.sub(r"[^A-Za-z0-9_-]+", "_", segment)[:LONGEST_NAME]
-    return f"{shown}-{hashlib.sha256(segment.encode()).hexdigest()[:12]}"
+    """Return a folder name for a segment: its readable characters and a unique digest."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", segment)[:LONGEST_NAME]
+    return f"{readable}-{hashlib.sha256(segment.encode()).hexdigest()[:12]}"
 
 
 def load(folder: Path) -> SegmentedModel:
-    """The model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
+    """Load the model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
     written = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))
     if written["kind"] != KIND:
-        raise ValueError(f"{folder} holds a model of kind {written['kind']!r}, not {KIND!r}")
+        raise ValueError(f"{folder} contains a model of kind {written['kind']!r}, not {KIND!r}")
     return SegmentedModel(
         by=written["by"],
         overall=model.load_one(folder / OVERALL),

@@ -1,1 +1,1 @@
-"""Pure functions of arrays: metrics, intervals, bins and distances."""
+"""Pure functions on arrays: metrics, intervals, bins and distances."""

@@ -1,7 +1,7 @@
-"""Interval of a ROC AUC, and of the difference of two on the same rows: DeLong, DeLong and Clarke-Pearson.
+"""Interval of a ROC AUC, and of the difference of two on the same rows.
 
-Biometrics 44 (1988), 837-845, by the fast algorithm of Sun and Xu, IEEE Signal Processing Letters 21 (2014), 1389-1393. Both
-hold also where scores are equal.
+DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988), 837-845, with the fast algorithm of Sun and Xu, IEEE Signal
+Processing Letters 21 (2014), 1389-1393. Both allow equal scores.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from mlprod_tasks.statistics.metrics import COVERAGE, CannotBeMeasured, Differen
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# The standard library's normal distribution gives scipy's quantiles without an import of a quarter of a second.
+# The standard library's normal distribution: the same quantiles as scipy, whose import takes a quarter of a second.
 NORMAL = NormalDist()
 Z = NORMAL.inv_cdf((1 + COVERAGE) / 2)
 
 
 def area(outcome: Bools, score: Floats) -> Estimate:
-    """ROC AUC with its interval, normal and cut to [0, 1]; NaN bounds where a class has fewer than two rows.
+    """Return the ROC AUC with its normal interval, cut to [0, 1]; NaN bounds if a class has fewer than two rows.
 
-    Raises: CannotBeMeasured where a class is empty.
+    Raises: CannotBeMeasured if a class is empty.
     """
     areas, covariance = areas_and_covariance(outcome, score[None, :])
     half = Z * float(np.sqrt(covariance[0, 0]))
@@ -32,16 +32,16 @@ def area(outcome: Bools, score: Floats) -> Estimate:
 
 
 def difference(outcome: Bools, ours: Floats, theirs: Floats) -> Difference:
-    """ROC AUC of `ours` minus that of `theirs` on the same rows, with interval and two-sided p of no difference.
+    """Return the ROC AUC of `ours` minus that of `theirs` on the same rows, with interval and two-sided p-value.
 
-    Where both rank every pair in the same way, p is 1. Raises: CannotBeMeasured where a class is empty.
+    p is 1 if both rank every pair in the same way. Raises: CannotBeMeasured if a class is empty.
     """
     areas, covariance = areas_and_covariance(outcome, np.stack((ours, theirs)))
     value = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if np.isnan(variance):
         return Difference(value, np.nan, np.nan, np.nan)
-    # Rounding leaves a variance of about 1e-19 where it is 0.
+    # Rounding turns a variance of 0 into about 1e-19.
     error = float(np.sqrt(variance)) if variance > 1e-15 else 0.0
     if error == 0:
         return Difference(value, value, value, 1.0 if abs(value) < 1e-12 else 0.0)
@@ -49,10 +49,10 @@ def difference(outcome: Bools, ours: Floats, theirs: Floats) -> Difference:
 
 
 def areas_and_covariance(outcome: Bools, scores: Floats) -> tuple[Floats, Floats]:
-    """The areas of k scores, (k,), and their covariance, (k, k). scores: (k, n).
+    """Return the areas of k scores, (k,), and their covariance, (k, k). scores: (k, n).
 
-    A positive's placement is the share of negatives below it; the area is their mean, and its variance comes from that of the
-    placements of positives and of negatives (DeLong et al., 1988, equations 4 to 6).
+    A positive's placement is the share of negatives below it. The area is the mean placement; its variance comes from the
+    variances of the placements of positives and of negatives (DeLong et al., 1988, equations 4 to 6).
     """
     from scipy.stats import rankdata
 
@@ -61,14 +61,14 @@ def areas_and_covariance(outcome: Bools, scores: Floats) -> tuple[Floats, Floats
     if not positives or not negatives:
         raise CannotBeMeasured(f"{positives} positive and {negatives} negative outcomes have no ROC curve")
     all_ranks = rankdata(scores, axis=1)
-    own = rankdata(scores[:, outcome], axis=1), rankdata(scores[:, ~outcome], axis=1)
-    of_positives = (all_ranks[:, outcome] - own[0]) / negatives
-    of_negatives = 1 - (all_ranks[:, ~outcome] - own[1]) / positives
+    ranks_in_class = rankdata(scores[:, outcome], axis=1), rankdata(scores[:, ~outcome], axis=1)
+    of_positives = (all_ranks[:, outcome] - ranks_in_class[0]) / negatives
+    of_negatives = 1 - (all_ranks[:, ~outcome] - ranks_in_class[1]) / positives
     return of_positives.mean(axis=1), _covariance(of_positives) / positives + _covariance(of_negatives) / negatives
 
 
 def _covariance(placements: Floats) -> Floats:
-    """Covariance of the rows, (k, k); NaN where there is only one column."""
+    """Return the covariance of the rows, (k, k); NaN if there is only one column."""
     n = placements.shape[1]
     if n < 2:
         return np.full((len(placements), len(placements)), np.nan)

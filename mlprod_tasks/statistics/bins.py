@@ -1,4 +1,4 @@
-"""Bins: how the values of a column are counted, chosen from a reference."""
+"""Bins in which the values of a column are counted, chosen from a reference."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 Counts = NDArray[np.int64]
 
 NUMBER_OF_BINS = 10
-# Distances in the column's unit need more of the tails than shares do.
+# Distances in the column's unit need finer bins in the tails than shares do.
 TAILS = (0.001, 0.01, 0.05, 0.95, 0.99, 0.999)
-MOST_CATEGORIES = 20  # that have a bin of their own where shares are compared, and values of an integer that is a category
-MOST_KNOWN = 2000  # categories that are stored, to tell a new one from a rare one
-MOST_VALUES = 4096  # the most different numbers that are counted value by value before they are put into bins
-# The first two bins, before those of values: null, and a value that fits no bin.
+MOST_CATEGORIES = 20  # with their own bin when shares are compared; also the most values of an integer that is a category
+MOST_KNOWN = 2000  # stored categories, to distinguish a new one from a rare one
+MOST_VALUES = 4096  # up to so many distinct numbers are counted by value before they are binned
+# The first two bins: null, and values that fit no other bin.
 NULL, OTHER = 0, 1
 
 
@@ -30,10 +30,10 @@ NULL, OTHER = 0, 1
 class Bins:
     """The bins of one column.
 
-    Of numbers: (-inf, edges[0]], (edges[0], edges[1]], ... (edges[-1], inf); `low` and `high` are what the reference reached,
-    `sd` its standard deviation, `deciles` those edges between which shares are compared (all of them where it is empty), `few`
-    whether it had at most MOST_VALUES values. Of categories: one bin each, the most frequent first. Counts are in the order
-    null, other, then the bins; 'other' holds what is not finite, or no category known here.
+    Of numbers: (-inf, edges[0]], (edges[0], edges[1]], ... (edges[-1], inf); `low` and `high` are the range of the reference,
+    `sd` its standard deviation, `deciles` the edges between which shares are compared (if empty, all edges), `few` whether it
+    had at most MOST_VALUES values. Of categories: one bin each, most frequent first. Counts are in the order null, other, then
+    the bins; 'other' is for values that are not finite, and for unknown categories.
     """
 
     column: str
@@ -58,9 +58,9 @@ class Bins:
         return 2 + (len(self.edges) + 1 if self.of_numbers else len(self.categories))
 
     def coarse(self, counts: Counts) -> Counts:
-        """The counts in the few bins that PSI and Jensen-Shannon distance compare: deciles, or the most frequent categories.
+        """Merge counts into the few bins for PSI and Jensen-Shannon distance: deciles, or the most frequent categories.
 
-        Their noise grows with the number of bins. The rarer categories are added to 'other'. counts: (len(self),).
+        Their noise grows with the number of bins. Rarer categories are added to 'other'. counts: (len(self),).
         """
         if not self.of_numbers:
             few = np.array(counts[: 2 + MOST_CATEGORIES])
@@ -73,16 +73,16 @@ class Bins:
 
     @property
     def coarse_edges(self) -> tuple[float, ...]:
-        """The edges between which `coarse` counts numbers."""
+        """The edges of the bins of numbers in `coarse`."""
         return self.deciles or self.edges
 
 
 @dataclass(frozen=True)
 class CountedColumn:
-    """One column of some rows: `counts` in its bins; of numbers also what lies outside of the reference's [low, high].
+    """One column of some rows: `counts` in its bins; for numbers also what is outside the reference's [low, high].
 
-    below, above: rows; beyond: how far they lie from the nearer end, summed up, in the column's unit. outside: rows outside of
-    the range that this column is compared with; for a tick of the reference itself that is the range of the other ticks.
+    below, above: rows; beyond: the sum of their distances from the nearer end, in the column's unit. outside: rows outside the
+    range that the column is compared with; for a tick of the reference, that is the range of the other ticks.
     """
 
     counts: Counts
@@ -93,18 +93,18 @@ class CountedColumn:
 
 
 def learn(con: DuckDBPyConnection, source: str, columns: Mapping[str, str]) -> tuple[Bins, ...]:
-    """Choose bins for each column from the rows of a reference, one column after the other.
+    """Choose bins for each column from the rows of a reference, column by column.
 
-    Numbers get the bins between their deciles and some in the tails, fewer where these coincide; text, flags and integers of at
-    most MOST_CATEGORIES values get one bin a value, the MOST_KNOWN most frequent ones where text has more.
+    Numbers get bins between their deciles and some in the tails, fewer if these coincide. Text, booleans and integers with at
+    most MOST_CATEGORIES values get one bin per value; text with more values than MOST_KNOWN only for the most frequent.
 
-    source: what stands after FROM; columns: name -> DuckDB type, as DESCRIBE names it.
+    source: the SQL after FROM; columns: name -> DuckDB type, as in DESCRIBE.
     """
     return tuple(_learn(con, source, name, kind) for name, kind in columns.items())
 
 
 def family(kind: str) -> str:
-    """What a DuckDB type holds: 'int', 'float', 'text', 'bool' or 'timestamp', whatever its width; else the type itself."""
+    """Return the family of a DuckDB type: 'int', 'float', 'text', 'bool' or 'timestamp'; else the type itself."""
     if kind.startswith(("TIMESTAMP", "DATE")):
         return "timestamp"
     if kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
@@ -115,7 +115,7 @@ def family(kind: str) -> str:
 
 
 def number(name: str, kind: str) -> str:
-    """The SQL expression of a column's number, whatever its type; null where text is not a number."""
+    """Return the SQL expression for a column as a number, of any type; null for text that is not a number."""
     match family(kind):
         case "timestamp":
             return f"epoch({quoted(name)})"
@@ -140,10 +140,10 @@ def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
     query = f"SELECT min(v), max(v), quantile_disc(v, {shares}), {_spread('v')} FROM {finite}"
     low, high, quantiles, sd = con.execute(query).fetchall()[0]
     if low is None:
-        return Bins(name, edges=(0.0,))  # only nulls: every value is new
+        return Bins(name, edges=(0.0,))  # only nulls: any value will be new
     deciles = sorted({edge for edge, share in zip(quantiles, shares, strict=True) if edge < high and share not in TAILS})
     edges = sorted({edge for edge in quantiles if edge < high})
-    if not edges:  # nearly all rows hold one value: below it, that value, above it
+    if not edges:  # nearly all rows have one value: bins below it, for it, and above it
         edges = [float(np.nextafter(high, -np.inf)), high]
     few = _distinct(con, source, value, MOST_VALUES) <= MOST_VALUES
     return Bins(name, tuple(edges), low=low, high=high, sd=_rounded(sd), deciles=tuple(deciles or edges), few=few)
@@ -151,10 +151,10 @@ def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
 
 def _categories(con: DuckDBPyConnection, source: str, name: str, integer: bool = False) -> Bins:
     text = f"{quoted(name)}::VARCHAR"
-    found = con.execute(
+    rows = con.execute(
         f"SELECT {text} FROM {source} WHERE {text} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MOST_KNOWN}"
     ).fetchall()
-    categories = tuple(value for (value,) in found)
+    categories = tuple(value for (value,) in rows)
     if not integer or not categories:
         return Bins(name, categories=categories)
     query = f"SELECT min(v), max(v), {_spread('v')} FROM (SELECT {quoted(name)}::DOUBLE AS v FROM {source})"
@@ -163,16 +163,16 @@ def _categories(con: DuckDBPyConnection, source: str, name: str, integer: bool =
 
 
 def _spread(value: str) -> str:
-    # The standard deviation of values around 1e200 overflows a double; without one nothing is scaled by it.
+    # The standard deviation of values around 1e200 overflows a double; if it is null, nothing is scaled by it.
     return f"CASE WHEN max(abs({value})) < 1e150 THEN stddev_pop({value}) END"
 
 
 def _rounded(sd: float | None) -> float | None:
-    """Sums in parallel differ in their last digits from run to run; a profile must not."""
+    """Round to six digits: parallel sums differ in their last digits from run to run, a profile must not."""
     return None if sd is None else float(f"{sd:.6g}")
 
 
 def _distinct(con: DuckDBPyConnection, source: str, value: str, most: int) -> int:
-    """How many values there are, null included; counted up to one more than `most`."""
-    ((found,),) = con.execute(f"SELECT count(*) FROM (SELECT DISTINCT {value} FROM {source} LIMIT {most + 1})").fetchall()
-    return int(found)
+    """Count distinct values, null included, up to one more than `most`."""
+    ((count,),) = con.execute(f"SELECT count(*) FROM (SELECT DISTINCT {value} FROM {source} LIMIT {most + 1})").fetchall()
+    return int(count)

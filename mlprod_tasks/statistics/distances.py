@@ -1,6 +1,6 @@
-"""Distances of two distributions, from counts in the same bins.
+"""Distances between two distributions, from counts in the same bins.
 
-These are effect sizes, not p-values: with the row counts of production every test rejects.
+These are effect sizes, not p-values: with the row counts of production, every test rejects.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ PSEUDO_COUNT = 0.5
 
 
 class NothingToCompare(ValueError):
-    """Counts without a single row, or of different bins."""
+    """Counts without any row, or in different bins."""
 
 
 def psi(expected: ArrayLike, actual: ArrayLike) -> float:
-    """Population stability index: sum over bins of (a - e) ln(a / e), a and e being shares (Siddiqi, 2006).
+    """Return the population stability index: sum over bins of (a - e) ln(a / e) of shares (Siddiqi, 2006).
 
-    Every bin of both sides gets half a row more, so that an empty bin has a logarithm; at the usual row counts this moves
-    the index by less than its sampling error. expected, actual: (bins,) counts.
+    Half a row is added to every bin of both sides, so that an empty bin has a logarithm; at usual row counts this changes the
+    index by less than its sampling error. expected, actual: (bins,) counts.
     """
     e, a = (_smoothed(counts) for counts in _checked(expected, actual))
     return float(np.sum((a - e) * np.log(a / e)))
 
 
 def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
-    """The expected PSI of two samples of the same distribution: (bins - 1) (1 / n + 1 / m).
+    """Return the expected PSI of two samples of the same distribution: (bins - 1) (1 / n + 1 / m).
 
-    Under no change PSI / (1 / n + 1 / m) follows chi-squared with bins - 1 degrees of freedom (Yurdakul and Naranjo, 2020).
+    Without drift, PSI / (1 / n + 1 / m) follows chi-squared with bins - 1 degrees of freedom (Yurdakul and Naranjo, 2020).
     Bins that are empty on both sides do not count.
     """
     e, a = _checked(expected, actual)
@@ -41,12 +41,12 @@ def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
 
 
 def corrected_psi(expected: ArrayLike, actual: ArrayLike) -> float:
-    """The PSI minus its sampling noise, never below zero: comparable between small and large ticks."""
+    """Return the PSI minus its sampling noise, at least 0: comparable between small and large ticks."""
     return max(0.0, psi(expected, actual) - psi_noise(expected, actual))
 
 
 def jensen_shannon_distance(expected: ArrayLike, actual: ArrayLike) -> float:
-    """Square root of the Jensen-Shannon divergence in bits: 0 for equal shares, 1 for disjoint ones (Lin, 1991)."""
+    """Return the square root of the Jensen-Shannon divergence in bits: 0 for equal shares, 1 for disjoint ones (Lin, 1991)."""
     e, a = (counts / counts.sum() for counts in _checked(expected, actual))
     middle = (e + a) / 2
 
@@ -58,9 +58,9 @@ def jensen_shannon_distance(expected: ArrayLike, actual: ArrayLike) -> float:
 
 
 def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]) -> float:
-    """The earth mover's distance in the column's unit, rows taken as spread evenly within their bin.
+    """Return the earth mover's distance in the column's unit, assuming that rows are spread evenly within bins.
 
-    It differs from the distance of the rows themselves by at most sum over bins of width * max(e, a).
+    It differs from the exact distance of the rows by at most the sum over bins of width * max(e, a).
     expected, actual: (bins,) counts; borders: (bins + 1,), all finite, ascending.
     """
     e, a = _checked(expected, actual)
@@ -68,7 +68,7 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]
         raise NothingToCompare(f"{len(e)} bins have {len(e) + 1} borders, not {len(borders)}")
     gap = np.concatenate(([0.0], np.cumsum(e / e.sum() - a / a.sum())))
     left, right, widths = gap[:-1], gap[1:], np.diff(np.asarray(borders, np.float64))
-    # The area below |a line from left to right|: a trapezium, or two triangles where it crosses zero.
+    # The area below |a line from left to right|: a trapezium, or two triangles if the line crosses zero.
     total = np.abs(left) + np.abs(right)
     crossing = left * right < 0
     triangles = (left**2 + right**2) / np.where(total > 0, 2 * total, 1.0)
@@ -76,12 +76,12 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]
 
 
 def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float:
-    """The earth mover's distance in the column's unit, of values counted in these bins, nulls and 'other' left out.
+    """Return the earth mover's distance in the column's unit, of values in these bins, without nulls and 'other'.
 
-    Numbers: within the reference's range rows are taken as spread evenly in their bin, which differs from the distance of the
-    rows themselves by at most sum over bins of width * max(e, a), and by far less where both lie alike in them; beyond the
-    range, where no row of the reference is, it is exact. Integers that are categories: exact, except for values within
-    the range that the reference does not have.
+    Numbers: within the reference's range, rows are assumed to be spread evenly in their bin. This differs from the exact
+    distance by at most the sum over bins of width * max(e, a), and by far less if both sides are similar within bins. Beyond
+    the range, where the reference has no rows, it is exact. Integers that are categories: exact, except for values within the
+    range that the reference does not have.
 
     expected: (len(bins),) counts.
     """
@@ -93,7 +93,7 @@ def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float
         e, a = _checked(expected[2:][order], now)
         apart = np.abs(np.cumsum(e / e.sum() - a / a.sum()))[:-1]
         return float(np.sum(apart * np.diff(at))) + actual.beyond / float(a.sum())
-    # Rows beyond the range are taken to its ends first, which are bins without width.
+    # Rows beyond the range are first moved to its ends, as bins without width.
     ends = np.zeros(len(bins) - 2, np.int64)
     ends[0], ends[-1] = actual.below, actual.above
     now = np.concatenate([[actual.below], actual.counts[2:] - ends, [actual.above]])
@@ -102,7 +102,7 @@ def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float
 
 
 def borders(bins: Bins) -> list[float]:
-    """Where bins of numbers begin and end: the outer ones at what the reference reached."""
+    """Return the borders of bins of numbers; the outer ones are the reference's minimum and maximum."""
     return [bins.low, *(min(max(edge, bins.low), bins.high) for edge in bins.edges), bins.high]
 
 

@@ -1,7 +1,7 @@
-"""Confidence intervals with COVERAGE. All assume that rows are independent of each other.
+"""Confidence intervals with COVERAGE, for independent rows.
 
-Rows of one tick are not quite independent (they share a day's weather, a day's customers), so values vary more from tick to
-tick than these intervals say. The normal range of a tick is therefore learned from the reference's own ticks.
+Rows of one tick are not fully independent (they share the day's weather and customers), so values vary more from tick to tick
+than these intervals say. The normal range of a tick is therefore learned from the ticks of the reference.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from mlprod_tasks.statistics.metrics import COVERAGE
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
-MOST_EXACT = 1000  # trials of which the distribution of successes is computed and not approximated
+MOST_EXACT = 1000  # up to so many trials the distribution of successes is exact, not approximated
 
 
 def wilson(successes: float, trials: float, z: float = Z) -> Interval:
-    """Interval of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials.
+    """Return the interval of a share, z standard errors each way (Wilson, JASA 22, 1927). Raises: ValueError without trials.
 
-    The formula itself and not scipy.stats.binomtest, which gives the same: that takes whole numbers only, but rows that depend
-    on each other count as a fraction of their number. It also takes 0.6 ms instead of 1 us, after an import of 0.7 s.
+    scipy.stats.binomtest gives the same, but only for whole numbers, and dependent rows count as a fraction of their number.
+    It also takes 0.6 ms instead of 1 us, after an import of 0.7 s.
     """
     if trials <= 0:
-        raise ValueError(f"{successes} of {trials} is no share")
+        raise ValueError(f"{successes} of {trials} is not a share")
     share = successes / trials
     scale = 1 + z**2 / trials
     middle = (share + z**2 / (2 * trials)) / scale
     half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / scale
-    # For none and all of the trials the bound is exactly 0 or 1; the formula would round.
+    # With no or only successes the bound is exactly 0 or 1; the formula would round.
     return (0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == trials else min(1.0, middle + half))
 
 
 def of_mean(values: Floats) -> Interval:
-    """Interval of the mean of the population that `values` sample, by the central limit theorem. values: (n,), n >= 2."""
+    """Return the interval of the population mean, by the central limit theorem. values: a sample, (n,), n >= 2."""
     return normal(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(len(values)))
 
 
 def normal(value: float, error: float, low: float = -np.inf, high: float = np.inf, z: float = Z) -> Interval:
-    """Value +- z standard errors, cut to [low, high]."""
+    """Return value +- z standard errors, cut to [low, high]."""
     return max(low, value - z * error), min(high, value + z * error)
 
 
 def successes(chances: Floats) -> Interval:
-    """Interval of the number of successes of independent trials with their own chances (Poisson binomial).
+    """Return the interval of the number of successes of independent trials with given probabilities (Poisson binomial).
 
-    Exact for up to MOST_EXACT trials, and then of at least COVERAGE, for the number is whole; normal beyond.
+    Exact for up to MOST_EXACT trials, with at least COVERAGE, as the number is whole; a normal approximation for more.
     """
     from scipy.stats import poisson_binom
 
@@ -58,14 +58,14 @@ def successes(chances: Floats) -> Interval:
         return normal(mean, sqrt(variance), 0.0, float(len(chances)))
     if not len(chances):
         return 0.0, 0.0
-    # Its own quantiles fail for more than 62 chances (scipy 1.17), its distribution does not: 18 ms for 1,000.
+    # scipy 1.17's quantiles fail for more than 62 trials; its distribution function does not, and takes 18 ms for 1,000.
     below = poisson_binom.cdf(np.arange(len(chances) + 1), chances)
     tail = (1 - COVERAGE) / 2
     return float(np.searchsorted(below, tail)), min(float(np.searchsorted(below, 1 - tail)), float(len(chances)))
 
 
 def of_rank_correlation(correlation: float, n: int) -> Interval:
-    """Interval of Spearman's correlation of n pairs.
+    """Return the interval of Spearman's correlation of n pairs.
 
     Fisher's z with the variance of Bonett and Wright (Psychometrika 65, 2000). (-1, 1) for fewer than four pairs.
     """

@@ -1,7 +1,7 @@
-"""Metrics of scores: ranking, calibration, value; each with a bootstrap interval.
+"""Metrics of scores (ranking, calibration, value), each with a bootstrap interval.
 
-Every metric is computed from one ranking of the rows and from weights, so a resample is a vector of weights (how often
-each row was drawn) and nothing is sorted twice. Rows with equal scores are treated alike.
+Every metric is computed from one ranking of the rows and from weights: a resample is a vector of weights (how often each row
+was drawn), so nothing is sorted twice. Rows with equal scores are treated alike.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pydantic import BeforeValidator
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# JSON has no NaN: null stands for what could not be computed.
+# JSON has no NaN: null means that the number could not be computed.
 Number = Annotated[float, BeforeValidator(lambda given: nan if given is None else given)]
 
 NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000")
 BINS = 10
 RESAMPLES = 500
 COVERAGE = 0.95
-SAME_NUMBER = 1e-12  # relative: the rounding error of a declared share times a number of rows is smaller
-CELLS_AT_ONCE = 250_000  # of the matrix of weights: what fits into a core's cache is several times faster
+SAME_NUMBER = 1e-12  # relative; larger than the rounding error of a declared share times a number of rows
+CELLS_AT_ONCE = 250_000  # of the matrix of weights: several times faster if it fits into a core's cache
 
 
 class CannotBeMeasured(ValueError):
@@ -35,7 +35,7 @@ class CannotBeMeasured(ValueError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value and its interval of COVERAGE; NaN where it could not be computed."""
+    """A metric's value and its interval with COVERAGE; NaN if it could not be computed."""
 
     value: Number
     low: Number
@@ -44,7 +44,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one model minus that of another on the same rows: interval, and p of no difference (two-sided)."""
+    """A metric of one model minus that of another on the same rows, with interval and two-sided p-value."""
 
     value: Number
     low: Number
@@ -54,21 +54,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Every metric of NAMES on the rows themselves, and on each of the resamples: (resamples,) each.
+    """Every metric of NAMES on the rows, and on each resample, (resamples,) each.
 
-    NaN where it could not be computed. With the same number of rows, resamples and seed the draws are the same.
+    NaN if it could not be computed. The same number of rows, resamples and seed give the same draws.
     """
 
     points: Mapping[str, float]
     draws: Mapping[str, Floats]
 
     def estimates(self) -> dict[str, Estimate]:
-        """Each metric with its percentile interval of COVERAGE."""
+        """Return each metric with its percentile interval with COVERAGE."""
         return {name: Estimate(point, *interval(self.draws[name], point)) for name, point in self.points.items()}
 
 
 class Ranking:
-    """Rows sorted by score, descending, with the ends of their groups of equal scores.
+    """Rows sorted by score, descending, with the starts of their groups of equal scores.
 
     outcome: (n,) bool; score: (n,) probabilities in [0, 1]. Raises: CannotBeMeasured.
     """
@@ -85,7 +85,7 @@ class Ranking:
         return len(self.score)
 
     def groups(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Weight of positives and of negatives in each group of equal scores, both (resamples, groups)."""
+        """Return the weights of positives and of negatives in each group of equal scores, both (resamples, groups)."""
         positive = weights * self.outcome
         if len(self.starts) < self.rows:
             positive, weights = (np.add.reduceat(each, self.starts, axis=1) for each in (positive, weights))
@@ -93,7 +93,7 @@ class Ranking:
 
 
 class RankCounts:
-    """The ranking under weights: positives and negatives of each group of equal scores, and how many lie at or above it.
+    """A weighted ranking: positives and negatives of each group of equal scores, and their cumulative counts.
 
     weights: (resamples, n) in the order of the ranking.
     """
@@ -105,44 +105,44 @@ class RankCounts:
 
 
 def roc_auc(outcome: Bools, score: Floats) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, equal scores counting half."""
-    return float(_roc_auc(_counted(outcome, score))[0])
+    """Return the area under the ROC curve: how often a positive scores above a negative; ties count half."""
+    return float(_roc_auc(_rank_counts(outcome, score))[0])
 
 
 def pr_auc(outcome: Bools, score: Floats) -> float:
-    """Average precision: sum of precision at each distinct score, weighted by the recall it adds. Not interpolated."""
-    return float(_pr_auc(_counted(outcome, score))[0])
+    """Return the average precision: precision at each distinct score, weighted by the recall it adds. Not interpolated."""
+    return float(_pr_auc(_rank_counts(outcome, score))[0])
 
 
 def log_loss(outcome: Bools, score: Floats) -> float:
-    """Mean negative log likelihood, natural logarithm; scores are clipped to what float64 can distinguish from 0 and 1."""
+    """Return the mean negative log likelihood (natural logarithm); scores are clipped to [eps, 1 - eps] of float64."""
     return float(log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
 
 
 def brier(outcome: Bools, score: Floats) -> float:
-    """Mean squared difference of score and outcome (Brier, 1950, for two classes)."""
+    """Return the mean squared difference of score and outcome (Brier, 1950, for two classes)."""
     return float(np.mean((_checked(outcome, score) - outcome) ** 2))
 
 
 def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
-    """Expected calibration error: |mean outcome - mean score| of bins of equal size, weighted by their rows.
+    """Return the expected calibration error: |mean outcome - mean score| of bins, weighted by their rows.
 
-    Bins hold equal numbers of rows in order of score (Nixon et al., 2019), but rows of equal score stay together.
+    Bins have equal numbers of rows in order of score (Nixon et al., 2019), but rows of equal score stay together.
     """
     ranking = Ranking(outcome, score)
     return float(_calibration_error(ranking, np.ones((1, ranking.rows)), bins)[0])
 
 
 def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
-    """Share of positives among the highest scores; ties at the edge count as a random pick would on average.
+    """Return the share of positives among the highest scores; ties at the edge count as the average of a random pick.
 
     top_share: of the rows, in (0, 1]; k is `rows_of_share` of it.
     """
-    return float(_precision_at_k(_counted(outcome, score), top_share)[0])
+    return float(_precision_at_k(_rank_counts(outcome, score), top_share)[0])
 
 
 def rows_of_share(share: float, rows: int) -> int:
-    """How many of some rows a share is: rounded up, and at least one.
+    """Return a share of rows as a number of rows, rounded up, at least one.
 
     0.07 of 100 rows is 7, though 0.07 * 100 is 7.000000000000001 in floating point. share: in (0, 1].
     """
@@ -154,9 +154,9 @@ def rows_of_share(share: float, rows: int) -> int:
 def measure(
     outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
 ) -> Mapping[str, Estimate]:
-    """Every metric of NAMES with its percentile-bootstrap interval of COVERAGE.
+    """Return every metric of NAMES with its percentile bootstrap interval with COVERAGE.
 
-    values: (n,) what each row's decision was worth. Raises: CannotBeMeasured.
+    values: (n,) the value of each row's decision. Raises: CannotBeMeasured.
     """
     return sample(outcome, score, values, top_share, resamples, seed).estimates()
 
@@ -164,16 +164,17 @@ def measure(
 def sample(
     outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
 ) -> Sampled:
-    """Every metric of NAMES on the rows and on resamples of them, drawn with replacement.
+    """Compute every metric of NAMES on the rows and on resamples of them, drawn with replacement.
 
-    The same seed and number of rows draw the same resamples, whatever the scores, so two models measured on the same rows are
-    compared on the same draws. Raises: CannotBeMeasured.
+    Resamples depend only on the seed and the number of rows, so two models on the same rows are compared on the same draws.
+    Raises: CannotBeMeasured.
     """
     ranking = Ranking(outcome, score)
     worth = np.asarray(values, np.float64)[ranking.order]
-    points = _all(ranking, np.ones((1, ranking.rows)), worth, top_share)
+    points = _all_metrics(ranking, np.ones((1, ranking.rows)), worth, top_share)
     drawn = [
-        _all(ranking, weights[:, ranking.order], worth, top_share) for weights in _resamples(ranking.rows, resamples, seed)
+        _all_metrics(ranking, weights[:, ranking.order], worth, top_share)
+        for weights in _resamples(ranking.rows, resamples, seed)
     ]
     return Sampled(
         {name: float(points[name][0]) for name in NAMES},
@@ -182,7 +183,7 @@ def sample(
 
 
 def interval(draws: Floats, point: float) -> tuple[float, float]:
-    """The percentile interval of COVERAGE; the point itself where nothing was drawn.
+    """Return the percentile interval with COVERAGE; the point itself without draws.
 
     A resample of one class only has no AUC and is left out.
     """
@@ -196,14 +197,14 @@ def interval(draws: Floats, point: float) -> tuple[float, float]:
 
 
 def calibration_bins(outcome: Bools, score: Floats, bins: int = BINS) -> tuple[Floats, Floats, Floats]:
-    """Mean score, mean outcome and rows of each bin of `calibration_error`, highest scores first."""
+    """Return mean score, mean outcome and rows of each bin of `calibration_error`, highest scores first."""
     ranking = Ranking(outcome, score)
     starts = _bin_starts(ranking, bins)
     rows = np.diff(np.append(starts, ranking.rows)).astype(np.float64)
     return np.add.reduceat(ranking.score, starts) / rows, np.add.reduceat(ranking.outcome, starts) / rows, rows
 
 
-def _all(ranking: Ranking, weights: Floats, worth: Floats, top_share: float) -> dict[str, Floats]:
+def _all_metrics(ranking: Ranking, weights: Floats, worth: Floats, top_share: float) -> dict[str, Floats]:
     total = weights.sum(axis=1)
     losses = np.stack((log_losses(ranking.outcome, ranking.score), (ranking.score - ranking.outcome) ** 2, worth), axis=1)
     log_loss_means, briers, value = (weights @ losses / total[:, None]).T
@@ -229,7 +230,7 @@ def _roc_auc(counted: RankCounts) -> Floats:
 def _pr_auc(counted: RankCounts) -> Floats:
     hits = counted.hits
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = hits / np.maximum(hits + counted.misses, 1.0)  # 0 before the first row that was drawn
+        precision = hits / np.maximum(hits + counted.misses, 1.0)  # 0 before the first drawn row
         return np.asarray(np.einsum("ij,ij->i", counted.positive, precision) / hits[:, -1])
 
 
@@ -239,7 +240,7 @@ def _calibration_error(ranking: Ranking, weights: Floats, bins: int) -> Floats:
 
 
 def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
-    """First row of each bin: equal parts, each moved on to the next group of equal scores."""
+    """Return the first row of each bin: equal parts, each moved to the next group of equal scores."""
     even = np.linspace(0, ranking.rows, bins, endpoint=False)
     at = np.searchsorted(ranking.starts, even)
     return np.unique(ranking.starts[at[at < len(ranking.starts)]])
@@ -248,16 +249,16 @@ def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
 def _precision_at_k(counted: RankCounts, top_share: float) -> Floats:
     k = rows_of_share(top_share, counted.ranking.rows)
     flagged = counted.hits + counted.misses
-    # The group in which the k-th row lies: groups before it count in full, this one as a random pick would on average.
+    # The group with the k-th row: earlier groups count in full, this one as the average of a random pick.
     edge = (flagged < k).sum(axis=1)
     at = np.arange(len(flagged)), np.minimum(edge, flagged.shape[1] - 1)
     positive, size = counted.positive[at], counted.positive[at] + counted.negative[at]
-    taken = (k - (flagged[at] - size)) / size
-    return np.asarray((counted.hits[at] - positive + positive * taken) / k)
+    share_of_group = (k - (flagged[at] - size)) / size
+    return np.asarray((counted.hits[at] - positive + positive * share_of_group) / k)
 
 
 def log_losses(outcome: Floats, score: Floats) -> Floats:
-    """Negative log likelihood of each row, (n,), as `log_loss` averages it."""
+    """Return the negative log likelihood of each row, (n,), of which `log_loss` is the mean."""
     tiny = np.finfo(np.float64).eps
     likely = np.clip(score, tiny, 1 - tiny)
     return np.asarray(-np.log(np.where(outcome > 0, likely, 1 - likely)))
@@ -274,7 +275,7 @@ def _resamples(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield weights
 
 
-def _counted(outcome: Bools, score: Floats) -> RankCounts:
+def _rank_counts(outcome: Bools, score: Floats) -> RankCounts:
     ranking = Ranking(outcome, score)
     return RankCounts(ranking, np.ones((1, ranking.rows)))
 

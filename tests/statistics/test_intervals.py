@@ -19,7 +19,7 @@ def test_wilson_is_scipys(trials: int, data: st.DataObject) -> None:
 
 
 def test_a_share_of_nothing_has_no_interval() -> None:
-    with pytest.raises(ValueError, match="0 of 0 is no share"):
+    with pytest.raises(ValueError, match="0 of 0 is not a share"):
         intervals.wilson(0, 0)
 
 

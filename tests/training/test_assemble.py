@@ -138,7 +138,7 @@ def test_no_label_at_all_is_told_apart_from_no_rows(empty_shop, tables):
 def test_outcomes_of_one_class_only_are_refused(empty_shop, tables):
     orders, returns = tables
     shop = empty_shop(orders, returns.set_column(2, "returned", pa.array([False] * returns.num_rows)))
-    with pytest.raises(NotTrainable, match=r"one class only: all \d+ are negative. Check label.sql 'returned'"):
+    with pytest.raises(NotTrainable, match=r"one class only: all [\d,]+ are negative. Check label.sql 'returned'"):
         assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
 
 

@@ -397,7 +397,7 @@ def test_without_a_declared_search_nothing_is_done_and_it_says_so(shop, caplog):
     assemble(shop.pipeline, shop.tick(), "one", "a test", shop.platform)
     with caplog.at_level("INFO"):
         assert searched(shop).trials == {}
-    assert "returns declares no search: candidates are fitted as they are declared" in caplog.messages
+    assert "returns declares no search: candidates are fitted with their declared values" in caplog.messages
     assert not (folder_of(shop).path / "search").exists()
     assert search.tuned(shop.pipeline, folder_of(shop)) == {}
 

@@ -147,7 +147,7 @@ def test_any_text_can_name_a_segment(by_channel, tmp_path):
         for table in (some_rows(300), some_rows(200))
     ]
     made = segments.fit_all(declared, rows[0], rows[1], ModelFacts())
-    assert sorted(made.parts) == ["", "../a/b", "ö ü"], "'*' stands for all rows"
+    assert sorted(made.parts) == ["", "../a/b", "ö ü"], "'*' is reserved for all rows"
     made.save(tmp_path / "made")
     assert all(path.is_relative_to(tmp_path / "made") for path in tmp_path.rglob("model.json"))
     loaded = load_model(tmp_path / "made")

@@ -1,6 +1,7 @@
-"""Learners: each kind of candidate in one file, all with the same input and the same methods.
+"""Learners: one file per kind of candidate, all with the same input and methods.
 
-`fit` fits one declared candidate. The result predicts, explains itself where that is exact, and is saved without pickle.
+`fit_learner` fits one declared candidate. The result predicts, gives contributions if they are exact, and is saved without
+pickle.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fit_learner", "load"]
 
-# The module of each kind that a learner.json may name; imported only when needed, since it imports its library.
+# The module of each kind that a learner.json may name; imported only when needed, as it imports its library.
 FILES = {
     "lightgbm": "lightgbm",
     "constant": "constant",
@@ -45,16 +46,16 @@ def fit_learner(
     gap_ticks: int = 0,
     members: Mapping[str, FittedLearner] | None = None,
 ) -> FittedLearner:
-    """Fit one candidate to the training rows; validation rows say when to stop and nothing else.
+    """Fit one candidate to the training rows; validation rows only decide when to stop.
 
-    declared: the model that holds the candidate: seed, threads, and the members of an ensemble.
-    report: called with (step, validation log loss) by learners that learn in steps (LightGBM, NeuralNet); the fit stops where
-    it returns True.
+    declared: the model of the candidate, with seed, threads, and the members of an ensemble.
+    report: called with (step, validation log loss) by learners that learn in steps (LightGBM, NeuralNet); the fit stops if it
+    returns True.
     gap_ticks: ticks left out between the blocks of a Stacking or of a LinearSVM's calibration, as between the windows of the
     split.
     members: candidates that are already fitted, by name, for an ensemble of them.
 
-    From rows of one class only a model learns nothing: it then gives their rate, whatever was declared.
+    With training rows of one class only, the model predicts their rate, whatever is declared.
     """
     if len(train) == 0 or train.y.all() or not train.y.any():
         log.warning("%s: %d training rows, all of one class: the model predicts their rate", learner.name, len(train))
@@ -113,11 +114,11 @@ def load(folder: Path, threads: int | None) -> FittedLearner:
     """Load what a fitted learner's `save` wrote. Raises: ValueError for an unknown kind; ForbiddenType."""
     kind = fitted.read(folder)["kind"]
     if kind not in FILES:
-        raise ValueError(f"{folder} holds a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")
+        raise ValueError(f"{folder} contains a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")
     if FILES[kind] == "ensemble":
         from mlprod_tasks.models.learners import ensemble
 
         return ensemble.load(folder, threads, load)
-    loading: Callable[..., Any] = import_module(f"{__name__}.{FILES[kind]}").load
-    made: FittedLearner = loading(folder, threads)
-    return made
+    load_kind: Callable[..., Any] = import_module(f"{__name__}.{FILES[kind]}").load
+    learner: FittedLearner = load_kind(folder, threads)
+    return learner

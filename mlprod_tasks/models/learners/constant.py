@@ -1,4 +1,4 @@
-"""The outcome rate of the training rows, for every row."""
+"""A learner that predicts the outcome rate of the training rows for every row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KIND = "constant"
 
 @dataclass(frozen=True)
 class ConstantModel:
-    """One probability. features: how many columns a matrix has."""
+    """One probability for all rows. features: the number of columns of a matrix."""
 
     rate: float
     features: int
@@ -25,10 +25,10 @@ class ConstantModel:
         return np.full(len(x), self.rate)
 
     def contributions(self, x: Floats) -> Floats:
-        """0 from every feature; the base is the rate."""
-        made = np.zeros((len(x), self.features + 1))
-        made[:, -1] = logit(np.array(self.rate))
-        return made
+        """Return 0 for every feature; the base is the rate."""
+        added = np.zeros((len(x), self.features + 1))
+        added[:, -1] = logit(np.array(self.rate))
+        return added
 
     @property
     def importance(self) -> Floats:
@@ -47,7 +47,7 @@ class ConstantModel:
 
 
 def load(folder: Path, threads: int | None = None) -> ConstantModel:
-    """What `save` wrote."""
+    """Load the model that `save` wrote."""
     written = fitted.read(folder)
     return ConstantModel(written["rate"], written["features"])
 

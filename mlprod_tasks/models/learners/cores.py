@@ -1,4 +1,4 @@
-"""How many threads a learner may use, whichever library runs them."""
+"""Limit the threads of a learner, whatever library runs them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ROWS_A_THREAD = 2000
 
 
 def cores_for(threads: int | None) -> int:
-    """The declared number of threads, or all cores but one.
+    """Return the declared number of threads, or all cores but one.
 
-    Beside another busy process boosting is slower with all of them.
+    If another process is busy, boosting is slower with all cores.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads or max(1, available - 1)
@@ -31,9 +31,9 @@ def limited(threads: int | None) -> Iterator[None]:
 
 
 def in_parts(predict: Callable[[Any], Any], rows: Any, threads: int | None) -> Any:
-    """Predict all rows, (n,), part by part in the declared threads; a row gets the same value in any part.
+    """Predict all rows, (n,), in parts, in the declared threads; the parts do not change a row's value.
 
-    Beside a busy process this is much faster than one OpenMP loop for each tree, where all threads wait for the last one.
+    If another process is busy, this is much faster than one OpenMP loop per tree, where all threads wait for the last one.
     """
     parts = min(cores_for(threads), len(rows) // ROWS_A_THREAD)
     if parts < 2:
@@ -44,7 +44,7 @@ def in_parts(predict: Callable[[Any], Any], rows: Any, threads: int | None) -> A
 
 @lru_cache(maxsize=1)
 def _controller() -> Any:
-    # Finding the thread pools of a process takes milliseconds, so it is done once, when all of them are loaded.
+    # Finding a process's thread pools takes milliseconds, so do it once, when all libraries are loaded.
     import sklearn.ensemble  # noqa: F401
     from threadpoolctl import ThreadpoolController
 

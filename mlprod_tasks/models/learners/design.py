@@ -1,4 +1,4 @@
-"""Columns for learners that need plain numbers: standardised, none missing, categories one-hot; fitted to training rows."""
+"""The design matrix for learners that need plain numbers: standardised, nothing missing, categories one-hot."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from mlprod_tasks.models.learners.rows import Columns, Floats
 
-FURTHEST = 10.0  # standard deviations from the mean: one absurd number must not outweigh everything else
-MOST_CATEGORIES = 200  # columns of one feature: the most frequent ones
+FURTHEST = 10.0  # standard deviations from the mean: one absurd number must not dominate
+MOST_CATEGORIES = 200  # of one feature, the most frequent ones
 
 
 @dataclass(frozen=True)
 class Number:
-    """A numeric feature: (value - mean) / scale, 0 where it is missing, and an indicator of that where needed.
+    """A numeric feature: (value - mean) / scale, 0 if missing, and an indicator of missing values if needed.
 
-    first: its column in the design. scale 0: constant in training, so it has no column of its own. missing: the column that
-    is 1 where it is missing, or None where training rows miss none of it.
+    first: its column in the design. scale 0: it was constant in training and has no column. missing: the column that is 1 if
+    it is missing; None if no training row misses it.
     """
 
     position: int
@@ -31,9 +31,9 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A coded feature: the design's column that is 1, by code; -1 for none.
+    """A coded feature. column: the column that is 1, by code; -1 for none.
 
-    rare: the column of codes that were rare or unknown in training. missing: the column that is 1 where it is missing, or -1.
+    rare: the column of codes that were rare or unknown in training. missing: the column that is 1 if it is missing, or -1.
     """
 
     position: int
@@ -44,29 +44,29 @@ class Category:
 
 @dataclass(frozen=True)
 class Design:
-    """How a matrix of features becomes `width` columns of numbers."""
+    """The transformation of a matrix of features to `width` columns of numbers."""
 
     numbers: tuple[Number, ...]
     categories: tuple[Category, ...]
     width: int
 
     def numeric(self, x: Floats) -> Iterator[tuple[int, int, Floats]]:
-        """Feature, design column and its values (n,), for every column that is not one-hot."""
+        """Yield feature, design column and its values (n,), for every column that is not one-hot."""
         for one in self.numbers:
             values = x[:, one.position]
             absent = np.isnan(values)
             if one.scale > 0:
                 with np.errstate(over="ignore"):
-                    made = np.clip((values - one.mean) / one.scale, -FURTHEST, FURTHEST)
-                made[absent] = 0.0
-                yield one.position, one.first, made
+                    scaled = np.clip((values - one.mean) / one.scale, -FURTHEST, FURTHEST)
+                scaled[absent] = 0.0
+                yield one.position, one.first, scaled
             if one.missing is not None:
                 yield one.position, one.missing, absent.astype(np.float64)
 
     def hot(self, x: Floats) -> Iterator[tuple[int, Any]]:
-        """Feature and which of its columns is 1, (n,), -1 where none is."""
+        """Yield feature and which of its columns is 1, (n,); -1 if none is."""
         for one in self.categories:
-            # The last place but one is for unknown codes, the last for missing ones.
+            # The second last entry is for unknown codes, the last for missing ones.
             table = np.array([*one.column, one.rare, one.missing])
             codes = x[:, one.position]
             absent = np.isnan(codes)
@@ -74,7 +74,7 @@ class Design:
             yield one.position, table[place.astype(np.intp)]
 
     def sparse(self, x: Floats) -> Any:
-        """The design as a scipy CSR matrix, (n, width)."""
+        """Return the design as a scipy CSR matrix, (n, width)."""
         from scipy.sparse import coo_matrix
 
         rows = np.arange(len(x))
@@ -95,14 +95,14 @@ class Design:
         return coo_matrix(parts, shape=(len(x), self.width)).tocsr()
 
     def dense(self, x: Floats) -> Floats:
-        """The design as an array, (n, width)."""
-        made = np.zeros((len(x), self.width))
+        """Return the design as an array, (n, width)."""
+        dense = np.zeros((len(x), self.width))
         for _, at, values in self.numeric(x):
-            made[:, at] = values
+            dense[:, at] = values
         for _, at in self.hot(x):
             filled = np.flatnonzero(at >= 0)
-            made[filled, at[filled]] = 1.0
-        return made
+            dense[filled, at[filled]] = 1.0
+        return dense
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -113,7 +113,7 @@ class Design:
 
 
 def from_json(written: dict[str, Any]) -> Design:
-    """The design that `as_json` wrote."""
+    """Return the design that `as_json` wrote."""
     return Design(
         tuple(Number(*one) for one in written["numbers"]),
         tuple(Category(position, tuple(column), rare, missing) for position, column, rare, missing in written["categories"]),
@@ -122,9 +122,9 @@ def from_json(written: dict[str, Any]) -> Design:
 
 
 def fit_design(columns: Columns, x: Floats, least_category_rows: int) -> Design:
-    """Learn means, scales and categories; categories of few rows, and beyond MOST_CATEGORIES, share a column.
+    """Fit means, scales and categories; rare categories, and those beyond MOST_CATEGORIES, share a column.
 
-    A feature without values, or with one value only, gets no column.
+    A feature without values, or with only one value, gets no column.
     """
     width, numbers, categories = 0, [], []
     for position in columns.numeric:
@@ -157,8 +157,8 @@ def fit_design(columns: Columns, x: Floats, least_category_rows: int) -> Design:
 
 
 def _mean_and_deviation(values: Floats) -> tuple[float, float]:
-    """Mean and standard deviation; 0 and 0 where values are all equal, there are none, or their squares overflow."""
-    # For equal values the deviation may be a rounding error instead of 0.
+    """Return mean and standard deviation; 0 and 0 if values are all equal, missing, or their squares overflow."""
+    # For equal values, the computed deviation may be a rounding error instead of 0.
     if len(values) == 0 or values.min() == values.max():
         return 0.0, 0.0
     with np.errstate(over="ignore"):

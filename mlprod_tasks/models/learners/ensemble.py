@@ -1,4 +1,4 @@
-"""Ensembles of candidates: their mean, and a stack whose weights are fitted to out-of-time predictions."""
+"""Ensembles of candidates: their mean, and stacking with weights fitted to out-of-time predictions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expi
 log = logging.getLogger(__name__)
 
 AVERAGING, STACKING = "averaging", "stacking"
-# A member that is almost certain must not decide alone: its log-odds are cut at about 14.
+# A member that is almost certain must not decide alone: its log-odds are clipped at about 14.
 SUREST = 1e-6
-PENALTY = 1e-3  # on the distance of weights from equal ones, per row: decides where members agree
-# The function that fits one member: `learners.fit_learner`. It is passed in, since it imports this module.
+PENALTY = 1e-3  # per row, on the distance of weights from equal ones: it decides the weights if members agree
+# The function that fits one member, `learners.fit_learner`. It is passed in, because it imports this module.
 FitMember = Callable[..., FittedLearner]
 
 
 @dataclass(frozen=True)
 class EnsembleModel:
-    """What all ensembles share. members: each with its candidate's name."""
+    """The common part of all ensembles. members: each with its candidate's name."""
 
     members: tuple[tuple[str, FittedLearner], ...] = field(repr=False)
 
@@ -56,7 +56,7 @@ class AveragingModel(EnsembleModel):
         return total / len(self.members)
 
     def contributions(self, x: Floats) -> None:
-        """None: a mean of probabilities has no exact terms in log-odds."""
+        """Return None: a mean of probabilities has no exact contributions to log-odds."""
         return
 
     def save(self, folder: Path) -> None:
@@ -79,9 +79,9 @@ class StackingModel(EnsembleModel):
         return expit(total)
 
     def contributions(self, x: Floats) -> Floats | None:
-        """The weighted contributions of the members; None where one with a weight has none.
+        """Return the members' weighted contributions; None if one with a weight above 0 has none.
 
-        Exact except where a member is surer than SUREST.
+        Exact unless a member's probability is closer than SUREST to 0 or 1.
         """
         total: Floats | None = None
         for weight, (_, member) in zip(self.weights, self.members, strict=True):
@@ -105,7 +105,7 @@ class StackingModel(EnsembleModel):
 def load(
     folder: Path, threads: int | None, load_member: Callable[[Path, int | None], FittedLearner]
 ) -> AveragingModel | StackingModel:
-    """What `save` wrote."""
+    """Load the model that `save` wrote."""
     written = fitted.read(folder)
     members = tuple((name, load_member(folder / str(i), threads)) for i, name in enumerate(written["members"]))
     if written["kind"] == AVERAGING:
@@ -123,26 +123,26 @@ def fit_ensemble(
     known: Mapping[str, FittedLearner],
     fit_member: FitMember,
 ) -> AveragingModel | StackingModel:
-    """Fit the members that are not `known` to all training rows, and a stack's weights to out-of-time predictions."""
-    of = [declared.candidate(name) for name in learner.of]
-    fitted_now = dict(known)
-    for member in of:
-        if member.name not in fitted_now:
-            fitted_now[member.name] = fit_member(
-                member, columns, train, validation, declared, gap_ticks=gap_ticks, members=fitted_now
+    """Fit the members that are not `known` to all training rows; fit stacking weights to out-of-time predictions."""
+    wanted = [declared.candidate(name) for name in learner.of]
+    by_name = dict(known)
+    for member in wanted:
+        if member.name not in by_name:
+            by_name[member.name] = fit_member(
+                member, columns, train, validation, declared, gap_ticks=gap_ticks, members=by_name
             )
-    members = tuple((member.name, fitted_now[member.name]) for member in of)
+    members = tuple((member.name, by_name[member.name]) for member in wanted)
     if isinstance(learner, Averaging):
         return AveragingModel(members)
-    predicted, rows = out_of_time(of, columns, train, declared, learner.folds, gap_ticks, fit_member)
+    predicted, rows = out_of_time(wanted, columns, train, declared, learner.folds, gap_ticks, fit_member)
     if len(set(rows.y.tolist())) < 2:
         log.warning(
             "%s: too few rows for out-of-time predictions of both classes: all members get the same weight", learner.name
         )
         return StackingModel(members, (1 / len(members),) * len(members), 0.0)
     weights, intercept = _weights(logit(predicted, SUREST), rows)
-    shown = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(of, weights, strict=True))
-    log.info("%s: weights %s, from %d out-of-time rows", learner.name, shown, len(rows))
+    listed = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(wanted, weights, strict=True))
+    log.info("%s: weights %s, from %d out-of-time rows", learner.name, listed, len(rows))
     return StackingModel(members, weights, intercept)
 
 
@@ -155,17 +155,17 @@ def out_of_time(
     gap_ticks: int,
     fit_member: FitMember,
 ) -> tuple[Floats, LearnerRows]:
-    """Predict rows that are later than all rows the members were fitted to: (n, members), and these rows.
+    """Predict rows that are later than all rows the members were fitted to; return (n, members) and these rows.
 
-    The window is cut into `folds` + 2 blocks of about as many rows, between ticks where these are known. For each block from
-    the third on, members are fitted to all earlier blocks but the last, which says when to stop, and then predict the block.
-    The gap is left out between these three.
+    The window is cut into `folds` + 2 blocks of nearly equal size, between ticks if these are known. For each block from the
+    third on, members are fitted to all earlier blocks but the last, which decides when to stop, and predict the block. The
+    gap is left out between these three.
     """
     predicted, rows = [np.empty((0, len(of)))], [train.take(slice(0, 0))]
     for past, stop, block in _folds(train, folds, gap_ticks):
         members: dict[str, FittedLearner] = {}
         for member in of:
-            # The members of a member ensemble are fitted anew here too: the fitted ones have seen the block.
+            # Members of an ensemble that is a member are fitted again too: the fitted ones know the block.
             members[member.name] = fit_member(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
         predicted.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
         rows.append(block)
@@ -176,10 +176,10 @@ def out_of_time(
 
 
 def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[LearnerRows, LearnerRows, LearnerRows]]:
-    """Past, stopping and predicted rows of each fold; folds whose past lacks a class are left out."""
+    """Yield past, stopping and predicted rows of each fold; folds whose past has only one class are left out."""
     edges = [round(len(train) * i / (folds + 2)) for i in range(folds + 3)]
     if train.tick is not None:
-        # A tick is in one block only.
+        # No tick is split between blocks.
         edges = [0, *(int(np.searchsorted(train.tick, train.tick[edge])) for edge in edges[1:-1]), len(train)]
     for first, second, last in zip(edges[1:], edges[2:], edges[3:], strict=False):
         before = train.take(slice(0, second))
@@ -190,13 +190,13 @@ def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[Lea
 
 
 def _after(train: LearnerRows, first: int, second: int, gap_ticks: int) -> LearnerRows:
-    """The rows from `first` up to the gap before `second`."""
+    """Return the rows from `first` up to the gap before `second`."""
     kept = train.before(second, gap_ticks)
     return kept.take(slice(first, None))
 
 
 def _weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], float]:
-    """Weights of at least 0 and the intercept of a logistic regression on members' log-odds."""
+    """Fit a logistic regression on members' log-odds; return its weights, at least 0, and intercept."""
     from scipy.optimize import minimize
 
     y = rows.y.astype(np.float64)
@@ -213,8 +213,8 @@ def _weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], fl
         return float(share @ each + PENALTY * from_equal @ from_equal), gradient
 
     start = np.append(np.full(members, 1 / members), 0.0)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * members + [(None, None)]).x
-    return tuple(found[:-1].tolist()), float(found[-1])
+    solution = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * members + [(None, None)]).x
+    return tuple(solution[:-1].tolist()), float(solution[-1])
 
 
 def _save(members: tuple[tuple[str, FittedLearner], ...], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every fitted learner can do, whatever its kind."""
+"""The interface of every fitted learner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MANIFEST = "learner.json"
 
 
 class FittedLearner(Protocol):
-    """A fitted learner. It gives the same bits for a row alone and in a batch, and before and after it was saved."""
+    """A fitted learner. Its predictions are the same, bit for bit, for a row alone and in a batch, and after saving."""
 
     @property
     def kind(self) -> str:
@@ -20,31 +20,31 @@ class FittedLearner(Protocol):
 
     @property
     def importance(self) -> Floats | None:
-        """Each feature's share, (features,), none negative, summing to 1 unless all are 0; None where the kind has none."""
+        """Each feature's share, (features,): at least 0, with sum 1 or all 0; None if the kind has no importance."""
 
     @property
     def size(self) -> int:
-        """Trees, or parameters where there are none."""
+        """Number of trees, or of parameters if there are no trees."""
 
     @property
     def trees(self) -> int:
-        """Trees; 0 for a learner without any."""
+        """Number of trees; may be 0."""
 
     def predict(self, x: Floats) -> Floats:
-        """Probabilities before calibration, (n,), of a matrix as in LearnerRows."""
+        """Return probabilities before calibration, (n,), for a matrix as in LearnerRows."""
 
     def contributions(self, x: Floats) -> Floats | None:
-        """What each feature adds to the log-odds, (n, features + 1), the base last: rows sum to the prediction's log-odds.
+        """Return what each feature adds to the log-odds, (n, features + 1), the base last.
 
-        None where the kind has no exact ones.
+        Rows sum to the prediction's log-odds. None if the kind has no exact contributions.
         """
 
     def save(self, folder: Path) -> None:
-        """Write text, JSON and skops files into a new or empty folder, which `learners.load` reads."""
+        """Write text, JSON and skops files to a new or empty folder, for `learners.load`."""
 
 
 def write(folder: Path, kind: str, **content: Any) -> None:
-    """Write a learner's kind and plain values into its folder."""
+    """Write a learner's kind and plain values to its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"kind": kind, **content}, indent=1, sort_keys=True, allow_nan=False)
     (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")

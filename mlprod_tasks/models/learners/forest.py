@@ -1,4 +1,4 @@
-"""Random forest and extra trees, on numbers that may be missing and on cross-fitted outcome rates of categories."""
+"""Random forest and extra trees, with missing numbers and cross-fitted outcome rates of categories."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 KIND = "forest"
 FILE = "forest.skops"
 FOLDS = 5
-LARGEST = 1e30  # trees compare float32, and scikit-learn adds up a whole column of it
+LARGEST = 1e30  # trees compare float32, and scikit-learn sums whole columns of it
 TYPES = ("sklearn.tree._tree.Tree",)
 
 
-# For each coded column: position, rate by code, of other codes, of missing ones.
+# For each coded column: position, and the rates by code, for other codes, and for missing ones.
 Rates = tuple[tuple[int, tuple[float, ...], float, float], ...]
 
 
 @dataclass(frozen=True)
 class Forest:
-    """content: the trees as a skops file. decrease: each feature's share of the decrease of impurity."""
+    """A fitted forest. content: the trees as a skops file. decrease: each feature's share of the decrease of impurity."""
 
     content: bytes = field(repr=False)
     rates: Rates = field(repr=False)
@@ -36,12 +36,12 @@ class Forest:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        """The mean of the trees' probabilities, (n,), summed in their order, so that threads do not change the rounding."""
-        trees = self._trees  # read from the file once, before there are threads
+        """Return the mean of the trees' probabilities, (n,), summed in order, so that threads do not change the rounding."""
+        trees = self._trees  # loaded once, before the threads start
         return np.asarray(in_parts(lambda part: _mean(trees, part), _with_rates(x, self.rates), self.threads))
 
     def contributions(self, x: Floats) -> None:
-        """None: a mean of probabilities has no exact terms in log-odds."""
+        """Return None: a mean of probabilities has no exact contributions to log-odds."""
         return
 
     @property
@@ -68,16 +68,16 @@ class Forest:
 
 
 def load(folder: Path, threads: int | None) -> Forest:
-    """What `save` wrote. Raises: ForbiddenType."""
+    """Load the model that `save` wrote. Raises: ForbiddenType."""
     written = fitted.read(folder)
     rates = tuple((position, tuple(by), other, missing) for position, by, other, missing in written["rates"])
-    made = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads)
-    made._trees  # noqa: B018  a bad file is refused on loading, not at the first score
-    return made
+    forest = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads)
+    forest._trees  # noqa: B018  a bad file is refused on loading, not at the first score
+    return forest
 
 
 def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: LearnerRows, declared: Model) -> Forest:
-    """Grow the trees. Weights count in the trees, but not in the rates of categories: scikit-learn's encoder takes none."""
+    """Fit the trees. Weights apply to the trees, not to the rates of categories: scikit-learn's encoder has no weights."""
     import sklearn.ensemble
 
     x, rates = _encode(columns, train, declared.seed)
@@ -97,23 +97,23 @@ def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: Lear
     return Forest(content, rates, tuple(model.feature_importances_.tolist()), declared.threads)
 
 
-def _mean(trees: list[Any], made: Any) -> Floats:
-    total = np.zeros(len(made))
-    if len(made) == 0:
+def _mean(trees: list[Any], x: Any) -> Floats:
+    total = np.zeros(len(x))
+    if len(x) == 0:
         return total
     for tree in trees:
-        total += tree.predict(made)[:, 1]
+        total += tree.predict(x)[:, 1]
     return total / len(trees)
 
 
 def _encode(columns: Columns, train: LearnerRows, seed: int) -> tuple[Any, Rates]:
-    """The training matrix with cross-fitted rates of categories, and the rates over all rows."""
+    """Return the training matrix with cross-fitted rates of categories, and the rates over all rows."""
     if not columns.categorical:
         return _with_rates(train.x, ()), ()
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import TargetEncoder
 
-    # The folds are passed in, since the encoder's own would differ from run to run.
+    # The folds are passed in, as the encoder's own would differ from run to run.
     folds = KFold(min(FOLDS, len(train)), shuffle=True, random_state=seed)
     encoder = TargetEncoder(target_type="binary", cv=folds)
     coded = train.x[:, list(columns.categorical)]
@@ -131,13 +131,13 @@ def _encode(columns: Columns, train: LearnerRows, seed: int) -> tuple[Any, Rates
 
 
 def _with_rates(x: Floats, rates: Rates) -> Any:
-    """The matrix as trees read it: float32, rates in place of codes."""
+    """Return the matrix as trees read it: float32, with rates instead of codes."""
     # A number beyond float32 would be infinite, which scikit-learn refuses.
-    made = np.ascontiguousarray(np.clip(x, -LARGEST, LARGEST), dtype=np.float32)
+    values = np.ascontiguousarray(np.clip(x, -LARGEST, LARGEST), dtype=np.float32)
     for position, by, other, missing in rates:
         table = np.array([*by, other, missing])
         codes = x[:, position]
         absent = np.isnan(codes)
         place = np.where(absent, len(by) + 1, np.minimum(np.where(absent, 0, codes), len(by)))
-        made[:, position] = table[place.astype(np.intp)]
-    return made
+        values[:, position] = table[place.astype(np.intp)]
+    return values

@@ -22,9 +22,9 @@ TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
 @dataclass(frozen=True)
 class HistBoosting:
-    """content: the trees and their known categories, as a skops file. start: the log-odds before the first tree.
+    """Fitted trees. content: they and their known categories, as a skops file. start: log-odds before the first tree.
 
-    places: for each coded column (position, place by code); the most frequent codes have a place of their own.
+    places: for each coded column (position, place by code); only the most frequent codes have their own place.
     gain: each feature's share of the total.
     """
 
@@ -36,11 +36,11 @@ class HistBoosting:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        loaded = self._stored  # read from the file once, before there are threads
-        return expit(in_parts(lambda part: self._log_odds(part, loaded), _placed(x, self.places), self.threads))
+        loaded = self._stored  # loaded once, before the threads start
+        return expit(in_parts(lambda part: self._log_odds(part, loaded), _as_trees_read(x, self.places), self.threads))
 
     def contributions(self, x: Floats) -> None:
-        """None: scikit-learn computes no exact contributions."""
+        """Return None: scikit-learn computes no exact contributions."""
         return
 
     @property
@@ -61,11 +61,11 @@ class HistBoosting:
         fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain))
         (folder / FILE).write_bytes(self.content)
 
-    def _log_odds(self, made: Floats, loaded: Any) -> Floats:
-        total = np.full(len(made), self.start)
+    def _log_odds(self, x: Floats, loaded: Any) -> Floats:
+        total = np.full(len(x), self.start)
         known, order = loaded["categories"]
         for tree in loaded["trees"]:
-            total += tree.predict(made, known, order, 1)
+            total += tree.predict(x, known, order, 1)
         return total
 
     @cached_property
@@ -74,22 +74,22 @@ class HistBoosting:
 
 
 def load(folder: Path, threads: int | None) -> HistBoosting:
-    """What `save` wrote. Raises: ForbiddenType."""
+    """Load the model that `save` wrote. Raises: ForbiddenType."""
     written = fitted.read(folder)
     places = tuple((position, tuple(by)) for position, by in written["places"])
-    made = HistBoosting((folder / FILE).read_bytes(), written["start"], places, tuple(written["gain"]), threads)
-    made._stored  # noqa: B018  a bad file is refused on loading, not at the first score
-    return made
+    model = HistBoosting((folder / FILE).read_bytes(), written["start"], places, tuple(written["gain"]), threads)
+    model._stored  # noqa: B018  a bad file is refused on loading, not at the first score
+    return model
 
 
 def fit_hist_gradient_boosting(
     learner: HistGradientBoosting, columns: Columns, train: LearnerRows, validation: LearnerRows, declared: Model
 ) -> HistBoosting:
-    """Grow trees until the validation window's log loss no longer falls; trees after the least loss are cut off."""
+    """Fit trees until the validation log loss stops falling; drop the trees after the lowest loss."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     places = tuple((position, _places(train.x[:, position])) for position in columns.categorical)
-    x = _placed(train.x, places)
+    x = _as_trees_read(train.x, places)
     # scikit-learn 1.9 cannot bin a column without any value.
     x[:, np.isnan(x).all(axis=0)] = 0.0
     stopping = learner.early_stopping_rounds is not None and len(validation) > 0
@@ -110,14 +110,14 @@ def fit_hist_gradient_boosting(
     window: dict[str, Any] = {}
     if stopping:
         window = {
-            "X_val": _placed(validation.x, places),
+            "X_val": _as_trees_read(validation.x, places),
             "y_val": validation.y,
             "sample_weight_val": validation.weight,
         }
     model.fit(x, train.y, sample_weight=train.weight, **window)
     trees = [tree for (tree,) in model._predictors]
     if stopping:
-        # The first score is that of no tree at all.
+        # The first score is the one without any tree.
         trees = trees[: max(1, int(np.argmax(model.validation_score_)))]
     content = stored.dump({"trees": trees, "categories": list(model._bin_mapper.make_known_categories_bitsets())})
     start = float(model._baseline_prediction[0, 0])
@@ -125,7 +125,7 @@ def fit_hist_gradient_boosting(
 
 
 def _gain(trees: list[Any], columns: Columns) -> Floats:
-    """Each feature's share of the gain of all splits."""
+    """Return each feature's share of the gain of all splits."""
     gain = np.zeros(len(columns.names))
     for tree in trees:
         splits = tree.nodes[tree.nodes["is_leaf"] == 0]
@@ -136,23 +136,23 @@ def _gain(trees: list[Any], columns: Columns) -> Floats:
 
 
 def _order(categorical: tuple[int, ...], features: int) -> list[int]:
-    """The matrix's columns in the order of the trees: categories first."""
+    """Return the matrix's columns in the order of the trees: categories first."""
     return [*categorical, *(i for i in range(features) if i not in categorical)]
 
 
 def _places(codes: Floats) -> tuple[int, ...]:
-    """By code, its place in order of frequency; the rarest codes share the last place."""
+    """Return each code's place in order of frequency; the rarest codes share the last place."""
     rows = np.bincount(codes[~np.isnan(codes)].astype(np.intp))
     place = np.empty(len(rows), np.int64)
     place[np.argsort(-rows, kind="stable")] = np.arange(len(rows))
     return tuple(np.minimum(place, MOST_CATEGORIES - 1).tolist())
 
 
-def _placed(x: Floats, places: tuple[tuple[int, tuple[int, ...]], ...]) -> Floats:
-    """The matrix as the trees read it: categories first, by their places. A code unknown in training is missing."""
-    made = x[:, _order(tuple(position for position, _ in places), x.shape[1])]
+def _as_trees_read(x: Floats, places: tuple[tuple[int, tuple[int, ...]], ...]) -> Floats:
+    """Return the matrix as the trees read it: categories first, by their places. Unknown codes count as missing."""
+    values = x[:, _order(tuple(position for position, _ in places), x.shape[1])]
     for i, (position, by) in enumerate(places):
         table = np.array([*by, np.nan])
         codes = x[:, position]
-        made[:, i] = table[np.where(np.isnan(codes), len(by), np.minimum(codes, len(by))).astype(np.intp)]
-    return made
+        values[:, i] = table[np.where(np.isnan(codes), len(by), np.minimum(codes, len(by))).astype(np.intp)]
+    return values

@@ -1,4 +1,4 @@
-"""LightGBM: boosted trees with native categories, kept as LightGBM's own text."""
+"""LightGBM: boosted trees with native categories, stored in LightGBM's text format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 KIND = "lightgbm"
 BOOSTER = "booster.txt"
 ROUNDS_BETWEEN_LINES = 50
-# The metric of early stopping. Trees only have to rank, since calibration comes after them; log loss would also move with the
+# The metric of early stopping. Trees only have to rank, as they are calibrated later; log loss would also depend on the
 # share of positives, which differs between windows.
 METRIC = "auc"
 REPORTED = "binary_logloss"
@@ -33,20 +33,20 @@ ROUNDS_BETWEEN_REPORTS = 10
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """booster: LightGBM's own text form. threads: None takes all cores but one."""
+    """Fitted trees. booster: in LightGBM's text format. threads: None uses all cores but one."""
 
     booster: str = field(repr=False)
     threads: int | None = None
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        """The trees' own probabilities, (n,)."""
+        """Return the trees' probabilities before calibration, (n,)."""
         if len(x) == 0:
             return np.empty(0)
         return np.asarray(self._trees.predict(x, num_threads=cores_for(self.threads)), np.float64)
 
     def contributions(self, x: Floats) -> Floats:
-        """Exact Shapley values of the trees in log-odds (Lundberg et al., 2020), (n, features + 1), the base last."""
+        """Return exact Shapley values of the trees in log-odds (Lundberg et al., 2020), (n, features + 1), the base last."""
         if len(x) == 0:
             return np.empty((0, self._trees.num_feature() + 1))
         return np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
@@ -77,7 +77,7 @@ class BoostedTrees:
 
 
 def load(folder: Path, threads: int | None) -> BoostedTrees:
-    """What `save` wrote."""
+    """Load the model that `save` wrote."""
     return BoostedTrees((folder / BOOSTER).read_text(encoding="utf-8"), threads)
 
 
@@ -90,11 +90,11 @@ def fit_lightgbm(
     report: Report | None = None,
     continued: BoostedTrees | None = None,
 ) -> BoostedTrees:
-    """Grow trees until the validation window's AUC no longer grows, from the trees of `continued` on.
+    """Fit trees until the validation AUC stops rising, continuing from the trees of `continued`.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
     """
-    # A waiting OpenMP thread that spins takes its core from other tasks. LightGBM reads this when it is loaded.
+    # Without this, waiting OpenMP threads spin and take cores from other tasks. LightGBM reads it when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import lightgbm
 
@@ -124,7 +124,7 @@ def fit_lightgbm(
 
 
 def _callbacks(learner: LightGBM, report: Report | None) -> list[Any]:
-    """What LightGBM calls after each tree: the log, the report, and early stopping."""
+    """Return the callbacks after each tree: log, report, and early stopping."""
     import lightgbm
 
     callbacks: list[Any] = [_progress]
@@ -137,7 +137,7 @@ def _callbacks(learner: LightGBM, report: Report | None) -> list[Any]:
 
 
 def parameters(learner: LightGBM, declared: Model) -> dict[str, Any]:
-    """The declaration as LightGBM's parameters."""
+    """Return the declaration as LightGBM's parameters."""
     return {
         "objective": "binary",
         "metric": [METRIC],
@@ -164,7 +164,7 @@ def _progress(env: Any) -> None:
 
 
 def _reporting(report: Report) -> Any:
-    """A callback that reports the validation log loss, and stops the training where the report returns True."""
+    """Return a callback that reports the validation log loss, and stops if the report returns True."""
     from lightgbm.callback import EarlyStopException
 
     def after_tree(env: Any) -> None:

@@ -1,4 +1,4 @@
-"""Linear models, stored as plain numbers: logistic regression, and a support vector machine with its sigmoid."""
+"""Linear models, stored as plain numbers: logistic regression, and a support vector machine with a sigmoid."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expi
 log = logging.getLogger(__name__)
 
 KIND = "linear"
-HELD_OUT = 0.2  # share of the training window, its newest rows, to which an SVM's sigmoid is fitted
+HELD_OUT = 0.2  # share of the training rows, the newest, that an SVM's sigmoid is fitted to
 MOST_STEPS = 1000
 MOST_NEWTON_COLUMNS = 2000
-TOLERANCE = 1e-6  # of the gradient; with scikit-learn's 1e-4 the third digit of a probability is not reproducible
+TOLERANCE = 1e-6  # of the gradient; with scikit-learn's 1e-4, the third digit of a probability is not reproducible
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """log-odds = intercept + a term for each feature.
+    """log-odds = intercept + one term per feature.
 
-    coef: by the design's columns. centre: each feature's mean term over the training rows. spread: its mean distance from that.
+    coef: by the design's columns. centre: each feature's mean term over the training rows; spread: the mean distance from it.
     """
 
     design: Design = field(repr=False)
@@ -39,22 +39,22 @@ class LinearModel:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        # Summed feature by feature: BLAS would round a row alone differently than in its batch.
+        # Summed feature by feature: BLAS rounds a single row differently than a batch.
         total = np.full(len(x), self.intercept)
         for term in terms(self.design, np.asarray(self.coef), x, len(self.centre)).T:
             total = total + term
         return expit(total)
 
     def contributions(self, x: Floats) -> Floats:
-        """Each term's distance from its mean over the training rows: Shapley values of independent features, exact."""
-        made = np.empty((len(x), len(self.centre) + 1))
-        made[:, :-1] = terms(self.design, np.asarray(self.coef), x, len(self.centre)) - np.asarray(self.centre)
-        made[:, -1] = self.intercept + sum(self.centre)
-        return made
+        """Return each term minus its mean over the training rows: exact Shapley values of independent features."""
+        added = np.empty((len(x), len(self.centre) + 1))
+        added[:, :-1] = terms(self.design, np.asarray(self.coef), x, len(self.centre)) - np.asarray(self.centre)
+        added[:, -1] = self.intercept + sum(self.centre)
+        return added
 
     @property
     def importance(self) -> Floats:
-        """Each feature's share of the mean distances of terms from their mean."""
+        """Each feature's share of `spread`."""
         spread = np.asarray(self.spread)
         return spread / (float(spread.sum()) or 1.0)
 
@@ -79,97 +79,97 @@ class LinearModel:
 
 
 def load(folder: Path, threads: int | None = None) -> LinearModel:
-    """What `save` wrote."""
+    """Load the model that `save` wrote."""
     written = fitted.read(folder)
     numbers = (tuple(written[name]) for name in ("centre", "spread"))
     return LinearModel(design.from_json(written["design"]), tuple(written["coef"]), written["intercept"], *numbers)
 
 
 def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRows, declared: Model) -> LinearModel:
-    """Fit a logistic regression by scikit-learn. Weights count in the loss and in the means of terms."""
+    """Fit scikit-learn's logistic regression. Weights apply to the loss and to the means of terms."""
     import sklearn.linear_model
 
-    made = design.fit_design(columns, train.x, learner.least_category_rows)
-    if made.width == 0:
-        return _flat(made, columns, train)
-    # Nearly collinear features keep L-BFGS busy for minutes; Newton needs few steps, but its Hessian is (width, width).
-    solver = "newton-cholesky" if made.width <= MOST_NEWTON_COLUMNS else "lbfgs"
+    fitted_design = design.fit_design(columns, train.x, learner.least_category_rows)
+    if fitted_design.width == 0:
+        return _rate_only(fitted_design, columns, train)
+    # L-BFGS takes minutes for nearly collinear features; Newton needs few steps, but its Hessian is (width, width).
+    solver = "newton-cholesky" if fitted_design.width <= MOST_NEWTON_COLUMNS else "lbfgs"
     model = sklearn.linear_model.LogisticRegression(C=learner.c, solver=solver, tol=TOLERANCE, max_iter=MOST_STEPS)
     with _logged_warnings(learner.name):
-        model.fit(made.sparse(train.x), train.y, sample_weight=train.weight)
-    return _linear(made, model.coef_[0], float(model.intercept_[0]), columns, train)
+        model.fit(fitted_design.sparse(train.x), train.y, sample_weight=train.weight)
+    return _linear_model(fitted_design, model.coef_[0], float(model.intercept_[0]), columns, train)
 
 
 def fit_svm(learner: LinearSVM, columns: Columns, train: LearnerRows, declared: Model, gap_ticks: int) -> LinearModel:
-    """Fit the machine to all training rows, and its sigmoid to margins of the newest rows.
+    """Fit the SVM to all training rows, and its sigmoid to margins of the newest rows.
 
-    Those margins come from a second machine that has not seen these rows.
+    Those margins come from a second SVM that was not fitted to these rows.
     """
-    made = design.fit_design(columns, train.x, learner.least_category_rows)
-    if made.width == 0:
-        return _flat(made, columns, train)
+    fitted_design = design.fit_design(columns, train.x, learner.least_category_rows)
+    if fitted_design.width == 0:
+        return _rate_only(fitted_design, columns, train)
     position = int(len(train) * (1 - HELD_OUT))
     if train.tick is not None and len(train):
-        position = int(np.searchsorted(train.tick, train.tick[min(position, len(train) - 1)]))  # where a tick begins
+        position = int(np.searchsorted(train.tick, train.tick[min(position, len(train) - 1)]))  # the start of a tick
     older, newest = train.before(position, gap_ticks), train.take(slice(position, None))
     if any(len(set(part.y.tolist())) < 2 for part in (older, newest)):
-        # Too few rows to hold some out. Margins of training rows are too sure, but their order is the same.
+        # Too few rows to leave some out. Margins of training rows are too large, but their order is the same.
         log.warning("%s: too few rows to fit the sigmoid out of time: it is fitted to the training rows", learner.name)
         older = newest = train
-    then = design.fit_design(columns, older.x, learner.least_category_rows)
+    older_design = design.fit_design(columns, older.x, learner.least_category_rows)
     slope, offset = 1.0, 0.0
-    if then.width:
-        coef, intercept = _machine(learner, then, older, declared)
-        slope, offset = _sigmoid(then.sparse(newest.x) @ coef + intercept, newest)
-    coef, intercept = _machine(learner, made, train, declared)
-    return _linear(made, slope * coef, slope * intercept + offset, columns, train)
+    if older_design.width:
+        coef, intercept = _fit_machine(learner, older_design, older, declared)
+        slope, offset = _fit_sigmoid(older_design.sparse(newest.x) @ coef + intercept, newest)
+    coef, intercept = _fit_machine(learner, fitted_design, train, declared)
+    return _linear_model(fitted_design, slope * coef, slope * intercept + offset, columns, train)
 
 
-def terms(made: Design, coef: Floats, x: Floats, features: int) -> Floats:
-    """What each feature adds to the log-odds, (n, features)."""
+def terms(fitted_design: Design, coef: Floats, x: Floats, features: int) -> Floats:
+    """Return what each feature adds to the log-odds, (n, features)."""
     total = np.zeros((len(x), features))
-    for feature, column, values in made.numeric(x):
+    for feature, column, values in fitted_design.numeric(x):
         total[:, feature] += coef[column] * values
-    by_column = np.append(coef, 0.0)  # the last, for a category without a column
-    for feature, column in made.hot(x):
+    by_column = np.append(coef, 0.0)  # the last one is for categories without a column
+    for feature, column in fitted_design.hot(x):
         total[:, feature] += by_column[column]
     return total
 
 
-def _machine(learner: LinearSVM, made: Design, rows: LearnerRows, declared: Model) -> tuple[Floats, float]:
-    """Coefficients and intercept of a support vector machine."""
+def _fit_machine(learner: LinearSVM, fitted_design: Design, rows: LearnerRows, declared: Model) -> tuple[Floats, float]:
+    """Fit a support vector machine; return its coefficients and intercept."""
     from sklearn.svm import LinearSVC
 
     model = LinearSVC(C=learner.c, dual=False, max_iter=MOST_STEPS, random_state=declared.seed)
     with _logged_warnings(learner.name):
-        model.fit(made.sparse(rows.x), rows.y, sample_weight=rows.weight)
+        model.fit(fitted_design.sparse(rows.x), rows.y, sample_weight=rows.weight)
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _sigmoid(margin: Floats, rows: LearnerRows) -> tuple[float, float]:
-    """Slope and offset of the log-odds over margins (Platt, 1999)."""
+def _fit_sigmoid(margin: Floats, rows: LearnerRows) -> tuple[float, float]:
+    """Fit log-odds to margins (Platt, 1999); return slope and offset."""
     import sklearn.linear_model
 
     spread = float(np.std(margin))
     if spread == 0:
         return 1.0, 0.0
-    # Scaled, so that the penalty does not depend on the unit of the margins. It only keeps separable margins finite.
+    # Scaled, so that the penalty does not depend on the unit of margins. It only keeps the slope of separable margins finite.
     line = sklearn.linear_model.LogisticRegression(C=1e4, max_iter=MOST_STEPS)
     line.fit((margin / spread)[:, None], rows.y, sample_weight=rows.weight)
     return float(line.coef_[0, 0]) / spread, float(line.intercept_[0])
 
 
-def _linear(made: Design, coef: Floats, intercept: float, columns: Columns, train: LearnerRows) -> LinearModel:
-    each = terms(made, coef, train.x, len(columns.names))
+def _linear_model(fitted_design: Design, coef: Floats, intercept: float, columns: Columns, train: LearnerRows) -> LinearModel:
+    each = terms(fitted_design, coef, train.x, len(columns.names))
     centre = np.average(each, axis=0, weights=train.weight)
     spread = np.average(np.abs(each - centre), axis=0, weights=train.weight)
-    return LinearModel(made, tuple(coef.tolist()), intercept, tuple(centre.tolist()), tuple(spread.tolist()))
+    return LinearModel(fitted_design, tuple(coef.tolist()), intercept, tuple(centre.tolist()), tuple(spread.tolist()))
 
 
-def _flat(made: Design, columns: Columns, train: LearnerRows) -> LinearModel:
-    """The rate, for a design without any column."""
+def _rate_only(fitted_design: Design, columns: Columns, train: LearnerRows) -> LinearModel:
+    """Return a model of the rate alone, for a design without columns."""
     zeros = (0.0,) * len(columns.names)
-    return LinearModel(made, (), float(np.log(train.rate / (1 - train.rate))), zeros, zeros)
+    return LinearModel(fitted_design, (), float(np.log(train.rate / (1 - train.rate))), zeros, zeros)
 
 
 class _logged_warnings(warnings.catch_warnings):

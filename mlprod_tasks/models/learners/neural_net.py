@@ -1,4 +1,4 @@
-"""A small neural net, stored as plain numbers; the epoch with the least validation loss is the model."""
+"""A small neural net, stored as plain numbers, from the epoch with the lowest validation loss."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Repo
 log = logging.getLogger(__name__)
 
 KIND = "neural_net"
-# BLAS rounds a row alone differently than in a batch; blocks of one shape are always rounded in the same way.
+# BLAS rounds a single row differently than a batch; blocks of the same shape are always rounded the same.
 BLOCK = 64
-ROWS_AT_ONCE = 64 * BLOCK  # bounds memory
+ROWS_AT_ONCE = 64 * BLOCK  # limits memory
 
 Layers = tuple[tuple[Floats, Floats], ...]
 
 
 @dataclass(frozen=True)
 class NeuralNetModel:
-    """layers: (coefficients, intercepts) from the design's columns to the log-odds; ReLU between them."""
+    """A fitted net. layers: (coefficients, intercepts) from design columns to log-odds, with ReLU between them."""
 
     design: Design = field(repr=False)
     layers: Layers = field(repr=False)
@@ -38,7 +38,7 @@ class NeuralNetModel:
         return expit(np.concatenate(parts)) if parts else np.empty(0)
 
     def contributions(self, x: Floats) -> None:
-        """None: a neural net has no exact contributions."""
+        """Return None: a neural net has no exact contributions."""
         return
 
     @property
@@ -59,9 +59,9 @@ class NeuralNetModel:
 
     def _log_odds(self, x: Floats) -> Floats:
         blocks = -(-len(x) // BLOCK)
-        made = np.zeros((blocks * BLOCK, self.design.width))
-        made[: len(x)] = self.design.dense(x)
-        active: Any = made.reshape(blocks, BLOCK, self.design.width)
+        padded = np.zeros((blocks * BLOCK, self.design.width))
+        padded[: len(x)] = self.design.dense(x)
+        active: Any = padded.reshape(blocks, BLOCK, self.design.width)
         for i, (coef, intercept) in enumerate(self.layers):
             active = np.matmul(active, coef) + intercept
             if i < len(self.layers) - 1:
@@ -70,7 +70,7 @@ class NeuralNetModel:
 
 
 def load(folder: Path, threads: int | None = None) -> NeuralNetModel:
-    """What `save` wrote."""
+    """Load the model that `save` wrote."""
     written = fitted.read(folder)
     layers = tuple((np.array(coef, np.float64), np.array(intercept, np.float64)) for coef, intercept in written["layers"])
     return NeuralNetModel(design.from_json(written["design"]), layers)
@@ -84,23 +84,23 @@ def fit_neural_net(
     declared: Model,
     report: Report | None = None,
 ) -> NeuralNetModel:
-    """Fit epoch by epoch until the validation log loss has not fallen for `early_stopping_rounds` epochs.
+    """Fit until the validation log loss has not fallen for `early_stopping_rounds` epochs.
 
-    report: called after each epoch with the validation log loss; the fit stops where it returns True.
+    report: called after each epoch with the validation log loss; the fit stops if it returns True.
     """
-    made = design.fit_design(columns, train.x, learner.least_category_rows)
-    if made.width == 0:
-        return NeuralNetModel(made, ((np.empty((0, 1)), np.array([np.log(train.rate / (1 - train.rate))])),))
-    best, least, epochs_since = None, np.inf, 0
-    for epoch, now in enumerate(_epochs(learner, made, train, declared.seed), 1):
+    fitted_design = design.fit_design(columns, train.x, learner.least_category_rows)
+    if fitted_design.width == 0:
+        return NeuralNetModel(fitted_design, ((np.empty((0, 1)), np.array([np.log(train.rate / (1 - train.rate))])),))
+    best, lowest, epochs_since = None, np.inf, 0
+    for epoch, model in enumerate(_epochs(learner, fitted_design, train, declared.seed), 1):
         if len(validation) == 0:
-            best = now
+            best = model
             continue
-        loss = log_loss(validation.y, now.predict(validation.x), validation.weight)
+        loss = log_loss(validation.y, model.predict(validation.x), validation.weight)
         log.debug("%s: epoch %d, validation log loss %.5f", learner.name, epoch, loss)
         epochs_since += 1
-        if loss < least or best is None:
-            best, least, epochs_since = now, loss, 0
+        if loss < lowest or best is None:
+            best, lowest, epochs_since = model, loss, 0
         if report is not None and report(epoch, loss):
             break
         if learner.early_stopping_rounds is not None and epochs_since >= learner.early_stopping_rounds:
@@ -109,20 +109,20 @@ def fit_neural_net(
     return best
 
 
-def _epochs(learner: NeuralNet, made: Design, train: LearnerRows, seed: int) -> Iterator[NeuralNetModel]:
-    """The model after each epoch, up to `max_epochs` of them."""
+def _epochs(learner: NeuralNet, fitted_design: Design, train: LearnerRows, seed: int) -> Iterator[NeuralNetModel]:
+    """Yield the model after each of up to `max_epochs` epochs."""
     from sklearn.neural_network import MLPClassifier
 
-    x = made.sparse(train.x)
+    x = fitted_design.sparse(train.x)
     model = MLPClassifier(
         learner.hidden,
         alpha=learner.lambda_l2,
         batch_size=min(learner.batch_rows, len(train)),
         learning_rate_init=learner.learning_rate,
-        # A state instead of a number: with a number every epoch would go through the rows in the same order.
+        # A random state, not a number: with a number, every epoch would use the rows in the same order.
         random_state=np.random.RandomState(seed),
     )
     for _ in range(learner.max_epochs):
         model.partial_fit(x, train.y, sample_weight=train.weight, classes=np.array([False, True]))
         layers = zip(model.coefs_, model.intercepts_, strict=True)
-        yield NeuralNetModel(made, tuple((coef.copy(), intercept.copy()) for coef, intercept in layers))
+        yield NeuralNetModel(fitted_design, tuple((coef.copy(), intercept.copy()) for coef, intercept in layers))

@@ -1,4 +1,4 @@
-"""Permutation importance, for learners without an importance of their own."""
+"""Permutation importance, for learners that have no other importance."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MOST_ROWS = 5000
 
 
 def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
-    """Each feature's share of the log loss that is added when its values are shuffled among rows (Breiman, 2001), (features,).
+    """Return each feature's share of the log loss added by shuffling its values (Breiman, 2001), (features,).
 
-    At most MOST_ROWS rows, drawn by the seed. A feature without which the loss is less has share 0.
+    Uses at most MOST_ROWS rows, drawn with the seed. The share is 0 if shuffling lowers the loss.
     """
     random = np.random.default_rng(seed)
     if len(rows) > MOST_ROWS:
@@ -21,12 +21,12 @@ def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
     features = rows.x.shape[1]
     if len(rows) == 0:
         return np.zeros(features)
-    # np.array: shuffling must not reach the caller's rows.
-    x, least = np.array(rows.x), log_loss(rows.y, fitted.predict(rows.x))
+    # np.array copies: shuffling must not change the caller's rows.
+    x, unshuffled = np.array(rows.x), log_loss(rows.y, fitted.predict(rows.x))
     lost = np.zeros(features)
     for i in range(features):
         kept = x[:, i].copy()
         x[:, i] = random.permutation(kept)
-        lost[i] = max(0.0, log_loss(rows.y, fitted.predict(x)) - least)
+        lost[i] = max(0.0, log_loss(rows.y, fitted.predict(x)) - unshuffled)
         x[:, i] = kept
     return lost / (lost.sum() or 1.0)

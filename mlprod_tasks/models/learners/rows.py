@@ -1,4 +1,4 @@
-"""The input of every learner: one matrix of numbers, NaN where missing, categories as codes."""
+"""The input of every learner: one matrix of numbers, NaN if missing, categories as codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = 1e-15
 
 @dataclass(frozen=True)
 class Columns:
-    """names: of the features, in the order of the matrix's columns. categorical: positions of columns that hold codes."""
+    """The columns of the matrix. names: of the features, in order. categorical: positions of columns with codes."""
 
     names: tuple[str, ...]
     categorical: tuple[int, ...] = ()
@@ -29,11 +29,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class LearnerRows:
-    """Labelled rows of one window, in the order of time.
+    """Labelled rows of one window, sorted by time.
 
-    x: (n, features) float64, NaN where missing, categories as codes 0, 1, ... y: (n,) bool.
+    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ... y: (n,) bool.
     weight: (n,), or None for equal ones.
-    tick: (n,) whole days, ascending, or None where unknown: then the order of rows stands for time.
+    tick: (n,) whole days, ascending, or None if unknown: then only the order of rows is known.
     """
 
     x: Floats
@@ -45,7 +45,7 @@ class LearnerRows:
         return len(self.y)
 
     def take(self, index: Any) -> LearnerRows:
-        """Some of the rows: a mask, a slice or positions."""
+        """Return some of the rows, by a mask, a slice or positions."""
         return LearnerRows(
             self.x[index],
             self.y[index],
@@ -54,7 +54,7 @@ class LearnerRows:
         )
 
     def before(self, position: int, gap_ticks: int) -> LearnerRows:
-        """The rows before a position, without those of the last `gap_ticks` ticks before it."""
+        """Return the rows before a position, without those of the last `gap_ticks` ticks before it."""
         if self.tick is None or position >= len(self):
             return self.take(slice(0, position))
         return self.take(slice(0, int(np.searchsorted(self.tick[:position], self.tick[position] - gap_ticks))))
@@ -66,18 +66,18 @@ class LearnerRows:
 
 
 def logit(probability: Floats, tiny: float = TINY) -> Floats:
-    """Log-odds, with probabilities kept `tiny` away from 0 and 1."""
+    """Return log-odds; probabilities are clipped to [tiny, 1 - tiny]."""
     inside = np.clip(probability, tiny, 1 - tiny)
     return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def expit(log_odds: Floats) -> Floats:
-    """The probability of log-odds: 1 / (1 + exp(-x)), without overflow."""
+    """Return the probability of log-odds, 1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(log_odds))
     return np.asarray(np.where(log_odds >= 0, 1, small) / (1 + small))
 
 
 def log_loss(y: Bools, probability: Floats, weight: Floats | None = None) -> float:
-    """Mean negative log likelihood, weighted: what learners stop by and report."""
+    """Return the weighted mean negative log likelihood, by which learners stop and which they report."""
     inside = np.clip(probability, TINY, 1 - TINY)
     return float(np.average(-np.where(y, np.log(inside), np.log1p(-inside)), weights=weight))

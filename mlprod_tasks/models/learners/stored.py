@@ -1,4 +1,4 @@
-"""Files of scikit-learn's trees without pickle (skops), checked against a short list before anything is constructed."""
+"""Store scikit-learn's trees without pickle (skops); types are checked before anything is constructed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 SCHEMA = "schema.json"
-# The types that the state of a tree consists of, besides the tree itself.
+# The types in the state of a tree, besides the tree itself.
 PLAIN = (
     "builtins.bool", "builtins.dict", "builtins.float", "builtins.int", "builtins.list", "builtins.str", "builtins.tuple",
     "numpy.float64", "numpy.int64", "numpy.ndarray",
 )  # fmt: skip
-OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
+OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip
 
 
 class ForbiddenType(ValueError):
-    """A model file that holds types which no model of mlprod has."""
+    """A model file has types that no model of mlprod has."""
 
 
 def dump(trees: Any) -> bytes:
-    """Give a skops file: the same bytes for the same trees, whenever they are written."""
+    """Return a skops file, with the same bytes for the same trees at any time."""
     import skops.io
 
     return _repeatable(skops.io.dumps(trees))
@@ -32,7 +32,7 @@ def dump(trees: Any) -> bytes:
 def load(content: bytes, allowed: Iterable[str], what: str) -> Any:
     """Load the content of a skops file.
 
-    allowed: full names of the types it may hold besides PLAIN ones. what: the file, for errors.
+    allowed: full names of the types it may have besides PLAIN ones. what: the file, for errors.
 
     Raises: ForbiddenType, before anything of the file is constructed.
     """
@@ -41,18 +41,18 @@ def load(content: bytes, allowed: Iterable[str], what: str) -> Any:
     trusted = {*PLAIN, *allowed}
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
         named = set(_types(json.loads(opened.read(SCHEMA))))
-    # skops trusts some types that it names differently from the schema, so both lists are checked.
-    for found in (named, set(skops.io.get_untrusted_types(data=content))):
-        if found - trusted:
+    # skops trusts some types under other names than those in the schema, so both lists are checked.
+    for types in (named, set(skops.io.get_untrusted_types(data=content))):
+        if types - trusted:
             raise ForbiddenType(
-                f"{what} holds {', '.join(sorted(found - trusted))}, which no model of mlprod has: it was not written by "
-                "mlprod, or by another version of it. Nothing of it was loaded; train again, or restore the file"
+                f"{what} has {', '.join(sorted(types - trusted))}, which no model of mlprod has: it was written by another "
+                "program, or another version of mlprod. Nothing was loaded; train again, or restore the file"
             )
     return skops.io.loads(content, trusted=sorted(trusted))
 
 
 def _types(node: Any) -> Iterator[str]:
-    """The full name of every type that a schema names, at any depth."""
+    """Yield the full name of every type in a schema, at any depth."""
     if isinstance(node, dict):
         if "__class__" in node:
             yield f"{node.get('__module__')}.{node['__class__']}"
@@ -64,21 +64,21 @@ def _types(node: Any) -> Iterator[str]:
 
 
 def _repeatable(content: bytes) -> bytes:
-    """The same archive with its parts numbered in order instead of by memory address, and without the time of writing."""
+    """Return the archive with its parts numbered in order, not by memory address, and without the time of writing."""
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
         parts = {name: opened.read(name) for name in opened.namelist()}
     schema = parts.pop(SCHEMA).decode()
     numbers: dict[str, str] = {}
 
-    def numbered(found: re.Match[str]) -> str:
-        return found[1] + numbers.setdefault(found[2], str(len(numbers)))
+    def numbered(match: re.Match[str]) -> str:
+        return match[1] + numbers.setdefault(match[2], str(len(numbers)))
 
     schema = re.sub(r'("__id__": |"file": ")([0-9a-f-]+)', numbered, schema)
     named = {numbers[name.split(".")[0]] + "." + name.split(".")[1]: part for name, part in parts.items()}
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as written:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as written:
         for name in (SCHEMA, *sorted(named, key=lambda name: int(name.split(".")[0]))):
             entry = zipfile.ZipInfo(name, OLDEST)
             entry.compress_type = zipfile.ZIP_DEFLATED
             written.writestr(entry, schema.encode() if name == SCHEMA else named[name], compresslevel=1)
-    return made.getvalue()
+    return archive.getvalue()

@@ -55,8 +55,9 @@ class _Run:
 
 
 def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> BacktestResult | None:
-    """Fit and evaluate the recipe as of several ticks; write the folds to folder, MLflow and ledger.
+    """Fit and evaluate the recipe as of several ticks.
 
+    Write the folds to folder, MLflow and ledger.
     Each fold has its own tick: windows are counted back from it, labels are those known by it, features come from the
     training's lake versions. The last fold is the training itself, with its evaluation. Each fold also measures a constant
     baseline and the champion's recipe. Folds are left out if the history is too short, also if they would have fewer ticks to
@@ -95,7 +96,10 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
 
 
 def correlation(folds: Sequence[Fold], metric: str = "roc_auc", business: str = "value_per_1000") -> float:
-    """Return Spearman's rank correlation of two metrics over the folds; NaN for under three folds or a constant metric."""
+    """Return Spearman's rank correlation of two metrics over the folds.
+
+    NaN for under three folds or a constant metric.
+    """
     from scipy.stats import spearmanr
 
     pairs = [(fold.model[metric].value, fold.model[business].value) for fold in folds]

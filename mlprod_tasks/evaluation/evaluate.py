@@ -30,8 +30,9 @@ LOGGED = "training"  # folder of the MLflow run
 
 
 def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evaluation:
-    """Measure model, baseline and champion on the test window; write the results to folder, MLflow and ledger.
+    """Measure model, baseline and champion on the test window.
 
+    Write the results to folder, MLflow and ledger.
     Also writes the comparison with the champion, on the same rows and resamples, and the slices. If the champion cannot be
     evaluated on these rows, the reason is recorded and gates against it fail.
 
@@ -70,7 +71,10 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
 
 
 def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Performance:
-    """Score labelled rows and compute every metric. Raises: ModelInputError, CannotBeMeasured, ValueUndefined."""
+    """Score labelled rows and compute every metric.
+
+    Raises: ModelInputError, CannotBeMeasured, ValueUndefined.
+    """
     predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
     return Performance(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))

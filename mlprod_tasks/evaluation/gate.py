@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 
 
 def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
-    """Evaluate the gates of a training; record each verdict in the ledger and on the MLflow run.
+    """Evaluate the gates of a training.
 
+    Record each verdict in the ledger and on the MLflow run.
     Raises: GatesRefused, after everything is recorded.
     """
     with failing(training_id, platform):

@@ -77,7 +77,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices(StepRecord):
-    """The measured slices. least_rows: smaller ones are left out; left_out counts them."""
+    """The measured slices.
+
+    least_rows: smaller ones are left out; left_out counts them.
+    """
 
     FILE: ClassVar[str] = "slices.json"
     STEP: ClassVar[str] = "evaluate"
@@ -102,7 +105,10 @@ class Fold:
 
 @dataclass(frozen=True)
 class KeptFold(Versioned):
-    """A stored fold, reused by the next run if this one is killed. key: its inputs; left_out: why there is no fold."""
+    """A stored fold, reused by the next run if this one is killed.
+
+    key: its inputs; left_out: why there is no fold.
+    """
 
     key: str
     fold: Fold | None
@@ -130,8 +136,9 @@ class BacktestResult(StepRecord):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check of the model. subject: the feature or behaviour it is about, or ''.
+    """The result of one check of the model.
 
+    subject: the feature or behaviour it is about, or ''.
     value is None if the check could not be made; `sentence` then says why.
     """
 
@@ -175,7 +182,10 @@ class EvaluationResults:
 
 
 def read_results(folder: TrainingFolder) -> EvaluationResults:
-    """Read the results of an evaluation. Raises: StepMissing before `evaluate`; UnreadableRecord."""
+    """Read the results of an evaluation.
+
+    Raises: StepMissing before `evaluate`; UnreadableRecord.
+    """
     return EvaluationResults(
         folder.read(Evaluation),
         comparison=folder.find(Comparison),

@@ -52,8 +52,9 @@ class ChecksRun:
 
 
 def run_checks(pipeline: Pipeline, training_id: str, platform: Platform) -> ChecksRun:
-    """Make the checks of the model that the declared gates need; write the results to the training's folder.
+    """Make the checks of the model that the declared gates need.
 
+    Write the results to the training's folder.
     If a check cannot be made, the reason is recorded and its gate fails. The results are bound to the digest of the checked
     files.
 

@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChampionSpec:
-    """The champion's version and recipe. pipeline: the one that fits another recipe again."""
+    """The champion's version and recipe.
+
+    pipeline: the one that fits another recipe again.
+    """
 
     version: int | None
     recipe: Literal["same", "other", "none", "unknown"]

@@ -1,4 +1,7 @@
-"""Turn raw scores into probabilities; fitted on the validation window, stored as a few numbers."""
+"""Turn raw scores into probabilities.
+
+Fitted on the validation window, stored as a few numbers.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ KIND = "rate_table"
 
 @dataclass(frozen=True)
 class FallbackModel:
-    """The outcome rate by values of `inputs`; the overall rate for values unknown in training."""
+    """The outcome rate by values of `inputs`.
+
+    The overall rate for values unknown in training.
+    """
 
     inputs: tuple[Input, ...]
     rates: dict[tuple[Any, ...], float] = field(repr=False)
@@ -31,7 +34,10 @@ class FallbackModel:
     threshold: float
 
     def predict(self, features: Any) -> Predictions:
-        """Score each row of a frame, which needs only the features of `by`. Raises: ModelInputError."""
+        """Score each row of a frame, which needs only the features of `by`.
+
+        Raises: ModelInputError.
+        """
         groups = _groups(features, self.inputs)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
         return Predictions(score, score >= self.threshold)

@@ -18,12 +18,18 @@ TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 class ModelInputError(ValueError):
-    """The model cannot read a feature frame. The message says which feature, and what is wrong with it."""
+    """The model cannot read a feature frame.
+
+    The message says which feature, and what is wrong with it.
+    """
 
 
 @dataclass(frozen=True)
 class Input:
-    """One feature that a model reads. Integers, floats and booleans are numbers; any feature may be null."""
+    """One feature that a model reads.
+
+    Integers, floats and booleans are numbers; any feature may be null.
+    """
 
     name: str
     kind: Literal["number", "text"]
@@ -31,14 +37,20 @@ class Input:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The output of a model. score: (n,) calibrated probability; decision: (n,) whether to act."""
+    """The output of a model.
+
+    score: (n,) calibrated probability; decision: (n,) whether to act.
+    """
 
     score: Floats
     decision: NDArray[np.bool_]
 
 
 def inputs_of(schema: pa.Schema, names: Sequence[str]) -> tuple[Input, ...]:
-    """Return the kinds of the features `names` in a table of that schema. Raises: ModelInputError."""
+    """Return the kinds of the features `names` in a table of that schema.
+
+    Raises: ModelInputError.
+    """
     inputs = []
     for name in names:
         if name not in schema.names:

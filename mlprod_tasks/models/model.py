@@ -30,7 +30,10 @@ __all__ = ["Candidate", "Model", "ModelInputError", "Predictions", "cores_for", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate with its metrics on the validation window, after calibration; None for a metric without a value."""
+    """A candidate with its metrics on the validation window, after calibration.
+
+    None for a metric without a value.
+    """
 
     name: str
     kind: str
@@ -73,7 +76,10 @@ class Model:
         return self.fitted.contributions(self.matrix(features))
 
     def matrix(self, features: Any) -> Floats:
-        """Return the frame as learners read it: (rows, features), float64, NaN if missing. Raises: ModelInputError."""
+        """Return the frame as learners read it: (rows, features), float64, NaN if missing.
+
+        Raises: ModelInputError.
+        """
         return matrix(read(features, self.inputs), self.inputs, self.codes)
 
     def raw(self, values: Floats) -> Floats:
@@ -111,7 +117,10 @@ class Model:
         return self.fitted.size
 
     def save(self, folder: Path) -> str:
-        """Write the model as text, JSON and skops files to an empty or new folder; return its digest."""
+        """Write the model as text, JSON and skops files to an empty or new folder.
+
+        Return its digest.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.fitted.save(folder / LEARNER)
         written = {
@@ -131,7 +140,10 @@ class Model:
 
 
 def load_one(folder: Path) -> Model:
-    """Load a single model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
+    """Load a single model that `save` wrote.
+
+    Raises: ValueError for another kind; ForbiddenType.
+    """
     written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if written["kind"] not in (KIND, EARLIER_KIND):
         raise ValueError(f"{folder} contains a model of kind {written['kind']!r}, not {KIND!r}")

@@ -51,8 +51,9 @@ class ContinuedFrom:
 
 @dataclass(frozen=True)
 class ModelFacts(Versioned):
-    """The provenance of a model. Facts that an earlier release did not record are empty or None.
+    """The provenance of a model.
 
+    Facts that an earlier release did not record are empty or None.
     declaration: SHA-256 of the declared use case. as_of: the tick of the training. windows: the ticks used to train, tune and
     test. versions: of the lake tables with its rows. segment: the only one it was fitted to. training_rate, validation_rate:
     shares of positives. recipe: the declared model as JSON, with the parameters from a search.

@@ -53,7 +53,10 @@ class ProfileColumn:
 
 @dataclass(frozen=True)
 class JoinedTable:
-    """The features from one table, by look-up; those of a look-up are null together if no row matches."""
+    """The features from one table, by look-up.
+
+    Those of a look-up are null together if no row matches.
+    """
 
     table: str
     columns: tuple[tuple[str, ...], ...]
@@ -127,8 +130,9 @@ class SampledRows:
 
 @dataclass(frozen=True)
 class ReferenceHistory:
-    """The watched values on the reference's ticks, by 'what' or 'what/slice'; None if a tick has no value.
+    """The watched values on the reference's ticks, by 'what' or 'what/slice'.
 
+    None if a tick has no value.
     ticks: ISO dates, ascending; each value compares that tick with the rest of the reference.
     """
 
@@ -142,8 +146,9 @@ class ReferenceHistory:
 
 @dataclass(frozen=True)
 class ReferenceProfile:
-    """A model's test window in counts and means. `kpi` and `roc_auc` are None if they could not be computed.
+    """A model's test window in counts and means.
 
+    `kpi` and `roc_auc` are None if they could not be computed.
     value: of its decisions, per 1,000 rows. residuals: differences of outcomes and scores, by region of the important
     features; empty in older profiles. decisions: rows above the threshold. joins: the tables of look-up features. sampled: some
     of its rows. The three are None or empty in older profiles. history: each of its ticks compared with the rest; None if there
@@ -188,7 +193,10 @@ class ReferenceProfile:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> ReferenceProfile:
-        """Return the profile that `as_json` wrote. Raises: pydantic.ValidationError for anything else."""
+        """Return the profile that `as_json` wrote.
+
+        Raises: pydantic.ValidationError for anything else.
+        """
         return TypeAdapter(cls).validate_python(dict(written))
 
 

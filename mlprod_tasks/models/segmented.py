@@ -121,7 +121,10 @@ class SegmentedModel:
         return sum(one.size for one in self._all())
 
     def save(self, folder: Path) -> str:
-        """Write every model to its own subfolder of an empty or new folder; return the digest of all."""
+        """Write every model to its own subfolder of an empty or new folder.
+
+        Return the digest of all.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.overall.save(folder / OVERALL)
         for name, part in self.parts.items():
@@ -162,7 +165,10 @@ def folder_of(segment: str) -> str:
 
 
 def load(folder: Path) -> SegmentedModel:
-    """Load the model that `save` wrote. Raises: ValueError for another kind; ForbiddenType."""
+    """Load the model that `save` wrote.
+
+    Raises: ValueError for another kind; ForbiddenType.
+    """
     written = json.loads((folder / model.MANIFEST).read_text(encoding="utf-8"))
     if written["kind"] != KIND:
         raise ValueError(f"{folder} contains a model of kind {written['kind']!r}, not {KIND!r}")

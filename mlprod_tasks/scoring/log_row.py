@@ -126,7 +126,10 @@ class TableBuilder:
 
 
 def column(values: Sequence[Any], field: pa.Field) -> pa.Array:
-    """Make a column of the log. A value of the wrong type becomes null, so that the rest is still logged."""
+    """Make a column of the log.
+
+    A value of the wrong type becomes null, so that the rest is still logged.
+    """
     try:
         return logged(values, field.type)
     except UNWRITABLE:
@@ -145,7 +148,10 @@ def _fits(value: Any, kind: pa.DataType) -> bool:
 
 
 def logged(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Convert values to a logged array; integers too large for an exact float are rounded, as the model reads them."""
+    """Convert values to a logged array.
+
+    Integers too large for an exact float are rounded, as the model reads them.
+    """
     try:
         return pa.array(values, kind)
     except pa.ArrowInvalid:

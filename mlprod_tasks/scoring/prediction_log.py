@@ -75,7 +75,10 @@ class PredictionLog:
         self.flush()
 
     def flush(self) -> bool:
-        """Write the waiting rows; return whether that succeeded. Otherwise they keep waiting."""
+        """Write the waiting rows; return whether that succeeded.
+
+        Otherwise they keep waiting.
+        """
         with self._building:
             while self._builder or self._waiting:
                 self._step()

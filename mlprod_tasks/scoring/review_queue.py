@@ -37,8 +37,9 @@ def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN)
 def decide_review(
     pipeline: Pipeline, request_id: str, row: int, decision: bool, by: str, platform: Platform, reason: str = ""
 ) -> Review:
-    """Decide a row of the queue. If two people decide at once, the first decision counts.
+    """Decide a row of the queue.
 
+    If two people decide at once, the first decision counts.
     Raises: NoSuchReview, AlreadyDecided, and ValueError if `by` is empty.
     """
     if not by.strip():
@@ -59,7 +60,10 @@ def decide_review(
 
 
 def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
-    """Add rows of the service's log to the queue, once each; return how many are new. Decisions stay."""
+    """Add rows of the service's log to the queue, once each; return how many are new.
+
+    Decisions stay.
+    """
     logged = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
     added = 0
     for some in _batches(logged):

@@ -34,7 +34,10 @@ class Access(msgspec.Struct):
 
 
 class AccessLog:
-    """Writes lines to a stream in a background thread. If the reader hangs, no request waits; the oldest lines are lost."""
+    """Writes lines to a stream in a background thread.
+
+    If the reader hangs, no request waits; the oldest lines are lost.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -17,7 +17,10 @@ ANSWERED_IN_A_ROW = 4
 
 @dataclass
 class Admission:
-    """Counts the requests under way. Above `most`, a request is refused at once rather than answered late."""
+    """Counts the requests under way.
+
+    Above `most`, a request is refused at once rather than answered late.
+    """
 
     most: int
     under_way: int = 0
@@ -37,7 +40,10 @@ class Admission:
         self.under_way -= 1
 
     async def delay_refusal(self) -> None:
-        """Wait before sending a refusal, to slow down clients that retry at once; no wait if too many already wait."""
+        """Wait before sending a refusal, to slow down clients that retry at once.
+
+        No wait if too many already wait.
+        """
         if self.delayed_now >= MOST_DELAYED:
             return
         self.delayed_now += 1
@@ -48,7 +54,10 @@ class Admission:
 
 
 class RequestQueue:
-    """Requests of the fast path, answered first come, first served. Each counts as under way from its arrival."""
+    """Requests of the fast path, answered first come, first served.
+
+    Each counts as under way from its arrival.
+    """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -56,7 +65,10 @@ class RequestQueue:
         self._scheduled = False
 
     def add(self, answer: Callable[[], None], loop: asyncio.AbstractEventLoop) -> bool:
-        """Queue `answer` to be called in its turn; return False if too many requests are under way."""
+        """Queue `answer` to be called in its turn.
+
+        Return False if too many requests are under way.
+        """
         if not self._admission.enter():
             return False
         self._waiting.append(answer)

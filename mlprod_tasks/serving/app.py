@@ -79,7 +79,10 @@ class RequestRecord:
 
 @dataclass
 class Service:
-    """The service with everything it needs. `keys_needed` is off only if it listens on this machine alone."""
+    """The service with everything it needs.
+
+    `keys_needed` is off only if it listens on this machine alone.
+    """
 
     pipelines: Mapping[str, Pipeline]
     loader: ModelLoader
@@ -128,8 +131,9 @@ class Service:
     def answer_at_once(
         self, path: str, name: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, began: float
     ) -> bytes | None:
-        """Return the body of a scoring response, the same as by `__call__`; None if that needs waiting or a refusal.
+        """Return the body of a scoring response, the same as by `__call__`.
 
+        None if that needs waiting or a refusal.
         If None, nothing was counted or charged, and `__call__` has to answer.
         """
         steps = self.requests

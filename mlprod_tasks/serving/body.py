@@ -21,7 +21,10 @@ def declared_bytes(scope: Scope) -> int:
 
 
 async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeouts: BodyTimeouts) -> bytes:
-    """Read the whole body. Raises: RequestRefused if it is too long (413) or too slow (408); ClientDisconnected."""
+    """Read the whole body.
+
+    Raises: RequestRefused if it is too long (413) or too slow (408); ClientDisconnected.
+    """
     declared = declared_bytes(scope)
     if declared > most_bytes:
         raise RequestRefused(413, f"the body has {declared:,} bytes; at most {most_bytes:,}")
@@ -51,7 +54,10 @@ async def _parts(receive: Receive, most_bytes: int) -> bytes:
 
 
 class BodyTimeouts:
-    """Cancels tasks that wait for a body longer than about `seconds`. One timer for all is cheaper than one each."""
+    """Cancels tasks that wait for a body longer than about `seconds`.
+
+    One timer for all is cheaper than one each.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -68,7 +74,10 @@ class BodyTimeouts:
             loop.call_later(self.seconds / 4, self._look, loop)
 
     def expired(self) -> bool:
-        """Whether the current task was cancelled by its timeout. If so, undo the cancellation."""
+        """Whether the current task was cancelled by its timeout.
+
+        If so, undo the cancellation.
+        """
         task = _current_task()
         if task not in self._expired:
             return False

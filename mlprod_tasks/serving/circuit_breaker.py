@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass
 class CircuitBreaker:
-    """Opens after `failures` in a row, for `rest` seconds. Then a success closes it, a failure opens it again."""
+    """Opens after `failures` in a row, for `rest` seconds.
+
+    Then a success closes it, a failure opens it again.
+    """
 
     failures: int = 5
     rest: float = 5.0

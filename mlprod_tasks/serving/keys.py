@@ -24,8 +24,9 @@ class NoSuchKey(LookupError):
 def make_key(
     pipelines: Sequence[str], holder: str, by: str, platform: Platform, *, lasts: timedelta | None = None
 ) -> tuple[str, ApiKey]:
-    """Make a key; return it and its ledger row. The ledger keeps only a hash: the key cannot be shown again.
+    """Make a key; return it and its ledger row.
 
+    The ledger keeps only a hash: the key cannot be shown again.
     pipelines: the use cases it may score, or ("*",). Raises: ValueError without a holder or a use case.
     """
     if not pipelines or not holder.strip():
@@ -83,7 +84,10 @@ class ValidKeys:
         self._by_header: dict[bytes, KeyHolder] = {}  # valid ones, so that not every request hashes its key
 
     def of_header(self, header: bytes, now: datetime) -> KeyHolder | None:
-        """Return the holder of the key in an Authorization header; None if it is not valid now."""
+        """Return the holder of the key in an Authorization header.
+
+        None if it is not valid now.
+        """
         holder = self._by_header.get(header)
         if holder is None:
             scheme, _, key = header.decode("latin-1").partition(" ")

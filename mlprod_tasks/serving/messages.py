@@ -1,4 +1,7 @@
-"""The bodies of requests and responses, and refusals. openapi.py makes the JSON schemas from these classes."""
+"""The bodies of requests and responses, and refusals.
+
+openapi.py makes the JSON schemas from these classes.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class ValidRequest(msgspec.Struct, frozen=True):
 
 
 class ScoredRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One scored row. `score` and `decision` are null if the declaration refuses the row; `reason` then says why."""
+    """One scored row.
+
+    `score` and `decision` are null if the declaration refuses the row; `reason` then says why.
+    """
 
     key: dict[str, Any]
     score: Annotated[float | None, Meta(description="calibrated probability")]
@@ -74,7 +80,10 @@ class Contribution(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ExplainedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One explained row. `base` and the contributions add up to the model's score before calibration, in log-odds."""
+    """One explained row.
+
+    `base` and the contributions add up to the model's score before calibration, in log-odds.
+    """
 
     key: dict[str, Any]
     score: Annotated[float | None, Meta(description="calibrated probability; null if no model scores this row")]

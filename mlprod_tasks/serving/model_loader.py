@@ -38,7 +38,10 @@ MOST_KEPT = 3  # earlier versions stay loaded: going back to one needs no regist
 
 @dataclass(frozen=True)
 class LoadedVersion:
-    """One version, ready to answer. picked: selects its features, in its order, from the declaration's."""
+    """One version, ready to answer.
+
+    picked: selects its features, in its order, from the declaration's.
+    """
 
     number: int
     digest: str
@@ -96,7 +99,10 @@ class ModelLoader:
         self.load_models()
 
     def read_ledger(self) -> None:
-        """Read keys, rollouts and switches. What cannot be read keeps its last known state."""
+        """Read keys, rollouts and switches.
+
+        What cannot be read keeps its last known state.
+        """
         trouble = ""
         try:
             self.keys = ValidKeys(self.platform.ledger.all(ApiKey))
@@ -125,7 +131,10 @@ class ModelLoader:
         return time.monotonic() - self._read_at
 
     def load_models(self) -> None:
-        """Load the versions that should answer. If one cannot be loaded, the models loaded before keep answering."""
+        """Load the versions that should answer.
+
+        If one cannot be loaded, the models loaded before keep answering.
+        """
         for name, pipeline in self.pipelines.items():
             try:
                 self._load(pipeline)

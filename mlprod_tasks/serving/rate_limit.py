@@ -25,8 +25,9 @@ class TokenBucket:
         self._left, self._at = self.burst, self.now()
 
     def take(self, n: float) -> float:
-        """Take n tokens and return 0.0; if there are too few, take none and return the seconds to wait.
+        """Take n tokens and return 0.0.
 
+        If there are too few, take none and return the seconds to wait.
         A request for more than `burst` needs a full bucket. It then leaves the bucket below zero, and later requests wait.
         """
         now = self.now()
@@ -51,7 +52,10 @@ class KeyRates:
         self._buckets: dict[str, TokenBucket] = {}
 
     def take(self, key_id: str, tokens: int) -> None:
-        """Take the tokens of a request. Raises: RequestRefused (429) with the seconds to wait."""
+        """Take the tokens of a request.
+
+        Raises: RequestRefused (429) with the seconds to wait.
+        """
         bucket = self._buckets.get(key_id)
         if bucket is None:
             bucket = self._buckets[key_id] = TokenBucket(self._rate, self._burst)

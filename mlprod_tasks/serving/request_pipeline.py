@@ -75,7 +75,10 @@ def _field_of(error: Exception) -> str:
 
 
 def check_fields(rows: Sequence[Mapping[str, Any]], fields: RequestFields) -> list[dict[str, Any]]:
-    """Return the rows as features read them. Raises: RequestRefused (422) with each wrong field."""
+    """Return the rows as features read them.
+
+    Raises: RequestRefused (422) with each wrong field.
+    """
     read, problems = [], []
     for i, given in enumerate(rows):
         row, wrong = fields.read(given)
@@ -89,13 +92,19 @@ def check_fields(rows: Sequence[Mapping[str, Any]], fields: RequestFields) -> li
 
 @dataclass
 class MomentCheck:
-    """Checks the moment of a request against the ticks of a use case. Caches the last tick: most requests share it."""
+    """Checks the moment of a request against the ticks of a use case.
+
+    Caches the last tick: most requests share it.
+    """
 
     pipeline: Pipeline
     _last: Tick | None = None
 
     def check(self, given: datetime | None, now: datetime) -> tuple[datetime, date]:
-        """Return the moment as of which to score, and its tick. Raises: RequestRefused (422)."""
+        """Return the moment as of which to score, and its tick.
+
+        Raises: RequestRefused (422).
+        """
         moment = now if given is None else given
         if moment.tzinfo is None:
             raise _wrong_moment("it has no time zone")
@@ -154,7 +163,10 @@ class RequestPipeline:
         self._ids = RequestIds()
 
     def authorize(self, headers: Sequence[tuple[bytes, bytes]], name: str) -> str:
-        """Return the id of the request's key, '' if none is needed. Raises: RequestRefused: 503, 401, 403."""
+        """Return the id of the request's key, '' if none is needed.
+
+        Raises: RequestRefused: 503, 401, 403.
+        """
         return keys.authorize(headers, self.loader.keys, name, self.clock.now()) if self.keys_needed else ""
 
     def check_ready(self, name: str) -> None:

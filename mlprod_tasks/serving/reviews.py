@@ -31,7 +31,10 @@ class ReviewReader:
             raise RequestRefused(503, "too many requests for reviews are under way", headers=RETRY_LATER)
 
     async def read(self, pipeline: str, request_id: str) -> list[ReviewedRow]:
-        """Return the rows of a request that people decide; may be empty. Raises: RequestRefused (503)."""
+        """Return the rows of a request that people decide; may be empty.
+
+        Raises: RequestRefused (503).
+        """
         read = functools.partial(self._platform.ledger.all, Review, pipeline=pipeline, request_id=request_id)
         self._reading += 1
         reading = asyncio.get_running_loop().run_in_executor(self._thread, read)

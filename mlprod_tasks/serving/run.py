@@ -45,8 +45,9 @@ def serve(
     limits: Limits | None = None,
     fast_path: bool = True,
 ) -> None:
-    """Answer requests until the process is stopped; then finish those under way and write the log.
+    """Answer requests until the process is stopped.
 
+    Then finish those under way and write the log.
     names: the use cases to serve; if empty, all. Raises: ValueError if other machines could send requests without a key.
     """
     if not keys_needed and host not in LOOPBACK:

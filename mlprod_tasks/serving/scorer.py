@@ -55,7 +55,10 @@ class RowResult(msgspec.Struct, frozen=True):
 
 
 class RowDecision(msgspec.Struct, frozen=True):
-    """A scored row. assigned: the rollout's route, '' if it did not matter; failed: whether the model raised an error."""
+    """A scored row. assigned: the rollout's route, '' if it did not matter.
+
+    failed: whether the model raised an error.
+    """
 
     scored: ScoredRow
     assigned: str = ""
@@ -63,7 +66,10 @@ class RowDecision(msgspec.Struct, frozen=True):
 
 
 class ShadowScore(msgspec.Struct, frozen=True):
-    """The score of a challenger in shadow mode; all None if none scored the row, score None if it failed."""
+    """The score of a challenger in shadow mode.
+
+    All None if none scored the row, score None if it failed.
+    """
 
     version: int | None = None
     score: float | None = None
@@ -112,17 +118,21 @@ class Scorer:
         return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
 
     def features_at_hand(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features] | None:
-        """Like `features`, without waiting; None if that needs a remote store. Raises: ExpressionFailed."""
+        """Like `features`, without waiting; None if that needs a remote store.
+
+        Raises: ExpressionFailed.
+        """
         return self.online.at_hand(rows, [micros(moment)] * len(rows))
 
     def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:
-        """Score the request's rows from `first` on, one per item of `features`. `note` logs them.
+        """Score the request's rows from `first` on, one per item of `features`.
 
+        `note` logs them.
         began: when work on their features began (`perf_counter`).
         """
         shared = (time.perf_counter() - began) / len(features)
         loaded, at = self.loaded, self.loader.platform.clock.now()
-        return [self._score(request, first + i, made, loaded, at, shared) for i, made in enumerate(features)]
+        return [self._score(request, first + i, one, loaded, at, shared) for i, one in enumerate(features)]
 
     def note(self, results: Iterable[RowResult]) -> None:
         """Write the answered rows to the prediction log."""
@@ -130,7 +140,10 @@ class Scorer:
             self.log.add(result.log_row)
 
     def key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the key of a row as the client wrote it; personal parts are hashed as in the lake."""
+        """Return the key of a row as the client wrote it.
+
+        Personal parts are hashed as in the lake.
+        """
         return {name: row[name] if written is None else written(row[name]) for name, written in self._key}
 
     def choose_route(self, entity: str, loaded: LoadedModels) -> RouteChoice:
@@ -149,7 +162,7 @@ class Scorer:
         row = request.rows[place]
         key = self.key_of(row)
         entity = joined(key)
-        decided = self._decide(key, entity, features, loaded, request.cacheable)
+        decided = self._choose_score(key, entity, features, loaded, request.cacheable)
         scored = decided.scored
         milliseconds = 1000 * (time.perf_counter() - began)
         shadow = self._shadow(features, scored, loaded, request.cacheable)
@@ -181,7 +194,7 @@ class Scorer:
         )
         return RowResult(scored, logged)
 
-    def _decide(
+    def _choose_score(
         self, key: dict[str, Any], entity: str, features: Features, loaded: LoadedModels, cacheable: bool
     ) -> RowDecision:
         if features.answer == "refuse":
@@ -196,9 +209,9 @@ class Scorer:
         if choice.version.breaker.open:
             reason = "the model failed several times in a row"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
-        return self._ask_model(choice, choice.version, key, features, loaded, cacheable)
+        return self._score_with_model(choice, choice.version, key, features, loaded, cacheable)
 
-    def _ask_model(
+    def _score_with_model(
         self,
         choice: RouteChoice,
         version: LoadedVersion,
@@ -208,7 +221,7 @@ class Scorer:
         cacheable: bool,
     ) -> RowDecision:
         try:
-            made = self._predict(version, features.values, cacheable)
+            row_score = self._predict(version, features.values, cacheable)
         except ModelInputError:  # the row is at fault, not the model
             reason = "a feature is not a number that the model takes"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
@@ -219,9 +232,9 @@ class Scorer:
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _where(error))
             reason = f"the model failed ({type(error).__name__})"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
-        decision, review = self._automate(made, loaded.rollout)
+        decision, review = self._automate(row_score, loaded.rollout)
         scored = ScoredRow(
-            key, made.score, decision, version.number, choice.route, review=review,
+            key, row_score.score, decision, version.number, choice.route, review=review,
             stale=features.stale, missing=features.missing, age_seconds=features.age,
         )  # fmt: skip
         return RowDecision(scored, choice.assigned)
@@ -235,13 +248,13 @@ class Scorer:
             self.counts.hits += 1
             return known
         self.counts.misses += 1
-        made = model.predict()
+        row_score = model.predict()
         version.breaker.succeeded()  # only here: a cached score says nothing about the model
         if cacheable:
-            self._cache[cache_key] = made
+            self._cache[cache_key] = row_score
             if len(self._cache) > MOST_CACHED:
                 self._cache.popitem(last=False)
-        return made
+        return row_score
 
     def _shadow(self, features: Features, scored: ScoredRow, loaded: LoadedModels, cacheable: bool) -> ShadowScore:
         """Score the row with a challenger in shadow mode: only the log gets it, not the response."""
@@ -252,15 +265,15 @@ class Scorer:
             return NO_SHADOW
         began = time.perf_counter()
         try:
-            made = self._predict(challenger, features.values, cacheable)
+            row_score = self._predict(challenger, features.values, cacheable)
         except Exception as error:
             log.error("%s: version %d failed in shadow mode: %s", self.pipeline.name, challenger.number, _where(error))
             self.counts.shadow_errors += 1
             challenger.breaker.failed()
             return ShadowScore(challenger.number, None, 1000 * (time.perf_counter() - began))
         self.counts.shadow += 1
-        self.counts.shadow_difference += abs(made.score - scored.score)
-        return ShadowScore(challenger.number, made.score, 1000 * (time.perf_counter() - began))
+        self.counts.shadow_difference += abs(row_score.score - scored.score)
+        return ShadowScore(challenger.number, row_score.score, 1000 * (time.perf_counter() - began))
 
     def _fallback(self, key: dict[str, Any], features: Features, loaded: LoadedModels, reason: str) -> ScoredRow:
         if loaded.fallback is None:
@@ -268,10 +281,10 @@ class Scorer:
         self.counts.fallback += 1
         values = dict(zip(self._names, features.values, strict=True))
         # Its feature names may differ from the declaration's, which may have changed since it was fitted.
-        made = fallback_score(loaded.fallback, [values.get(name) for name in loaded.fallback.feature_names])
-        decision, review = self._automate(made, loaded.rollout)
+        row_score = fallback_score(loaded.fallback, [values.get(name) for name in loaded.fallback.feature_names])
+        decision, review = self._automate(row_score, loaded.rollout)
         return ScoredRow(
-            key, made.score, decision, loaded.champion.number if loaded.champion else None, "fallback", fallback=True,
+            key, row_score.score, decision, loaded.champion.number if loaded.champion else None, "fallback", fallback=True,
             review=review, reason=reason, stale=features.stale, missing=features.missing, age_seconds=features.age,
         )  # fmt: skip
 
@@ -282,12 +295,12 @@ class Scorer:
             stale=features.stale, missing=features.missing, age_seconds=features.age,
         )  # fmt: skip
 
-    def _automate(self, made: RowScore, rollout: Routing | None) -> tuple[bool | None, bool]:
-        """Return the decision, None if people decide or none is made, and whether people decide the row."""
+    def _automate(self, row_score: RowScore, rollout: Routing | None) -> tuple[bool | None, bool]:
+        """Return the decision, None if no decision is made, and whether people decide the row."""
         if rollout is None or rollout.automation == "full":
-            return made.decision, False
-        if rollout.automation == "band" and not (rollout.band_low or 0.0) <= made.score < (rollout.band_high or 1.0):
-            return made.decision, False
+            return row_score.decision, False
+        if rollout.automation == "band" and not (rollout.band_low or 0.0) <= row_score.score < (rollout.band_high or 1.0):
+            return row_score.decision, False
         review = rollout.automation != "shadow"
         self.counts.review += review
         return None, review

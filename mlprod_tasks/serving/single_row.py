@@ -51,7 +51,10 @@ class SingleRow:
         return self.load(values).predict()
 
     def load(self, values: Sequence[Any]) -> RowModel:
-        """Return the model for a row, with the row in its buffer. Raises: ModelInputError."""
+        """Return the model for a row, with the row in its buffer.
+
+        Raises: ModelInputError.
+        """
         model = self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
         model.load(values)
         return model
@@ -88,7 +91,7 @@ class RowModel:
         return self._place, self._buffer.tobytes()
 
     def load(self, values: Sequence[Any]) -> None:
-        """Load a row, None where a value is missing. Raises: ModelInputError."""
+        """Load a row; None means missing. Raises: ModelInputError."""
         numbers = list(values)
         for i, codes in self._categories:
             numbers[i] = codes.get(values[i], NAN)  # missing or unknown category

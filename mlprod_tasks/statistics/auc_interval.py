@@ -22,8 +22,9 @@ Z = NORMAL.inv_cdf((1 + COVERAGE) / 2)
 
 
 def area(outcome: Bools, score: Floats) -> Estimate:
-    """Return the ROC AUC with its normal interval, cut to [0, 1]; NaN bounds if a class has fewer than two rows.
+    """Return the ROC AUC with its normal interval, cut to [0, 1].
 
+    NaN bounds if a class has fewer than two rows.
     Raises: CannotBeMeasured if a class is empty.
     """
     areas, covariance = areas_and_covariance(outcome, score[None, :])
@@ -49,8 +50,9 @@ def difference(outcome: Bools, ours: Floats, theirs: Floats) -> Difference:
 
 
 def areas_and_covariance(outcome: Bools, scores: Floats) -> tuple[Floats, Floats]:
-    """Return the areas of k scores, (k,), and their covariance, (k, k). scores: (k, n).
+    """Return the areas of k scores, (k,), and their covariance, (k, k).
 
+    scores: (k, n).
     A positive's placement is the share of negatives below it. The area is the mean placement; its variance comes from the
     variances of the placements of positives and of negatives (DeLong et al., 1988, equations 4 to 6).
     """

@@ -79,8 +79,9 @@ class Bins:
 
 @dataclass(frozen=True)
 class CountedColumn:
-    """One column of some rows: `counts` in its bins; for numbers also what is outside the reference's [low, high].
+    """One column of some rows: `counts` in its bins.
 
+    For numbers also what is outside the reference's [low, high].
     below, above: rows; beyond: the sum of their distances from the nearer end, in the column's unit. outside: rows outside the
     range that the column is compared with; for a tick of the reference, that is the range of the other ticks.
     """
@@ -115,7 +116,10 @@ def family(kind: str) -> str:
 
 
 def number(name: str, kind: str) -> str:
-    """Return the SQL expression for a column as a number, of any type; null for text that is not a number."""
+    """Return the SQL expression for a column as a number, of any type.
+
+    Null for text that is not a number.
+    """
     match family(kind):
         case "timestamp":
             return f"epoch({quoted(name)})"

@@ -102,7 +102,10 @@ def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float
 
 
 def borders(bins: Bins) -> list[float]:
-    """Return the borders of bins of numbers; the outer ones are the reference's minimum and maximum."""
+    """Return the borders of bins of numbers.
+
+    The outer ones are the reference's minimum and maximum.
+    """
     return [bins.low, *(min(max(edge, bins.low), bins.high) for edge in bins.edges), bins.high]
 
 

@@ -37,7 +37,10 @@ def wilson(successes: float, trials: float, z: float = Z) -> Interval:
 
 
 def of_mean(values: Floats) -> Interval:
-    """Return the interval of the population mean, by the central limit theorem. values: a sample, (n,), n >= 2."""
+    """Return the interval of the population mean, by the central limit theorem.
+
+    values: a sample, (n,), n >= 2.
+    """
     return normal(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(len(values)))
 
 

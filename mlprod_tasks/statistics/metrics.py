@@ -35,7 +35,10 @@ class CannotBeMeasured(ValueError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value and its interval with COVERAGE; NaN if it could not be computed."""
+    """A metric's value and its interval with COVERAGE.
+
+    NaN if it could not be computed.
+    """
 
     value: Number
     low: Number
@@ -115,7 +118,10 @@ def pr_auc(outcome: Bools, score: Floats) -> float:
 
 
 def log_loss(outcome: Bools, score: Floats) -> float:
-    """Return the mean negative log likelihood (natural logarithm); scores are clipped to [eps, 1 - eps] of float64."""
+    """Return the mean negative log likelihood (natural logarithm).
+
+    Scores are clipped to [eps, 1 - eps] of float64.
+    """
     return float(log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
 
 
@@ -134,8 +140,9 @@ def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
 
 
 def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
-    """Return the share of positives among the highest scores; ties at the edge count as the average of a random pick.
+    """Return the share of positives among the highest scores.
 
+    Ties at the edge count as the average of a random pick.
     top_share: of the rows, in (0, 1]; k is `rows_of_share` of it.
     """
     return float(_precision_at_k(_rank_counts(outcome, score), top_share)[0])

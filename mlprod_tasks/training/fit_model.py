@@ -60,8 +60,9 @@ def fit_model(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | None = None,
 ) -> Model:
-    """Fit to rows with features, `label` and, for recency and stacking, `tick`; rows sorted by time.
+    """Fit to rows with features, `label` and, for recency and stacking, `tick`.
 
+    Rows sorted by time.
     Each candidate is calibrated on the validation window. The one with the best `choose_by` there becomes the model; of equal
     ones the first declared. So metrics of the validation window are slightly optimistic; the test window is not used.
 
@@ -111,7 +112,10 @@ def _as_model(
 
 
 def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> PreparedRows:
-    """Encode categories by the training rows, make both matrices, and weight the rows. Raises: ModelInputError."""
+    """Encode categories by the training rows, make both matrices, and weight the rows.
+
+    Raises: ModelInputError.
+    """
     inputs = inputs_of(train_rows.schema, pipeline.feature_names)
     columns = read(train_rows, inputs)
     codes = _codes(pipeline, columns, inputs)

@@ -49,7 +49,10 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class SearchResult(StepRecord):
-    """The best trial of each candidate. key: a hash of the inputs; results with another key are not valid."""
+    """The best trial of each candidate.
+
+    key: a hash of the inputs; results with another key are not valid.
+    """
 
     FILE: ClassVar[str] = "search.json"
     STEP: ClassVar[str] = "search"
@@ -60,7 +63,10 @@ class SearchResult(StepRecord):
 
 @dataclass(frozen=True)
 class Trained(StepRecord):
-    """A fitted model in home/trainings/<training_id>/model. digest: of its files; segments: those with their own model."""
+    """A fitted model in home/trainings/<training_id>/model.
+
+    digest: of its files; segments: those with their own model.
+    """
 
     FILE: ClassVar[str] = "trained.json"
     STEP: ClassVar[str] = "train"
@@ -77,7 +83,10 @@ class Trained(StepRecord):
 
 @dataclass(frozen=True)
 class WarmStart(StepRecord):
-    """The champion that a warm update continues, decided once for all parts. None: candidates start from scratch."""
+    """The champion that a warm update continues, decided once for all parts.
+
+    None: candidates start from scratch.
+    """
 
     FILE: ClassVar[str] = "continued.json"
     STEP: ClassVar[str] = "fit"
@@ -106,7 +115,10 @@ class SegmentSummary:
 
 @dataclass(frozen=True)
 class Segments(StepRecord):
-    """The parts of a model by segments; first the one for all other rows ('*'). by: the feature with the segment."""
+    """The parts of a model by segments; first the one for all other rows ('*').
+
+    by: the feature with the segment.
+    """
 
     FILE: ClassVar[str] = "segments.json"
     STEP: ClassVar[str] = "train"
@@ -117,7 +129,10 @@ class Segments(StepRecord):
 
 @dataclass(frozen=True)
 class ComputedFeatures(Versioned):
-    """The content of a feature history's files. declaration: SHA-256; versions: of the lake tables they were read from."""
+    """The content of a feature history's files.
+
+    declaration: SHA-256; versions: of the lake tables they were read from.
+    """
 
     declaration: str
     versions: dict[str, int]

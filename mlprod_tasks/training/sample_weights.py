@@ -19,8 +19,9 @@ class NoTicks(ValueError):
 
 
 def weights(pipeline: Pipeline, y: Bools, tick: Days | None, validation_y: Bools) -> tuple[Floats | None, Floats | None]:
-    """Return the weights of training and validation rows, (n,); None if all are equal.
+    """Return the weights of training and validation rows, (n,).
 
+    None if all are equal.
     The validation window is weighted by class only, with the class weights of the training rows: it decides when fitting
     stops, and a learner fitted to weighted outcomes must be stopped by equally weighted ones.
 

@@ -83,8 +83,8 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
                 _run_and_record(pipeline, claim, trials, prepared)
                 _log_trial(pipeline, declared, claim, trials)
                 if search_report.is_due(folder):
-                    search_report.record(pipeline, folder, trials.key, trials.made(), platform)
-        ended = trials.made()
+                    search_report.record(pipeline, folder, trials.key, trials.ended(), platform)
+        ended = trials.ended()
         run_id = search_report.record(pipeline, folder, trials.key, ended, platform)
         update(training_id, platform, run_id=run_id)
         if trials.over():
@@ -96,8 +96,9 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
 
 
 def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
-    """Return the searched candidates with their best parameters, by name; empty without a declared search.
+    """Return the searched candidates with their best parameters, by name.
 
+    Empty without a declared search.
     They are those of search.json; if no worker has written it, it is written from the existing trials.
     Raises: StepMissing before `search`, or if it was made for another declaration or other data.
     """
@@ -105,7 +106,7 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
         return {}
     if not folder.file(SearchResult).is_file():
         trials = trials_of(pipeline, folder, 0)
-        if not trials.made():
+        if not trials.ended():
             raise StepMissing(f"training {folder.training_id!r} has no trials of a search: run search first")
         log.warning("the search of training %s did not finish: using the best trial so far", folder.training_id)
         _write(folder, trials)
@@ -123,8 +124,9 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
 
 
 def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
-    """Return the windows of the search, latest first; none has rows of the test window.
+    """Return the windows of the search, latest first.
 
+    None has rows of the test window.
     The first is the declared one. Each further one measures on the preceding ticks, as many as the validation window has,
     going back from the training window's end, and fits to those that end a gap earlier. Raises: HistoryTooShort.
     """
@@ -253,7 +255,7 @@ def _has_lower_loss(one: EndedTrial, other: EndedTrial) -> bool:
 
 def _write(folder: TrainingFolder, trials: Trials) -> None:
     """Write the best parameters of each candidate, with the number of trials."""
-    ended = trials.made()
+    ended = trials.ended()
     candidates = {
         name: BestTrial(
             parameters=best.parameters,
@@ -276,7 +278,7 @@ def _from_json(value: Any) -> Any:
 
 def _log_trial(pipeline: Pipeline, declared: Search, claim: Claim, trials: Trials) -> None:
     """Log one line per trial: its loss, the best so far, and its duration."""
-    ended = [one for one in trials.made() if one.candidate == claim.candidate]
+    ended = [one for one in trials.ended() if one.candidate == claim.candidate]
     one = next(one for one in ended if one.place == claim.place)
     best = _best(ended)
     log.info(

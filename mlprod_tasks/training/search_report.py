@@ -21,7 +21,10 @@ STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}  # MLf
 
 
 def record(pipeline: Pipeline, folder: TrainingFolder, key: str, trials: Sequence[EndedTrial], platform: Platform) -> str:
-    """Log every ended trial of any worker once, as a run nested in the training's; return the training's run id."""
+    """Log every ended trial of any worker once, as a run nested in the training's.
+
+    Return the training's run id.
+    """
     from mlprod_tasks.platform.trial_runs import TrialRun, log_trials
 
     lock = folder.path / "search" / "record.lock"

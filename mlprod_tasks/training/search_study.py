@@ -46,7 +46,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """A trial that ended. loss: None if it failed, the last reported one if it was cut. note: why it failed or was cut."""
+    """A trial that ended.
+
+    loss: None if it failed, the last reported one if it was cut. note: why it failed or was cut.
+    """
 
     candidate: str
     place: int
@@ -112,7 +115,10 @@ class Trials:
                 sign.unlink(missing_ok=True)
 
     def claim(self) -> Claim | None:
-        """Claim the next free place of the budget; None if there is none, or no time left."""
+        """Claim the next free place of the budget.
+
+        None if there is none, or no time left.
+        """
         with self.claiming():
             self._end_lost_trials()
             taken = {name: self._used_places(study) for name, study in self.studies.items()}
@@ -140,7 +146,7 @@ class Trials:
         claim.trial.set_user_attr(END, {"seconds": time.time() - claim.began, "said": note})
         self.studies[claim.candidate].tell(claim.trial, loss, state)
 
-    def made(self) -> list[EndedTrial]:
+    def ended(self) -> list[EndedTrial]:
         """Return every trial that ended and was not lost, by candidate and place."""
         return [
             _ended_trial(name, trial, self.spaces[name])

@@ -32,8 +32,9 @@ def fit_all(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model | SegmentedModel:
-    """Fit to both windows as declared. Arguments as for `fit_model.fit_model`; warm may be by segments.
+    """Fit to both windows as declared.
 
+    Arguments as for `fit_model.fit_model`; warm may be by segments.
     Raises: ModelInputError.
     """
     return collect(
@@ -45,8 +46,9 @@ def fit_all(
 
 
 def large(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> list[str]:
-    """Return the segments that get their own model, largest first; none if none are declared.
+    """Return the segments that get their own model, largest first.
 
+    None if none are declared.
     They have at least `least_segment_rows` training rows, and both outcomes in each window, as fitting, calibration and
     threshold need both. Rows without a value belong to no segment. Raises: ModelInputError.
     """
@@ -80,8 +82,9 @@ def fit_part(
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
 ) -> Model:
-    """Fit the model of one segment to its rows; with OVERALL, the global model to all rows.
+    """Fit the model of one segment to its rows.
 
+    With OVERALL, the global model to all rows.
     warm: a segment continues the champion's model of the same segment, the global model its global one.
     """
     if segment == OVERALL:
@@ -95,7 +98,10 @@ def fit_part(
 def collect(
     pipeline: Pipeline, train_rows: pa.Table, chosen: list[str], part: Callable[[str], Model]
 ) -> Model | SegmentedModel:
-    """Combine the parts that `part` returns by name into one model; without segment_by, the global model alone."""
+    """Combine the parts that `part` returns by name into one model.
+
+    Without segment_by, the global model alone.
+    """
     overall = part(OVERALL)
     if pipeline.model.segment_by is None:
         return overall

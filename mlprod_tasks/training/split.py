@@ -13,12 +13,18 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 class HistoryTooShort(ValueError):
-    """The schedule has too few ticks before `as_of` for the declared windows; the message says how many are missing."""
+    """The schedule has too few ticks before `as_of` for the declared windows.
+
+    The message says how many are missing.
+    """
 
 
 @dataclass(frozen=True)
 class Windows(PerWindow[TickRange]):
-    """The ticks whose rows are used to train, tune and test. The ticks between them are not used."""
+    """The ticks whose rows are used to train, tune and test.
+
+    The ticks between them are not used.
+    """
 
     def dates(self) -> PerWindow[DateRange]:
         """Return the first and last tick of each window, as they are recorded."""

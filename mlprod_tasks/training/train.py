@@ -74,8 +74,9 @@ def segments(pipeline: Pipeline, training_id: str, platform: Platform) -> list[s
 
 
 def fit(pipeline: Pipeline, training_id: str, segment: str, platform: Platform) -> Part:
-    """Fit one part to the assembled set; reuse one of the same set, declaration, parameters and code.
+    """Fit one part to the assembled set.
 
+    Reuse one of the same set, declaration, parameters and code.
     Parts of one training may be fitted at the same time. Raises: StepMissing before `assemble`, or before a declared `search`;
     ValueError for a segment that `segments` does not list.
     """

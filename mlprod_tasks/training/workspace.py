@@ -74,7 +74,10 @@ class TrainingFolder:
         return earlier if kind.EARLIER_FILE and earlier.is_file() and not path.is_file() else path
 
     def read(self, kind: type[R]) -> R:
-        """Read a record. Raises: StepMissing before the step that writes it; UnreadableRecord."""
+        """Read a record.
+
+        Raises: StepMissing before the step that writes it; UnreadableRecord.
+        """
         record = self.find(kind)
         if record is None:
             raise StepMissing(
@@ -99,7 +102,10 @@ class TrainingFolder:
 
 @contextmanager
 def failing(training_id: str, platform: Platform) -> Iterator[None]:
-    """Set the training's state to 'failed' if the body raises; a successful rerun sets it again."""
+    """Set the training's state to 'failed' if the body raises.
+
+    A successful rerun sets it again.
+    """
     try:
         yield
     except BaseException:
@@ -117,6 +123,9 @@ def update(training_id: str, platform: Platform, **changes: Any) -> None:
 
 
 def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) -> pa.Table:
-    """Read the rows of one window of the assembled set; labelled: only those with a label."""
+    """Read the rows of one window of the assembled set.
+
+    labelled: only those with a label.
+    """
     wanted = pc.field("split") == split
     return pq.read_table(folder.training_set, filters=wanted & pc.field("label").is_valid() if labelled else wanted)

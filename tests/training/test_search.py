@@ -104,7 +104,7 @@ def folder_of(shop):
 
 
 def made_in(shop):
-    return search.trials_of(shop.pipeline, folder_of(shop), 0).made()
+    return search.trials_of(shop.pipeline, folder_of(shop), 0).ended()
 
 
 def outcomes(made):
@@ -444,7 +444,7 @@ def test_a_trial_of_a_worker_that_lives_is_never_given_away_and_one_of_a_dead_on
             b.tell(claim, TrialState.COMPLETE, 0.5)
         assert b.claim() is None
         assert b.over()
-    assert [(one.candidate, one.place) for one in b.made()] == [(name, place) for name in ("one", "two") for place in range(3)]
+    assert [(one.candidate, one.place) for one in b.ended()] == [(name, place) for name in ("one", "two") for place in range(3)]
 
 
 def test_workers_that_claim_at_the_same_moment_get_different_places(tmp_path, processes):
@@ -454,7 +454,7 @@ def test_workers_that_claim_at_the_same_moment_get_different_places(tmp_path, pr
     for worker in workers:
         worker.start()
     assert [ended(worker) for worker in workers] == [0, 0, 0]
-    made = Trials(tmp_path, "key", given["search"], given["spaces"], given["declared"], 0).made()
+    made = Trials(tmp_path, "key", given["search"], given["spaces"], given["declared"], 0).ended()
     assert [one.place for one in made] == list(range(30))
     assert len({one.worker for one in made}) > 1
 
@@ -492,7 +492,7 @@ def test_whatever_workers_do_each_place_is_made_once(tmp_path_factory, acts):
                 trials.tell(claims.pop(), TrialState.COMPLETE, 0.5)
             if act == "die":
                 alive.pop(worker)[1].close()
-            made = [(one.candidate, one.place) for one in trials.made()]
+            made = [(one.candidate, one.place) for one in trials.ended()]
             assert len(set(made)) == len(made)
             assert all(place < 2 for _, place in made)
 
@@ -519,11 +519,11 @@ def test_a_half_written_line_of_a_killed_worker_is_no_end_of_the_journal(tmp_pat
     with path.open("ab") as file:
         file.write(b'{"op_code":4,"work')
     second = trials_at(tmp_path, trials=2)
-    assert [one.loss for one in second.made()] == [0.4]
+    assert [one.loss for one in second.ended()] == [0.4]
     with second.at_work():
         second.tell(second.claim(), TrialState.COMPLETE, 0.3)
-    assert [one.loss for one in first.made()] == [0.4, 0.3]
-    assert [one.loss for one in trials_at(tmp_path, trials=2).made()] == [0.4, 0.3]
+    assert [one.loss for one in first.ended()] == [0.4, 0.3]
+    assert [one.loss for one in trials_at(tmp_path, trials=2).ended()] == [0.4, 0.3]
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 

@@ -81,7 +81,10 @@ def _verdict_by_interval(
 
 
 def finite(estimates: Estimates, metric: str, whose: str) -> Estimate:
-    """Return the metric's estimate. Raises: CannotBeEvaluated if it is missing or not a number."""
+    """Return the metric's estimate.
+
+    Raises: CannotBeEvaluated if it is missing or not a number.
+    """
     estimate = estimates.get(metric)
     if estimate is None or not math.isfinite(estimate.value):
         raise CannotBeEvaluated(f"{whose} has no {metric}")

@@ -24,7 +24,10 @@ from mlprod_tasks.evaluation.results import CheckResult, EvaluationResults
 
 
 def verdict_on_check(gate: CheckedGate, results: EvaluationResults, model_digest: str) -> GateVerdict:
-    """Return the verdict on a check. Raises: CannotBeEvaluated if it was not made, or on another model."""
+    """Return the verdict on a check.
+
+    Raises: CannotBeEvaluated if it was not made, or on another model.
+    """
     checks = results.checks
     if checks is None:
         raise CannotBeEvaluated("the model was not checked: run the step run_checks")

@@ -12,7 +12,10 @@ EVALUATED = object()  # only `evaluate_gates` uses it
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """One gate's verdict. value, bound: None if there is nothing to measure or compare with."""
+    """One gate's verdict.
+
+    value, bound: None if there is nothing to measure or compare with.
+    """
 
     gate: str
     passed: bool
@@ -37,7 +40,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Passed:
-    """Every gate passed, for the model with that digest. Only `evaluate_gates` makes it."""
+    """Every gate passed, for the model with that digest.
+
+    Only `evaluate_gates` makes it.
+    """
 
     training_id: str
     model_digest: str

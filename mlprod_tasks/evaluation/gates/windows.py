@@ -23,7 +23,10 @@ class _EvaluatedFold:
 
 
 def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict:
-    """Return the verdict on the backtest's windows. A window without a number fails. Raises: CannotBeEvaluated."""
+    """Return the verdict on the backtest's windows.
+
+    A window without a number fails. Raises: CannotBeEvaluated.
+    """
     backtest = results.backtest
     if backtest is None:
         raise CannotBeEvaluated("there is no backtest: declare one and run the step backtest")

@@ -1,4 +1,7 @@
-"""Checks of a fitted model. Each measures one thing; gates compare it with bounds."""
+"""Checks of a fitted model.
+
+Each measures one thing; gates compare it with bounds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ AnyModel = Model | SegmentedModel
 
 
 def spread(rows: pa.Table, most: int) -> pa.Table:
-    """Return at most `most` rows, evenly spread over the table; always the same ones for the same table."""
+    """Return at most `most` rows, evenly spread over the table.
+
+    Always the same ones for the same table.
+    """
     if rows.num_rows <= most:
         return rows
     return rows.take(pa.array(np.linspace(0, rows.num_rows - 1, most).round().astype(np.int64)))

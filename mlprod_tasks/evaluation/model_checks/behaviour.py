@@ -26,7 +26,10 @@ class NothingToCheck(ValueError):
 
 
 def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
-    """Measure the share of changed rows whose score moves by more than the tolerance. Raises: NothingToCheck."""
+    """Measure the share of changed rows whose score moves by more than the tolerance.
+
+    Raises: NothingToCheck.
+    """
     rows = spread(rows, SAMPLE)
     changed = _changed(gate.change, rows)
     scores = _scores(model, rows, changed)  # first: it explains a value of the wrong type

@@ -27,7 +27,10 @@ ROUNDING = 1e-9  # of an AUC from sums in another order
 
 
 class NotLoaded(RuntimeError):
-    """A new process could not load the model or predict with it. The message has its error."""
+    """A new process could not load the model or predict with it.
+
+    The message has its error.
+    """
 
 
 def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> CheckResult:

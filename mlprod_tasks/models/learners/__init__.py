@@ -51,8 +51,7 @@ def fit_learner(
     declared: the model of the candidate, with seed, threads, and the members of an ensemble.
     report: called with (step, validation log loss) by learners that learn in steps (LightGBM, NeuralNet); the fit stops if it
     returns True.
-    gap_ticks: ticks left out between the blocks of a Stacking or of a LinearSVM's calibration, as between the windows of the
-    split.
+    gap_ticks: ticks left out between the blocks of a Stacking or of a LinearSVM's calibration, as between windows.
     members: candidates that are already fitted, by name, for an ensemble of them.
 
     With training rows of one class only, the model predicts their rate, whatever is declared.
@@ -111,7 +110,10 @@ def _fit_with_sklearn(
 
 
 def load(folder: Path, threads: int | None) -> FittedLearner:
-    """Load what a fitted learner's `save` wrote. Raises: ValueError for an unknown kind; ForbiddenType."""
+    """Load what a fitted learner's `save` wrote.
+
+    Raises: ValueError for an unknown kind; ForbiddenType.
+    """
     kind = fitted.read(folder)["kind"]
     if kind not in FILES:
         raise ValueError(f"{folder} contains a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")

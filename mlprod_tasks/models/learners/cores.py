@@ -31,8 +31,9 @@ def limited(threads: int | None) -> Iterator[None]:
 
 
 def in_parts(predict: Callable[[Any], Any], rows: Any, threads: int | None) -> Any:
-    """Predict all rows, (n,), in parts, in the declared threads; the parts do not change a row's value.
+    """Predict all rows, (n,), in parts, in the declared threads.
 
+    The parts do not change a row's value.
     If another process is busy, this is much faster than one OpenMP loop per tree, where all threads wait for the last one.
     """
     parts = min(cores_for(threads), len(rows) // ROWS_A_THREAD)

@@ -122,8 +122,9 @@ def from_json(written: dict[str, Any]) -> Design:
 
 
 def fit_design(columns: Columns, x: Floats, least_category_rows: int) -> Design:
-    """Fit means, scales and categories; rare categories, and those beyond MOST_CATEGORIES, share a column.
+    """Fit means, scales and categories.
 
+    Rare categories, and those beyond MOST_CATEGORIES, share a column.
     A feature without values, or with only one value, gets no column.
     """
     width, numbers, categories = 0, [], []

@@ -79,8 +79,9 @@ class StackingModel(EnsembleModel):
         return expit(total)
 
     def contributions(self, x: Floats) -> Floats | None:
-        """Return the members' weighted contributions; None if one with a weight above 0 has none.
+        """Return the members' weighted contributions.
 
+        None if one with a weight above 0 has none.
         Exact unless a member's probability is closer than SUREST to 0 or 1.
         """
         total: Floats | None = None
@@ -123,7 +124,10 @@ def fit_ensemble(
     known: Mapping[str, FittedLearner],
     fit_member: FitMember,
 ) -> AveragingModel | StackingModel:
-    """Fit the members that are not `known` to all training rows; fit stacking weights to out-of-time predictions."""
+    """Fit the members that are not `known` to all training rows.
+
+    Fit stacking weights to out-of-time predictions.
+    """
     wanted = [declared.candidate(name) for name in learner.of]
     by_name = dict(known)
     for member in wanted:
@@ -155,8 +159,9 @@ def out_of_time(
     gap_ticks: int,
     fit_member: FitMember,
 ) -> tuple[Floats, LearnerRows]:
-    """Predict rows that are later than all rows the members were fitted to; return (n, members) and these rows.
+    """Predict rows that are later than all rows the members were fitted to.
 
+    Return (n, members) and these rows.
     The window is cut into `folds` + 2 blocks of nearly equal size, between ticks if these are known. For each block from the
     third on, members are fitted to all earlier blocks but the last, which decides when to stop, and predict the block. The
     gap is left out between these three.

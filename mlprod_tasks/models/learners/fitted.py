@@ -12,7 +12,10 @@ MANIFEST = "learner.json"
 
 
 class FittedLearner(Protocol):
-    """A fitted learner. Its predictions are the same, bit for bit, for a row alone and in a batch, and after saving."""
+    """A fitted learner.
+
+    Its predictions are the same, bit for bit, for a row alone and in a batch, and after saving.
+    """
 
     @property
     def kind(self) -> str:
@@ -20,7 +23,10 @@ class FittedLearner(Protocol):
 
     @property
     def importance(self) -> Floats | None:
-        """Each feature's share, (features,): at least 0, with sum 1 or all 0; None if the kind has no importance."""
+        """Each feature's share, (features,): at least 0, with sum 1 or all 0.
+
+        None if the kind has no importance.
+        """
 
     @property
     def size(self) -> int:

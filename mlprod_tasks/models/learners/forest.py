@@ -27,7 +27,10 @@ Rates = tuple[tuple[int, tuple[float, ...], float, float], ...]
 
 @dataclass(frozen=True)
 class Forest:
-    """A fitted forest. content: the trees as a skops file. decrease: each feature's share of the decrease of impurity."""
+    """A fitted forest.
+
+    content: the trees as a skops file. decrease: each feature's share of the decrease of impurity.
+    """
 
     content: bytes = field(repr=False)
     rates: Rates = field(repr=False)
@@ -77,7 +80,10 @@ def load(folder: Path, threads: int | None) -> Forest:
 
 
 def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: LearnerRows, declared: Model) -> Forest:
-    """Fit the trees. Weights apply to the trees, not to the rates of categories: scikit-learn's encoder has no weights."""
+    """Fit the trees.
+
+    Weights apply to the trees, not to the rates of categories: scikit-learn's encoder has no weights.
+    """
     import sklearn.ensemble
 
     x, rates = _encode(columns, train, declared.seed)

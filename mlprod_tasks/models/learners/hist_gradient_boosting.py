@@ -85,7 +85,7 @@ def load(folder: Path, threads: int | None) -> HistBoosting:
 def fit_hist_gradient_boosting(
     learner: HistGradientBoosting, columns: Columns, train: LearnerRows, validation: LearnerRows, declared: Model
 ) -> HistBoosting:
-    """Fit trees until the validation log loss stops falling; drop the trees after the lowest loss."""
+    """Fit trees until the validation log loss stops falling; drop later trees."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     places = tuple((position, _places(train.x[:, position])) for position in columns.categorical)

@@ -86,7 +86,10 @@ def load(folder: Path, threads: int | None = None) -> LinearModel:
 
 
 def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRows, declared: Model) -> LinearModel:
-    """Fit scikit-learn's logistic regression. Weights apply to the loss and to the means of terms."""
+    """Fit scikit-learn's logistic regression.
+
+    Weights apply to the loss and to the means of terms.
+    """
     import sklearn.linear_model
 
     fitted_design = design.fit_design(columns, train.x, learner.least_category_rows)

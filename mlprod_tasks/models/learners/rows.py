@@ -17,7 +17,10 @@ TINY = 1e-15
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the matrix. names: of the features, in order. categorical: positions of columns with codes."""
+    """The columns of the matrix.
+
+    names: of the features, in order. categorical: positions of columns with codes.
+    """
 
     names: tuple[str, ...]
     categorical: tuple[int, ...] = ()

@@ -1,4 +1,7 @@
-"""Store scikit-learn's trees without pickle (skops); types are checked before anything is constructed."""
+"""Store scikit-learn's trees without pickle (skops).
+
+Types are checked before anything is constructed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything outside of the code, behind one small object that is passed to every step."""
+"""Access to lake, ledger, registry and mail server: one small object that is passed to every step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Platform:
-    """Lake, ledger, registry, mailer and clock of one installation, each created when it is first used.
+    """Lake, ledger, registry, mailer and clock of one installation, each created on first use.
 
-    The heavy libraries behind them are imported only then: a task that does not need MLflow does not wait for it.
-    `connect_mail` opens a session with the mail server; None uses connection 'smtp'. `attempt` gives the number of the current
-    try of a step; None: every try is the first.
+    Heavy libraries are imported only then: a task that does not need MLflow does not wait for it. connect_mail: opens a session
+    with the mail server; None uses connection 'smtp'. attempt: returns the number of the current try of a step; None: always 1.
     """
 
     settings: Settings
@@ -67,7 +66,7 @@ class Platform:
 
 
 def platform() -> Platform:
-    """The platform that the environment describes."""
+    """The platform configured by environment variables."""
     return Platform(from_environment())
 
 

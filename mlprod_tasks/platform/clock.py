@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Anything that gives the current time."""
+    """Something that gives the current time."""
 
     def now(self) -> datetime: ...
 

@@ -1,4 +1,4 @@
-"""Open a database, SQLite or PostgreSQL, and insert many rows fast."""
+"""Open an SQLite or PostgreSQL database, and insert many rows fast."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S"
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: SQLite forgets time zones, so it is put back on the way out."""
+    """A time in UTC. SQLite does not store time zones, so UTC is added on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -42,7 +42,7 @@ class Utc(TypeDecorator[datetime]):
 
 
 def database_url(url: str) -> URL:
-    """The URL with its driver named: PostgreSQL uses psycopg2, whatever SQLAlchemy's default is."""
+    """The URL with an explicit driver: psycopg2 for PostgreSQL, whatever SQLAlchemy's default is."""
     if url.startswith("postgres://"):
         url = "postgresql" + url.removeprefix("postgres")
     parsed = make_url(url)
@@ -50,14 +50,14 @@ def database_url(url: str) -> URL:
 
 
 def open_database(url: str, writes: bool = False) -> Engine:
-    """An engine that keeps no connection open, so that it may live in a task that is forked or killed.
+    """Make an engine that keeps no connection open, so it is safe in a task that is forked or killed.
 
-    Settings of an SQLite file are changed only where it `writes`: a source may be read-only.
+    writes: also change the settings of an SQLite file; without it a file may be read-only.
     """
     engine = create_engine(database_url(url), poolclass=NullPool)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _patient_writer if writes else _patient)
-        # A reader that becomes a writer cannot wait for another one, so a writer is one from the beginning.
+        # In SQLite, a reading transaction that starts to write cannot wait for another writer, so writers lock at the start.
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN"))
     return engine
 
@@ -68,10 +68,10 @@ def bulk_insert(connection: Connection, table: str, rows: pa.Table) -> None:
     Timestamps are stored as UTC: TIMESTAMPTZ takes them as they are, SQLite as ISO text 'YYYY-MM-DD HH:MM:SS'.
     """
     if connection.dialect.name == "postgresql":
-        # Not by the dialect, which doubles a % for statements with parameters: COPY has none.
+        # Not quoted by the dialect: it doubles % for statements with parameters, and COPY has none.
         into = f"{quoted(table)} ({', '.join(map(quoted, rows.column_names))})"
-        # As text and not through ADBC, which is 1.7 times as fast: it wants columns of exactly its types, and a table that
-        # somebody else created may have INTEGER, NUMERIC or VARCHAR. In chunks: the text of all rows is many times their size.
+        # As CSV, not with ADBC: ADBC is 1.7 times as fast, but needs columns of exactly its types, and a table that somebody
+        # else created may have INTEGER, NUMERIC or VARCHAR. In chunks, because the text is many times the size of the rows.
         driver: Any = connection.connection
         with driver.cursor() as cursor:
             for batch in rows.to_batches(max_chunksize=CHUNK_ROWS):
@@ -80,8 +80,8 @@ def bulk_insert(connection: Connection, table: str, rows: pa.Table) -> None:
                 text.seek(0)
                 cursor.copy_expert(f"COPY {into} FROM STDIN WITH (FORMAT csv)", text)
         return
-    # SQLAlchemy's statement, run by the driver: Core's own executemany wants dicts and is half as fast (89 and 212 thousand
-    # rows a second).
+    # SQLAlchemy's statement, executed by the driver: Core's own executemany needs dicts and is half as fast (89,000 instead of
+    # 212,000 rows per second).
     target = sql_table(table, *(column(name) for name in rows.column_names))
     statement = str(insert(target).compile(dialect=connection.dialect))
     plain = pa.table({name: _plain(rows[name]) for name in rows.column_names})
@@ -103,7 +103,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _patient(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions are begun by us: the driver would begin them too late
+    connection.isolation_level = None  # SQLAlchemy's begin event starts transactions: the driver would start them too late
     connection.execute("PRAGMA busy_timeout=60000")
 
 
@@ -114,7 +114,7 @@ def _patient_writer(connection: Any, record: Any) -> None:
 
 
 def as_json(value: Any) -> str:
-    """JSON without NaN and infinity, which PostgreSQL refuses: they become null."""
+    """JSON in which NaN and infinity are null, because PostgreSQL refuses them."""
     return json.dumps(_finite(value), allow_nan=False)
 
 

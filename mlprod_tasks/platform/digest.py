@@ -1,4 +1,4 @@
-"""Digests of files, to check that a file is the one that was written."""
+"""Digests of files, to verify that a file has not changed."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ def of_file(path: Path) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files: equal for equal folders; '' where there is no folder."""
+    """SHA-256 of the names and contents of a folder's files; '' if there is no folder."""
     if not folder.is_dir():
         return ""
     total = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The engine: DuckDB over the lake's files, one in-memory database per task."""
+"""DuckDB for the lake's files: one in-memory database per task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def engine(
     connection = duckdb.connect()
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        # No extension is downloaded at run time: one that is not in the wheel fails with a clear error.
+        # Never download extensions at run time: one that is not in the wheel fails with a clear error.
         connection.execute("SET autoinstall_known_extensions = false")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")

@@ -1,8 +1,8 @@
-"""Replace files and folders whole or not at all, and lock them against other processes.
+"""Replace files and folders atomically, and lock them against other processes.
 
-A writer writes to a temporary name beside the target, '.NAME.<32 hex digits>.part', and renames it at the end. The name is
-random and not the process's id, since two containers on one volume have the same ids. Leftovers of a killed writer have that
-form of name; the next writer of the same name deletes them once they are a day old.
+A writer writes to a temporary name next to the target, '.NAME.<32 hex digits>.part', and renames it at the end. The name is
+random, not the process id, because two containers on one volume may have the same ids. The next writer of the same name deletes
+such leftovers of killed writers when they are a day old.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt
 
 log = logging.getLogger(__name__)
 PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.part", re.DOTALL)
-# No file is written for that long: its writer was killed.
+# No write takes this long, so the writer of an older part was killed.
 ABANDONED = timedelta(days=1)
 MOST_ATTEMPTS = 10
 
@@ -35,8 +35,8 @@ MOST_ATTEMPTS = 10
 def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` at the end.
 
-    A reader sees the whole old file or the whole new one, whoever else writes or is killed. If the block raises, the old file
-    stays. clean: delete leftovers of killed writers of `path`; without it the folder is not listed, for files whose names are
+    A reader always sees the whole old file or the whole new one, also if writers compete or are killed. If the block raises,
+    the old file stays. clean: delete leftovers of killed writers of `path`; False avoids listing the folder, for names that are
     never used again.
     """
     if clean:
@@ -53,64 +53,64 @@ def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
 def replacing_folder(path: Path, *, unless: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """Yield a path to create a folder at; it replaces `path` at the end, and the old folder is deleted.
 
-    The yielded path does not exist yet. Of two writers at once the later one wins, unless `unless` says that the folder that is
-    at `path` by then is good already. If the block raises, the old folder stays.
+    The yielded path does not exist yet. If two processes write at once, the later one wins. unless: called at the end; if it
+    returns True, the folder at `path` is kept. If the block raises, the old folder stays.
 
-    Raises: OSError where others keep replacing the folder.
+    Raises: OSError if other processes keep replacing the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     delete_abandoned(path.parent, path.name)
     scratch = _beside(path)
     scratch.mkdir()
     try:
-        made = scratch / path.name
-        yield made
+        new = scratch / path.name
+        yield new
         if not unless():
-            _put(made, path, scratch)
+            _put(new, path, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as part:
         part.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a file in UTF-8, whole or not at all."""
+    """Write a file in UTF-8, atomically."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all. Raises: ValueError for NaN and infinity, which JSON does not have."""
+    """Write a JSON file atomically. Raises: ValueError for NaN and infinity, which JSON does not have."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False))
 
 
 def parts(folder: Path, name: str | None = None) -> list[Path]:
-    """Temporary files and folders in a folder: all, or those of `name`. Their writers are at work, or were killed."""
+    """Temporary files and folders in a folder: all, or those of `name`. Their writers are running or were killed."""
     with suppress(FileNotFoundError):
-        found = ((PART.fullmatch(entry.name), entry) for entry in os.scandir(folder))
-        return [Path(entry.path) for match, entry in found if match and name in (None, match["name"])]
+        entries = ((PART.fullmatch(entry.name), entry) for entry in os.scandir(folder))
+        return [Path(entry.path) for match, entry in entries if match and name in (None, match["name"])]
     return []
 
 
 def delete_abandoned(folder: Path, name: str | None = None) -> None:
     """Delete leftovers of killed writers in a folder that are older than a day: all, or those of `name`."""
-    oldest = time.time() - ABANDONED.total_seconds()  # the machine's clock, which also dates the files
+    oldest = time.time() - ABANDONED.total_seconds()  # not the platform's clock: files have the machine's times
     for part in parts(folder, name):
-        with suppress(FileNotFoundError):  # its writer has finished, or another process deletes it
+        with suppress(FileNotFoundError):  # its writer has finished, or another process has deleted it
             if max(one.stat().st_mtime for one in (part, *part.rglob("*"))) < oldest:
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, waiting: str = "") -> Iterator[None]:
-    """Hold the lock of a file, created if missing, or of a folder.
+    """Lock a file (created if missing) or a folder.
 
-    The system releases the lock when the process dies. waiting: what to log before waiting for another process.
+    The system releases the lock when the process dies. waiting: the message to log before waiting for another process.
 
-    Raises: BlockingIOError where another process holds it and `wait` is False; OSError on a file system without locks.
+    Raises: BlockingIOError if another process has the lock and `wait` is False; OSError on a file system without locks.
     """
     file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -132,12 +132,12 @@ def _beside(path: Path) -> Path:
 
 
 def _exists_again(error: BaseException) -> bool:
-    """Whether another writer put its folder there after this one had moved the old one away."""
+    """Whether another writer has put its folder in place after this one moved the old one away."""
     return isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @retry(retry=retry_if_exception(_exists_again), stop=stop_after_attempt(MOST_ATTEMPTS), reraise=True)
-def _put(made: Path, path: Path, scratch: Path) -> None:
+def _put(new: Path, path: Path, scratch: Path) -> None:
     with suppress(FileNotFoundError):
         path.rename(scratch / uuid.uuid4().hex)
-    made.rename(path)
+    new.rename(path)

@@ -1,4 +1,4 @@
-"""The lake: versioned Delta tables, partitioned by tick, without a server."""
+"""The lake: versioned Delta tables, partitioned by tick; no server needed."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
 # A writer that lost a race tries again after a random time, so that two writers do not collide again.
 MOST_ATTEMPTS = stop_after_attempt(20)
 UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
-LOOKED_THROUGH = 500  # newest commits that are searched for the last vacuum
-# Every version stays readable, so that any training can be reproduced: by default Delta drops old ones after thirty days.
+SEARCHED_COMMITS = 500  # newest commits to search for the last vacuum
+# Keep all versions readable, so that any training can be reproduced: by default Delta drops them after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 
 
 class TableMissing(LookupError):
-    """A lake table, or one of its versions, that does not exist."""
+    """A lake table or one of its versions does not exist."""
 
 
 class RowsRefused(ValueError):
-    """Rows that a lake table cannot take: of another tick, or with a column of another type."""
+    """Rows that cannot be written to a lake table: of another tick, or with a column of another type."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def _lost_a_race(error: BaseException) -> bool:
 
 
 class Lake:
-    """Delta tables below one root folder, which every process of the installation reaches.
+    """Delta tables below one root folder that all processes of the installation can access.
 
-    A table's name is a path such as 'returns/raw/orders'. Only whole ticks are ever replaced, never appended to:
-    two appenders would both succeed and so duplicate rows.
+    A table's name is a path such as 'returns/raw/orders'. Writers always replace whole ticks and never append: two appending
+    writers would both succeed and duplicate rows.
     """
 
     def __init__(self, root: str) -> None:
@@ -67,7 +67,7 @@ class Lake:
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Whether the table was ever written. A table that was only created does not count: its first write did not finish."""
+        """Whether the table has been written. A table that is only created does not count: its first write did not finish."""
         try:
             self.table(name)
         except TableMissing:
@@ -75,23 +75,23 @@ class Lake:
         return True
 
     def table(self, name: str, version: int | None = None) -> DeltaTable:
-        """The Delta table itself, at a version. Raises: TableMissing."""
+        """The Delta table at a version (default: the newest). Raises: TableMissing."""
         try:
             opened = DeltaTable(self.uri(name), version=version)
         except TableNotFoundError as error:
-            raise self._not_there(name) from error
+            raise self._table_missing(name) from error
         except DeltaError as error:
             if version is None or 0 <= version <= self.version(name):
                 raise
-            raise self._no_version(name, version) from error
+            raise self._version_missing(name, version) from error
         if _only_created(opened):
-            raise self._not_there(name) if version is None else self._no_version(name, version)
+            raise self._table_missing(name) if version is None else self._version_missing(name, version)
         return opened
 
-    def _not_there(self, name: str) -> TableMissing:
+    def _table_missing(self, name: str) -> TableMissing:
         return TableMissing(f"lake table {name!r} does not exist yet (in {self.root}): ingest it first")
 
-    def _no_version(self, name: str, version: int) -> TableMissing:
+    def _version_missing(self, name: str, version: int) -> TableMissing:
         return TableMissing(f"lake table {name!r} has no version {version}: its newest is {self.version(name)}")
 
     def version(self, name: str) -> int:
@@ -100,14 +100,14 @@ class Lake:
     def files(
         self, name: str, ticks: TickRange | None = None, version: int | None = None, since: date | None = None
     ) -> list[str]:
-        """Parquet files of the live rows, of certain ticks only or from tick `since` on. Empty where there are no rows."""
+        """The Parquet files of a table, if given only of `ticks` or from tick `since` on; empty if there are no rows."""
         first = max(str(ticks.first) if ticks else "", str(since) if since else "")
         last = str(ticks.last) if ticks else "9999"
         return [file for tick, file in self.files_of(self.table(name, version)) if first <= tick <= last]
 
     def files_of(self, table: DeltaTable) -> list[tuple[str, str]]:
-        """The live files of an opened table, each with its tick ('' in a reference table), in the order of ticks."""
-        # Delta writes a blank in a path as %20, also where the path is a plain one.
+        """The files of an opened table, each with its tick ('' in a reference table), in the order of ticks."""
+        # Delta writes a space as %20 even in a local path.
         files = [unquote(file) if self._local else file for file in table.file_uris()]
         return sorted(((found[1] if (found := OF_TICK.search(file)) else ""), file) for file in files)
 
@@ -116,36 +116,37 @@ class Lake:
         return {date.fromisoformat(str(part[TICK])) for part in self.table(name).partitions()}
 
     def rows(self, name: str, ticks: Iterable[date] | None = None, columns: list[str] | None = None) -> pa.Table:
-        """The live rows in memory, of some ticks, with some columns. Raises: TableMissing."""
-        # With Delta's own file system, Arrow's threads hold Python objects, and a process that exits soon after is aborted.
+        """Read the rows of a table, if given only of `ticks` and only `columns`. Raises: TableMissing."""
+        # With Delta's own file system, Arrow's threads keep Python objects, and a process that exits soon after is aborted.
         system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
         wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
         return pa.table(self.table(name).to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
 
     def rows_of_ticks(self, name: str) -> dict[date, int]:
-        """How many rows each tick has, from Delta's log; no data file is read."""
+        """The number of rows of each tick, from the Delta log; opens no data file."""
         files = pa.table(self.table(name).get_add_actions(flatten=True))
-        counted = files.group_by(f"partition.{TICK}").aggregate([("num_records", "sum")]).to_pylist()
-        return {row[f"partition.{TICK}"]: row["num_records_sum"] for row in counted}
+        counts = files.group_by(f"partition.{TICK}").aggregate([("num_records", "sum")]).to_pylist()
+        return {row[f"partition.{TICK}"]: row["num_records_sum"] for row in counts}
 
     def forget(self, name: str, older_than: timedelta, *, every: timedelta = timedelta(0)) -> None:
-        """Delete files that have not been in any version for `older_than`; nothing if that was done within `every`.
+        """Delete files that the newest version has not used for `older_than`. Does nothing if this was done within `every`.
 
-        Whoever listed the table's files since then can still read them; older versions become unreadable. Use it only for
-        tables of which no training reads a version. Leftovers of killed writers go too, and log entries older than thirty days.
+        DANGER: older versions become unreadable, so use it only for tables that trainings do not read. A process that listed
+        the files less than `older_than` ago can still read them. Also deletes leftovers of killed writers, and log entries
+        older than thirty days.
         """
         table, now = self.table(name), datetime.now(UTC)
-        if any(one["operation"] == "VACUUM END" and _at(one) > now - every for one in table.history(LOOKED_THROUGH)):
+        if any(one["operation"] == "VACUUM END" and _at(one) > now - every for one in table.history(SEARCHED_COMMITS)):
             return
         hours = int(older_than / timedelta(hours=1))
-        # By default Delta refuses less than a week, for slow readers.
+        # By default Delta refuses less than a week, to protect slow readers.
         table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         table.cleanup_metadata()
 
     def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
-        """Replace the rows of `ticks`, all or nothing. `rows` has a date column `tick` within them.
+        """Replace the rows of `ticks`, all or nothing. rows: has a date column `tick` with values in `ticks`.
 
-        Writers of different ticks do not wait for each other; a writer of the same tick that lost the race tries again.
+        Writers of different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
 
         Raises: RowsRefused.
         """
@@ -153,7 +154,7 @@ class Lake:
         span = pc.min_max(table[TICK]).as_py()
         if table[TICK].null_count or (table.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
             raise RowsRefused(
-                f"lake table {name!r}: rows of tick {span['min']} to {span['max']} were given for {ticks}; nothing was written"
+                f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was written"
             )
         where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
         return self._commit(name, table, note, partition_by=[TICK], predicate=where)
@@ -191,18 +192,18 @@ class Lake:
             partition_by=partition_by,
             mode="overwrite",
             predicate=predicate,
-            # A column added to the declaration is added to the table; older ticks hold nulls.
+            # A column added to the declaration is added to the table; it is null in older ticks.
             schema_mode="merge" if predicate else "overwrite",
             commit_properties=CommitProperties(
                 custom_metadata={"mlprod": note},
-                # Without a predicate Delta sees no conflict between two first writes, unless they name one transaction.
+                # Without a predicate, Delta sees no conflict between two first writes unless they name the same transaction.
                 app_transactions=None if predicate else [Transaction("mlprod", 0)],
             ),
         )
         return Written(name, table.num_rows, self.version(name))
 
     def _refuse_other_types(self, name: str, rows: pa.Table) -> None:
-        # Delta would convert the rows to the older type, and so cut 1.7 down to 1.
+        # Delta would convert the rows to the older type, for example 1.7 to 1.
         existing = {field.name: field.type for field in DeltaTable(self.uri(name)).schema().fields}
         for field in Schema.from_arrow(rows.schema).fields:
             if _type_name(field.type) != "void" and existing.get(field.name, field.type) != field.type:
@@ -216,7 +217,8 @@ class Lake:
 def _only_created(table: DeltaTable) -> bool:
     if table.file_uris():
         return False
-    # A creator that lost the race for version 0 creates again, as the next one. For an earlier version Delta gives all commits.
+    # A process that lost the race for version 0 creates the table again, as version 1, so all commits must be checked.
+    # history() returns all commits even for an earlier version: keep only those up to this version.
     commits = table.history()[-(table.version() + 1) :]
     return all(commit["operation"] == "CREATE TABLE" for commit in commits)
 
@@ -230,5 +232,5 @@ def _type_name(kind: Any) -> str:
 
 
 def listed(files: Iterable[str]) -> str:
-    """File names as a DuckDB list literal."""
+    """File names as a list literal in DuckDB's SQL."""
     return "[" + ", ".join(map(literal, files)) + "]"

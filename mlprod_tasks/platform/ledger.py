@@ -1,4 +1,4 @@
-"""The ledger: what was audited, published, trained, gated, scored, measured, decided and mailed, and why."""
+"""The tables of the ledger: a record of audits, trainings, promotions, scorings, measurements, decisions and mails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R", bound="Row")
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """One kind of entry. Writing an entry again with the same primary key replaces it."""
+    """Base class of all entries. Writing an entry with an existing primary key replaces the old entry."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: Utc(),
@@ -28,52 +28,52 @@ class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
 
 
 class Asker(StrEnum):
-    """Who asked for something."""
+    """Whether a person or a rule requested something."""
 
     PERSON = "person"
-    RULE = "rule"  # one of the pipeline's own, by its action
+    RULE = "rule"  # by the action of a declared rule
 
 
 class PromotionKind(StrEnum):
     """How a version became champion."""
 
     FIRST = "first"  # there was no champion before
-    BETTER = "better"  # its training passed every gate
-    ROLLOUT = "rollout"  # so it did, and was then rolled out share by share
-    ROLLBACK = "rollback"  # it was champion before, and was brought back
+    BETTER = "better"  # its training passed all gates
+    ROLLOUT = "rollout"  # its training passed all gates, and a gradual rollout succeeded
+    ROLLBACK = "rollback"  # it was champion before and was brought back
 
 
 class RampStep(StrEnum):
-    """What a ramp wrote a rollout for."""
+    """The step of a ramp that wrote a rollout."""
 
-    BEGUN = "begun"  # the challenger scores in the shadow
-    SHARE = "share"  # it answers a share of entities
-    PROMOTED = "promoted"  # it became champion
+    BEGUN = "begun"  # the challenger runs in shadow mode
+    SHARE = "share"  # the challenger answers a share of entities
+    PROMOTED = "promoted"  # the challenger became champion
     TAKEN_BACK = "taken back"
 
 
 class FallbackCause(StrEnum):
     """Why the fallback scored a tick."""
 
-    SWITCHED = "switched"  # a person or a rule wanted it to
-    FAILED = "failed"  # the champion could not
+    SWITCHED = "switched"  # a person or a rule switched to it
+    FAILED = "failed"  # the champion failed
 
 
 class MailAbout(StrEnum):
-    """What a mail tells of."""
+    """The subject of a mail."""
 
-    DECISION = "decision"  # of a tick: its alarms, that they are over, or still open
+    DECISION = "decision"  # a tick's alarms: new, over or still open
     FAILURE = "failure"
     FALLBACK = "fallback"
     APPROVAL = "approval"
     ROLLBACK = "rollback"
     DIGEST = "digest"
     ROLLOUT = "rollout"
-    LOG = "log"  # files of the service's log that do not reach the lake
+    LOG = "log"  # log files of the service that are not collected into the lake
 
 
 class Audit(Row):
-    """The verdict on one tick's partition of one table (reference tables: of the tick that read them)."""
+    """The verdict on the rows of one tick of one table (reference tables: the tick that read them)."""
 
     __tablename__ = "audits"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -83,14 +83,14 @@ class Audit(Row):
     rows_read: Mapped[int]
     rows_accepted: Mapped[int]
     rows_refused: Mapped[int]
-    staging: Mapped[str]  # the audited file and its SHA-256: publish refuses any other
+    staging: Mapped[str]  # the audited file and its SHA-256: publish accepts no other
     at: Mapped[datetime]
     failures: Mapped[list[Any]] = mapped_column(default_factory=list)  # failed expectations, with sample rows
     seconds: Mapped[float] = mapped_column(default=0.0)
 
 
 class Publication(Row):
-    """The rows of one tick of one table that are in the lake."""
+    """The publication of one tick of one table in the lake."""
 
     __tablename__ = "publications"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -107,7 +107,7 @@ class Training(Row):
     __tablename__ = "trainings"
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
-    as_of: Mapped[date]  # the tick whose start it is as of: nothing known later is used
+    as_of: Mapped[date]  # the training uses only what was known before the start of this tick
     reason: Mapped[str]
     # running, awaiting approval, rolling out, refused, rejected, taken back, promoted, superseded, failed
     state: Mapped[str] = mapped_column(String(20))
@@ -116,9 +116,9 @@ class Training(Row):
     model_version: Mapped[int | None] = mapped_column(default=None)
     metrics: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
-    by: Mapped[str] = mapped_column(default="")  # the person's name, where it is known
-    decided_at: Mapped[date | None] = mapped_column(default=None)  # where rules ask: the tick of the decision it follows from
-    rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # their names
+    by: Mapped[str] = mapped_column(default="")  # the person's name, if known
+    decided_at: Mapped[date | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
+    rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # names of the rules that requested it
 
 
 class GateResult(Row):
@@ -136,20 +136,20 @@ class GateResult(Row):
 
 
 class Approval(Row):
-    """A person's answer to whether a model that passed its gates may be promoted."""
+    """A person's decision whether a model that passed its gates may be promoted."""
 
     __tablename__ = "approvals"
     training_id: Mapped[str] = mapped_column(String(63), primary_key=True)
-    model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # what was approved: of the model's files
+    model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # of the model's files
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     approved: Mapped[bool]
     by: Mapped[str]
     at: Mapped[datetime]
-    answered: Mapped[bool] = mapped_column(default=True)  # by a person; else nobody did in time
+    answered: Mapped[bool] = mapped_column(default=True)  # False: nobody answered in time
 
 
 class Promotion(Row):
-    """A model version that became champion, from a tick on: by a training, or again by a rollback."""
+    """A model version that became champion from a tick on, by a training or a rollback."""
 
     __tablename__ = "promotions"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -160,11 +160,11 @@ class Promotion(Row):
     at: Mapped[datetime] = mapped_column(primary_key=True)
     rolled_back_from: Mapped[int | None] = mapped_column(default=None)  # the version that this rollback withdrew
     kind: Mapped[PromotionKind] = mapped_column(default=PromotionKind.BETTER)
-    decided_at: Mapped[date | None] = mapped_column(default=None)  # where rules asked: the tick of the decision it follows from
+    decided_at: Mapped[date | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
 
 
 class Fallback(Row):
-    """The fallback model of a version, stored here too: it must score when the registry is down."""
+    """The fallback model of a version. Stored here too, so that it can score when the registry is down."""
 
     __tablename__ = "fallbacks"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -183,17 +183,17 @@ class Scoring(Row):
     rows: Mapped[int]
     fallback_rows: Mapped[int]
     fallback_reason: Mapped[str | None]
-    features_digest: Mapped[str] = mapped_column(String(64))  # of the declaration that made the features
+    features_digest: Mapped[str] = mapped_column(String(64))  # of the declaration of the features
     delta_version: Mapped[int]  # of the predictions table
     at: Mapped[datetime]
     fallback_cause: Mapped[FallbackCause | None] = mapped_column(default=None)
 
 
 class Measurement(Row):
-    """One watched value of one tick, with its interval, bounds and verdict. `slice` is a feature's name, or ''."""
+    """One monitored value of one tick, with its interval, bounds and verdict. slice: a feature's name or ''."""
 
     __tablename__ = "measurements"
-    __table_args__ = (Index("ix_measurements_what", "pipeline", "what", "tick"),)  # some kinds of a year, not all of them
+    __table_args__ = (Index("ix_measurements_what", "pipeline", "what", "tick"),)  # to read one kind over many ticks
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     tick: Mapped[date] = mapped_column(primary_key=True)  # the tick whose predictions are measured
     what: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -209,18 +209,18 @@ class Measurement(Row):
     interval_low: Mapped[float | None] = mapped_column(default=None)
     interval_high: Mapped[float | None] = mapped_column(default=None)
     cause: Mapped[str] = mapped_column(default="")  # of a breach: the kind of shift, in words
-    important: Mapped[bool] = mapped_column(default=False)  # of a feature that makes up the model's gain
+    important: Mapped[bool] = mapped_column(default=False)  # of a feature: it contributes much to the model's gain
     sentence: Mapped[str] = mapped_column(default="")
 
 
 class StepRun(Row):
-    """One run of one step: how long it took and waited, and the memory it needed."""
+    """One run of one step: its duration, waiting time and memory."""
 
     __tablename__ = "step_runs"
-    __table_args__ = (Index("ix_step_runs_subject", "pipeline", "subject"),)  # all that ran for some ticks
+    __table_args__ = (Index("ix_step_runs_subject", "pipeline", "subject"),)  # to read all runs for some ticks
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
-    step: Mapped[str] = mapped_column(String(100), primary_key=True)  # its verb, and the table, segment or worker
-    subject: Mapped[str] = mapped_column(String(100), primary_key=True)  # the tick, or the training's id
+    step: Mapped[str] = mapped_column(String(100), primary_key=True)  # its name, and the table, segment or worker
+    subject: Mapped[str] = mapped_column(String(100), primary_key=True)  # the tick or the training's id
     at: Mapped[datetime] = mapped_column(primary_key=True)  # when it began
     seconds: Mapped[float]
     succeeded: Mapped[bool]
@@ -231,30 +231,30 @@ class StepRun(Row):
 
 
 class Intervention(Row):
-    """Something done to a pipeline besides its daily work, by a person or by a rule's action."""
+    """An action on a pipeline by a person or a rule, outside of its daily runs."""
 
     __tablename__ = "interventions"
     id: Mapped[str] = mapped_column(String(100), primary_key=True)
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     # acknowledge, mute, unmute, bound, unbound, retrain, fallback, champion, rollback, not done
     kind: Mapped[str] = mapped_column(String(20))
-    by: Mapped[str]  # who, for people to read
+    by: Mapped[str]  # who did it, for people to read
     at: Mapped[datetime]
     subject: Mapped[str] = mapped_column(default="")  # what it is about, for people to read
     reason: Mapped[str] = mapped_column(default="")
     until: Mapped[datetime | None] = mapped_column(default=None)
-    tick: Mapped[date | None] = mapped_column(default=None)  # what a rule does: the tick of the decision that asked for it
+    tick: Mapped[date | None] = mapped_column(default=None)  # of an action by a rule: the tick of the decision
     low: Mapped[float | None] = mapped_column(default=None)
     high: Mapped[float | None] = mapped_column(default=None)
     asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
-    rule: Mapped[str | None] = mapped_column(default=None)  # that did it, or that is acknowledged or muted; '' is every one
-    what: Mapped[str | None] = mapped_column(String(63), default=None)  # of a bound
-    slice: Mapped[str | None] = mapped_column(String(200), default=None)  # of a bound; '' is every one
-    model_version: Mapped[int | None] = mapped_column(default=None)  # that answers from then on, or whose fallback does
+    rule: Mapped[str | None] = mapped_column(default=None)  # the rule that did it, or is acknowledged or muted ('': all rules)
+    what: Mapped[str | None] = mapped_column(String(63), default=None)  # of a bound: the kind of measurement
+    slice: Mapped[str | None] = mapped_column(String(200), default=None)  # of a bound; '' is all slices
+    model_version: Mapped[int | None] = mapped_column(default=None)  # the version that answers now, or whose fallback does
 
 
 class Decision(Row):
-    """What the rules say at one tick: nothing, note, alert, retrain, fallback or rollback; and why."""
+    """The decision of the rules at one tick: nothing, note, alert, retrain, fallback or rollback; and why."""
 
     __tablename__ = "decisions"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -263,18 +263,18 @@ class Decision(Row):
     reason: Mapped[str]
     at: Mapped[datetime]
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # each rule that fired, with its measurements
-    retrain: Mapped[bool] = mapped_column(default=False)  # whether the rules want a training, besides or as the action
-    training_asked_at: Mapped[datetime | None] = mapped_column(default=None)  # when one was asked for, if it was
-    training_held: Mapped[str] = mapped_column(default="")  # why none was, though the rules want one
+    retrain: Mapped[bool] = mapped_column(default=False)  # whether the rules require a training, alone or with another action
+    training_asked_at: Mapped[datetime | None] = mapped_column(default=None)  # when it was requested, if it was
+    training_held: Mapped[str] = mapped_column(default="")  # why it was not requested although the rules require it
 
     @property
     def wanting_training(self) -> list[str]:
-        """The rules that fired and ask for more than people's attention: a training follows from each."""
+        """The rules that fired with an action that includes a training."""
         return [rule["rule"] for rule in self.rules if rule["action"] in ("retrain", "fallback", "rollback")]
 
     @property
     def trained(self) -> bool:
-        """Whether a training was asked for, as the rules want it; it may have been held back instead."""
+        """Whether the training that the rules require was requested; retraining limits may have held it back."""
         return self.retrain and self.training_asked_at is not None
 
 
@@ -282,18 +282,18 @@ class ApiKey(Row):
     """A key that lets a program request predictions. Only its hash is stored."""
 
     __tablename__ = "api_keys"
-    id: Mapped[str] = mapped_column(String(20), primary_key=True)  # the first part of the key, by which people name it
-    hash: Mapped[str] = mapped_column(String(64))  # SHA-256: keys are random, so a slow hash would not protect more
-    pipelines: Mapped[list[Any]]  # that it may be used for; ["*"] is all
-    holder: Mapped[str]  # whose program it is
-    by: Mapped[str]  # who made it
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)  # the first part of the key, used as its name
+    hash: Mapped[str] = mapped_column(String(64))  # SHA-256: keys are random, so a slow hash would not protect better
+    pipelines: Mapped[list[Any]]  # the pipelines it is valid for; ["*"] is all
+    holder: Mapped[str]  # the owner of the program
+    by: Mapped[str]  # who created it
     at: Mapped[datetime]
     until: Mapped[datetime | None] = mapped_column(default=None)
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class Rollout(Row):
-    """How requests are answered from a moment on: by which version, and how far by itself."""
+    """How requests are answered from a time on: by which version, and with how much automation."""
 
     __tablename__ = "rollouts"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -302,13 +302,13 @@ class Rollout(Row):
     by: Mapped[str]
     reason: Mapped[str]
     challenger: Mapped[int | None] = mapped_column(default=None)  # a version
-    share: Mapped[float] = mapped_column(default=0.0)  # of entities that the challenger answers
+    share: Mapped[float] = mapped_column(default=0.0)  # the share of entities that the challenger answers
     automation: Mapped[str] = mapped_column(String(20), default="full")  # shadow, assist, band, full
-    band_low: Mapped[float | None] = mapped_column(default=None)  # scores of doubt, [low, high), go to the review queue
+    band_low: Mapped[float | None] = mapped_column(default=None)  # uncertain scores, [low, high), go to the review queue
     band_high: Mapped[float | None] = mapped_column(default=None)
-    ramp: Mapped[RampStep | None] = mapped_column(default=None)  # None where no ramp wrote it
-    ramp_for: Mapped[str | None] = mapped_column(default=None)  # who asked for the ramp that goes on
-    salt: Mapped[str] = mapped_column(String(16), default="")  # decides which entities; the same while a challenger stays
+    ramp: Mapped[RampStep | None] = mapped_column(default=None)  # None if no ramp wrote it
+    ramp_for: Mapped[str | None] = mapped_column(default=None)  # who started the ramp
+    salt: Mapped[str] = mapped_column(String(16), default="")  # selects the entities; stays while the challenger is the same
 
 
 class RolloutCheck(Row):
@@ -319,8 +319,8 @@ class RolloutCheck(Row):
     at: Mapped[datetime] = mapped_column(primary_key=True)
     what: Mapped[str] = mapped_column(String(20), primary_key=True)  # errors, latency, scores, quality
     challenger: Mapped[int]  # a version
-    share: Mapped[float]  # of entities that it answered then
-    passed: Mapped[bool | None]  # None: too little to tell
+    share: Mapped[float]  # the share of entities that it answered then
+    passed: Mapped[bool | None]  # None: too little data
     champion_value: Mapped[float | None]
     challenger_value: Mapped[float | None]
     bound: Mapped[float | None]
@@ -330,12 +330,12 @@ class RolloutCheck(Row):
 
 
 class Review(Row):
-    """A row that is decided by people, and their decision."""
+    """A row that people decide, and their decision."""
 
     __tablename__ = "reviews"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     request_id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    row: Mapped[int] = mapped_column(primary_key=True)  # its place in the request
+    row: Mapped[int] = mapped_column(primary_key=True)  # its position in the request
     key: Mapped[str]
     score: Mapped[float | None]
     model_version: Mapped[int | None]
@@ -358,8 +358,8 @@ class Mail(Row):
     recipients: Mapped[str]
     at: Mapped[datetime]
     about: Mapped[MailAbout]
-    tick: Mapped[date | None] = mapped_column(default=None)  # that it tells of
-    topic: Mapped[str] = mapped_column(String(63), default="")  # what is told of again and again, such as a cause
+    tick: Mapped[date | None] = mapped_column(default=None)  # the tick that it is about
+    topic: Mapped[str] = mapped_column(String(63), default="")  # of repeated mails: their common topic, such as a cause
 
 
 def newest(rows: Iterable[R], attribute: str) -> R | None:

@@ -20,33 +20,33 @@ VANISHED = {
 
 
 class Ledger:
-    """SQLite (write-ahead log) or PostgreSQL behind one small interface."""
+    """Reads and writes ledger entries in SQLite (write-ahead log) or PostgreSQL."""
 
     def __init__(self, url: str) -> None:
         if url.startswith("sqlite:///") and url != "sqlite:///":
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         parsed = database_url(url)
-        # A host that has vanished sends nothing: without these timeouts a call would wait for minutes.
+        # A host that has vanished sends no error: without these timeouts a call would wait for minutes.
         patience = VANISHED if parsed.drivername.startswith("postgresql") else {}
         self.engine: Engine = create_engine(parsed, pool_pre_ping=True, json_serializer=as_json, connect_args=patience)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _patient_sqlite)
 
     def migrate(self) -> None:
-        """Migrate the database to the newest schema; does nothing where it is up to date."""
+        """Migrate the database to the newest schema; does nothing if it is up to date."""
         from mlprod_tasks.platform.migrations import upgrade
 
         upgrade(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One transaction: commits at the end, rolls back on any exception."""
+        """Open a transaction: it commits at the end and rolls back on any exception."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[Session]:
-        """One transaction that first waits for others of that name: what it reads does not change until it commits."""
+        """Open a transaction that waits for others of the same name, so what it reads does not change until it commits."""
         with self.session() as session:
             if self.engine.dialect.name == "postgresql":
                 session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
@@ -68,25 +68,25 @@ class Ledger:
                 session.execute(self._upsert(row))
 
     def add_once(self, row: Row) -> bool:
-        """Write an entry unless one with its primary key exists; whether it was written."""
+        """Write an entry unless one with its primary key exists. Returns whether it was written."""
         kind = type(row)
         with self.session() as session:
-            done = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())
-            return bool(done.rowcount)  # type: ignore[attr-defined]
+            result = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())
+            return bool(result.rowcount)  # type: ignore[attr-defined]
 
     def get(self, kind: type[R], /, *key: Any) -> R | None:
-        """The entry with that primary key."""
+        """The entry with this primary key; None if there is none."""
         with self.session() as session:
             return session.get(kind, key if len(key) > 1 else key[0])
 
     def all(self, kind: type[R], /, *conditions: Any, **where: Any) -> list[R]:
-        """The entries that match, in the order of their primary keys."""
+        """All matching entries, in the order of their primary keys."""
         query = select(kind).filter_by(**where).order_by(*inspect(kind).primary_key)
         with self.session() as session:
             return list(session.scalars(query.where(*conditions) if conditions else query))
 
     def answers(self) -> bool:
-        """Whether the database can be reached. Raises the driver's error where it cannot."""
+        """Whether the database can be reached. Raises the driver's error if it cannot."""
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT 1")).scalar() == 1
 

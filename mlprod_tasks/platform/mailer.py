@@ -1,4 +1,4 @@
-"""Mail over SMTP: text and HTML, with pictures inside."""
+"""Send mail over SMTP: text and HTML with embedded pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_PORT = {"smtp": 25, "smtps": 465}
 
 
 class MailFailed(OSError):
-    """The mail server did not accept a mail, or could not be reached. Says where, why, and what to check."""
+    """The mail server did not accept a mail or could not be reached. The message says where, why and what to check."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class MailMessage:
 
 
 class Mailer:
-    """Sends mails. `connect` opens a session with the mail server, logged in where it must be."""
+    """Sends mails. connect: opens a session with the mail server and logs in if necessary."""
 
     def __init__(self, connect: Callable[[], smtplib.SMTP], sender: str) -> None:
         self._connect = connect
         self._sender = sender
 
     def send(self, mail: MailMessage) -> None:
-        """Send the mail through the server. Raises: MailFailed where it is not accepted."""
+        """Send the mail. Raises: MailFailed if the server does not accept it."""
         with self._connect() as server:
             try:
                 refused = server.send_message(message(mail, self._sender))
@@ -101,7 +101,7 @@ def _text(answer: bytes | str) -> str:
 
 
 def message(mail: MailMessage, sender: str) -> EmailMessage:
-    """The mail in MIME: plain text first, HTML with its pictures as the richer alternative."""
+    """The mail in MIME: plain text, and HTML with pictures as the alternative."""
     mime = EmailMessage()
     mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), _one_line(mail.subject)
     mime["Date"], mime["Message-ID"] = formatdate(), make_msgid(domain="mlprod")
@@ -111,11 +111,11 @@ def message(mail: MailMessage, sender: str) -> EmailMessage:
     for name, png in mail.pictures:
         html.add_related(png, "image", "png", cid=f"<{name}>")  # type: ignore[union-attr]
     for name, page in mail.attachments:
-        # As bytes: as text its line ends would change, and with them the digests in its security policy.
+        # As bytes: text would get different line ends, and the digests in the page's security policy would no longer match.
         mime.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
     return mime
 
 
 def _one_line(text: str) -> str:
-    """A header holds no line break."""
+    """Replace line breaks, which a header must not have, by spaces."""
     return " ".join(text.split())

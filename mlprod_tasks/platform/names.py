@@ -1,25 +1,25 @@
-"""The names of a pipeline's tables in the lake and of its models in the registry: defined only here."""
+"""The names of a pipeline's tables in the lake and of its models in the registry."""
 
 from mlprod_tasks.declaration import Pipeline
 
 
 def raw(pipeline: Pipeline, table: str) -> str:
-    """Audited rows of a source table, partitioned by tick (a reference table: as a whole)."""
+    """The table with the audited rows of a source table, partitioned by tick (a reference table: not partitioned)."""
     return f"{pipeline.name}/raw/{table}"
 
 
 def quarantine(pipeline: Pipeline, table: str) -> str:
-    """Refused rows of a source table as text, with the reason, partitioned by tick."""
+    """The table with the refused rows of a source table as text, with the reason, partitioned by tick."""
     return f"{pipeline.name}/quarantine/{table}"
 
 
 def predictions(pipeline: Pipeline) -> str:
-    """Scored rows with their features, partitioned by tick."""
+    """The table with scored rows and their features, partitioned by tick."""
     return f"{pipeline.name}/predictions"
 
 
 def requests(pipeline: Pipeline) -> str:
-    """Rows that the service scored on request, from its log, partitioned by the tick of their moment."""
+    """The table with rows that the service scored on request, from its log, partitioned by tick."""
     return f"{pipeline.name}/requests"
 
 

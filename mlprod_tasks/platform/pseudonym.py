@@ -1,8 +1,8 @@
-"""The keyed hash that stands for a personal value, apart from Arrow: a request is answered without it."""
+"""The keyed hash that replaces a personal value. A module of its own, so that the service need not import Arrow."""
 
 import hmac
 
 
 def pseudonym(text: str, key: str) -> str:
-    """Hash the text of one value: 64 hexadecimal digits of HMAC-SHA256, which nobody can guess without the key."""
+    """Hash one value: 64 hexadecimal digits of HMAC-SHA256, which cannot be guessed without the key."""
     return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()

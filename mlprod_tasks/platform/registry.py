@@ -1,7 +1,7 @@
 """The model registry: MLflow, on SQLite or a server, with verified local copies of its models.
 
-Who is champion, and loading a model of which this machine has a copy, need no MLflow (see `registry_reads`): its library, which
-takes three seconds to import, is loaded to write to the registry and to fetch files from it.
+Importing MLflow takes three seconds, so it is loaded only to write to the registry or to fetch files. Finding the champion and
+loading a model from a local copy do not need it (see `registry_reads`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-# MLflow reads these on import. No telemetry; and a server that is down is given up after seconds, since the fallback model can
-# score instead.
+# MLflow reads these on import. No telemetry; and short timeouts, because the fallback model can score if the server is down.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -29,13 +28,13 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import yaml
 from sqlalchemy import NullPool, create_engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import digest, names
 from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
+from mlprod_tasks.platform.registry_errors import is_connection_error, is_mlflow_error
 from mlprod_tasks.platform.registry_reads import RegistryReads, StoredVersion, open_reads, stored_version
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ PROFILE = "reference_profile.json"
 GOLDEN_TAG = "mlprod.canned_rows_sha256"
 GOLDEN = "canned_rows.parquet"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
-LONGEST_VALUE = 5000  # of a tag
+LONGEST_VALUE = 5000  # characters of a tag's value
 
 
 class RegistryUnreachable(ConnectionError):
@@ -56,12 +55,12 @@ class RegistryUnreachable(ConnectionError):
 
 
 class BrokenArtifact(RuntimeError):
-    """The files of a model version are missing or are not the registered ones."""
+    """A model version is missing, or its files are missing or not the registered ones."""
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """One model version, as it is passed between tasks. `digest` is of the model's files."""
+    """A reference to a model version, to pass between tasks. digest: of the model's files."""
 
     name: str
     version: int
@@ -70,7 +69,7 @@ class ModelRef:
 
 
 class Registry:
-    """Models by version and alias. `home` holds local copies, and the artifacts where MLflow runs without a server."""
+    """Models by version and alias. home: the folder for local copies, and for artifacts if MLflow runs without a server."""
 
     def __init__(self, url: str, home: Path) -> None:
         self.url = url
@@ -78,7 +77,7 @@ class Registry:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """MLflow's own client, which imports MLflow."""
+        """The MLflow client; imports MLflow."""
         from mlflow import MlflowClient
 
         if self.url.startswith("sqlite:///"):
@@ -105,12 +104,12 @@ class Registry:
         return f"{base_url.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
     def start_run(self, pipeline: Pipeline, training_id: str) -> str:
-        """Give the id of a training's run, which is created if missing."""
+        """Return the id of a training's run; the run is created if missing."""
         with self.reached():
             experiment = self._experiment(pipeline.name)
-            found = self.client.search_runs([experiment], f"tags.`{TRAINING_TAG}` = '{training_id}'", max_results=1)
-            if found:
-                return str(found[0].info.run_id)
+            runs = self.client.search_runs([experiment], f"tags.`{TRAINING_TAG}` = '{training_id}'", max_results=1)
+            if runs:
+                return str(runs[0].info.run_id)
             run = self.client.create_run(experiment, tags={TRAINING_TAG: training_id}, run_name=training_id)
             return str(run.info.run_id)
 
@@ -121,7 +120,7 @@ class Registry:
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write to a run. Params that it already has are left alone: MLflow does not let them change."""
+        """Write to a run. Parameters that it already has are skipped: MLflow does not allow changing them."""
         with self.reached():
             from mlflow.entities import Metric, Param, RunTag
 
@@ -144,10 +143,10 @@ class Registry:
             self.client.log_artifact(run_id, str(file), path)
 
     def read_file(self, run_id: str, path: str) -> bytes | None:
-        """An artifact of a run, such as 'training/assembled.json'; None where the run has none of that name."""
+        """An artifact of a run, such as 'training/assembled.json'; None if the run has none of that name."""
         folder = path.rpartition("/")[0]
         with self.reached(), tempfile.TemporaryDirectory() as target:
-            if path not in {kept.path for kept in self.client.list_artifacts(run_id, folder or None)}:
+            if path not in {artifact.path for artifact in self.client.list_artifacts(run_id, folder or None)}:
                 return None
             return Path(self.client.download_artifacts(run_id, path, target)).read_bytes()
 
@@ -163,7 +162,7 @@ class Registry:
     def register(
         self, name: str, run_id: str, model_digest: str, artifact: str, tags: Mapping[str, str], description: str
     ) -> ModelRef:
-        """Make the model below `artifact` of a run a version of `name`. The same run and digest give the same version again."""
+        """Register the model in folder `artifact` of a run as a version of `name`. Safe to repeat: it makes one version."""
         with self.reached():
             with _if_missing():
                 self.client.create_registered_model(name)
@@ -188,7 +187,7 @@ class Registry:
             self.client.set_registered_model_alias(name, alias, str(version))
 
     def champion(self, pipeline: Pipeline) -> ModelRef | None:
-        """The version that has the alias `champion` now, whether set here or in the MLflow UI."""
+        """The version with the alias `champion` now, whether set by mlprod or in the MLflow UI."""
         return self.by_alias(names.registered_model(pipeline), CHAMPION)
 
     def champion_at(self, pipeline: Pipeline, tick: Tick, ledger: Ledger) -> ModelRef | None:
@@ -198,44 +197,44 @@ class Registry:
         return None if last is None else self.version(names.registered_model(pipeline), last.model_version)
 
     def by_alias(self, name: str, alias: str) -> ModelRef | None:
-        """The version that has an alias; None where there is no such alias or model."""
+        """The version with an alias; None if there is no such alias or model."""
         with self.reached():
-            found = self._reads.by_alias(name, alias)
-        return None if found is None else _ref(found)
+            stored = self._reads.by_alias(name, alias)
+        return None if stored is None else _ref(stored)
 
     def of_run(self, name: str, run_id: str) -> ModelRef:
-        """The newest version of a model from a run. Raises: BrokenArtifact where there is none."""
+        """The newest version of a model from a run. Raises: BrokenArtifact if there is none."""
         with self.reached():
-            found = self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-        if not found:
+            versions = self.client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        if not versions:
             raise BrokenArtifact(f"no version of model {name!r} comes from run {run_id}")
-        return _ref(stored_version(max(found, key=lambda version: int(version.version))))
+        return _ref(stored_version(max(versions, key=lambda version: int(version.version))))
 
     def version(self, name: str, version: int) -> ModelRef:
-        """That version. Raises: BrokenArtifact where the registry no longer has it."""
+        """The reference to a version. Raises: BrokenArtifact if the registry does not have it."""
         return _ref(self._stored(name, version))
 
     def load(self, pipeline: Pipeline, version: int) -> Any:
-        """The model of that version, from this machine's verified copy, which is fetched once.
+        """Load a version from this machine's verified copy; it is fetched if missing.
 
         Raises: BrokenArtifact, RegistryUnreachable.
         """
         return self.load_model(self.version(names.registered_model(pipeline), version))
 
     def load_model(self, ref: ModelRef) -> Any:
-        """Load a model by reference. Its MLmodel file names the module that reads it."""
+        """Load a model by reference, as `load`. The model's MLmodel file names the module that reads it."""
         return _load(ref, self._copy(ref))
 
     def load_stored(self, ref: ModelRef) -> Any:
         """Load a model from the registry's own files, without the local copy.
 
-        Raises: BrokenArtifact where they are missing, not the registered ones, or unreadable; RegistryUnreachable.
+        Raises: BrokenArtifact if they are missing, not the registered ones, or unreadable; RegistryUnreachable.
         """
         with tempfile.TemporaryDirectory() as beside:
             return _load(ref, self._fetch(ref, beside))
 
     def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
-        """The profile of the version's test window, against which drift is measured. Raises: BrokenArtifact."""
+        """The profile of the version's test window, the reference for drift. Raises: BrokenArtifact."""
         stored = self._stored(names.registered_model(pipeline), version)
         ref = _ref(stored)
         file, expected = self._copy(ref) / PROFILE, stored.tags.get(PROFILE_TAG)
@@ -247,9 +246,9 @@ class Registry:
         return profile
 
     def golden_predictions(self, ref: ModelRef) -> Path | None:
-        """A Parquet file with the version's golden predictions, from when it was trained: features, score, decision.
+        """The Parquet file with the version's golden predictions (features, score, decision), made after training.
 
-        None where it was registered without. Raises: BrokenArtifact where the file is missing or not the registered one.
+        None if it was registered without. Raises: BrokenArtifact if the file is missing or not the registered one.
         """
         expected = self._stored(ref.name, ref.version).tags.get(GOLDEN_TAG)
         if expected is None:
@@ -263,19 +262,19 @@ class Registry:
 
     def _stored(self, name: str, version: int) -> StoredVersion:
         with self.reached():
-            found = self._reads.version(name, version)
-        if found is None:
-            raise BrokenArtifact(f"model {name!r} has no version {version} in {_shown(self.url)}")
-        return found
+            stored = self._reads.version(name, version)
+        if stored is None:
+            raise BrokenArtifact(f"model {name!r} has no version {version} in {_without_password(self.url)}")
+        return stored
 
     def _copy(self, ref: ModelRef) -> Path:
         """The local copy of a version's files, fetched if missing or damaged."""
         folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
-        if _is(folder, ref):
+        if _has_model(folder, ref):
             return folder
-        # Another process never sees half a model. If one was faster, its copy stays, since it may be in use.
-        with replacing_folder(folder, unless=lambda: _is(folder, ref)) as made:
-            self._fetch(ref, str(made.parent)).rename(made)
+        # Other processes never see half a model. If another one was faster, its copy stays, because it may be in use.
+        with replacing_folder(folder, unless=lambda: _has_model(folder, ref)) as copy:
+            self._fetch(ref, str(copy.parent)).rename(copy)
         return folder
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:
@@ -286,12 +285,12 @@ class Registry:
         except RegistryUnreachable:
             raise
         except Exception as error:
-            if not (isinstance(error, OSError) or _of_mlflow(error)):
+            if not (isinstance(error, OSError) or is_mlflow_error(error)):
                 raise
             raise BrokenArtifact(
-                f"the files of {ref.name} version {ref.version} cannot be fetched: {self._without_password(error)}"
+                f"the files of {ref.name} version {ref.version} cannot be fetched: {self._text_of(error)}"
             ) from error
-        if not _is(fetched, ref):
+        if not _has_model(fetched, ref):
             raise BrokenArtifact(
                 f"the files of {ref.name} version {ref.version} are not the registered ones: their digest is not "
                 f"{ref.digest[:16]}.... Point the alias at another version, or train again"
@@ -299,47 +298,48 @@ class Registry:
         return fetched
 
     def _experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             with _if_missing():
                 return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
-            # Another process made it in between.
-            found = self.client.get_experiment_by_name(name)
-        if found is None or found.lifecycle_stage != "active":
+            # Another process has created it in between.
+            experiment = self.client.get_experiment_by_name(name)
+        if experiment is None or experiment.lifecycle_stage != "active":
             raise RuntimeError(f"MLflow experiment {name!r} was deleted: restore it, or remove it for good with `mlflow gc`")
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def _artifacts(self, name: str) -> str | None:
-        """The folder of artifacts below `home`, never the working folder; None where a server decides it."""
+        """The folder of artifacts below `home`, never the working folder; None if a server decides."""
         return None if self.url.startswith("http") else (self.home / "mlartifacts" / name).as_uri()
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Call the registry inside this: its connection errors become RegistryUnreachable, without any password."""
+        """Context for all calls to the registry: connection errors become RegistryUnreachable, without passwords."""
         try:
             yield
         except Exception as error:
-            if _is_of_connection(error):
+            if is_connection_error(error):
                 raise self._unreachable(error) from self._cause(error)
             raise
 
     def _unreachable(self, error: Exception) -> RegistryUnreachable:
         return RegistryUnreachable(
-            f"the model registry at {_shown(self.url)} does not answer ({type(error).__name__}). Check MLFLOW_TRACKING_URI and "
-            f"the server or database behind it: {self._without_password(error)[:300]}"
+            f"the model registry at {_without_password(self.url)} does not answer ({type(error).__name__}). Check "
+            f"MLFLOW_TRACKING_URI and the server or database behind it: {self._text_of(error)[:300]}"
         )
 
     def _cause(self, error: Exception) -> Exception | None:
-        """The error to show in a traceback; None where its text would repeat a password."""
-        return error if self._without_password(error) == str(error) else None
+        """The error to show in a traceback; None if its text contains a password."""
+        return error if self._text_of(error) == str(error) else None
 
-    def _without_password(self, error: Exception) -> str:
-        """The error's text without the password: MLflow repeats the server's URL in it."""
-        return str(error).replace(urlsplit(self.url).netloc or self.url, urlsplit(_shown(self.url)).netloc or self.url)
+    def _text_of(self, error: Exception) -> str:
+        """The error's text without the password of the URL, which MLflow puts into its errors."""
+        safe = urlsplit(_without_password(self.url)).netloc or self.url
+        return str(error).replace(urlsplit(self.url).netloc or self.url, safe)
 
 
 def _try_connecting(url: str) -> None:
-    """Connect once. MLflow itself would try for more than a minute if the database is down. Raises: SQLAlchemyError."""
+    """Connect once: MLflow would try for more than a minute if the database is down. Raises: SQLAlchemyError."""
     engine = create_engine(url, poolclass=NullPool)
     engine.connect().close()
     engine.dispose()
@@ -351,38 +351,16 @@ def _ref(stored: StoredVersion) -> ModelRef:
 
 @contextmanager
 def _if_missing() -> Iterator[None]:
-    """Create something that may exist already: MLflow's error about it is left out."""
+    """Context for creating something that may exist already: suppresses MLflow's error about that."""
     try:
         yield
     except Exception as error:
-        if not (_of_mlflow(error) and error.error_code == EXISTS):  # type: ignore[attr-defined]
+        if not (is_mlflow_error(error) and error.error_code == EXISTS):  # type: ignore[attr-defined]
             raise
 
 
-def _is_of_connection(error: BaseException) -> bool:
-    """Whether an error says that a registry cannot be reached: of the network, the database, or MLflow's own about these."""
-    if isinstance(error, SQLAlchemyError) or _comes_from("requests", error):
-        return True
-    if not _of_mlflow(error):
-        return False
-    if error.error_code == "TEMPORARILY_UNAVAILABLE" or "Max retries exceeded" in str(error):  # type: ignore[attr-defined]
-        return True
-    # MLflow's HTTP client and its SQL store wrap the errors of the network and the driver.
-    wrapped = error.__cause__ or error.__context__
-    return wrapped is not None and (isinstance(wrapped, SQLAlchemyError) or _comes_from("requests", wrapped))
-
-
-def _of_mlflow(error: BaseException) -> bool:
-    return _comes_from("mlflow", error) and hasattr(error, "error_code")
-
-
-def _comes_from(library: str, error: BaseException) -> bool:
-    """Whether a class of that library was raised: told by its module, since importing the library would take seconds."""
-    return any(one.__module__.partition(".")[0] == library for one in type(error).__mro__)
-
-
 def _load(ref: ModelRef, folder: Path) -> Any:
-    """The model in a folder, by the module that its MLmodel file names."""
+    """Load the model in a folder with the module that its MLmodel file names."""
     try:
         reader, data = _flavour(folder)
         return importlib.import_module(reader).load(folder / data)
@@ -391,26 +369,26 @@ def _load(ref: ModelRef, folder: Path) -> Any:
 
 
 def _flavour(folder: Path) -> tuple[str, str]:
-    """The module that reads the artifact and the folder within it that it reads."""
+    """The module that reads the artifact, and the subfolder with the model's files."""
     try:
         flavour = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
         reader, data = str(flavour["loader_module"]), str(flavour["data"])
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise BrokenArtifact(f"{folder} holds no MLflow model: {type(error).__name__}: {error}") from error
+        raise BrokenArtifact(f"{folder} does not contain an MLflow model: {type(error).__name__}: {error}") from error
     if not reader.startswith("mlprod_tasks."):
-        raise BrokenArtifact(f"{folder} was not made by mlprod: it is read by {reader!r}")
+        raise BrokenArtifact(f"{folder} was not made by mlprod: its MLmodel file names the module {reader!r}")
     return reader, data
 
 
-def _is(folder: Path, ref: ModelRef) -> bool:
-    """Whether a folder holds exactly the model of that reference."""
+def _has_model(folder: Path, ref: ModelRef) -> bool:
+    """Whether a folder contains exactly the referenced model."""
     if not (folder / "MLmodel").is_file():
         return False
     return bool(ref.digest) and digest.of_folder(folder / _flavour(folder)[1]) == ref.digest
 
 
-def _shown(url: str) -> str:
-    """A URL without its password."""
+def _without_password(url: str) -> str:
+    """The URL with its password replaced by ***."""
     parts = urlsplit(url)
     if parts.password is None:
         return url

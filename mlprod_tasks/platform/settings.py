@@ -10,24 +10,24 @@ from pathlib import Path
 PREFIX = "MLPROD_"
 
 
-# The drivers that every way of reading and writing is tested with.
+# Drivers that reading and writing are tested with.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2")
 
 
 class DatabaseUnsupported(ValueError):
-    """A connection names a database that is neither SQLite nor PostgreSQL. Says which, without its password."""
+    """A connection's database is neither SQLite nor PostgreSQL. The message names it without its password."""
 
 
 class SettingMissing(LookupError):
-    """A setting or connection that a step needs is missing. Says which, and how to set it."""
+    """A required setting or connection is missing. The message says which, and how to set it."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of one installation.
 
-    `connection` finds a connection's URL by name: in the environment here, in Airflow's connections in a task. A URL may hold
-    a password, so it is looked up when it is needed and never stored.
+    connection: finds a connection's URL by name, in the environment or, in a task, in Airflow's connections. URLs may contain
+    passwords, so they are looked up when needed and never stored.
     """
 
     home: Path
@@ -48,20 +48,20 @@ class Settings:
         kind = url.partition(":")[0]
         if kind not in DATABASES:
             raise DatabaseUnsupported(
-                f"connection {connection!r} is a URL of {kind!r}, but tables are read from and written to SQLite "
-                "(sqlite:///path) and PostgreSQL (postgresql://user@host/database) only. Copy the table to one of them, or "
-                "deliver it as CSV or Parquet files"
+                f"connection {connection!r} is a URL of {kind!r}, but tables can only be read from and written to SQLite "
+                "(sqlite:///path) and PostgreSQL (postgresql://user@host/database). Copy the table to one of them, or deliver "
+                "it as CSV or Parquet files"
             )
         return url
 
     @property
     def staging(self) -> Path:
-        """Where extracted rows wait for their audit."""
+        """The folder where extracted rows wait for their audit."""
         return self.home / "staging"
 
 
 def from_environment(environment: Mapping[str, str] | None = None, connection: Callable[[str], str] | None = None) -> Settings:
-    """Settings from MLPROD_* variables; paths that are not set, or empty, are below MLPROD_HOME (./var)."""
+    """Read settings from MLPROD_* variables; paths that are unset or empty are below MLPROD_HOME (default ./var)."""
     variables = os.environ if environment is None else environment
     given = {name: value for name, value in variables.items() if value}
     home = Path(given.get(f"{PREFIX}HOME", "var")).resolve()
@@ -81,7 +81,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
 
 
 def connection_from_environment(name: str, environment: Mapping[str, str]) -> str:
-    """The URL of a connection: MLPROD_CONNECTION_<NAME>.
+    """The URL of a connection, from MLPROD_CONNECTION_<NAME>.
 
     Raises: SettingMissing.
     """

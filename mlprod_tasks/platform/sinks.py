@@ -1,4 +1,4 @@
-"""Put rows into a table of a business database, one tick at a time."""
+"""Write rows to a table of a business database, one tick at a time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from mlprod_tasks.platform.database import bulk_insert, database_url, open_datab
 
 
 class SinkUnreachable(ConnectionError):
-    """The database to write to does not answer. Says which, and what to do."""
+    """The database to write to does not answer. The message says which, and what to do."""
 
 
 def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Table, key: tuple[str, ...]) -> int:
     """Replace the rows of one tick by `rows`, all or nothing; the table is created if missing.
 
-    Its primary key is the tick and `key`. Columns that `rows` has and the table lacks are added. Writers of
-    different ticks do not disturb each other; of two writers of the same tick the later one wins.
+    Its primary key is the tick and `key`. Columns that the table lacks are added. Writers of different ticks do not affect each
+    other; if two processes write the same tick, the later one wins.
 
-    Returns: rows written.
+    Returns: the number of rows written.
     Raises: SinkUnreachable; ValueError for rows of another tick.
     """
     if tick_column not in rows.column_names:
         rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, pa.date32()))
     other_ticks = set(rows[tick_column].unique().to_pylist()) - {tick}
     if other_ticks:
-        raise ValueError(f"{table}: rows of tick {min(other_ticks)} among those that replace tick {tick}")
+        raise ValueError(f"{table}: cannot replace tick {tick} by rows of tick {min(other_ticks)}")
     engine = open_database(url, writes=True)
     try:
         with engine.connect() as connection:
             _prepare(connection, table, rows.schema, (tick_column, *(name for name in key if name != tick_column)))
         with engine.connect() as connection, connection.begin():
             if connection.dialect.name == "postgresql":
-                # Without it two writers of one tick would both delete the old rows and then collide on the key.
+                # Without the lock, two writers of a tick would both delete the old rows and then collide on the primary key.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{table} {tick}",))
             target = Table(table, MetaData(), Column(tick_column, Date))
             connection.execute(target.delete().where(target.c[tick_column] == tick))
@@ -45,14 +45,14 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     except OperationalError as error:
         where, reason = database_url(url).render_as_string(hide_password=True), str(error.orig).strip().splitlines()[0]
         raise SinkUnreachable(
-            f"cannot write table {table!r} of {where}: {reason}. Check that the database runs and that the "
-            "connection's address and rights are right; then clear the task: it replaces the whole tick"
+            f"cannot write table {table!r} of {where}: {reason}. Check that the database is running and that the connection's "
+            "address and permissions are right; then clear the task: it replaces the whole tick"
         ) from error
     return int(rows.num_rows)
 
 
 def _raced(error: BaseException) -> bool:
-    """Whether another process made the table, or added the column, between reading the schema and the statement."""
+    """Whether another process created the table or added the column since the schema was read."""
     if not isinstance(error, DBAPIError):
         return False
     text = str(error.orig).lower()
@@ -62,7 +62,7 @@ def _raced(error: BaseException) -> bool:
 @retry(retry=retry_if_exception(_raced), stop=stop_after_attempt(5), wait=wait_incrementing(0.05, 0.05), reraise=True)
 def _prepare(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
     """Create the table, or add missing columns."""
-    # Reading the schema is a transaction too, and must not stay open: on SQLite it would block the writer after it.
+    # Reading the schema opens a transaction too, which must not stay open: on SQLite it would block the next writer.
     with connection.begin():
         _create_or_extend(connection, table, schema, key)
 

@@ -1,4 +1,4 @@
-"""Read the rows of a source table: SQLite and PostgreSQL, CSV and Parquet files."""
+"""Read the rows of a source table from SQLite, PostgreSQL, CSV or Parquet files."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from mlprod_tasks.platform.database import database_url, open_database
 from mlprod_tasks.platform.settings import Settings
 
 CHUNK_ROWS = 100_000
-# Timestamps stored as text, perhaps with an offset, are only roughly in order: read a little more.
+# Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
 MARGIN = timedelta(days=1)
 
 
 class SourceUnreachable(ConnectionError):
-    """A database or folder that does not answer. Says which, and what to do."""
+    """A database or folder cannot be reached. The message says which, and what to do."""
 
 
 class SourceMissing(LookupError):
-    """A file, table or column that is declared but missing in the source."""
+    """A declared file, table or column is missing in the source."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source table as it is: its address, and the columns that are not declared."""
+    """A source table: its address, and its columns that are not declared."""
 
     table: Table
     address: str
@@ -44,9 +44,9 @@ class Source:
 
 
 def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
-    """Check that the source has the table and every declared column, before a row is read.
+    """Check that the source has the table and all declared columns, without reading rows.
 
-    A column that is in the source but not declared is no error: it is listed in `undeclared`.
+    Columns of the source that are not declared are no error: they are listed in `undeclared`.
 
     Raises: SourceUnreachable, SourceMissing.
     """
@@ -59,9 +59,9 @@ def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
         address = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files {table.source.path!r}"
         existing = {}
         for path in paths:
-            found = _columns_of(table.source, path)
-            _require_columns(table, set(found), str(path))
-            existing |= dict.fromkeys(found)
+            columns = _columns_of(table.source, path)
+            _require_columns(table, set(columns), str(path))
+            existing |= dict.fromkeys(columns)
     _require_columns(table, set(existing), address)
     return Source(table, address, tuple(sorted(set(existing) - set(table.names))))
 
@@ -74,11 +74,11 @@ def read(
     tick: date | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the lake's columns of the rows whose time lies in [start, end), in chunks, as the source types them.
+    """Yield the rows with a time in [start, end), in chunks, with the lake's columns in the source's types.
 
-    A reference table is read as a whole: `start` and `end` are None. The interval is a coarse filter where the
-    source cannot compare moments exactly (text, files): rows outside it may be included, and the caller drops them.
-    A column with values of several types is given as text.
+    For a reference table `start` and `end` are None: all rows are read. If the source cannot compare times exactly (text,
+    files), rows outside of the interval may be included, and the caller must drop them. A column with values of several types
+    is returned as text.
 
     Raises: SourceUnreachable, SourceMissing.
     """
@@ -98,7 +98,7 @@ def read(
 
 
 def newest(table: Table, settings: Settings) -> str | None:
-    """The latest time that a database's table holds, as text: it says how late a source without rows is.
+    """The latest time in a database table, as text, to say how late a source without new rows is; None for other sources.
 
     Raises: SourceUnreachable.
     """
@@ -120,7 +120,7 @@ def _unreachable(table: Table, engine: Engine, error: Exception) -> SourceUnreac
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     return SourceUnreachable(
         f"table {table.name!r}: the database of connection {table.source.connection!r} "
-        f"({engine.url.render_as_string(hide_password=True)}) does not answer: {reason}. Check that it runs and that the "
+        f"({engine.url.render_as_string(hide_password=True)}) does not answer: {reason}. Check that it is running and that the "
         "connection is right, then run again"
     )
 
@@ -129,7 +129,7 @@ def _reflected(engine: Engine, table: Table, address: str) -> dict[str, Any]:
     assert isinstance(table.source, Database)
     file = engine.url.database
     if engine.dialect.name == "sqlite" and file and file != ":memory:" and not Path(file).exists():
-        # SQLite would create an empty database of that name.
+        # SQLite would create an empty database with this name.
         raise SourceUnreachable(
             f"table {table.name!r}: connection {table.source.connection!r} names the SQLite file {file}, which does not "
             "exist. Set the connection to the right file"
@@ -150,7 +150,7 @@ def _require_columns(table: Table, existing: set[str], address: str) -> None:
     if missing:
         raise SourceMissing(
             f"table {table.name!r}: {address} has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(sorted(existing))}. Put the column back at the source, or take it out of the declaration"
+            f"{', '.join(sorted(existing))}. Add the column to the source, or remove it from the declaration"
         )
 
 
@@ -160,7 +160,7 @@ def _from(table: Table) -> Any:
 
 
 def _query(engine: Engine, table: Table, start: datetime | None, end: datetime | None) -> Select:
-    # Columns without a type, so that values are not converted, also where SQLite holds text in a number's column.
+    # Columns without a type, so that values are not converted: SQLite may have text in a numeric column.
     source = _from(table)
     query = select(*(source.c[name] for name in _wanted(table)))
     if table.time is None or start is None or end is None:
@@ -168,7 +168,7 @@ def _query(engine: Engine, table: Table, start: datetime | None, end: datetime |
     kind = _reflected(engine, table, table.name)[table.time]
     when = source.c[table.time]
     if engine.dialect.name != "sqlite" and isinstance(kind, DateTime):
-        # A timestamp without a zone holds UTC: say so on both sides, whatever zone the session is in.
+        # A timestamp without a time zone is in UTC: use the same type on both sides, whatever the session's time zone is.
         low, high = (f"TIMESTAMP '{m:%Y-%m-%d %H:%M:%S.%f}'" for m in (start, end))
         if kind.timezone:
             low, high = (f"TIMESTAMP WITH TIME ZONE '{m:%Y-%m-%d %H:%M:%S.%f}+00:00'" for m in (start, end))
@@ -179,7 +179,7 @@ def _query(engine: Engine, table: Table, start: datetime | None, end: datetime |
 
 
 def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
-    """Arrow batches from PostgreSQL without a Python object per value: some ten times faster than rows."""
+    """Read Arrow batches from PostgreSQL without a Python object per value: about ten times faster than rows."""
     from adbc_driver_manager.dbapi import Error
     from adbc_driver_postgresql import dbapi
 
@@ -194,12 +194,12 @@ def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
 
 
 def _wanted(table: Table) -> list[str]:
-    """The columns to read: a personal column to be dropped does not even leave the source."""
+    """The columns to read: a personal column that is dropped is not even read from the source."""
     return [column.name for column in table.lake_columns]
 
 
 def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Iterator[pa.RecordBatch]:
-    hashed = [place for place, column in enumerate(table.lake_columns) if column.personal == "hash"]
+    hashed = [position for position, column in enumerate(table.lake_columns) if column.personal == "hash"]
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
@@ -208,20 +208,20 @@ def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Itera
 
 
 def _by_type(rows: Sequence[Any], columns: Sequence[int]) -> Iterable[Sequence[Any]]:
-    """The rows in groups whose values in `columns` are of one type each.
+    """Group the rows so that in each group, each of `columns` has values of one type.
 
-    Arrow has one type for an array: 7 beside 8.5 would become 7.0, and so get another hash than 7 alone.
+    Arrow arrays have one type: 7 in an array with 8.5 would become 7.0, and so get a different hash than 7 alone.
     """
     if not columns:
         return [rows]
     groups: dict[tuple[type, ...], list[Any]] = {}
     for row in rows:
-        groups.setdefault(tuple(type(row[place]) for place in columns), []).append(row)
+        groups.setdefault(tuple(type(row[position]) for position in columns), []).append(row)
     return groups.values()
 
 
 def as_arrow(values: Any) -> pa.Array:
-    """Python values as Arrow, and as text where they are of several types."""
+    """Convert Python values to Arrow; values of several types become text."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -253,7 +253,7 @@ def _columns_of(source: Files, path: Path) -> Mapping[str, None]:
         with csv.open_csv(path) as reader:
             return dict.fromkeys(reader.schema.names)
     except (pa.ArrowInvalid, OSError) as error:
-        raise SourceMissing(f"{path} is no readable {source.format} file: {error}. Deliver it again") from error
+        raise SourceMissing(f"{path} cannot be read as a {source.format} file: {error}. Deliver it again") from error
 
 
 def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[pa.RecordBatch]:
@@ -262,7 +262,7 @@ def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[
             for batch in file.iter_batches(batch_size=chunk_rows, columns=_wanted(table)):
                 yield batch.select(_wanted(table))
         return
-    # Everything as text: types come from the declaration, not from the first megabyte of the file.
+    # All columns as text: types come from the declaration, not from the first megabyte of the file.
     options = csv.ConvertOptions(
         column_types=dict.fromkeys(_wanted(table), pa.string()),
         include_columns=_wanted(table),
@@ -274,9 +274,9 @@ def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[
         with csv.open_csv(path, convert_options=options) as reader:
             yield from reader
     except pa.ArrowInvalid as error:
-        raise SourceMissing(f"{path} is no readable CSV file: {error}. Deliver it again") from error
+        raise SourceMissing(f"{path} cannot be read as a CSV file: {error}. Deliver it again") from error
 
 
 def is_by_tick(table: Table) -> bool:
-    """Whether the source has one file per tick, so that its name says to which tick a row belongs."""
+    """Whether the source has one file per tick, so that the file name gives the tick of its rows."""
     return isinstance(table.source, Files) and "{tick}" in table.source.path

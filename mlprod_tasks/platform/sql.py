@@ -1,19 +1,19 @@
-"""Names and texts as SQL writes them, in DuckDB's dialect.
+"""Quote names and strings for SQL in DuckDB's dialect.
 
-Own functions and not sqlglot's, whose import costs each step 0.1 s of CPU and 0.2 s of waiting; a test holds them to the same
-text. SQLAlchemy quotes the names in its own statements.
+Used instead of sqlglot, whose import costs each step 0.1 s of CPU and 0.2 s of waiting; a test checks that the results are the
+same. SQLAlchemy quotes the names in its own statements.
 """
 
 from functools import lru_cache
 
 
 def quoted(name: str) -> str:
-    """The name of a column or table, in double quotes."""
+    """Quote the name of a column or table with double quotes."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def identifier(name: str) -> str:
-    """The name of a column or table, for SQL that people read: in quotes only where it is a keyword.
+    """The name of a column or table for SQL that people read: quoted only if it is a keyword.
 
     name: letters, digits and underscores, as a declaration allows.
     """
@@ -21,7 +21,7 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text, in single quotes."""
+    """Quote a string with single quotes."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -31,5 +31,5 @@ def _keywords() -> frozenset[str]:
 
     with duckdb.connect() as connection:
         words = connection.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()
-    # Keywords of Spark, which are none in DuckDB.
+    # Keywords of Spark that DuckDB does not have.
     return frozenset(word for (word,) in words) | {"timestamp", "date", "time", "user", "current", "minus"}

@@ -1,4 +1,4 @@
-"""Record every run of a step: how long it took, how many rows, how much memory, whether it succeeded."""
+"""Record every run of a step: duration, rows, memory, and whether it succeeded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-LONGEST = 100  # of a step's and a subject's name in the ledger
+LONGEST = 100  # characters of a step's and a subject's name in the ledger
 OWN_MEMORY = Path("/proc/self")
 RESET_PEAK = "5"
 
@@ -43,7 +43,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Running:
-    """A step that has begun."""
+    """A running step."""
 
     pipeline: Pipeline
     step: str
@@ -74,17 +74,17 @@ _running: ContextVar[_Running | None] = ContextVar("running step", default=None)
 def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a function to be a step: each run, successful or not, is written to the ledger as a StepRun.
 
-    about: the subject of a run: the parameter with its tick, ticks or training, or an attribute of one ('verdict.training_id').
-    parts: the parameters that name a part of the subject, such as a table; where a call gives them, they are part of the run's
-    name. name: the name of the runs, if it is not the function's name.
+    about: the parameter with the subject of a run (a tick, ticks or a training), or an attribute of it ('verdict.training_id').
+    parts: parameters that name a part of the subject, such as a table; if a call gives them, they are part of the run's name.
+    name: the name of the runs; default: the function's name.
 
-    There is one insert per run, after the step's own work; if it fails, that is logged and changes nothing. A process that is
-    killed leaves no record. The imports of the function's body are loaded before its time is taken.
+    One row is inserted after each run; if that fails, it is logged and does not affect the step. A killed process leaves no
+    record. The imports in the function's body are loaded before the time is measured.
 
-    Memory is the process's resident peak while the step ran, including everything loaded before. Where a process cannot reset
-    its peak (not Linux), it is the peak since the process started.
+    Memory is the resident peak of the process during the step, including everything loaded before. If the peak cannot be reset
+    (not on Linux), it is the peak since the process started.
 
-    Raises: TypeError where the function has no parameter of such a name, or takes no `pipeline` and `platform`.
+    Raises: TypeError if the function has no parameter with one of these names, or no `pipeline` or `platform`.
     """
 
     def declare(function: Callable[P, R]) -> Callable[P, R]:
@@ -96,17 +96,17 @@ def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> C
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind(*args, **kwargs).arguments
             _load_imports(function)
-            started = _started(declared, given)
+            started = _start(declared, given)
             token = _running.set(started)
-            done: R | None = None
+            result: R | None = None
             succeeded = False
             try:
-                done = function(*args, **kwargs)
+                result = function(*args, **kwargs)
                 succeeded = True
-                return done
+                return result
             finally:
                 _running.reset(token)
-                _leave(started, succeeded, done)
+                _record(started, succeeded, result)
 
         return run
 
@@ -114,12 +114,12 @@ def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> C
 
 
 def unrecorded_step(function: Callable[P, R]) -> Callable[P, R]:
-    """Declare a function to be a step without a tick or training, whose runs are not recorded."""
+    """Declare a function to be a step whose runs are not recorded, because it has no tick or training."""
     return function
 
 
 def so_far(pipeline: Pipeline, subject: str) -> StepRun | None:
-    """The current step's run up to now; None where it is not recorded or has another subject."""
+    """The run of the current step up to now; None if it is not recorded or has another subject."""
     running = _running.get()
     if running is None or (running.pipeline.name, running.subject) != (pipeline.name, subject):
         return None
@@ -128,7 +128,7 @@ def so_far(pipeline: Pipeline, subject: str) -> StepRun | None:
 
 @dataclass(frozen=True)
 class Wait:
-    """How long the work of a step waited for a worker, and between which moments it then ran."""
+    """How long a step waited for a worker, and when it then started and ended."""
 
     step: str
     started: datetime
@@ -137,42 +137,42 @@ class Wait:
 
 
 def note_waits(pipeline: str, waits: Sequence[Wait], ledger: Ledger) -> int:
-    """Add to recorded runs how long they had waited; gives the number of runs. Running it twice gives the same result."""
+    """Add waiting times to recorded runs. Returns the number of runs. Running it twice gives the same result."""
     from sqlalchemy import update
 
     from mlprod_tasks.platform.ledger import StepRun
 
-    noted = 0
+    updated = 0
     with ledger.session() as session:
         for wait in waits:
             of_step = (StepRun.pipeline == pipeline) & (StepRun.step == wait.step)
-            done = session.execute(
+            result = session.execute(
                 update(StepRun)
                 .where(of_step & StepRun.at.between(wait.started, wait.ended))
                 .values(waited_seconds=wait.seconds)
             )
-            noted += done.rowcount  # type: ignore[attr-defined]
-    return noted
+            updated += result.rowcount  # type: ignore[attr-defined]
+    return updated
 
 
 def _refuse_unknown(declared: _Step, signature: inspect.Signature) -> None:
     needed = ("pipeline", "platform", declared.about.partition(".")[0])
-    lacking = [one for one in (*needed, *declared.parts) if one not in signature.parameters]
-    if lacking:
-        raise TypeError(f"step {declared.name}{signature} has no parameter {', '.join(lacking)}")
+    missing = [one for one in (*needed, *declared.parts) if one not in signature.parameters]
+    if missing:
+        raise TypeError(f"step {declared.name}{signature} has no parameter {', '.join(missing)}")
     optional = [one for one in needed if signature.parameters[one].default is not inspect.Parameter.empty]
     if optional:
-        raise TypeError(f"step {declared.name}{signature}: {', '.join(optional)} must always be given to be recorded")
+        raise TypeError(f"step {declared.name}{signature}: {', '.join(optional)} must not have a default")
 
 
 def _load_imports(function: Callable[..., Any]) -> None:
-    """Load the imports of a step's body, so that their time does not count."""
+    """Load the imports in a step's body, so that their time does not count."""
     for instruction in dis.get_instructions(function):
         if instruction.opname == "IMPORT_NAME":
             import_module(instruction.argval)
 
 
-def _started(declared: _Step, given: Mapping[str, Any]) -> _Running:
+def _start(declared: _Step, given: Mapping[str, Any]) -> _Running:
     parts = [str(given[part]) for part in declared.parts if part in given]
     parameter, _, attribute = declared.about.partition(".")
     subject = getattr(given[parameter], attribute) if attribute else given[parameter]
@@ -188,12 +188,12 @@ def _started(declared: _Step, given: Mapping[str, Any]) -> _Running:
     )
 
 
-def _leave(started: _Running, succeeded: bool, done: Any) -> None:
+def _record(started: _Running, succeeded: bool, result: Any) -> None:
     try:
-        started.platform.ledger.put(started.as_row(succeeded, _rows(done)))
+        started.platform.ledger.put(started.as_row(succeeded, _rows(result)))
     except Exception:
         log.warning(
-            "%s: the run of %s for %s could not be recorded; its work is not affected",
+            "%s: the run of %s for %s could not be recorded; the step itself is not affected",
             started.pipeline.name,
             started.step,
             started.subject,
@@ -201,16 +201,16 @@ def _leave(started: _Running, succeeded: bool, done: Any) -> None:
         )
 
 
-def _rows(done: Any) -> int | None:
-    """The number of rows of a step's result, in all or by window; None where it has none."""
-    rows = getattr(done, "rows", getattr(done, "read", None))
+def _rows(result: Any) -> int | None:
+    """The number of rows of a step's result, summed over windows; None if the result has none."""
+    rows = getattr(result, "rows", getattr(result, "read", None))
     if isinstance(rows, Mapping):
         return sum(rows.values())
     return rows if isinstance(rows, int) else None
 
 
 def _reset_peak() -> None:
-    """Reset the process's memory peak, where the system allows it."""
+    """Reset the memory peak of the process if the system allows it."""
     with suppress(OSError):
         (OWN_MEMORY / "clear_refs").write_text(RESET_PEAK, encoding="ascii")
 

@@ -1,4 +1,4 @@
-"""MLflow runs of a search's trials, each below the run of its training."""
+"""Log the trials of a hyperparameter search as MLflow runs below the run of their training."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TrialRun:
 
 
 def log_trials(registry: Registry, parent: str, trials: Iterable[TrialRun]) -> None:
-    """Create the run of each trial that has none yet. A run that a killed process left unfinished is created again.
+    """Create the runs of trials that have none yet; runs that a killed process left unfinished are replaced.
 
-    Only one process at a time may call it for a parent. Raises: RegistryUnreachable.
+    Only one process at a time may call this for a parent run. Raises: RegistryUnreachable.
     """
     with registry.reached():
         experiment = registry.client.get_run(parent).info.experiment_id
@@ -46,15 +46,15 @@ def log_trials(registry: Registry, parent: str, trials: Iterable[TrialRun]) -> N
 
 
 def _below(registry: Registry, experiment: str, parent: str) -> dict[str, Run]:
-    """The existing runs, by the key of their trial."""
+    """The existing runs below a parent, by the key of their trial."""
     wanted, token = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'", None
-    found: dict[str, Run] = {}
+    runs: dict[str, Run] = {}
     while True:
         page = registry.client.search_runs([experiment], wanted, page_token=token)
-        found |= {run.data.tags.get(TRIAL_TAG, ""): run for run in page}
+        runs |= {run.data.tags.get(TRIAL_TAG, ""): run for run in page}
         token = page.token
         if not token:
-            return found
+            return runs
 
 
 def _create(registry: Registry, experiment: str, parent: str, trial: TrialRun) -> None:

@@ -137,7 +137,7 @@ def test_a_hash_without_a_key_is_refused(orders_pipeline, orders_in, make_platfo
 def test_a_lost_column_names_pipeline_tick_table_column_and_what_to_do(orders_pipeline, orders_in, make_platform) -> None:
     pipeline = orders_pipeline()
     lost = [{k: v for k, v in order(1).items() if k != "amount"}]
-    with pytest.raises(SourceMissing, match=r"'shop', tick 2024-03-15.*'orders'.*no column 'amount'.*Put the column back"):
+    with pytest.raises(SourceMissing, match=r"'shop', tick 2024-03-15.*'orders'.*no column 'amount'.*Add the column"):
         extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), make_platform(shop=orders_in(lost)))
 
 

@@ -42,13 +42,13 @@ def test_a_range_is_replaced_as_a_whole_also_where_it_brings_fewer_ticks(lake: L
 
 def test_rows_of_another_tick_are_refused_and_change_nothing(lake: Lake) -> None:
     lake.replace_ticks("t", ticks(0, 1), rows([0, 1]))
-    with pytest.raises(RowsRefused, match="lake table 't': rows of tick 2013-06-01 to 2013-06-02 were given for 2013-06-02"):
+    with pytest.raises(RowsRefused, match="lake table 't': cannot write rows of tick 2013-06-01 to 2013-06-02 as 2013-06-02"):
         lake.replace_ticks("t", ticks(1), rows([0, 1], value=9))
     assert read(lake, "SELECT count(*), max(value) FROM t") == [(6, 0)]
 
 
 def test_the_first_rows_of_a_table_are_held_to_their_ticks_too(lake: Lake) -> None:
-    with pytest.raises(RowsRefused, match="2013-06-02 were given for 2013-06-01"):
+    with pytest.raises(RowsRefused, match="2013-06-02 as 2013-06-01"):
         lake.replace_ticks("t", ticks(0), rows([0, 1]))
     assert not lake.exists("t")
 

@@ -111,7 +111,7 @@ def test_a_tick_without_rows_ends_empty(url: str) -> None:
 
 
 def test_rows_of_another_tick_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="rows of tick 2024-03-15 among those that replace tick 2024-03-14"):
+    with pytest.raises(ValueError, match="cannot replace tick 2024-03-14 by rows of tick 2024-03-15"):
         put(f"sqlite:///{tmp_path}/sink.db", DAY, rows(NEXT))
 
 

@@ -75,7 +75,7 @@ def test_one_of_many_files_that_lost_a_column_is_named(make_platform, tmp_path: 
 def test_a_file_that_cannot_be_read_is_named(name: str, content: bytes, make_platform, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     form = name.partition(".")[2]
-    with pytest.raises(SourceMissing, match=rf"x\.{form} is no readable {form} file"):
+    with pytest.raises(SourceMissing, match=rf"x\.{form} cannot be read as a {form} file"):
         look(table_of(ml.Files("shop", name, form)), make_platform(shop=str(tmp_path)).settings)
 
 

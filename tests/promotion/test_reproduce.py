@@ -128,7 +128,7 @@ def test_without_a_recorded_declaration_todays_is_used_only_where_it_is_the_same
     object.__setattr__(registry, "read_file", lambda run, path: None if path.endswith("declaration.json") else kept(run, path))
     assert reproduce(promoted_shop.pipeline, 1, promoted_shop.platform).identical
     other = promoted_shop.declared(top_share=0.2)
-    with pytest.raises(CannotReproduce, match=r"is not kept with it, and today's is another. Check out the commit"):
+    with pytest.raises(CannotReproduce, match=r"was not stored, and today's is a different one. Check out the commit"):
         reproduce(other.pipeline, 1, other.platform)
 
 

@@ -103,14 +103,14 @@ def test_what_is_written_is_read_again(kind, name, tmp_path):
 def test_a_record_of_a_newer_release_is_refused(kind, name, tmp_path):
     file = tmp_path / "record.json"
     file.write_text(json.dumps({**written(name), "version": kind.version + 1}))
-    with pytest.raises(UnreadableRecord, match=rf"record.json is of version {kind.version + 1}.* Upgrade mlprod"):
+    with pytest.raises(UnreadableRecord, match=rf"record.json has version {kind.version + 1}.* Upgrade mlprod"):
         read_record(kind, file)
 
 
 def test_a_record_without_what_it_must_hold_says_what(folder):
     file = folder.path / "assembled.json"
     file.write_text(json.dumps({**written("assembled.json"), "rows": {"train": 7, "validation": "many", "test": 2}}))
-    with pytest.raises(UnreadableRecord, match=r"assembled\.json is no Assembled of version 1: rows\.validation: "):
+    with pytest.raises(UnreadableRecord, match=r"assembled\.json is not a valid Assembled of version 1: rows\.validation: "):
         folder.read(Assembled)
 
 

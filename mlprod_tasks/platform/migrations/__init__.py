@@ -11,7 +11,7 @@ LOCK = 7_214_013  # any constant: two processes that start together must not bot
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the ledger to HEAD; does nothing where it is there. Safe when several processes start at once."""
+    """Migrate the ledger to HEAD; does nothing if it is up to date. Safe if several processes start at once."""
     with engine.connect() as connection:
         if _revision(connection) == HEAD:
             return
@@ -19,9 +19,9 @@ def upgrade(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         else:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # the second process waits here, then finds the work done
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a second process waits here and then has nothing to do
         if _revision(connection) != HEAD:
-            # Loaded only here: a process that finds the ledger as it should be, as nearly all do, goes without.
+            # Imported only here, because nearly all processes find an up-to-date ledger.
             from alembic import command
             from alembic.config import Config
 
@@ -34,5 +34,5 @@ def upgrade(engine: Engine) -> None:
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version_mlprod"):
         return None
-    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version_mlprod")).scalar()
-    return found
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version_mlprod")).scalar()
+    return revision

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates over the connection that it is handed."""
+"""Entry point of Alembic: migrates over the given connection."""
 
 from alembic import context
 

@@ -8,7 +8,7 @@ SCHEMES = "sqlite:///, postgresql:// or redis:// (rediss:// with TLS)"
 
 
 def open_store(url: str) -> OnlineStore:
-    """The store at a URL. It is not looked for before it is first asked. Raises: ValueError."""
+    """The store at a URL; connects on first use. Raises: ValueError if the scheme is unknown."""
     scheme = url.split(":", 1)[0].split("+", 1)[0]
     match scheme:
         case "sqlite":
@@ -23,4 +23,4 @@ def open_store(url: str) -> OnlineStore:
             from mlprod_tasks.platform.online_store.redis import RedisStore
 
             return RedisStore(url)
-    raise ValueError(f"MLPROD_ONLINE_URL has the scheme {scheme!r}: give {SCHEMES}")
+    raise ValueError(f"MLPROD_ONLINE_URL has the unknown scheme {scheme!r}: use {SCHEMES}")

@@ -16,9 +16,9 @@ from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnava
 
 CONNECT_SECONDS = 3
 READ_MILLISECONDS = 1000
-KEPT_READERS = 4  # connections that stay open: as many as the service has threads that wait for another machine
-PAGE = 200  # values in one statement of a writer
-# One at a time, across processes: creating a table twice at the same time would fail.
+KEPT_READERS = 4  # connections that stay open: as many as the service has threads for remote reads
+PAGE = 200  # values per statement of a writer
+# One process at a time: two processes creating a table at the same time would fail.
 LOCK_TABLES = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'))"
 LOCK_PIPELINE = "SELECT pg_advisory_xact_lock(hashtext('mlprod online'), hashtext(%s))"
 TABLES = (
@@ -26,7 +26,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS online_entries "
     "(pipeline TEXT NOT NULL, key BYTEA NOT NULL, value BYTEA NOT NULL, PRIMARY KEY (pipeline, key))",
 )
-# The first column tells the kinds of rows apart: a parallel plan returns the rows of UNION ALL in any order.
+# The first column marks the kind of row: a parallel plan returns the rows of UNION ALL in any order.
 READ = (
     "SELECT 'generation', generation, NULL::bytea, NULL::bytea FROM online_generations WHERE pipeline = %s UNION ALL "
     "SELECT 'entry', NULL, key, value FROM online_entries WHERE pipeline = %s AND key = ANY(%s)"
@@ -43,39 +43,39 @@ class PostgresStore:
         parsed = database_url(url)
         self._where = f"{parsed.host or 'socket'}/{parsed.database}"
         self._dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        # Each reader gets a connection at once: how many there are is limited by the threads that ask.
+        # No limit, so that readers never wait for a connection; there are at most as many as reading threads.
         self._readers = QueuePool(self._connect, KEPT_READERS, max_overflow=-1, reset_on_return=None, use_lifo=True)
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         with self._as_unavailable():
             try:
-                rows = self._ask(pipeline, keys)
+                rows = self._query(pipeline, keys)
             except psycopg2.errors.QueryCanceled:
                 raise  # it took too long, and would again
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                # The server went away in between, for the other connections in the pool too: one try more, on a new one.
+                # The server was restarted, so all connections in the pool are broken: try once more with a new one.
                 self._readers.dispose()
                 self._readers = self._readers.recreate()
-                rows = self._ask(pipeline, keys)
+                rows = self._query(pipeline, keys)
         generation = next((number for what, number, _, _ in rows if what == "generation"), None)
         if generation is None:
             return None
-        found = {bytes(key): bytes(value) for what, _, key, value in rows if what == "entry"}
-        return StoredValues(generation, [found.get(key) for key in keys])
+        values = {bytes(key): bytes(value) for what, _, key, value in rows if what == "entry"}
+        return StoredValues(generation, [values.get(key) for key in keys])
 
-    def _ask(self, pipeline: str, keys: Sequence[bytes]) -> Sequence[Row]:
+    def _query(self, pipeline: str, keys: Sequence[bytes]) -> Sequence[Row]:
         connection = self._readers.connect()
         try:
             with closing(connection.cursor()) as cursor:
                 cursor.execute(READ, (pipeline, pipeline, [psycopg2.Binary(key) for key in keys] or "{}"))
                 return cursor.fetchall()
         except psycopg2.errors.UndefinedTable:
-            return []  # its first writer is not done
+            return []  # the first writer has not finished
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
             connection.invalidate()
             raise
         finally:
-            connection.close()  # back into the pool
+            connection.close()  # returns it to the pool
 
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
@@ -100,7 +100,7 @@ class PostgresStore:
         row = cursor.fetchone()
         if (row[0] if row else None) != base:
             return None
-        made = (base or 0) + 1
+        generation = (base or 0) + 1
         for entries in _pages(put):
             execute_values(
                 cursor,
@@ -114,9 +114,9 @@ class PostgresStore:
         cursor.execute(
             "INSERT INTO online_generations VALUES (%s, %s) "
             "ON CONFLICT (pipeline) DO UPDATE SET generation = excluded.generation",
-            (pipeline, made),
+            (pipeline, generation),
         )
-        return made
+        return generation
 
     def close(self) -> None:
         self._readers.dispose()
@@ -126,7 +126,7 @@ class PostgresStore:
             self._dsn,
             connect_timeout=CONNECT_SECONDS,
             options=f"-c statement_timeout={READ_MILLISECONDS}",
-            # A host that is gone says nothing: without these a look would wait for minutes.
+            # A host that has vanished sends no error: without these timeouts a read would wait for minutes.
             tcp_user_timeout=2 * READ_MILLISECONDS,
             keepalives_idle=5,
             keepalives_interval=1,
@@ -144,6 +144,6 @@ class PostgresStore:
 
 
 def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
-    left = iter(items)
-    while page := list(islice(left, PAGE)):
+    remaining = iter(items)
+    while page := list(islice(remaining, PAGE)):
         yield page

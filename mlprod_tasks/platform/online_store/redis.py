@@ -1,4 +1,4 @@
-"""The online store in Redis: each generation a hash of its own, and a pointer that moves from one to the next."""
+"""The online store in Redis: one hash per generation, and a pointer to the current one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnava
 READ_SECONDS = 1.0
 WRITE_SECONDS = 60.0
 PAGE = 500
-STAGING_SECONDS = 3600  # leftovers of a writer that died expire
+STAGING_SECONDS = 3600  # after this time, leftovers of a writer that died expire
 OUTDATED_SECONDS = 60
-# The pointer holds 'generation token'; the hash is called by both, so that no two writers share one.
+# The pointer's value is 'generation token'; both are in the name of the hash, so that two writers never share one.
 READ = """
 local now = redis.call('GET', KEYS[1])
 if not now or redis.call('EXISTS', ARGV[1] .. now) == 0 then return false end
 if #ARGV == 1 then return {now, {}} end
 return {now, redis.call('HMGET', ARGV[1] .. now, unpack(ARGV, 2))}
 """
-# A move that arrives after its writer has given up finds nothing that it could move to.
+# If MOVE arrives after its writer has given up, the new hash no longer exists, so nothing is moved.
 MOVE = """
 local now = redis.call('GET', KEYS[1])
 if (now or '') ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
@@ -41,11 +41,11 @@ return 0
 
 
 class RedisStore:
-    """One Redis server, or one behind Sentinel; a cluster would need all keys of a use case in one slot, which these names do.
+    """A store in one Redis server, or one behind Sentinel. In a cluster, all keys of a use case would be in one slot.
 
-    A look is one script, so that pointer and values are of one moment. A next generation is copied inside the server and
-    only what changed is sent. A generation whose hash is gone, as after a loss of data, is as if it had never been, but for
-    its number.
+    A read is one script, so that pointer and values are consistent. The next generation is copied inside the server, and only
+    changes are sent. If the hash of a generation is missing, for example after a loss of data, the store counts as empty; but
+    its generation number is not used again.
     """
 
     remote = True
@@ -61,25 +61,25 @@ class RedisStore:
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         with self._as_unavailable():
-            while True:  # tenacity would cost 35 us a call, a third of a look
-                parts = [self._look(pipeline, keys[i : i + PAGE]) for i in range(0, max(len(keys), 1), PAGE)]
+            while True:  # tenacity would cost 35 us per call, a third of a read
+                parts = [self._read_page(pipeline, keys[i : i + PAGE]) for i in range(0, max(len(keys), 1), PAGE)]
                 if parts[0] is None:
                     return None
                 if all(part is not None and part[0] == parts[0][0] for part in parts):
                     values = [value for part in parts if part for value in part[1]]
                     return StoredValues(_number(parts[0][0]), values)
 
-    def _look(self, pipeline: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
-        found: Any = self._read(keys=[_pointer(pipeline)], args=[f"{_pointer(pipeline)}:", *keys])
-        return None if not found else (found[0], found[1])
+    def _read_page(self, pipeline: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        result: Any = self._read(keys=[_pointer(pipeline)], args=[f"{_pointer(pipeline)}:", *keys])
+        return None if not result else (result[0], result[1])
 
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
     ) -> int | None:
         with self._as_unavailable():
             pointer = _pointer(pipeline)
-            found: Any = self._writer.get(pointer)
-            before = found.decode() if found else ""
+            value: Any = self._writer.get(pointer)
+            before = value.decode() if value else ""
             old = f"{pointer}:{before}"
             exists = bool(before and self._writer.exists(old))
             if (_number(before) if exists else None) != base:
@@ -91,16 +91,16 @@ class RedisStore:
                     self._move(keys=[pointer, staging, old], args=[before, after, OUTDATED_SECONDS])
                 )
             except BaseException as error:
-                # The server may have moved though its answer was lost.
+                # The server may have moved the pointer although its answer was lost.
                 moved = self._is_live_else_discard(pointer, staging, after)
                 if not (moved and isinstance(error, redis.RedisError)):
                     raise
             return _number(after) if moved or self._is_live_else_discard(pointer, staging, after) else None
 
     def _prepare(self, staging: str, old: str | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]) -> bool:
-        """Create the next generation's hash. False where the old one has expired meanwhile."""
+        """Create the hash of the next generation. Returns False if the old one has expired meanwhile."""
         writer = self._writer
-        # Redis has no empty hashes: the first field creates the hash.
+        # Redis has no empty hashes, so a first field creates the hash.
         writer.hset(staging, "", "")
         writer.expire(staging, STAGING_SECONDS)
         if old is not None and not writer.copy(old, staging, replace=True):
@@ -114,9 +114,9 @@ class RedisStore:
         return True
 
     def _is_live_else_discard(self, pointer: str, staging: str, after: str) -> bool:
-        """Whether the generation is the one that is read; if not, what was prepared of it is deleted.
+        """Whether the generation is the current one; if not, delete its hash.
 
-        False, too, where the server does not answer: what was prepared expires by itself.
+        Also False if the server does not answer: the hash then expires.
         """
         with suppress(redis.RedisError):
             return bool(self._discard(keys=[pointer, staging], args=[after]))
@@ -143,6 +143,6 @@ def _number(pointer: bytes | str) -> int:
 
 
 def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
-    left = iter(items)
-    while page := list(islice(left, PAGE)):
+    remaining = iter(items)
+    while page := list(islice(remaining, PAGE)):
         yield page

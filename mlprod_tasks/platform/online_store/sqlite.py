@@ -1,4 +1,4 @@
-"""The online store in one SQLite file: readers on a snapshot each (WAL), one writer at a time."""
+"""The online store in one SQLite file: each reader sees a snapshot (WAL), and there is one writer at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnava
 
 READ_WAIT_SECONDS = 1.0
 WRITE_WAIT_SECONDS = 60.0
-MOST_MARKS = 500  # keys in one statement
+MOST_MARKS = 500  # keys per statement
 TABLES = (
     "CREATE TABLE IF NOT EXISTS generations (pipeline TEXT PRIMARY KEY, generation INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS entries (pipeline TEXT, key BLOB, value BLOB NOT NULL, PRIMARY KEY (pipeline, key))",
@@ -20,7 +20,7 @@ TABLES = (
 
 
 class SqliteStore:
-    """Each generation is written in one transaction. Each thread reads through its own connection."""
+    """A store in an SQLite file. Each generation is written in one transaction; each thread has its own connection."""
 
     remote = False
 
@@ -33,7 +33,7 @@ class SqliteStore:
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
         with self._as_unavailable():
             if not self.path.exists():
-                return None  # a reader creates no file
+                return None  # connecting would create the file
             connection = self._reader()
             if len(keys) <= MOST_MARKS:
                 return self._values(connection, pipeline, keys)
@@ -50,20 +50,20 @@ class SqliteStore:
         marks = ",".join("?" * len(keys))
         try:
             rows = connection.execute(
-                # The first column tells the kinds of rows apart: the order of UNION ALL is not defined.
+                # The first column marks the kind of row: the order of UNION ALL is not defined.
                 "SELECT 'generation', NULL, generation FROM generations WHERE pipeline = ? UNION ALL "
                 f"SELECT 'entry', key, value FROM entries WHERE pipeline = ? AND key IN ({marks})",
                 (pipeline, pipeline, *keys),
             ).fetchall()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
-                return None  # its first writer is not done
+                return None  # the first writer has not finished
             raise
         generation = next((value for what, _, value in rows if what == "generation"), None)
         if generation is None:
             return None
-        found = {key: value for what, key, value in rows if what == "entry"}
-        return StoredValues(generation, [found.get(key) for key in keys])
+        values = {key: value for what, key, value in rows if what == "entry"}
+        return StoredValues(generation, [values.get(key) for key in keys])
 
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
@@ -80,16 +80,16 @@ class SqliteStore:
                 row = connection.execute("SELECT generation FROM generations WHERE pipeline = ?", (pipeline,)).fetchone()
                 if (row[0] if row else None) != base:
                     return None
-                made = (base or 0) + 1
+                generation = (base or 0) + 1
                 if base is None:
                     connection.execute("DELETE FROM entries WHERE pipeline = ?", (pipeline,))
                 connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", ((pipeline, k, v) for k, v in put))
                 connection.executemany("DELETE FROM entries WHERE pipeline = ? AND key = ?", ((pipeline, k) for k in removed))
-                connection.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (pipeline, made))
+                connection.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (pipeline, generation))
                 connection.execute("COMMIT")
-                return made
+                return generation
             finally:
-                connection.close()  # rolls back what is not committed
+                connection.close()  # rolls back if not committed
 
     def close(self) -> None:
         with self._lock:

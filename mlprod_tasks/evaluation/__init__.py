@@ -1,1 +1,1 @@
-"""Evaluate a trained model: metrics, slices, backtest, checks of the model itself, and the gates."""
+"""Evaluate a trained model: metrics, slices, backtest, checks and gates."""

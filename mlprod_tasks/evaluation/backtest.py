@@ -1,4 +1,4 @@
-"""Backtest the recipe: how well it would have done at earlier ticks, each on its own later test window."""
+"""Backtest the recipe: fit it as of earlier ticks, test it on the time after them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare a model with the champion on the same rows: each metric's difference, with interval and p-value."""
+"""Compare a model with the champion on the same rows, with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Performance:
-    """Scores and decision values of a model on some rows, (n,) each, with their metrics, also on resamples."""
+    """A model's scores and decision values on some rows, (n,) each, and their metrics."""
 
     score: Floats
     worth: Floats

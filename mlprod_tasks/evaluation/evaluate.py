@@ -1,4 +1,4 @@
-"""Evaluate a model, a constant baseline and the champion on the test window, whole and in slices."""
+"""Evaluate a model, a baseline and the champion on the test window and its slices."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> P
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: pa.Table) -> Estimates:
-    """Measure a constant baseline: score every row the training rate, decide as was best on the validation window."""
+    """Measure a constant baseline.
+
+    It scores every row with the training rate; its one decision is the best on the validation window.
+    """
     rate = facts.training_rate
     assert rate is not None, "a model fitted by this project knows its training rate"
     known, outcome = outcome_of(validation), outcome_of(rows)

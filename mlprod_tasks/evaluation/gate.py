@@ -1,4 +1,4 @@
-"""Decide whether a model is good enough: record every gate's verdict in the ledger and on the MLflow run."""
+"""Decide by the gates whether a model is good enough, and record their verdicts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
 
 
 def gates_passed(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
-    """Evaluate the gates again from the stored results, for a step in another process than the gate's.
+    """Evaluate the gates again from the stored results, for a step in another process.
 
     Raises: GatesRefused.
     """

@@ -16,7 +16,7 @@ Estimates = dict[str, Estimate]  # by metric
 
 @dataclass(frozen=True)
 class Evaluation(StepRecord):
-    """Metrics with intervals of the model, a constant baseline and the champion, on the same rows.
+    """Metrics of the model, a constant baseline and the champion, on the same rows.
 
     champion: None if there is no champion, or if it could not be evaluated: then champion_version is set, and
     champion_problem says why.
@@ -92,7 +92,7 @@ class Slices(StepRecord):
 
 @dataclass(frozen=True)
 class Fold:
-    """One window of the backtest: a model trained as of that tick by the same recipe, on its own test window."""
+    """One window of the backtest: the recipe fitted as of a tick and tested after it."""
 
     as_of: date
     windows: PerWindow[DateRange]
@@ -162,7 +162,7 @@ class ModelChecks(StepRecord):
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
-        """Records without a version call the results findings, and two of their fields have other names."""
+        """Records without a version have other names for the results and two of their fields."""
         results = [
             {"check": one["what"], "sentence": one["told"], **{name: one[name] for name in ("subject", "value", "n")}}
             for one in written["findings"]

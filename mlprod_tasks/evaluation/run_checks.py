@@ -1,4 +1,4 @@
-"""Run the checks that the declared gates need: leakage, behaviour, round trip, latency, size, KPI."""
+"""Run the checks of the model that the declared gates need."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChecksRun:
-    """A summary: for how many gates the model was checked, and how many checks could not be made."""
+    """The number of gates with checks, and how many checks could not be made."""
 
     training_id: str
     model_digest: str

@@ -1,4 +1,4 @@
-"""Split rows by conditions on one feature: values of a text, quarters of a number, or missing."""
+"""Split rows by one feature: by values, by quarters of a number, or if missing."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Binned:
 
 
 def binned(name: str, column: pa.ChunkedArray | pa.Array) -> Binned:
-    """Split rows by a feature: by value if it is text, boolean or has at most DISTINCT values, else by quarters.
+    """Split rows by a feature.
 
-    Quarters are cut at quantiles rounded to four digits, so that the printed condition is exact.
+    By value if it is text, boolean or has at most DISTINCT values, else by quarters. Quarters are cut at quantiles rounded to
+    four digits, so that the printed condition is exact.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_dictionary(array.type):

@@ -1,4 +1,4 @@
-"""Find where in the test window the model is worse: measure the declared slices, and search for the worst ones."""
+"""Find where the model is worse: measure declared slices and search for the worst."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _Candidate:
 
 
 def slices(pipeline: Pipeline, rows: pa.Table, outcome: Bools, score: Floats, worth: Floats, seed: int = 0) -> Slices:
-    """Measure the declared slices on all rows, and the worst slices from a search over all features.
+    """Measure the declared slices and search for the worst ones over all features.
 
     rows: (n,) with the features and, if it has one, the tick; outcome, score, worth of the decision: (n,). Slices with fewer
     rows than `least_rows`, or with outcomes of one class only, are left out.
@@ -97,7 +97,7 @@ def slices(pipeline: Pipeline, rows: pa.Table, outcome: Bools, score: Floats, wo
 
 
 def least_rows(pipeline: Pipeline) -> int:
-    """Return how many rows a slice needs at least: the smallest number that a gate on the worst slice declares."""
+    """Return the least rows of a slice: the smallest number in a gate on the worst slice."""
     return min((gate.least_rows for gate in pipeline.gates if isinstance(gate, WorstSlice)), default=LEAST_ROWS)
 
 

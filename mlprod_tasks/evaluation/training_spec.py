@@ -1,4 +1,4 @@
-"""Find the champion's recipe: the one declared now, or another one that can be fitted again."""
+"""Find the champion's recipe: the declared one, or another that can be fitted again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ChampionSpec:
 
 
 def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> ChampionSpec:
-    """Find the champion's recipe: this training's, or another one that can be fitted again."""
+    """Find the champion's recipe: this training's, or another that can be fitted again."""
     ref = platform.registry.champion(pipeline)
     if ref is None:
         return ChampionSpec(None, "none")

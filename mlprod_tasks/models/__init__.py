@@ -1,1 +1,1 @@
-"""Models that score rows: learners, calibration, segments, the fallback, and the value of decisions."""
+"""Models: learners, calibration, segments, fallback, and the value of decisions."""

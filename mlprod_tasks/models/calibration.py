@@ -38,7 +38,7 @@ class Calibration:
         return raw
 
     def single(self) -> Callable[[float], float]:
-        """Return the same function, bit for bit, for one score at a time, without allocating arrays."""
+        """Return the same function, bit for bit, for one score, without allocating arrays."""
         if self.way == "isotonic":
             x, y = np.array(self.x), np.array(self.y)
             return lambda raw: float(np.interp(raw, x, y))

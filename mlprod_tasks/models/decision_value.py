@@ -24,7 +24,7 @@ class ValueUndefined(ValueError):
 
 @dataclass(frozen=True)
 class Worth:
-    """The value of acting and of not acting on each row, (n,) each, in the declared unit."""
+    """The value of acting and of waiting on each row, (n,) each, in the declared unit."""
 
     acted: Floats
     waited: Floats
@@ -50,7 +50,7 @@ def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> 
 
 
 def best_threshold(worth: Worth, score: Floats) -> float:
-    """Return the threshold with the highest total value: decision = score >= threshold.
+    """Return the threshold with the highest total value (decision = score >= threshold).
 
     It is halfway to the next lower score of these rows, so that rounding does not change a decision. ALWAYS or NEVER if acting
     on every row, or on none, was best; of equal totals, the one with the fewest actions wins.
@@ -66,7 +66,7 @@ def best_threshold(worth: Worth, score: Floats) -> float:
 
 
 def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
-    """Return the profit curve: the total value of acting on the highest scores, by the lowest score acted on.
+    """Return the profit curve: the total value by the lowest score acted on.
 
     Returns: distinct scores, descending, (m,); total value of acting on none of them, on the first, ... on all, (m + 1,).
     """

@@ -1,4 +1,4 @@
-"""The fallback model, used when the champion cannot answer: smoothed outcome rates by group."""
+"""The fallback model for when the champion fails: smoothed outcome rates by group."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def load(folder: Path) -> FallbackModel:
 
 
 def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
-    """Fit the rate of each group: (positives + smoothing * overall rate) / (rows + smoothing).
+    """Fit the rate of each group and the threshold.
 
-    The threshold is the break-even of the cost matrix or, if values differ by row, the rate that paid best on the training
-    rows. So few numbers need no validation window.
+    Rate: (positives + smoothing * overall rate) / (rows + smoothing). The threshold is the break-even of the cost matrix or, if
+    values differ by row, the rate that paid best on the training rows. So few numbers need no validation window.
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))

@@ -1,4 +1,4 @@
-"""Read feature frames (Arrow, pandas or plain values) into one matrix, checked by name and type."""
+"""Read feature frames (Arrow, pandas, plain values) into one matrix, with checks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def inputs_of(schema: pa.Schema, names: Sequence[str]) -> tuple[Input, ...]:
 
 
 def read(frame: Any, inputs: Sequence[Input]) -> list[pa.Array]:
-    """Return a frame's columns in the order of `inputs`, as float64 or string, null if missing.
+    """Return a frame's columns in the order of `inputs`, float64 or string, with nulls.
 
     frame: a pyarrow Table, a pandas DataFrame, or a mapping of names to values or lists of values. Other columns are ignored.
     Raises: ModelInputError.
@@ -77,9 +77,10 @@ def outcome_of(rows: pa.Table) -> NDArray[np.bool_]:
 
 
 def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[str, Sequence[Any]]) -> Floats:
-    """Return the columns of `read` as a matrix, (rows, inputs), float64, NaN if missing; categories as index in `codes`.
+    """Return the columns of `read` as a matrix, (rows, inputs), float64, NaN if missing.
 
-    A category that is not in `codes` counts as missing. Raises: ModelInputError for an infinite number.
+    Categories become their index in `codes`. A category that is not in `codes` counts as missing. Raises: ModelInputError for
+    an infinite number.
     """
     rows = len(columns[0]) if columns else 0
     values = np.empty((rows, len(inputs)), dtype=np.float64, order="F")

@@ -1,4 +1,4 @@
-"""Compute the value of decisions and the KPI, in the same way before and after a promotion."""
+"""Compute the value of decisions and the KPI, the same before and after promotion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save and load models of mlprod with MLflow: as text and JSON through this module, without pickle."""
+"""Save and load models of mlprod with MLflow, as text and JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MlflowModel:
-    """The model behind MLflow's `predict`: a feature frame in, columns `score` and `decision` out."""
+    """The model behind MLflow's `predict`, which returns columns `score` and `decision`."""
 
     def __init__(self, wrapped: Model | SegmentedModel | FallbackModel) -> None:
         self.model = wrapped

@@ -1,4 +1,4 @@
-"""The model, from feature frame to calibrated probability and decision, in batch and online."""
+"""The model, from feature frame to probability and decision, in batch and online."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Model:
     shares: tuple[float, ...] | None = None
 
     def predict(self, features: Any) -> Predictions:
-        """Score each row of a frame: a pyarrow Table, a pandas DataFrame, or a mapping of names to values.
+        """Score each row of a frame.
+
+        features: a pyarrow Table, a pandas DataFrame, or a mapping of names to values.
 
         Raises: ModelInputError.
         """
@@ -69,9 +71,9 @@ class Model:
         return Predictions(score, score >= self.threshold)
 
     def contributions(self, features: Any) -> Floats | None:
-        """Return what each feature adds to the log-odds before calibration, (rows, features + 1), the base last.
+        """Return each feature's addition to the log-odds before calibration.
 
-        None if the learner has no exact contributions. Raises: ModelInputError.
+        (rows, features + 1), the base last. None if the learner has no exact contributions. Raises: ModelInputError.
         """
         return self.fitted.contributions(self.matrix(features))
 

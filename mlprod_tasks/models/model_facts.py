@@ -1,4 +1,4 @@
-"""The provenance stored with a model: training, windows, versions of the data, recipe."""
+"""The provenance stored with a model: training, windows, data versions, recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference profile: a summary of a model's test window, stored with the model.
+"""The reference profile: a summary of the test window, stored with the model.
 
 It is pure data: monitoring builds it (`monitoring.profile`) and compares every tick with it.
 """
@@ -84,7 +84,7 @@ class Region:
 
     @property
     def variance(self) -> float:
-        """Variance of the mean residual: the larger of the empirical one and the one that the scores imply.
+        """Variance of the mean residual: empirical, or implied by the scores if larger.
 
         With few rows of equal outcomes, the empirical variance is too small.
         """
@@ -93,7 +93,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Residuals:
-    """One feature's regions: null, other, then its deciles or most frequent categories."""
+    """One feature's regions: null, other, then deciles or most frequent categories."""
 
     feature: str
     regions: tuple[Region, ...]
@@ -101,7 +101,7 @@ class Residuals:
 
 @dataclass(frozen=True)
 class SampledRows:
-    """Rows as the bins of their features (`Bins.coarse`), packed into text to be stored with the model.
+    """Rows as the bins of their features (`Bins.coarse`), packed into text.
 
     packed: base64 of deflated bytes, (rows, columns) in row order; rows: the number of each tick's, tick by tick; ticks: their
     ISO dates, empty if all rows are of one tick.

@@ -1,4 +1,4 @@
-"""A model per segment and a global one for all other rows, with the same methods as a single model."""
+"""A model per segment and a global one for other rows, used like a single model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_NAME = 32
 
 @dataclass(frozen=True)
 class SegmentedModel:
-    """One model per segment (a value of feature `by`), and `overall` for all other rows.
+    """One model per segment (value of feature `by`), and `overall` for all other rows.
 
     parts: models, each with its threshold, by the value of `by`. rows: training rows of each segment; overall_rows: training
     rows of the segments that are too small and use `overall`. All models read the same features.
@@ -53,9 +53,9 @@ class SegmentedModel:
         return Predictions(score, decision)
 
     def contributions(self, features: Any) -> Floats | None:
-        """Return what each feature adds to the log-odds of the row's model, (rows, features + 1), the base last.
+        """Return each feature's addition to the log-odds of the row's model.
 
-        None if the model of any row has no exact contributions. Raises: ModelInputError.
+        (rows, features + 1), the base last. None if the model of any row has no exact contributions. Raises: ModelInputError.
         """
         rows = self._table(features)
         added = np.empty((rows.num_rows, len(self.inputs) + 1))
@@ -101,7 +101,7 @@ class SegmentedModel:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Each feature's share, largest first: the mean over the models, weighted by their training rows."""
+        """Each feature's share, largest first: the mean over the models by training rows."""
         weighted = [(self.overall, self.overall_rows), *((part, self.rows[name]) for name, part in self.parts.items())]
         total = sum(rows for _, rows in weighted) or 1
         shares = dict.fromkeys(self.feature_names, 0.0)
@@ -159,7 +159,7 @@ class SegmentedModel:
 
 
 def folder_of(segment: str) -> str:
-    """Return a folder name for a segment: its readable characters and a unique digest."""
+    """Return a segment's folder name: its readable characters and a unique digest."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", segment)[:LONGEST_NAME]
     return f"{readable}-{hashlib.sha256(segment.encode()).hexdigest()[:12]}"
 

@@ -1,4 +1,4 @@
-"""Collect the service's log into the lake: each answered row exactly once, even if a collection is killed."""
+"""Collect the service's log into the lake, each row exactly once, despite kills."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def log_schema(pipeline: Pipeline) -> pa.Schema:
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
-    """Return the types of logged features: text as text, all others as the number a model reads."""
+    """Return the types of logged features: text, or the number that a model reads."""
     kinds: dict[str, str] = {}
     for feature in pipeline.features:
         match feature:
@@ -92,7 +92,7 @@ def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
 
 
 class TableBuilder:
-    """Makes a table of logged rows, a few columns per call, so that each call is short.
+    """Makes a table of logged rows, a few columns per call, to keep calls short.
 
     `table` is the finished table; None before the last call of `add_columns`.
     """

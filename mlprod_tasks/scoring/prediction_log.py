@@ -1,4 +1,4 @@
-"""The prediction log of the service: rows wait in memory for seconds, then are written to a new file."""
+"""The prediction log of the service: in memory for seconds, then in a new file."""
 
 from __future__ import annotations
 

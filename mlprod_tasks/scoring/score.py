@@ -1,4 +1,4 @@
-"""Score a tick with the champion or the fallback, into the lake and the business database."""
+"""Score a tick with the champion or the fallback, and store the predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class NoModel(LookupError):
 
 @dataclass(frozen=True)
 class Scored:
-    """The predictions of one tick: rows, model version, and why the fallback answered, else None."""
+    """The predictions of one tick.
+
+    fallback_reason: why the fallback answered, or None.
+    """
 
     tick: str
     rows: int
@@ -47,7 +50,7 @@ class _Answer:
 
 
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
-    """Replace the predictions of one tick, in the lake and then in the business database.
+    """Replace the predictions of a tick, in the lake, then in the business database.
 
     `as_of` uses the champion of that tick instead of the current champion. Safe to run again: the rows are the same, and a
     rerun completes a run that was killed between the two writes.

@@ -1,4 +1,4 @@
-"""The access log: one JSON line per request, without its content, written in a background thread."""
+"""The access log: one JSON line per request, without its content."""
 
 from __future__ import annotations
 

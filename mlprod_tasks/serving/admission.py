@@ -1,4 +1,4 @@
-"""Limit how many requests are under way, and queue those that the fast path answers."""
+"""Limit the requests under way, and queue those that the fast path answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP interface of the service: an ASGI application that reads, answers and counts requests.
+"""The service as an ASGI application: reads, answers and counts requests.
 
 openapi.py documents the interface; request_pipeline.py checks and answers requests.
 """

@@ -1,4 +1,4 @@
-"""The fast path: complete scoring requests are answered without an asyncio task, in one write.
+"""The fast path: answer complete scoring requests in one write, without a task.
 
 It subclasses uvicorn's HTTP protocol and uses its internals, so pyproject.toml limits uvicorn to the versions it was
 tested with. `mlprod serve --no-fast-path`, or MLPROD_SERVE_FAST_PATH=0, serves without it: the answers are the same.

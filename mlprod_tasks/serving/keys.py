@@ -1,4 +1,4 @@
-"""API keys: stored as a hash, scoped to use cases, revoked and replaced while the service runs."""
+"""API keys: stored as a hash, scoped to use cases, revocable while the service runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_key(
 
 
 def revoke_key(key_id: str, platform: Platform) -> ApiKey:
-    """Revoke a key. Running services refuse it once they read the ledger again, within seconds. Raises: NoSuchKey."""
+    """Revoke a key. Running services refuse it within seconds. Raises: NoSuchKey."""
     known = platform.ledger.get(ApiKey, key_id)
     if known is None:
         raise NoSuchKey(f"there is no API key {key_id!r}: `mlprod keys list` shows them")
@@ -75,7 +75,10 @@ class KeyHolder:
 
 
 class ValidKeys:
-    """The keys that are not revoked, by hash: the time of a look-up by hash reveals nothing about a key."""
+    """The keys that are not revoked, by hash.
+
+    The time of a look-up by hash reveals nothing about a key.
+    """
 
     def __init__(self, known: Sequence[ApiKey] = ()) -> None:
         self._by_hash = {

@@ -18,7 +18,7 @@ Route = Literal["champion", "challenger", "fallback", "refused"]
 
 
 class ScoreRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows by their fields, and the moment as of which they are scored, by default now."""
+    """Rows by their fields, and the moment as of which to score, by default now."""
 
     rows: list[dict[str, Any]]
     moment: Annotated[datetime | None, Meta(description="as of when; by default now")] = None
@@ -123,7 +123,7 @@ class ReviewResponse(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RowProblem(msgspec.Struct, forbid_unknown_fields=True):
-    """What is wrong with a field of a row, or with the whole request: then row is null."""
+    """What is wrong with a field of a row, or (row null) with the whole request."""
 
     row: int | None
     field: str
@@ -145,7 +145,7 @@ class StatusResponse(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
 
 
 class RequestRefused(Exception):
-    """A request that is refused: the status, what is wrong, and headers such as Retry-After."""
+    """A refused request: status, error, and headers such as Retry-After."""
 
     def __init__(self, status: int, error: str, problems: list[RowProblem] | UnsetType = UNSET, headers: Headers = ()) -> None:
         super().__init__(error)

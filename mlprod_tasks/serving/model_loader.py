@@ -1,4 +1,4 @@
-"""Load the models that answer: a new one is fetched, checked and warmed first, then replaces the old one at once."""
+"""Load models in the background; a checked new one replaces the old one at once."""
 
 from __future__ import annotations
 

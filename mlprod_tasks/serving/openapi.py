@@ -1,4 +1,4 @@
-"""The OpenAPI document of the service: schemas from messages.py, row fields from the use cases."""
+"""The OpenAPI document: schemas from messages.py, row fields from the use cases."""
 
 from __future__ import annotations
 

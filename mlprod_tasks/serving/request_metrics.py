@@ -1,4 +1,4 @@
-"""The metrics of one replica: requests, latencies, scored rows, models and log, for Prometheus."""
+"""The metrics of one replica for Prometheus: requests, rows, models and log."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ class RequestMetrics:
         self.seconds: dict[tuple[str, str], float] = {}
 
     def count(self, pipeline: str, kind: str, status: int, seconds: float) -> None:
-        """Count a request, and its latency unless refused: a refusal is sent early, or late on purpose."""
+        """Count a request, and its latency if answered.
+
+        A refusal is sent early, or late on purpose.
+        """
         self.requests[pipeline, kind, status] += 1
         if status >= 400:
             return

@@ -1,4 +1,4 @@
-"""The steps of a request, from bytes to bytes, without HTTP: decode -> validate -> charge -> score -> encode.
+"""The steps of a request, without HTTP: decode, validate, charge, score, encode.
 
 Both app.py and fast_path.py call them in this order. The refusals, in the order of the checks:
 
@@ -131,7 +131,10 @@ def _wrong_moment(reason: str) -> RequestRefused:
 
 @dataclass
 class RequestIds:
-    """Ids of requests, 128 random bits each, drawn in batches: one system call takes longer than routing a request."""
+    """Ids of requests, 128 random bits each.
+
+    Drawn in batches: one system call takes longer than routing a request.
+    """
 
     _waiting: list[str] = field(default_factory=list)
 
@@ -144,7 +147,7 @@ class RequestIds:
 
 
 class RequestPipeline:
-    """The steps of a request, with the keys, limits, use cases and models that they need."""
+    """The steps of a request, with the keys, limits, use cases and models they need."""
 
     def __init__(
         self,
@@ -191,7 +194,7 @@ class RequestPipeline:
         self.rates.take(request.key_id, request.cost)
 
     def refund(self, request: ValidRequest) -> None:
-        """Refund the request's cost: it was refused after all, or is answered another way."""
+        """Refund the request's cost: it was refused, or is answered in another way."""
         self.rates.give_back(request.key_id, request.cost)
 
     def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:
@@ -202,7 +205,7 @@ class RequestPipeline:
         return self.scorers[request.pipeline].score(request, features, began, first)
 
     def encode(self, request: ValidRequest, results: Sequence[RowResult]) -> bytes:
-        """Encode the response body and log its rows: all of them, or none if encoding fails."""
+        """Encode the response body and log its rows, or no row if encoding fails."""
         rows = [one.scored for one in results]
         body = encode_json(ScoreResponse(request.request_id, request.pipeline, request.moment, rows))
         self.scorers[request.pipeline].note(results)

@@ -1,4 +1,4 @@
-"""Run the service: one process that updates its models in the background and stops without losing an answer."""
+"""Run the service in one process that updates its models in the background."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def uvicorn_config(service: Service, host: str, port: int, *, fast_path: bool = 
 
 
 def run(service: Service, host: str, port: int, *, fast_path: bool = True) -> None:
-    """Serve until stopped: then /ready turns 503, requests under way are answered, and the log is written."""
+    """Serve until stopped, then answer requests under way and write the log."""
     import uvicorn
 
     class Stopping(uvicorn.Server):

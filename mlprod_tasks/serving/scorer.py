@@ -1,4 +1,4 @@
-"""Score the rows of a request with the version that the rollout chooses, or with the fallback."""
+"""Score the rows of a request with the version that the rollout chooses, or fallback."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ WRITTEN: dict[str, Callable[[Any], Any]] = {
 
 
 class RouteChoice(msgspec.Struct, frozen=True):
-    """The route that an entity is assigned to, the route it takes, and the version there; None if none is loaded.
+    """The route that an entity is assigned to, the route it takes, and the version there.
 
-    They differ if the challenger fails so often that the champion answers for it. Such rows still count as the challenger's.
+    version: None if none is loaded. The routes differ if the challenger fails so often that the champion answers for it. Such
+    rows still count as the challenger's.
     """
 
     assigned: Literal["champion", "challenger"]
@@ -114,7 +115,10 @@ class Scorer:
         return self.loader.loaded[self.pipeline.name]
 
     async def features(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features]:
-        """Return the features of rows, as `OnlineFeatures.fields` read them, as of a moment. Raises: ExpressionFailed."""
+        """Return the features of rows as of a moment. Raises: ExpressionFailed.
+
+        rows: as `OnlineFeatures.fields` read them.
+        """
         return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
 
     def features_at_hand(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features] | None:

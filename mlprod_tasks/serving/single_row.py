@@ -1,4 +1,4 @@
-"""Score one row in microseconds, without a data frame: bit for bit the same score as in a batch."""
+"""Score one row in microseconds, bit for bit as in a batch, without a data frame."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ class RowModel:
 
     @property
     def cache_key(self) -> tuple[int, bytes]:
-        """The loaded row as the model reads it: rows with the same key have the same score."""
+        """The loaded row as the model reads it.
+
+        Rows with the same key have the same score.
+        """
         return self._place, self._buffer.tobytes()
 
     def load(self, values: Sequence[Any]) -> None:
@@ -127,7 +130,7 @@ class RowModel:
 
 
 def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
-    """Score one row, its values in the order of the fallback's inputs, as `FallbackModel.predict` does for a frame."""
+    """Score one row as `FallbackModel.predict` does, values in the order of its inputs."""
     group = tuple(
         value if wanted.kind == "text" or value is None else _none_if_nan(float(value))
         for value, wanted in zip(values, model.inputs, strict=True)

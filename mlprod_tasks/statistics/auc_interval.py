@@ -33,8 +33,9 @@ def area(outcome: Bools, score: Floats) -> Estimate:
 
 
 def difference(outcome: Bools, ours: Floats, theirs: Floats) -> Difference:
-    """Return the ROC AUC of `ours` minus that of `theirs` on the same rows, with interval and two-sided p-value.
+    """Return the difference of two ROC AUCs on the same rows, `ours` minus `theirs`.
 
+    With interval and two-sided p-value.
     p is 1 if both rank every pair in the same way. Raises: CannotBeMeasured if a class is empty.
     """
     areas, covariance = areas_and_covariance(outcome, np.stack((ours, theirs)))

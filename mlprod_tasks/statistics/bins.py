@@ -58,8 +58,9 @@ class Bins:
         return 2 + (len(self.edges) + 1 if self.of_numbers else len(self.categories))
 
     def coarse(self, counts: Counts) -> Counts:
-        """Merge counts into the few bins for PSI and Jensen-Shannon distance: deciles, or the most frequent categories.
+        """Merge counts into the few bins that PSI and Jensen-Shannon distance compare.
 
+        They are deciles, or the most frequent categories.
         Their noise grows with the number of bins. Rarer categories are added to 'other'. counts: (len(self),).
         """
         if not self.of_numbers:
@@ -105,7 +106,7 @@ def learn(con: DuckDBPyConnection, source: str, columns: Mapping[str, str]) -> t
 
 
 def family(kind: str) -> str:
-    """Return the family of a DuckDB type: 'int', 'float', 'text', 'bool' or 'timestamp'; else the type itself."""
+    """Return the family of a DuckDB type: int, float, text, bool, timestamp, or the type."""
     if kind.startswith(("TIMESTAMP", "DATE")):
         return "timestamp"
     if kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):

@@ -20,20 +20,21 @@ class NothingToCompare(ValueError):
 
 
 def psi(expected: ArrayLike, actual: ArrayLike) -> float:
-    """Return the population stability index: sum over bins of (a - e) ln(a / e) of shares (Siddiqi, 2006).
+    """Return the population stability index (Siddiqi, 2006).
 
-    Half a row is added to every bin of both sides, so that an empty bin has a logarithm; at usual row counts this changes the
-    index by less than its sampling error. expected, actual: (bins,) counts.
+    The sum over bins of (a - e) ln(a / e), a and e being shares. Half a row is added to every bin of both sides, so that an
+    empty bin has a logarithm; at usual row counts this changes the index by less than its sampling error. expected, actual:
+    (bins,) counts.
     """
     e, a = (_smoothed(counts) for counts in _checked(expected, actual))
     return float(np.sum((a - e) * np.log(a / e)))
 
 
 def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
-    """Return the expected PSI of two samples of the same distribution: (bins - 1) (1 / n + 1 / m).
+    """Return the expected PSI of two samples of the same distribution.
 
-    Without drift, PSI / (1 / n + 1 / m) follows chi-squared with bins - 1 degrees of freedom (Yurdakul and Naranjo, 2020).
-    Bins that are empty on both sides do not count.
+    It is (bins - 1) (1 / n + 1 / m). Without drift, PSI / (1 / n + 1 / m) follows chi-squared with bins - 1 degrees of freedom
+    (Yurdakul and Naranjo, 2020). Bins that are empty on both sides do not count.
     """
     e, a = _checked(expected, actual)
     used = int(np.count_nonzero(e + a))
@@ -41,12 +42,18 @@ def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
 
 
 def corrected_psi(expected: ArrayLike, actual: ArrayLike) -> float:
-    """Return the PSI minus its sampling noise, at least 0: comparable between small and large ticks."""
+    """Return the PSI minus its sampling noise, at least 0.
+
+    Comparable between tick sizes.
+    """
     return max(0.0, psi(expected, actual) - psi_noise(expected, actual))
 
 
 def jensen_shannon_distance(expected: ArrayLike, actual: ArrayLike) -> float:
-    """Return the square root of the Jensen-Shannon divergence in bits: 0 for equal shares, 1 for disjoint ones (Lin, 1991)."""
+    """Return the square root of the Jensen-Shannon divergence in bits (Lin, 1991).
+
+    0 for equal shares, 1 for disjoint ones.
+    """
     e, a = (counts / counts.sum() for counts in _checked(expected, actual))
     middle = (e + a) / 2
 
@@ -58,10 +65,10 @@ def jensen_shannon_distance(expected: ArrayLike, actual: ArrayLike) -> float:
 
 
 def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]) -> float:
-    """Return the earth mover's distance in the column's unit, assuming that rows are spread evenly within bins.
+    """Return the earth mover's distance in the column's unit.
 
-    It differs from the exact distance of the rows by at most the sum over bins of width * max(e, a).
-    expected, actual: (bins,) counts; borders: (bins + 1,), all finite, ascending.
+    Rows are assumed to be spread evenly within bins. It differs from the exact distance of the rows by at most the sum over
+    bins of width * max(e, a). expected, actual: (bins,) counts; borders: (bins + 1,), all finite, ascending.
     """
     e, a = _checked(expected, actual)
     if len(borders) != len(e) + 1:
@@ -76,7 +83,7 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]
 
 
 def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float:
-    """Return the earth mover's distance in the column's unit, of values in these bins, without nulls and 'other'.
+    """Return the earth mover's distance in the column's unit, without nulls and 'other'.
 
     Numbers: within the reference's range, rows are assumed to be spread evenly in their bin. This differs from the exact
     distance by at most the sum over bins of width * max(e, a), and by far less if both sides are similar within bins. Beyond

@@ -1,4 +1,4 @@
-"""Metrics of scores (ranking, calibration, value), each with a bootstrap interval.
+"""Metrics of scores: ranking, calibration, value; each with a bootstrap interval.
 
 Every metric is computed from one ranking of the rows and from weights: a resample is a vector of weights (how often each row
 was drawn), so nothing is sorted twice. Rows with equal scores are treated alike.
@@ -30,7 +30,7 @@ CELLS_AT_ONCE = 250_000  # of the matrix of weights: several times faster if it 
 
 
 class CannotBeMeasured(ValueError):
-    """Outcomes and scores for which a metric is undefined, such as outcomes of one class only."""
+    """A metric is undefined for these rows, such as for outcomes of one class only."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one model minus that of another on the same rows, with interval and two-sided p-value."""
+    """A metric of one model minus another's on the same rows; p is two-sided."""
 
     value: Number
     low: Number
@@ -71,7 +71,7 @@ class Sampled:
 
 
 class Ranking:
-    """Rows sorted by score, descending, with the starts of their groups of equal scores.
+    """Rows sorted by score, descending, with the starts of groups of equal scores.
 
     outcome: (n,) bool; score: (n,) probabilities in [0, 1]. Raises: CannotBeMeasured.
     """
@@ -88,7 +88,7 @@ class Ranking:
         return len(self.score)
 
     def groups(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return the weights of positives and of negatives in each group of equal scores, both (resamples, groups)."""
+        """Return the weights of positives and negatives by group, both (resamples, groups)."""
         positive = weights * self.outcome
         if len(self.starts) < self.rows:
             positive, weights = (np.add.reduceat(each, self.starts, axis=1) for each in (positive, weights))
@@ -96,7 +96,7 @@ class Ranking:
 
 
 class RankCounts:
-    """A weighted ranking: positives and negatives of each group of equal scores, and their cumulative counts.
+    """Weights of positives and negatives by group of equal scores, also cumulative.
 
     weights: (resamples, n) in the order of the ranking.
     """
@@ -108,12 +108,15 @@ class RankCounts:
 
 
 def roc_auc(outcome: Bools, score: Floats) -> float:
-    """Return the area under the ROC curve: how often a positive scores above a negative; ties count half."""
+    """Return how often a positive scores above a negative, ties counting half."""
     return float(_roc_auc(_rank_counts(outcome, score))[0])
 
 
 def pr_auc(outcome: Bools, score: Floats) -> float:
-    """Return the average precision: precision at each distinct score, weighted by the recall it adds. Not interpolated."""
+    """Return the average precision, not interpolated.
+
+    The sum of precision at each distinct score, weighted by the recall it adds.
+    """
     return float(_pr_auc(_rank_counts(outcome, score))[0])
 
 
@@ -126,14 +129,15 @@ def log_loss(outcome: Bools, score: Floats) -> float:
 
 
 def brier(outcome: Bools, score: Floats) -> float:
-    """Return the mean squared difference of score and outcome (Brier, 1950, for two classes)."""
+    """Return the mean squared difference of score and outcome (Brier, 1950)."""
     return float(np.mean((_checked(outcome, score) - outcome) ** 2))
 
 
 def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
-    """Return the expected calibration error: |mean outcome - mean score| of bins, weighted by their rows.
+    """Return the expected calibration error.
 
-    Bins have equal numbers of rows in order of score (Nixon et al., 2019), but rows of equal score stay together.
+    |mean outcome - mean score| of bins, weighted by their rows. Bins have equal numbers of rows in order of score (Nixon et
+    al., 2019), but rows of equal score stay together.
     """
     ranking = Ranking(outcome, score)
     return float(_calibration_error(ranking, np.ones((1, ranking.rows)), bins)[0])
@@ -161,7 +165,7 @@ def rows_of_share(share: float, rows: int) -> int:
 def measure(
     outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
 ) -> Mapping[str, Estimate]:
-    """Return every metric of NAMES with its percentile bootstrap interval with COVERAGE.
+    """Return every metric of NAMES with its percentile bootstrap interval.
 
     values: (n,) the value of each row's decision. Raises: CannotBeMeasured.
     """
@@ -171,7 +175,7 @@ def measure(
 def sample(
     outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
 ) -> Sampled:
-    """Compute every metric of NAMES on the rows and on resamples of them, drawn with replacement.
+    """Compute every metric of NAMES on the rows and on resamples with replacement.
 
     Resamples depend only on the seed and the number of rows, so two models on the same rows are compared on the same draws.
     Raises: CannotBeMeasured.
@@ -204,7 +208,7 @@ def interval(draws: Floats, point: float) -> tuple[float, float]:
 
 
 def calibration_bins(outcome: Bools, score: Floats, bins: int = BINS) -> tuple[Floats, Floats, Floats]:
-    """Return mean score, mean outcome and rows of each bin of `calibration_error`, highest scores first."""
+    """Return mean score, mean outcome and rows of each bin, highest scores first."""
     ranking = Ranking(outcome, score)
     starts = _bin_starts(ranking, bins)
     rows = np.diff(np.append(starts, ranking.rows)).astype(np.float64)
@@ -265,7 +269,7 @@ def _precision_at_k(counted: RankCounts, top_share: float) -> Floats:
 
 
 def log_losses(outcome: Floats, score: Floats) -> Floats:
-    """Return the negative log likelihood of each row, (n,), of which `log_loss` is the mean."""
+    """Return the negative log likelihood of each row, (n,); `log_loss` is its mean."""
     tiny = np.finfo(np.float64).eps
     likely = np.clip(score, tiny, 1 - tiny)
     return np.asarray(-np.log(np.where(outcome > 0, likely, 1 - likely)))

@@ -1,1 +1,1 @@
-"""Train a model: assemble the training set, split it by time, search, fit, and record its provenance."""
+"""Train a model: assemble the set, split it by time, search, fit, record provenance."""

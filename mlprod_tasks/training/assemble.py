@@ -1,4 +1,4 @@
-"""Assemble a training set: features and known labels of the windows, from recorded lake versions."""
+"""Assemble a training set: features and known labels, from recorded lake versions."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def write_set(
     target: Path,
     platform: Platform,
 ) -> None:
-    """Write a training set, its record and the declaration to a new folder, and nothing to the ledger.
+    """Write a training set with record and declaration to a new folder; no ledger.
 
     versions: of the lake tables; for tables left out, the current one. Raises: as `assemble`.
     """

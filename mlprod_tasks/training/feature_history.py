@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """The features of some ticks in files, at fixed lake versions, to be read by window.
+    """The features of some ticks in files, at fixed lake versions, read by window.
 
     A point-in-time feature does not depend on when it is computed, so one set serves every `as_of`; labels are joined as they
     were known then. `folder` must contain nothing else.
@@ -38,7 +38,7 @@ class History:
         self._write(ticks)
 
     def window(self, ticks: TickRange, as_of: Tick) -> pa.Table:
-        """Return the rows of `ticks` whose label was known before `as_of` starts, like `assemble`.
+        """Return the rows of `ticks` whose label was known before `as_of`, like `assemble`.
 
         Columns: the entity's key, tick, the features, `label`; sorted by tick and key.
         """

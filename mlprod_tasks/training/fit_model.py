@@ -1,4 +1,4 @@
-"""Fit and calibrate every candidate, and choose the best on the validation window."""
+"""Fit and calibrate every candidate; choose the best on the validation window."""
 
 from __future__ import annotations
 

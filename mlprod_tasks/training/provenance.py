@@ -44,7 +44,7 @@ def provenance(package: Path = PACKAGE) -> Provenance:
 
 @dataclass(frozen=True)
 class Environment(StepRecord):
-    """Where a training ran: Python, kind of machine, threads of a fit, and package versions by name."""
+    """Where a training ran: Python, kind of machine, threads, and package versions."""
 
     FILE: ClassVar[str] = "environment.json"
     STEP: ClassVar[str] = "register"

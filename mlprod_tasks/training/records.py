@@ -1,4 +1,4 @@
-"""The records that the steps of a training write for later steps, as JSON files in its folder."""
+"""The records that steps of a training write for later steps, as JSON files."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class KeptPart(Versioned):
 
 @dataclass(frozen=True)
 class SegmentSummary:
-    """One part of a model by segments: its training rows, learner, threshold and validation metrics."""
+    """One part of a model by segments: rows, learner, threshold, validation metrics."""
 
     segment: str
     rows: int

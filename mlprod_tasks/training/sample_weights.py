@@ -52,7 +52,10 @@ def class_weights(declared: str | float, y: Bools) -> tuple[float, float]:
 
 
 def recency(tick: Days, half_life: timedelta) -> Floats:
-    """Return 0.5 ** (age / half_life), age from the newest row, scaled to mean 1 so that penalties keep their strength."""
+    """Return 0.5 ** (age / half_life), age from the newest row, scaled to mean 1.
+
+    Scaled, so that penalties keep their strength.
+    """
     if len(tick) == 0:
         return np.empty(0)
     age = (tick.max() - tick) * (timedelta(days=1) / half_life)

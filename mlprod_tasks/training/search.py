@@ -1,4 +1,4 @@
-"""Search for better parameters: trials of each candidate, scored on validation rows, shared by all workers."""
+"""Search for better parameters: trials on validation rows, shared by workers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STEPS_OF_A_FOLD = 1 << 20
 
 @dataclass(frozen=True)
 class Searched:
-    """The result of one worker: its trials by candidate, and each candidate's lowest loss of all workers so far."""
+    """One worker's trials by candidate, and each candidate's lowest loss of all workers."""
 
     training_id: str
     worker: int
@@ -60,7 +60,7 @@ class SearchFold:
 
 
 def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int = 0) -> Searched:
-    """Make trials until the declared budget is spent, shared with all workers of the same training.
+    """Make trials until the budget is spent, shared with the training's other workers.
 
     Trials are stored in the training's folder: a rerun continues after a killed worker, and makes none if the budget is spent.
     The last worker writes the results to search.json, and to the training's MLflow run with a picture and a nested run for

@@ -1,4 +1,4 @@
-"""Report a search: a nested MLflow run for each trial, and a picture of the falling loss."""
+"""Report a search: a nested MLflow run per trial, and a picture of the losses."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def finish(folder: TrainingFolder, trials: Sequence[EndedTrial], run_id: str, pl
 
 
 def history(trials: Sequence[EndedTrial]) -> Figure:
-    """Draw each trial's loss and the lowest so far, by candidate, in the order in which trials ended."""
+    """Draw each trial's loss and the lowest so far, by candidate, in order of their end."""
     from mlprod_tasks.documents.plot_style import BLUE, GREY, ORANGE, PURPLE, RED, figure
 
     drawn, axes = figure("Search: log loss on validation")

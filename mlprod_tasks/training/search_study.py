@@ -1,4 +1,7 @@
-"""The trials of a search, shared by its workers through files: each place of the budget is used once, despite kills."""
+"""The trials of a search, which its workers share through files.
+
+Each place of the budget is used once, even if workers are killed.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ LEAST_TO_COMPARE = 5  # trials at the same point before one is cut as worse than
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to run: the candidate, its place in the candidate's budget, and the values to try."""
+    """A trial to run: candidate, place in the candidate's budget, and values to try."""
 
     candidate: str
     place: int
@@ -63,7 +66,7 @@ class EndedTrial:
 
 
 class Trials:
-    """The studies of one search, one per candidate, in a folder that its workers share.
+    """The studies of a search, one per candidate, in a folder that workers share.
 
     key: a hash of what losses depend on besides the parameters; trials with another key are ignored. spaces, declared: by
     candidate, the ranges and the declared values of its fields.
@@ -166,7 +169,7 @@ class Trials:
             return spent or (self.seconds_left() <= 0 and all(taken))
 
     def seconds_left(self) -> float:
-        """Return what is left of the declared minutes, after all times at which at least one worker ran."""
+        """Return what is left of the declared minutes, used while any worker ran."""
         if self.search.minutes is None:
             return float("inf")
         now = time.time()
@@ -216,7 +219,7 @@ class Trials:
 
 
 class WorseThanMedian(optuna.pruners.BasePruner):
-    """Cut a trial whose loss is worse than the median of the completed trials at the same point.
+    """Cut a trial that is worse than the median of completed trials at the same point.
 
     Optuna's own median rule compares the best loss so far: with several folds, an easy one would hide all later ones.
     """

@@ -1,4 +1,4 @@
-"""Fit what a pipeline declares: one model, or one per segment and a global one for all other rows."""
+"""Fit one model, or one per segment and a global one for all other rows."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Windows(PerWindow[TickRange]):
 
 
 def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedule) -> Windows:
-    """Return the windows of a training at the start of `as_of`, counted back from it in whole ticks.
+    """Return the windows of a training at the start of `as_of`, in whole ticks before.
 
     The test window ends with the last tick whose labels are complete: tick t with t + label_delay_ticks <= as_of.
     A declared length that is not a whole number of ticks is rounded up.

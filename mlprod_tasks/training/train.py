@@ -1,4 +1,4 @@
-"""Fit the model: one part per segment and one for all rows, combined into one model, and the fallback."""
+"""Fit the model: one part per segment and one for all rows; and the fallback."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _FitInputs:
 
 
 def segments(pipeline: Pipeline, training_id: str, platform: Platform) -> list[str]:
-    """List the parts to `fit`: '*' for all rows, then each segment that is large enough for its own model.
+    """List the parts to `fit`: '*' for all rows, then each segment that is large enough.
 
     Raises: StepMissing before `assemble`.
     """
@@ -99,8 +99,9 @@ def fit(pipeline: Pipeline, training_id: str, segment: str, platform: Platform) 
 
 
 def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
-    """Combine the parts, fit missing ones and the fallback, save all, and start the training's MLflow run.
+    """Combine the parts, fit missing ones and the fallback, save all, start the run.
 
+    The run is the training's in MLflow.
     The same set, declaration and threads give the same model, bit for bit.
 
     Raises: StepMissing before `assemble`, or before a declared `search`.

@@ -1,4 +1,4 @@
-"""The folder of one training with the records of its steps, and its state in the ledger."""
+"""The folder of one training with its records, and its state in the ledger."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepMissing(LookupError):
 
 @dataclass(frozen=True)
 class StepRecord(Versioned):
-    """What a step of a training writes for later ones, as one JSON file in the training's folder.
+    """What a step of a training writes for later ones, as a JSON file in its folder.
 
     FILE: its name; STEP: the step that writes it; EARLIER_FILE: its name in release 0.4, if different.
     """
@@ -41,7 +41,7 @@ R = TypeVar("R", bound=StepRecord)
 
 
 class TrainingFolder:
-    """home/trainings/<training_id>: the training set, the model, the evaluation, the plots."""
+    """home/trainings/<training_id>: training set, model, evaluation, plots."""
 
     def __init__(self, platform: Platform, training_id: str) -> None:
         if not SAFE.fullmatch(training_id):

@@ -1,4 +1,4 @@
-"""Gates on a metric of the test window: against a bound, the constant baseline, the champion on the same rows."""
+"""Gates on a metric of the test window, against a bound, the baseline or the champion."""
 
 from __future__ import annotations
 

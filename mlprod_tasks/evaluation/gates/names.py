@@ -1,4 +1,4 @@
-"""The names of gates, in the ledger and in mails, and of the checks that they need."""
+"""The names of gates in the ledger and in mails, and of the checks they need."""
 
 from __future__ import annotations
 

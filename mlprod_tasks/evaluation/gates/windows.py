@@ -1,4 +1,4 @@
-"""The gate on stability: in how many windows of the backtest the model meets the demand."""
+"""The gate on stability: in how many backtest windows the model meets the demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check that every feature is available when a row is scored, with the value of the training set."""
+"""Check that features are available when a row is scored, with the same values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Differences:
 def as_scored(
     gate: AvailableAtPrediction, pipeline: Pipeline, rows: pa.Table, assembled: Assembled, platform: Platform
 ) -> CheckResult:
-    """Measure the share of rows with a feature that differs from the one scoring would have had, on some test ticks.
+    """Measure the share of test rows with features other than scoring would have had.
 
     The features are built again from the training's lake versions, tick by tick, without anything that was not known at the
     tick. rows: the whole test window, also rows without a label.
@@ -95,8 +95,9 @@ def _differences_sentence(differences: _Differences, pipeline: Pipeline, ticks: 
 
 
 def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Assembled, platform: Platform) -> CheckResult:
-    """Measure how far the worst feature's share of nulls in the newest tick exceeds that in the training rows.
+    """Measure how much more often a feature is null in the newest tick than in training.
 
+    The result is the excess of the worst feature, as a difference of shares.
     The newest tick is the last one with rows, at most the training's. It is scored from a lake that ends with it: a column
     that the source fills in later is still empty there.
     """

@@ -1,4 +1,4 @@
-"""Check declared behaviour on real rows: change a feature and see how the score changes."""
+"""Check declared behaviour on real rows: change a feature and compare the scores."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str
 
 
 def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
-    """Measure the share of rows whose score moves the wrong way when the feature is raised. Raises: NothingToCheck."""
+    """Measure the share of rows whose score moves the wrong way if the feature is raised.
+
+    Raises: NothingToCheck.
+    """
     rows = spread(rows.filter(pc.is_valid(rows[gate.feature])), SAMPLE)
     if not rows.num_rows:
         raise NothingToCheck(f"{gate.doc.strip()}: feature {gate.feature!r} is null in every test row")

@@ -20,7 +20,7 @@ DISTINCT = 64  # different frames, so that no cache helps
 
 
 def latency(gate: Latency, model: AnyModel, rows: pa.Table) -> CheckResult:
-    """Measure the milliseconds to score `gate.rows` rows: the median call of the best of several rounds.
+    """Measure the milliseconds to score `gate.rows` rows: the median of the best round.
 
     A busy machine makes calls slower, never faster, so the best round is closest to the model's own time.
     """

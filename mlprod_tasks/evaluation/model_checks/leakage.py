@@ -1,4 +1,4 @@
-"""Check for leakage: whether one feature alone predicts the outcome, or carries all of the model's power."""
+"""Check for leakage: features that alone predict the outcome or carry the model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], ca
 
 
 def lost(model: AnyModel, test_rows: pa.Table, seed: int) -> list[CheckResult]:
-    """Measure the share of the model's power that is lost when a feature is shuffled among the test rows, largest first.
+    """Measure the share of the model's power lost by shuffling each feature, largest first.
 
     Power is ROC AUC above 0.5; the share is 0 for a model without power.
     """

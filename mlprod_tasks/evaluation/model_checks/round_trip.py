@@ -1,4 +1,7 @@
-"""Check that the model predicts the same after saving: loaded here, in a new process, and as an MLflow package."""
+"""Check that the model predicts the same after it was saved and loaded.
+
+It is loaded here, in a new process, and as an MLflow package.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,9 @@ class NotLoaded(RuntimeError):
 
 
 def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> CheckResult:
-    """Measure the share of test rows that a reloaded model predicts differently, bit for bit, from `model`.
+    """Measure the share of test rows that the reloaded model predicts differently.
 
+    Compared bit for bit.
     folder: the saved model; rows: the labelled test rows; evaluated_auc: the ROC AUC that the evaluation measured on them.
     Raises: NotLoaded.
     """
@@ -100,7 +104,10 @@ def _differ(expected: Predictions, answer: Predictions) -> np.ndarray:
 
 
 def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
-    """Run in the new process: load the model both ways, predict the rows of a Parquet file, write the predictions."""
+    """Load the model both ways and predict the rows of a file.
+
+    Runs in the new process.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     rows = pq.read_table(given)

@@ -1,4 +1,4 @@
-"""Simulate the KPI: what it would have been with the model's decisions on the test window."""
+"""Simulate the KPI with the model's decisions on the test window."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE_DAY = timedelta(days=1)
 
 
 def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: date) -> list[CheckResult]:
-    """Compute the KPI over the whole test window, by week and by tick, in the same way as monitoring does.
+    """Compute the KPI of the test window, by week and by tick, as monitoring does.
 
     rows: labelled, with the features and `tick`. Weeks are seven days, counted back from `last`; the first days of the window
     may be in no week.

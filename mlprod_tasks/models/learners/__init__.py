@@ -46,8 +46,9 @@ def fit_learner(
     gap_ticks: int = 0,
     members: Mapping[str, FittedLearner] | None = None,
 ) -> FittedLearner:
-    """Fit one candidate to the training rows; validation rows only decide when to stop.
+    """Fit one candidate to the training rows.
 
+    Validation rows only decide when to stop.
     declared: the model of the candidate, with seed, threads, and the members of an ensemble.
     report: called with (step, validation log loss) by learners that learn in steps (LightGBM, NeuralNet); the fit stops if it
     returns True.

@@ -25,7 +25,7 @@ def cores_for(threads: int | None) -> int:
 
 @contextmanager
 def limited(threads: int | None) -> Iterator[None]:
-    """Limit scikit-learn's OpenMP loops and BLAS to the declared threads inside the block."""
+    """Limit scikit-learn's OpenMP loops and BLAS to the declared threads."""
     with _controller().limit(limits=cores_for(threads)):
         yield
 

@@ -1,4 +1,4 @@
-"""The design matrix for learners that need plain numbers: standardised, nothing missing, categories one-hot."""
+"""The design matrix for learners that need numbers: standardised, one-hot, no gaps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_CATEGORIES = 200  # of one feature, the most frequent ones
 
 @dataclass(frozen=True)
 class Number:
-    """A numeric feature: (value - mean) / scale, 0 if missing, and an indicator of missing values if needed.
+    """A numeric feature: (value - mean) / scale, 0 if missing, and an indicator of that.
 
     first: its column in the design. scale 0: it was constant in training and has no column. missing: the column that is 1 if
     it is missing; None if no training row misses it.
@@ -51,7 +51,7 @@ class Design:
     width: int
 
     def numeric(self, x: Floats) -> Iterator[tuple[int, int, Floats]]:
-        """Yield feature, design column and its values (n,), for every column that is not one-hot."""
+        """Yield feature, design column and values (n,) of all columns that are not one-hot."""
         for one in self.numbers:
             values = x[:, one.position]
             absent = np.isnan(values)

@@ -1,4 +1,4 @@
-"""Ensembles of candidates: their mean, and stacking with weights fitted to out-of-time predictions."""
+"""Ensembles of candidates: their mean, and stacking fitted to later predictions."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class FittedLearner(Protocol):
         """Return probabilities before calibration, (n,), for a matrix as in LearnerRows."""
 
     def contributions(self, x: Floats) -> Floats | None:
-        """Return what each feature adds to the log-odds, (n, features + 1), the base last.
+        """Return each feature's addition to the log-odds, (n, features + 1), the base last.
 
         Rows sum to the prediction's log-odds. None if the kind has no exact contributions.
         """

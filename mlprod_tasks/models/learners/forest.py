@@ -1,4 +1,4 @@
-"""Random forest and extra trees, with missing numbers and cross-fitted outcome rates of categories."""
+"""Random forest and extra trees, with cross-fitted outcome rates of categories."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class Forest:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        """Return the mean of the trees' probabilities, (n,), summed in order, so that threads do not change the rounding."""
+        """Return the mean probability of the trees, (n,).
+
+        Summed in order, so that threads do not change the rounding.
+        """
         trees = self._trees  # loaded once, before the threads start
         return np.asarray(in_parts(lambda part: _mean(trees, part), _with_rates(x, self.rates), self.threads))
 

@@ -22,8 +22,9 @@ TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
 @dataclass(frozen=True)
 class HistBoosting:
-    """Fitted trees. content: they and their known categories, as a skops file. start: log-odds before the first tree.
+    """Fitted trees.
 
+    content: they and their known categories, as a skops file. start: log-odds before the first tree.
     places: for each coded column (position, place by code); only the most frequent codes have their own place.
     gain: each feature's share of the total.
     """

@@ -1,4 +1,4 @@
-"""LightGBM: boosted trees with native categories, stored in LightGBM's text format."""
+"""LightGBM: boosted trees with native categories, stored as LightGBM's text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUNDS_BETWEEN_REPORTS = 10
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """Fitted trees. booster: in LightGBM's text format. threads: None uses all cores but one."""
+    """Fitted trees, in LightGBM's text format. threads: None uses all cores but one."""
 
     booster: str = field(repr=False)
     threads: int | None = None
@@ -46,7 +46,10 @@ class BoostedTrees:
         return np.asarray(self._trees.predict(x, num_threads=cores_for(self.threads)), np.float64)
 
     def contributions(self, x: Floats) -> Floats:
-        """Return exact Shapley values of the trees in log-odds (Lundberg et al., 2020), (n, features + 1), the base last."""
+        """Return exact Shapley values in log-odds, (n, features + 1), the base last.
+
+        Of the trees: Lundberg et al. (2020).
+        """
         if len(x) == 0:
             return np.empty((0, self._trees.num_feature() + 1))
         return np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
@@ -90,7 +93,7 @@ def fit_lightgbm(
     report: Report | None = None,
     continued: BoostedTrees | None = None,
 ) -> BoostedTrees:
-    """Fit trees until the validation AUC stops rising, continuing from the trees of `continued`.
+    """Fit trees until the validation AUC stops rising, from those of `continued` on.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
     """

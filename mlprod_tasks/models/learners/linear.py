@@ -1,4 +1,4 @@
-"""Linear models, stored as plain numbers: logistic regression, and a support vector machine with a sigmoid."""
+"""Linear models, stored as plain numbers: logistic regression and SVM."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class LinearModel:
         return expit(total)
 
     def contributions(self, x: Floats) -> Floats:
-        """Return each term minus its mean over the training rows: exact Shapley values of independent features."""
+        """Return each term minus its mean over the training rows.
+
+        These are exact Shapley values of independent features.
+        """
         added = np.empty((len(x), len(self.centre) + 1))
         added[:, :-1] = terms(self.design, np.asarray(self.coef), x, len(self.centre)) - np.asarray(self.centre)
         added[:, -1] = self.intercept + sum(self.centre)
@@ -104,7 +107,7 @@ def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRo
 
 
 def fit_svm(learner: LinearSVM, columns: Columns, train: LearnerRows, declared: Model, gap_ticks: int) -> LinearModel:
-    """Fit the SVM to all training rows, and its sigmoid to margins of the newest rows.
+    """Fit an SVM to all training rows, and its sigmoid to margins of the newest.
 
     Those margins come from a second SVM that was not fitted to these rows.
     """

@@ -1,4 +1,4 @@
-"""A small neural net, stored as plain numbers, from the epoch with the lowest validation loss."""
+"""A small neural net, stored as plain numbers, from its best epoch on validation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ Layers = tuple[tuple[Floats, Floats], ...]
 
 @dataclass(frozen=True)
 class NeuralNetModel:
-    """A fitted net. layers: (coefficients, intercepts) from design columns to log-odds, with ReLU between them."""
+    """A fitted net.
+
+    layers: (coefficients, intercepts) from design columns to log-odds, with ReLU between them.
+    """
 
     design: Design = field(repr=False)
     layers: Layers = field(repr=False)
@@ -84,7 +87,7 @@ def fit_neural_net(
     declared: Model,
     report: Report | None = None,
 ) -> NeuralNetModel:
-    """Fit until the validation log loss has not fallen for `early_stopping_rounds` epochs.
+    """Fit until the validation loss has not fallen for `early_stopping_rounds` epochs.
 
     report: called after each epoch with the validation log loss; the fit stops if it returns True.
     """

@@ -11,8 +11,9 @@ MOST_ROWS = 5000
 
 
 def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
-    """Return each feature's share of the log loss added by shuffling its values (Breiman, 2001), (features,).
+    """Return each feature's share of the loss added by shuffling it, (features,).
 
+    Permutation importance: Breiman (2001), with log loss.
     Uses at most MOST_ROWS rows, drawn with the seed. The share is 0 if shuffling lowers the loss.
     """
     random = np.random.default_rng(seed)

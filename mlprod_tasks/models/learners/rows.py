@@ -1,4 +1,4 @@
-"""The input of every learner: one matrix of numbers, NaN if missing, categories as codes."""
+"""The input of every learner: a matrix of numbers, NaN if missing, categories coded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LearnerRows:
         )
 
     def before(self, position: int, gap_ticks: int) -> LearnerRows:
-        """Return the rows before a position, without those of the last `gap_ticks` ticks before it."""
+        """Return the rows before a position, without the last `gap_ticks` ticks."""
         if self.tick is None or position >= len(self):
             return self.take(slice(0, position))
         return self.take(slice(0, int(np.searchsorted(self.tick[:position], self.tick[position] - gap_ticks))))
@@ -81,6 +81,6 @@ def expit(log_odds: Floats) -> Floats:
 
 
 def log_loss(y: Bools, probability: Floats, weight: Floats | None = None) -> float:
-    """Return the weighted mean negative log likelihood, by which learners stop and which they report."""
+    """Return the weighted mean negative log likelihood, by which learners stop."""
     inside = np.clip(probability, TINY, 1 - TINY)
     return float(np.average(-np.where(y, np.log(inside), np.log1p(-inside)), weights=weight))

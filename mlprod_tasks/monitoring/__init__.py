@@ -1,4 +1,4 @@
-"""Watch data, predictions, outcomes and the business result of each tick, and decide what follows.
+"""Monitor the data, predictions, outcomes and business result of each tick, and decide what to do about them.
 
-Nothing is imported here: what the page reads of the ledger needs none of what measuring needs.
+Nothing is imported here, so that the page, which only reads the ledger, does not load the measuring code.
 """

@@ -1,4 +1,4 @@
-"""Do what a decision asks for beyond mails and trainings: switch to the fallback, roll back. Once a tick."""
+"""Carry out the action of a decision: switch to the fallback or roll back, once per tick."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NotDecided(LookupError):
 
 @dataclass(frozen=True)
 class Acted:
-    """What was done at a tick: nothing, fallback or rollback; and a sentence, also where it was not done, why."""
+    """What was done at a tick (nothing, fallback or rollback), and a sentence that says so or why it was not done."""
 
     tick: str
     done: str
@@ -36,10 +36,10 @@ class Acted:
 
 
 def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
-    """Do what the decision of a tick asks for, if it is about the champion of now.
+    """Carry out the action of a tick's decision, if it is about the current champion.
 
-    A tick that is decided late may be about a version that another has replaced: then nothing is done. Twice, or killed in
-    between and run again, it is done once. What could not be done is in the ledger too, with the reason.
+    If the tick was decided late and another version is champion by now, nothing is done. Safe to run again, even after it
+    was killed: an action is done once per tick. An action that could not be done goes to the ledger with the reason.
 
     Raises: NotDecided.
     """
@@ -69,25 +69,25 @@ def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
 
 
 def retraining_asked(pipeline: Pipeline, as_of: date, by: str, platform: Platform, *, reason: str = "") -> Intervention:
-    """Write down that a person asked for a training."""
+    """Record in the ledger that a person requested a training."""
     return intervene(pipeline, "retrain", by, platform, subject=str(as_of), reason=reason)
 
 
 def _fall_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
     if (before := known(pipeline, platform, "fallback", str(tick))) is not None:
-        return FALLBACK, f"done before, at {before.at:%Y-%m-%d %H:%M} UTC"
+        return FALLBACK, f"already done at {before.at:%Y-%m-%d %H:%M} UTC"
     _still_about(pipeline, tick, platform, CannotSwitch)
     _same_champion(pipeline, rule, platform, CannotSwitch)
-    if (standing := switched(pipeline, platform)) is not None:
-        return NOTHING, f"the fallback answers already: {standing.by} switched to it"
+    if (switch := switched(pipeline, platform)) is not None:
+        return NOTHING, f"the fallback already answers: {switch.by} switched to it"
     back = _switched_back(pipeline, platform)
     if back is not None:
         raise CannotSwitch(
-            f"{back.by} switched back to the champion at {back.at:%Y-%m-%d %H:%M} UTC, and no version was promoted since"
+            f"{back.by} switched back to the champion at {back.at:%Y-%m-%d %H:%M} UTC, and no version has been promoted since"
         )
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
     done = switch_to_fallback(pipeline, ByRule(rule["rule"]), platform, reason=reason, tick=tick.date, once=str(tick))
-    return FALLBACK, f"from the next scoring on the fallback answers, because {done.reason}"
+    return FALLBACK, f"the fallback answers from the next scoring on, because {done.reason}"
 
 
 def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
@@ -95,46 +95,46 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
     before = next(
         (one for one in interventions(pipeline, platform, "rollback") if is_rule(one) and one.tick == tick.date), None
     )
-    made = promotions(pipeline, platform)
+    history = promotions(pipeline, platform)
     if before is not None:
-        if made and made[-1].at == before.at:  # killed before the aliases were moved: this moves them
+        if history and history[-1].at == before.at:  # it may have been killed before it moved the aliases: move them now
             rollback(pipeline, platform, to=before.model_version, reason=before.reason, by=by, tick=tick.date)
         return (
             ROLLBACK,
-            f"done before, at {before.at:%Y-%m-%d %H:%M} UTC: version {before.model_version} was made champion again",
+            f"already done at {before.at:%Y-%m-%d %H:%M} UTC: version {before.model_version} was made champion again",
         )
     _still_about(pipeline, tick, platform, CannotRollBack)
     version = _same_champion(pipeline, rule, platform, CannotRollBack)
-    standing = champion_stack(made, version)
-    if len(standing) < 2:
-        raise CannotRollBack(f"version {version} is the first champion: there is none to go back to")
-    # Named, so that of two at once the second finds nothing left to do.
+    champions = champion_stack(history, version)
+    if len(champions) < 2:
+        raise CannotRollBack(f"version {version} is the first champion, so there is no earlier one to go back to")
+    # The target is named, so that the second of two concurrent runs has nothing left to do.
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
-    done = rollback(pipeline, platform, to=standing[-2], reason=reason, by=by, tick=tick.date)
+    done = rollback(pipeline, platform, to=champions[-2], reason=reason, by=by, tick=tick.date)
     return ROLLBACK, done.sentence
 
 
 def _still_about(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
-    """An old tick that is decided again says nothing of production where a later one was quiet since."""
-    since = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
-    if since is not None and since.action == NOTHING:
-        raise refusal(f"{since.tick} was decided since, and nothing fires there")
+    """Refuse to act on an old tick if a later one has been decided and no rule fired there."""
+    later = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
+    if later is not None and later.action == NOTHING:
+        raise refusal(f"the later tick {later.tick} has been decided, and no rule fires there")
 
 
 def _same_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform, refusal: type[LookupError]) -> int:
-    """The champion's version, which must be the one that was measured."""
+    """The champion's version; refuses if another version was measured."""
     champion, measured = platform.registry.champion(pipeline), rule["measurements"][0]["model_version"]
     if champion is None or champion.version != measured:
         now = "no version" if champion is None else f"version {champion.version}"
-        raise refusal(f"version {measured} was measured, and {now} is champion by now")
+        raise refusal(f"version {measured} was measured, but {now} is champion now")
     return champion.version
 
 
 def _switched_back(pipeline: Pipeline, platform: Platform) -> Intervention | None:
-    """A person's word that this champion shall answer: it holds until another version is promoted."""
-    found = interventions(pipeline, platform, "fallback", "champion")
+    """A person's switch back to the current champion; it holds until another version is promoted."""
+    switches = interventions(pipeline, platform, "fallback", "champion")
     newest = max((one.at for one in promotions(pipeline, platform)), default=None)
-    last = found[-1] if found else None
+    last = switches[-1] if switches else None
     if last is None or last.kind != "champion" or is_rule(last) or (newest is not None and newest > last.at):
         return None
     return last

@@ -1,4 +1,4 @@
-"""Alarms: how long a rule has been firing, who knows of it, and until when nobody wants to hear of it."""
+"""Alarms: how long a rule has been firing, who acknowledged it, and until when its mails are muted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention
 from mlprod_tasks.promotion.operator_actions import intervene, interventions
 
-EVERY = ""  # the rule's name that stands for all rules
+EVERY = ""  # as a rule's name: all rules
 
 
 class NoSuchAlarm(LookupError):
-    """The rule does not fire, or there is no rule of that name."""
+    """The rule is not firing, or no rule has that name."""
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """An episode of a rule: the decided ticks, one after the other, at which it fired.
+    """An unbroken run of decided ticks at which one rule fired.
 
-    `open` while it fires at the last decided tick. sentence, cause, held: of its newest tick; held says why its action waits.
-    worst: the sentence of the measurement furthest outside of its bounds, of tick `worst_at`.
+    open: whether it fires at the last decided tick. sentence, cause, held: those of its newest tick; held says why its action
+    waits. worst: the sentence of the measurement furthest outside its bounds, at tick `worst_at`.
     """
 
     rule: str
@@ -45,13 +45,13 @@ class Alarm:
 
     @property
     def told(self) -> bool:
-        """Whether it is for people at all: a note only stays in the ledger."""
+        """Whether people hear of it; a note only goes to the ledger."""
         return self.action != "note"
 
     def line(self) -> str:
-        """The alarm on one line of text."""
+        """The alarm in one line."""
         length = f"since {self.since}, {self.ticks} tick{'s' * (self.ticks != 1)}"
-        known = f"; {self.acknowledged_by} knows of it" if self.acknowledged_by else ""
+        known = f"; acknowledged by {self.acknowledged_by}" if self.acknowledged_by else ""
         muted = f"; muted until {self.muted_until:%Y-%m-%d %H:%M} UTC" if self.muted_until else ""
         held = f"; {self.held}" if self.held else ""
         cause = f"; {self.cause}" if self.cause else ""
@@ -59,55 +59,55 @@ class Alarm:
 
 
 def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tuple[Alarm, ...]:
-    """Every alarm there was, the newest first, open ones before all; as they stood when tick `at` was decided, if given."""
+    """All alarms, open ones first, then the newest first; with `at`, as they were when that tick was decided."""
     ledger = platform.ledger
     decisions = ledger.all(Decision, *([Decision.tick <= at.date] if at else []), pipeline=pipeline.name)
-    done = interventions(pipeline, platform, "acknowledge", "mute", "unmute")
+    responses = interventions(pipeline, platform, "acknowledge", "mute", "unmute")
     now = platform.clock.now()
-    found = [_with_people(alarm, done, now) for alarm in episodes(decisions)]
-    return tuple(sorted(found, key=lambda alarm: (not alarm.open, -alarm.last.toordinal(), alarm.since, alarm.rule)))
+    known = [_with_responses(alarm, responses, now) for alarm in episodes(decisions)]
+    return tuple(sorted(known, key=lambda alarm: (not alarm.open, -alarm.last.toordinal(), alarm.since, alarm.rule)))
 
 
 def open_alarms(pipeline: Pipeline, platform: Platform) -> tuple[Alarm, ...]:
-    """The alarms of the last decided tick."""
+    """The alarms that fire at the last decided tick."""
     return tuple(alarm for alarm in alarms(pipeline, platform) if alarm.open)
 
 
 def acknowledge(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, note: str = "") -> Intervention:
-    """Somebody knows of the open alarm of a rule: no more reminders of it. The first to say so stands.
+    """Acknowledge the open alarm of a rule, which stops its reminders. The first acknowledgement counts.
 
-    Raises: NoSuchAlarm where the rule does not fire.
+    Raises: NoSuchAlarm if the rule is not firing.
     """
-    standing = {alarm.rule: alarm for alarm in open_alarms(pipeline, platform)}
-    if rule not in standing:
-        there = ", ".join(repr(name) for name in standing) or "none"
-        raise NoSuchAlarm(f"{pipeline.name} has no open alarm {rule!r}; open alarms: {there}")
-    alarm = standing[rule]
+    by_rule = {alarm.rule: alarm for alarm in open_alarms(pipeline, platform)}
+    if rule not in by_rule:
+        names = ", ".join(repr(name) for name in by_rule) or "none"
+        raise NoSuchAlarm(f"{pipeline.name} has no open alarm {rule!r}; open alarms: {names}")
+    alarm = by_rule[rule]
     once = f"{rule}/{alarm.since}"
     return intervene(pipeline, "acknowledge", by, platform, subject=rule, rule=rule, reason=note, tick=alarm.last, once=once)
 
 
 def mute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, until: datetime, reason: str = "") -> Intervention:
-    """No mails about a rule, or with '' about any, until a moment; what is measured and decided goes on.
+    """Mute the mails about a rule, or about all rules with '', until a moment. Measuring and deciding go on.
 
-    Raises: NoSuchAlarm where no rule has that name; ValueError where `until` lies behind.
+    Raises: NoSuchAlarm if no rule has that name; ValueError if `until` is in the past or has no time zone.
     """
-    _declared(pipeline, rule)
+    _check_declared(pipeline, rule)
     if until.tzinfo is None:
-        raise ValueError(f"{pipeline.name}: until {until} has no time zone")
+        raise ValueError(f"{pipeline.name}: the moment {until} has no time zone")
     if until <= platform.clock.now():
-        raise ValueError(f"{pipeline.name}: until {until:%Y-%m-%d %H:%M %Z} is over already: name a moment that is to come")
+        raise ValueError(f"{pipeline.name}: {until:%Y-%m-%d %H:%M %Z} is in the past: give a moment in the future")
     return intervene(pipeline, "mute", by, platform, subject=rule, rule=rule, reason=reason, until=until.astimezone(UTC))
 
 
 def unmute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, reason: str = "") -> Intervention:
-    """Mails about a rule again, or with '' about every one. Raises: NoSuchAlarm where no rule has that name."""
-    _declared(pipeline, rule)
+    """Unmute the mails about a rule, or about all rules with ''. Raises: NoSuchAlarm if no rule has that name."""
+    _check_declared(pipeline, rule)
     return intervene(pipeline, "unmute", by, platform, subject=rule, rule=rule, reason=reason)
 
 
 def muted_until(rule: str, done: Iterable[Intervention], now: datetime) -> datetime | None:
-    """Until when a rule is muted, by its own name or with all others; None where it is not."""
+    """Until when a rule is muted, alone or together with all rules; None if it is not."""
     until: datetime | None = None
     for one in sorted((one for one in done if one.rule in (rule, EVERY)), key=lambda one: (one.at, one.id)):
         if one.kind == "mute" and one.until is not None:
@@ -118,25 +118,25 @@ def muted_until(rule: str, done: Iterable[Intervention], now: datetime) -> datet
 
 
 def episodes(decisions: Sequence[Decision]) -> list[Alarm]:
-    """The alarms that decisions hold, whatever people did about them, in the order in which they began."""
+    """The alarms that follow from decisions alone, in the order in which they began."""
     in_order = sorted(decisions, key=lambda decision: decision.tick)
     fired = [{rule["rule"]: rule for rule in decision.rules} for decision in in_order]
-    found: list[Alarm] = []
+    known: list[Alarm] = []
     for name in sorted({name for rules in fired for name in rules}):
         for first, last in _runs([name in rules for rules in fired]):
             ticks = [decision.tick for decision in in_order[first : last + 1]]
             rows = [rules[name] for rules in fired[first : last + 1]]
-            found.append(_alarm(name, ticks, rows, last == len(in_order) - 1))
-    return sorted(found, key=lambda alarm: (alarm.since, alarm.rule))
+            known.append(_alarm(name, ticks, rows, last == len(in_order) - 1))
+    return sorted(known, key=lambda alarm: (alarm.since, alarm.rule))
 
 
 def _runs(fires: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """First and last index of each unbroken run."""
     first: int | None = None
-    for i, there in enumerate([*fires, False]):
-        if there and first is None:
+    for i, firing in enumerate([*fires, False]):
+        if firing and first is None:
             first = i
-        elif not there and first is not None:
+        elif not firing and first is not None:
             yield first, i - 1
             first = None
 
@@ -169,16 +169,17 @@ def _excess(one: dict[str, Any]) -> float:
     return max(above, below)
 
 
-def _with_people(alarm: Alarm, done: Sequence[Intervention], now: datetime) -> Alarm:
+def _with_responses(alarm: Alarm, responses: Sequence[Intervention], now: datetime) -> Alarm:
+    """The alarm with what people did about it: acknowledged, muted."""
     acknowledged = next(
         (
             one
-            for one in done
+            for one in responses
             if one.kind == "acknowledge" and one.rule == alarm.rule and one.tick and alarm.since <= one.tick <= alarm.last
         ),
         None,
     )
-    muted = muted_until(alarm.rule, done, now)
+    muted = muted_until(alarm.rule, responses, now)
     if acknowledged is None:
         return replace(alarm, muted_until=muted)
     return replace(
@@ -190,7 +191,7 @@ def _with_people(alarm: Alarm, done: Sequence[Intervention], now: datetime) -> A
     )
 
 
-def _declared(pipeline: Pipeline, rule: str) -> None:
+def _check_declared(pipeline: Pipeline, rule: str) -> None:
     names = [one.name for one in pipeline.rules]
     if rule != EVERY and rule not in names:
         raise NoSuchAlarm(f"{pipeline.name} has no rule {rule!r}; rules: {', '.join(map(repr, names)) or 'none'}")

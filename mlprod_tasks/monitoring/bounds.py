@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Watch
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring import learned
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform.ledger import Intervention, Measurement
@@ -24,16 +25,16 @@ BOUND, UNBOUND = "bound", "unbound"
 
 
 class CannotBeBound(ValueError):
-    """A bound that a person set cannot be one."""
+    """A bound that a person asked for is not valid."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a watched value may be. `slice` '' stands for every slice that is watched.
+    """The lowest and highest value that a watched value may have. slice: '' for every watched slice.
 
-    origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the reference reaches' (of a profile
-    that keeps no history), or 'set by' and who; '' where it is not watched. since: the tick from which a person's bound holds;
-    set_by: that person.
+    origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the reference reaches' (for a profile
+    that keeps no history), or 'set by' and who; '' if the value is not watched. since: the tick from which a person's bound
+    applies; set_by: that person.
     """
 
     what: str
@@ -54,7 +55,7 @@ class Bound:
 
 
 def subject(what: str, slice: str = "") -> str:
-    """How what is watched is called in the ledger's interventions and in a profile's history: 'what' or 'what/slice'."""
+    """The key of a watched value in the ledger's interventions and a profile's history: 'what' or 'what/slice'."""
     return f"{what}/{slice}" if slice else what
 
 
@@ -69,20 +70,22 @@ def set_bound(
     platform: Platform,
     since: date | None = None,
 ) -> Bound:
-    """Hold `what` to these bounds instead of the declared and learned ones, from tick `since` on, until they are cleared.
+    """Replace the declared and learned bounds of `what` from tick `since` on, until the new ones are cleared.
 
-    slice: a feature, table, metric or step as in the ledger; '' for every watched slice. since: by default the newest tick at
-    which it is measured; measuring that tick again judges it anew, and ticks before it keep their verdict in whatever order
-    they are measured. Raises: CannotBeBound.
+    slice: a feature, table, metric or step as in the ledger; '' for every watched slice. since: by default the newest measured
+    tick. Measuring that tick again applies the new bounds; earlier ticks keep their verdict, in whatever order they are
+    measured. Raises: CannotBeBound.
     """
     _check(pipeline, what, slice, by)
     if low is None and high is None:
-        raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: give low, high or both; to take a bound back, clear it")
+        raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: give low, high or both; to remove a bound, clear it")
     for given in (low, high):
         if given is not None and not math.isfinite(given):
-            raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: {given} is no number to hold it to")
+            raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: {given} is not a finite number")
     if low is not None and high is not None and low >= high:
-        raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: low {low:g} is not below high {high:g}")
+        raise CannotBeBound(
+            f"{pipeline.name}: {subject(what, slice)}: low {format_number(low)} is not below high {format_number(high)}"
+        )
     row = _intervention(pipeline, BOUND, what, slice, by, reason, since, platform)
     row.low, row.high = low, high
     platform.ledger.put(row)
@@ -92,7 +95,7 @@ def set_bound(
 def clear_bound(
     pipeline: Pipeline, what: str, slice: str, by: str, reason: str, platform: Platform, since: date | None = None
 ) -> Bound | None:
-    """Let the declared and learned bounds hold again from tick `since` on; the bound that ends, None where there was none.
+    """Restore the declared and learned bounds from tick `since` on. Returns: the bound removed, None if there was none.
 
     Raises: CannotBeBound.
     """
@@ -105,20 +108,20 @@ def clear_bound(
 
 
 def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> dict[str, Bound]:
-    """The bounds that people set and that hold at a tick (None: at the newest), by subject. From the ledger alone."""
-    held: dict[str, Bound] = {}
+    """The bounds set by people that apply at a tick (None: the newest), by subject. Reads the ledger only."""
+    bounds: dict[str, Bound] = {}
     for row in interventions(pipeline, platform, BOUND, UNBOUND):
         if day is not None and row.tick is not None and row.tick > day:
             continue
         about = subject(row.what or "", row.slice or "")
-        held.pop(about, None)
+        bounds.pop(about, None)
         if row.kind == BOUND:
-            held[about] = _edited(row)
-    return held
+            bounds[about] = _edited(row)
+    return bounds
 
 
 def bounds_in_force(pipeline: Pipeline, platform: Platform, day: date | None = None) -> tuple[Bound, ...]:
-    """Every bound at a tick (None: the newest); the learned ones slice by slice, from the champion's reference."""
+    """All bounds at a tick (None: the newest); those learned from the champion's reference are given per slice."""
     from mlprod_tasks.models.reference_profile import ReferenceProfile
 
     champion = platform.registry.champion(pipeline)
@@ -136,17 +139,17 @@ def in_force(
     profile: ReferenceProfile | None = None,
     past: ReferenceHistory | None = None,
 ) -> Bounds:
-    """The bounds that hold at a tick.
+    """The bounds that apply at a tick.
 
-    Those learned are from the history of `profile`, the one of the version that scored it, or from `past`, which tells of what
-    the model's reference knows nothing.
+    Bounds are learned from the history of `profile`, that of the version that scored the tick, or from `past` for values that
+    the model's reference does not have.
     """
     return Bounds(pipeline, day, profile, edited(pipeline, platform, day), past)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds of one tick. Pure: the declaration, the reference's history and what people set are all they rest on."""
+    """The bounds of one tick, from the declaration, the reference's history and what people set. Pure."""
 
     pipeline: Pipeline
     day: date
@@ -157,18 +160,18 @@ class Bounds:
     def of(self, what: str, slice: str = "", watched: bool = True, quiet: float | None = None) -> Bound:
         """The bound of one value.
 
-        A person's bound comes first: of the slice, then of all slices. Else the declared one and the learned one, of
-        both the wider: a fixed bound says what would matter, the learned one what is out of the ordinary.
-        watched: whether the declaration holds this slice to its bounds. quiet: what the reference's ticks reach, for a
-        profile that keeps no history of them.
+        A person's bound comes first: that of the slice, then that of all slices. Otherwise it is the wider of the declared
+        and the learned bound: the declared one says what would matter, the learned one what is unusual.
+        watched: whether the declaration applies bounds to this slice. quiet: what the reference's ticks reach, for a profile
+        that keeps no history of them.
         """
-        given = self.edited
-        own = given.get(subject(what, slice))
-        if own is not None:
-            return own
+        by_people = self.edited
+        of_slice = by_people.get(subject(what, slice))
+        if of_slice is not None:
+            return of_slice
         watch = self._watches.get(what) if watched else None
-        if watch is not None and what in given:
-            return _of_slice(given[what], slice)
+        if watch is not None and what in by_people:
+            return replace(by_people[what], slice=slice)
         if watch is None:
             return Bound(what, slice)
         spread = self._spread(watch, slice)
@@ -180,17 +183,17 @@ class Bounds:
         return _wider(watch, slice, limits)
 
     def all(self) -> tuple[Bound, ...]:
-        """The bound of everything that is watched or bound by a person, in the declaration's order."""
-        found = {}
+        """The bounds of all values that are watched or were bound by a person, in the declaration's order."""
+        bounds = {}
         for watch in self.pipeline.watches:
             for slice in self._slices(watch) or ("",):
-                found[subject(watch.what, slice)] = self.of(watch.what, slice)
-        return tuple((found | dict(self.edited)).values())
+                bounds[subject(watch.what, slice)] = self.of(watch.what, slice)
+        return tuple((bounds | dict(self.edited)).values())
 
     @cached_property
     def _histories(self) -> tuple[ReferenceHistory, ...]:
-        there = (None if self.profile is None else self.profile.history, self.past)
-        return tuple(history for history in there if history is not None)
+        histories = (None if self.profile is None else self.profile.history, self.past)
+        return tuple(history for history in histories if history is not None)
 
     @cached_property
     def _watches(self) -> dict[str, Watch]:
@@ -198,9 +201,9 @@ class Bounds:
 
     @cached_property
     def _tails(self) -> dict[str, float]:
-        learnt = [watch for watch in self.pipeline.watches if watch.learned is not None]
+        with_learned = [watch for watch in self.pipeline.watches if watch.learned is not None]
         ticks = max((len(history.ticks) for history in self._histories), default=0)
-        return {watch.what: learned.tail(self.pipeline, watch.what, len(self._slices(watch)), ticks) for watch in learnt}
+        return {watch.what: learned.tail(self.pipeline, watch.what, len(self._slices(watch)), ticks) for watch in with_learned}
 
     def _spread(self, watch: Watch, slice: str) -> learned.Spread | None:
         if watch.learned is None:
@@ -212,7 +215,7 @@ class Bounds:
         return learned.learn(watch.what, history.days, history.values[key], watch.learned.by_weekday)
 
     def _slices(self, watch: Watch) -> tuple[str, ...]:
-        """The slices of a watch that there is a history of."""
+        """The slices of a watch that have a history."""
         keys = dict.fromkeys(key for history in self._histories for key in history.values)
         names = tuple(key.partition("/")[2] for key in keys if key.partition("/")[0] == watch.what)
         if not watch.only_important or self.profile is None:
@@ -232,15 +235,11 @@ def _wider(watch: Watch, slice: str, limits: tuple[float | None, float | None]) 
     low, high = limits
     if watch.low is None and watch.high is None:
         return Bound(watch.what, slice, low, high, "learned")
-    # A side without a fixed bound does not matter, however far out of the ordinary it is.
+    # A side without a declared bound does not matter, however unusual the value is.
     both_low = watch.low if low is None or watch.low is None else min(low, watch.low)
     both_high = watch.high if high is None or watch.high is None else max(high, watch.high)
     origin = "declared" if (both_low, both_high) == (watch.low, watch.high) else "declared and learned"
     return Bound(watch.what, slice, both_low, both_high, origin)
-
-
-def _of_slice(bound: Bound, slice: str) -> Bound:
-    return replace(bound, slice=slice)
 
 
 def _edited(row: Intervention) -> Bound:
@@ -252,9 +251,9 @@ def _intervention(
 ) -> Intervention:
     at: datetime = platform.clock.now()
     about = subject(what, slice)
-    written = "/".join([about, by, at.isoformat()])
+    key = "/".join([about, by, at.isoformat()])
     return Intervention(
-        id=f"{pipeline.name}/{kind}/{hashlib.sha256(written.encode()).hexdigest()[:20]}",
+        id=f"{pipeline.name}/{kind}/{hashlib.sha256(key.encode()).hexdigest()[:20]}",
         pipeline=pipeline.name,
         kind=kind,
         by=by,
@@ -268,7 +267,7 @@ def _intervention(
 
 
 def _newest(pipeline: Pipeline, what: str | None, platform: Platform) -> date | None:
-    """The newest tick at which it is measured."""
+    """The newest tick at which `what` (None: anything) is measured."""
     from sqlalchemy import func, select
 
     query = select(func.max(Measurement.tick)).where(Measurement.pipeline == pipeline.name)
@@ -280,15 +279,15 @@ def _newest(pipeline: Pipeline, what: str | None, platform: Platform) -> date | 
 
 def _check(pipeline: Pipeline, what: str, slice: str, by: str) -> None:
     if what not in KINDS:
-        raise CannotBeBound(f"{pipeline.name}: nothing is called {what!r}; what is watched is {_listed(KINDS)}")
+        raise CannotBeBound(f"{pipeline.name}: {what!r} is not a measurement; they are {_listed(KINDS)}")
     if slice and not KINDS[what].by:
-        raise CannotBeBound(f"{pipeline.name}: {what} has no slices, and so no {slice!r}")
+        raise CannotBeBound(f"{pipeline.name}: {what} has no slices, so {slice!r} is not one of them")
     if slice and KINDS[what].by == "feature" and slice not in pipeline.feature_names:
         raise CannotBeBound(f"{pipeline.name}: {slice!r} is not a feature; they are {_listed(pipeline.feature_names)}")
     if not slice and KINDS[what].by and what not in {watch.what for watch in pipeline.watches}:
-        raise CannotBeBound(f"{pipeline.name}: {what} has no Watch; name the {KINDS[what].by} that is to be held")
+        raise CannotBeBound(f"{pipeline.name}: {what} has no Watch; name the {KINDS[what].by} to bound")
     if not by.strip():
-        raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: say who changes this bound")
+        raise CannotBeBound(f"{pipeline.name}: {subject(what, slice)}: say who changes the bound")
 
 
 def _listed(names: Iterable[str]) -> str:

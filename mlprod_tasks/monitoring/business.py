@@ -1,4 +1,4 @@
-"""What the business itself says of a tick: its own numbers, asked of its own database."""
+"""Business metrics of a tick, read from the business's own database."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import BusinessMetric, Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.ingest import partitions
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.settings import DatabaseUnsupported, SettingMissing, Settings
@@ -21,55 +22,55 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SECONDS = 30.0  # that a database may take to answer
+SECONDS = 30.0  # the longest a database may take to answer
 THREAD = "business metric"
-SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S"  # as moments are written there by this system
+SQLITE_MOMENT = "%Y-%m-%d %H:%M:%S"  # how this system writes moments to SQLite
 
 
 class NoAnswer(LookupError):
-    """A database that did not give a metric's number. Says why."""
+    """A database did not give a metric's number; the message says why."""
 
 
 def business_metrics(
     pipeline: Pipeline, tick: Tick, rows: int, settings: Settings, seconds: float = SECONDS
 ) -> Iterator[Reading]:
-    """The declared business metrics of a tick, each one number.
+    """The declared business metrics of a tick, one number each.
 
-    A database that fails, is slow or says something else gives a reading without value that says so: monitoring goes on. It
-    only reads: what a metric's SQL would change is refused or rolled back.
+    If a database fails, is slow or returns something else, the reading has no value and says why; monitoring goes on. Nothing
+    is written: a change by a metric's SQL is refused or rolled back.
 
-    rows: that were scored at the tick. seconds: after which a database is not waited for.
+    rows: how many were scored at the tick. seconds: how long to wait for a database.
     """
     for metric in pipeline.monitoring.metrics:
         try:
-            value = _asked(pipeline, metric, tick, settings, seconds)
+            value = _query_value(pipeline, metric, tick, settings, seconds)
         except NoAnswer as error:
             log.warning("%s: business metric %r at %s: %s", pipeline.name, metric.name, tick, error)
             yield Reading("business_metric", None, rows, metric.name, why=str(error), missing=True)
             continue
         if value is None:
-            yield Reading("business_metric", None, rows, metric.name, why="its SQL gives NULL for this tick")
+            yield Reading("business_metric", None, rows, metric.name, why="its SQL returns NULL for this tick")
             continue
         detail = f"{metric.unit}, {metric.doc}" if metric.unit else metric.doc
         yield Reading("business_metric", value, rows, metric.name, detail=detail)
 
 
 def unasked(pipeline: Pipeline, why: str, rows: int) -> Iterator[Reading]:
-    """A reading without value for each metric: it is asked when labels are complete."""
+    """A reading without value for each metric; they are queried once the labels are complete."""
     for metric in pipeline.monitoring.metrics:
         yield Reading("business_metric", None, rows, metric.name, why=why)
 
 
 @dataclass
 class _Question:
-    """One question under way in a thread of its own: a driver that hangs cannot be left in any other way."""
+    """One query, run in a separate thread: there is no other way to stop waiting for a driver that hangs."""
 
     connection: Connection | None = None
     answer: list[tuple[Any, ...]] = field(default_factory=list)
     error: Exception | None = None
 
 
-def _asked(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, settings: Settings, seconds: float) -> float | None:
+def _query_value(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, settings: Settings, seconds: float) -> float | None:
     try:
         url = settings.database(metric.connection)
     except (SettingMissing, LookupError, DatabaseUnsupported) as error:
@@ -82,7 +83,8 @@ def _asked(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, settings: Set
     if thread.is_alive():
         _cancel(question)
         raise NoAnswer(
-            f"connection {metric.connection!r} did not answer within {seconds:g} s; make its SQL faster, or ask a copy"
+            f"connection {metric.connection!r} did not answer within {format_number(seconds)} s; "
+            "make its SQL faster, or query a copy"
         )
     if question.error is not None:
         raise NoAnswer(f"connection {metric.connection!r}: {_reason(question.error)}") from question.error
@@ -98,18 +100,19 @@ def _ask(question: _Question, url: str, metric: BusinessMetric, first: datetime,
         engine = open_database(url)
         _must_exist(engine)
         statement = text(metric.sql)
-        given = _parameters(engine.dialect.name, first, last, tick)
+        parameters = _parameters(engine.dialect.name, first, last, tick)
         with engine.connect() as connection:
             question.connection = connection
             _read_only(connection)
             wanted = statement.compile().params
-            unknown = sorted(set(wanted) - set(given))
+            unknown = sorted(set(wanted) - set(parameters))
             if unknown:
                 raise ValueError(
-                    f"its SQL names the parameter :{unknown[0]}; there are {', '.join(f':{name}' for name in given)}"
+                    f"its SQL uses the unknown parameter :{unknown[0]}; "
+                    f"known are {', '.join(f':{name}' for name in parameters)}"
                 )
-            # One row more than there may be, and no more: the query may be wrong and the table large.
-            answer = connection.execute(statement, {name: given[name] for name in wanted}).fetchmany(2)
+            # Fetch one row more than allowed, not all: the query may be wrong and the table large.
+            answer = connection.execute(statement, {name: parameters[name] for name in wanted}).fetchmany(2)
             question.answer = [tuple(row) for row in answer]
             connection.rollback()
     except Exception as error:
@@ -119,7 +122,7 @@ def _ask(question: _Question, url: str, metric: BusinessMetric, first: datetime,
 def _must_exist(engine: Engine) -> None:
     file = engine.url.database
     if engine.dialect.name == "sqlite" and file and file != ":memory:" and not Path(file).exists():
-        raise FileNotFoundError(f"the SQLite file {file} does not exist")  # SQLite would make an empty one
+        raise FileNotFoundError(f"the SQLite file {file} does not exist")  # SQLite would create an empty one
 
 
 def _read_only(connection: Connection) -> None:
@@ -127,7 +130,7 @@ def _read_only(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only=ON")
     elif connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-        # A timestamp without zone holds UTC, whatever zone the session is in.
+        # Timestamps without a zone are read as UTC, whatever the session's zone is.
         connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
 
 
@@ -144,31 +147,31 @@ def _parameters(dialect: str, first: datetime, last: datetime, tick: Tick) -> Ma
 def _number(answer: list[tuple[Any, ...]]) -> float | None:
     if len(answer) != 1 or len(answer[0]) != 1:
         rows = {0: "no row", 1: f"{len(answer[0])} columns" if answer else ""}.get(len(answer), "several rows")
-        raise NoAnswer(f"its SQL must give one row of one column, and gives {rows}")
+        raise NoAnswer(f"its SQL must return one row with one column, but returned {rows}")
     ((value,),) = answer
     if value is None:
         return None
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise NoAnswer(f"its SQL must give a number, and gives {value!r:.60}") from error
+        raise NoAnswer(f"its SQL must return a number, but returned {value!r:.60}") from error
     if not math.isfinite(number):
-        raise NoAnswer(f"its SQL must give a finite number, and gives {number}")
+        raise NoAnswer(f"its SQL must return a finite number, but returned {number}")
     return number
 
 
 def _cancel(question: _Question) -> None:
-    """Ask the driver to stop what it does; psycopg2 and sqlite3 take that from another thread."""
+    """Ask the driver to cancel the query; psycopg2 and sqlite3 allow that from another thread."""
     try:
         driver: Any = question.connection and question.connection.connection.dbapi_connection
         stop = getattr(driver, "cancel", None) or getattr(driver, "interrupt", None)
         if stop is not None:
             stop()
     except Exception:
-        log.debug("a query that took too long could not be stopped", exc_info=True)
+        log.debug("could not stop a query that took too long", exc_info=True)
 
 
 def _reason(error: Exception) -> str:
-    """The driver's own words, first line; SQLAlchemy's would repeat the SQL and its parameters."""
+    """The first line of the driver's own message; SQLAlchemy's would repeat the SQL and its parameters."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Categories that a tick has and the reference has not, and those that are gone."""
+"""New categories in a tick, which the reference does not have, and categories lost from it."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from mlprod_tasks.statistics.bins import MOST_KNOWN, OTHER, Counts
 if TYPE_CHECKING:
     from mlprod_tasks.models.reference_profile import ProfileColumn
 
-NEARLY_EVERY = 0.95  # of the reference's ticks
-UNLIKELY = 0.001  # that a category has no row by chance
+NEARLY_EVERY = 0.95  # share of the reference's ticks
+UNLIKELY = 0.001  # probability that a category has no row by chance
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Found:
-    """A share of rows, what the reference's own would be, and it in words."""
+    """A share of rows, the share that the reference would have, and a description in words."""
 
     share: float
     usual: float
-    told: str
+    detail: str
 
 
 def new(column: ProfileColumn, counts: Counts) -> Found | None:
-    """The share of the tick's rows whose category no row of the reference has; None where the reference cannot tell.
+    """The share of the tick's rows whose category no reference row has; None if the reference cannot tell.
 
-    A reference of more than MOST_KNOWN categories has rows of others itself: what counts is the share above its own.
+    A reference with more than MOST_KNOWN categories has rows of other categories itself; only the excess over that counts.
     """
     before = np.asarray(column.counts)
     usual = float(before[OTHER] / max(1, before.sum()))
     if usual > 0 and len(column.bins.categories) < MOST_KNOWN:
         return None
-    appeared = (before[2:] == 0) & (counts[2:] > 0)  # known of a tick that is left out
+    appeared = (before[2:] == 0) & (counts[2:] > 0)  # happens if the tick was left out of the reference
     rows = int(counts[OTHER] + counts[2:][appeared].sum())
-    told = f"{rows:,} rows" + (
-        f"; of the reference's, {usual:.1%} are beyond its {MOST_KNOWN:,} most frequent" if usual else ""
+    detail = f"{rows:,} rows" + (
+        f"; in the reference, {usual:.1%} are outside its {MOST_KNOWN:,} most frequent" if usual else ""
     )
-    return Found(max(0.0, rows / max(1, int(counts.sum())) - usual), 0.0, told)
+    return Found(max(0.0, rows / max(1, int(counts.sum())) - usual), 0.0, detail)
 
 
 def lost(column: ProfileColumn, counts: Counts, ticks: int) -> Found:
-    """The share of the reference's rows whose category does not occur in the tick though it should.
+    """The share of the reference's rows whose category is missing from the tick although it was expected.
 
-    It should if nearly every tick of the reference has it, and if as many independent rows as this tick has would miss it with
-    a probability below UNLIKELY: (1 - share)^rows. ticks: how many the reference has.
+    It is expected if nearly every tick of the reference has it, and if this tick's number of independent rows would all miss it
+    with a probability (1 - share)^rows below UNLIKELY. ticks: how many the reference has.
     """
     before = np.asarray(column.counts)
     shares = before[2:] / max(1, before.sum())

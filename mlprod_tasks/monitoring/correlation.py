@@ -1,4 +1,4 @@
-"""Whether what the model promises and realises still goes together with what the business gets from it."""
+"""Whether the model's estimated and realised metrics still correlate with the business's."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from mlprod_tasks.statistics import intervals
 if TYPE_CHECKING:
     from mlprod_tasks.platform import Platform
 
-TICKS = 28  # looked back over, this one included; the TICKS before them say what the correlation was
+TICKS = 28  # the window, with the current tick; the TICKS before it are the comparison
 FEWEST_PAIRS = 10
 DAY = timedelta(days=1)
 OF_THE_MODEL = ("roc_auc", "estimated_value", "calibration")
-READ = (*OF_THE_MODEL, "kpi", "business_metric")  # of the ledger
+READ = (*OF_THE_MODEL, "kpi", "business_metric")  # measurements read from the ledger
 
 Series = Mapping[date, float]
 
 
 def reached(tick: date) -> date:
-    """The last tick whose correlations rest on the measurements of `tick`."""
+    """The last tick whose correlations use the measurements of `tick`."""
     return tick + (2 * TICKS - 1) * DAY
 
 
 def rests_on(tick: date) -> date:
-    """The first tick on whose measurements the correlations of `tick` rest; the last is `tick` itself."""
+    """The first tick whose measurements the correlations of `tick` use; the last is `tick` itself."""
     return tick - (2 * TICKS - 1) * DAY
 
 
 def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) -> Iterator[Reading]:
-    """Spearman's rank correlation over the last TICKS ticks, of each metric of the model with each measure of the business.
+    """Spearman's rank correlation of each model metric with each business metric over the last TICKS ticks.
 
-    The model's metrics are ROC AUC, estimated value and calibration, the latter as how far it lies off (minus its absolute
-    value); the business's are the KPI and the declared metrics, which are paired with the KPI too. Two have parted where the
-    interval lies wholly beyond that of the TICKS ticks before, on the side of 0 or past it; a metric of the model and the KPI,
-    of which more is better, also where it lies below 0. Only then is a correlation held to a Watch's bounds.
+    The model's metrics are ROC AUC, estimated value and calibration, the last as minus its absolute value. The business's are
+    the KPI and the declared metrics, which are paired with the KPI too. Two metrics have parted if the interval lies entirely
+    beyond that of the TICKS ticks before, towards 0 or past it. A model metric and the KPI, where more is better for both, have
+    also parted if the interval lies below 0. A Watch's bounds apply only to a pair that has parted.
 
-    Ticks are taken as independent of each other. rows: measurements; those of later ticks are left out, so that what is
-    measured first does not matter.
+    Ticks are assumed independent. rows: measurements; those of later ticks are ignored, so the order of measuring does not
+    matter.
     """
     series = _series(rows)
     for pair in _pairs(pipeline, series):
@@ -56,10 +56,10 @@ def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) ->
 
 
 def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Platform) -> list[Measurement]:
-    """Write anew the correlations of every tick that has outcomes and rests on one of `ticks`, which were just measured.
+    """Recompute the correlations of every tick that has outcomes and uses one of `ticks`, which were just measured.
 
-    One at a time, from what the ledger holds then: in whatever order ticks are measured, twice or at once, the same
-    correlations stand in the end, for whoever is last sees all.
+    Runs one at a time under a lock, from the ledger as it is then. The last run sees everything, so the result is the same in
+    whatever order ticks are measured, also if they are measured twice or at the same time.
     """
     if not ticks:
         return []
@@ -75,19 +75,19 @@ def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Pl
         )
         read = Measurement.what.in_(READ) & Measurement.tick.between(rests_on(first), last)
         rows = list(session.scalars(select(Measurement).where(mine, read)))
-        resting = [tick for tick in sorted(versions) if any(one <= tick <= reached(one) for one in ticks)]
-        for tick in resting:
+        stale = [tick for tick in sorted(versions) if any(one <= tick <= reached(one) for one in ticks)]
+        for tick in stale:
             bounds, moment = in_force(pipeline, tick, platform), pipeline.schedule.tick(tick)
-            found = correlations(pipeline, tick, rows)
-            written += [judged(reading, pipeline, moment, versions[tick], at, bounds) for reading in found]
-        session.execute(delete(Measurement).where(mine, Measurement.what == "kpi_correlation", Measurement.tick.in_(resting)))
+            readings = correlations(pipeline, tick, rows)
+            written += [judged(reading, pipeline, moment, versions[tick], at, bounds) for reading in readings]
+        session.execute(delete(Measurement).where(mine, Measurement.what == "kpi_correlation", Measurement.tick.in_(stale)))
         session.add_all(written)
     return written
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two series that are compared; whether more of the one is known to mean more of the other."""
+    """Two series to compare. rises: whether they are expected to rise together."""
 
     name: str
     one: Series
@@ -97,7 +97,7 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Correlation:
-    """Of n pairs; None, and why, where there is none."""
+    """A rank correlation of n pairs; without a value, `why` says why."""
 
     n: int
     value: float | None
@@ -111,7 +111,7 @@ def _reading(pair: _Pair, tick: date) -> Reading:
     before = _correlation(pair, rests_on(tick), tick - TICKS * DAY)
     if now.value is None:
         return Reading("kpi_correlation", None, now.n, pair.name, before.value, why=now.why)
-    detail = f"{now.low:.2f} to {now.high:.2f} but for chance"
+    detail = f"95 % interval {now.low:.2f} to {now.high:.2f}"
     if before.value is not None:
         detail += f", {before.value:.2f} in the {TICKS} ticks before"
     parted = _parted(pair, now, before)
@@ -129,27 +129,29 @@ def _reading(pair: _Pair, tick: date) -> Reading:
 
 def _parted(pair: _Pair, now: _Correlation, before: _Correlation) -> str:
     if pair.rises and now.high < 0:
-        return "they have parted: as the one rises, the other falls"
+        return "they have parted: when one rises, the other falls"
     if before.value is None:
         return ""
     gone = now.high < before.low if before.value > 0 else now.low > before.high
-    return "they have parted: they go together less than they did" if gone else ""
+    return "they have parted: they correlate less than before" if gone else ""
 
 
 def _correlation(pair: _Pair, first: date, last: date) -> _Correlation:
     ticks = sorted(tick for tick in pair.one if first <= tick <= last and tick in pair.other)
     n = len(ticks)
     if n < FEWEST_PAIRS:
-        return _Correlation(n, None, why=f"{n} of the last {TICKS} ticks have both; at least {FEWEST_PAIRS} are needed")
+        return _Correlation(
+            n, None, why=f"only {n} of the last {TICKS} ticks have both values; at least {FEWEST_PAIRS} are needed"
+        )
     one, other = (np.array([series[tick] for tick in ticks]) for series in (pair.one, pair.other))
     if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return _Correlation(n, None, why=f"one of them is the same at all of {n} ticks")
+        return _Correlation(n, None, why=f"one of them has the same value at all {n} ticks")
     value = spearman(one, other)
     return _Correlation(n, value, *intervals.of_rank_correlation(value, n))
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """The correlation of ranks, equal values sharing theirs. one, other: (n,), neither constant."""
+    """Spearman's rank correlation; equal values share a rank. one, other: (n,), neither constant."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(one, other).statistic)
@@ -168,13 +170,13 @@ def _pairs(pipeline: Pipeline, series: Mapping[str, Series]) -> Iterator[_Pair]:
 
 
 def _series(rows: Iterable[Measurement]) -> Mapping[str, Series]:
-    found: dict[str, dict[date, float]] = {}
+    series: dict[str, dict[date, float]] = {}
     for row in rows:
         value = _value(row)
         if value is not None:
             subject = f"{row.what}/{row.slice}" if row.slice else row.what
-            found.setdefault(subject, {})[row.tick] = value
-    return found
+            series.setdefault(subject, {})[row.tick] = value
+    return series
 
 
 def _value(row: Measurement) -> float | None:
@@ -182,6 +184,6 @@ def _value(row: Measurement) -> float | None:
         return None
     if row.what == "calibration":
         return -abs(row.value)
-    if row.what == "kpi":  # kept over the reference's, which is another after each promotion
+    if row.what == "kpi":  # stored relative to the reference's, which changes with each promotion
         return None if row.reference is None else row.value * row.reference
     return row.value

@@ -1,4 +1,4 @@
-"""Count rows in the bins of their columns: all columns by one statement that returns nothing but counts."""
+"""Count rows in the bins of their columns, with one SQL statement that returns only counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlprod_tasks.statistics.bins import NULL, OTHER, Bins, CountedColumn, famil
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# Of a column of categories the bins that have rows, and how many; else sums alone.
+# For a column of categories: the bins that have rows, and their counts; otherwise only sums.
 Part = tuple[list[int] | None, list[float]]
 
 LARGEST = repr(float(np.finfo(np.float64).max))
@@ -23,7 +23,7 @@ LARGEST = repr(float(np.finfo(np.float64).max))
 
 @dataclass(frozen=True)
 class Counted:
-    """Some rows: how many, each column, and the further aggregates that were asked for."""
+    """Counts of some rows: their number, each column, and the further aggregates."""
 
     rows: int
     columns: Mapping[str, CountedColumn]
@@ -38,15 +38,17 @@ def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: S
     bins, kinds = tuple(bins), types(con, source)
     rows = con.execute(counting_sql(source, bins, kinds, further)).fetchall()
     counted = _counted(bins, {part: (at, n) for _, part, at, n in rows}, len(further))
-    # Few ticks have any such row, so how far they lie off is asked for apart.
-    asked = [one for one in bins if _unmeasured(one, counted.columns[one.column])]
-    return replace(counted, columns={**counted.columns, **_outside(con, source, asked, kinds, counted)}) if asked else counted
+    # Few ticks have rows outside the range, so their distance takes a second query only when needed.
+    unmeasured = [one for one in bins if _lacks_distance(one, counted.columns[one.column])]
+    if not unmeasured:
+        return counted
+    return replace(counted, columns={**counted.columns, **_outside(con, source, unmeasured, kinds, counted)})
 
 
 def count_by_tick(
     con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: Sequence[str] = ()
 ) -> dict[date, Counted]:
-    """The same for each tick of a reference, which has the column `tick`, and nothing beyond its own range."""
+    """The same for each tick of a reference, which has a column `tick` and no value outside its own range."""
     rows = con.execute(counting_sql(source, tuple(bins), types(con, source), further, by_tick=True)).fetchall()
     parts: dict[date, dict[str, Part]] = {}
     for tick, part, at, n in rows:
@@ -62,10 +64,10 @@ def types(con: DuckDBPyConnection, source: str) -> dict[str, str]:
 def counting_sql(
     source: str, bins: Sequence[Bins], kinds: Mapping[str, str], further: Sequence[str] = (), *, by_tick: bool = False
 ) -> str:
-    """The statement behind `count`: rows of tick, part, bins, how many in each.
+    """The SQL statement behind `count`; returns rows of tick, part, bins and the number in each bin.
 
-    Part '' is the rows as a whole. Each column is a part of its own, so that no more than one is held at a time: numbers are
-    compared in vectors; text, and numbers of few values, are grouped first, which is many times cheaper than comparing them.
+    Part '' is for all rows. Each column is a separate part, so that only one is in memory at a time. Numbers are compared in
+    vectors; text, and numbers with few values, are grouped first, which is many times cheaper than comparing every row.
     """
     tick, by, group = ("tick", "tick, ", " GROUP BY tick") if by_tick else ("NULL::DATE", "", "")
     whole = f"SELECT {tick} AS tick, '' AS part, NULL::BIGINT[] AS bins, [{', '.join(['count(*)', *further])}]::DOUBLE[] AS n"
@@ -77,9 +79,11 @@ def counting_sql(
 
 
 def _of_numbers(bins: Bins, kind: str, source: str, by: str) -> str:
-    """All rows; with a value, below all numbers, up to each edge, up to the largest; below low, up to high; how far beyond.
+    """SQL for the counts of a number column, in the order in which `_column` reads them.
 
-    Integers are compared as such, which saves a conversion a row, and are always finite.
+    They are: all rows, rows with a value, -infinity, up to each edge, up to the largest finite number, below low, up to high,
+    and the summed distance outside [low, high]. Integers are compared as integers, which saves a conversion per row, and are
+    always finite.
     """
     value, whole = number(bins.column, kind), family(kind) == "int"
 
@@ -89,7 +93,7 @@ def _of_numbers(bins: Bins, kind: str, source: str, by: str) -> str:
     low, high = str(int(np.ceil(bins.low))) if whole else f"{bins.low!r}::DOUBLE", edge(bins.high)
     infinite, finite = ("false", "v IS NOT NULL") if whole else (f"v < -{LARGEST}", f"v <= {LARGEST}")
     conditions = [infinite, *(f"v <= {edge(at)}" for at in bins.edges), finite, f"v < {low}", f"v <= {high}"]
-    # Text that is no number has a value all the same.
+    # Text that is not a number still counts as a value.
     given = "v" if family(kind) != "text" else "k"
     kept = f"{value} AS v" + (f", {quoted(bins.column)} IS NOT NULL OR NULL AS k" if given == "k" else "")
     if bins.few:
@@ -98,14 +102,14 @@ def _of_numbers(bins: Bins, kind: str, source: str, by: str) -> str:
     else:
         rows = f"SELECT {by}{kept} FROM {source}"
         sums = ["count(*)", f"count({given})", *(f"count_if({one})" for one in conditions)]
-    # Of values that are grouped the distance costs nothing; of the others it is asked for where there is any.
+    # The distance costs nothing for grouped values; for the others a second query computes it if there are any.
     sums.append(f"sum(n * {_distance(bins, 'v')}) FILTER (abs(v::DOUBLE) <= {LARGEST})" if bins.few else "0")
-    listed = ", ".join(f"coalesce({one}, 0)" for one in sums)  # of no row a sum is null
+    listed = ", ".join(f"coalesce({one}, 0)" for one in sums)  # the sum over no rows is null
     return f"NULL, [{listed}]::DOUBLE[] FROM ({rows})"
 
 
 def _of_categories(bins: Bins, source: str, by: str) -> str:
-    """The bins that have rows, and how many."""
+    """SQL for the bins of a category column that have rows, and their counts."""
     grouped = f"SELECT {by}{quoted(bins.column)}::VARCHAR AS c, count(*) AS n FROM {source} GROUP BY ALL"
     known = f"SELECT unnest([{', '.join(map(literal, bins.categories))}]::VARCHAR[]) AS c, unnest(range(2, {len(bins)})) AS i"
     bin_of = f"CASE WHEN c IS NULL THEN {NULL} ELSE coalesce(i, {OTHER}) END"
@@ -113,7 +117,8 @@ def _of_categories(bins: Bins, source: str, by: str) -> str:
     return f"list(i), list(n)::DOUBLE[] FROM ({binned})"
 
 
-def _unmeasured(bins: Bins, column: CountedColumn) -> bool:
+def _lacks_distance(bins: Bins, column: CountedColumn) -> bool:
+    """Whether a column may have values outside [low, high] whose distance the first query did not sum."""
     if bins.of_integers:
         return bool(column.counts[OTHER])
     return bins.of_numbers and not bins.few and column.outside > 0
@@ -122,7 +127,7 @@ def _unmeasured(bins: Bins, column: CountedColumn) -> bool:
 def _outside(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str], counted: Counted
 ) -> dict[str, CountedColumn]:
-    """The columns again, with the finite values outside of [low, high], and how far."""
+    """The columns with the number of finite values outside [low, high] and their summed distance."""
     sums = []
     for one in bins:
         value = f"{number(one.column, kinds[one.column])}::DOUBLE"
@@ -131,10 +136,10 @@ def _outside(
             f"count_if({value} > {one.high!r}::DOUBLE AND {value} <= {LARGEST})",
             f"sum({_distance(one, value)}) FILTER (abs({value}) <= {LARGEST})",
         ]
-    (found,) = con.execute(f"SELECT {', '.join(sums)} FROM {source}").fetchall()
+    (totals,) = con.execute(f"SELECT {', '.join(sums)} FROM {source}").fetchall()
     measured = {}
     for k, one in enumerate(bins):
-        below, above, beyond = (n or 0 for n in found[3 * k : 3 * k + 3])
+        below, above, beyond = (n or 0 for n in totals[3 * k : 3 * k + 3])
         measured[one.column] = CountedColumn(counted.columns[one.column].counts, below + above, below, above, float(beyond))
     return measured
 
@@ -151,7 +156,7 @@ def _counted(bins: Sequence[Bins], parts: Mapping[str, Part], further: int) -> C
 
 def _column(bins: Bins, part: Part | None, rows: int) -> CountedColumn:
     counts, below, above, beyond = np.zeros(len(bins), np.int64), 0, 0, 0.0
-    if part is not None and bins.of_numbers:  # no row, no part
+    if part is not None and bins.of_numbers:  # without rows there is no part
         _, values, below_all, *cumulative, under, up_to_high, beyond = part[1]
         counts[2:] = np.diff([below_all, *cumulative])
         counts[NULL] = rows - values

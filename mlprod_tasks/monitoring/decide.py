@@ -1,4 +1,4 @@
-"""Decide what follows from the measurements of a tick: nothing, a note, an alert, a retraining, the fallback, a rollback."""
+"""Decide what to do about a tick: nothing, a note, an alert, a retraining, the fallback or a rollback."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ LONGEST_TRAINING = timedelta(days=2)
 class Decided:
     """The decision of one tick.
 
-    `retrain_now` says whether a training is to be asked for, with `training_reason`; `held_back` why none is, though the rules
-    want one. `rules` are those that fired, `news` those of them that had not fired at the tick decided before; `over` whether
-    something fired there and nothing fires now.
+    retrain_now: whether to request a training, with `training_reason`; held_back: why none is requested although the rules
+    want one. rules: those that fired; news: those of them that did not fire at the previously decided tick; over: whether a
+    rule fired there and none fires now.
     """
 
     tick: str
@@ -50,11 +50,11 @@ class Decided:
 
     @property
     def sentence(self) -> str:
-        """What is decided, and what does not follow from it."""
+        """The decision, and why no training is started, if one was held back."""
         return f"{self.reason} No training is started: {self.held_back}." if self.held_back else self.reason
 
     def to_do(self) -> dict[str, Any]:
-        """What later tasks need to act on; empty where there is nothing to do or to tell."""
+        """What later tasks need to act; empty if there is nothing to do or to report."""
         if self.action == NOTHING and not self.over:
             return {}
         reason = self.training_reason if self.retrain_now else self.reason
@@ -62,11 +62,11 @@ class Decided:
 
 
 def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
-    """Write what the rules say at a tick, and anew at every later tick that was decided already.
+    """Decide a tick by its rules, and decide every later tick again that already has a decision.
 
-    One transaction, one at a time: in whatever order ticks are decided, twice or at once, the same decisions
-    stand in the end. A decision is what the rules say; whether a training follows from it now depends on the
-    trainings that there are, see Decided.retrain_now.
+    Runs in one transaction under a lock, so the decisions are the same in whatever order ticks are decided, also if they are
+    decided twice or at the same time. A decision is what the rules say; whether it starts a training now depends on the
+    trainings so far, see Decided.retrain_now.
     """
     with platform.ledger.exclusive(f"{pipeline.name}/decisions") as session:
         look_back = max(STALE_TICKS * DAY, BUDGET_DAYS * DAY, pipeline.retraining.cooldown)
@@ -74,23 +74,23 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
         trainings = list(session.scalars(select(Training).where(Training.pipeline == pipeline.name)))
         rulings = _rule(pipeline, tick, session, before, trainings, platform.clock.now())
         ruling = rulings[0]
-        asked = _asking(pipeline, ruling, before, trainings, platform.clock.now())
+        request = _training_request(pipeline, ruling, before, trainings, platform.clock.now())
         for one in rulings:
-            _write(session, pipeline, one, before, asked if one is ruling else None, platform)
-    now, held_back = asked.now, asked.held_back
-    log.info("%s: %s: %s%s", pipeline.name, tick, ruling.reason, " A training is asked for." if now else "")
+            _write(session, pipeline, one, before, request if one is ruling else None, platform)
+    now, held_back = request.now, request.held_back
+    log.info("%s: %s: %s%s", pipeline.name, tick, ruling.reason, " A training is requested." if now else "")
     fired = tuple(one.rule.name for one in ruling.fired)
     last = max((decision for decision in before if decision.tick < tick.date), key=lambda d: d.tick, default=None)
-    held = {rule["rule"] for rule in last.rules} if last else set()
+    fired_before = {rule["rule"] for rule in last.rules} if last else set()
     mended = any(decision.rules for decision in before if decision.tick == tick.date) and not fired
-    news = tuple(name for name in fired if name not in held)
+    news = tuple(name for name in fired if name not in fired_before)
     reason = ruling.training_reason if now else ""
-    over = (bool(held) and not fired) or mended
+    over = (bool(fired_before) and not fired) or mended
     return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, over, held_back)
 
 
 def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measurement]:
-    """The measurements that the rules may look at when a tick, or a later one, is decided."""
+    """The measurements that the rules may use to decide a tick or a later one."""
     watched = {condition.watch for rule in pipeline.rules for condition in rule.conditions}
     longest = max([STALE_TICKS, *(condition.of for rule in pipeline.rules for condition in rule.conditions)])
     oldest = tick.date - (max(pipeline.label_delay_ticks, 1) + longest) * DAY
@@ -108,7 +108,7 @@ def _rule(
 ) -> list[Ruling]:
     """The rulings of this tick and of every later one that has a decision."""
     by_hand = [t.as_of for t in trainings if t.state != NOT_TRAINED and t.asker is Asker.PERSON]
-    # One that was asked for and never began, or failed, does not use up the cooldown.
+    # A training that was requested but never began, or failed, does not start the cooldown.
     begun = {t.decided_at for t in trainings if t.state != NOT_TRAINED and t.asker is Asker.RULE}
     earlier = [
         decision.tick
@@ -128,19 +128,19 @@ def _rule(
 
 
 def _is_under_way(training: Training, now: datetime) -> bool:
-    """One that was killed is said to be running for ever: after a while it counts no more."""
+    """Whether a training still runs. A killed one stays 'running' for ever, so after LONGEST_TRAINING it no longer counts."""
     if training.state == "running":
         return now - training.at < LONGEST_TRAINING
     return training.state in DOING
 
 
 def _decisions(session: Session, pipeline: Pipeline, since: date) -> list[Decision]:
-    found = select(Decision).where(Decision.pipeline == pipeline.name, Decision.tick >= since)
-    return [_copy(decision) for decision in session.scalars(found)]
+    query = select(Decision).where(Decision.pipeline == pipeline.name, Decision.tick >= since)
+    return [_copy(decision) for decision in session.scalars(query)]
 
 
 def _copy(decision: Decision) -> Decision:
-    """A copy that stays as it is while the session's own entry is written over."""
+    """A copy that does not change when the session's entry is overwritten."""
     return Decision(
         pipeline=decision.pipeline,
         tick=decision.tick,
@@ -159,18 +159,20 @@ def _write(
     pipeline: Pipeline,
     ruling: Ruling,
     before: Sequence[Decision],
-    asked: _Asking | None,
+    request: _TrainingRequest | None,
     platform: Platform,
 ) -> None:
-    """Write a ruling that is new or says something else than before; its time tells when it came to say so.
+    """Write a ruling as the decision of its tick. Its time changes only when what it says changes.
 
-    asked: what became of the training that it may want; None: of a later tick, which is not decided now, as it was.
+    request: the training request of this tick; None for a later tick, whose request stays as it was.
     """
     rules = [one.as_json() for one in ruling.fired]
     old = next((decision for decision in before if decision.tick == ruling.tick), None)
-    same = old is not None and _said(old) == (ruling.action, ruling.reason, rules, ruling.retrain)
-    if asked is None:
-        asked = _Asking(False, old.training_held if old and ruling.retrain else "", old.training_asked_at if old else None)
+    same = old is not None and _content(old) == (ruling.action, ruling.reason, rules, ruling.retrain)
+    if request is None:
+        request = _TrainingRequest(
+            False, old.training_held if old and ruling.retrain else "", old.training_asked_at if old else None
+        )
     session.merge(
         Decision(
             pipeline=pipeline.name,
@@ -180,56 +182,56 @@ def _write(
             at=old.at if old is not None and same else platform.clock.now(),
             rules=rules,
             retrain=ruling.retrain,
-            training_asked_at=asked.at,
-            training_held=asked.held_back,
+            training_asked_at=request.at,
+            training_held=request.held_back,
         )
     )
 
 
-def _said(decision: Decision) -> tuple[object, ...]:
+def _content(decision: Decision) -> tuple[object, ...]:
     return decision.action, decision.reason, decision.rules, decision.retrain
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """Whether a training is to be asked for now; why not, where the rules want one; and when one was asked for last."""
+class _TrainingRequest:
+    """Whether to request a training now; if not although the rules want one, why; and when it was last requested."""
 
     now: bool
     held_back: str
     at: datetime | None
 
 
-def _asking(
+def _training_request(
     pipeline: Pipeline, ruling: Ruling, before: Sequence[Decision], trainings: Sequence[Training], now: datetime
-) -> _Asking:
-    """What becomes of the training that a ruling may want.
+) -> _TrainingRequest:
+    """Whether to request the training that a ruling wants.
 
-    Decided again, a tick whose training was asked for asks for no second one, and does not say that it was held back.
+    If the tick is decided again after its training was requested, no second one is requested and none counts as held back.
     """
     old = next((decision.training_asked_at for decision in before if decision.tick == ruling.tick), None)
-    made = [t.at for t in trainings if t.decided_at == ruling.tick and t.asker is Asker.RULE]
-    asked_at = old or max(made, default=None)
+    started = [t.at for t in trainings if t.decided_at == ruling.tick and t.asker is Asker.RULE]
+    asked_at = old or max(started, default=None)
     if not ruling.retrain:
-        return _Asking(False, "", asked_at)
+        return _TrainingRequest(False, "", asked_at)
     why = _held_back(pipeline, ruling.tick, before, trainings, now)
     if not why:
-        return _Asking(True, "", now)
-    return _Asking(False, "" if asked_at else why, asked_at)
+        return _TrainingRequest(True, "", now)
+    return _TrainingRequest(False, "" if asked_at else why, asked_at)
 
 
 def _held_back(pipeline: Pipeline, tick: date, before: Sequence[Decision], trainings: Sequence[Training], now: datetime) -> str:
-    """Why no training is to be asked for at a tick; '' where one is.
+    """Why no training is requested at a tick; '' if one is.
 
-    A training is under way; or lies within the cooldown of this tick, before or after it; or was asked for by a later tick
-    decided before: it may not have begun yet, and its decision may just have given way to this one. Or the budget of some 30
-    days around the tick is spent.
+    The reason is a training under way, or one within the cooldown before or after this tick, or a spent budget of some 30 days
+    around it. A training requested by a later tick that was decided earlier counts too: it may not have begun yet, and its
+    decision may just have been replaced.
     """
     cooldown, most = pipeline.retraining.cooldown, pipeline.retraining.most_a_month
     trained = {training.as_of for training in trainings if training.state != NOT_TRAINED}
     asked = {decision.tick for decision in before if decision.tick > tick and decision.retrain}
     near = min((day for day in trained | asked if _near(day, tick, cooldown)), key=lambda day: abs(day - tick), default=None)
     if near is not None:
-        which = "the training" if near in trained else "the one that is asked for"
+        which = "the training" if near in trained else "the requested one"
         return f"{which} as of {near} is within the cooldown of {length(cooldown)}"
     if budget_spent(tick, trained | asked, most):
         return f"the budget of {most} in {BUDGET_DAYS} days is spent"

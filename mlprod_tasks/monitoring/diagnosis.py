@@ -1,4 +1,4 @@
-"""What kind of shift a tick's breaches are, in words, and what helps: the remedy differs."""
+"""Name the kind of shift behind a tick's breaches, and its remedy."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ PIPELINE_FAULT = "pipeline fault"
 UPSTREAM_SHIFT = "shift of upstream pipeline"  # followed by its name
 
 REMEDIES: Mapping[str, str] = {
-    DATA_FAULT: "Mend the source and ingest and score the tick again; training on it would teach the fault.",
-    COVARIATE_SHIFT: "The model answers for rows that it knows less well: watch its estimated and realised performance, and "
-    "train again once the labels of such rows are there.",
-    PRIOR_SHIFT: "Ranking holds, so calibrate again or move the decision threshold; a training on newer labels does both.",
-    CONCEPT_SHIFT: "The same rows come out otherwise than they did: train on newer labels, and until then let the fallback "
-    "or the version before answer if that is worth more.",
-    UPSTREAM_SHIFT: "Look at the alarms of that use case first: its scores are features here.",
-    PIPELINE_FAULT: "Look at the runs, logs and versions of this use case: data and world may be as ever.",
+    DATA_FAULT: "Fix the source, then ingest and score the tick again; a training on this data would learn the fault.",
+    COVARIATE_SHIFT: "The model scores rows that it knows less well: watch its estimated and realised performance, and "
+    "retrain once such rows have labels.",
+    PRIOR_SHIFT: "The ranking still works, so recalibrate or move the decision threshold; training on newer labels does both.",
+    CONCEPT_SHIFT: "The same rows have other outcomes than before: train on newer labels, and until then use the fallback "
+    "or the previous version if that is worth more.",
+    UPSTREAM_SHIFT: "Check the alarms of that use case first: its scores are features here.",
+    PIPELINE_FAULT: "Check the runs, logs and versions of this use case: the data and the world may be unchanged.",
 }
 
-# What only a fault, and no change of the world, does to the data at once.
+# Breaches that only a fault causes at once, not a change of the world.
 _FAULTS = frozenset(
     ("volume", "freshness", "null_share", "new_categories", "lost_categories", "out_of_range", "type_changes", "join_coverage",
      "data_delay", "label_coverage", "label_delay", "online_nulls")
 )  # fmt: skip
 _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
 _PERFORMANCE = frozenset(("roc_auc", "precision", "recall", "value", "kpi", "estimate_error"))
-# A region whose mean residual is surely this many times the mean of all rows stands out: a shift that is the same everywhere
-# in log odds moves scores in the middle more than those at the ends, though hardly that much more.
+# A region stands out if its mean residual is certainly this many times the mean over all rows. A shift that is the same
+# everywhere in log odds moves middling scores more than extreme ones, but hardly by this factor.
 REGIONAL = 1.5
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One kind of shift at one tick, with the breached measurements that it explains, the furthest first."""
+    """One kind of shift at one tick, with the breached measurements that it explains."""
 
     kind: str
     sentence: str
@@ -51,32 +51,32 @@ class Diagnosis:
 
 
 def diagnose(pipeline: Pipeline, measurements: Iterable[Measurement]) -> tuple[Diagnosis, ...]:
-    """The kinds of shift at one tick, the one that must be looked at first in front. Pure; empty where nothing is breached.
+    """The kinds of shift at one tick, the most urgent first; empty if nothing is breached. Pure.
 
-    measurements: all of one tick that there are; unbreached ones tell what holds.
+    measurements: all of one tick, since those that are not breached count as evidence too.
     """
     rows = list(measurements)
-    found = causes(pipeline, rows)
-    breached = [row for row in rows if (row.what, row.slice) in found]
+    kinds = causes(pipeline, rows)
+    breached = [row for row in rows if (row.what, row.slice) in kinds]
     order = [PIPELINE_FAULT, DATA_FAULT, UPSTREAM_SHIFT, CONCEPT_SHIFT, PRIOR_SHIFT, COVARIATE_SHIFT]
 
     def rank(row: Measurement) -> tuple[int, str]:
-        kind = found[row.what, row.slice]
-        return order.index(_remedied(kind)), kind
+        kind = kinds[row.what, row.slice]
+        return order.index(_base_kind(kind)), kind
 
-    grouped = groupby(sorted(breached, key=rank), key=lambda row: found[row.what, row.slice])
+    grouped = groupby(sorted(breached, key=rank), key=lambda row: kinds[row.what, row.slice])
     return tuple(_diagnosis(pipeline, kind, tuple(of_it), rows) for kind, of_it in grouped)
 
 
 def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tuple[str, str], str]:
     """The kind of shift behind each breached measurement of one tick, by what and slice.
 
-    Inputs are explained by inputs alone, which are all that is there at the tick; outcomes by inputs and outcomes.
+    Inputs are explained by inputs alone, since nothing else is known at the tick; outcomes by inputs and outcomes.
     """
     breached = [row for row in measurements if row.breached]
     inputs = [row for row in breached if KINDS[row.what].family == "input"]
-    found = _of_inputs(pipeline, inputs)
-    outcome = _of_outcomes(measurements, found)
+    found = _input_causes(pipeline, inputs)
+    outcome = _outcome_cause(measurements, found)
     for row in breached:
         family = KINDS[row.what].family
         if row.what in _FAULTS:
@@ -93,14 +93,15 @@ def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tupl
 
 
 def remedy(kind: str) -> str:
-    """What helps against a kind of shift, as `Measurement.cause` names it."""
-    return REMEDIES[_remedied(kind)]
+    """The remedy for a kind of shift, as named in `Measurement.cause`."""
+    return REMEDIES[_base_kind(kind)]
 
 
-def _of_inputs(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[tuple[str, str], str]:
-    """A feature that is another use case's score points there; one with nulls or values never seen points to its source.
+def _input_causes(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[tuple[str, str], str]:
+    """The kind of shift behind each breached input.
 
-    What is about all features together, or about scores, has the cause of the features that moved.
+    A feature that is another use case's score points to that use case; one with new nulls or unknown values points to its
+    source. Measurements over all features, or of scores, get the cause of the features that moved.
     """
     upstream = {name: other.pipeline for other in pipeline.monitoring.upstream for name in other.features}
     faulty = {row.slice for row in breached if row.what in _FAULTS or row.value is None}
@@ -112,7 +113,7 @@ def _of_inputs(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[tupl
             found[row.what, row.slice] = f"{UPSTREAM_SHIFT} {upstream[row.slice]}"
         else:
             found[row.what, row.slice] = DATA_FAULT if row.slice in faulty else COVARIATE_SHIFT
-    of_features = _first([*found.values(), *(DATA_FAULT for row in breached if row.what in _FAULTS)])
+    of_features = _most_urgent([*found.values(), *(DATA_FAULT for row in breached if row.what in _FAULTS)])
     for row in breached:
         if row.what == "fallback_share":
             found[row.what, row.slice] = PIPELINE_FAULT
@@ -123,19 +124,19 @@ def _of_inputs(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[tupl
     return found
 
 
-def _of_outcomes(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str], str]) -> str:
-    """The kind of shift that a tick's outcomes show.
+def _outcome_cause(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str], str]) -> str:
+    """The kind of shift behind a tick's breached outcomes.
 
-    Broken inputs explain any outcome. Else scores are held to what they promise: where they rank worse than they
-    promised, or outcomes leave them in some regions of the features and not in others, the concept has moved; where
-    outcomes leave them alike everywhere, or their share alone has moved, the prior has. Where the promise is kept, only the
-    rows are others than before.
+    Broken inputs explain any outcome. Otherwise outcomes are compared with what calibrated scores predict. If the scores rank
+    worse than they predict, or miss the outcomes in some regions of the features only, the concept has shifted. If they miss
+    them equally everywhere, or only the share of positives has moved, the prior has shifted. If the predictions hold, only the
+    rows differ from before.
     """
-    moved = _first(inputs.values(), none="")
+    moved = _most_urgent(inputs.values(), none="")
     if moved == DATA_FAULT or moved.startswith(UPSTREAM_SHIFT):
         return moved
     breached = {row.what for row in rows if row.breached}
-    if _ranks_worse_than_promised(rows) or _regional(rows):
+    if _ranks_worse_than_estimated(rows) or _is_regional(rows):
         return CONCEPT_SHIFT
     if "calibration" in breached or "residual_drift" in breached:
         return PRIOR_SHIFT
@@ -144,47 +145,48 @@ def _of_outcomes(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str], s
     return PRIOR_SHIFT if "label_rate" in breached else CONCEPT_SHIFT
 
 
-def _ranks_worse_than_promised(rows: Sequence[Measurement]) -> bool:
+def _ranks_worse_than_estimated(rows: Sequence[Measurement]) -> bool:
     error = next(
         (row for row in rows if (row.what, row.slice) == ("estimate_error", "roc_auc") and row.value is not None), None
     )
-    if error is not None:  # the interval leaves zero out
+    if error is not None:  # the interval excludes zero
         return error.interval_high is not None and error.interval_high < 0
     return any(row.breached for row in rows if row.what == "roc_auc")
 
 
-def _regional(rows: Sequence[Measurement]) -> bool:
+def _is_regional(rows: Sequence[Measurement]) -> bool:
+    """Whether the scores miss the outcomes far more in some region of a feature than over all rows."""
     overall = next((abs(row.value) for row in rows if row.what == "calibration" and row.value is not None), 0.0)
-    surely = [
+    lower_ends = [
         row.interval_low for row in rows if row.what == "residual_drift" and row.breached and row.interval_low is not None
     ]
-    return max(surely, default=0.0) > REGIONAL * overall
+    return max(lower_ends, default=0.0) > REGIONAL * overall
 
 
-def _first(kinds: Iterable[str], none: str = COVARIATE_SHIFT) -> str:
-    """Of several kinds among inputs the one to look at first."""
-    there = sorted(set(kinds))
-    faults = [kind for kind in there if kind == DATA_FAULT]
-    others = [kind for kind in there if kind.startswith(UPSTREAM_SHIFT)]
-    rest = [kind for kind in there if kind == COVARIATE_SHIFT]
+def _most_urgent(kinds: Iterable[str], none: str = COVARIATE_SHIFT) -> str:
+    """The kind of shift among inputs to look at first."""
+    distinct = sorted(set(kinds))
+    faults = [kind for kind in distinct if kind == DATA_FAULT]
+    others = [kind for kind in distinct if kind.startswith(UPSTREAM_SHIFT)]
+    rest = [kind for kind in distinct if kind == COVARIATE_SHIFT]
     return next(iter((*faults, *others, *rest)), none)
 
 
-def _diagnosis(pipeline: Pipeline, kind: str, of_it: tuple[Measurement, ...], rows: Sequence[Measurement]) -> Diagnosis:
-    names = dict.fromkeys(row.slice for row in of_it if KINDS[row.what].by == "feature")
-    features = f" ({_few(list(names))})" if names else ""
-    whats = _few(list(dict.fromkeys(row.what.replace("_", " ") for row in of_it)))
-    said = {
-        DATA_FAULT: f"The data itself is suspect{features}: {whats} left what the reference knows.",
-        COVARIATE_SHIFT: f"The rows are others than those of the reference{features}: {whats} moved"
-        f"{', though outcomes still are as scores promise' if _outcomes_hold(rows) else ''}."
-        f"{' It alone moved, as a fault or a change of unit in its source would have it.' if len(names) == 1 else ''}",
-        PRIOR_SHIFT: f"Positives are as well ranked as promised, and there are more or fewer of them: {whats} moved.",
-        CONCEPT_SHIFT: f"Outcomes no longer follow the scores{features}: {whats} fell short of what calibrated scores promise.",
-        PIPELINE_FAULT: f"{pipeline.name} itself did not work as it does: {whats}.",
+def _diagnosis(pipeline: Pipeline, kind: str, breaches: tuple[Measurement, ...], rows: Sequence[Measurement]) -> Diagnosis:
+    names = dict.fromkeys(row.slice for row in breaches if KINDS[row.what].by == "feature")
+    features = f" ({_list_few(list(names))})" if names else ""
+    whats = _list_few(list(dict.fromkeys(row.what.replace("_", " ") for row in breaches)))
+    sentences = {
+        DATA_FAULT: f"The data itself looks wrong{features}: {whats} left the range of the reference.",
+        COVARIATE_SHIFT: f"The rows differ from those of the reference{features}: {whats} moved"
+        f"{', but outcomes still match the scores' if _outcomes_hold(rows) else ''}."
+        f"{' Only this feature moved, which can also mean a fault or a new unit in its source.' if len(names) == 1 else ''}",
+        PRIOR_SHIFT: f"The ranking works as estimated, but there are more or fewer positives: {whats} moved.",
+        CONCEPT_SHIFT: f"Outcomes no longer follow the scores{features}: {whats} differs from what calibrated scores predict.",
+        PIPELINE_FAULT: f"{pipeline.name} itself did not run as usual: {whats}.",
         UPSTREAM_SHIFT: f"Scores of {kind.removeprefix(UPSTREAM_SHIFT).strip()} are features here{features}: {whats} moved.",
     }
-    return Diagnosis(kind, said[_remedied(kind)], remedy(kind), of_it)
+    return Diagnosis(kind, sentences[_base_kind(kind)], remedy(kind), breaches)
 
 
 def _outcomes_hold(rows: Sequence[Measurement]) -> bool:
@@ -192,10 +194,10 @@ def _outcomes_hold(rows: Sequence[Measurement]) -> bool:
     return bool(known) and not any(row.breached for row in known)
 
 
-def _remedied(kind: str) -> str:
+def _base_kind(kind: str) -> str:
     return UPSTREAM_SHIFT if kind.startswith(UPSTREAM_SHIFT) else kind
 
 
-def _few(names: Sequence[str], most: int = 3) -> str:
+def _list_few(names: Sequence[str], most: int = 3) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""How well a classifier tells a tick's rows from the reference's: a shift of all features together."""
+"""The domain classifier: detect a joint shift of all features by telling tick rows from reference rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.models.reference_profile import SampledRows
 
 if TYPE_CHECKING:
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
 FOLDS = 4
 ROUNDS = 40
 SEED = 7
-# A feature that lies this far off on the reference's own ordinary tick (its weekday, its weather) tells every tick apart.
+# A feature whose PSI is this high on an ordinary tick of the reference (weekday, weather) would tell every tick apart.
 OF_THE_TICK = 0.25
 MOST_NAMED = 3
 
 
 class CannotTell(ValueError):
-    """There is nothing to tell the rows apart by."""
+    """The rows cannot be compared: too few rows, or no suitable feature."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """ROC AUC of tick against reference, out of fold, with its interval; `rows` of the tick were looked at."""
+    """Out-of-fold ROC AUC of tick against reference with its interval; rows: how many of the tick were used."""
 
     auc: float
     interval: tuple[float, float]
@@ -36,10 +37,10 @@ class Told:
 
 
 def tell_apart(profile: ReferenceProfile, tick: SampledRows) -> Told:
-    """Train boosted trees on the bins of sampled rows, and rank the rows that each fold left out.
+    """Train boosted trees to tell sampled tick rows from reference rows; their cross-validated AUC.
 
-    0.5: no row can be told from the reference's; 1: every one. Features by which every tick of the reference could be told
-    (median PSI of its ticks above OF_THE_TICK) are left out: each is watched by itself. The interval is DeLong's.
+    0.5: no row can be told from the reference's; 1: every row can. Features that would tell every tick of the reference apart
+    (median PSI of its ticks above OF_THE_TICK) are left out; each is watched separately. The interval is DeLong's.
 
     Raises: CannotTell.
     """
@@ -52,25 +53,25 @@ def tell_apart(profile: ReferenceProfile, tick: SampledRows) -> Told:
         if column.name in tick.columns and (not column.tick_psi or float(np.median(column.tick_psi)) <= OF_THE_TICK)
     ]
     if not names:
-        raise CannotTell("every feature differs from tick to tick in the reference too")
-    before, now = _chosen(profile.sampled, names), _chosen(tick, names)
+        raise CannotTell("every feature differs from tick to tick in the reference as well")
+    before, now = _codes(profile.sampled, names), _codes(tick, names)
     if min(len(before), len(now)) < 2 * FOLDS:
-        raise CannotTell(f"{len(now)} rows of the tick and {len(before)} of the reference are too few")
+        raise CannotTell(f"{format_count(len(now), 'row')} of the tick and {len(before):,} of the reference are too few")
     codes = np.concatenate([before, now])
     is_tick = np.repeat([False, True], [len(before), len(now)])
     score, gain = _out_of_fold(codes, is_tick)
-    found = area(is_tick, score)
+    auc = area(is_tick, score)
     ranked = [names[at] for at in np.argsort(-gain, kind="stable")[:MOST_NAMED] if gain[at] > 0]
-    return Told(found.value, (found.low, found.high), len(now), f"{len(names)} features; most by {', '.join(ranked)}")
+    return Told(auc.value, (auc.low, auc.high), len(now), f"{len(names)} features; the strongest: {', '.join(ranked)}")
 
 
-def _chosen(rows: SampledRows, names: list[str]) -> NDArray[np.uint8]:
+def _codes(rows: SampledRows, names: list[str]) -> NDArray[np.uint8]:
     at = [rows.columns.index(name) for name in names]
     return rows.codes[:, at]
 
 
 def _out_of_fold(codes: NDArray[np.uint8], is_tick: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each row's score from the trees that did not see it, and the features' gain over all folds."""
+    """Each row's score from the trees not trained on it, and each feature's gain over all folds."""
     import lightgbm
 
     parameters = {

@@ -1,9 +1,9 @@
-"""What a tick's scores promise before its labels are there: confidence-based performance estimation.
+"""Estimate a tick's performance from its scores before its labels arrive: confidence-based performance estimation.
 
-A calibrated score is the chance of a positive outcome, so each row is a true positive, a false positive and so on with known
-chances, and their expected numbers give the metrics (CBPE, as NannyML published it). Each ratio here is that of the expected
-numerator and denominator. The interval is where the realised metric of these very rows lies in 95 of 100 cases, labels being
-drawn from the scores. It rests on calibration: of scores that no longer fit, by a shift of the concept, it knows nothing.
+A calibrated score is the probability of a positive outcome, so each row is a true positive, a false positive and so on with a
+known probability, and their expected numbers give the metrics (CBPE, as published by NannyML). Each ratio is that of the
+expected numerator and the expected denominator. The interval holds the realised metric of these same rows in 95 of 100 cases,
+if labels are drawn from the scores. All this assumes calibrated scores: it cannot detect a concept shift.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import CostMatrix, Pipeline
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined, worth
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.sql import quoted
@@ -31,19 +32,19 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 FEWEST_ROWS = 30
-FEWEST_OF_A_CLASS = 10  # expected of each, for an AUC: as many as the realised one needs
-MOST_SINGLE_SCORES = 200_000  # of more rows, scores within 1 / STEPS of each other are counted together
+FEWEST_OF_A_CLASS = 10  # expected of each class for an AUC, as for the realised one
+MOST_SINGLE_SCORES = 200_000  # with more rows, scores are grouped in steps of 1 / STEPS
 STEPS = 65_536
 ROWS_AT_ONCE = 500_000
 METRICS = ("roc_auc", "precision", "recall", "value")
-PER = 1000  # rows that a value is told for
+PER = 1000  # a value is given per this many rows
 
 
 @dataclass(frozen=True)
 class Promised:
     """The rows that the model itself answered, counted by score and decision: (groups,) each.
 
-    `value` is what their decisions are expected to be worth per 1,000 rows; where that cannot be computed, `no_value` says why.
+    value: the expected worth of their decisions per 1,000 rows; if it cannot be computed, `no_value` says why.
     """
 
     score: Floats
@@ -57,10 +58,11 @@ class Promised:
         return int(self.rows.sum())
 
     def estimate(self, metric: str) -> Estimate:
-        """One of METRICS. Raises: CannotBeMeasured, or ValueUndefined."""
+        """The estimate of one of METRICS. Raises: CannotBeMeasured or ValueUndefined."""
         if self.n < FEWEST_ROWS:
             raise CannotBeMeasured(
-                f"the model itself answered {self.n} rows, too few for an estimate; at least {FEWEST_ROWS} are needed"
+                f"the model itself answered {format_count(self.n, 'row')}, too few for an estimate; "
+                f"at least {FEWEST_ROWS} are needed"
             )
         if metric == "roc_auc":
             return roc_auc(self.score, self.rows)
@@ -74,38 +76,39 @@ class Promised:
 
 
 def estimates(profile: ReferenceProfile, promised: Promised) -> Iterator[Reading]:
-    """The readings of one tick's scores: each metric as the scores promise it, or why they promise none."""
+    """The estimated metrics of one tick's scores; a reading without a value says why."""
     for metric in METRICS:
         what, reference = f"estimated_{metric}", reference_of(profile, metric)
         try:
-            found = promised.estimate(metric)
+            estimate = promised.estimate(metric)
         except (CannotBeMeasured, ValueUndefined) as error:
             missing = isinstance(error, ValueUndefined)
             yield Reading(what, None, promised.n, reference=reference, why=str(error), missing=missing)
             continue
-        detail = "if scores are as calibrated as they were"
+        detail = "assuming that scores are still calibrated"
         if reference is not None:
-            detail += f"; the reference has {reference:.4g}"
-        yield Reading(what, found.value, promised.n, reference=reference, detail=detail, interval=(found.low, found.high))
+            detail += f"; the reference has {format_number(reference)}"
+        interval = (estimate.low, estimate.high)
+        yield Reading(what, estimate.value, promised.n, reference=reference, detail=detail, interval=interval)
 
 
 def reference_of(profile: ReferenceProfile, metric: str) -> float | None:
-    """What the reference realised of one of METRICS; None where it could not be computed or was not kept."""
+    """The reference's realised value of one of METRICS; None if it could not be computed or was not kept."""
     known: float | None = getattr(profile, metric, None)
     return known
 
 
 def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
-    """Count the scores and decisions of `source`, all rows of which the model itself answered, within the engine.
+    """Count the scores and decisions of `source` by SQL; the model itself answered all its rows.
 
-    source: what stands after FROM, with columns score, decision, and what the worth of a decision is declared over.
+    source: what follows FROM, with columns score, decision and those that the value of a decision depends on.
     """
     ((n,),) = con.execute(f"SELECT count(*) FROM {source}").fetchall()
     together = "score" if n <= MOST_SINGLE_SCORES else f"floor(score * {STEPS})"
-    found = con.execute(
+    groups = con.execute(
         f"SELECT avg(score) AS score, decision, count(*)::DOUBLE AS n FROM {source} GROUP BY {together}, decision ORDER BY 1, 2"
     ).fetchnumpy()
-    score, decided, rows = (np.asarray(found[name]) for name in ("score", "decision", "n"))
+    score, decided, rows = (np.asarray(groups[name]) for name in ("score", "decision", "n"))
     counted = Promised(score.astype(np.float64), decided.astype(bool), rows)
     if isinstance(pipeline.value, CostMatrix):
         return _with_value(counted, _by_matrix(pipeline.value, counted))
@@ -116,10 +119,11 @@ def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
 
 
 def roc_auc(score: Floats, rows: Floats) -> Estimate:
-    """Expected pairs in the right order over expected pairs of a positive and a negative, equal scores counting half.
+    """Expected ROC AUC: the share of positive-negative pairs in the right order; equal scores count half.
 
-    Its error by the delta method: exact variance of the linear statistic sum over pairs of y_i (1 - y_j) (h_ij - AUC), where
-    h_ij is 1, 0.5 or 0 as i scores above, like or below j; both parts of its Hoeffding decomposition are in closed form.
+    The standard error is by the delta method: the exact variance of the linear statistic sum over pairs of
+    y_i (1 - y_j) (h_ij - AUC), where h_ij is 1, 0.5 or 0 if i scores above, like or below j. Both parts of its Hoeffding
+    decomposition are in closed form.
 
     score, rows: (groups,). Raises: CannotBeMeasured.
     """
@@ -130,11 +134,11 @@ def roc_auc(score: Floats, rows: Floats) -> Estimate:
     total = float(positives.sum()), float(negatives.sum())
     if min(total) < FEWEST_OF_A_CLASS:
         raise CannotBeMeasured(
-            f"scores expect {total[0]:.3g} positive and {total[1]:.3g} negative outcomes, too few to rank; at least "
-            f"{FEWEST_OF_A_CLASS} of each are needed"
+            f"by their scores, {format_number(total[0])} positive and {format_number(total[1])} negative outcomes are "
+            f"expected, too few to rank; at least {FEWEST_OF_A_CLASS} of each are needed"
         )
-    below, above = _before(negatives), _before(positives[::-1])[::-1]
-    right = float((positives * below).sum() + ((n - 1) * spread).sum() / 2)  # no row is paired with itself
+    below, above = _sums_before(negatives), _sums_before(positives[::-1])[::-1]
+    right = float((positives * below).sum() + ((n - 1) * spread).sum() / 2)  # a row is not paired with itself
     pairs = total[0] * total[1] - float(spread.sum())
     auc = right / pairs
     pull = (below + (n - 1) * (1 - s) / 2 - auc * (total[1] - (1 - s))) - (above + (n - 1) * s / 2 - auc * (total[0] - s))
@@ -144,9 +148,9 @@ def roc_auc(score: Floats, rows: Floats) -> Estimate:
 
 
 def precision(score: Floats, decided: Bools, rows: Floats) -> Estimate:
-    """Mean score of the rows decided positive; the number of hits among them is Poisson binomial.
+    """Expected precision: the mean score of the rows decided positive. The number of hits is Poisson binomial.
 
-    score, decided, rows: (groups,). Raises: CannotBeMeasured where no row is decided positive.
+    score, decided, rows: (groups,). Raises: CannotBeMeasured if no row is decided positive.
     """
     n = float(rows[decided].sum())
     if not n:
@@ -161,13 +165,15 @@ def precision(score: Floats, decided: Bools, rows: Floats) -> Estimate:
 
 
 def recall(score: Floats, decided: Bools, rows: Floats) -> Estimate:
-    """Sum of scores decided positive over the sum of all; its error by the delta method.
+    """Expected recall: the sum of scores decided positive over the sum of all; its error by the delta method.
 
-    score, decided, rows: (groups,). Raises: CannotBeMeasured where less than one positive outcome is expected.
+    score, decided, rows: (groups,). Raises: CannotBeMeasured if less than one positive outcome is expected.
     """
     positives = float((rows * score).sum())
     if positives < 1:
-        raise CannotBeMeasured(f"scores expect {positives:.3g} positive outcomes, so there is no recall")
+        raise CannotBeMeasured(
+            f"by their scores, {format_number(positives)} positive outcomes are expected, so there is no recall"
+        )
     share = float((rows * score)[decided].sum()) / positives
     error = sqrt(float((rows * score * (1 - score) * (decided - share) ** 2).sum())) / positives
     return Estimate(share, *intervals.normal(share, error, 0.0, 1.0))
@@ -175,7 +181,7 @@ def recall(score: Floats, decided: Bools, rows: Floats) -> Estimate:
 
 @dataclass(frozen=True)
 class Worths:
-    """Sums over rows: what their decisions are expected to be worth, and the variance of that."""
+    """Sums over rows: the expected worth of their decisions, and its variance."""
 
     rows: float
     expected: float
@@ -183,7 +189,7 @@ class Worths:
 
 
 def expected_worth(score: Floats, if_positive: Floats, if_negative: Floats, rows: Floats | float = 1.0) -> Worths:
-    """What decisions are worth in expectation. score, if_positive, if_negative: (n,); rows: (n,) that each stands for."""
+    """The expected worth of decisions. score, if_positive, if_negative: (n,); rows: how many rows each stands for, (n,)."""
     expected = score * if_positive + (1 - score) * if_negative
     variance = score * (1 - score) * (if_positive - if_negative) ** 2
     weights = np.broadcast_to(rows, score.shape)
@@ -191,7 +197,7 @@ def expected_worth(score: Floats, if_positive: Floats, if_negative: Floats, rows
 
 
 def value(sums: Worths) -> Estimate:
-    """What decisions are expected to be worth per 1,000 rows; their sum is normal but for few rows."""
+    """The expected worth of decisions per 1,000 rows; normal approximation, good except for few rows."""
     mean, error = PER * sums.expected / sums.rows, PER * sqrt(sums.variance) / sums.rows
     return Estimate(mean, *intervals.normal(mean, error))
 
@@ -209,24 +215,24 @@ def _by_matrix(matrix: CostMatrix, counted: Promised) -> Worths:
 
 
 def _by_function(con: Any, source: str, pipeline: Pipeline) -> Worths:
-    """Row by row, for each has its own worth; some at a time, for there may be more of them than memory.
+    """The expected worth by the declared function, row by row, in batches that fit in memory.
 
     Raises: ValueUndefined.
     """
-    there = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    kept = [name for name in pipeline.value_features if name in there]  # a row scored before it was declared lacks one
-    shown = ", ".join(quoted(name) for name in ("score", "decision", *kept))
+    columns = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    logged = [name for name in pipeline.value_features if name in columns]  # rows scored before it was declared lack it
+    selected = ", ".join(quoted(name) for name in ("score", "decision", *logged))
     sums = Worths(0.0, 0.0, 0.0)
-    for batch in con.sql(f"SELECT {shown} FROM {source}").to_arrow_reader(ROWS_AT_ONCE):
+    for batch in con.sql(f"SELECT {selected} FROM {source}").to_arrow_reader(ROWS_AT_ONCE):
         rows = pa.Table.from_batches([batch])
         score = rows["score"].to_numpy().astype(np.float64)
         decision = rows["decision"].to_numpy(zero_copy_only=False).astype(bool)
         either = [worth(pipeline.value, rows, score, np.full(len(score), flag)).of(decision) for flag in (True, False)]
-        some = expected_worth(score, *either)
-        sums = Worths(sums.rows + some.rows, sums.expected + some.expected, sums.variance + some.variance)
+        of_batch = expected_worth(score, *either)
+        sums = Worths(sums.rows + of_batch.rows, sums.expected + of_batch.expected, sums.variance + of_batch.variance)
     return sums
 
 
-def _before(values: Floats) -> Floats:
-    """The sum of all values before each."""
+def _sums_before(values: Floats) -> Floats:
+    """For each position, the sum of the values before it."""
     return np.concatenate(([0.0], np.cumsum(values)[:-1]))

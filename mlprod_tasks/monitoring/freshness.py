@@ -1,4 +1,4 @@
-"""How old the newest row of each table is that came in for a tick."""
+"""How old the newest row of each table is at a tick."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ HOUR = timedelta(hours=1)
 
 
 def freshness(con: DuckDBPyConnection, pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
-    """Hours from when the newest row of the tick's own partition became knowable to the tick, table by table.
+    """Hours from when the newest row of the tick's own partition became known to the tick, for each table.
 
-    Of a table that plans ahead: to the moment up to which it should plan. A reference table has no time, and no reading. Only
-    the tick's own partition is looked at, so that it does not matter which others are there yet.
+    For a table that plans ahead: to the moment up to which it should plan. A reference table has no time, so it has no reading.
+    Only the tick's own partition is read, so it does not matter which other partitions exist yet.
     """
     for table in pipeline.tables:
         if table.time is not None:
-            yield _of(con, pipeline, table, tick, platform)
+            yield _reading(con, pipeline, table, tick, platform)
 
 
-def _of(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> Reading:
+def _reading(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> Reading:
     name = names.raw(pipeline, table.name)
     files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
     rows, newest = 0, None
     if files:
-        # The moment itself in UTC, whatever the session's time zone would make of it.
-        asked = f"SELECT count(*), epoch_us(max({quoted(table.time or '')})) FROM read_parquet({listed(files)})"
-        ((rows, newest),) = con.execute(asked).fetchall()
+        # Microseconds since 1970 in UTC, so that the session's time zone does not matter.
+        query = f"SELECT count(*), epoch_us(max({quoted(table.time or '')})) FROM read_parquet({listed(files)})"
+        ((rows, newest),) = con.execute(query).fetchall()
     if newest is None:
         why = f"no row of {table.name} is published for the tick"
         return Reading("freshness", None, 0, table.name, why=why, missing=True)
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=newest)
     due = pipeline.schedule.moment(tick.date + timedelta(days=table.ticks_ahead))
     hours = (due - moment - table.known_after) / HOUR
-    told = f"its newest row is of {moment:%Y-%m-%d %H:%M} UTC"
-    return Reading("freshness", hours, int(rows), table.name, detail=told)
+    detail = f"its newest row is from {moment:%Y-%m-%d %H:%M} UTC"
+    return Reading("freshness", hours, int(rows), table.name, detail=detail)

@@ -1,4 +1,4 @@
-"""What every reading would have been on each of the reference's own ticks: what quiet ticks look like."""
+"""The history of a reference: what each reading would have been on its own ticks, which are quiet."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from mlprod_tasks.monitoring.measurement import Reading
     from mlprod_tasks.monitoring.observe import Observed
 
-FEWEST_TICKS = 3  # one tick against one other says nothing of either
-TOGETHER = 14  # ticks at most for which the domain classifier is trained: it takes as long as everything else
+FEWEST_TICKS = 3  # one tick compared with a single other one tells nothing
+TOGETHER = 14  # most ticks to train the domain classifier for: it takes as long as everything else
 
 
 def history_of(
     con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, by_tick: Mapping[date, Observed]
 ) -> ReferenceHistory | None:
-    """The history of a reference; None where it has too few ticks.
+    """The history of a reference; None if it has too few ticks.
 
-    What a tick realised is held against the AUC, the KPI and the like of the whole reference: one tick of a month hardly moves
-    them. The domain classifier is trained for TOGETHER ticks at most, evenly spaced.
+    A tick's outcomes are compared with the AUC, the KPI and so on of the whole reference, since one tick of a month hardly
+    moves them. The domain classifier is trained for TOGETHER ticks at most, evenly spaced.
 
-    source: the rows of the reference, as `profile_of` reads them; profile: of all of them; by_tick: what each tick tells.
+    source: the rows of the reference, as `profile_of` reads them; profile: that of all rows; by_tick: the counts of each tick.
     """
     days = sorted(by_tick)
     if len(days) < FEWEST_TICKS:
         return None
     chosen = {days[at] for at in np.unique(np.linspace(0, len(days) - 1, TOGETHER).astype(int))}
     readings = [list(_readings(con, source, pipeline, profile, day, by_tick[day], day in chosen)) for day in days]
-    found = [{_subject(one): one.value for one in tick} for tick in readings]
-    subjects = dict.fromkeys(subject for tick in found for subject in tick)
-    values = {subject: tuple(tick.get(subject) for tick in found) for subject in subjects}
+    by_subject = [{_subject(one): one.value for one in tick} for tick in readings]
+    subjects = dict.fromkeys(subject for tick in by_subject for subject in tick)
+    values = {subject: tuple(tick.get(subject) for tick in by_subject) for subject in subjects}
     kept = {subject: of_all for subject, of_all in values.items() if any(value is not None for value in of_all)}
     return ReferenceHistory(tuple(map(str, days)), kept)
 
@@ -47,8 +47,8 @@ def history_of(
 def _readings(
     con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, day: date, observed: Observed, together: bool
 ) -> Iterator[Reading]:
-    """What would have been read at one tick of the reference, had the others been the reference."""
-    # They rest on the profile, and the profile on its history.
+    """The readings of one tick of the reference, compared with the other ticks."""
+    # Imported here because these modules import the profile, and the profile imports this module.
     from mlprod_tasks.monitoring.estimate import estimates, promised_by
     from mlprod_tasks.monitoring.inputs import inputs
     from mlprod_tasks.monitoring.outcomes import columns, outcomes
@@ -57,7 +57,7 @@ def _readings(
     of_day = f"SELECT {needed}, label, false AS fallback FROM {source} WHERE tick = DATE '{day}'"
     rows: pa.Table = con.sql(of_day).to_arrow_table()
     judged = rows.filter(rows["label"].is_valid())
-    others = _judged_without(less(profile, day, observed), profile, rows, judged)
+    others = _outcomes_without(less(profile, day, observed), profile, rows, judged)
     yield from inputs(others, observed, together=together)
     con.register("one_tick", rows)
     promised = promised_by(con, "one_tick", pipeline)
@@ -67,8 +67,10 @@ def _readings(
         yield from outcomes(pipeline, others, judged, rows.num_rows, promised)
 
 
-def _judged_without(others: ReferenceProfile, profile: ReferenceProfile, rows: pa.Table, judged: pa.Table) -> ReferenceProfile:
-    """The label rate and the mean score of the other ticks."""
+def _outcomes_without(
+    others: ReferenceProfile, profile: ReferenceProfile, rows: pa.Table, judged: pa.Table
+) -> ReferenceProfile:
+    """Set the label rate and the mean score of the other ticks, without those of `rows` and `judged`."""
     total, outcomes = sum(profile.rows_by_tick), profile.outcomes - judged.num_rows
     positives = int(np.count_nonzero(judged["label"].to_numpy(zero_copy_only=False)))
     rate = None
@@ -83,7 +85,7 @@ def _subject(reading: Reading) -> str:
 
 
 def less(profile: ReferenceProfile, tick: date, observed: Observed) -> ReferenceProfile:
-    """What the profile says of inputs and scores, without the rows of one of its own ticks."""
+    """The profile's inputs and scores without the rows of one of its own ticks."""
 
     def of_others(column: ProfileColumn) -> ProfileColumn:
         counts = observed.columns[column.name].counts

@@ -1,4 +1,4 @@
-"""What went into a model and came out of it at one tick, against the model's reference profile."""
+"""Compare a model's inputs and scores at one tick with its reference profile."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring import categories
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import Observed
 from mlprod_tasks.statistics import bins, distances, intervals
 
-FEWEST_ROWS = 50  # below, a tick's distribution says nothing
+FEWEST_ROWS = 50  # with fewer rows, a tick's distribution is not meaningful
 QUIET_MARGIN = 1.25
-OLDER = "this model's reference profile is of an older form, which does not keep {kept}; the next training's has it"
-LOST = "the reference has this column and the predictions do not"
+OLDER = "this model's reference profile has an older format without {kept}; the next training adds it"
+LOST = "the reference has this column, but the predictions do not"
 
-Read = tuple[float | None, str, float | None]  # a value, its detail and the reference's; or None and why
+Read = tuple[float | None, str, float | None]  # the value, its detail and the reference's value; or None, why, None
 
 
 def inputs(
     profile: ReferenceProfile, observed: Observed, only_important: Mapping[str, bool] | None = None, *, together: bool = True
 ) -> Iterator[Reading]:
-    """The readings of one tick's predictions, features in the order of their importance to the model.
+    """The readings of one tick's predictions, features in order of importance to the model.
 
-    only_important: by watch, whether only the important features are held to its bounds. together: whether to train the domain
-    classifier too, which takes about as long as everything else.
+    only_important: for each watch, whether its bounds apply to the important features only. together: whether to train the
+    domain classifier too, which takes about as long as everything else.
     """
     rows = observed.rows
     share, fallback = observed.fallback_rows / rows, observed.fallback_rows
@@ -50,16 +51,22 @@ def inputs(
 
 
 def volume(profile: ReferenceProfile, rows: int) -> Reading:
-    """The rows of a tick over those of the reference's mean tick; all that can be said of a tick without rows."""
+    """The rows of a tick over the reference's mean per tick; the only reading of a tick without rows."""
     mean = profile.rows_per_tick
-    return Reading("volume", rows / mean, rows, reference=mean, detail=f"{rows:,} rows; the reference has {mean:,.0f} a tick")
+    return Reading(
+        "volume",
+        rows / mean,
+        rows,
+        reference=mean,
+        detail=f"{format_count(rows, 'row')}; the reference has {mean:,.0f} per tick",
+    )
 
 
 def quiet_bound(ticks: tuple[float, ...]) -> float | None:
-    """What a quiet tick may reach: the largest value of the reference's own ticks, with a margin. None without ticks.
+    """The highest value of a quiet tick: the largest of the reference's own ticks plus a margin. None without ticks.
 
-    Rows of one tick resemble each other (one day's weather, one day's trailing means), so a tick never looks like a
-    sample of the whole reference; how far it lies off is learned from the reference itself, tick by tick.
+    Rows of one tick resemble each other (one day's weather, one day's trailing means), so a tick never looks like a sample of
+    the whole reference. How far it usually differs is learned from the reference's own ticks.
     """
     return QUIET_MARGIN * max(ticks) if ticks else None
 
@@ -67,12 +74,13 @@ def quiet_bound(ticks: tuple[float, ...]) -> float | None:
 def too_few(n: int) -> str:
     """Why a tick of n rows has no distribution."""
     if n == 0:
-        return "the fallback answered every row, so there is nothing of the model to compare"
-    return f"{n} rows are too few to compare distributions; at least {FEWEST_ROWS} are needed"
+        return "the fallback answered every row, so the model has no scores to compare"
+    too_few_rows = f"{format_count(n, 'row')} {'is' if n == 1 else 'are'} too few"
+    return f"{too_few_rows} to compare distributions; at least {FEWEST_ROWS} are needed"
 
 
 def _kinds(column: ProfileColumn) -> tuple[str, ...]:
-    """What is read of a feature: only numbers have a range and lie apart, only categories are new or lost."""
+    """The measurements of a feature: ranges and distances for numbers, new and lost values for categories."""
     every = ("feature_psi", "feature_js", "null_share")
     if column.bins.of_numbers:
         return (*every, "feature_wasserstein", "out_of_range")
@@ -92,67 +100,72 @@ def _reading(
         return none(too_few(n))
     if column.name not in observed.columns:
         return none(LOST, missing=True)
-    value, told, reference = _READ[what](column, observed, ticks)
+    value, detail, reference = _READ[what](column, observed, ticks)
     if value is None:
-        return none(told)
+        return none(detail)
     quiet = {"feature_psi": column.tick_psi, "score_psi": column.tick_psi, "null_share": column.tick_null_share}.get(what, ())
-    detail = "; ".join(part for part in (told, ranks) if part)
+    detail = "; ".join(part for part in (detail, ranks) if part)
     return Reading(
         what, value, n, name, reference, quiet_bound(quiet), detail=detail, watched=watched, important=column.important
     )
 
 
 def _psi(column: ProfileColumn, observed: Observed, _: int) -> Read:
-    before, now = _compared(column, observed)
+    before, now = _coarse_counts(column, observed)
     typical = float(np.median(column.tick_psi)) if column.tick_psi else 0.0
-    told = f"a tick of the reference has {typical:.3g}, at most {max(column.tick_psi):.3g}" if column.tick_psi else ""
-    return distances.corrected_psi(before, now), told, typical
+    detail = ""
+    if column.tick_psi:
+        highest = format_number(max(column.tick_psi))
+        detail = f"a typical tick of the reference has {format_number(typical)}, the highest {highest}"
+    return distances.corrected_psi(before, now), detail, typical
 
 
 def _jensen_shannon(column: ProfileColumn, observed: Observed, _: int) -> Read:
-    return distances.jensen_shannon_distance(*_compared(column, observed)), "", None
+    return distances.jensen_shannon_distance(*_coarse_counts(column, observed)), "", None
 
 
 def _wasserstein(column: ProfileColumn, observed: Observed, _: int) -> Read:
     if column.bins.sd is None:
-        return None, OLDER.format(kept="how widely this column spreads"), None
+        return None, OLDER.format(kept="the spread of this column"), None
     if column.bins.sd == 0:
-        return None, "every value of the reference is the same, so there is no spread to scale a distance by", None
+        return None, "all values of the reference are equal, so there is no spread to scale a distance by", None
     try:
         distance = (
             distances.wasserstein_of(column.bins, np.asarray(column.counts), observed.columns[column.name]) / column.bins.sd
         )
     except distances.NothingToCompare:
-        return None, "one side has no value at all", None
+        return None, "the tick or the reference has no value at all", None
     if not np.isfinite(distance):
-        return None, "the tick holds numbers so large that their distance cannot be told", None
-    return distance, f"a standard deviation of the reference is {column.bins.sd:.4g}", None
+        return None, "the tick has numbers so large that their distance cannot be computed", None
+    return distance, f"the reference's standard deviation is {format_number(column.bins.sd)}", None
 
 
 def _null_share(column: ProfileColumn, observed: Observed, _: int) -> Read:
     share = float(observed.columns[column.name].counts[bins.NULL] / observed.answered)
-    told = f"{share:.1%} null; the reference has {column.null_share:.1%}"
-    return share - column.null_share, told, column.null_share
+    detail = f"{share:.1%} null; the reference has {column.null_share:.1%}"
+    return share - column.null_share, detail, column.null_share
 
 
 def _out_of_range(column: ProfileColumn, observed: Observed, _: int) -> Read:
     if not any(column.counts[2:]):
         return None, "the reference has no value to compare with", None
     low, high = column.bins.low, column.bins.high
-    told = f"the reference reaches from {low:.6g} to {high:.6g}"
-    return observed.columns[column.name].outside / observed.answered, told, 0.0
+    detail = f"the reference reaches from {format_number(low)} to {format_number(high)}"
+    return observed.columns[column.name].outside / observed.answered, detail, 0.0
 
 
 def _new_categories(column: ProfileColumn, observed: Observed, _: int) -> Read:
-    found = categories.new(column, observed.columns[column.name].counts)
-    return (None, OLDER.format(kept="its rare categories"), None) if found is None else (found.share, found.told, found.usual)
+    unknown = categories.new(column, observed.columns[column.name].counts)
+    if unknown is None:
+        return None, OLDER.format(kept="rare categories"), None
+    return unknown.share, unknown.detail, unknown.usual
 
 
 def _lost_categories(column: ProfileColumn, observed: Observed, ticks: int) -> Read:
     if not column.present:
-        return None, OLDER.format(kept="how many of its ticks have each category"), None
-    found = categories.lost(column, observed.columns[column.name].counts, ticks)
-    return found.share, found.told, found.usual
+        return None, OLDER.format(kept="the number of ticks with each category"), None
+    missing = categories.lost(column, observed.columns[column.name].counts, ticks)
+    return missing.share, missing.detail, missing.usual
 
 
 _READ = {
@@ -168,7 +181,8 @@ _READ = {
 }
 
 
-def _compared(column: ProfileColumn, observed: Observed) -> tuple[bins.Counts, bins.Counts]:
+def _coarse_counts(column: ProfileColumn, observed: Observed) -> tuple[bins.Counts, bins.Counts]:
+    """The coarse counts of the reference and of the tick."""
     return column.bins.coarse(np.asarray(column.counts)), column.bins.coarse(observed.columns[column.name].counts)
 
 
@@ -188,28 +202,27 @@ def _join_coverage(profile: ReferenceProfile, observed: Observed) -> Iterator[Re
         if n < FEWEST_ROWS:
             yield Reading("join_coverage", None, n, join.table, why=too_few(n))
         elif join.table not in observed.unmatched:
-            why = f"the predictions lack features that the reference takes from {join.table}"
+            why = f"the predictions lack features that the reference has from {join.table}"
             yield Reading("join_coverage", None, n, join.table, why=why, missing=True)
         elif usual == 0:
-            yield Reading("join_coverage", None, n, join.table, why="no row of the reference found one")
+            yield Reading("join_coverage", None, n, join.table, why="no row of the reference has a match")
         else:
             share = 1 - observed.unmatched[join.table] / n
-            told = f"{share:.1%} of the rows found one; of the reference's {usual:.1%}"
+            detail = f"{share:.1%} of the rows have a match; in the reference {usual:.1%}"
             low, high = intervals.wilson(n - observed.unmatched[join.table], n)
-            yield Reading(
-                "join_coverage", share / usual, n, join.table, usual, detail=told, interval=(low / usual, high / usual)
-            )
+            interval = (low / usual, high / usual)
+            yield Reading("join_coverage", share / usual, n, join.table, usual, detail=detail, interval=interval)
 
 
 def _decision_share(profile: ReferenceProfile, observed: Observed) -> Reading:
     n = observed.answered
     if profile.decisions is None or observed.decisions is None or n < FEWEST_ROWS:
-        why = too_few(n) if n < FEWEST_ROWS else OLDER.format(kept="how many decisions there were")
+        why = too_few(n) if n < FEWEST_ROWS else OLDER.format(kept="the number of decisions")
         return Reading("decision_share", None, n, why=why)
     usual, share = profile.decisions / sum(profile.rows_by_tick), observed.decisions / n
     low, high = intervals.wilson(observed.decisions, n)
-    told = f"{share:.1%} above the threshold; of the reference {usual:.1%}"
-    return Reading("decision_share", share - usual, n, reference=usual, detail=told, interval=(low - usual, high - usual))
+    detail = f"{share:.1%} above the threshold; in the reference {usual:.1%}"
+    return Reading("decision_share", share - usual, n, reference=usual, detail=detail, interval=(low - usual, high - usual))
 
 
 def _domain_auc(profile: ReferenceProfile, observed: Observed) -> Reading:
@@ -217,10 +230,10 @@ def _domain_auc(profile: ReferenceProfile, observed: Observed) -> Reading:
 
     n = observed.answered
     if n < FEWEST_ROWS or profile.sampled is None or observed.sampled is None:
-        why = too_few(n) if n < FEWEST_ROWS else OLDER.format(kept="any rows")
+        why = too_few(n) if n < FEWEST_ROWS else OLDER.format(kept="sampled rows")
         return Reading("domain_auc", None, n, why=why)
     try:
-        told = tell_apart(profile, observed.sampled)
+        result = tell_apart(profile, observed.sampled)
     except CannotTell as error:
         return Reading("domain_auc", None, n, why=str(error))
-    return Reading("domain_auc", told.auc, told.rows, reference=0.5, detail=told.detail, interval=told.interval)
+    return Reading("domain_auc", result.auc, result.rows, reference=0.5, detail=result.detail, interval=result.interval)

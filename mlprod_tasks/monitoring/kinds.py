@@ -1,4 +1,4 @@
-"""Everything that can be watched: when it is known, what it looks at, which way is bad, and what it is in words."""
+"""All measurements: when each is known, what it is about, which direction is bad, and its name in words."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Worse = Literal["higher", "lower", "either"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that is watched.
+    """One measurement that can be watched.
 
-    family: what is measured and replaced together: 'input' and 'health' at the tick, 'outcome' when its labels are complete,
-    'check' each night, 'request' while requests come in. group: where it is shown. by: what `slice` names. words: with {slice}
-    and {kpi} to be put in.
+    family: which ones are measured and replaced together: 'input' and 'health' at the tick, 'outcome' once its labels are
+    complete, 'check' each night, 'request' while requests come in. group: where it is displayed. by: what `slice` names.
+    words: a template with {slice} and {kpi}.
     """
 
     what: str
@@ -30,16 +30,18 @@ class Kind:
 
 
 _KINDS = (
-    Kind("volume", "input", "data", "either", "rows over the reference's mean rows a tick"),
-    Kind("freshness", "input", "data", "higher", "hours from the newest row of {slice} to the tick", "table"),
-    Kind("null_share", "input", "data", "higher", "null share of feature {slice} above the reference's", "feature"),
-    Kind("new_categories", "input", "data", "higher", "share of rows whose {slice} the reference never had", "feature"),
-    Kind("lost_categories", "input", "data", "higher", "share of the reference's rows whose {slice} is gone", "feature"),
+    Kind("volume", "input", "data", "either", "rows relative to the reference's mean per tick"),
+    Kind("freshness", "input", "data", "higher", "age in hours of the newest row of {slice}", "table"),
+    Kind("null_share", "input", "data", "higher", "null share of feature {slice} minus the reference's", "feature"),
+    Kind("new_categories", "input", "data", "higher", "share of rows whose {slice} is new to the reference", "feature"),
     Kind(
-        "out_of_range", "input", "data", "higher", "share of rows whose {slice} lies outside the reference's range", "feature"
+        "lost_categories", "input", "data", "higher", "share of the reference's rows whose {slice} no longer occurs", "feature"
     ),
-    Kind("type_changes", "input", "data", "higher", "features whose type is not the reference's"),
-    Kind("join_coverage", "input", "data", "lower", "share of rows that found a row in {slice}, over the reference's", "table"),
+    Kind("out_of_range", "input", "data", "higher", "share of rows whose {slice} is outside the reference's range", "feature"),
+    Kind("type_changes", "input", "data", "higher", "number of features whose type differs from the reference's"),
+    Kind(
+        "join_coverage", "input", "data", "lower", "share of rows with a match in {slice}, relative to the reference's", "table"
+    ),
     Kind("feature_psi", "input", "covariates", "higher", "PSI of feature {slice}", "feature"),
     Kind("feature_js", "input", "covariates", "higher", "Jensen-Shannon distance of feature {slice}", "feature"),
     Kind(
@@ -50,7 +52,7 @@ _KINDS = (
         "Wasserstein distance of feature {slice}, in standard deviations of the reference",
         "feature",
     ),
-    Kind("domain_auc", "input", "covariates", "higher", "AUC of telling the tick's rows from the reference's"),
+    Kind("domain_auc", "input", "covariates", "higher", "AUC of the domain classifier, tick against reference"),
     Kind("score_psi", "input", "scores", "higher", "PSI of the scores"),
     Kind(
         "score_wasserstein",
@@ -66,7 +68,7 @@ _KINDS = (
     Kind("estimated_recall", "input", "estimates", "lower", "estimated recall"),
     Kind("estimated_value", "input", "estimates", "lower", "estimated value per 1,000 rows"),
     Kind("label_coverage", "outcome", "labels", "lower", "share of rows with an outcome"),
-    Kind("label_rate", "outcome", "labels", "either", "positive share over the reference's"),
+    Kind("label_rate", "outcome", "labels", "either", "share of positives relative to the reference's"),
     Kind("roc_auc", "outcome", "performance", "lower", "realised ROC AUC"),
     Kind("precision", "outcome", "performance", "lower", "realised precision"),
     Kind("recall", "outcome", "performance", "lower", "realised recall"),
@@ -74,22 +76,20 @@ _KINDS = (
     Kind("calibration", "outcome", "performance", "either", "mean outcome minus mean score"),
     Kind("residual_drift", "outcome", "performance", "higher", "largest mean residual in a region of {slice}", "feature"),
     Kind("estimate_error", "outcome", "performance", "either", "realised minus estimated {slice}", "metric"),
-    Kind("kpi", "outcome", "business", "lower", "{kpi} over the reference's"),
+    Kind("kpi", "outcome", "business", "lower", "{kpi} relative to the reference's"),
     Kind("business_metric", "outcome", "business", "either", "{slice}", "metric"),
     Kind("kpi_correlation", "outcome", "business", "lower", "rank correlation of {slice} over the last ticks", "metric"),
-    Kind("duration", "health", "pipeline", "higher", "seconds that {slice} took", "step"),
-    Kind("retries", "health", "pipeline", "higher", "tries of {slice} beyond the first", "step"),
-    Kind("queue_wait", "health", "pipeline", "higher", "seconds that {slice} waited for a worker", "step"),
-    Kind("rows_per_second", "health", "pipeline", "lower", "rows a second of {slice}", "step"),
+    Kind("duration", "health", "pipeline", "higher", "run time of {slice} in seconds", "step"),
+    Kind("retries", "health", "pipeline", "higher", "retries of {slice}", "step"),
+    Kind("queue_wait", "health", "pipeline", "higher", "seconds {slice} waited for a worker", "step"),
+    Kind("rows_per_second", "health", "pipeline", "lower", "rows per second of {slice}", "step"),
     Kind("memory", "health", "pipeline", "higher", "peak memory of {slice} in MB", "step"),
-    Kind("data_delay", "health", "pipeline", "higher", "hours from the tick until {slice} was published", "table"),
-    Kind("label_delay", "health", "pipeline", "higher", "hours from when labels were due until they were published"),
-    Kind("cost", "health", "pipeline", "higher", "seconds of computing for the tick, over the mean of the ticks before"),
+    Kind("data_delay", "health", "pipeline", "higher", "hours until {slice} was published", "table"),
+    Kind("label_delay", "health", "pipeline", "higher", "hours until the labels were published"),
+    Kind("cost", "health", "pipeline", "higher", "computing time of the tick relative to the mean of the ticks before"),
     Kind("model_age", "health", "pipeline", "higher", "days since the champion's newest training label"),
-    Kind(
-        "upstream", "health", "pipeline", "higher", "alarms at this tick of {slice}, whose scores are features here", "pipeline"
-    ),
-    Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that come out otherwise now"),
+    Kind("upstream", "health", "pipeline", "higher", "alarms of {slice}, whose scores are features here", "pipeline"),
+    Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that the model no longer reproduces"),
     Kind(
         "canned",
         "check",
@@ -97,32 +97,30 @@ _KINDS = (
         "higher",
         "share of golden predictions that the model no longer reproduces",
     ),
-    Kind("online_skew", "check", "pipeline", "higher", "share of rows whose features online are not those of batch"),
+    Kind("online_skew", "check", "pipeline", "higher", "share of rows whose online features differ from those of the batch"),
     Kind("online_rows", "request", "requests", "either", "rows answered on request"),
-    Kind("online_latency", "request", "requests", "higher", "99th percentile of the milliseconds that a row took"),
-    Kind("online_errors", "request", "requests", "higher", "share of requested rows on which a model failed"),
+    Kind("online_latency", "request", "requests", "higher", "99th percentile of the latency per row in milliseconds"),
+    Kind("online_errors", "request", "requests", "higher", "share of requested rows for which the model failed"),
     Kind("online_fallback", "request", "requests", "higher", "share of requested rows answered by the fallback"),
-    Kind("online_refused", "request", "requests", "higher", "share of requested rows that got no score"),
-    Kind("online_stale", "request", "requests", "higher", "share of requested rows with features that were stale"),
-    Kind("online_missing", "request", "requests", "higher", "share of requested rows with features that were missing"),
+    Kind("online_refused", "request", "requests", "higher", "share of requested rows without a score"),
+    Kind("online_stale", "request", "requests", "higher", "share of requested rows with stale features"),
+    Kind("online_missing", "request", "requests", "higher", "share of requested rows with missing features"),
     Kind(
         "online_nulls",
         "request",
         "requests",
         "higher",
-        "null share of feature {slice} on request above the reference's",
+        "null share of feature {slice} on request minus the reference's",
         "feature",
     ),
     Kind("online_psi", "request", "requests", "higher", "PSI of feature {slice} on request", "feature"),
     Kind("online_score_psi", "request", "requests", "higher", "PSI of the scores on request"),
-    Kind("online_shadow_difference", "request", "requests", "higher", "mean difference between a score and that in the shadow"),
-    Kind(
-        "online_shadow_latency", "request", "requests", "higher", "99th percentile of the milliseconds of a score in the shadow"
-    ),
+    Kind("online_shadow_difference", "request", "requests", "higher", "mean difference between the score and the shadow score"),
+    Kind("online_shadow_latency", "request", "requests", "higher", "99th percentile of the shadow latency in milliseconds"),
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.what: kind for kind in _KINDS})
 
 
 def of_family(*families: Family) -> tuple[str, ...]:
-    """What belongs to the families, in the order of the table above."""
+    """The measurements of some families, in the order of the table above."""
     return tuple(kind.what for kind in _KINDS if kind.family in families)

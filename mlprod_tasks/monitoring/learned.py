@@ -1,4 +1,4 @@
-"""Bounds that the reference's own ticks set: what a further tick like them stays within."""
+"""Bounds learned from the reference's own ticks: the range within which a similar tick stays."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mlprod_tasks.monitoring.kinds import KINDS
 if TYPE_CHECKING:
     from mlprod_tasks.declaration import Pipeline
 
-# The scale on which values of quiet ticks spread about evenly to both sides. The square root is that of small shares and of
-# distances that go with the square of a shift, the logarithm that of ratios; the others spread evenly as they are.
+# The scale on which values of quiet ticks spread roughly symmetrically: the square root for small shares and for distances
+# that grow with the square of a shift, the logarithm for ratios, and no scaling for the others.
 ROOT = frozenset((
     "freshness", "new_categories", "lost_categories", "out_of_range", "feature_psi", "feature_wasserstein", "score_psi",
     "score_wasserstein", "fallback_share", "residual_drift", "retries", "queue_wait", "replayed", "online_skew",
@@ -29,7 +29,7 @@ LOG = frozenset((
     "volume", "label_rate", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
     "online_shadow_latency",
 ))  # fmt: skip
-# What a value can be at all: at least 0, unless here; at most 1 if a share, an area or a difference of such.
+# The possible values: at least 0 unless listed here; at most 1 for a share, an area or a difference of those.
 BELOW_ZERO = frozenset((
     "null_share", "decision_share", "estimated_value", "value", "calibration", "estimate_error", "kpi",
     "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
@@ -43,12 +43,12 @@ SHARES = frozenset((
 ))  # fmt: skip
 
 TICKS_A_MONTH = 30  # ticks are days
-FEWEST_TICKS = 5  # below, a spread says nothing
+FEWEST_TICKS = 5  # with fewer, the spread is not meaningful
 FEWEST_OF_A_WEEKDAY = 3
 ROUNDING = 1e-9
 SMALLEST = 1e-6  # stands for zero on the logarithmic scale
 LARGEST_EXPONENT = 700.0
-NODES = 64  # of each of the two integrals over what a bound's error may be
+NODES = 64  # of each of the two integrals over the error of a bound
 STEPS = 40
 
 Window = tuple[int, int]  # breaches, of
@@ -56,10 +56,11 @@ Window = tuple[int, int]  # breaches, of
 
 @dataclass(frozen=True)
 class Spread:
-    """What values on quiet ticks spread around, on the scale of their kind.
+    """The centre and spread of a value on quiet ticks, on the scale of its kind.
 
-    centres: by weekday, 0 Monday; all alike where weekdays do not matter. sd: of one tick around its centre; uncertain: the
-    standard error of the centre; both have `degrees` of freedom. off: how far each tick lay from its centre, in order of time.
+    centres: by weekday, 0 is Monday; all equal if weekdays do not matter. sd: of one tick around its centre; uncertain: the
+    standard error of the centre; both have `degrees` of freedom. off: the distance of each tick from its centre, in order of
+    time.
     """
 
     centres: tuple[float, ...]
@@ -70,11 +71,11 @@ class Spread:
 
 
 def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_weekday: bool = False) -> Spread | None:
-    """The spread of one watched value over the reference's ticks; None where too few of them have it.
+    """The spread of one watched value over the reference's ticks; None if too few of them have it.
 
-    By weekday, each weekday's mean is drawn to the mean of all by as much as the spread within weekdays explains the
-    differences between them (James and Stein, 1961, in the empirical Bayes form): with weekdays that differ by chance only, all
-    centres are one. Where some weekday has too few ticks, they are one as well.
+    By weekday, each weekday's mean is shrunk towards the overall mean, the more the spread within weekdays explains their
+    differences (James and Stein, 1961, in the empirical Bayes form). If weekdays differ only by chance, or if a weekday has too
+    few ticks, all centres are equal.
     """
     kept = [(day, _scaled(what, value)) for day, value in zip(days, values, strict=True) if value is not None]
     if len(kept) < FEWEST_TICKS:
@@ -89,12 +90,12 @@ def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_we
 def limits(
     what: str, spread: Spread, weekday: int, *, tail: float, windows: Sequence[Window] = ((1, 1),), k: float | None = None
 ) -> tuple[float | None, float | None]:
-    """What a further tick stays within: low and high, of the kind's unit; None on the side that is not worse.
+    """The learned bounds, low and high, in the kind's unit; None on a side that is not worse.
 
-    With `k`: centre +- k standard deviations. Else the prediction interval that a further normal value leaves with probability
-    `tail`, shared by both sides where both are bad: centre +- t sqrt(sd^2 + error^2) (Hahn, 1969), and at least so wide that no
-    rule fires on the reference itself, whose values may have long tails and resemble their neighbours: windows are, of
-    each rule, how many breaches of how many ticks. Clamped to what the value can be.
+    With `k`: centre +- k standard deviations. Otherwise the prediction interval that a further normal value leaves with
+    probability `tail`, split between both sides if both are bad: centre +- t sqrt(sd^2 + error^2) (Hahn, 1969). It is at least
+    wide enough that no rule fires on the reference itself, whose values may have long tails and resemble their neighbours.
+    windows: for each rule, how many breaches of how many ticks. Clamped to the possible values.
     """
     worse = KINDS[what].worse
     centre = spread.centres[weekday]
@@ -105,7 +106,7 @@ def limits(
         above = max(reach, *(_reached(spread.off, *window) for window in windows))
     else:
         below = above = k * spread.sd
-    slack = ROUNDING * max(1.0, abs(centre))  # what the reference itself did is not outside by the last bit
+    slack = ROUNDING * max(1.0, abs(centre))  # so that rounding does not put the reference's own values outside
     below, above = below + slack, above + slack
     low = None if worse == "higher" else _unscaled(what, centre - below)
     high = None if worse == "lower" else _unscaled(what, centre + above)
@@ -113,16 +114,16 @@ def limits(
 
 
 def windows(pipeline: Pipeline, what: str) -> tuple[Window, ...]:
-    """How many breaches of how many ticks the rules on `what` ask for; (1, 1) where there is no rule."""
-    found = {(one.breaches, one.of) for rule in pipeline.rules for one in rule.conditions if one.watch == what}
-    return tuple(sorted(found)) or ((1, 1),)
+    """For each rule on `what`, how many breaches of how many ticks it needs; (1, 1) without a rule."""
+    needed = {(one.breaches, one.of) for rule in pipeline.rules for one in rule.conditions if one.watch == what}
+    return tuple(sorted(needed)) or ((1, 1),)
 
 
 def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
-    """How often one slice of `what` may leave its learned bound on a quiet tick: all rules then keep Monitoring.false_alarms.
+    """How often one slice of `what` may leave its learned bound on a quiet tick, to keep Monitoring.false_alarms.
 
-    The month's false alarms are shared by all rules with a learned watch, whatever depends on what (Bonferroni), and a rule's
-    by its slices. ticks: those of the reference, from which the bound is learned.
+    The allowed false alarms of a month are split among all rules with a learned watch, and those of a rule among its slices;
+    this holds under any dependence (Bonferroni). ticks: those of the reference, from which the bound is learned.
     """
     learned = {watch.what for watch in pipeline.watches if watch.learned is not None}
     rules = [rule for rule in pipeline.rules if any(one.watch in learned for one in rule.conditions)]
@@ -132,10 +133,10 @@ def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
 
 @cache
 def _tail(share: float, slices: int, ticks: int, breaches: int, of: int) -> float:
-    """The tail of one slice with which `breaches` of `of` ticks are breached with probability `share`.
+    """The tail probability per slice for which `breaches` of `of` ticks are breached with probability `share`.
 
-    All ticks are held to one bound, whose error they share: where it came out too tight, several breaches come together. So
-    the binomial probability is averaged over what mean and standard deviation of a normal reference may come out as.
+    All ticks share one bound and its error: if it is too tight, breaches come together. So the binomial probability is averaged
+    over the possible means and standard deviations estimated from a normal reference.
     """
     from scipy.special import bdtrc, chdtri, ndtr, ndtri, stdtrit
 
@@ -157,7 +158,7 @@ def _tail(share: float, slices: int, ticks: int, breaches: int, of: int) -> floa
 
 
 def _reached(off: Sequence[float], breaches: int, of: int) -> float:
-    """The least bound at which nowhere among `of` ticks in a row so many lie beyond it."""
+    """The smallest bound that fewer than `breaches` of any `of` consecutive ticks exceed."""
     return max(sorted(off[at : at + of], reverse=True)[:breaches][-1] for at in range(max(1, len(off) - of + 1)))
 
 
@@ -173,7 +174,7 @@ def _by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
     within = float(np.sum((x - means[weekdays]) ** 2)) / degrees
     overall = float(np.mean(x))
     between = max(0.0, float(np.var(means, ddof=1)) - within * float(np.mean(1 / number)))
-    if between == 0:  # chance only: everything tells of the one centre
+    if between == 0:  # weekdays differ only by chance: one centre for all
         return _alike(x)
     weight = between / (between + within / number)
     centres = overall + weight * (means - overall)
@@ -188,7 +189,7 @@ def _by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
 
 
 def _t(one_side: float, degrees: int) -> float:
-    """The quantile of Student's t that is exceeded with that probability."""
+    """The quantile of Student's t that is exceeded with probability `one_side`."""
     from scipy.special import stdtrit
 
     return float(-stdtrit(degrees, one_side))

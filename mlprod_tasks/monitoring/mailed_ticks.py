@@ -1,4 +1,4 @@
-"""Which ticks' decisions people were mailed about."""
+"""The ticks about whose decisions mails were sent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mlprod_tasks.platform.ledger import Mail, MailAbout
 
 
 def mailed_ticks(pipeline: Pipeline, platform: Platform) -> dict[date, list[Mail]]:
-    """The mails about decisions, by the tick that they tell of."""
-    found: dict[date, list[Mail]] = {}
+    """The mails about decisions, by the tick they are about."""
+    by_tick: dict[date, list[Mail]] = {}
     for mail in platform.ledger.all(Mail, pipeline=pipeline.name, about=MailAbout.DECISION):
         if mail.tick is not None:
-            found.setdefault(mail.tick, []).append(mail)
-    return found
+            by_tick.setdefault(mail.tick, []).append(mail)
+    return by_tick

@@ -1,4 +1,4 @@
-"""Measure a tick: its inputs and scores now, its outcomes when their labels are complete."""
+"""Measure a tick: its inputs and scores now, and the outcomes whose labels are complete now."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class PredictionsMissing(LookupError):
 class Measured:
     """What was measured at a tick.
 
-    `judged` are the ticks whose outcomes were measured, `waiting` those whose outcomes wait for a partition of
-    labels; `breaches` one sentence each.
+    judged: the ticks whose outcomes were measured; waiting: those whose outcomes wait for a partition of labels; breaches: one
+    sentence each.
     """
 
     tick: str
@@ -56,24 +56,24 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What the outcomes of a tick are computed from: equal evidence gives equal measurements."""
+    """The data from which a tick's outcomes are computed; the same evidence gives the same measurements."""
 
     predictions: tuple[str, ...]
     labels: tuple[tuple[date, int], ...]  # published partitions of the labels' table: tick and Delta version
 
     def lacks(self, needed: list[date]) -> list[date]:
-        there = {tick for tick, _ in self.labels}
-        return [tick for tick in needed if tick not in there]
+        published = {tick for tick, _ in self.labels}
+        return [tick for tick in needed if tick not in published]
 
 
 def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
-    """Write the measurements of a tick's predictions, and of the outcomes that are complete with it.
+    """Measure a tick's predictions, and the outcomes whose labels are complete at this tick.
 
-    Those are the outcomes of the tick whose labels become complete now. Where ticks are processed out of order, also those of
-    every tick since then whose own moment was measured before this partition of labels was there: whatever the
-    order, the same measurements stand in the end. Running it twice replaces them by the same.
+    These are the outcomes of the tick whose labels become complete now. If ticks are processed out of order, they include later
+    ticks that were measured before this partition of labels was published, so the order does not change the measurements in the
+    end. Safe to run again: the measurements are replaced by the same ones.
 
-    Raises: PredictionsMissing where the tick was not scored.
+    Raises: PredictionsMissing if the tick was not scored.
     """
     written = _measure_inputs(pipeline, tick, platform)
     rows = next(row.n for row in written if row.what == "volume")
@@ -81,10 +81,10 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     waiting: list[str] = []
     measured: list[date] = []
     for due in _due(pipeline, tick, platform):
-        done = _measure_outcomes(pipeline, due, platform)
-        written += done
-        if done:
-            (judged_ticks if any(row.value is not None for row in done) else waiting).append(str(due))
+        outcome_rows = _measure_outcomes(pipeline, due, platform)
+        written += outcome_rows
+        if outcome_rows:
+            (judged_ticks if any(row.value is not None for row in outcome_rows) else waiting).append(str(due))
             measured.append(due.date)
     written += [row for row in renew_correlations(pipeline, measured, platform) if row.tick in measured]
     written += _measure_health(pipeline, tick, written[0].model_version, platform)
@@ -122,17 +122,17 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
 
 
 def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> list[Measurement]:
-    """Last, so that this step's own run is nearly all there. Held to what the ticks before were, not to the reference."""
+    """Measure health last, when this step is nearly done. Bounds come from earlier ticks, not from the reference."""
     usual = replace(reference_of(pipeline, version, platform), history=past(pipeline, tick, platform))
     readings = list(health(pipeline, tick, version, platform))
     return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
 
 
 def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
-    """The ticks whose outcomes this run measures, each only if it was scored.
+    """The ticks whose outcomes this run measures, provided that they were scored.
 
-    Inputs of this tick are in the ledger by now. A run of an earlier tick that misses them here was followed by
-    predictions or labels that this run sees: between the two nothing is left out.
+    The inputs of this tick are in the ledger by now. If a concurrent run of an earlier tick does not see them yet, then this
+    run sees that run's predictions or labels, so together they leave nothing out.
     """
     delay, schedule = pipeline.label_delay_ticks, pipeline.schedule
     with platform.ledger.session() as session:
@@ -144,11 +144,11 @@ def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
 
 
 def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
-    """Compute from what is there, and write it if that is still what is there; else compute again."""
-    while True:  # without tenacity: there is nothing to wait for and no number of tries to give up after
+    """Compute the outcomes from the current data and write them; if the data changed meanwhile, compute again."""
+    while True:  # no tenacity: there is nothing to wait for, and no number of tries after which to give up
         evidence = _evidence(pipeline, tick, platform)
         if not evidence.predictions:
-            log.info("%s: %s has no predictions, and so no outcomes to measure", pipeline.name, tick)
+            log.info("%s: %s has no predictions, so it has no outcomes to measure", pipeline.name, tick)
             return []
         readings, version = _outcome_readings(pipeline, tick, evidence, platform)
         written = _write(pipeline, tick, "outcome", readings, version, platform, evidence)
@@ -163,26 +163,26 @@ def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platf
         profile = reference_of(pipeline, version, platform)
         lacking = evidence.lacks(_label_partitions(pipeline, tick))
         if lacking:
-            why = f"its labels wait for {pipeline.label.table} of {', '.join(map(str, lacking))} to be published"
+            why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
             nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
             return [*nothing, *unasked(pipeline, why, rows)], version
         as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
         con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
         key = ", ".join(map(quoted, pipeline.entity_table.key))
-        # A row scored before a feature was declared has no such column.
-        kept = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-        shown = ", ".join(quoted(name) for name in columns(pipeline, profile) if name in kept)
-        # In one order, so that sums round alike each time.
+        # Rows scored before a feature was declared lack its column.
+        logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        selected = ", ".join(quoted(name) for name in columns(pipeline, profile) if name in logged)
+        # A fixed order, so that sums round the same way each time.
         joined: pa.Table = con.sql(
-            f"SELECT {shown}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
+            f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
         ).to_arrow_table()
         promised = promised_by(con, f"(SELECT * FROM {source} WHERE NOT fallback)", pipeline)
-    asked = business_metrics(pipeline, tick, rows, platform.settings)
-    return [*outcomes(pipeline, profile, joined, rows, promised), *asked], version
+    metrics = business_metrics(pipeline, tick, rows, platform.settings)
+    return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 
 
 def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
-    """The partitions of the labels' table that together hold every outcome of the tick."""
+    """The partitions of the labels' table that together contain every outcome of the tick."""
     return [tick.date + days * DAY for days in range(1, pipeline.label_delay_ticks + 1)]
 
 
@@ -206,7 +206,7 @@ def _prediction_files(pipeline: Pipeline, tick: Tick, platform: Platform) -> lis
 
 
 def _scored(con: Any, source: str) -> tuple[int, int, int]:
-    """Rows, rows answered by the fallback, and the version that scored them."""
+    """The number of rows, the number answered by the fallback, and the version that scored most rows."""
     query = f"SELECT count(*), count_if(fallback), mode(model_version) FROM {source}"
     ((rows, fallback_rows, version),) = con.execute(query).fetchall()
     return int(rows), int(fallback_rows), int(version)
@@ -222,10 +222,10 @@ def _write(
     evidence: _Evidence | None = None,
     profile: ReferenceProfile | None = None,
 ) -> list[Measurement]:
-    """Replace the tick's measurements of that family; nothing, and an empty list, if `evidence` no longer holds."""
+    """Replace the tick's measurements of a family; writes and returns nothing if `evidence` has changed."""
 
-    def still() -> bool:
+    def unchanged() -> bool:
         return evidence is None or evidence == _evidence(pipeline, tick, platform)
 
     known = profile or reference_of(pipeline, version, platform)
-    return record(pipeline, tick, family, readings, version, platform, known, still)
+    return record(pipeline, tick, family, readings, version, platform, known, unchanged)

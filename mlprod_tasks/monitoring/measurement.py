@@ -1,4 +1,4 @@
-"""One watched value, judged by its bounds and said in words."""
+"""One watched value with the verdict of its bounds and a sentence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring.bounds import Bound, Bounds
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform.ledger import Measurement
@@ -13,11 +14,11 @@ from mlprod_tasks.platform.ledger import Measurement
 
 @dataclass(frozen=True)
 class Reading:
-    """What was measured. `value` None where it could not be; `why` then says why.
+    """One measured value. If it could not be measured, value is None and `why` says why.
 
-    `missing` tells the two kinds of that apart: something that must be there is not (counts as a breach), or there is just too
-    little to say anything (does not). `important`: of one of the features that make up the model's gain. `quiet` is what the
-    reference's own ticks reach, for a profile that keeps no history of them: below it nothing is breached.
+    missing: whether a value is absent because something required is missing, which counts as a breach, or because there is too
+    little data, which does not. important: whether it is about one of the features that make up most of the model's gain.
+    quiet: what the reference's own ticks reach, for a profile that keeps no history of them; up to it nothing is breached.
     """
 
     what: str
@@ -37,9 +38,9 @@ class Reading:
 def judged(
     reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int, at: datetime, bounds: Bounds | None = None
 ) -> Measurement:
-    """The ledger's entry for a reading: with the bounds in force, the verdict, and a sentence.
+    """The ledger entry for a reading, with the bounds in force, the verdict and a sentence.
 
-    bounds: those of this tick; None: the declared ones alone.
+    bounds: those of this tick; None for the declared ones only.
     """
     bound = (bounds or Bounds(pipeline, tick.date)).of(reading.what, reading.slice, reading.watched, reading.quiet)
     value = reading.value
@@ -69,25 +70,24 @@ def _sentence(reading: Reading, pipeline: Pipeline, tick: Tick, bound: Bound, br
     if reading.value is None:
         return f"{tick}: {what} could not be measured: {reading.why}"
     if breached and bound.low is not None and reading.value < bound.low:
-        verdict = f", below the bound {bound.low:.4g}{_whose(bound)}"
-    elif breached:
-        verdict = f", above the bound {bound.high:.4g}{_whose(bound)}"
+        verdict = f", below the bound {format_number(bound.low)}{_source(bound)}"
+    elif breached and bound.high is not None:
+        verdict = f", above the bound {format_number(bound.high)}{_source(bound)}"
     elif bound.low is None and bound.high is None:
         verdict = ""
     else:
         verdict = f", within {_interval(bound)}"
     detail = f" ({reading.detail})" if reading.detail else ""
-    return f"{tick}: {what} is {reading.value:.4g}{verdict}{detail}; n = {reading.n:,}"
+    return f"{tick}: {what} is {format_number(reading.value)}{verdict}{detail}; n = {reading.n:,}"
 
 
 def _interval(bound: Bound) -> str:
-    if bound.low is None:
-        return f"the bound {bound.high:.4g}"
-    return f"the bound {bound.low:.4g}" if bound.high is None else f"{bound.low:.4g} to {bound.high:.4g}"
+    ends = [format_number(end) for end in (bound.low, bound.high) if end is not None]
+    return f"the bound {ends[0]}" if len(ends) == 1 else " to ".join(ends)
 
 
-def _whose(bound: Bound) -> str:
-    """What a reader must know to believe the bound; nothing where it is the declared one."""
+def _source(bound: Bound) -> str:
+    """Where a bound comes from, in words; '' for a declared one."""
     if bound.set_by:
         return f" {bound.origin}"
     return "" if bound.origin in ("", "declared", "nothing to learn from") else ", learned from the reference's own ticks"

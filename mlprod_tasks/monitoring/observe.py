@@ -1,4 +1,4 @@
-"""Observe the predictions of a tick: everything that they tell, as counts."""
+"""Count everything that monitoring needs from the predictions of a tick."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Observed:
-    """What one tick's predictions tell. All but `rows` and `fallback_rows` is of the rows that the model itself answered.
+    """The counts of one tick's predictions; all but `rows` and `fallback_rows` cover only rows that the model itself answered.
 
-    columns: the features and the scores, by name; one that the predictions lack is missing. types: what each holds (`family`).
-    decisions: rows above the threshold. unmatched: by table, the rows that found no row in it. sampled: some of the rows in
-    bins; None where none was asked for.
+    columns: the features and the scores, by name, without those that the predictions lack. types: the `family` of each.
+    decisions: rows above the threshold. unmatched: by table, the rows without a match in it. sampled: some of the rows in
+    bins; None if not requested.
     """
 
     rows: int
@@ -43,7 +43,7 @@ class Observed:
 def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, sampled: bool = True) -> Observed:
     """Count one tick's predictions in the bins of the reference.
 
-    source: what stands after FROM: predictions with the columns score, decision, fallback and the features, as they are logged.
+    source: what follows FROM: logged predictions with the columns score, decision, fallback and the features.
     """
     kinds = types(con, source)
     ((fallback_rows,),) = con.execute(f"SELECT count_if(fallback) FROM {source}").fetchall()
@@ -51,26 +51,26 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
     bins = [column.bins for column in profile.columns if column.name in kinds]
     joins = [join for join in profile.joins if all(name in kinds for group in join.columns for name in group)]
     counted = count(con, own, bins, _further(joins))
-    drawn = sample(con, own, bins, counted.rows) if sampled and profile.sampled is not None else None
-    return _observed(counted, bins, joins, kinds, fallback_rows or 0, drawn)
+    sampled_rows = sample(con, own, bins, counted.rows) if sampled and profile.sampled is not None else None
+    return _observed(counted, bins, joins, kinds, fallback_rows or 0, sampled_rows)
 
 
 def observe_by_tick(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], joins: Sequence[JoinedTable] = ()
 ) -> dict[date, Observed]:
-    """Count each tick of a reference. What is outside of the range is told by that of all other ticks.
+    """Count each tick of a reference; its rows are out of range if they are outside the range of all other ticks.
 
-    source: rows with the columns tick, score, decision and the features; no fallback answered any of them.
+    source: rows with the columns tick, score, decision and the features; the fallback answered none of them.
     """
     kinds = types(con, source)
     by_tick = count_by_tick(con, source, bins, _further(joins))
-    drawn = sample_by_tick(con, source, bins, {tick: counted.rows for tick, counted in by_tick.items()})
-    outside = _outside_of_the_others(con, source, [one for one in bins if one.of_numbers], kinds)
+    samples = sample_by_tick(con, source, bins, {tick: counted.rows for tick, counted in by_tick.items()})
+    outside = _outside_other_ticks(con, source, [one for one in bins if one.of_numbers], kinds)
     ticks = {}
     for tick, counted in by_tick.items():
         columns = {name: CountedColumn(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
         own = Counted(counted.rows, columns, counted.further)
-        ticks[tick] = _observed(own, bins, joins, kinds, 0, drawn[tick])
+        ticks[tick] = _observed(own, bins, joins, kinds, 0, samples[tick])
     return ticks
 
 
@@ -89,7 +89,7 @@ def _observed(
     joins: Sequence[JoinedTable],
     kinds: Mapping[str, str],
     fallback: int,
-    drawn: SampledRows | None,
+    sampled: SampledRows | None,
 ) -> Observed:
     decisions, *unmatched = counted.further
     return Observed(
@@ -99,32 +99,34 @@ def _observed(
         types={one.column: family(kinds[one.column]) for one in bins},
         decisions=decisions,
         unmatched={join.table: n for join, n in zip(joins, unmatched, strict=True)},
-        sampled=drawn,
+        sampled=sampled,
     )
 
 
-def _outside_of_the_others(
+def _outside_other_ticks(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str]
 ) -> dict[tuple[date, str], int]:
-    """By tick and column the rows outside of the range of all other ticks; only a tick that holds an end of it has any."""
+    """By tick and column, the rows outside the range of all other ticks; only a tick with an extreme value has any."""
     if not bins:
         return {}
     values = [f"{number(one.column, kinds[one.column])}::DOUBLE" for one in bins]
     ends = ", ".join(
         f"{end}({value}) FILTER ({value} BETWEEN -{LARGEST} AND {LARGEST})" for value in values for end in ("min", "max")
     )
-    found = {tick: reached for tick, *reached in con.execute(f"SELECT tick, {ends} FROM {source} GROUP BY tick").fetchall()}
-    asked: list[tuple[date, str, str]] = []
+    ranges = {tick: reached for tick, *reached in con.execute(f"SELECT tick, {ends} FROM {source} GROUP BY tick").fetchall()}
+    conditions: list[tuple[date, str, str]] = []
     for k, one in enumerate(bins):
-        for tick in found:
-            lows = [reached[2 * k] for other, reached in found.items() if other != tick and reached[2 * k] is not None]
-            highs = [reached[2 * k + 1] for other, reached in found.items() if other != tick and reached[2 * k + 1] is not None]
-            low, high = found[tick][2 * k], found[tick][2 * k + 1]
+        for tick in ranges:
+            lows = [reached[2 * k] for other, reached in ranges.items() if other != tick and reached[2 * k] is not None]
+            highs = [
+                reached[2 * k + 1] for other, reached in ranges.items() if other != tick and reached[2 * k + 1] is not None
+            ]
+            low, high = ranges[tick][2 * k], ranges[tick][2 * k + 1]
             if lows and low is not None and (low < min(lows) or high > max(highs)):
                 within = f"{values[k]} BETWEEN {min(lows)!r} AND {max(highs)!r}"
                 condition = f"tick = DATE '{tick}' AND {values[k]} BETWEEN -{LARGEST} AND {LARGEST} AND NOT {within}"
-                asked.append((tick, one.column, f"count_if({condition})"))
-    if not asked:
+                conditions.append((tick, one.column, f"count_if({condition})"))
+    if not conditions:
         return {}
-    (counts,) = con.execute(f"SELECT {', '.join(sql for *_, sql in asked)} FROM {source}").fetchall()
-    return {(tick, name): int(n or 0) for (tick, name, _), n in zip(asked, counts, strict=True)}
+    (counts,) = con.execute(f"SELECT {', '.join(sql for *_, sql in conditions)} FROM {source}").fetchall()
+    return {(tick, name): int(n or 0) for (tick, name, _), n in zip(conditions, counts, strict=True)}

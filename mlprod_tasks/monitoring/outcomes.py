@@ -1,4 +1,4 @@
-"""How a tick's predictions turned out, once their labels are complete."""
+"""Measure how a tick's predictions turned out, once their labels are complete."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.estimate import METRICS, PER, Promised, promised_by, reference_of
+from mlprod_tasks.monitoring.inputs import LOST
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.residuals import explained, residual_drift, residuals
 from mlprod_tasks.platform.engine import engine
@@ -24,15 +26,15 @@ from mlprod_tasks.statistics import auc_interval, intervals
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
 
 FEWEST_OUTCOMES = 30
-FEWEST_OF_A_CLASS = 10  # the standard error of an AUC is then about 0.09
-PARTS = 10  # of the rows, each left out once to see how far the KPI moves
+FEWEST_OF_A_CLASS = 10  # with so few, the standard error of an AUC is about 0.09
+PARTS = 10  # parts of the rows, each left out once for the jackknife of the KPI
 STUDENT = 2.262  # 97.5 % of Student's t with PARTS - 1 degrees of freedom
 
 Bools = NDArray[np.bool_]
 
 
 def columns(pipeline: Pipeline, profile: ReferenceProfile) -> tuple[str, ...]:
-    """What `outcomes` reads of the predictions: score, decision, fallback, and the features that it needs."""
+    """The columns of the predictions that `outcomes` reads: score, decision, fallback and some features."""
     regions = (one.column for one in explained(profile.features))
     return tuple(dict.fromkeys(("score", "decision", "fallback", *pipeline.value_features, *regions)))
 
@@ -42,9 +44,9 @@ def outcomes(
 ) -> Iterator[Reading]:
     """The readings of one complete tick.
 
-    judged: `columns` and label, of the rows that have an outcome; rows: all that were scored; promised: what the scores of all
-    rows that the model answered promised, None for what those in `judged` did. Whatever is said of the model is over the rows
-    that it answered itself; label rate and KPI are over all rows, for that is what happened.
+    judged: `columns` and label of the rows with an outcome; rows: how many were scored; promised: the estimates from all rows
+    that the model answered, None to estimate from those in `judged`. Model metrics cover the rows that the model answered
+    itself; label rate and KPI cover all rows, since they describe what happened.
     """
     n = judged.num_rows
     detail = f"{n:,} of {rows:,} rows have an outcome"
@@ -54,12 +56,12 @@ def outcomes(
         return
     yield _label_rate(profile, judged)
     with engine(threads=1) as con:
-        yield from _of_the_model(con, pipeline, profile, judged.filter(pc.invert(judged["fallback"])), promised)
+        yield from _model_metrics(con, pipeline, profile, judged.filter(pc.invert(judged["fallback"])), promised)
         yield _kpi(con, pipeline, profile, judged)
 
 
 def unmeasured(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
-    """A reading without value for everything but the coverage: a tick without outcomes is said to be one."""
+    """A reading without value for everything but the coverage, so that a tick without outcomes is visible."""
     for what in ("label_rate", "kpi"):
         yield Reading(what, None, n, why=why)
     yield from _unmeasured_model(profile, why, n)
@@ -70,20 +72,22 @@ def _label_rate(profile: ReferenceProfile, judged: pa.Table) -> Reading:
     positives = int(pc.sum(judged["label"].cast(pa.int64())).as_py())
     rate, reference = positives / n, profile.label_rate
     if not reference:
-        return Reading("label_rate", None, n, why=f"no row of the reference is positive, and {rate:.1%} of these are")
+        return Reading("label_rate", None, n, why=f"no row of the reference is positive, but {rate:.1%} of these are")
     low, high = intervals.wilson(positives, n)
-    detail = f"{rate:.1%} positive, {low:.1%} to {high:.1%} but for chance; the reference has {reference:.1%}"
+    detail = f"{rate:.1%} positive, 95 % interval {low:.1%} to {high:.1%}; the reference has {reference:.1%}"
     return Reading(
         "label_rate", rate / reference, n, reference=reference, detail=detail, interval=(low / reference, high / reference)
     )
 
 
-def _of_the_model(
+def _model_metrics(
     con: Any, pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table, promised: Promised | None
 ) -> Iterator[Reading]:
     n = own.num_rows
     if n < FEWEST_OUTCOMES:
-        yield from _unmeasured_model(profile, f"{n} rows with an outcome were answered by the model itself", n)
+        yield from _unmeasured_model(
+            profile, f"the model itself answered only {n} of the rows with an outcome; at least {FEWEST_OUTCOMES} are needed", n
+        )
         return
     outcome = own["label"].to_numpy(zero_copy_only=False).astype(bool)
     score = own["score"].to_numpy().astype(np.float64)
@@ -115,7 +119,7 @@ def _unmeasured_model(profile: ReferenceProfile, why: str, n: int) -> Iterator[R
 
 @dataclass(frozen=True)
 class _NotRealised:
-    """Why a metric has no value; `missing` where it must have one."""
+    """Why a metric has no value; missing: whether it should have one."""
 
     why: str
     missing: bool = False
@@ -124,10 +128,10 @@ class _NotRealised:
 def _calibration(profile: ReferenceProfile, outcome: Bools, score: NDArray[np.float64]) -> Reading:
     residual = outcome - score
     mean, n = float(residual.mean()), len(residual)
-    # Outcomes that are all alike scatter less than calibrated scores allow.
+    # If all outcomes are equal, they vary less than calibrated scores allow: take the larger variance.
     error = sqrt(max(float(residual.var(ddof=1)), float((score * (1 - score)).mean())) / n)
     reference = None if profile.label_rate is None else profile.label_rate - profile.mean_score
-    detail = f"{outcome.mean():.1%} came true, {score.mean():.1%} were expected"
+    detail = f"{outcome.mean():.1%} were positive, {score.mean():.1%} were expected"
     return Reading("calibration", mean, n, reference=reference, detail=detail, interval=intervals.normal(mean, error))
 
 
@@ -139,7 +143,7 @@ def _roc_auc(outcome: Bools, score: NDArray[np.float64]) -> Estimate | _NotReali
 
 
 def _share(of: Bools, among: Bools, none: str) -> Estimate | _NotRealised:
-    """The share of rows in `of` among those in `among`."""
+    """The share of the rows in `among` that are in `of`; `none` ends the sentence for no rows."""
     trials = int(among.sum())
     if not trials:
         return _NotRealised(f"none of {len(among):,} rows {none}")
@@ -155,41 +159,43 @@ def _value(pipeline: Pipeline, own: pa.Table) -> Estimate | _NotRealised:
     return Estimate(float(value.mean()), *intervals.of_mean(value))
 
 
-def _realised(profile: ReferenceProfile, metric: str, found: Estimate | _NotRealised, n: int) -> Reading:
+def _realised(profile: ReferenceProfile, metric: str, result: Estimate | _NotRealised, n: int) -> Reading:
     reference = reference_of(profile, metric)
-    if isinstance(found, _NotRealised):
-        return Reading(metric, None, n, reference=reference, why=found.why, missing=found.missing)
-    detail = "" if reference is None else f"the reference has {reference:.3f}"
-    return Reading(metric, found.value, n, reference=reference, detail=detail, interval=(found.low, found.high))
+    if isinstance(result, _NotRealised):
+        return Reading(metric, None, n, reference=reference, why=result.why, missing=result.missing)
+    detail = "" if reference is None else f"the reference has {format_number(reference)}"
+    return Reading(metric, result.value, n, reference=reference, detail=detail, interval=(result.low, result.high))
 
 
-def _estimate_error(metric: str, found: Estimate | _NotRealised, promised: Promised) -> Reading:
-    """Realised minus promised; 0 lies within the interval unless the scores broke their promise."""
+def _estimate_error(metric: str, result: Estimate | _NotRealised, promised: Promised) -> Reading:
+    """Realised minus estimated metric; the interval contains 0 unless the scores are no longer calibrated."""
     try:
-        promise = promised.estimate(metric)
+        estimate = promised.estimate(metric)
     except (CannotBeMeasured, ValueUndefined) as error:
         return Reading("estimate_error", None, promised.n, metric, why=f"there was no estimate: {error}")
-    if isinstance(found, _NotRealised):
-        return Reading("estimate_error", None, promised.n, metric, reference=promise.value, why=found.why)
+    if isinstance(result, _NotRealised):
+        return Reading("estimate_error", None, promised.n, metric, reference=estimate.value, why=result.why)
+    expected = (
+        f"{format_number(estimate.value)} (95 % interval {format_number(estimate.low)} to {format_number(estimate.high)})"
+    )
     return Reading(
         "estimate_error",
-        found.value - promise.value,
+        result.value - estimate.value,
         promised.n,
         metric,
-        reference=promise.value,
-        detail=f"{found.value:.4g} instead of {promise.value:.4g}, {promise.low:.4g} to {promise.high:.4g} but for chance",
-        interval=(found.value - promise.high, found.value - promise.low),
+        reference=estimate.value,
+        detail=f"{format_number(result.value)} instead of {expected}",
+        interval=(result.value - estimate.high, result.value - estimate.low),
     )
 
 
 def _residual_drift(con: Any, profile: ReferenceProfile, own: pa.Table) -> Iterator[Reading]:
     regions = explained(profile.features)
-    there = [one for one in regions if one.column in own.column_names]
-    yield from residual_drift(profile, residuals(con, "own", there))
+    logged = [one for one in regions if one.column in own.column_names]
+    yield from residual_drift(profile, residuals(con, "own", logged))
     for one in regions:
-        if one not in there:
-            why = "the reference has this column and the predictions do not"
-            yield Reading("residual_drift", None, own.num_rows, one.column, why=why, missing=True, important=True)
+        if one not in logged:
+            yield Reading("residual_drift", None, own.num_rows, one.column, why=LOST, missing=True, important=True)
 
 
 def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table) -> Reading:
@@ -200,25 +206,26 @@ def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Tab
         return Reading("kpi", None, n, reference=profile.kpi, why=str(error), missing=True)
     kpi = kpi_of(con, pipeline, happened)
     if kpi is None:
-        return Reading("kpi", None, n, reference=profile.kpi, why="its SQL gives no number for these outcomes")
+        return Reading("kpi", None, n, reference=profile.kpi, why="its SQL returns no number for these outcomes")
     if profile.kpi is None or profile.kpi <= 0:
-        why = f"it is {kpi:,.4g}{unit}, but the reference's is {profile.kpi}, so there is no ratio"
+        reference = "unknown" if profile.kpi is None else format_number(profile.kpi)
+        why = f"it is {format_number(kpi)}{unit}, but the reference's is {reference}, so there is no ratio"
         return Reading("kpi", None, n, reference=profile.kpi, why=why)
-    off = _kpi_error(con, pipeline, happened)
-    detail = f"{kpi:,.4g}{unit}; the reference has {profile.kpi:,.4g}{unit}"
+    sd = _kpi_error(con, pipeline, happened)
+    detail = f"{format_number(kpi)}{unit}; the reference has {format_number(profile.kpi)}{unit}"
     ratio = kpi / profile.kpi
-    interval = None if off is None else intervals.normal(ratio, off / profile.kpi, z=STUDENT)
+    interval = None if sd is None else intervals.normal(ratio, sd / profile.kpi, z=STUDENT)
     return Reading("kpi", ratio, n, reference=profile.kpi, detail=detail, interval=interval)
 
 
 def _kpi_error(con: Any, pipeline: Pipeline, happened: pa.Table) -> float | None:
-    """The KPI's standard error, whatever its SQL: the jackknife that leaves out one of PARTS random parts at a time.
+    """The KPI's standard error, for any SQL, by a jackknife that leaves out one of PARTS random parts at a time.
 
-    Quenouille, Biometrika 43 (1956). None where the KPI has no number without one of the parts.
+    Quenouille, Biometrika 43 (1956). None if the KPI has no value without one of the parts.
     """
     part = np.random.default_rng(0).permutation(happened.num_rows) % PARTS
-    left = [kpi_of(con, pipeline, happened.filter(pa.array(part != one))) for one in range(PARTS)]
-    values = np.array([np.nan if one is None else one for one in left])
+    without_part = [kpi_of(con, pipeline, happened.filter(pa.array(part != one))) for one in range(PARTS)]
+    values = np.array([np.nan if one is None else one for one in without_part])
     if not np.isfinite(values).all():
         return None
     return sqrt((PARTS - 1) / PARTS * float(((values - values.mean()) ** 2).sum()))
@@ -226,5 +233,5 @@ def _kpi_error(con: Any, pipeline: Pipeline, happened: pa.Table) -> float | None
 
 def _too_few(n: int, rows: int) -> str:
     if n == 0:
-        return f"none of its {rows:,} rows has an outcome, though all are due"
-    return f"{n} outcomes are too few; at least {FEWEST_OUTCOMES} are needed"
+        return f"none of its {rows:,} rows has an outcome, although all are due"
+    return f"{format_count(n, 'outcome')} {'is' if n == 1 else 'are'} too few; at least {FEWEST_OUTCOMES} are needed"

@@ -1,10 +1,11 @@
-"""The reference profile: what a model's own test window looked like, kept with the model."""
+"""The reference profile: the test window of a model in counts, kept with the model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from mlprod_tasks.statistics import bins, distances
 from mlprod_tasks.statistics.bins import Bins
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, roc_auc
 
-SHARE_OF_GAIN = 0.8  # the features that together make up this share of the gain are the important ones
+SHARE_OF_GAIN = 0.8  # the important features together make up this share of the gain
 
 
 def make_profile(
@@ -51,9 +52,9 @@ def make_profile(
 
 
 def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: Mapping[str, float]) -> ReferenceProfile:
-    """The profile of a test window: a table, or Parquet files of one that is larger than memory.
+    """The profile of a test window, given as a table or as Parquet files larger than memory.
 
-    Columns: the features, `tick`, `score`, `decision`, `label`. A row without label counts as input only.
+    Columns: the features, `tick`, `score`, `decision`, `label`. Rows without a label count as inputs only.
     """
     with engine() as con:
         if isinstance(rows, pa.Table):
@@ -61,19 +62,13 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
         else:
             con.execute(f"CREATE VIEW reference AS SELECT * FROM read_parquet({listed(rows)})")
         kinds = {name: kind for name, kind, *_ in con.execute("DESCRIBE reference").fetchall()}
-        chosen = bins.learn(con, "reference", {name: kinds[name] for name in (*pipeline.feature_names, SCORE)})
-        by_tick = observe_by_tick(con, "reference", chosen, joined(pipeline))
+        all_bins = bins.learn(con, "reference", {name: kinds[name] for name in (*pipeline.feature_names, SCORE)})
+        by_tick = observe_by_tick(con, "reference", all_bins, joined(pipeline))
         if not by_tick:
-            raise ValueError(f"{pipeline.name}: a reference profile needs rows, and the test window has none")
-        needed = ", ".join(map(quoted, ("score", "decision", "label", *pipeline.value_features)))
-        judged = con.sql(f"SELECT {needed} FROM reference WHERE label IS NOT NULL").to_arrow_table()
-        ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
-        outcomes = with_value(pipeline, judged)
-        kpi = kpi_of(con, pipeline, outcomes)
+            raise ValueError(f"{pipeline.name}: a reference profile needs rows, but the test window has none")
         important = important_features(importance)
-        *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in chosen)
-        rate = float(np.mean(outcomes["outcome"].to_numpy(zero_copy_only=False))) if outcomes.num_rows else None
-        precision, recall = _decided(outcomes)
+        *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in all_bins)
+        ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
         profile = ReferenceProfile(
             first=str(min(by_tick)),
             last=str(max(by_tick)),
@@ -81,26 +76,43 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
             features=tuple(features),
             score=score,
             mean_score=float(mean_score),
-            outcomes=outcomes.num_rows,
-            label_rate=rate,
-            roc_auc=auc_of(outcomes),
-            kpi=kpi,
-            precision=precision,
-            recall=recall,
-            value=1000 * float(np.mean(outcomes["value"].to_numpy())) if outcomes.num_rows else None,
+            **_outcome_metrics(con, pipeline),
             decisions=sum(observed.decisions or 0 for observed in by_tick.values()),
-            joins=tuple(
-                replace(join, unmatched=sum(observed.unmatched[join.table] for observed in by_tick.values()))
-                for join in joined(pipeline)
-            ),
+            joins=_joins(pipeline, by_tick),
             sampled=of_reference({tick: observed.sampled for tick, observed in by_tick.items() if observed.sampled}),
             residuals=residuals(con, "(SELECT * FROM reference WHERE label IS NOT NULL)", explained(features)),
         )
         return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick))
 
 
+def _outcome_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
+    """The fields of a profile that come from the reference's labelled rows."""
+    needed = ", ".join(map(quoted, ("score", "decision", "label", *pipeline.value_features)))
+    labelled = con.sql(f"SELECT {needed} FROM reference WHERE label IS NOT NULL").to_arrow_table()
+    outcomes = with_value(pipeline, labelled)
+    n = outcomes.num_rows
+    precision, recall = _precision_and_recall(outcomes)
+    return {
+        "outcomes": n,
+        "label_rate": float(np.mean(outcomes["outcome"].to_numpy(zero_copy_only=False))) if n else None,
+        "roc_auc": auc_of(outcomes),
+        "kpi": kpi_of(con, pipeline, outcomes),
+        "precision": precision,
+        "recall": recall,
+        "value": 1000 * float(np.mean(outcomes["value"].to_numpy())) if n else None,
+    }
+
+
+def _joins(pipeline: Pipeline, by_tick: Mapping[date, Observed]) -> tuple[JoinedTable, ...]:
+    """The tables of look-up features, each with the reference's rows without a match in it."""
+    return tuple(
+        replace(join, unmatched=sum(observed.unmatched[join.table] for observed in by_tick.values()))
+        for join in joined(pipeline)
+    )
+
+
 def joined(pipeline: Pipeline) -> tuple[JoinedTable, ...]:
-    """The tables in which a row looks up another one, at a key or as of its moment, with the features taken from each."""
+    """The tables in which rows look up another row, by key or as of a moment, with the features from each."""
     groups: dict[str, list[tuple[str, ...]]] = {}
     for feature in pipeline.features:
         if isinstance(feature, Lookup | AsOf):
@@ -109,7 +121,7 @@ def joined(pipeline: Pipeline) -> tuple[JoinedTable, ...]:
 
 
 def important_features(importance: Mapping[str, float]) -> frozenset[str]:
-    """The fewest features that make up SHARE_OF_GAIN of the gain, the greatest first."""
+    """The smallest set of features that makes up SHARE_OF_GAIN of the gain."""
     total, covered, chosen = sum(importance.values()), 0.0, set()
     for name, gain in sorted(importance.items(), key=lambda item: (-item[1], item[0])):
         if total <= 0 or covered >= SHARE_OF_GAIN * total:
@@ -120,15 +132,15 @@ def important_features(importance: Mapping[str, float]) -> frozenset[str]:
 
 
 def auc_of(outcomes: pa.Table) -> float | None:
-    """ROC AUC of the outcomes; None where they are of one class only."""
+    """ROC AUC of the outcomes; None if they are all of one class."""
     try:
         return roc_auc(outcomes["outcome"].to_numpy(zero_copy_only=False), outcomes["score"].to_numpy())
     except CannotBeMeasured:
         return None
 
 
-def _decided(outcomes: pa.Table) -> tuple[float | None, float | None]:
-    """Precision and recall; None where nothing was decided positive, or nothing is."""
+def _precision_and_recall(outcomes: pa.Table) -> tuple[float | None, float | None]:
+    """Precision and recall; None if no row was decided positive, or none is positive."""
     decision, outcome = (outcomes[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "outcome"))
     hits = float((decision & outcome).sum())
     return hits / decision.sum() if decision.any() else None, hits / outcome.sum() if outcome.any() else None

@@ -1,4 +1,4 @@
-"""Write what was read of a tick to the ledger, in place of what was read of it before."""
+"""Write the readings of a tick to the ledger, replacing its earlier ones."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def record(
     profile: ReferenceProfile | None,
     still: Callable[[], bool] = lambda: True,
 ) -> list[Measurement]:
-    """Replace the tick's measurements of that family; nothing, and an empty list, if what they rest on does not hold `still`.
+    """Replace the tick's measurements of a family; writes and returns nothing unless `still` is true.
 
-    profile: where bounds are learned from; None: the declared ones alone.
+    still: whether the data behind the readings is unchanged. profile: the source of learned bounds; None for the declared ones
+    only.
     """
     at = platform.clock.now()
     bounds = in_force(pipeline, tick.date, platform, profile)
@@ -42,11 +43,11 @@ def record(
         if not still():
             return []
         of_tick = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
-        # Outcomes are explained by inputs too; measuring inputs again is followed by measuring their outcomes again.
+        # Inputs help to explain outcomes. If inputs are measured again, their outcomes are measured again afterwards.
         inputs_then = of_tick & Measurement.what.in_(of_family("input") if family == "outcome" else ())
-        found = causes(pipeline, [*rows, *session.scalars(select(Measurement).where(inputs_then))])
+        kinds = causes(pipeline, [*rows, *session.scalars(select(Measurement).where(inputs_then))])
         for row in rows:
-            row.cause = found.get((row.what, row.slice), "")
+            row.cause = kinds.get((row.what, row.slice), "")
         session.execute(delete(Measurement).where(of_tick & Measurement.what.in_(of_family(family))))
         session.add_all(rows)
     return rows

@@ -1,4 +1,4 @@
-"""Decide anew what was decided before the last requests of the tick before were measured, and do and tell what follows."""
+"""Decide ticks again that were decided before the previous tick's last requests were measured."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mlprod_tasks.platform.ledger import Decision, Measurement
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
-LATE = 7  # ticks: what is measured later than that is no news any more
+LATE = 7  # ticks; measurements later than that are too old to act on
 
 
 def decide_again(pipeline: Pipeline, platform: Platform, tell: Callable[[Tick], object]) -> list[dict[str, Any]]:
-    """Decide, do and tell again from the first tick on that was decided before the requests of the tick before were measured.
+    """Decide, act and mail again, from the first tick decided before the previous tick's requests were measured.
 
-    A tick is decided when the one before it has just ended; its last requests are collected some minutes later, or a day later
-    where collections failed. Decisions, deeds and mails come once however often this runs, so it looks at all that was
-    measured within a day: what was killed in between is made up for.
+    A tick is decided right after the previous one ended, but the last requests of that one are collected some minutes later, or
+    a day later if collecting failed. Safe to run again: each decision, action and mail comes once. It checks all that was
+    measured within the last day, to catch up if an earlier run was killed.
 
-    tell: mails what was decided of a tick.
+    tell: mails the decision of a tick.
 
-    Returns: for each training that is asked for, the arguments of the run of the train DAG, named as the monitor DAG names it.
+    Returns: for each requested training, the arguments of the train DAG's run, with the same run id as by the monitor DAG.
     """
     trainings = []
     for day in _decided_early(pipeline, platform):
@@ -37,13 +37,13 @@ def decide_again(pipeline: Pipeline, platform: Platform, tell: Callable[[Tick], 
         act(pipeline, tick, platform)
         tell(tick)
         if decided.retrain_now:
-            told = {"as_of": str(tick), "reason": decided.training_reason, "decided_at": str(tick)}
-            trainings.append({"trigger_run_id": f"monitor__{tick}", "conf": told, "note": decided.training_reason})
+            conf = {"as_of": str(tick), "reason": decided.training_reason, "decided_at": str(tick)}
+            trainings.append({"trigger_run_id": f"monitor__{tick}", "conf": conf, "note": decided.training_reason})
     return trainings
 
 
 def _decided_early(pipeline: Pipeline, platform: Platform) -> list[date]:
-    """The decided ticks from the first one on whose evidence is newer than its decision."""
+    """The decided ticks, from the first one whose evidence is newer than its decision."""
     ledger, now = platform.ledger, platform.clock.now()
     decided = {one.tick: one.at for one in ledger.all(Decision, pipeline=pipeline.name)}
     if not decided:

@@ -1,4 +1,4 @@
-"""Measure what was answered on request at a tick: how fast, by whom, with which features, beside the shadow."""
+"""Measure the requests answered at a tick: latency, errors, features, scores and the shadow model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
 from mlprod_tasks.monitoring.measurement import Reading
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
 ROWS = "online_rows"
-NO_VERSION = 0  # of a tick at which no model answered
-FEWEST_TIMES = 100  # below, the 99th percentile is the slowest one
-# What is read of batch predictions, and what the same is called of rows that were answered on request.
+NO_VERSION = 0  # for a tick at which no model answered
+FEWEST_TIMES = 100  # with fewer, the 99th percentile is just the slowest row
+# Measurements of batch predictions, and their names for rows answered on request.
 ON_REQUEST = {"null_share": "online_nulls", "feature_psi": "online_psi", "score_psi": "online_score_psi"}
 SHARES = {
     "online_errors": "error",
@@ -40,13 +41,13 @@ SHARES = {
     "online_stale": "stale",
     "online_missing": "missing",
 }
-# The log has every number as the model reads it; the reference knows what it was.
+# The log has all numbers as floats, as the model reads them; the reference knows the original type.
 TYPES = {"int": "BIGINT", "bool": "BOOLEAN"}
 
 
 @dataclass(frozen=True)
 class RequestsMeasured:
-    """What was measured of a tick's requests; `breaches` one sentence each."""
+    """What was measured of a tick's requests. breaches: one sentence each."""
 
     tick: str
     rows: int
@@ -55,24 +56,25 @@ class RequestsMeasured:
 
 
 def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMeasured]:
-    """Measure each tick of which the lake has other rows than were measured, whoever collected them; the newest first.
+    """Measure each tick whose number of rows in the lake differs from what was measured, the newest first.
 
-    And the last tick that is over, where it has none though one of the ticks before it had: that nobody asks is news as well.
+    The last tick that has ended is measured without rows if it has none but one of the ticks before it had: that requests have
+    stopped is worth knowing too.
     """
     rows = _collected(pipeline, platform)
-    if rows and (over := _over(pipeline, platform)) is not None and _silent(over, rows, platform):
-        rows[over.date] = 0
+    if rows and (ended := _last_ended(pipeline, platform)) is not None and _is_silent(ended, rows, platform):
+        rows[ended.date] = 0
     measured = {one.tick: one.n for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=ROWS)}
     due = sorted((day for day, n in rows.items() if measured.get(day) != n), reverse=True)
     return [measure_requests(pipeline, pipeline.schedule.tick(day), platform) for day in due]
 
 
 def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> RequestsMeasured:
-    """Write the measurements of the rows of a tick that were answered on request, as far as they are collected.
+    """Measure the rows of a tick that were answered on request and have been collected so far.
 
-    Features and scores are those that the version which answered most rows answered itself, and are held to its reference, as
-    those of batch predictions are. Run again, after more rows came, it replaces what was measured. Of a tick that is over
-    without a row only that is written: no rows; and nothing of a use case that nobody asked on any of the 30 ticks before.
+    Features and scores cover the rows answered by the version that answered most of them, and are compared with that version's
+    reference like batch predictions. Run again after more rows arrived, it replaces the measurements. For a tick that ended
+    without requests, only the zero rows are written, and not even those if there were none on the 30 ticks before either.
     """
     name, ticks = names.requests(pipeline), pipeline.schedule.range(tick.date)
     files = platform.lake.files(name, ticks) if platform.lake.exists(name) else []
@@ -81,12 +83,12 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
         source = f"read_parquet({listed(files)}, union_by_name = true)"
         with engine(spill=platform.settings.home / "spill") as con:
             version = _version(con, source)
-            profile = None if version == NO_VERSION else _as_requested(reference_of(pipeline, version, platform))
+            profile = None if version == NO_VERSION else _for_requests(reference_of(pipeline, version, platform))
             readings = [*_service(con, source), *_shadow(con, source)]
             if profile is not None:
                 readings += _features(con, source, version, profile, pipeline)
-    elif _silent(tick, _collected(pipeline, platform), platform):
-        version = _asked_before(pipeline, tick, platform)
+    elif _is_silent(tick, _collected(pipeline, platform), platform):
+        version = _version_before(pipeline, tick, platform)
     else:
         return RequestsMeasured(str(tick), 0, 0)
     written = record(pipeline, tick, "request", readings, version, platform, profile)
@@ -99,13 +101,13 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
 
 
 def _collected(pipeline: Pipeline, platform: Platform) -> dict[date, int]:
-    """How many rows the lake has of each tick."""
+    """The number of rows in the lake, by tick."""
     name = names.requests(pipeline)
     return platform.lake.rows_of_ticks(name) if platform.lake.exists(name) else {}
 
 
-def _over(pipeline: Pipeline, platform: Platform) -> Tick | None:
-    """The last tick that is over."""
+def _last_ended(pipeline: Pipeline, platform: Platform) -> Tick | None:
+    """The last tick that has ended."""
     schedule, now = pipeline.schedule, platform.clock.now()
     last = schedule.last_at(now)
     if last.end <= now:
@@ -113,28 +115,28 @@ def _over(pipeline: Pipeline, platform: Platform) -> Tick | None:
     return schedule.tick(last.date - DAY) if last.date > schedule.starts else None
 
 
-def _silent(tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
-    """Whether nobody asked at a tick that is over, and somebody did not long before."""
+def _is_silent(tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
+    """Whether a tick ended without requests although there were some not long before."""
     before = any(tick.date - STALE_TICKS * DAY <= day < tick.date for day in rows)
     return before and tick.date not in rows and tick.end <= platform.clock.now()
 
 
-def _asked_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
-    """The version that was asked last: who falls silent is the same as before, so that a rule counts its ticks together."""
+def _version_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
+    """The version of the last measured requests, so that a rule counts the silent ticks with the ones before."""
     last = newest(platform.ledger.all(Measurement, Measurement.tick < tick.date, pipeline=pipeline.name, what=ROWS), "tick")
     return last.model_version if last else NO_VERSION
 
 
 def _version(con: DuckDBPyConnection, source: str) -> int:
-    """The version that answered most rows itself; where none did, that whose fallback did."""
+    """The version that answered most rows itself; if none did, the one whose fallback answered most."""
     query = f"SELECT mode(model_version) FILTER (NOT fallback), mode(model_version) FROM {source}"
     ((own, any_),) = con.execute(query).fetchall()
     return int(own or any_ or NO_VERSION)
 
 
 def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
-    """How the service fared."""
-    # Where an older service's log does not know, it did not happen.
+    """The readings of the service: rows, latency, and shares of errors, fallbacks and so on."""
+    # Nulls, in the log of an older service, count as not happened.
     shares = ", ".join(f"coalesce(count_if({condition}), 0)" for condition in SHARES.values())
     times = "count(milliseconds), quantile_disc(milliseconds, [0.5, 0.99])"
     ((rows, timed, percentiles, *counts),) = con.execute(f"SELECT count(*), {times}, {shares} FROM {source}").fetchall()
@@ -146,7 +148,7 @@ def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
 
 
 def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
-    """How far the challenger that scores in the shadow lies off, and what it costs; nothing where there is none."""
+    """The difference and latency of the challenger that scores in the shadow; no reading if there is none."""
     difference = "abs(score - shadow_score)"
     query = (
         f"SELECT max(shadow_version), count({difference}), avg({difference}), coalesce(stddev_samp({difference}), 0), "
@@ -157,7 +159,7 @@ def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
     if version is None:
         return
     if rows < FEWEST_ROWS:
-        why = f"version {version} scored {rows} rows in the shadow; at least {FEWEST_ROWS} are needed"
+        why = f"version {version} scored {format_count(rows, 'row')} in the shadow; at least {FEWEST_ROWS} are needed"
         yield Reading("online_shadow_difference", None, rows, why=why)
     else:
         sure = intervals.normal(mean, sd / rows**0.5, 0.0, 1.0)
@@ -167,17 +169,22 @@ def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
 
 def _latency(what: str, rows: int, percentiles: Sequence[float] | None) -> Reading:
     if rows < FEWEST_TIMES or percentiles is None:
-        return Reading(what, None, rows, why=f"{rows} rows are too few for a percentile; at least {FEWEST_TIMES} are needed")
+        return Reading(
+            what,
+            None,
+            rows,
+            why=f"{format_count(rows, 'timed row')} {'is' if rows == 1 else 'are'} too few; at least {FEWEST_TIMES} are needed",
+        )
     median, slow = percentiles
-    return Reading(what, slow, rows, detail=f"half of the rows took at most {median:.3g}")
+    return Reading(what, slow, rows, detail=f"half of the rows took at most {format_number(median)} ms")
 
 
 def _features(
     con: DuckDBPyConnection, source: str, version: int, profile: ReferenceProfile, pipeline: Pipeline
 ) -> Iterator[Reading]:
-    """What went into the version and came out of it, read as of batch predictions."""
-    there = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    columns = [_typed(column) for column in profile.features if f"{FEATURE}{column.name}" in there]
+    """The readings of a version's features and scores, as for batch predictions."""
+    logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    columns = [_typed(column) for column in profile.features if f"{FEATURE}{column.name}" in logged]
     answered = f"score IS NOT NULL AND (fallback OR model_version = {version})"
     own = f"(SELECT score, decision, fallback, {', '.join(columns)} FROM {source} WHERE {answered})"
     observed = observe(con, own, profile, sampled=False)
@@ -195,14 +202,14 @@ def _typed(column: ProfileColumn) -> str:
     return f"{f'try_cast({logged} AS {TYPES[kind]})' if kind in TYPES else logged} AS {quoted(column.name)}"
 
 
-def _as_requested(profile: ReferenceProfile) -> ReferenceProfile:
-    """The profile, whose own ticks tell of requests what they tell of batch predictions."""
+def _for_requests(profile: ReferenceProfile) -> ReferenceProfile:
+    """The profile with the history of batch predictions copied to the names of the request measurements."""
     if profile.history is None:
         return profile
     values: Mapping[str, Any] = profile.history.values
-    told = {}
+    for_requests = {}
     for subject, of_ticks in values.items():
         what, slash, slice = subject.partition("/")
         if what in ON_REQUEST:
-            told[f"{ON_REQUEST[what]}{slash}{slice}"] = of_ticks
-    return replace(profile, history=replace(profile.history, values={**values, **told}))
+            for_requests[f"{ON_REQUEST[what]}{slash}{slice}"] = of_ticks
+    return replace(profile, history=replace(profile.history, values={**values, **for_requests}))

@@ -1,4 +1,4 @@
-"""Where scores no longer fit outcomes: mean of outcome minus score in each region of the important features."""
+"""Residual drift: the mean of outcome minus score in each region of the important features."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile, Region, Residuals
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.sql import literal, quoted
@@ -16,30 +17,30 @@ from mlprod_tasks.statistics.bins import Bins
 
 MOST_FEATURES = 5
 FEWEST_IN_A_REGION = 30
-CHANCE = 0.01  # that any region of a tick at which nothing has changed is named, all features together
+CHANCE = 0.01  # probability per unchanged tick that any region of any feature is reported
 
 
 def explained(columns: Sequence[ProfileColumn]) -> tuple[Bins, ...]:
-    """The bins of the features whose regions are looked at: the most important ones, MOST_FEATURES at most."""
+    """The bins of the features whose regions are compared: the MOST_FEATURES most important ones."""
     ranked = sorted((column for column in columns if column.important), key=lambda column: (-column.importance, column.name))
     return tuple(column.bins for column in ranked[:MOST_FEATURES])
 
 
-def residuals(con: Any, source: str, looked_at: Sequence[Bins]) -> tuple[Residuals, ...]:
-    """Sum up the rows of each region within the engine.
+def residuals(con: Any, source: str, features: Sequence[Bins]) -> tuple[Residuals, ...]:
+    """Sum up the rows of each region of some features by SQL.
 
-    source: what stands after FROM, with columns score, label (no nulls) and the features.
+    source: what follows FROM, with columns score, label (no nulls) and the features.
     """
     kinds = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    return tuple(_of_feature(con, source, one, kinds[one.column]) for one in looked_at)
+    return tuple(_of_feature(con, source, one, kinds[one.column]) for one in features)
 
 
 def residual_drift(profile: ReferenceProfile, found: Sequence[Residuals]) -> Iterator[Reading]:
-    """For each feature the greatest change of a region's mean residual; 0 where chance explains every region's.
+    """For each feature, the largest significant change of a region's mean residual; 0 if none is significant.
 
-    A region's change is its mean residual minus the reference's own there, which is 0 where the reference has fewer than
-    FEWEST_IN_A_REGION rows. It counts if its interval leaves 0 out, made so wide that of all regions of all features together
-    one leaves it out in CHANCE of the ticks at which nothing has changed.
+    A region's change is its mean residual minus the reference's there, taken as 0 if the reference has fewer than
+    FEWEST_IN_A_REGION rows in it. It is significant if its interval excludes 0. Intervals are so wide (Bonferroni) that any
+    region of any feature excludes 0 in a share CHANCE of the ticks at which nothing has changed.
     """
     before = {one.feature: one.regions for one in profile.residuals}
     known = {column.name: column.bins for column in profile.features}
@@ -53,12 +54,12 @@ def residual_drift(profile: ReferenceProfile, found: Sequence[Residuals]) -> Ite
             if region.n >= FEWEST_IN_A_REGION
         ]
         if not changes:
-            why = f"no region of it has {FEWEST_IN_A_REGION} rows with an outcome"
+            why = f"no region has {FEWEST_IN_A_REGION} rows with an outcome"
             yield Reading("residual_drift", None, n, one.feature, why=why, important=True)
             continue
         moved = [change for change in changes if change.low > 0]
         if not moved:
-            detail = f"in none of {len(changes)} regions more than chance explains"
+            detail = f"no significant change in any of {format_count(len(changes), 'region')}"
             yield Reading("residual_drift", 0.0, n, one.feature, detail=detail, important=True)
             continue
         most = max(moved, key=lambda change: change.size)
@@ -83,10 +84,10 @@ def words(one: Bins, at: int) -> str:
         known = _categories(one)
         if at != bins.OTHER:
             return f"{name} {known[at - 2]!r}"
-        return f"{name} {'none of the most frequent' if len(known) < len(one.categories) else 'that the reference never had'}"
+        return f"{name} {'not among the most frequent' if len(known) < len(one.categories) else 'new to the reference'}"
     if at == bins.OTHER:
         return f"{name} not finite"
-    place, edges = at - 2, [f"{edge:.6g}" for edge in one.coarse_edges]
+    place, edges = at - 2, [_format_edge(edge) for edge in one.coarse_edges]
     if place == 0:
         return f"{name} up to {edges[0]}"
     if place == len(edges):
@@ -94,9 +95,14 @@ def words(one: Bins, at: int) -> str:
     return f"{name} above {edges[place - 1]} up to {edges[place]}"
 
 
+def _format_edge(edge: float) -> str:
+    """An edge with six significant digits, enough to tell neighbouring edges apart, and no power of ten."""
+    return f"{edge:.6g}" if 0.001 <= abs(edge) < 100_000 else format_number(edge)
+
+
 @dataclass(frozen=True)
 class _Change:
-    """How far a region's mean residual lies from what is expected there."""
+    """The difference of a region's mean residual from the expected one."""
 
     region: Region
     words: str
@@ -109,7 +115,7 @@ class _Change:
     def sentence(self) -> str:
         came, scored = self.region.outcomes / self.region.n, self.region.scores / self.region.n
         usual = f", usually {self.expected:+.1%} apart" if self.expected else ""
-        return f"{self.words}: {came:.1%} came true, {scored:.1%} were expected{usual}; {self.region.n:,} rows"
+        return f"{self.words}: {came:.1%} were positive, {scored:.1%} were expected{usual}; {self.region.n:,} rows"
 
 
 def _change(region: Region, reference: Region, named: str, z: float) -> _Change:
@@ -121,28 +127,28 @@ def _change(region: Region, reference: Region, named: str, z: float) -> _Change:
 
 
 def _of_reference(known: Sequence[Region] | None, one: Residuals) -> Sequence[Region]:
-    """The reference's regions; empty ones where it was kept without them."""
+    """The reference's regions; empty ones if the profile was kept without them."""
     return known if known is not None and len(known) == len(one.regions) else [Region()] * len(one.regions)
 
 
 def _of_feature(con: Any, source: str, one: Bins, kind: str) -> Residuals:
     value = bins.number(one.column, kind) if one.of_numbers else f"{quoted(one.column)}::VARCHAR"
-    found = con.execute(
+    totals = con.execute(
         f"SELECT {_place(one)} AS place, count(*), sum(y), sum(s), sum((y - s) * (y - s)), sum(s * (1 - s)) "
         f"FROM (SELECT {value} AS x, label::INT::DOUBLE AS y, score::DOUBLE AS s FROM {source}) GROUP BY place"
     ).fetchall()
-    by_place = {place: Region(int(n), *map(_rounded, sums)) for place, n, *sums in found}
+    by_place = {place: Region(int(n), *map(_rounded, sums)) for place, n, *sums in totals}
     last = 2 + (len(one.coarse_edges) if one.of_numbers else len(_categories(one)) - 1)
     return Residuals(one.column, tuple(by_place.get(at, Region()) for at in range(last + 1)))
 
 
 def _rounded(total: float) -> float:
-    """Sums in parallel differ in their last digits from run to run; a profile must not."""
+    """Round a sum, since parallel sums differ in the last digits from run to run but a profile must not."""
     return float(f"{total:.9g}")
 
 
 def _place(one: Bins) -> str:
-    """The index of the region that x lies in."""
+    """SQL for the index of the region that x is in."""
     null = f"WHEN x IS NULL THEN {bins.NULL}"
     if one.of_numbers:
         other = f"WHEN NOT isfinite(x::DOUBLE) THEN {bins.OTHER}"

@@ -1,4 +1,4 @@
-"""What holds an action back: cooldown, budget, a training under way, a champion that is not the one that was measured."""
+"""What holds an action back: cooldown, budget, a training under way, or another champion than was measured."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BUDGET_DAYS = 30
 
 @dataclass
 class Restraint:
-    """Why an action must wait at a tick, in words; '' where it need not.
+    """Why an action must wait at a tick, in words; '' if it need not.
 
-    retrained: the ticks of retrainings so far. under_way: trainings that have not ended: as of which tick, and what they do.
+    retrained: the ticks of retrainings so far. under_way: the tick and the state of each training that has not ended.
     """
 
     retraining: Retraining
@@ -27,7 +27,7 @@ class Restraint:
     promotions: tuple[Promotion, ...] = ()
 
     def on_training(self, tick: date) -> str:
-        """Only what lies at or before the tick counts, so that later ticks change no earlier ruling."""
+        """Why a retraining must wait. Only ticks up to this one count, so that later ticks do not change earlier rulings."""
         before, cooldown = [day for day in self.retrained if day <= tick], self.retraining.cooldown
         last = max(before, default=None)
         if last is not None and tick - last < cooldown:
@@ -37,32 +37,32 @@ class Restraint:
         if sum(tick - day < BUDGET_DAYS * DAY for day in before) >= most:
             return f"retraining waits: the budget of {most} in {BUDGET_DAYS} days is spent"
         for as_of, doing in self.under_way:
-            if as_of < tick:  # what a tick asked for itself does not hold it back
+            if as_of < tick:  # a training that the tick itself requested does not hold it back
                 return f"retraining waits: the training as of {as_of} {doing}"
         return ""
 
     def on_switch(self, tick: date, version: int) -> str:
-        standing = self._standing(tick)
-        if standing and standing[-1] != version:
-            return f"the fallback waits: version {version} was measured, and version {standing[-1]} is champion by now"
+        champions = self._champions(tick)
+        if champions and champions[-1] != version:
+            return f"the fallback waits: version {version} was measured, but version {champions[-1]} is champion now"
         return ""
 
     def on_rollback(self, tick: date, version: int) -> str:
-        standing = self._standing(tick)
-        if standing and standing[-1] != version:
-            return f"the rollback waits: version {version} was measured, and version {standing[-1]} is champion by now"
-        if len(standing) < 2:
-            return f"the rollback waits: there is no champion before version {version}"
+        champions = self._champions(tick)
+        if champions and champions[-1] != version:
+            return f"the rollback waits: version {version} was measured, but version {champions[-1]} is champion now"
+        if len(champions) < 2:
+            return f"the rollback waits: there was no champion before version {version}"
         return ""
 
-    def _standing(self, tick: date) -> list[int]:
-        """The versions that stand one upon the other at a tick, its champion last."""
+    def _champions(self, tick: date) -> list[int]:
+        """The champion at a tick, last, after the earlier champions that a rollback would go back to."""
         effective = [one for one in self.promotions if one.effective <= tick]
         return champion_stack(sorted(effective, key=lambda one: (one.effective, one.at)))
 
 
 def budget_spent(tick: date, retrained: Iterable[date], most: int) -> bool:
-    """Whether some 30 days around a tick hold `most` retrainings without it."""
+    """Whether any 30 days around a tick already have `most` retrainings without it."""
     days = sorted(day for day in retrained if abs(day - tick) < BUDGET_DAYS * DAY)
     firsts = [day for day in [*days, tick] if day <= tick]
     return any(sum(first <= day < first + BUDGET_DAYS * DAY for day in days) >= most for first in firsts)

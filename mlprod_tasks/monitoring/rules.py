@@ -1,4 +1,4 @@
-"""The rules: what follows from measurements. Pure; the same measurements give the same rulings in any order."""
+"""The rules: what to do about measurements. Pure: the result does not depend on the order of the measurements."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from mlprod_tasks.monitoring.retraining_limits import Restraint
 from mlprod_tasks.platform.ledger import Measurement, Promotion
 
 DAY = timedelta(days=1)
-STALE_TICKS = 30  # evidence older than this counts for nothing
-MOST_NAMED = 20  # measurements kept with each condition of a fired rule, the worst ones
+STALE_TICKS = 30  # evidence older than this does not count
+MOST_NAMED = 20  # the worst measurements kept with each condition of a fired rule
 
 NOTHING, NOTE, ALERT, RETRAIN, FALLBACK, ROLLBACK = ACTIONS = ("nothing", "note", "alert", "retrain", "fallback", "rollback")
-ASKED = "Retrain: "  # how the reason of a training begins, for people
+ASKED = "Retrain: "  # the beginning of a training's reason
 
 Known = Mapping[str, Mapping[date, Sequence[Measurement]]]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How one condition of a rule stands at a tick.
+    """The evidence for one condition of a rule at a tick.
 
-    `newest` is the tick whose measurements are the news; `ticks` are the last ones with a value, the newest first, as many
-    as the condition looks at, none where there is no news; `breached` those of them that count as breached, `measurements`
-    what breached them, the newest and worst first.
+    newest: the newest tick whose measurements are known. ticks: the last ticks with a value, the newest first, as many as the
+    condition covers; empty if `newest` has no value. breached: those of them that count as breached; measurements: what
+    breached them, the newest and worst first.
     """
 
     condition: Breach
@@ -46,7 +46,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Fired:
-    """A rule that fired, with what each of its conditions rests on, and why its action waits, where it does."""
+    """A rule that fired, with the evidence for each condition. held: why its action waits, or ''."""
 
     rule: Rule
     evidence: tuple[Evidence, ...]
@@ -59,7 +59,7 @@ class Fired:
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """What breached, condition by condition, the newest and worst first."""
+        """The breaching measurements by condition, the newest and worst first."""
         return tuple(measurement for one in self.evidence for measurement in one.measurements[:MOST_NAMED])
 
     @property
@@ -69,7 +69,7 @@ class Fired:
 
     @property
     def cause(self) -> str:
-        """The kind of shift that most of the newest breaches have as their cause."""
+        """The most frequent cause among the newest breaches."""
         newest = max(one.tick for one in self.measurements)
         causes = Counter(one.cause for one in self.measurements if one.tick == newest and one.cause)
         return min(causes, key=lambda cause: (-causes[cause], cause), default="")
@@ -90,7 +90,7 @@ class Fired:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What the rules say at one tick. `retrain`: whether a training follows; `version`: which one was measured."""
+    """What the rules say at one tick. retrain: whether they want a training."""
 
     tick: date
     action: str
@@ -100,7 +100,7 @@ class Ruling:
 
     @property
     def training_reason(self) -> str:
-        return f"{ASKED}{_told(self.fired)}."
+        return f"{ASKED}{_describe_rules(self.fired)}."
 
 
 def fold(
@@ -113,12 +113,12 @@ def fold(
     under_way: Iterable[tuple[date, str]] = (),
     promotions: Iterable[Promotion] = (),
 ) -> list[Ruling]:
-    """Rule on each of `ticks`, in the order of time.
+    """Rule on each of `ticks`, in order of time.
 
-    A ruling rests on what was known at its tick: inputs measured on ticks up to it, outcomes of ticks up to
-    `label_delay_ticks` before it; on the retrainings ruled before, which cooldown and budget count; and on who was champion.
-    retrained: ticks of retrainings that none of these rulings asked for: earlier ones, and those started by hand.
-    under_way: trainings that have not ended, as the tick as of which they are and what they do.
+    A ruling uses what was known at its tick: inputs of ticks up to it, outcomes of ticks up to `label_delay_ticks` before it,
+    the retrainings so far, which count for cooldown and budget, and who was champion.
+    retrained: ticks of retrainings that none of these rulings wants: earlier ones, and those started by hand.
+    under_way: the tick and the state of each training that has not ended.
     """
     known = counted(measurements)
     restraint = Restraint(retraining, list(retrained), tuple(under_way), tuple(promotions))
@@ -133,7 +133,7 @@ def fold(
 
 
 def counted(measurements: Iterable[Measurement]) -> Known:
-    """By what and tick, those that say something: a value, or that what must be there is missing."""
+    """The measurements that count, by what and tick: those with a value, or whose required value is missing."""
     known: dict[str, dict[date, list[Measurement]]] = {}
     for one in measurements:
         if one.value is not None or one.breached:
@@ -142,37 +142,37 @@ def counted(measurements: Iterable[Measurement]) -> Known:
 
 
 def fires(rule: Rule, known: Known, tick: date, delay: int) -> Fired | None:
-    """The rule with its evidence, if all its conditions hold at the tick."""
-    found = tuple(evidence(condition, known, tick, delay) for condition in rule.conditions)
-    return Fired(rule, found) if all(one.holds for one in found) else None
+    """The rule with its evidence if all its conditions hold at the tick; otherwise None."""
+    all_evidence = tuple(evidence(condition, known, tick, delay) for condition in rule.conditions)
+    return Fired(rule, all_evidence) if all(one.holds for one in all_evidence) else None
 
 
 def evidence(condition: Breach, known: Known, tick: date, delay: int) -> Evidence:
-    """What a condition rests on at a tick.
+    """The evidence for a condition at a tick.
 
-    Only with news: a tick without a value of its own fires nothing. And only of one model: what its predecessor did is not
-    held against the version that scored the newest tick.
+    It needs a new value: a tick without one fires nothing. It covers one model only: measurements of other versions than the
+    one that scored the newest tick do not count.
     """
-    there, newest = known.get(condition.watch, {}), newest_known(condition.watch, tick, delay)
-    if newest not in there:
+    by_tick, newest = known.get(condition.watch, {}), newest_known(condition.watch, tick, delay)
+    if newest not in by_tick:
         return Evidence(condition, newest)
-    version = there[newest][0].model_version
+    version = by_tick[newest][0].model_version
     oldest = newest - max(STALE_TICKS, condition.of) * DAY
-    same = sorted((day for day in there if oldest < day <= newest and there[day][0].model_version == version), reverse=True)
-    last = tuple(same[: condition.of])
-    counting = {day: _breaches(condition, there[day]) for day in last}
+    of_version = [day for day in by_tick if oldest < day <= newest and by_tick[day][0].model_version == version]
+    last = tuple(sorted(of_version, reverse=True)[: condition.of])
+    counting = {day: _breaches(condition, by_tick[day]) for day in last}
     breached = tuple(day for day in last if len({one.slice for one in counting[day]}) >= condition.least)
     return Evidence(condition, newest, last, breached, tuple(one for day in breached for one in counting[day]))
 
 
 def newest_known(what: str, tick: date, delay: int) -> date:
-    """The newest tick of which all is known when a tick is decided: outcomes wait for labels, checks and requests a day."""
+    """The newest tick that is fully known when a tick is decided: outcomes wait for labels, checks and requests a day."""
     lag = {"outcome": delay, "check": 1, "request": 1}.get(KINDS[what].family, 0)
     return tick - lag * DAY
 
 
 def excess(one: Measurement) -> float:
-    """How far a measurement lies outside of its bounds, in its own unit; infinite where what must be there is missing."""
+    """How far a measurement is outside its bounds, in its own unit; infinite if a required value is missing."""
     if one.value is None:
         return float("inf")
     above = one.value - one.high if one.high is not None else float("-inf")
@@ -181,7 +181,7 @@ def excess(one: Measurement) -> float:
 
 
 def _breaches(condition: Breach, rows: Sequence[Measurement]) -> list[Measurement]:
-    """What counts as a breach of the condition on one tick, the furthest outside first, what is missing before all."""
+    """The measurements of one tick that breach a condition: missing ones first, then the furthest outside."""
     counting = [one for one in rows if one.breached and (one.important or not condition.only_important)]
     return sorted(counting, key=lambda one: (-excess(one), one.slice))
 
@@ -195,16 +195,16 @@ def _ruling(tick: date, fired: tuple[Fired, ...], restraint: Restraint) -> Rulin
         strongest = max(strongest, action, key=ACTIONS.index)
         held[one.rule.name] = why
         if why:
-            waiting[why] = True  # said once
+            waiting[why] = True  # a dict, so that each reason appears once
     retrain = any(one.rule.action in (RETRAIN, FALLBACK, ROLLBACK) for one in fired) and not restraint.on_training(tick)
     fired = tuple(Fired(one.rule, one.evidence, held[one.rule.name]) for one in fired)
-    said = "; ".join([_told(fired), *waiting])
+    reasons = "; ".join([_describe_rules(fired), *waiting])
     head = ASKED if strongest == RETRAIN else f"{strongest.capitalize()}: "
-    return Ruling(tick, strongest, f"{head}{said}.", fired, retrain)
+    return Ruling(tick, strongest, f"{head}{reasons}.", fired, retrain)
 
 
 def _allowed(tick: date, fired: Fired, restraint: Restraint) -> tuple[str, str]:
-    """The strongest of what a fired rule asks for that may be done, and why no more."""
+    """The strongest action allowed for a fired rule, and why a stronger one is not."""
     wanted, reasons = fired.rule.action, []
     if wanted in (FALLBACK, ROLLBACK):
         why = restraint.on_switch(tick, fired.version) if wanted == FALLBACK else restraint.on_rollback(tick, fired.version)
@@ -218,16 +218,11 @@ def _allowed(tick: date, fired: Fired, restraint: Restraint) -> tuple[str, str]:
     return wanted, ""
 
 
-def _told(fired: Sequence[Fired]) -> str:
-    return "; ".join(_said(one) for one in fired)
+def _describe_rules(fired: Sequence[Fired]) -> str:
+    return "; ".join(f"{one.rule.name} ({' and '.join(map(_describe_evidence, one.evidence))})" for one in fired)
 
 
-def _said(fired: Fired) -> str:
-    told = " and ".join(_condition(one) for one in fired.evidence)
-    return f"{fired.rule.name} ({told})"
-
-
-def _condition(one: Evidence) -> str:
+def _describe_evidence(one: Evidence) -> str:
     condition = one.condition
     often = f", breached on {len(one.breached)} of the last {condition.of} ticks" if condition.of > 1 else ""
     more = len(one.measurements) - 1 if condition.of == 1 else 0

@@ -1,4 +1,4 @@
-"""Some rows of a tick in bins: what the domain classifier sees of them."""
+"""Sample some rows of a tick, in bins, for the domain classifier."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mlprod_tasks.statistics.bins import MOST_CATEGORIES, NULL, OTHER, Bins, num
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MOST_ROWS = 1000  # of a tick
+MOST_ROWS = 1000  # per tick
 MOST_OF_REFERENCE = 2000
-HASHED = 4  # columns
+HASHED = 4  # columns that the hash covers
 MANY, BLOCKS = 200_000, 16
 ROW = "file_row_number"
 
 
 def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int) -> SampledRows:
-    """About MOST_ROWS of the rows, chosen by a hash of what they hold: the same ones each time, in whatever order they come.
+    """About MOST_ROWS of the rows, chosen by a hash of their values: the same ones each time, in any order of the rows.
 
-    Of more than MANY rows in a file (with the column file_row_number of DuckDB's read_parquet), BLOCKS evenly spaced blocks of
-    it: the rest is not read.
+    From a file with more than MANY rows (with the column file_row_number of DuckDB's read_parquet) only BLOCKS evenly spaced
+    blocks are read.
     """
     kinds, some = types(con, source), ""
     if rows > MANY and ROW in kinds:
@@ -35,25 +35,25 @@ def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int
         some = " OR ".join(f"{ROW} BETWEEN {at} AND {at + MOST_ROWS // BLOCKS - 1}" for at in starts)
     elif rows > MOST_ROWS:
         some = _one_in(bins, str(_step(rows)))
-    return _of(bins, con.execute(_sampling_sql(source, bins, kinds, "NULL", some)).fetchall())
+    return _sampled_rows(bins, con.execute(_sampling_sql(source, bins, kinds, "NULL", some)).fetchall())
 
 
 def sample_by_tick(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: Mapping[date, int]
 ) -> dict[date, SampledRows]:
-    """The same for each tick of a source that has the column `tick`."""
+    """The same for each tick of a source with a column `tick`."""
     some = ""
     if max(rows.values(), default=0) > MOST_ROWS:
         cases = " ".join(f"WHEN DATE '{tick}' THEN {_step(n)}" for tick, n in rows.items())
         some = _one_in(bins, f"CASE tick {cases} END")
-    found: dict[date, list[tuple[date, list[int], int]]] = {tick: [] for tick in rows}
+    by_tick: dict[date, list[tuple[date, list[int], int]]] = {tick: [] for tick in rows}
     for row in con.execute(_sampling_sql(source, bins, types(con, source), "tick", some)).fetchall():
-        found[row[0]].append(row)
-    return {tick: _of(bins, drawn) for tick, drawn in found.items()}
+        by_tick[row[0]].append(row)
+    return {tick: _sampled_rows(bins, rows_of_tick) for tick, rows_of_tick in by_tick.items()}
 
 
 def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
-    """A few rows of each tick, together at most MOST_OF_REFERENCE, or one of each where there are more ticks."""
+    """A few rows of each tick, at most MOST_OF_REFERENCE in total, or one per tick if there are more ticks."""
     each = max(1, MOST_OF_REFERENCE // len(ticks))
     codes = [_spread(one.codes, each) for one in ticks.values()]
     columns = next(iter(ticks.values())).columns
@@ -61,14 +61,14 @@ def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
 
 
 def _step(rows: int) -> int:
-    """One row in so many."""
+    """Every how many rows to take one."""
     return -(-rows // MOST_ROWS)
 
 
 def _one_in(bins: Sequence[Bins], step: str) -> str:
-    # A few columns tell the rows apart; hashing all of them would cost more than counting them.
-    seen = ", ".join(quoted(one.column) for one in (*bins[-1:], *bins[: HASHED - 1]))
-    return f"hash({seen}) % {step} = 0"
+    # A few columns are enough to tell rows apart; hashing all of them would cost more than counting them.
+    hashed = ", ".join(quoted(one.column) for one in (*bins[-1:], *bins[: HASHED - 1]))
+    return f"hash({hashed}) % {step} = 0"
 
 
 def _sampling_sql(source: str, bins: Sequence[Bins], kinds: Mapping[str, str], tick: str, some: str) -> str:
@@ -77,16 +77,16 @@ def _sampling_sql(source: str, bins: Sequence[Bins], kinds: Mapping[str, str], t
     return f"SELECT {tick} AS at, [{codes}]::UTINYINT[] AS code, count(*) FROM {source}{where} GROUP BY ALL ORDER BY ALL"
 
 
-def _of(bins: Sequence[Bins], found: Sequence[tuple[date | None, Sequence[int], int]]) -> SampledRows:
-    kept = np.array([code for _, code, _ in found], np.uint8).reshape(len(found), len(bins))
-    kept = np.repeat(kept, [n for *_, n in found], axis=0)
-    if len(kept) > 2 * MOST_ROWS:  # rows that are all alike share their hash
+def _sampled_rows(bins: Sequence[Bins], groups: Sequence[tuple[date | None, Sequence[int], int]]) -> SampledRows:
+    kept = np.array([code for _, code, _ in groups], np.uint8).reshape(len(groups), len(bins))
+    kept = np.repeat(kept, [n for *_, n in groups], axis=0)
+    if len(kept) > 2 * MOST_ROWS:  # equal rows share their hash
         kept = _spread(kept, MOST_ROWS)
     return SampledRows(tuple(one.column for one in bins), (len(kept),), packed(kept))
 
 
 def _code(bins: Bins, kind: str) -> str:
-    """The bin of a row's value, as `Bins.coarse` counts it."""
+    """SQL for the bin of a row's value, as `Bins.coarse` counts it."""
     missing = f"WHEN {quoted(bins.column)} IS NULL THEN {NULL}"
     if not bins.of_numbers:
         text = f"{quoted(bins.column)}::VARCHAR"
@@ -103,6 +103,6 @@ def _code(bins: Bins, kind: str) -> str:
 
 
 def _spread(codes: Codes, most: int) -> Codes:
-    """At most so many rows, evenly spread over all: they are sorted, so every kind of row keeps its share."""
+    """At most `most` rows, evenly spread. The rows are sorted, so every kind of row keeps its share."""
     kept: Codes = codes[np.linspace(0, len(codes), min(most, len(codes)), endpoint=False).astype(int)]
     return kept

@@ -1,4 +1,4 @@
-"""What happened in a span of ticks, in plain words: alarms, trainings, rollbacks, refused batches, the fallback."""
+"""What happened in a range of ticks, in plain words: alarms, trainings, rollbacks, refused data, the fallback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.documents.formatting import listed
+from mlprod_tasks.documents.formatting import format_count, listed
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Asker, Audit, FallbackCause, PromotionKind, Scoring, Training
@@ -15,20 +15,20 @@ from mlprod_tasks.promotion.operator_actions import interventions
 
 ENDED = {
     "promoted": "it passed its gates and took over as version {version}",
-    "refused": "it was not good enough and was refused; the model before stays",
-    "rejected": "a person rejected it; the model before stays",
+    "refused": "it was not good enough and was refused; the previous model stays",
+    "rejected": "a person rejected it; the previous model stays",
     "superseded": "a newer decision came first, so it did not take over",
     "failed": "the training failed",
     "rolling out": "it passed its gates and is being rolled out as version {version}",
-    "taken back": "it was rolled out as version {version} and taken back; the model before stays",
-    "running": "it is still being made",
-    "awaiting approval": "it passed its gates and waits for a person's approval",
+    "taken back": "it was rolled out as version {version} and taken back; the previous model stays",
+    "running": "the training is still running",
+    "awaiting approval": "it passed its gates and awaits approval",
 }
 
 
 def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> list[tuple[date, str]]:
-    """Each with its tick, in the order of time."""
-    found = [
+    """What happened from `first` to `last`: each sentence with its tick, in order of time."""
+    events = [
         *_alarms(pipeline, first, last, platform),
         *_trainings(pipeline, first, last, platform),
         *_champions(pipeline, first, last, platform),
@@ -36,7 +36,7 @@ def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) 
         *_fallback(pipeline, first, last, platform),
         *_people(pipeline, first, last, platform),
     ]
-    return sorted(found)
+    return sorted(events)
 
 
 def _alarms(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
@@ -54,7 +54,7 @@ def _cause(alarm: Alarm) -> str:
 def _length(alarm: Alarm) -> str:
     if alarm.open:
         return "still open"
-    return f"over after {alarm.ticks} day{'s' * (alarm.ticks != 1)}"
+    return f"over after {format_count(alarm.ticks, 'day')}"
 
 
 def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
@@ -66,7 +66,7 @@ def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) 
 def _why(training: Training) -> str:
     if training.asker is Asker.PERSON:
         return f"because: {training.reason.strip().rstrip('.')}"
-    return f"by itself, since {listed(training.rules)}" if training.rules else "by itself"
+    return f"automatically ({listed(training.rules)})" if training.rules else "automatically"
 
 
 def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
@@ -83,7 +83,10 @@ def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) 
 def _refused(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     audits = platform.ledger.all(Audit, Audit.tick >= first, Audit.tick <= last, pipeline=pipeline.name, passed=False)
     for audit in audits:
-        yield audit.tick, f"The data of {audit.table_name} was refused: {len(audit.failures)} expectations failed."
+        yield (
+            audit.tick,
+            f"The data of {audit.table_name} was refused: {format_count(len(audit.failures), 'expectation')} failed.",
+        )
 
 
 def _fallback(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
@@ -92,12 +95,12 @@ def _fallback(pipeline: Pipeline, first: date, last: date, platform: Platform) -
     if answered:
         switched = answered[0].fallback_cause is FallbackCause.SWITCHED
         why = answered[0].fallback_reason if switched else "the model could not answer"
-        days = f"{len(answered)} day{'s' * (len(answered) != 1)}"
-        yield answered[0].tick, f"The fallback answered on {days}, first on this one: {why}."
+        days = format_count(len(answered), "day")
+        yield answered[0].tick, f"The fallback answered on {days}, starting on this one: {why}."
 
 
 def _people(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
-    words = {"champion": "the model answers again", "bound": "a bound was changed", "unbound": "a changed bound was taken back"}
+    words = {"champion": "the model answers again", "bound": "a bound was changed", "unbound": "a changed bound was reset"}
     for one in interventions(pipeline, platform, *words):
         day = one.tick or one.at.astimezone(pipeline.schedule.zone).date()
         if first <= day <= last:

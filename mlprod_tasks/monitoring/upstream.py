@@ -1,4 +1,4 @@
-"""What other use cases, whose scores are features of this one, raise at the same tick."""
+"""The alarms of upstream use cases, whose scores are features of this one, at the same tick."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision
 
-NOT_RAISED = "note"  # a rule of this action is kept in the ledger and told to nobody
+NOT_RAISED = "note"  # a rule with this action goes to the ledger only; nobody is notified
 
 
 def upstream(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
-    """For each declared upstream use case, how many of its rules raise an alarm at this tick.
+    """For each declared upstream use case, the number of its rules that raise an alarm at this tick.
 
-    From its decision alone, so its declaration need not be here. Without a decision there is no value: it has to be monitored
-    before this use case is; measured again after that, this tick has one.
+    This reads only its decision, so its declaration is not needed here. Without a decision there is no value: monitor the
+    upstream use case first. Measured again after that, this tick has a value.
     """
     for source in pipeline.monitoring.upstream:
         decision = platform.ledger.get(Decision, source.pipeline, tick.date)

@@ -1,4 +1,4 @@
-"""Check the models in production: the same input gives the same output, and golden predictions are reproduced."""
+"""Check that the models in production reproduce their logged and golden predictions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
 
-NO_VERSION = 0  # of a measurement, where there is no model at all
+NO_VERSION = 0  # for a measurement without any model
 
 
 class FallbackLost(LookupError):
-    """Logged predictions are of a fallback that the ledger does not hold."""
+    """Logged predictions come from a fallback that is no longer in the ledger."""
 
 
 CANNOT_ANSWER = (BrokenArtifact, FallbackLost, ModelInputError)
@@ -39,7 +39,7 @@ CANNOT_ANSWER = (BrokenArtifact, FallbackLost, ModelInputError)
 
 @dataclass(frozen=True)
 class Verified:
-    """What the checks of a tick found: shares of rows that come out otherwise, None where a check could not be made."""
+    """The result of a tick's checks: the shares of rows that differ, None if a check was not possible."""
 
     tick: str
     rows: int
@@ -50,11 +50,11 @@ class Verified:
 
 
 def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
-    """Score again a sample of a tick's logged predictions, and the champion's golden predictions; compare bit for bit.
+    """Score a sample of a tick's logged predictions and the champion's golden predictions again; compare bit for bit.
 
-    The sample is the same whenever it is drawn. Each row is scored from its logged features by the version that scored it, or
-    by the fallback beside that version. The champion is read anew from the registry: its files must be there, and be those that
-    were registered. A model that cannot be read, or cannot read what it once read, breaches like a difference does.
+    The sample is always the same. Each row is scored from its logged features by the version that scored it, or by that
+    version's fallback. The champion is read from the registry again: its files must exist and be the registered ones. A model
+    that cannot be read, or that cannot read its logged features any more, is a breach just like a difference.
 
     Running it again replaces the tick's checks. Raises: RegistryUnreachable, since that says nothing about the models.
     """
@@ -74,29 +74,29 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
 
 
 def _replayed(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
-    """How many of the tick's logged predictions come out otherwise, and the version that made most of them."""
+    """The share of the tick's logged predictions that differ now, and the version that made most of them."""
     wanted = pipeline.monitoring.replayed_rows
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     version = scoring.model_version if scoring is not None else NO_VERSION
     if wanted == 0:
-        return Reading("replayed", None, 0, why="monitoring.replayed_rows is 0: none is asked for"), version
+        return Reading("replayed", None, 0, why="monitoring.replayed_rows is 0, so this check is off"), version
     rows = _sample(pipeline, tick, wanted, platform)
     if rows.num_rows == 0:
-        return Reading("replayed", None, 0, why="it has no predictions"), version
+        return Reading("replayed", None, 0, why="the tick has no predictions"), version
     n, different, example = rows.num_rows, 0, ""
     try:
         for model, group, name in _by_model(pipeline, rows, platform):
-            moved = _moved(model, group)
-            different += len(moved)
-            if len(moved) and not example:
-                example = _example(pipeline.entity_table.key, group.slice(int(moved[0]), 1), model, name)
+            differing = _differing_rows(model, group)
+            different += len(differing)
+            if len(differing) and not example:
+                example = _example(pipeline.entity_table.key, group.slice(int(differing[0]), 1), model, name)
     except CANNOT_ANSWER as error:
         return Reading("replayed", None, n, why=str(error), missing=True), version
-    return Reading("replayed", different / n, n, reference=0.0, detail=_told(different, n, example)), version
+    return Reading("replayed", different / n, n, reference=0.0, detail=_detail(different, n, example)), version
 
 
 def _golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
-    """How many of the champion's golden predictions come out otherwise, and its version."""
+    """The share of the champion's golden predictions that differ now, and its version."""
     champion = platform.registry.champion(pipeline)
     if champion is None:
         return Reading("canned", None, 0, why="there is no champion"), NO_VERSION
@@ -105,19 +105,19 @@ def _golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
         model = platform.registry.load_stored(champion)
         file = platform.registry.golden_predictions(champion)
         if file is None:
-            why = f"{name} was registered before golden predictions were kept with a model: the next champion has some"
+            why = f"{name} was registered without golden predictions, by an older release; the next champion has some"
             return Reading("canned", None, 0, why=why), champion.version
         rows = pq.read_table(file)
-        moved = _moved(model, rows)
+        differing = _differing_rows(model, rows)
     except CANNOT_ANSWER as error:
         return Reading("canned", None, 0, why=str(error), missing=True), champion.version
-    example = _example((), rows.slice(int(moved[0]), 1), model, name) if len(moved) else ""
-    told = _told(len(moved), rows.num_rows, example)
-    return Reading("canned", len(moved) / rows.num_rows, rows.num_rows, reference=0.0, detail=told), champion.version
+    example = _example((), rows.slice(int(differing[0]), 1), model, name) if len(differing) else ""
+    detail = _detail(len(differing), rows.num_rows, example)
+    return Reading("canned", len(differing) / rows.num_rows, rows.num_rows, reference=0.0, detail=detail), champion.version
 
 
 def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Table:
-    """The tick's `n` logged predictions whose key has the least hash with the tick: any time the same, any tick others."""
+    """A sample of `n` logged predictions, by a hash of key and tick: the same every time, different for each tick."""
     name = names.predictions(pipeline)
     files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
     if not files:
@@ -130,7 +130,7 @@ def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Ta
 
 
 def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterator[tuple[Any, pa.Table, str]]:
-    """The model that scored them, the rows of it, and its name; version by version, and fallback by fallback."""
+    """Split rows by the model that scored them: each version and fallback with its rows and its name."""
     versions, fallback = rows["model_version"].to_numpy(), rows["fallback"].to_numpy()
     for version, by_fallback in sorted(set(zip(versions.tolist(), fallback.tolist(), strict=True))):
         group = rows.filter(pa.array((versions == version) & (fallback == by_fallback)))
@@ -143,16 +143,16 @@ def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterato
 def _fallback(pipeline: Pipeline, version: int, platform: Platform) -> FallbackModel:
     kept = platform.ledger.get(Fallback, pipeline.name, version)
     if kept is None:
-        raise FallbackLost(f"the fallback of version {version} scored rows, and the ledger does not hold it any more")
+        raise FallbackLost(f"the fallback of version {version} scored rows, but it is no longer in the ledger")
     return FallbackModel.from_json(kept.model)
 
 
-def _moved(model: Any, rows: pa.Table) -> NDArray[np.int64]:
-    """Positions of the rows that do not get their score, bit for bit, or their decision. Raises: ModelInputError."""
+def _differing_rows(model: Any, rows: pa.Table) -> NDArray[np.int64]:
+    """Positions of the rows whose score (bit for bit) or decision differs now. Raises: ModelInputError."""
     again = model.predict(rows)
     score = np.ascontiguousarray(rows["score"].to_numpy(), np.float64)
     decision = np.asarray(rows["decision"].to_numpy(zero_copy_only=False), bool)
-    # By their bits: a score that is no number equals itself.
+    # Compare the bits, so that NaN equals NaN.
     other_score = score.view(np.int64) != np.ascontiguousarray(again.score, np.float64).view(np.int64)
     return np.flatnonzero(other_score | (decision != again.decision))
 
@@ -161,15 +161,15 @@ def _example(key: Sequence[str], row: pa.Table, model: Any, name: str) -> str:
     again, score = model.predict(row), row["score"][0].as_py()
     which = ", ".join(f"{column} {row[column][0].as_py()}" for column in key)
     decision = row["decision"][0].as_py()
-    answer = f"{score!r} was logged and {float(again.score[0])!r} comes out now"
+    answer = f"the score was {score!r} and is {float(again.score[0])!r} now"
     if decision != bool(again.decision[0]):
-        answer += f"; the decision was {_decided(decision)} and is {_decided(bool(again.decision[0]))}"
+        answer += f"; the decision was {_decision_words(decision)} and is {_decision_words(bool(again.decision[0]))} now"
     return f"for example {which}, by {name}: {answer}" if which else f"for example, by {name}: {answer}"
 
 
-def _decided(act: bool) -> str:
-    return "to act" if act else "to wait"
+def _decision_words(act: bool) -> str:
+    return "to act" if act else "not to act"
 
 
-def _told(different: int, n: int, example: str) -> str:
+def _detail(different: int, n: int, example: str) -> str:
     return f"{different:,} of {n:,} rows" + (f"; {example}" if example else "")

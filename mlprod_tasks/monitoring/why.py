@@ -1,4 +1,4 @@
-"""Why a tick was decided as it was: every rule, what it rests on, how far it was from firing, and what was done since."""
+"""Explain the decision of a tick: each rule with its evidence or distance from firing, and what was done since."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from textwrap import indent, wrap
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Rule, Tick
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.monitoring.act import NotDecided
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.decide import evidence_of
@@ -21,12 +22,12 @@ from mlprod_tasks.promotion.operator_actions import interventions
 
 DAY = timedelta(days=1)
 WIDEST = 110
-MOST_ROWS = 5  # of one rule
+MOST_ROWS = 5  # per rule
 
 
 @dataclass(frozen=True)
 class RuleTold:
-    """One rule at the tick. `lines`: what caused it where it fired, else how far each condition was from holding."""
+    """One rule at the tick. lines: its breaches if it fired, else how far each condition was from holding."""
 
     rule: str
     asks_for: str
@@ -39,7 +40,7 @@ class RuleTold:
 
 @dataclass(frozen=True)
 class Why:
-    """The decision of a tick, told."""
+    """The explanation of a tick's decision."""
 
     pipeline: str
     tick: str
@@ -49,27 +50,27 @@ class Why:
     since: tuple[str, ...]
 
     def text(self) -> str:
-        """For a terminal."""
+        """The explanation as text for a terminal."""
         fired, quiet = [one for one in self.rules if one.fired], [one for one in self.rules if not one.fired]
         lines = [f"{self.pipeline} at {self.tick}: {self.action}", ""]
         for one in fired:
-            lines += [f"{one.rule} fired and asks for: {one.asks_for}", *_set(one.lines)]
-            lines += _set([f"cause: {one.cause}. {one.remedy}"]) if one.cause else []
-            lines += _set([one.held]) if one.held else []
+            lines += [f"{one.rule} fired and asks for: {one.asks_for}", *_wrap_lines(one.lines)]
+            lines += _wrap_lines([f"cause: {one.cause}. {one.remedy}"]) if one.cause else []
+            lines += _wrap_lines([one.held]) if one.held else []
             lines.append("")
         if quiet:
             lines.append("did not fire" if fired else "no rule fired")
             for one in quiet:
-                lines += [f"  {one.rule} (would ask for: {one.asks_for})", *_set(one.lines, "    ")]
+                lines += [f"  {one.rule} (would ask for: {one.asks_for})", *_wrap_lines(one.lines, "    ")]
             lines.append("")
-        lines += ["done since", *_set(self.since or ("nothing",))]
+        lines += ["done since", *_wrap_lines(self.since or ("nothing",))]
         return "\n".join(lines)
 
 
 def why(pipeline: Pipeline, tick: Tick, platform: Platform) -> Why:
-    """Tell the decision of a tick from the ledger.
+    """Explain the decision of a tick from the ledger.
 
-    Rules that fired are told by the measurements that the decision kept; the others by the measurements as they are now.
+    Rules that fired are explained by the measurements kept with the decision, the others by the current measurements.
 
     Raises: NotDecided.
     """
@@ -96,33 +97,33 @@ def _fired(rule: dict[str, Any]) -> RuleTold:
 
 def _quiet(rule: Rule, rows: Sequence[Measurement], tick: date, delay: int) -> RuleTold:
     known = counted(rows)
-    found = [evidence(condition, known, tick, delay) for condition in rule.conditions]
-    return RuleTold(rule.name, rule.action, False, tuple(_how_far(one, rows) for one in found))
+    lines = (_how_far(evidence(condition, known, tick, delay), rows) for condition in rule.conditions)
+    return RuleTold(rule.name, rule.action, False, tuple(lines))
 
 
 def _how_far(one: Evidence, rows: Sequence[Measurement]) -> str:
-    """'roc_auc breached on 1 of the last 3 ticks, 2 are needed; nearest at 2013-06-20: ...'."""
-    condition, there = one.condition, [row for row in rows if row.what == one.condition.watch and row.tick == one.newest]
+    """Such as 'roc_auc breached on 1 of the last 3 ticks, 2 of 3 are needed; nearest: 2013-06-20: ...'."""
+    condition, newest = one.condition, [row for row in rows if row.what == one.condition.watch and row.tick == one.newest]
     if not one.ticks:
-        return there[0].sentence if there else f"{condition.watch} was not measured at {one.newest}"
+        return newest[0].sentence if newest else f"{condition.watch} was not measured at {one.newest}"
     features = f" by {condition.least} or more" if condition.least > 1 else ""
     important = " (important features only)" if condition.only_important else ""
-    said = f"{condition.watch}{important} {'' if one.breached or condition.of > 1 else 'not '}breached{features}"
+    status = f"{condition.watch}{important} {'' if one.breached or condition.of > 1 else 'not '}breached{features}"
     if condition.of > 1:
         needed = f"{condition.breaches} of {condition.of} {'is' if condition.breaches == 1 else 'are'} needed"
-        said = f"{said} on {len(one.breached)} of the last {len(one.ticks)} ticks, {needed}"
-    held = "this condition holds: " if one.holds else ""
-    bounded = [row for row in there if row.low is not None or row.high is not None]
+        status = f"{status} on {len(one.breached)} of the last {len(one.ticks)} ticks, {needed}"
+    holds = "this condition holds: " if one.holds else ""
+    bounded = [row for row in newest if row.low is not None or row.high is not None]
     if not bounded:
-        return f"{held}{said}; {condition.watch} has no bounds at {one.newest}"
+        return f"{holds}{status}; {condition.watch} has no bounds at {one.newest}"
     nearest = max(bounded, key=lambda row: (excess(row), row.slice))
-    away = -excess(nearest)
-    margin = f"; {away:.3g} from its bound" if 0 < away < float("inf") else ""
-    return f"{held}{said}; nearest: {nearest.sentence}{margin}"
+    distance = -excess(nearest)
+    margin = f"; {format_number(distance)} from its bound" if 0 < distance < float("inf") else ""
+    return f"{holds}{status}; nearest: {nearest.sentence}{margin}"
 
 
 def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
-    """What was done about the tick, by rules and people, in the order of kinds."""
+    """What rules and people did about the tick: mails, trainings, interventions, then what people did about alarms."""
     fired = {rule["rule"] for rule in decision.rules}
     about = [alarm for alarm in alarms(pipeline, platform) if alarm.rule in fired and alarm.since <= tick <= alarm.last]
     last = max((alarm.last + DAY for alarm in about), default=tick)
@@ -138,12 +139,12 @@ def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platfor
 
 
 def _trained(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
-    found = platform.ledger.all(Training, pipeline=pipeline.name, asker=Asker.RULE, decided_at=tick)
-    for training in found:
+    trainings = platform.ledger.all(Training, pipeline=pipeline.name, asker=Asker.RULE, decided_at=tick)
+    for training in trainings:
         version = f", version {training.model_version}" if training.model_version else ""
         yield f"training {training.id}: {training.state}{version}"
-    if decision.retrain and not found:
-        yield "a training is asked for; none has begun" if decision.trained else _not_trained(decision)
+    if decision.retrain and not trainings:
+        yield "a training is requested but has not begun" if decision.trained else _not_trained(decision)
 
 
 def _not_trained(decision: Decision) -> str:
@@ -158,8 +159,8 @@ def _people(about: Sequence[Alarm]) -> Iterator[str]:
         if alarm.muted_until:
             yield f"{alarm.rule} is muted until {alarm.muted_until:%Y-%m-%d %H:%M} UTC"
         if not alarm.open:
-            yield f"{alarm.rule} was over after {alarm.last}, {alarm.ticks} tick{'s' * (alarm.ticks != 1)} in all"
+            yield f"{alarm.rule} was over after {alarm.last}, {format_count(alarm.ticks, 'tick')} in total"
 
 
-def _set(lines: Sequence[str], margin: str = "  ") -> list[str]:
+def _wrap_lines(lines: Sequence[str], margin: str = "  ") -> list[str]:
     return [indent(part, margin if i == 0 else f"{margin}  ") for line in lines for i, part in enumerate(wrap(line, WIDEST))]

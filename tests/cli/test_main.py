@@ -100,7 +100,7 @@ def alarmed(tmp_path: Path) -> tuple[Path, Ledger]:
     measured = {
         "tick": "2013-06-24", "what": "null_share", "slice": "distance", "value": 0.4, "reference": 0.0, "low": None,
         "high": 0.1, "n": 900, "model_version": 1, "cause": "data fault upstream",
-        "sentence": "2013-06-24: null share of feature distance above the reference's is 0.4, above the bound 0.1",
+        "sentence": "2013-06-24: null share of feature distance minus the reference's is 0.4, above the bound 0.1",
     }  # fmt: skip
     rule = {"rule": "nulls", "watch": "null_share", "action": "alert", "cause": measured["cause"], "measurements": [measured]}
     ledger.put(
@@ -125,9 +125,9 @@ def said(home: Path, *arguments: str) -> str:
         (("acknowledge", "flight_delays", "volume", "--by", "ana"), "no open alarm 'volume'; open alarms: 'nulls'"),
         (("acknowledge", "flight_delays", "nulls", "--by", " "), "who does it"),
         (("mute", "flight_delays", "no such", "--until", "2099-01-01"), "flight_delays has no rule 'no such'"),
-        (("mute", "flight_delays", "--until", "2013-07-01"), "is over already: name a moment that is to come"),
+        (("mute", "flight_delays", "--until", "2013-07-01"), "is in the past: give a moment in the future"),
         (("mute", "flight_delays", "--until", "soon"), "'soon' is neither a day such as 2013-07-01"),
-        (("bound", "flight_delays", "no_such", "--high", "1"), "nothing is called 'no_such'"),
+        (("bound", "flight_delays", "no_such", "--high", "1"), "'no_such' is not a measurement"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -145,10 +145,10 @@ def test_an_open_alarm_is_listed_told_acknowledged_and_muted(alarmed: tuple[Path
     assert said(home, "alarms", name).startswith("nulls (alert, since 2013-06-24, 1 tick): 2013-06-24: null share of feature")
     told = said(home, "why", name, "2013-06-24")
     assert "nulls fired and asks for: alert" in told
-    assert "cause: data fault upstream. Mend the source" in told
+    assert "cause: data fault upstream. Fix the source" in told
     assert "'nulls' was acknowledged by ana" in said(home, "acknowledge", name, "nulls", "--by", "ana", "--note", "known")
     assert "nulls is muted until 2099-01-01 05:00 UTC" in said(home, "mute", name, "nulls", "--until", "2099-01-01")
-    assert "; ana knows of it; muted until 2099-01-01 05:00 UTC" in said(home, "status", name)
+    assert "; acknowledged by ana; muted until 2099-01-01 05:00 UTC" in said(home, "status", name)
     assert "nulls is no longer muted" in said(home, "unmute", name, "nulls", "--reason", "back")
     assert "muted" not in said(home, "alarms", name)
     assert "1 open alarm" in said(home, "digest", name, "--to", "2013-06-24")

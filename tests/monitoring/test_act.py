@@ -71,7 +71,7 @@ def test_a_rollback_makes_the_champion_before_champion_again_and_says_by_which_r
 def test_the_same_tick_twice_rolls_back_once_also_after_a_newer_training(two):
     decided(two, "rollback", 2)
     acting(two)
-    assert acting(two).sentence.startswith("done before")
+    assert acting(two).sentence.startswith("already done")
     assert len(two.platform.ledger.all(Promotion, rolled_back_from=2)) == 1
     two.promoted("three", "2024-02-14")
     before = two.platform.ledger.all(Promotion)
@@ -99,7 +99,7 @@ def test_a_rollback_of_a_version_that_is_no_longer_champion_is_not_done_and_that
     decided(two, "rollback", 1)
     acted = acting(two)
     assert (acted.done, alias(two)) == ("nothing", 2)
-    assert "version 1 was measured, and version 2 is champion by now" in acted.sentence
+    assert "version 1 was measured, but version 2 is champion now" in acted.sentence
     acting(two)
     assert done(two) == [("not done", "rule useless", "rollback", DAY)]
 
@@ -111,14 +111,14 @@ def test_an_old_tick_decided_again_leaves_production_alone_where_a_later_one_was
     two.platform.ledger.put(later)
     left = acting(two)
     assert (left.done, alias(two), switched(two.pipeline, two.platform)) == ("nothing", 2, None)
-    assert "2024-02-14 was decided since, and nothing fires there" in left.sentence
+    assert "the later tick 2024-02-14 has been decided, and no rule fires there" in left.sentence
     two.platform.ledger.put(replace(later, action="alert"))
     assert acting(two).done == action
 
 
 def test_the_first_champion_cannot_be_rolled_back(one):
     decided(one, "rollback", 1)
-    assert "there is none to go back to" in acting(one).sentence
+    assert "there is no earlier one to go back to" in acting(one).sentence
     assert alias(one) == 1
 
 
@@ -148,9 +148,9 @@ def test_the_fallback_answers_from_the_next_scoring_on_and_says_why(one):
 def test_the_fallback_is_switched_to_once(one):
     decided(one, "fallback", 1)
     acting(one)
-    assert acting(one).sentence.startswith("done before")
+    assert acting(one).sentence.startswith("already done")
     decided(one, "fallback", 1, "2024-02-14")
-    assert "answers already" in acting(one, "2024-02-14").sentence
+    assert "already answers" in acting(one, "2024-02-14").sentence
     assert done(one) == [("fallback", "rule useless", "1", DAY)]
 
 
@@ -177,7 +177,7 @@ def test_a_person_switches_back_and_no_rule_switches_again_before_a_new_champion
     assert switch_to_champion(one.pipeline, person, one.platform, reason="looked at it") is not None
     assert switch_to_champion(one.pipeline, person, one.platform) is None
     assert score(one.pipeline, one.tick("2024-02-14"), one.platform).fallback_reason is None
-    assert acting(one).sentence.startswith("done before"), "the same tick asks for nothing new"
+    assert acting(one).sentence.startswith("already done"), "the same tick asks for nothing new"
     decided(one, "fallback", 1, "2024-02-14")
     assert f"{person} switched back to the champion" in acting(one, "2024-02-14").sentence
     assert switched(one.pipeline, one.platform) is None

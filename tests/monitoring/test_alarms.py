@@ -157,7 +157,7 @@ def test_a_mute_ends_by_itself(platform: Platform) -> None:
     ("rule", "until", "told"),
     [
         ("no such", NOW + DAY, "has no rule 'no such'"),
-        (PSI, NOW - DAY, "is over already"),
+        (PSI, NOW - DAY, "is in the past"),
         (PSI, datetime(2030, 1, 1), "no time zone"),  # noqa: DTZ001
     ],
 )
@@ -171,7 +171,7 @@ def test_one_mail_when_it_begins_and_one_when_it_is_over(platform: Platform, cat
     assert story(platform, [False, True, True, True, False, False]) == [False, True, False, False, True, False]
     (begun, over) = mails(catcher)
     assert begun[0] == f"[shop] alert at {day(1)}: inputs moved"
-    assert "This looks like a covariate shift. The model answers for rows that it knows less well" in begun[1]
+    assert "This looks like a covariate shift. The model scores rows that it knows less well" in begun[1]
     assert over[0] == f"[shop] over at {day(4)}: inputs moved"
     assert f"It lasted from {day(1)} to {day(3)}: 3 ticks." in over[1]
 

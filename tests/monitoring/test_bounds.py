@@ -192,13 +192,13 @@ def test_bounds_of_one_use_case_are_not_those_of_another(shop: Platform) -> None
 @pytest.mark.parametrize(
     ("what", "slice", "low", "high", "by", "said"),
     [
-        ("auc", "", 0.5, None, "anna", "nothing is called 'auc'; what is watched is volume, freshness"),
+        ("auc", "", 0.5, None, "anna", "'auc' is not a measurement; they are volume, freshness"),
         ("roc_auc", "price", 0.5, None, "anna", "roc_auc has no slices"),
-        ("feature_js", "", None, 0.3, "anna", "feature_js has no Watch; name the feature that is to be held"),
+        ("feature_js", "", None, 0.3, "anna", "feature_js has no Watch; name the feature to bound"),
         ("feature_psi", "colour", None, 0.5, "anna", "'colour' is not a feature; they are price, place, items"),
         ("roc_auc", "", None, None, "anna", "give low, high or both"),
         ("roc_auc", "", 0.7, 0.6, "anna", "low 0.7 is not below high 0.6"),
-        ("roc_auc", "", float("nan"), None, "anna", "nan is no number to hold it to"),
+        ("roc_auc", "", float("nan"), None, "anna", "nan is not a finite number"),
         ("roc_auc", "", 0.7, None, " ", "say who"),
     ],
 )

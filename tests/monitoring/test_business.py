@@ -72,12 +72,12 @@ def test_a_value_that_looks_like_sql_is_only_a_value(database: str) -> None:
     [
         ("SELECT takings FROM nowhere", "no such table: nowhere"),
         ("SELEC 1", "syntax error"),
-        ("SELECT 1, 2", "one row of one column, and gives 2 columns"),
-        ("SELECT amount FROM sales", "gives several rows"),
-        ("SELECT amount FROM sales WHERE amount < 0", "gives no row"),
-        ("SELECT 'plenty'", "must give a number, and gives 'plenty'"),
-        ("SELECT 9e999", "must give a finite number"),
-        ("SELECT :wrong", "names the parameter :wrong; there are :first, :last, :tick"),
+        ("SELECT 1, 2", "one row with one column, but returned 2 columns"),
+        ("SELECT amount FROM sales", "returned several rows"),
+        ("SELECT amount FROM sales WHERE amount < 0", "returned no row"),
+        ("SELECT 'plenty'", "must return a number, but returned 'plenty'"),
+        ("SELECT 9e999", "must return a finite number"),
+        ("SELECT :wrong", "uses the unknown parameter :wrong; known are :first, :last, :tick"),
     ],
 )
 def test_what_is_no_number_is_missing_and_says_why(database: str, sql: str, why: str) -> None:

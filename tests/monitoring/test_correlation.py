@@ -97,14 +97,14 @@ def test_they_have_parted_where_the_kpi_falls_as_the_metric_rises() -> None:
     assert parted.value < 0 < parted.reference
     assert parted.interval[1] < 0
     assert parted.watched
-    assert "they have parted: as the one rises, the other falls" in parted.detail
+    assert "they have parted: when one rises, the other falls" in parted.detail
 
 
 def test_they_have_parted_where_they_go_together_much_less_than_they_did() -> None:
     auc, then = noisy(5), np.arange(2 * TICKS) < TICKS
     found = read({"roc_auc": auc, "kpi": np.where(then, auc, noisy(6)) + 0.1 * noisy(7)})["roc_auc with value_per_order"]
     assert found.watched
-    assert "they go together less than they did" in found.detail
+    assert "they correlate less than before" in found.detail
 
 
 def test_a_cost_that_always_fell_as_the_metric_rose_has_parted_only_where_it_no_longer_does() -> None:
@@ -127,9 +127,11 @@ def test_what_goes_together_by_chance_has_hardly_ever_parted() -> None:
 def test_few_ticks_and_values_that_do_not_vary_have_no_correlation_and_say_so() -> None:
     few = read({"roc_auc": noisy(1, FEWEST_PAIRS - 1), "kpi": noisy(2, FEWEST_PAIRS - 1)}, FIRST + 20 * DAY)
     assert few["roc_auc with value_per_order"].value is None
-    assert few["roc_auc with value_per_order"].why == f"9 of the last {TICKS} ticks have both; at least 10 are needed"
+    assert (
+        few["roc_auc with value_per_order"].why == f"only 9 of the last {TICKS} ticks have both values; at least 10 are needed"
+    )
     same = read({"roc_auc": np.full(2 * TICKS, 0.7), "kpi": noisy(2)})["roc_auc with value_per_order"]
-    assert "is the same at all of 28 ticks" in same.why
+    assert "has the same value at all 28 ticks" in same.why
 
 
 def test_a_tick_without_value_is_no_pair() -> None:

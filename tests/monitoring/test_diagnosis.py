@@ -141,9 +141,9 @@ def test_a_diagnosis_says_what_it_is_which_features_and_what_helps_the_worst_fir
     )  # fmt: skip
     assert [one.kind for one in found] == [PIPELINE_FAULT, DATA_FAULT, COVARIATE_SHIFT]
     fault = found[1]
-    assert fault.sentence.startswith("The data itself is suspect (place): null share, feature psi, roc auc")
+    assert fault.sentence.startswith("The data itself looks wrong (place): null share, feature psi, roc auc")
     assert fault.remedy == remedy(DATA_FAULT)
-    assert "training on it would teach the fault" in fault.remedy
+    assert "a training on this data would learn the fault" in fault.remedy
     assert [(one.what, one.slice) for one in found[2].measurements] == [("feature_psi", "price")]
 
 

@@ -67,7 +67,7 @@ def test_the_area_of_shifted_rows_is_near_the_best_there_can_be(profile: Referen
     best = norm.cdf(shift / np.sqrt(2))  # of two normals of variance 1
     assert best - 0.06 < found.auc < best + 0.03
     assert found.interval[0] < found.auc < found.interval[1]
-    assert found.detail.startswith("3 features; most by x")
+    assert found.detail.startswith("3 features; the strongest: x")
     assert found.rows == 900
 
 

@@ -164,7 +164,7 @@ def test_too_few_rows_and_too_few_of_a_class_promise_nothing() -> None:
     assert all(one.value is None and "answered 12 rows, too few" in one.why for one in few)
     none = list(estimates(monitored.reference(), promised(np.empty(0))))
     assert [(one.what, one.value) for one in none] == [(f"estimated_{metric}", None) for metric in estimate.METRICS]
-    with pytest.raises(CannotBeMeasured, match=r"expect 1 positive and 99 negative outcomes, too few to rank"):
+    with pytest.raises(CannotBeMeasured, match=r"1 positive and 99 negative outcomes are expected, too few to rank"):
         estimate.roc_auc(np.full(100, 0.01), np.ones(100))
     with pytest.raises(CannotBeMeasured, match="so there is no recall"):
         estimate.recall(np.full(50, 0.01), np.zeros(50, bool), np.ones(50))

@@ -113,7 +113,7 @@ def test_cost_without_ticks_before_says_so(soon: Platform) -> None:
     ran(soon, "score", T, 8.0)
     cost = read(soon)["cost", ""]
     assert cost.value is None
-    assert "only 0 ran" in cost.why
+    assert "only 0 of the 30 ticks before ran" in cost.why
 
 
 def test_the_step_that_measures_tells_its_own_run_as_far_as_it_is(soon: Platform) -> None:
@@ -134,7 +134,7 @@ def test_a_partitions_delay_counts_from_the_tick(soon: Platform) -> None:
     found = read(soon)
     assert (found["data_delay", "orders"].value, found["data_delay", "orders"].n) == (3.0, 10)
     missing = found["data_delay", "returns"]
-    assert (missing.value, missing.detail) == (5.0, "not published so far")
+    assert (missing.value, missing.detail) == (5.0, "not published yet")
 
 
 def test_publishing_a_partition_again_makes_it_no_later(soon: Platform) -> None:
@@ -149,9 +149,9 @@ def test_a_tick_brought_in_as_history_has_no_delay(soon: Platform) -> None:
     soon.clock.at = DUE + 20 * DAY  # type: ignore[attr-defined]
     found = read(soon)
     assert found["data_delay", "orders"].value is None
-    assert "came 12 days after its moment: brought in as history" in found["data_delay", "orders"].why
+    assert "was backfilled 12 days after it was due" in found["data_delay", "orders"].why
     assert found["data_delay", "returns"].value is None
-    assert "is not there" in found["data_delay", "returns"].why
+    assert "is missing" in found["data_delay", "returns"].why
 
 
 @pytest.mark.parametrize(("late", "hours"), [(6.9, 6.9 * 24), (7.1, None)])
@@ -169,7 +169,7 @@ def test_labels_are_as_late_as_the_last_partition_that_completes_them(soon: Plat
 def test_labels_that_lack_a_partition_are_as_late_as_it_is_now(soon: Platform) -> None:
     published(soon, "returns", T, DUE + HOUR / 2)
     found = read(soon)["label_delay", ""]
-    assert (found.value, found.detail) == (1.0, "not published so far")
+    assert (found.value, found.detail) == (1.0, "not published yet")
 
 
 def test_at_the_first_ticks_no_labels_are_due(soon: Platform) -> None:

@@ -199,7 +199,7 @@ def test_what_a_profile_from_before_cannot_tell_is_said_and_the_rest_is_read() -
     cannot = {what for (what, _), one in got.items() if one.value is None}
     expected = {"type_changes", "decision_share", "domain_auc", "feature_wasserstein", "score_wasserstein", "lost_categories"}
     assert cannot - {"new_categories"} == expected
-    assert all("of an older form" in one.why for one in got.values() if one.value is None)
+    assert all("has an older format" in one.why for one in got.values() if one.value is None)
     assert got["new_categories", "place"].value is None, "only 20 categories are known"
     assert got["new_categories", "items"].value == 0, "all three are"
     assert value(got, "feature_psi", "price") < 0.05

@@ -127,7 +127,7 @@ def test_a_feature_that_the_predictions_lost_is_a_breach_without_a_value(shop: P
     run(shop, T)
     lost = found(shop, T, "feature_psi", "weight")
     assert (lost.value, lost.breached) == (None, True)
-    assert "the reference has this column and the predictions do not" in lost.sentence
+    assert "the reference has this column, but the predictions do not" in lost.sentence
 
 
 def test_outcomes_are_measured_when_their_labels_are_complete_and_as_sklearn_would(shop: Platform) -> None:
@@ -158,7 +158,7 @@ def test_a_tick_without_outcomes_is_said_to_be_one(shop: Platform) -> None:
     assert (coverage.value, coverage.breached) == (0.0, True)
     auc = found(shop, T, "roc_auc")
     assert (auc.value, auc.breached) == (None, False)
-    assert "none of its 300 rows has an outcome, though all are due" in auc.sentence
+    assert "none of its 300 rows has an outcome, although all are due" in auc.sentence
 
 
 def test_outcomes_of_one_class_have_no_auc_and_say_so(shop: Platform) -> None:
@@ -187,7 +187,7 @@ def test_outcomes_wait_for_every_partition_of_labels_and_follow_when_it_comes(sh
             session.delete(session.merge(row))
     report = run(shop, T + 2 * DAY)
     assert report.waiting == (str(T),)
-    assert f"wait for returns of {T + DAY} to be published" in found(shop, T, "roc_auc").sentence
+    assert f"wait for the publication of returns at {T + DAY}" in found(shop, T, "roc_auc").sentence
     monitored.publish_outcomes(shop, rows)
     report = run(shop, T + DAY)  # the run that follows the ingest of that partition
     assert str(T) in report.judged

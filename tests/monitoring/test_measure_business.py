@@ -111,7 +111,7 @@ def test_the_business_is_asked_when_labels_are_complete_and_not_before(shop: Sho
     run(platform, T + 2 * DAY)
     waiting = found(platform, T, "business_metric", "taken")
     assert waiting.value is None
-    assert "wait for returns" in waiting.sentence
+    assert "wait for the publication of returns" in waiting.sentence
     assert found(platform, T, "estimate_error", "value").value is None
     assert not platform.ledger.all(Measurement, what="kpi_correlation")
     monitored.publish_outcomes(platform, monitored.scored(T + DAY, ROWS))

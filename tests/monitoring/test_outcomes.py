@@ -181,7 +181,7 @@ def test_too_few_outcomes_give_every_reading_its_reason() -> None:
         one.value is None and "20 outcomes are too few" in one.why for name, one in few.items() if name != "label_coverage"
     )
     own = read(tick(fallback=np.arange(N) >= 20))
-    assert "20 rows with an outcome were answered by the model itself" in own["recall"].why
+    assert "the model itself answered only 20 of the rows with an outcome" in own["recall"].why
 
 
 def test_the_columns_that_outcomes_reads_are_enough() -> None:

@@ -111,7 +111,7 @@ def test_a_slow_service_breaches(shop: Platform) -> None:
     times = [80.0 if i % 50 == 0 else 1.0 for i in range(monitored.ORDERS_A_TICK)]
     answer(shop, monitored.scored(T), milliseconds=times)
     assert [sentence.split(" is ")[0] for sentence in run(shop).breaches] == [
-        f"{T}: 99th percentile of the milliseconds that a row took"
+        f"{T}: 99th percentile of the latency per row in milliseconds"
     ]
 
 
@@ -255,4 +255,4 @@ def test_an_alarm_of_a_days_requests_comes_with_the_next_decision_and_goes_with_
     decided = [decide(SERVED, SERVED.schedule.tick(T + n * DAY), shop) for n in range(3)]
     assert [one.rules for one in decided] == [(), ("models fail on requests",), ()]
     assert [one.action for one in decided] == ["nothing", "alert", "nothing"]
-    assert "share of requested rows on which a model failed is 0.05, above the bound 0.01" in decided[1].reason
+    assert "share of requested rows for which the model failed is 0.05, above the bound 0.01" in decided[1].reason

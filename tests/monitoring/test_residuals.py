@@ -143,7 +143,7 @@ def test_regions_with_few_rows_say_nothing() -> None:
     table = rows(29, dep_hour=np.full(29, 20.0), label=np.ones(29, bool))
     reading = read(table)["dep_hour"]
     assert (reading.value, reading.missing) == (None, False)
-    assert "no region of it has 30 rows" in reading.why
+    assert "no region has 30 rows" in reading.why
 
 
 def test_a_number_that_arrives_as_text_is_read_as_one() -> None:
@@ -160,9 +160,9 @@ def test_a_number_that_arrives_as_text_is_read_as_one() -> None:
         (HOUR, 2, "dep_hour up to 5"),
         (HOUR, 3, "dep_hour above 5 up to 9"),
         (HOUR, 6, "dep_hour above 17"),
-        (CARRIER, 1, "carrier that the reference never had"),
+        (CARRIER, 1, "carrier new to the reference"),
         (CARRIER, 4, "carrier 'EV'"),
-        (Bins("dest", categories=tuple(map(str, range(99)))), 1, "dest none of the most frequent"),
+        (Bins("dest", categories=tuple(map(str, range(99)))), 1, "dest not among the most frequent"),
     ],
 )
 def test_regions_have_words(one: Bins, at: int, said: str) -> None:

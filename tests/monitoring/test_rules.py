@@ -216,7 +216,7 @@ def test_a_rollback_waits_where_nothing_was_champion_before() -> None:
     rule = Rule("useless", "volume", "rollback")
     ruling = ruled([measured(5, "volume", True, version=1)], [5], (rule,), promotions=[promoted(1, 0)])[5]
     assert (ruling.action, ruling.retrain) == (RETRAIN, True)
-    assert ruling.fired[0].held == "the rollback waits: there is no champion before version 1"
+    assert ruling.fired[0].held == "the rollback waits: there was no champion before version 1"
     assert ruling.fired[0].held in ruling.reason
 
 
@@ -227,7 +227,7 @@ def test_what_an_earlier_version_did_moves_nothing_away_from_its_successor(actio
     rulings = ruled([measured(n, "roc_auc", True, version=2) for n in (2, 3)], [4, 5], (rule,), promotions=promotions)
     assert rulings[4].action == action
     assert rulings[5].action == ALERT
-    assert "version 2 was measured, and version 3 is champion by now" in rulings[5].reason
+    assert "version 2 was measured, but version 3 is champion now" in rulings[5].reason
 
 
 def test_a_champion_of_later_ticks_changes_no_earlier_ruling() -> None:

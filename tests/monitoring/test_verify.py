@@ -79,8 +79,8 @@ def test_a_score_that_differs_in_its_last_bit_is_found_and_shown(scored: Any) ->
     assert row.breached
     assert row.value == 1 / row.n
     assert f"1 of {row.n} rows; for example order_id {TICK}-" in row.sentence
-    assert "by version 1: 0." in row.sentence
-    assert "was logged and 0." in row.sentence
+    assert "by version 1: the score was 0." in row.sentence
+    assert "and is 0." in row.sentence
     assert done.breaches == (row.sentence,)
 
 
@@ -146,7 +146,7 @@ def test_a_fallback_that_the_ledger_lost_is_a_breach(scored: Any) -> None:
         session.execute(delete(Fallback))
     checked(scored)
     assert found(scored, "replayed").breached
-    assert "the ledger does not hold it any more" in found(scored, "replayed").sentence
+    assert "it is no longer in the ledger" in found(scored, "replayed").sentence
 
 
 def test_the_sample_is_as_large_as_declared_and_always_the_same(scored: Any) -> None:
@@ -168,7 +168,7 @@ def test_the_sample_is_as_large_as_declared_and_always_the_same(scored: Any) -> 
 def test_a_tick_without_predictions_still_has_its_golden_predictions_checked(scored: Any) -> None:
     done = checked(scored, "2024-02-12")
     assert (done.replayed, done.canned, done.breaches) == (None, 0.0, ())
-    assert "it has no predictions" in done.sentences[0]
+    assert "the tick has no predictions" in done.sentences[0]
 
 
 def test_run_again_the_checks_are_replaced(scored: Any) -> None:
@@ -218,7 +218,7 @@ def test_a_model_that_answers_otherwise_than_when_it_was_made_is_found(scored: A
     assert canned.breached
     assert replayed.breached
     assert canned.value > 0, "isotonic calibration hides what moves within a step; some rows lie at its edge"
-    assert "by version 1: 0." in canned.sentence
+    assert "by version 1: the score was 0." in canned.sentence
 
 
 def test_a_version_registered_without_golden_predictions_says_so_and_breaches_nothing(scored: Any) -> None:
@@ -226,7 +226,7 @@ def test_a_version_registered_without_golden_predictions_says_so_and_breaches_no
     client.delete_model_version_tag("returns", "1", GOLDEN_TAG)
     done = checked(scored)
     assert (done.canned, done.breaches) == (None, ())
-    assert "registered before golden predictions were kept" in found(scored, "canned").sentence
+    assert "registered without golden predictions" in found(scored, "canned").sentence
 
 
 def test_golden_predictions_that_are_not_the_registered_ones_are_a_breach(scored: Any) -> None:
@@ -297,7 +297,7 @@ def test_on_the_command_line_a_difference_is_exit_status_1(
     given = ["verify", "returns", "--from", TICK]
     same = CliRunner().invoke(main.app, given)
     assert same.exit_code == 0, same.output
-    assert "share of logged predictions that come out otherwise now is 0, within the bound 0" in same.stdout
+    assert "share of logged predictions that the model no longer reproduces is 0, within the bound 0" in same.stdout
     change(scored, a_little_more)
     other = CliRunner().invoke(main.app, given)
     assert other.exit_code == 1

@@ -63,7 +63,7 @@ def test_a_rule_that_fired_is_told_by_what_caused_it_with_cause_and_remedy(decid
     fired = [one for one in told(decided).rules if one.fired]
     assert [(one.rule, one.lines) for one in fired] == [("inputs moved", (f"{TICK}: feature_psi is 0.1",))]
     assert fired[0].cause == "covariate shift"
-    assert fired[0].remedy.startswith("The model answers for rows that it knows less well")
+    assert fired[0].remedy.startswith("The model scores rows that it knows less well")
 
 
 def test_a_rule_that_did_not_fire_is_told_by_how_far_it_was(decided: Platform) -> None:

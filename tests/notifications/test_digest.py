@@ -172,11 +172,11 @@ def test_what_happened_is_told_in_the_order_of_time(platform: Platform) -> None:
         Training(id="t9", pipeline="shop", as_of=first - DAY, reason="by hand", state="refused", at=NOW),
     )  # fmt: skip
     assert happenings(PIPELINE, first, LAST, platform) == [
-        (first, "A new model was trained by itself, since ranking is poor; it passed its gates and took over as version 4."),
+        (first, "A new model was trained automatically (ranking is poor); it passed its gates and took over as version 4."),
         (first, "Alarm: ranking is poor (concept shift); over after 2 days."),
         (first + 3 * DAY, "Version 3 answers again, rolled back from version 4: odd."),
         (first + 4 * DAY, "The data of orders was refused: 2 expectations failed."),
-        (first + 5 * DAY, "The fallback answered on 1 day, first on this one: the model could not answer."),
+        (first + 5 * DAY, "The fallback answered on 1 day, starting on this one: the model could not answer."),
         (LAST, "By ana: the model answers again, because looked at it."),
     ]
 

@@ -89,7 +89,7 @@ def set_bound(
     row = _intervention(pipeline, BOUND, what, slice, by, reason, since, platform)
     row.low, row.high = low, high
     platform.ledger.put(row)
-    return _edited(row)
+    return _bound_of_row(row)
 
 
 def clear_bound(
@@ -116,7 +116,7 @@ def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> d
         about = subject(row.what or "", row.slice or "")
         bounds.pop(about, None)
         if row.kind == BOUND:
-            bounds[about] = _edited(row)
+            bounds[about] = _bound_of_row(row)
     return bounds
 
 
@@ -128,7 +128,7 @@ def bounds_in_force(pipeline: Pipeline, platform: Platform, day: date | None = N
     profile = None
     if champion is not None:
         profile = ReferenceProfile.from_json(platform.registry.reference_profile(pipeline, champion.version))
-    day = day or _newest(pipeline, None, platform) or platform.clock.now().date()
+    day = day or _newest_tick(pipeline, None, platform) or platform.clock.now().date()
     return Bounds(pipeline, day, profile, edited(pipeline, platform, day)).all()
 
 
@@ -174,13 +174,13 @@ class Bounds:
             return replace(by_people[what], slice=slice)
         if watch is None:
             return Bound(what, slice)
-        spread = self._spread(watch, slice)
+        spread = self._learned_spread(watch, slice)
         if spread is None:
-            return _fixed(watch, slice, None if self._histories else quiet)
+            return _declared_bound(watch, slice, None if self._histories else quiet)
         rules = learned.windows(self.pipeline, what)
         k = watch.learned.k if watch.learned is not None else None
         limits = learned.limits(what, spread, self.day.weekday(), tail=self._tails[what], windows=rules, k=k)
-        return _wider(watch, slice, limits)
+        return _wider_bound(watch, slice, limits)
 
     def all(self) -> tuple[Bound, ...]:
         """The bounds of all values that are watched or were bound by a person, in the declaration's order."""
@@ -205,7 +205,7 @@ class Bounds:
         ticks = max((len(history.ticks) for history in self._histories), default=0)
         return {watch.what: learned.tail(self.pipeline, watch.what, len(self._slices(watch)), ticks) for watch in with_learned}
 
-    def _spread(self, watch: Watch, slice: str) -> learned.Spread | None:
+    def _learned_spread(self, watch: Watch, slice: str) -> learned.Spread | None:
         if watch.learned is None:
             return None
         key = subject(watch.what, slice)
@@ -224,14 +224,14 @@ class Bounds:
         return tuple(name for name in names if name in important)
 
 
-def _fixed(watch: Watch, slice: str, quiet: float | None) -> Bound:
+def _declared_bound(watch: Watch, slice: str, quiet: float | None) -> Bound:
     if quiet is not None and watch.high is not None and quiet > watch.high:
         return Bound(watch.what, slice, watch.low, quiet, "what the reference reaches")
     declared = watch.low is not None or watch.high is not None
     return Bound(watch.what, slice, watch.low, watch.high, "declared" if declared else "nothing to learn from")
 
 
-def _wider(watch: Watch, slice: str, limits: tuple[float | None, float | None]) -> Bound:
+def _wider_bound(watch: Watch, slice: str, limits: tuple[float | None, float | None]) -> Bound:
     low, high = limits
     if watch.low is None and watch.high is None:
         return Bound(watch.what, slice, low, high, "learned")
@@ -242,7 +242,7 @@ def _wider(watch: Watch, slice: str, limits: tuple[float | None, float | None]) 
     return Bound(watch.what, slice, both_low, both_high, origin)
 
 
-def _edited(row: Intervention) -> Bound:
+def _bound_of_row(row: Intervention) -> Bound:
     return Bound(row.what or "", row.slice or "", row.low, row.high, f"set by {row.by}", row.reason, row.tick, set_by=row.by)
 
 
@@ -260,13 +260,13 @@ def _intervention(
         at=at,
         subject=about,
         reason=reason,
-        tick=since or _newest(pipeline, what, platform),
+        tick=since or _newest_tick(pipeline, what, platform),
         what=what,
         slice=slice,
     )
 
 
-def _newest(pipeline: Pipeline, what: str | None, platform: Platform) -> date | None:
+def _newest_tick(pipeline: Pipeline, what: str | None, platform: Platform) -> date | None:
     """The newest tick at which `what` (None: anything) is measured."""
     from sqlalchemy import func, select
 

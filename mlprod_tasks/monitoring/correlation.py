@@ -114,7 +114,7 @@ def _reading(pair: _Pair, tick: date) -> Reading:
     detail = f"95 % interval {now.low:.2f} to {now.high:.2f}"
     if before.value is not None:
         detail += f", {before.value:.2f} in the {TICKS} ticks before"
-    parted = _parted(pair, now, before)
+    parted = _parted_words(pair, now, before)
     return Reading(
         "kpi_correlation",
         now.value,
@@ -127,7 +127,7 @@ def _reading(pair: _Pair, tick: date) -> Reading:
     )
 
 
-def _parted(pair: _Pair, now: _Correlation, before: _Correlation) -> str:
+def _parted_words(pair: _Pair, now: _Correlation, before: _Correlation) -> str:
     if pair.rises and now.high < 0:
         return "they have parted: when one rises, the other falls"
     if before.value is None:

@@ -37,12 +37,12 @@ def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: S
     """
     bins, kinds = tuple(bins), types(con, source)
     rows = con.execute(counting_sql(source, bins, kinds, further)).fetchall()
-    counted = _counted(bins, {part: (at, n) for _, part, at, n in rows}, len(further))
+    counted = _build_counted(bins, {part: (at, n) for _, part, at, n in rows}, len(further))
     # Few ticks have rows outside the range, so their distance takes a second query only when needed.
     unmeasured = [one for one in bins if _lacks_distance(one, counted.columns[one.column])]
     if not unmeasured:
         return counted
-    return replace(counted, columns={**counted.columns, **_outside(con, source, unmeasured, kinds, counted)})
+    return replace(counted, columns={**counted.columns, **_with_outside(con, source, unmeasured, kinds, counted)})
 
 
 def count_by_tick(
@@ -53,7 +53,7 @@ def count_by_tick(
     parts: dict[date, dict[str, Part]] = {}
     for tick, part, at, n in rows:
         parts.setdefault(tick, {})[part] = (at, n)
-    return {tick: _counted(tuple(bins), parts[tick], len(further)) for tick in sorted(parts)}
+    return {tick: _build_counted(tuple(bins), parts[tick], len(further)) for tick in sorted(parts)}
 
 
 def types(con: DuckDBPyConnection, source: str) -> dict[str, str]:
@@ -73,13 +73,13 @@ def counting_sql(
     whole = f"SELECT {tick} AS tick, '' AS part, NULL::BIGINT[] AS bins, [{', '.join(['count(*)', *further])}]::DOUBLE[] AS n"
     parts = []
     for one in bins:
-        n = _of_numbers(one, kinds[one.column], source, by) if one.of_numbers else _of_categories(one, source, by)
+        n = _numbers_sql(one, kinds[one.column], source, by) if one.of_numbers else _categories_sql(one, source, by)
         parts.append(f"SELECT {tick}, {literal(one.column)}, {n}{group}")
     return "\nUNION ALL\n".join([f"{whole} FROM {source}{group}", *parts])
 
 
-def _of_numbers(bins: Bins, kind: str, source: str, by: str) -> str:
-    """SQL for the counts of a number column, in the order in which `_column` reads them.
+def _numbers_sql(bins: Bins, kind: str, source: str, by: str) -> str:
+    """SQL for the counts of a number column, in the order in which `_build_column` reads them.
 
     They are: all rows, rows with a value, -infinity, up to each edge, up to the largest finite number, below low, up to high,
     and the summed distance outside [low, high]. Integers are compared as integers, which saves a conversion per row, and are
@@ -103,12 +103,12 @@ def _of_numbers(bins: Bins, kind: str, source: str, by: str) -> str:
         rows = f"SELECT {by}{kept} FROM {source}"
         sums = ["count(*)", f"count({given})", *(f"count_if({one})" for one in conditions)]
     # The distance costs nothing for grouped values; for the others a second query computes it if there are any.
-    sums.append(f"sum(n * {_distance(bins, 'v')}) FILTER (abs(v::DOUBLE) <= {LARGEST})" if bins.few else "0")
+    sums.append(f"sum(n * {_distance_sql(bins, 'v')}) FILTER (abs(v::DOUBLE) <= {LARGEST})" if bins.few else "0")
     listed = ", ".join(f"coalesce({one}, 0)" for one in sums)  # the sum over no rows is null
     return f"NULL, [{listed}]::DOUBLE[] FROM ({rows})"
 
 
-def _of_categories(bins: Bins, source: str, by: str) -> str:
+def _categories_sql(bins: Bins, source: str, by: str) -> str:
     """SQL for the bins of a category column that have rows, and their counts."""
     grouped = f"SELECT {by}{quoted(bins.column)}::VARCHAR AS c, count(*) AS n FROM {source} GROUP BY ALL"
     known = f"SELECT unnest([{', '.join(map(literal, bins.categories))}]::VARCHAR[]) AS c, unnest(range(2, {len(bins)})) AS i"
@@ -124,7 +124,7 @@ def _lacks_distance(bins: Bins, column: CountedColumn) -> bool:
     return bins.of_numbers and not bins.few and column.outside > 0
 
 
-def _outside(
+def _with_outside(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str], counted: Counted
 ) -> dict[str, CountedColumn]:
     """The columns with the number of finite values outside [low, high] and their summed distance."""
@@ -134,7 +134,7 @@ def _outside(
         sums += [
             f"count_if({value} < {one.low!r}::DOUBLE AND {value} >= -{LARGEST})",
             f"count_if({value} > {one.high!r}::DOUBLE AND {value} <= {LARGEST})",
-            f"sum({_distance(one, value)}) FILTER (abs({value}) <= {LARGEST})",
+            f"sum({_distance_sql(one, value)}) FILTER (abs({value}) <= {LARGEST})",
         ]
     (totals,) = con.execute(f"SELECT {', '.join(sums)} FROM {source}").fetchall()
     measured = {}
@@ -144,17 +144,17 @@ def _outside(
     return measured
 
 
-def _distance(bins: Bins, value: str) -> str:
+def _distance_sql(bins: Bins, value: str) -> str:
     return f"greatest({bins.low!r}::DOUBLE - {value}::DOUBLE, {value}::DOUBLE - {bins.high!r}::DOUBLE, 0)"
 
 
-def _counted(bins: Sequence[Bins], parts: Mapping[str, Part], further: int) -> Counted:
+def _build_counted(bins: Sequence[Bins], parts: Mapping[str, Part], further: int) -> Counted:
     rows, *extra = parts[""][1] if "" in parts else [0.0] * (1 + further)
-    columns = {one.column: _column(one, parts.get(one.column), int(rows)) for one in bins}
+    columns = {one.column: _build_column(one, parts.get(one.column), int(rows)) for one in bins}
     return Counted(int(rows), columns, tuple(int(n or 0) for n in extra))
 
 
-def _column(bins: Bins, part: Part | None, rows: int) -> CountedColumn:
+def _build_column(bins: Bins, part: Part | None, rows: int) -> CountedColumn:
     counts, below, above, beyond = np.zeros(len(bins), np.int64), 0, 0, 0.0
     if part is not None and bins.of_numbers:  # without rows there is no part
         _, values, below_all, *cumulative, under, up_to_high, beyond = part[1]

@@ -228,12 +228,14 @@ def _held_back(pipeline: Pipeline, tick: date, before: Sequence[Decision], train
     """
     cooldown, most = pipeline.retraining.cooldown, pipeline.retraining.most_a_month
     trained = {training.as_of for training in trainings if training.state != NOT_TRAINED}
-    asked = {decision.tick for decision in before if decision.tick > tick and decision.retrain}
-    near = min((day for day in trained | asked if _near(day, tick, cooldown)), key=lambda day: abs(day - tick), default=None)
+    requested = {decision.tick for decision in before if decision.tick > tick and decision.retrain}
+    near = min(
+        (day for day in trained | requested if _near(day, tick, cooldown)), key=lambda day: abs(day - tick), default=None
+    )
     if near is not None:
         which = "the training" if near in trained else "the requested one"
         return f"{which} as of {near} is within the cooldown of {length(cooldown)}"
-    if budget_spent(tick, trained | asked, most):
+    if budget_spent(tick, trained | requested, most):
         return f"the budget of {most} in {BUDGET_DAYS} days is spent"
     doing = next((t for t in trainings if _is_under_way(t, now)), None)
     return "" if doing is None else f"the training as of {doing.as_of} {DOING[doing.state]}"

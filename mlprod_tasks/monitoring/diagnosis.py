@@ -75,21 +75,21 @@ def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tupl
     """
     breached = [row for row in measurements if row.breached]
     inputs = [row for row in breached if KINDS[row.what].family == "input"]
-    found = _input_causes(pipeline, inputs)
-    outcome = _outcome_cause(measurements, found)
+    kinds = _input_causes(pipeline, inputs)
+    outcome = _outcome_cause(measurements, kinds)
     for row in breached:
         family = KINDS[row.what].family
         if row.what in _FAULTS:
-            found.setdefault((row.what, row.slice), DATA_FAULT)
+            kinds.setdefault((row.what, row.slice), DATA_FAULT)
         elif family == "outcome":
-            found[row.what, row.slice] = outcome
+            kinds[row.what, row.slice] = outcome
         elif row.what == "upstream":
-            found[row.what, row.slice] = f"{UPSTREAM_SHIFT} {row.slice}"
+            kinds[row.what, row.slice] = f"{UPSTREAM_SHIFT} {row.slice}"
         elif row.what in _MOVED_ON_REQUEST:
-            found[row.what, row.slice] = COVARIATE_SHIFT
+            kinds[row.what, row.slice] = COVARIATE_SHIFT
         elif family in ("health", "check", "request"):
-            found[row.what, row.slice] = PIPELINE_FAULT
-    return found
+            kinds[row.what, row.slice] = PIPELINE_FAULT
+    return kinds
 
 
 def remedy(kind: str) -> str:
@@ -105,23 +105,23 @@ def _input_causes(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[t
     """
     upstream = {name: other.pipeline for other in pipeline.monitoring.upstream for name in other.features}
     faulty = {row.slice for row in breached if row.what in _FAULTS or row.value is None}
-    found: dict[tuple[str, str], str] = {}
+    kinds: dict[tuple[str, str], str] = {}
     for row in breached:
         if KINDS[row.what].by != "feature":
             continue
         if row.slice in upstream:
-            found[row.what, row.slice] = f"{UPSTREAM_SHIFT} {upstream[row.slice]}"
+            kinds[row.what, row.slice] = f"{UPSTREAM_SHIFT} {upstream[row.slice]}"
         else:
-            found[row.what, row.slice] = DATA_FAULT if row.slice in faulty else COVARIATE_SHIFT
-    of_features = _most_urgent([*found.values(), *(DATA_FAULT for row in breached if row.what in _FAULTS)])
+            kinds[row.what, row.slice] = DATA_FAULT if row.slice in faulty else COVARIATE_SHIFT
+    of_features = _most_urgent([*kinds.values(), *(DATA_FAULT for row in breached if row.what in _FAULTS)])
     for row in breached:
         if row.what == "fallback_share":
-            found[row.what, row.slice] = PIPELINE_FAULT
+            kinds[row.what, row.slice] = PIPELINE_FAULT
         elif row.what in _FAULTS:
-            found.setdefault((row.what, row.slice), DATA_FAULT)
+            kinds.setdefault((row.what, row.slice), DATA_FAULT)
         elif KINDS[row.what].by != "feature":
-            found[row.what, row.slice] = of_features
-    return found
+            kinds[row.what, row.slice] = of_features
+    return kinds
 
 
 def _outcome_cause(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str], str]) -> str:

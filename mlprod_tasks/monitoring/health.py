@@ -130,7 +130,7 @@ def delay_hours(due: datetime, published: datetime | None, now: datetime) -> tup
 def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
     """The delay of the tick's partitions, and of those that complete the labels due with this tick."""
     now, first = platform.clock.now(), max(tick.date - (pipeline.label_delay_ticks - 1) * DAY, pipeline.schedule.starts)
-    published = _published(pipeline, [first + n * DAY for n in range((tick.date - first).days + 1)], platform)
+    published = _first_publications(pipeline, [first + n * DAY for n in range((tick.date - first).days + 1)], platform)
     for table in pipeline.tables:
         if table.time is not None:  # a reference table has no partitions and is published only when it changes
             publication = published.get((table.name, tick.date))
@@ -146,7 +146,9 @@ def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Read
     yield Reading("label_delay", hours, sum(rows for _, rows in publications), why=reason, detail=reason)
 
 
-def _published(pipeline: Pipeline, days: Sequence[date], platform: Platform) -> dict[tuple[str, date], tuple[datetime, int]]:
+def _first_publications(
+    pipeline: Pipeline, days: Sequence[date], platform: Platform
+) -> dict[tuple[str, date], tuple[datetime, int]]:
     """By table and tick, when its partition was first published, and its current number of rows.
 
     A partition that was published again (a correction, a rerun) was not late because of that. Its first publication is among

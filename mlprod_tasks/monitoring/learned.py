@@ -77,14 +77,14 @@ def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_we
     differences (James and Stein, 1961, in the empirical Bayes form). If weekdays differ only by chance, or if a weekday has too
     few ticks, all centres are equal.
     """
-    kept = [(day, _scaled(what, value)) for day, value in zip(days, values, strict=True) if value is not None]
+    kept = [(day, _to_scale(what, value)) for day, value in zip(days, values, strict=True) if value is not None]
     if len(kept) < FEWEST_TICKS:
         return None
     x = np.array([value for _, value in kept])
     weekdays = np.array([day.weekday() for day, _ in kept])
     if by_weekday and np.bincount(weekdays, minlength=7).min() >= FEWEST_OF_A_WEEKDAY:
-        return _by_weekday(x, weekdays)
-    return _alike(x)
+        return _centre_by_weekday(x, weekdays)
+    return _one_centre(x)
 
 
 def limits(
@@ -101,15 +101,15 @@ def limits(
     centre = spread.centres[weekday]
     if k is None:
         one_side = tail / 2 if worse == "either" else tail
-        reach = _t(one_side, spread.degrees) * math.hypot(spread.sd, spread.uncertain)
-        below = max(reach, *(_reached([-x for x in spread.off], *window) for window in windows))
-        above = max(reach, *(_reached(spread.off, *window) for window in windows))
+        reach = _student_quantile(one_side, spread.degrees) * math.hypot(spread.sd, spread.uncertain)
+        below = max(reach, *(_bound_without_alarm([-x for x in spread.off], *window) for window in windows))
+        above = max(reach, *(_bound_without_alarm(spread.off, *window) for window in windows))
     else:
         below = above = k * spread.sd
     slack = ROUNDING * max(1.0, abs(centre))  # so that rounding does not put the reference's own values outside
     below, above = below + slack, above + slack
-    low = None if worse == "higher" else _unscaled(what, centre - below)
-    high = None if worse == "lower" else _unscaled(what, centre + above)
+    low = None if worse == "higher" else _from_scale(what, centre - below)
+    high = None if worse == "lower" else _from_scale(what, centre + above)
     return low, high
 
 
@@ -128,11 +128,11 @@ def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
     learned = {watch.what for watch in pipeline.watches if watch.learned is not None}
     rules = [rule for rule in pipeline.rules if any(one.watch in learned for one in rule.conditions)]
     share = min(0.5, pipeline.monitoring.false_alarms / TICKS_A_MONTH / max(1, len(rules)))
-    return min(_tail(share, max(1, slices), max(FEWEST_TICKS, ticks), *window) for window in windows(pipeline, what))
+    return min(_tail_per_slice(share, max(1, slices), max(FEWEST_TICKS, ticks), *window) for window in windows(pipeline, what))
 
 
 @cache
-def _tail(share: float, slices: int, ticks: int, breaches: int, of: int) -> float:
+def _tail_per_slice(share: float, slices: int, ticks: int, breaches: int, of: int) -> float:
     """The tail probability per slice for which `breaches` of `of` ticks are breached with probability `share`.
 
     All ticks share one bound and its error: if it is too tight, breaches come together. So the binomial probability is averaged
@@ -157,17 +157,17 @@ def _tail(share: float, slices: int, ticks: int, breaches: int, of: int) -> floa
     return math.exp(low)
 
 
-def _reached(off: Sequence[float], breaches: int, of: int) -> float:
+def _bound_without_alarm(off: Sequence[float], breaches: int, of: int) -> float:
     """The smallest bound that fewer than `breaches` of any `of` consecutive ticks exceed."""
     return max(sorted(off[at : at + of], reverse=True)[:breaches][-1] for at in range(max(1, len(off) - of + 1)))
 
 
-def _alike(x: NDArray[np.float64]) -> Spread:
+def _one_centre(x: NDArray[np.float64]) -> Spread:
     centre, sd = float(np.mean(x)), float(np.std(x, ddof=1))
     return Spread((centre,) * 7, sd, sd / math.sqrt(len(x)), len(x) - 1, tuple(map(float, x - centre)))
 
 
-def _by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
+def _centre_by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
     number = np.bincount(weekdays, minlength=7)
     means = np.bincount(weekdays, x, minlength=7) / number
     degrees = len(x) - 7
@@ -175,7 +175,7 @@ def _by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
     overall = float(np.mean(x))
     between = max(0.0, float(np.var(means, ddof=1)) - within * float(np.mean(1 / number)))
     if between == 0:  # weekdays differ only by chance: one centre for all
-        return _alike(x)
+        return _one_centre(x)
     weight = between / (between + within / number)
     centres = overall + weight * (means - overall)
     error = within / number * weight + within / len(x) * (1 - weight)
@@ -188,20 +188,20 @@ def _by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
     )
 
 
-def _t(one_side: float, degrees: int) -> float:
+def _student_quantile(one_side: float, degrees: int) -> float:
     """The quantile of Student's t that is exceeded with probability `one_side`."""
     from scipy.special import stdtrit
 
     return float(-stdtrit(degrees, one_side))
 
 
-def _scaled(what: str, value: float) -> float:
+def _to_scale(what: str, value: float) -> float:
     if what in ROOT:
         return math.sqrt(max(0.0, value))
     return math.log(max(value, SMALLEST)) if what in LOG else value
 
 
-def _unscaled(what: str, x: float) -> float:
+def _from_scale(what: str, x: float) -> float:
     if what in LOG:
         return math.exp(min(x, LARGEST_EXPONENT))
     value = max(0.0, x) ** 2 if what in ROOT else x

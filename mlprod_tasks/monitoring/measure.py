@@ -80,7 +80,7 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     judged_ticks: list[str] = []
     waiting: list[str] = []
     measured: list[date] = []
-    for due in _due(pipeline, tick, platform):
+    for due in _due_ticks(pipeline, tick, platform):
         outcome_rows = _measure_outcomes(pipeline, due, platform)
         written += outcome_rows
         if outcome_rows:
@@ -111,7 +111,7 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
             assert scoring is not None
             nothing = volume(reference_of(pipeline, scoring.model_version, platform), 0)
             return _write(pipeline, tick, "input", [nothing, *fresh], scoring.model_version, platform)
-        _, fallback_rows, version = _scored(con, source)
+        _, fallback_rows, version = _row_counts(con, source)
         profile = reference_of(pipeline, version, platform)
         own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
         promised = promised_by(con, own, pipeline)
@@ -128,7 +128,7 @@ def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Plat
     return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
 
 
-def _due(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
+def _due_ticks(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
     """The ticks whose outcomes this run measures, provided that they were scored.
 
     The inputs of this tick are in the ledger by now. If a concurrent run of an earlier tick does not see them yet, then this
@@ -159,7 +159,7 @@ def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> lis
 def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platform: Platform) -> tuple[list[Reading], int]:
     source = f"read_parquet({listed(evidence.predictions)})"
     with engine(spill=platform.settings.home / "spill") as con:
-        rows, _, version = _scored(con, source)
+        rows, _, version = _row_counts(con, source)
         profile = reference_of(pipeline, version, platform)
         lacking = evidence.lacks(_label_partitions(pipeline, tick))
         if lacking:
@@ -205,7 +205,7 @@ def _prediction_files(pipeline: Pipeline, tick: Tick, platform: Platform) -> lis
     return platform.lake.files(name, pipeline.schedule.range(tick.date))
 
 
-def _scored(con: Any, source: str) -> tuple[int, int, int]:
+def _row_counts(con: Any, source: str) -> tuple[int, int, int]:
     """The number of rows, the number answered by the fallback, and the version that scored most rows."""
     query = f"SELECT count(*), count_if(fallback), mode(model_version) FROM {source}"
     ((rows, fallback_rows, version),) = con.execute(query).fetchall()

@@ -50,9 +50,9 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
     own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
     bins = [column.bins for column in profile.columns if column.name in kinds]
     joins = [join for join in profile.joins if all(name in kinds for group in join.columns for name in group)]
-    counted = count(con, own, bins, _further(joins))
+    counted = count(con, own, bins, _aggregates_sql(joins))
     sampled_rows = sample(con, own, bins, counted.rows) if sampled and profile.sampled is not None else None
-    return _observed(counted, bins, joins, kinds, fallback_rows or 0, sampled_rows)
+    return _build_observed(counted, bins, joins, kinds, fallback_rows or 0, sampled_rows)
 
 
 def observe_by_tick(
@@ -63,27 +63,27 @@ def observe_by_tick(
     source: rows with the columns tick, score, decision and the features; the fallback answered none of them.
     """
     kinds = types(con, source)
-    by_tick = count_by_tick(con, source, bins, _further(joins))
+    by_tick = count_by_tick(con, source, bins, _aggregates_sql(joins))
     samples = sample_by_tick(con, source, bins, {tick: counted.rows for tick, counted in by_tick.items()})
     outside = _outside_other_ticks(con, source, [one for one in bins if one.of_numbers], kinds)
     ticks = {}
     for tick, counted in by_tick.items():
         columns = {name: CountedColumn(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
         own = Counted(counted.rows, columns, counted.further)
-        ticks[tick] = _observed(own, bins, joins, kinds, 0, samples[tick])
+        ticks[tick] = _build_observed(own, bins, joins, kinds, 0, samples[tick])
     return ticks
 
 
-def _further(joins: Sequence[JoinedTable]) -> list[str]:
-    return ["coalesce(count_if(decision), 0)", *(f"coalesce(count_if({_unmatched(join)}), 0)" for join in joins)]
+def _aggregates_sql(joins: Sequence[JoinedTable]) -> list[str]:
+    return ["coalesce(count_if(decision), 0)", *(f"coalesce(count_if({_unmatched_sql(join)}), 0)" for join in joins)]
 
 
-def _unmatched(join: JoinedTable) -> str:
+def _unmatched_sql(join: JoinedTable) -> str:
     groups = (" AND ".join(f"{quoted(name)} IS NULL" for name in group) for group in join.columns)
     return " OR ".join(f"({group})" for group in groups)
 
 
-def _observed(
+def _build_observed(
     counted: Counted,
     bins: Sequence[Bins],
     joins: Sequence[JoinedTable],

@@ -32,10 +32,10 @@ def residuals(con: Any, source: str, features: Sequence[Bins]) -> tuple[Residual
     source: what follows FROM, with columns score, label (no nulls) and the features.
     """
     kinds = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    return tuple(_of_feature(con, source, one, kinds[one.column]) for one in features)
+    return tuple(_feature_residuals(con, source, one, kinds[one.column]) for one in features)
 
 
-def residual_drift(profile: ReferenceProfile, found: Sequence[Residuals]) -> Iterator[Reading]:
+def residual_drift(profile: ReferenceProfile, measured: Sequence[Residuals]) -> Iterator[Reading]:
     """For each feature, the largest significant change of a region's mean residual; 0 if none is significant.
 
     A region's change is its mean residual minus the reference's there, taken as 0 if the reference has fewer than
@@ -44,13 +44,15 @@ def residual_drift(profile: ReferenceProfile, found: Sequence[Residuals]) -> Ite
     """
     before = {one.feature: one.regions for one in profile.residuals}
     known = {column.name: column.bins for column in profile.features}
-    tested = sum(region.n >= FEWEST_IN_A_REGION for one in found for region in one.regions)
+    tested = sum(region.n >= FEWEST_IN_A_REGION for one in measured for region in one.regions)
     z = NORMAL.inv_cdf(1 - CHANCE / (2 * max(1, tested)))
-    for one in found:
+    for one in measured:
         n = sum(region.n for region in one.regions)
         changes = [
-            _change(region, reference, words(known[one.feature], at), z)
-            for at, (region, reference) in enumerate(zip(one.regions, _of_reference(before.get(one.feature), one), strict=True))
+            _region_change(region, reference, words(known[one.feature], at), z)
+            for at, (region, reference) in enumerate(
+                zip(one.regions, _reference_regions(before.get(one.feature), one), strict=True)
+            )
             if region.n >= FEWEST_IN_A_REGION
         ]
         if not changes:
@@ -118,7 +120,7 @@ class _Change:
         return f"{self.words}: {came:.1%} were positive, {scored:.1%} were expected{usual}; {self.region.n:,} rows"
 
 
-def _change(region: Region, reference: Region, named: str, z: float) -> _Change:
+def _region_change(region: Region, reference: Region, named: str, z: float) -> _Change:
     known = reference.n >= FEWEST_IN_A_REGION
     expected = reference.residual if known else 0.0
     error = sqrt(region.variance + (reference.variance if known else 0.0))
@@ -126,28 +128,28 @@ def _change(region: Region, reference: Region, named: str, z: float) -> _Change:
     return _Change(region, named, expected, size, *intervals.normal(size, error, z=z))
 
 
-def _of_reference(known: Sequence[Region] | None, one: Residuals) -> Sequence[Region]:
+def _reference_regions(known: Sequence[Region] | None, one: Residuals) -> Sequence[Region]:
     """The reference's regions; empty ones if the profile was kept without them."""
     return known if known is not None and len(known) == len(one.regions) else [Region()] * len(one.regions)
 
 
-def _of_feature(con: Any, source: str, one: Bins, kind: str) -> Residuals:
+def _feature_residuals(con: Any, source: str, one: Bins, kind: str) -> Residuals:
     value = bins.number(one.column, kind) if one.of_numbers else f"{quoted(one.column)}::VARCHAR"
     totals = con.execute(
-        f"SELECT {_place(one)} AS place, count(*), sum(y), sum(s), sum((y - s) * (y - s)), sum(s * (1 - s)) "
+        f"SELECT {_region_sql(one)} AS place, count(*), sum(y), sum(s), sum((y - s) * (y - s)), sum(s * (1 - s)) "
         f"FROM (SELECT {value} AS x, label::INT::DOUBLE AS y, score::DOUBLE AS s FROM {source}) GROUP BY place"
     ).fetchall()
-    by_place = {place: Region(int(n), *map(_rounded, sums)) for place, n, *sums in totals}
+    by_place = {place: Region(int(n), *map(_round_sum, sums)) for place, n, *sums in totals}
     last = 2 + (len(one.coarse_edges) if one.of_numbers else len(_categories(one)) - 1)
     return Residuals(one.column, tuple(by_place.get(at, Region()) for at in range(last + 1)))
 
 
-def _rounded(total: float) -> float:
+def _round_sum(total: float) -> float:
     """Round a sum, since parallel sums differ in the last digits from run to run but a profile must not."""
     return float(f"{total:.9g}")
 
 
-def _place(one: Bins) -> str:
+def _region_sql(one: Bins) -> str:
     """SQL for the index of the region that x is in."""
     null = f"WHEN x IS NULL THEN {bins.NULL}"
     if one.of_numbers:

@@ -189,15 +189,15 @@ def _breaches(condition: Breach, rows: Sequence[Measurement]) -> list[Measuremen
 def _ruling(tick: date, fired: tuple[Fired, ...], restraint: Restraint) -> Ruling:
     if not fired:
         return Ruling(tick, NOTHING, "No rule fired.")
-    strongest, held, waiting = NOTE, {}, {}
+    strongest, why_held, waiting = NOTE, {}, {}
     for one in fired:
         action, why = _allowed(tick, one, restraint)
         strongest = max(strongest, action, key=ACTIONS.index)
-        held[one.rule.name] = why
+        why_held[one.rule.name] = why
         if why:
             waiting[why] = True  # a dict, so that each reason appears once
     retrain = any(one.rule.action in (RETRAIN, FALLBACK, ROLLBACK) for one in fired) and not restraint.on_training(tick)
-    fired = tuple(Fired(one.rule, one.evidence, held[one.rule.name]) for one in fired)
+    fired = tuple(Fired(one.rule, one.evidence, why_held[one.rule.name]) for one in fired)
     reasons = "; ".join([_describe_rules(fired), *waiting])
     head = ASKED if strongest == RETRAIN else f"{strongest.capitalize()}: "
     return Ruling(tick, strongest, f"{head}{reasons}.", fired, retrain)

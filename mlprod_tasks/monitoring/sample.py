@@ -34,7 +34,7 @@ def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int
         starts = [block * rows // BLOCKS for block in range(BLOCKS)]
         some = " OR ".join(f"{ROW} BETWEEN {at} AND {at + MOST_ROWS // BLOCKS - 1}" for at in starts)
     elif rows > MOST_ROWS:
-        some = _one_in(bins, str(_step(rows)))
+        some = _one_in_sql(bins, str(_sampling_step(rows)))
     return _sampled_rows(bins, con.execute(_sampling_sql(source, bins, kinds, "NULL", some)).fetchall())
 
 
@@ -44,8 +44,8 @@ def sample_by_tick(
     """The same for each tick of a source with a column `tick`."""
     some = ""
     if max(rows.values(), default=0) > MOST_ROWS:
-        cases = " ".join(f"WHEN DATE '{tick}' THEN {_step(n)}" for tick, n in rows.items())
-        some = _one_in(bins, f"CASE tick {cases} END")
+        cases = " ".join(f"WHEN DATE '{tick}' THEN {_sampling_step(n)}" for tick, n in rows.items())
+        some = _one_in_sql(bins, f"CASE tick {cases} END")
     by_tick: dict[date, list[tuple[date, list[int], int]]] = {tick: [] for tick in rows}
     for row in con.execute(_sampling_sql(source, bins, types(con, source), "tick", some)).fetchall():
         by_tick[row[0]].append(row)
@@ -55,24 +55,24 @@ def sample_by_tick(
 def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
     """A few rows of each tick, at most MOST_OF_REFERENCE in total, or one per tick if there are more ticks."""
     each = max(1, MOST_OF_REFERENCE // len(ticks))
-    codes = [_spread(one.codes, each) for one in ticks.values()]
+    codes = [_evenly_spread(one.codes, each) for one in ticks.values()]
     columns = next(iter(ticks.values())).columns
     return SampledRows(columns, tuple(len(part) for part in codes), packed(np.concatenate(codes)), tuple(map(str, ticks)))
 
 
-def _step(rows: int) -> int:
+def _sampling_step(rows: int) -> int:
     """Every how many rows to take one."""
     return -(-rows // MOST_ROWS)
 
 
-def _one_in(bins: Sequence[Bins], step: str) -> str:
+def _one_in_sql(bins: Sequence[Bins], step: str) -> str:
     # A few columns are enough to tell rows apart; hashing all of them would cost more than counting them.
     hashed = ", ".join(quoted(one.column) for one in (*bins[-1:], *bins[: HASHED - 1]))
     return f"hash({hashed}) % {step} = 0"
 
 
 def _sampling_sql(source: str, bins: Sequence[Bins], kinds: Mapping[str, str], tick: str, some: str) -> str:
-    codes = ", ".join(_code(one, kinds[one.column]) for one in bins)
+    codes = ", ".join(_code_sql(one, kinds[one.column]) for one in bins)
     where = f" WHERE {some}" if some else ""
     return f"SELECT {tick} AS at, [{codes}]::UTINYINT[] AS code, count(*) FROM {source}{where} GROUP BY ALL ORDER BY ALL"
 
@@ -81,11 +81,11 @@ def _sampled_rows(bins: Sequence[Bins], groups: Sequence[tuple[date | None, Sequ
     kept = np.array([code for _, code, _ in groups], np.uint8).reshape(len(groups), len(bins))
     kept = np.repeat(kept, [n for *_, n in groups], axis=0)
     if len(kept) > 2 * MOST_ROWS:  # equal rows share their hash
-        kept = _spread(kept, MOST_ROWS)
+        kept = _evenly_spread(kept, MOST_ROWS)
     return SampledRows(tuple(one.column for one in bins), (len(kept),), packed(kept))
 
 
-def _code(bins: Bins, kind: str) -> str:
+def _code_sql(bins: Bins, kind: str) -> str:
     """SQL for the bin of a row's value, as `Bins.coarse` counts it."""
     missing = f"WHEN {quoted(bins.column)} IS NULL THEN {NULL}"
     if not bins.of_numbers:
@@ -102,7 +102,7 @@ def _code(bins: Bins, kind: str) -> str:
     return f"CASE {missing} WHEN {value} < -{LARGEST} THEN {OTHER} {steps}{last} ELSE {OTHER} END"
 
 
-def _spread(codes: Codes, most: int) -> Codes:
+def _evenly_spread(codes: Codes, most: int) -> Codes:
     """At most `most` rows, evenly spread. The rows are sorted, so every kind of row keeps its share."""
     kept: Codes = codes[np.linspace(0, len(codes), min(most, len(codes)), endpoint=False).astype(int)]
     return kept

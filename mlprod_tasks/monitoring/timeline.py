@@ -29,29 +29,29 @@ ENDED = {
 def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> list[tuple[date, str]]:
     """What happened from `first` to `last`: each sentence with its tick, in order of time."""
     events = [
-        *_alarms(pipeline, first, last, platform),
+        *_alarm_events(pipeline, first, last, platform),
         *_trainings(pipeline, first, last, platform),
         *_champions(pipeline, first, last, platform),
-        *_refused(pipeline, first, last, platform),
-        *_fallback(pipeline, first, last, platform),
-        *_people(pipeline, first, last, platform),
+        *_refused_data(pipeline, first, last, platform),
+        *_fallback_days(pipeline, first, last, platform),
+        *_interventions(pipeline, first, last, platform),
     ]
     return sorted(events)
 
 
-def _alarms(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _alarm_events(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     for alarm in alarms(pipeline, platform, pipeline.schedule.tick(last)):
         if alarm.told and first <= alarm.since <= last:
-            yield alarm.since, f"Alarm: {alarm.rule}{_cause(alarm)}; {_length(alarm)}."
+            yield alarm.since, f"Alarm: {alarm.rule}{_cause_words(alarm)}; {_length_words(alarm)}."
         elif alarm.told and not alarm.open and first <= alarm.last:
             yield alarm.last, f"Over: {alarm.rule}, which began on {alarm.since}."
 
 
-def _cause(alarm: Alarm) -> str:
+def _cause_words(alarm: Alarm) -> str:
     return f" ({alarm.cause})" if alarm.cause else ""
 
 
-def _length(alarm: Alarm) -> str:
+def _length_words(alarm: Alarm) -> str:
     if alarm.open:
         return "still open"
     return f"over after {format_count(alarm.ticks, 'day')}"
@@ -60,10 +60,10 @@ def _length(alarm: Alarm) -> str:
 def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     for training in platform.ledger.all(Training, Training.as_of >= first, Training.as_of <= last, pipeline=pipeline.name):
         ended = ENDED.get(training.state, training.state).format(version=training.model_version)
-        yield training.as_of, f"A new model was trained {_why(training)}; {ended}."
+        yield training.as_of, f"A new model was trained {_why_trained(training)}; {ended}."
 
 
-def _why(training: Training) -> str:
+def _why_trained(training: Training) -> str:
     if training.asker is Asker.PERSON:
         return f"because: {training.reason.strip().rstrip('.')}"
     return f"automatically ({listed(training.rules)})" if training.rules else "automatically"
@@ -71,16 +71,16 @@ def _why(training: Training) -> str:
 
 def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     trained = {training.id: training for training in platform.ledger.all(Training, pipeline=pipeline.name)}
-    for made in promotions(pipeline, platform):
-        if not first <= made.effective <= last:
+    for change in promotions(pipeline, platform):
+        if not first <= change.effective <= last:
             continue
-        if made.kind is PromotionKind.ROLLBACK:
-            yield made.effective, f"Version {made.model_version} answers again, {made.reason}."
-        elif made.training_id not in trained or not first <= trained[made.training_id].as_of <= last:
-            yield made.effective, f"Version {made.model_version} took over."
+        if change.kind is PromotionKind.ROLLBACK:
+            yield change.effective, f"Version {change.model_version} answers again, {change.reason}."
+        elif change.training_id not in trained or not first <= trained[change.training_id].as_of <= last:
+            yield change.effective, f"Version {change.model_version} took over."
 
 
-def _refused(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _refused_data(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     audits = platform.ledger.all(Audit, Audit.tick >= first, Audit.tick <= last, pipeline=pipeline.name, passed=False)
     for audit in audits:
         yield (
@@ -89,7 +89,7 @@ def _refused(pipeline: Pipeline, first: date, last: date, platform: Platform) ->
         )
 
 
-def _fallback(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _fallback_days(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     scorings = platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
     answered = [scoring for scoring in scorings if scoring.fallback_rows]
     if answered:
@@ -99,7 +99,7 @@ def _fallback(pipeline: Pipeline, first: date, last: date, platform: Platform) -
         yield answered[0].tick, f"The fallback answered on {days}, starting on this one: {why}."
 
 
-def _people(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _interventions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     words = {"champion": "the model answers again", "bound": "a bound was changed", "unbound": "a changed bound was reset"}
     for one in interventions(pipeline, platform, *words):
         day = one.tick or one.at.astimezone(pipeline.schedule.zone).date()

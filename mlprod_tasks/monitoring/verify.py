@@ -58,7 +58,7 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
 
     Running it again replaces the tick's checks. Raises: RegistryUnreachable, since that says nothing about the models.
     """
-    checks = [_replayed(pipeline, tick, platform), _golden(pipeline, platform)]
+    checks = [_check_logged(pipeline, tick, platform), _check_golden(pipeline, platform)]
     bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
     rows = [judged(reading, pipeline, tick, version, at, bounds) for reading, version in checks]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
@@ -73,7 +73,7 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
     return Verified(str(tick), replayed.n + canned.n, replayed.value, canned.value, sentences, breaches)
 
 
-def _replayed(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
+def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
     """The share of the tick's logged predictions that differ now, and the version that made most of them."""
     wanted = pipeline.monitoring.replayed_rows
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
@@ -95,7 +95,7 @@ def _replayed(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Readi
     return Reading("replayed", different / n, n, reference=0.0, detail=_detail(different, n, example)), version
 
 
-def _golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
+def _check_golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:
     """The share of the champion's golden predictions that differ now, and its version."""
     champion = platform.registry.champion(pipeline)
     if champion is None:
@@ -135,12 +135,12 @@ def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterato
     for version, by_fallback in sorted(set(zip(versions.tolist(), fallback.tolist(), strict=True))):
         group = rows.filter(pa.array((versions == version) & (fallback == by_fallback)))
         if by_fallback:
-            yield _fallback(pipeline, version, platform), group, f"the fallback of version {version}"
+            yield _load_fallback(pipeline, version, platform), group, f"the fallback of version {version}"
         else:
             yield platform.registry.load(pipeline, version), group, f"version {version}"
 
 
-def _fallback(pipeline: Pipeline, version: int, platform: Platform) -> FallbackModel:
+def _load_fallback(pipeline: Pipeline, version: int, platform: Platform) -> FallbackModel:
     kept = platform.ledger.get(Fallback, pipeline.name, version)
     if kept is None:
         raise FallbackLost(f"the fallback of version {version} scored rows, but it is no longer in the ledger")

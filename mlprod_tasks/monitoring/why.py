@@ -79,14 +79,16 @@ def why(pipeline: Pipeline, tick: Tick, platform: Platform) -> Why:
         raise NotDecided(f"{pipeline.name}: tick {tick} has no decision: decide it first (`mlprod monitor`)")
     with platform.ledger.session() as session:
         rows = evidence_of(pipeline, tick, session)
-    fired = [_fired(rule) for rule in decision.rules]
+    fired = [_explain_fired(rule) for rule in decision.rules]
     names = {one.rule for one in fired}
-    quiet = [_quiet(rule, rows, tick.date, pipeline.label_delay_ticks) for rule in pipeline.rules if rule.name not in names]
-    since = tuple(_since(pipeline, tick.date, decision, platform))
+    quiet = [
+        _explain_quiet(rule, rows, tick.date, pipeline.label_delay_ticks) for rule in pipeline.rules if rule.name not in names
+    ]
+    since = tuple(_actions_since(pipeline, tick.date, decision, platform))
     return Why(pipeline.name, str(tick), decision.action, decision.reason, (*fired, *quiet), since)
 
 
-def _fired(rule: dict[str, Any]) -> RuleTold:
+def _explain_fired(rule: dict[str, Any]) -> RuleTold:
     rows = [one["sentence"] for one in rule["measurements"]]
     more = len(rows) - MOST_ROWS
     lines = (*rows[:MOST_ROWS], *([f"and {more} more"] if more > 0 else []))
@@ -95,7 +97,7 @@ def _fired(rule: dict[str, Any]) -> RuleTold:
     return RuleTold(rule["rule"], rule["action"], True, lines, cause, helps, str(rule.get("held", "")))
 
 
-def _quiet(rule: Rule, rows: Sequence[Measurement], tick: date, delay: int) -> RuleTold:
+def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: date, delay: int) -> RuleTold:
     known = counted(rows)
     lines = (_how_far(evidence(condition, known, tick, delay), rows) for condition in rule.conditions)
     return RuleTold(rule.name, rule.action, False, tuple(lines))
@@ -122,7 +124,7 @@ def _how_far(one: Evidence, rows: Sequence[Measurement]) -> str:
     return f"{holds}{status}; nearest: {nearest.sentence}{margin}"
 
 
-def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
+def _actions_since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
     """What rules and people did about the tick: mails, trainings, interventions, then what people did about alarms."""
     fired = {rule["rule"] for rule in decision.rules}
     about = [alarm for alarm in alarms(pipeline, platform) if alarm.rule in fired and alarm.since <= tick <= alarm.last]
@@ -130,28 +132,28 @@ def _since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platfor
     for day, mails in sorted(mailed_ticks(pipeline, platform).items()):
         if tick <= day <= last:
             yield from (f"mail at {mail.at:%Y-%m-%d %H:%M} UTC to {mail.recipients}: {mail.subject}" for mail in mails)
-    yield from _trained(pipeline, tick, decision, platform)
+    yield from _training_lines(pipeline, tick, decision, platform)
     for one in interventions(pipeline, platform):
         if one.tick == tick and one.kind in ("fallback", "rollback", "not done"):
             what = {"rollback": f"rollback to version {one.subject}", "not done": f"{one.subject} was not done"}
             yield f"{what.get(one.kind, one.kind)} by {one.by} at {one.at:%Y-%m-%d %H:%M} UTC: {one.reason}"
-    yield from _people(about)
+    yield from _alarm_lines(about)
 
 
-def _trained(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
+def _training_lines(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
     trainings = platform.ledger.all(Training, pipeline=pipeline.name, asker=Asker.RULE, decided_at=tick)
     for training in trainings:
         version = f", version {training.model_version}" if training.model_version else ""
         yield f"training {training.id}: {training.state}{version}"
     if decision.retrain and not trainings:
-        yield "a training is requested but has not begun" if decision.trained else _not_trained(decision)
+        yield "a training is requested but has not begun" if decision.trained else _why_not_trained(decision)
 
 
-def _not_trained(decision: Decision) -> str:
+def _why_not_trained(decision: Decision) -> str:
     return f"no training was started{f': {decision.training_held}' if decision.training_held else ''}"
 
 
-def _people(about: Sequence[Alarm]) -> Iterator[str]:
+def _alarm_lines(about: Sequence[Alarm]) -> Iterator[str]:
     for alarm in about:
         if alarm.acknowledged_at:
             note = f": {alarm.note}" if alarm.note else ""

@@ -1,4 +1,4 @@
-"""The model card: what the model predicts, from what, how good it is and for whom it is worse, for people of the business."""
+"""The model card, for business people: what the model predicts, from what, how well, and where it is worse."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlprod_tasks import documents
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.target import AtTick, CostMatrix
 from mlprod_tasks.documents import Block, Document, Listing, NotMade, Paragraph, Section
-from mlprod_tasks.documents.formatting import change, length, listed, number, of_100, title, window, with_interval
+from mlprod_tasks.documents.formatting import change, format_count, length, listed, number, of_100, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform.files import write_text
@@ -31,34 +31,34 @@ SHOWN_SLICES, SHOWN_FEATURES = 8, 8
 def write(
     pipeline: Pipeline, folder: TrainingFolder, version: int | None = None, known: ReportContext | None = None
 ) -> tuple[Path, Path]:
-    """Write the card into the training's folder as Markdown and as HTML; where they lie.
+    """Write the card into the training's folder as Markdown and HTML. Returns: the two paths.
 
-    version: of the registered model, None before it is registered. known: the training's context, read where it is not given.
+    version: that of the registered model, None before it is registered. known: the training's context, read if not given.
     The same training and version give the same bytes.
 
     Raises: StepMissing before `evaluate`.
     """
-    made = card(known or report_context.read(pipeline, folder), version)
-    written = folder.path / MARKDOWN, folder.path / HTML
-    write_text(written[0], documents.markdown(made))
-    write_text(written[1], documents.html(made, contents=False))
-    return written
+    document = card(known or report_context.read(pipeline, folder), version)
+    markdown, html = folder.path / MARKDOWN, folder.path / HTML
+    write_text(markdown, documents.markdown(document))
+    write_text(html, documents.html(document, contents=False))
+    return markdown, html
 
 
 def card(known: ReportContext, version: int | None = None) -> Document:
-    """The card's content."""
-    called = f"version {version}" if version is not None else "not registered yet"
+    """The content of the model card."""
+    state = f"version {version}" if version is not None else "not registered yet"
     return Document(
         f"Model card: {known.pipeline.name}",
-        f"{called}, made as of {known.assembled.as_of}. Owner: {known.pipeline.owner}.",
+        f"{state}, made as of {known.assembled.as_of}. Owner: {known.pipeline.owner}.",
         (
             Section("purpose", "What it predicts", _purpose(known)),
             Section("quality", "How good it is", _quality(known)),
-            Section("worse", "For whom it is worse", _worse(known)),
-            Section("sources", "What it knows", _sources(known)),
+            Section("worse", "Where it is worse", _worse(known)),
+            Section("sources", "What it uses", _sources(known)),
             Section("limits", "Limits", _limits(known)),
-            Section("origin", "When it was made, and from what", _origin(known, version)),
-            Section("gates", "What it had to show", _gates(known)),
+            Section("origin", "When and from what it was made", _origin(known, version)),
+            Section("gates", "The gates it had to pass", _gates(known)),
         ),
     )
 
@@ -68,7 +68,7 @@ def _purpose(known: ReportContext) -> tuple[Block, ...]:
     when = (
         "at the start of the day's run"
         if isinstance(pipeline.predict_at, AtTick)
-        else f"as of {length(pipeline.predict_at.lead)} before its own time"
+        else f"as of {length(pipeline.predict_at.lead)} before its time"
     )
     at = f"every day at {pipeline.schedule.at:%H:%M}, {pipeline.schedule.timezone}"
     entity = pipeline.entity_table
@@ -76,128 +76,136 @@ def _purpose(known: ReportContext) -> tuple[Block, ...]:
         Paragraph(pipeline.doc.strip()),
         Listing(
             (
-                f"For: every row of {pipeline.entity}{f' ({_sentence(entity.doc)})' if entity.doc else ''}. Each gets a score "
+                f"For: every row of {pipeline.entity}{f' ({_as_phrase(entity.doc)})' if entity.doc else ''}. Each gets a score "
                 "from 0 to 1, the probability of a yes, and a decision.",
-                f"When: {at}; each row is scored {when}, from what was known by then.",
+                f"When: {at}; each row is scored {when}, from the data known by then.",
                 f"A yes is: {pipeline.label.doc or pipeline.label.sql}, as {pipeline.label.table} shows it "
                 f"{length(pipeline.label.delay)} later.",
-                _acts(known),
+                _flagging_rule(known),
             )
         ),
     )
 
 
-def _acts(known: ReportContext) -> str:
+def _flagging_rule(known: ReportContext) -> str:
     if isinstance(known.model, SegmentedModel):
-        return f"It flags a row when its score reaches the threshold of its {known.model.by}, set where acting was worth most."
+        return f"It flags a row when its score reaches the threshold of its {known.model.by}, set for the highest value."
     if known.model.threshold > 1:
-        return "It flags no row: on the validation window acting was never worth it."
+        return "It flags no row: acting was never worth it on the validation window."
     score = f"{known.model.threshold:.3f}"
-    return f"It flags a row when its score is {score} or more: from there on acting was worth most, on rows before the test."
+    return f"It flags a row when its score is {score} or more: this threshold had the highest value, on rows before the test."
 
 
 def _quality(known: ReportContext) -> tuple[Block, ...]:
-    evaluation, what = known.results.evaluation, known.pipeline.label.doc or known.pipeline.label.sql
-    outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity
-    points = []
-    base = of_100(float(outcome.mean()))
-    if acts.any():
-        points += [
-            f"It flagged {_of(float(acts.mean()), entity)}. Of the flagged, {of_100(float(outcome[acts].mean()))} were a yes "
-            f"({what}); of all {entity} it was {base}.",
-            f"Of those that were a yes, it had flagged {of_100(float(acts[outcome].mean()))}.",
-        ]
-    else:
-        points.append(f"It flagged no row; of all {entity} {base} were a yes ({what}).")
-    value, constant = evaluation.model["value_per_1000"], evaluation.baseline["value_per_1000"]
-    points.append(
-        f"Acting on its flags was worth {with_interval(value)} {known.unit} per 1,000 {entity} (in brackets: 95 % interval). "
-        "Without a model, with the one decision for all that had been best before, it would have been "
-        f"{number(constant.value)}: a difference of {change(value.value - constant.value)} {known.unit}."
-    )
-    points.append(
-        "Of one that became a yes and one that did not, it gives the yes the higher score in "
-        f"{of_100(evaluation.model['roc_auc'].value)} pairs; tossing a coin, it would be 50 of 100."
-    )
-    said_share, came = float(known.predicted.score.mean()), float(outcome.mean())
-    side = "too low" if came > said_share else "too high"
-    apart = 100 * evaluation.model["calibration_error"].value
-    points.append(
-        f"On average its scores said {said_share:.1%}, and {came:.1%} came true: they were {side} by "
-        f"{100 * abs(came - said_share):.1f} points. Taken in ten groups of like scores, the two lie {apart:.1f} points apart "
-        "on average."
-    )
-    points += _champion(known)
+    evaluation, entity = known.results.evaluation, known.pipeline.entity
     tested = window(known.assembled.windows.test)
-    blocks: list[Block] = [
-        Paragraph(
-            f"Measured on {evaluation.rows:,} {entity} from {tested}, later than all it was made from; "
-            f"{evaluation.positives:,} were a yes."
-        ),
-        Listing(tuple(points)),
-    ]
-    backtest = known.results.backtest
-    if backtest is not None and backtest.folds:
-        better, of = better_than_baseline(backtest.folds, "value_per_1000")
-        values = [fold.model["value_per_1000"].value for fold in backtest.folds if "value_per_1000" in fold.model]
-        values = [one for one in values if math.isfinite(one)]
-        blocks.append(
-            Paragraph(
-                f"Made in the same way at {len(backtest.folds)} moments of the past, it was worth more than one decision for "
-                f"all in {better} of {of} periods: from {number(min(values))} to {number(max(values))} {known.unit} per "
-                "1,000. Expect that spread, not the one number above."
-            )
-            if values
-            else NotMade("value over time", "No period of the backtest has one.")
-        )
-    else:
-        blocks.append(
-            NotMade("a backtest", "How much its quality moves over time was not tried: one period is one season's luck.")
-        )
+    measured_on = Paragraph(
+        f"Measured on {evaluation.rows:,} {entity} from {tested}, later than all data used to make the model; "
+        f"{evaluation.positives:,} were a yes."
+    )
+    points = Listing((*_flags(known), _value(known), _ranking(known), _calibration(known), *_champion(known)))
     names = ("roc_auc", "log_loss", "calibration_error", "precision_at_k", "value_per_1000")
     rows = tuple(
         (title(name), with_interval(evaluation.model[name]), number(evaluation.baseline[name].value))
         for name in names
         if name in evaluation.model
     )
-    return (*blocks, Grid("", ("measure", "model", "without a model"), rows))
+    return measured_on, points, _backtest(known), Grid("", ("measure", "model", "without a model"), rows)
+
+
+def _flags(known: ReportContext) -> list[str]:
+    """How many rows the model flags, and how many of them are a yes."""
+    outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity
+    yes = known.pipeline.label.doc or known.pipeline.label.sql
+    base = of_100(float(outcome.mean()))
+    if not acts.any():
+        return [f"It flagged no row; of all {entity}, {base} were a yes ({yes})."]
+    return [
+        f"It flagged {of_100(float(acts.mean()))} {entity}. Of the flagged, {of_100(float(outcome[acts].mean()))} were a yes "
+        f"({yes}); of all {entity} it was {base}.",
+        f"Of those that were a yes, it had flagged {of_100(float(acts[outcome].mean()))}.",
+    ]
+
+
+def _value(known: ReportContext) -> str:
+    evaluation, entity = known.results.evaluation, known.pipeline.entity
+    value, constant = evaluation.model["value_per_1000"], evaluation.baseline["value_per_1000"]
+    return (
+        f"Acting on its flags was worth {with_interval(value)} {known.unit} per 1,000 {entity} (in brackets: 95 % interval). "
+        "Without a model, with the same decision for every row that was best before, it would have been "
+        f"{number(constant.value)}: a difference of {change(value.value - constant.value)} {known.unit}."
+    )
+
+
+def _ranking(known: ReportContext) -> str:
+    return (
+        "Given one row that became a yes and one that did not, it scores the yes higher in "
+        f"{of_100(known.results.evaluation.model['roc_auc'].value)} pairs; by chance it would be 50 of 100."
+    )
+
+
+def _calibration(known: ReportContext) -> str:
+    expected, realised = float(known.predicted.score.mean()), float(known.outcome.mean())
+    side = "too low" if realised > expected else "too high"
+    apart = 100 * known.results.evaluation.model["calibration_error"].value
+    return (
+        f"Its scores predicted {expected:.1%} on average, and {realised:.1%} were a yes: they were {side} by "
+        f"{100 * abs(realised - expected):.1f} points. In ten groups of similar scores, the two differ by {apart:.1f} points "
+        "on average."
+    )
+
+
+def _backtest(known: ReportContext) -> Block:
+    """How the value of the model varies over the folds of the backtest."""
+    backtest = known.results.backtest
+    if backtest is None or not backtest.folds:
+        return NotMade("a backtest", "How much its quality varies over time was not tested; a single period can be lucky.")
+    better, of = better_than_baseline(backtest.folds, "value_per_1000")
+    values = [fold.model["value_per_1000"].value for fold in backtest.folds if "value_per_1000" in fold.model]
+    values = [one for one in values if math.isfinite(one)]
+    if not values:
+        return NotMade("value over time", "No period of the backtest has one.")
+    return Paragraph(
+        f"Made in the same way at {format_count(len(backtest.folds), 'earlier time')}, it was worth more than one decision "
+        f"for all rows in {better} of {format_count(of, 'period')}: from {number(min(values))} to {number(max(values))} "
+        f"{known.unit} per 1,000. Expect this range, not the single number above."
+    )
 
 
 def _champion(known: ReportContext) -> list[str]:
     evaluation, comparison = known.results.evaluation, known.results.comparison
     if evaluation.champion_version is None:
-        return ["It is the first: there was no model before it to compare with."]
+        return ["It is the first model: there was no earlier one to compare it with."]
     if evaluation.champion is None:
-        return [f"It could not be compared with the model before it: {evaluation.champion_problem}"]
+        return [f"It could not be compared with the previous model: {evaluation.champion_problem}"]
     worth = with_interval(evaluation.champion["value_per_1000"])
-    before = f"The model before it, version {evaluation.champion_version}, was worth {worth}"
-    found = comparison.differences.get("value_per_1000") if comparison else None
-    if found is None or not math.isfinite(found.value):
+    before = f"The previous model, version {evaluation.champion_version}, was worth {worth}"
+    difference = comparison.differences.get("value_per_1000") if comparison else None
+    if difference is None or not math.isfinite(difference.value):
         return [f"{before} {known.unit} on the same rows."]
-    sure = "more than" if found.low > 0 else "less than" if found.high < 0 else "not surely different from"
-    return [
-        f"{before} {known.unit} on the same rows: the new one is worth {sure} it, by {change(found.value)} "
-        f"[{change(found.low)}, {change(found.high)}]."
-    ]
+    interval = f"[{change(difference.low)}, {change(difference.high)}]"
+    verdict = "worth more" if difference.low > 0 else "worth less" if difference.high < 0 else "not clearly different"
+    return [f"{before} {known.unit} on the same rows: the new one is {verdict}, by {change(difference.value)} {interval}."]
 
 
 def _worse(known: ReportContext) -> tuple[Block, ...]:
-    found = known.results.slices
-    if found is None:
-        return (NotMade("parts of the rows", "They were not measured by themselves."),)
+    result = known.results.slices
+    if result is None:
+        return (NotMade("parts of the rows", "They were not measured separately."),)
     marked = [one for one in worst_first(known) if remarks(known, one)]
-    told = f"{len(found.slices)} parts of at least {found.least_rows:,} rows were measured by themselves"
+    measured = f"{len(result.slices)} parts with at least {result.least_rows:,} rows were measured separately"
     if not marked:
-        return (Paragraph(f"{told}; in none is it surely worse than in the whole."),)
+        return (Paragraph(f"{measured}; in none is the model significantly worse than overall."),)
     items = tuple(
         f"Where {one.name} ({one.rows:,} rows, {one.positives / one.rows:.0%} a yes): {listed(remarks(known, one))}; AUC "
         f"{with_interval(one.metrics.get('roc_auc'))}, {with_interval(one.metrics.get('value_per_1000'))} {known.unit} per "
         "1,000."
         for one in marked[:SHOWN_SLICES]
     )
-    more = f" The {SHOWN_SLICES} that rank worst:" if len(marked) > SHOWN_SLICES else ""
-    some = " Of many parts some are so by chance."
-    return Paragraph(f"{told}. In {len(marked)} of them it is surely worse than in the whole.{some}{more}"), Listing(items)
+    more = f" The {SHOWN_SLICES} with the worst ranking:" if len(marked) > SHOWN_SLICES else ""
+    chance = "With so many parts, some are worse by chance."
+    sentence = f"{measured}. In {len(marked)} of them the model is significantly worse than overall. {chance}{more}"
+    return Paragraph(sentence), Listing(items)
 
 
 def _sources(known: ReportContext) -> tuple[Block, ...]:
@@ -208,18 +216,18 @@ def _sources(known: ReportContext) -> tuple[Block, ...]:
         rows.append((words, table, str(len(names))))
     tables = tuple((table.name, table.doc or listed([column.doc for column in table.columns])) for table in pipeline.tables)
     blocks: list[Block] = [
-        Paragraph("It uses only what was known at the moment of the score, in training as in daily use."),
-        Grid("Tables", ("table", "what it holds"), tables),
-        Grid("What is read from them", ("in words", "table", "features"), tuple(rows)),
+        Paragraph("It uses only data that was known at the time of the score, both in training and in daily use."),
+        Grid("Tables", ("table", "content"), tables),
+        Grid("What is read from them", ("description", "table", "features"), tuple(rows)),
     ]
     shares = [(name, share) for name, share in known.model.importance.items() if share > 0][:SHOWN_FEATURES]
     if shares:
         meanings = feature_meanings(pipeline)
-        told = tuple((name, f"{share:.0%}", meanings.get(name, "")) for name, share in shares)
-        blocks.append(Grid("What weighs most", ("feature", "weight", "what it is"), told))
-    hidden = [f"{table.name}.{column.name}" for table in pipeline.tables for column in table.columns if column.personal]
-    if hidden:
-        blocks.append(Paragraph(f"Personal data is hashed or dropped before anything is stored: {listed(hidden)}."))
+        weights = tuple((name, f"{share:.0%}", meanings.get(name, "")) for name, share in shares)
+        blocks.append(Grid("The most important features", ("feature", "weight", "meaning"), weights))
+    personal = [f"{table.name}.{column.name}" for table in pipeline.tables for column in table.columns if column.personal]
+    if personal:
+        blocks.append(Paragraph(f"Personal data is hashed or dropped before anything is stored: {listed(personal)}."))
     return tuple(blocks)
 
 
@@ -229,24 +237,24 @@ def _limits(known: ReportContext) -> tuple[Block, ...]:
     by = listed([name.replace("_", " ") for name in pipeline.fallback.by])
     last = assembled.windows.test.last
     points = [
-        f"Whether it was right is known {length(pipeline.label.delay)} later: a change of the world shows no sooner.",
-        f"Rows without an outcome are scored, but neither learned from nor tested on: {unlabelled:,} of {rows + unlabelled:,} "
+        f"Whether it was right is known {length(pipeline.label.delay)} later: a change in the world cannot show earlier.",
+        f"Rows without an outcome are scored, but not used for training or testing: {unlabelled:,} of {rows + unlabelled:,} "
         "in the test.",
-        f"When the model cannot answer, a table of past rates by {by} does. Its answers are marked, and are coarser.",
-        f"It has seen nothing after {last}. What never occurred before is treated as missing.",
-        "It shows what goes together, not what causes what: changing a feature need not change the outcome.",
-        "Who is flagged is treated otherwise: where acting changes the outcome, later numbers look different from these.",
+        f"If the model cannot answer, a table of past rates by {by} does. Its answers are marked and less precise.",
+        f"It has seen no data after {last}. Categories that are new to it are treated as missing.",
+        "It shows correlation, not causes: changing a feature need not change the outcome.",
+        "Flagged rows are treated differently: if acting changes the outcome, later numbers will differ from these.",
     ]
     if isinstance(pipeline.value, CostMatrix):
         worth = pipeline.value
         points.append(
-            f"Its worth is counted in {worth.unit} for one row: {number(worth.true_positive)} for a flag that was right, "
-            f"{number(worth.false_positive)} for one that was wrong, {number(worth.false_negative)} for a yes that was missed, "
-            f"{number(worth.true_negative)} for a no left alone. With other figures another threshold would be best."
+            f"Its value is counted in {worth.unit} per row: {number(worth.true_positive)} for a correct flag, "
+            f"{number(worth.false_positive)} for a wrong flag, {number(worth.false_negative)} for a missed yes, "
+            f"{number(worth.true_negative)} for a no without a flag. Other amounts would need another threshold."
         )
     else:
         points.append(
-            f"Its worth is counted in {pipeline.value.unit} for one row: {pipeline.value.act} when flagged, "
+            f"Its value is counted in {pipeline.value.unit} per row: {pipeline.value.act} when flagged, "
             f"{pipeline.value.wait} when not."
         )
     return (Listing(tuple(points)),)
@@ -254,18 +262,18 @@ def _limits(known: ReportContext) -> tuple[Block, ...]:
 
 def _origin(known: ReportContext, version: int | None) -> tuple[Block, ...]:
     assembled = known.assembled
-    use = {TRAIN: "learned from", VALIDATION: "chosen and tuned on", TEST: "tested on"}
+    use = {TRAIN: "trained on", VALIDATION: "chosen and tuned on", TEST: "tested on"}
     windows = tuple(
         (
-            said_of,
+            words,
             window(ticks),
             f"{assembled.rows[name]:,}",
             f"{assembled.positives[name] / assembled.rows[name]:.1%}",
         )
-        for name, said_of in use.items()
+        for name, words in use.items()
         for ticks in (assembled.windows[name],)
     )
-    tables = tuple((table, str(number_)) for table, number_ in sorted(assembled.versions.items()))
+    tables = tuple((table, str(table_version)) for table, table_version in sorted(assembled.versions.items()))
     facts = (
         ("version", str(version) if version is not None else "not registered yet"),
         ("kind of model", known.model.kind.replace("_", " ")),
@@ -283,16 +291,12 @@ def _gates(known: ReportContext) -> tuple[Block, ...]:
     rows = tuple(("passed" if one.passed else "FAILED", one.sentence) for one in known.gates)
     return verdict_sentence(known), Grid(
         "",
-        ("verdict", "what was asked, and what it showed"),
+        ("verdict", "requirement and result"),
         rows,
         frozenset(i for i, one in enumerate(known.gates) if not one.passed),
     )
 
 
-def _of(share: float, what: str) -> str:
-    return f"{of_100(share)} {what}"
-
-
-def _sentence(doc: str) -> str:
-    """A table's description inside a sentence."""
+def _as_phrase(doc: str) -> str:
+    """A table's description for use inside a sentence."""
     return " ".join(doc.split()).rstrip(".")

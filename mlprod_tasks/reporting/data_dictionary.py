@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Trailing
 from mlprod_tasks.declaration.feature import Feature
 from mlprod_tasks.declaration.table import Column, Database
 from mlprod_tasks.declaration.target import AtTick
+from mlprod_tasks.documents.formatting import length
 
 
 def dictionary(pipeline: Pipeline) -> str:
-    """Markdown: what is predicted, every table with its columns, every feature with its meaning."""
+    """The dictionary in Markdown: the prediction, every table with its columns, every feature with its meaning."""
     return "\n".join(_lines(pipeline)).rstrip() + "\n"
 
 
 def meanings(pipeline: Pipeline) -> dict[str, str]:
-    """What each feature means and what it is read from, in one line."""
-    return {name.strip("`"): meaning for feature in pipeline.features for name, _, meaning in _feature(pipeline, feature)}
+    """The meaning and the source of each feature, in one line."""
+    return {name.strip("`"): meaning for feature in pipeline.features for name, _, meaning in _feature_rows(pipeline, feature)}
 
 
 def _lines(pipeline: Pipeline) -> Iterator[str]:
@@ -27,23 +27,23 @@ def _lines(pipeline: Pipeline) -> Iterator[str]:
     moment = (
         "at the start of its tick"
         if isinstance(pipeline.predict_at, AtTick)
-        else f"{_length(pipeline.predict_at.lead)} before its time"
+        else f"{length(pipeline.predict_at.lead)} before its time"
     )
     yield f"One score for every row of `{pipeline.entity}`, made {moment}"
     yield f"(every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
     yield from ("", "## Label", "")
     label = pipeline.label
     yield f"{label.doc or 'The condition'}: `{label.sql}` in `{label.table}`,"
-    yield f"complete {_length(label.delay)} after the row is scored."
+    yield f"complete {length(label.delay)} after the row is scored."
     for table in pipeline.tables:
-        yield from _table(table)
+        yield from _table_lines(table)
     yield from ("", "## Features", "")
     yield from _grid(
-        ("feature", "type", "meaning"), (row for feature in pipeline.features for row in _feature(pipeline, feature))
+        ("feature", "type", "meaning"), (row for feature in pipeline.features for row in _feature_rows(pipeline, feature))
     )
 
 
-def _table(table: Table) -> Iterator[str]:
+def _table_lines(table: Table) -> Iterator[str]:
     yield from ("", f"## Table `{table.name}`", "")
     source = table.source
     where = (
@@ -51,21 +51,21 @@ def _table(table: Table) -> Iterator[str]:
         if isinstance(source, Database)
         else f"files `{source.path}` of connection `{source.connection}`"
     )
-    yield f"{table.doc} From {where}; key {', '.join(f'`{name}`' for name in table.key)}; {_known(table)}."
+    yield f"{table.doc} From {where}; key {', '.join(f'`{name}`' for name in table.key)}; {_availability(table)}."
     yield ""
-    yield from _grid(("column", "type", "may be null", "allowed", "personal", "meaning"), map(_column, table.columns))
+    yield from _grid(("column", "type", "may be null", "allowed", "personal", "meaning"), map(_column_row, table.columns))
 
 
-def _known(table: Table) -> str:
+def _availability(table: Table) -> str:
     if table.time is None:
         return "a reference table, read as a whole at every tick"
     if table.ticks_ahead:
         return f"placed in ticks by `{table.time}`, known {table.ticks_ahead} tick{'s' * (table.ticks_ahead > 1)} ahead"
-    known = f"{_length(table.known_after)} after it" if table.known_after else "from then on"
+    known = f"{length(table.known_after)} after it" if table.known_after else "from then on"
     return f"placed in ticks by `{table.time}`, known {known}"
 
 
-def _column(column: Column) -> tuple[str, ...]:
+def _column_row(column: Column) -> tuple[str, ...]:
     if column.values is not None:
         allowed = ", ".join(str(value) for value in column.values)
     elif column.min is not None or column.max is not None:
@@ -76,7 +76,7 @@ def _column(column: Column) -> tuple[str, ...]:
     return (f"`{column.name}`", column.kind, nullable, allowed, column.personal or "", column.doc)
 
 
-def _feature(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, ...]]:
+def _feature_rows(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, ...]]:
     match feature:
         case Expression():
             yield (
@@ -86,21 +86,21 @@ def _feature(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, ...]]:
             )
         case Lookup() | AsOf():
             table = pipeline.table(feature.table)
-            when = "" if isinstance(feature, Lookup) else f", latest known in the last {_length(feature.max_age)}"
+            when = "" if isinstance(feature, Lookup) else f", latest known in the last {length(feature.max_age)}"
             for name, read in feature.columns.items():
                 column = table.column(read)
-                yield (f"`{name}`", column.kind, f"{column.doc} (`{feature.table}.{read}` by {_keys(feature.on)}{when})")
+                yield (f"`{name}`", column.kind, f"{column.doc} (`{feature.table}.{read}` by {_list_keys(feature.on)}{when})")
         case Trailing():
             for window in feature.windows:
                 for aggregate in feature.aggregates:
                     what = type(aggregate).__name__.lower()
                     of = getattr(aggregate, "sql", None) or getattr(aggregate, "column", None)
-                    over = f"`{feature.table}` known in the last {_length(window)}"
-                    told = f"{what}{f' of `{of}`' if of else ''} over {over}, by {_keys(feature.by)}"
-                    yield (f"`{feature.feature(aggregate, window)}`", "int" if what == "count" else "float", told)
+                    over = f"`{feature.table}` known in the last {length(window)}"
+                    meaning = f"{what}{f' of `{of}`' if of else ''} over {over}, by {_list_keys(feature.by)}"
+                    yield (f"`{feature.feature(aggregate, window)}`", "int" if what == "count" else "float", meaning)
 
 
-def _keys(pairs: dict[str, str]) -> str:
+def _list_keys(pairs: dict[str, str]) -> str:
     return ", ".join(f"`{name}`" for name in pairs)
 
 
@@ -109,11 +109,3 @@ def _grid(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterato
     yield f"|{' --- |' * len(headings)}"
     for row in rows:
         yield f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in row)} |"
-
-
-def _length(length: timedelta) -> str:
-    """'2 days', '36 hours', '90 minutes': in the largest unit that divides it."""
-    for unit, size in (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
-        if length % size == timedelta(0):
-            return f"{length // size} {unit}{'s' * (length != size)}"
-    return f"{length.total_seconds():g} seconds"

@@ -1,4 +1,4 @@
-"""What features are, in words for people who know the business."""
+"""Descriptions of features for people who know the business."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from mlprod_tasks.reporting import data_dictionary
 
 
 def source_of(pipeline: Pipeline, feature: Feature) -> tuple[str, str]:
-    """What one declared thing adds, in words, and the table it is read from."""
+    """Describe what a declared feature adds, and name the table it is read from."""
     match feature:
         case Expression():
             return f"{feature.name}: {feature.doc}", pipeline.entity
         case Lookup():
             return f"{_columns(pipeline, feature)}; looked up by {listed(list(feature.on))}", feature.table
         case AsOf():
-            when = f"the latest that was known, at most {length(feature.max_age)} old, of the same {listed(list(feature.on))}"
+            when = f"the latest known value with the same {listed(list(feature.on))}, at most {length(feature.max_age)} old"
             return f"{_columns(pipeline, feature)}; {when}", feature.table
         case Trailing():
             over = listed([length(span) for span in feature.windows])
             return (
-                f"{listed([_aggregate(one) for one in feature.aggregates])} of the same {listed(list(feature.by))}, over the "
+                f"{listed([_aggregate(one) for one in feature.aggregates])} with the same {listed(list(feature.by))}, over the "
                 f"last {over}",
                 feature.table,
             )
 
 
 def feature_meanings(pipeline: Pipeline) -> dict[str, str]:
-    """What each feature is, without the SQL that it is made by."""
+    """The meaning of each feature, without its SQL."""
     meanings = {name: meaning.replace("`", "") for name, meaning in data_dictionary.meanings(pipeline).items()}
     return meanings | {feature.name: feature.doc for feature in pipeline.features if isinstance(feature, Expression)}
 

@@ -1,4 +1,4 @@
-"""What a model goes by: shuffled features, its own contributions, partial dependence. On samples, so that time is bounded."""
+"""What a model relies on: shuffled features, its contributions, partial dependence; on samples, to bound the time."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 SHUFFLES = 3
-PREDICTIONS = 200_000  # of all shuffles together: bounds time
-LEAST_ROWS, MOST_ROWS = 500, 4000  # scored for each shuffle
+PREDICTIONS = 200_000  # over all shuffles, to bound the time
+LEAST_ROWS, MOST_ROWS = 500, 4000  # scored per shuffle
 CONTRIBUTION_ROWS, DEPENDENCE_ROWS = 1000, 300
 DEPENDENCES, GRID, CATEGORIES = 6, 20, 12
-Z = 1.959964  # 95 % of a normal distribution lie within +- Z
+Z = 1.959964  # 95 % of a normal distribution is within +- Z
 
 
 class Predicting(Protocol):
-    """A model, as far as it is asked here."""
+    """The parts of a model that are needed here."""
 
     @property
     def feature_names(self) -> tuple[str, ...]: ...
@@ -42,7 +42,7 @@ class Predicting(Protocol):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """AUC that is lost when features get the values of other rows: mean over shuffles, 95 % interval over rows (DeLong)."""
+    """The AUC lost by shuffling features over rows: mean over shuffles, 95 % interval over rows (DeLong)."""
 
     name: str
     features: tuple[str, ...]
@@ -55,8 +55,8 @@ class Shuffled:
 class Contributions:
     """What each feature adds to each row's log-odds, before calibration. values: (rows, features).
 
-    standing: (rows, features), where the row's own value stands among all rows, 0 lowest to 1 highest; NaN where it is
-    missing or a category.
+    standing: (rows, features), the rank of the row's value among all rows, from 0 lowest to 1 highest; NaN if it is missing or
+    a category.
     """
 
     names: tuple[str, ...]
@@ -65,17 +65,18 @@ class Contributions:
 
     @property
     def mean_size(self) -> dict[str, float]:
-        """Mean absolute contribution of each feature, greatest first."""
+        """Mean absolute contribution of each feature, largest first."""
         sizes = dict(zip(self.names, np.abs(self.values).mean(axis=0).tolist(), strict=True))
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """The mean score if every row had a value of the feature, for each value of a grid, and how it spreads over rows.
+    """The mean score if every row had the same value of a feature, for each value of a grid, and its spread over rows.
 
-    values: numbers, ascending, or categories, most frequent first. mean: (grid,). each: (rows, grid) scores of single rows.
-    share: (grid,) of the window's rows with the category; None for numbers. seen: deciles of the numbers; empty for categories.
+    values: numbers, ascending, or categories, most frequent first. mean: (grid,). each: (rows, grid), scores of single rows.
+    share: (grid,), the share of the window's rows with each category; None for numbers. seen: deciles of the numbers; empty for
+    categories.
     """
 
     name: str
@@ -92,46 +93,46 @@ class Dependence:
 
 @dataclass(frozen=True)
 class Importance:
-    """Everything that is known of what a model goes by. None: the learner has none of its own."""
+    """All measures of importance. gain, contributions: None if the learner has none."""
 
     gain: Mapping[str, float] | None
     features: tuple[Shuffled, ...]
     groups: tuple[Shuffled, ...]
     contributions: Contributions | None
     dependence: tuple[Dependence, ...]
-    rows: int  # scored for each shuffle
+    rows: int  # scored per shuffle
     positives: int
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Features, those that matter most first."""
+        """Features, the most important first."""
         return tuple(one.name for one in self.features)
 
 
 def measure(model: Predicting, rows: pa.Table, pipeline: Pipeline) -> Importance:
-    """Ask the model on a seeded sample of labelled rows. rows: the features and `label`, of both classes."""
+    """Measure importance on a seeded sample of labelled rows. rows: the features and `label`, with both classes."""
     random = np.random.default_rng(pipeline.model.seed)
     names = [name for name in model.feature_names if name in rows.column_names]
-    groups = {called: there for called, there in groups_of(pipeline).items() if set(there) <= set(names)}
+    groups = {group: members for group, members in groups_of(pipeline).items() if set(members) <= set(names)}
     outcome = outcome_of(rows)
-    tasks = [*((name, (name,)) for name in names), *((called, there) for called, there in groups.items() if len(there) > 1)]
+    tasks = [*((name, (name,)) for name in names), *((group, members) for group, members in groups.items() if len(members) > 1)]
     wanted = int(np.clip(PREDICTIONS // (SHUFFLES * len(tasks)), LEAST_ROWS, MOST_ROWS))
     scored, donors = draw(outcome, wanted, SHUFFLES, random)
     log.info("importance: %d shuffles of %d features and groups, %d rows each", SHUFFLES, len(tasks), len(scored))
     lenders = [rows.take(at) for at in donors]
     lost = drops(lambda table: model.predict(table).score, rows.take(scored), outcome[scored], tasks, lenders)
-    of = {one.features: one for one in lost}
-    alone = _ranked(of[(name,)] for name in names)
-    seen = rows.take(np.sort(random.permutation(rows.num_rows)[:CONTRIBUTION_ROWS]))
-    few = seen.take(np.sort(random.permutation(seen.num_rows)[:DEPENDENCE_ROWS]))
+    by_features = {one.features: one for one in lost}
+    single = _ranked(by_features[(name,)] for name in names)
+    sample = rows.take(np.sort(random.permutation(rows.num_rows)[:CONTRIBUTION_ROWS]))
+    few = sample.take(np.sort(random.permutation(sample.num_rows)[:DEPENDENCE_ROWS]))
     return Importance(
         gain=model.importance or None,
-        features=alone,
-        groups=_ranked(replace(of[there], name=called) for called, there in groups.items()),
-        contributions=contributions(model, seen, pipeline.model.categorical),
+        features=single,
+        groups=_ranked(replace(by_features[members], name=group) for group, members in groups.items()),
+        contributions=contributions(model, sample, pipeline.model.categorical),
         dependence=tuple(
             dependence(lambda table: model.predict(table).score, few, rows, one.name, one.name in pipeline.model.categorical)
-            for one in alone[:DEPENDENCES]
+            for one in single[:DEPENDENCES]
         ),
         rows=len(scored),
         positives=int(outcome[scored].sum()),
@@ -139,21 +140,21 @@ def measure(model: Predicting, rows: pa.Table, pipeline: Pipeline) -> Importance
 
 
 def groups_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
-    """The features that one declared thing adds, by what it is called: they come and go together."""
-    made: dict[str, tuple[str, ...]] = {}
+    """The features of each declaration, which belong together, by the name of the group."""
+    groups: dict[str, tuple[str, ...]] = {}
     for feature in pipeline.features:
-        called = _called(feature)
-        while called in made:
-            called += " (again)"
-        made[called] = names_of(feature)
-    return made
+        name = _group_name(feature)
+        while name in groups:
+            name += " (again)"
+        groups[name] = names_of(feature)
+    return groups
 
 
 def draw(outcome: Bools, wanted: int, shuffles: int, random: np.random.Generator) -> tuple[NDArray, list[NDArray]]:
-    """Which rows to score, and for each shuffle the rows that lend them their values.
+    """Choose the rows to score, and for each shuffle the rows that lend them their values.
 
-    The lenders are drawn from all rows; those scored are half positives where there are enough, which AUC does not depend on.
-    Where all rows are wanted, a shuffle is a permutation of them.
+    The lenders are drawn from all rows. Half of the scored rows are positive if there are enough, which does not affect AUC. If
+    all rows are wanted, a shuffle is a permutation of them.
     """
     n = len(outcome)
     if n <= wanted:
@@ -171,7 +172,7 @@ def drops(
     tasks: Sequence[tuple[str, tuple[str, ...]]],
     lenders: Sequence[pa.Table],
 ) -> list[Shuffled]:
-    """For each named group of features the AUC lost when they are taken, together, from `lenders` of as many rows.
+    """The AUC lost for each named group of features when its values come, together, from `lenders` of as many rows.
 
     Permutation importance (Breiman, 2001). Interval: variance of paired structural components (DeLong, DeLong and
     Clarke-Pearson, 1988), averaged over the shuffles.
@@ -179,7 +180,7 @@ def drops(
     before = _components(outcome, score(rows))
     repeated = pa.concat_tables([rows] * len(lenders))
     lent = pa.concat_tables(list(lenders))
-    made = []
+    results = []
     for name, features in tasks:
         changed = repeated
         for feature in features:
@@ -189,14 +190,14 @@ def drops(
         lost = [np.mean([before[side] - one[side] for one in after], axis=0) for side in (0, 1)]
         drop = float(lost[0].mean())
         spread = Z * float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in lost))) if min(map(len, lost)) > 1 else np.nan
-        made.append(Shuffled(name, features, drop, drop - spread, drop + spread))
-    return made
+        results.append(Shuffled(name, features, drop, drop - spread, drop + spread))
+    return results
 
 
 def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str]) -> Contributions | None:
-    """The model's own contributions (for boosted trees: exact SHAP values; Lundberg et al., 2020); None where it has none."""
-    made = model.contributions(rows)
-    if made is None:
+    """The model's contributions (boosted trees: exact SHAP values; Lundberg et al., 2020); None if it has none."""
+    exact = model.contributions(rows)
+    if exact is None:
         return None
     from scipy.stats import rankdata
 
@@ -206,10 +207,10 @@ def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str
         if name in categorical or not _is_number(rows.schema.field(name).type):
             continue
         values = _numbers(rows[name])
-        there = np.isfinite(values)
-        if there.sum() > 1:
-            standing[there, i] = (rankdata(values[there]) - 0.5) / there.sum()
-    return Contributions(names, np.asarray(made[:, : len(names)], np.float64), standing)
+        finite = np.isfinite(values)
+        if finite.sum() > 1:
+            standing[finite, i] = (rankdata(values[finite]) - 0.5) / finite.sum()
+    return Contributions(names, np.asarray(exact[:, : len(names)], np.float64), standing)
 
 
 def dependence(
@@ -225,10 +226,10 @@ def dependence(
         grid = [one["values"] for one in counted[:CATEGORIES]]
         share = np.array([one["counts"] / max(1, len(column)) for one in counted[:CATEGORIES]])
     else:
-        there = _numbers(column)
-        there = there[np.isfinite(there)]
-        grid = _grid(there, pa.types.is_integer(kind) or pa.types.is_boolean(kind))
-        seen = tuple(np.quantile(there, np.linspace(0.1, 0.9, 9)).tolist()) if len(there) else ()
+        numbers = _numbers(column)
+        numbers = numbers[np.isfinite(numbers)]
+        grid = _grid(numbers, pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+        seen = tuple(np.quantile(numbers, np.linspace(0.1, 0.9, 9)).tolist()) if len(numbers) else ()
     if not grid:
         return Dependence(name, (), np.empty(0), np.empty((rows.num_rows, 0)), share, ())
     repeated = pa.concat_tables([rows] * len(grid))
@@ -238,18 +239,18 @@ def dependence(
     return Dependence(name, tuple(grid), each.mean(axis=0), each, share, seen)
 
 
-def _grid(there: Floats, whole: bool) -> list[float]:
-    """All values where they are few, else an even grid between the 5th and the 95th percentile."""
-    distinct = np.unique(there)
+def _grid(values: Floats, whole: bool) -> list[float]:
+    """All values if they are few, else an even grid between the 5th and the 95th percentile."""
+    distinct = np.unique(values)
     if len(distinct) <= GRID:
         return [float(one) for one in distinct]
-    low, high = np.quantile(there, [0.05, 0.95])
+    low, high = np.quantile(values, [0.05, 0.95])
     even = np.linspace(float(low), float(high), GRID)
     return [float(one) for one in np.unique(np.rint(even) if whole else even)]
 
 
 def _components(outcome: Bools, score: Floats) -> tuple[Floats, Floats]:
-    """Each positive's share of negatives below it, each negative's share of positives above it; ties count half."""
+    """For each positive the share of negatives below it, for each negative the share of positives above it; ties half."""
     from scipy.stats import rankdata
 
     positive, negative = score[outcome], score[~outcome]
@@ -263,7 +264,7 @@ def _ranked(lost: Iterable[Shuffled]) -> tuple[Shuffled, ...]:
     return tuple(sorted(lost, key=lambda one: (-one.drop, one.name)))
 
 
-def _called(feature: Feature) -> str:
+def _group_name(feature: Feature) -> str:
     match feature:
         case Lookup():
             return f"{feature.table} (look-up)"

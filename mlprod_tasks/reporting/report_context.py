@@ -1,4 +1,4 @@
-"""All of one training in one object: what its steps left, its rows and scores. Read once, for report and model card."""
+"""Everything about one training in one object, read once for the report and the model card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ReportedChampion:
-    """The champion of when the model was evaluated. model: None where it cannot be loaded any more, and problem says why."""
+    """The champion at the time of the evaluation. model: None if it can no longer be loaded; problem then says why."""
 
     version: int
     model: Model | SegmentedModel | None
@@ -42,7 +42,7 @@ class ReportedChampion:
 
 @dataclass(frozen=True)
 class ReportContext:
-    """One training. rows: the labelled rows of its test window; predicted: the model's answers for them."""
+    """One training. rows: the labelled rows of its test window; predicted: the model's predictions for them."""
 
     pipeline: Pipeline
     folder: TrainingFolder
@@ -78,10 +78,10 @@ class ReportContext:
 
 
 def read(pipeline: Pipeline, folder: TrainingFolder) -> ReportContext:
-    """Gather what the training's folder holds. Raises: StepMissing before `evaluate`."""
+    """Read the training's folder. Raises: StepMissing before `evaluate`."""
     trained = folder.read(Trained)
     results = read_results(folder)
-    made = load_model(folder.model)
+    model = load_model(folder.model)
     rows = workspace.read_window(folder, TEST)
     return ReportContext(
         pipeline=pipeline,
@@ -91,15 +91,15 @@ def read(pipeline: Pipeline, folder: TrainingFolder) -> ReportContext:
         digest=trained.digest,
         results=results,
         verdict=evaluate_gates(pipeline.gates, results, trained.digest),
-        model=made,
+        model=model,
         rows=rows,
-        predicted=made.predict(rows),
+        predicted=model.predict(rows),
         made_by=provenance(),
     )
 
 
 def champion(context: ReportContext, platform: Platform) -> ReportedChampion | None:
-    """The champion that the model was compared with, whichever is champion now; None where there was none."""
+    """The champion that the model was compared with, even if another is champion now; None if there was none."""
     version = context.results.evaluation.champion_version
     if version is None:
         return None

@@ -1,4 +1,4 @@
-"""Report a training: pictures, one HTML file with everything that is known of the model, and the model card."""
+"""Write the report of a training: pictures, one HTML file with everything about the model, and the model card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGGED, PICTURES = "report", "plots"  # folders of the MLflow run
 
 @dataclass(frozen=True)
 class Reported:
-    """Where the report lies, how many pictures it holds, and how many of its parts could not be made."""
+    """Where the report is, its number of pictures, and the number of parts that could not be made."""
 
     training_id: str
     path: str
@@ -44,8 +44,8 @@ class Reported:
 def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported:
     """Write report.html, model_card.md, model_card.html and plots/*.png into the training's folder and its MLflow run.
 
-    Gates are evaluated here as `gate` will evaluate them, and nothing is recorded of it. A part that no step has left is
-    named as not made. Once more with the same results it writes the same bytes.
+    Gates are evaluated as in the step `gate`, but nothing is recorded. A part whose data is missing is listed as not made.
+    Run again with the same results, it writes the same bytes.
 
     Raises: StepMissing before `evaluate`.
     """
@@ -53,20 +53,20 @@ def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
         known = report_context.read(pipeline, folder)
-        made = Document(*_head(known), _sections(known, platform))
+        document = Document(*_head(known), _sections(known, platform))
         folder.plots.mkdir(parents=True, exist_ok=True)
-        for picture in made.pictures:
+        for picture in document.pictures:
             write_bytes(folder.plots / f"{picture.name}.png", picture.png)
-        write_text(folder.path / REPORT, documents.html(made))
+        write_text(folder.path / REPORT, documents.html(document))
         cards = card.write(pipeline, folder, known=known)
         platform.registry.log_folder(known.run_id, folder.plots, PICTURES)
         for file in (folder.path / REPORT, *cards):
             platform.registry.log_file(known.run_id, file, LOGGED)
     seconds = time.perf_counter() - began
-    for part in made.not_made:
+    for part in document.not_made:
         log.info("not made: %s. %s", part.what, part.why)
-    log.info("%s: %d pictures in %s, %.1f s", pipeline.name, len(made.pictures), folder.path / REPORT, seconds)
-    return Reported(training_id, str(folder.path / REPORT), len(made.pictures), len(made.not_made), seconds)
+    log.info("%s: %d pictures in %s, %.1f s", pipeline.name, len(document.pictures), folder.path / REPORT, seconds)
+    return Reported(training_id, str(folder.path / REPORT), len(document.pictures), len(document.not_made), seconds)
 
 
 def _head(known: ReportContext) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def _head(known: ReportContext) -> tuple[str, str]:
 def _sections(known: ReportContext, platform: Platform) -> tuple[Section, ...]:
     champion = report_context.champion(known, platform)
     scores, value = ranking(known, champion)
-    found = importance.measure(known.model, known.rows, known.pipeline)
+    measured = importance.measure(known.model, known.rows, known.pipeline)
     return (
         verdict(known),
         metrics(known),
@@ -92,7 +92,7 @@ def _sections(known: ReportContext, platform: Platform) -> tuple[Section, ...]:
         slices(known),
         value,
         scores,
-        features(known, found),
+        features(known, measured),
         candidates(known),
         checks(known),
         origin(known),

@@ -81,7 +81,7 @@ def test_it_says_who_owns_it_when_it_was_made_and_from_which_data(written, shop_
     assembled = folder.read(Assembled)
     plain = text.replace("\\", "")
     assert "version 1, made as of 2024-02-10. Owner: shop." in plain
-    for name, said in (("train", "learned from"), ("validation", "chosen and tuned on"), ("test", "tested on")):
+    for name, said in (("train", "trained on"), ("validation", "chosen and tuned on"), ("test", "tested on")):
         first, last = assembled.windows[name]
         share = assembled.positives[name] / assembled.rows[name]
         assert f"| {said} | {first} to {last} | {assembled.rows[name]:,} | {share:.1%} |" in plain
@@ -97,7 +97,7 @@ def test_every_gate_is_in_it_and_a_model_without_one_is_refused(written, shop_pi
     known = report_context.read(shop_pipeline, folder)
     assert len(known.gates) == 3
     assert all(one.sentence in text.replace("\\", "") for one in known.gates)
-    assert "Every gate is passed: 3 of 3." in text
+    assert "All gates passed: 3 of 3." in text
 
 
 def test_before_it_is_registered_it_says_so_and_registering_writes_the_version_in(written, shop_pipeline):
@@ -114,7 +114,7 @@ def test_a_worth_that_is_a_function_is_told_as_declared(shop):
     shop.trained("one")
     folder = TrainingFolder(shop.platform, "one")
     text = card.write(shop.pipeline, folder)[0].read_text(encoding="utf-8").replace("\\", "")
-    assert "counted in CHF for one row: CASE WHEN outcome THEN 10 ELSE -4 END when flagged, 0 when not." in text
+    assert "counted in CHF per row: CASE WHEN outcome THEN 10 ELSE -4 END when flagged, 0 when not." in text
     assert "CHF per 1,000 orders" in text
 
 

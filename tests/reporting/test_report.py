@@ -212,8 +212,8 @@ def test_what_no_step_has_made_is_named_and_not_left_out(first):
         "the comparison with a champion. There was no champion yet.",
         "what changed. There was no champion yet.",
         "the backtest. The declaration has no backtest.",
-        "slices. The step evaluate left none: run it again.",
-        "checks of the model itself. No declared gate asks for any.",
+        "slices. There is no result: run the step evaluate again.",
+        "checks of the model itself. No declared gate needs any.",
         "a search for parameters. None is declared",
     ):
         assert f"Not made: {what}" in text
@@ -241,7 +241,7 @@ def test_a_learner_without_contributions_gets_a_report_that_says_so(first):
     assembled_to_evaluated(pipeline, "2024-02-10", "three", first.platform)
     steps.report(pipeline, "three", first.platform)
     text = Made(pipeline, first.platform, TrainingFolder(first.platform, "three")).page.text
-    assert "Not made: contributions (SHAP values). The learner has no exact ones of its own." in text
+    assert "Not made: contributions (SHAP values). The learner does not compute exact ones." in text
 
 
 def test_a_model_by_segments_is_reported_with_its_segments(first):
@@ -249,7 +249,7 @@ def test_a_model_by_segments_is_reported_with_its_segments(first):
     assembled_to_evaluated(pipeline, "2024-02-10", "three", first.platform)
     steps.report(pipeline, "three", first.platform)
     text = Made(pipeline, first.platform, TrainingFolder(first.platform, "three")).page.text
-    assert "Segments of channel with a model of their own:" in text
+    assert "Segments of channel with their own model:" in text
     assert "web (" in text
 
 

@@ -1,1 +1,1 @@
-"""The parts of a report, each made from what is known of a training; what is not known is named as not made."""
+"""The chapters of a report. A part whose data is missing is listed as not made."""

@@ -1,4 +1,4 @@
-"""How the same recipe would have done at earlier moments."""
+"""The backtest chapter: how the same recipe would have done at earlier times."""
 
 from __future__ import annotations
 
@@ -18,44 +18,46 @@ SHOWN = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
 
 
 def backtest(context: ReportContext) -> Section:
-    """The folds as a picture and as a table, and how often they were better."""
-    found = context.results.backtest
-    if found is None or not found.folds:
+    """The folds as a picture and a table, and how often the model beat the constant."""
+    result = context.results.backtest
+    if result is None or not result.folds:
         declared = context.pipeline.backtest is not None
-        why = "It is declared, but the step backtest left none: run it." if declared else "The declaration has no backtest."
+        why = (
+            "It is declared, but there is no result: run the step backtest." if declared else "The declaration has no backtest."
+        )
         return Section("backtest", "Backtest", (NotMade("the backtest", why),))
     blocks: list[Block] = [
         Paragraph(
-            "The same recipe, followed at earlier moments with what was known then, each tested on the weeks after. How far "
-            "the points scatter is the honest answer to how good the next model will be: one window is one season's luck."
+            "The same recipe, run at earlier times with the data known then; each model is tested on the weeks after. The "
+            "scatter of the points shows how good the next model may be; a single window can be lucky."
         ),
         Picture(
             "backtest",
-            png(plots.backtest(found, context.unit)),
-            "Each point at the middle of its test window, with 95 % intervals.",
+            png(plots.backtest(result, context.unit)),
+            "Each point is at the middle of its test window, with its 95 % interval.",
             wide=True,
         ),
-        Listing(tuple(_said(found, name) for name in SHOWN if name in found.folds[0].model)),
+        Listing(tuple(_summary(result, name) for name in SHOWN if name in result.folds[0].model)),
     ]
-    other = any(fold.champion for fold in found.folds)
-    if math.isfinite(found.correlation):
+    other = any(fold.champion for fold in result.folds)
+    if math.isfinite(result.correlation):
         blocks.append(
             Paragraph(
-                f"Over the {len(found.folds)} windows AUC and value go together with a rank correlation of "
-                f"{found.correlation:.2f} (Spearman): near 1, a better AUC has meant more value."
+                f"Over the {len(result.folds)} windows, the rank correlation of AUC and value is {result.correlation:.2f} "
+                "(Spearman): near 1, a better AUC meant more value."
             )
         )
     else:
         blocks.append(NotMade("the correlation of AUC with value", "There are too few windows."))
-    blocks += _champion(found)
+    blocks += _champion(result)
     headings = ("as of", "rows", *map(title, SHOWN))
-    rows = tuple(_row(fold, other) for fold in found.folds)
+    rows = tuple(_row(fold, other) for fold in result.folds)
     blocks.append(Grid("", headings, rows))
     return Section("backtest", "Backtest", tuple(blocks))
 
 
 def better_than_baseline(folds: Sequence[Fold], metric: str) -> tuple[int, int]:
-    """In how many folds the metric is better than the constant's, of those in which both could be computed."""
+    """Count the folds in which the metric beats the constant's, and the folds in which both have a value."""
     pairs = [
         (fold.model[metric].value, fold.baseline[metric].value)
         for fold in folds
@@ -66,11 +68,12 @@ def better_than_baseline(folds: Sequence[Fold], metric: str) -> tuple[int, int]:
     return sum(model > constant if higher else model < constant for model, constant in pairs), len(pairs)
 
 
-def _said(found: BacktestResult, metric: str) -> str:
-    values = [fold.model[metric].value for fold in found.folds if math.isfinite(fold.model[metric].value)]
+def _summary(result: BacktestResult, metric: str) -> str:
+    """The range and mean of a metric over the folds, and how often it beat the constant."""
+    values = [fold.model[metric].value for fold in result.folds if math.isfinite(fold.model[metric].value)]
     if not values:
         return f"{title(metric)}: could not be computed"
-    better, of = better_than_baseline(found.folds, metric)
+    better, of = better_than_baseline(result.folds, metric)
     middle = sum(values) / len(values)
     return (
         f"{title(metric)}: from {number(min(values))} to {number(max(values))}, mean {number(middle)}; better than the "
@@ -78,14 +81,16 @@ def _said(found: BacktestResult, metric: str) -> str:
     )
 
 
-def _champion(found: BacktestResult) -> list[Block]:
-    match found.champion_recipe:
+def _champion(result: BacktestResult) -> list[Block]:
+    match result.champion_recipe:
         case "same":
-            return [Paragraph(f"Champion version {found.champion_version} was made by the same recipe: its folds are these.")]
+            return [
+                Paragraph(f"Champion version {result.champion_version} was made by the same recipe, so its folds are the same.")
+            ]
         case "none":
             return [NotMade("folds of a champion's recipe", "There was no champion yet.")]
         case "unknown":
-            return [NotMade("folds of the champion's recipe", found.problem or "It is not known.")]
+            return [NotMade("folds of the champion's recipe", result.problem or "The reason is unknown.")]
     return []
 
 

@@ -1,4 +1,4 @@
-"""What is different from the champion: recipe, features, data, importance."""
+"""The comparison with the champion: data, recipe, features, importance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ABSENT = "-"
 
 
 def change(context: ReportContext, champion: ReportedChampion | None) -> Section:
-    """What was made differently than in the champion."""
+    """The differences between the model and the champion."""
     if champion is None:
         return Section("change", "Against the champion", (NotMade("what changed", "There was no champion yet."),))
     if champion.model is None:
@@ -28,18 +28,18 @@ def change(context: ReportContext, champion: ReportedChampion | None) -> Section
     blocks: list[Block] = [Grid("Data", ("", f"champion, {name}", "model"), tuple(_data(context.model, champion.model)))]
     blocks += _recipes(context.model, champion.model, name)
     new, old = set(context.model.feature_names), set(champion.model.feature_names)
-    added, gone = sorted(new - old), sorted(old - new)
-    if added or gone:
-        rows = tuple((feature, ABSENT, "new") for feature in added) + tuple((feature, "read", ABSENT) for feature in gone)
+    added, removed = sorted(new - old), sorted(old - new)
+    if added or removed:
+        rows = tuple((feature, ABSENT, "new") for feature in added) + tuple((feature, "read", ABSENT) for feature in removed)
         blocks.append(Grid("Features", ("feature", f"champion, {name}", "model"), rows))
     else:
         blocks.append(Paragraph(f"Both read the same {len(new)} features."))
     shares, before = context.model.importance, champion.model.importance
     if any(shares.values()) and any(before.values()):
         drawn = plots.shift(shares, before, f"champion, {name}")
-        blocks.append(Picture("importance_shift", png(drawn), "Shares of importance, as each learner counts them."))
+        blocks.append(Picture("importance_shift", png(drawn), "Shares of importance, as each learner measures it."))
     else:
-        blocks.append(NotMade("the shift of importance", "One of the two learners counts none."))
+        blocks.append(NotMade("the shift of importance", "One of the two learners does not measure it."))
     return Section("change", "Against the champion", tuple(blocks))
 
 
@@ -60,7 +60,11 @@ def _data(model: Model | SegmentedModel, champion: Model | SegmentedModel) -> It
 def _recipes(model: Model | SegmentedModel, champion: Model | SegmentedModel, name: str) -> list[Block]:
     new, old = model.facts.recipe, champion.facts.recipe
     if new is None or old is None:
-        return [NotMade("differences of the recipe", "One of the two models was made before recipes were kept with models.")]
+        return [
+            NotMade(
+                "differences of the recipe", "One of the two models was made by an older release that did not store the recipe."
+            )
+        ]
     flat, before = dict(_flat(new)), dict(_flat(old))
     fields = list(dict.fromkeys([*before, *flat]))
     rows = tuple(
@@ -72,7 +76,7 @@ def _recipes(model: Model | SegmentedModel, champion: Model | SegmentedModel, na
 
 
 def _flat(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every field of a declared part by its path; parts of a list by their own names."""
+    """Every field of a declared part by its path; list items are named by their `name` or position."""
     if isinstance(part, Mapping):
         for field, value in part.items():
             yield from _flat(value, f"{path}.{field}" if path else str(field))

@@ -1,4 +1,4 @@
-"""What the model goes by."""
+"""The features chapter: what the model relies on."""
 
 from __future__ import annotations
 
@@ -14,66 +14,74 @@ from mlprod_tasks.reporting.report_context import ReportContext
 SHOWN = 12
 
 
-def features(context: ReportContext, found: Importance) -> Section:
-    """Groups and features by the AUC that is lost without them, contributions, partial dependence."""
-    meanings = feature_meanings(context.pipeline)
+def features(context: ReportContext, measured: Importance) -> Section:
+    """The AUC lost without each feature and group of features, contributions and partial dependence."""
     blocks: list[Block] = [
         Paragraph(
-            f"Shuffling takes from {found.rows:,} test rows ({found.positives:,} positive) the values of a feature, or of all "
-            "features that one declaration adds, and gives them those of other rows: the AUC that is lost is what the model "
-            "owes to them. What another feature tells as well is lost with neither of the two. The intervals are of these rows."
+            f"Shuffling gives {measured.rows:,} test rows ({measured.positives:,} positive) the values that a feature, or all "
+            "features of one declaration, have in other rows. The AUC that is lost shows how much the model relies on them. If "
+            "two features carry the same information, shuffling only one of them loses little. Intervals are over these rows."
         ),
-        _shuffled("groups", "AUC lost, group shuffled", found, of_groups=True),
-        _shuffled("permutation", "AUC lost, feature shuffled", found, of_groups=False),
+        _shuffled("groups", "AUC lost, group shuffled", measured, of_groups=True),
+        _shuffled("permutation", "AUC lost, feature shuffled", measured, of_groups=False),
+        _gain(measured),
+        *_contributions(measured),
+        _dependence(measured),
+        _top_features(context, measured),
     ]
-    if found.gain and any(found.gain.values()):
-        blocks.append(
-            Picture(
-                "importance",
-                png(plots.gain(found.gain)),
-                "As the learner counts it: trees by gain, linear models by the size of terms, others by shuffling.",
-            )
-        )
-    else:
-        blocks.append(NotMade("importance by gain", "No feature has any."))
-    if found.contributions is None:
-        blocks.append(NotMade("contributions (SHAP values)", "The learner has no exact ones of its own."))
-    else:
-        rows = len(found.contributions.values)
-        blocks += [
-            Picture(
-                "contributions", png(plots.contributions(found.contributions)), f"The model's own contributions, {rows:,} rows."
-            ),
-            Picture(
-                "contributions_by_row",
-                png(plots.swarm(found.contributions)),
-                "Each point is a row, grey where the value is a category or missing; what moves scores most is on top. "
-                "Before calibration.",
-                wide=True,
-            ),
-        ]
-    drawn = [one for one in found.dependence if one.values]
-    if drawn:
-        blocks.append(
-            Picture(
-                "dependence",
-                png(plots.dependence(drawn)),
-                "The mean score if every row had that value, all else as it is; the band holds eight tenths of the rows. "
-                "Ticks below: deciles of the values there are.",
-                wide=True,
-            )
-        )
-    else:
-        blocks.append(NotMade("partial dependence", "No feature has values on the test window."))
-    top = found.features[:SHOWN]
-    told = tuple(
+    return Section("features", "What the model relies on", tuple(blocks))
+
+
+def _gain(measured: Importance) -> Block:
+    if not measured.gain or not any(measured.gain.values()):
+        return NotMade("importance by gain", "No feature has any.")
+    caption = "As the learner measures it: trees by gain, linear models by the size of their terms, others by shuffling."
+    return Picture("importance", png(plots.gain(measured.gain)), caption)
+
+
+def _contributions(measured: Importance) -> list[Block]:
+    exact = measured.contributions
+    if exact is None:
+        return [NotMade("contributions (SHAP values)", "The learner does not compute exact ones.")]
+    return [
+        Picture(
+            "contributions",
+            png(plots.contributions(exact)),
+            f"The model's exact contributions over {len(exact.values):,} rows.",
+        ),
+        Picture(
+            "contributions_by_row",
+            png(plots.swarm(exact)),
+            "Each point is a row, grey if the value is missing or a category. The features that move scores most are at the "
+            "top. Before calibration.",
+            wide=True,
+        ),
+    ]
+
+
+def _dependence(measured: Importance) -> Block:
+    with_values = [one for one in measured.dependence if one.values]
+    if not with_values:
+        return NotMade("partial dependence", "No feature has values in the test window.")
+    return Picture(
+        "dependence",
+        png(plots.dependence(with_values)),
+        "The mean score if every row had that value and all else stayed the same; the band covers eight tenths of the rows. "
+        "Ticks at the bottom: deciles of the values.",
+        wide=True,
+    )
+
+
+def _top_features(context: ReportContext, measured: Importance) -> Grid:
+    meanings = feature_meanings(context.pipeline)
+    top = measured.features[:SHOWN]
+    rows = tuple(
         (one.name, f"{change(one.drop)} [{change(one.low)}, {change(one.high)}]", meanings.get(one.name, "")) for one in top
     )
-    blocks.append(Grid(f"The {len(top)} features that matter most", ("feature", "AUC lost", "what it is"), told))
-    return Section("features", "What it goes by", tuple(blocks))
+    return Grid(f"The {len(top)} most important features", ("feature", "AUC lost", "meaning"), rows)
 
 
-def _shuffled(name: str, title: str, found: Importance, *, of_groups: bool) -> Picture:
-    lost = found.groups if of_groups else found.features
-    told = "Features come and go together; the number behind a name is how many." if of_groups else "Each feature by itself."
-    return Picture(name, png(plots.permutation(title, lost)), told)
+def _shuffled(name: str, title: str, measured: Importance, *, of_groups: bool) -> Picture:
+    lost = measured.groups if of_groups else measured.features
+    caption = "Features that belong together; the number after a name is how many." if of_groups else "Each feature by itself."
+    return Picture(name, png(plots.permutation(title, lost)), caption)

@@ -1,4 +1,4 @@
-"""Where the model comes from, and what checks of it showed."""
+"""The chapters on the model's origin and on the checks of the model itself."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 
 UNKNOWN = "not known"
+NOT_WANTED = "No declared gate needs any."
 
 
 def checks(context: ReportContext) -> Section:
-    """What every check of the model itself showed."""
-    found = context.results.checks
+    """The results of all checks of the model itself."""
+    report = context.results.checks
     wanted = any(isinstance(gate, CheckedGate) for gate in context.pipeline.gates)
-    if found is None:
-        why = "The step run_checks left none: run it." if wanted else "No declared gate asks for any."
+    if report is None:
+        why = "There is no result: run the step run_checks." if wanted else NOT_WANTED
         return Section("checks", "Checks of the model", (NotMade("checks of the model itself", why),))
-    if not found.results:
-        return Section(
-            "checks", "Checks of the model", (NotMade("checks of the model itself", "No declared gate asks for any."),)
-        )
+    if not report.results:
+        return Section("checks", "Checks of the model", (NotMade("checks of the model itself", NOT_WANTED),))
     blocks: list[Block] = []
-    if found.model_digest != context.digest:
-        blocks.append(
-            Paragraph(f"These were made of another model: {found.model_digest[:12]}, not {context.digest[:12]}.", "bad")
-        )
-    rows = tuple((one.check, one.subject, number(one.value), f"{one.n:,}", one.sentence) for one in found.results)
-    impossible = frozenset(i for i, one in enumerate(found.results) if one.value is None)
+    if report.model_digest != context.digest:
+        sentence = f"These checks are of another model: {report.model_digest[:12]}, not {context.digest[:12]}."
+        blocks.append(Paragraph(sentence, "bad"))
+    rows = tuple((one.check, one.subject, number(one.value), f"{one.n:,}", one.sentence) for one in report.results)
+    impossible = frozenset(i for i, one in enumerate(report.results) if one.value is None)
     blocks.append(Grid("", ("check", "about", "value", "n", "what it showed"), rows, impossible))
     return Section("checks", "Checks of the model", tuple(blocks))
 
 
 def origin(context: ReportContext) -> Section:
-    """Windows, data versions, code: what it takes to make the model again."""
+    """Windows, data versions and code: what is needed to make the model again."""
     assembled = context.assembled
     windows = tuple(
         (
@@ -61,7 +59,7 @@ def origin(context: ReportContext) -> Section:
 
 
 def made_by(context: ReportContext) -> tuple[tuple[str, str], ...]:
-    """Names and digests of all that made the model."""
+    """The ids and digests of the training, model, declaration and code."""
     by = context.made_by
     return (
         ("training", context.folder.training_id),

@@ -1,4 +1,4 @@
-"""How good the model is: metrics beside baseline and champion, and what it was chosen from."""
+"""The chapters on the model's quality: metrics beside constant and champion, and its candidates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.report_context import ReportContext
 
-SEARCH = "search"  # picture that a search left
+SEARCH = "search"  # the picture made by the step search
 
 
 def metrics(context: ReportContext) -> Section:
@@ -21,23 +21,23 @@ def metrics(context: ReportContext) -> Section:
         one = evaluation.model[name]
         row = [f"{title(name)}\n{meaning(name)}", with_interval(one), with_interval(evaluation.baseline.get(name))]
         if evaluation.champion is not None:
-            found = differences.get(name)
+            difference = differences.get(name)
             row.append(with_interval(evaluation.champion.get(name)))
-            row += ["", "", ""] if found is None else [
-                f"{change(found.value)} [{change(found.low)}, {change(found.high)}]",
-                p_value(found.p),
-                _reading(name, found.low, found.high),
+            row += ["", "", ""] if difference is None else [
+                f"{change(difference.value)} [{change(difference.low)}, {change(difference.high)}]",
+                p_value(difference.p),
+                _verdict(name, difference.low, difference.high),
             ]  # fmt: skip
         rows.append(tuple(row))
     headings = ["metric", "model", "constant"]
     if evaluation.champion is not None:
-        headings += [f"champion, version {evaluation.champion_version}", "model minus champion", "p", "so it is"]
+        headings += [f"champion, version {evaluation.champion_version}", "model minus champion", "p", "verdict"]
     tested = window(context.assembled.windows.test)
     blocks: list[Block] = [
         Paragraph(
-            f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.positives:,} of them positive, which had "
-            f"no part in making the model; {evaluation.unlabelled:,} more rows have no outcome. In brackets: 95 % intervals "
-            "by bootstrap. The constant gives every row the training window's rate, and one decision to all."
+            f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.positives:,} of them positive; none was "
+            f"used to make the model. {evaluation.unlabelled:,} more rows have no outcome. In brackets: 95 % bootstrap "
+            "intervals. The constant gives every row the training window's rate and the same decision."
         ),
         Grid("", tuple(headings), tuple(rows)),
     ]
@@ -46,54 +46,56 @@ def metrics(context: ReportContext) -> Section:
     elif evaluation.champion is None:
         blocks.append(NotMade("the comparison with the champion", evaluation.champion_problem or "It was not evaluated."))
     elif comparison is None:
-        blocks.append(NotMade("differences from the champion", "The step evaluate left no comparison: run it again."))
+        blocks.append(NotMade("differences from the champion", "There is no comparison: run the step evaluate again."))
     else:
-        blocks.append(Paragraph("Differences are paired: both models on the same rows; p is of no difference, two-sided."))
+        blocks.append(Paragraph("Differences are paired: both models score the same rows. p is two-sided, for no difference."))
     return Section("metrics", "Metrics", tuple(blocks))
 
 
 def candidates(context: ReportContext) -> Section:
-    """What the model was chosen from, on the validation window."""
+    """The candidates that the model was chosen from, with their metrics on the validation window."""
     tried = context.model.candidates
     by = context.pipeline.model.choose_by
     blocks: list[Block] = []
     if tried:
         names = in_order({name: None for one in tried for name in one.metrics})
         rows = tuple(
-            (one.name, one.kind, "taken" if one.chosen else "", *(number(one.metrics.get(name)) for name in names))
+            (one.name, one.kind, "chosen" if one.chosen else "", *(number(one.metrics.get(name)) for name in names))
             for one in tried
         )
         blocks += [
             Paragraph(
-                "Each candidate was fitted to the training window and calibrated on the validation window; the best "
-                f"{title(by)} there is taken. Being the best of several flatters: the test window is what counts."
+                "Each candidate was fitted on the training window and calibrated on the validation window; the one with the "
+                f"best {title(by)} there was chosen. The best of several looks better than it is: only the test window counts."
             ),
             Grid("", ("candidate", "learner", "", *map(title, names)), rows),
         ]
     else:
-        blocks.append(NotMade("validation scores of candidates", "The model does not hold what its candidates scored."))
+        blocks.append(NotMade("validation scores of candidates", "The model has no record of its candidates' scores."))
     if isinstance(context.model, SegmentedModel):
-        told = listed([f"{name} ({rows_:,} training rows)" for name, rows_ in context.model.rows.items()]) or "none"
+        segments = listed([f"{name} ({rows_:,} training rows)" for name, rows_ in context.model.rows.items()]) or "none"
         blocks.append(
-            Paragraph(f"Segments of {context.model.by} with a model of their own: {told}. The table is of the global one.")
+            Paragraph(f"Segments of {context.model.by} with their own model: {segments}. The table is about the global model.")
         )
     if context.pipeline.model.search is None:
-        blocks.append(NotMade("a search for parameters", "None is declared: the candidates are fitted as they are declared."))
-    else:
-        found = context.folder.plots / f"{SEARCH}.png"
         blocks.append(
-            Picture(SEARCH, found.read_bytes(), "Each trial of the search, and the least loss so far.")
-            if found.is_file()
-            else NotMade("the picture of the search", "The step search left none.")
+            NotMade("a search for parameters", "None is declared: candidates are fitted with their declared parameters.")
+        )
+    else:
+        picture = context.folder.plots / f"{SEARCH}.png"
+        blocks.append(
+            Picture(SEARCH, picture.read_bytes(), "Each trial of the search, and the lowest loss so far.")
+            if picture.is_file()
+            else NotMade("the picture of the search", "The step search made none.")
         )
     return Section("candidates", "Candidates", tuple(blocks))
 
 
-def _reading(metric: str, low: float, high: float) -> str:
-    """What an interval of differences says."""
+def _verdict(metric: str, low: float, high: float) -> str:
+    """Whether the model is better or worse, by the interval of its difference from the champion."""
     higher = HIGHER_IS_BETTER.get(metric, True)
     if low > 0:
         return "better" if higher else "worse"
     if high < 0:
         return "worse" if higher else "better"
-    return "not told apart"
+    return "no clear difference"

@@ -1,4 +1,4 @@
-"""Pictures of scores: how they rank, how far they can be believed, what acting on them is worth."""
+"""The chapters on scores: ranking, calibration, and the value of acting on them."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ if TYPE_CHECKING:
 
 
 def ranking(context: ReportContext, champion: ReportedChampion | None) -> tuple[Section, Section]:
-    """How the scores rank and how far they can be believed; what acting on them is worth."""
-    scored, champion_worth = _scored(context, champion)
+    """The sections on scores (ranking, calibration) and on value, gain and lift."""
+    scored, champion_worth = _scores_to_draw(context, champion)
     seed = context.pipeline.model.seed
     ranks = (
-        _picture("scores", distributions.scores(scored), "How far the scores of both outcomes lie apart."),
-        _picture("calibration", curves.calibration(scored), "Below the diagonal scores are too high, above it too low."),
-        _picture("roc", curves.roc(scored), "The further to the upper left, the better the ranking."),
+        _picture("scores", distributions.scores(scored), "How well the scores separate the two outcomes."),
+        _picture("calibration", curves.calibration(scored), "Scores are too high below the diagonal, too low above it."),
+        _picture("roc", curves.roc(scored), "The closer to the upper left, the better the ranking."),
         _picture(
             "precision_recall",
             curves.precision_recall(scored),
-            "Of those acted on, how many are positive; of the positives, how many are found.",
+            "Precision: share of positives among rows acted on. Recall: share of all positives that is found.",
         ),
     )
     pays = (
         _picture(
             "value",
             curves.profit(scored, context.worth, context.unit, champion_worth, seed),
-            "What acting on the highest scores was worth.",
+            "The value of acting on the highest scores.",
         ),
-        _picture("gain", curves.gain(scored), "How many of the positives are found by acting on so many rows."),
-        _picture("lift", curves.lift(scored), "How much denser the positives are among the highest scores."),
+        _picture("gain", curves.gain(scored), "Share of all positives found, by share of rows acted on."),
+        _picture(
+            "lift", curves.lift(scored), "How many times more positives there are among the highest scores than among all rows."
+        ),
     )
     return Section("scores", "Scores", ranks), Section("value", "Value, gain and lift", pays)
 
 
-def _scored(context: ReportContext, champion: ReportedChampion | None) -> tuple[curves.ScoredOutcomes, Worth | None]:
-    """What is drawn. The champion's scores only where it was evaluated on these rows: else it may have been fitted to them."""
+def _scores_to_draw(context: ReportContext, champion: ReportedChampion | None) -> tuple[curves.ScoredOutcomes, Worth | None]:
+    """The scores to draw. The champion's only if it was evaluated on these rows: else it may have been fitted on them."""
     other = None
     if champion is not None and champion.model is not None and context.results.evaluation.champion is not None:
         other = champion.model.predict(context.rows).score
@@ -60,5 +62,5 @@ def _scored(context: ReportContext, champion: ReportedChampion | None) -> tuple[
     )
 
 
-def _picture(name: str, drawn: Figure, told: str) -> Picture:
-    return Picture(name, png(drawn), told)
+def _picture(name: str, plot: Figure, caption: str) -> Picture:
+    return Picture(name, png(plot), caption)

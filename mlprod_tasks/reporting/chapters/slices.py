@@ -1,4 +1,4 @@
-"""Where in the test window the model is worse."""
+"""The slices chapter: the parts of the test window in which the model is worse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from mlprod_tasks.declaration import CostMatrix
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.documents.formatting import with_interval
+from mlprod_tasks.documents.formatting import format_count, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.evaluation.results import Slice
@@ -16,36 +16,36 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 
 def slices(context: ReportContext) -> Section:
-    """Every slice that was measured, those that are worse than the whole first and marked."""
-    found = context.results.slices
-    if found is None:
-        return Section("slices", "Slices", (NotMade("slices", "The step evaluate left none: run it again."),))
-    if not found.slices:
+    """All measured slices; those worse than the whole test window are marked and come first."""
+    result = context.results.slices
+    if result is None:
+        return Section("slices", "Slices", (NotMade("slices", "There is no result: run the step evaluate again."),))
+    if not result.slices:
         why = (
-            f"None is declared, and a search found none that is surely worse than the rest, of those with at least "
-            f"{found.least_rows:,} rows."
+            "None is declared, and the search found none with at least "
+            f"{format_count(result.least_rows, 'row')} that is significantly worse than the rest."
         )
         return Section("slices", "Slices", (NotMade("slices", why),))
     ordered = worst_first(context)
-    marked = frozenset(i for i, one in enumerate(ordered) if remarks(context, one))
-    blocks: list[Block] = [
-        Paragraph(
-            f"{len(found.slices)} parts of the test window of at least {found.least_rows:,} rows; smaller ones left out: "
-            f"{found.left_out}. Slices that were searched for were found on one half of the rows and measured on the other. "
-            "Marked: surely (by the 95 % interval) worse than the whole. Of many slices some are marked by chance: the "
-            "intervals are not corrected for their number."
-        )
-    ]
+    paragraph = Paragraph(
+        f"{len(result.slices)} parts of the test window with at least {result.least_rows:,} rows; smaller parts left out: "
+        f"{result.left_out}. Slices from the search were found on one half of the rows and measured on the other. Marked: "
+        "significantly worse than the whole, by the 95 % interval. The intervals are not corrected for the number of slices, "
+        "so some are marked by chance."
+    )
+    return Section("slices", "Slices", (paragraph, _picture(context, ordered), _grid(context, ordered)))
+
+
+def _picture(context: ReportContext, ordered: list[Slice]) -> Block:
     whole = context.results.evaluation.model["roc_auc"]
-    drawn = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), context.unit)
-    if drawn is not None:
-        blocks.append(
-            Picture(
-                "slices", png(drawn), "With 95 % intervals; red: surely worse than the whole, or surely below zero.", wide=True
-            )
-        )
-    else:
-        blocks.append(NotMade("the picture of the slices", "No slice has an AUC: each holds too few of one outcome."))
+    plot = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), context.unit)
+    if plot is None:
+        return NotMade("the picture of the slices", "No slice has an AUC: each has too few rows of one outcome.")
+    caption = "With 95 % intervals; red: significantly worse than the whole, or significantly below zero."
+    return Picture("slices", png(plot), caption, wide=True)
+
+
+def _grid(context: ReportContext, ordered: list[Slice]) -> Grid:
     rows = tuple(
         (
             f"{one.name}\n{', '.join((one.found, *remarks(context, one)))}",
@@ -58,35 +58,39 @@ def slices(context: ReportContext) -> Section:
         )
         for one in ordered
     )
+    marked = frozenset(i for i, one in enumerate(ordered) if remarks(context, one))
     unit = f"{context.unit} per 1,000"
-    headings = ("where", "rows", "positive", "AUC", "log loss", "outcome minus score", unit)
-    blocks.append(Grid("", headings, rows, marked))
-    return Section("slices", "Slices", tuple(blocks))
+    return Grid("", ("where", "rows", "positive", "AUC", "log loss", "outcome minus score", unit), rows, marked)
 
 
 def worst_first(context: ReportContext) -> list[Slice]:
-    """The slices that something is to be remarked of, then the others; each by AUC, worst first."""
-    found = context.results.slices
-    return sorted(found.slices if found else (), key=lambda one: (not remarks(context, one), *_auc(one)))
+    """The slices with remarks, then the others; each group by AUC, worst first."""
+    result = context.results.slices
+    return sorted(result.slices if result else (), key=lambda one: (not remarks(context, one), *_auc(one)))
 
 
 def remarks(context: ReportContext, one: Slice) -> tuple[str, ...]:
-    """In which ways a slice is surely worse than the whole window."""
+    """In which ways a slice is significantly worse than the whole window."""
     whole = context.results.evaluation.model["roc_auc"].value
-    said = []
-    auc, off, worth = (one.metrics.get(name) for name in ("roc_auc", "calibration", "value_per_1000"))
+    ways = []
+    auc, calibration, worth = (one.metrics.get(name) for name in ("roc_auc", "calibration", "value_per_1000"))
     if auc is not None and auc.high < whole:
-        said.append("ranks worse")
+        ways.append("ranks worse")
     overall = float(context.outcome.mean() - context.predicted.score.mean())
-    if off is not None and abs(off.value) > abs(overall) and not (off.low <= 0 <= off.high or off.low <= overall <= off.high):
-        said.append("scores too low" if off.value > 0 else "scores too high")
+    if calibration is not None and abs(calibration.value) > abs(overall) and not _contains(calibration, 0, overall):
+        ways.append("scores too low" if calibration.value > 0 else "scores too high")
     if worth is not None and worth.high < 0 and _waiting_is_free(context):
-        said.append("acting loses")
-    return tuple(said)
+        ways.append("acting loses")
+    return tuple(ways)
+
+
+def _contains(one: Estimate, *values: float) -> bool:
+    """Whether the interval of an estimate contains any of the values."""
+    return any(one.low <= value <= one.high for value in values)
 
 
 def _waiting_is_free(context: ReportContext) -> bool:
-    """Only then is a value below zero a loss from acting."""
+    """Whether not acting costs nothing: only then is a value below zero a loss from acting."""
     declared = context.pipeline.value
     if isinstance(declared, CostMatrix):
         return declared.false_negative == 0 and declared.true_negative == 0

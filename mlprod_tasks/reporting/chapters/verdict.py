@@ -1,4 +1,4 @@
-"""What was decided, by which gates, and the few numbers to see first."""
+"""The verdict chapter: the decision, its gates, and the most important numbers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 
 def verdict(context: ReportContext) -> Section:
-    """The verdict, its gates, and the few numbers to see first."""
+    """The verdict, its gates, and the most important numbers."""
     evaluation = context.results.evaluation
     acts, outcome = context.predicted.decision, context.outcome
     right = f"{of_100(float(outcome[acts].mean()))} were positive" if acts.any() else "it never acts"
     tiles = Tiles(
         (
-            ("AUC", *_of(evaluation.model.get("roc_auc"), "0.5 is chance")),
+            ("AUC", *_tile(evaluation.model.get("roc_auc"), "0.5 is chance")),
             (
                 f"Value, {context.unit} per 1,000 rows",
-                *_of(
+                *_tile(
                     evaluation.model.get("value_per_1000"),
                     f"without a model {number(evaluation.baseline['value_per_1000'].value)}",
                 ),
             ),
-            ("Calibration error", *_of(evaluation.model.get("calibration_error"), "0 is right")),
-            ("Acts on", f"{acts.mean():.1%} of rows", f"of those {right}; of all rows {of_100(float(outcome.mean()))}"),
+            ("Calibration error", *_tile(evaluation.model.get("calibration_error"), "0 is perfect")),
+            ("Acts on", f"{acts.mean():.1%} of rows", f"of these, {right}; of all rows, {of_100(float(outcome.mean()))}"),
         )
     )
     return Section("verdict", "Verdict", (verdict_sentence(context), tiles, gates(context.gates)))
@@ -38,14 +38,14 @@ def verdict_sentence(context: ReportContext) -> Block:
     """The verdict as one sentence."""
     failed = [one for one in context.gates if not one.passed]
     if context.passed:
-        return Paragraph(f"Every gate is passed: {len(context.gates)} of {len(context.gates)}.", "good")
+        return Paragraph(f"All gates passed: {len(context.gates)} of {len(context.gates)}.", "good")
     if not context.gates:
-        return Paragraph("Refused: no gate is declared, and a model that nothing was asked of is not promoted.", "bad")
+        return Paragraph("Refused: no gate is declared, and a model without gates is not promoted.", "bad")
     return Paragraph(f"Refused: {len(failed)} of {len(context.gates)} gates failed.", "bad")
 
 
 def gates(verdicts: tuple[GateVerdict, ...]) -> Grid:
-    """Every gate with its sentence; those that failed are marked."""
+    """All gates with their sentences; failed ones are marked."""
     rows = tuple(
         ("passed" if one.passed else "FAILED", f"{one.gate}\n{one.sentence}", _or_blank(one.value), _or_blank(one.bound))
         for one in verdicts
@@ -54,8 +54,8 @@ def gates(verdicts: tuple[GateVerdict, ...]) -> Grid:
     return Grid("Gates", ("verdict", "gate", "value", "bound"), rows, failed)
 
 
-def _of(one: Estimate | None, beside: str) -> tuple[str, str]:
-    """A number to see first, and below it its interval and what to compare it with."""
+def _tile(one: Estimate | None, beside: str) -> tuple[str, str]:
+    """The text of a tile: a number, and below it its interval and a value to compare it with."""
     value, _, interval = with_interval(one).partition(" [")
     return value, f"95 % interval {interval.rstrip(']').replace(', ', ' to ')}; {beside}" if interval else beside
 

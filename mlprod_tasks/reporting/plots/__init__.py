@@ -1,1 +1,1 @@
-"""A model at a glance: pictures of how it ranks, how far it can be believed, what it goes by, and what it is worth."""
+"""Pictures of a model: ranking, calibration, importance and value."""

@@ -1,4 +1,4 @@
-"""How scores are distributed."""
+"""The distribution of scores."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BINS = 40
 
 
 def scores(scored: ScoredOutcomes) -> Figure:
-    """How the scores of positives and of negatives are distributed, each as shares of its class."""
-    made, axes = figure("Scores by outcome")
+    """The distribution of the scores of positives and of negatives, in percent of each class."""
+    fig, axes = figure("Scores by outcome")
     edges = np.linspace(0, max(float(scored.score.max()), 1e-6), BINS + 1)
     for chosen, colour, name in ((~scored.outcome, BLUE, "negative"), (scored.outcome, ORANGE, "positive")):
         rows = int(chosen.sum())
@@ -26,6 +26,6 @@ def scores(scored: ScoredOutcomes) -> Figure:
         axes.stairs(100 * share, edges, color=colour, linewidth=1.4, label=f"{name} ({rows:,} rows)")
     if scored.threshold is not None and scored.threshold <= 1:
         axes.axvline(scored.threshold, color=INK, linestyle="--", linewidth=1, label=f"acts from {scored.threshold:.3f} on")
-    axes.set(xlabel="score", ylabel="per cent of the class", xlim=(0, edges[-1]))
+    axes.set(xlabel="score", ylabel="percent of the class", xlim=(0, edges[-1]))
     axes.legend(loc="upper right", frameon=False, fontsize=9)
-    return made
+    return fig

@@ -1,4 +1,4 @@
-"""What a model goes by: gain, shuffled features, contributions, partial dependence, and how it moved from the champion's."""
+"""Pictures of importance: gain, shuffled features, contributions, partial dependence, change from the champion."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 SHOWN = 20  # features
 IN_SWARM = 14
 MOVED = 15
-BAR = 0.27  # inches of a row
+BAR = 0.27  # inches per row
 
 
 def gain(shares: Mapping[str, float]) -> Figure:
-    """The features that make up most of what the model learned from, as its learner counts it."""
+    """The most important features by the learner's own measure."""
     top = sorted(shares.items(), key=lambda item: -item[1])[:SHOWN]
-    made, axes = figure(f"Importance, top {len(top)} of {len(shares)} features", height=BAR * len(top) + 1.3)
+    fig, axes = figure(f"Importance, top {len(top)} of {len(shares)} features", height=BAR * len(top) + 1.3)
     at = named_rows(axes, [name for name, _ in top])
     axes.barh(at, [100 * share for _, share in top], color=BLUE, height=0.7)
-    axes.set(xlabel="share of all importance, per cent")
-    return made
+    axes.set(xlabel="share of all importance, percent")
+    return fig
 
 
 def permutation(title: str, lost: Sequence[Shuffled]) -> Figure:
-    """The AUC that is lost when a feature, or a group of them, is shuffled, with its interval."""
+    """The AUC lost when a feature, or a group of features, is shuffled, with its interval."""
     top = lost[:SHOWN]
-    told = f"{title}, top {len(top)} of {len(lost)}" if len(lost) > len(top) else title
-    made, axes = figure(told, height=BAR * len(top) + 1.3)
+    heading = f"{title}, top {len(top)} of {len(lost)}" if len(lost) > len(top) else title
+    fig, axes = figure(heading, height=BAR * len(top) + 1.3)
     at = named_rows(axes, [one.name if len(one.features) < 2 else f"{one.name}, {len(one.features)}" for one in top])
     drop = np.array([one.drop for one in top])
     ends = np.array([[one.drop - one.low for one in top], [one.high - one.drop for one in top]])
@@ -43,78 +43,78 @@ def permutation(title: str, lost: Sequence[Shuffled]) -> Figure:
     axes.barh(at, drop, color=[BLUE if is_sure else "#a9bcd6" for is_sure in sure], height=0.7)
     axes.errorbar(drop, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlabel="AUC lost, 95 % interval; pale where it may be none")
-    return made
+    axes.set(xlabel="AUC lost, with 95 % interval; pale if it includes 0")
+    return fig
 
 
 def contributions(made_by: Contributions) -> Figure:
-    """The features by the mean size of what they add to the log-odds."""
+    """The features by the mean size of their contributions to the log-odds."""
     top = list(made_by.mean_size.items())[:SHOWN]
-    made, axes = figure(
+    fig, axes = figure(
         f"Mean size of contributions, top {len(top)} of {len(made_by.names)} features", height=BAR * len(top) + 1.3
     )
     at = named_rows(axes, [name for name, _ in top])
     axes.barh(at, [size for _, size in top], color=BLUE, height=0.7)
     axes.set(xlabel="mean of |SHAP value|, in log-odds")
-    return made
+    return fig
 
 
 def swarm(made_by: Contributions) -> Figure:
-    """Every sampled row as a point: how far a feature moves its score, coloured by where the feature's own value stands."""
+    """Each sampled row as a point: how far a feature moves its score, coloured by the rank of the feature's value."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     top = list(made_by.mean_size)[:IN_SWARM]
     colours = LinearSegmentedColormap.from_list("standing", ["#1f5fa8", "#9a7fb5", "#d3362d"])
-    made, axes = figure(f"Contributions of {len(made_by.values):,} rows", height=0.36 * len(top) + 1.4, width=9.2)
+    fig, axes = figure(f"Contributions of {len(made_by.values):,} rows", height=0.36 * len(top) + 1.4, width=9.2)
     at = named_rows(axes, top)
     axes.axvline(0, color=INK, linewidth=0.8)
     for y, name in zip(at, top, strict=True):
         column = made_by.names.index(name)
         values, standing = made_by.values[:, column], made_by.standing[:, column]
-        spread = y + _spread(values)
+        spread = y + _swarm_offsets(values)
         plain = np.isnan(standing)
         axes.scatter(values[plain], spread[plain], s=4, color=GREY, alpha=0.6, linewidths=0)
         axes.scatter(values[~plain], spread[~plain], s=4, c=standing[~plain], cmap=colours, vmin=0, vmax=1, linewidths=0)
-    axes.set(xlabel="SHAP value in log-odds: to the right it raises the score")
-    bar = made.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=axes, ticks=[0, 1], aspect=40, pad=0.02)
+    axes.set(xlabel="SHAP value in log-odds; to the right, it raises the score")
+    bar = fig.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=axes, ticks=[0, 1], aspect=40, pad=0.02)
     bar.ax.set_yticklabels(["low", "high"], fontsize=9)
     bar.ax.tick_params(length=0)
     bar.set_label("the feature's value", fontsize=9, labelpad=-14)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    return made
+    return fig
 
 
 def dependence(shown: Sequence[Dependence]) -> Figure:
-    """The mean score over a grid of each feature's values, and the band that holds eight tenths of single rows."""
+    """The mean score over a grid of each feature's values, with a band that covers eight tenths of the rows."""
     columns = min(3, len(shown))
     rows = ceil(len(shown) / columns)
-    made, there = panels("Partial dependence", rows, columns, width=3.6 * columns, height=0.35 + 2.75 * rows)
-    low, high = _common(shown)
-    for axes, one in zip(there, shown, strict=False):
+    fig, all_axes = panels("Partial dependence", rows, columns, width=3.6 * columns, height=0.35 + 2.75 * rows)
+    low, high = _common_range(shown)
+    for axes, one in zip(all_axes, shown, strict=False):
         _category(axes, one) if one.categorical else _number(axes, one)
         axes.set_title(shortened(one.name, 40), fontsize=10, loc="left", color=INK)
         axes.set_ylim(low, high)
-    for axes in there[len(shown) :]:
+    for axes in all_axes[len(shown) :]:
         axes.set_visible(False)
-    for axes in there[::columns]:
+    for axes in all_axes[::columns]:
         axes.set_ylabel("score", fontsize=9)
-    return made
+    return fig
 
 
 def shift(model: Mapping[str, float], champion: Mapping[str, float], champion_name: str) -> Figure:
-    """The features whose share of gain moved most from the champion's."""
+    """The features whose share of importance changed most from the champion's."""
     names = sorted(model.keys() | champion.keys(), key=lambda name: (-abs(model.get(name, 0) - champion.get(name, 0)), name))
     top = sorted(names[:MOVED], key=lambda name: -(model.get(name, 0) - champion.get(name, 0)))
-    made, axes = figure("What moved most in importance", height=BAR * len(top) + 1.5)
+    fig, axes = figure("Largest changes in importance", height=BAR * len(top) + 1.5)
     at = named_rows(axes, top)
     new, old = ([100 * shares.get(name, 0) for name in top] for shares in (model, champion))
     axes.hlines(at, old, new, color="#c9ced6", linewidth=2.5, zorder=1)
     axes.plot(old, at, "o", color=PURPLE, markersize=6, label=champion_name)
     axes.plot(new, at, "o", color=BLUE, markersize=7, label="model")
-    axes.set(xlabel="share of all importance, per cent")
+    axes.set(xlabel="share of all importance, percent")
     axes.legend(loc="best", frameon=False, fontsize=9)
-    return made
+    return fig
 
 
 def _number(axes: Axes, one: Dependence) -> None:
@@ -138,22 +138,22 @@ def _category(axes: Axes, one: Dependence) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _common(shown: Sequence[Dependence]) -> tuple[float, float]:
-    """One range of scores for all panels, so that their slopes can be compared."""
+def _common_range(shown: Sequence[Dependence]) -> tuple[float, float]:
+    """A common range of scores for all panels, so that slopes can be compared."""
     ends = [np.quantile(one.each, [0.1, 0.9], axis=0) for one in shown if one.each.size]
     low, high = min(float(end[0].min()) for end in ends), max(float(end[1].max()) for end in ends)
     room = max(0.02, 0.06 * (high - low))
     return max(0.0, low - room), min(1.0, high + room)
 
 
-def _spread(values: Floats) -> Floats:
-    """Vertical places of points so that many of about the same value stand beside each other, within +- 0.38."""
+def _swarm_offsets(values: Floats) -> Floats:
+    """Vertical offsets, within +- 0.38, that place points of similar value beside each other."""
     if np.ptp(values) == 0:
         return np.linspace(-0.38, 0.38, len(values))
     bins = np.floor((values - values.min()) / np.ptp(values) * 90).astype(int)
     counts = np.bincount(bins)
-    made = np.zeros(len(values))
+    offsets = np.zeros(len(values))
     for bin_ in np.flatnonzero(counts):
-        there = np.flatnonzero(bins == bin_)
-        made[there] = (np.arange(len(there)) - (len(there) - 1) / 2) / counts.max() * 0.76
-    return made
+        inside = np.flatnonzero(bins == bin_)
+        offsets[inside] = (np.arange(len(inside)) - (len(inside) - 1) / 2) / counts.max() * 0.76
+    return offsets

@@ -1,4 +1,4 @@
-"""Parts of the test window beside the whole of it."""
+"""The slices picture: parts of the test window compared with the whole."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ SHOWN = 20
 
 
 def slices(shown: Sequence[Slice], whole: Estimate, unit: str) -> Figure | None:
-    """AUC and value of the first slices given, with intervals; red where the interval lies below the whole window's value.
+    """AUC and value of the first SHOWN slices, with intervals; red if an AUC is below the whole's, or a value below 0.
 
-    None where no slice has an AUC.
+    None if no slice has an AUC.
     """
     top = [one for one in shown if "roc_auc" in one.metrics and np.isfinite(one.metrics["roc_auc"].value)][:SHOWN]
     if not top:
         return None
-    made, (ranking, value) = panels(
-        "Slices, those that rank worst first", 1, 2, width=1.45 * WIDTH, height=0.29 * len(top) + 1.5
-    )
+    fig, (ranking, value) = panels("Slices, worst ranking first", 1, 2, width=1.45 * WIDTH, height=0.29 * len(top) + 1.5)
     at = named_rows(ranking, [f"{shortened(one.name, 44)} ({one.rows:,})" for one in top], widest=60)
     ranking.axvline(whole.value, color=GREY, linestyle="--", linewidth=1)
     for y, one in zip(at, top, strict=True):
@@ -42,9 +40,9 @@ def slices(shown: Sequence[Slice], whole: Estimate, unit: str) -> Figure | None:
             _interval(value, y, worth, RED if worth.high < 0 else BLUE)
     value.set(xlabel=f"{unit} per 1,000 rows")
     value.xaxis.set_major_formatter("{x:,.0f}")
-    for axes in (ranking, value):  # side by side in little room: the last number of one would touch the first of the other
+    for axes in (ranking, value):  # few ticks, so that the numbers of neighbouring panels do not touch
         axes.locator_params(axis="x", nbins=4)
-    return made
+    return fig
 
 
 def _interval(axes: Axes, y: float, measured: Estimate, colour: str) -> None:

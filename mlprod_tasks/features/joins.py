@@ -55,16 +55,16 @@ def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> di
     from mlprod_tasks.features import sweep
 
     key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], events[theirs]))
-    found = np.empty(rows.count, np.int64)
+    positions = np.empty(rows.count, np.int64)
     at = events["at"].to_numpy()
     sweep.latest_event(
-        at, key.events, rows.at, key.rows[rows.order], rows.order, feature.max_age // MICROSECOND, max(key.size, 1), found
+        at, key.events, rows.at, key.rows[rows.order], rows.order, feature.max_age // MICROSECOND, max(key.size, 1), positions
     )
-    columns = _take(events, found, feature.columns)
+    columns = _take(events, positions, feature.columns)
     for name, source in feature.columns.items():
         late = table.column(source).known_at
         if late is not None:
-            passed = pc.less(_take(events, found, {late: late})[late], rows.table["predict_at"].combine_chunks())
+            passed = pc.less(_take(events, positions, {late: late})[late], rows.table["predict_at"].combine_chunks())
             columns[name] = pc.if_else(pc.fill_null(passed, False), columns[name], pa.scalar(None, columns[name].type))
     return columns
 

@@ -112,7 +112,7 @@ def latest_event(
     row: np.ndarray,
     max_age: int,
     keys: int,
-    found: np.ndarray,  # out: (rows,) int64, the event's position or -1
+    positions: np.ndarray,  # out: (rows,) int64, the event's position or -1
 ) -> None:
     """Find the last event of the row's key in [at - max_age, at)."""
     last = np.full(keys, -1, np.int64)
@@ -123,8 +123,8 @@ def latest_event(
             if event_key[newest] >= 0:
                 last[event_key[newest]] = newest
             newest += 1
-        found[row[i]] = -1
+        positions[row[i]] = -1
         if row_key[i] >= 0:
             event = last[row_key[i]]
             if event >= 0 and event_at[event] >= at - max_age:
-                found[row[i]] = event
+                positions[row[i]] = event

@@ -27,9 +27,9 @@ Entries = Iterator[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Horizon:
-    """The times that the store covers: from `look_back` before `start` (microseconds), the start of tick `standing`."""
+    """The times that the store covers: from `look_back` before `start`, the start of `tick` (microseconds)."""
 
-    standing: date
+    tick: date
     start: int
     look_back: timedelta
 
@@ -48,7 +48,7 @@ class Horizon:
     def partitions(self, snapshot: Snapshot, since: int) -> TickRange:
         """The ticks whose partitions hold what became known since; one day more, because of the time zone."""
         first = (EPOCH + since * MICROSECOND).date() - ONE_DAY
-        return TickRange(snapshot.pipeline.schedule, min(first, self.standing), self.standing)
+        return TickRange(snapshot.pipeline.schedule, min(first, self.tick), self.tick)
 
     def first(self, snapshot: Snapshot) -> date:
         """The first tick that any feature may read."""

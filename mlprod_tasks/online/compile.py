@@ -179,22 +179,22 @@ class _Compiler:
                 raise Unsupported(f"CAST from {came} to {wanted}")
         return CompiledPart(part.node, wanted, unary(part.run, to))
 
-    def _arithmetic(self, node: exp.Expr, made: str) -> Run:
+    def _arithmetic(self, node: exp.Expr, result_type: str) -> Run:
         left, right = self.part(node.this), self.part(node.expression)
         numbers = all(side.type in v.RANGES or side.type == DOUBLE or (side.constant) for side in (left, right))
-        if numbers and made == DOUBLE and isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Div):
+        if numbers and result_type == DOUBLE and isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Div):
             operation = v.divided if isinstance(node, exp.Div) else ARITHMETIC[type(node)]
             return binary(self.cast(left, DOUBLE).run, self.cast(right, DOUBLE).run, operation)
-        if made in v.RANGES and left.type in v.RANGES and right.type in v.RANGES and not isinstance(node, exp.Div):
+        if result_type in v.RANGES and left.type in v.RANGES and right.type in v.RANGES and not isinstance(node, exp.Div):
             if isinstance(node, exp.IntDiv | exp.Mod):
-                whole = v.checked(v.whole_divided, made) if isinstance(node, exp.IntDiv) else v.remainder(made)
+                whole = v.checked(v.whole_divided, result_type) if isinstance(node, exp.IntDiv) else v.remainder(result_type)
                 return binary(left.run, right.run, whole)
-            return binary(left.run, right.run, v.checked(ARITHMETIC[type(node)], made))
-        if isinstance(node, exp.Sub) and left.type == right.type and left.type in MOMENTS and made == "INTERVAL":
+            return binary(left.run, right.run, v.checked(ARITHMETIC[type(node)], result_type))
+        if isinstance(node, exp.Sub) and left.type == right.type and left.type in MOMENTS and result_type == "INTERVAL":
             return binary(left.run, right.run, v.between_moments)
-        if isinstance(node, exp.Sub) and left.type == right.type == "DATE" and made in v.RANGES:
+        if isinstance(node, exp.Sub) and left.type == right.type == "DATE" and result_type in v.RANGES:
             return binary(left.run, right.run, operator.sub)
-        if left.type in MOMENTS and right.type == "INTERVAL" and right.constant and made == left.type:
+        if left.type in MOMENTS and right.type == "INTERVAL" and right.constant and result_type == left.type:
             return self._moved(left, right, -1 if isinstance(node, exp.Sub) else 1)
         raise Unsupported(f"{node.key} of {left.type} and {right.type}")
 
@@ -205,12 +205,12 @@ class _Compiler:
         by = sign * (days * v.DAY + us)
         return unary(moment.run, lambda x: x + by)
 
-    def _numeric(self, node: exp.Expr, made: str, operation: v.One) -> Run:
+    def _numeric(self, node: exp.Expr, result_type: str, operation: v.One) -> Run:
         of = self.part(node)
-        if of.type == made == DOUBLE:
+        if of.type == result_type == DOUBLE:
             return unary(of.run, operation)
-        if of.type in v.RANGES and made in v.RANGES:
-            check = v.within(made)
+        if of.type in v.RANGES and result_type in v.RANGES:
+            check = v.within(result_type)
             return unary(of.run, lambda x: check(operation(x)))
         raise Unsupported(f"{operation.__name__} of {of.type}")
 
@@ -252,8 +252,8 @@ class _Compiler:
 
         def run(row: Row) -> bool:
             a, b = x(row), y(row)
-            found = (a is None and b is None) if a is None or b is None else equal(a, b)
-            return bool(found) is wanted
+            same = (a is None and b is None) if a is None or b is None else equal(a, b)
+            return bool(same) is wanted
 
         return run
 
@@ -282,13 +282,13 @@ class _Compiler:
         sides = [self._boolean(node.this), self._boolean(node.expression)]
         return all_of(sides) if isinstance(node, exp.And) else any_of(sides)
 
-    def _case(self, node: exp.Expr, made: str) -> Run:
+    def _case(self, node: exp.Expr, result_type: str) -> Run:
         if isinstance(node, exp.Case) and node.this is not None:
             raise Unsupported("CASE with a value to compare")
         ifs = node.args["ifs"] if isinstance(node, exp.Case) else [node]
         otherwise = node.args.get("default" if isinstance(node, exp.Case) else "false")
-        branches = [(self._boolean(one.this), self._as(one.args["true"], made)) for one in ifs]
-        last = (lambda row: None) if otherwise is None else self._as(otherwise, made)
+        branches = [(self._boolean(one.this), self._as(one.args["true"], result_type)) for one in ifs]
+        last = (lambda row: None) if otherwise is None else self._as(otherwise, result_type)
 
         def run(row: Row) -> Any:
             for holds, value in branches:
@@ -302,14 +302,14 @@ class _Compiler:
         part = self.part(node)
         return part.run if part.type == "NULL" else self.cast(part, wanted).run
 
-    def _coalesce(self, nodes: Sequence[exp.Expr], made: str) -> Run:
-        runs = [self._as(node, made) for node in nodes]
+    def _coalesce(self, nodes: Sequence[exp.Expr], result_type: str) -> Run:
+        runs = [self._as(node, result_type) for node in nodes]
 
         def run(row: Row) -> Any:
             for of in runs:
-                found = of(row)
-                if found is not None:
-                    return found
+                value = of(row)
+                if value is not None:
+                    return value
             return None
 
         return run
@@ -321,30 +321,30 @@ class _Compiler:
         equal = binary(x, y, v.same if type_ == DOUBLE else operator.eq)
         return lambda row: None if equal(row) else x(row)
 
-    def _extreme(self, node: exp.Expr, made: str) -> Run:
-        if made not in v.RANGES and made not in (DOUBLE, *MOMENTS, "DATE"):
-            raise Unsupported(f"{node.key} of {made}")
-        runs = [self._as(one, made) for one in (node.this, *node.expressions)]
-        above = v.above if made == DOUBLE else operator.gt
+    def _extreme(self, node: exp.Expr, result_type: str) -> Run:
+        if result_type not in v.RANGES and result_type not in (DOUBLE, *MOMENTS, "DATE"):
+            raise Unsupported(f"{node.key} of {result_type}")
+        runs = [self._as(one, result_type) for one in (node.this, *node.expressions)]
+        above = v.above if result_type == DOUBLE else operator.gt
         most = isinstance(node, exp.Greatest)
 
         def run(row: Row) -> Any:
             best = None
             for of in runs:
-                found = of(row)
-                if found is not None and (best is None or (above(found, best) if most else above(best, found))):
-                    best = found
+                value = of(row)
+                if value is not None and (best is None or (above(value, best) if most else above(best, value))):
+                    best = value
             return best
 
         return run
 
-    def _rounding(self, node: exp.Expr, made: str) -> Run:
+    def _rounding(self, node: exp.Expr, result_type: str) -> Run:
         if node.args.get("decimals") is not None or node.args.get("to") is not None:
             raise Unsupported(f"{node.key} to a number of decimals")
         of = self.part(node.this)
-        if made in v.RANGES and of.type == made and not isinstance(node, exp.Sqrt):
+        if result_type in v.RANGES and of.type == result_type and not isinstance(node, exp.Sqrt):
             return of.run
-        if made != DOUBLE:
+        if result_type != DOUBLE:
             raise Unsupported(f"{node.key} of {of.type}")
         kinds: dict[type[Any], v.One] = {exp.Round: v.rounded, exp.Floor: v.floored, exp.Ceil: v.ceiled, exp.Sqrt: v.root}
         return unary(self.cast(of, DOUBLE).run, kinds[type(node)])

@@ -105,8 +105,8 @@ class WindowReader:
             windows = []
             for window in feature.windows:
                 counts = [names.index(feature.feature(a, window)) for a in aggregates if isinstance(a, Count)]
-                made = [(names.index(feature.feature(a, window)), m) for m, a in enumerate(means)]
-                windows.append((window // MICROSECOND, counts, made))
+                mean_positions = [(names.index(feature.feature(a, window)), m) for m, a in enumerate(means)]
+                windows.append((window // MICROSECOND, counts, mean_positions))
                 for position in counts:
                     self._nothing[position] = 0
             self._program.append(windows)
@@ -142,8 +142,8 @@ class WindowReader:
                 for position in counts:
                     values[position] = n
                 for position, m in means:
-                    whole, fine, counts_, unit, finer = measures[m]
-                    count = n if counts_ is None else counts_[end] - counts_[start]
+                    whole, fine, running_counts, unit, finer = measures[m]
+                    count = n if running_counts is None else running_counts[end] - running_counts[start]
                     if count:
                         total = (whole[end] - whole[start]) * unit
                         if fine is not None:

@@ -51,10 +51,10 @@ class Filled:
 
     @property
     def sentence(self) -> str:
-        lacking = "".join(f"; {table} lacks {', '.join(ticks)}" for table, ticks in self.missing.items())
+        gaps = "".join(f"; {table} has no partition of {', '.join(ticks)}" for table, ticks in self.missing.items())
         return (
             f"{self.pipeline}: generation {self.generation} at {self.tick}: {self.entries:,} entries, {self.written:,} written "
-            f"and {self.removed:,} removed, {self.bytes / MEGABYTE:.1f} MB in {self.seconds:.1f} s{lacking}"
+            f"and {self.removed:,} removed, {self.bytes / MEGABYTE:.1f} MB in {self.seconds:.1f} s{gaps}"
         )
 
 
@@ -180,13 +180,13 @@ def _next_generation(
 ) -> _Next:
     # Read before the tables are opened: then everything that counts as complete is in the tables.
     published = _published(pipeline, groups, platform)
-    standing = tick.date if tick is not None else max((max(days) for days in published.values() if days), default=None)
-    if standing is None:
+    as_of = tick.date if tick is not None else max((max(days) for days in published.values() if days), default=None)
+    if as_of is None:
         raise TableMissing(f"{pipeline.name}: no tick of {', '.join(published)} is in the lake: ingest one first")
     if header is not None and not back:
-        standing = max(standing, date.fromisoformat(header.tick))
+        as_of = max(as_of, date.fromisoformat(header.tick))
     snapshot = Snapshot(pipeline, platform)
-    horizon = Horizon(standing, micros(pipeline.schedule.moment(standing)), serving_of(pipeline).look_back)
+    horizon = Horizon(as_of, micros(pipeline.schedule.moment(as_of)), serving_of(pipeline).look_back)
     changes, states = _Changes(known), dict[str, GroupState]()
     with engine(spill=platform.settings.home / "spill") as connection:
         connection.execute("SET preserve_insertion_order = true")
@@ -197,15 +197,15 @@ def _next_generation(
                 group.name,
                 table,
                 snapshot.versions[table],
-                _complete_to(pipeline, table, published[table], standing),
+                _complete_to(pipeline, table, published[table], as_of),
                 horizon.exact_from,
                 keys,
                 size,
             )
     changes.drop(set(known) - set(states))
-    missing = {table: _lacking(days, horizon.first(snapshot), standing) for table, days in published.items()}
+    missing = {table: _missing_ticks(days, horizon.first(snapshot), as_of) for table, days in published.items()}
     missing = {table: ticks for table, ticks in missing.items() if ticks}
-    return _Next(standing, changes.put, changes.removed, changes.written, states, missing)
+    return _Next(as_of, changes.put, changes.removed, changes.written, states, missing)
 
 
 def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platform) -> dict[str, set[date]]:
@@ -221,22 +221,22 @@ def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platf
     return days
 
 
-def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], standing: date) -> int:
+def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], as_of: date) -> int:
     """The time up to which the table is complete: everything known before it has been read.
 
     The partition of tick t holds what became known before t starts; for a table planned ahead (ticks_ahead), what becomes known
     during t. A reference table is read as a whole: it is as of the last tick at which it was ingested.
     """
     table = pipeline.table(name)
-    newest = max((day for day in published if day <= standing), default=None)
+    newest = max((day for day in published if day <= as_of), default=None)
     if newest is None:
-        return micros(pipeline.schedule.moment(standing if table.time is None else pipeline.schedule.starts))
+        return micros(pipeline.schedule.moment(as_of if table.time is None else pipeline.schedule.starts))
     return micros(pipeline.schedule.moment(newest + timedelta(days=1 if table.ticks_ahead else 0)))
 
 
-def _lacking(published: set[date], first: date, standing: date) -> tuple[str, ...]:
+def _missing_ticks(published: set[date], first: date, as_of: date) -> tuple[str, ...]:
     """The ticks without a partition between the first and the last one that have one."""
-    present = sorted(day for day in published if first <= day <= standing)
+    present = sorted(day for day in published if first <= day <= as_of)
     if not present:
         return ()
     between: Iterator[date] = (present[0] + timedelta(days=i) for i in range((present[-1] - present[0]).days))

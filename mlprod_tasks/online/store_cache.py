@@ -89,12 +89,12 @@ class StoreCache:
         if generation is None or self._due(now):
             return None
         cached = generation.entries
-        found = {key: cached[key] for key in keys if key in cached}
-        complete = len(found) == len(keys) or len(found) == len(set(keys))
+        entries = {key: cached[key] for key in keys if key in cached}
+        complete = len(entries) == len(keys) or len(entries) == len(set(keys))
         if not complete and now >= self._down_until:
             return None
-        self.hits += len(found)
-        return generation, found
+        self.hits += len(entries)
+        return generation, entries
 
     def without_the_store(self, keys: Sequence[bytes], seconds: float) -> tuple[Generation | None, dict[bytes, Any]]:
         """The cached entries of the keys, if the store did not answer in time. Counts as a failure of the store."""
@@ -118,13 +118,13 @@ class StoreCache:
             if generation is None:
                 return None, {}
             cached = generation.entries
-            found = {key: cached[key] for key in keys if key in cached}
-            if len(found) == len(keys) or len(found) == len(set(keys)):
-                self.hits += len(found)
-                return generation, found
+            entries = {key: cached[key] for key in keys if key in cached}
+            if len(entries) == len(keys) or len(entries) == len(set(keys)):
+                self.hits += len(entries)
+                return generation, entries
             if self._monotonic() < self._down_until:
-                return generation, found
-            wanted = list(dict.fromkeys(key for key in keys if key not in found))
+                return generation, entries
+            wanted = list(dict.fromkeys(key for key in keys if key not in entries))
             try:
                 stored = self._read(wanted)
                 if stored is None:
@@ -132,16 +132,16 @@ class StoreCache:
                 elif stored.generation == generation.number:
                     values = list(zip(wanted, stored.values, strict=True))
                     read = {key: None if value is None else decoders[key[:8]](value) for key, value in values}
-                    self.hits += len(found)
+                    self.hits += len(entries)
                     self.misses += len(wanted)
                     self._keep(generation, read, sum(map(len, read)) + sum(len(value) for value in stored.values if value))
-                    return generation, found | read
+                    return generation, entries | read
                 else:
                     self._renew()
             except StoreUnavailable:
-                return generation, found
+                return generation, entries
         # The store changes faster than it can be read: use the cached generation.
-        return generation, found
+        return generation, entries
 
     def _renew(self) -> None:
         """Switch to the store's current generation; its entries are read on demand."""

@@ -45,7 +45,7 @@ class Types:
     def of(self, sql: str) -> str:
         """The type of an expression. Raises: duckdb.Error."""
         if sql not in self._known:
-            ((_, kind, *_),) = self._connection.execute(f"DESCRIBE SELECT ({sql}) AS made FROM {self._row}").fetchall()
+            ((_, kind, *_),) = self._connection.execute(f"DESCRIBE SELECT ({sql}) AS result FROM {self._row}").fetchall()
             self._known[sql] = "NULL" if kind == '"NULL"' else kind
         return self._known[sql]
 
@@ -72,15 +72,15 @@ def _zone(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[list[int], 
         offsets = f"SELECT us, epoch_us(timezone({zone}, make_timestamptz(us))) - us AS offset_us FROM ({looked})"
         before = "lag(us) OVER (ORDER BY us) AS low, lag(offset_us) OVER (ORDER BY us) AS was"
         beside = f"SELECT us, offset_us, {before} FROM ({offsets})"
-        found = connection.execute(
+        changed = connection.execute(
             f"SELECT low, us, offset_us FROM ({beside}) WHERE was <> offset_us AND us - low = {step} ORDER BY us"
         ).fetchall()
-        if not found:
+        if not changed:
             break  # the offset never changes
-        spans = " UNION ALL ".join(f"SELECT {low} AS low, {high} AS high" for low, high, _ in found)
+        spans = " UNION ALL ".join(f"SELECT {low} AS low, {high} AS high" for low, high, _ in changed)
     both = f"SELECT unnest([{first}, {last}]) AS us"
     ends = connection.execute(
         f"SELECT us, epoch_us(timezone({zone}, make_timestamptz(us))) - us FROM ({both}) ORDER BY us"
     ).fetchall()
-    changes = [ends[0], *((high, offset) for _, high, offset in found), ends[1]]
+    changes = [ends[0], *((high, offset) for _, high, offset in changed), ends[1]]
     return [us for us, _ in changes], [offset for _, offset in changes]

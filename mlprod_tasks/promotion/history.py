@@ -53,12 +53,12 @@ def champion_stack(known: Sequence[Promotion], champion: int | None = None) -> l
 
 def move_aliases(pipeline: Pipeline, platform: Platform) -> None:
     """Point both aliases at the last promotion in the ledger. Running it twice gives the same result."""
-    registry, name, beside = platform.registry, names.registered_model(pipeline), names.fallback_model(pipeline)
+    registry, name, fallback = platform.registry, names.registered_model(pipeline), names.fallback_model(pipeline)
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         last = max(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)
         ref = registry.version(name, last.model_version)
         registry.set_alias(name, CHAMPION, ref.version)
-        registry.set_alias(beside, FALLBACK, registry.of_run(beside, ref.run_id).version)
+        registry.set_alias(fallback, FALLBACK, registry.of_run(fallback, ref.run_id).version)
 
 
 def _order(promotion: Promotion) -> tuple[object, ...]:

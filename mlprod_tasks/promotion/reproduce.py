@@ -200,11 +200,11 @@ def _missing(declared: Pipeline, recorded: Assembled, platform: Platform) -> Ite
         except TableMissing as error:
             yield str(error)
             continue
-        gone = [] if "://" in platform.lake.root else [file for file in files if not os.path.exists(file)]
-        if gone:
+        missing = [] if "://" in platform.lake.root else [file for file in files if not os.path.exists(file)]
+        if missing:
             yield (
-                f"version {version} of lake table {table!r} lacks {len(gone):,} of its {len(files):,} files: they were "
-                f"vacuumed or deleted (first {gone[0]})"
+                f"version {version} of lake table {table!r} lacks {len(missing):,} of its {len(files):,} files: they were "
+                f"vacuumed or deleted (first {missing[0]})"
             )
 
 

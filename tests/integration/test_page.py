@@ -350,7 +350,7 @@ def test_a_rollout_is_changed_by_a_click_and_what_makes_no_sense_of_it_is_said(s
 
     held = {"mode": "champion", "reason": "too late", "instead_of": (row.at - timedelta(seconds=1)).isoformat()}
     late = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=held)
-    assert (late.status_code, "was changed at" in late.json()["error"]) == (409, True)
+    assert (late.status_code, "somebody else changed the rollout at" in late.json()["error"]) == (409, True)
     of_the_champion = {"mode": "shadow", "challenger": champion, "reason": "why not"}
     answer = site.asked("POST", f"api/pipelines/{name}/rollout", "ada", json=of_the_champion)
     assert (answer.status_code, answer.json()["error"]) == (400, f"{name}: version {champion} is champion already")

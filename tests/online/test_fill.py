@@ -109,7 +109,7 @@ def test_ticks_that_are_missing_in_between_are_named(filled_shop: Shop) -> None:
     filled_shop.holds(payments=[payment("a", "05-30 09:00", 1), payment("c", "06-02 09:00", 3)])
     filled = fill(filled_shop.pipeline, filled_shop.platform, "2013-06-03")
     assert filled.missing["payments"] == ("2013-06-01", "2013-06-02")
-    assert "payments lacks 2013-06-01, 2013-06-02" in filled.sentence
+    assert "payments has no partition of 2013-06-01, 2013-06-02" in filled.sentence
 
 
 def test_another_declaration_of_a_feature_is_another_group_and_the_old_one_goes(filled_shop: Shop) -> None:

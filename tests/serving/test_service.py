@@ -61,7 +61,7 @@ def test_a_key_is_told_as_it_was_asked_about_moments_too(promoted_shop: Shop) ->
     ("row", "field", "reason"),
     [
         (ORDER | {"amount": "much"}, "amount", "number"),
-        (ORDER | {"colour": "red"}, "colour", "no field"),
+        (ORDER | {"colour": "red"}, "colour", "not a field"),
         ({k: v for k, v in ORDER.items() if k != "order_id"}, "order_id", "required"),
         (ORDER | {"placed_at": "yesterday"}, "placed_at", ""),
         (ORDER | {"items": 2.5}, "items", "integer"),

@@ -131,7 +131,7 @@ def test_a_verdict_promotes_only_its_own_model(promoted_shop):
     first = promoted_shop.platform.registry.version("returns", 1)
     with pytest.raises(NotThisModel, match="promote the version that passed"):
         promote(promoted_shop.pipeline, first, verdict, promoted_shop.platform)
-    with pytest.raises(NotThisModel, match="is not what was registered"):
+    with pytest.raises(NotThisModel, match="is not the one that was registered"):
         promote(promoted_shop.pipeline, replace(first, digest=verdict.model_digest), verdict, promoted_shop.platform)
     assert promoted_shop.platform.registry.champion(promoted_shop.pipeline).version == 1
 

@@ -1,4 +1,4 @@
-"""The ledger's first form."""
+"""Create the first tables of the ledger."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A version may be made champion several times from one tick on; a rollback names the version that it withdrew."""
+"""Allow several promotions of a version from the same tick on; a rollback records the version that it withdrew."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ KEPT = "pipeline, model_version, effective, training_id, reason, at"
 
 
 def upgrade() -> None:
-    # The primary key grows by the moment, which SQLite can do in no other way.
+    # Adds the time to the primary key; SQLite can only do this by creating a new table.
     op.rename_table("promotions", "promotions_before")
     _create("at", sa.Column("rolled_back_from", sa.Integer(), nullable=True))
     op.execute(f"INSERT INTO promotions ({KEPT}) SELECT {KEPT} FROM promotions_before")

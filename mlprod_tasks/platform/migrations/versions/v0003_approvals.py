@@ -1,4 +1,4 @@
-"""Who approved or rejected a model, and when."""
+"""Add approvals: who approved or rejected a model, and when."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Intervals and causes of what is measured; runs of steps; what people and rules did."""
+"""Add intervals and causes to measurements; add step runs and interventions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("cause", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("important", sa.Boolean(), nullable=False, server_default=sa.false()))
     with op.batch_alter_table("measurements") as table:
-        table.alter_column("cause", server_default=None)  # what is written says it itself
+        table.alter_column("cause", server_default=None)  # new entries always give a value
         table.alter_column("important", server_default=None)
     with op.batch_alter_table("decisions") as table:
         table.add_column(sa.Column("retrain", sa.Boolean(), nullable=False, server_default=sa.false()))

@@ -1,4 +1,4 @@
-"""Keys of the scoring service, and how its versions are rolled out."""
+"""Add keys of the scoring service, and rollouts."""
 
 import sqlalchemy as sa
 from alembic import op

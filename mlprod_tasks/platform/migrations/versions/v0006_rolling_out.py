@@ -1,4 +1,4 @@
-"""What was found of challengers while they were rolled out, and the rows that were left to people."""
+"""Add checks of challengers, and the review queue."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
-"""What the code decides by stands in columns: who asked, of which decision, what a mail tells of; and a salt for each rollout.
+"""Add columns for all state that the code depends on: who requested something, which decision, what a mail is about; and salts.
 
-Until here it was read from the beginning of a reason, a name or a key. For the entries that are there it is read so once more,
-and for the last time. Nothing of the texts is changed.
+Before, the code read this from the beginning of a reason, a name or a key. The migration does so for existing entries, for the
+last time. The texts themselves do not change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ down_revision = "0006"
 
 RETRAIN, BY_RULE, BY_RAMP, TAKEN_BACK = "Retrain: ", "rule ", "ramp for ", "taken back: "
 SWITCHED, NOBODY = "switched to the fallback", "nobody"
-BY_RULES = ("fallback", "rollback", "not done")  # what rules did; at the tick that asked for it, which a person never named
+BY_RULES = ("fallback", "rollback", "not done")  # actions by rules; they have the tick of the decision, those by persons do not
 ABOUT_RULES, BOUNDS, VERSIONS = ("acknowledge", "mute", "unmute"), ("bound", "unbound"), ("fallback", "rollback")
 WANT_TRAINING = ("retrain", "fallback", "rollback")
 
@@ -26,7 +26,7 @@ TABLES = ("approvals", "decisions", "interventions", "mails", "promotions", "rol
 
 
 def _columns(table: str) -> tuple[sa.Column[Any], ...]:
-    """What is new in a table."""
+    """The new columns of a table."""
     day, text, word = sa.Date(), sa.Text(), sa.String(length=20)
     new: dict[str, tuple[sa.Column[Any], ...]] = {
         "approvals": (sa.Column("answered", sa.Boolean(), nullable=False, server_default=sa.true()),),
@@ -63,7 +63,7 @@ def _columns(table: str) -> tuple[sa.Column[Any], ...]:
 
 
 def _salt() -> sa.Column[str]:
-    # Those that are there keep their entities.
+    # Existing rollouts have no salt, so they keep their entities.
     return sa.Column("salt", sa.String(length=16), nullable=False, server_default="")
 
 
@@ -73,21 +73,21 @@ def upgrade() -> None:
             for column in _columns(name):
                 table.add_column(column)
     bind = op.get_bind()
-    there = {name: sa.Table(name, sa.MetaData(), autoload_with=bind) for name in TABLES}
-    _interventions(bind, there["interventions"])
-    _trainings(bind, there)
-    _decisions(bind, there)
-    _rollouts(bind, there["rollouts"])
-    _promotions(bind, there)
-    _mails(bind, there["mails"])
-    _scorings(bind, there["scorings"])
-    approvals = there["approvals"]
+    tables = {name: sa.Table(name, sa.MetaData(), autoload_with=bind) for name in TABLES}
+    _interventions(bind, tables["interventions"])
+    _trainings(bind, tables)
+    _decisions(bind, tables)
+    _rollouts(bind, tables["rollouts"])
+    _promotions(bind, tables)
+    _mails(bind, tables["mails"])
+    _scorings(bind, tables["scorings"])
+    approvals = tables["approvals"]
     bind.execute(approvals.update().where(approvals.c.by == NOBODY).values(answered=False))
     for name in TABLES:
         with op.batch_alter_table(name) as table:
             for column in _columns(name):
                 if column.server_default is not None:
-                    table.alter_column(column.name, server_default=None)  # what is written says it itself
+                    table.alter_column(column.name, server_default=None)  # new entries always give a value
 
 
 def downgrade() -> None:
@@ -98,80 +98,80 @@ def downgrade() -> None:
 
 
 def _interventions(bind: sa.Connection, table: sa.Table) -> None:
-    """Which were a rule's, of which rule, bound and version each was: from `by` and `subject`."""
+    """Set asker, rule, bound and version of actions, from `by` and `subject`."""
     for one in bind.execute(sa.select(table)).all():
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if one.kind in BY_RULES and one.tick is not None and one.by.startswith(BY_RULE):
-            found |= {"asker": "rule", "rule": one.by.removeprefix(BY_RULE)}
+            values |= {"asker": "rule", "rule": one.by.removeprefix(BY_RULE)}
         if one.kind in ABOUT_RULES:
-            found["rule"] = one.subject
+            values["rule"] = one.subject
         if one.kind in BOUNDS:
-            found["what"], _, found["slice"] = one.subject.partition("/")
+            values["what"], _, values["slice"] = one.subject.partition("/")
         if one.kind in VERSIONS and one.subject.isdigit():
-            found["model_version"] = int(one.subject)
-        if found:
-            bind.execute(table.update().where(table.c.id == one.id).values(**found))
+            values["model_version"] = int(one.subject)
+        if values:
+            bind.execute(table.update().where(table.c.id == one.id).values(**values))
 
 
-def _trainings(bind: sa.Connection, there: dict[str, sa.Table]) -> None:
-    """Which of them rules asked for: from the reason. What was asked for on the page is a person's, whatever it says."""
-    table, decisions, done = there["trainings"], there["decisions"], there["interventions"]
+def _trainings(bind: sa.Connection, tables: dict[str, sa.Table]) -> None:
+    """Set asker and rules of trainings, from the reason. Those requested on the page are by persons, whatever the reason."""
+    table, decisions, done = tables["trainings"], tables["decisions"], tables["interventions"]
     rules = {(one.pipeline, one.tick): one.rules for one in bind.execute(sa.select(decisions))}
     people = {one.subject: one.by for one in bind.execute(sa.select(done).where(done.c.kind == "retrain"))}
     for one in bind.execute(sa.select(table)).all():
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if one.id in people:
-            found["by"] = people[one.id]
+            values["by"] = people[one.id]
         elif one.reason.startswith(RETRAIN):
             fired = rules.get((one.pipeline, one.as_of), [])
             names = [rule["rule"] for rule in fired if rule["action"] in WANT_TRAINING]
-            found |= {"asker": "rule", "decided_at": one.as_of, "rules": names}
-        if found:
-            bind.execute(table.update().where(table.c.id == one.id).values(**found))
+            values |= {"asker": "rule", "decided_at": one.as_of, "rules": names}
+        if values:
+            bind.execute(table.update().where(table.c.id == one.id).values(**values))
 
 
-def _decisions(bind: sa.Connection, there: dict[str, sa.Table]) -> None:
-    """For which decisions a training was asked for: those that one follows from."""
-    table, trainings = there["decisions"], there["trainings"]
+def _decisions(bind: sa.Connection, tables: dict[str, sa.Table]) -> None:
+    """Set training_asked_at of the decisions that a training follows from."""
+    table, trainings = tables["decisions"], tables["trainings"]
     follows = sa.exists().where(trainings.c.pipeline == table.c.pipeline, trainings.c.decided_at == table.c.tick)
     bind.execute(table.update().where(table.c.retrain, follows).values(training_asked_at=table.c.at))
 
 
 def _rollouts(bind: sa.Connection, table: sa.Table) -> None:
-    """Which a ramp wrote, for whom, at which of its steps: from `by`, and from the reason of one that was taken back."""
-    last: dict[str, tuple[Any, str | None, str | None]] = {}  # by pipeline, as it was read: the rollout before
+    """Set ramp step and starter of rollouts, from `by`, and from the reason if the challenger was taken back."""
+    last: dict[str, tuple[Any, str | None, str | None]] = {}  # by pipeline: the previous rollout
     for one in bind.execute(sa.select(table).order_by(table.c.at)).all():
-        before, step, whose = last.get(one.pipeline, (None, None, None))
+        before, step, starter = last.get(one.pipeline, (None, None, None))
         if one.by.startswith(BY_RAMP):
-            step, whose = {"shadow": "begun", "canary": "share"}.get(one.mode, "promoted"), one.by.removeprefix(BY_RAMP)
+            step, starter = {"shadow": "begun", "canary": "share"}.get(one.mode, "promoted"), one.by.removeprefix(BY_RAMP)
         elif step in ("begun", "share") and one.reason.startswith(f"{TAKEN_BACK}version {before.challenger} at "):
             step = "taken back"
         else:
-            step = whose = None
-        last[one.pipeline] = one, step, whose
+            step = starter = None
+        last[one.pipeline] = one, step, starter
         if step is not None:
             mine = (table.c.pipeline == one.pipeline) & (table.c.at == one.at)
-            bind.execute(table.update().where(mine).values(ramp=step, ramp_for=whose))
+            bind.execute(table.update().where(mine).values(ramp=step, ramp_for=starter))
 
 
-def _promotions(bind: sa.Connection, there: dict[str, sa.Table]) -> None:
-    """How each came about, and of which decision: from what was done, trained and rolled out."""
-    table, done = there["promotions"], there["interventions"]
-    decided = {one.id: one.decided_at for one in bind.execute(sa.select(there["trainings"]))}
+def _promotions(bind: sa.Connection, tables: dict[str, sa.Table]) -> None:
+    """Set kind and decision of promotions, from actions, trainings and rollouts."""
+    table, done = tables["promotions"], tables["interventions"]
+    decided = {one.id: one.decided_at for one in bind.execute(sa.select(tables["trainings"]))}
     by_rules = sa.select(done).where(done.c.kind == "rollback", done.c.asker == "rule")
     undone = {(one.pipeline, one.model_version, one.at): one.tick for one in bind.execute(by_rules)}
-    ramped = set(_rolled_out(bind, there["rollouts"]))
-    seen: set[str] = set()
+    ramped = set(_rolled_out(bind, tables["rollouts"]))
+    with_champion: set[str] = set()
     for one in bind.execute(sa.select(table).order_by(table.c.at)).all():
         mine = (table.c.pipeline == one.pipeline) & (table.c.model_version == one.model_version)
         kind, tick = "better", decided.get(one.training_id)
         if one.rolled_back_from is not None:
             kind, tick = "rollback", undone.get((one.pipeline, one.model_version, one.at))
-        elif one.pipeline not in seen:
+        elif one.pipeline not in with_champion:
             kind = "first"
         elif (one.pipeline, one.model_version) in ramped:
             kind = "rollout"
-        seen.add(one.pipeline)
+        with_champion.add(one.pipeline)
         here = mine & (table.c.effective == one.effective) & (table.c.at == one.at)
         bind.execute(table.update().where(here).values(kind=kind, decided_at=tick))
 
@@ -187,7 +187,7 @@ def _rolled_out(bind: sa.Connection, table: sa.Table) -> Iterator[tuple[str, int
 
 
 def _mails(bind: sa.Connection, table: sa.Table) -> None:
-    """What each tells of: from its kind, and from its key, which begins with the pipeline and often the tick."""
+    """Set subject, topic and tick of mails, from the kind and the key, which begins with the pipeline and often the tick."""
     for one in bind.execute(sa.select(table)).all():
         first, _, rest = one.key.removeprefix(f"{one.pipeline}/").partition("/")
         second = rest.partition("/")[0]
@@ -210,7 +210,7 @@ def _day(text: str) -> date | None:
 
 
 def _scorings(bind: sa.Connection, table: sa.Table) -> None:
-    """Why the fallback answered: from the reason."""
+    """Set the cause of fallback scorings, from the reason."""
     fell = table.update().where(table.c.fallback_rows > 0)
     bind.execute(fell.values(fallback_cause="failed"))
     bind.execute(fell.where(table.c.fallback_reason.startswith(SWITCHED, autoescape=True)).values(fallback_cause="switched"))

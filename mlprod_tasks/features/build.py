@@ -121,7 +121,10 @@ def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.Du
 
 
 def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
-    """Split the range into pieces of whole ticks with about `chunk_rows` rows; at least one piece."""
+    """Split the range into pieces of whole ticks with about `chunk_rows` rows.
+
+    There is at least one piece.
+    """
     counts = snapshot.rows_per_tick(snapshot.pipeline.entity, ticks)
     first, rows = ticks.first, 0
     day = ticks.first

@@ -22,7 +22,10 @@ def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
 
 
 def lookup(table: Table, feature: Lookup, reference: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
-    """The looked-up columns; null if the key is null or missing. Raises: ValueError if a key occurs twice."""
+    """The looked-up columns; null if the key is null or missing.
+
+    Raises: ValueError if a key occurs twice.
+    """
     key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], reference[theirs]))
     position = np.full(max(key.size, 1), -1, np.int64)
     valid = key.events >= 0
@@ -35,7 +38,10 @@ def lookup(table: Table, feature: Lookup, reference: pa.Table, rows: ScoredRows)
 
 
 def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[str], str]:
-    """SQL of the rows known in [start, end), in the order in which they became known; ties by the key."""
+    """SQL of the rows known in [start, end), in the order in which they became known.
+
+    Ties are ordered by the key.
+    """
     late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
     columns = ", ".join(identifier(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
     order = ", ".join(["known_at", *(identifier(name) for name in table.key)])
@@ -48,9 +54,10 @@ def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[
 
 
 def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:
-    """The columns of the latest row known before predict_at; null if there is none or it is older than max_age.
+    """The columns of the latest row known before predict_at.
 
-    A late column is null if its own `known_at` is not before predict_at.
+    They are null if there is none or it is older than max_age. A late column is null if its own `known_at` is not before
+    predict_at.
     """
     from mlprod_tasks.features import sweep
 

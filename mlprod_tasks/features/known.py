@@ -34,7 +34,9 @@ def known_at(table: Table) -> str:
 
 
 def counts_from(late: Iterable[str], of: str = "") -> str:
-    """SQL of the time at which a value that reads late columns becomes known; null if it is not known yet.
+    """SQL of the time at which a value that reads late columns becomes known.
+
+    It is null if the value is not known yet.
 
     late: the `known_at` columns of these columns. of: the alias of the relation, with its dot.
     """
@@ -46,7 +48,10 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
 
 
 def predict_at(pipeline: Pipeline) -> str:
-    """SQL of the time at which a row of the entity is scored; needs `calendar` joined on `tick`."""
+    """SQL of the time at which a row of the entity is scored.
+
+    The query must join `calendar` on `tick`.
+    """
     if isinstance(pipeline.predict_at, AtTick):
         return f"{CALENDAR}.starts_at"
     time = pipeline.entity_table.time

@@ -18,10 +18,11 @@ from mlprod_tasks.platform.sql import identifier
 def labels(
     pipeline: Pipeline, ticks: TickRange, as_of: Tick, platform: Platform, *, versions: Mapping[str, int] | None = None
 ) -> pa.Table:
-    """The labels of rows of `ticks` known before `as_of` starts; rows without a known label are left out.
+    """The labels of rows of `ticks` known before `as_of` starts.
 
-    An outcome is known when its row and every late column that the condition reads are known. An outcome in an earlier tick
-    than the scored row belongs to another row, because it was known before. If there are several outcomes, the latest counts.
+    Rows without a known label are left out. An outcome is known when its row and every late column that the condition reads are
+    known. An outcome in an earlier tick than the scored row belongs to another row, because it was known before. If there are
+    several outcomes, the latest counts.
 
     Returns: the entity's key, `tick`, `label` (bool), `label_known_at`, sorted by (tick, key).
     Raises: TableMissing.
@@ -41,7 +42,10 @@ def labels(
 
 
 def _labels_sql(pipeline: Pipeline, as_of: Tick) -> Callable[[str], str]:
-    """SQL of the labels, given the relation of the outcomes; needs the relation `scored`."""
+    """SQL of the labels, given the relation of the outcomes.
+
+    The relation `scored` must exist.
+    """
     entity, label = pipeline.entity_table, pipeline.label
     table = pipeline.table(label.table)
     key = ", ".join(f"scored.{identifier(name)}" for name in entity.key)

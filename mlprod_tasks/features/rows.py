@@ -31,7 +31,10 @@ class ScoredRows:
         return int(self.table.num_rows)
 
     def key(self, pairs: Mapping[str, str], of: Callable[[str, str], KeyCodes]) -> KeyCodes:
-        """The codes of a key of several columns. pairs: own column by joined column; of: the codes of one pair."""
+        """The codes of a key of several columns.
+
+        pairs: own column by joined column; of: the codes of one pair.
+        """
         return reduce(combined_codes, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
 
 
@@ -59,7 +62,10 @@ def scored_rows(table: pa.Table, key: Sequence[str]) -> ScoredRows:
 
 
 def _ascending(columns: Sequence[pa.ChunkedArray]) -> bool:
-    """Whether the rows are sorted by the columns. Published partitions are, and checking is cheaper than sorting."""
+    """Whether the rows are sorted by the columns.
+
+    Published partitions are, and checking is cheaper than sorting.
+    """
     undecided = np.ones(max(len(columns[0]) - 1, 0), bool)
     for column in columns:
         before, after = column.slice(0, len(column) - 1) if len(column) else column, column.slice(1)

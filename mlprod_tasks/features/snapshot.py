@@ -55,7 +55,10 @@ class Snapshot:
             return connection.sql(query(self._hide_unknown(table, _by_name(table, files)))).to_arrow_table()
 
     def relation(self, name: str, same_columns: bool = False) -> str:
-        """SQL of all rows of one table. same_columns: all files have all columns, so none has to be opened to check that."""
+        """SQL of all rows of one table.
+
+        same_columns: all files have all columns, so none has to be opened to check that.
+        """
         table = self.pipeline.table(name)
         files = self._files(name).of(None, self._end(table))
         if not files:
@@ -70,7 +73,10 @@ class Snapshot:
         return pa.table({"tick": pa.array(days, pa.date32()), "starts_at": starts})
 
     def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
-        """The number of rows of each tick in the range, from the Delta log; opens no data file."""
+        """The number of rows of each tick in the range, from the Delta log.
+
+        Opens no data file.
+        """
         rows: dict[date, int] = {}
         log = pa.table(self._files(name).table.get_add_actions(flatten=True))
         for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
@@ -101,7 +107,10 @@ class Snapshot:
         return f"(SELECT * REPLACE ({', '.join(columns)}) FROM {relation})"
 
     def _files(self, name: str) -> _Files:
-        """The table's files, at the version that all later reads use too. Raises: TableMissing."""
+        """The table's files, at the version that all later reads use too.
+
+        Raises: TableMissing.
+        """
         if name not in self._opened:
             table = self._lake.table(names.raw(self.pipeline, name), self._pinned.get(name))
             self.versions[name] = int(table.version())
@@ -110,7 +119,10 @@ class Snapshot:
 
 
 class _Files:
-    """The files of one version of a table. The Delta log is read once for all ranges of ticks."""
+    """The files of one version of a table.
+
+    The Delta log is read once for all ranges of ticks.
+    """
 
     def __init__(self, table: DeltaTable, files: list[tuple[str, str]]) -> None:
         self.table = table

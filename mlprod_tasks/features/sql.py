@@ -1,4 +1,7 @@
-"""Write the definition of the features as readable SQL; it is slow, and every cell equals that of `build`."""
+"""Write the definition of the features as readable SQL.
+
+It is slow, and every cell equals that of `build`.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ class _Definition:
         )
 
     def _events(self, table: Table) -> str:
-        """Add rows with their known_at, and the condition of each rate as 1 or 0; '' if no feature reads the table."""
+        """Add rows with their known_at, and the condition of each rate as 1 or 0.
+
+        Returns the name of the part, or '' if no feature reads the table.
+        """
         features = [f for f in self.pipeline.features if not isinstance(f, Expression) and f.table == table.name]
         if not features:
             return ""

@@ -101,7 +101,10 @@ def compute(
     key: Callable[[str, str], KeyCodes],
     pool: Executor,
 ) -> Iterator[tuple[str, pa.Array]]:
-    """Compute every feature column that `features` add. `key(mine, theirs)` gives the codes of a pair of key columns."""
+    """Compute every feature column that `features` add.
+
+    `key(mine, theirs)` gives the codes of a pair of key columns.
+    """
     columns = {value: events[f"value_{i}"] for i, value in enumerate(values_of(features))}
     orders = {late: order_of(events, i) for i, late in enumerate(moments_of(table, features))}
     computed: dict[tuple[object, ...], EventValues] = {}  # features that aggregate the same values share them

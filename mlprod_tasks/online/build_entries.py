@@ -46,7 +46,10 @@ class Horizon:
         return self.start + AHEAD // MICROSECOND
 
     def partitions(self, snapshot: Snapshot, since: int) -> TickRange:
-        """The ticks whose partitions hold what became known since; one day more, because of the time zone."""
+        """The ticks whose partitions hold what became known since.
+
+        One more day is added at the start, because of the time zone.
+        """
         first = (EPOCH + since * MICROSECOND).date() - ONE_DAY
         return TickRange(snapshot.pipeline.schedule, min(first, self.tick), self.tick)
 
@@ -63,7 +66,9 @@ class Horizon:
 def written(
     snapshot: Snapshot, groups: Sequence[EntryGroup], horizon: Horizon, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[tuple[EntryGroup, Entries]]:
-    """Yield every group with its entries. Keeps the events of one table in memory at a time.
+    """Yield every group with its entries.
+
+    Keeps the events of one table in memory at a time.
 
     Raises: UnusableValue for a value that no sum can hold; ValueError if a reference table has a key twice.
     """
@@ -155,7 +160,10 @@ def _windows(
 
 
 def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:
-    """The number of each row's key, -1 if any part of it is null; and the keys by number."""
+    """The number of each row's key, -1 if any part of it is null.
+
+    Also returns the keys by number.
+    """
     nothing = np.empty(0, np.int64)
     coded: KeyCodes | None = None
     for column in columns:
@@ -174,7 +182,10 @@ def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.nda
 
 
 def _grouped(codes: np.ndarray, keys: int) -> tuple[np.ndarray, list[int]]:
-    """The positions of rows that have a key, sorted by key and then in order; and the position where each key begins."""
+    """The positions of rows that have a key, sorted by key and then in order.
+
+    Also returns the position where each key begins.
+    """
     with_key = np.flatnonzero(codes >= 0)
     order = with_key[np.argsort(codes[with_key], kind="stable")]
     edges: list[int] = np.searchsorted(codes[order], np.arange(keys + 1)).tolist()

@@ -63,9 +63,10 @@ class OnlineChecked:
 
 
 def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
-    """Compare, and write the share of differing rows to the ledger. Checking again replaces it. Raises: TableMissing.
+    """Compare, and write the share of differing rows to the ledger.
 
-    If nothing can be compared, for example because the store no longer covers so old a tick, an earlier measurement is kept.
+    Checking again replaces it. Raises: TableMissing. If nothing can be compared, for example because the store no longer covers
+    so old a tick, an earlier measurement is kept.
     """
     checked = compared(pipeline, tick, platform)
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
@@ -135,7 +136,10 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
 
 
 def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> tuple[Sequence[Features], str]:
-    """The online features of all rows; none, with the reason, if the store does not cover their times."""
+    """The online features of all rows.
+
+    If the store does not cover their times, there are none; the second value says why.
+    """
     try:
         answers = online.of(rows, moments)
     except ExpressionFailed as error:

@@ -41,7 +41,10 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class CompiledPart:
-    """A part of an expression: its DuckDB type and the function that computes it. constant: it reads no column."""
+    """A part of an expression: its DuckDB type and the function that computes it.
+
+    constant: it reads no column.
+    """
 
     node: exp.Expr
     type: str
@@ -115,7 +118,10 @@ class _Compiler:
         return None
 
     def _function(self, node: exp.Expr, result_type: str) -> Run | None:
-        """The function of a CASE, a function on values or a part of a time; None for any other node."""
+        """The function of a CASE, a function on values or a part of a time.
+
+        Returns None for any other node.
+        """
         match node:
             case exp.Case() | exp.If():
                 return self._case(node, result_type)

@@ -1,6 +1,7 @@
-"""DuckDB's operations on single values in Python, equal bit for bit; each is named after the SQL operation.
+"""DuckDB's operations on single values in Python, equal bit for bit.
 
-None is null. Times are microseconds and dates days since 1970; an interval is (months, days, microseconds).
+Each is named after the SQL operation. None is null. Times are microseconds and dates days since 1970; an interval is (months,
+days, microseconds).
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ def whole_divided(x: int, y: int) -> int:
 
 
 def remainder(kind: str) -> Two:
-    """Make the remainder of integer division in that type; it has the sign of the dividend."""
+    """Make the remainder of integer division in that type.
+
+    It has the sign of the dividend.
+    """
     divide = checked(whole_divided, kind)
     return lambda x, y: x - y * divide(x, y)
 
@@ -127,7 +131,10 @@ def root(x: float) -> float:
 
 
 def to_integer(kind: str) -> One:
-    """Make a function that rounds a float half to even; it raises ValueFailed outside of the type's range."""
+    """Make a function that rounds a float half to even.
+
+    It raises ValueFailed outside of the type's range.
+    """
     low, high = RANGES[kind]
 
     def run(x: float) -> int:
@@ -204,7 +211,10 @@ def moved(moment: int, interval: tuple[int, int, int]) -> int:
 
 
 def local(changes: Sequence[int], offsets: Sequence[int]) -> One:
-    """Make the conversion to local time. changes: times of offset changes; offsets: the offset from each on; microseconds."""
+    """Make the conversion to local time.
+
+    changes: times of offset changes; offsets: the offset from each on; microseconds.
+    """
     first, last = changes[0], changes[-1]
 
     def run(us: int) -> int:

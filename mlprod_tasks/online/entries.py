@@ -1,7 +1,8 @@
-"""Write and read the entries of the online store. Results equal a sweep over all events, bit for bit.
+"""Write and read the entries of the online store.
 
-An entry of windows holds the times of its key's events, ascending, and running sums over them: two bisections give any window
-that ends at any time. Sums are of integers (see features/trailing.py), so the difference of two sums is exact.
+Results equal a sweep over all events, bit for bit. An entry of windows holds the times of its key's events, ascending, and
+running sums over them: two bisections give any window that ends at any time. Sums are of integers (see features/trailing.py),
+so the difference of two sums is exact.
 """
 
 from __future__ import annotations

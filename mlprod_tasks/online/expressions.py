@@ -25,7 +25,10 @@ PARAMETERS = {
 
 
 class ExpressionFailed(ValueError):
-    """An expression cannot be computed for a row, such as a number out of range. Batch scoring fails on this row too."""
+    """An expression cannot be computed for a row, such as a number out of range.
+
+    Batch scoring fails on this row too.
+    """
 
 
 class Expressions:
@@ -77,7 +80,9 @@ class Expressions:
         return (*self.compiled, *self.by_duckdb)
 
     def values(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The value of every expression. row: all columns that any expression reads; inputs of later expressions are added.
+        """The value of every expression.
+
+        row: all columns that any expression reads; inputs of later expressions are added.
 
         Raises: ExpressionFailed.
         """

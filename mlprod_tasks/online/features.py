@@ -47,9 +47,10 @@ class Features(NamedTuple):
 
 
 class OnlineFeatures:
-    """Computes the features of one use case on request. Create it once, at start; it is thread-safe.
+    """Computes the features of one use case on request.
 
-    `fields` reads and checks a request's fields; `expressions` computes the declared expressions.
+    Create it once, at start; it is thread-safe. `fields` reads and checks a request's fields; `expressions` computes the
+    declared expressions.
     """
 
     def __init__(
@@ -93,14 +94,18 @@ class OnlineFeatures:
         self._picked = picker([places[name] for name in pipeline.feature_names])
 
     def row(self, fields: Mapping[str, Any], moment: datetime) -> Features:
-        """The features of one row as of `moment`; nothing that became known at that time or later is used.
+        """The features of one row as of `moment`.
+
+        Nothing that became known at that time or later is used.
 
         Raises: FieldsRefused; ExpressionFailed.
         """
         return self.rows([fields], moment)[0]
 
     def rows(self, many: Sequence[Mapping[str, Any]], moment: datetime) -> list[Features]:
-        """The features of several rows, from one generation and with one read. Raises: FieldsRefused; ExpressionFailed.
+        """The features of several rows, from one generation and with one read.
+
+        Raises: FieldsRefused; ExpressionFailed.
 
         If there is more than one row, problems name fields as `<position>.<field>`.
         """
@@ -115,7 +120,10 @@ class OnlineFeatures:
         return self.of(read, [micros(moment)] * len(read))
 
     def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
-        """The features of rows from `fields.read`, each as of its time in microseconds. Raises: ExpressionFailed."""
+        """The features of rows from `fields.read`, each as of its time in microseconds.
+
+        Raises: ExpressionFailed.
+        """
         keys = self._keys_of(rows)
         return self._all_features(rows, keys, moments, *self._cache.entries(_flat(keys), self._decoders))
 

@@ -29,7 +29,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """What is wrong with one field. The reason never repeats the value: it may be personal data."""
+    """What is wrong with one field.
+
+    The reason never repeats the value: it may be personal data.
+    """
 
     field: str
     reason: str

@@ -134,7 +134,10 @@ def _log_retry(state: RetryCallState) -> None:
 
 @retry(retry=retry_if_exception_type(FillLost), stop=stop_after_attempt(ATTEMPTS), before_sleep=_log_retry, reraise=True)
 def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bool) -> tuple[_Next, int]:
-    """Compute the next generation and write it, unless it equals the current one. Returns it with its number."""
+    """Compute the next generation and write it, unless it equals the current one.
+
+    Returns it with its number.
+    """
     lost = FillLost(
         f"{pipeline.name}: another fill of the online store was faster in each of {ATTEMPTS} attempts: run only one at a time"
     )
@@ -160,7 +163,10 @@ def _replace(pipeline: Pipeline, tick: Tick | None, platform: Platform, back: bo
 def _manifests(
     pipeline: Pipeline, header: Header, base: int | None, platform: Platform
 ) -> dict[str, dict[bytes, bytes]] | None:
-    """By group id, the digest of every entry of generation `base`; None if it is no longer the current one."""
+    """By group id, the digest of every entry of generation `base`.
+
+    Returns None if it is no longer the current one.
+    """
     ids = list(header.groups)
     stored = platform.online_store.read(pipeline.name, [bytes.fromhex(one) + b"m" for one in ids])
     if stored is None or stored.generation != base:

@@ -37,7 +37,10 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The header of a generation. tick: the store is as of its start; filled_at: when it was made; groups: states by id."""
+    """The header of a generation.
+
+    tick: the store is as of its start; filled_at: when it was made; groups: states by id.
+    """
 
     tick: str
     filled_at: str
@@ -64,7 +67,10 @@ class EntryGroup:
         return self.id + b"m"
 
     def key(self, values: Sequence[Any]) -> bytes:
-        """The key of an entry. values: in the order of `mine`, as `plain` gives them; none may be null."""
+        """The key of an entry.
+
+        values: in the order of `mine`, as `plain` gives them; none may be null.
+        """
         return self.id + _pack(values)
 
     def key_of(self, row: Mapping[str, Any]) -> bytes | None:

@@ -22,7 +22,10 @@ _header = msgspec.msgpack.Decoder(Header).decode
 
 
 class Generation:
-    """A generation with the entries read so far. `entries` has None for a key that the store does not have."""
+    """A generation with the entries read so far.
+
+    `entries` has None for a key that the store does not have.
+    """
 
     def __init__(self, number: int, header: Header) -> None:
         self.number = number
@@ -83,7 +86,10 @@ class StoreCache:
         return self._now
 
     def at_hand(self, keys: Sequence[bytes]) -> tuple[Generation, dict[bytes, Any]] | None:
-        """The generation and its cached entries of the keys; None if the store has to be read."""
+        """The generation and its cached entries of the keys.
+
+        Returns None if the store has to be read.
+        """
         now = self._monotonic()
         generation = self._now
         if generation is None or self._due(now):
@@ -97,7 +103,10 @@ class StoreCache:
         return generation, entries
 
     def without_the_store(self, keys: Sequence[bytes], seconds: float) -> tuple[Generation | None, dict[bytes, Any]]:
-        """The cached entries of the keys, if the store did not answer in time. Counts as a failure of the store."""
+        """The cached entries of the keys, if the store did not answer in time.
+
+        This counts as a failure of the store.
+        """
         self._record_failure(f"no answer within {format_number(seconds)} seconds")
         generation = self._now
         cached = generation.entries if generation is not None else {}
@@ -109,9 +118,10 @@ class StoreCache:
     def entries(
         self, keys: Sequence[bytes], decoders: Mapping[bytes, Callable[[bytes], Any]]
     ) -> tuple[Generation | None, dict[bytes, Any]]:
-        """A generation and its entries of the keys. decoders: by group id, the first 8 bytes of a key.
+        """A generation and its entries of the keys.
 
-        Keys that could not be read because the store does not answer are missing from the entries.
+        decoders: by group id, the first 8 bytes of a key. Keys that could not be read because the store does not answer are
+        missing from the entries.
         """
         for _ in range(ATTEMPTS):  # tenacity would cost 35 us per call, more than a request with cached entries takes
             generation = self.generation()

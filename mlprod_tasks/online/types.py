@@ -27,7 +27,10 @@ READERS = {
 
 
 class Types:
-    """Types and constants of expressions over columns of given types. zones: a cache of time zone offsets to share."""
+    """Types and constants of expressions over columns of given types.
+
+    zones: a cache of time zone offsets to share.
+    """
 
     def __init__(
         self,

@@ -16,7 +16,10 @@ from mlprod_tasks.platform.sql import literal
 def engine(
     threads: int | None = None, memory: str | None = None, spill: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a DuckDB connection in UTC without network access; larger-than-memory work spills to `spill`."""
+    """Open a DuckDB connection in UTC without network access.
+
+    Larger-than-memory work spills to `spill`.
+    """
     connection = duckdb.connect()
     try:
         connection.execute("SET TimeZone = 'UTC'")

@@ -51,10 +51,11 @@ def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, *, unless: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """Yield a path to create a folder at; it replaces `path` at the end, and the old folder is deleted.
+    """Yield a path to create a folder at.
 
-    The yielded path does not exist yet. If two processes write at once, the later one wins. unless: called at the end; if it
-    returns True, the folder at `path` is kept. If the block raises, the old folder stays.
+    It replaces `path` at the end, and the old folder is deleted. The yielded path does not exist yet. If two processes write at
+    once, the later one wins. unless: called at the end; if it returns True, the folder at `path` is kept. If the block raises,
+    the old folder stays.
 
     Raises: OSError if other processes keep replacing the folder.
     """
@@ -83,12 +84,18 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically. Raises: ValueError for NaN and infinity, which JSON does not have."""
+    """Write a JSON file atomically.
+
+    Raises: ValueError for NaN and infinity, which JSON does not have.
+    """
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False))
 
 
 def parts(folder: Path, name: str | None = None) -> list[Path]:
-    """Temporary files and folders in a folder: all, or those of `name`. Their writers are running or were killed."""
+    """Temporary files and folders in a folder: all, or those of `name`.
+
+    Their writers are running or were killed.
+    """
     with suppress(FileNotFoundError):
         entries = ((PART.fullmatch(entry.name), entry) for entry in os.scandir(folder))
         return [Path(entry.path) for match, entry in entries if match and name in (None, match["name"])]

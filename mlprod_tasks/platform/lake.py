@@ -67,7 +67,10 @@ class Lake:
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Whether the table has been written. A table that is only created does not count: its first write did not finish."""
+        """Whether the table has been written.
+
+        A table that is only created does not count: its first write did not finish.
+        """
         try:
             self.table(name)
         except TableMissing:
@@ -100,7 +103,10 @@ class Lake:
     def files(
         self, name: str, ticks: TickRange | None = None, version: int | None = None, since: date | None = None
     ) -> list[str]:
-        """The Parquet files of a table, if given only of `ticks` or from tick `since` on; empty if there are no rows."""
+        """The Parquet files of a table, if given only of `ticks` or from tick `since` on.
+
+        The list is empty if there are no rows.
+        """
         first = max(str(ticks.first) if ticks else "", str(since) if since else "")
         last = str(ticks.last) if ticks else "9999"
         return [file for tick, file in self.files_of(self.table(name, version)) if first <= tick <= last]
@@ -116,7 +122,10 @@ class Lake:
         return {date.fromisoformat(str(part[TICK])) for part in self.table(name).partitions()}
 
     def rows(self, name: str, ticks: Iterable[date] | None = None, columns: list[str] | None = None) -> pa.Table:
-        """Read the rows of a table, if given only of `ticks` and only `columns`. Raises: TableMissing."""
+        """Read the rows of a table, if given only of `ticks` and only `columns`.
+
+        Raises: TableMissing.
+        """
         # With Delta's own file system, Arrow's threads keep Python objects, and a process that exits soon after is aborted.
         system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
         wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
@@ -129,11 +138,12 @@ class Lake:
         return {row[f"partition.{TICK}"]: row["num_records_sum"] for row in counts}
 
     def forget(self, name: str, older_than: timedelta, *, every: timedelta = timedelta(0)) -> None:
-        """Delete files that the newest version has not used for `older_than`. Does nothing if this was done within `every`.
+        """Delete files that the newest version has not used for `older_than`.
 
-        DANGER: older versions become unreadable, so use it only for tables that trainings do not read. A process that listed
-        the files less than `older_than` ago can still read them. Also deletes leftovers of killed writers, and log entries
-        older than thirty days.
+        Does nothing if this was done within `every`. Also deletes leftovers of killed writers, and log entries older than 30
+        days. A process that listed the files less than `older_than` ago can still read them.
+
+        DANGER: older versions become unreadable, so use it only for tables that trainings do not read.
         """
         table, now = self.table(name), datetime.now(UTC)
         if any(one["operation"] == "VACUUM END" and _at(one) > now - every for one in table.history(SEARCHED_COMMITS)):
@@ -144,9 +154,10 @@ class Lake:
         table.cleanup_metadata()
 
     def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
-        """Replace the rows of `ticks`, all or nothing. rows: has a date column `tick` with values in `ticks`.
+        """Replace the rows of `ticks`, all or nothing.
 
-        Writers of different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
+        rows: has a date column `tick` with values in `ticks`. Writers of different ticks do not wait for each other; a writer
+        that lost a race for the same tick tries again.
 
         Raises: RowsRefused.
         """

@@ -16,7 +16,10 @@ R = TypeVar("R", bound="Row")
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """Base class of all entries. Writing an entry with an existing primary key replaces the old entry."""
+    """Base class of all entries.
+
+    Writing an entry with an existing primary key replaces the old entry.
+    """
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: Utc(),
@@ -164,7 +167,10 @@ class Promotion(Row):
 
 
 class Fallback(Row):
-    """The fallback model of a version. Stored here too, so that it can score when the registry is down."""
+    """The fallback model of a version.
+
+    Stored here too, so that it can score when the registry is down.
+    """
 
     __tablename__ = "fallbacks"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
@@ -190,7 +196,10 @@ class Scoring(Row):
 
 
 class Measurement(Row):
-    """One monitored value of one tick, with its interval, bounds and verdict. slice: a feature's name or ''."""
+    """One monitored value of one tick, with its interval, bounds and verdict.
+
+    slice: a feature's name or ''.
+    """
 
     __tablename__ = "measurements"
     __table_args__ = (Index("ix_measurements_what", "pipeline", "what", "tick"),)  # to read one kind over many ticks
@@ -274,7 +283,10 @@ class Decision(Row):
 
     @property
     def trained(self) -> bool:
-        """Whether the training that the rules require was requested; retraining limits may have held it back."""
+        """Whether the training that the rules require was requested.
+
+        Retraining limits may have held it back.
+        """
         return self.retrain and self.training_asked_at is not None
 
 

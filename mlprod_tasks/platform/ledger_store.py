@@ -55,7 +55,10 @@ class Ledger:
             yield session
 
     def put(self, *rows: Row) -> None:
-        """Write entries in one transaction; entries with the same primary key are replaced."""
+        """Write entries in one transaction.
+
+        Entries with the same primary key are replaced.
+        """
         with self.session() as session:
             for row in rows:
                 session.execute(self._upsert(row))
@@ -68,7 +71,10 @@ class Ledger:
                 session.execute(self._upsert(row))
 
     def add_once(self, row: Row) -> bool:
-        """Write an entry unless one with its primary key exists. Returns whether it was written."""
+        """Write an entry unless one with its primary key exists.
+
+        Returns whether it was written.
+        """
         kind = type(row)
         with self.session() as session:
             result = session.execute(self._insert(kind).values(**_values(row)).on_conflict_do_nothing())

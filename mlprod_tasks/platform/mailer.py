@@ -17,7 +17,10 @@ DEFAULT_PORT = {"smtp": 25, "smtps": 465}
 
 
 class MailFailed(OSError):
-    """The mail server did not accept a mail or could not be reached. The message says where, why and what to check."""
+    """The mail server did not accept a mail or could not be reached.
+
+    The message says where, why and what to check.
+    """
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class Mailer:
 
 
 def connect(url: str) -> smtplib.SMTP:
-    """Open smtp://user:password@host:port, or smtps:// for TLS from the start; `?starttls=true` upgrades a plain one.
+    """Open smtp://user:password@host:port, or smtps:// for TLS from the start.
+
+    `?starttls=true` upgrades a plain one.
 
     Raises: MailFailed.
     """

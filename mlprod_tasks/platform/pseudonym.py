@@ -1,4 +1,7 @@
-"""The keyed hash that replaces a personal value. A module of its own, so that the service need not import Arrow."""
+"""The keyed hash that replaces a personal value.
+
+It is a module of its own, so that the service need not import Arrow.
+"""
 
 import hmac
 

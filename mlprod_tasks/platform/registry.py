@@ -60,7 +60,10 @@ class BrokenArtifact(RuntimeError):
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A reference to a model version, to pass between tasks. digest: of the model's files."""
+    """A reference to a model version, to pass between tasks.
+
+    digest: of the model's files.
+    """
 
     name: str
     version: int
@@ -248,7 +251,7 @@ class Registry:
     def golden_predictions(self, ref: ModelRef) -> Path | None:
         """The Parquet file with the version's golden predictions (features, score, decision), made after training.
 
-        None if it was registered without. Raises: BrokenArtifact if the file is missing or not the registered one.
+        Returns None if it was registered without. Raises: BrokenArtifact if the file is missing or not the registered one.
         """
         expected = self._stored(ref.name, ref.version).tags.get(GOLDEN_TAG)
         if expected is None:

@@ -50,7 +50,10 @@ class StoredVersion:
 
 
 class RegistryReads(Protocol):
-    """Reads a registry. The errors are those of its library: of SQLAlchemy, requests or MLflow."""
+    """Reads a registry.
+
+    The errors are those of its library: of SQLAlchemy, requests or MLflow.
+    """
 
     def version(self, name: str, version: int) -> StoredVersion | None:
         """That version; None if the registry has no such version."""
@@ -60,7 +63,10 @@ class RegistryReads(Protocol):
 
 
 def open_reads(url: str, client: Callable[[], MlflowClient]) -> RegistryReads:
-    """Return the lightest way to read the registry at `url`. client: called only if it has to be MLflow's own."""
+    """Return the lightest way to read the registry at `url`.
+
+    client: called only if it has to be MLflow's own.
+    """
     if url.startswith("http"):
         return ClientReads(client()) if _only_mlflow_logs_in() else RestReads(url)
     if not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).is_file():

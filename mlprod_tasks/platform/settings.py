@@ -15,11 +15,17 @@ DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+
 
 
 class DatabaseUnsupported(ValueError):
-    """A connection's database is neither SQLite nor PostgreSQL. The message names it without its password."""
+    """A connection's database is neither SQLite nor PostgreSQL.
+
+    The message names it without its password.
+    """
 
 
 class SettingMissing(LookupError):
-    """A required setting or connection is missing. The message says which, and how to set it."""
+    """A required setting or connection is missing.
+
+    The message says which, and how to set it.
+    """
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,10 @@ class Settings:
     connection: Callable[[str], str] = field(repr=False, compare=False)
 
     def database(self, connection: str) -> str:
-        """The URL of a connection to a business database. Raises: SettingMissing, DatabaseUnsupported."""
+        """The URL of a connection to a business database.
+
+        Raises: SettingMissing, DatabaseUnsupported.
+        """
         url = self.connection(connection)
         kind = url.partition(":")[0]
         if kind not in DATABASES:
@@ -61,7 +70,10 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] | None = None, connection: Callable[[str], str] | None = None) -> Settings:
-    """Read settings from MLPROD_* variables; paths that are unset or empty are below MLPROD_HOME (default ./var)."""
+    """Read settings from MLPROD_* variables.
+
+    Paths that are unset or empty are below MLPROD_HOME (default ./var).
+    """
     variables = os.environ if environment is None else environment
     given = {name: value for name, value in variables.items() if value}
     home = Path(given.get(f"{PREFIX}HOME", "var")).resolve()

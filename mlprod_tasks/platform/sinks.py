@@ -14,14 +14,17 @@ from mlprod_tasks.platform.database import bulk_insert, database_url, open_datab
 
 
 class SinkUnreachable(ConnectionError):
-    """The database to write to does not answer. The message says which, and what to do."""
+    """The database to write to does not answer.
+
+    The message says which, and what to do.
+    """
 
 
 def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Table, key: tuple[str, ...]) -> int:
-    """Replace the rows of one tick by `rows`, all or nothing; the table is created if missing.
+    """Replace the rows of one tick by `rows`, all or nothing.
 
-    Its primary key is the tick and `key`. Columns that the table lacks are added. Writers of different ticks do not affect each
-    other; if two processes write the same tick, the later one wins.
+    The table is created if missing. Its primary key is the tick and `key`. Columns that the table lacks are added. Writers of
+    different ticks do not affect each other; if two processes write the same tick, the later one wins.
 
     Returns: the number of rows written.
     Raises: SinkUnreachable; ValueError for rows of another tick.

@@ -119,7 +119,10 @@ def unrecorded_step(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def so_far(pipeline: Pipeline, subject: str) -> StepRun | None:
-    """The run of the current step up to now; None if it is not recorded or has another subject."""
+    """The run of the current step up to now.
+
+    Returns None if it is not recorded or has another subject.
+    """
     running = _running.get()
     if running is None or (running.pipeline.name, running.subject) != (pipeline.name, subject):
         return None
@@ -137,7 +140,10 @@ class Wait:
 
 
 def note_waits(pipeline: str, waits: Sequence[Wait], ledger: Ledger) -> int:
-    """Add waiting times to recorded runs. Returns the number of runs. Running it twice gives the same result."""
+    """Add waiting times to recorded runs. Returns the number of runs.
+
+    Running it twice gives the same result.
+    """
     from sqlalchemy import update
 
     from mlprod_tasks.platform.ledger import StepRun
@@ -202,7 +208,10 @@ def _record(started: _Running, succeeded: bool, result: Any) -> None:
 
 
 def _rows(result: Any) -> int | None:
-    """The number of rows of a step's result, summed over windows; None if the result has none."""
+    """The number of rows of a step's result, summed over windows.
+
+    Returns None if the result has none.
+    """
     rows = getattr(result, "rows", getattr(result, "read", None))
     if isinstance(rows, Mapping):
         return sum(rows.values())

@@ -16,7 +16,10 @@ TRIAL_TAG = "mlprod.trial"
 
 @dataclass(frozen=True)
 class TrialRun:
-    """The record of one trial. key: unique in its training; began: seconds since 1970; status: FINISHED, KILLED or FAILED."""
+    """The record of one trial.
+
+    key: unique in its training; began: seconds since 1970; status: FINISHED, KILLED or FAILED.
+    """
 
     key: str
     name: str
@@ -29,9 +32,11 @@ class TrialRun:
 
 
 def log_trials(registry: Registry, parent: str, trials: Iterable[TrialRun]) -> None:
-    """Create the runs of trials that have none yet; runs that a killed process left unfinished are replaced.
+    """Create the runs of trials that have none yet.
 
-    Only one process at a time may call this for a parent run. Raises: RegistryUnreachable.
+    Runs that a killed process left unfinished are replaced. Only one process at a time may call this for a parent run.
+
+    Raises: RegistryUnreachable.
     """
     with registry.reached():
         experiment = registry.client.get_run(parent).info.experiment_id

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class UnreadableRecord(ValueError):
-    """A record was written by a newer release or is invalid. The message says which, and what to do."""
+    """A record was written by a newer release or is invalid.
+
+    The message says which, and what to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ R = TypeVar("R", bound=Versioned)
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """Convert a record, or a dataclass that is part of one, to plain JSON values. NaN becomes null."""
+    """Convert a record, or a dataclass that is part of one, to plain JSON values.
+
+    NaN becomes null.
+    """
     plain: dict[str, Any] = json.loads(_adapter(type(record)).dump_json(record))  # type: ignore[arg-type]  # a class is hashable
     return plain
 

@@ -47,7 +47,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a request. by: who answered; '' if nobody did within the declared time."""
+    """The answer to a request.
+
+    by: who answered; '' if nobody did within the declared time.
+    """
 
     approved: bool
     by: str
@@ -55,7 +58,9 @@ class Answer:
 
 
 def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -> Request:
-    """Request approval of a model, with its gates, metrics and links. The training's state becomes 'awaiting approval'.
+    """Request approval of a model, with its gates, metrics and links.
+
+    The training's state becomes 'awaiting approval'.
 
     Raises: GatesRefused if it did not pass its gates.
     """
@@ -72,9 +77,10 @@ def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -
 
 
 def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Platform) -> Approval:
-    """Record an answer in the ledger and on the MLflow run; a rejection ends the MLflow run.
+    """Record an answer in the ledger and on the MLflow run.
 
-    The answer applies only to the model that approval was requested for. If there is more than one answer, the last one counts.
+    A rejection ends the MLflow run. The answer applies only to the model that approval was requested for. If there is more than
+    one answer, the last one counts.
 
     Raises: StepMissing if approval was never requested; NotApproved if the model has changed since, or if a rejected model is
     champion already.
@@ -104,7 +110,9 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
 
 
 def _requested_model(pipeline: Pipeline, folder: TrainingFolder, platform: Platform, promoted: Promotion | None) -> str:
-    """The digest of the model that awaits an answer. promoted: the promotion that rules out a rejection.
+    """The digest of the model that awaits an answer.
+
+    promoted: the promotion that rules out a rejection.
 
     Raises: StepMissing, NotApproved, as `approve`.
     """

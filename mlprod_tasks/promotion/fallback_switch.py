@@ -1,4 +1,7 @@
-"""Switch scoring from the champion to its fallback and back; the ledger records who did it."""
+"""Switch scoring from the champion to its fallback and back.
+
+The ledger records who did it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def switched(pipeline: Pipeline, platform: Platform, as_of: Tick | None = None) 
 def switch_to_fallback(
     pipeline: Pipeline, by: Who, platform: Platform, *, reason: str = "", tick: date | None = None, once: str = ""
 ) -> Intervention:
-    """Let the fallback answer from the next scoring on; its predictions are marked. Changes nothing if it does already.
+    """Let the fallback answer from the next scoring on; its predictions are marked.
+
+    Changes nothing if it does already.
 
     tick: the tick whose rules decided the switch. once: an identifier of the switch; with the same one it is done only once.
 
@@ -61,7 +66,10 @@ def switch_to_fallback(
 
 
 def switch_to_champion(pipeline: Pipeline, by: str, platform: Platform, *, reason: str = "") -> Intervention | None:
-    """Let the champion answer again from the next scoring on; None if it does already. Raises: ValueError if `by` is empty."""
+    """Let the champion answer again from the next scoring on; None if it does already.
+
+    Raises: ValueError if `by` is empty.
+    """
     if switched(pipeline, platform) is None:
         return None
     done = intervene(pipeline, "champion", by, platform, reason=reason)

@@ -52,7 +52,10 @@ def champion_stack(known: Sequence[Promotion], champion: int | None = None) -> l
 
 
 def move_aliases(pipeline: Pipeline, platform: Platform) -> None:
-    """Point both aliases at the last promotion in the ledger. Running it twice gives the same result."""
+    """Point both aliases at the last promotion in the ledger.
+
+    Running it twice gives the same result.
+    """
     registry, name, fallback = platform.registry, names.registered_model(pipeline), names.fallback_model(pipeline)
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         last = max(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)

@@ -15,7 +15,10 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class ByRule:
-    """A rule that does something. Given a string instead, it is a person of that name, whatever the string says."""
+    """A rule that does something.
+
+    Given a string instead, it is a person of that name, whatever the string says.
+    """
 
     rule: str
 
@@ -89,7 +92,10 @@ def interventions(pipeline: Pipeline, platform: Platform, *kinds: str) -> list[I
 
 
 def of_promotion(promotion: Promotion, by: Who, reason: str, tick: date | None) -> Intervention:
-    """The entry of a rollback, to be written together with its promotion; exactly one per promotion."""
+    """The entry of a rollback, to be written together with its promotion.
+
+    There is exactly one per promotion.
+    """
     return Intervention(
         id=_id(promotion.pipeline, "rollback", f"{promotion.model_version}/{promotion.at.isoformat()}"),
         pipeline=promotion.pipeline,

@@ -60,7 +60,9 @@ class Promoted:
 
 
 def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_of: ProfileOf) -> ModelRef:
-    """Register the training's model and its fallback in the registry. Running it twice makes no second version.
+    """Register the training's model and its fallback in the registry.
+
+    Running it twice makes no second version.
 
     profile_of: computes the profile that monitoring compares later ticks with.
 
@@ -148,7 +150,10 @@ def promote_training(pipeline: Pipeline, training_id: str, passed_digest: str, p
 
 
 def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
-    """Whether a registered version needs a gradual rollout; if not, it is promoted directly or a newer one was promoted."""
+    """Whether a registered version needs a gradual rollout.
+
+    If not, it is promoted directly or a newer one was promoted.
+    """
     known = history.promotions(pipeline, platform)
     if pipeline.serving is None or pipeline.serving.ramp is None or not known or known[-1].model_version == version:
         return False
@@ -157,7 +162,10 @@ def ramp_wanted(pipeline: Pipeline, version: int, platform: Platform) -> bool:
 
 
 def superseded(known: Sequence[Promotion], version: int, training: Training) -> Promotion | None:
-    """The promotion that keeps a training's version from becoming champion; None if it may become champion."""
+    """The promotion that keeps a training's version from becoming champion.
+
+    Returns None if it may become champion.
+    """
     newer = [one for one in known if one.effective > training.as_of and one.rolled_back_from is None]
     # A training that began after a rollback was compared with the version brought back, so it may replace that one.
     undone = any(one.at >= training.at for one in known if one.rolled_back_from is not None)
@@ -241,7 +249,10 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
 
 
 def _package(folder: TrainingFolder, target: Path) -> None:
-    """Write the MLflow models `model` and `fallback`; reference profile and golden predictions go with the model."""
+    """Write the MLflow models `model` and `fallback`.
+
+    Reference profile and golden predictions go with the model.
+    """
     mlflow_flavor.save(load_model(folder.model), folder.model, target / "model")
     for name in (PROFILE, GOLDEN):
         (target / "model" / name).write_bytes((folder.path / name).read_bytes())

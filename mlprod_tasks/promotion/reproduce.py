@@ -42,7 +42,10 @@ class CannotReproduce(LookupError):
 
 @dataclass(frozen=True)
 class Compared:
-    """One item as it was recorded and as it is now. same: None if the two cannot be compared."""
+    """One item as it was recorded and as it is now.
+
+    same: None if the two cannot be compared.
+    """
 
     what: str
     recorded: str
@@ -52,7 +55,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """The result of reproducing a model. max_difference: the largest |new score - old score| over the test window.
+    """The result of reproducing a model.
+
+    max_difference: the largest |new score - old score| over the test window.
 
     identical: every score of the test window, every decision and every metric is the same, bit for bit.
     """
@@ -192,7 +197,10 @@ def _rebuild(declared: Pipeline, recorded: Assembled, folder: TrainingFolder, pl
 
 
 def _missing(declared: Pipeline, recorded: Assembled, platform: Platform) -> Iterator[str]:
-    """What is missing of the recorded versions, one sentence per table. Files are checked only if the lake is a folder."""
+    """What is missing of the recorded versions, one sentence per table.
+
+    Files are checked only if the lake is a folder.
+    """
     for name, version in recorded.versions.items():
         table = names.raw(declared, name)
         try:
@@ -234,7 +242,10 @@ def _compare_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platf
 
 
 def _compare_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterator[Compared]:
-    """Compare declaration, code and packages. Differences are reported, but do not count for `identical`."""
+    """Compare declaration, code and packages.
+
+    Differences are reported, but do not count for `identical`.
+    """
     recorded = record.assembled.declaration
     same = pipeline.digest == recorded
     yield Compared("declaration", recorded[:SHOWN_DIGEST], "the same" if same else "differs; the recorded is used", same)

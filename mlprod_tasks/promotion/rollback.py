@@ -24,7 +24,10 @@ class CannotRollBack(LookupError):
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The version that is champion now, the one it replaced, and from which tick on. changed: False if nothing changed."""
+    """The version that is champion now, the one it replaced, and from which tick on.
+
+    changed: False if nothing changed.
+    """
 
     model_version: int
     withdrawn: int | None
@@ -76,7 +79,10 @@ def rollback(
 
 @dataclass(frozen=True)
 class _Plan:
-    """A rollback to write. alias: the version behind the champion alias now. coming: the next tick."""
+    """A rollback to write.
+
+    alias: the version behind the champion alias now. coming: the next tick.
+    """
 
     pipeline: str
     target: int
@@ -88,7 +94,10 @@ class _Plan:
     decided_at: date | None
 
     def promotion(self, known: Sequence[Promotion]) -> Promotion | None:
-        """The promotion to record, given those so far; None if the target is champion already."""
+        """The promotion to record, given those so far.
+
+        Returns None if the target is champion already.
+        """
         last = known[-1] if known else None
         withdrawn = self.alias if self.alias != self.target or last is None else last.model_version
         if last is not None and last.model_version == self.target:
@@ -111,7 +120,10 @@ class _Plan:
 
 
 def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
-    """The first tick after `now`; if the schedule has ended, the day after the last scored tick."""
+    """The first tick after `now`.
+
+    If the schedule has ended, it is the day after the last scored tick.
+    """
     day = now.astimezone(schedule.zone).date()
     coming = max(schedule.starts, day if schedule.moment(day) > now else day + ONE_DAY)
     if schedule.ends is None or coming <= schedule.ends:

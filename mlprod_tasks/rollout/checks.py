@@ -39,7 +39,9 @@ LOWER = (0.95, 0.9, 0.75, 0.5)  # percentiles of latency to fall back to if rows
 
 @dataclass(frozen=True)
 class Group:
-    """The rows routed to one version. All arrays (n,); entity and request: hashes, equal for the same entity or request.
+    """The rows routed to one version.
+
+    All arrays (n,); entity and request: hashes, equal for the same entity or request.
 
     failed: the version did not answer the row. score, outcome: NaN if missing.
     """
@@ -98,7 +100,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class ClusteredMean:
-    """A mean with its squared standard error, from independent clusters. clusters: their number."""
+    """A mean with its squared standard error, from independent clusters.
+
+    clusters: their number.
+    """
 
     value: float
     variance: float
@@ -218,7 +223,9 @@ def too_few(pair: Pair, ramp: Ramp) -> Finding:
 
 
 def mean_of(values: Floats, cluster: Codes) -> ClusteredMean:
-    """The mean with its cluster-robust variance; if each row is a cluster, that is the usual s squared over n.
+    """The mean with its cluster-robust variance.
+
+    If each row is a cluster, that is the usual s squared over n.
 
     values: (n,), from at least two clusters.
     """
@@ -266,7 +273,9 @@ def clopper_pearson(successes: float, trials: float, wrong: float) -> tuple[floa
 
 
 def percentile_bounds(values: Floats, worth: float, wrong: float, quantile: float = QUANTILE) -> tuple[float, float]:
-    """Bounds of a percentile, each exceeded with probability `wrong` at most; 0 or infinity if rows are too few.
+    """Bounds of a percentile, each exceeded with probability `wrong` at most.
+
+    They are 0 or infinity if rows are too few.
 
     worth: the effective number of rows, see `_effective_rows`.
     """

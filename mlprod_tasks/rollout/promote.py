@@ -48,7 +48,10 @@ def was_champion(pipeline: Pipeline, version: int, platform: Platform) -> bool:
 
 
 def overtaken_by(pipeline: Pipeline, version: int, platform: Platform) -> str | None:
-    """Why a version that is being rolled out cannot be promoted any more; None if it still can."""
+    """Why a version that is being rolled out cannot be promoted any more.
+
+    Returns None if it still can.
+    """
     known = history.promotions(pipeline, platform)
     if was_champion(pipeline, version, platform):
         return None
@@ -57,7 +60,10 @@ def overtaken_by(pipeline: Pipeline, version: int, platform: Platform) -> str | 
 
 
 def note(pipeline: Pipeline, version: int, state: str, platform: Platform, only: str | None = None) -> None:
-    """Set the state of a version's training, but not of a former champion's. only: the state that it must be in before."""
+    """Set the state of a version's training, but not of a former champion's.
+
+    only: the state that it must be in before.
+    """
     training = newest(platform.ledger.all(Training, pipeline=pipeline.name, model_version=version), "at")
     if training is not None and only in (None, training.state) and not was_champion(pipeline, version, platform):
         update(training.id, platform, state=state)

@@ -1,4 +1,7 @@
-"""Decide which version answers which requests. The ledger stores it; all replicas follow within seconds."""
+"""Decide which version answers which requests.
+
+The ledger stores it; all replicas follow within seconds.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class RolledOutMeanwhile(RuntimeError):
 
 
 def current(pipeline: Pipeline, platform: Platform) -> Rollout | None:
-    """The current rollout; None if there never was one: then the champion answers everything."""
+    """The current rollout.
+
+    Returns None if there never was one: then the champion answers everything.
+    """
     return newest(platform.ledger.all(Rollout, pipeline=pipeline.name), "at")
 
 
@@ -118,7 +124,10 @@ def _check_share_and_band(
 
 
 def _salt(session: Session, pipeline: Pipeline, challenger: int | None, before: Rollout | None) -> str:
-    """Keep the current salt while the challenger stays the same; else use the number of this rollout."""
+    """Keep the current salt while the challenger stays the same.
+
+    For another challenger, use the number of this rollout.
+    """
     if challenger is None:
         return ""
     if before is not None and before.challenger == challenger:
@@ -139,7 +148,9 @@ def _check_challenger(pipeline: Pipeline, challenger: int | None, mode: str, pla
 
 
 def bucket(pipeline: str, key: str, salt: bytes = b"") -> int:
-    """The bucket of an entity, from 0 to BUCKETS - 1; the same on every replica and in every run.
+    """The bucket of an entity, from 0 to BUCKETS - 1.
+
+    It is the same on every replica and in every run.
 
     salt: the salt of the rollout, so that different rollouts pick different entities; at most 16 bytes.
     """
@@ -170,6 +181,9 @@ def answers(rollout: Routing | None, pipeline: str, key: str) -> Literal["champi
 
 
 def _challenger_buckets(share: float) -> int:
-    """The number of buckets that the challenger answers; rounded up if the share has more than four decimals."""
+    """The number of buckets that the challenger answers.
+
+    It is rounded up if the share has more than four decimals.
+    """
     # 0.07 * 10_000 is 700.0000000000001 in floating point: without the rounding, bucket 700 would be let in.
     return math.ceil(round(share * BUCKETS, 6))

@@ -35,10 +35,10 @@ def read(
     champion_since: datetime,
     outcomes: bool = True,
 ) -> Pair:
-    """The rows routed to champion and challenger since the given times; rows of other versions are left out.
+    """The rows routed to champion and challenger since the given times.
 
-    A row that the fallback answered counts for the version that it was routed to; the log has it under the champion's number.
-    outcomes: join the outcomes that are known by now.
+    Rows of other versions are left out. A row that the fallback answered counts for the version that it was routed to; the log
+    has it under the champion's number. outcomes: join the outcomes that are known by now.
     """
     name = names.requests(pipeline)
     files = _files(name, min(since, champion_since), platform) if platform.lake.exists(name) else []
@@ -66,9 +66,9 @@ def read(
 
 
 def _files(name: str, since: datetime, platform: Platform) -> list[str]:
-    """The files that may hold a row answered since then. Uses the statistics in the Delta log; opens no file.
+    """The files that may hold a row answered since then.
 
-    The tick cannot be used: a request may be as of any time in the past.
+    Uses the statistics in the Delta log; opens no file. The tick cannot be used: a request may be as of any time in the past.
     """
     table = platform.lake.table(name)
     actions = pa.table(table.get_add_actions(flatten=True))

@@ -16,7 +16,10 @@ GOES_ON = (RampStep.BEGUN, RampStep.SHARE)
 
 
 class RampStopped(RuntimeError):
-    """No ramp is running: it has ended, or somebody changed the rollout by hand; that change is kept."""
+    """No ramp is running: it has ended, or somebody changed the rollout by hand.
+
+    That change is kept.
+    """
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ def rollouts(pipeline: Pipeline, platform: Platform) -> list[Rollout]:
 
 
 def ramping(pipeline: Pipeline, platform: Platform) -> Ramping | None:
-    """The running ramp; None if there is none or a person has changed the rollout since."""
+    """The running ramp.
+
+    Returns None if there is none or a person has changed the rollout since.
+    """
     known = rollouts(pipeline, platform)
     steps: list[Rollout] = []
     for one in reversed(known):
@@ -91,7 +97,10 @@ def ramping(pipeline: Pipeline, platform: Platform) -> Ramping | None:
 
 
 def in_force(pipeline: Pipeline, platform: Platform, challenger: int | None = None) -> Ramping:
-    """The running ramp (of `challenger`, if given). Raises: RampStopped, saying who changed what."""
+    """The running ramp (of `challenger`, if given).
+
+    Raises: RampStopped, saying who changed what.
+    """
     ramp = ramping(pipeline, platform)
     if ramp is None:
         raise RampStopped(f"{pipeline.name}: no ramp is running{_last_change(pipeline, platform)}")

@@ -1,8 +1,8 @@
-"""The steps of a ramp: begin, take a step, check it, and finish; or take the challenger back.
+"""The steps of a ramp: begin, take a step, check it, finish, or take it back.
 
-All state is in the ledger, so each function is safe to call again, at any time and from any process. If a person changes the
-rollout by hand (`mlprod rollout ...`), the ramp ends: every step then raises RampStopped and keeps that change. If `challenger`
-is given, a ramp of another version raises RampStopped too.
+All state is in the ledger, so each function is safe to call again, at any time and from any
+process. If a person changes the rollout by hand (`mlprod rollout ...`), the ramp ends: every step then raises RampStopped and
+keeps that change. If `challenger` is given, a ramp of another version raises RampStopped too.
 """
 
 from __future__ import annotations

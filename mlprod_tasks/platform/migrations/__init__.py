@@ -11,7 +11,10 @@ LOCK = 7_214_013  # any constant: two processes that start together must not bot
 
 
 def upgrade(engine: Engine) -> None:
-    """Migrate the ledger to HEAD; does nothing if it is up to date. Safe if several processes start at once."""
+    """Migrate the ledger to HEAD; does nothing if it is up to date.
+
+    It is safe if several processes start at once.
+    """
     with engine.connect() as connection:
         if _revision(connection) == HEAD:
             return

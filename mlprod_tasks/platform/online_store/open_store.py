@@ -8,7 +8,10 @@ SCHEMES = "sqlite:///, postgresql:// or redis:// (rediss:// with TLS)"
 
 
 def open_store(url: str) -> OnlineStore:
-    """The store at a URL; connects on first use. Raises: ValueError if the scheme is unknown."""
+    """The store at a URL; connects on first use.
+
+    Raises: ValueError if the scheme is unknown.
+    """
     scheme = url.split(":", 1)[0].split("+", 1)[0]
     match scheme:
         case "sqlite":

@@ -8,7 +8,10 @@ from typing import Protocol
 
 
 class StoreUnavailable(RuntimeError):
-    """The online store did not answer. The message gives its address, without its password."""
+    """The online store did not answer.
+
+    The message gives its address, without its password.
+    """
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,10 @@ class OnlineStore(Protocol):
     remote: bool  # whether a read goes to another machine, so it may be slow
 
     def read(self, pipeline: str, keys: Sequence[bytes]) -> StoredValues | None:
-        """The values of these keys, None for a missing one. Returns None if there is no generation."""
+        """The values of these keys, None for a missing one.
+
+        Returns None if there is no generation.
+        """
         ...
 
     def replace(

@@ -41,11 +41,11 @@ return 0
 
 
 class RedisStore:
-    """A store in one Redis server, or one behind Sentinel. In a cluster, all keys of a use case would be in one slot.
+    """A store in one Redis server, or one behind Sentinel.
 
-    A read is one script, so that pointer and values are consistent. The next generation is copied inside the server, and only
-    changes are sent. If the hash of a generation is missing, for example after a loss of data, the store counts as empty; but
-    its generation number is not used again.
+    In a cluster, all keys of a use case would be in one slot. A read is one script, so that pointer and values are consistent.
+    The next generation is copied inside the server, and only changes are sent. If the hash of a generation is missing, for
+    example after a loss of data, the store counts as empty; but its generation number is not used again.
     """
 
     remote = True
@@ -98,7 +98,10 @@ class RedisStore:
             return _number(after) if moved or self._is_live_else_discard(pointer, staging, after) else None
 
     def _prepare(self, staging: str, old: str | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]) -> bool:
-        """Create the hash of the next generation. Returns False if the old one has expired meanwhile."""
+        """Create the hash of the next generation.
+
+        Returns False if the old one has expired meanwhile.
+        """
         writer = self._writer
         # Redis has no empty hashes, so a first field creates the hash.
         writer.hset(staging, "", "")

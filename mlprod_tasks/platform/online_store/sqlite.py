@@ -20,7 +20,10 @@ TABLES = (
 
 
 class SqliteStore:
-    """A store in an SQLite file. Each generation is written in one transaction; each thread has its own connection."""
+    """A store in an SQLite file.
+
+    Each generation is written in one transaction; each thread has its own connection.
+    """
 
     remote = False
 

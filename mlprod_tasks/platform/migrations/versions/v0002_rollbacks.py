@@ -1,4 +1,7 @@
-"""Allow several promotions of a version from the same tick on; a rollback records the version that it withdrew."""
+"""Allow several promotions of a version from the same tick on.
+
+A rollback records the version that it withdrew.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -114,7 +114,10 @@ def _interventions(bind: sa.Connection, table: sa.Table) -> None:
 
 
 def _trainings(bind: sa.Connection, tables: dict[str, sa.Table]) -> None:
-    """Set asker and rules of trainings, from the reason. Those requested on the page are by persons, whatever the reason."""
+    """Set asker and rules of trainings, from the reason.
+
+    Those requested on the page are by persons, whatever the reason.
+    """
     table, decisions, done = tables["trainings"], tables["decisions"], tables["interventions"]
     rules = {(one.pipeline, one.tick): one.rules for one in bind.execute(sa.select(decisions))}
     people = {one.subject: one.by for one in bind.execute(sa.select(done).where(done.c.kind == "retrain"))}

@@ -55,7 +55,7 @@ def main() -> int:
         model = platform.registry.load(pipeline, 1)
         made = features.build(pipeline, ticks, platform)
         matrix = model.matrix(made.table)
-        answer = score._Answer(made.table, model.predict(made.table), 1, None)
+        answer = score._TickPredictions(made.table, model.predict(made.table), 1, None)
         timed: dict[str, Callable[[], object]] = {
             "`Booster.predict`, matrix in memory": lambda: model.raw(matrix),
             "features from the raw tables": lambda: features.build(pipeline, ticks, platform),
@@ -87,7 +87,7 @@ def enlarge(pipeline: Pipeline, platform: Platform) -> None:
     )
 
 
-def write(pipeline: Pipeline, platform: Platform, answer: score._Answer) -> None:
+def write(pipeline: Pipeline, platform: Platform, answer: score._TickPredictions) -> None:
     rows = score._rows(pipeline, answer)
     platform.lake.replace_ticks(names.predictions(pipeline), pipeline.schedule.range(TICK), rows)
 

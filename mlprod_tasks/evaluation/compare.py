@@ -30,12 +30,12 @@ def compare(champion_version: int, outcome: Bools, model: Performance, champion:
     Both on the same rows and the same resamples (a paired bootstrap); ROC AUC by DeLong's test, which needs no resamples.
     Raises: CannotBeMeasured.
     """
-    differences = {name: _paired(name, model.sampled, champion.sampled) for name in NAMES}
+    differences = {name: _paired_difference(name, model.sampled, champion.sampled) for name in NAMES}
     differences["roc_auc"] = auc_interval.difference(outcome, model.score, champion.score)
     return Comparison(champion_version, len(outcome), differences)
 
 
-def _paired(name: str, model: Sampled, champion: Sampled) -> Difference:
+def _paired_difference(name: str, model: Sampled, champion: Sampled) -> Difference:
     """Return the difference with the percentile interval of the resamples' differences.
 
     p is twice the share of resamples on the rarer side of 0, with 1 added to both counts (Davison and Hinkley, 1997, section

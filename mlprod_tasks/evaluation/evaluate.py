@@ -77,7 +77,7 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> P
     """
     predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
-    return Performance(predicted.score, worth, _sampled(pipeline, outcome, predicted.score, worth))
+    return Performance(predicted.score, worth, _sample(pipeline, outcome, predicted.score, worth))
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: pa.Table) -> Estimates:
@@ -91,7 +91,7 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: 
     before, now = np.full(len(known), rate), np.full(len(outcome), rate)
     threshold = decision_value.best_threshold(decision_value.worth(pipeline.value, validation, before, known), before)
     worth = decision_value.worth(pipeline.value, rows, now, outcome).of(now >= threshold)
-    return _sampled(pipeline, outcome, now, worth).estimates()
+    return _sample(pipeline, outcome, now, worth).estimates()
 
 
 def _champion(
@@ -114,7 +114,7 @@ def _champion(
         return None, champion.version, f"champion version {champion.version}: {type(error).__name__}: {error}"
 
 
-def _sampled(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: np.ndarray) -> Sampled:
+def _sample(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: np.ndarray) -> Sampled:
     return metrics.sample(outcome, score, worth, pipeline.top_share, seed=pipeline.model.seed)
 
 

@@ -42,12 +42,12 @@ def binned(name: str, column: pa.ChunkedArray | pa.Array) -> Binned:
     number = not pa.types.is_boolean(array.type) and any(is_one(array.type) for is_one in NUMBERS)
     if not number or len(values) <= DISTINCT:
         known = pc.index_in(array, value_set=pa.array(values, array.type))
-        return _with_missing(name, known.fill_null(len(values)).to_numpy(zero_copy_only=False), _equal(name, values))
+        return _with_missing(name, known.fill_null(len(values)).to_numpy(zero_copy_only=False), _equal_conditions(name, values))
     numbers = array.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
     present = numbers[~np.isnan(numbers)]
     cuts = sorted({float(f"{cut:.4g}") for cut in np.quantile(present, QUARTERS)})
     codes = np.where(np.isnan(numbers), len(cuts) + 1, np.searchsorted(cuts, numbers, side="right"))
-    return _with_missing(name, codes, _between(name, cuts))
+    return _with_missing(name, codes, _range_conditions(name, cuts))
 
 
 def _with_missing(name: str, codes: NDArray, conditions: Sequence[str]) -> Binned:
@@ -55,11 +55,11 @@ def _with_missing(name: str, codes: NDArray, conditions: Sequence[str]) -> Binne
     return Binned(name, codes.astype(np.int32), (*conditions, f"{name} is missing") if has_missing else tuple(conditions))
 
 
-def _equal(name: str, values: Sequence[object]) -> list[str]:
+def _equal_conditions(name: str, values: Sequence[object]) -> list[str]:
     return [f"{name} = {_format_value(value)}" for value in values]
 
 
-def _between(name: str, cuts: Sequence[float]) -> list[str]:
+def _range_conditions(name: str, cuts: Sequence[float]) -> list[str]:
     edges = [_format_value(cut) for cut in cuts]
     middle = [f"{low} <= {name} < {high}" for low, high in pairwise(edges)]
     return [f"{name} < {edges[0]}", *middle, f"{name} >= {edges[-1]}"]

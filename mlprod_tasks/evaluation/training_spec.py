@@ -42,17 +42,19 @@ def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
         if recipe is None:
             raise ValueError("its recipe was not recorded with it")
         reads = tuple(loaded.feature_names)
-        _same_meaning(pipeline, reads, ref, loaded.facts.declaration, platform)
+        _check_same_meaning(pipeline, reads, ref, loaded.facts.declaration, platform)
         if recipe == candidate.facts.recipe and reads == tuple(candidate.feature_names):
             return ChampionSpec(ref.version, "same")
-        return ChampionSpec(ref.version, "other", _with(pipeline, recipe, reads))
+        return ChampionSpec(ref.version, "other", _with_recipe(pipeline, recipe, reads))
     except Exception as error:
         log.exception("the recipe of champion version %d cannot be fitted again", ref.version)
         problem = f"the recipe of champion version {ref.version} cannot be fitted again: {type(error).__name__}: {error}"
         return ChampionSpec(ref.version, "unknown", problem=problem)
 
 
-def _same_meaning(pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, declaration: str, platform: Platform) -> None:
+def _check_same_meaning(
+    pipeline: Pipeline, reads: tuple[str, ...], ref: ModelRef, declaration: str, platform: Platform
+) -> None:
     """Raises: ValueError if the declaration of a champion's feature has changed, or was not recorded."""
     if declaration == pipeline.digest:
         return
@@ -83,7 +85,7 @@ def meanings(features: Iterable[Feature]) -> dict[str, Any]:
     return by_name
 
 
-def _with(pipeline: Pipeline, recipe: dict[str, Any], reads: tuple[str, ...]) -> Pipeline:
+def _with_recipe(pipeline: Pipeline, recipe: dict[str, Any], reads: tuple[str, ...]) -> Pipeline:
     """Return the pipeline with another recipe and only the features that it reads."""
     kept = tuple(feature for feature in pipeline.features if set(names_of(feature)) <= set(reads))
     other = replace(pipeline, model=read_part(recipe), features=kept)

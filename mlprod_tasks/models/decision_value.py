@@ -46,7 +46,7 @@ def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> 
         acted = np.where(outcome, declared.true_positive, declared.false_positive)
         waited = np.where(outcome, declared.false_negative, declared.true_negative)
         return Worth(acted.astype(np.float64), waited.astype(np.float64))
-    return _computed(declared, rows, score, outcome)
+    return _compute(declared, rows, score, outcome)
 
 
 def best_threshold(worth: Worth, score: Floats) -> float:
@@ -89,7 +89,7 @@ def break_even(declared: Declared) -> float | None:
     return loss / (gain + loss)
 
 
-def _computed(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
+def _compute(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
     """Compute the expressions over all rows at once, with the engine that computes features."""
     import duckdb
 

@@ -68,7 +68,7 @@ def read(frame: Any, inputs: Sequence[Input]) -> list[pa.Array]:
     frame: a pyarrow Table, a pandas DataFrame, or a mapping of names to values or lists of values. Other columns are ignored.
     Raises: ModelInputError.
     """
-    return [_checked(_column(frame, wanted.name), wanted) for wanted in inputs]
+    return [_as_input(_column(frame, wanted.name), wanted) for wanted in inputs]
 
 
 def outcome_of(rows: pa.Table) -> NDArray[np.bool_]:
@@ -117,7 +117,7 @@ def _column(frame: Any, name: str) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _checked(array: pa.Array, wanted: Input) -> pa.Array:
+def _as_input(array: pa.Array, wanted: Input) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     target = pa.string() if wanted.kind == "text" else pa.float64()

@@ -47,7 +47,7 @@ class SegmentedModel:
         """Score each row of a frame, in the order of the frame. Raises: ModelInputError."""
         rows = self._table(features)
         score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
-        for answering, at in self._answering(rows):
+        for answering, at in self._models_with_rows(rows):
             predictions = answering.predict(rows.take(at))
             score[at], decision[at] = predictions.score, predictions.decision
         return Predictions(score, decision)
@@ -59,7 +59,7 @@ class SegmentedModel:
         """
         rows = self._table(features)
         added = np.empty((rows.num_rows, len(self.inputs) + 1))
-        for answering, at in self._answering(rows):
+        for answering, at in self._models_with_rows(rows):
             of_part = answering.contributions(rows.take(at))
             if of_part is None:
                 return None
@@ -69,7 +69,7 @@ class SegmentedModel:
     def answering(self, features: Any) -> Model:
         """Return the model that scores the first row of a frame. Raises: ModelInputError."""
         rows = self._table(features)
-        return next((answering for answering, at in self._answering(rows) if at[0] == 0), self.overall)
+        return next((answering for answering, at in self._models_with_rows(rows) if at[0] == 0), self.overall)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -113,12 +113,12 @@ class SegmentedModel:
     @property
     def trees(self) -> int:
         """Number of trees of all models."""
-        return sum(one.trees for one in self._all())
+        return sum(one.trees for one in self._models())
 
     @property
     def size(self) -> int:
         """Number of trees of all models, or of parameters if there are no trees."""
-        return sum(one.size for one in self._all())
+        return sum(one.size for one in self._models())
 
     def save(self, folder: Path) -> str:
         """Write every model to its own subfolder of an empty or new folder.
@@ -139,7 +139,7 @@ class SegmentedModel:
         (folder / model.MANIFEST).write_text(text, encoding="utf-8", newline="\n")
         return digest.of_folder(folder)
 
-    def _all(self) -> Iterator[Model]:
+    def _models(self) -> Iterator[Model]:
         yield self.overall
         yield from self.parts.values()
 
@@ -147,12 +147,12 @@ class SegmentedModel:
         """Return the frame as checked columns, so that a part of the rows is read in the same way as all."""
         return pa.table(read(features, self.inputs), names=list(self.feature_names))
 
-    def _answering(self, rows: pa.Table) -> Iterator[tuple[Model, NDArray[np.int64]]]:
+    def _models_with_rows(self, rows: pa.Table) -> Iterator[tuple[Model, NDArray[np.int64]]]:
         """Yield each model with the positions of its rows; models without rows are left out."""
         names = list(self.parts)
         which = pc.fill_null(pc.index_in(rows[self.by], value_set=pa.array(names, pa.string())), -1)
         part_of_row = which.to_numpy()
-        for i, one in enumerate(self._all()):
+        for i, one in enumerate(self._models()):
             at = np.flatnonzero(part_of_row == i - 1)
             if len(at):
                 yield one, at

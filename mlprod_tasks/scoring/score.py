@@ -41,7 +41,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _TickPredictions:
     features: pa.Table
     predictions: Predictions
     model_version: int
@@ -58,7 +58,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     Raises: NoModel without champion and fallback; the error of the lake or database if one cannot be written.
     """
     ticks = pipeline.schedule.range(tick.date)
-    answer = _answer(pipeline, tick, ticks, platform, as_of)
+    answer = _predict_tick(pipeline, tick, ticks, platform, as_of)
     rows = _rows(pipeline, answer)
     written = platform.lake.replace_ticks(names.predictions(pipeline), ticks, rows, note=f"version {answer.model_version}")
     if pipeline.publish is not None:
@@ -81,7 +81,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     return Scored(str(tick), rows.num_rows, answer.model_version, answer.fallback_reason, written.version)
 
 
-def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _Answer:
+def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _TickPredictions:
     """Predict with the champion; with the fallback, if it is switched on or the champion fails."""
     if (switch := switched(pipeline, platform, tick if as_of else None)) is not None:
         kept = _kept_fallback(pipeline, tick, None, platform, as_of)
@@ -93,7 +93,7 @@ def _answer(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform
         champion = _champion(pipeline, tick, platform, as_of)
         model = platform.registry.load_model(champion)
         table = features.build(pipeline, ticks, platform).table
-        return _Answer(table, model.predict(table), champion.version, None)
+        return _TickPredictions(table, model.predict(table), champion.version, None)
     except Exception as error:
         if as_of and isinstance(error, NoModel):
             raise  # today's fallback did not exist at that tick
@@ -123,17 +123,17 @@ def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platfor
 
 def _fallback(
     pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, cause: FallbackCause, reason: str
-) -> _Answer:
+) -> _TickPredictions:
     """Predict with the fallback. It works while lake joins and registry are down: it needs only the row and the ledger."""
     from mlprod_tasks.models.fallback import FallbackModel
 
     # Value features too: the value of its decisions is later computed from the stored rows.
     table = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features)).table
     predictions = FallbackModel.from_json(kept.model).predict(table)
-    return _Answer(table, predictions, kept.model_version, reason, cause)
+    return _TickPredictions(table, predictions, kept.model_version, reason, cause)
 
 
-def _rows(pipeline: Pipeline, answer: _Answer) -> pa.Table:
+def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
     """Make the rows of the prediction table: keys, moments, scores, versions and features."""
     table = answer.features
     n = table.num_rows

@@ -107,13 +107,13 @@ class ModelLoader:
         try:
             self.keys = ValidKeys(self.platform.ledger.all(ApiKey))
         except Exception as error:
-            trouble = _text(error)
+            trouble = _error_text(error)
         for name, pipeline in self.pipelines.items():
             try:
                 rollout = routing.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
             except Exception as error:
-                trouble = _text(error)
+                trouble = _error_text(error)
                 continue
             self._change(
                 name,
@@ -139,8 +139,8 @@ class ModelLoader:
             try:
                 self._load(pipeline)
             except Exception as error:
-                self._change(name, trouble=_text(error))
-                self._report(name, _text(error))
+                self._change(name, trouble=_error_text(error))
+                self._report(name, _error_text(error))
 
     def _load(self, pipeline: Pipeline) -> None:
         before = self.loaded[pipeline.name]
@@ -169,7 +169,7 @@ class ModelLoader:
             if ref is not None:
                 return ref.version, ""
         except Exception as error:
-            unreached = _text(error)
+            unreached = _error_text(error)
         promoted = history.promotions(pipeline, self.platform)
         return promoted[-1].model_version if promoted else None, unreached
 
@@ -235,7 +235,7 @@ class ModelLoader:
         self._reported[whose] = trouble
 
 
-def _text(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:MOST_TEXT]
 
 

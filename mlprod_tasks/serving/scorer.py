@@ -233,7 +233,7 @@ class Scorer:
             self.counts.errors += 1
             version.breaker.failed()
             # Without its text, which may quote values.
-            log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _where(error))
+            log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _error_place(error))
             reason = f"the model failed ({type(error).__name__})"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
         decision, review = self._automate(row_score, loaded.rollout)
@@ -271,7 +271,7 @@ class Scorer:
         try:
             row_score = self._predict(challenger, features.values, cacheable)
         except Exception as error:
-            log.error("%s: version %d failed in shadow mode: %s", self.pipeline.name, challenger.number, _where(error))
+            log.error("%s: version %d failed in shadow mode: %s", self.pipeline.name, challenger.number, _error_place(error))
             self.counts.shadow_errors += 1
             challenger.breaker.failed()
             return ShadowScore(challenger.number, None, 1000 * (time.perf_counter() - began))
@@ -315,7 +315,7 @@ def joined(key: Mapping[str, Any]) -> str:
     return "/".join(map(str, key.values()))
 
 
-def _where(error: Exception) -> str:
+def _error_place(error: Exception) -> str:
     """Return the type and place of an error, without its text."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} in " + " < ".join(

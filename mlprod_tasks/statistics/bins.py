@@ -102,7 +102,7 @@ def learn(con: DuckDBPyConnection, source: str, columns: Mapping[str, str]) -> t
 
     source: the SQL after FROM; columns: name -> DuckDB type, as in DESCRIBE.
     """
-    return tuple(_learn(con, source, name, kind) for name, kind in columns.items())
+    return tuple(_choose_bins(con, source, name, kind) for name, kind in columns.items())
 
 
 def family(kind: str) -> str:
@@ -134,7 +134,7 @@ def number(name: str, kind: str) -> str:
             return f"try_cast({quoted(name)}::VARCHAR AS DOUBLE)"
 
 
-def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
+def _choose_bins(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
     if family(kind) in ("text", "bool"):
         return _categories(con, source, name)
     if family(kind) == "int" and 0 < _distinct(con, source, quoted(name), MOST_CATEGORIES) <= MOST_CATEGORIES:
@@ -142,7 +142,7 @@ def _learn(con: DuckDBPyConnection, source: str, name: str, kind: str) -> Bins:
     shares = sorted([*(step / NUMBER_OF_BINS for step in range(1, NUMBER_OF_BINS)), *TAILS])
     value = f"{number(name, kind)}::DOUBLE"
     finite = f"(SELECT {value} AS v FROM {source} WHERE isfinite({value}))"
-    query = f"SELECT min(v), max(v), quantile_disc(v, {shares}), {_spread('v')} FROM {finite}"
+    query = f"SELECT min(v), max(v), quantile_disc(v, {shares}), {_spread_sql('v')} FROM {finite}"
     low, high, quantiles, sd = con.execute(query).fetchall()[0]
     if low is None:
         return Bins(name, edges=(0.0,))  # only nulls: any value will be new
@@ -162,12 +162,12 @@ def _categories(con: DuckDBPyConnection, source: str, name: str, integer: bool =
     categories = tuple(value for (value,) in rows)
     if not integer or not categories:
         return Bins(name, categories=categories)
-    query = f"SELECT min(v), max(v), {_spread('v')} FROM (SELECT {quoted(name)}::DOUBLE AS v FROM {source})"
+    query = f"SELECT min(v), max(v), {_spread_sql('v')} FROM (SELECT {quoted(name)}::DOUBLE AS v FROM {source})"
     ((low, high, sd),) = con.execute(query).fetchall()
     return Bins(name, categories=categories, low=low, high=high, sd=_rounded(sd))
 
 
-def _spread(value: str) -> str:
+def _spread_sql(value: str) -> str:
     # The standard deviation of values around 1e200 overflows a double; if it is null, nothing is scaled by it.
     return f"CASE WHEN max(abs({value})) < 1e150 THEN stddev_pop({value}) END"
 

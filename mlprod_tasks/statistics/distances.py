@@ -26,7 +26,7 @@ def psi(expected: ArrayLike, actual: ArrayLike) -> float:
     empty bin has a logarithm; at usual row counts this changes the index by less than its sampling error. expected, actual:
     (bins,) counts.
     """
-    e, a = (_smoothed(counts) for counts in _checked(expected, actual))
+    e, a = (_smoothed(counts) for counts in _as_counts(expected, actual))
     return float(np.sum((a - e) * np.log(a / e)))
 
 
@@ -36,7 +36,7 @@ def psi_noise(expected: ArrayLike, actual: ArrayLike) -> float:
     It is (bins - 1) (1 / n + 1 / m). Without drift, PSI / (1 / n + 1 / m) follows chi-squared with bins - 1 degrees of freedom
     (Yurdakul and Naranjo, 2020). Bins that are empty on both sides do not count.
     """
-    e, a = _checked(expected, actual)
+    e, a = _as_counts(expected, actual)
     used = int(np.count_nonzero(e + a))
     return (used - 1) * (1 / float(e.sum()) + 1 / float(a.sum()))
 
@@ -54,7 +54,7 @@ def jensen_shannon_distance(expected: ArrayLike, actual: ArrayLike) -> float:
 
     0 for equal shares, 1 for disjoint ones.
     """
-    e, a = (counts / counts.sum() for counts in _checked(expected, actual))
+    e, a = (counts / counts.sum() for counts in _as_counts(expected, actual))
     middle = (e + a) / 2
 
     def divergence(p: NDArray[np.float64]) -> float:
@@ -70,7 +70,7 @@ def wasserstein(expected: ArrayLike, actual: ArrayLike, borders: Sequence[float]
     Rows are assumed to be spread evenly within bins. It differs from the exact distance of the rows by at most the sum over
     bins of width * max(e, a). expected, actual: (bins,) counts; borders: (bins + 1,), all finite, ascending.
     """
-    e, a = _checked(expected, actual)
+    e, a = _as_counts(expected, actual)
     if len(borders) != len(e) + 1:
         raise NothingToCompare(f"{len(e)} bins have {len(e) + 1} borders, not {len(borders)}")
     gap = np.concatenate(([0.0], np.cumsum(e / e.sum() - a / a.sum())))
@@ -97,7 +97,7 @@ def wasserstein_of(bins: Bins, expected: Counts, actual: CountedColumn) -> float
         at = np.asarray([int(bins.categories[k]) for k in order], np.float64)
         now = actual.counts[2:][order]
         now[0], now[-1] = now[0] + actual.below, now[-1] + actual.above
-        e, a = _checked(expected[2:][order], now)
+        e, a = _as_counts(expected[2:][order], now)
         apart = np.abs(np.cumsum(e / e.sum() - a / a.sum()))[:-1]
         return float(np.sum(apart * np.diff(at))) + actual.beyond / float(a.sum())
     # Rows beyond the range are first moved to its ends, as bins without width.
@@ -116,7 +116,7 @@ def borders(bins: Bins) -> list[float]:
     return [bins.low, *(min(max(edge, bins.low), bins.high) for edge in bins.edges), bins.high]
 
 
-def _checked(expected: ArrayLike, actual: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _as_counts(expected: ArrayLike, actual: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     e, a = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     if e.shape != a.shape or e.ndim != 1:
         raise NothingToCompare(f"counts of {e.shape} and {a.shape} bins cannot be compared")

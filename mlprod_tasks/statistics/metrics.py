@@ -125,12 +125,12 @@ def log_loss(outcome: Bools, score: Floats) -> float:
 
     Scores are clipped to [eps, 1 - eps] of float64.
     """
-    return float(log_losses(np.asarray(outcome, np.float64), _checked(outcome, score)).mean())
+    return float(log_losses(np.asarray(outcome, np.float64), _as_scores(outcome, score)).mean())
 
 
 def brier(outcome: Bools, score: Floats) -> float:
     """Return the mean squared difference of score and outcome (Brier, 1950)."""
-    return float(np.mean((_checked(outcome, score) - outcome) ** 2))
+    return float(np.mean((_as_scores(outcome, score) - outcome) ** 2))
 
 
 def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
@@ -291,7 +291,7 @@ def _rank_counts(outcome: Bools, score: Floats) -> RankCounts:
     return RankCounts(ranking, np.ones((1, ranking.rows)))
 
 
-def _checked(outcome: Bools, score: Floats) -> Floats:
+def _as_scores(outcome: Bools, score: Floats) -> Floats:
     _check(outcome, score, both_classes=False)
     return np.asarray(score, np.float64)
 

@@ -155,7 +155,7 @@ def write_set(
         for name, ticks in chosen.named():
             counts[name] = _WindowCounts()
             for part in _parts(ticks):
-                table, versions = _labelled(pipeline, part, as_of, versions, name, platform)
+                table, versions = _labelled_rows(pipeline, part, as_of, versions, name, platform)
                 writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
                 writer.write_table(table)
                 counts[name].add(table)
@@ -183,7 +183,7 @@ def _assembled(
     )
 
 
-def _labelled(
+def _labelled_rows(
     pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, split: str, platform: Platform
 ) -> tuple[pa.Table, Mapping[str, int]]:
     """Return the rows of some ticks with the labels known by then, and the lake versions."""

@@ -162,7 +162,7 @@ class Trials:
         """Whether no trial is running and none will follow."""
         with self.claiming():
             self._end_lost_trials()
-            if any(trial.state == TrialState.RUNNING for study in self.studies.values() for trial in _all(study)):
+            if any(trial.state == TrialState.RUNNING for study in self.studies.values() for trial in _all_trials(study)):
                 return False
             taken = [self._used_places(study) for study in self.studies.values()]
             spent = self.search.trials is not None and all(len(places) >= self.search.trials for places in taken)
@@ -193,7 +193,7 @@ class Trials:
 
     def _used_places(self, study: Study) -> set[int]:
         """Return the places whose trials have ended or are running."""
-        lost = [_place(trial) for trial in _all(study) if CLAIM in trial.user_attrs and _is_lost(trial)]
+        lost = [_place(trial) for trial in _all_trials(study) if CLAIM in trial.user_attrs and _is_lost(trial)]
         return {_place(trial) for trial in _with_place(study)} | {place for place in lost if lost.count(place) >= TIMES_LOST}
 
     def _end_lost_trials(self) -> None:
@@ -236,7 +236,7 @@ class WorseThanMedian(optuna.pruners.BasePruner):
         return len(others) >= LEAST_TO_COMPARE and trial.intermediate_values[step] > median_low(others)
 
 
-def _all(study: Study) -> list[FrozenTrial]:
+def _all_trials(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False)
 
 
@@ -246,7 +246,7 @@ def _is_lost(trial: FrozenTrial) -> bool:
 
 def _with_place(study: Study) -> list[FrozenTrial]:
     """Return the trials that use a place in the budget."""
-    return [trial for trial in _all(study) if CLAIM in trial.user_attrs and not _is_lost(trial)]
+    return [trial for trial in _all_trials(study) if CLAIM in trial.user_attrs and not _is_lost(trial)]
 
 
 def _place(trial: FrozenTrial) -> int:

@@ -91,7 +91,7 @@ def fit(pipeline: Pipeline, training_id: str, segment: str, platform: Platform) 
         return Part(
             training_id,
             segment,
-            _learner(model),
+            _chosen_learner(model),
             digest.of_folder(_part_folder(folder, segment) / MODEL),
             model.trees,
             time.perf_counter() - began,
@@ -125,7 +125,7 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         update(training_id, platform, run_id=run_id)
         seconds = time.perf_counter() - began
         trained = Trained(
-            training_id, run_id, model_digest, _learner(model), len(chosen), model.trees, model.threshold, seconds
+            training_id, run_id, model_digest, _chosen_learner(model), len(chosen), model.trees, model.threshold, seconds
         )
         folder.write(trained)
     log.info(
@@ -224,14 +224,14 @@ def _part_folder(folder: TrainingFolder, segment: str) -> Path:
     return folder.path / PARTS / name
 
 
-def _learner(model: Model | SegmentedModel) -> str:
+def _chosen_learner(model: Model | SegmentedModel) -> str:
     """Return the name of the chosen candidate."""
     return next(one.name for one in model.candidates if one.chosen)
 
 
 def _params(model: Model | SegmentedModel, assembled: Assembled) -> dict[str, Any]:
     """Return the run's parameters; those of candidates that were not chosen are prefixed with the candidate's name."""
-    learner = _learner(model)
+    learner = _chosen_learner(model)
     params = _flat(model.facts.recipe or {}, learner)
     params |= {"learner": learner, "trees": model.trees, "threshold": model.threshold, "as_of": str(assembled.as_of)}
     if isinstance(model, SegmentedModel):
@@ -259,7 +259,7 @@ def _segments(model: SegmentedModel) -> Segments:
             SegmentSummary(
                 segment=name,
                 rows=rows,
-                learner=_learner(part),
+                learner=_chosen_learner(part),
                 threshold=part.threshold,
                 validation=dict(next(one.metrics for one in part.candidates if one.chosen)),
             )

@@ -39,12 +39,12 @@ def verdict_on_check(gate: CheckedGate, results: EvaluationResults, model_digest
     check_results = checks.results
     match gate:
         case AvailableAtPrediction():
-            return _available(gate, check_results)
+            return _verdict_on_availability(gate, check_results)
         case NoLeakageSuspicion():
-            return _no_leakage(gate, check_results)
+            return _verdict_on_leakage(gate, check_results)
         case Latency() | ModelSize():
             most = gate.most_ms if isinstance(gate, Latency) else gate.most_mb
-            return _at_most(
+            return _verdict_at_most(
                 gate, _result_of(check_results, *names.check_of(gate)), most, " ms" if isinstance(gate, Latency) else " MB"
             )
         case SamePredictions():
@@ -56,17 +56,17 @@ def verdict_on_check(gate: CheckedGate, results: EvaluationResults, model_digest
             sentence = f"{gate.doc.strip()}: {one.sentence}; at most {gate.most_share:.2%} may"
             return verdict(gate, passed, one.value, gate.most_share, one.n, sentence)
         case KpiAtLeast() | KpiAtMost():
-            return _kpi(gate, check_results)
+            return _verdict_on_kpi(gate, check_results)
         case _:
             assert_never(gate)
 
 
-def _at_most(gate: Latency | ModelSize, one: CheckResult, most: float, unit: str) -> GateVerdict:
+def _verdict_at_most(gate: Latency | ModelSize, one: CheckResult, most: float, unit: str) -> GateVerdict:
     sentence = f"{one.sentence}; it must be at most {format_number(most)}{unit}"
     return verdict(gate, _value(one) <= most, one.value, most, one.n, sentence)
 
 
-def _available(gate: AvailableAtPrediction, results: tuple[CheckResult, ...]) -> GateVerdict:
+def _verdict_on_availability(gate: AvailableAtPrediction, results: tuple[CheckResult, ...]) -> GateVerdict:
     same = _result_of(results, *names.check_of(gate))
     differing = _value(same)
     fresh = _result_of(results, names.NULLS_WHEN_FRESH)
@@ -76,7 +76,7 @@ def _available(gate: AvailableAtPrediction, results: tuple[CheckResult, ...]) ->
     return verdict(gate, passed, value, bound, n, sentence)
 
 
-def _no_leakage(gate: NoLeakageSuspicion, results: tuple[CheckResult, ...]) -> GateVerdict:
+def _verdict_on_leakage(gate: NoLeakageSuspicion, results: tuple[CheckResult, ...]) -> GateVerdict:
     alone, lost = ([one for one in results if one.check == check] for check in (names.POWER_ALONE, names.POWER_LOST))
     strongest = max(alone, key=_value) if alone else None
     missed = max(lost, key=_value) if lost else None
@@ -100,7 +100,7 @@ def _no_leakage(gate: NoLeakageSuspicion, results: tuple[CheckResult, ...]) -> G
     return verdict(gate, True, strongest.value, gate.most, strongest.n, sentence)
 
 
-def _kpi(gate: KpiAtLeast | KpiAtMost, results: tuple[CheckResult, ...]) -> GateVerdict:
+def _verdict_on_kpi(gate: KpiAtLeast | KpiAtMost, results: tuple[CheckResult, ...]) -> GateVerdict:
     least = isinstance(gate, KpiAtLeast)
     side = "at least" if least else "at most"
     whole = _result_of(results, names.KPI)

@@ -37,10 +37,10 @@ def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict
             "declare more windows, or wait for more history"
         )
     if gate.than == "champion":
-        _same_champion(backtest, results.evaluation.champion_version)
-        if (passed := _without_other_champion(gate, backtest)) is not None:
+        _check_same_champion(backtest, results.evaluation.champion_version)
+        if (passed := _verdict_without_other_recipe(gate, backtest)) is not None:
             return passed
-    evaluated = [_window(gate, fold) for fold in backtest.folds]
+    evaluated = [_evaluate_fold(gate, fold) for fold in backtest.folds]
     kept = sum(window.kept for window in evaluated)
     worst = min(evaluated, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
     sentence = (
@@ -50,7 +50,7 @@ def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict
     return verdict(gate, kept >= gate.windows, float(kept), float(gate.windows), n, sentence)
 
 
-def _same_champion(backtest: BacktestResult, version: int | None) -> None:
+def _check_same_champion(backtest: BacktestResult, version: int | None) -> None:
     """Raises: CannotBeEvaluated if backtest and evaluation are against different champions."""
     if backtest.champion_version == version:
         return
@@ -62,7 +62,7 @@ def _same_champion(backtest: BacktestResult, version: int | None) -> None:
     )
 
 
-def _without_other_champion(gate: Stable, backtest: BacktestResult) -> GateVerdict | None:
+def _verdict_without_other_recipe(gate: Stable, backtest: BacktestResult) -> GateVerdict | None:
     """Return the verdict if there is no other recipe to compare with; None if there is."""
     n, version = len(backtest.folds), backtest.champion_version
     match backtest.champion_recipe:
@@ -80,7 +80,7 @@ def _without_other_champion(gate: Stable, backtest: BacktestResult) -> GateVerdi
     raise CannotBeEvaluated(backtest.problem or f"the recipe of champion version {version} is unknown")
 
 
-def _window(gate: Stable, fold: Fold) -> _EvaluatedFold:
+def _evaluate_fold(gate: Stable, fold: Fold) -> _EvaluatedFold:
     higher, value = HIGHER_IS_BETTER[gate.metric], _value(fold.model, gate.metric)
     bound = _bound(gate, fold)
     margin = (value - bound) * (1 if higher else -1)

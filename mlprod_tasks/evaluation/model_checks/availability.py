@@ -48,8 +48,8 @@ def as_scored(
     chosen = [ticks[i] for i in sorted({round(one) for one in np.linspace(0, len(ticks) - 1, gate.ticks)})]
     differences = _Differences()
     for day in chosen:
-        trained = _ordered(pipeline, rows.filter(pc.equal(rows["tick"], day)))
-        scored = _ordered(pipeline, _known_at(pipeline, day, assembled, platform))
+        trained = _sorted_by_key(pipeline, rows.filter(pc.equal(rows["tick"], day)))
+        scored = _sorted_by_key(pipeline, _features_known_at(pipeline, day, assembled, platform))
         _add_differences(differences, pipeline, day, trained, scored)
     n = differences.rows
     return CheckResult(*check_of(gate), differences.differing / n, n, _differences_sentence(differences, pipeline, len(chosen)))
@@ -102,7 +102,7 @@ def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Assembled, p
     that the source fills in later is still empty there.
     """
     tick = _newest_tick(pipeline, assembled, platform)
-    fresh = _known_at(pipeline, tick, assembled, platform)
+    fresh = _features_known_at(pipeline, tick, assembled, platform)
     n = fresh.num_rows
     worst, excess, now, before = "", -1.0, 0.0, 0.0
     for name in pipeline.feature_names:
@@ -129,13 +129,13 @@ def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -
     return max(with_rows)
 
 
-def _known_at(pipeline: Pipeline, day: date, assembled: Assembled, platform: Platform) -> pa.Table:
+def _features_known_at(pipeline: Pipeline, day: date, assembled: Assembled, platform: Platform) -> pa.Table:
     tick: Tick = pipeline.schedule.tick(day)
     ticks = pipeline.schedule.range(day)
     return features.build(pipeline, ticks, platform, versions=assembled.versions, until=tick).table
 
 
-def _ordered(pipeline: Pipeline, rows: pa.Table) -> pa.Table:
+def _sorted_by_key(pipeline: Pipeline, rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in pipeline.entity_table.key])
 
 

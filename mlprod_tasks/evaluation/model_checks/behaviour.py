@@ -31,7 +31,7 @@ def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str
     Raises: NothingToCheck.
     """
     rows = spread(rows, SAMPLE)
-    changed = _changed(gate.change, rows)
+    changed = _changed_values(gate.change, rows)
     scores = _scores(model, rows, changed)  # first: it explains a value of the wrong type
     touched = np.zeros(rows.num_rows, bool)
     for name, values in changed.items():
@@ -56,7 +56,7 @@ def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, 
     return _result(gate, wrong > ROUNDING, rows.num_rows, int(np.argmax(wrong)), scores, rows, changed, key)
 
 
-def _changed(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
+def _changed_values(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
     """Return the new values of each feature; every expression reads the original rows."""
     columns = ", ".join(f"({sql}) AS {identifier(name)}" for name, sql in change.items())
     with engine(threads=1) as connection:  # one thread keeps the order of rows

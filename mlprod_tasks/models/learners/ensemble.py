@@ -144,7 +144,7 @@ def fit_ensemble(
             "%s: too few rows for out-of-time predictions of both classes: all members get the same weight", learner.name
         )
         return StackingModel(members, (1 / len(members),) * len(members), 0.0)
-    weights, intercept = _weights(logit(predicted, SUREST), rows)
+    weights, intercept = _fit_weights(logit(predicted, SUREST), rows)
     listed = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(wanted, weights, strict=True))
     log.info("%s: weights %s, from %d out-of-time rows", learner.name, listed, len(rows))
     return StackingModel(members, weights, intercept)
@@ -188,19 +188,19 @@ def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[Lea
         edges = [0, *(int(np.searchsorted(train.tick, train.tick[edge])) for edge in edges[1:-1]), len(train)]
     for first, second, last in zip(edges[1:], edges[2:], edges[3:], strict=False):
         before = train.take(slice(0, second))
-        stop = train.take(slice(first, second)) if second >= len(train) else _after(train, first, second, gap_ticks)
+        stop = train.take(slice(first, second)) if second >= len(train) else _rows_between(train, first, second, gap_ticks)
         past, block = before.before(first, gap_ticks), train.take(slice(second, last))
         if len(block) and len(set(past.y.tolist())) == 2:
             yield past, stop, block
 
 
-def _after(train: LearnerRows, first: int, second: int, gap_ticks: int) -> LearnerRows:
+def _rows_between(train: LearnerRows, first: int, second: int, gap_ticks: int) -> LearnerRows:
     """Return the rows from `first` up to the gap before `second`."""
     kept = train.before(second, gap_ticks)
     return kept.take(slice(first, None))
 
 
-def _weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], float]:
+def _fit_weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], float]:
     """Fit a logistic regression on members' log-odds; return its weights, at least 0, and intercept."""
     from scipy.optimize import minimize
 

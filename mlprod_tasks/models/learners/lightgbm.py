@@ -130,9 +130,9 @@ def _callbacks(learner: LightGBM, report: Report | None) -> list[Any]:
     """Return the callbacks after each tree: log, report, and early stopping."""
     import lightgbm
 
-    callbacks: list[Any] = [_progress]
+    callbacks: list[Any] = [_log_progress]
     if report is not None:
-        callbacks.append(_reporting(report))
+        callbacks.append(_report_callback(report))
     if learner.early_stopping_rounds is not None:
         stop = lightgbm.early_stopping(learner.early_stopping_rounds, first_metric_only=True, verbose=False)
         callbacks.append(stop)
@@ -160,13 +160,13 @@ def parameters(learner: LightGBM, declared: Model) -> dict[str, Any]:
     }
 
 
-def _progress(env: Any) -> None:
+def _log_progress(env: Any) -> None:
     if (env.iteration + 1) % ROUNDS_BETWEEN_LINES == 0:
         for _, metric, score, *_ in env.evaluation_result_list:
             log.info("tree %d of at most %d: validation %s %.5f", env.iteration + 1, env.end_iteration, metric, score)
 
 
-def _reporting(report: Report) -> Any:
+def _report_callback(report: Report) -> Any:
     """Return a callback that reports the validation log loss, and stops if the report returns True."""
     from lightgbm.callback import EarlyStopException
 

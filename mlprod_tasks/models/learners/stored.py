@@ -29,7 +29,7 @@ def dump(trees: Any) -> bytes:
     """Return a skops file, with the same bytes for the same trees at any time."""
     import skops.io
 
-    return _repeatable(skops.io.dumps(trees))
+    return _reproducible(skops.io.dumps(trees))
 
 
 def load(content: bytes, allowed: Iterable[str], what: str) -> Any:
@@ -66,7 +66,7 @@ def _types(node: Any) -> Iterator[str]:
             yield from _types(one)
 
 
-def _repeatable(content: bytes) -> bytes:
+def _reproducible(content: bytes) -> bytes:
     """Return the archive with its parts numbered in order, not by memory address, and without the time of writing."""
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
         parts = {name: opened.read(name) for name in opened.namelist()}

@@ -91,7 +91,7 @@ def test_a_member_that_only_remembers_gets_no_weight():
 def test_weights_are_a_logistic_regression_on_members_log_odds():
     of = [frames.SINGLES[name] for name in ("logistic_regression", "hist_gradient_boosting")]
     said, rows = ensemble.out_of_time(of, frames.COLUMNS, TRAIN, frames.MODEL, 3, 1, learners.fit_learner)
-    weights, intercept = ensemble._weights(logit(said, ensemble.SUREST), rows)
+    weights, intercept = ensemble._fit_weights(logit(said, ensemble.SUREST), rows)
     oracle = LogisticRegression(C=np.inf, max_iter=1000).fit(logit(said, ensemble.SUREST), rows.y)
     assert (oracle.coef_ > 0.05).all()
     assert weights == pytest.approx(oracle.coef_[0], abs=0.03)
@@ -102,7 +102,7 @@ def test_no_weight_is_negative():
     random = np.random.default_rng(0)
     good = random.normal(size=500)
     rows = LearnerRows(np.empty((500, 0)), random.random(500) < 1 / (1 + np.exp(-good)))
-    weights, _ = ensemble._weights(np.column_stack([good, -good]), rows)
+    weights, _ = ensemble._fit_weights(np.column_stack([good, -good]), rows)
     assert weights[0] > 0.5
     assert weights[1] == 0
 

@@ -34,7 +34,7 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of scored rows, sorted by (tick, key), and the Delta version of every table that was read.
+    """The features of rows sorted by (tick, key), and the Delta versions that were read.
 
     Columns: the entity's key, its time, `tick`, `predict_at`, then every feature in the order of declaration.
     """
@@ -91,7 +91,9 @@ def write(
     versions: Mapping[str, int] | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> FeatureFiles:
-    """Compute the features of every row of `ticks` into Parquet files in `folder`, replacing the whole folder.
+    """Write the features of every row of `ticks` to Parquet files in `folder`.
+
+    The whole folder is replaced.
 
     Same rows, columns and order as `build`; memory does not grow with the number of rows.
     """
@@ -187,7 +189,7 @@ def _trailing(
 
 
 def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, int, TickRange]:
-    """The times [start, end), in microseconds, that rows look back on, and the ticks whose partitions hold them."""
+    """The times [start, end) in microseconds that rows look back on, with their ticks."""
     if not rows.count:
         start = end = 0
     else:

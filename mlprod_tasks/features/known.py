@@ -1,4 +1,4 @@
-"""SQL of the time at which a row or a value becomes known: the rule that every feature and label follows."""
+"""SQL of the time at which a row or a value becomes known."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def predict_at(pipeline: Pipeline) -> str:
 
 
 def interval(length: timedelta) -> str:
-    """SQL of a duration, in hours or smaller units: with a time zone, an SQL 'day' may have 23 or 25 hours."""
+    """SQL of a duration, in hours or smaller units.
+
+    With a time zone, an SQL 'day' may have 23 or 25 hours.
+    """
     microseconds = length // MICROSECOND
     for unit, size in (("HOUR", 3_600_000_000), ("MINUTE", 60_000_000), ("SECOND", 1_000_000)):
         if microseconds % size == 0:

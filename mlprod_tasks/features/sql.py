@@ -30,7 +30,7 @@ def sql(pipeline: Pipeline) -> str:
 
 
 def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: Mapping[str, int] | None = None) -> pa.Table:
-    """Run the definition on DuckDB for some ticks: the same table as `build`, for comparing both on a sample."""
+    """Run the definition on DuckDB for some ticks, to compare the result with `build`."""
     snapshot = Snapshot(pipeline, platform, versions)
     with engine() as connection:
         for table in pipeline.tables:

@@ -1,4 +1,4 @@
-"""Features on request: the same declaration as for training and batch scoring, read from an online store in microseconds."""
+"""Features on request, from the same declaration as for training and batch scoring."""
 
 from mlprod_tasks.online.features import Features, OnlineFeatures
 from mlprod_tasks.online.fields import FieldProblem, FieldsRefused, RequestFields

@@ -1,4 +1,4 @@
-"""Build the entries of the online store from the lake's tables, with the same queries and sums as batch features."""
+"""Build the entries of the online store, with the queries and sums of batch features."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ Entries = Iterator[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Horizon:
-    """The times that the store covers: from `look_back` before `start`, the start of `tick` (microseconds)."""
+    """The times that the store covers.
+
+    They begin `look_back` before `start`, the start of `tick` in microseconds.
+    """
 
     tick: date
     start: int

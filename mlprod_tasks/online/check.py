@@ -1,4 +1,4 @@
-"""Check that online features equal those of batch scoring, bit for bit, for the same rows at the same times."""
+"""Check that online features equal those of batch scoring, bit for bit."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineCh
 
 
 def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecked:
-    """Compute a tick's rows at their predict_at, online and in batch, and compare them. Raises: TableMissing."""
+    """Compute a tick's features online and in batch, and compare them.
+
+    Both are as of the rows' predict_at. Raises: TableMissing.
+    """
     ticks = pipeline.schedule.range(tick.date)
     online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
     built = features.build(pipeline, ticks, platform)
@@ -169,7 +172,10 @@ def _sample(rows: int, most: int) -> list[int]:
 def requests_of(
     pipeline: Pipeline, tick: Tick, platform: Platform, version: int, needed: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The tick's rows as `RequestFields.read` would return them for requests, in the order of batch features."""
+    """The tick's rows as requests, as `RequestFields.read` would return them.
+
+    They are in the order of batch features.
+    """
     entity = pipeline.entity_table
     snapshot = Snapshot(pipeline, platform, {entity.name: version})
     order = ", ".join(map(identifier, entity.key))

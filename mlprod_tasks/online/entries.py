@@ -24,14 +24,14 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class EntryReader(Protocol):
-    """Reads the entries of one group and gives its features, in declared order, as of a time (microseconds)."""
+    """Reads the entries of one group and gives its features, in declared order."""
 
     def decode(self, written: bytes) -> Any:
         """Decode an entry to the form that `values` takes."""
         ...
 
     def values(self, entry: Any, moment: int) -> Sequence[Any]:
-        """The features; entry is None if the key is not in the store."""
+        """The features as of `moment` (microseconds); entry is None if the key is not in the store."""
         ...
 
 

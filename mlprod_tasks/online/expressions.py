@@ -1,4 +1,7 @@
-"""Compute the declared expressions of one row: compiled if that equals DuckDB bit for bit, else by DuckDB itself."""
+"""Compute the declared expressions of one row, compiled or by DuckDB.
+
+An expression is compiled if its results equal DuckDB's bit for bit.
+"""
 
 from __future__ import annotations
 

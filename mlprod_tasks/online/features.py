@@ -128,7 +128,10 @@ class OnlineFeatures:
         return self._all_features(rows, keys, moments, *self._cache.entries(_flat(keys), self._decoders))
 
     def at_hand(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features] | None:
-        """Like `of`, but within microseconds: None if a remote store would have to be read. Raises: ExpressionFailed."""
+        """Like `of`, but within microseconds.
+
+        Returns None if a remote store would have to be read. Raises: ExpressionFailed.
+        """
         keys = self._keys_of(rows)
         wanted = _flat(keys)
         cached: tuple[Generation | None, Mapping[bytes, Any]] | None = self._cache.at_hand(wanted)
@@ -293,7 +296,7 @@ class OnlineFeatures:
 
 
 class _FreshTimes:
-    """The times at which no feature of a generation is missing or stale, and the ages at the last such time."""
+    """The times at which no feature of a generation is missing or stale."""
 
     def __init__(self, generation: Generation, groups: Sequence[str], stale_after: int) -> None:
         states = [generation.states.get(id_) for id_ in groups]
@@ -308,7 +311,7 @@ class _FreshTimes:
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Make a function that returns the values at these keys or positions of a mapping or sequence, as a tuple."""
+    """Make a function that returns the values at these keys or positions as a tuple."""
     if len(places) == 1:
         (only,) = places
         return lambda known: (known[only],)

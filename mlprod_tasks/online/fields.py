@@ -1,4 +1,4 @@
-"""Check the fields of a request: required fields, types and bounds, as declared by the entity's columns."""
+"""Check the fields of a request against the declared columns of the entity."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ class RequestFields:
             raise ValueError(f"{pipeline.name}: field {hashed[0]!r} is personal and hashed: set MLPROD_PSEUDONYM_KEY")
 
     def read(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
-        """The needed fields as features read them (times in microseconds, dates in days since 1970), and all problems."""
+        """The needed fields as features read them, and all problems.
+
+        Times are in microseconds and dates in days since 1970.
+        """
         row: dict[str, Any] = {}
         problems: list[FieldProblem] = []
         known_fields = 0
@@ -213,7 +216,10 @@ def _bounded(read: Reader, low: float | None, high: float | None) -> Reader:
 
 
 def _exact_number(value: float) -> str:
-    """Format a bound with all its digits, unlike `format_number`: a rounded bound would be wrong for values close to it."""
+    """Format a bound with all its digits.
+
+    A rounded one, as by `format_number`, would be wrong for values close to it.
+    """
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,}"
 
 

@@ -71,7 +71,7 @@ class _Next:
 
 
 class _Changes:
-    """Collects what the next generation writes and removes, by comparing digests with the entries in the store."""
+    """Collects the changes of the next generation, by comparing digests."""
 
     def __init__(self, known: Mapping[str, Mapping[bytes, bytes]]) -> None:
         self._known = known

@@ -1,4 +1,7 @@
-"""The content of the online store: one group of entries for each declared look-up, as-of and trailing feature."""
+"""The content of the online store: one group of entries per stored feature.
+
+These are the look-up, as-of and trailing features.
+"""
 
 from __future__ import annotations
 

@@ -63,9 +63,10 @@ def open_database(url: str, writes: bool = False) -> Engine:
 
 
 def bulk_insert(connection: Connection, table: str, rows: pa.Table) -> None:
-    """Append rows to a table within the connection's transaction: COPY on PostgreSQL, executemany on SQLite.
+    """Append rows to a table within the connection's transaction.
 
-    Timestamps are stored as UTC: TIMESTAMPTZ takes them as they are, SQLite as ISO text 'YYYY-MM-DD HH:MM:SS'.
+    Uses COPY on PostgreSQL and executemany on SQLite. Timestamps are stored as UTC: TIMESTAMPTZ takes them as they are, SQLite
+    as ISO text 'YYYY-MM-DD HH:MM:SS'.
     """
     if connection.dialect.name == "postgresql":
         # Not quoted by the dialect: it doubles % for statements with parameters, and COPY has none.

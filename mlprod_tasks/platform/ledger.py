@@ -1,4 +1,4 @@
-"""The tables of the ledger: a record of audits, trainings, promotions, scorings, measurements, decisions and mails."""
+"""The tables of the ledger: audits, trainings, promotions, scorings, decisions, mails."""
 
 from __future__ import annotations
 

@@ -46,7 +46,10 @@ class Ledger:
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[Session]:
-        """Open a transaction that waits for others of the same name, so what it reads does not change until it commits."""
+        """Open a transaction that waits for others of the same name.
+
+        What it reads does not change until it commits.
+        """
         with self.session() as session:
             if self.engine.dialect.name == "postgresql":
                 session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))

@@ -4,7 +4,10 @@ from mlprod_tasks.declaration import Pipeline
 
 
 def raw(pipeline: Pipeline, table: str) -> str:
-    """The table with the audited rows of a source table, partitioned by tick (a reference table: not partitioned)."""
+    """The table with the audited rows of a source table.
+
+    It is partitioned by tick, except for a reference table.
+    """
     return f"{pipeline.name}/raw/{table}"
 
 

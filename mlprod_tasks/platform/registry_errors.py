@@ -6,7 +6,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 
 def is_connection_error(error: BaseException) -> bool:
-    """Whether the registry could not be reached: an error of the network or the database, or of MLflow because of these."""
+    """Whether the registry could not be reached.
+
+    That is an error of the network or the database, or of MLflow because of these.
+    """
     if isinstance(error, SQLAlchemyError) or _comes_from("requests", error):
         return True
     if not is_mlflow_error(error):
@@ -24,5 +27,8 @@ def is_mlflow_error(error: BaseException) -> bool:
 
 
 def _comes_from(library: str, error: BaseException) -> bool:
-    """Whether the error is of a library, by the names of its modules: importing the library would take seconds."""
+    """Whether the error is of a library, by the names of its modules.
+
+    Importing the library would take seconds.
+    """
     return any(one.__module__.partition(".")[0] == library for one in type(error).__mro__)

@@ -74,7 +74,9 @@ def read(
     tick: date | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows with a time in [start, end), in chunks, with the lake's columns in the source's types.
+    """Yield the rows with a time in [start, end), in chunks.
+
+    They have the lake's columns in the source's types.
 
     For a reference table `start` and `end` are None: all rows are read. If the source cannot compare times exactly (text,
     files), rows outside of the interval may be included, and the caller must drop them. A column with values of several types
@@ -98,7 +100,9 @@ def read(
 
 
 def newest(table: Table, settings: Settings) -> str | None:
-    """The latest time in a database table, as text, to say how late a source without new rows is; None for other sources.
+    """The latest time in a database table, as text; None for other sources.
+
+    It tells how late a source without new rows is.
 
     Raises: SourceUnreachable.
     """
@@ -179,7 +183,7 @@ def _query(engine: Engine, table: Table, start: datetime | None, end: datetime |
 
 
 def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
-    """Read Arrow batches from PostgreSQL without a Python object per value: about ten times faster than rows."""
+    """Read Arrow batches from PostgreSQL, about ten times faster than Python rows."""
     from adbc_driver_manager.dbapi import Error
     from adbc_driver_postgresql import dbapi
 

@@ -24,7 +24,9 @@ class UnreadableRecord(ValueError):
 
 @dataclass(frozen=True)
 class Versioned:
-    """A record that later releases must be able to read: a dataclass of plain values, dates and other such dataclasses.
+    """A record that later releases must be able to read.
+
+    It is a dataclass of plain values, dates and other such dataclasses.
 
     version: of the schema; the default is the one that this release writes. To change a schema, set `version` to the next
     number in the subclass, and convert earlier versions in `upgraded`.

@@ -1,4 +1,4 @@
-"""Manual approval of a model that passed its gates: the request to a person, and the answer in ledger and MLflow."""
+"""Manual approval of a model that passed its gates: the request and the answer."""
 
 from __future__ import annotations
 

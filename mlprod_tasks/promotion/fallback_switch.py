@@ -84,7 +84,10 @@ def sentence(switch: Intervention) -> str:
 
 
 def _first_tick(pipeline: Pipeline, one: Intervention) -> date:
-    """The first tick that a switch affects: the one after the tick that decided it, or the next one after it was made."""
+    """The first tick that a switch affects.
+
+    It is the one after the tick that decided it, or the next one after it was made.
+    """
     if one.tick is not None:
         return one.tick + DAY
     day = one.at.astimezone(pipeline.schedule.zone).date()

@@ -1,4 +1,4 @@
-"""Which version is champion from which tick on: promotions in the ledger, and the registry aliases that follow them."""
+"""The history of champions: promotions in the ledger, and the registry's aliases."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def record_promotion(
     platform: Platform,
     beside: Callable[[Promotion], Row] | None = None,
 ) -> Promotion | None:
-    """Record the promotion that `choose` returns for the promotions so far, then move the aliases. Returns it.
+    """Record the promotion that `choose` returns, move the aliases, and return it.
 
-    choose: returns None to change nothing; runs under a lock. beside: makes a further row to write with the promotion. The
-    ledger is written first: if a call is killed before the aliases are moved, repeating it moves them.
+    choose: gets the promotions so far, and returns None to change nothing; runs under a lock. beside: makes a further row to
+    write with the promotion. The ledger is written first: if a call is killed before the aliases are moved, repeating it moves
+    them.
     """
     with platform.ledger.exclusive(_lock(pipeline)) as session:
         known = sorted(session.scalars(select(Promotion).filter_by(pipeline=pipeline.name)), key=_order)
@@ -41,7 +42,9 @@ def record_promotion(
 
 
 def champion_stack(known: Sequence[Promotion], champion: int | None = None) -> list[int]:
-    """The versions to roll back to in turn, the champion last: a rollback removes all versions after its target.
+    """The versions to roll back to in turn, the champion last.
+
+    A rollback removes all versions after its target.
 
     champion: the version behind the alias; it may differ from the ledger if somebody moved the alias by hand.
     """

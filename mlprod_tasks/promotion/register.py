@@ -1,4 +1,4 @@
-"""Register a model that passed its gates, with everything needed to reproduce it, and promote it to champion."""
+"""Register a model with everything needed to reproduce it, and make it champion."""
 
 from __future__ import annotations
 
@@ -235,9 +235,10 @@ def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
 
 
 def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: ProfileOf) -> None:
-    """Write the reference profile of the test window, which monitoring compares later ticks with, and golden predictions.
+    """Write the reference profile and the golden predictions of the test window.
 
-    Golden predictions are rows evenly spaced over the test window, with scores that the model must reproduce forever.
+    Monitoring compares later ticks with the profile. Golden predictions are rows evenly spaced over the test window, with
+    scores that the model must reproduce forever.
     """
     model = load_model(folder.model)
     rows = workspace.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
@@ -262,7 +263,10 @@ def _package(folder: TrainingFolder, target: Path) -> None:
 def _register_fallback(
     pipeline: Pipeline, folder: TrainingFolder, ref: ModelRef, run_id: str, tags: dict[str, str], platform: Platform
 ) -> None:
-    """Register the fallback as a model of its own, and store it in the ledger too, for when the registry is down."""
+    """Register the fallback as a model of its own.
+
+    It is stored in the ledger too, for when the registry is down.
+    """
     model = fallback.load(folder.fallback)
     description = (
         f"Smoothed outcome rates by {', '.join(model.feature_names)}, the fallback of {ref.name} version {ref.version}."

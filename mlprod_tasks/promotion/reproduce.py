@@ -1,4 +1,4 @@
-"""Reproduce a registered model from what was recorded with it, and check that it is the same, bit for bit."""
+"""Reproduce a registered model from its record, and compare it bit for bit."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class _Record:
-    """What was recorded with a version: training set, evaluation, environment, and the run's tags with digests."""
+    """The record of a version: training set, evaluation, environment and run tags."""
 
     assembled: Assembled
     evaluation: Evaluation
@@ -167,7 +167,7 @@ def _record(ref: ModelRef, platform: Platform) -> _Record:
 
 
 def _declaration(pipeline: Pipeline, ref: ModelRef, record: _Record, platform: Platform) -> Pipeline:
-    """The declaration that the model was trained with: the recorded one, or today's if it is still the same."""
+    """The recorded declaration, or today's if it is still the same."""
     recorded = record.assembled.declaration
     content = platform.registry.read_file(ref.run_id, f"{RECORD_FOLDER}/{assemble.DECLARATION}")
     if content is not None and digest_of(content.decode()) == recorded:
@@ -217,7 +217,10 @@ def _missing(declared: Pipeline, recorded: Assembled, platform: Platform) -> Ite
 
 
 def _fit(declared: Pipeline, registered: Any, record: _Record, folder: TrainingFolder, platform: Platform) -> Any:
-    """Train the model again: with its recipe, which has the parameters found by a search, and as many threads."""
+    """Train the model again, with the same parameters and number of threads.
+
+    The recipe has the parameters that a search found.
+    """
     recipe, continued = registered.facts.recipe, registered.facts.continued_from
     facts = facts_of(record.assembled, folder.training_id, record.assembled.declaration, continued)
     pipeline = declared if recipe is None else replace(declared, model=read_part(recipe))

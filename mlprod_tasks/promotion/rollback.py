@@ -1,4 +1,4 @@
-"""Roll back: make an earlier version champion again, from the next tick on, and record why in the ledger."""
+"""Roll back: make an earlier version champion again from the next tick on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE_DAY = timedelta(days=1)
 
 
 class CannotRollBack(LookupError):
-    """There is no version to roll back to, or the given one never passed its gates, or its files are broken."""
+    """No version to roll back to, or it never passed its gates, or its files are broken."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,10 @@ def _target(pipeline: Pipeline, to: int | None, alias: ModelRef, platform: Platf
 
 
 def _passed_training(pipeline: Pipeline, version: int, platform: Platform) -> str:
-    """The id of the training of a version that was champion before or passed all its gates. Raises: CannotRollBack."""
+    """The id of a version's training.
+
+    Raises: CannotRollBack if the version was never champion and has no training that passed its gates.
+    """
     known = history.promotions(pipeline, platform)
     for promotion in known:
         if promotion.model_version == version:

@@ -1,1 +1,1 @@
-"""Gradual rollout of a challenger: share by share, each checked before the next, taken back automatically if one fails."""
+"""Gradual rollout of a challenger, share by share; a failed check takes it back."""

@@ -1,4 +1,4 @@
-"""Test whether a challenger is significantly worse than the champion: errors, latency, scores and quality.
+"""Compare a challenger with the champion: errors, latency, scores and quality.
 
 Rows count for the version that they were routed to (`assigned`), whoever answered: rows that a failing challenger leaves to
 others still count against it. Rows of one entity or one request are not independent, so standard errors are clustered (Deng,
@@ -152,7 +152,9 @@ def errors(pair: Pair, ramp: Ramp, wrong: float, bounds: Bounds | None = None) -
 
 
 def latency(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
-    """Fail if the challenger's 99th percentile of latency is significantly more than `ramp.latency` times the champion's.
+    """Fail if the 99th percentile of latency is significantly too high.
+
+    The limit is `ramp.latency` times the champion's percentile.
 
     Both percentiles have bounds by order statistics (Hahn and Meeker, Statistical Intervals, 1991, section 5.2), valid for any
     distribution; rows of one request took the same time, so their effective number counts. If the champion has too few rows
@@ -179,7 +181,10 @@ def latency(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
 
 
 def scores(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
-    """Fail if the mean score is significantly more than `ramp.score_shift` away from the champion's (Welch's interval)."""
+    """Fail if the mean score is significantly different (Welch's interval).
+
+    The limit of the difference to the champion's is `ramp.score_shift`.
+    """
     ours, theirs = _means(pair.challenger, pair.challenger.score), _means(pair.champion, pair.champion.score)
     if ours is None or theirs is None:
         return _undecided("scores", pair, ramp.score_shift, f"too few rows to compare scores: {_counts(pair)}")
@@ -194,7 +199,10 @@ def scores(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
 
 
 def quality(pair: Pair, wrong: float) -> Finding:
-    """Fail if the Brier score is significantly worse, on rows whose outcome is known by now (Welch's interval)."""
+    """Fail if the Brier score is significantly worse (Welch's interval).
+
+    It is computed on rows whose outcome is known by now.
+    """
     ours, theirs = (_means(group, (group.score - group.outcome) ** 2) for group in (pair.challenger, pair.champion))
     if ours is None or theirs is None:
         known = [int(np.isfinite(group.outcome).sum()) for group in (pair.challenger, pair.champion)]
@@ -213,7 +221,7 @@ def quality(pair: Pair, wrong: float) -> Finding:
 
 
 def too_few(pair: Pair, ramp: Ramp) -> Finding:
-    """The failed check of a challenger that got too few rows within the longest time that a step may take."""
+    """The failed check of a challenger that got too few rows in the longest step time."""
     sentence = (
         f"{_version(pair.challenger).capitalize()} got {pair.challenger.rows:,} rows within {length(ramp.at_most)}, "
         f"and {ramp.rows:,} are needed to check it."
@@ -260,7 +268,9 @@ def wilson(successes: float, trials: float, wrong: float) -> tuple[float, float]
 
 
 def clopper_pearson(successes: float, trials: float, wrong: float) -> tuple[float, float]:
-    """Exact bounds of a share, each exceeded with probability `wrong` at most, for any number of trials (Biometrika 26, 1934).
+    """Exact bounds of a share (Clopper and Pearson, Biometrika 26, 1934).
+
+    Each is exceeded with probability `wrong` at most, for any number of trials.
 
     Uses quantiles of the beta distribution: scipy.stats.binomtest takes whole numbers only, and the effective number of
     dependent rows is a fraction.
@@ -302,7 +312,10 @@ def _percentile(group: Group, wrong: float, quantile: float) -> tuple[float, flo
 
 
 def _effective_rows(flags: Floats, cluster: Codes) -> float:
-    """The number of independent rows that would give the same precision for the share of `flags` (Kish's effective size)."""
+    """The effective number of rows (Kish) for the share of `flags`.
+
+    So many independent rows would give the same precision.
+    """
     n, clusters = len(flags), len(np.unique(cluster))
     share = float(flags.mean())
     if clusters < 2 or share in (0.0, 1.0):

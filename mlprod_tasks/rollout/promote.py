@@ -70,7 +70,10 @@ def note(pipeline: Pipeline, version: int, state: str, platform: Platform, only:
 
 
 def settle(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> Promoted:
-    """Complete a promotion that the ledger has already: an earlier call may have failed before it moved the aliases."""
+    """Complete a promotion that the ledger has already.
+
+    An earlier call may have failed before it moved the aliases.
+    """
     history.move_aliases(pipeline, platform)
     last = history.promotions(pipeline, platform)[-1]
     if last.rolled_back_from is None:
@@ -79,7 +82,10 @@ def settle(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> Promoted:
 
 
 def promote_challenger(pipeline: Pipeline, ramp: Ramping, platform: Platform) -> Promoted:
-    """Make the challenger champion: a former champion by a rollback to it, any other one because its gates passed."""
+    """Make the challenger champion.
+
+    A former champion is promoted by a rollback to it, any other version because its gates passed.
+    """
     if ramp.done:
         return settle(pipeline, ramp, platform)
     if was_champion(pipeline, ramp.challenger, platform):

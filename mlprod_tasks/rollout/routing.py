@@ -27,7 +27,10 @@ BUCKETS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The fields of a rollout that each request needs, as plain values: faster to read than a ledger entry."""
+    """The fields of a rollout that each request needs.
+
+    Plain values are faster to read than a ledger entry.
+    """
 
     mode: str
     challenger: int | None
@@ -97,7 +100,10 @@ def roll_out(
 
 
 def _put_in_force(pipeline: Pipeline, rollout: Rollout, instead_of: datetime | None, platform: Platform) -> Rollout:
-    """Write a rollout with its salt, unless another one was written since `instead_of`. Raises: RolledOutMeanwhile."""
+    """Write a rollout with its salt, unless another was written since `instead_of`.
+
+    Raises: RolledOutMeanwhile.
+    """
     with platform.ledger.exclusive(f"{pipeline.name}/rollout") as session:
         mine = select(Rollout).where(Rollout.pipeline == pipeline.name)
         before = session.scalars(mine.order_by(Rollout.at.desc()).limit(1)).first()

@@ -1,4 +1,4 @@
-"""Read the rows that compare challenger and champion: from the collected request log, with the outcomes known by now."""
+"""Read the logged rows that challenger and champion are compared on."""
 
 from __future__ import annotations
 

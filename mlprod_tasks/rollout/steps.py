@@ -320,7 +320,9 @@ def _end(pipeline: Pipeline, ramp: Ramping, by: str, reason: str, platform: Plat
 
 
 def take_back_abandoned(pipeline: Pipeline, platform: Platform, tell: Tell) -> TakenBack:
-    """Take back a challenger whose ramp is abandoned: no step or check for longer than a step may take plus one hour.
+    """Take back a challenger whose ramp is abandoned.
+
+    A ramp is abandoned after no step or check for one hour more than a step may take.
 
     The DAG run that drives a ramp takes it back when it ends, but a killed run cannot. Meant to be called regularly: if the
     ramp is not abandoned, nothing changes and no mail is sent.

@@ -1,1 +1,1 @@
-"""The online store: the values that a request needs in addition to its fields, replaced in whole generations."""
+"""The online store: the values that a request needs in addition to its fields."""

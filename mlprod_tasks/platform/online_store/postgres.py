@@ -1,4 +1,4 @@
-"""The online store in PostgreSQL: each generation is written in one transaction, each read is one statement."""
+"""The online store in PostgreSQL: one transaction per generation, one statement per read."""
 
 from __future__ import annotations
 

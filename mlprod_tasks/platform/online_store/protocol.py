@@ -41,7 +41,9 @@ class OnlineStore(Protocol):
     def replace(
         self, pipeline: str, base: int | None, put: Iterable[tuple[bytes, bytes]], removed: Iterable[bytes]
     ) -> int | None:
-        """Write the next generation: `base` (None: an empty one) with the values in `put`, without the keys in `removed`.
+        """Write the next generation: `base` with `put`, without the keys in `removed`.
+
+        base: None for an empty one.
 
         Returns: its number, higher than all before; None, and nothing changes, if `base` is no longer the current generation.
         If StoreUnavailable is raised, the next generation may have been written or not; trying again is safe.

@@ -1,4 +1,4 @@
-"""The online store in one SQLite file: each reader sees a snapshot (WAL), and there is one writer at a time."""
+"""The online store in one SQLite file (WAL): snapshots for readers, one writer at a time."""
 
 from __future__ import annotations
 

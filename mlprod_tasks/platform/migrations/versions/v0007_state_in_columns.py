@@ -1,4 +1,4 @@
-"""Add columns for all state that the code depends on: who requested something, which decision, what a mail is about; and salts.
+"""Add columns for state that the code depends on, such as who requested something.
 
 Before, the code read this from the beginning of a reason, a name or a key. The migration does so for existing entries, for the
 last time. The texts themselves do not change.
@@ -190,7 +190,10 @@ def _rolled_out(bind: sa.Connection, table: sa.Table) -> Iterator[tuple[str, int
 
 
 def _mails(bind: sa.Connection, table: sa.Table) -> None:
-    """Set subject, topic and tick of mails, from the kind and the key, which begins with the pipeline and often the tick."""
+    """Set subject, topic and tick of mails, from the kind and the key.
+
+    The key begins with the pipeline and often the tick.
+    """
     for one in bind.execute(sa.select(table)).all():
         first, _, rest = one.key.removeprefix(f"{one.pipeline}/").partition("/")
         second = rest.partition("/")[0]

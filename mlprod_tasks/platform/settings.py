@@ -57,9 +57,9 @@ class Settings:
         kind = url.partition(":")[0]
         if kind not in DATABASES:
             raise DatabaseUnsupported(
-                f"connection {connection!r} is a URL of {kind!r}, but tables can only be read from and written to SQLite "
-                "(sqlite:///path) and PostgreSQL (postgresql://user@host/database). Copy the table to one of them, or deliver "
-                "it as CSV or Parquet files"
+                f"connection {connection!r} is a URL of {kind!r}, but tables are read from and written to SQLite "
+                "(sqlite:///path) and PostgreSQL (postgresql://user@host/database) only. Copy the table to one of them, or "
+                "deliver it as CSV or Parquet files"
             )
         return url
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Ramp
-from mlprod_tasks.documents.formatting import format_number, length
+from mlprod_tasks.documents.formatting import format_count, format_number, length
 from mlprod_tasks.platform.ledger import RolloutCheck
 from mlprod_tasks.statistics import intervals
 
@@ -223,8 +223,8 @@ def quality(pair: Pair, wrong: float) -> Finding:
 def too_few(pair: Pair, ramp: Ramp) -> Finding:
     """The failed check of a challenger that got too few rows in the longest step time."""
     sentence = (
-        f"{_version(pair.challenger).capitalize()} got {pair.challenger.rows:,} rows within {length(ramp.at_most)}, "
-        f"and {ramp.rows:,} are needed to check it."
+        f"{_version(pair.challenger).capitalize()} got {format_count(pair.challenger.rows, 'row')} within "
+        f"{length(ramp.at_most)}, and {ramp.rows:,} are needed to check it."
     )
     return Finding("rows", False, None, float(pair.challenger.rows), float(ramp.rows), pair.champion.rows,
                    pair.challenger.rows, sentence)  # fmt: skip
@@ -352,7 +352,7 @@ def _version(group: Group) -> str:
 
 
 def _counts(pair: Pair) -> str:
-    return f"it has {pair.challenger.rows:,} rows, {_version(pair.champion)} {pair.champion.rows:,}"
+    return f"it has {format_count(pair.challenger.rows, 'row')}, {_version(pair.champion)} {pair.champion.rows:,}"
 
 
 def _failures(group: Group) -> str:

@@ -1,8 +1,8 @@
 """The steps of a ramp: begin, take a step, check it, finish, or take it back.
 
-All state is in the ledger, so each function is safe to call again, at any time and from any
-process. If a person changes the rollout by hand (`mlprod rollout ...`), the ramp ends: every step then raises RampStopped and
-keeps that change. If `challenger` is given, a ramp of another version raises RampStopped too.
+All state is in the ledger, so each function is safe to call again, at any time and from any process. If a person changes the
+rollout by hand (`mlprod rollout ...`), the ramp ends: every step then raises RampStopped and keeps that change. If `challenger`
+is given, a ramp of another version raises RampStopped too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import delete
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import RampStep, Rollout, RolloutCheck, Training
 from mlprod_tasks.promotion import history
@@ -207,7 +208,9 @@ def _check_rows(
     if not over and not stored:
         so_far = f"{answered:,} of {declared.rows:,} rows, {_minutes(elapsed)} of {_minutes(declared.hold)}{few}"
         return Checked("waiting", f"version {ramp.challenger} at {percent(ramp.share)} of entities: {so_far}", checks)
-    sentence = f"version {ramp.challenger} passes at {percent(ramp.share)} of entities with {answered:,} rows.{note}"
+    sentence = (
+        f"version {ramp.challenger} passes at {percent(ramp.share)} of entities with {format_count(answered, 'row')}.{note}"
+    )
     return Checked("passed", sentence, checks if over else stored)
 
 
@@ -277,9 +280,10 @@ def take_back(
     *,
     challenger: int | None = None,
 ) -> TakenBack:
-    """Let the champion answer everything again, and send a mail that says why. by: a rule or a person.
+    """Let the champion answer everything again, and send a mail that says why.
 
-    If no ramp is running, nothing changes; but a mail that could not be sent when a challenger was taken back is sent now.
+    by: a rule or a person. If no ramp is running, nothing changes; but a mail that could not be sent when a challenger was
+    taken back is sent now.
 
     Raises: the mailer's error if no mail can be sent; the challenger is taken back all the same.
     """
@@ -392,4 +396,4 @@ def _write(pipeline: Pipeline, platform: Platform, before: Rollout | None, **cha
 
 
 def _minutes(span: timedelta) -> str:
-    return f"{span.total_seconds() / 60:,.0f} minutes"
+    return format_count(round(span.total_seconds() / 60), "minute")

@@ -206,7 +206,7 @@ def test_after_postgresql_closed_all_connections_every_look_is_answered(postgres
 
 
 def test_a_scheme_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="give sqlite:///"):
+    with pytest.raises(ValueError, match="use sqlite:///"):
         open_store("mysql://x/y")
 
 

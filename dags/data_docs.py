@@ -1,7 +1,7 @@
 """## Data docs
 
-Builds Great Expectations' pages of all suites and of the newest audits, once a day and on request. It is a DAG of its own
-because a page takes seconds, and an audit should not wait for that.
+Builds Great Expectations' pages of all suites and of the newest audits, once a day and on request. It is a separate DAG because
+a page takes seconds to build, and audits should not wait for that.
 """
 
 from airflow.sdk import dag, task

@@ -1,11 +1,11 @@
 """## Digest
 
-Every Monday, once the tick is decided, one mail for the business in plain words: what acting on the scores earned in the week,
-compared with the week before and with the test that the model passed; how accurate the scores were; what happened (alarms,
-trainings, rollbacks, refused data, the fallback); and which alarms are open. It goes to `digest_to`, else to `alert_to`.
+Sends one mail in plain words to the business every Monday, once the tick is decided: what acting on the scores earned in the
+week, compared with the week before and with the model's test; how accurate the scores were; what happened (alarms, trainings,
+rollbacks, refused data, the fallback); and which alarms are open. The mail goes to `digest_to`, or else to `alert_to`.
 
-It is sent once a week. If Monday's tick is not decided within twelve hours, it is sent with what is known then. From a shell:
-`mlprod digest NAME --to TICK`.
+It is sent only once for each week. If Monday's tick is not decided within twelve hours, it is sent with what is known by then.
+To print it: `mlprod digest NAME --to TICK`.
 """
 
 from typing import Any

@@ -1,10 +1,11 @@
 """## Ingest
 
-Brings one tick of every table into the lake: **extract** from the source, **audit** against the declaration, **publish**
-what passed. Only data that passed its audit reaches the lake.
+Loads one tick of every table into the lake: **extract** from the source, **audit** against the declaration, **publish** what
+passed. Only data that passed its audit reaches the lake.
 
-*A red audit*: the mail shows the failing expectations and rows. Correct the source, then clear `extract` of that table.
-*History*: trigger with `first` and `last`. *Some days again*: the Backfill button, or `airflow backfill create`.
+*The audit is red*: the mail shows the failed expectations and rows. Correct the source, then clear `extract` of that table.
+*To load history*: trigger with `first` and `last`. *To load some days again*: the Backfill button, or
+`airflow backfill create`.
 """
 
 from typing import Any

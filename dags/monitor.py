@@ -1,13 +1,13 @@
 """## Monitor
 
-Waits until the tick is scored, then **measures** it (inputs, scores, and the outcomes of the tick whose labels are complete)
-and **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. Then it
-**acts**: switches or rolls back, if the champion is still the version that was measured. Then it sends one mail (**tell**)
-about new and ended alarms, with reminders of alarms that nobody acknowledged; a retraining starts the train DAG with the
-reason.
+Waits until the tick is scored, then **measures** it: inputs, scores, and the outcomes of the tick whose labels are complete by
+now. It **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. It
+**acts**, that is, it switches or rolls back if the champion is still the version that was measured. It sends one mail
+(**tell**) about new and ended alarms, with reminders of alarms that nobody acknowledged. For a retraining it starts the train
+DAG with the reason.
 
-Monitoring a tick again replaces its measurements. Decisions do not depend on the order in which ticks are monitored, and the
-actions and mails of a tick happen once.
+Safe to run again: measurements are replaced, and each action and mail of a tick happens only once. Decisions do not depend on
+the order in which ticks are monitored.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ def monitor(pipeline: Pipeline) -> None:
         )
         decided, acted = decide(), act()
         wait >> measure() >> decided >> acted >> tell()
-        # Only after a rollback: a training that began before it may not replace the version that the rollback brought back.
+        # After `act`: a training that began before a rollback could not replace the version that the rollback brought back.
         acted >> training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided=decided)
 
     workflow()

@@ -1,11 +1,11 @@
 """## Online
 
-Keeps the features of predictions on request: waits until the tick's tables are published, **fills** the online store with
-what changed, and **checks** a sample of the tick's rows: computed from the store and in batch, their features must be the same
-to the last bit. The share of rows that differ is a measurement in the ledger; it should be 0.
+Updates the features for requests. Waits until the tick's tables are published, then **fills** the online store with the changes
+and **checks** a sample of the tick's rows: their features computed from the store and in batch must be equal to the last bit.
+The share of rows that differ is a measurement in the ledger; it should be 0.
 
-*A red fill*: the store keeps its entries, and its features grow older until the declared policy for stale features applies. Fix
-the cause, then clear `fill_online`. Ticks may be filled in any order: the store keeps the newest.
+*The fill is red*: the store keeps its entries, and its features get older until the declared policy for stale features applies.
+Fix the cause, then clear `fill_online`. Ticks may be filled in any order: the store keeps the newest.
 """
 
 from typing import Any

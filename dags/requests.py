@@ -1,17 +1,17 @@
 """## Requests
 
-Every ten minutes, **collects** what the service has logged into the lake, each row once, and puts rows whose decision is left
-to people into the review queue; once an hour it deletes what the lake's table held more than two hours ago. Then it
-**measures** every tick whose rows in the lake have changed since they were measured: how fast and by whom they
-were answered, with which features, how the shadow differs; and the last tick that is over, if nobody asked at all. A breach
-raises an alarm at the decision of the next tick. If that decision was made before the last requests arrived, it is **made
-again**, with its actions and mails; a retraining starts the train DAG with the reason.
+Every ten minutes, **collects** the service's log into the lake, each row once, and puts rows that people decide into the review
+queue. Once an hour it deletes files that the lake's table has not used for more than two hours. Then it **measures** every tick
+whose rows in the lake have changed: how fast and by which model they were answered, with which features, and how the shadow's
+scores differ. The last finished tick is measured even if there were no requests. A breach raises an alarm at the decision of
+the next tick. If that decision was made before the last requests arrived, it is **made again**, with its actions and mails;
+for a retraining it starts the train DAG with the reason.
 
-It also **takes back** a ramp whose run is gone, so that no challenger answers without checks.
+It also **takes back** the challenger of a rollout whose run has ended, so that no challenger answers without checks.
 
 It sends a mail (**tell**) about files that do not reach the lake: a file that cannot be read is renamed to `.broken` and mailed
-once; a file with a column of another type than in the lake waits and is mailed once a week. *A red collection*:
-nothing is lost, the log waits where the service wrote it.
+once; a file with a column of another type than in the lake waits and is mailed once a week. *The collection is red*: nothing is
+lost, the log stays where the service wrote it.
 """
 
 from typing import Any

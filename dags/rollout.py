@@ -2,22 +2,22 @@
 
 Lets a new version, the challenger, answer requests of more and more entities beside the champion, and checks it at each share.
 
-- **begin** makes every replica load it; it scores in the shadow and answers no request yet.
-- For each declared share: **take_step** lets it answer that share of entities, always the same ones; **wait** until the share
-  was held long enough and enough rows were answered, without occupying a worker; **check** compares it with the champion's rows
-  of the same time: errors, latency, scores, and quality where outcomes have arrived.
-- **finish** makes it champion. Then the champion answers everything again, with the automation of before.
-- **take_back** runs at the end of every run, however it ends. If the challenger is still being rolled out then, since a check
-  failed or anything else went wrong, the champion answers everything again within seconds, and one mail says why.
+- **begin** makes every replica load it. It scores as a shadow and does not answer requests yet.
+- For each declared share: **take_step** lets it answer that share of entities, always the same ones. **wait** waits, without
+  occupying a worker, until the share has lasted long enough and enough rows were answered. **check** compares it with the
+  champion's rows of the same time: errors, latency, scores, and quality if outcomes have arrived.
+- **finish** makes it champion, and it answers all requests with the previous automation.
+- **take_back** runs at the end of every run, however it ends. If the challenger is still being rolled out, because a check
+  failed or something else went wrong, the champion answers all requests again within seconds, and one mail says why.
 
-Started by training where `serving.ramp` is declared, or by hand with the number of the version; `hold_minutes` and `rows`
-replace the declared ones for this run. A version that did not pass its gates is refused; one that was champion before is
-brought back as a rollback does.
+Training starts it if `serving.ramp` is declared; you can start it by hand with the number of a version. `hold_minutes` and
+`rows` replace the declared values for this run. A version that did not pass its gates is refused; a version that was champion
+before is promoted as a rollback.
 
-*A red check*: the challenger is worse, and the mail has the numbers. It was taken back; nothing needs to be cleared. To try
-again, start a new run. *Something else is red*: it was taken back too; fix the cause and start a new run.
-*The rollout was changed by hand meanwhile* (`mlprod rollout`, or on the page): what is left of the run is skipped, and what was
-set by hand holds. To end a run, mark it as failed: the challenger is taken back.
+*A check is red*: the challenger is worse, and the mail has the numbers. It was taken back; nothing needs to be cleared. To try
+again, start a new run. *Something else is red*: the challenger was taken back, too; fix the cause and start a new run.
+*The rollout was changed by hand in the meantime* (with `mlprod rollout` or on the page): the rest of the run is skipped, and
+the change by hand stays in force. To stop a run, mark it as failed: the challenger is taken back.
 """
 
 from typing import Any
@@ -79,28 +79,24 @@ def rollout(pipeline: Pipeline) -> None:
             )
         )
 
-    version = Param(None, type="integer", minimum=1, description="The number of the version to roll out.")
-    by = Param(
-        None,
-        type=["null", "string"],
-        description="Who requests it, recorded in the ledger; by default the user who triggers it.",
-    )
-    reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
-    hold = Param(
-        None,
-        type=["null", "number"],
-        minimum=0,
-        description="Minutes at each share, below at_most; by default as declared.",
-    )
-    rows = Param(None, type=["null", "integer"], minimum=1, description="Rows needed at each share; by default as declared.")
-    params = {"challenger": version, "by": by, "reason": reason, "hold_minutes": hold, "rows": rows}
-
-    @dag(f"{pipeline.name}.rollout", **telling(pipeline, on_request(pipeline, __doc__, **params)))
+    @dag(f"{pipeline.name}.rollout", **telling(pipeline, on_request(pipeline, __doc__, **_params())))
     def workflow() -> None:
-        every = each_share(pipeline, begin(), take_step, check, finish())
-        every >> take_back().as_teardown()
+        each_share(pipeline, begin(), take_step, check, finish()) >> take_back().as_teardown()
 
     workflow()
+
+
+def _params() -> dict[str, Param]:
+    by = "Who requests it, recorded in the ledger; by default the user who triggers it."
+    hold = "Minutes at each share, less than at_most; by default as declared."
+    rows = "Rows needed at each share; by default as declared."
+    return {
+        "challenger": Param(None, type="integer", minimum=1, description="The number of the version to roll out."),
+        "by": Param(None, type=["null", "string"], description=by),
+        "reason": Param("requested by hand", type="string", description="Why; recorded in the ledger."),
+        "hold_minutes": Param(None, type=["null", "number"], minimum=0, description=hold),
+        "rows": Param(None, type=["null", "integer"], minimum=1, description=rows),
+    }
 
 
 for pipeline in served():

@@ -1,9 +1,10 @@
 """## Score
 
 Waits until the tick's tables are published, then **scores** its rows with the champion (or, with `as_of`, with the version
-that was champion at that tick) into the lake and the business database. Running a tick again replaces its predictions.
+that was champion at that tick), and writes the predictions to the lake and the business database. Safe to run again: the
+predictions of the tick are replaced.
 
-*The fallback scored*: the mail says why. When that is fixed, clear `score` of the tick.
+*The fallback scored*: the mail says why. Fix the cause, then clear `score` of the tick.
 """
 
 from typing import Any

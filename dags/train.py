@@ -1,27 +1,27 @@
 """## Train
 
-Makes a model as it could have been made at the start of tick `as_of`, tests it on a later, gapped test window, and promotes it
-only if it passes its gates.
+Trains a model with what was known at the start of tick `as_of`, tests it on a test window after a gap, and promotes it only if
+it passes its gates.
 
 - **assemble** builds the training set: features and known labels of the train, validation and test windows.
 - **search** looks for better parameters, one task per worker; without a declared search it does nothing.
-- **segments** lists what is to be fitted: all rows ('*'), and each segment that is large enough for a model of its own.
-- **fit** fits one of them, all candidates of it, and keeps the best on the validation window; one task each.
-- **train** puts them together, with a fallback, and opens the MLflow run.
-- **evaluate** measures the model on the test window beside baseline and champion, on the same rows, whole and in slices.
-- **backtest** trains the model again as of earlier moments, to see how much its quality changes over time.
-- **run_checks** checks the model itself, as far as gates ask for it: leaks, behaviour, latency, size, saving and loading.
-- **report** writes the pictures, the report and the model card.
-- **gate** lets it pass only if every declared gate does.
-- **approve**, where `approval` is declared: a person looks at gates and report and answers on the task's *Required Actions*.
-- **register** makes it a version in MLflow, **promote** points the alias `champion` at it.
-- **roll_out**, where `serving.ramp` is declared and there is a champion: the new version is not promoted here, but handed to
-  the rollout DAG, which lets it answer more and more requests and promotes it at the end, or takes it back.
+- **segments** lists what to fit: all rows ('*'), and each segment that is large enough for a separate model.
+- **fit** fits all candidates of one of them and keeps the best on the validation window; one task for each.
+- **train** combines them into the model, adds a fallback, and opens the MLflow run.
+- **evaluate** measures model, baseline and champion on the same rows of the test window, in total and in slices.
+- **backtest** trains the model again as of earlier ticks, to see how much its quality changes over time.
+- **run_checks** runs the checks of the model that gates need: leaks, behaviour, latency, size, saving and loading.
+- **report** writes the plots, the report and the model card.
+- **gate** passes only if every declared gate passes.
+- **approve**, if `approval` is declared: a person reads gates and report and answers on the task's *Required Actions*.
+- **register** makes the model a version in MLflow, **promote** points the alias `champion` at it.
+- **roll_out**, if `serving.ramp` is declared and there is a champion: instead of promoting the new version here, it starts the
+  rollout DAG, which lets it answer more and more requests and promotes it at the end, or takes it back.
 
-*A red gate*: the mail and the task's log show every gate with its value. The champion stays. Nothing needs to be cleared.
-*Rejected*: what follows is skipped, the champion stays, and the ledger and the MLflow run say who and when. Nobody answered in
-time: the task is red; clear it to ask again. Further trainings queue while an approval is pending.
-*Something else is red*: fix the cause and clear that task. Parts that are fitted already, and trials of the search, are kept.
+*The gate is red*: the mail and the task's log show every gate with its value. The champion stays. Nothing needs to be cleared.
+*The model was rejected*: later tasks are skipped, the champion stays, and ledger and MLflow run say who rejected it and when.
+*Nobody answered in time*: the task is red; clear it to ask again. Other trainings queue while an approval is pending.
+*Something else is red*: fix the cause and clear that task. Segments that are already fitted and trials of the search are kept.
 """
 
 from typing import Any
@@ -48,6 +48,25 @@ from mlprod_tasks.declaration import Pipeline
 
 def train_workflow(pipeline: Pipeline) -> None:
     """Define the train DAG of one use case."""
+    first = Param(None, type="string", format="date", description="Train as of this tick: nothing known later is used.")
+    reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
+    decision = Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The tick whose decision requests it: set by the monitor, leave it empty.",
+    )
+
+    @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
+    def workflow() -> None:
+        passed_digest = _test_model(pipeline, _fit_model(pipeline))
+        _promote_model(pipeline, passed_digest)
+
+    workflow()
+
+
+def _fit_model(pipeline: Pipeline) -> Any:
+    """Add the tasks from the training set to the model. Returns the last one."""
 
     @task
     def assemble(**context: Any) -> dict[str, Any]:
@@ -79,6 +98,15 @@ def train_workflow(pipeline: Pipeline) -> None:
     def train(**context: Any) -> dict[str, Any]:
         return reference(steps.train(pipeline, training_id(pipeline, context), platform()))
 
+    large, trained = segments(), train()
+    assemble() >> search.expand(worker=workers(pipeline)) >> large
+    fit.expand(segment=large) >> trained
+    return trained
+
+
+def _test_model(pipeline: Pipeline, trained: Any) -> Any:
+    """Add the tasks that test the model, and its gates. Returns the gate's task, with the digest of the model that passed."""
+
     @task
     def evaluate(**context: Any) -> dict[str, Any]:
         return reference(steps.evaluate(pipeline, training_id(pipeline, context), platform()))
@@ -99,6 +127,14 @@ def train_workflow(pipeline: Pipeline) -> None:
     def gate(**context: Any) -> str:
         return steps.gate(pipeline, training_id(pipeline, context), platform()).model_digest
 
+    passed_digest = gate()
+    trained >> evaluate() >> [backtest(), run_checks()] >> report() >> passed_digest
+    return passed_digest
+
+
+def _promote_model(pipeline: Pipeline, passed_digest: Any) -> None:
+    """Add the tasks after the gate: approval, registration, and promotion or rollout."""
+
     @task
     def register(**context: Any) -> dict[str, Any]:
         return reference(steps.register(pipeline, training_id(pipeline, context), platform()))
@@ -107,26 +143,9 @@ def train_workflow(pipeline: Pipeline) -> None:
     def promote(passed_digest: str, **context: Any) -> dict[str, Any]:
         return reference(steps.promote_training(pipeline, training_id(pipeline, context), passed_digest, platform()))
 
-    first = Param(None, type="string", format="date", description="Train as of this tick: nothing known later is used.")
-    reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
-    decision = Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        description="The tick whose decision requests it, where the monitor starts it; empty: you do.",
-    )
-
-    @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
-    def workflow() -> None:
-        large, passed_digest = segments(), gate()
-        fitted = fit.expand(segment=large)
-        assemble() >> search.expand(worker=workers(pipeline)) >> large
-        fitted >> train() >> evaluate() >> [backtest(), run_checks()] >> report() >> passed_digest
-        registered = register()
-        approved(pipeline, passed_digest) >> registered
-        promoted(pipeline, registered, promote(passed_digest))
-
-    workflow()
+    registered = register()
+    approved(pipeline, passed_digest) >> registered
+    promoted(pipeline, registered, promote(passed_digest))
 
 
 for pipeline in declared():

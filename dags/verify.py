@@ -1,11 +1,11 @@
 """## Verify
 
-Checks the models in production in the night after each tick, off-peak: a sample of the tick's logged predictions is scored
-again by the version that made them and must come out the same, bit for bit; and the champion, read again from the registry,
+Checks the models in production in the night after each tick, off-peak. A sample of the tick's logged predictions is scored
+again by the version that made them; the scores must be the same, bit for bit. And the champion, loaded again from the registry,
 must reproduce the golden predictions that were registered with it.
 
-The results are in the ledger like all watched values: a difference raises an alarm at the next decision. The task
-itself is red only where the checks could not be made, for example because the registry does not answer: clear it then.
+The results are measurements in the ledger: a difference raises an alarm at the next decision. The task itself is red only if
+the checks could not run, for example because the registry does not answer. Then clear it.
 """
 
 from typing import Any

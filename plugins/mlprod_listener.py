@@ -1,7 +1,7 @@
-"""Tells the ledger how long tasks waited for a worker: only where Airflow keeps its state is known when a task was queued.
+"""Record in the ledger how long tasks waited for a worker. Only Airflow's own database knows when a task was queued.
 
-So it is noted when a run of a DAG has ended, by the process that ended it, beside its own work: a ledger that is slow or down
-does not hold up the scheduler, and what could not be noted is logged.
+The waits are recorded when a run of a DAG ends, in a thread of the process that ended it, so that a slow or broken ledger does
+not delay the scheduler. If they cannot be recorded, that is logged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "online")
 
 
 class MlprodListener(AirflowPlugin):
-    """Registers this module's hooks, which Airflow calls when a run ends."""
+    """Register this module's hooks, which Airflow calls when a run ends."""
 
     name = "mlprod_listener"
     listeners: ClassVar[list[Any]] = [sys.modules[__name__]]
@@ -50,7 +50,7 @@ class TaskTimes(Protocol):
 
 
 def waits_of(tasks: Iterable[TaskTimes]) -> list[Any]:
-    """The waits of a run's tasks, each of its last try. A deferred task waited for data, not for a worker: it is left out."""
+    """The waits of a run's tasks at their last try, without deferred tasks, which waited for data and not for a worker."""
     from mlprod_tasks.platform.step_runs import Wait
 
     return [
@@ -61,7 +61,7 @@ def waits_of(tasks: Iterable[TaskTimes]) -> list[Any]:
 
 
 def step_of(task: TaskTimes) -> str:
-    """A task's step as its runs are recorded: 'orders.extract' is 'extract orders', the part 'B6' of 'fit' is 'fit B6'."""
+    """The step's name in the ledger: 'extract orders' for the task 'orders.extract', 'fit B6' for 'fit' mapped over 'B6'."""
     *group, verb = task.task_id.split(".")
     part = [task.rendered_map_index or str(task.map_index)] if task.map_index >= 0 else []
     return " ".join([verb, *group, *part])
@@ -80,7 +80,7 @@ def note(dag_id: str, run_id: str) -> int:
     with create_session() as session:
         tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id))
         waits = waits_of(tasks)
-    # A connection of its own: this process forks tasks later, which must not share it.
+    # A separate connection: this process may fork tasks later, and they must not share it.
     ledger = Ledger(from_environment().ledger_url)
     try:
         return note_waits(dag_id.rpartition(".")[0], waits, ledger)
@@ -96,6 +96,6 @@ def _note_beside(dag_id: str, run_id: str) -> None:
 def _noted(dag_id: str, run_id: str) -> None:
     try:
         noted = note(dag_id, run_id)
-        log.info("%s %s: noted how long %d steps waited for a worker", dag_id, run_id, noted)
+        log.info("%s %s: recorded how long %d steps waited for a worker", dag_id, run_id, noted)
     except Exception:
-        log.warning("%s %s: how long its tasks waited for a worker could not be noted", dag_id, run_id, exc_info=True)
+        log.warning("%s %s: could not record how long its tasks waited for a worker", dag_id, run_id, exc_info=True)

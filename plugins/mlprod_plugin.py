@@ -13,7 +13,7 @@ PREFIX = "/mlprod"
 
 
 async def page(scope: Any, receive: Any, send: Any) -> None:
-    """Answer one request. The page's code is loaded by the first: every Airflow process loads plugins, only one serves."""
+    """Answer one request. The first one loads the page's code: every Airflow process loads plugins, but only one serves."""
     from anyio.to_thread import run_sync
 
     app = await run_sync(_app)

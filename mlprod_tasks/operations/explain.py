@@ -99,8 +99,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
     Raises: NoSuchPrediction if the key has the wrong number of values, or no tick or several ticks have it.
     """
     stored = _read_stored(pipeline, _key_values(pipeline, key), platform, tick)
-    again = _recompute(pipeline, stored, platform)
-    row, model, current = stored.row, again.model, stored.current
+    again, row, current = _recompute(pipeline, stored, platform), stored.row, stored.current
     outcome, known_at = _outcome(pipeline, row, stored.tick, platform)
     shown = [name for name in again.feature_names or pipeline.feature_names if name in row.column_names]
     return PredictionExplanation(
@@ -109,7 +108,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         tick=str(stored.tick),
         predict_at=_moment(pipeline, row["predict_at"][0].as_py()),
         score=float(row["score"][0].as_py()),
-        threshold=None if model is None else float(model.threshold),
+        threshold=None if again.model is None else float(again.model.threshold),
         decision=bool(row["decision"][0].as_py()),
         fallback=stored.by_fallback,
         fallback_reason=stored.fallback_reason,
@@ -117,7 +116,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         outcome_known_at=None if known_at is None else _moment(pipeline, known_at),
         model_version=stored.version,
         learner=again.learner,
-        calibration=getattr(getattr(model, "calibration", None), "way", "none"),
+        calibration=getattr(getattr(again.model, "calibration", None), "way", "none"),
         parts=_parts(pipeline, row, shown, again.effects),
         way=again.effects.way,
         base_log_odds=again.effects.base,

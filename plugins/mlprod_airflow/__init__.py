@@ -1,4 +1,4 @@
-"""What the DAG files share: how Airflow's runs, connections, waits and mails meet the steps."""
+"""Shared code of the DAG files: runs, connections, waits, mails and approvals in Airflow."""
 
 from mlprod_airflow.installation import declared, platform, served
 from mlprod_airflow.mails import links

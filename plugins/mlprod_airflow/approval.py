@@ -1,4 +1,4 @@
-"""Airflow's human-in-the-loop task between the gates and the registry: who is asked what, and where the answer goes."""
+"""Airflow's human-in-the-loop task between gates and registry: the question, the people it goes to, and their answer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlprod_tasks.declaration import Pipeline
 
 
 class NobodyAnswered(AirflowFailException):
-    """The declared time to answer is over. Not asked again by itself."""
+    """Nobody answered within the declared time. The question is not asked again automatically."""
 
 
 class TellApproval(BaseNotifier):
-    """Mail that an answer is waited for, with the page where it is given."""
+    """Mail that a model waits for approval, with a link to the page to answer on."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class TellApproval(BaseNotifier):
 
 
 class Approve(ApprovalOperator):
-    """Ask a person whether the model may be promoted. Rejected, what follows is skipped; unanswered in time, the task fails."""
+    """Ask a person whether to promote the model. If rejected, later tasks are skipped; without an answer in time it fails."""
 
     def __init__(self, *, pipeline: Pipeline, **rest: Any) -> None:
         approval = pipeline.approval
@@ -50,24 +50,24 @@ class Approve(ApprovalOperator):
         self.pipeline = pipeline
 
     def execute(self, context: Any) -> Any:
-        asked = steps.request_approval(self.pipeline, training_id(self.pipeline, context), platform())
-        self.subject, self.body = asked.subject, asked.body
+        question = steps.request_approval(self.pipeline, training_id(self.pipeline, context), platform())
+        self.subject, self.body = question.subject, question.body
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        given = steps.approve(self.pipeline, training_id(self.pipeline, context), answer_of(event), platform())
+        result = steps.approve(self.pipeline, training_id(self.pipeline, context), answer_of(event), platform())
         if not event.get("responded_by_user"):
             raise NobodyAnswered(
-                f"training {given.training_id} is rejected: nobody answered in time. To ask again, clear this task"
+                f"training {result.training_id} is rejected: nobody answered in time. To ask again, clear this task"
             )
         return super().execute_complete(context, event)
 
 
 def answer_of(event: dict[str, Any]) -> Any:
-    """The answer as Airflow hands it on; without a person it is a rejection."""
+    """The answer from Airflow's event; without a person it is a rejection."""
     from mlprod_tasks.promotion.approve import Answer
 
     user = event.get("responded_by_user") or {}
     by = user.get("name") or user.get("id") or ""
-    shown = f"{by} ({user['id']})" if by and user.get("id") not in (None, by) else by
-    return Answer(bool(by) and event["chosen_options"] == [Approve.APPROVE], shown, event["responded_at"])
+    name_and_id = f"{by} ({user['id']})" if by and user.get("id") not in (None, by) else by
+    return Answer(bool(by) and event["chosen_options"] == [Approve.APPROVE], name_and_id, event["responded_at"])

@@ -13,23 +13,23 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import SettingMissing, connection_from_environment, from_environment
 
 MAIL_CONNECTION = "smtp_default"
-# Airflow's connection types and what SQLAlchemy calls them; others are taken as they are.
+# Airflow's connection types and their names in SQLAlchemy; other types have the same name in both.
 DRIVERS = {"postgres": "postgresql+psycopg2", "postgresql": "postgresql+psycopg2"}
 
 
 @cache
 def platform() -> Platform:
-    """The platform of this process."""
+    """The platform of this process, created on the first call."""
     return Platform(from_environment(connection=connection_url), connect_mail=mail_server, attempt=attempt)
 
 
 def declared() -> list[Pipeline]:
-    """Every valid use case. A refused one must not remove the DAGs of the others: see `refusals`."""
+    """All valid use cases. A refused one must not remove the DAGs of the others: see `refusals`."""
     return [pipeline for pipeline in _read().values() if isinstance(pipeline, Pipeline)]
 
 
 def served() -> list[Pipeline]:
-    """Every valid use case that answers requests."""
+    """All valid use cases that answer requests."""
     return [pipeline for pipeline in declared() if pipeline.serving is not None]
 
 
@@ -40,17 +40,17 @@ def refusals() -> list[DeclarationError]:
 
 @cache
 def _read() -> dict[str, Pipeline | DeclarationError]:
-    found: dict[str, Pipeline | DeclarationError] = {}
+    by_name: dict[str, Pipeline | DeclarationError] = {}
     for path in sorted(from_environment().pipelines.glob("[!_]*.py")):
         try:
-            found[path.stem] = load(path)
+            by_name[path.stem] = load(path)
         except DeclarationError as error:
-            found[path.stem] = error
-    return found
+            by_name[path.stem] = error
+    return by_name
 
 
 def connection_url(name: str) -> str:
-    """The URL of a connection: MLPROD_CONNECTION_<NAME> where that is set, else Airflow's connection of that name."""
+    """The URL of a connection: MLPROD_CONNECTION_<NAME> if that is set, else Airflow's connection of that name."""
     try:
         return connection_from_environment(name, os.environ)
     except SettingMissing:
@@ -61,24 +61,24 @@ def _airflow_url(name: str) -> str:
     from sqlalchemy import URL
 
     try:
-        given = Connection.get(name)
+        connection = Connection.get(name)
     except Exception as error:
         raise SettingMissing(
             f"connection {name!r} does not exist: add it in Airflow (Admin, Connections) or set "
             f"MLPROD_CONNECTION_{name.upper()}"
         ) from error
-    extra = given.extra_dejson
+    extra = connection.extra_dejson
     if extra.get("path"):  # a folder of files
         return str(extra["path"])
-    driver = DRIVERS.get(given.conn_type, given.conn_type)
+    driver = DRIVERS.get(connection.conn_type, connection.conn_type)
     if driver == "sqlite":
-        return f"sqlite:///{given.host or given.schema}"
-    url = URL.create(driver, given.login, given.password, given.host, given.port, given.schema)
+        return f"sqlite:///{connection.host or connection.schema}"
+    url = URL.create(driver, connection.login, connection.password, connection.host, connection.port, connection.schema)
     return url.render_as_string(hide_password=False)
 
 
 def attempt() -> int:
-    """Which try of the task this is, from 1 on; outside of a task the first."""
+    """The number of this try of the task, from 1 on; 1 outside of a task."""
     try:
         return int(get_current_context()["ti"].try_number)
     except RuntimeError:
@@ -86,7 +86,7 @@ def attempt() -> int:
 
 
 def mail_server() -> smtplib.SMTP:
-    """A session with the mail server of Airflow's SMTP connection: login, TLS and retries are the provider's."""
+    """A session with the mail server of Airflow's SMTP connection; the provider handles login, TLS and retries."""
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     client = SmtpHook(MAIL_CONNECTION).get_conn()._smtp_client

@@ -1,4 +1,4 @@
-"""Mail each failure once, however the task failed."""
+"""Mail each failure once, in whatever way the task failed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 class TaskKilled(RuntimeError):
-    """A task's process ended without an error: out of memory, or killed."""
+    """A task's process ended without an error: it ran out of memory or was killed."""
 
 
 class TellFailure(BaseNotifier):
-    """Mail a task that failed for good."""
+    """Mail a task that failed after its last retry."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class TellFailure(BaseNotifier):
         key = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{task.try_number}"
         where = f"{task.dag_id} {task.task_id}{_tick(context)}"
         sent = steps.tell_failure(self.pipeline, Failure(key, where, error, links(context)), platform())
-        log.info("%s", "mail sent" if sent else "mail was sent before")
+        log.info("%s", "mail sent" if sent else "mail was already sent")
 
     def _error(self, context: Any) -> BaseException | None:
-        given = context.get("exception")
-        return given if isinstance(given, BaseException) else RuntimeError(str(given or "no reason given"))
+        error = context.get("exception")
+        return error if isinstance(error, BaseException) else RuntimeError(str(error or "no reason given"))
 
 
 class TellKilled(TellFailure):
-    """Mail a run whose task was killed and could not mail itself; the mail's key prevents a second mail."""
+    """Mail a run whose task was killed and so could not send a mail; the mail's key prevents a second mail."""
 
     def _error(self, context: Any) -> BaseException | None:
         if context.get("ti") is None:
@@ -54,7 +54,7 @@ class TellKilled(TellFailure):
 
 
 def links(context: Any) -> tuple[tuple[str, str], ...]:
-    """Links for the reader of a mail: the task's log, the run."""
+    """Links for a mail: the task's log and the run."""
     log_url: str = context["ti"].log_url
     return (("Log of the task", log_url), ("Run in Airflow", log_url.split("/tasks/")[0]))
 

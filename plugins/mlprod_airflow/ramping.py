@@ -1,4 +1,4 @@
-"""How the rollout DAG follows the declared ramp: its shares, what it waits for, and who is told when it ends early."""
+"""Parts of the rollout DAG: tasks for each declared share, waits between checks, and mails when a rollout ends early."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlprod_tasks.declaration import Pipeline
 P = ParamSpec("P")
 T = TypeVar("T")
 ROLL_OUT = "roll_out"
-# For the task that takes a challenger back: it retries for some hours while the ledger or the mail server is down.
+# Retries of the task that takes a challenger back: for some hours, while the ledger or the mail server is down.
 PATIENT: dict[str, Any] = {"retries": 150, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=2)}
 
 
@@ -28,7 +28,7 @@ class ChallengerFailed(AirflowFailException):
 
 
 def with_run_params(pipeline: Pipeline, context: Any) -> Pipeline:
-    """The use case with this run's `hold_minutes` and `rows` in place of the declared ones."""
+    """The use case with this run's `hold_minutes` and `rows` instead of the declared ones."""
     from mlprod_tasks.rollout.state import with_ramp
 
     params = context["params"]
@@ -41,14 +41,14 @@ def challenger(context: Any) -> int:
 
 
 def requested_by(context: Any) -> str:
-    """Who requested this run: the name in its parameters, else the user who triggered it."""
+    """The name in the parameter `by`, or else the user who triggered the run."""
     return str(context["params"].get("by") or context["dag_run"].triggering_user_name or "somebody")
 
 
 def unless_stopped(step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Run a step of the ramp. If the rollout was changed by hand, skip the task and those after it, with the reason.
+    """Run a step of the rollout. If the rollout was changed by hand, skip this task and those after it, with the reason.
 
-    Raises: ChallengerFailed where the challenger can no longer be promoted.
+    Raises: ChallengerFailed if the challenger can no longer be promoted.
     """
     from mlprod_tasks.rollout.state import RampStopped
     from mlprod_tasks.rollout.steps import Overtaken
@@ -62,16 +62,16 @@ def unless_stopped(step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
 
 
 def passed(checked: Any) -> str:
-    """The sentence of a passed check. Raises: ChallengerFailed; ValueError where the step is not over."""
+    """The sentence of a passed check. Raises: ChallengerFailed; ValueError if the share still waits for rows or time."""
     if checked.verdict == "failed":
         raise ChallengerFailed(checked.sentence)
     if checked.verdict == "waiting":
-        raise ValueError(f"{checked.sentence}: not over yet. Clear the task that waits before it")
+        raise ValueError(f"{checked.sentence}: not finished yet. Clear the wait task before this one")
     return str(checked.sentence)
 
 
 def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finished: Any) -> list[Any]:
-    """Chain a group of tasks for each declared share between begin and finish; returns all tasks."""
+    """Chain a group of tasks for each declared share between begin and finish. Returns all tasks."""
     from mlprod_tasks.declaration import Ramp
 
     declared = pipeline.serving.ramp if pipeline.serving is not None else None
@@ -87,9 +87,9 @@ def each_share(pipeline: Pipeline, begun: Any, take_step: Any, check: Any, finis
 
 
 class WaitForAnswers(BaseOperator):
-    """Wait until a share was held long enough and the challenger answered enough rows, or until a check fails.
+    """Wait until a share has lasted long enough and the challenger has answered enough rows, or until a check fails.
 
-    The results are in the ledger, where the next task reads them. Between two looks no worker is occupied.
+    The next task reads the results from the ledger. No worker is occupied between two checks.
     """
 
     def __init__(self, *, pipeline: Pipeline, **rest: Any) -> None:
@@ -111,7 +111,7 @@ class WaitForAnswers(BaseOperator):
 
 
 class TellEnd(TellFailure):
-    """Mail a failed task, except a failed check: its results are in the mail about the challenger that was taken back."""
+    """Mail a failed task, except a failed check, whose results are in the mail about the challenger taken back."""
 
     def _error(self, context: Any) -> BaseException | None:
         error = super()._error(context)
@@ -126,18 +126,18 @@ class TellRunEnd(TellKilled):
         from mlprod_tasks.platform.ledger import Mail
 
         began = context["dag_run"].start_date
-        told = platform().ledger.all(Mail, Mail.at >= began, pipeline=self.pipeline.name, kind=KIND)
-        return None if told else super()._error(context)
+        mails = platform().ledger.all(Mail, Mail.at >= began, pipeline=self.pipeline.name, kind=KIND)
+        return None if mails else super()._error(context)
 
 
 def telling(pipeline: Pipeline, given: dict[str, Any]) -> dict[str, Any]:
-    """Set a DAG's callbacks so that a challenger is mailed once."""
-    told = given["default_args"] | {"on_failure_callback": TellEnd(pipeline)}
-    return given | {"default_args": told, "on_failure_callback": TellRunEnd(pipeline)}
+    """Set a DAG's failure callbacks so that only one mail is sent about a challenger that was taken back."""
+    defaults = given["default_args"] | {"on_failure_callback": TellEnd(pipeline)}
+    return given | {"default_args": defaults, "on_failure_callback": TellRunEnd(pipeline)}
 
 
 def why_ended(context: Any) -> str:
-    """Why a run ended early: the tasks that failed."""
+    """Say why a run ended early, with the tasks that failed."""
     ti, run = context["ti"], context["dag_run"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
     failed = [name for name, state in states.items() if state == "failed"]
@@ -146,7 +146,7 @@ def why_ended(context: Any) -> str:
 
 
 class RollOut(TriggerDagRunOperator):
-    """Start the rollout DAG once for a version that was registered, for the training that made it."""
+    """Start the rollout DAG once for the version that a training registered."""
 
     def __init__(self, *, pipeline: Pipeline, registered: str, **rest: Any) -> None:
         super().__init__(
@@ -168,19 +168,19 @@ class RollOut(TriggerDagRunOperator):
 
 
 def promoted(pipeline: Pipeline, registered: Any, promote: Any) -> None:
-    """What follows registration: a rollout if a ramp is declared and there is a champion, else promotion."""
+    """Add what follows registration: a rollout if a ramp is declared and there is a champion, else the promotion."""
     if pipeline.serving is None or pipeline.serving.ramp is None:
         registered >> promote
         return
-    follows = _rolled_out_or_promoted(pipeline, promote.operator.task_id)(registered)
-    follows >> [promote, RollOut(task_id=ROLL_OUT, pipeline=pipeline, registered=registered.operator.task_id)]
+    branch = _rollout_or_promotion(pipeline, promote.operator.task_id)(registered)
+    branch >> [promote, RollOut(task_id=ROLL_OUT, pipeline=pipeline, registered=registered.operator.task_id)]
 
 
-def _rolled_out_or_promoted(pipeline: Pipeline, promoting: str) -> Any:
+def _rollout_or_promotion(pipeline: Pipeline, promotion: str) -> Any:
     @task.branch(task_id="how")
     def how(registered: dict[str, Any]) -> str:
         from mlprod_tasks.promotion.register import ramp_wanted
 
-        return ROLL_OUT if ramp_wanted(pipeline, int(registered["version"]), platform()) else promoting
+        return ROLL_OUT if ramp_wanted(pipeline, int(registered["version"]), platform()) else promotion
 
     return how

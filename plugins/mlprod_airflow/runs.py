@@ -1,4 +1,4 @@
-"""What a run of a DAG is about: its ticks, its training; and the DAGs' common arguments."""
+"""The ticks and the training of a DAG's run, and the arguments that DAGs share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TICK = {"type": ["null", "string"], "format": "date"}
 
 
 def daily(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
-    """Arguments of a DAG with one run a tick. The partition key is the tick's date; ticks may run in any order."""
+    """Arguments of a DAG with one run per tick. The partition key is the tick's date; ticks may run in any order."""
     schedule = pipeline.schedule
     return _common(pipeline, doc) | {
         "schedule": CronPartitionTimetable(schedule.cron, timezone=schedule.timezone, key_format="%Y-%m-%d"),
@@ -30,10 +30,10 @@ def daily(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
 
 
 def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG that looks back at each tick in the night after it, off-peak; the partition key is the tick's date."""
+    """Arguments of a DAG that runs in the night after each tick, off-peak; the partition key is the tick's date."""
     schedule = pipeline.schedule
     hour = schedule.at.hour - HOURS_BEFORE_NEXT
-    behind = 1 if hour >= 0 else 0  # its run falls on the next tick's date, or still on its own
+    behind = 1 if hour >= 0 else 0  # days from the tick's date to the run's date
     return daily(pipeline, doc) | {
         "schedule": CronPartitionTimetable(
             f"{schedule.at.minute} {hour % 24} * * *",
@@ -49,7 +49,7 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 
 
 def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG with one run a week, at Monday's tick; the partition key is its date."""
+    """Arguments of a DAG with one run per week, at Monday's tick; the partition key is its date."""
     schedule = pipeline.schedule
     mondays = f"{schedule.at.minute} {schedule.at.hour} * * 1"
     return daily(pipeline, doc) | {
@@ -58,7 +58,7 @@ def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 
 
 def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG that looks every ten minutes for what has come, one run at a time, without catchup."""
+    """Arguments of a DAG that runs every ten minutes, one run at a time, without catchup."""
     schedule = pipeline.schedule
     return _common(pipeline, doc) | {
         "schedule": CronTriggerTimetable("*/10 * * * *", timezone=schedule.timezone),
@@ -84,13 +84,13 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
             "retry_exponential_backoff": True,
             "on_failure_callback": TellFailure(pipeline),
         },
-        # A killed task cannot send a mail; the DAG's callback, which runs in another process, does.
+        # A killed task cannot send a mail; the DAG's callback, which runs in another process, can.
         "on_failure_callback": TellKilled(pipeline),
     }
 
 
 def ticks(pipeline: Pipeline, context: Any) -> TickRange:
-    """The ticks of this run: its partition, or `first` to `last` where it was started by hand over a range."""
+    """The ticks of this run: its partition, or `first` to `last` if it was started by hand over a range."""
     params = context["params"]
     first = params.get("first") or context["dag_run"].partition_key
     if not first:
@@ -99,7 +99,7 @@ def ticks(pipeline: Pipeline, context: Any) -> TickRange:
 
 
 def tick(pipeline: Pipeline, context: Any) -> Tick:
-    """The one tick of this run."""
+    """The only tick of this run."""
     return next(iter(ticks(pipeline, context)))
 
 
@@ -109,23 +109,23 @@ def as_of(pipeline: Pipeline, context: Any) -> Tick:
 
 
 def decided_at(pipeline: Pipeline, context: Any) -> Tick | None:
-    """The tick whose decision asks for a training; None where a person does."""
+    """The tick whose decision requested this training; None if a person requested it."""
     tick = context["params"].get("decided_at")
     return pipeline.schedule.tick(tick) if tick else None
 
 
 def training_id(pipeline: Pipeline, context: Any) -> str:
-    """The training's name: the same for every task of a run and for a rerun of them."""
-    # With the whole name: two use cases may share its beginning, and a tick's run has the same id in each.
+    """The training's id: the same for every task of a run and when tasks run again."""
+    # The hash contains the whole name: two use cases may begin alike, and a tick's run has the same id in both.
     run = hashlib.sha256(f"{pipeline.name} {context['dag_run'].run_id}".encode()).hexdigest()[:12]
     return f"{pipeline.name[:38]}-{context['params']['as_of']}-{run}"
 
 
 def lake_asset(pipeline: Pipeline, what: str) -> Asset:
-    """A lake table as Airflow's UI shows it in the lineage."""
+    """A lake table as an asset of Airflow's lineage."""
     return Asset(name=f"{pipeline.name}/{what}", uri=f"mlprod://lake/{pipeline.name}/{what}", group=pipeline.name)
 
 
 def reference(done: Any) -> dict[str, Any]:
-    """What a step returned, as plain values small enough to travel between tasks."""
+    """The result of a step as plain values, small enough to pass between tasks."""
     return {name: value if isinstance(value, int | float | str | None) else str(value) for name, value in asdict(done).items()}

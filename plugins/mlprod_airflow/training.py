@@ -1,4 +1,4 @@
-"""How the train DAG follows the declaration: as many search workers as declared, a person's approval where it is."""
+"""Parts of the train DAG that depend on the declaration: the number of search workers, and a person's approval."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mlprod_tasks.declaration import Pipeline
 
 
 def workers(pipeline: Pipeline) -> list[int]:
-    """The numbers of the search's workers; without a declared search one, which finds nothing to do and says so."""
+    """The numbers of the search's workers; one if no search is declared, which logs that it has nothing to do."""
     declared = pipeline.model.search
     return list(range(declared.workers if declared else 1))
 
 
 def approved(pipeline: Pipeline, passed_digest: Any) -> Any:
-    """The task after which the model may be registered: the gate, or where it is declared a person's approval behind it."""
+    """The task after which the model may be registered: the gate, or a person's approval after it if one is declared."""
     if pipeline.approval is None:
         return passed_digest
     from mlprod_airflow.approval import Approve

@@ -1,4 +1,4 @@
-"""Wait for a tick without occupying a worker; start a training with its reason."""
+"""Wait for a tick without occupying a worker, and start a training with its reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIVE_UP_AFTER = timedelta(hours=12)
 
 
 def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
-    """Whether the tick is scored, decided, or published in every table, by the ledger.
+    """Whether the tick is scored, decided, or published in every table, according to the ledger.
 
     A reference table has no partitions: one publication is enough.
     """
@@ -32,15 +32,15 @@ def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
     if what == "decided":
         return ledger.get(Decision, pipeline.name, day) is not None
     published = {row.table_name for row in ledger.all(Publication, pipeline=pipeline.name, tick=day)}
-    lacking = {table.name for table in pipeline.tables} - published
+    missing = {table.name for table in pipeline.tables} - published
     return all(
         pipeline.table(name).time is None and ledger.all(Publication, pipeline=pipeline.name, table_name=name)
-        for name in lacking
+        for name in missing
     )
 
 
 class WaitUntil(BaseOperator):
-    """Wait until the run's tick is published, scored or decided; the triggerer looks, and no worker is occupied."""
+    """Wait in the triggerer, without a worker, until the run's tick is published, scored or decided."""
 
     template_fields = ("tick",)
 
@@ -61,7 +61,7 @@ class WaitUntil(BaseOperator):
 
 
 class TickTrigger(BaseTrigger):
-    """Look into the ledger until the tick is published, scored or decided."""
+    """Poll the ledger until the tick is published, scored or decided."""
 
     def __init__(self, pipeline: str, what: What, tick: str) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Retrain(TriggerDagRunOperator):
         super().__init__(
             trigger_dag_id=f"{pipeline.name}.train",
             trigger_run_id="monitor__{{ dag_run.partition_key }}",
-            # Who asks is said beside the reason, which is for people: what it says changes nothing.
+            # `decided_at` marks it as requested by the monitor: the reason is for people only, nothing depends on its text.
             conf={"as_of": "{{ dag_run.partition_key }}", "reason": reason, "decided_at": "{{ dag_run.partition_key }}"},
             note=reason,
             logical_date=None,

@@ -1,1 +1,1 @@
-"""The page about all pipelines inside Airflow's UI, served by Airflow's API server to whom Airflow lets in."""
+"""The page about all pipelines inside Airflow's UI, served by Airflow's API server with Airflow's permissions."""

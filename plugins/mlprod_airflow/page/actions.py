@@ -22,9 +22,9 @@ MOST_DAYS = 365
 
 
 class ActionBody(BaseModel):
-    """The body of an action, as the page sends it.
+    """The body of an action, as the page sends it. Each field is followed by the actions that use it.
 
-    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp need one. rule: acknowledge, mute, unmute.
+    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp (required). rule: acknowledge, mute, unmute.
     days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode, challenger, share,
     automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout. challenger: ramp.
     request_id, row, decision: review.
@@ -53,24 +53,24 @@ class ActionBody(BaseModel):
 
 @dataclass(frozen=True)
 class _Call:
-    """One action: on which pipeline, with which body, by whom."""
+    """One action: its pipeline, its body, and the user who takes it."""
 
     pipeline: Pipeline
-    asked: ActionBody
+    body: ActionBody
     by: str
     request: Request
     platform: Platform
 
 
-def act(pipeline: Pipeline, action: str, asked: ActionBody, by: str, request: Request, platform: Platform) -> str:
+def act(pipeline: Pipeline, action: str, body: ActionBody, by: str, request: Request, platform: Platform) -> str:
     """Carry out an action and return its result as a sentence. Raises: ActionRefused."""
     for field in NEEDED[action]:
-        if getattr(asked, field) in ("", None):
+        if getattr(body, field) in ("", None):
             raise ActionRefused(422, f"{action} needs `{field}`")
     from mlprod_tasks.monitoring.alarms import NoSuchAlarm
 
     try:
-        return _ACTIONS[action](_Call(pipeline, asked, by, request, platform))
+        return _ACTIONS[action](_Call(pipeline, body, by, request, platform))
     except NoSuchAlarm as error:
         raise ActionRefused(409, str(error)) from error
 
@@ -79,15 +79,15 @@ def _acknowledge(call: _Call) -> str:
     from mlprod_tasks.monitoring.alarms import acknowledge
 
     rule = _rule(call)
-    acknowledge(call.pipeline, rule, call.by, call.platform, note=call.asked.reason)
+    acknowledge(call.pipeline, rule, call.by, call.platform, note=call.body.reason)
     return f"{rule} of {call.pipeline.name} is acknowledged by {call.by}"
 
 
 def _mute(call: _Call) -> str:
     from mlprod_tasks.monitoring.alarms import mute
 
-    rule, until = _rule(call), call.platform.clock.now() + timedelta(days=call.asked.days or 1)
-    mute(call.pipeline, rule, call.by, call.platform, until=until, reason=call.asked.reason)
+    rule, until = _rule(call), call.platform.clock.now() + timedelta(days=call.body.days or 1)
+    mute(call.pipeline, rule, call.by, call.platform, until=until, reason=call.body.reason)
     return f"{rule} of {call.pipeline.name} is muted by {call.by} until {until:%Y-%m-%d %H:%M} UTC"
 
 
@@ -95,54 +95,54 @@ def _unmute(call: _Call) -> str:
     from mlprod_tasks.monitoring.alarms import unmute
 
     rule = _rule(call)
-    unmute(call.pipeline, rule, call.by, call.platform, reason=call.asked.reason)
+    unmute(call.pipeline, rule, call.by, call.platform, reason=call.body.reason)
     return f"{rule} of {call.pipeline.name} is no longer muted"
 
 
 def _bound(call: _Call) -> str:
     from mlprod_tasks.monitoring.bounds import set_bound
 
-    asked = call.asked
-    set_bound(call.pipeline, asked.what, asked.slice, asked.low, asked.high, call.by, asked.reason, call.platform)
-    bounds = f"[{_bound_text(asked.low)}, {_bound_text(asked.high)}]"
-    return f"{_subject(asked)} of {call.pipeline.name} has the bounds {bounds} from now on"
+    body = call.body
+    set_bound(call.pipeline, body.what, body.slice, body.low, body.high, call.by, body.reason, call.platform)
+    bounds = f"[{_bound_text(body.low)}, {_bound_text(body.high)}]"
+    return f"{_subject(body)} of {call.pipeline.name} has the bounds {bounds} from now on"
 
 
 def _unbound(call: _Call) -> str:
     from mlprod_tasks.monitoring.bounds import clear_bound
 
-    clear_bound(call.pipeline, call.asked.what, call.asked.slice, call.by, call.asked.reason, call.platform)
-    return f"{_subject(call.asked)} of {call.pipeline.name} has its declared and learned bounds again"
+    clear_bound(call.pipeline, call.body.what, call.body.slice, call.by, call.body.reason, call.platform)
+    return f"{_subject(call.body)} of {call.pipeline.name} has its declared and learned bounds again"
 
 
 def _retrain(call: _Call) -> str:
-    return retrain(call.pipeline, call.asked.as_of, call.asked.reason, call.by, call.request, call.platform)
+    return retrain(call.pipeline, call.body.as_of, call.body.reason, call.by, call.request, call.platform)
 
 
 def _rollback(call: _Call) -> str:
-    asked = call.asked
-    return str(apart("rollback", call.pipeline.name, to=asked.version, reason=asked.reason, by=call.by))
+    body = call.body
+    return str(apart("rollback", call.pipeline.name, to=body.version, reason=body.reason, by=call.by))
 
 
 def _fallback(call: _Call) -> str:
-    return str(apart("fallback", call.pipeline.name, reason=call.asked.reason, by=call.by))
+    return str(apart("fallback", call.pipeline.name, reason=call.body.reason, by=call.by))
 
 
 def _champion(call: _Call) -> str:
-    return str(apart("champion", call.pipeline.name, reason=call.asked.reason, by=call.by))
+    return str(apart("champion", call.pipeline.name, reason=call.body.reason, by=call.by))
 
 
 def _rollout(call: _Call) -> str:
-    return roll_out(call.pipeline, call.asked, call.by)
+    return roll_out(call.pipeline, call.body, call.by)
 
 
 def _ramp(call: _Call) -> str:
-    challenger = call.asked.challenger or 0
-    return ramp(call.pipeline, challenger, call.asked.reason, call.by, call.request, call.platform)
+    challenger = call.body.challenger or 0
+    return ramp(call.pipeline, challenger, call.body.reason, call.by, call.request, call.platform)
 
 
 def _review(call: _Call) -> str:
-    return review(call.pipeline, call.asked, call.by, call.platform)
+    return review(call.pipeline, call.body, call.by, call.platform)
 
 
 _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
@@ -181,15 +181,15 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 def _rule(call: _Call) -> str:
     known = [rule.name for rule in call.pipeline.rules]
-    if call.asked.rule not in known:
+    if call.body.rule not in known:
         raise ActionRefused(
-            422, f"{call.pipeline.name} has no rule {call.asked.rule!r}; there are {', '.join(known) or 'none'}"
+            422, f"{call.pipeline.name} has no rule {call.body.rule!r}; its rules: {', '.join(known) or 'none'}"
         )
-    return call.asked.rule
+    return call.body.rule
 
 
-def _subject(asked: ActionBody) -> str:
-    return f"{asked.what}/{asked.slice}" if asked.slice else asked.what
+def _subject(body: ActionBody) -> str:
+    return f"{body.what}/{body.slice}" if body.slice else body.what
 
 
 def _bound_text(bound: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Run what needs heavy libraries in a process of its own, so that the API server stays small and survives crashes."""
+"""Run what needs heavy libraries in a separate process, so that the API server stays small and survives crashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.platform import Platform
 
 PLUGINS = Path(__file__).parents[2]
-AT_ONCE = 2  # each takes some hundred MB
+AT_ONCE = 2  # each process takes some hundred MB
 SECONDS = 120
 _free = BoundedSemaphore(AT_ONCE)
 
@@ -83,7 +83,7 @@ def _champion(pipeline: Pipeline, here: Platform, *, reason: str, by: str) -> st
     from mlprod_tasks.promotion.fallback_switch import switch_to_champion
 
     switched = switch_to_champion(pipeline, by, here, reason=reason)
-    return f"{pipeline.name}: the champion answers {'again, from the next scoring on' if switched else 'already'}"
+    return f"{pipeline.name}: the champion {'answers again, from the next scoring on' if switched else 'already answers'}"
 
 
 def _rollout(
@@ -103,14 +103,14 @@ def _rollout(
 
     from mlprod_tasks.rollout.routing import roll_out
 
-    made = roll_out(
+    entry = roll_out(
         pipeline, here, mode=mode, by=by, reason=reason, challenger=challenger, share=share, automation=automation,
         band=(band[0], band[1]) if band else None,
         instead_of=datetime.fromisoformat(instead_of) if instead_of else None,
     )  # fmt: skip
-    challenged = "" if made.challenger is None else f" of version {made.challenger}"
-    share_text = f", {made.share:.0%} of entities" if made.share else ""
-    return f"{pipeline.name}: {made.mode}{challenged}{share_text}, automation {made.automation}, within seconds"
+    version = "" if entry.challenger is None else f" of version {entry.challenger}"
+    share_text = f", {entry.share:.0%} of entities" if entry.share else ""
+    return f"{pipeline.name}: {entry.mode}{version}{share_text}, automation {entry.automation}, within seconds"
 
 
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
@@ -127,7 +127,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "rollout": _rollout,
     }
 )
-# Errors that people can act on, by class name, because their modules are not loaded here.
+# Errors that people can fix, by class name, because their modules are not loaded here.
 STATUSES = MappingProxyType(
     {
         "NoSuchPrediction": 404,
@@ -141,11 +141,11 @@ STATUSES = MappingProxyType(
 )
 
 
-def _answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(call: Mapping[str, Any]) -> dict[str, Any]:
     from mlprod_airflow.page.declarations import named, platform
 
     try:
-        return {"done": FUNCTIONS[asked["what"]](named(asked["pipeline"]), platform(), **asked["given"])}
+        return {"done": FUNCTIONS[call["what"]](named(call["pipeline"]), platform(), **call["given"])}
     except (LookupError, ValueError, OSError, RuntimeError) as error:
         usual = 422 if isinstance(error, ValueError | LookupError) else 503
         return {"error": str(error.args[0] if error.args else error), "status": STATUSES.get(type(error).__name__, usual)}

@@ -1,4 +1,4 @@
-"""The page's addresses below /mlprod: what mlprod_tasks/dashboard gives, for users with the rights in Airflow."""
+"""The page's addresses below /mlprod: the data of mlprod_tasks/dashboard for users with rights in Airflow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mlprod_tasks.declaration import DeclarationError, Pipeline
 
 log = logging.getLogger(__name__)
 
-FRAME = Folder(__file__).with_name("frame")  # what Airflow's UI around the page needs: icons, a script
+FRAME = Folder(__file__).with_name("frame")  # icons and a script for Airflow's UI around the page
 RUN_ID = "[0-9a-f]{32}"
 TOKEN = "MLPROD_METRICS_TOKEN"  # noqa: S105 the variable's name
 
@@ -42,7 +42,7 @@ app.mount("/frame", StaticFiles(directory=FRAME), name="frame")
 
 
 def declared(name: str, _: Annotated[Any, Depends(reader)]) -> Pipeline:
-    """The pipeline of the address, for somebody who may read it. Raises: HTTPException 401, 403, 404, 503."""
+    """The pipeline of the address, for users who may read it. Raises: HTTPException 401, 403, 404, 503."""
     try:
         return declarations.named(name)
     except KeyError:
@@ -101,19 +101,19 @@ def read_prediction(
 
 @app.get("/api/pipelines/{name}/predictions/{key:path}")
 def read_prediction_of_path(pipeline: Annotated[Pipeline, Depends(declared)], key: str, tick: str | None = None) -> Any:
-    """The same by one text, the key's values separated by commas: for links that people kept."""
+    """One prediction by a key in one text, values separated by commas: for links that people saved."""
     return JSONResponse(apart("explain", pipeline.name, key=[key], tick=tick))
 
 
 @app.get("/api/pipelines/{name}/runs/{run_id}")
 def go_to_run(pipeline: Annotated[Pipeline, Depends(declared)], run_id: Annotated[str, Path(pattern=RUN_ID)]) -> Response:
-    """On to the run's own page in MLflow."""
+    """Redirect to the run's page in MLflow."""
     return RedirectResponse(apart("run", pipeline.name, run_id=run_id))
 
 
 @app.get("/data-docs/{path:path}")
 def read_data_docs(path: str, user: GetUserDep) -> Response:
-    """Great Expectations' pages, which show rows of every pipeline: for those who may read all of them."""
+    """Great Expectations' pages, which show rows of every pipeline: for users who may read all pipelines."""
     names = [*(pipeline.name for pipeline in declarations.declared()), *(name for name, _ in declarations.refused())]
     if not names or not all(may_read(user, name) for name in names):
         raise HTTPException(
@@ -123,41 +123,41 @@ def read_data_docs(path: str, user: GetUserDep) -> Response:
     file = (folder / path).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise HTTPException(404, "there is no such page; the DAG mlprod.data_docs builds them")
-    # They bring scripts from other hosts: shut in, those can neither read nor ask anything here.
+    # These pages load scripts from other hosts; in a sandbox the scripts can neither read nor request anything here.
     return FileResponse(file, headers={"Content-Security-Policy": "sandbox allow-scripts allow-popups"})
 
 
 @app.post("/api/pipelines/{name}/{action}")
 def do(
     action: str,
-    asked: ActionBody,
+    body: ActionBody,
     request: Request,
     user: Annotated[Any, Depends(actor)],
     pipeline: Annotated[Any, Depends(declared)],
 ) -> Any:
-    """Carry out an action in the user's name."""
-    done = act(pipeline, action, asked, user.get_name(), request, platform())
+    """Carry out an action as the user."""
+    done = act(pipeline, action, body, user.get_name(), request, platform())
     log.info("%s: %s by %s: %s", pipeline.name, action, user.get_name(), done)
     return JSONResponse(as_json(ActionResult(done)))
 
 
 @app.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Prometheus's text, for clients with the installation's token; without a token it is not served."""
+    """Metrics in Prometheus's format for clients with the installation's token; not served if no token is set."""
     from mlprod_tasks.operations.ledger_metrics import CONTENT_TYPE, exposition
 
-    token, shown = os.environ.get(TOKEN, ""), request.headers.get("authorization", "")
+    token, authorization = os.environ.get(TOKEN, ""), request.headers.get("authorization", "")
     if not token:
         raise HTTPException(403, f"metrics are not served: set {TOKEN} in the API server's environment")
-    if not compare_digest(shown.encode(), f"Bearer {token}".encode()):
-        raise HTTPException(401, f"show the value of {TOKEN} as bearer token", {"WWW-Authenticate": "Bearer"})
+    if not compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+        raise HTTPException(401, f"send the value of {TOKEN} as bearer token", {"WWW-Authenticate": "Bearer"})
     text = exposition(declarations.declared(), platform(), len(declarations.refused()))
     return PlainTextResponse(text, media_type=CONTENT_TYPE)
 
 
 @app.middleware("http")
 async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Forbid what the page does not need, and keep browsers from caching answers."""
+    """Set headers that forbid what the page does not need and keep browsers from caching answers."""
     answer = await call_next(request)
     answer.headers.setdefault("Content-Security-Policy", POLICY)
     answer.headers["X-Content-Type-Options"] = "nosniff"

@@ -1,4 +1,4 @@
-"""Airflow's REST API, called in the name of the page's user."""
+"""Airflow's REST API, called as the page's user."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Airflow:
     """Airflow's REST API, called within this process as the user of a request, with that user's rights."""
 
     def __init__(self, request: Request) -> None:
-        shown = {"authorization", "cookie"} & set(request.headers)
-        assert "authorization" in shown or COOKIE_NAME_JWT_TOKEN in request.cookies
-        self._headers = {name: request.headers[name] for name in shown}
+        credentials = {"authorization", "cookie"} & set(request.headers)
+        assert "authorization" in credentials or COOKIE_NAME_JWT_TOKEN in request.cookies
+        self._headers = {name: request.headers[name] for name in credentials}
 
     def ask(self, method: str, path: str, **rest: Any) -> Any:
         return run(self._ask, method, path, rest)
 
     def start(self, dag: str, what: str, run_id: str, conf: dict[str, Any], note: str) -> str:
-        """Start a run of a DAG that is not running. Returns a remark, or ''. Raises: ActionRefused."""
-        asked = {"state": list(UNDER_WAY), "limit": 1}
-        under_way = self.ask("GET", f"dags/{dag}/dagRuns", params=asked)["dag_runs"]
+        """Start a run of a DAG that has no run under way. Returns a remark, or ''. Raises: ActionRefused."""
+        query = {"state": list(UNDER_WAY), "limit": 1}
+        under_way = self.ask("GET", f"dags/{dag}/dagRuns", params=query)["dag_runs"]
         if under_way:
             state, other = under_way[0]["state"], under_way[0]["dag_run_id"]
-            raise ActionRefused(409, f"{what} is {state} already ({other}): wait until it ends, or stop it in Airflow")
+            raise ActionRefused(409, f"{what} is already {state} ({other}): wait until it ends, or stop it in Airflow")
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note}
         paused = self.ask("GET", f"dags/{dag}")["is_paused"]
         self.ask("POST", f"dags/{dag}/dagRuns", json=body)
-        return f". The DAG {dag} is paused: it starts when somebody unpauses it" if paused else ""
+        return f". The DAG {dag} is paused: the run starts when the DAG is unpaused" if paused else ""
 
     async def _ask(self, method: str, path: str, rest: dict[str, Any]) -> Any:
         from airflow.api_fastapi.main import app

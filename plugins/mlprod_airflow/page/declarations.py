@@ -1,4 +1,4 @@
-"""The declared use cases, as their files are now: the API server runs for weeks, a declaration is edited on any day."""
+"""The declared use cases, read again when their files change: the API server runs for weeks, and declarations are edited."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ _read: dict[Path, tuple[tuple[int, int], Pipeline | DeclarationError]] = {}
 
 
 def declared() -> list[Pipeline]:
-    """Every valid use case."""
-    return [found for found in _all().values() if isinstance(found, Pipeline)]
+    """All valid use cases."""
+    return [one for one in _all().values() if isinstance(one, Pipeline)]
 
 
 def refused() -> list[tuple[str, str]]:
-    """The files that hold none: name, and why."""
-    return [(name, str(found)) for name, found in _all().items() if isinstance(found, DeclarationError)]
+    """The names of the refused files, each with the reason."""
+    return [(name, str(one)) for name, one in _all().items() if isinstance(one, DeclarationError)]
 
 
 def named(name: str) -> Pipeline:
-    """The use case of that name. Raises: KeyError where there is none; DeclarationError where its file is refused."""
-    found = _all()[name]
-    if isinstance(found, DeclarationError):
-        raise found
-    return found
+    """The use case of that name. Raises: KeyError if there is none, DeclarationError if its file is refused."""
+    one = _all()[name]
+    if isinstance(one, DeclarationError):
+        raise one
+    return one
 
 
 def _all() -> dict[str, Pipeline | DeclarationError]:
     paths = sorted(platform().settings.pipelines.glob("[!_]*.py"))
-    return {path.stem: _at(path) for path in paths}
+    return {path.stem: _load_if_changed(path) for path in paths}
 
 
-def _at(path: Path) -> Pipeline | DeclarationError:
+def _load_if_changed(path: Path) -> Pipeline | DeclarationError:
     state = path.stat()
-    mark = (state.st_mtime_ns, state.st_size)
-    if path not in _read or _read[path][0] != mark:
+    version = (state.st_mtime_ns, state.st_size)
+    if path not in _read or _read[path][0] != version:
         try:
-            _read[path] = mark, load(path)
+            _read[path] = version, load(path)
         except DeclarationError as error:
-            _read[path] = mark, error
+            _read[path] = version, error
     return _read[path][1]

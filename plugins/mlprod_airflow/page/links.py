@@ -16,8 +16,8 @@ WORKFLOWS = ("ingest", "train", "score", "monitor", "verify", "digest")
 
 def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
     """The pipeline's links."""
-    asked = () if pipeline.serving is None else ("online", "requests", "rollout")
-    runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in (*WORKFLOWS, *asked))
+    serving = () if pipeline.serving is None else ("online", "requests", "rollout")
+    runs = tuple(Link(f"Airflow: {name}", f"{_root()}/dags/{pipeline.name}.{name}") for name in (*WORKFLOWS, *serving))
     mlflow = platform.settings.mlflow_base_url.rstrip("/")
     versions = (Link("MLflow: versions", f"{mlflow}/#/models/{names.registered_model(pipeline)}"),) if mlflow else ()
     docs = (Link("Data docs", f"{_root()}/mlprod/data-docs/index.html"),) if data_docs(platform).is_dir() else ()
@@ -25,13 +25,13 @@ def links(pipeline: Pipeline, platform: Platform) -> tuple[Link, ...]:
 
 
 def run_link(pipeline: Pipeline, platform: Platform) -> str:
-    """The address that leads to an MLflow run, with {run_id} to be put in; '' where MLflow's address is unknown."""
+    """The address of an MLflow run with the placeholder {run_id}; '' if MLflow's address is unknown."""
     base = platform.settings.mlflow_base_url
     return f"{_root()}/mlprod/api/pipelines/{pipeline.name}/runs/{{run_id}}" if base else ""
 
 
 def data_docs(platform: Platform) -> Path:
-    """Where Great Expectations' pages lie, once they were built."""
+    """The folder of Great Expectations' pages, once they are built."""
     return platform.settings.expectations / "uncommitted" / "data_docs" / "local_site"
 
 

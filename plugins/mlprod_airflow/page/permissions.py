@@ -1,4 +1,4 @@
-"""Permissions of the page: Airflow's login, and Airflow's rights to the DAGs of a pipeline."""
+"""Permissions of the page: Airflow's login, and Airflow's rights on the DAGs of a pipeline."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from fastapi import Depends, HTTPException, Request
 
 from mlprod_tasks.dashboard.schemas import ACTIONS
 
-# What needs another right than to edit `<name>.monitor`: to trigger that DAG of the pipeline.
+# These actions need the right to trigger that DAG of the pipeline; all others need the right to edit `<name>.monitor`.
 TRIGGERS = {"retrain": "train", "ramp": "rollout"}
 
 
 def reader(name: str, user: GetUserDep) -> Any:
-    """The user, who may read the pipeline. Raises: HTTPException 401, 403."""
+    """The user, if the user may read the pipeline. Raises: HTTPException 401, 403."""
     if not may_read(user, name):
         raise HTTPException(403, f"{user.get_name()} has no right in Airflow to read the DAG {name}.monitor")
     return user
 
 
 def actor(name: str, action: str, request: Request, user: Annotated[Any, Depends(reader)]) -> Any:
-    """The user, who may take this action and sent it from this page. Raises: HTTPException 401, 403, 404."""
+    """The user, if the user may take this action and sent it from this page. Raises: HTTPException 401, 403, 404."""
     if action not in ACTIONS:
-        raise HTTPException(404, f"there is no action {action!r}; there are {', '.join(ACTIONS)}")
+        raise HTTPException(404, f"there is no action {action!r}; the actions are {', '.join(ACTIONS)}")
     if not _from_here(request):
-        raise HTTPException(403, "refused: the request comes from another site, or does not say from where")
+        raise HTTPException(403, "refused: the request comes from another site, or does not say where it comes from")
     if action not in allowed(user, name):
         dag = f"{name}.{TRIGGERS[action]}" if action in TRIGGERS else f"{name}.monitor"
         right = "trigger" if action in TRIGGERS else "edit"
@@ -56,10 +56,10 @@ def _may(user: Any, dag: str, method: Any, entity: DagAccessEntity | None = None
 
 
 def _from_here(request: Request) -> bool:
-    """Whether it was this page that asked: a browser adds the log-in to whatever any site makes it ask.
+    """Whether this page sent the request: a browser adds the login cookie to requests of any site (cross-site forgery).
 
-    The cookie is SameSite=Lax, which other sites of the same domain get around, but no script can hide its origin. What
-    no browser sent tells nothing: that is let in with a token in its header only, which nobody shows without meaning it.
+    The cookie is SameSite=Lax, which other sites of the same domain get around, but no script can hide its origin. Without
+    an origin the request comes from no browser, and needs a token in its header instead of the cookie.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False

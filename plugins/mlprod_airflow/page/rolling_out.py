@@ -12,31 +12,31 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 
 
-def roll_out(pipeline: Pipeline, asked: Any, by: str) -> str:
-    """Put another rollout in force. Raises: ActionRefused where it makes no sense, or somebody changed it meanwhile."""
-    _answers(pipeline)
-    ends = [end for end in (asked.low, asked.high) if end is not None]
+def roll_out(pipeline: Pipeline, body: Any, by: str) -> str:
+    """Set another rollout. Raises: ActionRefused if it makes no sense, or if somebody changed it in the meantime."""
+    _check_serving(pipeline)
+    ends = [end for end in (body.low, body.high) if end is not None]
     if len(ends) == 1:
-        raise ActionRefused(422, "a band has two ends: give `low` and `high`")
+        raise ActionRefused(422, "a band needs both `low` and `high`")
     return str(
         apart(
             "rollout",
             pipeline.name,
-            mode=asked.mode,
-            challenger=asked.challenger,
-            share=asked.share,
-            automation=asked.automation,
+            mode=body.mode,
+            challenger=body.challenger,
+            share=body.share,
+            automation=body.automation,
             band=ends or None,
-            reason=asked.reason,
+            reason=body.reason,
             by=by,
-            instead_of=asked.instead_of.isoformat() if asked.instead_of else None,
+            instead_of=body.instead_of.isoformat() if body.instead_of else None,
         )
     )
 
 
 def ramp(pipeline: Pipeline, challenger: int, reason: str, by: str, request: Request, platform: Platform) -> str:
     """Start the rollout DAG for a challenger. Raises: ActionRefused with Airflow's message."""
-    _answers(pipeline)
+    _check_serving(pipeline)
     dag = f"{pipeline.name}.rollout"
     run_id = f"page__v{challenger}__{platform.clock.now():%Y%m%dT%H%M%S%f}"
     conf = {"challenger": challenger, "by": by, "reason": reason}
@@ -44,20 +44,20 @@ def ramp(pipeline: Pipeline, challenger: int, reason: str, by: str, request: Req
     return f"A ramp of version {challenger} of {pipeline.name} is started: run {run_id} of {dag}{waits}"
 
 
-def review(pipeline: Pipeline, asked: Any, by: str, platform: Platform) -> str:
-    """Decide a row of the review queue. Raises: ActionRefused where it is not there or already decided."""
+def review(pipeline: Pipeline, body: Any, by: str, platform: Platform) -> str:
+    """Decide a row of the review queue. Raises: ActionRefused if it does not exist or is already decided."""
     from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, decide_review
 
-    _answers(pipeline)
+    _check_serving(pipeline)
     try:
-        made = decide_review(pipeline, asked.request_id, asked.row, asked.decision, by, platform, reason=asked.reason)
+        decided = decide_review(pipeline, body.request_id, body.row, body.decision, by, platform, reason=body.reason)
     except NoSuchReview as error:
         raise ActionRefused(404, str(error.args[0])) from error
     except AlreadyDecided as error:
         raise ActionRefused(409, str(error)) from error
-    return f"{made.key} of {pipeline.name} is decided by {by}: {'yes' if made.decision else 'no'}"
+    return f"{decided.key} of {pipeline.name} is decided by {by}: {'yes' if decided.decision else 'no'}"
 
 
-def _answers(pipeline: Pipeline) -> None:
+def _check_serving(pipeline: Pipeline) -> None:
     if pipeline.serving is None:
         raise ActionRefused(409, f"{pipeline.name} answers no requests: its declaration has no `serving`")

@@ -16,11 +16,11 @@ from mlprod_tasks.promotion.operator_actions import intervene
 
 
 def retrain(pipeline: Pipeline, as_of: str | None, reason: str, by: str, request: Request, platform: Platform) -> str:
-    """Start the train DAG as of a tick, by default the newest that was scored. Returns a sentence.
+    """Start the train DAG as of a tick, by default the newest scored one. Returns the result as a sentence.
 
-    Raises: ActionRefused while another training is queued or running, or with Airflow's message; ValueError.
+    Raises: ActionRefused while another training is queued or running, or with Airflow's message; ValueError for a wrong tick.
     """
-    tick = pipeline.schedule.tick(as_of) if as_of else _newest(pipeline, platform)
+    tick = pipeline.schedule.tick(as_of) if as_of else _newest_tick(pipeline, platform)
     dag, now = f"{pipeline.name}.train", platform.clock.now()
     run_id = f"page__{tick}__{now:%Y%m%dT%H%M%S%f}"
     conf = {"as_of": str(tick), "reason": reason}
@@ -31,10 +31,10 @@ def retrain(pipeline: Pipeline, as_of: str | None, reason: str, by: str, request
     return f"A training of {pipeline.name} as of {tick} is started: run {run_id} of {dag}{waits}"
 
 
-def _newest(pipeline: Pipeline, platform: Platform) -> Tick:
+def _newest_tick(pipeline: Pipeline, platform: Platform) -> Tick:
     for kind in (Scoring, Publication):
-        if (found := newest(platform.ledger.all(kind, pipeline=pipeline.name), "tick")) is not None:
-            return pipeline.schedule.tick(str(found.tick))
+        if (entry := newest(platform.ledger.all(kind, pipeline=pipeline.name), "tick")) is not None:
+            return pipeline.schedule.tick(str(entry.tick))
     raise ActionRefused(
-        409, f"nothing of {pipeline.name} is ingested yet, so there is nothing to train on: run {pipeline.name}.ingest"
+        409, f"no data of {pipeline.name} is ingested yet, so there is nothing to train on: run {pipeline.name}.ingest"
     )

@@ -1,5 +1,5 @@
 "use strict";
-// Airflow shows the page in a frame that may open no windows. Links that want one are opened by Airflow's own document around it.
+// Airflow shows the page in a frame that may not open windows, so Airflow's document around it opens links to new windows.
 addEventListener("click", (event) => {
   const link = event.target.closest && event.target.closest("a[target=_blank]");
   if (!link || parent === window || event.defaultPrevented) return;

@@ -1,4 +1,4 @@
-"""What a team writes to declare a use case."""
+"""The classes with which a team declares a use case."""
 
 from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.declared import DeclarationError

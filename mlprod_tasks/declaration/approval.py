@@ -1,4 +1,4 @@
-"""Manual approval: a person looks at a model that passed its gates before it is promoted."""
+"""Manual approval: a person reviews a model that passed its gates before it is promoted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Approval:
     """Ask a person between the gates and the registry.
 
-    Without an answer in time the model is rejected. Airflow's auth manager keeps others from answering, except where everyone
-    is admin (`simple_auth_manager_all_admins`).
+    Without an answer in time the model is rejected. Airflow's auth manager keeps others from answering, unless everyone is an
+    admin (`simple_auth_manager_all_admins`).
 
-    by: user ids of Airflow who may answer; empty is everyone who may act on the DAG.
+    by: ids of the Airflow users who may answer; if empty, everyone who may act on the DAG.
     wait: how long to wait for an answer.
     """
 
@@ -29,7 +29,7 @@ class Approval:
 
     @property
     def wait_in_words(self) -> str:
-        """How long to wait for an answer, such as '2 days'."""
+        """The time to wait for an answer, such as '2 days'."""
         for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
             n, rest = divmod(self.wait, length)
             if n and not rest:
@@ -38,7 +38,7 @@ class Approval:
 
 
 def approval_problems(pipeline: Pipeline) -> Iterator[str]:
-    """Every rule about approval that the declaration breaks."""
+    """The rules of approval that the declaration breaks."""
     approval = pipeline.approval
     if approval is None:
         return

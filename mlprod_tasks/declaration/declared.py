@@ -13,9 +13,9 @@ CLASSES: dict[str, type[Any]] = {}  # the same classes, for reading a recorded d
 
 @dataclass_transform(frozen_default=True)
 def declared(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen dataclass whose fields are validated when it is written down.
+    """Make `cls` a frozen dataclass whose fields are validated when an object is created.
 
-    Nothing is converted: otherwise `delay=2` would be two seconds, and `nullable="no"` would be False.
+    Values are not converted: otherwise `delay=2` would be two seconds, and `nullable="no"` would be False.
     """
     config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     made: type[T] = dataclass(frozen=True, config=config)(cls)  # type: ignore[assignment]
@@ -25,4 +25,4 @@ def declared(cls: type[T]) -> type[T]:
 
 
 class DeclarationError(ValueError):
-    """A declaration that cannot work. Says the file, the field, and what to do about it."""
+    """A declaration that cannot work. The message names the file, the field, and what to do about it."""

@@ -11,10 +11,10 @@ from mlprod_tasks.declaration.declared import declared
 class Backtest:
     """Rolling-origin backtest: the same training spec is fitted and evaluated at several moments.
 
-    The last of them is that of the training itself.
+    The last moment is that of the training itself.
 
-    windows: how many moments.
-    step: how far apart they lie; None takes the length of the test window, so that no row is evaluated twice.
+    windows: the number of moments.
+    step: the time between two moments; None takes the length of the test window, so that no row is evaluated twice.
     """
 
     windows: int = 5

@@ -1,4 +1,4 @@
-"""Features: declared once, computed by the same code for training, for scoring and on request."""
+"""Features: declared once, and computed by the same code for training, scoring and requests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mlprod_tasks.declaration.table import Kind
 
 
 def days(n: float) -> timedelta:
-    """Give a number of days as a duration."""
+    """Return a number of days as a duration."""
     return timedelta(days=n)
 
 
 def hours(n: float) -> timedelta:
-    """Give a number of hours as a duration."""
+    """Return a number of hours as a duration."""
     return timedelta(hours=n)
 
 
 @declared
 class Expression:
-    """A SQL expression over the row itself and its looked-up and as-of features, which are computed before it.
+    """A SQL expression over the row itself and its look-up and as-of features, which are computed first.
 
     name: the feature's name.
     sql: the expression, in DuckDB's SQL.
@@ -55,7 +55,7 @@ class AsOf:
     table: the table that is joined as of predict_at.
     on: pairs columns of the scored row with columns of `table`.
     columns: the name of each feature, and the column that it takes.
-    max_age: a row known for longer than this is not used.
+    max_age: rows that have been known for longer than this are not used.
     """
 
     table: str
@@ -79,7 +79,7 @@ class Mean:
     """The mean of a numeric column over the rows in the window where it is not null.
 
     column: the column.
-    name: its part of the feature's name; 'mean_<column>' where empty.
+    name: its part of the feature's name; if empty, 'mean_<column>'.
     """
 
     column: str
@@ -88,7 +88,7 @@ class Mean:
 
 @declared
 class Rate:
-    """The share of rows in the window for which a condition holds; rows for which it is null do not count.
+    """The share of rows in the window that meet a condition; rows for which it is null do not count.
 
     name: its part of the feature's name.
     sql: a SQL condition over the table's columns.
@@ -102,14 +102,14 @@ class Rate:
 class Trailing:
     """Aggregates over the rows of a table that became known in [predict_at - window, predict_at), per key.
 
-    Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Mean and rate of no rows are null;
-    their count is 0.
+    Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Without rows, mean and rate are
+    null and the count is 0.
 
     name: the first part of the names of its features.
     table: the table whose rows are aggregated.
     by: pairs columns of the scored row with columns of `table`.
-    windows: how far back to look.
-    aggregates: what is computed of each window.
+    windows: the lengths of the windows.
+    aggregates: what to compute over each window.
     """
 
     name: str
@@ -128,7 +128,7 @@ Feature = Expression | Lookup | AsOf | Trailing
 
 
 def window_name(window: timedelta) -> str:
-    """'7d', '36h', '90m' or '45s': the largest unit that divides the window."""
+    """Name a window by the largest unit that divides it: '7d', '36h', '90m' or '45s'."""
     seconds = int(window.total_seconds())
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds % length == 0:

@@ -1,4 +1,4 @@
-"""Gates: what a model must fulfil before it may be promoted. A gate that cannot be evaluated has failed."""
+"""Gates: conditions that a model must meet before it may be promoted. A gate that cannot be evaluated fails."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k")  
 class AtLeast:
     """The metric on the test window is at least a bound.
 
-    metric: which.
-    bound: the least that passes.
+    metric: the metric.
+    bound: the smallest value that passes.
     """
 
     metric: Metric
@@ -36,8 +36,8 @@ class AtLeast:
 class AtMost:
     """The metric on the test window is at most a bound.
 
-    metric: which.
-    bound: the most that passes.
+    metric: the metric.
+    bound: the largest value that passes.
     """
 
     metric: Metric
@@ -48,8 +48,8 @@ class AtMost:
 class BetterThanBaseline:
     """The metric is better than the constant baseline's.
 
-    metric: which.
-    by: by at least this share of the baseline's value.
+    metric: the metric.
+    by: the smallest improvement, as a share of the baseline's value.
     """
 
     metric: Metric
@@ -60,9 +60,9 @@ class BetterThanBaseline:
 class NotWorseThanChampion:
     """The metric on the same rows is no worse than the champion's.
 
-    Passes where there is no champion yet.
+    Passes if there is no champion yet.
 
-    metric: which.
+    metric: the metric.
     tolerance: how much worse it may be, as a difference.
     surely: the worse end of the difference's 95 % interval (paired, on the same rows) must stay within the tolerance.
     """
@@ -76,12 +76,13 @@ class NotWorseThanChampion:
 class WorstSlice:
     """The metric keeps the bound in every slice that is large enough.
 
-    Slices are those that the declaration names, and the worst ones that a search over all features finds. The gate passes where
-    no slice is worse than the rest.
+    Slices are those that the declaration names, and the worst ones that a search over all features finds. The gate passes if no
+    slice is worse than the rest.
 
-    metric: calibration is the mean outcome minus the mean score.
-    bound: the least for roc_auc and value_per_1000, the most for log_loss; calibration may be off by it to either side.
-    least_rows: how many rows are enough.
+    metric: the metric; calibration is the mean outcome minus the mean score.
+    bound: the smallest value for roc_auc and value_per_1000, the largest for log_loss, the largest absolute value for
+    calibration.
+    least_rows: the number of rows of a slice that is large enough.
     """
 
     metric: Literal["roc_auc", "log_loss", "calibration", "value_per_1000"]
@@ -95,12 +96,12 @@ class Stable:
 
     Declare either `bound` or `than`.
 
-    metric: which.
+    metric: the metric.
     bound: the bound that it must keep.
     than: 'baseline': better than the constant baseline; 'champion': not worse than the champion's training spec in that window,
-    which passes where there is no champion yet.
+    which passes if there is no champion yet.
     tolerance: how much worse than the champion's it may be, as a difference.
-    windows: how many windows are enough.
+    windows: the number of windows that is enough.
     """
 
     metric: Metric
@@ -115,11 +116,11 @@ class AvailableAtPrediction:
     """Every feature is available when a row is scored, as it was in training.
 
     The features of some ticks of the test window are computed again without the partitions and late values that were not yet
-    known at the tick. They must equal those of the training set, bit for bit.
+    known at the tick. They must be equal to those of the training set, bit for bit.
 
-    most_nulls: how much larger a feature's share of nulls may be in the newest tick than in the training rows: a value that is
-    filled in later is still null there.
-    ticks: how many ticks are computed again.
+    most_nulls: how much larger a feature's share of nulls may be in the newest tick than in the training rows; values that are
+    filled in later are still null there.
+    ticks: the number of ticks that are computed again.
     """
 
     most_nulls: float = 0.1
@@ -141,10 +142,10 @@ class NoLeakageSuspicion:
 
 @declared
 class Latency:
-    """Scoring some rows at once is fast enough: the median, in the best of several rounds.
+    """Scoring some rows at once is fast enough: the median time in the best of several rounds.
 
-    most_ms: the most milliseconds that pass.
-    rows: how many rows are scored at once.
+    most_ms: the largest number of milliseconds that passes.
+    rows: the number of rows that are scored at once.
     """
 
     most_ms: float
@@ -155,7 +156,7 @@ class Latency:
 class ModelSize:
     """The saved model's files are small enough.
 
-    most_mb: the most megabytes (of 1,000,000 bytes) that pass.
+    most_mb: the largest number of megabytes (1,000,000 bytes) that passes.
     """
 
     most_mb: float
@@ -163,20 +164,20 @@ class ModelSize:
 
 @declared
 class SamePredictions:
-    """The model gives the same scores, bit for bit, after it was saved and loaded again.
+    """The model gives the same scores, bit for bit, after it is saved and loaded again.
 
-    It is loaded in the same process, and in a fresh one as an MLflow package.
+    It is loaded in the same process, and in a new process as an MLflow package.
     """
 
 
 @declared
 class Invariance:
-    """Changing features in a way that must not matter changes no score.
+    """Changing features in a way that must not matter does not change scores.
 
-    Tried on a sample of test rows.
+    Checked on a sample of test rows.
 
     doc: what must not matter, in one sentence; it names the gate.
-    change: for each feature a SQL expression over the features, its new value.
+    change: the new value of each changed feature, as a SQL expression over the features.
     tolerance: how much a score may change.
     most_share: the share of rows that may break the rule.
     """
@@ -191,10 +192,10 @@ class Invariance:
 class Monotonic:
     """Raising a numeric feature never lowers the score, or never raises it.
 
-    Tried on a sample of test rows where the feature is not null.
+    Checked on a sample of test rows in which the feature is not null.
 
     doc: what must hold, in one sentence; it names the gate.
-    feature: which.
+    feature: the feature.
     direction: 'up': the score never falls; 'down': it never rises.
     by: how much the feature is raised.
     most_share: the share of rows that may break the rule.
@@ -213,8 +214,8 @@ class KpiAtLeast:
 
     It is computed as if the decisions on the test window had been taken.
 
-    bound: the least that passes.
-    worst_week: the least in each whole week of the window (seven ticks, counted back from its end).
+    bound: the smallest value that passes.
+    worst_week: the smallest value that passes in each whole week of the window (seven ticks, counted back from its end).
     """
 
     bound: float
@@ -227,15 +228,15 @@ class KpiAtMost:
 
     It is computed as if the decisions on the test window had been taken.
 
-    bound: the most that passes.
-    worst_week: the most in any whole week of the window (seven ticks, counted back from its end).
+    bound: the largest value that passes.
+    worst_week: the largest value that passes in each whole week of the window (seven ticks, counted back from its end).
     """
 
     bound: float
     worst_week: float | None = None
 
 
-# Gates that need checks of the model itself; the others are decided from its evaluation.
+# Gates that need checks of the model itself; the others use its evaluation.
 CheckedGate = (
     AvailableAtPrediction
     | NoLeakageSuspicion

@@ -1,7 +1,7 @@
-"""The kinds of model that a declaration may name, with their parameters.
+"""The kinds of model that a declaration may use, with their parameters.
 
-The same parameter means the same in every kind: `early_stopping_rounds` counts trees, or epochs, without a better metric;
-`c` is the inverse strength of the penalty; `name` tells candidates apart.
+A parameter means the same in every kind: `early_stopping_rounds` counts trees, or epochs, without a better metric; `c` is the
+inverse strength of the penalty; `name` tells candidates apart.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from mlprod_tasks.declaration.declared import declared
 
 @declared
 class LightGBM:
-    """Gradient boosted trees (Ke et al., 2017), stopped where AUC on the validation window no longer grows.
+    """Gradient boosted trees (Ke et al., 2017), stopped when AUC on the validation window no longer rises.
 
     Categories are split natively.
 
     learning_rate: the weight of each tree.
-    max_trees: the most trees.
+    max_trees: the largest number of trees.
     early_stopping_rounds: trees without a better validation metric after which fitting stops; None grows all of `max_trees`.
-    num_leaves: the most leaves of a tree.
-    max_depth: the most splits from root to leaf; None: no limit.
-    min_data_in_leaf: the fewest training rows of a leaf.
+    num_leaves: the largest number of leaves of a tree.
+    max_depth: the largest number of splits from root to leaf; None: no limit.
+    min_data_in_leaf: the smallest number of training rows in a leaf.
     feature_fraction: the share of features that each tree may use.
-    bagging_fraction: the share of training rows that each tree sees.
+    bagging_fraction: the share of training rows that each tree is fitted to.
     lambda_l2: the L2 penalty on the values of leaves.
     name: tells candidates apart.
     """
@@ -41,16 +41,16 @@ class LightGBM:
 
 @declared
 class HistGradientBoosting:
-    """scikit-learn's gradient boosted trees, stopped where log loss on the validation window no longer falls.
+    """scikit-learn's gradient boosted trees, stopped when log loss on the validation window no longer falls.
 
-    Categories are split natively; of a feature with more than 255 of them the rarest share one.
+    Categories are split natively; if a feature has more than 255, the rarest are merged into one.
 
     learning_rate: the weight of each tree.
-    max_trees: the most trees.
+    max_trees: the largest number of trees.
     early_stopping_rounds: trees without a better validation metric after which fitting stops; None grows all of `max_trees`.
-    num_leaves: the most leaves of a tree.
-    max_depth: the most splits from root to leaf; None: no limit.
-    min_data_in_leaf: the fewest training rows of a leaf.
+    num_leaves: the largest number of leaves of a tree.
+    max_depth: the largest number of splits from root to leaf; None: no limit.
+    min_data_in_leaf: the smallest number of training rows in a leaf.
     feature_fraction: the share of features that each split may use.
     lambda_l2: the L2 penalty on the values of leaves.
     name: tells candidates apart.
@@ -71,9 +71,9 @@ class HistGradientBoosting:
 class RandomForest:
     """Trees on bootstrap samples (Breiman, 2001); categories as cross-fitted outcome rates of the training rows.
 
-    trees: how many.
-    max_depth: the most splits from root to leaf; None: no limit.
-    min_data_in_leaf: the fewest training rows of a leaf.
+    trees: the number of trees.
+    max_depth: the largest number of splits from root to leaf; None: no limit.
+    min_data_in_leaf: the smallest number of training rows in a leaf.
     feature_fraction: the share of features that is tried at each split; None tries the square root of their number.
     name: tells candidates apart.
     """
@@ -89,9 +89,9 @@ class RandomForest:
 class ExtraTrees:
     """Trees with random cuts on all training rows (Geurts et al., 2006); otherwise as RandomForest.
 
-    trees: how many.
-    max_depth: the most splits from root to leaf; None: no limit.
-    min_data_in_leaf: the fewest training rows of a leaf.
+    trees: the number of trees.
+    max_depth: the largest number of splits from root to leaf; None: no limit.
+    min_data_in_leaf: the smallest number of training rows in a leaf.
     feature_fraction: the share of features that is tried at each split; None tries the square root of their number.
     name: tells candidates apart.
     """
@@ -110,7 +110,7 @@ class LogisticRegression:
     Its columns are standardised numbers, indicators of missing ones, and one-hot categories.
 
     c: the inverse strength of the penalty.
-    least_category_rows: categories of fewer training rows share one column.
+    least_category_rows: categories with fewer training rows share one column.
     name: tells candidates apart.
     """
 
@@ -123,11 +123,11 @@ class LogisticRegression:
 class LinearSVM:
     """A linear support vector machine (squared hinge) on the columns of LogisticRegression.
 
-    Its margins become probabilities by a sigmoid (Platt, 1999) fitted out of time: to the last fifth of the training window, by
-    a machine that has not seen it.
+    A sigmoid turns its margins into probabilities (Platt, 1999). It is fitted out of time: to the last fifth of the training
+    window, with margins of a machine that was fitted without it.
 
     c: the inverse strength of the penalty.
-    least_category_rows: categories of fewer training rows share one column.
+    least_category_rows: categories with fewer training rows share one column.
     name: tells candidates apart.
     """
 
@@ -140,15 +140,15 @@ class LinearSVM:
 class NeuralNet:
     """A feed-forward net (ReLU, Adam) on the columns of LogisticRegression.
 
-    The epoch of least validation log loss is kept.
+    The epoch with the lowest validation log loss is kept.
 
     hidden: the number of units of each hidden layer.
     learning_rate: the step size of Adam.
     lambda_l2: the L2 penalty on the weights.
     batch_rows: rows per step.
-    max_epochs: the most passes over the training rows.
+    max_epochs: the largest number of passes over the training rows.
     early_stopping_rounds: epochs without a better validation loss after which fitting stops; None runs all of `max_epochs`.
-    least_category_rows: categories of fewer training rows share one column.
+    least_category_rows: categories with fewer training rows share one column.
     name: tells candidates apart.
     """
 
@@ -164,7 +164,7 @@ class NeuralNet:
 
 @declared
 class Constant:
-    """The outcome rate of the training rows, for every row: the baseline of every other candidate.
+    """The outcome rate of the training rows as the score of every row: the baseline of the other candidates.
 
     name: tells candidates apart.
     """
@@ -188,11 +188,12 @@ class Averaging:
 class Stacking:
     """A logistic regression, with weights of zero or more, on the log-odds of other candidates (Breiman, 1996).
 
-    It learns from out-of-time predictions: the training window is cut into `folds` + 2 blocks of time, and members fitted to
-    the blocks before the last one, stopped on that one, predict the next. Then members are fitted to all training rows.
+    It learns from out-of-time predictions. The training window is cut into `folds` + 2 blocks of time. To predict a block,
+    members are fitted to the blocks before it, the last of which is used for early stopping. Finally members are fitted to all
+    training rows.
 
     of: the names of the other candidates.
-    folds: how many blocks are predicted out of time.
+    folds: the number of blocks that are predicted out of time.
     name: tells candidates apart.
     """
 

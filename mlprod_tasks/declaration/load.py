@@ -1,4 +1,4 @@
-"""Read pipeline files: every use case of a folder, or a clear error."""
+"""Load pipeline files: every use case of a folder, or a clear error."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LONGEST_GIVEN = 100
 def load(path: Path) -> Pipeline:
     """Run one pipeline file and return its `pipeline`.
 
-    Raises: DeclarationError naming the file, the line, the field and the remedy.
+    Raises: DeclarationError, which names the file, the line, the field and the remedy.
     """
-    path = path.absolute()  # as tracebacks name it
+    path = path.absolute()  # as in tracebacks
     shown = f"{path.parent.name}/{path.name}"
     spec = importlib.util.spec_from_file_location(f"mlprod_pipeline_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -46,7 +46,7 @@ def load(path: Path) -> Pipeline:
 
 
 def load_all(folder: Path) -> dict[str, Pipeline]:
-    """Every pipeline of a folder by name; files that start with _ are left out."""
+    """Load every pipeline of a folder, by name; files that start with _ are left out."""
     if not folder.is_dir():
         raise DeclarationError(f"{folder}: no such folder of pipelines; set MLPROD_PIPELINES")
     return {path.stem: load(path) for path in sorted(folder.glob("[!_]*.py"))}
@@ -65,9 +65,9 @@ def _line(path: Path, error: BaseException) -> str:
 
 
 def _sentences(error: ValidationError) -> str:
-    """One sentence per problem: the declared class, the field, what is wrong, the value given, what to do."""
+    """One sentence per problem: the declared class, the field, the problem, the given value, and what to do."""
     sentences = []
-    choices: dict[str, list[Any]] = defaultdict(list)  # where several classes are allowed: the problems of each
+    choices: dict[str, list[Any]] = defaultdict(list)  # if several classes are allowed: the problems of each
     for problem in error.errors(include_url=False):
         where = _where(error.title, problem["loc"])
         if problem["type"] == "dataclass_exact_type" and problem["loc"][-1] == problem["ctx"]["class_name"]:
@@ -81,7 +81,7 @@ def _sentences(error: ValidationError) -> str:
 
 
 def _where(declared: str, location: tuple[int | str, ...]) -> str:
-    """'Column.kind', also where the field was given by its position."""
+    """The class and the field, such as 'Column.kind', even if the field was given by its position."""
     names = FIELDS.get(declared, ())
     parts = [str(part) for part in location]
     if location and isinstance(location[0], int) and location[0] < len(names):

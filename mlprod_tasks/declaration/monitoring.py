@@ -1,4 +1,4 @@
-"""What is monitored in production, within which bounds, and what happens when a value leaves them."""
+"""The watched values, their bounds, and the rules for what happens when a value leaves its bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
-# monitoring/kinds.py describes each: what it is measured on, and against what.
+# monitoring/kinds.py describes each: what it is measured on, and what it is compared with.
 Watched = Literal[
     # inputs, known at the tick
     "volume",
@@ -27,7 +27,7 @@ Watched = Literal[
     "score_wasserstein",
     "decision_share",
     "fallback_share",
-    # performance that calibrated scores promise, known at the tick
+    # performance estimated from calibrated scores, known at the tick
     "estimated_roc_auc",
     "estimated_precision",
     "estimated_recall",
@@ -79,10 +79,11 @@ Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 
 @declared
 class Learned:
-    """Bounds learned from the reference's own ticks: their mean +- `k` standard deviations.
+    """Bounds learned from the ticks of the reference: their mean +- `k` standard deviations.
 
-    k: None derives it from the number of watched values and the declared false alarms per month (Monitoring).
-    by_weekday: whether each day of the week has bounds of its own.
+    k: the number of standard deviations; None derives it from the number of watched values and the declared false alarms per
+    month (Monitoring).
+    by_weekday: whether each day of the week has separate bounds.
     """
 
     k: float | None = None
@@ -91,16 +92,16 @@ class Learned:
 
 @declared
 class Watch:
-    """Bounds on a watched value; outside of [low, high] it is breached.
+    """Bounds on a watched value; a value outside of [low, high] is a breach.
 
-    Where both kinds are declared, the fixed bound says what would matter and the learned one what is unusual. A breach is
+    If both kinds are declared, the fixed bound says what matters and the learned one what is unusual. A breach is a value
     outside of both.
 
     what: the watched value.
     low: the smallest value within the bounds; None: no lower bound.
     high: the largest value within the bounds; None: no upper bound.
     only_important: for values per feature: watch only the features that make up 80 % of the model's gain.
-    learned: bounds learned from the reference, beside the fixed ones or alone.
+    learned: bounds learned from the reference, with or without fixed ones.
     """
 
     what: Watched
@@ -114,12 +115,12 @@ class Watch:
 class Breach:
     """A condition of a rule: a watch was breached often enough on the last ticks.
 
-    On d ticks in a row: breaches=d, of=d.
+    For d ticks in a row: breaches=d, of=d.
 
     watch: the watched value.
-    breaches: on how many ticks it must be breached.
-    of: of how many last ticks that have a value.
-    least: by how many features each time, where it is watched feature by feature.
+    breaches: the number of ticks on which it must be breached.
+    of: the number of last ticks with a value that are counted.
+    least: for values per feature: the number of features that must be breached at a tick.
     only_important: count only the features that make up 80 % of the model's gain.
     """
 
@@ -132,18 +133,19 @@ class Breach:
 
 @declared
 class Rule:
-    """When a watch is breached often enough, do something.
+    """An action to take when a watch is breached often enough.
 
     Actions: 'note' writes it to the ledger, 'alert' mails it, 'retrain' starts a training, 'fallback' uses the fallback model
     until a new champion is promoted or somebody switches back, 'rollback' makes the previous champion champion again. All but
-    'note' send a mail; 'fallback' and 'rollback' start a training too. Of several actions the strongest allowed one is taken.
+    'note' send a mail; 'fallback' and 'rollback' start a training, too. If several rules fire, the strongest allowed action is
+    taken.
 
     name: the name of the alarm.
     watch: the watched value.
     action: what to do.
-    breaches: on how many ticks it must be breached.
-    of: of how many last ticks that have a value.
-    least: by how many features each time, where it is watched feature by feature.
+    breaches: the number of ticks on which it must be breached.
+    of: the number of last ticks with a value that are counted.
+    least: for values per feature: the number of features that must be breached at a tick.
     only_important: count only the features that make up 80 % of the model's gain.
     also: further conditions that must hold at the same tick.
     """
@@ -159,7 +161,7 @@ class Rule:
 
     @property
     def conditions(self) -> tuple[Breach, ...]:
-        """All that must hold at a tick."""
+        """All conditions that must hold at a tick."""
         return (Breach(self.watch, self.breaches, self.of, self.least, self.only_important), *self.also)
 
 
@@ -168,7 +170,7 @@ class Retraining:
     """Limits on retraining.
 
     cooldown: the shortest time between two trainings.
-    most_a_month: the most trainings in any 30 days.
+    most_a_month: the largest number of trainings in any 30 days.
     """
 
     cooldown: timedelta
@@ -180,9 +182,9 @@ class BusinessMetric:
     """A number that the business records for each tick, read when the tick's labels are complete.
 
     name: its name.
-    connection: the database that has it.
-    sql: a query that gives one row, one column. Its parameters `:first` and `:last` are the moments between which the tick's
-    rows lie, [first, last), in UTC; `:tick` is its date.
+    connection: the connection of the database that has it.
+    sql: a query that gives one row with one column. Its parameters `:first` and `:last` are the bounds of the tick's rows,
+    [first, last), in UTC; `:tick` is the tick's date.
     doc: what it means.
     unit: its unit.
     """
@@ -196,9 +198,9 @@ class BusinessMetric:
 
 @declared
 class Upstream:
-    """Another use case whose scores are features of this one. A shift there is named as the cause here.
+    """Another use case whose scores are features of this one. A shift there is named as the cause of a shift here.
 
-    pipeline: its name.
+    pipeline: the name of the other use case.
     features: the features that are its scores.
     """
 
@@ -211,10 +213,10 @@ class Monitoring:
     """Settings for all watches together.
 
     false_alarms: the expected false alarms in a month of daily ticks, from all learned bounds together.
-    metrics: the business's own measures.
-    upstream: use cases whose scores are features here.
-    digest_to: who gets the weekly digest; `alert_to` where empty.
-    replayed_rows: how many logged predictions are computed again each night.
+    metrics: measures that the business records itself.
+    upstream: use cases whose scores are features of this one.
+    digest_to: mail addresses for the weekly digest; if empty, `alert_to`.
+    replayed_rows: the number of logged predictions that are computed again each night.
     """
 
     false_alarms: float = 0.5

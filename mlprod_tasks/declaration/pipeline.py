@@ -1,4 +1,4 @@
-"""A whole use case in one object."""
+"""A complete use case in one object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 @declared
 class Publish:
-    """Where predictions go besides the lake: a table of an SQLite or PostgreSQL database, created if missing.
+    """A table for predictions besides the lake, in an SQLite or PostgreSQL database; it is created if missing.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name; a tick's rows in it are replaced when the tick is scored again.
@@ -39,35 +39,35 @@ class Publish:
 
 @declared
 class Pipeline:
-    """One use case: its data, features, label, model, gates, and what is watched.
+    """One use case: its data, features, label, model, gates and monitoring.
 
-    A use case that answers requests and declares neither `watches` nor `rules` has the standard ones for requests too.
+    A use case that answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests.
 
     name: the file's name; also part of the names of DAGs, lake tables and the registered model.
     doc: what is predicted, and for whom.
-    owner: who is responsible, as Airflow shows it.
+    owner: who is responsible; shown in Airflow.
     alert_to: mail addresses for failures and alarms.
     schedule: when it runs.
     tables: the source tables.
     entity: the table whose rows are scored, one score per row.
     features: the model's inputs, in order.
     label: the outcome that is predicted.
-    split: the windows in time of a training.
+    split: the time windows of a training.
     model: how the model is trained.
-    fallback: the model that scores where the champion cannot.
+    fallback: the model that scores when the champion cannot.
     value: what decisions are worth.
-    gates: what a model must fulfil before it may be promoted.
+    gates: conditions that a model must meet before it may be promoted.
     kpi: the business measure that is watched.
-    watches: what is watched, within which bounds.
+    watches: the watched values and their bounds.
     rules: what happens when a watched value leaves its bounds.
     retraining: limits on retraining.
     monitoring: settings for all watches together.
-    predict_at: the moment at which a row is scored: no feature uses anything known later.
-    publish: where predictions go besides the lake.
+    predict_at: the moment at which a row is scored; features use nothing that becomes known later.
+    publish: a database table for predictions besides the lake.
     task: the kind of prediction.
-    top_share: the share of rows that precision at k takes as its k.
-    slices: features by whose values (numbers: by whose quartiles) the model is also evaluated.
-    backtest: evaluates the model at earlier moments too.
+    top_share: the k of precision at k, as a share of rows.
+    slices: features whose values (quartiles of numbers) define slices for the evaluation.
+    backtest: also evaluates the model at earlier moments.
     approval: whether a person must approve a model before it is promoted.
     serving: how requests are answered, if the use case answers any.
     """
@@ -107,7 +107,7 @@ class Pipeline:
         check(self)
 
     def table(self, name: str) -> Table:
-        """The declared table of that name; KeyError where there is none."""
+        """The declared table of that name. Raises: KeyError."""
         for table in self.tables:
             if table.name == name:
                 return table
@@ -119,7 +119,7 @@ class Pipeline:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Every feature column, in the order of declaration: the model's input."""
+        """All feature columns in the order of declaration: the model's input."""
         return tuple(name for feature in self.features for name in names_of(feature))
 
     @property
@@ -132,12 +132,12 @@ class Pipeline:
 
     @property
     def label_delay_ticks(self) -> int:
-        """Ticks after which the labels of a tick are complete."""
+        """The number of ticks after which the labels of a tick are complete."""
         return ceil(self.label.delay / timedelta(days=1))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the declaration: the same for the same declaration, however the file is written."""
+        """SHA-256 of the declaration, which does not depend on how the file is written."""
         # Keys are not sorted: the order of a look-up's columns is the order of the model's input.
         return hashlib.sha256(json.dumps(self.as_json()).encode()).hexdigest()
 
@@ -149,7 +149,7 @@ class Pipeline:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        # Without its type, AtLeast(metric, bound) would read as AtMost(metric, bound).
+        # Without its type, AtLeast(metric, bound) would look like AtMost(metric, bound).
         return {"type": type(value).__name__} | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]

@@ -1,4 +1,4 @@
-"""Which columns a declared piece of SQL reads, and from when its value counts."""
+"""The columns that declared SQL reads, and the moment from which their values are known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
 
 
 def taken_from(aggregate: Count | Mean | Rate) -> str:
-    """The SQL that an aggregate takes its values from; a count needs none."""
+    """The SQL from which an aggregate takes its values; '' for a count."""
     match aggregate:
         case Count():
             return ""
@@ -26,13 +26,13 @@ def taken_from(aggregate: Count | Mean | Rate) -> str:
 
 
 def read_by(table: Table, *sql: str) -> list[Column]:
-    """The columns of `table` whose name occurs in the SQL; possibly too many, never too few."""
+    """The columns of `table` whose names occur in the SQL; possibly too many, never too few."""
     words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
     return [column for column in table.lake_columns if column.name in words]
 
 
 def needed_by(entity: Table, features: Iterable[Feature]) -> frozenset[str]:
-    """The columns of the scored row that features read, its key and its time among them."""
+    """The columns of the scored row that features read, including its key and its time."""
     needed = {*entity.key, *([entity.time] if entity.time else [])}
     for feature in features:
         match feature:

@@ -1,4 +1,4 @@
-"""Write a declaration beside a model and read it back, also after the pipeline file has changed."""
+"""Write a declaration beside a model, and read it back even if the pipeline file has changed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def digest_of(text: str) -> str:
 
 
 def read(text: str) -> Pipeline:
-    """The declaration that `text_of` wrote. A field that was added since takes its default.
+    """Read a declaration that `text_of` wrote. Fields that were added since then get their defaults.
 
-    Raises: DeclarationError where it names a class that no longer exists.
+    Raises: DeclarationError if it names a class or a field that no longer exists.
     """
-    made = _read(json.loads(text), Pipeline, "pipeline")
-    assert isinstance(made, Pipeline)
-    return made
+    pipeline = _read(json.loads(text), Pipeline, "pipeline")
+    assert isinstance(pipeline, Pipeline)
+    return pipeline
 
 
 def read_part(written: dict[str, Any]) -> Any:
@@ -43,7 +43,7 @@ def read_part(written: dict[str, Any]) -> Any:
 
 
 def _read(value: Any, hint: Any, where: str) -> Any:
-    """The value of that type from plain JSON values, as `Pipeline.as_json` writes them."""
+    """Convert plain JSON values, as `Pipeline.as_json` writes them, to a value of that type."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Ticks: when a pipeline runs, and which interval of time each run stands for."""
+"""Ticks: when a pipeline runs, and the interval of time of each run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, order=True)
 class Tick:
-    """The moment a scheduled run stands for, and the half-open interval up to the next one.
+    """The moment of a scheduled run, and the half-open interval up to the next one.
 
-    date: the local calendar date, and the tick's name everywhere: Airflow's partition key, the lake's partition, the ledger.
+    date: the local calendar date, which names the tick everywhere: Airflow's partition key, the lake's partition, the ledger.
     start: the moment itself, in UTC.
     end: the next tick's moment, in UTC; 23, 24 or 25 hours later.
     """
@@ -32,11 +32,11 @@ class Tick:
 
 @dataclass(frozen=True)
 class TickRange:
-    """Consecutive ticks, first and last included. One tick is a range of one.
+    """Consecutive ticks, first and last included; possibly only one.
 
-    schedule: the schedule that they are ticks of.
-    first: the date of the first one.
-    last: the date of the last one.
+    schedule: their schedule.
+    first: the date of the first tick.
+    last: the date of the last tick.
     """
 
     schedule: Schedule
@@ -66,14 +66,14 @@ class TickRange:
         return self.schedule.tick(self.last).end
 
     def shifted(self, days: int) -> TickRange:
-        """The same number of ticks, `days` ticks later (earlier where negative)."""
+        """The same number of ticks, `days` ticks later (earlier if negative)."""
         by = timedelta(days=days)
         return TickRange(self.schedule, self.first + by, self.last + by)
 
 
 @declared
 class Schedule:
-    """One tick a day at a local time of day.
+    """One tick per day at a local time of day.
 
     at: the local time of day, a whole minute.
     timezone: the IANA time zone of `at`, such as 'Europe/Zurich'.
@@ -104,31 +104,31 @@ class Schedule:
         return ZoneInfo(self.timezone)
 
     def moment(self, day: date) -> datetime:
-        """When the tick named `day` is due, in UTC. A local time that a clock change skips is moved on by the gap."""
+        """When the tick of `day` is due, in UTC. A local time that a clock change skips is moved later by the gap."""
         return datetime.combine(day, self.at, self.zone).astimezone(UTC)
 
     def tick(self, day: date | str) -> Tick:
-        """The tick of that local date (ISO text or a date)."""
-        named = _day(day) if isinstance(day, str) else day
-        if named < self.starts or (self.ends is not None and named > self.ends):
-            raise ValueError(f"tick {named} is outside the schedule, which runs from {self.starts} to {self.ends or 'today'}")
-        return Tick(named, self.moment(named), self.moment(named + ONE_DAY))
+        """The tick of a local date, given as a date or as ISO text."""
+        local = _day(day) if isinstance(day, str) else day
+        if local < self.starts or (self.ends is not None and local > self.ends):
+            raise ValueError(f"tick {local} is outside the schedule, which runs from {self.starts} to {self.ends or 'today'}")
+        return Tick(local, self.moment(local), self.moment(local + ONE_DAY))
 
     def tick_at(self, moment: datetime) -> Tick:
-        """The tick whose interval holds `moment` (time zone required)."""
+        """The tick whose interval contains `moment`, which needs a time zone."""
         if moment.tzinfo is None:
             raise ValueError(f"{moment} has no time zone")
         day = moment.astimezone(self.zone).date()
         return self.tick(day if self.moment(day) <= moment else day - ONE_DAY)
 
     def last_at(self, moment: datetime) -> Tick:
-        """The tick whose interval holds `moment`; the last one where the schedule has ended by then."""
+        """The tick whose interval contains `moment`; the last tick if the schedule has ended by then."""
         if self.ends is not None and moment >= self.moment(self.ends):
             return self.tick(self.ends)
         return self.tick_at(moment)
 
     def range(self, first: date | str, last: date | str | None = None) -> TickRange:
-        """The ticks from `first` to `last`, both included; one tick where `last` is left out."""
+        """The ticks from `first` to `last`, both included; only `first` if `last` is None."""
         begin = self.tick(first).date
         return TickRange(self, begin, begin if last is None else self.tick(last).date)
 

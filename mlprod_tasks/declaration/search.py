@@ -13,11 +13,11 @@ Choice = bool | int | float | str | tuple[int, ...] | None
 
 @declared
 class Between:
-    """Any value between two numbers, both included. Whole numbers where the field is one.
+    """Any value between two numbers, both included; only whole numbers if the field is a whole number.
 
     low: the smallest.
     high: the largest.
-    log: whether values are spread evenly by their logarithm.
+    log: whether values are drawn evenly on the logarithmic scale.
     """
 
     low: int | float
@@ -27,7 +27,7 @@ class Between:
 
 @declared
 class OneOf:
-    """One of some values: `OneOf((0.05, 0.1))`. A single one fixes the parameter.
+    """One of several values: `OneOf((0.05, 0.1))`. A single value fixes the parameter.
 
     choices: the values.
     """
@@ -40,26 +40,26 @@ Range = Between | OneOf
 
 @declared
 class Search:
-    """Search for parameters with less log loss than the declared ones, by TPE, before the model is fitted.
+    """Search for parameters with a lower log loss than the declared ones, by TPE, before the model is fitted.
 
     The declared parameters are always the first trial of each candidate, so the result is never worse by the search's own
-    measure. A trial that is worse half-way than the median of the others is stopped.
+    measure. A trial is stopped if half-way it is worse than the median of the others.
 
-    The measure is the log loss, every row counting the same, of the probabilities after a sigmoid calibration (as they are with
-    calibration "none"). The test window is never read. Calibration and early stopping use these same rows, and the best of many
-    trials is partly luck: the measure flatters, and the test window tells how good the model is.
+    The measure is the log loss, with equal weights of all rows, of the probabilities after a sigmoid calibration (without it if
+    calibration is "none"). The test window is never read. Calibration and early stopping use the same rows, and the best of
+    many trials is partly luck: the measure is too optimistic, and only the test window shows how good the model is.
 
-    With one worker the same data and seed give the same result, even when it was killed and run again (unless `minutes` end
-    it); with several, the order in which trials end decides what is tried next. With segments, the search is over all rows and
-    every segment's model takes what it found.
+    With one worker the same data and seed give the same result, even if it was killed and run again (unless `minutes` end it).
+    With several workers, the order in which trials end decides what is tried next. With segments, the search is over all rows,
+    and the model of every segment uses its result.
 
-    trials: how many trials of each candidate, by all workers together; None is bounded by `minutes` alone.
+    trials: the number of trials of each candidate, by all workers together; None is limited by `minutes` alone.
     minutes: after this time, counted while any worker is running, no trial is started and running ones are stopped; None is
-    bounded by `trials` alone.
-    folds: 1 measures on the validation window; more take the mean over so many rolling windows within train and validation,
-    each as long as the validation window and as far from its training rows as `split.gap`.
-    workers: processes that share the trials: mapped tasks, as many at once as the executor has room for.
-    search_for: names of candidates; empty takes every one that has parameters to search.
+    limited by `trials` alone.
+    folds: 1 measures on the validation window; a larger number takes the mean over that many rolling windows within train and
+    validation, each as long as the validation window, with `split.gap` between it and its training rows.
+    workers: the number of processes that share the trials: mapped tasks, as many at once as the executor has room for.
+    search_for: names of candidates; if empty, all that have parameters to search.
     space: replaces the range of single parameters: by the field's name for every candidate that has it, or by
     'candidate.field'.
     """
@@ -83,7 +83,7 @@ FOREST: dict[str, Range] = {
     "min_data_in_leaf": Between(2, 200, log=True),
     "feature_fraction": OneOf((None, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)),
 }
-# By kind of learner and field. The number of trees or epochs is not searched: early stopping finds it; forests want many.
+# By kind of learner and field. The number of trees or epochs is not searched: early stopping finds it, and forests need many.
 SPACES: dict[str, dict[str, Range]] = {
     "LightGBM": BOOSTING | {"bagging_fraction": Between(0.4, 1.0)},
     "HistGradientBoosting": BOOSTING,
@@ -101,13 +101,13 @@ SPACES: dict[str, dict[str, Range]] = {
 
 
 def space_of(learner: Any, search: Search) -> dict[str, Range]:
-    """The ranges in which a candidate's fields are searched, by field; empty where it has none.
+    """The ranges in which a candidate's fields are searched, by field; empty if it has none.
 
-    A default range is widened to include the candidate's own value, which is tried first.
+    A default range is widened to include the candidate's declared value, which is tried first.
     """
     known = {one.name for one in fields(learner)}
     ranges = {
-        name: _holding(range_, getattr(learner, name))
+        name: _widened(range_, getattr(learner, name))
         for name, range_ in SPACES.get(type(learner).__name__, {}).items()
         if name in known
     }
@@ -116,7 +116,7 @@ def space_of(learner: Any, search: Search) -> dict[str, Range]:
 
 
 def declared_ranges(learner: Any, search: Search) -> dict[str, Range]:
-    """The ranges that the declaration gives for a candidate's fields; its own before those for every candidate."""
+    """The declared ranges of a candidate's fields; those of this candidate replace those of all candidates."""
     known = {one.name for one in fields(learner)}
     return {
         **{name: range_ for name, range_ in search.space.items() if name in known},
@@ -129,7 +129,7 @@ def declared_ranges(learner: Any, search: Search) -> dict[str, Range]:
 
 
 def searched(candidates: tuple[Any, ...], search: Search) -> Mapping[str, Any]:
-    """The candidates that a search is for, by name, in the order of declaration."""
+    """The candidates that are searched, by name, in the order of declaration."""
     named = {learner.name: learner for learner in candidates if space_of(learner, search)}
     return {name: named[name] for name in named if not search.search_for or name in search.search_for}
 
@@ -142,16 +142,16 @@ def holds(range_: Range, value: Any) -> bool:
 
 
 def _as_field(range_: Range, value: Any) -> Range:
-    """The range with ends of the field's type: 1 to 10 of a float field are not whole numbers only."""
+    """The range with ends of the field's type, so that 1 to 10 of a float field are not only whole numbers."""
     if isinstance(range_, Between) and isinstance(value, float):
         return Between(float(range_.low), float(range_.high), range_.log)
     return range_
 
 
-def _holding(range_: Range, value: Any) -> Range:
+def _widened(range_: Range, value: Any) -> Range:
     if holds(range_, value):
         return range_
     if isinstance(range_, OneOf):
         return OneOf((*range_.choices, value))
-    # 0 has no logarithm: the range is then searched evenly.
+    # 0 has no logarithm, so the range is searched on the linear scale.
     return Between(min(range_.low, value), max(range_.high, value), log=range_.log and value > 0)

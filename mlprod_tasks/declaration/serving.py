@@ -1,4 +1,4 @@
-"""Predictions on request: how old features may be, and what happens without them."""
+"""Predictions on request: how old features may be, what happens if they are missing, and how versions are rolled out."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ Policy = Literal["default", "fallback", "refuse"]
 
 @declared
 class Ramp:
-    """How a challenger is rolled out as a canary: share by share, with checks before each next share.
+    """A rollout of a challenger as a canary: share by share, with checks before each next share.
 
-    A step passes unless the challenger is surely worse than the champion's rows of the same time. While the champion has too
-    few rows to tell errors or latency by, a step waits. Where labels have arrived, a surely worse Brier score fails it too.
+    A share passes its checks unless the challenger is significantly worse than the champion on rows of the same time. While the
+    champion has too few rows to compare errors or latency, the rollout waits. If labels have arrived, a significantly worse
+    Brier score also fails.
 
-    shares: the shares of entities that it scores, one after the other.
+    shares: the shares of entities that the challenger scores, one after the other.
     hold: the shortest time at each share.
-    at_most: the longest time at each share; where there are too few rows by then, the challenger is taken back.
-    rows: how many rows it must have scored at each share.
+    at_most: the longest time at each share; if there are too few rows by then, the challenger is taken back.
+    rows: the number of rows that it must have scored at each share.
     errors: how much higher its share of errors may be.
-    latency: how many times the champion's its 99th percentile of latency may be (with fewer than some 665 rows of the
-    champion, a lower percentile).
-    score_shift: how far its mean score may lie from the champion's.
-    confidence: the confidence behind 'surely'.
+    latency: the largest ratio of its 99th percentile of latency to the champion's (a lower percentile if the champion has fewer
+    than about 665 rows).
+    score_shift: how far its mean score may be from the champion's.
+    confidence: the confidence level of 'significantly'.
     """
 
     shares: tuple[float, ...] = (0.05, 0.25, 0.5, 1.0)
@@ -44,22 +45,22 @@ class Ramp:
 class Serving:
     """A use case that answers requests, one row at a time, as of the moment of the request.
 
-    Look-ups, as-of and trailing features come from the online store. They are missing where the store has none of them
-    or cannot be reached. A key that is not in the store is not missing: its features are those that batch scoring would give.
+    Look-up, as-of and trailing features come from the online store. They are missing if the store has no data for them or
+    cannot be reached. A key that is not in the store is not missing: it gets the features that batch scoring would give it.
     Every answer says which features were stale or missing.
 
-    stale_after: features are stale where the store is complete only up to a moment longer ago than this.
-    stale: what happens then: 'use' scores with the values as they are, 'default' with those in `defaults`, 'fallback' lets the
-    fallback model answer, 'refuse' gives no score.
-    missing: what happens where features are missing; the same without 'use'.
-    defaults: the value for each feature; null for one that is not named.
-    unknown_category: a request's value that is not among its column's `values` is refused, or taken as null.
-    look_back: how far back from the newest data the store answers any moment exactly; by default two ticks, of which one may
+    stale_after: features are stale if the store is complete only up to a moment longer ago than this.
+    stale: what to do with stale features: 'use' scores with them, 'default' scores with the values in `defaults`, 'fallback'
+    lets the fallback model answer, 'refuse' gives no score.
+    missing: what to do if features are missing; as `stale`, without 'use'.
+    defaults: the value for each feature; null for features that are not named.
+    unknown_category: whether a value in a request that is not among its column's `values` is refused or taken as null.
+    look_back: how far back from the newest data the store answers any moment exactly; by default two ticks, one of which may
     have 25 hours.
-    checked_rows: how many rows of a tick are computed again each night, online and in batch, and compared.
-    look_up_within: how long a request waits for the store before it goes on with what is cached.
+    checked_rows: the number of rows of a tick that are computed each night both online and in batch, and compared.
+    look_up_within: how long a request waits for the store before it uses cached values.
     log_seconds: how long an answer may wait to be written to the log; a replica that is killed loses at most these seconds.
-    ramp: how a version that passes its gates is rolled out before it is promoted; without it, it is promoted at once.
+    ramp: how a version that passes its gates is rolled out before it is promoted; None promotes it at once.
     """
 
     stale_after: timedelta = hours(30)

@@ -1,4 +1,4 @@
-"""The watches and rules of a use case that declares none of its own."""
+"""The watches and rules of a use case that does not declare any."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import timedelta
 from mlprod_tasks.declaration.monitoring import Learned, Retraining, Rule, Watch
 
 LEARNED = Learned()
-# The fixed bounds say what would matter to any use case. The learned ones know how much ordinary ticks differ, and keep false
-# alarms to the declared number (see Monitoring). benchmarks/power.py measures how often which shift is found.
+# The fixed bounds say what matters to any use case. The learned ones follow from how much ordinary ticks differ, and keep false
+# alarms to the declared number (see Monitoring). benchmarks/power.py measures how often shifts of each size are found.
 WATCHES = (
     Watch("volume", low=0.5, high=1.5, learned=LEARNED),
     Watch("type_changes", high=0.0),
@@ -17,7 +17,7 @@ WATCHES = (
     Watch("new_categories", high=0.02, learned=LEARNED),
     Watch("out_of_range", high=0.1, learned=LEARNED),
     Watch("feature_psi", high=0.25, only_important=True, learned=LEARNED),
-    # Of every feature: a shift by three quarters of a standard deviation matters even where the feature is unimportant.
+    # For every feature: a shift by three quarters of a standard deviation matters even if the feature is unimportant.
     Watch("feature_wasserstein", high=0.75, learned=LEARNED),
     Watch("score_psi", high=0.25, learned=LEARNED),
     Watch("fallback_share", high=0.0),
@@ -50,10 +50,10 @@ RULES = (
     Rule("logged predictions come out otherwise", "replayed", "alert"),
     Rule("canned rows come out otherwise", "canned", "alert"),
 )
-# Added where a use case answers requests. Drift is that of the requested rows, against the same reference.
+# Added if a use case answers requests. Drift is that of the requested rows, compared with the same reference.
 REQUEST_WATCHES = (
     Watch("online_skew", high=0.0),
-    Watch("online_rows", low=1.0),  # where there were any recently
+    Watch("online_rows", low=1.0),  # measured only if there were requests recently
     Watch("online_errors", high=0.01),
     Watch("online_latency", high=50.0),
     Watch("online_fallback", high=0.05),

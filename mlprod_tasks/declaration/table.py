@@ -1,4 +1,4 @@
-"""Source tables: where their rows come from, what each column holds, and when it became known."""
+"""Source tables: where their rows come from, what their columns contain, and when values become known."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NOTHING = timedelta(0)
 class Database:
     """A table of a database, SQLite or PostgreSQL.
 
-    It is found by the name of a connection, never by its URL, which may hold a secret.
+    It is given by the name of a connection, never by its URL, which may contain a password.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name.
-    schema: the schema that holds it; None is the database's default.
+    schema: the table's schema; None is the database's default.
     """
 
     connection: str
@@ -33,7 +33,7 @@ class Files:
     """CSV or Parquet files below the folder that a connection names.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`, that names a folder.
-    path: relative to that folder. It may hold a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
+    path: relative to that folder. It may contain a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
     'weather/*.parquet'.
     format: 'csv' (comma-separated, with a header line) or 'parquet'.
     timezone: the IANA time zone of timestamps in CSV that have no offset.
@@ -50,19 +50,19 @@ class Files:
 
 @declared
 class Column:
-    """One column: its type, what it may hold, what it means.
+    """One column: its type, the values that it may have, and what it means.
 
-    A row that breaks this is refused by the audit.
+    The audit refuses rows with other values.
 
     name: lower-case letters, digits and _.
     kind: the type of its values.
     doc: what it means; shown in the data dictionary.
     nullable: whether a value may be missing.
     max_null_share: the largest share of missing values in a partition; needs `nullable`.
-    min: the smallest value allowed, itself included; for numbers.
-    max: the largest value allowed, itself included; for numbers.
-    values: the only values allowed; for text and whole numbers.
-    known_at: the timestamp column of the same table that says when a value of this column, filled in later, became known.
+    min: the smallest allowed value; for numbers.
+    max: the largest allowed value; for numbers.
+    values: the allowed values; for text and whole numbers.
+    known_at: for a column that is filled in later: the timestamp column of the same table that says when a value became known.
     personal: what happens to a personal column before it reaches the lake: 'hash' (a keyed hash, still joinable) or 'drop'.
     """
 
@@ -80,23 +80,23 @@ class Column:
 
 @declared
 class Table:
-    """A source table: where its rows come from, what identifies one, and when one became known.
+    """A source table: where its rows come from, what identifies a row, and when a row becomes known.
 
-    The partition of tick t holds the rows that became known in [t - 1, t). Of a table one tick ahead, such as a schedule, that
-    is the rows whose time lies in [t, t + 1).
+    The partition of tick t has the rows that became known in [t - 1, t). For a table one tick ahead, such as a timetable, these
+    are the rows with a time in [t, t + 1).
 
     name: the name that features and the label use.
     source: where its rows come from.
     key: the columns that identify a row.
     columns: every column that is read; other columns of the source are ignored.
-    doc: what it holds.
-    time: the timestamp column that says to which tick a row belongs. None: a reference table, read as a whole at every tick.
+    doc: what it contains.
+    time: the timestamp column that gives a row's tick. None: a reference table, read as a whole at every tick.
     known_after: how long after its time a row becomes known.
-    ticks_ahead: for a source that plans ahead: how many ticks before its time a row is known.
-    refresh_ticks: how many earlier partitions are read again at each tick, for corrections and columns filled in later.
-    min_rows: the fewest rows that a tick's partition may have.
-    max_rows: the most rows that a tick's partition may have; None is any number.
-    max_refused_share: the share of a partition's rows that may be refused while the rest passes; above it the batch is refused.
+    ticks_ahead: for a source that plans ahead: the number of ticks before its time at which a row is known.
+    refresh_ticks: the number of earlier partitions to read again at each tick, for corrections and columns filled in later.
+    min_rows: the smallest number of rows of a tick's partition.
+    max_rows: the largest number of rows of a tick's partition; None: no limit.
+    max_refused_share: the share of a partition's rows that may be refused; if it is larger, the whole batch is refused.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Table:
     max_refused_share: float = 0.0
 
     def column(self, name: str) -> Column:
-        """The column of that name; KeyError where there is none."""
+        """The column of that name. Raises: KeyError."""
         for column in self.columns:
             if column.name == name:
                 return column
@@ -125,5 +125,5 @@ class Table:
 
     @property
     def lake_columns(self) -> tuple[Column, ...]:
-        """The columns that reach the lake: all but the personal ones that are dropped."""
+        """The columns that reach the lake: all except personal columns that are dropped."""
         return tuple(column for column in self.columns if column.personal != "drop")

@@ -1,4 +1,4 @@
-"""What is predicted, at which moment, and what a right or wrong decision is worth."""
+"""The outcome that is predicted, the moment of the prediction, and the value of right and wrong decisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlprod_tasks.declaration.declared import declared
 
 @declared
 class AtTick:
-    """Rows are scored at the start of the tick whose partition holds them."""
+    """Rows are scored at the start of the tick that has them in its partition."""
 
 
 @declared
@@ -24,11 +24,11 @@ class Before:
 
 @declared
 class Label:
-    """The outcome that is predicted: whether a SQL condition holds for the row that belongs to the scored one.
+    """The outcome that is predicted: whether a SQL condition holds for the row of `table` that matches the scored row.
 
-    Rows that have no outcome when labels are complete (a cancelled order) are scored, but neither trained on nor evaluated.
+    Rows without an outcome when labels are complete (a cancelled order) are scored, but not used to train or evaluate.
 
-    table: the table that holds outcomes; it may be the scored one.
+    table: the table with the outcomes; it may be the scored one.
     on: pairs columns of the scored row with the key columns of `table`.
     sql: the condition, over the columns of `table`.
     delay: how long after predict_at an outcome counts as complete.
@@ -44,15 +44,15 @@ class Label:
 
 @declared
 class CostMatrix:
-    """What one decision is worth, by what was decided and what came true.
+    """The value of a decision, by the decision and the outcome.
 
-    'positive' means that the model decided to act; 'true' that it was right.
+    'positive' means that the model decided to act, 'true' that it was right.
 
     true_positive: acting, rightly.
     false_positive: acting, wrongly.
     false_negative: not acting, wrongly.
     true_negative: not acting, rightly.
-    unit: the unit of the four.
+    unit: the unit of these values.
     """
 
     true_positive: float
@@ -64,10 +64,10 @@ class CostMatrix:
 
 @declared
 class ValueFunction:
-    """What one decision is worth where that differs from row to row: SQL expressions that give a number.
+    """The value of a decision if it differs from row to row: SQL expressions that give a number.
 
-    Columns: `score`, `outcome` (bool), and the features of the row itself and its look-ups, since decisions of the
-    fallback must have a value too. None may be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
+    Columns: `score`, `outcome` (bool), and the features of the row itself and its look-ups, because decisions of the fallback
+    must have a value, too. The result may not be null: "CASE WHEN outcome THEN 0.4 * coalesce(amount, 0) ELSE -4 END".
 
     act: the value of acting on a row.
     wait: the value of not acting on it.
@@ -88,7 +88,7 @@ class Kpi:
 
     Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, as declared).
 
-    name: what it is called.
+    name: its name.
     sql: the aggregate.
     doc: what it means.
     unit: its unit.

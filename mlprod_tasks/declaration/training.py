@@ -13,7 +13,7 @@ from mlprod_tasks.declaration.search import Search
 
 @declared
 class Split:
-    """train | gap | validation | gap | test, by time only; the test window ends where labels are complete.
+    """Windows by time: train | gap | validation | gap | test. The test window ends with the last complete labels.
 
     validation: length of the window that candidates are calibrated and compared on.
     test: length of the window that gates are evaluated on; training does not use it.
@@ -34,19 +34,20 @@ class Model:
     Candidates are fitted to the training window, and the best one on the validation window is the model.
 
     candidates: each is fitted, then calibrated on the validation window; the one with the best `choose_by` there is the model.
-    The test window is not used for it.
-    categorical: features coded as integers, with codes learned on training rows. Text always is.
+    The test window is not used for this choice.
+    categorical: features coded as integers, with codes learned on training rows. Text features always are.
     calibration: how scores are turned into probabilities.
     choose_by: the metric by which candidates are compared.
-    weights: the weight of a row in fitting: "none": all the same; "balanced": both classes the same in total; a number: the
-    weight of a positive, where a negative has 1. Calibration is never weighted, so probabilities stay right.
-    half_life: the age at which a training row has half the weight; None: all the same.
+    weights: the weight of a row in fitting: "none": all equal; "balanced": both classes equal in total; a number: the weight of
+    a positive, with 1 for a negative. Calibration is never weighted, so probabilities stay right.
+    half_life: the age at which a training row has half the weight; None: all equal.
     warm_update: also continue the champion's trees on the new training rows, as the candidate 'lightgbm_continued'.
-    segment_by: a text feature; each of its values with enough training rows gets a model of its own, beside a global one.
-    least_segment_rows: how many training rows are enough for that.
+    segment_by: a text feature; each of its values with enough training rows gets a separate model, beside a global one.
+    least_segment_rows: the number of training rows that a segment needs for a separate model.
     search: how to search for better parameters; None keeps the declared ones.
-    seed: of everything that is drawn at random.
-    threads: None takes all cores but one, since boosting beside another busy process is slower with all of them.
+    seed: the seed of all random numbers.
+    threads: the number of threads; None takes all cores but one, because boosting on all cores is slower if another process is
+    busy.
     """
 
     candidates: tuple[Learner, ...] = (LightGBM(),)
@@ -63,7 +64,7 @@ class Model:
     threads: int | None = None
 
     def candidate(self, name: str) -> Learner:
-        """The candidate of that name; KeyError where there is none."""
+        """The candidate of that name. Raises: KeyError."""
         for learner in self.candidates:
             if learner.name == name:
                 return learner
@@ -72,9 +73,9 @@ class Model:
 
 @declared
 class RateTable:
-    """The fallback model: the smoothed outcome rate of the training rows, per group of row-level features.
+    """The fallback model: the smoothed outcome rate of the training rows, per group of features of the row itself.
 
-    It needs no trailing or as-of features, so it can score when those are not available.
+    It uses no trailing or as-of features, so it can score when those are not available.
 
     by: the features that define a group.
     smoothing: the weight, in rows, of the overall rate.

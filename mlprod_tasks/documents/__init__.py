@@ -1,4 +1,4 @@
-"""Documents for people: the same content as one self-contained HTML file and as Markdown."""
+"""Documents: the same content as one self-contained HTML file and as Markdown."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The few numbers to see first: name, number, what to compare it with."""
+    """The key numbers, shown first: name, number, what to compare it with."""
 
     tiles: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG. name: of its file. alt: what it shows, in words. wide: over the whole width."""
+    """A PNG. name: the file's name without suffix. alt: what it shows, in words. wide: over the whole width."""
 
     name: str
     png: bytes
@@ -91,20 +91,20 @@ class Document:
 
 
 def html(document: Document, contents: bool = True) -> str:
-    """Render one HTML file with its style and pictures inside. Nothing is fetched, nothing runs; all text is escaped."""
+    """Render one HTML file with its style and pictures inside. It loads nothing and runs no scripts; all text is escaped."""
     return _template().render(d=document, contents=contents, kind=lambda block: type(block).__name__)
 
 
 def markdown(document: Document) -> str:
-    """Render Markdown (CommonMark with tables) that shows the pictures of the folder `plots`."""
+    """Render Markdown (CommonMark with tables) with links to the pictures in the folder `plots`."""
     parts = [f"# {_plain(document.title)}", _plain(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {_plain(section.title)}")
-        parts += [_marked(block) for block in section.blocks]
+        parts += [_block_markdown(block) for block in section.blocks]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _marked(block: Block) -> str:
+def _block_markdown(block: Block) -> str:
     match block:
         case Paragraph():
             return _plain(block.text)
@@ -128,25 +128,25 @@ def _marked(block: Block) -> str:
 
 def _plain(text: str) -> str:
     """Escape text for Markdown, in one line."""
-    escaped = SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
-    return OPENS_A_BLOCK.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", escaped)
+    escaped = cell(text)
+    return OPENS_A_BLOCK.sub(lambda match: f"{match[1]}{match[2][:-1]}\\{match[2][-1]}", escaped)
 
 
 def cell(text: str) -> str:
     """Escape text for a cell of a Markdown table."""
-    return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+    return SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
 
 
 def _above(cell: str) -> str:
     """The first part of a cell: before a line break, or before an interval in brackets."""
-    found = INTERVAL.fullmatch(cell)
-    return found[1] if found else cell.partition("\n")[0]
+    match = INTERVAL.fullmatch(cell)
+    return match[1] if match else cell.partition("\n")[0]
 
 
 def _below(cell: str) -> str:
-    """The rest of a cell, shown below in small letters."""
-    found = INTERVAL.fullmatch(cell)
-    return found[2] if found else cell.partition("\n")[2]
+    """The rest of a cell, shown below in a smaller font."""
+    match = INTERVAL.fullmatch(cell)
+    return match[2] if match else cell.partition("\n")[2]
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 METRICS: dict[str, tuple[str, str]] = {
     "roc_auc": ("AUC", "how often a positive scores above a negative; 0.5 is chance"),
     "pr_auc": ("average precision", "precision averaged over recall; chance is the share of positives"),
-    "log_loss": ("log loss", "mean surprise at the outcome; less is better"),
-    "brier": ("Brier score", "mean squared difference of score and outcome; less is better"),
+    "log_loss": ("log loss", "mean surprise at the outcome; lower is better"),
+    "brier": ("Brier score", "mean squared difference of score and outcome; lower is better"),
     "calibration_error": (
         "calibration error",
-        "mean difference of scores and outcomes over ten bins; less is better",
+        "mean difference of scores and outcomes over ten bins; lower is better",
     ),
     "precision_at_k": ("precision at k", "share of positives among the highest scores"),
     "value_per_1000": ("value per 1,000 rows", "what acting on the model's decisions was worth"),
@@ -28,12 +29,12 @@ UNKNOWN = "not measured"
 
 
 def title(metric: str) -> str:
-    """The name of a metric for people, such as 'average precision'."""
+    """The title of a metric, such as 'average precision'."""
     return METRICS.get(metric, (metric, ""))[0]
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
-    """Sort metrics as they are listed everywhere; unknown ones last."""
+    """Sort metrics in the order of METRICS; unknown ones last."""
     known = list(METRICS)
     return sorted(metrics, key=lambda name: (known.index(name) if name in known else len(known), name))
 
@@ -44,7 +45,7 @@ def meaning(metric: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Format a number with four significant digits; 'not measured' where there is none."""
+    """Format a number with four significant digits; 'not measured' if it is None or not finite."""
     return UNKNOWN if value is None or not math.isfinite(value) else format_number(value)
 
 
@@ -63,7 +64,7 @@ def with_interval(one: Estimate | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Format a p-value: '< 0.001' or '0.034'; '' where there is none."""
+    """Format a p-value: '< 0.001' or '0.034'; '' if it is None or not finite."""
     if p is None or not math.isfinite(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -97,12 +98,17 @@ def length(span: timedelta) -> str:
 
 
 def format_number(number: float) -> str:
-    """Format a number with four significant digits: '-14,350', '0.1665'; no powers of ten down to 0.000001."""
+    """Format a number with four significant digits: '-14,350', '0.1665'; without powers of ten down to 0.000001."""
     if abs(number) >= 1000:
         return f"{number:,.0f}"
     if 0 < abs(number) < 0.001:
         return f"{number:.6f}".rstrip("0") if abs(number) >= 0.000001 else f"{number:.1e}"
     return f"{number:.4g}"
+
+
+def format_exact(number: float) -> str:
+    """Format a number with all its digits and without powers of ten, such as a declared bound: '10,000', '0.12345'."""
+    return f"{Decimal(str(number)).normalize():,f}"
 
 
 def format_interval(low: float, high: float) -> str:

@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
 class Grid:
     """A small table: a caption, column headings, rows of text. bad: the rows to highlight.
 
-    prose: the last column holds sentences, which are not cut.
+    prose: the last column has sentences, which are not cut.
     """
 
     caption: str
@@ -46,7 +46,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a mail: one sentence first, then the numbers, a picture, and links."""
+    """The content of a mail: a headline sentence, then the numbers, a picture, and links."""
 
     subject: str
     headline: str
@@ -83,7 +83,7 @@ def as_text(content: Content) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    # The lines of an error stay lines, and addresses are not broken.
+    # Line breaks of an error message are kept, and addresses are not broken.
     lines = text.strip().splitlines()
     return [part for line in lines for part in wrap(line, WIDEST_LINE, break_long_words=False, break_on_hyphens=False) or [""]]
 
@@ -126,7 +126,7 @@ def _cell(text: str) -> str:
     return shown if len(shown) <= WIDEST_CELL else shown[: WIDEST_CELL - 3] + "..."
 
 
-# Mail readers drop style sheets and scripts, so every style is written at its element.
+# Mail programs remove style sheets and scripts, so every element has its style in an attribute.
 _HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """<!doctype html>
 <html><body style="margin:0;background:#f4f5f7;font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1d2733">

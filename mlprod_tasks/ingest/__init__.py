@@ -1,1 +1,1 @@
-"""Bring source rows into the lake: extract, convert, audit, quarantine, publish."""
+"""Load source rows into the lake: extract, convert, audit, quarantine, publish."""

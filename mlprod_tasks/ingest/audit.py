@@ -1,4 +1,4 @@
-"""Check staged rows against their expectations, and record for every tick whether it may be published, or why not."""
+"""Check staged rows against their expectations, and record for each tick whether it may be published, or why not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.ingest.convert import as_text
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import staging, write_staged
@@ -31,12 +32,12 @@ ROW_COUNT = "expect_table_row_count_to_be_between"
 
 
 class StagingMissing(LookupError):
-    """There is nothing to audit: the extraction has not run, or its file is gone."""
+    """No staged rows to audit: the extraction has not run, or its file is gone."""
 
 
 @dataclass(frozen=True)
 class FailedExpectation:
-    """An expectation that rows of one tick broke. `refuses` says what is refused: these rows, or the whole batch."""
+    """An expectation that failed on a tick. `refuses`: 'rows' if only the failing rows are refused, 'batch' if all are."""
 
     expectation: str
     column: str | None
@@ -64,7 +65,7 @@ class BatchVerdict:
 
 @dataclass(frozen=True)
 class Audited:
-    """The outcome over all ticks: `accepted + refused == read`."""
+    """The result over all ticks: `accepted + refused == read`."""
 
     pipeline: str
     table: str
@@ -77,7 +78,7 @@ class Audited:
 
 
 class BatchRefused(ValueError):
-    """The audit refused the batch of at least one tick. All is recorded; nothing of these ticks is published."""
+    """The audit refused the batch of at least one tick. The verdicts are recorded; these ticks are not published."""
 
     def __init__(self, pipeline: str, table: str, refused: tuple[BatchVerdict, ...]) -> None:
         self.pipeline, self.table, self.refused = pipeline, table, refused
@@ -85,11 +86,11 @@ class BatchRefused(ValueError):
 
     def _lines(self) -> list[str]:
         lines = [
-            f"pipeline {self.pipeline!r}, table {self.table!r}: the audit refused the batch of {len(self.refused)} tick(s); "
-            "nothing of them is published"
+            f"pipeline {self.pipeline!r}, table {self.table!r}: the audit refused the batch of "
+            f"{format_count(len(self.refused), 'tick')}; none of their rows are published"
         ]
         for verdict in self.refused[:5]:
-            lines.append(f"tick {verdict.tick}: {verdict.read} rows read")
+            lines.append(f"tick {verdict.tick}: {format_count(verdict.read, 'row')} read")
             for failure in verdict.failures[:10]:
                 lines.append(f"  {failure.sentence}; found {failure.observed}")
                 lines += [f"    for example {json.dumps(row)}" for row in failure.sample[:2]]
@@ -97,17 +98,17 @@ class BatchRefused(ValueError):
             lines.append(f"and {len(self.refused) - 5} more ticks, last {self.refused[-1].tick}")
         return [
             *lines,
-            f"The rows with their reasons are in the lake: {self.pipeline}/quarantine/{self.table}. Mend the source, or widen "
-            "the declaration where the data is right, then clear the task `extract` of this table",
+            f"The rows with their reasons are in the lake: {self.pipeline}/quarantine/{self.table}. Correct the source, or "
+            "widen the declaration if the data is right; then clear the task `extract` of this table",
         ]
 
 
 def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Audited:
     """Check the staged rows of `ticks` with Great Expectations.
 
-    A row that breaks an expectation is refused, with its reasons. Where a tick has more such rows than the table's
+    A row that breaks an expectation is refused, with its reasons. If a tick has a larger share of such rows than the table's
     `max_refused_share`, or its batch as a whole is wrong (schema, type, volume), all of its rows are refused. Refused rows go
-    to quarantine; the ledger holds one verdict per tick. Running it again, after the source is mended, replaces both.
+    to quarantine; the ledger gets one verdict per tick. Running it again, after the source is corrected, replaces both.
 
     Raises: StagingMissing; BatchRefused, after everything is recorded.
     """
@@ -119,7 +120,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     starts = _starts(staged, days(read))
     log.info("auditing %s rows of %s.%s %s", f"{staged.num_rows:,}", pipeline.name, table, ticks)
 
-    from mlprod_tasks.ingest.run_expectations import validate  # it takes seconds to import, and only this step needs it
+    from mlprod_tasks.ingest.run_expectations import validate  # takes seconds to import, and only this step needs it
 
     outcome = validate(declared, staged, starts, read, suite(pipeline, table, platform.settings.expectations))
     refused, reasons = _refused_rows(staged.num_rows, outcome.results)
@@ -165,7 +166,7 @@ def _outcome(
 def _verdict(
     i: int, tick: date, rows: slice, results: tuple[Any, ...], refused: np.ndarray, staged: pa.Table, table: Table
 ) -> BatchVerdict:
-    """The verdict on the batch of tick i. Where it is refused as a whole, all of its rows are."""
+    """The verdict on the batch of tick i. If the batch is refused, all of its rows count as refused."""
     failures = [failure for result in results if (failure := _failure(result, i, rows, staged, table))]
     verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), table)
     verdict = _with_newest(verdict, staged, table)
@@ -197,16 +198,16 @@ def _quarantine(
 
 
 def _starts(staged: pa.Table, dates: list[date]) -> np.ndarray:
-    """Where each tick's rows begin in the staged rows, which are sorted by tick; then the end."""
+    """The first position of each tick's rows in the staged rows, which are sorted by tick; then the end."""
     if "tick" not in staged.column_names:
         return np.array([0, staged.num_rows])
-    named = staged["tick"].to_numpy()
-    edges = np.searchsorted(named, np.array(dates, dtype="datetime64[D]"), side="left")
+    ticks = staged["tick"].to_numpy()
+    edges = np.searchsorted(ticks, np.array(dates, dtype="datetime64[D]"), side="left")
     return np.append(edges, staged.num_rows)
 
 
 def _refused_rows(count: int, results: tuple[Any, ...]) -> tuple[np.ndarray, dict[int, list[str]]]:
-    """Which rows are refused for a reason of their own, and the reasons."""
+    """A mask of the rows that break an expectation themselves, and the reasons by row."""
     refused = np.zeros(count, dtype=bool)
     reasons: dict[int, list[str]] = {}
     for result in results:
@@ -219,7 +220,7 @@ def _refused_rows(count: int, results: tuple[Any, ...]) -> tuple[np.ndarray, dic
 
 
 def _failure(result: Any, i: int, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
-    """The failure of an expectation on tick i; None where the tick meets it."""
+    """The failure of an expectation on tick i; None if the tick meets it."""
     mine = np.empty(0, dtype=np.int64)
     if result.rows is not None:
         mine = result.rows[np.searchsorted(result.rows, rows.start) : np.searchsorted(result.rows, rows.stop)]
@@ -235,10 +236,10 @@ def _failure(result: Any, i: int, rows: slice, staged: pa.Table, table: Table) -
             total -= staged[result.column].slice(rows.start, total).null_count
         if result.mostly < 1 and len(mine) <= (1 - result.mostly) * total + 1e-9:
             return None
-        observed = f"{len(mine):,} of {total:,} rows otherwise" + _values(result.column, mine, staged)
+        observed = f"{len(mine):,} of {total:,} rows that do not meet it" + _values(result.column, mine, staged)
         refuses = "rows" if result.mostly == 1 else "batch"
     if result.kind == ROW_COUNT:
-        observed = f"{observed} rows" if rows.stop > rows.start else "none: the partition is empty"
+        observed = f"{observed} rows" if rows.stop > rows.start else "no rows: the partition is empty"
     return FailedExpectation(
         expectation=result.kind,
         column=result.column,
@@ -254,8 +255,8 @@ def _failure(result: Any, i: int, rows: slice, staged: pa.Table, table: Table) -
 def _values(column: str | None, rows: np.ndarray, staged: pa.Table) -> str:
     if column is None or column not in staged.column_names:
         return ""
-    found = as_text(staged[column].take(pa.array(rows[:SAMPLE_ROWS])).combine_chunks()).unique().to_pylist()
-    return f": {', '.join('(missing)' if value is None else repr(value) for value in found)}"
+    values = as_text(staged[column].take(pa.array(rows[:SAMPLE_ROWS])).combine_chunks()).unique().to_pylist()
+    return f": {', '.join('(missing)' if value is None else repr(value) for value in values)}"
 
 
 def _sample(rows: np.ndarray, staged: pa.Table, table: Table) -> tuple[dict[str, str | None], ...]:
@@ -264,20 +265,19 @@ def _sample(rows: np.ndarray, staged: pa.Table, table: Table) -> tuple[dict[str,
 
 
 def _with_share(verdict: BatchVerdict, table: Table) -> BatchVerdict:
-    """Add a failure to the verdict where too many of the batch's rows are refused."""
+    """Add a failure to the verdict if too many of the batch's rows are refused."""
     share = verdict.refused / verdict.read if verdict.read else 0.0
     if share <= table.max_refused_share or not verdict.passed:
         return verdict
-    allowed = f"at most {table.max_refused_share:.4g} of the rows may be refused"
-    observed = f"{share:.4g} ({verdict.refused:,} of {verdict.read:,})"
-    failure = FailedExpectation(
-        "max_refused_share", None, allowed, observed, f"at most {table.max_refused_share:.4g}", verdict.refused, "batch"
-    )
+    bound_text = f"at most {format_number(table.max_refused_share)}"
+    allowed = f"{bound_text} of the rows may be refused"
+    observed = f"{format_number(share)} ({verdict.refused:,} of {verdict.read:,})"
+    failure = FailedExpectation("max_refused_share", None, allowed, observed, bound_text, verdict.refused, "batch")
     return replace(verdict, failures=(*verdict.failures, failure))
 
 
 def _with_newest(verdict: BatchVerdict, staged: pa.Table, table: Table) -> BatchVerdict:
-    """Add the newest time in the source where rows are missing: it tells a late source from an empty day."""
+    """Add the newest time in the source if rows are missing, so that people can tell a late source from an empty day."""
     newest = json.loads((staged.schema.metadata or {}).get(b"mlprod", b"{}")).get("newest")
     if newest is None or verdict.read >= table.min_rows:
         return verdict
@@ -293,7 +293,7 @@ def _with_newest(verdict: BatchVerdict, staged: pa.Table, table: Table) -> Batch
 def _publishable(
     staged: pa.Table, refused: np.ndarray, verdicts: list[BatchVerdict], path: Path, digest: str
 ) -> tuple[Path, str]:
-    """The file that publish takes rows from: the staged one, or one without the refused rows of the ticks that passed."""
+    """The file that `publish` reads: the staged one, or a copy without the refused rows of the ticks that passed."""
     if not any(verdict.passed and verdict.refused for verdict in verdicts):
         return path, digest
     accepted = path.with_suffix(".accepted.parquet")

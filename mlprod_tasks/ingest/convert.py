@@ -1,4 +1,4 @@
-"""Convert the values of a source to the declared types, or say which cannot be converted."""
+"""Convert the values of a source to the declared types, and mark those that cannot be converted."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ ARROW: dict[str, pa.DataType] = {
     "date": pa.date32(),
 }
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-EXACT_INTEGERS = 2**53  # beyond it a float skips integers
-# What only Arrow takes for a number: '0x1f', 'nan(1)'.
+EXACT_INTEGERS = 2**53  # above it, floats cannot represent every integer
+# Texts that only Arrow reads as numbers, such as '0x1f' and 'nan(1)', contain these characters.
 ODDITIES = {"int": "x", "float": "("}
-# Arrow knows no change of the clocks after 2037.
+# Arrow has no clock changes after 2037.
 RULES_END = pa.scalar(datetime(2037, 1, 1), pa.timestamp("us"))  # noqa: DTZ001
 
 
 def lake_type(column: Column) -> pa.DataType:
-    """The Arrow type a column has in the lake; a hashed column is text whatever it was."""
+    """The Arrow type of a column in the lake; a hashed column is always text."""
     return pa.string() if column.personal == "hash" else ARROW[column.kind]
 
 
 @dataclass(frozen=True)
 class Converted:
-    """Values in the declared type, null where one could not be converted, and a mask of those."""
+    """Values in the declared type, null if they could not be converted, and a mask of those."""
 
     values: pa.Array
     failed: pa.BooleanArray
@@ -48,32 +48,32 @@ class Converted:
 
 
 def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
-    """Convert without loss: '12' is an integer, '12.5' and True are not.
+    """Convert values to a kind without loss: '12' is an integer, '12.5' and True are not.
 
-    Timestamps without an offset are local to `timezone`; of a local hour that a clock change repeats the first one is
-    meant, and one that it skips becomes the moment of the change. NaN is a number, but no integer: there it stands for a
-    missing one, as pandas writes it.
+    Timestamps without an offset are local to `timezone`. A local hour that a clock change repeats means the first of the two;
+    one that a clock change skips becomes the moment of the change. NaN is a number; in a column of integers it counts as
+    missing, because pandas writes missing integers as NaN.
     """
     try:
         values = _within_the_calendar(_fast(array, kind, timezone))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        # Arrow says that something does not fit, but not what. Value by value, each failing one is known for quarantine.
+        # Arrow says that a value does not fit, but not which one. Value by value we find them all, for the quarantine.
         return _slow(array, kind, timezone)
     return Converted(values, pa.repeat(pa.scalar(False), len(values)))
 
 
 def as_text(array: pa.Array) -> pa.Array:
-    """The values as text, unconverted."""
+    """The values as text, as the source has them."""
     try:
         return array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # Bytes that are not UTF-8, lists and the like: quarantine and mails must show something.
-        shown = (decoded(value) if isinstance(value, bytes) else value for value in array.to_pylist())
-        return pa.array([None if value is None else str(value) for value in shown], pa.string())
+        values = (decoded(value) if isinstance(value, bytes) else value for value in array.to_pylist())
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def decoded(value: bytes) -> str:
-    """The text that the bytes are in UTF-8, else the bytes as Python writes them."""
+    """The bytes decoded as UTF-8, or as Python writes them if they are not UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -81,44 +81,44 @@ def decoded(value: bytes) -> str:
 
 
 def in_microseconds(array: pa.Array) -> pa.Array:
-    """The array, moments in nanoseconds cut to microseconds: Python's moments hold no more."""
+    """The array with nanosecond timestamps cut to microseconds, the precision of Python's datetime."""
     if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
         return array.cast(pa.timestamp("us", array.type.tz), safe=False)
     return array
 
 
 def _fast(array: pa.Array, kind: str, timezone: str) -> pa.Array:
-    """The whole array at once. Raises an Arrow error where any value does not fit, or might not mean the same to `_slow`."""
-    came, wanted = array.type, ARROW[kind]
-    if pa.types.is_null(came) or came == wanted:
-        return array.cast(wanted)
-    if pa.types.is_dictionary(came):
-        return _fast(array.cast(came.value_type), kind, timezone)
-    text = pa.types.is_string(came) or pa.types.is_large_string(came)
+    """Convert the whole array at once. Raises an Arrow error if a value does not fit, or `_slow` might read it differently."""
+    source, target = array.type, ARROW[kind]
+    if pa.types.is_null(source) or source == target:
+        return array.cast(target)
+    if pa.types.is_dictionary(source):
+        return _fast(array.cast(source.value_type), kind, timezone)
+    text = pa.types.is_string(source) or pa.types.is_large_string(source)
     fits = {
-        "int": pa.types.is_integer(came) or text,
-        "float": pa.types.is_integer(came) or pa.types.is_floating(came) or pa.types.is_decimal(came) or text,
-        "text": pa.types.is_integer(came) or text,
+        "int": pa.types.is_integer(source) or text,
+        "float": pa.types.is_integer(source) or pa.types.is_floating(source) or pa.types.is_decimal(source) or text,
+        "text": pa.types.is_integer(source) or text,
         "bool": False,
-        "timestamp": pa.types.is_timestamp(came) or text,
+        "timestamp": pa.types.is_timestamp(source) or text,
         "date": text,
     }[kind]
     if not fits:
-        raise pa.ArrowTypeError(f"{came} is not {kind}")
+        raise pa.ArrowTypeError(f"{source} is not {kind}")
     if text and kind in ODDITIES and pc.any(pc.match_substring(array, ODDITIES[kind], ignore_case=True)).as_py():
         raise pa.ArrowInvalid(f"text with {ODDITIES[kind]!r}")
     if kind == "timestamp":
-        local = array.cast(pa.timestamp("us")) if text or came.tz is None else None
+        local = array.cast(pa.timestamp("us")) if text or source.tz is None else None
         if local is None:
-            return array.cast(wanted)
+            return array.cast(target)
         if timezone != "UTC" and pc.any(pc.greater_equal(local, RULES_END)).as_py():
             raise pa.ArrowInvalid(f"a local time after {RULES_END}")
-        return pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="latest").cast(wanted)
-    return array.cast(wanted)
+        return pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="latest").cast(target)
+    return array.cast(target)
 
 
 def _within_the_calendar(values: pa.Array) -> pa.Array:
-    """The values. Raises ArrowInvalid where a moment or date is of no year from 1 to 9999, which Python cannot hold."""
+    """Return the values. Raises ArrowInvalid if a date or timestamp is outside the years 1 to 9999, Python's limits."""
     if pa.types.is_temporal(values.type):
         first, last = (pa.scalar(day, pa.date32()).cast(values.type) for day in (date.min, date.max))
         if pc.any(pc.or_(pc.less(values, first), pc.greater(values, last))).as_py():
@@ -127,13 +127,13 @@ def _within_the_calendar(values: pa.Array) -> pa.Array:
 
 
 def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
-    """Value by value: only for arrays with a value that does not fit, or in a format that Arrow does not read."""
+    """Convert value by value, if some values do not fit or are in a format that Arrow does not read."""
     parse, zone = PARSERS[kind], ZoneInfo(timezone)
     values: list[Any] = []
     failed: list[bool] = []
     for one in in_microseconds(array):
         try:
-            value = one.as_py()  # a moment beyond Python's years fails here
+            value = one.as_py()  # a timestamp outside Python's years fails here
             values.append(None if value is None else parse(value, zone))
             failed.append(False)
         except (ValueError, TypeError, OverflowError):
@@ -143,7 +143,7 @@ def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
 
 
 def integer(value: Any) -> int | None:
-    """The integer that a value is, also as text or as a float; None for NaN. Raises: ValueError, TypeError, OverflowError."""
+    """Read a value, possibly text or a float, as an integer; None for NaN. Raises: ValueError, TypeError, OverflowError."""
     if isinstance(value, bool):
         raise TypeError(value)
     if isinstance(value, float):
@@ -167,7 +167,7 @@ def _float(value: Any, _: ZoneInfo) -> float:
 
 def _without_underscores(value: Any) -> Any:
     if isinstance(value, str) and "_" in value:
-        raise ValueError(value)  # Python reads '1_000' as a number, and nothing else does
+        raise ValueError(value)  # only Python reads '1_000' as a number
     return value
 
 
@@ -190,7 +190,7 @@ def _timestamp(value: Any, zone: ZoneInfo) -> datetime:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
         if moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != moment.replace(tzinfo=None):
-            # Skipped by a clock change: as `_fast` has it, so that a value does not depend on those beside it.
+            # A clock change skips this hour. Convert as `_fast` does, so that the result does not depend on other values.
             local = pa.scalar(moment.replace(tzinfo=None), pa.timestamp("us"))
             moment = pc.assume_timezone(local, zone.key, nonexistent="latest").as_py()
     return moment.astimezone(UTC)

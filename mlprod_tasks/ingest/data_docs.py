@@ -18,9 +18,9 @@ KEPT = 60
 
 
 def keep(result: Any, ticks: str, folder: Path) -> None:
-    """Keep an audit's result where the data docs look for it; long lists of values are cut."""
+    """Store an audit's result where the data docs read it; long lists of values are cut."""
     result_json = _cut(result.to_json_dict())
-    # Great Expectations sorts its pages by this time: that of the first tick.
+    # Great Expectations sorts its pages by this time: the date of the first tick.
     moment = ticks[:10].replace("-", "") + "T000000.000000Z"
     path = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def keep(result: Any, ticks: str, folder: Path) -> None:
 def build_data_docs(platform: Platform) -> Path:
     """Render the pages of all suites and of the newest audits, and return the index page.
 
-    This is separate from the audit, which would otherwise wait some seconds per page.
+    It is separate from the audit, because a page takes some seconds.
     """
     folder = platform.settings.expectations
     delete_old(folder)
@@ -42,12 +42,12 @@ def build_data_docs(platform: Platform) -> Path:
 def delete_old(folder: Path) -> None:
     """Delete all but the KEPT newest audits of each suite."""
     for suite in sorted((folder / VALIDATIONS).glob("*/")):
-        audits = sorted(suite.iterdir(), key=_written)
+        audits = sorted(suite.iterdir(), key=_time_written)
         for old in audits[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _written(audit: Path) -> float:
+def _time_written(audit: Path) -> float:
     return max((file.stat().st_mtime for file in audit.rglob("*.json")), default=audit.stat().st_mtime)
 
 

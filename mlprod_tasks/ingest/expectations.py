@@ -1,4 +1,4 @@
-"""The Great Expectations suite of a table: generated from its declaration, plus what is written by hand."""
+"""The Great Expectations suite of a table: generated from its declaration, plus handwritten expectations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Column, Pipeline, Table
+from mlprod_tasks.documents.formatting import format_exact, format_number
 from mlprod_tasks.platform.files import write_text
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
-# The names by which Great Expectations knows the column types of the frame that `validation.frame` makes.
+# Great Expectations' names of the column types in the frame that `run_expectations.frame` makes.
 PANDAS_TYPE = {
     "int": "Int64Dtype",
     "float": "float64",
@@ -24,7 +25,7 @@ PANDAS_TYPE = {
     "timestamp": "datetime64[us]",
     "date": "datetime64[us]",
 }
-# Columns of that frame besides the staged ones: the bounds of the partition that a row claims to belong to.
+# Additional columns of that frame: the bounds of the partition that a row belongs to by its tick.
 PARTITION_START, PARTITION_END = "partition_start", "partition_end"
 LARGEST = sys.float_info.max
 
@@ -40,67 +41,68 @@ def suite(pipeline: Pipeline, table: str, folder: Path) -> ExpectationSuite:
     """
     great_expectations = load_great_expectations()
     name = suite_name(pipeline, table)
-    written = _handwritten(folder / "handwritten" / f"{name}.json")
-    together = [*generated(pipeline.table(table)), *written]
-    _keep({"name": name, "expectations": together, "meta": {"generated_from": pipeline.name}}, folder / "expectations")
+    entries = [*generated(pipeline.table(table)), *_handwritten(folder / "handwritten" / f"{name}.json")]
+    _write_if_changed(
+        {"name": name, "expectations": entries, "meta": {"generated_from": pipeline.name}}, folder / "expectations"
+    )
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    made: ExpectationSuite = great_expectations.ExpectationSuite(name)
-    for entry in together:
-        made.add_expectation_configuration(ExpectationConfiguration(**entry))
-    return made
+    expected: ExpectationSuite = great_expectations.ExpectationSuite(name)
+    for entry in entries:
+        expected.add_expectation_configuration(ExpectationConfiguration(**entry))
+    return expected
 
 
 def generated(table: Table) -> list[dict[str, Any]]:
-    """The declaration as expectations, each with its type and arguments."""
-    made = [
+    """Turn the declaration into expectations, each with its type and arguments."""
+    expected = [
         _expectation("expect_table_columns_to_match_set", column_set=[c.name for c in table.lake_columns], exact_match=False)
     ]
     for column in table.lake_columns:
-        made += _column(column)
+        expected += _column(column)
     key = [*(["tick"] if table.time is not None else []), *table.key]
     if len(key) > 1:
-        made.append(_expectation("expect_compound_columns_to_be_unique", column_list=key))
+        expected.append(_expectation("expect_compound_columns_to_be_unique", column_list=key))
     else:
-        made.append(_expectation("expect_column_values_to_be_unique", column=key[0]))
+        expected.append(_expectation("expect_column_values_to_be_unique", column=key[0]))
     if table.time is not None:
         pair = "expect_column_pair_values_a_to_be_greater_than_b"
         rest = {"ignore_row_if": "either_value_is_missing"}
-        made.append(_expectation(pair, column_A=table.time, column_B=PARTITION_START, or_equal=True, **rest))
-        made.append(_expectation(pair, column_A=PARTITION_END, column_B=table.time, or_equal=False, **rest))
+        expected.append(_expectation(pair, column_A=table.time, column_B=PARTITION_START, or_equal=True, **rest))
+        expected.append(_expectation(pair, column_A=PARTITION_END, column_B=table.time, or_equal=False, **rest))
     bounds = {"min_value": table.min_rows} | ({"max_value": table.max_rows} if table.max_rows is not None else {})
-    made.append(_expectation("expect_table_row_count_to_be_between", **bounds))
-    return made
+    expected.append(_expectation("expect_table_row_count_to_be_between", **bounds))
+    return expected
 
 
 def _column(column: Column) -> list[dict[str, Any]]:
     name = column.name
     kind = "text" if column.personal else column.kind
-    made = [_expectation("expect_column_values_to_be_in_type_list", column=name, type_list=[PANDAS_TYPE[kind]])]
+    expected = [_expectation("expect_column_values_to_be_in_type_list", column=name, type_list=[PANDAS_TYPE[kind]])]
     if not column.nullable:
-        made.append(_expectation("expect_column_values_to_not_be_null", column=name))
+        expected.append(_expectation("expect_column_values_to_not_be_null", column=name))
     elif column.max_null_share is not None:
-        made.append(_expectation("expect_column_values_to_not_be_null", column=name, mostly=1 - column.max_null_share))
+        expected.append(_expectation("expect_column_values_to_not_be_null", column=name, mostly=1 - column.max_null_share))
     if column.personal:
-        return made  # nothing else holds for a hashed value
+        return expected  # bounds and allowed values are not those of hashes
     low, high = column.min, column.max
     if kind == "float":
         # Without declared bounds a number must still be finite.
         low, high = (-LARGEST if low is None else low), (LARGEST if high is None else high)
     if low is not None or high is not None:
         bounds = {"min_value": low, "max_value": high}
-        made.append(
+        expected.append(
             _expectation(
                 "expect_column_values_to_be_between", column=name, **{k: v for k, v in bounds.items() if v is not None}
             )
         )
     if column.values is not None:
-        made.append(_expectation("expect_column_values_to_be_in_set", column=name, value_set=list(column.values)))
-    return made
+        expected.append(_expectation("expect_column_values_to_be_in_set", column=name, value_set=list(column.values)))
+    return expected
 
 
 def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
-    """An expectation in plain words; handwritten ones of other types by their own name."""
+    """Describe an expectation in a sentence; handwritten ones of other types by their type and arguments."""
     column, mostly = kwargs.get("column"), kwargs.get("mostly")
     match kind:
         case "expect_table_columns_to_match_set":
@@ -108,7 +110,9 @@ def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
         case "expect_column_values_to_be_in_type_list":
             return f"{column} must be {_kind(kwargs['type_list'])}"
         case "expect_column_values_to_not_be_null":
-            return f"{column} must not be missing" + (f" in more than {1 - mostly:.4g} of the rows" if mostly else "")
+            return f"{column} must not be missing" + (
+                f" in more than {format_number(1 - mostly)} of the rows" if mostly else ""
+            )
         case "expect_column_values_to_be_between":
             finite = any(_finite(kwargs.get(name)) is None and name in kwargs for name in ("min_value", "max_value"))
             return f"{column} must be {' and '.join(filter(None, ['finite' if finite else '', bound(kwargs)]))}"
@@ -130,19 +134,19 @@ def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
 
 
 def bound(kwargs: Mapping[str, Any]) -> str:
-    """What an expectation allows, in few words; '' where its name is enough."""
+    """Describe the values that an expectation allows; '' if its type says enough."""
     low, high = (_finite(kwargs.get(name)) for name in ("min_value", "max_value"))
     if low is not None and high is not None:
-        return f"between {low:.10g} and {high:.10g}"
+        return f"between {format_exact(low)} and {format_exact(high)}"
     if low is not None:
-        return f"at least {low:.10g}"
+        return f"at least {format_exact(low)}"
     if high is not None:
-        return f"at most {high:.10g}"
+        return f"at most {format_exact(high)}"
     if "value_set" in kwargs:
         return ", ".join(map(repr, kwargs["value_set"]))
     if "type_list" in kwargs:
         return _kind(kwargs["type_list"])
-    return f"{kwargs['mostly']:.4g} of the rows" if kwargs.get("mostly") not in (None, 1) else ""
+    return f"{format_number(kwargs['mostly'])} of the rows" if kwargs.get("mostly") not in (None, 1) else ""
 
 
 def _finite(value: Any) -> Any:
@@ -173,12 +177,12 @@ def _handwritten(file: Path) -> list[dict[str, Any]]:
         return [{"type": e["type"], "kwargs": e["kwargs"], "meta": {**e.get("meta", {}), "handwritten": True}} for e in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'{file} is no expectation suite: {error!r}. Write {{"expectations": [{{"type": ..., "kwargs": {{...}}}}]}}'
+            f'{file} is not an expectation suite: {error!r}. Write {{"expectations": [{{"type": ..., "kwargs": {{...}}}}]}}'
         ) from error
 
 
-def _keep(content: dict[str, Any], folder: Path) -> None:
-    """Write the suite if its text changed; tasks that run at the same time see a whole file."""
+def _write_if_changed(content: dict[str, Any], folder: Path) -> None:
+    """Write the suite if its text changed; concurrent tasks always read a complete file."""
     text = json.dumps(content, indent=2) + "\n"
     file = folder / f"{content['name']}.json"
     if file.exists() and file.read_text() == text:

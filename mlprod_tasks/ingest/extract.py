@@ -1,4 +1,4 @@
-"""Read one table's rows of some ticks from the source into staging, not yet audited."""
+"""Read a table's rows of some ticks from the source into a staging file, before the audit."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mlprod_tasks.platform.files import replacing
 from mlprod_tasks.platform.settings import SettingMissing, Settings
 
 log = logging.getLogger(__name__)
-STAGED_DAYS = 14  # how long a staged file is kept, to mend a refused batch or to publish again
+STAGED_DAYS = 14  # how long a staged file is kept, to look into a refused batch or to publish again
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was read: `rows` of `ticks` in the file `path`.
+    """The result of an extraction: `rows` of `ticks` in the file `path`.
 
-    `as_text`: columns with a value that is not of the declared type. `undeclared`: further columns of the source.
+    as_text: columns with a value that is not of the declared type. undeclared: columns of the source that are not declared.
     """
 
     pipeline: str
@@ -48,22 +48,22 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     """Read the partitions of `ticks` into one staging file.
 
     A column is staged in its declared type if every value converts without loss, else as text, so that the audit
-    can refuse it and show the values. Personal columns are hashed or left out before anything touches the disk.
+    can refuse it and show the values. Personal columns are hashed or left out before anything is written to disk.
     The same source rows give the same file. Staged files of the table that are older than STAGED_DAYS are deleted.
 
-    Raises: SourceUnreachable, SourceMissing; SettingMissing where a hash has no key.
+    Raises: SourceUnreachable, SourceMissing; SettingMissing if a column must be hashed and no key is set.
     """
     declared, settings = pipeline.table(table), platform.settings
     if any(column.personal == "hash" for column in declared.columns) and not settings.pseudonym_key:
         raise SettingMissing(
-            f"pipeline {pipeline.name!r}, table {table!r}: a personal column is to be hashed, but there is no key: set "
-            "MLPROD_PSEUDONYM_KEY to a long random text, and never change it: hashes of different keys do not match"
+            f"pipeline {pipeline.name!r}, table {table!r}: a personal column must be hashed, but no key is set: set "
+            "MLPROD_PSEUDONYM_KEY to a long random text and never change it, because hashes of different keys do not match"
         )
     wanted = partitions(declared, ticks)
     try:
         source = sources.look(declared, settings, wanted.last if sources.is_by_tick(declared) else None)
-        chunks = [_staged(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
-        rows = _sorted(_together(chunks, declared), declared)
+        chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
+        rows = _sort_rows(_concatenate(chunks, declared), declared)
         newest = _newest(declared, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
@@ -74,7 +74,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
-        log.warning("%s has columns that are not declared, ignored: %s", source.address, ", ".join(source.undeclared))
+        log.warning("%s has undeclared columns, which are ignored: %s", source.address, ", ".join(source.undeclared))
     return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared)
 
 
@@ -84,26 +84,26 @@ def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange
 
 
 def write_staged(rows: pa.Table, path: Path) -> None:
-    """Write a staging file, whole or not at all."""
+    """Write a staging file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         pq.write_table(rows, part, compression="zstd")
 
 
 def _delete_old(folder: Path) -> None:
-    """Delete old staged files and leftovers of killed writers; extract again to get them back."""
+    """Delete old staged files and files of killed writers; extracting again restores them."""
     oldest = time.time() - STAGED_DAYS * 86_400  # the machine's clock, which also dates the files
     for file in folder.iterdir():
         try:
             if file.stat().st_mtime < oldest:
                 file.unlink()
         except FileNotFoundError:
-            continue  # another extraction was faster
+            continue  # another extraction deleted it first
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Unconverted rows, and the tick of each (None: a reference table)."""
+    """Rows as the source has them, and the tick of each; None for a reference table."""
 
     rows: pa.RecordBatch
     ticks: pa.Array | None
@@ -115,7 +115,7 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
             yield _Chunk(rows, None)
         return
     if sources.is_by_tick(table):
-        # The file says to which tick its rows belong. The audit refuses a row whose time says otherwise.
+        # The file's name gives the tick of its rows. The audit refuses rows whose time lies outside that tick.
         for tick in ticks:
             sources.look(table, settings, tick.date)
             for rows in sources.read(table, settings, None, None, tick.date):
@@ -123,33 +123,33 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
         return
     edges, names = boundaries(table, ticks), np.array(days(ticks), dtype="datetime64[D]")
     for rows in sources.read(table, settings, edges[0], edges[-1]):
-        found = places(convert(rows[table.time], "timestamp", _zone(table)).values, edges)
-        inside = (found >= 0) & (found < len(names))
+        positions = places(convert(rows[table.time], "timestamp", _zone(table)).values, edges)
+        inside = (positions >= 0) & (positions < len(names))
         if inside.any():
-            yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[found[inside]], pa.date32()))
+            yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[positions[inside]], pa.date32()))
 
 
 def _zone(table: Table) -> str:
     return table.source.timezone if isinstance(table.source, Files) else "UTC"
 
 
-def _staged(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
-    """The chunk with declared types, or text where they do not fit; personal columns hashed."""
+def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
+    """Convert columns to their declared types, or to text if a value does not fit, and hash personal columns."""
     columns: dict[str, pa.Array] = {}
     for column in table.lake_columns:
-        came = chunk.rows[column.name]
+        values = chunk.rows[column.name]
         if column.personal:
-            columns[column.name] = pseudonyms(came, column.kind, settings.pseudonym_key)
+            columns[column.name] = pseudonyms(values, column.kind, settings.pseudonym_key)
             continue
-        converted = convert(came, column.kind, _zone(table))
-        columns[column.name] = converted.values if converted.lossless else as_text(came)
+        converted = convert(values, column.kind, _zone(table))
+        columns[column.name] = converted.values if converted.lossless else as_text(values)
     if chunk.ticks is not None:
         columns["tick"] = chunk.ticks
     return pa.table(columns)
 
 
-def _together(chunks: list[pa.Table], table: Table) -> pa.Table:
-    """One table of all chunks; a column that is text in one of them is text in all."""
+def _concatenate(chunks: list[pa.Table], table: Table) -> pa.Table:
+    """Make one table of all chunks; a column that is text in one of them becomes text in all."""
     fields = [pa.field(column.name, lake_type(column)) for column in table.lake_columns]
     if table.time is not None:
         fields.append(pa.field("tick", pa.date32()))
@@ -160,14 +160,14 @@ def _together(chunks: list[pa.Table], table: Table) -> pa.Table:
     return pa.concat_tables([empty.cast(schema), *parts]).combine_chunks()
 
 
-def _sorted(rows: pa.Table, table: Table) -> pa.Table:
-    """Sort by tick, key and then everything else, so that the order of the database's rows does not matter."""
+def _sort_rows(rows: pa.Table, table: Table) -> pa.Table:
+    """Sort by tick, key and then all other columns, so that the order of the source's rows does not matter."""
     first = [*(["tick"] if table.time is not None else []), *table.key]
     return rows.sort_by([(name, "ascending") for name in [*first, *(n for n in rows.column_names if n not in first)]])
 
 
 def _newest(table: Table, ticks: TickRange, rows: pa.Table, settings: Settings) -> str | None:
-    """The source's latest time, read only where a partition is too small: it tells an empty day from a late source."""
+    """The newest time in the source, read only if a partition is too small, to tell a late source from an empty day."""
     if table.time is None:
         return None
     counts: dict[date, int] = dict.fromkeys(days(ticks), 0)

@@ -12,9 +12,9 @@ from mlprod_tasks.declaration import Table, TickRange
 
 
 def partitions(table: Table, ticks: TickRange) -> TickRange:
-    """The ticks whose partitions are read at `ticks`: those, and `refresh_ticks` earlier ones within the schedule.
+    """The ticks whose partitions are read at `ticks`: these, and `refresh_ticks` earlier ones within the schedule.
 
-    A reference table has no partitions: what is read belongs to the last tick.
+    A reference table has no partitions: its rows belong to the last tick.
     """
     if table.time is None:
         return TickRange(ticks.schedule, ticks.last, ticks.last)
@@ -23,9 +23,9 @@ def partitions(table: Table, ticks: TickRange) -> TickRange:
 
 
 def boundaries(table: Table, ticks: TickRange) -> list[datetime]:
-    """Moments of the table's time column, one more than ticks: partition i is [boundaries[i], boundaries[i + 1]).
+    """Bounds in the table's time column, one more than ticks: partition i is [boundaries[i], boundaries[i + 1]).
 
-    Days of 23 and 25 hours come out right, since each boundary is computed from a local time of day.
+    Days of 23 and 25 hours are right, because each bound is computed from a local time of day.
     """
     first = ticks.first + timedelta(days=table.ticks_ahead - 1)
     return [ticks.schedule.moment(first + timedelta(days=day)) - table.known_after for day in range(len(ticks) + 1)]
@@ -37,11 +37,11 @@ def days(ticks: TickRange) -> list[date]:
 
 
 def places(times: pa.Array, edges: list[datetime]) -> np.ndarray:
-    """For each time the index of its partition; -1 before the first, len(edges) - 1 after the last.
+    """The index of the partition of each time; -1 before the first, len(edges) - 1 after the last.
 
-    A missing time belongs to the first partition, where the audit refuses it.
+    A missing time is put into the first partition, where the audit refuses it.
     """
     moments = pc.fill_null(times, pa.scalar(edges[0], times.type)).cast(pa.int64()).to_numpy(zero_copy_only=False)
     limits = pa.array(edges, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    found: np.ndarray = np.searchsorted(limits, moments, side="right") - 1
-    return found
+    positions: np.ndarray = np.searchsorted(limits, moments, side="right") - 1
+    return positions

@@ -1,4 +1,4 @@
-"""Pseudonyms of personal values: the same value gets the same one, whatever other values come with it.
+"""Pseudonyms of personal values: equal values get equal pseudonyms, whatever other values are in the column.
 
 A pseudonym is the HMAC-SHA256, with the installation's key, of the value's text:
 
@@ -8,11 +8,11 @@ A pseudonym is the HMAC-SHA256, with the installation's key, of the value's text
 | an integer of any width | `7` |
 | a float or decimal without a fraction (7.0, Decimal('7.00')) | `7` |
 | another float; another decimal | `7.5` as Python writes it; `7.5` without trailing zeros |
-| NaN | in a column of kind int it is null, as pandas writes a missing integer; else `nan` |
+| NaN | in a column of kind int null, because pandas writes missing integers as NaN; else `nan` |
 | a flag | `True` or `False` |
 | a date | `2013-06-01` |
 | a moment; one with a time zone | `2013-06-01 10:00:00`; in UTC, `2013-06-01 10:00:00+00:00` |
-| bytes | the text that they are in UTF-8, else as Python writes them |
+| bytes | decoded as UTF-8, or as Python writes them if they are not UTF-8 |
 
 A null has no pseudonym. The fields of a request are hashed by the same function.
 """
@@ -30,9 +30,9 @@ from mlprod_tasks.platform.pseudonym import pseudonym
 
 
 def pseudonyms(values: pa.Array, kind: str, key: str) -> pa.Array:
-    """Hash each value of a column of kind 'int' or 'text', as the source typed it.
+    """Hash each value of a column of kind 'int' or 'text'. values: in the source's type.
 
-    Returns: text of the same length, null where there is no value.
+    Returns: texts of the same length, null for missing values.
     """
     distinct, places = _distinct(in_microseconds(values))
     texts = [_text_of(value, kind) for value in distinct]
@@ -40,7 +40,7 @@ def pseudonyms(values: pa.Array, kind: str, key: str) -> pa.Array:
 
 
 def _distinct(values: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The values, each once where Arrow can tell, and the place of each row's value among them."""
+    """The distinct values (all values for types that Arrow cannot encode), and the position of each row's value in them."""
     try:
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     except pa.ArrowNotImplementedError:
@@ -51,7 +51,7 @@ def _distinct(values: pa.Array) -> tuple[pa.Array, pa.Array]:
 def _text_of(value: pa.Scalar, kind: str) -> str | None:
     try:
         plain = value.as_py()
-    except (ValueError, OverflowError):  # a moment beyond Python's years
+    except (ValueError, OverflowError):  # a timestamp outside Python's years
         return str(value.cast(pa.string()).as_py())
     if plain is None:
         return None

@@ -1,4 +1,4 @@
-"""Write audited rows, and only those, to the lake."""
+"""Write the rows that passed the audit to the lake."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 class AuditMissing(LookupError):
-    """A tick without a passing audit of exactly the rows to publish."""
+    """A tick has no passing audit of exactly the rows to publish."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Rows written and the Delta version that holds them. `changed` is False for a reference table that stayed the same."""
+    """The number of rows, and the Delta version that has them. changed: False if a reference table stayed the same."""
 
     pipeline: str
     table: str
@@ -38,10 +38,10 @@ class Published:
 
 
 def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Published:
-    """Replace the lake's rows of `ticks` by the audited ones; a reference table as a whole, if it changed.
+    """Replace the lake's rows of `ticks` by the audited ones, or a whole reference table if it changed.
 
-    All ticks of the range or none. A tick without rows becomes empty. Running it twice, or again after it was killed,
-    gives the same rows.
+    It publishes all ticks of the range or none. A tick without rows becomes empty. Safe to run again, also after it was
+    killed: the rows are the same.
 
     Raises: AuditMissing if a tick has no passing audit, or the audited file has changed.
     """
@@ -69,24 +69,25 @@ def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
 
 
 def _audited_rows(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> pa.Table:
-    """The accepted rows of the ticks, each from the file of the tick's latest audit."""
+    """The accepted rows of the ticks, each from the file of its tick's latest audit."""
     where = {"pipeline": pipeline.name, "table_name": table.name}
     verdicts = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
     files: defaultdict[str, list[date]] = defaultdict(list)
     for tick in days(ticks):
-        files[_passed(pipeline, table, tick, verdicts.get(tick)).staging].append(tick)
-    parts = [_rows(pipeline, table, reference, of, platform) for reference, of in files.items()]
+        files[_check_passed(pipeline, table, tick, verdicts.get(tick)).staging].append(tick)
+    parts = [_rows(pipeline, table, reference, of_file_ticks, platform) for reference, of_file_ticks in files.items()]
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _passed(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None) -> Audit:
+def _check_passed(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None) -> Audit:
+    """Return the verdict. Raises: AuditMissing if there is none, or the batch was refused."""
     at = f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}"
     if verdict is None:
-        raise AuditMissing(f"{at}: no audit of this tick, so nothing is published; run audit first")
+        raise AuditMissing(f"{at}: this tick is not audited, so nothing is published; run audit first")
     if not verdict.passed:
         why = next((f"{f['sentence']}; found {f['observed']}" for f in verdict.failures if f["refuses"] == "batch"), "")
         raise AuditMissing(
-            f"{at}: the audit refused the batch, so nothing of the range is published: {why}. Mend the source, then run "
+            f"{at}: the audit refused the batch, so no tick of the range is published: {why}. Correct the source, then run "
             "extract and audit again"
         )
     return verdict
@@ -105,12 +106,12 @@ def _rows(pipeline: Pipeline, table: Table, reference: str, ticks: list[date], p
     if table.time is not None:
         rows = rows.filter(pc.is_in(rows["tick"], pa.array(ticks, pa.date32())))
         fields.append(pa.field("tick", pa.date32()))
-    # A column that is text because of another tick's rows is cast back: in the ticks that passed every value fits.
+    # A column may be text because of another tick's rows. It is cast back: in the ticks that passed, every value fits.
     return rows.select([field.name for field in fields]).cast(pa.schema(fields)).replace_schema_metadata(None)
 
 
 def _replace_reference(name: str, rows: pa.Table, ticks: TickRange, platform: Platform) -> tuple[int, bool]:
-    """Write the table unless the lake holds the same rows: a version then means that something changed."""
+    """Write the table unless the lake has the same rows, so that a new version means a change."""
     if platform.lake.holds(name, rows):
         return platform.lake.version(name), False
     return platform.lake.replace(name, rows, note=f"publish {ticks}").version, True

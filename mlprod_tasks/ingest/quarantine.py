@@ -1,4 +1,4 @@
-"""Keep refused rows as text, each with its reasons, so that nothing is lost and everybody can see why."""
+"""Store refused rows as text, each with its reasons, so that no row is lost and people can see why it was refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def quarantine(
 ) -> None:
     """Replace the quarantined rows of `ticks` by `refused`, each with its reason and its tick.
 
-    After the source is mended and audited again, the earlier rows of these ticks are gone.
+    When the source is corrected and audited again, the earlier rows of these ticks are removed.
     """
     name = names.quarantine(pipeline, table)
     if not refused.num_rows and (not platform.lake.exists(name) or not platform.lake.files(name, ticks)):

@@ -28,8 +28,8 @@ TYPES = "expect_column_values_to_be_in_type_list"
 class ExpectationResult:
     """The rows or batches that break one expectation.
 
-    An expectation on rows has `rows`: the positions of those that break it. One on a whole batch has `batches`: the indices
-    of the ticks that break it, with what was observed in each.
+    rows: for an expectation on rows, the positions of those that break it. batches: for an expectation on a whole batch, the
+    indices of the ticks that break it, with what was observed in each.
     """
 
     kind: str
@@ -39,12 +39,12 @@ class ExpectationResult:
 
     @property
     def column(self) -> str | None:
-        named = self.kwargs.get("column")
-        return str(named) if named is not None else None
+        name = self.kwargs.get("column")
+        return str(name) if name is not None else None
 
     @property
     def mostly(self) -> float:
-        """The share of rows that must pass; below 1 a row that fails is tolerated."""
+        """The share of rows that must pass; if it is below 1, failing rows are not refused one by one."""
         return float(self.kwargs.get("mostly") or 1)
 
 
@@ -57,10 +57,10 @@ class Validated:
 
 
 def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange, expected: ExpectationSuite) -> Validated:
-    """Evaluate the expectations on the staged rows; those of tick i are starts[i] to starts[i + 1].
+    """Evaluate the expectations on the staged rows; the rows of tick i are starts[i] to starts[i + 1].
 
-    Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) mean a tick's batch, so
-    they are evaluated for each tick: a backfill finds the same as daily runs.
+    Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) are evaluated for each tick, so
+    that a backfill gives the same results as daily runs.
     """
     rows = frame(table, staged, starts, ticks)
     text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
@@ -71,23 +71,23 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
             TYPES,
             "expect_column_values_to_not_be_null",
         ):
-            continue  # the type has failed: bounds of numbers mean nothing for text
-        (by_row if _looks_at_rows(expectation) else by_batch).append(expectation)
+            continue  # the type has failed, so the column is text, to which bounds of numbers do not apply
+        (by_row if _is_on_rows(expectation) else by_batch).append(expectation)
     result = _validate(rows, expected.name, by_row)
-    results = [_of_rows(entry, table, staged, starts) for entry in result.results]
+    results = [_row_result(entry, table, staged, starts) for entry in result.results]
     if by_batch:
         whole = len(starts) == 2
         per_tick = [
             _validate(rows if whole else rows.iloc[starts[i] : starts[i + 1]], expected.name, by_batch)
             for i in range(len(starts) - 1)
         ]
-        results += _of_batches([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
+        results += _batch_results([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
         result.results.extend(per_tick[-1].results)
     return Validated(tuple(results), result)
 
 
 def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) -> pd.DataFrame:
-    """The staged rows as pandas, each column in the one type that its kind has; moments in UTC without a zone.
+    """The staged rows as pandas, with one column type per kind; timestamps are in UTC, without a time zone.
 
     NaN becomes infinite: pandas would take it for missing, but it is a wrong number.
     """
@@ -115,7 +115,7 @@ def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) 
 
 @cache
 def _batches() -> Any:
-    """One in-memory context per process, without files, progress bars and telemetry."""
+    """Batches of an in-memory context, one per process, without files, progress bars and telemetry."""
     context = load_great_expectations().get_context(mode="ephemeral")
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -131,7 +131,7 @@ def _validate(rows: pd.DataFrame, name: str, expectations: Sequence[Any]) -> Any
     return _batches().get_batch({"dataframe": rows}).validate(suite, result_format={"result_format": "COMPLETE"})
 
 
-def _looks_at_rows(expectation: Any) -> bool:
+def _is_on_rows(expectation: Any) -> bool:
     from great_expectations.expectations.expectation import (
         ColumnMapExpectation,
         ColumnPairMapExpectation,
@@ -143,8 +143,8 @@ def _looks_at_rows(expectation: Any) -> bool:
 
 def _columns(expectation: Any) -> set[str]:
     kwargs = expectation.configuration.kwargs
-    named = [kwargs.get(name) for name in ("column", "column_A", "column_B")]
-    return {name for name in [*named, *kwargs.get("column_list", ())] if name}
+    columns = [kwargs.get(name) for name in ("column", "column_A", "column_B")]
+    return {name for name in [*columns, *kwargs.get("column_list", ())] if name}
 
 
 def _configuration(entry: Any) -> tuple[str, dict[str, Any]]:
@@ -152,7 +152,7 @@ def _configuration(entry: Any) -> tuple[str, dict[str, Any]]:
     return config.type, {key: value for key, value in config.kwargs.items() if key != "batch_id"}
 
 
-def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> ExpectationResult:
+def _row_result(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> ExpectationResult:
     kind, kwargs = _configuration(entry)
     problem = _problem(entry)
     if problem is None and "unexpected_index_list" in entry.result:
@@ -160,7 +160,7 @@ def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> 
     if entry.success:
         return ExpectationResult(kind, kwargs, batches={})
     if kind == TYPES and kwargs["column"] in {column.name for column in table.lake_columns}:
-        # pandas has one type per column; converting the values again shows which ones are wrong.
+        # pandas has one type per column, so the values are converted again to find the wrong ones.
         column = table.column(kwargs["column"])
         failed = convert(as_text(staged[column.name].combine_chunks()), column.kind).failed.to_numpy(zero_copy_only=False)
         wrong = {
@@ -174,23 +174,23 @@ def _of_rows(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) -> 
     return ExpectationResult(kind, kwargs, batches=dict.fromkeys(range(len(starts) - 1), observed))
 
 
-def _of_batches(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[ExpectationResult]:
-    """One result per expectation, over all ticks. Great Expectations returns them in an order of its own."""
-    found: dict[str, tuple[str, dict[str, Any], dict[int, str]]] = {}
+def _batch_results(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[ExpectationResult]:
+    """One result per expectation, over all ticks. Great Expectations may return them in another order at each tick."""
+    by_expectation: dict[str, tuple[str, dict[str, Any], dict[int, str]]] = {}
     for i, (names, result) in enumerate(zip(configurations, per_tick, strict=True)):
         for (kind, kwargs), entry in zip(names, result.results, strict=True):
-            broken = found.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", (kind, kwargs, {}))[2]
+            broken = by_expectation.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", (kind, kwargs, {}))[2]
             if not entry.success:
                 broken[i] = _problem(entry) or str(entry.result.get("observed_value", "not met"))
-    return [ExpectationResult(kind, kwargs, batches=broken) for kind, kwargs, broken in found.values()]
+    return [ExpectationResult(kind, kwargs, batches=broken) for kind, kwargs, broken in by_expectation.values()]
 
 
 def _problem(entry: Any) -> str | None:
-    """Why an expectation could not be evaluated: it has then failed, never passed."""
-    raised = entry.exception_info or {}
-    if raised.get("raised_exception"):
-        return f"could not be evaluated: {raised.get('exception_message')}"
-    for inner in raised.values():
+    """Why an expectation could not be evaluated, which counts as failed; None if it could."""
+    info = entry.exception_info or {}
+    if info.get("raised_exception"):
+        return f"could not be evaluated: {info.get('exception_message')}"
+    for inner in info.values():
         if isinstance(inner, dict) and inner.get("raised_exception"):
             return f"could not be evaluated: {inner.get('exception_message')}"
     return None

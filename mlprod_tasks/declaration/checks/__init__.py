@@ -1,1 +1,1 @@
-"""The rules of a declaration, one file per subject: each yields what is wrong, with the field and the remedy."""
+"""The rules of a declaration, one file per subject; each yields its problems with the field and what to do."""

@@ -1,4 +1,4 @@
-"""Rules of a feature's declaration: what it may be called, what it may read, and whether it can be known in time."""
+"""Rules of a feature's declaration: its name, the columns that it may read, and whether it is known in time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXT_IN_SQL = re.compile(r"'(?:[^']|'')*'")
 
 
 def feature_problems(pipeline: Pipeline, feature: Feature) -> Iterator[str]:
-    """Every rule about a feature that its declaration breaks."""
+    """The rules that a feature's declaration breaks."""
     entity = pipeline.entity_table
     yield from _names(feature, entity)
     if isinstance(feature, Expression):
@@ -113,7 +113,7 @@ def _taken(at: str, columns: dict[str, str], table: Table) -> Iterator[str]:
 
 
 def sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
-    """Problems that show without a parser; `mlprod doctor` lets the engine parse it."""
+    """The problems that can be found without a parser; `mlprod doctor` lets the engine parse the SQL."""
     bare = TEXT_IN_SQL.sub("", sql)
     if not sql.strip():
         yield f"{at}: sql is empty"
@@ -129,18 +129,18 @@ def sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
 
 
 def mentioned(sql: str, table: Table) -> list[Column]:
-    """The columns whose name occurs in the SQL; possibly too many, never too few."""
+    """The columns whose names occur in the SQL; possibly too many, never too few."""
     words = {word.lower() for word in re.findall(r"\w+", TEXT_IN_SQL.sub("", sql))}
     return [column for column in table.columns if column.name in words]
 
 
 def _passes_through(feature: Feature, name: str) -> bool:
-    """Whether the feature is the entity's own column of that name, unchanged."""
+    """Whether the feature is the entity's column of the same name, unchanged."""
     return isinstance(feature, Expression) and feature.sql.strip() == name
 
 
 def pair_problems(at: str, pairs: dict[str, str], entity: Table, table: Table) -> Iterator[str]:
-    """What is wrong with the columns of the scored row that are matched with columns of `table`."""
+    """The problems of matching columns of the scored row with columns of `table`."""
     if not pairs:
         yield f"{at}: no columns to join on"
     for mine, theirs in pairs.items():
@@ -167,7 +167,7 @@ def _read(at: str, columns: Iterable[str], table: Table) -> Iterator[str]:
 
 
 def resting_on_other_rows(pipeline: Pipeline) -> set[str]:
-    """Features that rest on rows of other ticks: as-of, trailing, and expressions over them."""
+    """The features that depend on rows of other ticks: as-of, trailing, and expressions over them."""
     late = {name for feature in pipeline.features if isinstance(feature, AsOf | Trailing) for name in names_of(feature)}
     for feature in pipeline.features:
         if isinstance(feature, Expression) and late & set(re.findall(r"\w+", feature.sql.lower())):

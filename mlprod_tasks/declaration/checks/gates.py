@@ -54,7 +54,7 @@ def gate_problems(pipeline: Pipeline) -> Iterator[str]:
 
 
 def _about(gate: Gate) -> str:
-    """What a gate is about: two on the same would contradict or repeat each other."""
+    """The subject of a gate: two gates on the same subject would contradict or repeat each other."""
     match gate:
         case Stable():
             return f"Stable({gate.metric!r}, than={gate.than!r})"
@@ -163,7 +163,7 @@ def _invariance(gate: Invariance, pipeline: Pipeline) -> Iterator[str]:
 
 
 def _kinds(pipeline: Pipeline) -> dict[str, Any]:
-    """The kind of every feature; of a look-up or as-of column that of its source, where it is declared."""
+    """The kind of every feature; for a look-up or as-of column the kind of its source column, if that is declared."""
     kinds: dict[str, Any] = {}
     tables = {table.name: {column.name: column.kind for column in table.columns} for table in pipeline.tables}
     for feature in pipeline.features:

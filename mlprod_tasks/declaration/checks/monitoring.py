@@ -13,7 +13,7 @@ from mlprod_tasks.declaration.monitoring import Breach, Rule, Watch
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
-# What is watched feature by feature.
+# Values that are watched per feature.
 BY_FEATURE = (
     "feature_psi",
     "feature_js",
@@ -30,7 +30,7 @@ MOST_REPLAYED = 100_000
 
 
 def monitoring_problems(pipeline: Pipeline) -> Iterator[str]:
-    """Every rule of monitoring that the declaration breaks."""
+    """The rules of monitoring that the declaration breaks."""
     yield from repeated("watches", (watch.what for watch in pipeline.watches))
     yield from repeated("rules", (rule.name for rule in pipeline.rules))
     for watch in pipeline.watches:

@@ -1,4 +1,4 @@
-"""Rules between the parts of a declaration. What a single field may hold is checked by its type."""
+"""Rules between the parts of a declaration. The type of a field checks its single values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_TICK = timedelta(hours=25)
 
 
 def check(pipeline: Pipeline) -> None:
-    """Raise DeclarationError that lists every rule the declaration breaks, each with the field and a remedy."""
+    """Raise a DeclarationError that lists every broken rule, each with the field and a remedy."""
     problems = list(_problems(pipeline))
     if problems:
         raise DeclarationError("; ".join(problems))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def search_problems(pipeline: Pipeline) -> Iterator[str]:
-    """Every rule about the search that the declaration breaks."""
+    """The rules of the search that the declaration breaks."""
     search = pipeline.model.search
     if search is None:
         return
@@ -39,7 +39,7 @@ def search_problems(pipeline: Pipeline) -> Iterator[str]:
 
 
 def range_problems(at: str, learner: Learner, name: str, range_: Range) -> Iterator[str]:
-    """What is wrong with searching a learner's field in a range."""
+    """The problems of searching a learner's field in a range."""
     yield from _shape(at, range_)
     yield from _values(at, learner, name, range_)
 
@@ -90,7 +90,7 @@ def _shape(at: str, range_: Range) -> Iterator[str]:
 
 
 def _values(at: str, learner: Learner, name: str, range_: Range) -> Iterator[str]:
-    """What the learner itself would say to the ends of the range, or to each choice."""
+    """The learner's own problems with the ends of the range, or with each choice."""
     wrong: dict[str, None] = {}
     for value in (range_.low, range_.high) if isinstance(range_, Between) else range_.choices:
         try:

@@ -18,7 +18,7 @@ LONGEST_LOOK_BACK = timedelta(days=366)
 
 
 def serving_problems(pipeline: Pipeline) -> Iterator[str]:
-    """Every rule of serving that the declaration breaks."""
+    """The rules of serving that the declaration breaks."""
     serving = pipeline.serving
     if serving is None:
         return
@@ -63,7 +63,7 @@ def _ramp_problems(ramp: Ramp) -> Iterator[str]:
 
 
 def _kind(pipeline: Pipeline, feature: Feature, name: str) -> str | None:
-    """The kind of a stored feature; None where its own rules say what is wrong with it."""
+    """The kind of a stored feature; None if the feature's declaration is wrong, which other rules report."""
     if isinstance(feature, Trailing):
         counts = {feature.feature(a, w) for a in feature.aggregates if isinstance(a, Count) for w in feature.windows}
         return "int" if name in counts else "float"

@@ -23,12 +23,12 @@ POSITIVE = (
 AT_LEAST_TWO = ("num_leaves", "folds")
 SHARES = ("feature_fraction", "bagging_fraction")  # in (0, 1]
 NOT_NEGATIVE = ("lambda_l2",)
-MOST_LEAVES = 131072  # what LightGBM takes
+MOST_LEAVES = 131072  # LightGBM's limit
 CONTINUED = "lightgbm_continued"  # the candidate of a warm update
 
 
 def training_problems(pipeline: Pipeline) -> Iterator[str]:
-    """Every rule of training that the declaration breaks."""
+    """The rules of training that the declaration breaks."""
     yield from _windows(pipeline)
     yield from _candidates(pipeline)
     yield from _model(pipeline)
@@ -124,7 +124,7 @@ def _segments(pipeline: Pipeline, name: str) -> Iterator[str]:
 
 
 def _kind(pipeline: Pipeline, name: str) -> str | None:
-    """The declared kind of a feature of the row or of a look-up; None where it follows only from the data."""
+    """The declared kind of a feature of the row or of a look-up; None if only the data gives it."""
     for feature in pipeline.features:
         if getattr(feature, "name", None) == name:
             return getattr(feature, "kind", None)

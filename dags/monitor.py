@@ -1,10 +1,10 @@
 """## Monitor
 
 Waits until the tick is scored, then **measures** it: inputs, scores, and the outcomes of the tick whose labels are complete by
-now. It **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. It
-**acts**, that is, it switches or rolls back if the champion is still the version that was measured. It sends one mail
-(**tell**) about new and ended alarms, with reminders of alarms that nobody acknowledged. For a retraining it starts the train
-DAG with the reason.
+now. It **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. A
+switch or rollback happens at once, if the champion is still the version that was measured. Then it sends one mail (**tell**)
+about new and ended alarms, with reminders of alarms that nobody acknowledged. For a retraining it starts the train DAG with
+the reason.
 
 Safe to run again: measurements are replaced, and each action and mail of a tick happens only once. Decisions do not depend on
 the order in which ticks are monitored.
@@ -28,29 +28,20 @@ def monitor(pipeline: Pipeline) -> None:
 
     @task.short_circuit
     def decide(**context: Any) -> dict[str, Any]:
-        return steps.decide(pipeline, tick(pipeline, context), platform()).to_do()
-
-    @task
-    def act(**context: Any) -> dict[str, Any]:
-        return reference(steps.act(pipeline, tick(pipeline, context), platform()))
+        return steps.decide_and_act(pipeline, tick(pipeline, context), platform()).to_do()
 
     @task
     def tell(**context: Any) -> bool:
         return steps.tell_decision(pipeline, tick(pipeline, context), platform(), links(context))
-
-    @task.short_circuit
-    def training_wanted(decided: dict[str, Any]) -> bool:
-        return bool(decided["retrain_now"])
 
     @dag(f"{pipeline.name}.monitor", **daily(pipeline, __doc__))
     def workflow() -> None:
         wait = WaitUntil(
             task_id="wait_for_score", pipeline=pipeline, what="scored", inlets=[lake_asset(pipeline, "predictions")]
         )
-        decided, acted = decide(), act()
-        wait >> measure() >> decided >> acted >> tell()
-        # After `act`: a training that began before a rollback could not replace the version that the rollback brought back.
-        acted >> training_wanted(decided) >> Retrain(task_id="retrain", pipeline=pipeline, decided=decided)
+        decided = decide()
+        # After `decide`: a training that began before a rollback could not replace the version that the rollback brought back.
+        wait >> measure() >> decided >> [tell(), Retrain(task_id="retrain", pipeline=pipeline, decided=decided)]
 
     workflow()
 

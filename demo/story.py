@@ -116,7 +116,7 @@ class Story:
         self._note("nothing of it reaches the lake", CORRUPTED not in lake.ticks(names.raw(stack.pipeline, "flights")))
         self._note("one mail reports it", self._mails("failure") == mails + 1)
         mend(stack.business)
-        self.api.clear(dag, run, ["flights.extract"])
+        self.api.clear(dag, run, ["extract"])
         self._note("clearing the task heals the tick", self.api.wait_for_run(dag, run)["state"] == "success")
         self._note("the mended rows are in the lake", CORRUPTED in lake.ticks(names.raw(stack.pipeline, "flights")))
         scoring = self.api.trigger(f"{self.name}.score", partition_key=str(CORRUPTED))

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.evaluation.gates import Passed
     from mlprod_tasks.evaluation.results import BacktestResult, Evaluation
     from mlprod_tasks.evaluation.run_checks import ChecksRun
-    from mlprod_tasks.ingest.audit import Audited
-    from mlprod_tasks.ingest.extract import Extracted
-    from mlprod_tasks.ingest.publish import Published
+    from mlprod_tasks.ingest.tables import TablesDone
     from mlprod_tasks.monitoring.act import Acted
     from mlprod_tasks.monitoring.decide import Decided
     from mlprod_tasks.monitoring.measure import Measured
@@ -46,28 +44,28 @@ if TYPE_CHECKING:
     from mlprod_tasks.training.train import Part
 
 
-@step(about="ticks", parts=("table",))
-def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Extracted:
-    """Read the ticks of one table from its source into staging."""
-    from mlprod_tasks.ingest.extract import extract
+@step(about="ticks")
+def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+    """Read the ticks of all tables from their sources into staging."""
+    from mlprod_tasks.ingest.tables import extract_tables
 
-    return extract(pipeline, table, ticks, platform)
-
-
-@step(about="ticks", parts=("table",))
-def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Audited:
-    """Check the staged rows of a table against its declaration."""
-    from mlprod_tasks.ingest.audit import audit
-
-    return audit(pipeline, table, ticks, platform)
+    return extract_tables(pipeline, ticks, platform, tables)
 
 
-@step(about="ticks", parts=("table",))
-def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Published:
+@step(about="ticks")
+def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+    """Check the staged rows of all tables against their declaration."""
+    from mlprod_tasks.ingest.tables import audit_tables
+
+    return audit_tables(pipeline, ticks, platform, tables)
+
+
+@step(about="ticks")
+def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Replace the lake's rows of the ticks by the audited ones."""
-    from mlprod_tasks.ingest.publish import publish
+    from mlprod_tasks.ingest.tables import publish_tables
 
-    return publish(pipeline, table, ticks, platform)
+    return publish_tables(pipeline, ticks, platform, tables)
 
 
 @unrecorded_step
@@ -263,6 +261,14 @@ def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
     from mlprod_tasks.monitoring.act import act
 
     return act(pipeline, tick, platform)
+
+
+@unrecorded_step
+def decide_and_act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
+    """Decide what follows from a tick's measurements, and switch to the fallback or roll back if that is decided."""
+    decided = decide(pipeline, tick, platform)
+    act(pipeline, tick, platform)
+    return decided
 
 
 @step(about="tick")

@@ -21,25 +21,26 @@ AGAIN = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0)  # seconds before a 
 
 
 def ingest(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> dict[str, int]:
-    """Extract, audit and publish the ticks of every table (or of some). Rows published per table.
+    """Extract, audit and publish the ticks of every table (or of some). Returns the rows published of each table.
 
-    A refused table does not keep the others out. Raises: the first refusal, after all tables had their turn.
+    A table that fails does not keep the others out. Raises: TablesFailed with the first step that failed, after all tables had
+    their turn.
     """
-    from mlprod_tasks.ingest.audit import BatchRefused
+    from mlprod_tasks.ingest.tables import TablesFailed
 
-    published: dict[str, int] = {}
-    refused: list[BatchRefused] = []
-    for table in tables or [table.name for table in pipeline.tables]:
-        steps.extract(pipeline, table, ticks, platform)
+    wanted = tables or [table.name for table in pipeline.tables]
+    failed: list[TablesFailed] = []
+    for step in (steps.extract, steps.audit):
         try:
-            steps.audit(pipeline, table, ticks, platform)
-        except BatchRefused as error:
-            log.error("%s", error)
-            refused.append(error)
-            continue
-        published[table] = steps.publish(pipeline, table, ticks, platform).rows
-    if refused:
-        raise refused[0]
+            wanted = list(step(pipeline, ticks, platform, wanted).rows)
+        except TablesFailed as error:
+            failed.append(error)
+            wanted = [table for table in wanted if table not in error.errors]
+        if not wanted:
+            raise failed[0]
+    published = dict(steps.publish(pipeline, ticks, platform, wanted).rows)
+    if failed:
+        raise failed[0]
     return published
 
 
@@ -115,8 +116,7 @@ def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> li
     decisions = []
     for tick in ticks:
         steps.measure(pipeline, tick, platform)
-        decided = steps.decide(pipeline, tick, platform)
-        steps.act(pipeline, tick, platform)
+        decided = steps.decide_and_act(pipeline, tick, platform)
         decisions.append(f"{tick}  {decided.action:8}  {decided.sentence}")
     return decisions
 

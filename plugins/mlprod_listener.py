@@ -61,10 +61,8 @@ def waits_of(tasks: Iterable[TaskTimes]) -> list[Any]:
 
 
 def step_of(task: TaskTimes) -> str:
-    """The step's name in the ledger: 'extract orders' for the task 'orders.extract', 'fit B6' for 'fit' mapped over 'B6'."""
-    *group, verb = task.task_id.split(".")
-    part = [task.rendered_map_index or str(task.map_index)] if task.map_index >= 0 else []
-    return " ".join([verb, *group, *part])
+    """The step's name in the ledger: that of the task; of a mapped task with its part: 'fit B6' for 'fit' mapped over 'B6'."""
+    return f"{task.task_id} {task.rendered_map_index or task.map_index}" if task.map_index >= 0 else task.task_id
 
 
 def note(dag_id: str, run_id: str) -> int:

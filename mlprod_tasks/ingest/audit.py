@@ -99,7 +99,7 @@ class BatchRefused(ValueError):
         return [
             *lines,
             f"The rows with their reasons are in the lake: {self.pipeline}/quarantine/{self.table}. Correct the source, or "
-            "widen the declaration if the data is right; then clear the task `extract` of this table",
+            "widen the declaration if the data is right; then clear the task `extract`",
         ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -57,15 +58,21 @@ def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         version, changed = written.version, True
         counts = dict.fromkeys(days(wanted), 0)
         counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
-    at = platform.clock.now()
+    _record(pipeline, table, counts, version, platform)
+    log.info("%s %s: %s rows, version %s", name, wanted, f"{rows.num_rows:,}", version)
+    return Published(pipeline.name, table, str(ticks), rows.num_rows, version, changed)
+
+
+def _record(pipeline: Pipeline, table: str, counts: Mapping[date, int], version: int, platform: Platform) -> None:
+    at, where = platform.clock.now(), {"pipeline": pipeline.name, "table_name": table}
+    between = (Publication.tick >= min(counts)) & (Publication.tick <= max(counts))
+    before = {one.tick: one.first_at or one.at for one in platform.ledger.all(Publication, between, **where)}
     platform.ledger.put(
         *[
-            Publication(pipeline=pipeline.name, table_name=table, tick=tick, rows=count, delta_version=version, at=at)
+            Publication(**where, tick=tick, rows=count, delta_version=version, at=at, first_at=before.get(tick, at))
             for tick, count in counts.items()
         ]
     )
-    log.info("%s %s: %s rows, version %s", name, wanted, f"{rows.num_rows:,}", version)
-    return Published(pipeline.name, table, str(ticks), rows.num_rows, version, changed)
 
 
 def _audited_rows(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> pa.Table:

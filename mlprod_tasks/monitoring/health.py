@@ -19,7 +19,7 @@ from mlprod_tasks.training.split import TRAIN
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 # The steps of a tick so far; deciding and mailing come later and take hardly any time.
-VERBS = ("extract", "audit", "publish", "score", "measure")
+STEPS = ("extract", "audit", "publish", "score", "measure")
 PAST_TICKS = 30
 FEWEST_PAST = 5  # with fewer earlier ticks, their mean is not meaningful
 # Data later than this was backfilled, so it is unknown when it could have arrived.
@@ -151,19 +151,10 @@ def _first_publications(
 ) -> dict[tuple[str, date], tuple[datetime, int]]:
     """By table and tick, when its partition was first published, and its current number of rows.
 
-    A partition that was published again (a correction, a rerun) was not late because of that. Its first publication is among
-    the runs of the step, if that was recorded.
+    A partition that was published again (a correction, a rerun) was not late because of that.
     """
     rows = platform.ledger.all(Publication, Publication.tick.in_(days), pipeline=pipeline.name)
-    published = {(row.table_name, row.tick): (row.at, row.rows) for row in rows}
-    wanted = {str(day): day for day in days}
-    for run in platform.ledger.all(StepRun, StepRun.subject.in_(list(wanted)), pipeline=pipeline.name, succeeded=True):
-        verb, _, table = run.step.partition(" ")
-        key = (table, wanted[run.subject])
-        if verb == "publish" and key in published:
-            at, n = published[key]
-            published[key] = (min(at, run.at + timedelta(seconds=run.seconds)), n)
-    return published
+    return {(row.table_name, row.tick): (row.first_at or row.at, row.rows) for row in rows}
 
 
 def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> Reading:
@@ -189,14 +180,14 @@ def _steps_by_day(pipeline: Pipeline, tick: Tick, platform: Platform) -> dict[da
     current = step_runs.so_far(pipeline, str(tick))
     by_day: dict[date, list[StepRun]] = {}
     for run in [*runs, *([current] if current else [])]:
-        if run.step.partition(" ")[0] in VERBS:
+        if run.step in STEPS:
             by_day.setdefault(days[run.subject], []).append(run)
     return {day: dict(_steps(ran)) for day, ran in by_day.items()}
 
 
 def _steps(runs: Iterable[StepRun]) -> Iterator[tuple[str, Step]]:
     by_name: dict[str, list[StepRun]] = {}
-    for run in sorted(runs, key=lambda run: (VERBS.index(run.step.partition(" ")[0]), run.step, run.at)):
+    for run in sorted(runs, key=lambda run: (STEPS.index(run.step), run.at)):
         by_name.setdefault(run.step, []).append(run)
     for name, runs_of_step in by_name.items():
         yield name, Step(name, tuple(runs_of_step))

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -21,6 +21,7 @@ from mlprod_tasks.training.workspace import TrainingFolder
 
 if TYPE_CHECKING:
     from mlprod_tasks.ingest.audit import BatchRefused
+    from mlprod_tasks.ingest.tables import TablesFailed
 
 log = logging.getLogger(__name__)
 MOST_ROWS, MOST_SAMPLES = 20, 4
@@ -29,17 +30,33 @@ LONGEST_KEY = 200  # characters; the ledger's column has no more
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed after all its retries. `key` identifies this failure, so that it is mailed only once."""
+    """A task that failed after all its retries. `key` identifies this failure, so that it is mailed only once.
+
+    run: the run that the task belongs to, by which its mail is found again: see `failure_mailed`.
+    """
 
     key: str
     task: str
     error: BaseException
     links: tuple[tuple[str, str], ...] = ()
+    run: str = ""
 
 
 def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bool:
     """Mail a failed task: what the audit refused, which gates failed, or the error's message."""
-    return send(pipeline, MailAbout.FAILURE, failure.key, _failure_mail(pipeline, failure, platform), platform)
+    content = _failure_mail(pipeline, failure, platform)
+    return send(pipeline, MailAbout.FAILURE, failure.key, content, platform, topic=_run_topic(failure.run))
+
+
+def failure_mailed(pipeline: Pipeline, run: str, since: datetime, platform: Platform) -> bool:
+    """Whether a failed task of the run has been mailed since then, which is when the run last began."""
+    mails = platform.ledger.all(Mail, Mail.at >= since, pipeline=pipeline.name, about=MailAbout.FAILURE, topic=_run_topic(run))
+    return bool(mails)
+
+
+def _run_topic(run: str) -> str:
+    """The run as a mail's topic; the name itself may be too long for it."""
+    return hashlib.sha256(run.encode()).hexdigest()[:32] if run else ""
 
 
 def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
@@ -161,10 +178,13 @@ def send(
 def _failure_mail(pipeline: Pipeline, failure: Failure, platform: Platform) -> Content:
     from mlprod_tasks.evaluation.gate import GatesRefused
     from mlprod_tasks.ingest.audit import BatchRefused
+    from mlprod_tasks.ingest.tables import TablesFailed
 
     match failure.error:
-        case BatchRefused() as refused:
-            return _refused_batch_mail(refused, failure)
+        case TablesFailed(errors=errors) if len(errors) == 1 and isinstance(error := next(iter(errors.values())), BatchRefused):
+            return _refused_batch_mail(error, failure)
+        case TablesFailed() as failed:
+            return _failed_tables_mail(failed, failure)
         case GatesRefused() as refused:
             return _refused_model_mail(pipeline, refused.training_id, failure, platform)
     return Content(
@@ -196,9 +216,28 @@ def _refused_batch_mail(refused: BatchRefused, failure: Failure) -> Content:
         paragraphs=(
             f"None of its {read:,} rows reached the lake; they are in quarantine, each with its reason. Tasks that need "
             "this tick keep waiting.",
-            f"Correct {refused.table} at its source, then clear the task {refused.table}.extract in this run.",
+            f"Correct {refused.table} at its source, then clear the task `extract` in this run: tables that are published "
+            "are left alone.",
         ),
         grids=tuple(grids),
+        links=failure.links,
+    )
+
+
+def _failed_tables_mail(failed: TablesFailed, failure: Failure) -> Content:
+    from mlprod_tasks.ingest.audit import BatchRefused
+
+    refused = {table: error for table, error in failed.errors.items() if isinstance(error, BatchRefused)}
+    others = [f"{table}: {error}" for table, error in failed.errors.items() if table not in refused]
+    return Content(
+        subject=f"[{failed.pipeline}] {failed.step} of {', '.join(failed.errors)} failed for {failed.ticks}",
+        headline=f"{failed.step} failed for {len(failed.errors)} table(s) of {failed.ticks}: {', '.join(failed.errors)}.",
+        paragraphs=(
+            *others,
+            "Nothing of these tables is published for this tick; the other tables are. Tasks that need this tick keep waiting. "
+            "Fix the cause, then clear the task `extract` in this run: tables that are published are left alone.",
+        ),
+        grids=tuple(grid for error in refused.values() for grid in _refused_batch_mail(error, failure).grids),
         links=failure.links,
     )
 

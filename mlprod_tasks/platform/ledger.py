@@ -102,6 +102,7 @@ class Publication(Row):
     rows: Mapped[int]
     delta_version: Mapped[int]
     at: Mapped[datetime]
+    first_at: Mapped[datetime | None]  # before it was published again
 
 
 class Training(Row):

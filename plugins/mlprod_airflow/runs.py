@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk import Asset, CronPartitionTimetable, CronTriggerTimetable, Param
 
-from mlprod_airflow.mails import TellFailure, TellKilled
+from mlprod_airflow.mails import TablesNotPublished, TellFailure, TellKilled
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 
+P = ParamSpec("P")
+T = TypeVar("T")
 RETRY_DELAY = timedelta(seconds=30)
 HOURS_BEFORE_NEXT = 4  # from a nightly run to the next tick
 TICK = {"type": ["null", "string"], "format": "date"}
@@ -129,3 +132,13 @@ def lake_asset(pipeline: Pipeline, what: str) -> Asset:
 def reference(done: Any) -> dict[str, Any]:
     """The result of a step as plain values, small enough to pass between tasks."""
     return {name: value if isinstance(value, int | float | str | None) else str(value) for name, value in asdict(done).items()}
+
+
+def or_missing(publish: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Publish. Raises: TablesNotPublished, which is not retried, if tables are missing because an earlier task failed."""
+    from mlprod_tasks.ingest.tables import TablesMissing
+
+    try:
+        return publish(*args, **named)
+    except TablesMissing as error:
+        raise TablesNotPublished(str(error)) from error

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import BaseOperator
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.sdk.exceptions import AirflowSkipException
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TaskSuccessEvent, TriggerEvent
 
 from mlprod_tasks.declaration import Pipeline, load
 
@@ -40,21 +41,29 @@ def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
 
 
 class WaitUntil(BaseOperator):
-    """Wait in the triggerer, without a worker, until the run's tick is published, scored or decided."""
+    """Wait in the triggerer until the run's tick is published, scored or decided, without a worker, not even to begin."""
 
     template_fields = ("tick",)
+    start_from_trigger = True
 
     def __init__(self, *, pipeline: Pipeline, what: What, tick: str = "{{ dag_run.partition_key }}", **rest: Any) -> None:
         super().__init__(**rest)
         self.pipeline = pipeline
         self.what = what
         self.tick = tick
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls="mlprod_airflow.waiting.TickTrigger",
+            trigger_kwargs={"pipeline": pipeline.name, "what": what, "tick": tick},
+            next_method="resume",
+            next_kwargs=None,
+            timeout=GIVE_UP_AFTER,
+        )
 
     def execute(self, context: Any) -> None:
+        """Do the same where the task is begun by a worker, as `airflow tasks test` does."""
         if not is_there(self.pipeline, self.what, self.tick):
-            self.defer(
-                trigger=TickTrigger(self.pipeline.name, self.what, self.tick), method_name="resume", timeout=GIVE_UP_AFTER
-            )
+            trigger = TickTrigger(self.pipeline.name, self.what, self.tick)
+            self.defer(trigger=trigger, method_name="resume", timeout=GIVE_UP_AFTER)
 
     def resume(self, context: Any, event: Any) -> None:
         self.log.info("%s %s %s", self.pipeline.name, self.tick, self.what)
@@ -78,16 +87,18 @@ class TickTrigger(BaseTrigger):
         pipeline = load(platform().settings.pipelines / f"{self.pipeline}.py")
         while not await asyncio.to_thread(is_there, pipeline, self.what, self.tick):
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-        yield TriggerEvent(self.tick)
+        yield TaskSuccessEvent()
 
 
 class Retrain(TriggerDagRunOperator):
-    """Start the train DAG once for a tick, with the reason as the run's note."""
+    """Start the train DAG once for a tick whose decision asks for it, with the reason as the run's note; else be skipped."""
 
-    template_fields = (*TriggerDagRunOperator.template_fields, "note")
+    template_fields = (*TriggerDagRunOperator.template_fields, "note", "wanted")
 
     def __init__(self, *, pipeline: Pipeline, decided: Any, **rest: Any) -> None:
-        reason = f"{{{{ ti.xcom_pull('{decided.operator.task_id}')['reason'] }}}}"
+        decision = f"ti.xcom_pull('{decided.operator.task_id}')"
+        reason = f"{{{{ {decision}['reason'] }}}}"
+        self.wanted = f"{{{{ {decision}['retrain_now'] }}}}"
         super().__init__(
             trigger_dag_id=f"{pipeline.name}.train",
             trigger_run_id="monitor__{{ dag_run.partition_key }}",
@@ -98,3 +109,8 @@ class Retrain(TriggerDagRunOperator):
             skip_when_already_exists=True,  # a rerun of monitor starts no second training
             **rest,
         )
+
+    def execute(self, context: Any) -> None:
+        if self.wanted != str(True):
+            raise AirflowSkipException("the decision of this tick starts no training")
+        super().execute(context)

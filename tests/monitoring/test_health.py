@@ -44,8 +44,9 @@ def ran(platform: Platform, step: str, day: date, seconds: float = 1.0, at: date
     platform.ledger.put(StepRun(pipeline="shop", step=step, subject=str(day), at=began, seconds=seconds, **row))
 
 
-def published(platform: Platform, table: str, day: date, at: datetime) -> None:
-    platform.ledger.put(Publication(pipeline="shop", table_name=table, tick=day, rows=10, delta_version=0, at=at))
+def published(platform: Platform, table: str, day: date, at: datetime, first_at: datetime | None = None) -> None:
+    row = {"pipeline": "shop", "table_name": table, "tick": day, "rows": 10, "delta_version": 0}
+    platform.ledger.put(Publication(**row, at=at, first_at=first_at))
 
 
 def read(platform: Platform, day: date = T, of: Pipeline = pipeline) -> dict[tuple[str, str], Reading]:
@@ -71,16 +72,16 @@ def test_of_a_step_that_ran_again_the_last_run_is_told_and_all_of_them_are_count
 
 
 def test_what_is_not_known_of_a_run_has_no_reading(soon: Platform) -> None:
-    ran(soon, "publish orders", T, 4.0)
-    steps = {what for what, slice in read(soon) if slice == "publish orders"}
+    ran(soon, "publish", T, 4.0)
+    steps = {what for what, slice in read(soon) if slice == "publish"}
     assert steps == {"duration", "retries"}, "no worker was waited for, no rows and no memory are known"
 
 
 def test_runs_of_other_ticks_of_a_range_and_of_trainings_are_not_of_this_tick(soon: Platform) -> None:
-    ran(soon, "extract orders", T + DAY)
+    ran(soon, "extract", T + DAY)
     soon.ledger.put(
         StepRun(pipeline="shop", step="fit", subject="shop-7", at=DUE, seconds=1, succeeded=True),
-        StepRun(pipeline="shop", step="extract orders", subject=f"{T}..{T + DAY}", at=DUE, seconds=1, succeeded=True),
+        StepRun(pipeline="shop", step="extract", subject=f"{T}..{T + DAY}", at=DUE, seconds=1, succeeded=True),
         StepRun(pipeline="other", step="score", subject=str(T), at=DUE, seconds=1, succeeded=True),
     )
     assert not [what for what, _ in read(soon) if what == "duration"]
@@ -99,12 +100,12 @@ def test_the_usual_duration_is_the_mean_over_the_ticks_before_and_needs_five_of_
 
 def test_cost_is_all_computing_of_the_tick_over_the_mean_of_the_ticks_before(soon: Platform) -> None:
     for n in range(1, 6):
-        ran(soon, "extract orders", T - n * DAY, 1.0)
+        ran(soon, "extract", T - n * DAY, 1.0)
         ran(soon, "score", T - n * DAY, 3.0)
-    ran(soon, "extract orders", T - 6 * DAY, 100.0)  # brought in, never scored: it is no usual tick
+    ran(soon, "extract", T - 6 * DAY, 100.0)  # brought in, never scored: it is no usual tick
     ran(soon, "score", T, 8.0, succeeded=False)
     ran(soon, "score", T, 3.0, at=DUE + HOUR)
-    ran(soon, "extract orders", T, 1.0)
+    ran(soon, "extract", T, 1.0)
     cost = read(soon)["cost", ""]
     assert (cost.value, cost.reference, cost.n) == (3.0, 4.0, 3)
 
@@ -138,9 +139,7 @@ def test_a_partitions_delay_counts_from_the_tick(soon: Platform) -> None:
 
 
 def test_publishing_a_partition_again_makes_it_no_later(soon: Platform) -> None:
-    ran(soon, "publish orders", T, 1800.0, at=DUE + HOUR / 2)
-    ran(soon, "publish orders", T, 60.0, at=DUE - HOUR, succeeded=False)
-    published(soon, "orders", T, DUE + 60 * HOUR)
+    published(soon, "orders", T, DUE + 60 * HOUR, first_at=DUE + HOUR)
     assert read(soon)["data_delay", "orders"].value == 1.0
 
 

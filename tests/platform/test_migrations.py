@@ -20,6 +20,7 @@ from mlprod_tasks.platform.ledger import (
     MailAbout,
     Promotion,
     PromotionKind,
+    Publication,
     RampStep,
     Rollout,
     Row,
@@ -290,3 +291,19 @@ def test_the_texts_of_release_0_4_stay_as_they_were(of_release_0_4: Ledger) -> N
     with of_release_0_4.engine.connect() as connection:
         assert connection.execute(text('SELECT "by" FROM interventions')).scalars().all() == ["rule volume"]
         assert connection.execute(text('SELECT "by" FROM rollouts')).scalars().all() == ["ramp for Ada"]
+
+
+def test_publications_say_when_they_were_first_made(of_release_0_4: Ledger) -> None:
+    ledger = of_release_0_4
+    wrote(ledger, "publications", {"tick": DAY}, {"tick": OTHER}, table_name="orders", rows=1, delta_version=1, at=hour(20))
+    run = {"step": "publish orders", "subject": str(DAY), "seconds": 60.0, "try_number": 1}
+    wrote(
+        ledger,
+        "step_runs",
+        run | {"at": hour(6), "succeeded": False},
+        run | {"at": hour(7), "succeeded": True},
+        run | {"at": hour(9), "succeeded": True},
+        run | {"at": hour(5), "succeeded": True, "step": "publish returns"},
+    )
+    first = hour(7).replace(minute=1)
+    assert only(ledger, Publication, "tick", "at", "first_at") == [(DAY, hour(20), first), (OTHER, hour(20), hour(20))]

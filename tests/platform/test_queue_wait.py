@@ -45,7 +45,7 @@ PROGRAM = """
 
     tasks = [
         Task("score"),
-        Task("orders.extract"),
+        Task("extract"),
         Task("fit", map_index=2, rendered_map_index="B6"),
         Task("search", map_index=1),
         Task("skipped", queued_dttm=None),
@@ -114,7 +114,7 @@ def test_the_wait_lies_between_queued_and_started(told: dict[str, Any]) -> None:
 
 
 def test_a_task_is_known_by_its_step_and_one_that_waited_for_no_worker_is_left_out(told: dict[str, Any]) -> None:
-    assert [wait[0] for wait in told["waits"]] == ["score", "extract orders", "fit B6", "search 1"]
+    assert [wait[0] for wait in told["waits"]] == ["score", "extract", "fit B6", "search 1"]
 
 
 def test_what_cannot_be_noted_is_logged_and_other_dags_are_left_alone(told: dict[str, Any]) -> None:

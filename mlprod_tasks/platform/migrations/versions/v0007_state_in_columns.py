@@ -7,7 +7,7 @@ last time. The texts themselves do not change.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ BY_RULES = ("fallback", "rollback", "not done")  # actions by rules; they have t
 ABOUT_RULES, BOUNDS, VERSIONS = ("acknowledge", "mute", "unmute"), ("bound", "unbound"), ("fallback", "rollback")
 WANT_TRAINING = ("retrain", "fallback", "rollback")
 
-TABLES = ("approvals", "decisions", "interventions", "mails", "promotions", "rollouts", "scorings", "trainings")
+TABLES = ("approvals", "decisions", "interventions", "mails", "promotions", "publications", "rollouts", "scorings", "trainings")
 
 
 def _columns(table: str) -> tuple[sa.Column[Any], ...]:
@@ -50,6 +50,7 @@ def _columns(table: str) -> tuple[sa.Column[Any], ...]:
             sa.Column("kind", word, nullable=False, server_default="better"),
             sa.Column("decided_at", day, nullable=True),
         ),
+        "publications": (sa.Column("first_at", sa.DateTime(timezone=True), nullable=True),),
         "rollouts": (sa.Column("ramp", word, nullable=True), sa.Column("ramp_for", text, nullable=True), _salt()),
         "scorings": (sa.Column("fallback_cause", word, nullable=True),),
         "trainings": (
@@ -81,6 +82,7 @@ def upgrade() -> None:
     _promotions(bind, tables)
     _mails(bind, tables["mails"])
     _scorings(bind, tables["scorings"])
+    _publications(bind, tables["publications"])
     approvals = tables["approvals"]
     bind.execute(approvals.update().where(approvals.c.by == NOBODY).values(answered=False))
     for name in TABLES:
@@ -177,6 +179,21 @@ def _promotions(bind: sa.Connection, tables: dict[str, sa.Table]) -> None:
         with_champion.add(one.pipeline)
         here = mine & (table.c.effective == one.effective) & (table.c.at == one.at)
         bind.execute(table.update().where(here).values(kind=kind, decided_at=tick))
+
+
+def _publications(bind: sa.Connection, table: sa.Table) -> None:
+    """When each was published first: from the runs of the step that published it, which were recorded by table and tick."""
+    runs = sa.Table("step_runs", sa.MetaData(), autoload_with=bind)
+    published = sa.select(runs).where(runs.c.step.startswith("publish "), runs.c.succeeded)
+    ended: dict[tuple[str, str, str], Any] = {}
+    for run in bind.execute(published):
+        of = (run.pipeline, run.step.removeprefix("publish "), run.subject)
+        at = run.at + timedelta(seconds=run.seconds)
+        ended[of] = min(at, ended.get(of, at))
+    for one in bind.execute(sa.select(table)).all():
+        at = ended.get((one.pipeline, one.table_name, str(one.tick)), one.at)
+        mine = (table.c.pipeline == one.pipeline) & (table.c.table_name == one.table_name) & (table.c.tick == one.tick)
+        bind.execute(table.update().where(mine).values(first_at=min(at, one.at)))
 
 
 def _rolled_out(bind: sa.Connection, table: sa.Table) -> Iterator[tuple[str, int]]:

@@ -76,11 +76,11 @@ def retraining_asked(pipeline: Pipeline, as_of: date, by: str, platform: Platfor
 def _fall_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
     if (before := known(pipeline, platform, "fallback", str(tick))) is not None:
         return FALLBACK, f"already done at {before.at:%Y-%m-%d %H:%M} UTC"
-    _still_about(pipeline, tick, platform, CannotSwitch)
-    _same_champion(pipeline, rule, platform, CannotSwitch)
+    _check_not_outdated(pipeline, tick, platform, CannotSwitch)
+    _check_champion(pipeline, rule, platform, CannotSwitch)
     if (switch := switched(pipeline, platform)) is not None:
         return NOTHING, f"the fallback already answers: {switch.by} switched to it"
-    back = _switched_back(pipeline, platform)
+    back = _switch_back_by_person(pipeline, platform)
     if back is not None:
         raise CannotSwitch(
             f"{back.by} switched back to the champion at {back.at:%Y-%m-%d %H:%M} UTC, and no version has been promoted since"
@@ -103,8 +103,8 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
             ROLLBACK,
             f"already done at {before.at:%Y-%m-%d %H:%M} UTC: version {before.model_version} was made champion again",
         )
-    _still_about(pipeline, tick, platform, CannotRollBack)
-    version = _same_champion(pipeline, rule, platform, CannotRollBack)
+    _check_not_outdated(pipeline, tick, platform, CannotRollBack)
+    version = _check_champion(pipeline, rule, platform, CannotRollBack)
     champions = champion_stack(history, version)
     if len(champions) < 2:
         raise CannotRollBack(f"version {version} is the first champion, so there is no earlier one to go back to")
@@ -114,14 +114,14 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
     return ROLLBACK, done.sentence
 
 
-def _still_about(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
+def _check_not_outdated(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
     """Refuse to act on an old tick if a later one has been decided and no rule fired there."""
     later = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
     if later is not None and later.action == NOTHING:
         raise refusal(f"the later tick {later.tick} has been decided, and no rule fires there")
 
 
-def _same_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform, refusal: type[LookupError]) -> int:
+def _check_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform, refusal: type[LookupError]) -> int:
     """The champion's version; refuses if another version was measured."""
     champion, measured = platform.registry.champion(pipeline), rule["measurements"][0]["model_version"]
     if champion is None or champion.version != measured:
@@ -130,7 +130,7 @@ def _same_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform,
     return champion.version
 
 
-def _switched_back(pipeline: Pipeline, platform: Platform) -> Intervention | None:
+def _switch_back_by_person(pipeline: Pipeline, platform: Platform) -> Intervention | None:
     """A person's switch back to the current champion; it holds until another version is promoted."""
     switches = interventions(pipeline, platform, "fallback", "champion")
     newest = max((one.at for one in promotions(pipeline, platform)), default=None)

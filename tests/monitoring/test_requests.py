@@ -226,7 +226,7 @@ def test_when_nobody_asks_any_more_it_breaches_as_soon_as_the_tick_is_over(make_
     assert run(shop, T + DAY, ASKED).measurements == 0
     clock.at += timedelta(minutes=1)
     (silent,) = measure_collected(ASKED, shop)
-    assert silent.breaches == (f"{T + DAY}: rows answered on request is 0, below the bound 100; n = 0",)
+    assert silent.breaches == (f"{T + DAY}: number of rows answered on request is 0, below the bound 100; n = 0",)
     assert measure_collected(ASKED, shop) == []
     assert decide(ASKED, ASKED.schedule.tick(T + 2 * DAY), shop).rules == ("nobody asks",)
     assert found(shop, "online_rows", day=T + DAY).model_version == monitored.VERSION

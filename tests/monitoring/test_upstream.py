@@ -70,4 +70,4 @@ def test_an_alarm_upstream_is_watched_and_told_by_name(shop: Platform) -> None:
     tick = PIPELINE.schedule.tick(T)
     row = judged(read(shop)["demand"], watching, tick, monitored.VERSION, datetime(2024, 3, 1, tzinfo=UTC))
     assert row.breached
-    assert "alarms of demand" in row.sentence
+    assert "alarms of upstream use case demand" in row.sentence

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import inspect
 
-from mlprod_tasks.platform.database import bulk_insert, open_database
+from mlprod_tasks.platform.bulk_insert import bulk_insert
+from mlprod_tasks.platform.database import open_database
 
 # The airports file of the package lacks these four; all of them keep Puerto Rico's time.
 MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from textwrap import wrap
-
-from jinja2 import Environment
+from typing import TYPE_CHECKING
 
 from mlprod_tasks.platform.mailer import MailMessage
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+# Mail programs remove style sheets and scripts, so every element in it has its style in an attribute.
+TEMPLATE = Path(__file__).parent / "templates" / "mail.html"
 WIDEST_CELL, WIDEST_LINE = 60, 78
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
 
@@ -64,7 +69,7 @@ def render(content: Content, to: tuple[str, ...]) -> MailMessage:
     pictures = [("picture", content.picture)] if content.picture else []
     pictures += [(f"plot{i}", png) for i, (_, png) in enumerate(content.plots)]
     return MailMessage(
-        to, content.subject, as_text(content), _HTML.render(c=content, side=_side), tuple(pictures), content.attachments
+        to, content.subject, as_text(content), _template().render(c=content, side=_side), tuple(pictures), content.attachments
     )
 
 
@@ -126,53 +131,9 @@ def _cell(text: str) -> str:
     return shown if len(shown) <= WIDEST_CELL else shown[: WIDEST_CELL - 3] + "..."
 
 
-# Mail programs remove style sheets and scripts, so every element has its style in an attribute.
-_HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-    """<!doctype html>
-<html><body style="margin:0;background:#f4f5f7;font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#1d2733">
-<div style="max-width:920px;margin:0 auto;padding:24px">
-<div style="background:#fff;border:1px solid #dfe3e8;border-radius:8px;padding:24px 28px">
-<h1 style="font-size:19px;line-height:1.35;margin:0 0 14px">{{ c.headline }}</h1>
-{% if c.tiles %}
-<div style="margin:0 -4px 12px;font-size:0">
-{% for tile in c.tiles %}
-<div style="display:inline-block;vertical-align:top;box-sizing:border-box;width:{{ (100 / c.tiles|length)|round(2) }}%;min-width:168px;padding:4px">
-<div style="min-height:86px;border:1px solid {{ '#f0b6b0' if tile.bad else '#dfe3e8' }};background:{{ '#fdf3f2' if tile.bad else '#f8f9fb' }};border-radius:8px;padding:12px 14px">
-<div style="font-size:12px;line-height:1.5;color:#5b6776">{{ tile.label }}</div>
-<div style="font-size:22px;line-height:1.4;font-weight:600;color:{{ '#8f1d14' if tile.bad else '#1d2733' }}">{{ tile.number }}</div>
-<div style="font-size:12px;line-height:1.5;color:#5b6776">{{ tile.note }}</div>
-</div></div>
-{% endfor %}
-</div>
-{% endif %}
-{% for paragraph in c.paragraphs %}
-<p style="margin:0 0 12px;white-space:pre-line;overflow-wrap:anywhere">{{ paragraph.strip() }}</p>
-{% endfor %}
-{% if c.picture %}
-<img src="cid:picture" alt="{{ c.headline }}" style="display:block;max-width:100%;margin:8px 0 16px">
-{% endif %}
-{% if c.plots %}
-<div style="margin:4px -6px 8px;font-size:0">
-{% for alt, _ in c.plots %}
-<div style="display:inline-block;vertical-align:top;box-sizing:border-box;width:50%;min-width:320px;padding:0 6px 8px"><img src="cid:plot{{ loop.index0 }}" alt="{{ alt }}" style="display:block;width:100%"></div>
-{% endfor %}
-</div>
-{% endif %}
-{% for grid in c.grids %}
-<p style="margin:20px 0 6px;font-weight:600">{{ grid.caption }}</p>
-<div style="overflow-x:auto">
-<table style="border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums">
-<tr>{% for heading in grid.headings %}<th style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:2px solid #c4cdd5;white-space:nowrap">{{ heading }}</th>{% endfor %}</tr>
-{% for row in grid.rows %}
-{% set bad = loop.index0 in grid.bad %}
-<tr{% if bad %} style="background:#fdecea;color:#8f1d14;font-weight:600"{% endif %}>{% for cell in row %}<td style="text-align:{{ side(grid, loop.index0) }};padding:6px 8px;border-bottom:1px solid #e6e9ec;vertical-align:top{% if cell|length < 24 %};white-space:nowrap{% endif %}">{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}
-</table>
-</div>
-{% endfor %}
-{% if c.links %}
-<p style="margin:18px 0 0">{% for name, url in c.links %}<a href="{{ url }}" style="color:#0b5cad;margin-right:18px">{{ name }}</a>{% endfor %}</p>
-{% endif %}
-</div></div></body></html>
-"""  # noqa: E501
-)
+@cache
+def _template() -> Template:
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

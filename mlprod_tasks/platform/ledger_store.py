@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, delete, event, func, inspect, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.platform.database import as_json, database_url
@@ -100,7 +100,11 @@ class Ledger:
             return connection.execute(text("SELECT 1")).scalar() == 1
 
     def _insert(self, kind: type[Row]) -> Any:
-        return (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(kind)
+        if self.engine.dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(kind)
+        return sqlite.insert(kind)
 
     def _upsert(self, row: Row) -> Any:
         kind, values = type(row), _values(row)

@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.types import TypeEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_incrementing
 
-from mlprod_tasks.platform.database import bulk_insert, database_url, open_database
+from mlprod_tasks.platform.bulk_insert import bulk_insert
+from mlprod_tasks.platform.database import database_url, open_database
 
 
 class SinkUnreachable(ConnectionError):

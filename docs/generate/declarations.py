@@ -39,11 +39,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {
-    "WATCHES": "What is watched where a use case declares no `watches`.",
-    "RULES": "What follows where a use case declares no `rules`.",
-    "REQUEST_WATCHES": "What is watched besides where a use case answers requests.",
-    "REQUEST_RULES": "What follows besides where a use case answers requests.",
-    "RETRAINING": "The limits on retraining where a use case declares none.",
+    "WATCHES": "The watches of a use case that declares no `watches`.",
+    "RULES": "The rules of a use case that declares no `rules`.",
+    "REQUEST_WATCHES": "Additional watches of a use case that answers requests.",
+    "REQUEST_RULES": "Additional rules of a use case that answers requests.",
+    "RETRAINING": "The limits on retraining of a use case that declares none.",
 }
 # Types that are one of many are named by the page or part that lists them.
 LISTED = {

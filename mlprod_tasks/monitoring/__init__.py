@@ -1,4 +1,4 @@
-"""Monitor the data, predictions, outcomes and business result of each tick, and decide what to do about them.
+"""Monitor data, predictions, outcomes and business results, and decide what to do.
 
 Nothing is imported here, so that the page, which only reads the ledger, does not load the measuring code.
 """

@@ -1,4 +1,4 @@
-"""Carry out the action of a decision: switch to the fallback or roll back, once per tick."""
+"""Carry out a decision: switch to the fallback or roll back, once per tick."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class NotDecided(LookupError):
 
 @dataclass(frozen=True)
 class Acted:
-    """What was done at a tick (nothing, fallback or rollback), and a sentence that says so or why it was not done."""
+    """What was done at a tick: nothing, fallback or rollback.
+
+    sentence: what was done, or why it was not.
+    """
 
     tick: str
     done: str
@@ -115,7 +118,7 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
 
 
 def _check_not_outdated(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
-    """Refuse to act on an old tick if a later one has been decided and no rule fired there."""
+    """Refuse to act on an old tick if a later one was decided and is quiet."""
     later = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
     if later is not None and later.action == NOTHING:
         raise refusal(f"the later tick {later.tick} has been decided, and no rule fires there")
@@ -131,7 +134,10 @@ def _check_champion(pipeline: Pipeline, rule: dict[str, Any], platform: Platform
 
 
 def _switch_back_by_person(pipeline: Pipeline, platform: Platform) -> Intervention | None:
-    """A person's switch back to the current champion; it holds until another version is promoted."""
+    """A person's switch back to the current champion.
+
+    It holds until another version is promoted.
+    """
     switches = interventions(pipeline, platform, "fallback", "champion")
     newest = max((one.at for one in promotions(pipeline, platform)), default=None)
     last = switches[-1] if switches else None

@@ -1,4 +1,4 @@
-"""Alarms: how long a rule has been firing, who acknowledged it, and until when its mails are muted."""
+"""Alarms: how long a rule has been firing, and who acknowledged or muted it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class Alarm:
 
 
 def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tuple[Alarm, ...]:
-    """All alarms, open ones first, then the newest first; with `at`, as they were when that tick was decided."""
+    """All alarms, open ones first, then the newest first.
+
+    With `at`, as they were when that tick was decided.
+    """
     ledger = platform.ledger
     decisions = ledger.all(Decision, *([Decision.tick <= at.date] if at else []), pipeline=pipeline.name)
     responses = interventions(pipeline, platform, "acknowledge", "mute", "unmute")
@@ -74,9 +77,9 @@ def open_alarms(pipeline: Pipeline, platform: Platform) -> tuple[Alarm, ...]:
 
 
 def acknowledge(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, note: str = "") -> Intervention:
-    """Acknowledge the open alarm of a rule, which stops its reminders. The first acknowledgement counts.
+    """Acknowledge the open alarm of a rule, which stops its reminders.
 
-    Raises: NoSuchAlarm if the rule is not firing.
+    The first acknowledgement counts. Raises: NoSuchAlarm if the rule is not firing.
     """
     by_rule = {alarm.rule: alarm for alarm in open_alarms(pipeline, platform)}
     if rule not in by_rule:
@@ -88,9 +91,10 @@ def acknowledge(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, n
 
 
 def mute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, until: datetime, reason: str = "") -> Intervention:
-    """Mute the mails about a rule, or about all rules with '', until a moment. Measuring and deciding go on.
+    """Mute the mails about a rule, or about all rules with '', until a moment.
 
-    Raises: NoSuchAlarm if no rule has that name; ValueError if `until` is in the past or has no time zone.
+    Measuring and deciding go on. Raises: NoSuchAlarm if no rule has that name; ValueError if `until` is in the past or has no
+    time zone.
     """
     _check_declared(pipeline, rule)
     if until.tzinfo is None:
@@ -101,7 +105,10 @@ def mute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, until: d
 
 
 def unmute(pipeline: Pipeline, rule: str, by: str, platform: Platform, *, reason: str = "") -> Intervention:
-    """Unmute the mails about a rule, or about all rules with ''. Raises: NoSuchAlarm if no rule has that name."""
+    """Unmute the mails about a rule, or about all rules with ''.
+
+    Raises: NoSuchAlarm if no rule has that name.
+    """
     _check_declared(pipeline, rule)
     return intervene(pipeline, "unmute", by, platform, subject=rule, rule=rule, reason=reason)
 

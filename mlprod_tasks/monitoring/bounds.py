@@ -1,4 +1,4 @@
-"""The bounds in force: declared, learned from the reference's own ticks, or set by a person."""
+"""The bounds in force: declared, learned from the reference, or set by a person."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class CannotBeBound(ValueError):
 
 @dataclass(frozen=True)
 class Bound:
-    """The lowest and highest value that a watched value may have. slice: '' for every watched slice.
+    """The lowest and highest value that a watched value may have.
 
-    origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the reference reaches' (for a profile
-    that keeps no history), or 'set by' and who; '' if the value is not watched. since: the tick from which a person's bound
-    applies; set_by: that person.
+    slice: '' for every watched slice. origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the
+    reference reaches' (for a profile that keeps no history), or 'set by' and who; '' if the value is not watched. since: the
+    tick from which a person's bound applies; set_by: that person.
     """
 
     what: str
@@ -55,7 +55,10 @@ class Bound:
 
 
 def subject(what: str, slice: str = "") -> str:
-    """The key of a watched value in the ledger's interventions and a profile's history: 'what' or 'what/slice'."""
+    """The key of a watched value: 'what' or 'what/slice'.
+
+    It is used in the ledger's interventions and in a profile's history.
+    """
     return f"{what}/{slice}" if slice else what
 
 
@@ -70,11 +73,11 @@ def set_bound(
     platform: Platform,
     since: date | None = None,
 ) -> Bound:
-    """Replace the declared and learned bounds of `what` from tick `since` on, until the new ones are cleared.
+    """Replace the declared and learned bounds of `what` from tick `since` on.
 
-    slice: a feature, table, metric or step as in the ledger; '' for every watched slice. since: by default the newest measured
-    tick. Measuring that tick again applies the new bounds; earlier ticks keep their verdict, in whatever order they are
-    measured. Raises: CannotBeBound.
+    The new bounds apply until they are cleared. slice: a feature, table, metric or step as in the ledger; '' for every watched
+    slice. since: by default the newest measured tick. Measuring that tick again applies the new bounds; earlier ticks keep
+    their verdict, in whatever order they are measured. Raises: CannotBeBound.
     """
     _check(pipeline, what, slice, by)
     if low is None and high is None:
@@ -95,9 +98,9 @@ def set_bound(
 def clear_bound(
     pipeline: Pipeline, what: str, slice: str, by: str, reason: str, platform: Platform, since: date | None = None
 ) -> Bound | None:
-    """Restore the declared and learned bounds from tick `since` on. Returns: the bound removed, None if there was none.
+    """Restore the declared and learned bounds from tick `since` on.
 
-    Raises: CannotBeBound.
+    Returns: the bound removed, None if there was none. Raises: CannotBeBound.
     """
     _check(pipeline, what, slice, by)
     row = _intervention(pipeline, UNBOUND, what, slice, by, reason, since, platform)
@@ -108,7 +111,10 @@ def clear_bound(
 
 
 def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> dict[str, Bound]:
-    """The bounds set by people that apply at a tick (None: the newest), by subject. Reads the ledger only."""
+    """The bounds set by people that apply at a tick (None: the newest), by subject.
+
+    Reads the ledger only.
+    """
     bounds: dict[str, Bound] = {}
     for row in interventions(pipeline, platform, BOUND, UNBOUND):
         if day is not None and row.tick is not None and row.tick > day:
@@ -121,7 +127,10 @@ def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> d
 
 
 def bounds_in_force(pipeline: Pipeline, platform: Platform, day: date | None = None) -> tuple[Bound, ...]:
-    """All bounds at a tick (None: the newest); those learned from the champion's reference are given per slice."""
+    """All bounds at a tick (None: the newest).
+
+    Those learned from the champion's reference are given per slice.
+    """
     from mlprod_tasks.models.reference_profile import ReferenceProfile
 
     champion = platform.registry.champion(pipeline)
@@ -149,7 +158,10 @@ def in_force(
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds of one tick, from the declaration, the reference's history and what people set. Pure."""
+    """The bounds of one tick. Pure.
+
+    They follow from the declaration, the reference's history and what people set.
+    """
 
     pipeline: Pipeline
     day: date
@@ -183,7 +195,7 @@ class Bounds:
         return _wider_bound(watch, slice, limits)
 
     def all(self) -> tuple[Bound, ...]:
-        """The bounds of all values that are watched or were bound by a person, in the declaration's order."""
+        """All bounds, watched or set by a person, in the declaration's order."""
         bounds = {}
         for watch in self.pipeline.watches:
             for slice in self._slices(watch) or ("",):

@@ -56,14 +56,20 @@ def business_metrics(
 
 
 def unasked(pipeline: Pipeline, why: str, rows: int) -> Iterator[Reading]:
-    """A reading without value for each metric; they are queried once the labels are complete."""
+    """A reading without value for each metric.
+
+    They are queried once the labels are complete.
+    """
     for metric in pipeline.monitoring.metrics:
         yield Reading("business_metric", None, rows, metric.name, why=why)
 
 
 @dataclass
 class _Question:
-    """One query, run in a separate thread: there is no other way to stop waiting for a driver that hangs."""
+    """One query, run in a separate thread.
+
+    There is no other way to stop waiting for a driver that hangs.
+    """
 
     connection: Connection | None = None
     answer: list[tuple[Any, ...]] = field(default_factory=list)
@@ -161,7 +167,10 @@ def _number(answer: list[tuple[Any, ...]]) -> float | None:
 
 
 def _cancel(question: _Question) -> None:
-    """Ask the driver to cancel the query; psycopg2 and sqlite3 allow that from another thread."""
+    """Ask the driver to cancel the query.
+
+    The drivers psycopg2 and sqlite3 allow that from another thread.
+    """
     try:
         driver: Any = question.connection and question.connection.connection.dbapi_connection
         stop = getattr(driver, "cancel", None) or getattr(driver, "interrupt", None)
@@ -172,6 +181,9 @@ def _cancel(question: _Question) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the driver's own message; SQLAlchemy's would repeat the SQL and its parameters."""
+    """The first line of the driver's own message.
+
+    SQLAlchemy's would repeat the SQL and its parameters.
+    """
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

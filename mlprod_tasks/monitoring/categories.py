@@ -1,4 +1,4 @@
-"""New categories in a tick, which the reference does not have, and categories lost from it."""
+"""Categories that are new in a tick or lost from it, compared with the reference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Found:
-    """A share of rows, the share that the reference would have, and a description in words."""
+    """A share of rows, the usual share, and a description in words."""
 
     share: float
     usual: float
@@ -27,9 +27,10 @@ class Found:
 
 
 def new(column: ProfileColumn, counts: Counts) -> Found | None:
-    """The share of the tick's rows whose category no reference row has; None if the reference cannot tell.
+    """The share of the tick's rows whose category no reference row has.
 
-    A reference with more than MOST_KNOWN categories has rows of other categories itself; only the excess over that counts.
+    None if the reference cannot tell. A reference with more than MOST_KNOWN categories has rows of other categories itself;
+    only the excess over that counts.
     """
     before = np.asarray(column.counts)
     usual = float(before[OTHER] / max(1, before.sum()))
@@ -44,7 +45,7 @@ def new(column: ProfileColumn, counts: Counts) -> Found | None:
 
 
 def lost(column: ProfileColumn, counts: Counts, ticks: int) -> Found:
-    """The share of the reference's rows whose category is missing from the tick although it was expected.
+    """The share of the reference's rows whose expected category the tick lacks.
 
     It is expected if nearly every tick of the reference has it, and if this tick's number of independent rows would all miss it
     with a probability (1 - share)^rows below UNLIKELY. ticks: how many the reference has.

@@ -1,4 +1,4 @@
-"""Whether the model's estimated and realised metrics still correlate with the business's."""
+"""Whether the model's metrics still correlate with the business's."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ def reached(tick: date) -> date:
 
 
 def rests_on(tick: date) -> date:
-    """The first tick whose measurements the correlations of `tick` use; the last is `tick` itself."""
+    """The first tick whose measurements the correlations of `tick` use.
+
+    The last is `tick` itself.
+    """
     return tick - (2 * TICKS - 1) * DAY
 
 
 def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) -> Iterator[Reading]:
-    """Spearman's rank correlation of each model metric with each business metric over the last TICKS ticks.
+    """Rank correlations (Spearman) of model and business metrics over TICKS ticks.
 
     The model's metrics are ROC AUC, estimated value and calibration, the last as minus its absolute value. The business's are
     the KPI and the declared metrics, which are paired with the KPI too. Two metrics have parted if the interval lies entirely
@@ -56,10 +59,11 @@ def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) ->
 
 
 def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Platform) -> list[Measurement]:
-    """Recompute the correlations of every tick that has outcomes and uses one of `ticks`, which were just measured.
+    """Recompute all correlations that use one of `ticks`, which were just measured.
 
-    Runs one at a time under a lock, from the ledger as it is then. The last run sees everything, so the result is the same in
-    whatever order ticks are measured, also if they are measured twice or at the same time.
+    Only ticks with outcomes have correlations. Runs one at a time under a lock, from the ledger as it is then. The last run
+    sees everything, so the result is the same in whatever order ticks are measured, also if they are measured twice or at the
+    same time.
     """
     if not ticks:
         return []
@@ -151,7 +155,10 @@ def _correlation(pair: _Pair, first: date, last: date) -> _Correlation:
 
 
 def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation; equal values share a rank. one, other: (n,), neither constant."""
+    """Spearman's rank correlation; equal values share a rank.
+
+    one, other: (n,), neither constant.
+    """
     from scipy.stats import spearmanr
 
     return float(spearmanr(one, other).statistic)

@@ -1,4 +1,4 @@
-"""Count rows in the bins of their columns, with one SQL statement that returns only counts."""
+"""Count rows in the bins of their columns, with one SQL statement."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: S
 def count_by_tick(
     con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: Sequence[str] = ()
 ) -> dict[date, Counted]:
-    """The same for each tick of a reference, which has a column `tick` and no value outside its own range."""
+    """The same for each tick of a reference, by its column `tick`.
+
+    A reference has no value outside its own range.
+    """
     rows = con.execute(counting_sql(source, tuple(bins), types(con, source), further, by_tick=True)).fetchall()
     parts: dict[date, dict[str, Part]] = {}
     for tick, part, at, n in rows:
@@ -64,10 +67,11 @@ def types(con: DuckDBPyConnection, source: str) -> dict[str, str]:
 def counting_sql(
     source: str, bins: Sequence[Bins], kinds: Mapping[str, str], further: Sequence[str] = (), *, by_tick: bool = False
 ) -> str:
-    """The SQL statement behind `count`; returns rows of tick, part, bins and the number in each bin.
+    """The SQL statement behind `count`.
 
-    Part '' is for all rows. Each column is a separate part, so that only one is in memory at a time. Numbers are compared in
-    vectors; text, and numbers with few values, are grouped first, which is many times cheaper than comparing every row.
+    Returns rows of tick, part, bins and the number in each bin. Part '' is for all rows. Each column is a separate part, so
+    that only one is in memory at a time. Numbers are compared in vectors; text, and numbers with few values, are grouped first,
+    which is many times cheaper than comparing every row.
     """
     tick, by, group = ("tick", "tick, ", " GROUP BY tick") if by_tick else ("NULL::DATE", "", "")
     whole = f"SELECT {tick} AS tick, '' AS part, NULL::BIGINT[] AS bins, [{', '.join(['count(*)', *further])}]::DOUBLE[] AS n"
@@ -79,7 +83,7 @@ def counting_sql(
 
 
 def _numbers_sql(bins: Bins, kind: str, source: str, by: str) -> str:
-    """SQL for the counts of a number column, in the order in which `_build_column` reads them.
+    """SQL for the counts of a number column, in the order `_build_column` reads them.
 
     They are: all rows, rows with a value, -infinity, up to each edge, up to the largest finite number, below low, up to high,
     and the summed distance outside [low, high]. Integers are compared as integers, which saves a conversion per row, and are
@@ -118,7 +122,7 @@ def _categories_sql(bins: Bins, source: str, by: str) -> str:
 
 
 def _lacks_distance(bins: Bins, column: CountedColumn) -> bool:
-    """Whether a column may have values outside [low, high] whose distance the first query did not sum."""
+    """Whether the first query did not sum the distance outside [low, high]."""
     if bins.of_integers:
         return bool(column.counts[OTHER])
     return bins.of_numbers and not bins.few and column.outside > 0
@@ -127,7 +131,10 @@ def _lacks_distance(bins: Bins, column: CountedColumn) -> bool:
 def _with_outside(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str], counted: Counted
 ) -> dict[str, CountedColumn]:
-    """The columns with the number of finite values outside [low, high] and their summed distance."""
+    """The columns with the count and the distance of values outside [low, high].
+
+    Infinite values do not count.
+    """
     sums = []
     for one in bins:
         value = f"{number(one.column, kinds[one.column])}::DOUBLE"

@@ -1,4 +1,4 @@
-"""Decide what to do about a tick: nothing, a note, an alert, a retraining, the fallback or a rollback."""
+"""Decide what to do about a tick, from nothing to a rollback."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Decided:
 
 
 def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
-    """Decide a tick by its rules, and decide every later tick again that already has a decision.
+    """Decide a tick, and decide every later tick with a decision again.
 
     Runs in one transaction under a lock, so the decisions are the same in whatever order ticks are decided, also if they are
     decided twice or at the same time. A decision is what the rules say; whether it starts a training now depends on the
@@ -128,7 +128,10 @@ def _rule(
 
 
 def _is_under_way(training: Training, now: datetime) -> bool:
-    """Whether a training still runs. A killed one stays 'running' for ever, so after LONGEST_TRAINING it no longer counts."""
+    """Whether a training still runs.
+
+    A killed one stays 'running' for ever, so after LONGEST_TRAINING it no longer counts.
+    """
     if training.state == "running":
         return now - training.at < LONGEST_TRAINING
     return training.state in DOING
@@ -162,9 +165,10 @@ def _write(
     request: _TrainingRequest | None,
     platform: Platform,
 ) -> None:
-    """Write a ruling as the decision of its tick. Its time changes only when what it says changes.
+    """Write a ruling as the decision of its tick.
 
-    request: the training request of this tick; None for a later tick, whose request stays as it was.
+    Its time changes only when what it says changes. request: the training request of this tick; None for a later tick, whose
+    request stays as it was.
     """
     rules = [one.as_json() for one in ruling.fired]
     old = next((decision for decision in before if decision.tick == ruling.tick), None)
@@ -194,7 +198,10 @@ def _content(decision: Decision) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class _TrainingRequest:
-    """Whether to request a training now; if not although the rules want one, why; and when it was last requested."""
+    """Whether to request a training now.
+
+    Also why not, if the rules want one, and when one was last requested.
+    """
 
     now: bool
     held_back: str

@@ -51,9 +51,9 @@ class Diagnosis:
 
 
 def diagnose(pipeline: Pipeline, measurements: Iterable[Measurement]) -> tuple[Diagnosis, ...]:
-    """The kinds of shift at one tick, the most urgent first; empty if nothing is breached. Pure.
+    """The kinds of shift at one tick, the most urgent first.
 
-    measurements: all of one tick, since those that are not breached count as evidence too.
+    Empty if nothing is breached. Pure. measurements: all of one tick, since those that are not breached count as evidence too.
     """
     rows = list(measurements)
     kinds = causes(pipeline, rows)
@@ -69,7 +69,7 @@ def diagnose(pipeline: Pipeline, measurements: Iterable[Measurement]) -> tuple[D
 
 
 def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tuple[str, str], str]:
-    """The kind of shift behind each breached measurement of one tick, by what and slice.
+    """The kind of shift behind each breached measurement, by what and slice.
 
     Inputs are explained by inputs alone, since nothing else is known at the tick; outcomes by inputs and outcomes.
     """
@@ -155,7 +155,7 @@ def _ranks_worse_than_estimated(rows: Sequence[Measurement]) -> bool:
 
 
 def _is_regional(rows: Sequence[Measurement]) -> bool:
-    """Whether the scores miss the outcomes far more in some region of a feature than over all rows."""
+    """Whether the scores miss the outcomes far more in some region than overall."""
     overall = next((abs(row.value) for row in rows if row.what == "calibration" and row.value is not None), 0.0)
     lower_ends = [
         row.interval_low for row in rows if row.what == "residual_drift" and row.breached and row.interval_low is not None

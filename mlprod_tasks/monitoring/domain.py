@@ -1,4 +1,7 @@
-"""The domain classifier: detect a joint shift of all features by telling tick rows from reference rows."""
+"""The domain classifier, which detects a joint shift of all features.
+
+It tries to tell the rows of a tick from those of the reference.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ class CannotTell(ValueError):
 
 @dataclass(frozen=True)
 class Told:
-    """Out-of-fold ROC AUC of tick against reference with its interval; rows: how many of the tick were used."""
+    """Out-of-fold ROC AUC of tick against reference with its interval.
+
+    rows: how many of the tick were used.
+    """
 
     auc: float
     interval: tuple[float, float]
@@ -37,10 +43,11 @@ class Told:
 
 
 def tell_apart(profile: ReferenceProfile, tick: SampledRows) -> Told:
-    """Train boosted trees to tell sampled tick rows from reference rows; their cross-validated AUC.
+    """Train boosted trees to tell sampled tick rows from reference rows.
 
-    0.5: no row can be told from the reference's; 1: every row can. Features that would tell every tick of the reference apart
-    (median PSI of its ticks above OF_THE_TICK) are left out; each is watched separately. The interval is DeLong's.
+    Returns the cross-validated AUC. 0.5: no row can be told from the reference's; 1: every row can. Features that would tell
+    every tick of the reference apart (median PSI of its ticks above OF_THE_TICK) are left out; each is watched separately. The
+    interval is DeLong's.
 
     Raises: CannotTell.
     """
@@ -71,7 +78,7 @@ def _codes(rows: SampledRows, names: list[str]) -> NDArray[np.uint8]:
 
 
 def _out_of_fold(codes: NDArray[np.uint8], is_tick: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each row's score from the trees not trained on it, and each feature's gain over all folds."""
+    """Each row's score by trees not trained on it, and each feature's total gain."""
     import lightgbm
 
     parameters = {

@@ -1,9 +1,10 @@
-"""Estimate a tick's performance from its scores before its labels arrive: confidence-based performance estimation.
+"""Estimate a tick's performance from its scores, before its labels arrive.
 
-A calibrated score is the probability of a positive outcome, so each row is a true positive, a false positive and so on with a
-known probability, and their expected numbers give the metrics (CBPE, as published by NannyML). Each ratio is that of the
-expected numerator and the expected denominator. The interval holds the realised metric of these same rows in 95 of 100 cases,
-if labels are drawn from the scores. All this assumes calibrated scores: it cannot detect a concept shift.
+This is confidence-based performance estimation. A calibrated score is the probability of a positive outcome, so each row is a
+true positive, a false positive and so on with a known probability, and their expected numbers give the metrics (CBPE, as
+published by NannyML). Each ratio is that of the expected numerator and the expected denominator. The interval holds the
+realised metric of these same rows in 95 of 100 cases, if labels are drawn from the scores. All this assumes calibrated scores:
+it cannot detect a concept shift.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ PER = 1000  # a value is given per this many rows
 
 @dataclass(frozen=True)
 class Promised:
-    """The rows that the model itself answered, counted by score and decision: (groups,) each.
+    """The rows that the model itself answered, counted by score and decision.
 
-    value: the expected worth of their decisions per 1,000 rows; if it cannot be computed, `no_value` says why.
+    Arrays are (groups,) each. value: the expected worth of their decisions per 1,000 rows; if it cannot be computed, `no_value`
+    says why.
     """
 
     score: Floats
@@ -93,15 +95,19 @@ def estimates(profile: ReferenceProfile, promised: Promised) -> Iterator[Reading
 
 
 def reference_of(profile: ReferenceProfile, metric: str) -> float | None:
-    """The reference's realised value of one of METRICS; None if it could not be computed or was not kept."""
+    """The reference's realised value of one of METRICS.
+
+    None if it could not be computed or was not kept.
+    """
     known: float | None = getattr(profile, metric, None)
     return known
 
 
 def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
-    """Count the scores and decisions of `source` by SQL; the model itself answered all its rows.
+    """Count the scores and decisions of `source` by SQL.
 
-    source: what follows FROM, with columns score, decision and those that the value of a decision depends on.
+    The model itself answered all its rows. source: what follows FROM, with columns score, decision and those that the value of
+    a decision depends on.
     """
     ((n,),) = con.execute(f"SELECT count(*) FROM {source}").fetchall()
     together = "score" if n <= MOST_SINGLE_SCORES else f"floor(score * {STEPS})"
@@ -119,11 +125,11 @@ def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
 
 
 def roc_auc(score: Floats, rows: Floats) -> Estimate:
-    """Expected ROC AUC: the share of positive-negative pairs in the right order; equal scores count half.
+    """Expected ROC AUC: the share of positive-negative pairs in the right order.
 
-    The standard error is by the delta method: the exact variance of the linear statistic sum over pairs of
-    y_i (1 - y_j) (h_ij - AUC), where h_ij is 1, 0.5 or 0 if i scores above, like or below j. Both parts of its Hoeffding
-    decomposition are in closed form.
+    Equal scores count half. The standard error is by the delta method: the exact variance of the linear statistic sum over
+    pairs of y_i (1 - y_j) (h_ij - AUC), where h_ij is 1, 0.5 or 0 if i scores above, like or below j. Both parts of its
+    Hoeffding decomposition are in closed form.
 
     score, rows: (groups,). Raises: CannotBeMeasured.
     """
@@ -148,9 +154,10 @@ def roc_auc(score: Floats, rows: Floats) -> Estimate:
 
 
 def precision(score: Floats, decided: Bools, rows: Floats) -> Estimate:
-    """Expected precision: the mean score of the rows decided positive. The number of hits is Poisson binomial.
+    """Expected precision: the mean score of the rows decided positive.
 
-    score, decided, rows: (groups,). Raises: CannotBeMeasured if no row is decided positive.
+    The number of hits is Poisson binomial. score, decided, rows: (groups,). Raises: CannotBeMeasured if no row is decided
+    positive.
     """
     n = float(rows[decided].sum())
     if not n:
@@ -165,9 +172,10 @@ def precision(score: Floats, decided: Bools, rows: Floats) -> Estimate:
 
 
 def recall(score: Floats, decided: Bools, rows: Floats) -> Estimate:
-    """Expected recall: the sum of scores decided positive over the sum of all; its error by the delta method.
+    """Expected recall: the sum of scores decided positive over the sum of all.
 
-    score, decided, rows: (groups,). Raises: CannotBeMeasured if less than one positive outcome is expected.
+    The error is by the delta method. score, decided, rows: (groups,). Raises: CannotBeMeasured if less than one positive
+    outcome is expected.
     """
     positives = float((rows * score).sum())
     if positives < 1:
@@ -189,7 +197,10 @@ class Worths:
 
 
 def expected_worth(score: Floats, if_positive: Floats, if_negative: Floats, rows: Floats | float = 1.0) -> Worths:
-    """The expected worth of decisions. score, if_positive, if_negative: (n,); rows: how many rows each stands for, (n,)."""
+    """The expected worth of decisions.
+
+    score, if_positive, if_negative: (n,); rows: how many rows each stands for, (n,).
+    """
     expected = score * if_positive + (1 - score) * if_negative
     variance = score * (1 - score) * (if_positive - if_negative) ** 2
     weights = np.broadcast_to(rows, score.shape)
@@ -197,7 +208,10 @@ def expected_worth(score: Floats, if_positive: Floats, if_negative: Floats, rows
 
 
 def value(sums: Worths) -> Estimate:
-    """The expected worth of decisions per 1,000 rows; normal approximation, good except for few rows."""
+    """The expected worth of decisions per 1,000 rows.
+
+    The interval is a normal approximation, good except for few rows.
+    """
     mean, error = PER * sums.expected / sums.rows, PER * sqrt(sums.variance) / sums.rows
     return Estimate(mean, *intervals.normal(mean, error))
 
@@ -215,7 +229,7 @@ def _by_matrix(matrix: CostMatrix, counted: Promised) -> Worths:
 
 
 def _by_function(con: Any, source: str, pipeline: Pipeline) -> Worths:
-    """The expected worth by the declared function, row by row, in batches that fit in memory.
+    """The expected worth by the declared function, in batches that fit in memory.
 
     Raises: ValueUndefined.
     """

@@ -19,10 +19,11 @@ HOUR = timedelta(hours=1)
 
 
 def freshness(con: DuckDBPyConnection, pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
-    """Hours from when the newest row of the tick's own partition became known to the tick, for each table.
+    """The age of the newest row of each table at the tick, in hours.
 
-    For a table that plans ahead: to the moment up to which it should plan. A reference table has no time, so it has no reading.
-    Only the tick's own partition is read, so it does not matter which other partitions exist yet.
+    It is counted from when the row of the tick's own partition became known. For a table that plans ahead: to the moment up to
+    which it should plan. A reference table has no time, so it has no reading. Only the tick's own partition is read, so it does
+    not matter which other partitions exist yet.
     """
     for table in pipeline.tables:
         if table.time is not None:

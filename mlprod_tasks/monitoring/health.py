@@ -1,4 +1,4 @@
-"""The health of the pipeline itself at a tick: run times, waits, retries, late data, cost, age of the model."""
+"""The health of the pipeline: run times, waits, late data, cost, model age."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ OF_A_RUN: Mapping[str, Callable[[StepRun], float | None]] = {
 
 @dataclass(frozen=True)
 class Step:
-    """All runs of one step for one tick in order of time; `last` is the one whose result counts."""
+    """All runs of one step for one tick in order of time.
+
+    `last` is the one whose result counts.
+    """
 
     name: str
     runs: tuple[StepRun, ...]
@@ -49,10 +52,10 @@ Steps = Mapping[str, Step]
 
 
 def health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> Iterator[Reading]:
-    """The readings of the pipeline's own health at a tick. version: that of the model that scored it.
+    """The readings of the pipeline's own health at a tick.
 
-    There is no reading for steps that did not run for this tick alone (a backfill over a range of ticks), nor for what only
-    Airflow knows. References are means over the last PAST_TICKS ticks that ran.
+    version: that of the model that scored it. There is no reading for steps that did not run for this tick alone (a backfill
+    over a range of ticks), nor for what only Airflow knows. References are means over the last PAST_TICKS ticks that ran.
     """
     by_day = _steps_by_day(pipeline, tick, platform)
     now, before = by_day.get(tick.date, {}), [by_day[day] for day in sorted(by_day) if day < tick.date]
@@ -64,7 +67,7 @@ def health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> 
 
 
 def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> ReferenceHistory | None:
-    """The health readings of the last ticks, from which bounds of the pipeline's health are learned.
+    """The health readings of the last ticks, from which its bounds are learned.
 
     A model's reference has no such history, since it was scored during training. Unusual ticks are included, so that a bound
     follows a lasting change within a month.
@@ -85,7 +88,10 @@ def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> ReferenceHistory
 
 
 def of_steps(now: Steps, before: Sequence[Steps]) -> Iterator[Reading]:
-    """Duration, retries, wait, speed and memory of each step's last run, compared with earlier ticks."""
+    """Duration, retries, wait, speed and memory of each step's last run.
+
+    References are means over earlier ticks.
+    """
     for name, step in now.items():
         earlier = [ran[name].last for ran in before if name in ran]
         for what, number in OF_A_RUN.items():
@@ -98,7 +104,10 @@ def of_steps(now: Steps, before: Sequence[Steps]) -> Iterator[Reading]:
 
 
 def cost(now: Steps, before: Sequence[Steps]) -> Iterator[Reading]:
-    """Computing seconds of the tick, with failed tries and reruns, over the mean of the ticks before."""
+    """Computing time of the tick over the mean of the ticks before.
+
+    Failed tries and reruns count.
+    """
     if "score" not in now:
         return
     seconds, runs = _seconds(now), sum(len(step.runs) for step in now.values())
@@ -116,9 +125,9 @@ def cost(now: Steps, before: Sequence[Steps]) -> Iterator[Reading]:
 
 
 def delay_hours(due: datetime, published: datetime | None, now: datetime) -> tuple[float | None, str]:
-    """Hours from `due` to the publication, or to now if there is none; or None with the reason.
+    """Hours from `due` to the publication, or to now if there is none.
 
-    If that is more than BACKFILLED it means nothing: the data was backfilled, or will not come.
+    If that is more than BACKFILLED it means nothing and is None with the reason: the data was backfilled, or will not come.
     """
     late = (published or now) - due
     if late > BACKFILLED:
@@ -128,7 +137,7 @@ def delay_hours(due: datetime, published: datetime | None, now: datetime) -> tup
 
 
 def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
-    """The delay of the tick's partitions, and of those that complete the labels due with this tick."""
+    """The delay of the tick's partitions and of the labels due at this tick."""
     now, first = platform.clock.now(), max(tick.date - (pipeline.label_delay_ticks - 1) * DAY, pipeline.schedule.starts)
     published = _first_publications(pipeline, [first + n * DAY for n in range((tick.date - first).days + 1)], platform)
     for table in pipeline.tables:
@@ -149,9 +158,9 @@ def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Read
 def _first_publications(
     pipeline: Pipeline, days: Sequence[date], platform: Platform
 ) -> dict[tuple[str, date], tuple[datetime, int]]:
-    """By table and tick, when its partition was first published, and its current number of rows.
+    """When each partition was first published, and its current number of rows.
 
-    A partition that was published again (a correction, a rerun) was not late because of that.
+    The keys are table and tick. A partition that was published again (a correction, a rerun) was not late because of that.
     """
     rows = platform.ledger.all(Publication, Publication.tick.in_(days), pipeline=pipeline.name)
     return {(row.table_name, row.tick): (row.first_at or row.at, row.rows) for row in rows}
@@ -174,7 +183,10 @@ def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform)
 
 
 def _steps_by_day(pipeline: Pipeline, tick: Tick, platform: Platform) -> dict[date, dict[str, Step]]:
-    """The steps that ran for this tick and the ticks before it, by tick; the current step with its work so far."""
+    """The steps that ran for this tick and the ticks before it, by tick.
+
+    The current step is included with its work so far.
+    """
     days = {str(day): day for day in (tick.date - n * DAY for n in range(PAST_TICKS + 1))}
     runs = platform.ledger.all(StepRun, StepRun.subject.in_(list(days)), pipeline=pipeline.name)
     current = step_runs.so_far(pipeline, str(tick))

@@ -1,4 +1,4 @@
-"""The history of a reference: what each reading would have been on its own ticks, which are quiet."""
+"""The history of a reference: the readings of its own, quiet ticks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,10 @@ def _readings(
 def _outcomes_without(
     others: ReferenceProfile, profile: ReferenceProfile, rows: pa.Table, judged: pa.Table
 ) -> ReferenceProfile:
-    """Set the label rate and the mean score of the other ticks, without those of `rows` and `judged`."""
+    """Set the label rate and the mean score of the other ticks.
+
+    `rows` and `judged`, those of the one tick, are left out.
+    """
     total, outcomes = sum(profile.rows_by_tick), profile.outcomes - judged.num_rows
     positives = int(np.count_nonzero(judged["label"].to_numpy(zero_copy_only=False)))
     rate = None

@@ -24,7 +24,7 @@ Read = tuple[float | None, str, float | None]  # the value, its detail and the r
 def inputs(
     profile: ReferenceProfile, observed: Observed, only_important: Mapping[str, bool] | None = None, *, together: bool = True
 ) -> Iterator[Reading]:
-    """The readings of one tick's predictions, features in order of importance to the model.
+    """The readings of one tick's predictions, the most important features first.
 
     only_important: for each watch, whether its bounds apply to the important features only. together: whether to train the
     domain classifier too, which takes about as long as everything else.
@@ -51,7 +51,10 @@ def inputs(
 
 
 def volume(profile: ReferenceProfile, rows: int) -> Reading:
-    """The rows of a tick over the reference's mean per tick; the only reading of a tick without rows."""
+    """The rows of a tick over the reference's mean per tick.
+
+    It is the only reading of a tick without rows.
+    """
     mean = profile.rows_per_tick
     return Reading(
         "volume",
@@ -63,10 +66,11 @@ def volume(profile: ReferenceProfile, rows: int) -> Reading:
 
 
 def quiet_bound(ticks: tuple[float, ...]) -> float | None:
-    """The highest value of a quiet tick: the largest of the reference's own ticks plus a margin. None without ticks.
+    """The highest value of a quiet tick; None without ticks.
 
-    Rows of one tick resemble each other (one day's weather, one day's trailing means), so a tick never looks like a sample of
-    the whole reference. How far it usually differs is learned from the reference's own ticks.
+    It is the largest of the reference's own ticks plus a margin. Rows of one tick resemble each other (one day's weather, one
+    day's trailing means), so a tick never looks like a sample of the whole reference. How far it usually differs is learned
+    from the reference's own ticks.
     """
     return QUIET_MARGIN * max(ticks) if ticks else None
 
@@ -80,7 +84,10 @@ def too_few(n: int) -> str:
 
 
 def _kinds(column: ProfileColumn) -> tuple[str, ...]:
-    """The measurements of a feature: ranges and distances for numbers, new and lost values for categories."""
+    """The measurements of a feature.
+
+    Numbers have ranges and distances, categories new and lost values.
+    """
     every = ("feature_psi", "feature_js", "null_share")
     if column.bins.of_numbers:
         return (*every, "feature_wasserstein", "out_of_range")

@@ -1,4 +1,4 @@
-"""All measurements: when each is known, what it is about, which direction is bad, and its name in words."""
+"""All measurements: when each is known, which direction is bad, its name in words."""
 
 from __future__ import annotations
 

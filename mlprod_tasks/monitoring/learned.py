@@ -1,4 +1,4 @@
-"""Bounds learned from the reference's own ticks: the range within which a similar tick stays."""
+"""Bounds learned from the reference's ticks, which similar ticks stay within."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class Spread:
 
 
 def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_weekday: bool = False) -> Spread | None:
-    """The spread of one watched value over the reference's ticks; None if too few of them have it.
+    """The spread of one watched value over the reference's ticks.
 
-    By weekday, each weekday's mean is shrunk towards the overall mean, the more the spread within weekdays explains their
-    differences (James and Stein, 1961, in the empirical Bayes form). If weekdays differ only by chance, or if a weekday has too
-    few ticks, all centres are equal.
+    None if too few of them have it. By weekday, each weekday's mean is shrunk towards the overall mean, the more the spread
+    within weekdays explains their differences (James and Stein, 1961, in the empirical Bayes form). If weekdays differ only by
+    chance, or if a weekday has too few ticks, all centres are equal.
     """
     kept = [(day, _to_scale(what, value)) for day, value in zip(days, values, strict=True) if value is not None]
     if len(kept) < FEWEST_TICKS:
@@ -90,12 +90,13 @@ def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_we
 def limits(
     what: str, spread: Spread, weekday: int, *, tail: float, windows: Sequence[Window] = ((1, 1),), k: float | None = None
 ) -> tuple[float | None, float | None]:
-    """The learned bounds, low and high, in the kind's unit; None on a side that is not worse.
+    """The learned bounds, low and high, in the kind's unit.
 
-    With `k`: centre +- k standard deviations. Otherwise the prediction interval that a further normal value leaves with
-    probability `tail`, split between both sides if both are bad: centre +- t sqrt(sd^2 + error^2) (Hahn, 1969). It is at least
-    wide enough that no rule fires on the reference itself, whose values may have long tails and resemble their neighbours.
-    windows: for each rule, how many breaches of how many ticks. Clamped to the possible values.
+    None on a side that is not worse. With `k`: centre +- k standard deviations. Otherwise the prediction interval that a
+    further normal value leaves with probability `tail`, split between both sides if both are bad: centre +- t sqrt(sd^2 +
+    error^2) (Hahn, 1969). It is at least wide enough that no rule fires on the reference itself, whose values may have long
+    tails and resemble their neighbours. windows: for each rule, how many breaches of how many ticks. Clamped to the possible
+    values.
     """
     worse = KINDS[what].worse
     centre = spread.centres[weekday]
@@ -114,16 +115,20 @@ def limits(
 
 
 def windows(pipeline: Pipeline, what: str) -> tuple[Window, ...]:
-    """For each rule on `what`, how many breaches of how many ticks it needs; (1, 1) without a rule."""
+    """For each rule on `what`, how many breaches of how many ticks it needs.
+
+    (1, 1) without a rule.
+    """
     needed = {(one.breaches, one.of) for rule in pipeline.rules for one in rule.conditions if one.watch == what}
     return tuple(sorted(needed)) or ((1, 1),)
 
 
 def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
-    """How often one slice of `what` may leave its learned bound on a quiet tick, to keep Monitoring.false_alarms.
+    """How often one slice of `what` may leave its learned bound on a quiet tick.
 
-    The allowed false alarms of a month are split among all rules with a learned watch, and those of a rule among its slices;
-    this holds under any dependence (Bonferroni). ticks: those of the reference, from which the bound is learned.
+    Together, all slices keep to Monitoring.false_alarms. The allowed false alarms of a month are split among all rules with a
+    learned watch, and those of a rule among its slices; this holds under any dependence (Bonferroni). ticks: those of the
+    reference, from which the bound is learned.
     """
     learned = {watch.what for watch in pipeline.watches if watch.learned is not None}
     rules = [rule for rule in pipeline.rules if any(one.watch in learned for one in rule.conditions)]
@@ -133,10 +138,11 @@ def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
 
 @cache
 def _tail_per_slice(share: float, slices: int, ticks: int, breaches: int, of: int) -> float:
-    """The tail probability per slice for which `breaches` of `of` ticks are breached with probability `share`.
+    """The tail probability per slice at which a rule fires with probability `share`.
 
-    All ticks share one bound and its error: if it is too tight, breaches come together. So the binomial probability is averaged
-    over the possible means and standard deviations estimated from a normal reference.
+    A rule fires if `breaches` of `of` ticks are breached. All ticks share one bound and its error: if it is too tight, breaches
+    come together. So the binomial probability is averaged over the possible means and standard deviations estimated from a
+    normal reference.
     """
     from scipy.special import bdtrc, chdtri, ndtr, ndtri, stdtrit
 
@@ -158,7 +164,7 @@ def _tail_per_slice(share: float, slices: int, ticks: int, breaches: int, of: in
 
 
 def _bound_without_alarm(off: Sequence[float], breaches: int, of: int) -> float:
-    """The smallest bound that fewer than `breaches` of any `of` consecutive ticks exceed."""
+    """The smallest bound that no `of` consecutive ticks exceed `breaches` times."""
     return max(sorted(off[at : at + of], reverse=True)[:breaches][-1] for at in range(max(1, len(off) - of + 1)))
 
 

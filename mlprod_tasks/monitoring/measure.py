@@ -1,4 +1,4 @@
-"""Measure a tick: its inputs and scores now, and the outcomes whose labels are complete now."""
+"""Measure a tick: inputs and scores, and the outcomes that are complete now."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The data from which a tick's outcomes are computed; the same evidence gives the same measurements."""
+    """The data from which a tick's outcomes are computed.
+
+    The same evidence gives the same measurements.
+    """
 
     predictions: tuple[str, ...]
     labels: tuple[tuple[date, int], ...]  # published partitions of the labels' table: tick and Delta version
@@ -67,7 +70,7 @@ class _Evidence:
 
 
 def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
-    """Measure a tick's predictions, and the outcomes whose labels are complete at this tick.
+    """Measure a tick's predictions, and the outcomes that are complete at this tick.
 
     These are the outcomes of the tick whose labels become complete now. If ticks are processed out of order, they include later
     ticks that were measured before this partition of labels was published, so the order does not change the measurements in the
@@ -122,7 +125,10 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
 
 
 def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> list[Measurement]:
-    """Measure health last, when this step is nearly done. Bounds come from earlier ticks, not from the reference."""
+    """Measure health last, when this step is nearly done.
+
+    Bounds come from earlier ticks, not from the reference.
+    """
     usual = replace(reference_of(pipeline, version, platform), history=past(pipeline, tick, platform))
     readings = list(health(pipeline, tick, version, platform))
     return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
@@ -144,7 +150,10 @@ def _due_ticks(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]
 
 
 def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
-    """Compute the outcomes from the current data and write them; if the data changed meanwhile, compute again."""
+    """Compute the outcomes from the current data and write them.
+
+    If the data changed meanwhile, compute again.
+    """
     while True:  # no tenacity: there is nothing to wait for, and no number of tries after which to give up
         evidence = _evidence(pipeline, tick, platform)
         if not evidence.predictions:
@@ -182,7 +191,7 @@ def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platf
 
 
 def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
-    """The partitions of the labels' table that together contain every outcome of the tick."""
+    """The partitions of the labels' table with the outcomes of the tick."""
     return [tick.date + days * DAY for days in range(1, pipeline.label_delay_ticks + 1)]
 
 
@@ -206,7 +215,7 @@ def _prediction_files(pipeline: Pipeline, tick: Tick, platform: Platform) -> lis
 
 
 def _row_counts(con: Any, source: str) -> tuple[int, int, int]:
-    """The number of rows, the number answered by the fallback, and the version that scored most rows."""
+    """The rows, the rows answered by the fallback, and the version of most rows."""
     query = f"SELECT count(*), count_if(fallback), mode(model_version) FROM {source}"
     ((rows, fallback_rows, version),) = con.execute(query).fetchall()
     return int(rows), int(fallback_rows), int(version)
@@ -222,7 +231,10 @@ def _write(
     evidence: _Evidence | None = None,
     profile: ReferenceProfile | None = None,
 ) -> list[Measurement]:
-    """Replace the tick's measurements of a family; writes and returns nothing if `evidence` has changed."""
+    """Replace the tick's measurements of a family.
+
+    Writes and returns nothing if `evidence` has changed.
+    """
 
     def unchanged() -> bool:
         return evidence is None or evidence == _evidence(pipeline, tick, platform)

@@ -14,11 +14,12 @@ from mlprod_tasks.platform.ledger import Measurement
 
 @dataclass(frozen=True)
 class Reading:
-    """One measured value. If it could not be measured, value is None and `why` says why.
+    """One measured value.
 
-    missing: whether a value is absent because something required is missing, which counts as a breach, or because there is too
-    little data, which does not. important: whether it is about one of the features that make up most of the model's gain.
-    quiet: what the reference's own ticks reach, for a profile that keeps no history of them; up to it nothing is breached.
+    If it could not be measured, value is None and `why` says why. missing: whether a value is absent because something required
+    is missing, which counts as a breach, or because there is too little data, which does not. important: whether it is about
+    one of the features that make up most of the model's gain. quiet: what the reference's own ticks reach, for a profile that
+    keeps no history of them; up to it nothing is breached.
     """
 
     what: str
@@ -38,7 +39,7 @@ class Reading:
 def judged(
     reading: Reading, pipeline: Pipeline, tick: Tick, model_version: int, at: datetime, bounds: Bounds | None = None
 ) -> Measurement:
-    """The ledger entry for a reading, with the bounds in force, the verdict and a sentence.
+    """The ledger entry for a reading, with its bounds, verdict and sentence.
 
     bounds: those of this tick; None for the declared ones only.
     """

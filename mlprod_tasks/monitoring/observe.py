@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Observed:
-    """The counts of one tick's predictions; all but `rows` and `fallback_rows` cover only rows that the model itself answered.
+    """The counts of one tick's predictions.
 
-    columns: the features and the scores, by name, without those that the predictions lack. types: the `family` of each.
-    decisions: rows above the threshold. unmatched: by table, the rows without a match in it. sampled: some of the rows in
-    bins; None if not requested.
+    All but `rows` and `fallback_rows` cover only rows that the model itself answered. columns: the features and the scores, by
+    name, without those that the predictions lack. types: the `family` of each. decisions: rows above the threshold. unmatched:
+    by table, the rows without a match in it. sampled: some of the rows in bins; None if not requested.
     """
 
     rows: int
@@ -58,9 +58,10 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
 def observe_by_tick(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], joins: Sequence[JoinedTable] = ()
 ) -> dict[date, Observed]:
-    """Count each tick of a reference; its rows are out of range if they are outside the range of all other ticks.
+    """Count each tick of a reference.
 
-    source: rows with the columns tick, score, decision and the features; the fallback answered none of them.
+    Its rows are out of range if they are outside the range of all other ticks. source: rows with the columns tick, score,
+    decision and the features; the fallback answered none of them.
     """
     kinds = types(con, source)
     by_tick = count_by_tick(con, source, bins, _aggregates_sql(joins))
@@ -106,7 +107,10 @@ def _build_observed(
 def _outside_other_ticks(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str]
 ) -> dict[tuple[date, str], int]:
-    """By tick and column, the rows outside the range of all other ticks; only a tick with an extreme value has any."""
+    """By tick and column, the rows outside the range of all other ticks.
+
+    Only a tick with an extreme value has any.
+    """
     if not bins:
         return {}
     values = [f"{number(one.column, kinds[one.column])}::DOUBLE" for one in bins]

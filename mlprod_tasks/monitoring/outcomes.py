@@ -34,7 +34,10 @@ Bools = NDArray[np.bool_]
 
 
 def columns(pipeline: Pipeline, profile: ReferenceProfile) -> tuple[str, ...]:
-    """The columns of the predictions that `outcomes` reads: score, decision, fallback and some features."""
+    """The columns of the predictions that `outcomes` reads.
+
+    They are score, decision, fallback and some features.
+    """
     regions = (one.column for one in explained(profile.features))
     return tuple(dict.fromkeys(("score", "decision", "fallback", *pipeline.value_features, *regions)))
 
@@ -61,7 +64,10 @@ def outcomes(
 
 
 def unmeasured(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
-    """A reading without value for everything but the coverage, so that a tick without outcomes is visible."""
+    """A reading without value for everything but the coverage.
+
+    It makes a tick without outcomes visible.
+    """
     for what in ("label_rate", "kpi"):
         yield Reading(what, None, n, why=why)
     yield from _unmeasured_model(profile, why, n)
@@ -143,7 +149,10 @@ def _roc_auc(outcome: Bools, score: NDArray[np.float64]) -> Estimate | _NotReali
 
 
 def _share(of: Bools, among: Bools, none: str) -> Estimate | _NotRealised:
-    """The share of the rows in `among` that are in `of`; `none` ends the sentence for no rows."""
+    """The share of the rows in `among` that are in `of`.
+
+    `none` ends the sentence for no rows.
+    """
     trials = int(among.sum())
     if not trials:
         return _NotRealised(f"none of {len(among):,} rows {none}")
@@ -168,7 +177,10 @@ def _realised(profile: ReferenceProfile, metric: str, result: Estimate | _NotRea
 
 
 def _estimate_error(metric: str, result: Estimate | _NotRealised, promised: Promised) -> Reading:
-    """Realised minus estimated metric; the interval contains 0 unless the scores are no longer calibrated."""
+    """Realised minus estimated metric.
+
+    The interval contains 0 unless the scores are no longer calibrated.
+    """
     try:
         estimate = promised.estimate(metric)
     except (CannotBeMeasured, ValueUndefined) as error:
@@ -219,9 +231,10 @@ def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Tab
 
 
 def _kpi_error(con: Any, pipeline: Pipeline, happened: pa.Table) -> float | None:
-    """The KPI's standard error, for any SQL, by a jackknife that leaves out one of PARTS random parts at a time.
+    """The KPI's standard error, by a jackknife; it works for any SQL.
 
-    Quenouille, Biometrika 43 (1956). None if the KPI has no value without one of the parts.
+    One of PARTS random parts of the rows is left out at a time. Quenouille, Biometrika 43 (1956). None if the KPI has no value
+    without one of the parts.
     """
     part = np.random.default_rng(0).permutation(happened.num_rows) % PARTS
     without_part = [kpi_of(con, pipeline, happened.filter(pa.array(part != one))) for one in range(PARTS)]

@@ -1,4 +1,4 @@
-"""The reference profile: the test window of a model in counts, kept with the model."""
+"""The reference profile: a model's test window in counts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_profile(
 
 
 def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: Mapping[str, float]) -> ReferenceProfile:
-    """The profile of a test window, given as a table or as Parquet files larger than memory.
+    """The profile of a test window: a table, or Parquet files larger than memory.
 
     Columns: the features, `tick`, `score`, `decision`, `label`. Rows without a label count as inputs only.
     """
@@ -104,7 +104,7 @@ def _outcome_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _joins(pipeline: Pipeline, by_tick: Mapping[date, Observed]) -> tuple[JoinedTable, ...]:
-    """The tables of look-up features, each with the reference's rows without a match in it."""
+    """The tables of look-up features, with the number of rows without a match."""
     return tuple(
         replace(join, unmatched=sum(observed.unmatched[join.table] for observed in by_tick.values()))
         for join in joined(pipeline)
@@ -112,7 +112,10 @@ def _joins(pipeline: Pipeline, by_tick: Mapping[date, Observed]) -> tuple[Joined
 
 
 def joined(pipeline: Pipeline) -> tuple[JoinedTable, ...]:
-    """The tables in which rows look up another row, by key or as of a moment, with the features from each."""
+    """The tables in which rows look up another row, with the features from each.
+
+    Rows are looked up by key or as of a moment.
+    """
     groups: dict[str, list[tuple[str, ...]]] = {}
     for feature in pipeline.features:
         if isinstance(feature, Lookup | AsOf):

@@ -31,10 +31,10 @@ def record(
     profile: ReferenceProfile | None,
     still: Callable[[], bool] = lambda: True,
 ) -> list[Measurement]:
-    """Replace the tick's measurements of a family; writes and returns nothing unless `still` is true.
+    """Replace the tick's measurements of a family.
 
-    still: whether the data behind the readings is unchanged. profile: the source of learned bounds; None for the declared ones
-    only.
+    Writes and returns nothing unless `still` is true. still: whether the data behind the readings is unchanged. profile: the
+    source of learned bounds; None for the declared ones only.
     """
     at = platform.clock.now()
     bounds = in_force(pipeline, tick.date, platform, profile)

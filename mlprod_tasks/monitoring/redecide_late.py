@@ -1,4 +1,4 @@
-"""Decide ticks again that were decided before the previous tick's last requests were measured."""
+"""Decide ticks again whose evidence, the last requests, came late."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ LATE = 7  # ticks; measurements later than that are too old to act on
 
 
 def decide_again(pipeline: Pipeline, platform: Platform, tell: Callable[[Tick], object]) -> list[dict[str, Any]]:
-    """Decide, act and mail again, from the first tick decided before the previous tick's requests were measured.
+    """Decide, act and mail again, from the first tick whose evidence came late.
 
-    A tick is decided right after the previous one ended, but the last requests of that one are collected some minutes later, or
-    a day later if collecting failed. Safe to run again: each decision, action and mail comes once. It checks all that was
-    measured within the last day, to catch up if an earlier run was killed.
+    That is the first one decided before the previous tick's requests were measured. A tick is decided right after the previous
+    one ended, but the last requests of that one are collected some minutes later, or a day later if collecting failed. Safe to
+    run again: each decision, action and mail comes once. It checks all that was measured within the last day, to catch up if an
+    earlier run was killed.
 
     tell: mails the decision of a tick.
 

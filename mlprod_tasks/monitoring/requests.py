@@ -1,4 +1,4 @@
-"""Measure the requests answered at a tick: latency, errors, features, scores and the shadow model."""
+"""Measure a tick's requests: latency, errors, features, scores, shadow model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RequestsMeasured:
 
 
 def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMeasured]:
-    """Measure each tick whose number of rows in the lake differs from what was measured, the newest first.
+    """Measure each tick whose rows have changed in the lake, the newest first.
 
     The last tick that has ended is measured without rows if it has none but one of the ticks before it had: that requests have
     stopped is worth knowing too.
@@ -70,7 +70,7 @@ def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMe
 
 
 def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> RequestsMeasured:
-    """Measure the rows of a tick that were answered on request and have been collected so far.
+    """Measure the rows of a tick answered on request and collected so far.
 
     Features and scores cover the rows answered by the version that answered most of them, and are compared with that version's
     reference like batch predictions. Run again after more rows arrived, it replaces the measurements. For a tick that ended
@@ -122,20 +122,26 @@ def _is_silent(tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool
 
 
 def _version_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
-    """The version of the last measured requests, so that a rule counts the silent ticks with the ones before."""
+    """The version of the last measured requests.
+
+    With it, a rule counts the silent ticks together with the ones before.
+    """
     last = newest(platform.ledger.all(Measurement, Measurement.tick < tick.date, pipeline=pipeline.name, what=ROWS), "tick")
     return last.model_version if last else NO_VERSION
 
 
 def _version(con: DuckDBPyConnection, source: str) -> int:
-    """The version that answered most rows itself; if none did, the one whose fallback answered most."""
+    """The version that answered most rows itself.
+
+    If none did, the one whose fallback answered most.
+    """
     query = f"SELECT mode(model_version) FILTER (NOT fallback), mode(model_version) FROM {source}"
     ((own, any_),) = con.execute(query).fetchall()
     return int(own or any_ or NO_VERSION)
 
 
 def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
-    """The readings of the service: rows, latency, and shares of errors, fallbacks and so on."""
+    """The readings of the service: rows, latency, shares of errors and so on."""
     # Nulls, in the log of an older service, count as not happened.
     shares = ", ".join(f"coalesce(count_if({condition}), 0)" for condition in SHARES.values())
     times = "count(milliseconds), quantile_disc(milliseconds, [0.5, 0.99])"
@@ -148,7 +154,10 @@ def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
 
 
 def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
-    """The difference and latency of the challenger that scores in the shadow; no reading if there is none."""
+    """The difference and latency of the challenger that scores in the shadow.
+
+    No reading if there is none.
+    """
     difference = "abs(score - shadow_score)"
     query = (
         f"SELECT max(shadow_version), count({difference}), avg({difference}), coalesce(stddev_samp({difference}), 0), "
@@ -203,7 +212,7 @@ def _typed(column: ProfileColumn) -> str:
 
 
 def _for_requests(profile: ReferenceProfile) -> ReferenceProfile:
-    """The profile with the history of batch predictions copied to the names of the request measurements."""
+    """The profile, with its history under the names of request measurements too."""
     if profile.history is None:
         return profile
     values: Mapping[str, Any] = profile.history.values

@@ -1,4 +1,4 @@
-"""Residual drift: the mean of outcome minus score in each region of the important features."""
+"""Residual drift: mean outcome minus score in regions of important features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANCE = 0.01  # probability per unchanged tick that any region of any feature i
 
 
 def explained(columns: Sequence[ProfileColumn]) -> tuple[Bins, ...]:
-    """The bins of the features whose regions are compared: the MOST_FEATURES most important ones."""
+    """The bins of the MOST_FEATURES most important features."""
     ranked = sorted((column for column in columns if column.important), key=lambda column: (-column.importance, column.name))
     return tuple(column.bins for column in ranked[:MOST_FEATURES])
 
@@ -36,11 +36,11 @@ def residuals(con: Any, source: str, features: Sequence[Bins]) -> tuple[Residual
 
 
 def residual_drift(profile: ReferenceProfile, measured: Sequence[Residuals]) -> Iterator[Reading]:
-    """For each feature, the largest significant change of a region's mean residual; 0 if none is significant.
+    """For each feature, the largest significant change of a region's mean residual.
 
-    A region's change is its mean residual minus the reference's there, taken as 0 if the reference has fewer than
-    FEWEST_IN_A_REGION rows in it. It is significant if its interval excludes 0. Intervals are so wide (Bonferroni) that any
-    region of any feature excludes 0 in a share CHANCE of the ticks at which nothing has changed.
+    0 if none is significant. A region's change is its mean residual minus the reference's there, taken as 0 if the reference
+    has fewer than FEWEST_IN_A_REGION rows in it. It is significant if its interval excludes 0. Intervals are so wide
+    (Bonferroni) that any region of any feature excludes 0 in a share CHANCE of the ticks at which nothing has changed.
     """
     before = {one.feature: one.regions for one in profile.residuals}
     known = {column.name: column.bins for column in profile.features}
@@ -98,7 +98,10 @@ def words(one: Bins, at: int) -> str:
 
 
 def _format_edge(edge: float) -> str:
-    """An edge with six significant digits, enough to tell neighbouring edges apart, and no power of ten."""
+    """An edge with six significant digits and no power of ten.
+
+    Six digits are enough to tell neighbouring edges apart.
+    """
     return f"{edge:.6g}" if 0.001 <= abs(edge) < 100_000 else format_number(edge)
 
 
@@ -145,7 +148,10 @@ def _feature_residuals(con: Any, source: str, one: Bins, kind: str) -> Residuals
 
 
 def _round_sum(total: float) -> float:
-    """Round a sum, since parallel sums differ in the last digits from run to run but a profile must not."""
+    """Round a sum, so that a profile is the same in every run.
+
+    Parallel sums differ in the last digits.
+    """
     return float(f"{total:.9g}")
 
 

@@ -1,4 +1,4 @@
-"""What holds an action back: cooldown, budget, a training under way, or another champion than was measured."""
+"""What holds an action back: cooldown, budget, a training, another champion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Restraint:
     promotions: tuple[Promotion, ...] = ()
 
     def on_training(self, tick: date) -> str:
-        """Why a retraining must wait. Only ticks up to this one count, so that later ticks do not change earlier rulings."""
+        """Why a retraining must wait.
+
+        Only ticks up to this one count, so that later ticks do not change earlier rulings.
+        """
         before, cooldown = [day for day in self.retrained if day <= tick], self.retraining.cooldown
         last = max(before, default=None)
         if last is not None and tick - last < cooldown:
@@ -56,7 +59,7 @@ class Restraint:
         return ""
 
     def _champions(self, tick: date) -> list[int]:
-        """The champion at a tick, last, after the earlier champions that a rollback would go back to."""
+        """The champion at a tick, last, after those that a rollback would go back to."""
         effective = [one for one in self.promotions if one.effective <= tick]
         return champion_stack(sorted(effective, key=lambda one: (one.effective, one.at)))
 

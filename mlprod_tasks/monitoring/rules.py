@@ -1,4 +1,7 @@
-"""The rules: what to do about measurements. Pure: the result does not depend on the order of the measurements."""
+"""The rules: what to do about measurements.
+
+Pure: the result does not depend on the order of the measurements.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Fired:
-    """A rule that fired, with the evidence for each condition. held: why its action waits, or ''."""
+    """A rule that fired, with the evidence for each condition.
+
+    held: why its action waits, or ''.
+    """
 
     rule: Rule
     evidence: tuple[Evidence, ...]
@@ -133,7 +139,10 @@ def fold(
 
 
 def counted(measurements: Iterable[Measurement]) -> Known:
-    """The measurements that count, by what and tick: those with a value, or whose required value is missing."""
+    """The measurements that count, by what and tick.
+
+    They have a value, or a required value is missing.
+    """
     known: dict[str, dict[date, list[Measurement]]] = {}
     for one in measurements:
         if one.value is not None or one.breached:
@@ -142,7 +151,10 @@ def counted(measurements: Iterable[Measurement]) -> Known:
 
 
 def fires(rule: Rule, known: Known, tick: date, delay: int) -> Fired | None:
-    """The rule with its evidence if all its conditions hold at the tick; otherwise None."""
+    """The rule with its evidence if all its conditions hold at the tick.
+
+    Otherwise None.
+    """
     all_evidence = tuple(evidence(condition, known, tick, delay) for condition in rule.conditions)
     return Fired(rule, all_evidence) if all(one.holds for one in all_evidence) else None
 
@@ -166,13 +178,19 @@ def evidence(condition: Breach, known: Known, tick: date, delay: int) -> Evidenc
 
 
 def newest_known(what: str, tick: date, delay: int) -> date:
-    """The newest tick that is fully known when a tick is decided: outcomes wait for labels, checks and requests a day."""
+    """The newest tick that is fully known when a tick is decided.
+
+    Outcomes wait for labels; checks and requests wait a day.
+    """
     lag = {"outcome": delay, "check": 1, "request": 1}.get(KINDS[what].family, 0)
     return tick - lag * DAY
 
 
 def excess(one: Measurement) -> float:
-    """How far a measurement is outside its bounds, in its own unit; infinite if a required value is missing."""
+    """How far a measurement is outside its bounds, in its own unit.
+
+    Infinite if a required value is missing.
+    """
     if one.value is None:
         return float("inf")
     above = one.value - one.high if one.high is not None else float("-inf")
@@ -181,7 +199,10 @@ def excess(one: Measurement) -> float:
 
 
 def _breaches(condition: Breach, rows: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements of one tick that breach a condition: missing ones first, then the furthest outside."""
+    """The measurements of one tick that breach a condition, the worst first.
+
+    Missing values come first, then those furthest outside.
+    """
     counting = [one for one in rows if one.breached and (one.important or not condition.only_important)]
     return sorted(counting, key=lambda one: (-excess(one), one.slice))
 

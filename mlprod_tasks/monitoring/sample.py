@@ -24,10 +24,10 @@ ROW = "file_row_number"
 
 
 def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int) -> SampledRows:
-    """About MOST_ROWS of the rows, chosen by a hash of their values: the same ones each time, in any order of the rows.
+    """About MOST_ROWS of the rows, chosen by a hash of their values.
 
-    From a file with more than MANY rows (with the column file_row_number of DuckDB's read_parquet) only BLOCKS evenly spaced
-    blocks are read.
+    They are the same each time, in any order of the rows. From a file with more than MANY rows (with the column file_row_number
+    of DuckDB's read_parquet) only BLOCKS evenly spaced blocks are read.
     """
     kinds, some = types(con, source), ""
     if rows > MANY and ROW in kinds:
@@ -53,7 +53,10 @@ def sample_by_tick(
 
 
 def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
-    """A few rows of each tick, at most MOST_OF_REFERENCE in total, or one per tick if there are more ticks."""
+    """A few rows of each tick, at most MOST_OF_REFERENCE in total.
+
+    If there are more ticks, it is one row per tick.
+    """
     each = max(1, MOST_OF_REFERENCE // len(ticks))
     codes = [_evenly_spread(one.codes, each) for one in ticks.values()]
     columns = next(iter(ticks.values())).columns
@@ -103,6 +106,9 @@ def _code_sql(bins: Bins, kind: str) -> str:
 
 
 def _evenly_spread(codes: Codes, most: int) -> Codes:
-    """At most `most` rows, evenly spread. The rows are sorted, so every kind of row keeps its share."""
+    """At most `most` rows, evenly spread.
+
+    The rows are sorted, so every kind of row keeps its share.
+    """
     kept: Codes = codes[np.linspace(0, len(codes), min(most, len(codes)), endpoint=False).astype(int)]
     return kept

@@ -1,4 +1,4 @@
-"""What happened in a range of ticks, in plain words: alarms, trainings, rollbacks, refused data, the fallback."""
+"""What happened in a range of ticks, in plain words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDED = {
 
 
 def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> list[tuple[date, str]]:
-    """What happened from `first` to `last`: each sentence with its tick, in order of time."""
+    """What happened from `first` to `last`: tick and sentence, in order of time."""
     events = [
         *_alarm_events(pipeline, first, last, platform),
         *_trainings(pipeline, first, last, platform),

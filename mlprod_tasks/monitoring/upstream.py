@@ -1,4 +1,4 @@
-"""The alarms of upstream use cases, whose scores are features of this one, at the same tick."""
+"""The alarms of upstream use cases, whose scores are features of this one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOT_RAISED = "note"  # a rule with this action goes to the ledger only; nobody i
 
 
 def upstream(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
-    """For each declared upstream use case, the number of its rules that raise an alarm at this tick.
+    """The number of rules of each upstream use case that raise an alarm.
 
     This reads only its decision, so its declaration is not needed here. Without a decision there is no value: monitor the
     upstream use case first. Measured again after that, this tick has a value.

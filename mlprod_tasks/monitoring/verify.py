@@ -1,4 +1,4 @@
-"""Check that the models in production reproduce their logged and golden predictions."""
+"""Check that production models reproduce their logged and golden predictions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ CANNOT_ANSWER = (BrokenArtifact, FallbackLost, ModelInputError)
 
 @dataclass(frozen=True)
 class Verified:
-    """The result of a tick's checks: the shares of rows that differ, None if a check was not possible."""
+    """The result of a tick's checks.
+
+    replayed, canned: the shares of rows that differ, None if the check was not possible.
+    """
 
     tick: str
     rows: int
@@ -50,11 +53,12 @@ class Verified:
 
 
 def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
-    """Score a sample of a tick's logged predictions and the champion's golden predictions again; compare bit for bit.
+    """Score logged and golden predictions again, and compare bit for bit.
 
-    The sample is always the same. Each row is scored from its logged features by the version that scored it, or by that
-    version's fallback. The champion is read from the registry again: its files must exist and be the registered ones. A model
-    that cannot be read, or that cannot read its logged features any more, is a breach just like a difference.
+    These are a sample of the tick's logged predictions, and the champion's golden ones. The sample is always the same. Each row
+    is scored from its logged features by the version that scored it, or by that version's fallback. The champion is read from
+    the registry again: its files must exist and be the registered ones. A model that cannot be read, or that cannot read its
+    logged features any more, is a breach just like a difference.
 
     Running it again replaces the tick's checks. Raises: RegistryUnreachable, since that says nothing about the models.
     """
@@ -74,7 +78,10 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
 
 
 def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
-    """The share of the tick's logged predictions that differ now, and the version that made most of them."""
+    """The share of logged predictions that differ now, and the main version.
+
+    That is the version that made most of them.
+    """
     wanted = pipeline.monitoring.replayed_rows
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     version = scoring.model_version if scoring is not None else NO_VERSION
@@ -117,7 +124,10 @@ def _check_golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]
 
 
 def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Table:
-    """A sample of `n` logged predictions, by a hash of key and tick: the same every time, different for each tick."""
+    """A sample of `n` logged predictions, by a hash of key and tick.
+
+    It is the same every time, and differs from tick to tick.
+    """
     name = names.predictions(pipeline)
     files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
     if not files:
@@ -130,7 +140,10 @@ def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Ta
 
 
 def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterator[tuple[Any, pa.Table, str]]:
-    """Split rows by the model that scored them: each version and fallback with its rows and its name."""
+    """Split rows by the model that scored them.
+
+    Yields each model (version or fallback), its rows and its name.
+    """
     versions, fallback = rows["model_version"].to_numpy(), rows["fallback"].to_numpy()
     for version, by_fallback in sorted(set(zip(versions.tolist(), fallback.tolist(), strict=True))):
         group = rows.filter(pa.array((versions == version) & (fallback == by_fallback)))
@@ -148,7 +161,10 @@ def _load_fallback(pipeline: Pipeline, version: int, platform: Platform) -> Fall
 
 
 def _differing_rows(model: Any, rows: pa.Table) -> NDArray[np.int64]:
-    """Positions of the rows whose score (bit for bit) or decision differs now. Raises: ModelInputError."""
+    """Positions of the rows whose score (bit for bit) or decision differs now.
+
+    Raises: ModelInputError.
+    """
     again = model.predict(rows)
     score = np.ascontiguousarray(rows["score"].to_numpy(), np.float64)
     decision = np.asarray(rows["decision"].to_numpy(zero_copy_only=False), bool)

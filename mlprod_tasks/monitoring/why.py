@@ -1,4 +1,4 @@
-"""Explain the decision of a tick: each rule with its evidence or distance from firing, and what was done since."""
+"""Explain the decision of a tick, rule by rule."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ MOST_ROWS = 5  # per rule
 
 @dataclass(frozen=True)
 class RuleTold:
-    """One rule at the tick. lines: its breaches if it fired, else how far each condition was from holding."""
+    """One rule at the tick.
+
+    lines: its breaches if it fired, else how far each condition was from holding.
+    """
 
     rule: str
     asks_for: str
@@ -104,7 +107,10 @@ def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: date, delay: i
 
 
 def _how_far(one: Evidence, rows: Sequence[Measurement]) -> str:
-    """Such as 'roc_auc breached on 1 of the last 3 ticks, 2 of 3 are needed; nearest: 2013-06-20: ...'."""
+    """How far a condition was from holding, in words.
+
+    Such as 'roc_auc breached on 1 of the last 3 ticks, 2 of 3 are needed; nearest: 2013-06-20: ...'.
+    """
     condition, newest = one.condition, [row for row in rows if row.what == one.condition.watch and row.tick == one.newest]
     if not one.ticks:
         return newest[0].sentence if newest else f"{condition.watch} was not measured at {one.newest}"
@@ -125,7 +131,10 @@ def _how_far(one: Evidence, rows: Sequence[Measurement]) -> str:
 
 
 def _actions_since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
-    """What rules and people did about the tick: mails, trainings, interventions, then what people did about alarms."""
+    """What rules and people did about the tick.
+
+    Mails come first, then trainings, interventions, and what people did about alarms.
+    """
     fired = {rule["rule"] for rule in decision.rules}
     about = [alarm for alarm in alarms(pipeline, platform) if alarm.rule in fired and alarm.since <= tick <= alarm.last]
     last = max((alarm.last + DAY for alarm in about), default=tick)

@@ -1,4 +1,4 @@
-"""The model card, for business people: what the model predicts, from what, how well, and where it is worse."""
+"""The model card: what a model predicts and how well, for business people."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ SHOWN_SLICES, SHOWN_FEATURES = 8, 8
 def write(
     pipeline: Pipeline, folder: TrainingFolder, version: int | None = None, known: ReportContext | None = None
 ) -> tuple[Path, Path]:
-    """Write the card into the training's folder as Markdown and HTML. Returns: the two paths.
+    """Write the card into the training's folder as Markdown and HTML.
 
-    version: that of the registered model, None before it is registered. known: the training's context, read if not given.
-    The same training and version give the same bytes.
+    Returns: the two paths. version: that of the registered model, None before it is registered. known: the training's context,
+    read if not given. The same training and version give the same bytes.
 
     Raises: StepMissing before `evaluate`.
     """

@@ -12,7 +12,7 @@ from mlprod_tasks.documents.formatting import length
 
 
 def dictionary(pipeline: Pipeline) -> str:
-    """The dictionary in Markdown: the prediction, every table with its columns, every feature with its meaning."""
+    """The dictionary in Markdown: the prediction, tables, columns and features."""
     return "\n".join(_lines(pipeline)).rstrip() + "\n"
 
 

@@ -1,4 +1,7 @@
-"""What a model relies on: shuffled features, its contributions, partial dependence; on samples, to bound the time."""
+"""What a model relies on: shuffled features, contributions, partial dependence.
+
+All are measured on samples, to bound the time.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ class Predicting(Protocol):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """The AUC lost by shuffling features over rows: mean over shuffles, 95 % interval over rows (DeLong)."""
+    """The AUC lost by shuffling features over rows.
+
+    It is a mean over shuffles, with a 95 % interval over rows (DeLong).
+    """
 
     name: str
     features: tuple[str, ...]
@@ -53,10 +59,10 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each feature adds to each row's log-odds, before calibration. values: (rows, features).
+    """What each feature adds to each row's log-odds, before calibration.
 
-    standing: (rows, features), the rank of the row's value among all rows, from 0 lowest to 1 highest; NaN if it is missing or
-    a category.
+    values: (rows, features). standing: (rows, features), the rank of the row's value among all rows, from 0 lowest to 1
+    highest; NaN if it is missing or a category.
     """
 
     names: tuple[str, ...]
@@ -72,7 +78,7 @@ class Contributions:
 
 @dataclass(frozen=True)
 class Dependence:
-    """The mean score if every row had the same value of a feature, for each value of a grid, and its spread over rows.
+    """The mean score if all rows had the same value of a feature, on a grid.
 
     values: numbers, ascending, or categories, most frequent first. mean: (grid,). each: (rows, grid), scores of single rows.
     share: (grid,), the share of the window's rows with each category; None for numbers. seen: deciles of the numbers; empty for
@@ -110,7 +116,10 @@ class Importance:
 
 
 def measure(model: Predicting, rows: pa.Table, pipeline: Pipeline) -> Importance:
-    """Measure importance on a seeded sample of labelled rows. rows: the features and `label`, with both classes."""
+    """Measure importance on a seeded sample of labelled rows.
+
+    rows: the features and `label`, with both classes.
+    """
     random = np.random.default_rng(pipeline.model.seed)
     names = [name for name in model.feature_names if name in rows.column_names]
     groups = {group: members for group, members in groups_of(pipeline).items() if set(members) <= set(names)}
@@ -140,7 +149,10 @@ def measure(model: Predicting, rows: pa.Table, pipeline: Pipeline) -> Importance
 
 
 def groups_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
-    """The features of each declaration, which belong together, by the name of the group."""
+    """The features of each declaration, by the name of the group.
+
+    They belong together.
+    """
     groups: dict[str, tuple[str, ...]] = {}
     for feature in pipeline.features:
         name = _group_name(feature)
@@ -151,7 +163,7 @@ def groups_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
 
 
 def draw(outcome: Bools, wanted: int, shuffles: int, random: np.random.Generator) -> tuple[NDArray, list[NDArray]]:
-    """Choose the rows to score, and for each shuffle the rows that lend them their values.
+    """Choose the rows to score, and the rows that lend values in each shuffle.
 
     The lenders are drawn from all rows. Half of the scored rows are positive if there are enough, which does not affect AUC. If
     all rows are wanted, a shuffle is a permutation of them.
@@ -172,10 +184,10 @@ def drops(
     tasks: Sequence[tuple[str, tuple[str, ...]]],
     lenders: Sequence[pa.Table],
 ) -> list[Shuffled]:
-    """The AUC lost for each named group of features when its values come, together, from `lenders` of as many rows.
+    """The AUC lost for each group of features with values from other rows.
 
-    Permutation importance (Breiman, 2001). Interval: variance of paired structural components (DeLong, DeLong and
-    Clarke-Pearson, 1988), averaged over the shuffles.
+    The values of a group come together, from `lenders` of as many rows. Permutation importance (Breiman, 2001). Interval:
+    variance of paired structural components (DeLong, DeLong and Clarke-Pearson, 1988), averaged over the shuffles.
     """
     before = _components(outcome, score(rows))
     repeated = pa.concat_tables([rows] * len(lenders))
@@ -195,7 +207,10 @@ def drops(
 
 
 def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str]) -> Contributions | None:
-    """The model's contributions (boosted trees: exact SHAP values; Lundberg et al., 2020); None if it has none."""
+    """The model's contributions; None if it has none.
+
+    For boosted trees they are exact SHAP values (Lundberg et al., 2020).
+    """
     exact = model.contributions(rows)
     if exact is None:
         return None
@@ -216,7 +231,10 @@ def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str
 def dependence(
     score: Callable[[pa.Table], Floats], rows: pa.Table, window: pa.Table, name: str, categorical: bool = False
 ) -> Dependence:
-    """Partial dependence by brute force (Friedman, 2001, section 8.2) over `rows`, on a grid of the window's values."""
+    """Partial dependence of the score over `rows`, on a grid of the window's values.
+
+    It is computed by brute force (Friedman, 2001, section 8.2).
+    """
     column = window[name]
     kind = window.schema.field(name).type
     share: Floats | None = None
@@ -240,7 +258,7 @@ def dependence(
 
 
 def _grid(values: Floats, whole: bool) -> list[float]:
-    """All values if they are few, else an even grid between the 5th and the 95th percentile."""
+    """All values if they are few, else an even grid of the middle 90 %."""
     distinct = np.unique(values)
     if len(distinct) <= GRID:
         return [float(one) for one in distinct]
@@ -250,7 +268,7 @@ def _grid(values: Floats, whole: bool) -> list[float]:
 
 
 def _components(outcome: Bools, score: Floats) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative the share of positives above it; ties half."""
+    """Each positive's share of negatives below it, and the reverse; ties count half."""
     from scipy.stats import rankdata
 
     positive, negative = score[outcome], score[~outcome]

@@ -1,4 +1,4 @@
-"""Everything about one training in one object, read once for the report and the model card."""
+"""Everything about one training, read once for report and model card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ReportedChampion:
-    """The champion at the time of the evaluation. model: None if it can no longer be loaded; problem then says why."""
+    """The champion at the time of the evaluation.
+
+    model: None if it can no longer be loaded; problem then says why.
+    """
 
     version: int
     model: Model | SegmentedModel | None
@@ -42,7 +45,10 @@ class ReportedChampion:
 
 @dataclass(frozen=True)
 class ReportContext:
-    """One training. rows: the labelled rows of its test window; predicted: the model's predictions for them."""
+    """One training.
+
+    rows: the labelled rows of its test window; predicted: the model's predictions for them.
+    """
 
     pipeline: Pipeline
     folder: TrainingFolder
@@ -99,7 +105,10 @@ def read(pipeline: Pipeline, folder: TrainingFolder) -> ReportContext:
 
 
 def champion(context: ReportContext, platform: Platform) -> ReportedChampion | None:
-    """The champion that the model was compared with, even if another is champion now; None if there was none."""
+    """The champion that the model was compared with, even if another is champion now.
+
+    None if there was none.
+    """
     version = context.results.evaluation.champion_version
     if version is None:
         return None

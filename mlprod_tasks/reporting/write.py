@@ -1,4 +1,4 @@
-"""Write the report of a training: pictures, one HTML file with everything about the model, and the model card."""
+"""Write the report of a training: pictures, one HTML file, and the model card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGGED, PICTURES = "report", "plots"  # folders of the MLflow run
 
 @dataclass(frozen=True)
 class Reported:
-    """Where the report is, its number of pictures, and the number of parts that could not be made."""
+    """Where the report is, and how many pictures and missing parts it has."""
 
     training_id: str
     path: str
@@ -42,10 +42,11 @@ class Reported:
 
 
 def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported:
-    """Write report.html, model_card.md, model_card.html and plots/*.png into the training's folder and its MLflow run.
+    """Write report, model card and pictures to the training's folder and MLflow run.
 
-    Gates are evaluated as in the step `gate`, but nothing is recorded. A part whose data is missing is listed as not made.
-    Run again with the same results, it writes the same bytes.
+    The files are report.html, model_card.md, model_card.html and plots/*.png. Gates are evaluated as in the step `gate`, but
+    nothing is recorded. A part whose data is missing is listed as not made. Run again with the same results, it writes the same
+    bytes.
 
     Raises: StepMissing before `evaluate`.
     """

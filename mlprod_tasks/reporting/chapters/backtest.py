@@ -57,7 +57,7 @@ def backtest(context: ReportContext) -> Section:
 
 
 def better_than_baseline(folds: Sequence[Fold], metric: str) -> tuple[int, int]:
-    """Count the folds in which the metric beats the constant's, and the folds in which both have a value."""
+    """Count the folds in which the model beats the constant, and all comparable folds."""
     pairs = [
         (fold.model[metric].value, fold.baseline[metric].value)
         for fold in folds
@@ -69,7 +69,7 @@ def better_than_baseline(folds: Sequence[Fold], metric: str) -> tuple[int, int]:
 
 
 def _summary(result: BacktestResult, metric: str) -> str:
-    """The range and mean of a metric over the folds, and how often it beat the constant."""
+    """The range and mean of a metric over folds, and how often it beat the constant."""
     values = [fold.model[metric].value for fold in result.folds if math.isfinite(fold.model[metric].value)]
     if not values:
         return f"{title(metric)}: could not be computed"

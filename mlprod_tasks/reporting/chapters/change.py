@@ -76,7 +76,10 @@ def _recipes(model: Model | SegmentedModel, champion: Model | SegmentedModel, na
 
 
 def _flat(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every field of a declared part by its path; list items are named by their `name` or position."""
+    """Every field of a declared part by its path.
+
+    List items are named by their `name` or position.
+    """
     if isinstance(part, Mapping):
         for field, value in part.items():
             yield from _flat(value, f"{path}.{field}" if path else str(field))

@@ -15,7 +15,7 @@ SHOWN = 12
 
 
 def features(context: ReportContext, measured: Importance) -> Section:
-    """The AUC lost without each feature and group of features, contributions and partial dependence."""
+    """AUC lost by shuffling, contributions and partial dependence."""
     blocks: list[Block] = [
         Paragraph(
             f"Shuffling gives {measured.rows:,} test rows ({measured.positives:,} positive) the values that a feature, or all "

@@ -1,4 +1,4 @@
-"""The chapters on the model's quality: metrics beside constant and champion, and its candidates."""
+"""The chapters on quality: the model's metrics, and its candidates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEARCH = "search"  # the picture made by the step search
 
 
 def metrics(context: ReportContext) -> Section:
-    """Every metric with its interval, beside the constant and the champion on the same rows."""
+    """Every metric of the model, the constant and the champion, with intervals."""
     evaluation, comparison = context.results.evaluation, context.results.comparison
     differences = comparison.differences if comparison else {}
     rows = []
@@ -53,7 +53,7 @@ def metrics(context: ReportContext) -> Section:
 
 
 def candidates(context: ReportContext) -> Section:
-    """The candidates that the model was chosen from, with their metrics on the validation window."""
+    """The candidates, with their metrics on the validation window."""
     tried = context.model.candidates
     by = context.pipeline.model.choose_by
     blocks: list[Block] = []
@@ -92,7 +92,7 @@ def candidates(context: ReportContext) -> Section:
 
 
 def _verdict(metric: str, low: float, high: float) -> str:
-    """Whether the model is better or worse, by the interval of its difference from the champion."""
+    """Whether the model is better or worse than the champion, by an interval."""
     higher = HIGHER_IS_BETTER.get(metric, True)
     if low > 0:
         return "better" if higher else "worse"

@@ -45,7 +45,10 @@ def ranking(context: ReportContext, champion: ReportedChampion | None) -> tuple[
 
 
 def _scores_to_draw(context: ReportContext, champion: ReportedChampion | None) -> tuple[curves.ScoredOutcomes, Worth | None]:
-    """The scores to draw. The champion's only if it was evaluated on these rows: else it may have been fitted on them."""
+    """The scores to draw.
+
+    The champion's only if it was evaluated on these rows: else it may have been fitted on them.
+    """
     other = None
     if champion is not None and champion.model is not None and context.results.evaluation.champion is not None:
         other = champion.model.predict(context.rows).score

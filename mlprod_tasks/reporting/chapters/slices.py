@@ -16,7 +16,10 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 
 def slices(context: ReportContext) -> Section:
-    """All measured slices; those worse than the whole test window are marked and come first."""
+    """All measured slices.
+
+    Those worse than the whole test window are marked and come first.
+    """
     result = context.results.slices
     if result is None:
         return Section("slices", "Slices", (NotMade("slices", "There is no result: run the step evaluate again."),))
@@ -90,7 +93,10 @@ def _contains(one: Estimate, *values: float) -> bool:
 
 
 def _waiting_is_free(context: ReportContext) -> bool:
-    """Whether not acting costs nothing: only then is a value below zero a loss from acting."""
+    """Whether not acting costs nothing.
+
+    Only then is a value below zero a loss from acting.
+    """
     declared = context.pipeline.value
     if isinstance(declared, CostMatrix):
         return declared.false_negative == 0 and declared.true_negative == 0

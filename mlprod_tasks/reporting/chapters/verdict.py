@@ -55,7 +55,7 @@ def gates(verdicts: tuple[GateVerdict, ...]) -> Grid:
 
 
 def _tile(one: Estimate | None, beside: str) -> tuple[str, str]:
-    """The text of a tile: a number, and below it its interval and a value to compare it with."""
+    """The text of a tile: a number, and its interval with a value to compare."""
     value, _, interval = with_interval(one).partition(" [")
     return value, f"95 % interval {interval.rstrip(']').replace(', ', ' to ')}; {beside}" if interval else beside
 

@@ -22,7 +22,10 @@ Estimates = dict[str, Estimate]
 
 
 def backtest(made_by: BacktestResult, unit: str) -> Figure:
-    """AUC, log loss and value of each fold at the middle of its test window: model, constant, champion's recipe."""
+    """AUC, log loss and value of each fold, at the middle of its test window.
+
+    The series are model, constant and champion's recipe.
+    """
     fig, rows = panels("Backtest: each point is a separate model, tested on the weeks after it", 3, 1, width=9.2, height=7.2)
     days = [_middle(fold) for fold in made_by.folds]
     apart = timedelta(hours=12) + (max(days) - min(days)) * 0.006

@@ -24,10 +24,11 @@ SMALLEST_SHARE = 0.005  # of the rows; the lift of fewer is noise
 
 @dataclass(frozen=True)
 class ScoredOutcomes:
-    """Rows of the test window with an outcome. outcome: (n,) bool; score: (n,) probabilities; acts: (n,) the decisions.
+    """Rows of the test window with an outcome.
 
-    threshold: the lowest score at which the model acts; None if it differs by segment. champion: (n,) the champion's scores of
-    the same rows, if there is one; champion_name: its name in the legend.
+    outcome: (n,) bool; score: (n,) probabilities; acts: (n,) the decisions. threshold: the lowest score at which the model
+    acts; None if it differs by segment. champion: (n,) the champion's scores of the same rows, if there is one; champion_name:
+    its name in the legend.
     """
 
     outcome: Bools
@@ -38,14 +39,17 @@ class ScoredOutcomes:
     champion_name: str = "champion"
 
     def curves(self) -> Iterator[tuple[Floats, str, str]]:
-        """The scores to draw, with colour and name; the champion's first, so that the model's are on top."""
+        """The scores to draw, with colour and name.
+
+        The champion's first, so that the model's are on top.
+        """
         if self.champion is not None:
             yield self.champion, PURPLE, self.champion_name
         yield self.score, BLUE, "model"
 
 
 def roc(scored: ScoredOutcomes) -> Figure:
-    """True positive rate against false positive rate, with the point at which the model acts."""
+    """The ROC curve, with the point at which the model acts."""
     fig, axes = figure(f"ROC curve, area {metrics.roc_auc(scored.outcome, scored.score):.3f}")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
     for score, colour, name in scored.curves():
@@ -78,7 +82,10 @@ def precision_recall(scored: ScoredOutcomes) -> Figure:
 
 
 def calibration(scored: ScoredOutcomes) -> Figure:
-    """Share of positives in each bin of scores; on the diagonal the scores are calibrated."""
+    """Share of positives in each bin of scores.
+
+    On the diagonal the scores are calibrated.
+    """
     fig, axes = figure(f"Calibration, expected error {metrics.calibration_error(scored.outcome, scored.score):.3f}")
     expected, realised, rows = metrics.calibration_bins(scored.outcome, scored.score)
     low, high = np.transpose([wilson(share * n, n) for share, n in zip(realised, rows, strict=True)])
@@ -93,7 +100,7 @@ def calibration(scored: ScoredOutcomes) -> Figure:
 
 
 def gain(scored: ScoredOutcomes) -> Figure:
-    """Share of all positives found by acting on the highest scores, by share of rows acted on."""
+    """Share of all positives found, by share of rows acted on."""
     fig, axes = figure("Cumulative gain")
     rate = float(scored.outcome.mean())
     axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1, label="acting at random")
@@ -109,7 +116,7 @@ def gain(scored: ScoredOutcomes) -> Figure:
 
 
 def lift(scored: ScoredOutcomes) -> Figure:
-    """How many times more positives there are among the highest scores than among all rows."""
+    """How much more often the highest scores are positive than all rows."""
     fig, axes = figure("Lift")
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1, label="acting at random")
     rate = float(scored.outcome.mean())
@@ -135,9 +142,10 @@ def lift(scored: ScoredOutcomes) -> Figure:
 
 
 def profit(scored: ScoredOutcomes, worth: Worth, unit: str, champion_worth: Worth | None = None, seed: int = 0) -> Figure:
-    """The value of acting on the highest scores, with a 95 % bootstrap band, by share of rows acted on.
+    """The value of acting on the highest scores, by share of rows acted on.
 
-    worth: that of either decision for each row; champion_worth: the same for the champion's scores, if it depends on them.
+    The band is a 95 % bootstrap interval. worth: that of either decision for each row; champion_worth: the same for the
+    champion's scores, if it depends on them.
     """
     fig, axes = figure("Value of acting on the highest scores")
     axes.axhline(0, color=INK, linewidth=0.8)
@@ -158,9 +166,10 @@ def profit(scored: ScoredOutcomes, worth: Worth, unit: str, champion_worth: Wort
 def profit_band(
     score: Floats, worth: Worth, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Shares of rows acted on, (SHARES,), and the value per 1,000 rows at each, with its 95 % bootstrap interval.
+    """Shares of rows acted on, (SHARES,), and the value per 1,000 rows at each.
 
-    If only a part of the rows with equal scores is acted on, each of them counts by that part.
+    The value comes with its 95 % bootstrap interval. If only a part of the rows with equal scores is acted on, each of them
+    counts by that part.
     """
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
@@ -195,7 +204,10 @@ def _mark(axes: Axes, at: tuple[float, float], label: str) -> None:
 
 
 def _cumulative(outcome: Bools, score: Floats) -> tuple[Floats, Floats, Floats]:
-    """Distinct scores, descending, and the positives and negatives at or above each, with a leading 0."""
+    """Distinct scores, descending, with the positives and negatives from each up.
+
+    The counts have a leading 0.
+    """
     ranking = metrics.Ranking(outcome, score)
     positive, negative = ranking.groups(np.ones((1, ranking.rows)))
     at = ranking.score[ranking.starts]

@@ -16,7 +16,7 @@ BINS = 40
 
 
 def scores(scored: ScoredOutcomes) -> Figure:
-    """The distribution of the scores of positives and of negatives, in percent of each class."""
+    """The distribution of scores, in percent of the positives and the negatives."""
     fig, axes = figure("Scores by outcome")
     edges = np.linspace(0, max(float(scored.score.max()), 1e-6), BINS + 1)
     for chosen, colour, name in ((~scored.outcome, BLUE, "negative"), (scored.outcome, ORANGE, "positive")):

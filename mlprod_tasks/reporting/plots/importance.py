@@ -1,4 +1,4 @@
-"""Pictures of importance: gain, shuffled features, contributions, partial dependence, change from the champion."""
+"""Pictures of importance, contributions and partial dependence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gain(shares: Mapping[str, float]) -> Figure:
 
 
 def permutation(title: str, lost: Sequence[Shuffled]) -> Figure:
-    """The AUC lost when a feature, or a group of features, is shuffled, with its interval."""
+    """The AUC lost by shuffling features or groups of features, with intervals."""
     top = lost[:SHOWN]
     heading = f"{title}, top {len(top)} of {len(lost)}" if len(lost) > len(top) else title
     fig, axes = figure(heading, height=BAR * len(top) + 1.3)
@@ -60,7 +60,10 @@ def contributions(made_by: Contributions) -> Figure:
 
 
 def swarm(made_by: Contributions) -> Figure:
-    """Each sampled row as a point: how far a feature moves its score, coloured by the rank of the feature's value."""
+    """Each sampled row as a point: how far each feature moves its score.
+
+    The colour is the rank of the feature's value.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -86,7 +89,10 @@ def swarm(made_by: Contributions) -> Figure:
 
 
 def dependence(shown: Sequence[Dependence]) -> Figure:
-    """The mean score over a grid of each feature's values, with a band that covers eight tenths of the rows."""
+    """The mean score over a grid of each feature's values.
+
+    The band covers eight tenths of the rows.
+    """
     columns = min(3, len(shown))
     rows = ceil(len(shown) / columns)
     fig, all_axes = panels("Partial dependence", rows, columns, width=3.6 * columns, height=0.35 + 2.75 * rows)
@@ -147,7 +153,10 @@ def _common_range(shown: Sequence[Dependence]) -> tuple[float, float]:
 
 
 def _swarm_offsets(values: Floats) -> Floats:
-    """Vertical offsets, within +- 0.38, that place points of similar value beside each other."""
+    """Vertical offsets that place points of similar value beside each other.
+
+    They are within +- 0.38.
+    """
     if np.ptp(values) == 0:
         return np.linspace(-0.38, 0.38, len(values))
     bins = np.floor((values - values.min()) / np.ptp(values) * 90).astype(int)

@@ -19,9 +19,9 @@ SHOWN = 20
 
 
 def slices(shown: Sequence[Slice], whole: Estimate, unit: str) -> Figure | None:
-    """AUC and value of the first SHOWN slices, with intervals; red if an AUC is below the whole's, or a value below 0.
+    """AUC and value of the first SHOWN slices, with intervals.
 
-    None if no slice has an AUC.
+    Red if an AUC is below the whole's, or a value below 0. None if no slice has an AUC.
     """
     top = [one for one in shown if "roc_auc" in one.metrics and np.isfinite(one.metrics["roc_auc"].value)][:SHOWN]
     if not top:

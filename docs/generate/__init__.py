@@ -26,7 +26,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
 
 
 def with_generated_parts(text: str) -> str:
-    """Put the generated parts where a page asks for them. Raises: KeyError for a part that nothing generates."""
+    """Insert the generated parts into a page. Raises: KeyError for an unknown part."""
     return PLACE.sub(lambda found: PARTS[found["what"]](), text)
 
 
@@ -37,7 +37,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         source[0] = with_generated_parts(source[0])
 
     app.connect("source-read", on_source_read)
-    # The code may have changed where no page has: generated pages are always read anew.
+    # The code may have changed although no page has, so generated pages are always read again.
     app.connect(
         "env-get-outdated",
         lambda _, env, *__: [doc for doc in env.found_docs if doc.startswith(("reference/", "architecture/"))],

@@ -53,8 +53,8 @@ def _usage(parameter: Any) -> str:
         value = _value(parameter)
         return value if parameter.required or value.startswith("[") else f"[{value}]"
     words = "|".join([*parameter.opts[:1], *parameter.secondary_opts[:1]])
-    told = words if parameter.is_flag else f"{words} {' '.join([_value(parameter)] * parameter.nargs)}"
-    return told if parameter.required else f"[{told}]"
+    usage = words if parameter.is_flag else f"{words} {' '.join([_value(parameter)] * parameter.nargs)}"
+    return usage if parameter.required else f"[{usage}]"
 
 
 def _row(parameter: Any) -> tuple[str, str, str]:

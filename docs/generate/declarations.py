@@ -16,7 +16,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import feature, gate, learner, monitoring
 from mlprod_tasks.declaration.search import SPACES
 
-# Every exported name, in the order in which a reader meets it; gates and watches have pages of their own.
+# Every exported name, in reading order; gates and watches have separate pages.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "pipeline": ("Pipeline", "Publish"),
     "schedule": ("Schedule", "Tick", "TickRange"),
@@ -74,7 +74,7 @@ def entry(name: str) -> str:
 
 
 def search_spaces() -> str:
-    """The ranges in which each kind of candidate is searched where a declaration gives none of its own."""
+    """The ranges in which each kind of candidate is searched if a declaration gives none."""
     rows = [
         (f"{{py:class}}`{kind} <ml.{kind}>`" if field == next(iter(space)) else "", code(field), _range(range_))
         for kind, space in SPACES.items()

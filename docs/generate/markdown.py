@@ -17,7 +17,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def directive(name: str, argument: str, body: str) -> str:
-    """A MyST directive whose body may hold fences and directives of its own."""
+    """A MyST directive whose body may contain fences and directives."""
     return f"``````{{{name}}} {argument}\n{body.strip()}\n``````\n"
 
 

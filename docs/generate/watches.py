@@ -30,7 +30,7 @@ STANDARD = {watch.what: watch for watch in (*ml.WATCHES, *ml.REQUEST_WATCHES)}
 
 
 def watched_values() -> str:
-    """One table per group: what each value is, when it is known, and how it is watched where nothing is declared."""
+    """One table per group: what each value is, when it is known, and its standard watch."""
     parts = []
     for group, title in GROUPS.items():
         rows = [_row(kind) for kind in KINDS.values() if kind.group == group]
@@ -41,18 +41,18 @@ def watched_values() -> str:
 def rules() -> str:
     """The standard rules, and those of use cases that answer requests."""
     header = ("rule", "watches", "fires when breached", "action")
-    told = [("Every use case", ml.RULES), ("Use cases that answer requests, besides", ml.REQUEST_RULES)]
-    return "\n\n".join(f"### {title}\n\n{table(header, map(_rule, listed))}" for title, listed in told)
+    parts = [("Every use case", ml.RULES), ("In addition, use cases that answer requests", ml.REQUEST_RULES)]
+    return "\n\n".join(f"### {title}\n\n{table(header, map(_rule, listed))}" for title, listed in parts)
 
 
 def bounds_shown(watch: ml.Watch) -> str:
     """The bounds of a watch in words."""
     ends = [f"at least {watch.low:g}"] if watch.low is not None else []
     ends += [f"at most {watch.high:g}"] if watch.high is not None else []
-    told = ", ".join(ends)
+    bounds = ", ".join(ends)
     if watch.learned is not None:
-        told += " and learned" if told else "learned"
-    return f"{told}; important features" if watch.only_important else told
+        bounds += " and learned" if bounds else "learned"
+    return f"{bounds}; important features" if watch.only_important else bounds
 
 
 def _row(kind: Kind) -> tuple[str, str, str, str, str]:

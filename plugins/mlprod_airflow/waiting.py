@@ -60,7 +60,7 @@ class WaitUntil(BaseOperator):
         )
 
     def execute(self, context: Any) -> None:
-        """Do the same where the task is begun by a worker, as `airflow tasks test` does."""
+        """Do the same if a worker starts the task, as `airflow tasks test` does."""
         if not is_there(self.pipeline, self.what, self.tick):
             trigger = TickTrigger(self.pipeline.name, self.what, self.tick)
             self.defer(trigger=trigger, method_name="resume", timeout=GIVE_UP_AFTER)

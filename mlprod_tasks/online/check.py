@@ -109,21 +109,8 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     names = pipeline.feature_names
     columns = [batch[name].to_pylist() for name in names]
     keys = list(zip(*(batch[name].to_pylist() for name in pipeline.entity_table.key), strict=True))
-    differing: Counter[str] = Counter()
-    examples: list[str] = []
-    bad = 0
     answers, unanswered = _answers(online, requests, moments)
-    for i, (key, answer) in enumerate(zip(keys, answers, strict=False)):  # there are no answers if the store cannot give them
-        wrong = [
-            (name, mine, column[i])
-            for name, mine, column in zip(names, answer.values, columns, strict=True)
-            if not same(mine, column[i])
-        ]
-        bad += bool(wrong)
-        for name, mine, theirs in wrong:
-            differing[name] += 1
-            if len(examples) < MOST_SHOWN:
-                examples.append(f"{name} of {', '.join(map(str, key))} is {mine!r} online and {theirs!r} in batch")
+    bad, differing, examples = _differences(names, keys, answers, columns)
     generation = online.generation
     return OnlineChecked(
         tick=str(tick),
@@ -136,6 +123,27 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
         generation=None if generation is None else generation.number,
         unanswered=unanswered,
     )
+
+
+def _differences(
+    names: Sequence[str], keys: Sequence[tuple[Any, ...]], answers: Sequence[Features], columns: Sequence[list[Any]]
+) -> tuple[int, Counter[str], list[str]]:
+    """The number of rows that differ, the number by feature, and some examples. columns: the batch features."""
+    differing: Counter[str] = Counter()
+    examples: list[str] = []
+    bad = 0
+    for i, (key, answer) in enumerate(zip(keys, answers, strict=False)):  # there are no answers if the store cannot give them
+        wrong = [
+            (name, mine, column[i])
+            for name, mine, column in zip(names, answer.values, columns, strict=True)
+            if not same(mine, column[i])
+        ]
+        bad += bool(wrong)
+        for name, mine, theirs in wrong:
+            differing[name] += 1
+            if len(examples) < MOST_SHOWN:
+                examples.append(f"{name} of {', '.join(map(str, key))} is {mine!r} online and {theirs!r} in batch")
+    return bad, differing, examples
 
 
 def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> tuple[Sequence[Features], str]:

@@ -168,15 +168,11 @@ def _first_publications(
 
 def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> Reading:
     """Days from the last tick of the version's training window to this one."""
-    trainings = platform.ledger.all(Training, pipeline=pipeline.name, model_version=version)
-    run_id = next((training.run_id for training in trainings if training.run_id), None)
-    if run_id is None:
+    if not platform.ledger.all(Training, pipeline=pipeline.name, model_version=version):
         return Reading("model_age", None, 0, why=f"the ledger has no training of version {version}")
-    window = platform.registry.run_tags(run_id).get(f"mlprod.window.{TRAIN}", "")
+    window = platform.registry.version_tags(pipeline, version).get(f"mlprod.window.{TRAIN}", "")
     if not window:
-        return Reading(
-            "model_age", None, 0, why=f"the MLflow run of version {version} does not say which ticks it was trained on"
-        )
+        return Reading("model_age", None, 0, why=f"the registry does not say which ticks version {version} was trained on")
     last = date.fromisoformat(window.rpartition("..")[2])
     detail = f"version {version} was fitted on rows up to {last}"
     return Reading("model_age", float((tick.date - last).days), 1, detail=detail)

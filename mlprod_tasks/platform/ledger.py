@@ -102,7 +102,7 @@ class Publication(Row):
     rows: Mapped[int]
     delta_version: Mapped[int]
     at: Mapped[datetime]
-    first_at: Mapped[datetime | None]  # before it was published again
+    first_at: Mapped[datetime | None] = mapped_column(default=None)  # before it was published again
 
 
 class Training(Row):

@@ -158,6 +158,10 @@ class Registry:
         with self.reached():
             return dict(self.client.get_run(run_id).data.tags)
 
+    def version_tags(self, pipeline: Pipeline, version: int) -> dict[str, str]:
+        """The tags of a model version: those of its training's run. Raises: BrokenArtifact if there is no such version."""
+        return dict(self._stored(names.registered_model(pipeline), version).tags)
+
     def end_run(self, run_id: str) -> None:
         with self.reached():
             self.client.set_terminated(run_id)

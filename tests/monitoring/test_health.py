@@ -22,14 +22,14 @@ DUE = monitored.pipeline.schedule.moment(T)
 pipeline = monitored.pipeline
 
 
-class Runs:
-    """Tags of MLflow runs by id, where the registry has them."""
+class Versions:
+    """The tags that the registry has of every version."""
 
-    def __init__(self, tags: dict[str, dict[str, str]]) -> None:
+    def __init__(self, tags: dict[str, str]) -> None:
         self.tags = tags
 
-    def run_tags(self, run_id: str) -> dict[str, str]:
-        return self.tags[run_id]
+    def version_tags(self, pipeline: Pipeline, version: int) -> dict[str, str]:
+        return self.tags
 
 
 @pytest.fixture
@@ -190,9 +190,9 @@ def test_a_models_age_counts_from_the_last_tick_it_was_fitted_on(soon: Platform)
             model_version=monitored.VERSION,
         )
     )
-    soon.__dict__["registry"] = Runs({"r": {"mlprod.window.train": "2024-01-02..2024-02-20"}})
+    soon.__dict__["registry"] = Versions({"mlprod.window.train": "2024-01-02..2024-02-20"})
     assert read(soon)["model_age", ""].value == 10.0
-    soon.__dict__["registry"] = Runs({"r": {}})
+    soon.__dict__["registry"] = Versions({})
     assert "does not say" in read(soon)["model_age", ""].why
 
 

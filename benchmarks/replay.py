@@ -36,6 +36,7 @@ from mlprod_tasks import features, steps, workflows
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.evaluation.gate import GatesRefused
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Decision, Promotion, Training
 from mlprod_tasks.platform.settings import from_environment
@@ -128,7 +129,7 @@ def run_monitor(pipeline: Pipeline, platform: Platform, days: Sequence[date]) ->
         tick = pipeline.schedule.tick(day)
         steps.score(pipeline, tick, platform)
         steps.measure(pipeline, tick, platform)
-        decided = steps.decide(pipeline, tick, platform)
+        decided = decide(pipeline, tick, platform)
         if decided.action != "nothing":
             told(f"{day}: {decided.action}: {decided.reason[:160]}")
         if decided.retrain_now:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlprod_tasks.evaluation.results import BacktestResult, Evaluation
     from mlprod_tasks.evaluation.run_checks import ChecksRun
     from mlprod_tasks.ingest.tables import TablesDone
-    from mlprod_tasks.monitoring.act import Acted
     from mlprod_tasks.monitoring.decide import Decided
     from mlprod_tasks.monitoring.measure import Measured
     from mlprod_tasks.monitoring.requests import RequestsMeasured
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.online.fill import Filled
     from mlprod_tasks.platform import Platform
     from mlprod_tasks.platform.ledger import Approval
-    from mlprod_tasks.platform.registry import ModelRef
+    from mlprod_tasks.platform.model_files import ModelRef
     from mlprod_tasks.promotion.approve import Answer, Request
     from mlprod_tasks.promotion.register import Promoted
     from mlprod_tasks.reporting.write import Reported
@@ -47,25 +46,25 @@ if TYPE_CHECKING:
 @step(about="ticks")
 def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Read the ticks of all tables from their sources into staging."""
-    from mlprod_tasks.ingest.tables import extract_tables
+    from mlprod_tasks.ingest.tables import extract
 
-    return extract_tables(pipeline, ticks, platform, tables)
+    return extract(pipeline, ticks, platform, tables)
 
 
 @step(about="ticks")
 def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Check the staged rows of all tables against their declaration."""
-    from mlprod_tasks.ingest.tables import audit_tables
+    from mlprod_tasks.ingest.tables import audit
 
-    return audit_tables(pipeline, ticks, platform, tables)
+    return audit(pipeline, ticks, platform, tables)
 
 
 @step(about="ticks")
 def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Replace the lake's rows of the ticks by the audited ones."""
-    from mlprod_tasks.ingest.tables import publish_tables
+    from mlprod_tasks.ingest.tables import publish
 
-    return publish_tables(pipeline, ticks, platform, tables)
+    return publish(pipeline, ticks, platform, tables)
 
 
 @unrecorded_step
@@ -238,12 +237,12 @@ def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMe
     return measure_collected(pipeline, platform)
 
 
-@step(about="tick")
-def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
-    """Decide by the declared rules what a tick's measurements ask for."""
-    from mlprod_tasks.monitoring.decide import decide
+@step(about="tick", name="decide")
+def decide_and_act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
+    """Decide by the rules what a tick's measurements ask for; switch to the fallback or roll back if that is decided."""
+    from mlprod_tasks.monitoring.act import decide_and_act
 
-    return decide(pipeline, tick, platform)
+    return decide_and_act(pipeline, tick, platform)
 
 
 @unrecorded_step
@@ -253,22 +252,6 @@ def decide_again(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[s
     from mlprod_tasks.notifications.decision_mails import tell_decision
 
     return decide_again(pipeline, platform, partial(tell_decision, pipeline, platform=platform, links=links))
-
-
-@step(about="tick")
-def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
-    """Do what the decision of a tick asks for."""
-    from mlprod_tasks.monitoring.act import act
-
-    return act(pipeline, tick, platform)
-
-
-@unrecorded_step
-def decide_and_act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
-    """Decide what follows from a tick's measurements, and switch to the fallback or roll back if that is decided."""
-    decided = decide(pipeline, tick, platform)
-    act(pipeline, tick, platform)
-    return decided
 
 
 @step(about="tick")

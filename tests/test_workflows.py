@@ -77,7 +77,7 @@ def watch(home: str, day: date) -> None:
     pipeline, platform = opened(Path(home))
     tick = pipeline.schedule.tick(day)
     steps.measure(pipeline, tick, platform)
-    steps.decide(pipeline, tick, platform)
+    steps.decide_and_act(pipeline, tick, platform)
 
 
 def four_at_a_time(step: Callable[[str, date], None], home: Path, days: Iterable[date]) -> None:

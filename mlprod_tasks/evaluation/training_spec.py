@@ -11,7 +11,7 @@ from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailin
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.recorded import digest_of, read, read_part
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.registry import ModelRef
+from mlprod_tasks.platform.model_files import ModelRef
 from mlprod_tasks.training.assemble import DECLARATION
 from mlprod_tasks.training.provenance import RECORD_FOLDER
 

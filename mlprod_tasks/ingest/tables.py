@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from mlprod_tasks.declaration import Pipeline, TickRange
-from mlprod_tasks.ingest.audit import audit
-from mlprod_tasks.ingest.extract import extract
-from mlprod_tasks.ingest.publish import publish
+from mlprod_tasks.ingest.audit import audit as audit_table
+from mlprod_tasks.ingest.extract import extract as extract_table
+from mlprod_tasks.ingest.publish import publish as publish_table
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked, write_json
 
@@ -60,28 +60,34 @@ class TablesDone:
     rows: Mapping[str, int]
 
 
-def extract_tables(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Read the unfinished tables of `ticks` into staging, or `tables` if they are given.
 
     Raises: TablesFailed, after every table was tried.
     """
-    return _each("extract", lambda table: extract(pipeline, table, ticks, platform).rows, pipeline, ticks, platform, tables)
+    return _each(
+        "extract", lambda table: extract_table(pipeline, table, ticks, platform).rows, pipeline, ticks, platform, tables
+    )
 
 
-def audit_tables(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Check the staged tables of `ticks`. The number of rows is that of accepted ones.
 
     Raises: TablesFailed, after every table was tried and every verdict is recorded.
     """
-    return _each("audit", lambda table: audit(pipeline, table, ticks, platform).accepted, pipeline, ticks, platform, tables)
+    return _each(
+        "audit", lambda table: audit_table(pipeline, table, ticks, platform).accepted, pipeline, ticks, platform, tables
+    )
 
 
-def publish_tables(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
     """Write the audited tables of `ticks` to the lake.
 
     Raises: TablesFailed; TablesMissing if all went well, but tables are missing that failed at an earlier step.
     """
-    done = _each("publish", lambda table: publish(pipeline, table, ticks, platform).rows, pipeline, ticks, platform, tables)
+    done = _each(
+        "publish", lambda table: publish_table(pipeline, table, ticks, platform).rows, pipeline, ticks, platform, tables
+    )
     missing = {
         table: step for table, step in _Unfinished(pipeline, ticks, platform).read().items() if not tables or table in tables
     }

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.monitoring.decide import Decided, decide
 from mlprod_tasks.monitoring.rules import FALLBACK, NOTHING, ROLLBACK
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention, newest
@@ -36,6 +37,13 @@ class Acted:
     tick: str
     done: str
     sentence: str
+
+
+def decide_and_act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
+    """Decide what follows from a tick's measurements, and carry it out as far as it is a switch or a rollback."""
+    decided = decide(pipeline, tick, platform)
+    act(pipeline, tick, platform)
+    return decided
 
 
 def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:

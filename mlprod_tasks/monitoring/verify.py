@@ -22,7 +22,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
-from mlprod_tasks.platform.registry import BrokenArtifact
+from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,8 @@ from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing, listed
 from mlprod_tasks.platform.ledger import Fallback, GateResult, Publication, Scoring, Training
-from mlprod_tasks.platform.registry import TRAINING_TAG, BrokenArtifact, ModelRef, RegistryUnreachable
+from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
+from mlprod_tasks.platform.registry import TRAINING_TAG, RegistryUnreachable
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.reporting.data_dictionary import meanings
 from mlprod_tasks.training.split import TRAIN

@@ -6,14 +6,12 @@ loading a model from a local copy do not need it (see `registry_reads`).
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +24,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-import yaml
 from sqlalchemy import NullPool, create_engine
 
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -34,6 +31,7 @@ from mlprod_tasks.platform import digest, names
 from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
+from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef, holds, load_files
 from mlprod_tasks.platform.registry_errors import is_connection_error, is_mlflow_error
 from mlprod_tasks.platform.registry_reads import RegistryReads, StoredVersion, open_reads, stored_version
 
@@ -52,23 +50,6 @@ LONGEST_VALUE = 5000  # characters of a tag's value
 
 class RegistryUnreachable(ConnectionError):
     """The MLflow server or its database does not answer."""
-
-
-class BrokenArtifact(RuntimeError):
-    """A model version is missing, or its files are missing or not the registered ones."""
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """A reference to a model version, to pass between tasks.
-
-    digest: of the model's files.
-    """
-
-    name: str
-    version: int
-    digest: str
-    run_id: str
 
 
 class Registry:
@@ -230,7 +211,7 @@ class Registry:
 
     def load_model(self, ref: ModelRef) -> Any:
         """Load a model by reference, as `load`. The model's MLmodel file names the module that reads it."""
-        return _load(ref, self._copy(ref))
+        return load_files(ref, self._copy(ref))
 
     def load_stored(self, ref: ModelRef) -> Any:
         """Load a model from the registry's own files, without the local copy.
@@ -238,7 +219,7 @@ class Registry:
         Raises: BrokenArtifact if they are missing, not the registered ones, or unreadable; RegistryUnreachable.
         """
         with tempfile.TemporaryDirectory() as beside:
-            return _load(ref, self._fetch(ref, beside))
+            return load_files(ref, self._fetch(ref, beside))
 
     def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
         """The profile of the version's test window, the reference for drift. Raises: BrokenArtifact."""
@@ -277,10 +258,10 @@ class Registry:
     def _copy(self, ref: ModelRef) -> Path:
         """The local copy of a version's files, fetched if missing or damaged."""
         folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
-        if _has_model(folder, ref):
+        if holds(folder, ref):
             return folder
         # Other processes never see half a model. If another one was faster, its copy stays, because it may be in use.
-        with replacing_folder(folder, unless=lambda: _has_model(folder, ref)) as copy:
+        with replacing_folder(folder, unless=lambda: holds(folder, ref)) as copy:
             self._fetch(ref, str(copy.parent)).rename(copy)
         return folder
 
@@ -297,7 +278,7 @@ class Registry:
             raise BrokenArtifact(
                 f"the files of {ref.name} version {ref.version} cannot be fetched: {self._text_of(error)}"
             ) from error
-        if not _has_model(fetched, ref):
+        if not holds(fetched, ref):
             raise BrokenArtifact(
                 f"the files of {ref.name} version {ref.version} are not the registered ones: their digest is not "
                 f"{ref.digest[:16]}.... Point the alias at another version, or train again"
@@ -364,34 +345,6 @@ def _if_missing() -> Iterator[None]:
     except Exception as error:
         if not (is_mlflow_error(error) and error.error_code == EXISTS):  # type: ignore[attr-defined]
             raise
-
-
-def _load(ref: ModelRef, folder: Path) -> Any:
-    """Load the model in a folder with the module that its MLmodel file names."""
-    try:
-        reader, data = _flavour(folder)
-        return importlib.import_module(reader).load(folder / data)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise BrokenArtifact(f"{ref.name} version {ref.version} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _flavour(folder: Path) -> tuple[str, str]:
-    """The module that reads the artifact, and the subfolder with the model's files."""
-    try:
-        flavour = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-        reader, data = str(flavour["loader_module"]), str(flavour["data"])
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise BrokenArtifact(f"{folder} does not contain an MLflow model: {type(error).__name__}: {error}") from error
-    if not reader.startswith("mlprod_tasks."):
-        raise BrokenArtifact(f"{folder} was not made by mlprod: its MLmodel file names the module {reader!r}")
-    return reader, data
-
-
-def _has_model(folder: Path, ref: ModelRef) -> bool:
-    """Whether a folder contains exactly the referenced model."""
-    if not (folder / "MLmodel").is_file():
-        return False
-    return bool(ref.digest) and digest.of_folder(folder / _flavour(folder)[1]) == ref.digest
 
 
 def _without_password(url: str) -> str:

@@ -24,7 +24,8 @@ from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.platform import Platform, digest, names
 from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Fallback, Promotion, PromotionKind, Training
-from mlprod_tasks.platform.registry import GOLDEN, GOLDEN_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG, ModelRef
+from mlprod_tasks.platform.model_files import ModelRef
+from mlprod_tasks.platform.registry import GOLDEN, GOLDEN_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG
 from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.reporting import card
 from mlprod_tasks.reporting.write import LOGGED

@@ -22,7 +22,8 @@ from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.results import Estimates, Evaluation
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import TableMissing
-from mlprod_tasks.platform.registry import TRAINING_TAG, ModelRef
+from mlprod_tasks.platform.model_files import ModelRef
+from mlprod_tasks.platform.registry import TRAINING_TAG
 from mlprod_tasks.platform.versioned import from_json
 from mlprod_tasks.training import assemble, provenance, segments, workspace
 from mlprod_tasks.training.provenance import RECORD_FOLDER

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, PromotionKind, Scoring, Training, newest
-from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
+from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
 from mlprod_tasks.promotion import history, operator_actions
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.gate import gates_passed
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Promotion, Training, newest
-from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef
+from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
 from mlprod_tasks.promotion import approve, history
 from mlprod_tasks.promotion.register import Promoted, promote_rolled_out, superseded
 from mlprod_tasks.promotion.rollback import rollback

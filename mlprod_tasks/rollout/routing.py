@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import RampStep, Rollout, newest
-from mlprod_tasks.platform.registry import BrokenArtifact
+from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 
 Mode = Literal["champion", "blue-green", "shadow", "canary"]

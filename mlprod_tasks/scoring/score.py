@@ -17,7 +17,7 @@ from mlprod_tasks.promotion.fallback_switch import sentence, switched
 
 if TYPE_CHECKING:
     from mlprod_tasks.models.feature_frame import Predictions
-    from mlprod_tasks.platform.registry import ModelRef
+    from mlprod_tasks.platform.model_files import ModelRef
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.online.features import picker
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import ApiKey, Fallback
-from mlprod_tasks.platform.registry import BrokenArtifact, RegistryUnreachable
+from mlprod_tasks.platform.model_files import BrokenArtifact
+from mlprod_tasks.platform.registry import RegistryUnreachable
 from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
 from mlprod_tasks.rollout import routing

@@ -175,7 +175,7 @@ def _continued_champion(
 
 
 def _usable_champion(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> ContinuedFrom | None:
-    from mlprod_tasks.platform.registry import BrokenArtifact
+    from mlprod_tasks.platform.model_files import BrokenArtifact
 
     champion = platform.registry.champion(pipeline)
     if champion is None:

@@ -11,6 +11,7 @@ import pytest
 
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.ingest import tables
 from mlprod_tasks.ingest.audit import BatchRefused
 from mlprod_tasks.ingest.tables import TablesFailed, TablesMissing
 from mlprod_tasks.platform import Platform
@@ -136,7 +137,7 @@ def test_a_step_killed_between_two_tables_is_made_up_for(killed, pipeline, ticks
     order = ["extract", "audit", "publish"]
     for step in order:
         getattr(steps, step)(pipeline, ticks, platform)
-    own = getattr(__import__("mlprod_tasks.ingest.tables", fromlist=[killed]), killed)
+    own = getattr(tables, f"{killed}_table")
 
     def dies(pipeline, table, ticks, platform):
         if table == "returns":
@@ -146,7 +147,7 @@ def test_a_step_killed_between_two_tables_is_made_up_for(killed, pipeline, ticks
     for step in order[: order.index(killed)]:
         getattr(steps, step)(pipeline, ticks, platform)
     with monkeypatch.context() as patch:
-        patch.setattr(f"mlprod_tasks.ingest.tables.{killed}", dies)
+        patch.setattr(tables, f"{killed}_table", dies)
         with pytest.raises(KeyboardInterrupt):
             getattr(steps, killed)(pipeline, ticks, platform)
     handled = [getattr(steps, step)(pipeline, ticks, platform).rows for step in order[order.index(killed) :]]

@@ -22,7 +22,7 @@ from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.models.segmented import SegmentedModel
-from mlprod_tasks.platform.registry import ModelRef
+from mlprod_tasks.platform.model_files import ModelRef
 from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 

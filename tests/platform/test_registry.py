@@ -14,7 +14,8 @@ from mlprod_tasks.models.feature_frame import Input
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
-from mlprod_tasks.platform.registry import BrokenArtifact, ModelRef, Registry, RegistryUnreachable
+from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
+from mlprod_tasks.platform.registry import Registry, RegistryUnreachable
 from tests.support.paths import FLIGHTS
 
 

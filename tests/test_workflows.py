@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 HISTORY = (date(2013, 1, 2), date(2013, 2, 10))
 TICKS = [date(2013, 2, 11) + i * DAY for i in range(6)]
 # What says when, where or how long, not what.
-CIRCUMSTANCES = {"at", "seconds", "staging", "delta_version"}
+CIRCUMSTANCES = {"at", "first_at", "seconds", "staging", "delta_version"}
 
 
 def small(pipeline: Pipeline) -> Pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from mlprod_tasks.documents.mail_content import Content, Tile
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
 from mlprod_tasks.ingest.audit import BatchRefused, BatchVerdict
 from mlprod_tasks.ingest.audit import FailedExpectation as Broken
+from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.notifications import events
 from mlprod_tasks.notifications.events import Failure
 from mlprod_tasks.platform import Platform
@@ -53,10 +54,40 @@ def test_a_refused_batch_is_told_with_its_expectations_and_rows(
     )
     refused = BatchRefused("flight_delays", "flights", (BatchVerdict(DAY, 900, 900, (broken,)),))
     link = ("Log of the task", "http://127.0.0.1/log")
-    assert events.tell_failure(flights_pipeline, Failure("k", "ingest flights.audit", refused, (link,)), platform)
+    error = TablesFailed("flight_delays", str(DAY), "audit", {"flights": refused})
+    assert events.tell_failure(flights_pipeline, Failure("k", "ingest audit", error, (link,)), platform)
     (told,) = texts(catcher)
     for part in ("flights refused for 2013-06-20", "distance is int", "5 values that are not int", "far", "900 rows", link[1]):
         assert told.count(part) >= 2 or part in told.splitlines()[0], part
+
+
+def test_several_failed_tables_are_one_mail_with_the_cause_of_each(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    broken = Broken("expect_x", "distance", "distance is int", "5 values that are not int", "int", 5, "batch", ())
+    refused = BatchRefused("flight_delays", "flights", (BatchVerdict(DAY, 900, 900, (broken,)),))
+    errors = {"flights": refused, "weather": OSError("the file server does not answer")}
+    error = TablesFailed("flight_delays", str(DAY), "audit", errors)
+    assert events.tell_failure(flights_pipeline, Failure("k", "ingest audit", error), platform)
+    (told,) = texts(catcher)
+    for part in (
+        "audit of flights, weather failed for 2013-06-20",
+        "distance is int",
+        "weather: the file server does not answer",
+    ):
+        assert part in told, part
+
+
+def test_the_failures_of_a_run_are_found_by_the_run_since_it_last_began(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher
+) -> None:
+    run, error = "flight_delays.ingest/scheduled__2013-06-20", RuntimeError("no")
+    assert not events.failure_mailed(flights_pipeline, run, NOW - timedelta(days=1), platform)
+    assert events.tell_failure(flights_pipeline, Failure("k", "ingest extract", error, run=run), platform)
+    (mail,) = platform.ledger.all(Mail)
+    assert events.failure_mailed(flights_pipeline, run, mail.at, platform)
+    assert not events.failure_mailed(flights_pipeline, run, mail.at + timedelta(seconds=1), platform), "cleared since"
+    assert not events.failure_mailed(flights_pipeline, run + "x", mail.at, platform)
 
 
 def test_a_refused_model_is_told_with_every_gate(flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher) -> None:

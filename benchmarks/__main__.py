@@ -5,7 +5,19 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("features", "training", "scoring", "monitoring", "online", "serving", "parsing", "faults", "power", "results")
+BENCHMARKS = (
+    "features",
+    "training",
+    "scoring",
+    "monitoring",
+    "online",
+    "serving",
+    "parsing",
+    "commands",
+    "faults",
+    "power",
+    "results",
+)
 
 
 def main() -> int:

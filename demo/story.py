@@ -94,6 +94,7 @@ class Story:
             runs = [run for run in self.api.runs(f"{self.name}.{workflow}") if run["run_type"] == "backfill"]
             done = sum(run["state"] == "success" for run in runs)
             self._note(f"{workflow} succeeds on all fourteen ticks ({done} did)", done == len(runs) == 14)
+        self._task_seconds()
         decided = self.stack.platform.ledger.all(Decision, pipeline=self.name, action="retrain")
         self._note("the monitor decides to retrain", bool(decided))
         retrainings = [run for run in self.api.runs(f"{self.name}.train") if run["conf"].get("decided_at")]
@@ -102,6 +103,18 @@ class Story:
             ended = self.api.wait_for_run(f"{self.name}.train", run["dag_run_id"])
             print(f"  retraining {run['dag_run_id']}: {ended['state']}; {ended['note']}", flush=True)
             self._note("the retraining's run says why", bool(ended["note"]))
+
+    def _task_seconds(self) -> None:
+        """Print how long the tasks of a tick ran; waiting tasks are left out, for they run in the triggerer."""
+        count, seconds = 0, 0.0
+        for workflow in ("ingest", "score", "monitor"):
+            dag = f"{self.name}.{workflow}"
+            for run in self.api.runs(dag):
+                if run["run_type"] == "backfill":
+                    tasks = [one for one in self.api.task_instances(dag, run["dag_run_id"]) if one["operator"] != "WaitUntil"]
+                    ran = [one["duration"] for one in tasks if one["duration"] is not None and one["state"] == "success"]
+                    count, seconds = count + len(ran), seconds + sum(ran)
+        print(f"  a tick took {count / 14:.1f} tasks, which ran for {seconds / 14:.1f} seconds in all", flush=True)
 
     def _corrupt_batch(self) -> None:
         self._chapter(f"Send in a corrupt batch for {CORRUPTED}, then mend it")

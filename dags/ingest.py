@@ -23,16 +23,16 @@ def ingest(pipeline: Pipeline) -> None:
     tables = [lake_asset(pipeline, table.name) for table in pipeline.tables]
 
     @task
-    def extract(**context: Any) -> dict[str, Any]:
+    def extract(**context: Any) -> Any:
         return reference(steps.extract(pipeline, ticks(pipeline, context), platform()))
 
     # The same rows would be refused again. It audits the tables that were extracted, whether or not others failed.
     @task(retries=0, trigger_rule="all_done")
-    def audit(**context: Any) -> dict[str, Any]:
+    def audit(**context: Any) -> Any:
         return reference(steps.audit(pipeline, ticks(pipeline, context), platform()))
 
     @task(trigger_rule="all_done", outlets=tables)
-    def publish(**context: Any) -> dict[str, Any]:
+    def publish(**context: Any) -> Any:
         return reference(or_missing(steps.publish, pipeline, ticks(pipeline, context), platform()))
 
     @dag(f"{pipeline.name}.ingest", **daily(pipeline, __doc__, first=Param(None, **TICK), last=Param(None, **TICK)))

@@ -23,11 +23,11 @@ def monitor(pipeline: Pipeline) -> None:
     """Define the monitor DAG of one use case."""
 
     @task
-    def measure(**context: Any) -> dict[str, Any]:
+    def measure(**context: Any) -> Any:
         return reference(steps.measure(pipeline, tick(pipeline, context), platform()))
 
     @task.short_circuit
-    def decide(**context: Any) -> dict[str, Any]:
+    def decide(**context: Any) -> Any:
         return steps.decide_and_act(pipeline, tick(pipeline, context), platform()).to_do()
 
     @task

@@ -21,11 +21,11 @@ def online(pipeline: Pipeline) -> None:
     """Define the online DAG of one use case that answers requests."""
 
     @task
-    def fill_online(**context: Any) -> dict[str, Any]:
+    def fill_online(**context: Any) -> Any:
         return reference(steps.fill_online(pipeline, tick(pipeline, context), platform()))
 
     @task
-    def check_online(**context: Any) -> dict[str, Any]:
+    def check_online(**context: Any) -> Any:
         return reference(steps.check_online(pipeline, tick(pipeline, context), platform()))
 
     @dag(f"{pipeline.name}.online", **daily(pipeline, __doc__))

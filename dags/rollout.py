@@ -66,13 +66,13 @@ def rollout(pipeline: Pipeline) -> None:
         )
 
     @task
-    def finish(**context: Any) -> dict[str, Any]:
+    def finish(**context: Any) -> Any:
         return reference(
             unless_stopped(steps.finish, with_run_params(pipeline, context), platform(), challenger=challenger(context))
         )
 
     @task(**PATIENT)
-    def take_back(**context: Any) -> dict[str, Any]:
+    def take_back(**context: Any) -> Any:
         return reference(
             steps.take_back(
                 pipeline, "rule ramp", why_ended(context), platform(), links(context), challenger=challenger(context)

@@ -69,7 +69,7 @@ def _fit_model(pipeline: Pipeline) -> Any:
     """Add the tasks from the training set to the model. Returns the last one."""
 
     @task
-    def assemble(**context: Any) -> dict[str, Any]:
+    def assemble(**context: Any) -> Any:
         return reference(
             steps.assemble(
                 pipeline,
@@ -83,7 +83,7 @@ def _fit_model(pipeline: Pipeline) -> Any:
         )
 
     @task
-    def search(worker: int, **context: Any) -> dict[str, Any]:
+    def search(worker: int, **context: Any) -> Any:
         return reference(steps.search(pipeline, training_id(pipeline, context), platform(), worker))
 
     @task
@@ -91,11 +91,11 @@ def _fit_model(pipeline: Pipeline) -> Any:
         return steps.segments(pipeline, training_id(pipeline, context), platform())
 
     @task(map_index_template="{{ task.op_kwargs['segment'] }}")
-    def fit(segment: str, **context: Any) -> dict[str, Any]:
+    def fit(segment: str, **context: Any) -> Any:
         return reference(steps.fit(pipeline, training_id(pipeline, context), segment, platform()))
 
     @task
-    def train(**context: Any) -> dict[str, Any]:
+    def train(**context: Any) -> Any:
         return reference(steps.train(pipeline, training_id(pipeline, context), platform()))
 
     large, trained = segments(), train()
@@ -108,7 +108,7 @@ def _test_model(pipeline: Pipeline, trained: Any) -> Any:
     """Add the tasks that test the model, and its gates. Returns the gate's task, with the digest of the model that passed."""
 
     @task
-    def evaluate(**context: Any) -> dict[str, Any]:
+    def evaluate(**context: Any) -> Any:
         return reference(steps.evaluate(pipeline, training_id(pipeline, context), platform()))
 
     @task
@@ -116,11 +116,11 @@ def _test_model(pipeline: Pipeline, trained: Any) -> Any:
         steps.backtest(pipeline, training_id(pipeline, context), platform())
 
     @task
-    def run_checks(**context: Any) -> dict[str, Any]:
+    def run_checks(**context: Any) -> Any:
         return reference(steps.run_checks(pipeline, training_id(pipeline, context), platform()))
 
     @task
-    def report(**context: Any) -> dict[str, Any]:
+    def report(**context: Any) -> Any:
         return reference(steps.report(pipeline, training_id(pipeline, context), platform()))
 
     @task(retries=0)  # the same model would be refused again
@@ -136,11 +136,11 @@ def _promote_model(pipeline: Pipeline, passed_digest: Any) -> None:
     """Add the tasks after the gate: approval, registration, and promotion or rollout."""
 
     @task
-    def register(**context: Any) -> dict[str, Any]:
+    def register(**context: Any) -> Any:
         return reference(steps.register(pipeline, training_id(pipeline, context), platform()))
 
     @task(outlets=[lake_asset(pipeline, "champion")])
-    def promote(passed_digest: str, **context: Any) -> dict[str, Any]:
+    def promote(passed_digest: str, **context: Any) -> Any:
         return reference(steps.promote_training(pipeline, training_id(pipeline, context), passed_digest, platform()))
 
     registered = register()

@@ -215,7 +215,7 @@ class LocalAirflow:
             "LOGGING__BASE_LOG_FOLDER": self.home / "logs",
             "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": self.home / "logs" / "dag_processor",
             "SCHEDULER__ENABLE_HEALTH_CHECK": False,
-            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.1,
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.5,
             # Also how long a slot can stay taken after its task has ended (5 s by default).
             "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
             "DAG_PROCESSOR__REFRESH_INTERVAL": 10,

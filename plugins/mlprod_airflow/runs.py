@@ -130,7 +130,10 @@ def lake_asset(pipeline: Pipeline, what: str) -> Asset:
 
 
 def reference(done: Any) -> dict[str, Any]:
-    """The result of a step as plain values, small enough to pass between tasks."""
+    """The result of a step as plain values, small enough to pass between tasks.
+
+    The task that returns it is annotated `-> Any`: of a dict Airflow would store every field by itself, with a request each.
+    """
     return {name: value if isinstance(value, int | float | str | None) else str(value) for name, value in asdict(done).items()}
 
 

@@ -1,4 +1,4 @@
-"""How long `mlprod` takes from a shell, in a process of its own each time, and the steps of a tick in a process that is warm."""
+"""How long `mlprod` takes from a shell, in a cold process each time, and the steps of a tick in a warm process."""
 
 from __future__ import annotations
 

@@ -135,8 +135,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     _quarantine(pipeline, table, read, staged, starts, refused, reasons, platform)
     file, digest = _publishable(staged, refused, verdicts, path, digest)
     seconds = time.monotonic() - began
-    reference = f"{file.relative_to(platform.settings.staging)} sha256:{digest}"
-    platform.ledger.put(*[_entry(pipeline, table, verdict, reference, seconds, platform) for verdict in verdicts])
+    platform.ledger.put(*[_entry(pipeline, table, verdict, file, digest, seconds, platform) for verdict in verdicts])
     _keep_for_docs(outcome.result, str(ticks), platform)
     audited = _outcome(pipeline, table, ticks, refused, seconds, verdicts)
     if bad := tuple(verdict for verdict in verdicts if not verdict.passed):
@@ -301,7 +300,9 @@ def _publishable(
     return accepted, of_file(accepted)
 
 
-def _entry(pipeline: Pipeline, table: str, verdict: BatchVerdict, reference: str, seconds: float, platform: Platform) -> Audit:
+def _entry(
+    pipeline: Pipeline, table: str, verdict: BatchVerdict, file: Path, digest: str, seconds: float, platform: Platform
+) -> Audit:
     return Audit(
         pipeline=pipeline.name,
         table_name=table,
@@ -310,7 +311,8 @@ def _entry(pipeline: Pipeline, table: str, verdict: BatchVerdict, reference: str
         rows_read=verdict.read,
         rows_accepted=verdict.read - verdict.refused,
         rows_refused=verdict.refused,
-        staging=reference,
+        staging=str(file.relative_to(platform.settings.staging)),
+        staging_sha256=digest,
         at=platform.clock.now(),
         failures=[asdict(failure) for failure in verdict.failures],
         seconds=round(seconds, 3),

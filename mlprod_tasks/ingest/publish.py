@@ -79,10 +79,11 @@ def _audited_rows(pipeline: Pipeline, table: Table, ticks: TickRange, platform: 
     """The accepted rows of the ticks, each from the file of its tick's latest audit."""
     where = {"pipeline": pipeline.name, "table_name": table.name}
     verdicts = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
-    files: defaultdict[str, list[date]] = defaultdict(list)
+    files: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
     for tick in days(ticks):
-        files[_check_passed(pipeline, table, tick, verdicts.get(tick)).staging].append(tick)
-    parts = [_rows(pipeline, table, reference, of_file_ticks, platform) for reference, of_file_ticks in files.items()]
+        audit = _check_passed(pipeline, table, tick, verdicts.get(tick))
+        files[audit.staging, audit.staging_sha256].append(tick)
+    parts = [_rows(pipeline, table, name, digest, of_file, platform) for (name, digest), of_file in files.items()]
     return pa.concat_tables(parts).combine_chunks()
 
 
@@ -100,8 +101,7 @@ def _check_passed(pipeline: Pipeline, table: Table, tick: date, verdict: Audit |
     return verdict
 
 
-def _rows(pipeline: Pipeline, table: Table, reference: str, ticks: list[date], platform: Platform) -> pa.Table:
-    name, _, audited = reference.rpartition(" sha256:")
+def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list[date], platform: Platform) -> pa.Table:
     path = platform.settings.staging / name
     if not path.exists() or of_file(path) != audited:
         raise AuditMissing(

@@ -86,10 +86,11 @@ class Audit(Row):
     rows_read: Mapped[int]
     rows_accepted: Mapped[int]
     rows_refused: Mapped[int]
-    staging: Mapped[str]  # the audited file and its SHA-256: publish accepts no other
+    staging: Mapped[str]  # the audited file, relative to the folder of staged files
     at: Mapped[datetime]
     failures: Mapped[list[Any]] = mapped_column(default_factory=list)  # failed expectations, with sample rows
     seconds: Mapped[float] = mapped_column(default=0.0)
+    staging_sha256: Mapped[str] = mapped_column(String(64), default="")  # of that file: publish accepts no other
 
 
 class Publication(Row):

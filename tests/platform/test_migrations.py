@@ -13,6 +13,7 @@ from mlprod_tasks.platform import migrations
 from mlprod_tasks.platform.ledger import (
     Approval,
     Asker,
+    Audit,
     Decision,
     FallbackCause,
     Intervention,
@@ -307,3 +308,12 @@ def test_publications_say_when_they_were_first_made(of_release_0_4: Ledger) -> N
     )
     first = hour(7).replace(minute=1)
     assert only(ledger, Publication, "tick", "at", "first_at") == [(DAY, hour(20), first), (OTHER, hour(20), hour(20))]
+
+
+def test_audits_keep_the_digest_of_their_file_in_a_column(of_release_0_4: Ledger) -> None:
+    ledger = of_release_0_4
+    row = {"table_name": "orders", "passed": True, "rows_read": 1, "rows_accepted": 1, "rows_refused": 0, "failures": []}
+    wrote(ledger, "audits", row | {"tick": DAY, "staging": f"p/orders/{DAY}.parquet sha256:{'a' * 64}"}, seconds=0.1)
+    wrote(ledger, "audits", row | {"tick": OTHER, "staging": ""}, seconds=0.1)
+    expected = [(DAY, f"p/orders/{DAY}.parquet", "a" * 64), (OTHER, "", "")]
+    assert only(ledger, Audit, "tick", "staging", "staging_sha256") == expected

@@ -22,7 +22,18 @@ BY_RULES = ("fallback", "rollback", "not done")  # actions by rules; they have t
 ABOUT_RULES, BOUNDS, VERSIONS = ("acknowledge", "mute", "unmute"), ("bound", "unbound"), ("fallback", "rollback")
 WANT_TRAINING = ("retrain", "fallback", "rollback")
 
-TABLES = ("approvals", "decisions", "interventions", "mails", "promotions", "publications", "rollouts", "scorings", "trainings")
+TABLES = (
+    "approvals",
+    "audits",
+    "decisions",
+    "interventions",
+    "mails",
+    "promotions",
+    "publications",
+    "rollouts",
+    "scorings",
+    "trainings",
+)
 
 
 def _columns(table: str) -> tuple[sa.Column[Any], ...]:
@@ -30,6 +41,7 @@ def _columns(table: str) -> tuple[sa.Column[Any], ...]:
     day, text, word = sa.Date(), sa.Text(), sa.String(length=20)
     new: dict[str, tuple[sa.Column[Any], ...]] = {
         "approvals": (sa.Column("answered", sa.Boolean(), nullable=False, server_default=sa.true()),),
+        "audits": (sa.Column("staging_sha256", sa.String(length=64), nullable=False, server_default=""),),
         "decisions": (
             sa.Column("training_asked_at", sa.DateTime(timezone=True), nullable=True),
             sa.Column("training_held", text, nullable=False, server_default=""),
@@ -83,6 +95,7 @@ def upgrade() -> None:
     _mails(bind, tables["mails"])
     _scorings(bind, tables["scorings"])
     _publications(bind, tables["publications"])
+    _audits(bind, tables["audits"])
     approvals = tables["approvals"]
     bind.execute(approvals.update().where(approvals.c.by == NOBODY).values(answered=False))
     for name in TABLES:
@@ -194,6 +207,15 @@ def _publications(bind: sa.Connection, table: sa.Table) -> None:
         at = ended.get((one.pipeline, one.table_name, str(one.tick)), one.at)
         mine = (table.c.pipeline == one.pipeline) & (table.c.table_name == one.table_name) & (table.c.tick == one.tick)
         bind.execute(table.update().where(mine).values(first_at=min(at, one.at)))
+
+
+def _audits(bind: sa.Connection, table: sa.Table) -> None:
+    """The digest of each audited file, which stood behind its name."""
+    for one in bind.execute(sa.select(table)).all():
+        name, found, digest = one.staging.rpartition(" sha256:")
+        if found:
+            mine = (table.c.pipeline == one.pipeline) & (table.c.table_name == one.table_name) & (table.c.tick == one.tick)
+            bind.execute(table.update().where(mine).values(staging=name, staging_sha256=digest))
 
 
 def _rolled_out(bind: sa.Connection, table: sa.Table) -> Iterator[tuple[str, int]]:

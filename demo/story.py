@@ -13,6 +13,7 @@ from statistics import median
 
 from demo.business_database import corrupt, mend
 from demo.live_flights import LiveFlights
+from demo.progress import progress
 from demo.stack import DemoStack
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import (
@@ -87,9 +88,10 @@ class Story:
     def _june(self) -> None:
         self._chapter(f"Backfill ingest, score and monitor over {JUNE[0]} to {JUNE[1]}, four ticks at a time")
         print(self.stack.mlprod("backfill", self.name, "--from", str(JUNE[0]), "--to", str(JUNE[1]), "--at-once", "4"), end="")
-        for workflow in ("ingest", "score", "monitor"):
-            for backfill in self.api.backfills(f"{self.name}.{workflow}"):
-                self.api.wait_for_backfill(backfill["id"])
+        with progress("runs", self._backfilled):
+            for workflow in ("ingest", "score", "monitor"):
+                for backfill in self.api.backfills(f"{self.name}.{workflow}"):
+                    self.api.wait_for_backfill(backfill["id"])
         for workflow in ("ingest", "score", "monitor"):
             runs = [run for run in self.api.runs(f"{self.name}.{workflow}") if run["run_type"] == "backfill"]
             done = sum(run["state"] == "success" for run in runs)
@@ -171,7 +173,8 @@ class Story:
         _rewrite(declaration, edited)
         try:
             run = self.api.trigger(dag, conf={"as_of": str(CORRUPTED), "reason": "a gate that cannot be reached"})
-            ended = self.api.wait_for_run(dag, run, seconds=300)
+            with progress("tasks", lambda: self._tasks_done(dag, run)):
+                ended = self.api.wait_for_run(dag, run, seconds=300)
         finally:
             _rewrite(declaration, written)
         states = self.api.task_states(dag, run)
@@ -250,7 +253,18 @@ class Story:
     def _run(self, workflow: str, what: str, **conf: str) -> None:
         dag = f"{self.name}.{workflow}"
         run = self.api.trigger(dag, conf=conf)
-        self._note(what, self.api.wait_for_run(dag, run, seconds=300)["state"] == "success")
+        with progress("tasks", lambda: self._tasks_done(dag, run)):
+            ended = self.api.wait_for_run(dag, run, seconds=300)
+        self._note(what, ended["state"] == "success")
+
+    def _tasks_done(self, dag: str, run: str) -> tuple[int, int]:
+        states = [one["state"] for one in self.api.task_instances(dag, run)]
+        return sum(state in ("success", "failed", "skipped") for state in states), len(states)
+
+    def _backfilled(self) -> tuple[int, int]:
+        runs = [run for workflow in ("ingest", "score", "monitor") for run in self.api.runs(f"{self.name}.{workflow}")]
+        states = [run["state"] for run in runs if run["run_type"] == "backfill"]
+        return sum(state in ("success", "failed") for state in states), len(states)
 
     def _partition(self, dag: str, tick: date) -> str:
         """Backfill one tick; gives its run's id."""

@@ -31,6 +31,7 @@ from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.compare import Performance
 from mlprod_tasks.models import calibration, decision_value, learners
+from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
@@ -257,7 +258,7 @@ def judged_on(window: Window, name: str, declared: Pipeline, made: Callable[[], 
 def window_line(window: Window, judged: Performance) -> str:
     """One window's line of a table."""
     found = judged.sampled.estimates()
-    outcome = fit_model.outcome(window.test)
+    outcome = outcome_of(window.test)
     cells = [window.day, f"{len(outcome):,}", f"{outcome.mean():.0%}"]
     cells += [shown(found[name], ".3f") for name in ("roc_auc", "log_loss", "calibration_error")]
     return f"| {' | '.join([*cells, shown(found['value_per_1000'], ',.0f')])} |"

@@ -46,7 +46,8 @@ SCRIPT = REPOSITORY / "benchmarks" / "serving.lua"
 DIFFERENT = 32_000
 CONNECTIONS = (1, 8, 32)
 WAYS = ("new", "many", "same")
-OURS, MLFLOW, BARE = "mlprod serve", "mlflow models serve", "Starlette, msgspec, LightGBM"
+OURS, PLAIN = "mlprod serve", "mlprod serve --no-fast-path"
+MLFLOW, BARE = "mlflow models serve", "Starlette, msgspec, LightGBM"
 WARM_SECONDS, START_SECONDS = 1, 120
 FASTER_THAN_MLFLOW, SHARE_OF_BARE, P99_MILLISECONDS = 30.0, 0.5, 3.0
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
@@ -105,7 +106,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         here = home(chosen.home or Path(folder) / "home")
         files = written(here, Path(folder))
-        servers = [running.enter_context(started(name, here, files, Path(folder))) for name in (MLFLOW, BARE, OURS)]
+        servers = [running.enter_context(started(name, here, files, Path(folder))) for name in (MLFLOW, BARE, PLAIN, OURS)]
         starts = itertools.count(int(time.time()) % 1_000_000 * 1000, 1_000_000)  # nothing that an earlier run asked
         compare(servers, chosen.seconds, chosen.turns, starts)
         ours = servers[-1]
@@ -137,7 +138,7 @@ def written(here: Home, folder: Path) -> dict[str, Path]:
     files = {name: folder / f"{name.split()[0].strip(',')}.jsonl" for name in lines}
     for name, file in files.items():
         file.write_text("\n".join(lines[name]) + "\n")
-    return files
+    return files | {PLAIN: files[OURS]}
 
 
 @contextmanager
@@ -146,12 +147,13 @@ def started(name: str, here: Home, files: Mapping[str, Path], folder: Path) -> I
     port, python = free_port(), Path(sys.executable).parent
     own = ["--env-manager", "local", "--workers", "1", "--port", str(port)]
     uri = f"models:/{places.registered_model(here.pipeline)}/{here.champion}"
+    serve, score = (
+        [f"{python}/mlprod", "serve", here.pipeline.name, "--port", str(port)],
+        f"/v1/pipelines/{here.pipeline.name}/score",
+    )
     told: dict[str, tuple[list[str], str, str]] = {
-        OURS: (
-            [f"{python}/mlprod", "serve", here.pipeline.name, "--port", str(port)],
-            "/ready",
-            f"/v1/pipelines/{here.pipeline.name}/score",
-        ),
+        OURS: (serve, "/ready", score),
+        PLAIN: ([*serve, "--no-fast-path"], "/ready", score),
         MLFLOW: (
             [f"{python}/mlflow", "models", "serve", "--model-uri", uri, *own],
             "/ping",
@@ -172,7 +174,7 @@ def started(name: str, here: Home, files: Mapping[str, Path], folder: Path) -> I
                     raise RuntimeError(f"{name} did not start: {(folder / f'{port}.log').read_text()[-2000:]}")
                 time.sleep(0.02)
             seconds = time.perf_counter() - began
-            keys = here.keys if name == OURS else ()
+            keys = here.keys if name in (OURS, PLAIN) else ()
             server = Server(name, f"http://127.0.0.1:{port}{path}", files[name], keys, process, seconds, (0.0, 0.0))
             server.started_mb = server.memory()
             yield server
@@ -208,12 +210,13 @@ def compare(servers: Sequence[Server], seconds: float, turns: int, starts: Itera
         for connections in CONNECTIONS:
             print(f"| {server.name} | {connections} | {cells(seen[server.name, connections])} |")
     most = CONNECTIONS[-1]
-    to_mlflow, to_bare = (ratio(seen[OURS, most], seen[other, most]) for other in (MLFLOW, BARE))
+    to_mlflow, to_bare, to_plain = (ratio(seen[OURS, most], seen[other, most]) for other in (MLFLOW, BARE, PLAIN))
     late = median(seen[OURS, 8], "p99")
     print(
         f"\n`{OURS}` over `{MLFLOW}` at {most} connections: {to_mlflow:.1f}x (goal: at least {FASTER_THAN_MLFLOW:g}; "
         f"{met(to_mlflow >= FASTER_THAN_MLFLOW)}); over {BARE}: {to_bare:.2f} (goal: at least {SHARE_OF_BARE:g}; "
-        f"{met(to_bare >= SHARE_OF_BARE)}); p99 at 8 connections: {late:.2f} ms (goal: at most {P99_MILLISECONDS:g}; "
+        f"{met(to_bare >= SHARE_OF_BARE)}); over `{PLAIN}`: {to_plain:.2f}; "
+        f"p99 at 8 connections: {late:.2f} ms (goal: at most {P99_MILLISECONDS:g}; "
         f"{met(late <= P99_MILLISECONDS)}).\n"
     )
 

@@ -91,7 +91,10 @@ def timed(pipeline: Pipeline, platform: Platform) -> list[tuple[str, float]]:
         ("reading and checking the fields", lambda: [online.fields.read(one) for one in requests]),
         ("look-ups, as-of and trailing features and expressions", lambda: [online.of([one], [at]) for one in rows]),
         (f"the {len(expressed)} expressions, compiled", lambda: [online.expressions.values(one) for one in known]),
-        (f"the {len(expressed)} expressions by DuckDB", lambda: [online.expressions._from_duckdb(expressed, one) for one in known]),
+        (
+            f"the {len(expressed)} expressions by DuckDB",
+            lambda: [online.expressions._from_duckdb(expressed, one) for one in known],
+        ),
     ]
     made = [("start: the expressions compiled, once", start * 1e6)]
     for told, run in parts:

@@ -45,7 +45,7 @@ def meaning(metric: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Format a number with four significant digits; 'not measured' if it is None or not finite."""
+    """Format a number for people; 'not measured' if it is None or not finite."""
     return UNKNOWN if value is None or not math.isfinite(value) else format_number(value)
 
 
@@ -97,13 +97,29 @@ def length(span: timedelta) -> str:
     return f"{span.total_seconds():g} seconds"
 
 
-def format_number(number: float) -> str:
-    """Format a number with four significant digits: '-14,350', '0.1665'; without powers of ten down to 0.000001."""
+def format_number(number: float, digits: int = 3) -> str:
+    """Format a number with three significant digits: '-14,350', '0.167'; without powers of ten down to 0.000001.
+
+    Whole numbers keep all their digits.
+    """
     if abs(number) >= 1000:
         return f"{number:,.0f}"
+    if number == int(number):
+        return f"{number:.0f}"
     if 0 < abs(number) < 0.001:
-        return f"{number:.6f}".rstrip("0") if abs(number) >= 0.000001 else f"{number:.1e}"
-    return f"{number:.4g}"
+        places = min(digits - 1 - math.floor(math.log10(abs(number))), 6)
+        return f"{number:.{places}f}".rstrip("0") if abs(number) >= 0.000001 else f"{number:.1e}"
+    shown = f"{number:.{digits}g}"
+    return f"{number:,.0f}" if "e" in shown else shown  # 999.6 is 1,000
+
+
+def format_compared(number: float, bound: float) -> tuple[str, str]:
+    """Format a number and its bound with as many digits as show which one is greater, at least three significant ones."""
+    for digits in range(3, 16):
+        shown, limit = format_number(number, digits), format_number(bound, digits)
+        if shown != limit or number == bound:
+            return shown, limit
+    return repr(number), repr(bound)
 
 
 def format_exact(number: float) -> str:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # Mail programs remove style sheets and scripts, so every element in it has its style in an attribute.
 TEMPLATE = Path(__file__).parent / "templates" / "mail.html"
 WIDEST_CELL, WIDEST_LINE = 60, 78
-NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
+# A number, alone or with its interval: '0.676 [0.668, 0.683]'.
+NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?( \[[^\]]*\])?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
-from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
 from mlprod_tasks.ingest.convert import as_text
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import staging, write_staged
@@ -268,7 +268,7 @@ def _with_share(verdict: BatchVerdict, table: Table) -> BatchVerdict:
     share = verdict.refused / verdict.read if verdict.read else 0.0
     if share <= table.max_refused_share or not verdict.passed:
         return verdict
-    bound_text = f"at most {format_number(table.max_refused_share)}"
+    bound_text = f"at most {format_exact(table.max_refused_share)}"
     allowed = f"{bound_text} of the rows may be refused"
     observed = f"{format_number(share)} ({verdict.refused:,} of {verdict.read:,})"
     failure = FailedExpectation("max_refused_share", None, allowed, observed, bound_text, verdict.refused, "batch")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.documents.formatting import format_compared, format_number
 from mlprod_tasks.monitoring.bounds import Bound, Bounds
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform.ledger import Measurement
@@ -70,16 +70,19 @@ def _sentence(reading: Reading, pipeline: Pipeline, tick: Tick, bound: Bound, br
     what = KINDS[reading.what].words.format(slice=reading.slice, kpi=pipeline.kpi.name)
     if reading.value is None:
         return f"{tick}: {what} could not be measured: {reading.why}"
+    shown = format_number(reading.value)
     if breached and bound.low is not None and reading.value < bound.low:
-        verdict = f", below the bound {format_number(bound.low)}{_source(bound)}"
+        shown, limit = format_compared(reading.value, bound.low)
+        verdict = f", below the bound {limit}{_source(bound)}"
     elif breached and bound.high is not None:
-        verdict = f", above the bound {format_number(bound.high)}{_source(bound)}"
+        shown, limit = format_compared(reading.value, bound.high)
+        verdict = f", above the bound {limit}{_source(bound)}"
     elif bound.low is None and bound.high is None:
         verdict = ""
     else:
         verdict = f", within {_interval(bound)}"
     detail = f" ({reading.detail})" if reading.detail else ""
-    return f"{tick}: {what} is {format_number(reading.value)}{verdict}{detail}; n = {reading.n:,}"
+    return f"{tick}: {what} is {shown}{verdict}{detail}; n = {reading.n:,}"
 
 
 def _interval(bound: Bound) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Ramp
-from mlprod_tasks.documents.formatting import format_count, format_number, length
+from mlprod_tasks.documents.formatting import format_count, format_exact, format_number, length
 from mlprod_tasks.platform.ledger import RolloutCheck
 from mlprod_tasks.statistics import intervals
 
@@ -176,7 +176,7 @@ def latency(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
         few = f"{measured}: {_version(theirs)} has too few rows ({theirs.rows:,}) to compare them."
         return _result("latency", pair, None, before, value, ramp.latency, few)
     passed = low <= ramp.latency * high
-    verdict = f"{'not ' if passed else ''}significantly more than {format_number(ramp.latency)} times as long"
+    verdict = f"{'not ' if passed else ''}significantly more than {format_exact(ramp.latency)} times as long"
     return _result("latency", pair, passed, before, value, ramp.latency, f"{measured}: {verdict}.")
 
 
@@ -194,7 +194,7 @@ def scores(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
         f"The mean score of {_version(pair.challenger)} is {ours.value:.3f}, of {_version(pair.champion)} {theirs.value:.3f}; "
         f"the difference is between {low:+.3f} and {high:+.3f}"
     )
-    verdict = f"{'not ' if passed else ''}significantly more than {format_number(ramp.score_shift)} away"
+    verdict = f"{'not ' if passed else ''}significantly more than {format_exact(ramp.score_shift)} away"
     return _result("scores", pair, passed, theirs.value, ours.value, ramp.score_shift, f"{measured}: {verdict}.")
 
 

@@ -6,7 +6,7 @@ import math
 from typing import assert_never
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion
-from mlprod_tasks.documents.formatting import change, format_interval, format_number
+from mlprod_tasks.documents.formatting import change, format_compared, format_exact, format_interval, format_number
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import Comparison, Estimates, Evaluation, EvaluationResults
 from mlprod_tasks.statistics.metrics import Estimate
@@ -19,7 +19,6 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
     evaluation = results.evaluation
     estimate = finite(evaluation.model, gate.metric, "the model")
     value, n, higher = estimate.value, evaluation.rows, HIGHER_IS_BETTER[gate.metric]
-    is_now = f"{gate.metric} is {format_number(value)} {format_interval(estimate.low, estimate.high)} on {n:,} rows"
     match gate:
         case AtLeast():
             bound, higher, against = gate.bound, True, ""
@@ -42,7 +41,7 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
             bound = champion - (1 if higher else -1) * gate.tolerance
             against = (
                 f" (champion version {evaluation.champion_version} has {format_number(champion)}, "
-                f"tolerance {format_number(gate.tolerance)})"
+                f"tolerance {format_exact(gate.tolerance)})"
             )
         case _:
             assert_never(gate)
@@ -50,7 +49,12 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
     strict = isinstance(gate, BetterThanBaseline) and bound == finite(evaluation.baseline, gate.metric, "the baseline").value
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
-    return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {format_number(bound)}{against}")
+    shown, limit = format_compared(value, bound)
+    if isinstance(gate, AtLeast | AtMost):
+        limit = format_exact(bound)
+    interval = format_interval(estimate.low, estimate.high)
+    sentence = f"{gate.metric} is {shown} {interval} on {n:,} rows; it must be {side} {limit}{against}"
+    return verdict(gate, passed, value, bound, n, sentence)
 
 
 def _verdict_by_interval(

@@ -17,7 +17,7 @@ from mlprod_tasks.declaration.gate import (
     NoLeakageSuspicion,
     SamePredictions,
 )
-from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.documents.formatting import format_exact
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import CheckResult, EvaluationResults
@@ -62,7 +62,7 @@ def verdict_on_check(gate: CheckedGate, results: EvaluationResults, model_digest
 
 
 def _verdict_at_most(gate: Latency | ModelSize, one: CheckResult, most: float, unit: str) -> GateVerdict:
-    sentence = f"{one.sentence}; it must be at most {format_number(most)}{unit}"
+    sentence = f"{one.sentence}; it must be at most {format_exact(most)}{unit}"
     return verdict(gate, _value(one) <= most, one.value, most, one.n, sentence)
 
 
@@ -105,14 +105,14 @@ def _verdict_on_kpi(gate: KpiAtLeast | KpiAtMost, results: tuple[CheckResult, ..
     side = "at least" if least else "at most"
     whole = _result_of(results, names.KPI)
     passed = _value(whole) >= gate.bound if least else _value(whole) <= gate.bound
-    sentence = f"{whole.sentence}; it must be {side} {format_number(gate.bound)}"
+    sentence = f"{whole.sentence}; it must be {side} {format_exact(gate.bound)}"
     if gate.worst_week is not None:
         weeks = [one for one in results if one.check == names.KPI_BY_WEEK]
         if not weeks:
             raise CannotBeEvaluated("the test window has no whole week")
         worst = (min if least else max)(weeks, key=_value)
         kept = _value(worst) >= gate.worst_week if least else _value(worst) <= gate.worst_week
-        sentence += f"; the worst week: {worst.sentence}; it must be {side} {format_number(gate.worst_week)}"
+        sentence += f"; the worst week: {worst.sentence}; it must be {side} {format_exact(gate.worst_week)}"
         if passed and not kept:
             return verdict(gate, False, worst.value, gate.worst_week, worst.n, sentence)
     return verdict(gate, passed, whole.value, gate.bound, whole.n, sentence)

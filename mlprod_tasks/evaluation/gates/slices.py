@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mlprod_tasks.declaration.gate import WorstSlice
-from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
+from mlprod_tasks.documents.formatting import format_count, format_exact, format_interval, format_number
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import EvaluationResults, Slice, Slices
 
@@ -27,9 +27,9 @@ def verdict_on_slices(gate: WorstSlice, results: EvaluationResults) -> GateVerdi
     value = worst.metrics[gate.metric]
     passed = _badness(gate, worst) <= _badness_of(gate, gate.bound)
     demand = {
-        "log_loss": f"at most {format_number(gate.bound)}",
-        "calibration": f"between {format_number(-gate.bound)} and {format_number(gate.bound)}",
-    }.get(gate.metric, f"at least {format_number(gate.bound)}")
+        "log_loss": f"at most {format_exact(gate.bound)}",
+        "calibration": f"between {format_exact(-gate.bound)} and {format_exact(gate.bound)}",
+    }.get(gate.metric, f"at least {format_exact(gate.bound)}")
     sentence = (
         f"{gate.metric} is worst where {worst.name}: {format_number(value.value)} {format_interval(value.low, value.high)} on "
         f"{worst.rows:,} rows; it must be {demand} in each of {format_count(n, 'slice')} of at least {gate.least_rows:,} "

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER, Stable
-from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import BacktestResult, EvaluationResults, Fold
 
@@ -107,10 +107,10 @@ def _demand(gate: Stable, backtest: BacktestResult) -> str:
     if gate.than == "baseline":
         return "better than the baseline's"
     if gate.than == "champion":
-        tolerated = f" by more than {format_number(gate.tolerance)}" if gate.tolerance else ""
+        tolerated = f" by more than {format_exact(gate.tolerance)}" if gate.tolerance else ""
         return f"not worse than that of champion version {backtest.champion_version}'s recipe{tolerated}"
     assert gate.bound is not None
-    return f"{'at least' if HIGHER_IS_BETTER[gate.metric] else 'at most'} {format_number(gate.bound)}"
+    return f"{'at least' if HIGHER_IS_BETTER[gate.metric] else 'at most'} {format_exact(gate.bound)}"
 
 
 def _format_window(gate: Stable, window: _EvaluatedFold) -> str:

@@ -21,7 +21,7 @@ def test_the_share_of_rows_that_break_a_rule_is_counted_and_the_worst_is_shown(t
     worst = rows.iloc[int(np.argmax(after - before))]
     assert f"{int((after > before + 1e-12).sum()):,} of {len(rows):,} test rows" in second.sentence
     assert f"order_id {worst['order_id']!r}: the score goes from {before[np.argmax(after - before)]:.4f}" in second.sentence
-    assert f"when amount goes from {worst['amount']:.4g} to {worst['amount'] + 50:.4g}" in second.sentence
+    assert f"when amount goes from {worst['amount']:.3g} to {worst['amount'] + 50:.3g}" in second.sentence
 
 
 def test_a_change_that_must_not_matter_but_does_is_caught(trained):

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import traceback
 from collections import defaultdict
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlprod_tasks.declaration.declared import FIELDS, DeclarationError
-from mlprod_tasks.declaration.pipeline import Pipeline
+from mlprod_tasks.declaration.pipeline import Pipeline, Publish
 
 LONGEST_GIVEN = 100
 
@@ -46,10 +47,41 @@ def load(path: Path) -> Pipeline:
 
 
 def load_all(folder: Path) -> dict[str, Pipeline]:
-    """Load every pipeline of a folder, by name; files that start with _ are left out."""
+    """Load every pipeline of a folder, by name; files that start with _ are left out.
+
+    Raises: DeclarationError for the first one that is refused, alone or beside the others: see `refused_together`.
+    """
     if not folder.is_dir():
         raise DeclarationError(f"{folder}: no such folder of pipelines; set MLPROD_PIPELINES")
-    return {path.stem: load(path) for path in sorted(folder.glob("[!_]*.py"))}
+    pipelines = {path.stem: load(path) for path in sorted(folder.glob("[!_]*.py"))}
+    for error in refused_together(pipelines.values()).values():
+        raise error
+    return pipelines
+
+
+def refused_together(pipelines: Iterable[Pipeline]) -> dict[str, DeclarationError]:
+    """The pipelines that cannot run beside each other, by name, each with its error.
+
+    Two that publish to one table would delete each other's ticks. Neither is let through, since nobody but their owners knows
+    whose table it is.
+    """
+    owners: defaultdict[Publish, list[str]] = defaultdict(list)
+    for pipeline in pipelines:
+        if pipeline.publish is not None:
+            owners[pipeline.publish].append(pipeline.name)
+    return {
+        name: _shares_table(name, published, [other for other in names if other != name])
+        for published, names in owners.items()
+        if len(names) > 1
+        for name in names
+    }
+
+
+def _shares_table(name: str, published: Publish, others: list[str]) -> DeclarationError:
+    return DeclarationError(
+        f"{name}.py: Pipeline.publish: table {published.table!r} of connection {published.connection!r} is also that of "
+        f"{', '.join(others)}: they would delete each other's ticks. Give each its own table"
+    )
 
 
 def _near(path: Path) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from airflow.sdk import Connection, get_current_context
 
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load
+from mlprod_tasks.declaration.load import refused_together
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import SettingMissing, connection_from_environment, from_environment
 
@@ -46,7 +47,8 @@ def _read() -> dict[str, Pipeline | DeclarationError]:
             by_name[path.stem] = load(path)
         except DeclarationError as error:
             by_name[path.stem] = error
-    return by_name
+    together = refused_together(one for one in by_name.values() if isinstance(one, Pipeline))
+    return by_name | together
 
 
 def connection_url(name: str) -> str:

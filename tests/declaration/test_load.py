@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load, load_all
+from mlprod_tasks.declaration.load import refused_together
 from tests.support.paths import FLIGHTS
 
 HEAD = "from datetime import date, time, timedelta\n\nfrom mlprod_tasks import declaration as ml\n\n"
@@ -179,3 +180,15 @@ def test_nothing_of_a_declaration_can_be_changed_afterwards(flights_pipeline: Pi
         flights_pipeline.top_share = 0.5  # type: ignore[misc]
     with pytest.raises(AttributeError):
         flights_pipeline.tables[0].columns[0].nullable = True  # type: ignore[misc]
+
+
+def test_two_use_cases_that_publish_to_one_table_are_both_refused(tmp_path: Path) -> None:
+    written = FLIGHTS.read_text()
+    for name, table in (("flight_delays", "shared"), ("flights_again", "shared"), ("own_table", "own")):
+        text = written.replace('name="flight_delays"', f'name="{name}"').replace('"flight_delay_predictions"', f'"{table}"')
+        (tmp_path / f"{name}.py").write_text(text)
+    refused = refused_together(load(file) for file in tmp_path.glob("*.py"))
+    assert set(refused) == {"flight_delays", "flights_again"}
+    assert "also that of flights_again: they would delete each other's ticks" in str(refused["flight_delays"])
+    with pytest.raises(DeclarationError, match="Give each its own table"):
+        load_all(tmp_path)

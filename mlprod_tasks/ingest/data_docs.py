@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ KEPT = 60
 def keep(result: Any, ticks: str, folder: Path) -> None:
     """Store an audit's result where the data docs read it; long lists of values are cut."""
     result_json = _cut(result.to_json_dict())
+    for one in result_json["results"]:
+        # Great Expectations writes values into its pages as they are: a script that a source sends would run in the browser.
+        one["result"] = _escaped(one["result"])
     # Great Expectations sorts its pages by this time: the date of the first tick.
     moment = ticks[:10].replace("-", "") + "T000000.000000Z"
     path = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
@@ -55,3 +59,15 @@ def _cut(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _cut(inner) for key, inner in value.items()}
     return [_cut(inner) for inner in value[:LISTED]] if isinstance(value, list) else value
+
+
+def _escaped(value: Any) -> Any:
+    """The value with every text in it, keys too, escaped for HTML."""
+    match value:
+        case dict():
+            return {_escaped(key): _escaped(inner) for key, inner in value.items()}
+        case list():
+            return [_escaped(inner) for inner in value]
+        case str():
+            return escape(value)
+    return value

@@ -281,6 +281,22 @@ def test_staged_files_are_left_as_they_were_extracted(of_orders) -> None:
     assert pq.read_table(done.path.with_suffix(".accepted.parquet")).num_rows == 9
 
 
+def test_what_a_source_sends_is_text_on_the_pages_and_never_runs(of_orders, tmp_path: Path) -> None:
+    script = "<script>alert('planted')</script>"
+    rows = [order(1), order(2, state=script), order(3, state=f'"><img src=x onerror={script}>')]
+    pipeline, platform = of_orders(rows)
+    platform.settings.expectations.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "great_expectations" / "great_expectations.yml", platform.settings.expectations)
+    with pytest.raises(BatchRefused):
+        audited(pipeline, platform)
+    pages = list(build_data_docs(platform).parent.rglob("*.html"))
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    assert any("planted" in text for text in texts), "the value is shown"
+    for text in texts:
+        assert "<script>alert" not in text
+        assert "<img src=x" not in text
+
+
 def test_only_the_newest_audits_are_kept_for_the_data_docs_however_often_old_ones_are_deleted(tmp_path: Path) -> None:
     suite_folder = tmp_path / VALIDATIONS / "shop_orders"
     for number in range(KEPT + 5):

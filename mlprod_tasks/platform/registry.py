@@ -33,7 +33,7 @@ from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef, holds, load_files
 from mlprod_tasks.platform.registry_errors import is_connection_error, is_mlflow_error
-from mlprod_tasks.platform.registry_reads import RegistryReads, StoredVersion, open_reads, stored_version
+from mlprod_tasks.platform.registry_reads import ABSENT, RegistryReads, StoredVersion, open_reads, stored_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,6 +50,10 @@ LONGEST_VALUE = 5000  # characters of a tag's value
 
 class RegistryUnreachable(ConnectionError):
     """The MLflow server or its database does not answer."""
+
+
+class RunMissing(LookupError):
+    """MLflow has no run of that id."""
 
 
 class Registry:
@@ -82,9 +86,14 @@ class Registry:
         return True
 
     def run_url(self, run_id: str, base_url: str) -> str:
-        """The address of a run in the MLflow UI."""
+        """The address of a run in the MLflow UI. Raises: RunMissing."""
         with self.reached():
-            experiment = self.client.get_run(run_id).info.experiment_id
+            try:
+                experiment = self.client.get_run(run_id).info.experiment_id
+            except Exception as error:
+                if is_mlflow_error(error) and error.error_code in ABSENT:  # type: ignore[attr-defined]
+                    raise RunMissing(f"MLflow has no run {run_id!r}") from error
+                raise
         return f"{base_url.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
     def start_run(self, pipeline: Pipeline, training_id: str) -> str:

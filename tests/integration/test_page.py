@@ -499,10 +499,13 @@ def test_the_data_docs_are_for_whoever_may_read_every_pipeline_and_can_do_nothin
     (folder.parent / "secret.txt").write_text("not a page")
     shown = site.asked("GET", "data-docs/index.html", "ada")
     assert (shown.status_code, shown.text) == (200, "<h1>All suites</h1>")
-    assert shown.headers["content-security-policy"] == "sandbox allow-scripts allow-popups"
+    policy = shown.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "script" not in policy, "no script runs, wherever it comes from"
     assert site.asked("GET", "data-docs/index.html").status_code == 401
     assert site.asked("GET", "data-docs/index.html", "nobody").status_code == 403
-    for outside in ("data-docs/%2e%2e/secret.txt", "data-docs/..%2fsecret.txt", "data-docs/nothing.html"):
+    too_long = f"data-docs/{'a' * 5000}"
+    for outside in ("data-docs/%2e%2e/secret.txt", "data-docs/..%2fsecret.txt", "data-docs/nothing.html", too_long):
         assert site.asked("GET", outside, "ada").status_code == 404
     links = site.asked("GET", "api/pipelines/returns", "ada").json()["links"]
     assert "/mlprod/data-docs/index.html" in {link["href"] for link in links}
@@ -515,6 +518,8 @@ def test_the_link_of_a_training_leads_to_its_run_in_mlflow(site: Site) -> None:
     assert led.status_code == 307
     assert led.headers["location"] == site.platform.registry.run_url(run_id, "http://mlflow.example.com")
     assert site.asked("GET", address.replace("{run_id}", "nonsense"), "ada").status_code == 422
+    unknown = site.asked("GET", address.replace("{run_id}", "0" * 32), "ada")
+    assert (unknown.status_code, unknown.json()) == (404, {"error": f"MLflow has no run '{'0' * 32}'"})
 
 
 def test_what_is_wrong_is_said(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlprod_tasks.declaration import Pipeline
     from mlprod_tasks.platform import Platform
+
+log = logging.getLogger(__name__)
 
 PLUGINS = Path(__file__).parents[2]
 AT_ONCE = 2  # each process takes some hundred MB
@@ -51,7 +54,9 @@ def apart(what: str, pipeline: str, **given: Any) -> Any:
     finally:
         _free.release()
     if done.returncode:
-        raise ActionRefused(500, f"{pipeline}: {what} ended with exit status {done.returncode}: {done.stderr[-500:]}")
+        # What the process wrote may hold paths and values that the reader of the page must not see.
+        log.error("%s: %s ended with exit status %d: %s", pipeline, what, done.returncode, done.stderr)
+        raise ActionRefused(500, f"{pipeline}: {what} failed: see the log of Airflow's API server")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise ActionRefused(answer["status"], answer["error"])
@@ -131,6 +136,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 STATUSES = MappingProxyType(
     {
         "NoSuchPrediction": 404,
+        "RunMissing": 404,
         "CannotRollBack": 409,
         "CannotRollOut": 400,
         "RolledOutMeanwhile": 409,

@@ -35,7 +35,7 @@ class Files:
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`, that names a folder.
     path: relative to that folder. It may contain a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
     'weather/*.parquet'.
-    format: 'csv' (comma-separated, with a header line) or 'parquet'.
+    format: 'csv' (as RFC 4180 describes it, in UTF-8, with a header line) or 'parquet'.
     timezone: the IANA time zone of timestamps in CSV that have no offset.
     """
 

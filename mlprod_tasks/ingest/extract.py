@@ -32,6 +32,7 @@ class Extracted:
     """The result of an extraction: `rows` of `ticks` in the file `path`.
 
     as_text: columns with a value that is not of the declared type. undeclared: columns of the source that are not declared.
+    notes: what people should know about the source's files.
     """
 
     pipeline: str
@@ -42,6 +43,7 @@ class Extracted:
     rows: int
     as_text: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Extracted:
@@ -61,12 +63,13 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         )
     wanted = partitions(declared, ticks)
     try:
-        source = sources.look(declared, settings, wanted.last if sources.is_by_tick(declared) else None)
+        looked = [sources.look(declared, settings, tick) for tick in (days(wanted) if sources.is_by_tick(declared) else [None])]
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
         rows = _sort_rows(_concatenate(chunks, declared), declared)
         newest = _newest(declared, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
+    source = looked[-1]
     notes = {"newest": newest, "undeclared": source.undeclared}
     path = staging(settings, pipeline, table, ticks)
     write_staged(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
@@ -75,7 +78,10 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
         log.warning("%s has undeclared columns, which are ignored: %s", source.address, ", ".join(source.undeclared))
-    return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared)
+    told = tuple(note for one in looked for note in one.notes)
+    for note in told:
+        log.warning("%s.%s: %s", pipeline.name, table, note)
+    return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared, told)
 
 
 def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange) -> Path:
@@ -117,7 +123,6 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
     if sources.is_by_tick(table):
         # The file's name gives the tick of its rows. The audit refuses rows whose time lies outside that tick.
         for tick in ticks:
-            sources.look(table, settings, tick.date)
             for rows in sources.read(table, settings, None, None, tick.date):
                 yield _Chunk(rows, pa.array([tick.date] * rows.num_rows, pa.date32()))
         return

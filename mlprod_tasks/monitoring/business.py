@@ -93,7 +93,7 @@ def _query_value(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, setting
             "make its SQL faster, or query a copy"
         )
     if question.error is not None:
-        raise NoAnswer(f"connection {metric.connection!r}: {_reason(question.error)}") from question.error
+        raise NoAnswer(f"connection {metric.connection!r}: {_why(question.error)}") from None
     return _number(question.answer)
 
 
@@ -180,10 +180,7 @@ def _cancel(question: _Question) -> None:
         log.debug("could not stop a query that took too long", exc_info=True)
 
 
-def _reason(error: Exception) -> str:
-    """The first line of the driver's own message.
+def _why(error: Exception) -> str:
+    from mlprod_tasks.platform.database import reason
 
-    SQLAlchemy's would repeat the SQL and its parameters.
-    """
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return reason(error)

@@ -11,6 +11,9 @@ from sqlalchemy import URL, DateTime, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
+# Classes of SQLSTATE whose messages name connections, transactions, roles, tables, columns or resources, but no values.
+WITHOUT_VALUES = ("08", "25", "28", "3D", "42", "53", "55", "57")
+
 
 class Utc(TypeDecorator[datetime]):
     """A time in UTC. SQLite does not store time zones, so UTC is added on reading."""
@@ -44,12 +47,27 @@ def open_database(url: str, writes: bool = False) -> Engine:
 
     writes: also change the settings of an SQLite file; without it a file may be read-only.
     """
-    engine = create_engine(database_url(url), poolclass=NullPool)
+    engine = create_engine(database_url(url), poolclass=NullPool, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _patient_writer if writes else _patient)
         # In SQLite, a reading transaction that starts to write cannot wait for another writer, so writers lock at the start.
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN"))
     return engine
+
+
+def reason(error: BaseException) -> str:
+    """Why a database refused, in one line and without values of its rows.
+
+    The driver's message is passed on when it is about the connection or the statement. PostgreSQL's messages about values quote
+    them ('invalid input syntax for type integer: "Ann"'), so those are told by their code alone.
+    """
+    original = getattr(error, "orig", None) or error
+    code = str(getattr(original, "pgcode", None) or getattr(original, "sqlstate", None) or "").strip("\0")
+    if code and code[:2] not in WITHOUT_VALUES:
+        return f"{type(original).__name__} with SQLSTATE {code}"
+    lines = str(original).strip().splitlines()
+    # SQLite's message about text that is not UTF-8 ends with the text.
+    return lines[0].partition(" with text ")[0] if lines else type(original).__name__
 
 
 def _patient(connection: Any, _: Any) -> None:

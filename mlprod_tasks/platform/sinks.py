@@ -6,16 +6,16 @@ from datetime import date
 
 import pyarrow as pa
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, DateTime, Double, MetaData, Table, Text, inspect
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.types import TypeEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from mlprod_tasks.platform.bulk_insert import bulk_insert
-from mlprod_tasks.platform.database import database_url, open_database
+from mlprod_tasks.platform.database import database_url, open_database, reason
 
 
 class SinkUnreachable(ConnectionError):
-    """The database to write to does not answer.
+    """The database to write to does not answer, or does not take the rows.
 
     The message says which, and what to do.
     """
@@ -46,12 +46,12 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
             target = Table(table, MetaData(), Column(tick_column, Date))
             connection.execute(target.delete().where(target.c[tick_column] == tick))
             bulk_insert(connection, table, rows)
-    except OperationalError as error:
-        where, reason = database_url(url).render_as_string(hide_password=True), str(error.orig).strip().splitlines()[0]
+    except DBAPIError as error:
+        where = database_url(url).render_as_string(hide_password=True)
         raise SinkUnreachable(
-            f"cannot write table {table!r} of {where}: {reason}. Check that the database is running and that the connection's "
-            "address and permissions are right; then clear the task: it replaces the whole tick"
-        ) from error
+            f"cannot write table {table!r} of {where}: {reason(error)}. Check that the database is running and that the "
+            "connection's address and permissions are right; then clear the task: it replaces the whole tick"
+        ) from None  # the driver's own message may show values
     return int(rows.num_rows)
 
 

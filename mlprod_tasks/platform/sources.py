@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from sqlalchemy import DateTime, Engine, Select, column, func, inspect, literal_column, select
 from sqlalchemy import table as sql_table
@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import Date
 
 from mlprod_tasks.declaration import Database, Files, Table
-from mlprod_tasks.platform.database import database_url, open_database
+from mlprod_tasks.platform import csv_files
+from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.settings import Settings
 
 CHUNK_ROWS = 100_000
@@ -36,11 +37,12 @@ class SourceMissing(LookupError):
 
 @dataclass(frozen=True)
 class Source:
-    """A source table: its address, and its columns that are not declared."""
+    """A source table: its address, its columns that are not declared, and what people should know about its files."""
 
     table: Table
     address: str
     undeclared: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
@@ -60,10 +62,26 @@ def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
         existing = {}
         for path in paths:
             columns = _columns_of(table.source, path)
-            _require_columns(table, set(columns), str(path))
+            _require_columns(table, columns, str(path), shown=table.source.format != "csv")
             existing |= dict.fromkeys(columns)
-    _require_columns(table, set(existing), address)
-    return Source(table, address, tuple(sorted(set(existing) - set(table.names))))
+        return Source(table, address, _undeclared(table, existing), _unended(table.source, paths))
+    _require_columns(table, list(existing), address)
+    return Source(table, address, _undeclared(table, existing))
+
+
+def _undeclared(table: Table, existing: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(existing) - set(table.names)))
+
+
+def _unended(source: Files, paths: Sequence[Path]) -> tuple[str, ...]:
+    """A note for each CSV file whose last row has no line break."""
+    if source.format != "csv":
+        return ()
+    return tuple(
+        f"{path} does not end with a line break: its last value may be cut off. Compare it with what was sent"
+        for path in paths
+        if not csv_files.ends_in_a_line(path)
+    )
 
 
 def read(
@@ -96,7 +114,7 @@ def read(
         else:
             yield from _rows(engine, query, table, chunk_rows)
     except DBAPIError as error:
-        raise _unreachable(table, engine, error) from error
+        raise _unreachable(table, engine, error) from None
 
 
 def newest(table: Table, settings: Settings) -> str | None:
@@ -113,18 +131,23 @@ def newest(table: Table, settings: Settings) -> str | None:
         with engine.connect() as connection:
             return str(connection.execute(select(func.max(_from(table).c[table.time]))).scalar())
     except DBAPIError as error:
-        raise _unreachable(table, engine, error) from error
+        raise _unreachable(table, engine, error) from None
 
 
 def _engine(table: Table, settings: Settings) -> Engine:
     return open_database(settings.database(table.source.connection))
 
 
-def _unreachable(table: Table, engine: Engine, error: Exception) -> SourceUnreachable:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+def _unreachable(table: Table, engine: Engine, error: SQLAlchemyError) -> SourceUnreachable:
+    where = f"table {table.name!r}: the database of connection {table.source.connection!r}"
+    address = engine.url.render_as_string(hide_password=True)
+    if getattr(error, "statement", None):
+        return SourceUnreachable(
+            f"{where} ({address}) answers, but its rows cannot be read: {reason(error)}. Correct the source or the "
+            "declaration, then run again"
+        )
     return SourceUnreachable(
-        f"table {table.name!r}: the database of connection {table.source.connection!r} "
-        f"({engine.url.render_as_string(hide_password=True)}) does not answer: {reason}. Check that it is running and that the "
+        f"{where} ({address}) does not answer: {reason(error)}. Check that it is running and that the "
         "connection is right, then run again"
     )
 
@@ -145,17 +168,28 @@ def _reflected(engine: Engine, table: Table, address: str) -> dict[str, Any]:
             f"table {table.name!r}: {address} does not exist. Create it, or correct `source` in the declaration"
         ) from error
     except SQLAlchemyError as error:
-        raise _unreachable(table, engine, error) from error
+        raise _unreachable(table, engine, error) from None
     return {entry["name"]: entry["type"] for entry in columns}
 
 
-def _require_columns(table: Table, existing: set[str], address: str) -> None:
-    missing = [name for name in table.names if name not in existing]
-    if missing:
+def _require_columns(table: Table, existing: Sequence[str], address: str, shown: bool = True) -> None:
+    """Require each declared column once. shown: whether the names may be shown; in a file without header, they are values."""
+    twice = [name for name in table.names if existing.count(name) > 1]
+    if twice:
         raise SourceMissing(
-            f"table {table.name!r}: {address} has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(sorted(existing))}. Add the column to the source, or remove it from the declaration"
+            f"table {table.name!r}: the header of {address} has the column {', '.join(map(repr, twice))} more than once, so it "
+            "is not clear which one is meant. Deliver it with one of them"
         )
+    missing = [name for name in table.names if name not in existing]
+    if not missing:
+        return
+    known = sorted(name for name in set(existing) if shown or name in table.names)
+    others = len(existing) - len(known) if not shown else 0
+    has = ", ".join([*known, *([f"{others} that are not declared"] if others else [])])
+    raise SourceMissing(
+        f"table {table.name!r}: {address} has no column {', '.join(map(repr, missing))}; it has "
+        f"{has}. Add the column to the source, or remove it from the declaration"
+    )
 
 
 def _from(table: Table) -> Any:
@@ -189,12 +223,17 @@ def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
 
     text = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
     address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    statement = None
     try:
         with dbapi.connect(address) as connection, connection.cursor() as cursor:
+            statement = text
             cursor.execute(text)
             yield from cursor.fetch_record_batch()
     except Error as error:
-        raise DBAPIError(None, None, error) from error
+        raise DBAPIError(statement, None, error) from None
+    except (OSError, pa.ArrowException):
+        # A query that fails after its first rows ends the stream with the server's message as bare text, values included.
+        raise DBAPIError(statement, None, OSError("the database stopped in the middle: see its log")) from None
 
 
 def _wanted(table: Table) -> list[str]:
@@ -250,35 +289,32 @@ def _paths(table: Table, settings: Settings, tick: date | None) -> list[Path]:
     return paths
 
 
-def _columns_of(source: Files, path: Path) -> Mapping[str, None]:
+def _columns_of(source: Files, path: Path) -> list[str]:
     try:
-        if source.format == "parquet":
-            return dict.fromkeys(pq.read_schema(path).names)
-        with csv.open_csv(path) as reader:
-            return dict.fromkeys(reader.schema.names)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SourceMissing(f"{path} cannot be read as a {source.format} file: {error}. Deliver it again") from error
+        return list(pq.read_schema(path).names) if source.format == "parquet" else csv_files.header(path)
+    except (pa.ArrowException, csv_files.Malformed, OSError) as error:
+        raise _unreadable(source, path, error) from None
 
 
 def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[pa.RecordBatch]:
-    if source.format == "parquet":
+    try:
+        if source.format == "csv":
+            yield from csv_files.read(path, _wanted(table))
+            return
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=chunk_rows, columns=_wanted(table)):
                 yield batch.select(_wanted(table))
-        return
-    # All columns as text: types come from the declaration, not from the first megabyte of the file.
-    options = csv.ConvertOptions(
-        column_types=dict.fromkeys(_wanted(table), pa.string()),
-        include_columns=_wanted(table),
-        strings_can_be_null=True,
-        null_values=[""],
-        quoted_strings_can_be_null=False,
-    )
-    try:
-        with csv.open_csv(path, convert_options=options) as reader:
-            yield from reader
-    except pa.ArrowInvalid as error:
-        raise SourceMissing(f"{path} cannot be read as a CSV file: {error}. Deliver it again") from error
+    except (pa.ArrowException, csv_files.Malformed, OSError) as error:
+        raise _unreadable(source, path, error) from None
+
+
+def _unreadable(source: Files, path: Path, error: Exception) -> SourceMissing:
+    """Say what is wrong with a file. Arrow's own message may show values, and so is not passed on."""
+    if isinstance(error, csv_files.Malformed):
+        reason = str(error)
+    else:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is damaged or cut off"
+    return SourceMissing(f"{path} cannot be read as a {source.format} file: {reason}. Deliver it again")
 
 
 def is_by_tick(table: Table) -> bool:

@@ -1,4 +1,5 @@
 import sqlite3
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.platform.database import reason
 from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable, look, newest, read
 
 START, END = datetime(2024, 3, 14, tzinfo=UTC), datetime(2024, 3, 15, tzinfo=UTC)
@@ -90,6 +92,37 @@ def test_an_sqlite_file_that_does_not_exist_is_not_made(make_platform, tmp_path:
     with pytest.raises(SourceUnreachable, match=r"no\.db, which does not exist"):
         look(table_of(ml.Database("shop", "events")), settings)
     assert not (tmp_path / "no.db").exists()
+
+
+def test_text_that_sqlite_cannot_decode_is_not_shown_by_its_driver_s_message(make_platform, tmp_path: Path) -> None:
+    error = sqlite3.OperationalError("Could not decode to UTF-8 column 'customer' with text 'Z\udcfcrich'")
+    assert reason(error) == "Could not decode to UTF-8 column 'customer'"
+
+
+def test_a_value_that_ends_a_query_of_postgresql_is_in_no_message(postgres_database: str, make_platform) -> None:
+    import psycopg2
+
+    with psycopg2.connect(postgres_database.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE raw (id text, at timestamptz)")
+        cursor.execute("INSERT INTO raw VALUES ('Unmistakable', '2024-03-14 12:00+00')")
+        cursor.execute("CREATE VIEW events AS SELECT id::int AS id, at, '' AS secret FROM raw")
+    connection.close()
+    with pytest.raises(
+        SourceUnreachable, match=r"answers, but its rows cannot be read: the database stopped in the middle"
+    ) as error:
+        list(read(table_of(ml.Database("shop", "events")), make_platform(shop=postgres_database).settings, START, END))
+    assert "Unmistakable" not in "".join(traceback.format_exception(error.value))
+
+
+def test_a_damaged_page_of_parquet_names_the_file(make_platform, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"id": range(1000), "at": [START] * 1000, "secret": ["x"] * 1000}), path)
+    content = bytearray(path.read_bytes())
+    content[4:600] = b"Unmistakable" * 49 + b"Unmistak"
+    path.write_bytes(content)
+    with pytest.raises(SourceMissing, match=r"x\.parquet cannot be read as a parquet file: it is damaged or cut off") as error:
+        list(read(table_of(ml.Files("shop", "x.parquet", "parquet")), make_platform(shop=str(tmp_path)).settings, None, None))
+    assert "nmistakable" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_folder_that_does_not_exist_is_named(make_platform, tmp_path: Path) -> None:

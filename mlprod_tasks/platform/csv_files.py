@@ -1,0 +1,166 @@
+"""Read CSV files as RFC 4180 describes them, and refuse those that are cut off or malformed, by file and line.
+
+A value may be quoted; in quotes, it may hold commas, doubled quotes and line breaks. Blank lines are no rows. Messages never
+show what a file contains, because any value may be personal.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+CHUNK_LINES = 100_000
+CHUNK_BYTES = 32 * 2**20
+BOM = b"\xef\xbb\xbf"
+
+
+class Malformed(ValueError):
+    """A CSV file cannot be read. The message gives the line and the counts, never a value."""
+
+
+def header(path: Path) -> list[str]:
+    """The names in the first line. Raises: Malformed, OSError."""
+    with path.open("rb") as file:
+        return _header(_Records(_text(file)))
+
+
+def ends_in_a_line(path: Path) -> bool:
+    """Whether the last row ends with a line break: a file without one may be cut off in its last value.
+
+    True for a file that has a header alone. Raises: Malformed, OSError.
+    """
+    with path.open("rb") as file:
+        if file.seek(0, 2) == 0:
+            return True
+        file.seek(-1, 2)
+        if file.read(1) in (b"\n", b"\r"):
+            return True
+        file.seek(0)
+        records = _Records(_text(file))
+        _header(records)
+        return not any(records)
+
+
+def read(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in chunks, each column as text, or as bytes if a value of the chunk is not UTF-8.
+
+    An empty value is null; a quoted empty value is an empty text.
+
+    Raises: Malformed, OSError.
+    """
+    with path.open("rb") as file:
+        records = _Records(_text(file))
+        names = _header(records)
+        positions = [names.index(name) for name in columns]
+        records.take()
+        count = 0
+        for record in records:
+            if len(record) != len(names):
+                raise Malformed(
+                    f"line {records.line} has {_fields(len(record))}, but the header has {len(names)}: "
+                    "a value with a comma or a quote is not quoted, or the row is cut off"
+                )
+            count += 1
+            if records.held_lines >= CHUNK_LINES or records.held_bytes >= CHUNK_BYTES:
+                yield _batch(records.take(), count, len(names), positions, columns)
+                count = 0
+        if count:
+            yield _batch(records.take(), count, len(names), positions, columns)
+
+
+@dataclass
+class _Records:
+    """Split lines into records, and hold the lines until they are taken. line, end: the newest record's first and last."""
+
+    lines: Iterator[str]
+    line: int = 0
+    end: int = 0
+    held_lines: int = 0
+    held_bytes: int = 0
+    held: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        csv.field_size_limit(sys.maxsize)  # the standard has no limit
+        reader, before, end = csv.reader(self._hold(), strict=True), self.end, self.end
+        try:
+            for record in reader:
+                self.line, end = end + 1, before + reader.line_num
+                self.end = end
+                if record:  # else a blank line
+                    yield record
+        except csv.Error as error:
+            raise Malformed(_problem(error, end + 1, before + reader.line_num)) from None
+
+    def _hold(self) -> Iterator[str]:
+        for line in self.lines:
+            self.held.append(line)
+            self.held_lines += 1
+            self.held_bytes += len(line)
+            yield line
+
+    def take(self) -> bytes:
+        """The bytes of the records since the last call."""
+        content = "".join(self.held).encode("latin-1")
+        self.held.clear()
+        self.held_lines = self.held_bytes = 0
+        return content
+
+
+def _text(file: BinaryIO) -> Iterator[str]:
+    """The lines of a file. Each byte is one character: commas, quotes and line breaks are the same bytes in UTF-8."""
+    if file.read(len(BOM)) != BOM:
+        file.seek(0)
+    return TextIOWrapper(file, encoding="latin-1", newline="")
+
+
+def _header(records: _Records) -> list[str]:
+    for record in records:
+        return [name.encode("latin-1").decode("utf-8", "replace") for name in record]
+    raise Malformed("it is empty, without a header line")
+
+
+def _problem(error: csv.Error, begin: int, line: int) -> str:
+    if "end of data" in str(error):
+        return f"a quote that opens in the row of line {begin} is never closed, up to the end of the file (line {line})"
+    return f"line {line}: a closing quote is followed by more text; in a quoted value, a quote is written twice"
+
+
+def _fields(count: int) -> str:
+    return "1 value" if count == 1 else f"{count} values"
+
+
+def _batch(content: bytes, count: int, width: int, positions: Sequence[int], columns: Sequence[str]) -> pa.RecordBatch:
+    """Parse complete records with Arrow, which tells an empty value from a quoted one."""
+    names = [str(position) for position in range(width)]
+    wanted = [names[position] for position in positions]
+    rows = arrow_csv.read_csv(
+        BytesIO(content),
+        arrow_csv.ReadOptions(column_names=names, block_size=len(content) + 1),
+        arrow_csv.ParseOptions(newlines_in_values=True),
+        # All columns as they are: types come from the declaration, not from the first megabyte of the file.
+        arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(wanted, pa.binary()),
+            include_columns=wanted,
+            strings_can_be_null=True,
+            null_values=[""],
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    if rows.num_rows != count:
+        raise Malformed(f"{count} rows were found, but {rows.num_rows} read")
+    return pa.RecordBatch.from_arrays([_as_text(rows[name].combine_chunks()) for name in wanted], names=list(columns))
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return values

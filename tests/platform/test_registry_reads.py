@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,8 +48,8 @@ def server(database) -> Iterator[str]:
         poll(lambda: _answers(url), seconds=90, waiting_for=lambda: log.read_text(errors="replace"))
         yield url
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        os.killpg(process.pid, signal.SIGKILL)  # it only reads, and its workers do not end with it
+        process.wait(timeout=60)
 
 
 def _answers(url: str) -> bool | None:

@@ -60,7 +60,7 @@ class BetterThanBaseline:
 class NotWorseThanChampion:
     """The metric on the same rows is no worse than the champion's.
 
-    Passes if there is no champion yet.
+    Passes if there never was a champion. If another version becomes champion before the model is promoted, it is not promoted.
 
     metric: the metric.
     tolerance: how much worse it may be, as a difference.

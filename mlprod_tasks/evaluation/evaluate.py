@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.evaluation.champion import ChampionNow, champion_now
 from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices
 from mlprod_tasks.evaluation.slices import slices
@@ -46,7 +47,9 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         outcome = outcome_of(rows)
         candidate = load_model(folder.model)
         ours = measure_performance(pipeline, candidate, rows)
-        champion, version, problem = _champion(pipeline, assembled, rows, platform)
+        now = champion_now(pipeline, platform)
+        champion, problem = _champion(pipeline, now, assembled, rows, platform)
+        version = now.version
         evaluation = Evaluation(
             training_id=training_id,
             model_digest=trained.digest,
@@ -59,6 +62,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             champion=None if champion is None else champion.sampled.estimates(),
             champion_version=version,
             champion_problem=problem,
+            champion_recorded=now.recorded,
         )
         comparison = None if champion is None or version is None else compare(version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
@@ -95,12 +99,12 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: 
 
 
 def _champion(
-    pipeline: Pipeline, assembled: Assembled, rows: pa.Table, platform: Platform
-) -> tuple[Performance | None, int | None, str | None]:
-    """Return the champion's performance, its version, and why it could not be evaluated."""
-    champion = platform.registry.champion(pipeline)
-    if champion is None:
-        return None, None, None
+    pipeline: Pipeline, now: ChampionNow, assembled: Assembled, rows: pa.Table, platform: Platform
+) -> tuple[Performance | None, str | None]:
+    """Return the champion's performance, or why it could not be evaluated; neither if there never was a champion."""
+    champion = now.ref
+    if champion is None or now.problem is not None:
+        return None, now.problem
     try:
         loaded = platform.registry.load_model(champion)
         fitted_to = loaded.facts.windows
@@ -108,10 +112,10 @@ def _champion(
             raise ValueError("it does not record which rows it was fitted on")
         if fitted_to.validation.last >= assembled.windows.test.first:
             raise ValueError(f"it was fitted on rows up to {fitted_to.validation.last}, which overlap this test window")
-        return measure_performance(pipeline, loaded, rows), champion.version, None
+        return measure_performance(pipeline, loaded, rows), None
     except Exception as error:
         log.exception("champion version %d cannot be evaluated", champion.version)
-        return None, champion.version, f"champion version {champion.version}: {type(error).__name__}: {error}"
+        return None, f"champion version {champion.version}: {type(error).__name__}: {error}"
 
 
 def _sample(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: np.ndarray) -> Sampled:

@@ -19,7 +19,8 @@ class Evaluation(StepRecord):
     """Metrics of the model, a constant baseline and the champion, on the same rows.
 
     champion: None if there is no champion, or if it could not be evaluated: then champion_version is set, and
-    champion_problem says why.
+    champion_problem says why. champion_recorded: the version of the ledger's last promotion then; it differs from
+    champion_version if the alias was moved by hand.
     """
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -36,6 +37,7 @@ class Evaluation(StepRecord):
     champion: Estimates | None = None
     champion_version: int | None = None
     champion_problem: str | None = None
+    champion_recorded: int | None = None
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:

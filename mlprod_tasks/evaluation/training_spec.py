@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.recorded import digest_of, read, read_part
+from mlprod_tasks.evaluation.champion import champion_now
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.model_files import ModelRef
 from mlprod_tasks.training.assemble import DECLARATION
@@ -33,7 +34,10 @@ class ChampionSpec:
 
 def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> ChampionSpec:
     """Find the champion's recipe: this training's, or another that can be fitted again."""
-    ref = platform.registry.champion(pipeline)
+    now = champion_now(pipeline, platform)
+    ref = now.ref
+    if now.problem is not None:
+        return ChampionSpec(now.version, "unknown", problem=now.problem)
     if ref is None:
         return ChampionSpec(None, "none")
     try:

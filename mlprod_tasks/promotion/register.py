@@ -27,6 +27,7 @@ from mlprod_tasks.platform.ledger import Fallback, Promotion, PromotionKind, Tra
 from mlprod_tasks.platform.model_files import ModelRef
 from mlprod_tasks.platform.registry import GOLDEN, GOLDEN_TAG, PROFILE, PROFILE_TAG, TRAINING_TAG
 from mlprod_tasks.promotion import approve, history
+from mlprod_tasks.promotion.compared import check_still_champion
 from mlprod_tasks.reporting import card
 from mlprod_tasks.reporting.write import LOGGED
 from mlprod_tasks.training import assemble, workspace
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
 GOLDEN_ROWS = 100
+NOT_YET = 0  # instead of a version's number: MLflow's begin at 1
 # The search result exists only if a search is declared.
 RECORD = (Assembled.FILE, assemble.DECLARATION, SearchResult.FILE, Evaluation.FILE, Environment.FILE)
 
@@ -68,7 +70,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
     profile_of: computes the profile that monitoring compares later ticks with.
 
     Raises: GatesRefused if the training did not pass its gates; NotApproved if a declared approval is missing; StepMissing
-    before `evaluate`.
+    before `evaluate`; ComparedWithAnother if another version became champion since `evaluate`.
     """
     verdict = gates_passed(pipeline, training_id, platform)
     approve.required(pipeline, training_id, verdict.model_digest, platform)
@@ -78,6 +80,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
             raise NotThisModel(
                 f"the files in {folder.model} changed after training {training_id} passed its gates: train again"
             )
+        _check_compared(pipeline, training_id, platform)
         run_id = folder.read(Trained).run_id
         tags = _tags(pipeline, folder)
         _write_references(pipeline, folder, profile_of)
@@ -109,7 +112,8 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
     the version that was brought back. The alias then stays, and the result says so.
 
     Raises: NotThisModel if the verdict is of another model; NotApproved if a declared approval is missing; BrokenArtifact if
-    the stored files are not those of this model.
+    the stored files are not those of this model; ComparedWithAnother if a gate compares with the champion, and another version
+    became champion since `evaluate`.
     """
     return _promote(pipeline, ref, verdict, platform, PromotionKind.BETTER)
 
@@ -180,12 +184,23 @@ def _effective(known: Sequence[Promotion], training: Training) -> date:
     return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
 
 
+def _check_compared(pipeline: Pipeline, training_id: str, platform: Platform) -> None:
+    """Refuse early what `promote` would refuse.
+
+    A model that came too late is registered all the same: a person may name it later.
+    """
+    known, training = history.promotions(pipeline, platform), platform.ledger.get(Training, training_id)
+    if training is None or superseded(known, NOT_YET, training) is None:
+        check_still_champion(pipeline, training_id, known, platform)
+
+
 def _make_champion(pipeline: Pipeline, ref: ModelRef, training: Training, platform: Platform, kind: PromotionKind) -> Promoted:
     def choose(known: Sequence[Promotion]) -> Promotion | None:
         if known and known[-1].model_version == ref.version:
             return known[-1]  # a repeated call
         if superseded(known, ref.version, training) is not None:
             return None
+        check_still_champion(pipeline, training.id, known, platform)  # under the lock: of two at once, one waits and sees this
         effective = _effective(known, training)
         return Promotion(
             pipeline=pipeline.name,

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, PromotionKind, Scoring, Training, newest
-from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
+from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history, operator_actions
 
 log = logging.getLogger(__name__)
@@ -49,21 +49,24 @@ def rollback(
 
     The aliases move at once, so all later scoring uses it; in the history of champions it counts from the next tick on, by the
     platform's clock. A training that began before the rollback does not become champion by itself, because its gates compared
-    it with the withdrawn version; one that begins after it may. Repeating the same rollback changes nothing. No mail is sent:
+    it with the withdrawn version; one that begins after it may. Repeating the same rollback changes nothing. If the alias is
+    gone from MLflow, a rollback to the ledger's champion only sets it again. No mail is sent:
     see `notifications.events.tell_rollback`. The ledger records `by`, and for a rule also the tick.
 
     Raises: CannotRollBack.
     """
     now = platform.clock.now()
     alias = platform.registry.champion(pipeline)
-    if alias is None:
+    known = history.promotions(pipeline, platform)
+    champion = alias.version if alias is not None else known[-1].model_version if known else None
+    if champion is None:
         raise CannotRollBack(f"{pipeline.name} has no champion, so there is nothing to roll back: train a model first")
-    target = _target(pipeline, to, alias, platform)
+    target = _target(pipeline, to, champion, platform)
     training = _passed_training(pipeline, target, platform)
     _verify(pipeline, target, platform)
     scored = newest(platform.ledger.all(Scoring, pipeline=pipeline.name), "tick")
     coming = next_tick(pipeline.schedule, now, scored.tick if scored else None)
-    plan = _Plan(pipeline.name, target, alias.version, training, reason.strip(), now, coming, tick)
+    plan = _Plan(pipeline.name, target, champion, training, reason.strip(), now, coming, tick)
 
     def record(promotion: Promotion) -> Intervention:
         return operator_actions.of_promotion(promotion, by, reason, tick)
@@ -71,6 +74,10 @@ def rollback(
     promotion = history.record_promotion(pipeline, plan.promotion, platform, record)
     if promotion is None:
         sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
+        if alias is None:
+            history.move_aliases(pipeline, platform)
+            sentence = f"version {target} of {pipeline.name} is champion already; its alias in MLflow was gone and is set again"
+            log.warning("%s", sentence)
         return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, sentence)
     sentence = f"version {target} of {pipeline.name} is champion again from tick {promotion.effective} on, {promotion.reason}"
     log.warning("%s", sentence)
@@ -81,7 +88,7 @@ def rollback(
 class _Plan:
     """A rollback to write.
 
-    alias: the version behind the champion alias now. coming: the next tick.
+    alias: the version behind the champion alias now; if that is gone, the ledger's. coming: the next tick.
     """
 
     pipeline: str
@@ -131,13 +138,13 @@ def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
     return schedule.ends if scored is None else min(scored, schedule.ends) + ONE_DAY
 
 
-def _target(pipeline: Pipeline, to: int | None, alias: ModelRef, platform: Platform) -> int:
+def _target(pipeline: Pipeline, to: int | None, champion: int, platform: Platform) -> int:
     if to is not None:
         return to
-    stack = history.champion_stack(history.promotions(pipeline, platform), alias.version)
+    stack = history.champion_stack(history.promotions(pipeline, platform), champion)
     if len(stack) < 2:
         raise CannotRollBack(
-            f"{pipeline.name}: version {alias.version} is the first champion, there is no earlier one to roll back to. Name a "
+            f"{pipeline.name}: version {champion} is the first champion, there is no earlier one to roll back to. Name a "
             "version that passed its gates with --to, or train a model"
         )
     return stack[-2]

@@ -8,6 +8,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Promotion, Training, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
 from mlprod_tasks.promotion import approve, history
+from mlprod_tasks.promotion.compared import ComparedWithAnother, check_still_champion
 from mlprod_tasks.promotion.register import Promoted, promote_rolled_out, superseded
 from mlprod_tasks.promotion.rollback import rollback
 from mlprod_tasks.rollout.routing import CannotRollOut
@@ -21,7 +22,7 @@ def may_become_champion(pipeline: Pipeline, version: int, platform: Platform) ->
     It must be a former champion that a person brings back; or its training passed its gates, was approved if that is declared,
     and no newer version has become champion since. Its stored files are read and verified.
 
-    Raises: CannotRollOut; GatesRefused, NotApproved.
+    Raises: CannotRollOut; GatesRefused, NotApproved; ComparedWithAnother.
     """
     known = history.promotions(pipeline, platform)
     if not known:
@@ -41,6 +42,7 @@ def may_become_champion(pipeline: Pipeline, version: int, platform: Platform) ->
     approve.required(pipeline, training.id, gates_passed(pipeline, training.id, platform).model_digest, platform)
     if (last := superseded(known, ref.version, training)) is not None:
         raise CannotRollOut(_overtaken(pipeline, version, training, last))
+    check_still_champion(pipeline, training.id, known, platform)
 
 
 def was_champion(pipeline: Pipeline, version: int, platform: Platform) -> bool:
@@ -56,7 +58,13 @@ def overtaken_by(pipeline: Pipeline, version: int, platform: Platform) -> str | 
     if was_champion(pipeline, version, platform):
         return None
     training = _training(pipeline, version, platform)
-    return _overtaken(pipeline, version, training, last) if (last := superseded(known, version, training)) else None
+    if (last := superseded(known, version, training)) is not None:
+        return _overtaken(pipeline, version, training, last)
+    try:
+        check_still_champion(pipeline, training.id, known, platform)
+    except ComparedWithAnother as error:
+        return str(error)
+    return None
 
 
 def note(pipeline: Pipeline, version: int, state: str, platform: Platform, only: str | None = None) -> None:

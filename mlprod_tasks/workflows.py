@@ -56,10 +56,29 @@ def train(
 
     decided_at: where rules ask for it, the tick of their decision; else a person does, `by`.
 
+    If the same was asked for before and the process was killed, that training is continued: it makes no second version.
+
     Raises: GatesRefused where the model is not good enough; NotApproved where a person's approval is declared: see `approve`.
     The champion then stays.
     """
-    training = training_id(pipeline, as_of, platform.clock.now())
+    from mlprod_tasks.promotion import killed
+
+    request = killed.Request(as_of.date, reason, "" if decided_at else by.strip(), decided_at.date if decided_at else None)
+    training = killed.to_continue(pipeline, request, platform)
+    if training is None:
+        training = training_id(pipeline, as_of, platform.clock.now())
+    else:
+        log.info("%s: continuing training %s, which was killed", pipeline.name, training)
+    with killed.running(training, platform):
+        killed.close_killed(pipeline, platform)
+        if killed.is_promoted(pipeline, training, platform):
+            return _promote(pipeline, training, platform)
+        return _train(pipeline, as_of, training, reason, platform, by, decided_at)
+
+
+def _train(
+    pipeline: Pipeline, as_of: Tick, training: str, reason: str, platform: Platform, by: str, decided_at: Tick | None
+) -> int:
     steps.assemble(pipeline, as_of, training, reason, platform, by=by, decided_at=decided_at)
     steps.search(pipeline, training, platform)
     steps.train(pipeline, training, platform)
@@ -92,7 +111,12 @@ def approve(pipeline: Pipeline, training: str, by: str, platform: Platform, *, a
             f"{pipeline.name}: {by!r} may not approve; approval.by names {', '.join(may) or 'anyone, but somebody'}"
         )
     steps.approve(pipeline, training, Answer(approved, by, platform.clock.now()), platform)
-    return _promote(pipeline, training, platform) if approved else None
+    if not approved:
+        return None
+    from mlprod_tasks.promotion import killed
+
+    with killed.running(training, platform):
+        return _promote(pipeline, training, platform)
 
 
 def _promote(pipeline: Pipeline, training: str, platform: Platform) -> int:

@@ -17,6 +17,8 @@ from mlprod_tasks.monitoring.retraining_limits import BUDGET_DAYS, budget_spent
 from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Promotion, Training
+from mlprod_tasks.promotion.killed import LONGEST as LONGEST_TRAINING
+from mlprod_tasks.promotion.killed import close_killed
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
@@ -26,7 +28,6 @@ DOING = {
     "awaiting approval": "still awaits approval",
     "rolling out": "is still being rolled out",
 }
-LONGEST_TRAINING = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
     decided twice or at the same time. A decision is what the rules say; whether it starts a training now depends on the
     trainings so far, see Decided.retrain_now.
     """
+    close_killed(pipeline, platform)
     with platform.ledger.exclusive(f"{pipeline.name}/decisions") as session:
         look_back = max(STALE_TICKS * DAY, BUDGET_DAYS * DAY, pipeline.retraining.cooldown)
         before = _decisions(session, pipeline, tick.date - look_back)
@@ -130,7 +132,7 @@ def _rule(
 def _is_under_way(training: Training, now: datetime) -> bool:
     """Whether a training still runs.
 
-    A killed one stays 'running' for ever, so after LONGEST_TRAINING it no longer counts.
+    A killed one may stay 'running' for LONGEST_TRAINING, until `close_killed` closes it.
     """
     if training.state == "running":
         return now - training.at < LONGEST_TRAINING

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
+from mlprod_tasks.declaration import Database, Files, Pipeline, Table, TickRange
 from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
 from mlprod_tasks.ingest.pseudonyms import pseudonyms
+from mlprod_tasks.ingest.timeless import note_timeless_rows
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import replacing
@@ -32,7 +33,7 @@ class Extracted:
     """The result of an extraction: `rows` of `ticks` in the file `path`.
 
     as_text: columns with a value that is not of the declared type. undeclared: columns of the source that are not declared.
-    notes: what people should know about the source's files.
+    notes: what people should know about the source, such as rows that belong to no tick.
     """
 
     pipeline: str
@@ -53,7 +54,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     can refuse it and show the values. Personal columns are hashed or left out before anything is written to disk.
     The same source rows give the same file. Staged files of the table that are older than STAGED_DAYS are deleted.
 
-    Raises: SourceUnreachable, SourceMissing; SettingMissing if a column must be hashed and no key is set.
+    Raises: SourceUnreachable, SourceMissing, TimesUnreadable; SettingMissing if a column must be hashed and no key is set.
     """
     declared, settings = pipeline.table(table), platform.settings
     if any(column.personal == "hash" for column in declared.columns) and not settings.pseudonym_key:
@@ -64,10 +65,11 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     wanted = partitions(declared, ticks)
     try:
         looked = [sources.look(declared, settings, tick) for tick in (days(wanted) if sources.is_by_tick(declared) else [None])]
+        timeless = note_timeless_rows(declared, settings)
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
         rows = _sort_rows(_concatenate(chunks, declared), declared)
         newest = _newest(declared, wanted, rows, settings)
-    except (sources.SourceMissing, sources.SourceUnreachable) as error:
+    except (sources.SourceMissing, sources.SourceUnreachable, sources.TimesUnreadable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
     source = looked[-1]
     notes = {"newest": newest, "undeclared": source.undeclared}
@@ -78,7 +80,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
         log.warning("%s has undeclared columns, which are ignored: %s", source.address, ", ".join(source.undeclared))
-    told = tuple(note for one in looked for note in one.notes)
+    told = (*timeless, *(note for one in looked for note in one.notes))
     for note in told:
         log.warning("%s.%s: %s", pipeline.name, table, note)
     return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared, told)
@@ -128,8 +130,11 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
         return
     edges, names = boundaries(table, ticks), np.array(days(ticks), dtype="datetime64[D]")
     for rows in sources.read(table, settings, edges[0], edges[-1]):
-        positions = places(convert(rows[table.time], "timestamp", _zone(table)).values, edges)
+        times = convert(rows[table.time], "timestamp", _zone(table)).values
+        positions = places(times, edges)
         inside = (positions >= 0) & (positions < len(names))
+        if isinstance(table.source, Database):
+            inside &= times.is_valid().to_numpy(zero_copy_only=False)  # the others are counted by note_timeless_rows
         if inside.any():
             yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[positions[inside]], pa.date32()))
 

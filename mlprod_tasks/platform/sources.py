@@ -21,6 +21,7 @@ from mlprod_tasks.declaration import Database, Files, Table
 from mlprod_tasks.platform import csv_files
 from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.settings import Settings
+from mlprod_tasks.platform.times import TimesToRead, count_rows, times_to_read
 
 CHUNK_ROWS = 100_000
 # Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
@@ -29,6 +30,10 @@ MARGIN = timedelta(days=1)
 
 class SourceUnreachable(ConnectionError):
     """A database or folder cannot be reached. The message says which, and what to do."""
+
+
+class TimesUnreadable(ValueError):
+    """Rows of a database have no time that can be read, so they belong to no tick."""
 
 
 class SourceMissing(LookupError):
@@ -113,6 +118,30 @@ def read(
             yield from _adbc(engine, query)
         else:
             yield from _rows(engine, query, table, chunk_rows)
+    except DBAPIError as error:
+        raise _unreachable(table, engine, error) from None
+
+
+def unusual_times(table: Table, settings: Settings) -> TimesToRead | None:
+    """The times of a database table that a query by time may not find; None for other sources.
+
+    Raises: SourceUnreachable.
+    """
+    if not isinstance(table.source, Database) or table.time is None:
+        return None
+    engine = _engine(table, settings)
+    kind = _reflected(engine, table, table.name)[table.time]
+    try:
+        return times_to_read(engine, _from(table), table.time, kind)
+    except DBAPIError as error:
+        raise _unreachable(table, engine, error) from None
+
+
+def size(table: Table, settings: Settings) -> int:
+    """The number of rows of a database table. Raises: SourceUnreachable."""
+    engine = _engine(table, settings)
+    try:
+        return count_rows(engine, _from(table))
     except DBAPIError as error:
         raise _unreachable(table, engine, error) from None
 

@@ -556,7 +556,7 @@ def test_an_edited_declaration_is_seen_without_a_restart_and_a_refused_one_is_to
         file.write_text(written.replace("    shop,\n", '    shop,\n    doc="Will it be sent back?",\n'))
         (card,) = site.asked("GET", "api/overview", "viewer").json()["pipelines"]
         assert card["doc"] == "Will it be sent back?"
-        file.write_text(written.replace('owner="shop"', "owner=7"))
+        file.write_text(written.replace("    shop,\n", "    shop,\n    owner=7,\n"))
         told = site.asked("GET", "api/overview", "viewer").json()
         assert told["pipelines"] == []
         ((name, why),) = told["broken"]

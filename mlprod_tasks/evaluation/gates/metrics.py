@@ -50,11 +50,9 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
     shown, limit = format_compared(value, bound)
-    if isinstance(gate, AtLeast | AtMost):
-        limit = format_exact(bound)
-    interval = format_interval(estimate.low, estimate.high)
-    sentence = f"{gate.metric} is {shown} {interval} on {n:,} rows; it must be {side} {limit}{against}"
-    return verdict(gate, passed, value, bound, n, sentence)
+    limit = format_exact(bound) if isinstance(gate, AtLeast | AtMost) else limit
+    is_now = f"{gate.metric} is {shown} {format_interval(estimate.low, estimate.high)} on {n:,} rows"
+    return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {limit}{against}")
 
 
 def _verdict_by_interval(

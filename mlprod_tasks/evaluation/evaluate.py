@@ -41,15 +41,13 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
     """
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
-        trained = folder.read(Trained)
-        assembled = folder.read(Assembled)
+        trained, assembled = folder.read(Trained), folder.read(Assembled)
         rows = workspace.read_window(folder, TEST)
         outcome = outcome_of(rows)
         candidate = load_model(folder.model)
         ours = measure_performance(pipeline, candidate, rows)
         now = champion_now(pipeline, platform)
         champion, problem = _champion(pipeline, now, assembled, rows, platform)
-        version = now.version
         evaluation = Evaluation(
             training_id=training_id,
             model_digest=trained.digest,
@@ -60,11 +58,11 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             model=ours.sampled.estimates(),
             baseline=baseline(pipeline, candidate.facts, workspace.read_window(folder, VALIDATION), rows),
             champion=None if champion is None else champion.sampled.estimates(),
-            champion_version=version,
+            champion_version=now.version,
             champion_problem=problem,
             champion_recorded=now.recorded,
         )
-        comparison = None if champion is None or version is None else compare(version, outcome, ours, champion)
+        comparison = None if champion is None or now.version is None else compare(now.version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
         _write(folder, evaluation, comparison, sliced)
         _record(folder, trained.run_id, evaluation, comparison, platform)

@@ -73,15 +73,20 @@ def rollback(
 
     promotion = history.record_promotion(pipeline, plan.promotion, platform, record)
     if promotion is None:
-        sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
-        if alias is None:
-            history.move_aliases(pipeline, platform)
-            sentence = f"version {target} of {pipeline.name} is champion already; its alias in MLflow was gone and is set again"
-            log.warning("%s", sentence)
-        return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, sentence)
+        return _unchanged(pipeline, target, platform, alias_gone=alias is None)
     sentence = f"version {target} of {pipeline.name} is champion again from tick {promotion.effective} on, {promotion.reason}"
     log.warning("%s", sentence)
     return RolledBack(target, promotion.rolled_back_from, str(promotion.effective), True, sentence)
+
+
+def _unchanged(pipeline: Pipeline, target: int, platform: Platform, *, alias_gone: bool) -> RolledBack:
+    """Nothing to roll back, since the version is champion already; set its alias again if that is gone."""
+    sentence = f"version {target} of {pipeline.name} is champion already: nothing changed"
+    if alias_gone:
+        history.move_aliases(pipeline, platform)
+        sentence = f"version {target} of {pipeline.name} is champion already; its alias in MLflow was gone and is set again"
+        log.warning("%s", sentence)
+    return RolledBack(target, None, str(history.promotions(pipeline, platform)[-1].effective), False, sentence)
 
 
 @dataclass(frozen=True)

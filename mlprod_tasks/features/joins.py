@@ -48,7 +48,7 @@ def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     return lambda relation: (
         f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
-        f"SELECT epoch_us(known_at) AS at, {columns} FROM events "
+        f"SELECT epoch_us(known_at) AS _at, {columns} FROM events "
         f"WHERE known_at >= make_timestamptz({start}) AND known_at < make_timestamptz({end}) ORDER BY {order}"
     )
 
@@ -63,7 +63,7 @@ def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> di
 
     key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], events[theirs]))
     positions = np.empty(rows.count, np.int64)
-    at = events["at"].to_numpy()
+    at = events["_at"].to_numpy()
     sweep.latest_event(
         at, key.events, rows.at, key.rows[rows.order], rows.order, feature.max_age // MICROSECOND, max(key.size, 1), positions
     )

@@ -17,8 +17,10 @@ TYPES = {
     "timestamp": "TIMESTAMPTZ",
     "date": "DATE",
 }
-# The relation with every tick (`tick`) and its start (`starts_at`); the caller must register it before running the SQL.
+# The relation with every tick (`tick`) and its start; the caller must register it before running the SQL.
 CALENDAR = "calendar"
+# Begins with _, as no declared column may: the calendar is joined to tables of any columns.
+STARTS = "_starts_at"
 
 
 def known_at(table: Table) -> str:
@@ -27,7 +29,7 @@ def known_at(table: Table) -> str:
     A table planned ahead (ticks_ahead) needs `calendar` joined on `tick`: its rows are known when their tick starts.
     """
     if table.ticks_ahead:
-        return f"{CALENDAR}.starts_at"
+        return f"{CALENDAR}.{STARTS}"
     assert table.time is not None, f"{table.name} is a reference table"
     after = f" + {interval(table.known_after)}" if table.known_after else ""
     return f"{identifier(table.time)}{after}"
@@ -53,7 +55,7 @@ def predict_at(pipeline: Pipeline) -> str:
     The query must join `calendar` on `tick`.
     """
     if isinstance(pipeline.predict_at, AtTick):
-        return f"{CALENDAR}.starts_at"
+        return f"{CALENDAR}.{STARTS}"
     time = pipeline.entity_table.time
     assert time is not None
     return f"{identifier(time)} - {interval(pipeline.predict_at.lead)}"

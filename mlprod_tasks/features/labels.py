@@ -12,7 +12,7 @@ from mlprod_tasks.features.known import counts_from, known_at
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.sql import identifier, literal
 
 
 def labels(
@@ -55,12 +55,18 @@ def _labels_sql(pipeline: Pipeline, as_of: Tick) -> Callable[[str], str]:
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     return lambda relation: (
         f"WITH outcomes AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
-        f"labelled AS (SELECT {joined_on}, tick AS outcome_tick, CAST(({label.sql}) AS BOOLEAN) AS label, "
+        f"labelled AS (SELECT {joined_on}, tick AS _outcome_tick, {_condition(label.sql)} AS label, "
         f"CAST({moment} AS TIMESTAMPTZ) AS label_known_at FROM outcomes) "
         f"SELECT {key}, scored.tick, label, label_known_at FROM scored JOIN labelled ON {matched} "
-        f"WHERE label IS NOT NULL AND outcome_tick >= scored.tick "
+        f"WHERE label IS NOT NULL AND _outcome_tick >= scored.tick "
         f"AND label_known_at < TIMESTAMPTZ '{as_of.start.isoformat()}' "
         f"QUALIFY row_number() OVER (PARTITION BY scored.tick, {key} "
-        "ORDER BY label_known_at DESC, outcome_tick DESC, label DESC) = 1 "
+        "ORDER BY label_known_at DESC, _outcome_tick DESC, label DESC) = 1 "
         f"ORDER BY scored.tick, {key}"
     )
+
+
+def _condition(sql: str) -> str:
+    """SQL of the label's condition. A number or text is no condition: cast, 'no' would be false and 0.1 true."""
+    refusal = literal(f"label.sql {sql!r} is not a condition that is true or false: compare it, as in {sql} > 0")
+    return f"CASE WHEN typeof(({sql})) IN ('BOOLEAN', '\"NULL\"') THEN CAST(({sql}) AS BOOLEAN) ELSE error({refusal}) END"

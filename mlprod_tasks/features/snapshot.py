@@ -11,7 +11,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from mlprod_tasks.declaration import Pipeline, Table, Tick, TickRange
-from mlprod_tasks.features.known import CALENDAR, TYPES
+from mlprod_tasks.features.known import CALENDAR, STARTS, TYPES
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.sql import identifier
@@ -67,10 +67,10 @@ class Snapshot:
         return self._hide_unknown(table, rows)
 
     def calendar(self, first: date, last: date) -> pa.Table:
-        """Every tick from `first` to `last` (`tick`) and its start (`starts_at`)."""
+        """Every tick from `first` to `last` (`tick`) and its start (`_starts_at`)."""
         days = [date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
         starts = pa.array([self.pipeline.schedule.moment(day) for day in days], pa.timestamp("us", "UTC"))
-        return pa.table({"tick": pa.array(days, pa.date32()), "starts_at": starts})
+        return pa.table({"tick": pa.array(days, pa.date32()), STARTS: starts})
 
     def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
         """The number of rows of each tick in the range, from the Delta log.

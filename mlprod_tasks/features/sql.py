@@ -20,7 +20,7 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 
 HEAD = """-- Features of pipeline {name}: one row per row of {entity}, from what was knowable at its predict_at.
--- Tables are those of the lake ({place}). Further relations: calendar (tick, starts_at) holds every tick and the moment it
+-- Tables are those of the lake ({place}). Further relations: calendar (tick, _starts_at) holds every tick and the moment it
 -- starts, wanted (tick) the ticks to compute."""
 
 

@@ -119,7 +119,7 @@ def _rows(group: EntryGroup, feature: Lookup, table: Table, rows: pa.Table) -> E
 def _observations(group: EntryGroup, feature: AsOf, table: Table, events: pa.Table) -> Entries:
     codes, keys = _keys(group, [events[theirs] for theirs in group.theirs])
     order, edges = _grouped(codes, len(keys))
-    at = events["at"].to_numpy()[order]
+    at = events["_at"].to_numpy()[order]
     columns, late = [], []
     for column in feature.columns.values():
         columns.append(plain(events[column].take(pa.array(order))))

@@ -137,6 +137,7 @@ def read_sql(pipeline: Pipeline) -> str:
     Raises: ValueError, which names the expression that the engine refuses.
     """
     from mlprod_tasks.platform.engine import engine
+    from mlprod_tasks.platform.sql import quoted
 
     with engine() as connection:
         for statement in _empty_tables(pipeline):
@@ -146,24 +147,37 @@ def read_sql(pipeline: Pipeline) -> str:
                 connection.execute(f"EXPLAIN {statement}")
             except Exception as error:
                 raise ValueError(f"{what}: {str(error).splitlines()[0]}") from error
+        for what, (sql, table) in _conditions(pipeline).items():
+            kind = connection.sql(f"SELECT typeof(any_value(({sql}))) FROM {quoted(table)}").fetchall()[0][0]
+            if kind not in ("BOOLEAN", '"NULL"'):
+                raise ValueError(f"{what} is {kind}, not a condition that is true or false: compare it with a value")
     return "the engine accepts label, KPI, value, features and gates"
 
 
-def _statements(pipeline: Pipeline) -> dict[str, str]:
-    """One query per expression of the declaration, by the name that a message gives it."""
-    from mlprod_tasks.features.sql import sql
-    from mlprod_tasks.platform.sql import identifier
-
-    label, kpi = pipeline.label, pipeline.kpi
-    statements = {f"label {label.sql!r}": f"SELECT CAST(({label.sql}) AS BOOLEAN) FROM {identifier(label.table)}"}
-    statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM judged"
+def _conditions(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
+    """The declared conditions with their tables, by the name that a message gives them."""
+    label = pipeline.label
+    conditions = {f"label {label.sql!r}": (label.sql, label.table)}
     for feature in pipeline.features:
         if isinstance(feature, Trailing):
             for rate in feature.aggregates:
                 if isinstance(rate, Rate):
-                    query = f"SELECT CAST(({rate.sql}) AS BOOLEAN) FROM {identifier(feature.table)}"
-                    statements[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = query
-    statements["features"] = features = sql(pipeline)
+                    conditions[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = (rate.sql, feature.table)
+    return conditions
+
+
+def _statements(pipeline: Pipeline) -> dict[str, str]:
+    """One query per expression of the declaration, by the name that a message gives it."""
+    from mlprod_tasks.features.sql import sql as features_sql
+    from mlprod_tasks.platform.sql import identifier
+
+    kpi = pipeline.kpi
+    statements = {
+        what: f"SELECT CAST(({sql}) AS BOOLEAN) FROM {identifier(table)}"
+        for what, (sql, table) in _conditions(pipeline).items()
+    }
+    statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM judged"
+    statements["features"] = features = features_sql(pipeline)
     if isinstance(pipeline.value, ValueFunction):
         for name, written in (("act", pipeline.value.act), ("wait", pipeline.value.wait)):
             row = f"SELECT *, 0.5::DOUBLE AS score, true AS outcome FROM ({features})"
@@ -184,6 +198,6 @@ def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
         columns = [f"{identifier(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
         columns += ["tick DATE"] if table.time else []
         yield f"CREATE TABLE {identifier(table.name)} ({', '.join(columns)})"
-    yield "CREATE TABLE calendar (tick DATE, starts_at TIMESTAMPTZ)"
+    yield "CREATE TABLE calendar (tick DATE, _starts_at TIMESTAMPTZ)"
     yield "CREATE TABLE wanted (tick DATE)"
     yield "CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)"

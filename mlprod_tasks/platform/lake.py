@@ -21,6 +21,8 @@ from mlprod_tasks.platform.sql import literal
 
 TICK = "tick"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
+# What the engine takes for a pattern, or for a partition's column, in the path of a file.
+PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 # A writer that lost a race tries again after a random time, so that two writers do not collide again.
 MOST_ATTEMPTS = stop_after_attempt(20)
 UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
@@ -62,6 +64,11 @@ class Lake:
         self._local = "://" not in self.root
         if self._local and "%" in self.root:
             raise ValueError(f"the lake's folder {self.root} has a % in its path, which Delta cannot read: choose another")
+        if self._local and (found := PATTERN.search(self.root)):
+            raise ValueError(
+                f"the lake's folder {self.root} has {found[0]!r} in its path: the engine reads * ? [ as patterns, and a folder "
+                "NAME=VALUE as a column of every row. Choose another folder"
+            )
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"

@@ -1,6 +1,7 @@
 """The lake: whole ticks are replaced, whoever writes, however often, and whatever is killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -374,6 +375,14 @@ def test_rows_of_some_ticks_and_columns_are_read_by_arrow_alone(lake: Lake, monk
 def test_a_folder_that_delta_cannot_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has a % in its path"):
         Lake(str(tmp_path / "100%20lake"))
+
+
+@pytest.mark.parametrize(("folder", "told"), [("country=CH", "country=CH"), ("[prod]", "["), ("a*", "*"), ("what?", "?")])
+def test_a_folder_whose_name_the_engine_takes_for_a_pattern_or_a_column_is_refused(
+    tmp_path: Path, folder: str, told: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"has {told!r} in its path")):
+        Lake(str(tmp_path / folder / "lake"))
 
 
 def test_versions_are_kept_for_ever(lake: Lake) -> None:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
 NUMERIC = ("int", "float", "bool")
+AGGREGATE = re.compile(
+    r"\b(count|sum|avg|mean|min|max|median|mode|stddev\w*|var_\w+|variance|any_value|first|last|bool_and|bool_or|quantile\w*|"
+    r"string_agg|array_agg|list|row_number|rank|lag|lead)\s*\(|\bover\s*\(",
+    re.IGNORECASE,
+)
 TEXT_IN_SQL = re.compile(r"'(?:[^']|'')*'")
 
 
@@ -86,14 +91,14 @@ def _trailing(at: str, feature: Trailing, table: Table) -> Iterator[str]:
     yield from _read(at, means, table)
     for rate in feature.aggregates:
         if isinstance(rate, Rate):
-            yield from sql_problems(f"{at}: Rate {rate.name!r}", rate.sql, table)
+            yield from condition_problems(f"{at}: Rate {rate.name!r}", rate.sql, table)
     for name in means:
         if name in table.names and table.column(name).kind not in NUMERIC:
             yield f"{at}: Mean of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
 
 
 def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:
-    yield from sql_problems(at, feature.sql, entity)
+    yield from row_sql_problems(at, feature.sql, entity)
     if feature.kind in ("timestamp", "date"):
         yield f"{at}: kind {feature.kind!r} is not a model input: derive a number from it"
     for column in mentioned(feature.sql, entity):
@@ -128,6 +133,22 @@ def sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
             yield f"{at}: reads column {column.name!r} of {table.name!r}, which is personal"
 
 
+def row_sql_problems(at: str, sql: str, table: Table | None) -> Iterator[str]:
+    """As `sql_problems`, of SQL over one row, which may hold no aggregate."""
+    yield from sql_problems(at, sql, table)
+    if found := AGGREGATE.search(TEXT_IN_SQL.sub("", sql)):
+        yield f"{at}: sql {sql!r} aggregates rows by {found[0].rstrip('( ')!r}, but it is computed for each row by itself"
+
+
+def condition_problems(at: str, sql: str, table: Table) -> Iterator[str]:
+    """As `row_sql_problems`, of a condition. `mlprod doctor` finds those whose kind is only known to the engine."""
+    yield from row_sql_problems(at, sql, table)
+    name = sql.strip().strip('"')
+    if name in table.names and (kind := table.column(name).kind) != "bool":
+        example = f"{name} = 'yes'" if kind == "text" else f"{name} > 0"
+        yield f"{at}: sql {sql!r} is {kind}, not a condition that is true or false: compare it, as in {example}"
+
+
 def mentioned(sql: str, table: Table) -> list[Column]:
     """The columns whose names occur in the SQL; possibly too many, never too few."""
     words = {word.lower() for word in re.findall(r"\w+", TEXT_IN_SQL.sub("", sql))}
@@ -135,8 +156,8 @@ def mentioned(sql: str, table: Table) -> list[Column]:
 
 
 def _passes_through(feature: Feature, name: str) -> bool:
-    """Whether the feature is the entity's column of the same name, unchanged."""
-    return isinstance(feature, Expression) and feature.sql.strip() == name
+    """Whether the feature is the entity's column of the same name, unchanged; quoted, if it is a word of SQL."""
+    return isinstance(feature, Expression) and feature.sql.strip() in (name, f'"{name}"')
 
 
 def pair_problems(at: str, pairs: dict[str, str], entity: Table, table: Table) -> Iterator[str]:

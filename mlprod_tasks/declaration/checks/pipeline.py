@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.approval import approval_problems
 from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
-from mlprod_tasks.declaration.checks.features import feature_problems, mentioned, pair_problems, sql_problems
+from mlprod_tasks.declaration.checks.features import condition_problems, feature_problems, mentioned, pair_problems
 from mlprod_tasks.declaration.checks.gates import gate_problems
 from mlprod_tasks.declaration.checks.monitoring import monitoring_problems
 from mlprod_tasks.declaration.checks.search import search_problems
@@ -16,10 +16,12 @@ from mlprod_tasks.declaration.checks.serving import serving_problems
 from mlprod_tasks.declaration.checks.tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
 from mlprod_tasks.declaration.checks.training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
+from mlprod_tasks.declaration.feature import Expression
 from mlprod_tasks.declaration.target import Before
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
+    from mlprod_tasks.declaration.table import Table
 
 LONGEST_TICK = timedelta(hours=25)
 
@@ -67,6 +69,21 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from _publish(pipeline)
 
 
+def _told_by_features(pipeline: Pipeline, table: Table) -> Iterator[str]:
+    """Features that are the outcome itself, where the scored table has it."""
+    sql = pipeline.label.sql
+    outcomes = {column.name for column in mentioned(sql, table) if column.kind == "bool"}
+    for feature in pipeline.features:
+        if isinstance(feature, Expression):
+            read = outcomes & {column.name for column in mentioned(feature.sql, table)}
+            if read or feature.sql.split() == sql.split():
+                told = f"column {listed(read)!r}" if read else f"{sql!r}"
+                yield (
+                    f"feature {feature.name!r} reads {told}, which is the label: it is not known when the row is scored. Leave "
+                    "it out, or declare known_at of the column"
+                )
+
+
 def _label(pipeline: Pipeline) -> Iterator[str]:
     label = pipeline.label
     table = next((table for table in pipeline.tables if table.name == label.table), None)
@@ -76,7 +93,9 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
     yield from pair_problems("label", label.on, pipeline.entity_table, table)
     if set(label.on.values()) != set(table.key):
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
-    yield from sql_problems("label", label.sql, table)
+    yield from condition_problems("label", label.sql, table)
+    if table.name == pipeline.entity:
+        yield from _told_by_features(pipeline, table)
     if table.time is None:
         yield f"label: table {table.name!r} has no time column, so it is unknown when an outcome was known"
     if table.ticks_ahead and not any(column.known_at for column in mentioned(label.sql, table)):

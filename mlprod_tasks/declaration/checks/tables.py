@@ -12,10 +12,10 @@ from mlprod_tasks.declaration.table import Column, Files, Table
 ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 CONNECTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# Columns that the steps add to tables and predictions themselves.
+# Columns that the steps add to tables, audited rows and predictions themselves.
 RESERVED = {
-    "decision", "fallback", "features_digest", "known_at", "label", "label_known_at", "model_version", "outcome", "predict_at",
-    "score", "split", "tick", "value",
+    "decision", "fallback", "features_digest", "known_at", "label", "label_known_at", "model_version", "outcome",
+    "partition_end", "partition_start", "predict_at", "score", "split", "tick", "value",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Column
+from mlprod_tasks.platform.value_text import EXACT_INTEGERS, written
 
 ARROW: dict[str, pa.DataType] = {
     "int": pa.int64(),
@@ -23,7 +24,6 @@ ARROW: dict[str, pa.DataType] = {
     "date": pa.date32(),
 }
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-EXACT_INTEGERS = 2**53  # above it, floats cannot represent every integer
 # Texts that only Arrow reads as numbers, such as '0x1f' and 'nan(1)', contain these characters.
 ODDITIES = {"int": "x", "float": "("}
 # Arrow has no clock changes after 2037.
@@ -63,21 +63,14 @@ def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
 
 
 def as_text(array: pa.Array) -> pa.Array:
-    """The values as text, as the source has them."""
+    """The values as text, each by itself: a number is written the same in every numeric type."""
+    numbers = pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)
     try:
-        return array.cast(pa.string())
+        if not numbers:  # Arrow writes 7.0 with its fraction, so that its text is no integer
+            return array.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # Bytes that are not UTF-8, lists and the like: quarantine and mails must show something.
-        values = (decoded(value) if isinstance(value, bytes) else value for value in array.to_pylist())
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
-
-
-def decoded(value: bytes) -> str:
-    """The bytes decoded as UTF-8, or as Python writes them if they are not UTF-8."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return str(value)
+        pass  # bytes that are not UTF-8, lists and the like: quarantine and mails must show something
+    return pa.array([None if value is None else written(value) for value in array.to_pylist()], pa.string())
 
 
 def in_microseconds(array: pa.Array) -> pa.Array:
@@ -172,7 +165,7 @@ def _without_underscores(value: Any) -> Any:
 
 
 def _text(value: Any, _: ZoneInfo) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode() if isinstance(value, bytes) else written(value)
 
 
 def _bool(value: Any, _: ZoneInfo) -> bool:

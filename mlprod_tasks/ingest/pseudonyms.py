@@ -19,14 +19,11 @@ A null has no pseudonym. The fields of a request are hashed by the same function
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
-
 import pyarrow as pa
 
-from mlprod_tasks.ingest.convert import EXACT_INTEGERS, decoded, in_microseconds, integer
+from mlprod_tasks.ingest.convert import in_microseconds, integer
 from mlprod_tasks.platform.pseudonym import pseudonym
+from mlprod_tasks.platform.value_text import written
 
 
 def pseudonyms(values: pa.Array, kind: str, key: str) -> pa.Array:
@@ -59,24 +56,6 @@ def _text_of(value: pa.Scalar, kind: str) -> str | None:
         try:
             whole = integer(plain)
         except (ValueError, TypeError, OverflowError):
-            return _as_written(plain)
+            return written(plain)
         return None if whole is None else str(whole)
-    return _as_written(plain)
-
-
-def _as_written(value: Any) -> str:
-    match value:
-        case float() if value.is_integer() and abs(value) <= EXACT_INTEGERS:
-            return str(int(value))
-        case Decimal():
-            return _without_trailing_zeros(value)
-        case datetime() if value.tzinfo is not None:
-            return str(value.astimezone(UTC))
-        case bytes():
-            return decoded(value)
-    return str(value)
-
-
-def _without_trailing_zeros(value: Decimal) -> str:
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return written(plain)

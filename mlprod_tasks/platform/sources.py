@@ -22,6 +22,7 @@ from mlprod_tasks.platform import csv_files
 from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.times import TimesToRead, count_rows, times_to_read
+from mlprod_tasks.platform.value_text import written
 
 CHUNK_ROWS = 100_000
 # Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
@@ -297,7 +298,7 @@ def as_arrow(values: Any) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+        return pa.array([None if value is None else written(value) for value in values], pa.string())
 
 
 def _paths(table: Table, settings: Settings, tick: date | None) -> list[Path]:

@@ -1,6 +1,7 @@
 """A value converts the same whatever stands beside it, and one that cannot is named, not thrown."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlprod_tasks.ingest.convert import as_text, convert
+from mlprod_tasks.platform.sources import as_arrow
 
 ZONE = "America/New_York"
 SKIPPED, REPEATED = datetime(2013, 3, 10, 2, 30), datetime(2013, 11, 3, 1, 30)  # noqa: DTZ001
@@ -65,3 +67,13 @@ def test_what_only_arrow_reads_is_no_value(kind, text):
 def test_a_local_time_long_after_today_keeps_summer_time():
     made = convert(pa.array(["2050-07-01 12:00:00", "2050-01-01 12:00:00"]), "timestamp", ZONE)
     assert [str(value) for value in made.values] == ["2050-07-01 16:00:00+00:00", "2050-01-01 17:00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [pa.array([7, 8]), pa.array([7.0, None]), pa.array([Decimal("7.00")]), as_arrow([7.0, "n/a"]), pa.array([b"7", b"8"])],
+)
+def test_a_number_has_one_text_in_every_type_and_beside_any_other(array):
+    assert convert(array, "text").values[0].as_py() == "7"
+    assert as_text(array)[0].as_py() == "7"
+    assert convert(as_text(array), "int").values[0].as_py() == 7

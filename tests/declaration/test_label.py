@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import duckdb
 import pytest
 from pydantic import ValidationError
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Column
+from mlprod_tasks.declaration.checks.features import WORDS_OF_SQL
 from mlprod_tasks.operations.doctor import read_sql
 from tests.support.shop import ORDERS, RETURNS, SHOP, with_columns
 
@@ -74,6 +76,24 @@ def test_a_feature_of_the_same_condition_is_refused_and_one_of_a_number_it_reads
     made = ml.Expression("told", "amount  > 10", "bool", "x")
     with pytest.raises(ValidationError, match="feature 'told' reads 'amount > 10', which is the label"):
         replace(SHOP, tables=(orders, RETURNS), label=label, features=(*SHOP.features, made))
+
+
+def test_a_column_called_like_a_word_of_sql_is_read_in_quotes_and_refused_without():
+    grouped = replace(SHOP, tables=(with_columns(ORDERS, Column("group", "text", "x")), RETURNS))
+    assert replace(grouped, features=(*SHOP.features, ml.Expression("group", '"group"', "text", "x")))
+    with pytest.raises(ValidationError, match=r"Expression 'group': sql 'group' is a word of SQL: .* in double quotes"):
+        replace(grouped, features=(*SHOP.features, ml.Expression("group", "group", "text", "x")))
+
+
+def test_the_words_of_sql_are_those_that_the_engine_does_not_read_as_a_column():
+    def reads(word: str) -> bool:
+        try:
+            return bool(duckdb.sql(f"SELECT {word} = 'x' FROM (SELECT 'x' AS \"{word}\")").fetchall()[0][0])
+        except duckdb.Error:
+            return False
+
+    words = {word for (word,) in duckdb.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
+    assert {word for word in words if not reads(word)} == WORDS_OF_SQL
 
 
 @pytest.mark.parametrize("name", ["partition_start", "partition_end"])

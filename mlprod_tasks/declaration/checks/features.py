@@ -20,6 +20,18 @@ AGGREGATE = re.compile(
     r"string_agg|array_agg|list|row_number|rank|lag|lead)\s*\(|\bover\s*\(",
     re.IGNORECASE,
 )
+# The engine does not read a column of these names without quotes. A test compares them with the engine's own.
+WORDS_OF_SQL = {
+    "all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at", "authorization",
+    "binary", "both", "by", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint",
+    "create", "cross", "default", "deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false",
+    "fetch", "for", "foreign", "freeze", "from", "full", "glob", "group", "having", "ilike", "in", "initially", "inner",
+    "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like", "limit", "natural", "not",
+    "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "pivot", "pivot_longer", "pivot_wider",
+    "placing", "positional", "primary", "qualify", "references", "returning", "right", "select", "semi", "show", "similar",
+    "some", "summarize", "symmetric", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "unpack",
+    "unpivot", "using", "variadic", "verbose", "when", "where", "window", "with",
+}  # fmt: skip
 TEXT_IN_SQL = re.compile(r"'(?:[^']|'')*'")
 
 
@@ -99,6 +111,8 @@ def _trailing(at: str, feature: Trailing, table: Table) -> Iterator[str]:
 
 def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:
     yield from row_sql_problems(at, feature.sql, entity)
+    if (bare := feature.sql.strip()) in WORDS_OF_SQL & set(entity.names):
+        yield f"{at}: sql {bare!r} is a word of SQL: write the column in double quotes, sql='\"{bare}\"'"
     if feature.kind in ("timestamp", "date"):
         yield f"{at}: kind {feature.kind!r} is not a model input: derive a number from it"
     for column in mentioned(feature.sql, entity):

@@ -165,6 +165,8 @@ def _without_underscores(value: Any) -> Any:
 
 
 def _text(value: Any, _: ZoneInfo) -> str:
+    if isinstance(value, list | dict):
+        raise TypeError(type(value))
     return value.decode() if isinstance(value, bytes) else written(value)
 
 

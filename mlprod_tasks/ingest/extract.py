@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import Database, Files, Pipeline, Table, TickRange
-from mlprod_tasks.ingest.convert import as_text, convert, lake_type
+from mlprod_tasks.declaration import Column, Database, Files, Pipeline, Table, TickRange
+from mlprod_tasks.ingest.convert import Converted, as_text, convert, lake_type
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
 from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.ingest.timeless import note_timeless_rows
@@ -152,10 +152,24 @@ def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
             columns[column.name] = pseudonyms(values, column.kind, settings.pseudonym_key)
             continue
         converted = convert(values, column.kind, _zone(table))
-        columns[column.name] = converted.values if converted.lossless else as_text(values)
+        columns[column.name] = converted.values if converted.lossless else _as_it_came(values, table, column, converted)
     if chunk.ticks is not None:
         columns["tick"] = chunk.ticks
     return pa.table(columns)
+
+
+def _as_it_came(values: pa.Array, table: Table, column: Column, converted: Converted) -> pa.Array:
+    """The values as text, so that the audit finds those that did not convert.
+
+    Raises: SourceMissing if the column is text: as text, such a value would look like a good one.
+    """
+    if column.kind != "text":
+        return as_text(values)
+    raise sources.SourceMissing(
+        f"table {table.name!r}, column {column.name!r}: {converted.failed.true_count:,} of {len(values):,} values that were "
+        "read together are no text (bytes that are not UTF-8, lists or structs). Deliver them as UTF-8 text, or remove the column "
+        "from the declaration"
+    )
 
 
 def _concatenate(chunks: list[pa.Table], table: Table) -> pa.Table:

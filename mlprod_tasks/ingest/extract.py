@@ -167,8 +167,8 @@ def _as_it_came(values: pa.Array, table: Table, column: Column, converted: Conve
         return as_text(values)
     raise sources.SourceMissing(
         f"table {table.name!r}, column {column.name!r}: {converted.failed.true_count:,} of {len(values):,} values that were "
-        "read together are no text (bytes that are not UTF-8, lists or structs). Deliver them as UTF-8 text, or remove the column "
-        "from the declaration"
+        "read together are no text (bytes that are not UTF-8, lists or structs). Deliver them as UTF-8 text, or remove the "
+        "column from the declaration"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -81,9 +82,11 @@ def watch(home: str, day: date) -> None:
 
 
 def four_at_a_time(step: Callable[[str, date], None], home: Path, days: Iterable[date]) -> None:
+    # Not a Pool of multiprocessing: it waits for ever if an error of a worker cannot be unpickled.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(4, maxtasksperchild=4) as pool:
-        pool.starmap(step, [(str(home), day) for day in days], chunksize=1)
+    with ProcessPoolExecutor(4, mp_context=context, max_tasks_per_child=4) as pool:
+        for done in [pool.submit(step, str(home), day) for day in days]:
+            done.result()
 
 
 def lake_rows(home: Path) -> dict[str, list[tuple[Any, ...]]]:

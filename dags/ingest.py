@@ -24,16 +24,16 @@ def ingest(pipeline: Pipeline) -> None:
 
     @task
     def extract(**context: Any) -> Any:
-        return reference(steps.extract(pipeline, ticks(pipeline, context), platform()))
+        return reference(steps.extract(pipeline, ticks(pipeline, context), platform(), run=context["run_id"]))
 
     # The same rows would be refused again. It audits the tables that were extracted, whether or not others failed.
     @task(retries=0, trigger_rule="all_done")
     def audit(**context: Any) -> Any:
-        return reference(steps.audit(pipeline, ticks(pipeline, context), platform()))
+        return reference(steps.audit(pipeline, ticks(pipeline, context), platform(), run=context["run_id"]))
 
     @task(trigger_rule="all_done", outlets=tables)
     def publish(**context: Any) -> Any:
-        return reference(or_missing(steps.publish, pipeline, ticks(pipeline, context), platform()))
+        return reference(or_missing(steps.publish, pipeline, ticks(pipeline, context), platform(), run=context["run_id"]))
 
     @dag(f"{pipeline.name}.ingest", **daily(pipeline, __doc__, first=Param(None, **TICK), last=Param(None, **TICK)))
     def workflow() -> None:

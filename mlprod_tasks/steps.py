@@ -44,27 +44,27 @@ if TYPE_CHECKING:
 
 
 @step(about="ticks")
-def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = (), run: str = "") -> TablesDone:
     """Read the ticks of all tables from their sources into staging."""
     from mlprod_tasks.ingest.tables import extract
 
-    return extract(pipeline, ticks, platform, tables)
+    return extract(pipeline, ticks, platform, tables, run)
 
 
 @step(about="ticks")
-def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = (), run: str = "") -> TablesDone:
     """Check the staged rows of all tables against their declaration."""
     from mlprod_tasks.ingest.tables import audit
 
-    return audit(pipeline, ticks, platform, tables)
+    return audit(pipeline, ticks, platform, tables, run)
 
 
 @step(about="ticks")
-def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
+def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = (), run: str = "") -> TablesDone:
     """Replace the lake's rows of the ticks by the audited ones."""
     from mlprod_tasks.ingest.tables import publish
 
-    return publish(pipeline, ticks, platform, tables)
+    return publish(pipeline, ticks, platform, tables, run)
 
 
 @unrecorded_step

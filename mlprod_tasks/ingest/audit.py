@@ -84,6 +84,9 @@ class BatchRefused(ValueError):
         self.pipeline, self.table, self.refused = pipeline, table, refused
         super().__init__("\n".join(self._lines()))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchRefused, (self.pipeline, self.table, self.refused)  # as another process gets it
+
     def _lines(self) -> list[str]:
         lines = [
             f"pipeline {self.pipeline!r}, table {self.table!r}: the audit refused the batch of "

@@ -1,18 +1,20 @@
 """Take all tables of a tick through one step of ingestion; a table that fails does not stop the others.
 
-Which step each table needs next is noted beside the staged files until the table is published. So a step that is run again
-does only what is missing; if nothing is missing, all tables are ingested again.
+Which step each table of a run needs next is noted beside the staged files until the table is published. So a step that is run
+again does only what is missing; if nothing is missing, all tables are ingested again. Each run has notes of its own: two
+runs of one tick at the same time do not take each other's work for their own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.ingest.audit import audit as audit_table
@@ -35,6 +37,9 @@ class TablesFailed(RuntimeError):
         causes = "\n".join(f"{table}: {type(error).__name__}: {error}" for table, error in errors.items())
         super().__init__(f"pipeline {pipeline!r}, {ticks}: {step} failed for {', '.join(errors)}\n{causes}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TablesFailed, (self.pipeline, self.ticks, self.step, self.errors)  # as another process gets it
+
 
 class TablesMissing(RuntimeError):
     """Everything that passed its audit is published, but an earlier step failed for some tables.
@@ -43,12 +48,15 @@ class TablesMissing(RuntimeError):
     """
 
     def __init__(self, pipeline: str, ticks: str, missing: Mapping[str, Step]) -> None:
-        self.missing = missing
+        self.pipeline, self.ticks, self.missing = pipeline, ticks, missing
         which = "; ".join(f"{table}: {step} failed" for table, step in missing.items())
         super().__init__(
             f"pipeline {pipeline!r}, {ticks}: not published: {which}. See that task's log. Fix the cause, then clear the "
             "task `extract`: tables that are published already are left alone"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TablesMissing, (self.pipeline, self.ticks, self.missing)
 
 
 @dataclass(frozen=True)
@@ -60,96 +68,104 @@ class TablesDone:
     rows: Mapping[str, int]
 
 
-def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
-    """Read the unfinished tables of `ticks` into staging, or `tables` if they are given.
+def extract(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = (), run: str = "") -> TablesDone:
+    """Read tables of `ticks` into staging: `tables`, or else the unfinished ones of a `run`, or else all.
 
     Raises: TablesFailed, after every table was tried.
     """
-    return _each(
-        "extract", lambda table: extract_table(pipeline, table, ticks, platform).rows, pipeline, ticks, platform, tables
-    )
+
+    def read(table: str) -> int:
+        return extract_table(pipeline, table, ticks, platform).rows
+
+    return _each("extract", read, _Unfinished(pipeline, ticks, platform, tables, run))
 
 
-def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
-    """Check the staged tables of `ticks`. The number of rows is that of accepted ones.
+def audit(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = (), run: str = "") -> TablesDone:
+    """Check staged tables of `ticks`. The number of rows is that of accepted ones.
 
     Raises: TablesFailed, after every table was tried and every verdict is recorded.
     """
-    return _each(
-        "audit", lambda table: audit_table(pipeline, table, ticks, platform).accepted, pipeline, ticks, platform, tables
-    )
+
+    def check(table: str) -> int:
+        return audit_table(pipeline, table, ticks, platform).accepted
+
+    return _each("audit", check, _Unfinished(pipeline, ticks, platform, tables, run))
 
 
-def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = ()) -> TablesDone:
-    """Write the audited tables of `ticks` to the lake.
+def publish(pipeline: Pipeline, ticks: TickRange, platform: Platform, tables: Sequence[str] = (), run: str = "") -> TablesDone:
+    """Write audited tables of `ticks` to the lake.
 
-    Raises: TablesFailed; TablesMissing if all went well, but tables are missing that failed at an earlier step.
+    Raises: TablesFailed; TablesMissing if all went well, but tables of the run are missing that failed at an earlier step.
     """
-    done = _each(
-        "publish", lambda table: publish_table(pipeline, table, ticks, platform).rows, pipeline, ticks, platform, tables
-    )
-    missing = {
-        table: step for table, step in _Unfinished(pipeline, ticks, platform).read().items() if not tables or table in tables
-    }
-    if missing:
+
+    def write(table: str) -> int:
+        return publish_table(pipeline, table, ticks, platform).rows
+
+    unfinished = _Unfinished(pipeline, ticks, platform, tables, run)
+    done = _each("publish", write, unfinished)
+    if missing := unfinished.read():
         raise TablesMissing(pipeline.name, str(ticks), missing)
     return done
 
 
-def _each(
-    step: Step,
-    work: Callable[[str], int],
-    pipeline: Pipeline,
-    ticks: TickRange,
-    platform: Platform,
-    tables: Sequence[str],
-) -> TablesDone:
+def _each(step: Step, work: Callable[[str], int], unfinished: _Unfinished) -> TablesDone:
     """Do the step's work for each table that needs it."""
-    unfinished = _Unfinished(pipeline, ticks, platform)
     rows: dict[str, int] = {}
     errors: dict[str, Exception] = {}
-    for table in unfinished.due(step, tables):
+    for table in unfinished.due(step):
         try:
             rows[table] = work(table)
         except Exception as error:
-            log.exception("%s %s: %s of %s failed", pipeline.name, ticks, step, table)
+            log.exception("%s %s: %s of %s failed", unfinished.pipeline, unfinished.ticks, step, table)
             errors[table] = error
         else:
             unfinished.done(table, step)
     if errors:
-        raise TablesFailed(pipeline.name, str(ticks), step, errors)
-    return TablesDone(pipeline.name, str(ticks), rows)
+        raise TablesFailed(unfinished.pipeline, unfinished.ticks, step, errors)
+    return TablesDone(unfinished.pipeline, unfinished.ticks, rows)
 
 
 class _Unfinished:
-    """The tables of some ticks that are on their way, each with the step that it needs next, in a file."""
+    """The tables of some ticks that a run has begun and not published, each with the step that it needs next, in a file.
 
-    def __init__(self, pipeline: Pipeline, ticks: TickRange, platform: Platform) -> None:
+    given: the tables, if the caller names them and sees to it itself which ones are left: then nothing is noted.
+    """
+
+    def __init__(self, pipeline: Pipeline, ticks: TickRange, platform: Platform, given: Sequence[str], run: str) -> None:
+        self.pipeline, self.ticks = pipeline.name, str(ticks)
+        self._given = list(given)
         self._tables = [table.name for table in pipeline.tables]
-        self._file: Path = platform.settings.staging / pipeline.name / FOLDER / f"{ticks}.json"
+        of_run = f".{hashlib.sha256(run.encode()).hexdigest()[:16]}" if run else ""
+        self._file: Path = platform.settings.staging / pipeline.name / FOLDER / f"{ticks}{of_run}.json"
 
     def read(self) -> dict[str, Step]:
         """The unfinished tables in the order of the declaration; a table that it no longer has is left out."""
+        if self._given:
+            return {}
         try:
             noted: dict[str, Step] = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         return {table: noted[table] for table in self._tables if table in noted}
 
-    def due(self, step: Step, tables: Sequence[str] = ()) -> list[str]:
-        """The tables that this step is to handle: `tables`, else the unfinished ones that came this far, else all.
+    def due(self, step: Step) -> list[str]:
+        """The tables that this step is to handle: those given, else the unfinished ones that came this far, else all.
 
         They are noted to need this step, so that a process that is killed in it leaves them unfinished.
         """
+        if self._given:
+            return self._given
         with self._changing() as noted:
             far = ORDER[ORDER.index(step) :]
-            due = list(tables) or [table for table, next_step in noted.items() if step == "extract" or next_step in far]
+            due = [table for table, next_step in noted.items() if step == "extract" or next_step in far]
             due = due or ([] if noted else self._tables)
             noted |= dict.fromkeys(due, step)
         return due
 
     def done(self, table: str, step: Step) -> None:
         """Note that the step was done for a table."""
+        if self._given:
+            return
         with self._changing() as noted:
             if step == ORDER[-1]:
                 noted.pop(table, None)

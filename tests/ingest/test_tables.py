@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sqlite3
 from dataclasses import replace
 from datetime import datetime
@@ -179,3 +180,28 @@ def test_tables_of_other_ticks_are_unfinished_by_themselves(pipeline, ticks, pla
         assert step(pipeline, other, platform).rows == {"orders": 1, "returns": 1}
     for step in (steps.audit, steps.publish):
         assert step(pipeline, ticks, platform).rows == {"orders": 1, "returns": 1}
+
+
+def test_two_runs_of_one_tick_at_once_do_not_miss_each_others_tables(pipeline, ticks, platform):
+    for step in (steps.extract, steps.audit):
+        step(pipeline, ticks, platform, run="first")
+    steps.extract(pipeline, ticks, platform, run="second")
+    assert steps.publish(pipeline, ticks, platform, run="first").rows == {"orders": 1, "returns": 1}
+    for step in (steps.audit, steps.publish):
+        assert step(pipeline, ticks, platform, run="second").rows == {"orders": 1, "returns": 1}
+    # Without a run, as from a shell, the caller names the tables and nothing is noted.
+    for step in (steps.extract, steps.audit, steps.publish):
+        steps.extract(pipeline, ticks, platform, run="third")
+        assert step(pipeline, ticks, platform, ["orders", "returns"]).rows == {"orders": 1, "returns": 1}
+
+
+def test_the_errors_reach_another_process_as_they_are(pipeline, ticks, platform, source):
+    source.run("UPDATE orders SET order_id = NULL")
+    steps.extract(pipeline, ticks, platform)
+    with pytest.raises(TablesFailed) as failed:
+        steps.audit(pipeline, ticks, platform)
+    with pytest.raises(TablesMissing) as missing:
+        steps.publish(pipeline, ticks, platform)
+    for error in (failed.value, missing.value):
+        received = pickle.loads(pickle.dumps(error))
+        assert (type(received), str(received)) == (type(error), str(error))

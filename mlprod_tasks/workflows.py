@@ -63,7 +63,9 @@ def train(
     """
     from mlprod_tasks.promotion import killed
 
-    request = killed.Request(as_of.date, reason, "" if decided_at else by.strip(), decided_at.date if decided_at else None)
+    request = killed.TrainingRequest(
+        as_of.date, reason, "" if decided_at else by.strip(), decided_at.date if decided_at else None
+    )
     training = killed.to_continue(pipeline, request, platform)
     if training is None:
         training = training_id(pipeline, as_of, platform.clock.now())

@@ -75,7 +75,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     notes = {"newest": newest, "undeclared": source.undeclared}
     path = staging(settings, pipeline, table, ticks)
     write_staged(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
-    _delete_old(path.parent)
+    delete_old(path.parent)
     texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
@@ -98,7 +98,7 @@ def write_staged(rows: pa.Table, path: Path) -> None:
         pq.write_table(rows, part, compression="zstd")
 
 
-def _delete_old(folder: Path) -> None:
+def delete_old(folder: Path) -> None:
     """Delete old staged files and files of killed writers; extracting again restores them."""
     oldest = time.time() - STAGED_DAYS * 86_400  # the machine's clock, which also dates the files
     for file in folder.iterdir():

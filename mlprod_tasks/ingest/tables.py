@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.ingest.audit import audit as audit_table
+from mlprod_tasks.ingest.extract import delete_old
 from mlprod_tasks.ingest.extract import extract as extract_table
 from mlprod_tasks.ingest.publish import publish as publish_table
 from mlprod_tasks.platform import Platform
@@ -116,12 +117,13 @@ def _each(step: Step, work: Callable[[str], int], unfinished: _Unfinished) -> Ta
         try:
             rows[table] = work(table)
         except Exception as error:
-            log.exception("%s %s: %s of %s failed", unfinished.pipeline, unfinished.ticks, step, table)
+            # The tracebacks of all but the first, which is chained below, would only hide what is wrong.
+            log.debug("%s %s: %s of %s failed", unfinished.pipeline, unfinished.ticks, step, table, exc_info=error)
             errors[table] = error
         else:
             unfinished.done(table, step)
     if errors:
-        raise TablesFailed(unfinished.pipeline, unfinished.ticks, step, errors)
+        raise TablesFailed(unfinished.pipeline, unfinished.ticks, step, errors) from next(iter(errors.values()))
     return TablesDone(unfinished.pipeline, unfinished.ticks, rows)
 
 
@@ -156,6 +158,7 @@ class _Unfinished:
         if self._given:
             return self._given
         with self._changing() as noted:
+            delete_old(self._file.parent)  # notes of runs whose staged files are gone too
             far = ORDER[ORDER.index(step) :]
             due = [table for table, next_step in noted.items() if step == "extract" or next_step in far]
             due = due or ([] if noted else self._tables)

@@ -133,7 +133,7 @@ def _outcome_cause(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str],
     rows differ from before.
     """
     moved = _most_urgent(inputs.values(), none="")
-    if moved == DATA_FAULT or moved.startswith(UPSTREAM_SHIFT):
+    if moved and _base_kind(moved) in (DATA_FAULT, UPSTREAM_SHIFT):
         return moved
     breached = {row.what for row in rows if row.breached}
     if _ranks_worse_than_estimated(rows) or _is_regional(rows):
@@ -167,7 +167,7 @@ def _most_urgent(kinds: Iterable[str], none: str = COVARIATE_SHIFT) -> str:
     """The kind of shift among inputs to look at first."""
     distinct = sorted(set(kinds))
     faults = [kind for kind in distinct if kind == DATA_FAULT]
-    others = [kind for kind in distinct if kind.startswith(UPSTREAM_SHIFT)]
+    others = [kind for kind in distinct if _base_kind(kind) == UPSTREAM_SHIFT]
     rest = [kind for kind in distinct if kind == COVARIATE_SHIFT]
     return next(iter((*faults, *others, *rest)), none)
 
@@ -195,7 +195,8 @@ def _outcomes_hold(rows: Sequence[Measurement]) -> bool:
 
 
 def _base_kind(kind: str) -> str:
-    return UPSTREAM_SHIFT if kind.startswith(UPSTREAM_SHIFT) else kind
+    """The kind without the name of a pipeline: only a shift of an upstream pipeline has one."""
+    return kind if kind in REMEDIES else UPSTREAM_SHIFT
 
 
 def _list_few(names: Sequence[str], most: int = 3) -> str:

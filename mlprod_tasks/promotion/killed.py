@@ -25,7 +25,7 @@ RUNNING, FAILED, PROMOTED = "running", "failed", "promoted"
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What a training was requested for: two requests that are equal ask for the same model."""
 
     as_of: date
@@ -52,7 +52,7 @@ def running(training_id: str, platform: Platform) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def to_continue(pipeline: Pipeline, request: Request, platform: Platform) -> str | None:
+def to_continue(pipeline: Pipeline, request: TrainingRequest, platform: Platform) -> str | None:
     """The newest training for the same request that was killed, if the declaration is still the same.
 
     Continuing it makes no second version, wherever it was killed. None if there is none.
@@ -132,8 +132,8 @@ def _is_locked(path: Path) -> bool:
         return True
 
 
-def _asked(training: Training) -> Request:
-    return Request(training.as_of, training.reason, training.by, training.decided_at)
+def _asked(training: Training) -> TrainingRequest:
+    return TrainingRequest(training.as_of, training.reason, training.by, training.decided_at)
 
 
 def _recent(training: Training, platform: Platform) -> bool:

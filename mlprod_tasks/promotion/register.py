@@ -93,8 +93,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
             if (folder.path / name).is_file():
                 platform.registry.log_file(run_id, folder.path / name, RECORD_FOLDER)
         platform.registry.log(run_id, tags=tags)
-        description = _description(pipeline, folder)
-        name = names.registered_model(pipeline)
+        name, description = names.registered_model(pipeline), _description(pipeline, folder)
         ref = platform.registry.register(name, run_id, verdict.model_digest, "model", tags, description)
         _register_fallback(pipeline, folder, ref, run_id, tags, platform)
         for file in card.write(pipeline, folder, ref.version):  # the report step did not know the version yet

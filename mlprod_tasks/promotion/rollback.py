@@ -50,13 +50,12 @@ def rollback(
     The aliases move at once, so all later scoring uses it; in the history of champions it counts from the next tick on, by the
     platform's clock. A training that began before the rollback does not become champion by itself, because its gates compared
     it with the withdrawn version; one that begins after it may. Repeating the same rollback changes nothing. If the alias is
-    gone from MLflow, a rollback to the ledger's champion only sets it again. No mail is sent:
-    see `notifications.events.tell_rollback`. The ledger records `by`, and for a rule also the tick.
+    gone from MLflow, a rollback to the ledger's champion only sets it again. The ledger records `by`, and for a rule also the
+    tick. No mail is sent: see `notifications.events.tell_rollback`.
 
     Raises: CannotRollBack.
     """
-    now = platform.clock.now()
-    alias = platform.registry.champion(pipeline)
+    now, alias = platform.clock.now(), platform.registry.champion(pipeline)
     known = history.promotions(pipeline, platform)
     champion = alias.version if alias is not None else known[-1].model_version if known else None
     if champion is None:

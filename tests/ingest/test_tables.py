@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 import sqlite3
 from dataclasses import replace
@@ -169,6 +171,23 @@ def test_several_failures_are_told_together(pipeline, ticks, platform, source):
     assert steps.audit(pipeline, ticks, platform).rows == {}
     with pytest.raises(TablesMissing, match="orders: extract failed; returns: extract failed"):
         steps.publish(pipeline, ticks, platform)
+
+
+def test_each_failure_is_one_line_and_the_first_one_is_the_cause(pipeline, ticks, platform, source, caplog):
+    source.run("DROP TABLE orders", "DROP TABLE returns")
+    with pytest.raises(TablesFailed) as failed:
+        steps.extract(pipeline, ticks, platform)
+    assert failed.value.__cause__ is failed.value.errors["orders"]
+    assert not [record for record in caplog.records if record.exc_info and record.levelno > logging.DEBUG]
+    assert len(str(failed.value).splitlines()) == 3
+
+
+def test_notes_of_runs_whose_staged_files_are_gone_go_too(pipeline, ticks, platform):
+    steps.extract(pipeline, ticks, platform, run="of long ago")
+    (note,) = (platform.settings.staging / pipeline.name / ".unfinished").glob("*.json")
+    os.utime(note, (0, 0))
+    steps.extract(pipeline, ticks, platform, run="today")
+    assert not note.exists()
 
 
 def test_tables_of_other_ticks_are_unfinished_by_themselves(pipeline, ticks, platform, source):

@@ -78,7 +78,7 @@ def test_a_killed_training_is_closed_and_a_promotion_of_it_completed(shop, dies_
 
 def test_another_request_or_another_declaration_is_another_training(shop):
     training = killed_training(shop, "evaluate")
-    asked = killed.Request(training.as_of, REASON, BY, None)
+    asked = killed.TrainingRequest(training.as_of, REASON, BY, None)
     assert killed.to_continue(shop.pipeline, asked, shop.platform) == training.id
     assert killed.to_continue(shop.pipeline, replace(asked, by="Grace"), shop.platform) is None
     assert killed.to_continue(shop.declared(gates=(AtLeast("roc_auc", 0.5),)).pipeline, asked, shop.platform) is None
@@ -91,7 +91,9 @@ def test_a_training_in_a_living_process_is_neither_closed_nor_continued(shop):
     with killed.running("one", shop.platform):
         later = replace(shop.platform, clock=SetClock(shop.platform.clock.now() + timedelta(days=3)))
         assert killed.close_killed(shop.pipeline, later) == []
-        assert killed.to_continue(shop.pipeline, killed.Request(shop.tick().date, "test", "", None), shop.platform) is None
+        assert (
+            killed.to_continue(shop.pipeline, killed.TrainingRequest(shop.tick().date, "test", "", None), shop.platform) is None
+        )
     assert shop.platform.ledger.get(Training, "one").state == "running"
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, delete, event, func, inspect, sele
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.platform.database import as_json, database_url
+from mlprod_tasks.platform.database import as_json, database_url, write_ahead
 from mlprod_tasks.platform.ledger import R, Row
 
 VANISHED = {
@@ -118,6 +118,5 @@ def _values(row: Row) -> dict[str, Any]:
 
 
 def _patient_sqlite(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA busy_timeout=30000")
+    write_ahead(connection)

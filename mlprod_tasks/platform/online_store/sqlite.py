@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlprod_tasks.platform.database import write_ahead
 from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnavailable
 
 READ_WAIT_SECONDS = 1.0
@@ -75,8 +76,7 @@ class SqliteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=WRITE_WAIT_SECONDS, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
+                write_ahead(connection, WRITE_WAIT_SECONDS)
                 for table in TABLES:
                     connection.execute(table)
                 connection.execute("BEGIN IMMEDIATE")

@@ -9,8 +9,9 @@ for a retraining it starts the train DAG with the reason.
 
 It also **takes back** the challenger of a rollout whose run has ended, so that no challenger answers without checks.
 
-It sends a mail (**tell**) about files that do not reach the lake: a file that cannot be read is renamed to `.broken` and mailed
-once; a file with a column of another type than in the lake waits and is mailed once a week. *The collection is red*: nothing is
+It sends a mail (**tell**) about files that do not reach the lake: a file that cannot be read is renamed to `.broken`, single
+bad rows are moved to such a file, and each is mailed once; a file that the lake does not take, such as one with a column of
+another type, waits and is mailed once a week. No such file or row holds up the others. *The collection is red*: nothing is
 lost, the log stays where the service wrote it.
 """
 

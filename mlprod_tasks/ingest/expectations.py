@@ -28,6 +28,8 @@ PANDAS_TYPE = {
 # Additional columns of that frame: the bounds of the partition that a row belongs to by its tick.
 PARTITION_START, PARTITION_END = "partition_start", "partition_end"
 LARGEST = sys.float_info.max
+STORABLE = "expect_column_values_to_not_match_regex"
+NUL = r"\x00"
 
 
 def suite_name(pipeline: Pipeline, table: str) -> str:
@@ -83,6 +85,9 @@ def _column(column: Column) -> list[dict[str, Any]]:
         expected.append(_expectation("expect_column_values_to_not_be_null", column=name))
     elif column.max_null_share is not None:
         expected.append(_expectation("expect_column_values_to_not_be_null", column=name, mostly=1 - column.max_null_share))
+    if kind == "text" and not column.personal:
+        # SQLite, Parquet and CSV hold it; PostgreSQL, to which predictions are published, does not.
+        expected.append(_expectation(STORABLE, column=name, regex=NUL))
     if column.personal:
         return expected  # bounds and allowed values are not those of hashes
     low, high = column.min, column.max
@@ -116,6 +121,8 @@ def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
         case "expect_column_values_to_be_between":
             finite = any(_finite(kwargs.get(name)) is None and name in kwargs for name in ("min_value", "max_value"))
             return f"{column} must be {' and '.join(filter(None, ['finite' if finite else '', bound(kwargs)]))}"
+        case "expect_column_values_to_not_match_regex" if kwargs.get("regex") == NUL:
+            return f"{column} must not contain the character U+0000, which not every database stores"
         case "expect_column_values_to_be_in_set":
             return f"{column} must be one of {bound(kwargs)}"
         case "expect_column_values_to_be_unique":

@@ -60,13 +60,26 @@ def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMe
 
     The last tick that has ended is measured without rows if it has none but one of the ticks before it had: that requests have
     stopped is worth knowing too.
+
+    If a tick cannot be measured, the others are all the same; its error is raised at the end.
     """
     rows = _collected(pipeline, platform)
     if rows and (ended := _last_ended(pipeline, platform)) is not None and _is_silent(ended, rows, platform):
         rows[ended.date] = 0
     measured = {one.tick: one.n for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=ROWS)}
     due = sorted((day for day, n in rows.items() if measured.get(day) != n), reverse=True)
-    return [measure_requests(pipeline, pipeline.schedule.tick(day), platform) for day in due]
+    done, failed = [], dict[date, Exception]()
+    for day in due:
+        try:
+            done.append(measure_requests(pipeline, pipeline.schedule.tick(day), platform))
+        except Exception as error:
+            log.exception("%s: the requests of %s cannot be measured", pipeline.name, day)
+            failed[day] = error
+    if failed:
+        first = next(iter(failed.values()))
+        first.add_note(f"pipeline {pipeline.name!r}: the requests of {', '.join(map(str, failed))} are not measured")
+        raise first
+    return done
 
 
 def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> RequestsMeasured:

@@ -12,8 +12,8 @@ from mlprod_tasks.documents.mail_content import Content
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Mail, MailAbout
-from mlprod_tasks.scoring.collect import BROKEN
 from mlprod_tasks.scoring.prediction_log import log_folder
+from mlprod_tasks.scoring.set_aside import BROKEN
 
 MOST_NAMED = 10
 REMIND_EVERY = timedelta(days=7)

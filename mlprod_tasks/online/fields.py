@@ -12,6 +12,7 @@ from mlprod_tasks.declaration import Column, Pipeline
 from mlprod_tasks.declaration.reads import needed_by
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
 from mlprod_tasks.platform.pseudonym import pseudonym
+from mlprod_tasks.platform.storable_text import NUL, storable
 
 EPOCH_DAY = EPOCH.date().toordinal()
 MOST_TEXT = 10_000
@@ -20,7 +21,7 @@ Reader = Callable[[Any], Any]
 SCHEMAS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     "float": {"type": "number"},
-    "text": {"type": "string", "maxLength": MOST_TEXT},
+    "text": {"type": "string", "maxLength": MOST_TEXT, "pattern": "^[^\\u0000]*$"},
     "bool": {"type": "boolean"},
     "timestamp": {"type": "string", "format": "date-time"},
     "date": {"type": "string", "format": "date"},
@@ -157,11 +158,13 @@ def _text(value: Any) -> str:
         raise ValueError("must be a string")
     if len(value) > MOST_TEXT:
         raise ValueError(f"must be at most {MOST_TEXT:,} characters long")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("must be valid Unicode") from None
+    if not storable(value):
+        # A key with it would be logged here, and could then be stored in no table of PostgreSQL.
+        raise ValueError(
+            "must not contain the character U+0000, which not every database stores"
+            if NUL in value
+            else "must be valid Unicode"
+        )
     return value
 
 

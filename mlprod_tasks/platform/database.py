@@ -9,9 +9,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import URL, DateTime, Engine, create_engine, event, make_url
+from sqlalchemy import URL, DateTime, Engine, Text, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
+
+from mlprod_tasks.platform.storable_text import storable, visible
 
 # Classes of SQLSTATE whose messages name connections, transactions, roles, tables, columns or resources, but no values.
 WITHOUT_VALUES = ("08", "25", "28", "3D", "42", "53", "55", "57")
@@ -34,6 +36,19 @@ class Utc(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Prose(TypeDecorator[str]):
+    """Text for people to read, such as a message. What PostgreSQL cannot store of it is stored as an escape: \\x00.
+
+    So no message about a strange value keeps the ledger from recording what happened.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return value if value is None or storable(value) else visible(value)
 
 
 def database_url(url: str) -> URL:

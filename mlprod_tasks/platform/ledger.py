@@ -7,10 +7,10 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, Enum, Index, String, Text
+from sqlalchemy import JSON, Enum, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
-from mlprod_tasks.platform.database import Utc
+from mlprod_tasks.platform.database import Prose, Utc
 
 R = TypeVar("R", bound="Row")
 
@@ -25,7 +25,7 @@ class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
         datetime: Utc(),
         dict[str, Any]: JSON(),
         list[Any]: JSON(),
-        str: Text(),
+        str: Prose(),
         StrEnum: Enum(StrEnum, native_enum=False, length=20, values_callable=lambda kind: [one.value for one in kind]),
     }
 

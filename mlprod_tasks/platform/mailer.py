@@ -11,6 +11,8 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from mlprod_tasks.platform.storable_text import one_line, visible
+
 log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30
 DEFAULT_PORT = {"smtp": 25, "smtps": 465}
@@ -108,10 +110,10 @@ def _text(answer: bytes | str) -> str:
 def message(mail: MailMessage, sender: str) -> EmailMessage:
     """The mail in MIME: plain text, and HTML with pictures as the alternative."""
     mime = EmailMessage()
-    mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), _one_line(mail.subject)
+    mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), one_line(mail.subject)
     mime["Date"], mime["Message-ID"] = formatdate(), make_msgid(domain="mlprod")
-    mime.set_content(mail.text)
-    mime.add_alternative(mail.html, subtype="html")
+    mime.set_content(visible(mail.text))
+    mime.add_alternative(visible(mail.html), subtype="html")
     html = mime.get_payload()[1]  # type: ignore[index]
     for name, png in mail.pictures:
         html.add_related(png, "image", "png", cid=f"<{name}>")  # type: ignore[union-attr]
@@ -119,8 +121,3 @@ def message(mail: MailMessage, sender: str) -> EmailMessage:
         # As bytes: text would get different line ends, and the digests in the page's security policy would no longer match.
         mime.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
     return mime
-
-
-def _one_line(text: str) -> str:
-    """Replace line breaks, which a header must not have, by spaces."""
-    return " ".join(text.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, DateTime, Double, MetaData, Table, Text, inspect
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.types import TypeEngine
@@ -12,6 +13,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_increme
 
 from mlprod_tasks.platform.bulk_insert import bulk_insert
 from mlprod_tasks.platform.database import database_url, open_database, reason
+from mlprod_tasks.platform.storable_text import NUL
 
 
 class SinkUnreachable(ConnectionError):
@@ -28,7 +30,7 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     different ticks do not affect each other; if two processes write the same tick, the later one wins.
 
     Returns: the number of rows written.
-    Raises: SinkUnreachable; ValueError for rows of another tick.
+    Raises: SinkUnreachable; ValueError for rows of another tick, and for text that PostgreSQL cannot store.
     """
     if tick_column not in rows.column_names:
         rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, pa.date32()))
@@ -36,6 +38,8 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     if other_ticks:
         raise ValueError(f"{table}: cannot replace tick {tick} by rows of tick {min(other_ticks)}")
     engine = open_database(url, writes=True)
+    if engine.dialect.name == "postgresql":
+        _refuse_nul(table, tick, rows)
     try:
         with engine.connect() as connection:
             _prepare(connection, table, rows.schema, (tick_column, *(name for name in key if name != tick_column)))
@@ -53,6 +57,16 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
             "connection's address and permissions are right; then clear the task: it replaces the whole tick"
         ) from None  # the driver's own message may show values
     return int(rows.num_rows)
+
+
+def _refuse_nul(table: str, tick: date, rows: pa.Table) -> None:
+    for field in rows.schema:
+        if pa.types.is_string(field.type) and (count := pc.sum(pc.match_substring(rows[field.name], NUL)).as_py()):
+            raise ValueError(
+                f"cannot write tick {tick} to table {table!r}: {count:,} of {rows.num_rows:,} values of column {field.name!r} "
+                f"hold the character U+0000, which PostgreSQL does not store. Ingest tick {tick} again, then clear the task: "
+                "the audit refuses such rows"
+            )
 
 
 def _raced(error: BaseException) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,21 +19,21 @@ from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
-from mlprod_tasks.scoring.log_row import ROW_COLUMNS, log_schema
+from mlprod_tasks.scoring.log_row import KINDS, ROW_COLUMNS, log_schema
 from mlprod_tasks.scoring.prediction_log import log_folder
 from mlprod_tasks.scoring.review_queue import ask_for
+from mlprod_tasks.scoring.set_aside import LOG_FILE, NEEDED, places, read_or_set_aside, set_aside_rows, unreadable_rows
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-LOG_FILE = "log_file"
-BROKEN = ".broken"
 # Collected files are kept this long: without a working lock, a slow process may write back an older partition.
 KEPT = timedelta(hours=1)
 # Older versions of the lake's table are kept this long: a reader lists its files at the start and is done in minutes.
 READ_WITHIN = timedelta(hours=2)
 TIDIED_EVERY = timedelta(hours=1)
 ABANDONED = timedelta(days=1)  # a file still unfinished after this time: its writer was killed
-NEEDED = ("request_id", "row", "tick", "predict_at", "at")
+LOG_TYPES = frozenset((*KINDS.values(), *(kind for _, kind in ROW_COLUMNS)))
+# What rows are to blame for; anything else, such as a full disk or a ledger that is away, fails the collection.
+OF_THE_ROWS = (ValueError, TypeError, OverflowError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ class Collected:
     """What a collection added to the lake.
 
     `rows`, `files`: the new ones; `ticks`: those of the new rows. `reviews`: rows newly in the review queue. `removed`:
-    collected files that were deleted. `broken`: unreadable files, set aside. `refused`: files with a column of another type
-    than the lake's, which stay where they are; `why`: the reason for each.
+    collected files that were deleted. `broken`: files that were set aside: unreadable ones, and those with single bad rows of
+    others. `refused`: files with rows that the lake does not take, such as a column of another type, which stay where they are;
+    `why`: the reason for each.
     """
 
     pipeline: str
@@ -67,7 +67,7 @@ class Collected:
         further = (
             f"; {self.reviews:,} rows for people to decide" if self.reviews else "",
             f"; {len(self.broken):,} broken files set aside" if self.broken else "",
-            f"; {len(self.refused):,} files wait: a column has another type than in the lake" if self.refused else "",
+            f"; {len(self.refused):,} files wait: the lake does not take their rows" if self.refused else "",
         )
         return f"{self.pipeline}: {self.rows:,} rows from {self.files:,} files{of} collected{''.join(further)}"
 
@@ -92,8 +92,9 @@ def collect(pipeline: Pipeline, platform: Platform, *, tidy: bool = False) -> Co
     killed collection loses and duplicates nothing. A file is deleted an hour after it was written, and only if all its rows
     were in the lake before this run. One collection per use case runs at a time; another waits for it.
 
-    An unreadable file is renamed with '.broken' at the end; a file with a column of another type than the lake's waits. The
-    other files are still collected. Rows for people to decide enter the review queue first.
+    An unreadable file is renamed with '.broken' at the end; single bad rows are written to such a file, and the rest of their
+    file is collected. A file that the lake does not take, such as one with a column of another type, waits. The other files are
+    still collected. Rows for people to decide enter the review queue first.
 
     Cost: each tick with new rows is loaded whole, one at a time. A tick with a million rows of 68 columns takes 2.1 GB and
     16 s, even to add a few rows; five million about 10 GB. Each run leaves the older version of that partition (460 MB) on
@@ -115,52 +116,33 @@ def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
     present = _log_files(folder, broken)
     files, refused = _split_by_types(pipeline, present, platform)
     collected = _collected_files(pipeline, {tick for file in files for tick in file.ticks}, platform)
-    new = [file for file in files if any(file.name not in collected[tick] for tick in file.ticks)]
-    rows, ticks, reviews = Counter[str](), [], 0
-    for tick in sorted({tick for file in new for tick in file.ticks}):
-        lacking = [file for file in new if tick in file.ticks and file.name not in collected[tick]]
+    new = {file.name: file for file in files if any(file.name not in collected[tick] for tick in file.ticks)}
+    rows, ticks, reviews, unfinished = Counter[str](), [], 0, set[str]()
+    for tick in sorted({tick for file in new.values() for tick in file.ticks}):
+        lacking = [file for file in new.values() if tick in file.ticks and file.name not in collected[tick]]
         if not lacking:
             continue
         log.info("%s: collecting %d files of %s", pipeline.name, len(lacking), tick)
         rows_of_tick = _read(lacking, tick, broken)
+        read = _files_of(rows_of_tick)
         # Before the lake: if killed in between, the rows are collected again and no review is lost.
-        reviews += _queue_reviews(pipeline, rows_of_tick, platform)
-        try:
-            added = _add(pipeline, tick, rows_of_tick, platform)
-        except RowsRefused as error:
-            refused |= {file.name: str(error) for file in lacking}
-            continue
+        rows_of_tick, asked = _queue_reviews(pipeline, tick, rows_of_tick, folder, platform, broken)
+        reviews += asked
+        # A file that could not be read now waits; one of which only bad rows were left is done.
+        unfinished |= {file.name for file in lacking} - (read - _files_of(rows_of_tick))
+        added = _add_or_refuse(pipeline, tick, rows_of_tick, platform, refused)
         rows.update(added)
         ticks += [str(tick)] if added else []
-    reviews += _queue_reviews_of_waiting(
-        [file for file in present if file.name in refused], refused, pipeline, platform, broken
-    )
-    known = {file.name for file in new}
-    removed = _remove([file.path for file in files if file.name not in known], KEPT, platform)
-    _remove((*parts(folder), *folder.glob(".*.parquet")), ABANDONED, platform)  # the latter come from services of release 0.4
-    waiting = dict(sorted(refused.items()))
-    return Collected(
-        pipeline.name,
-        rows.total(),
-        len(rows),
-        tuple(ticks),
-        reviews,
-        removed,
-        tuple(broken),
-        tuple(waiting),
-        tuple(waiting.values()),
-    )
-
-
-def _queue_reviews_of_waiting(
-    files: Sequence[_File], refused: Mapping[str, str], pipeline: Pipeline, platform: Platform, broken: list[str]
-) -> int:
-    """Queue the reviews of files that wait; return how many are new."""
-    reviews = 0
-    for file in files:
+    for file in (file for file in present if file.name in refused):
         log.error("%s: %s waits: %s", pipeline.name, file.path, refused[file.name])
-        reviews += sum(_queue_reviews(pipeline, _read([file], tick, broken), platform) for tick in file.ticks)
-    return reviews
+        if file.name not in new:
+            for tick in file.ticks:
+                reviews += _queue_reviews(pipeline, tick, _read([file], tick, broken), folder, platform, broken)[1]
+    removed = _remove([file.path for file in files if file.name not in unfinished], KEPT, platform)
+    _remove((*parts(folder), *folder.glob(".*.parquet")), ABANDONED, platform)  # the latter come from services of release 0.4
+    why = dict(sorted(refused.items()))
+    counts = (rows.total(), len(rows), tuple(ticks), reviews, removed)
+    return Collected(pipeline.name, *counts, tuple(dict.fromkeys(broken)), tuple(why), tuple(why.values()))
 
 
 @contextmanager
@@ -177,7 +159,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 def _log_files(folder: Path, broken: list[str]) -> list[_File]:
     """List the files of the log. Broken ones are set aside and their names added to `broken`."""
-    files = (_read_or_set_aside(path, lambda file, path=path: _log_file(path, file), broken) for path in _paths(folder))  # type: ignore[misc]
+    files = (read_or_set_aside(path, lambda file, path=path: _log_file(path, file), broken) for path in _paths(folder))  # type: ignore[misc]
     return [file for file in files if file is not None]
 
 
@@ -195,25 +177,6 @@ def _log_file(path: Path, file: pq.ParquetFile) -> _File:
     return _File(path, schema, frozenset(ticks.unique().to_pylist()))
 
 
-def _read_or_set_aside(path: Path, read: Callable[[pq.ParquetFile], T], broken: list[str]) -> T | None:
-    """Return what `read` gives for a file; None if the file is broken, and now set aside, or cannot be read now."""
-    try:
-        # Arrow opens the path itself: with a Python stream, its threads may hold the last reference, and a process that ends
-        # at that moment is aborted.
-        with pq.ParquetFile(path) as file:
-            return read(file)
-    except (pa.ArrowException, OSError) as error:
-        # Arrow raises OSError without a number for damaged contents, but also for a path that is not a file.
-        if isinstance(error, OSError) and (error.errno is not None or not path.is_file()):
-            log.warning("%s cannot be read now, the next collection tries again: %s", path, error)
-            return None
-        aside = path.with_name(path.name + BROKEN)
-        log.error("%s is broken and set aside as %s: %s", path, aside.name, error)
-        path.rename(aside)
-        broken.append(aside.name)
-        return None
-
-
 def _split_by_types(pipeline: Pipeline, files: Sequence[_File], platform: Platform) -> tuple[list[_File], dict[str, str]]:
     """Return the files whose columns have the lake's types, and for each other one why it waits."""
     try:
@@ -223,16 +186,26 @@ def _split_by_types(pipeline: Pipeline, files: Sequence[_File], platform: Platfo
         types = {field.name: field.type for field in log_schema(pipeline)}
     fitting, refused = [], {}
     for file in files:
-        other = next((field for field in file.schema if types.get(field.name, field.type) != field.type), None)
+        other = next((field for field in file.schema if not _fits(field, types)), None)
         if other is None:
             types |= {field.name: field.type for field in file.schema}
             fitting.append(file)
-        else:
+        elif other.name in types:
             refused[file.name] = (
                 f"its column {other.name!r} is {other.type}, but {types[other.name]} in {names.requests(pipeline)!r}: "
                 "declare it under a new name, or move the lake table away and collect again"
             )
+        else:
+            refused[file.name] = (
+                f"its column {other.name!r} is {other.type}, which no column of this log is: the service did not write the "
+                "file. Move it out of the folder"
+            )
     return fitting, refused
+
+
+def _fits(field: pa.Field, types: Mapping[str, pa.DataType]) -> bool:
+    known = types.get(field.name)
+    return field.type in LOG_TYPES if known is None else field.type == known
 
 
 def _collected_files(pipeline: Pipeline, ticks: Iterable[date], platform: Platform) -> dict[date, set[str]]:
@@ -265,7 +238,7 @@ def _read(files: Sequence[_File], tick: date, broken: list[str]) -> pa.Table:
     except (pa.ArrowException, OSError):
         # A file is damaged inside, or gone: find it.
         sound = [
-            file.path for file in files if _read_or_set_aside(file.path, lambda one: one.read().num_rows, broken) is not None
+            file.path for file in files if read_or_set_aside(file.path, lambda one: one.read().num_rows, broken) is not None
         ]
         rows = _scan(sound, schema, tick)
     stems = rows[LOG_FILE].combine_chunks().dictionary_encode() if rows.num_rows else None
@@ -283,10 +256,44 @@ def _scan(paths: Sequence[Path], schema: pa.Schema, tick: date) -> pa.Table:
     return rows.to_table(columns=[*schema.names, "__filename"], filter=of_tick).rename_columns([*schema.names, LOG_FILE])
 
 
-def _queue_reviews(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
+def _files_of(rows: pa.Table) -> set[str]:
+    return set(rows[LOG_FILE].unique().to_pylist())
+
+
+def _queue_reviews(
+    pipeline: Pipeline, tick: date, rows: pa.Table, folder: Path, platform: Platform, broken: list[str]
+) -> tuple[pa.Table, int]:
+    """Add rows for people to the review queue; return the rows without bad ones, and how many are new in the queue.
+
+    Bad are rows that cannot be read and those that the queue does not take. They are set aside.
+    """
+    rows = set_aside_rows(rows, unreadable_rows(rows), folder, tick, broken)
     if any(rows.schema.field(name).type != kind for name, kind in ROW_COLUMNS):
-        return 0
-    return ask_for(pipeline, rows.filter(pc.fill_null(rows["review"], False)), platform)
+        return rows, 0
+    not_taken: list[tuple[str, int]] = []
+    asked = ask_for(pipeline, rows.filter(pc.fill_null(rows["review"], False)), platform, not_taken)
+    return set_aside_rows(rows, places(rows, set(not_taken)), folder, tick, broken), asked
+
+
+def _add_or_refuse(
+    pipeline: Pipeline, tick: date, rows: pa.Table, platform: Platform, refused: dict[str, str]
+) -> Mapping[str, int]:
+    """Add the rows of every file that the lake takes; return how many by file, and add the others to `refused`."""
+    try:
+        return _add(pipeline, tick, rows, platform)
+    except OF_THE_ROWS as error:
+        files = rows[LOG_FILE].unique()
+        if len(files) == 1:
+            # Other messages than the lake's own may quote values.
+            why = str(error) if isinstance(error, RowsRefused) else f"its rows cannot be written: {type(error).__name__}"
+            refused[files[0].as_py()] = why
+            return {}
+    added: dict[str, int] = {}
+    half = len(files) // 2
+    for some in (files[:half], files[half:]):  # halves: the partition is read and written once for each part
+        part = rows.filter(pc.is_in(rows[LOG_FILE], value_set=some))
+        added |= _add_or_refuse(pipeline, tick, part, platform, refused)
+    return added
 
 
 def _add(pipeline: Pipeline, tick: date, rows: pa.Table, platform: Platform) -> Mapping[str, int]:

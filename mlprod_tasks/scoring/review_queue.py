@@ -7,14 +7,18 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 from sqlalchemy import select, tuple_, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, database
 from mlprod_tasks.platform.ledger import Review
+from mlprod_tasks.platform.storable_text import visible
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 200
 AT_ONCE = 400  # SQLite limits the values in one statement
+# Errors that a row is to blame for, and not the connection.
+OF_THE_ROWS = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
 COLUMNS = ("request_id", "row", "key", "score", "model_version", "predict_at", "at")
 
 
@@ -59,28 +63,53 @@ def decide_review(
     return review
 
 
-def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> int:
+def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform, not_taken: list[tuple[str, int]] | None = None) -> int:
     """Add rows of the service's log to the queue, once each; return how many are new.
 
-    Decisions stay.
+    Decisions stay. not_taken: gets the request and row number of each row that the database does not take, such as a request
+    id that is too long; the others are still added.
     """
     logged = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
     added = 0
     for some in _batches(logged):
-        wanted = {(one["request_id"], one["row"]): one for one in some}
-        # Under a lock, so that no other process adds a row between the query and the write.
-        with platform.ledger.exclusive(f"{pipeline.name}/reviews") as session:
-            place = tuple_(Review.request_id, Review.row)
-            query = select(Review.request_id, Review.row).where(Review.pipeline == pipeline.name, place.in_(wanted))
-            known = {(request_id, row) for request_id, row in session.execute(query)}
-            new = [_review(pipeline, one) for key, one in wanted.items() if key not in known]
-            session.add_all(new)
-            added += len(new)
+        try:
+            added += _add_new(pipeline, some, platform)
+        except OF_THE_ROWS:
+            for one in some:
+                added += _add_alone(pipeline, one, platform, not_taken)
     return added
 
 
+def _add_new(pipeline: Pipeline, some: Sequence[dict[str, object]], platform: Platform) -> int:
+    """Add the rows that are not in the queue yet, all or none."""
+    wanted = {(one["request_id"], one["row"]): one for one in some}
+    # Under a lock, so that no other process adds a row between the query and the write.
+    with platform.ledger.exclusive(f"{pipeline.name}/reviews") as session:
+        place = tuple_(Review.request_id, Review.row)
+        query = select(Review.request_id, Review.row).where(Review.pipeline == pipeline.name, place.in_(wanted))
+        known = {(request_id, row) for request_id, row in session.execute(query)}
+        new = [_review(pipeline, one) for key, one in wanted.items() if key not in known]
+        session.add_all(new)
+    return len(new)
+
+
+def _add_alone(pipeline: Pipeline, one: dict[str, object], platform: Platform, not_taken: list[tuple[str, int]] | None) -> int:
+    try:
+        return _add_new(pipeline, [one], platform)
+    except OF_THE_ROWS as error:
+        if not_taken is None:
+            raise
+        # Other errors' texts may quote the row.
+        why = database.reason(error) if isinstance(error, DBAPIError) else type(error).__name__
+        log.error("%s: the review queue does not take a row of the log: %s", pipeline.name, why)
+        not_taken.append((one["request_id"], one["row"]))  # type: ignore[arg-type]
+        return 0
+
+
 def _review(pipeline: Pipeline, one: dict[str, object]) -> Review:
-    return Review(pipeline=pipeline.name, **{name: one[name] for name in COLUMNS} | {"key": one["key"] or ""})  # type: ignore[arg-type]
+    # A key of an older log may hold U+0000, which PostgreSQL does not store: people see it as an escape.
+    key = visible(str(one["key"] or ""))
+    return Review(pipeline=pipeline.name, **{name: one[name] for name in COLUMNS} | {"key": key})  # type: ignore[arg-type]
 
 
 def _batches(rows: Sequence[dict[str, object]]) -> Iterator[Sequence[dict[str, object]]]:

@@ -78,6 +78,26 @@ def test_a_row_that_breaks_a_rule_is_quarantined_with_its_reason_and_the_rest_pa
     assert (failure["count"], failure["refuses"], failure["sample"][0]["order_id"]) == (1, "rows", "10")
 
 
+@pytest.mark.parametrize("ledger", ["sqlite", "postgresql"])
+def test_text_with_a_nul_is_refused_by_row_and_the_rest_passes(
+    orders_pipeline, make_platform, tmp_path: Path, ledger: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [replace(c, values=None) if c.name == "state" else c for c in orders_pipeline().tables[0].columns]
+    pipeline = orders_pipeline(source=ml.Files("shop", "*.csv", "csv"), columns=tuple(columns), max_refused_share=0.5)
+    lines = [f"{i},2024-03-14 12:00,1,1,{state},Zo\0,," for i, state in enumerate(["paid", "a\0b", "Zoë", ""])]
+    (tmp_path / "orders.csv").write_text("\n".join(["order_id,ordered_at,amount,items,state,customer,email,", *lines, ""]))
+    platform = make_platform(shop=str(tmp_path))
+    if ledger == "postgresql":
+        platform = Platform(replace(platform.settings, ledger_url=request.getfixturevalue("postgres_database")))
+    done = audited(pipeline, platform)
+    assert (done.read, done.accepted, done.refused) == (4, 3, 1)
+    (row,) = quarantined(platform)
+    reason = "state must not contain the character U+0000, which not every database stores"
+    assert (row["order_id"], row["state"], row["reason"]) == ("1", "a\0b", reason)
+    (failure,) = platform.ledger.get(Audit, "shop", "orders", done.verdicts[0].tick).failures
+    assert (failure["count"], failure["refuses"], failure["column"]) == (1, "rows", "state")
+
+
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
 def test_a_number_that_is_not_finite_is_refused_and_not_taken_for_a_missing_one(
     number: str, orders_pipeline, make_platform, tmp_path: Path

@@ -213,6 +213,30 @@ def test_what_could_not_be_measured_is_measured_by_the_next_that_can(
     assert [one.rows for one in measure_collected(SERVED, shop)] == [monitored.ORDERS_A_TICK]
 
 
+def test_a_tick_that_cannot_be_measured_holds_up_no_other(
+    make_shop: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlprod_tasks.monitoring import requests
+
+    shop = make_shop(clock=clock_at_noon(T))
+    for day in (T - DAY, T, T + DAY):
+        answer(shop, monitored.scored(day))
+    real = requests._service
+
+    def picky(con: Any, source: str) -> Any:
+        if f"tick={T}" in source:
+            raise ArithmeticError("strange")
+        return real(con, source)
+
+    monkeypatch.setattr(requests, "_service", picky)
+    with pytest.raises(ArithmeticError) as raised:
+        measure_collected(SERVED, shop)
+    assert raised.value.__notes__ == [f"pipeline 'shop': the requests of {T} are not measured"]
+    assert set(measured(shop)) == {T - DAY, T + DAY}
+    monkeypatch.undo()
+    assert [one.tick for one in measure_collected(SERVED, shop)] == [str(T)]
+
+
 ASKED = replace(SERVED, watches=(ml.Watch("online_rows", low=100.0),), rules=(ml.Rule("nobody asks", "online_rows", "alert"),))
 
 

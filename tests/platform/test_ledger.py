@@ -257,3 +257,12 @@ def test_gate_results_of_one_training_are_found_together(ledger: Ledger) -> None
 
     ledger.put(gate("1", "b"), gate("1", "a"), gate("2", "a"))
     assert [entry.gate for entry in ledger.all(GateResult, training_id="1")] == ["a", "b"]
+
+
+def test_what_postgresql_cannot_store_of_a_message_is_stored_as_an_escape(ledger: Ledger) -> None:
+    strange = mail("1", subject="a\0b \ud800 Zoë")
+    assert ledger.add_once(strange)
+    ledger.put(Decision(pipeline="p", tick=DAY, action="note", reason="found 'x\0'", at=NOON, rules=[{"why": "x\0 \ud800"}]))
+    assert [entry.subject for entry in ledger.all(Mail)] == ["a\\x00b \\ud800 Zoë"]
+    (decided,) = ledger.all(Decision)
+    assert (decided.reason, decided.rules) == ("found 'x\\x00'", [{"why": "x\0 \ud800"}])

@@ -147,6 +147,17 @@ def test_a_subject_of_several_lines_stays_one_header(serve: Callable[..., str], 
     assert inbox.envelopes[0].rcpt_tos == ["a@example.com"]
 
 
+def test_what_no_mail_can_carry_arrives_as_an_escape(serve: Callable[..., str], inbox: Inbox) -> None:
+    send(
+        f"smtp://{serve()}",
+        MailMessage(("a@example.com",), "key 'o\0' \ud800", "text\0 \ud83d\nZürich", "<p>html\0 \udfff</p>"),
+    )
+    (mail,) = inbox.mails
+    assert mail["Subject"] == "key 'o\\x00' \\ud800"
+    text, html = (part.get_content().split() for part in mail.iter_parts())
+    assert (text, html) == (["text\\x00", "\\ud83d", "Zürich"], ["<p>html\\x00", "\\udfff</p>"])
+
+
 def test_an_address_of_several_lines_is_refused() -> None:
     with pytest.raises(ValueError, match=r"linefeed|newline|carriage"):
         message(MailMessage(("a@example.com\nBcc: thief@example.com",), "s", "t", "h"), "mlprod@example.com")

@@ -110,6 +110,17 @@ def test_a_tick_without_rows_ends_empty(url: str) -> None:
     assert held(url) == []
 
 
+def test_text_that_postgresql_cannot_store_is_told_by_column_and_tick(postgres_database: str) -> None:
+    spoilt = rows(DAY)
+    names = pa.array(["fine", "Ann\0", None])
+    spoilt = spoilt.set_column(spoilt.schema.get_field_index("name"), "name", names)
+    with pytest.raises(
+        ValueError, match=r"2024-03-14 to table 'scores': 1 of 3 values of column 'name'.*U\+0000.*Ingest"
+    ) as told:
+        put(postgres_database, DAY, spoilt)
+    assert "Ann" not in str(told.value)
+
+
 def test_rows_of_another_tick_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot replace tick 2024-03-14 by rows of tick 2024-03-15"):
         put(f"sqlite:///{tmp_path}/sink.db", DAY, rows(NEXT))

@@ -65,6 +65,7 @@ def test_a_key_is_told_as_it_was_asked_about_moments_too(promoted_shop: Shop) ->
         ({k: v for k, v in ORDER.items() if k != "order_id"}, "order_id", "required"),
         (ORDER | {"placed_at": "yesterday"}, "placed_at", ""),
         (ORDER | {"items": 2.5}, "items", "integer"),
+        (ORDER | {"order_id": "o\0"}, "order_id", "U+0000"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_reason(service: Service, row: dict[str, Any], field: str, reason: str) -> None:

@@ -21,11 +21,22 @@ class Database:
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name.
     schema: the table's schema; None is the database's default.
+    timezone: the IANA time zone of times without an offset (`timestamp without time zone`, text). An hour that a clock change
+    repeats means the first of the two; one that it skips, the moment of the change. None: UTC, and `mlprod doctor` says so.
     """
 
     connection: str
     table: str
     schema: str | None = None
+    timezone: str | None = None
+
+    def __post_init__(self) -> None:
+        zone_of(self.zone)
+
+    @property
+    def zone(self) -> str:
+        """The time zone of times without an offset."""
+        return self.timezone or "UTC"
 
 
 @declared
@@ -36,7 +47,7 @@ class Files:
     path: relative to that folder. It may contain a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
     'weather/*.parquet'.
     format: 'csv' (as RFC 4180 describes it, in UTF-8, with a header line) or 'parquet'.
-    timezone: the IANA time zone of timestamps in CSV that have no offset.
+    timezone: the IANA time zone of times without an offset; around clock changes as for `Database`.
     """
 
     connection: str
@@ -46,6 +57,11 @@ class Files:
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
+
+    @property
+    def zone(self) -> str:
+        """The time zone of times without an offset."""
+        return self.timezone
 
 
 @declared

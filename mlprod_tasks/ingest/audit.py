@@ -138,7 +138,8 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     _quarantine(pipeline, table, read, staged, starts, refused, reasons, platform)
     file, digest = _publishable(staged, refused, verdicts, path, digest)
     seconds = time.monotonic() - began
-    platform.ledger.put(*[_entry(pipeline, table, verdict, file, digest, seconds, platform) for verdict in verdicts])
+    no_tick = _notes(staged).get("without_tick", 0)
+    platform.ledger.put(*[_entry(pipeline, table, verdict, file, digest, seconds, no_tick, platform) for verdict in verdicts])
     _keep_for_docs(outcome.result, str(ticks), platform)
     audited = _outcome(pipeline, table, ticks, refused, seconds, verdicts)
     if bad := tuple(verdict for verdict in verdicts if not verdict.passed):
@@ -280,7 +281,7 @@ def _with_share(verdict: BatchVerdict, table: Table) -> BatchVerdict:
 
 def _with_newest(verdict: BatchVerdict, staged: pa.Table, table: Table) -> BatchVerdict:
     """Add the newest time in the source if rows are missing, so that people can tell a late source from an empty day."""
-    newest = json.loads((staged.schema.metadata or {}).get(b"mlprod", b"{}")).get("newest")
+    newest = _notes(staged).get("newest")
     if newest is None or verdict.read >= table.min_rows:
         return verdict
     failures = [
@@ -290,6 +291,11 @@ def _with_newest(verdict: BatchVerdict, staged: pa.Table, table: Table) -> Batch
         for f in verdict.failures
     ]
     return replace(verdict, failures=tuple(failures))
+
+
+def _notes(staged: pa.Table) -> dict[str, Any]:
+    """What `extract` noted about the source."""
+    return dict(json.loads((staged.schema.metadata or {}).get(b"mlprod", b"{}")))
 
 
 def _publishable(
@@ -304,7 +310,14 @@ def _publishable(
 
 
 def _entry(
-    pipeline: Pipeline, table: str, verdict: BatchVerdict, file: Path, digest: str, seconds: float, platform: Platform
+    pipeline: Pipeline,
+    table: str,
+    verdict: BatchVerdict,
+    file: Path,
+    digest: str,
+    seconds: float,
+    without_tick: int,
+    platform: Platform,
 ) -> Audit:
     return Audit(
         pipeline=pipeline.name,
@@ -319,6 +332,7 @@ def _entry(
         at=platform.clock.now(),
         failures=[asdict(failure) for failure in verdict.failures],
         seconds=round(seconds, 3),
+        rows_without_tick=without_tick,
     )
 
 

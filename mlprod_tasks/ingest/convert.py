@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -26,6 +28,8 @@ ARROW: dict[str, pa.DataType] = {
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 # Texts that only Arrow reads as numbers, such as '0x1f' and 'nan(1)', contain these characters.
 ODDITIES = {"int": "x", "float": "("}
+# Values that have one text; lists, structs, maps and lengths of time do not.
+TEXTS = (str, bool, int, float, Decimal, date, time, UUID)
 # Arrow has no clock changes after 2037.
 RULES_END = pa.scalar(datetime(2037, 1, 1), pa.timestamp("us"))  # noqa: DTZ001
 
@@ -51,15 +55,27 @@ def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
     """Convert values to a kind without loss: '12' is an integer, '12.5' and True are not.
 
     Timestamps without an offset are local to `timezone`. A local hour that a clock change repeats means the first of the two;
-    one that a clock change skips becomes the moment of the change. NaN is a number; in a column of integers it counts as
-    missing, because pandas writes missing integers as NaN.
+    one that a clock change skips becomes the moment of the change. NaN is a number; in a column of integers or truth
+    values it counts as missing, because pandas writes missing ones as NaN. Bytes are read as the text that they are in UTF-8.
     """
+    array = _decoded(array)
     try:
         values = _within_the_calendar(_fast(array, kind, timezone))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         # Arrow says that a value does not fit, but not which one. Value by value we find them all, for the quarantine.
         return _slow(array, kind, timezone)
     return Converted(values, pa.repeat(pa.scalar(False), len(values)))
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    """Bytes as text, if all of them are UTF-8; else the array itself."""
+    kind = array.type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)):
+        return array
+    try:
+        return array.cast(pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return array
 
 
 def as_text(array: pa.Array) -> pa.Array:
@@ -127,6 +143,7 @@ def _slow(array: pa.Array, kind: str, timezone: str) -> Converted:
     for one in in_microseconds(array):
         try:
             value = one.as_py()  # a timestamp outside Python's years fails here
+            value = value.decode() if isinstance(value, bytes) else value
             values.append(None if value is None else parse(value, zone))
             failed.append(False)
         except (ValueError, TypeError, OverflowError):
@@ -165,17 +182,20 @@ def _without_underscores(value: Any) -> Any:
 
 
 def _text(value: Any, _: ZoneInfo) -> str:
-    if isinstance(value, list | dict):
+    if not isinstance(value, TEXTS):
         raise TypeError(type(value))
-    return value.decode() if isinstance(value, bytes) else written(value)
+    return written(value)
 
 
-def _bool(value: Any, _: ZoneInfo) -> bool:
+def _bool(value: Any, _: ZoneInfo) -> bool | None:
     if isinstance(value, bool):
         return value
-    if str(value).lower() not in TRUTH:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    text = written(value).lower()
+    if text not in TRUTH:
         raise ValueError(value)
-    return TRUTH[str(value).lower()]
+    return TRUTH[text]
 
 
 def _timestamp(value: Any, zone: ZoneInfo) -> datetime:

@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import Column, Database, Files, Pipeline, Table, TickRange
-from mlprod_tasks.ingest.convert import Converted, as_text, convert, lake_type
+from mlprod_tasks.declaration import Database, Pipeline, Table, TickRange
+from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
 from mlprod_tasks.ingest.pseudonyms import pseudonyms
-from mlprod_tasks.ingest.timeless import note_timeless_rows
+from mlprod_tasks.ingest.timeless import refuse_timeless_rows
+from mlprod_tasks.ingest.unread import UNREAD, unread_column
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import replacing
@@ -54,6 +55,8 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     can refuse it and show the values. Personal columns are hashed or left out before anything is written to disk.
     The same source rows give the same file. Staged files of the table that are older than STAGED_DAYS are deleted.
 
+    Rows of a database that belong to no tick go to quarantine here.
+
     Raises: SourceUnreachable, SourceMissing, TimesUnreadable; SettingMissing if a column must be hashed and no key is set.
     """
     declared, settings = pipeline.table(table), platform.settings
@@ -65,14 +68,14 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     wanted = partitions(declared, ticks)
     try:
         looked = [sources.look(declared, settings, tick) for tick in (days(wanted) if sources.is_by_tick(declared) else [None])]
-        timeless = note_timeless_rows(declared, settings)
+        timeless = refuse_timeless_rows(pipeline, declared, platform, convert_rows)
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
         rows = _sort_rows(_concatenate(chunks, declared), declared)
         newest = _newest(declared, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable, sources.TimesUnreadable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
     source = looked[-1]
-    notes = {"newest": newest, "undeclared": source.undeclared}
+    notes = {"newest": newest, "undeclared": source.undeclared, "without_tick": timeless.rows}
     path = staging(settings, pipeline, table, ticks)
     write_staged(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
     delete_old(path.parent)
@@ -80,7 +83,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
         log.warning("%s has undeclared columns, which are ignored: %s", source.address, ", ".join(source.undeclared))
-    told = (*timeless, *(note for one in looked for note in one.notes))
+    told = (*filter(None, [timeless.note]), *(note for one in looked for note in one.notes))
     for note in told:
         log.warning("%s.%s: %s", pipeline.name, table, note)
     return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared, told)
@@ -130,7 +133,7 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
         return
     edges, names = boundaries(table, ticks), np.array(days(ticks), dtype="datetime64[D]")
     for rows in sources.read(table, settings, edges[0], edges[-1]):
-        times = convert(rows[table.time], "timestamp", _zone(table)).values
+        times = convert(rows[table.time], "timestamp", table.source.zone).values
         positions = places(times, edges)
         inside = (positions >= 0) & (positions < len(names))
         if isinstance(table.source, Database):
@@ -139,37 +142,27 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
             yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[positions[inside]], pa.date32()))
 
 
-def _zone(table: Table) -> str:
-    return table.source.timezone if isinstance(table.source, Files) else "UTC"
-
-
-def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
+def convert_rows(rows: pa.RecordBatch, table: Table, settings: Settings) -> pa.Table:
     """Convert columns to their declared types, or to text if a value does not fit, and hash personal columns."""
     columns: dict[str, pa.Array] = {}
+    failed: dict[str, pa.BooleanArray] = {}
     for column in table.lake_columns:
-        values = chunk.rows[column.name]
+        values = rows[column.name]
         if column.personal:
             columns[column.name] = pseudonyms(values, column.kind, settings.pseudonym_key)
             continue
-        converted = convert(values, column.kind, _zone(table))
-        columns[column.name] = converted.values if converted.lossless else _as_it_came(values, table, column, converted)
-    if chunk.ticks is not None:
-        columns["tick"] = chunk.ticks
+        converted = convert(values, column.kind, table.source.zone)
+        columns[column.name] = converted.values if converted.lossless else as_text(values)
+        if not converted.lossless:
+            failed[column.name] = converted.failed
+    if failed:
+        columns[UNREAD] = unread_column(failed, rows.num_rows)
     return pa.table(columns)
 
 
-def _as_it_came(values: pa.Array, table: Table, column: Column, converted: Converted) -> pa.Array:
-    """The values as text, so that the audit finds those that did not convert.
-
-    Raises: SourceMissing if the column is text: as text, such a value would look like a good one.
-    """
-    if column.kind != "text":
-        return as_text(values)
-    raise sources.SourceMissing(
-        f"table {table.name!r}, column {column.name!r}: {converted.failed.true_count:,} of {len(values):,} values that were "
-        "read together are no text (bytes that are not UTF-8, lists or structs). Deliver them as UTF-8 text, or remove the "
-        "column from the declaration"
-    )
+def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
+    rows = convert_rows(chunk.rows, table, settings)
+    return rows if chunk.ticks is None else rows.append_column("tick", chunk.ticks)
 
 
 def _concatenate(chunks: list[pa.Table], table: Table) -> pa.Table:
@@ -177,6 +170,9 @@ def _concatenate(chunks: list[pa.Table], table: Table) -> pa.Table:
     fields = [pa.field(column.name, lake_type(column)) for column in table.lake_columns]
     if table.time is not None:
         fields.append(pa.field("tick", pa.date32()))
+    if any(UNREAD in chunk.column_names for chunk in chunks):
+        fields.append(pa.field(UNREAD, pa.string()))
+        chunks = [c if UNREAD in c.column_names else c.append_column(UNREAD, pa.nulls(len(c), pa.string())) for c in chunks]
     empty = pa.schema(fields).empty_table()
     texts = {f.name for f in fields for chunk in chunks if chunk.schema.field(f.name).type != f.type}
     schema = pa.schema([pa.field(f.name, pa.string()) if f.name in texts else f for f in fields])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Table, TickRange
-from mlprod_tasks.ingest.convert import as_text, convert, lake_type
-from mlprod_tasks.ingest.expectations import NUL, PARTITION_END, PARTITION_START, STORABLE, load_great_expectations
+from mlprod_tasks.ingest.convert import lake_type
+from mlprod_tasks.ingest.expectations import (
+    NUL,
+    PANDAS_TYPE,
+    PARTITION_END,
+    PARTITION_START,
+    STORABLE,
+    load_great_expectations,
+)
 from mlprod_tasks.ingest.partitions import boundaries
+from mlprod_tasks.ingest.unread import UNREAD, unread_rows
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -77,6 +85,7 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
         (by_row if _is_on_rows(expectation) else by_batch).append(expectation)
     result = _validate(rows, expected.name, by_row)
     results = [_row_result(entry, table, staged, starts) for entry in result.results]
+    results += _values_that_are_no_text(table, staged)
     if by_batch:
         whole = len(starts) == 2
         per_tick = [
@@ -94,7 +103,7 @@ def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) 
     NaN becomes infinite: pandas would take it for missing, but it is a wrong number.
     """
     columns: dict[str, Any] = {}
-    for field in staged.schema:
+    for field in staged.drop_columns([UNREAD] if UNREAD in staged.column_names else []).schema:
         values = staged[field.name]
         if pa.types.is_integer(field.type):
             mask = values.is_null().to_numpy()
@@ -169,19 +178,22 @@ def _row_result(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) 
         return ExpectationResult(kind, kwargs, rows=np.array(sorted(entry.result["unexpected_index_list"]), dtype=np.int64))
     if entry.success:
         return ExpectationResult(kind, kwargs, batches={})
-    if kind == TYPES and kwargs["column"] in {column.name for column in table.lake_columns}:
-        # pandas has one type per column, so the values are converted again to find the wrong ones.
-        column = table.column(kwargs["column"])
-        failed = convert(as_text(staged[column.name].combine_chunks()), column.kind).failed.to_numpy(zero_copy_only=False)
-        wrong = {
-            i: f"{int(failed[starts[i] : starts[i + 1]].sum())} values that are not {column.kind}"
-            for i in range(len(starts) - 1)
-            if failed[starts[i] : starts[i + 1]].any()
-        }
-        wrong = wrong or dict.fromkeys(range(len(starts) - 1), "another type")
+    # pandas has one type per column; which values are wrong was found when they were converted.
+    if kind == TYPES and (failed := unread_rows(staged, kwargs["column"])).any():
+        counts = {i: int(failed[starts[i] : starts[i + 1]].sum()) for i in range(len(starts) - 1)}
+        declared = table.column(kwargs["column"]).kind
+        wrong = {i: f"{count} values that are not {declared}" for i, count in counts.items() if count}
         return ExpectationResult(kind, kwargs, rows=np.flatnonzero(failed), batches=wrong)
     observed = problem or str(entry.result.get("observed_value", "not met"))
     return ExpectationResult(kind, kwargs, batches=dict.fromkeys(range(len(starts) - 1), observed))
+
+
+def _values_that_are_no_text(table: Table, staged: pa.Table) -> Iterator[ExpectationResult]:
+    """Values of text columns that are no text are staged as text, so Great Expectations cannot find them."""
+    for column in table.lake_columns:
+        if column.kind == "text" and (failed := unread_rows(staged, column.name)).any():
+            kwargs = {"column": column.name, "type_list": [PANDAS_TYPE["text"]]}
+            yield ExpectationResult(TYPES, kwargs, rows=np.flatnonzero(failed))
 
 
 def _batch_results(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[ExpectationResult]:

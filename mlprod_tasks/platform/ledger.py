@@ -91,6 +91,7 @@ class Audit(Row):
     failures: Mapped[list[Any]] = mapped_column(default_factory=list)  # failed expectations, with sample rows
     seconds: Mapped[float] = mapped_column(default=0.0)
     staging_sha256: Mapped[str] = mapped_column(String(64), default="")  # of that file: publish accepts no other
+    rows_without_tick: Mapped[int] = mapped_column(default=0)  # of the whole source table: refused by extract, not in rows_read
 
 
 class Publication(Row):

@@ -16,6 +16,11 @@ def quarantine(pipeline: Pipeline, table: str) -> str:
     return f"{pipeline.name}/quarantine/{table}"
 
 
+def quarantine_without_tick(pipeline: Pipeline, table: str) -> str:
+    """The table with the refused rows of a source table that belong to no tick, as text, with the reason."""
+    return f"{pipeline.name}/quarantine_without_tick/{table}"
+
+
 def predictions(pipeline: Pipeline) -> str:
     """The table with scored rows and their features, partitioned by tick."""
     return f"{pipeline.name}/predictions"

@@ -1,44 +1,57 @@
-"""Count the rows of a database table whose time is missing or cannot be read: no query by time finds them."""
+"""Find the rows of a database table whose time is missing or cannot be read: no query by time finds them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, and_, func, literal_column, not_, or_, select, type_coerce
-from sqlalchemy.types import Date, DateTime, String
+from sqlalchemy import Engine, and_, false, func, literal_column, not_, or_, select, type_coerce
+from sqlalchemy.types import String
+
+from mlprod_tasks.platform.postgres_types import PostgresType
 
 # The form whose text sorts by time and is a valid moment; others are looked at one by one.
 SIMPLE = r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d)?$"
+FIRST, END = "'0001-01-01'", "'10000-01-01'"  # Python's years; PostgreSQL's infinity lies outside
 
 
 @dataclass(frozen=True)
 class TimesToRead:
-    """The rows without a time, and the times that are not written in the simple form, as the driver returns them."""
+    """The number of rows without a time, and the times that are not in the simple form, as the driver returns them."""
 
     missing: int
     unusual: list[Any]
 
 
-def times_to_read(engine: Engine, source: Any, name: str, kind: Any) -> TimesToRead:
-    """Query a table for what no range of times holds. source: the table. kind: the reflected type of its column `name`.
+@dataclass(frozen=True)
+class TimeConditions:
+    """Conditions on rows. absent: no time, or one outside Python's years. unusual: a time that is not in the simple form."""
 
-    Infinite moments of PostgreSQL count as missing.
-    """
+    absent: Any
+    unusual: Any
+
+
+def conditions(source: Any, name: str, kind: PostgresType | None) -> TimeConditions:
+    """The conditions on column `name` of a table. kind: its type; None for SQLite."""
     when = source.c[name]
     absent = when.is_(None)
-    unusual: Any = None
-    if engine.dialect.name == "sqlite":
-        unusual = not_(func.coalesce(_simple_in_sqlite(when), literal_column("0")))
-    elif isinstance(kind, Date | DateTime):
-        absent = or_(absent, when == literal_column("'infinity'"), when == literal_column("'-infinity'"))
-    else:
-        unusual = not_(type_coerce(when, String).regexp_match(literal_column(f"'{SIMPLE}'")))
+    if kind is None:
+        simple: Any = func.coalesce(_simple_in_sqlite(when), literal_column("0"))
+        return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
+    if kind.is_moment:
+        return TimeConditions(or_(absent, when < literal_column(FIRST), when >= literal_column(END)), false())
+    simple = type_coerce(when, String).regexp_match(literal_column(f"'{SIMPLE}'"))
+    return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
+
+
+def times_to_read(engine: Engine, source: Any, name: str, kind: PostgresType | None) -> TimesToRead:
+    """Query a table for what no range of times holds. source: the table. kind: the type of its column `name`."""
+    which = conditions(source, name, kind)
     with engine.connect().execution_options(stream_results=True) as connection:
-        missing = connection.execute(select(func.count()).select_from(source).where(absent)).scalar_one()
-        if unusual is None:
+        missing = connection.execute(select(func.count()).select_from(source).where(which.absent)).scalar_one()
+        if kind is not None and kind.is_moment:
             return TimesToRead(missing, [])
-        return TimesToRead(missing, list(connection.execute(select(when).where(and_(when.is_not(None), unusual))).scalars()))
+        return TimesToRead(missing, list(connection.execute(select(source.c[name]).where(which.unusual)).scalars()))
 
 
 def count_rows(engine: Engine, source: Any) -> int:

@@ -226,24 +226,3 @@ def test_what_was_staged_long_ago_is_deleted_and_the_rest_stays(orders_pipeline,
 def test_a_number_with_underscores_is_text(kind: str) -> None:
     converted = convert(pa.array(["1_000", "7"]), kind)
     assert (converted.values.to_pylist(), converted.failed.to_pylist()) == ([None, 7], [True, False])
-
-
-@pytest.mark.parametrize("states", [[b"paid", b"Z\xfcrich"], [["paid"], None], [{"a": 1}, None]])
-def test_what_is_no_text_is_refused_by_column_and_count_and_not_staged(
-    states, orders_pipeline, make_platform, tmp_path: Path
-) -> None:
-    rows = pa.Table.from_pylist([order(i) for i in range(2)])
-    at = rows.schema.get_field_index("state")
-    pq.write_table(rows.set_column(at, "state", pa.array(states)), tmp_path / "orders.parquet")
-    pipeline = orders_pipeline(source=ml.Files("shop", "*.parquet", "parquet"))
-    with pytest.raises(SourceMissing, match=r"'shop', tick 2024-03-15.*column 'state': 1 of 2 values.*no text") as error:
-        extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), make_platform(shop=str(tmp_path)))
-    assert "rich" not in str(error.value)
-
-
-def test_latin_1_in_a_csv_file_is_refused_by_column(orders_pipeline, make_platform, tmp_path: Path) -> None:
-    lines = "order_id,ordered_at,amount,items,state,customer,email\n1,2024-03-14 12:00,1,1,Z\xfcrich,,\n"
-    (tmp_path / "orders.csv").write_bytes(lines.encode("latin-1"))
-    pipeline = orders_pipeline(source=ml.Files("shop", "*.csv", "csv"))
-    with pytest.raises(SourceMissing, match=r"column 'state': 1 of 1 values"):
-        extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), make_platform(shop=str(tmp_path)))

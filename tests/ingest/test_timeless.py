@@ -2,7 +2,10 @@
 
 import pytest
 
+from mlprod_tasks.ingest.audit import audit
 from mlprod_tasks.ingest.extract import extract
+from mlprod_tasks.platform import names
+from mlprod_tasks.platform.ledger import Audit
 from mlprod_tasks.platform.sources import TimesUnreadable
 from tests.support.shop import order
 
@@ -32,6 +35,19 @@ READABLE = [
     "2024-03-14 10:00:00Z",
     "2024-03-29 01:00:00",
 ]
+
+
+def fill(url: str, kind: str, times: list[str | None]) -> None:
+    import psycopg2
+
+    with psycopg2.connect(url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TABLE orders (order_id bigint, ordered_at {kind}, amount numeric, items int, state text, "
+            "customer text, email text)"
+        )
+        for number, at in enumerate(times):
+            cursor.execute("INSERT INTO orders VALUES (%s, %s, 1, 1, 'paid', '', '')", (number, at))
+    connection.close()
 
 
 @pytest.mark.parametrize("ticks", TICKS)
@@ -68,17 +84,7 @@ def test_rows_without_time_within_the_allowed_share_are_left_out_and_told(
 
 @pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "text"])
 def test_postgresql_s_missing_and_infinite_times_are_counted(kind, postgres_database, orders_pipeline, make_platform) -> None:
-    import psycopg2
-
-    times = [None, "2024-03-14", "2024-03-13 00:00:00", "infinity", "-infinity"]
-    with psycopg2.connect(postgres_database.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TABLE orders (order_id bigint, ordered_at {kind}, amount numeric, items int, state text, "
-            "customer text, email text)"
-        )
-        for number, at in enumerate(times):
-            cursor.execute("INSERT INTO orders VALUES (%s, %s, 1, 1, 'paid', '', '')", (number, at))
-    connection.close()
+    fill(postgres_database, kind, [None, "2024-03-14", "2024-03-13 00:00:00", "infinity", "-infinity"])
     platform = make_platform(shop=postgres_database)
     pipeline = orders_pipeline(max_refused_share=0.6)
     done = extract(pipeline, "orders", pipeline.schedule.range("2024-03-02", "2024-11-29"), platform)
@@ -86,3 +92,43 @@ def test_postgresql_s_missing_and_infinite_times_are_counted(kind, postgres_data
     assert (done.rows, counts in done.notes[0]) == (2, True)
     with pytest.raises(TimesUnreadable):
         extract(orders_pipeline(), "orders", pipeline.schedule.range("2024-03-14"), platform)
+
+
+def test_rows_without_time_are_in_quarantine_and_in_the_ledger_so_the_books_hold(
+    orders_pipeline, orders_in, make_platform
+) -> None:
+    times = ["2024-03-14 12:00:00", None, "14.03.2024", b"2024-03-14", "2024-03-15 09:00:00", 1710410400]
+    rows = [order(number, at) for number, at in enumerate(times)]
+    pipeline, platform = orders_pipeline(max_refused_share=0.7, min_rows=0), make_platform(shop=orders_in(rows))
+    for day in ("2024-03-14", "2024-03-15", "2024-03-16"):
+        ticks = pipeline.schedule.range(day)
+        extract(pipeline, "orders", ticks, platform)
+        audit(pipeline, "orders", ticks, platform)
+    kept = platform.lake.rows(names.quarantine_without_tick(pipeline, "orders")).sort_by("order_id")
+    assert kept["order_id"].to_pylist() == ["1", "2", "3", "5"]
+    assert kept["ordered_at"].to_pylist() == [None, "14.03.2024", "2024-03-14", "1710410400"]
+    assert set(kept["reason"].to_pylist()[1:]) == {"ordered_at cannot be read"}
+    assert "Ann" not in kept["customer"].to_pylist()  # personal
+    audits = platform.ledger.all(Audit)
+    assert [one.rows_without_tick for one in audits] == [4, 4, 4]
+    assert sum(one.rows_accepted + one.rows_refused for one in audits) + 4 == len(times)
+    orders_in(rows[:1])
+    extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), platform)
+    assert platform.lake.rows(names.quarantine_without_tick(pipeline, "orders")).num_rows == 0
+
+
+def test_rows_of_postgresql_without_time_are_in_quarantine(postgres_database, orders_pipeline, make_platform) -> None:
+    times = [None, "2024-03-14", "infinity", "10000-01-01", "0044-03-15 BC"]
+    fill(postgres_database, "timestamptz", times)
+    pipeline, platform = orders_pipeline(max_refused_share=0.8), make_platform(shop=postgres_database)
+    done = extract(pipeline, "orders", pipeline.schedule.range("2024-03-02", "2024-11-29"), platform)
+    kept = platform.lake.rows(names.quarantine_without_tick(pipeline, "orders")).sort_by("order_id")
+    assert (done.rows, kept["order_id"].to_pylist()) == (1, ["0", "2", "3", "4"])
+    assert kept["ordered_at"].to_pylist()[:2] == [None, "infinity"]
+
+
+def test_rows_without_time_are_in_quarantine_even_if_they_refuse_the_table(orders_pipeline, orders_in, make_platform) -> None:
+    pipeline, platform = orders_pipeline(), make_platform(shop=orders_in([order(1), order(2, None)]))
+    with pytest.raises(TimesUnreadable, match="lake: shop/quarantine_without_tick/orders"):
+        extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), platform)
+    assert platform.lake.rows("shop/quarantine_without_tick/orders")["order_id"].to_pylist() == ["2"]

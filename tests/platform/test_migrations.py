@@ -315,5 +315,5 @@ def test_audits_keep_the_digest_of_their_file_in_a_column(of_release_0_4: Ledger
     row = {"table_name": "orders", "passed": True, "rows_read": 1, "rows_accepted": 1, "rows_refused": 0, "failures": []}
     wrote(ledger, "audits", row | {"tick": DAY, "staging": f"p/orders/{DAY}.parquet sha256:{'a' * 64}"}, seconds=0.1)
     wrote(ledger, "audits", row | {"tick": OTHER, "staging": ""}, seconds=0.1)
-    expected = [(DAY, f"p/orders/{DAY}.parquet", "a" * 64), (OTHER, "", "")]
-    assert only(ledger, Audit, "tick", "staging", "staging_sha256") == expected
+    expected = [(DAY, f"p/orders/{DAY}.parquet", "a" * 64, 0), (OTHER, "", "", 0)]
+    assert only(ledger, Audit, "tick", "staging", "staging_sha256", "rows_without_tick") == expected

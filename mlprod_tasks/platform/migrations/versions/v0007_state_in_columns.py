@@ -41,7 +41,10 @@ def _columns(table: str) -> tuple[sa.Column[Any], ...]:
     day, text, word = sa.Date(), sa.Text(), sa.String(length=20)
     new: dict[str, tuple[sa.Column[Any], ...]] = {
         "approvals": (sa.Column("answered", sa.Boolean(), nullable=False, server_default=sa.true()),),
-        "audits": (sa.Column("staging_sha256", sa.String(length=64), nullable=False, server_default=""),),
+        "audits": (
+            sa.Column("staging_sha256", sa.String(length=64), nullable=False, server_default=""),
+            sa.Column("rows_without_tick", sa.Integer(), nullable=False, server_default="0"),
+        ),
         "decisions": (
             sa.Column("training_asked_at", sa.DateTime(timezone=True), nullable=True),
             sa.Column("training_held", text, nullable=False, server_default=""),

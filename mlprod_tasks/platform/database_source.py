@@ -1,0 +1,259 @@
+"""Read the rows of a source table from SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+from sqlalchemy import Engine, Select, Text, cast, column, event, func, inspect, literal_column, or_, select, true
+from sqlalchemy import table as sql_table
+from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
+
+from mlprod_tasks.declaration import Database, Table
+from mlprod_tasks.platform.database import database_url, open_database, reason
+from mlprod_tasks.platform.postgres_types import TIMES, PostgresType, as_plain, column_types, session_settings
+from mlprod_tasks.platform.settings import Settings
+from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TypeNotRead
+from mlprod_tasks.platform.times import TimesToRead, conditions, count_rows, times_to_read
+from mlprod_tasks.platform.value_text import written
+
+# Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
+MARGIN = timedelta(days=1)
+CLOCK_CHANGE = timedelta(hours=3)  # local times around a clock change sort only roughly by time: more than any change
+IS_TEXT = "_is_text"
+Types = dict[str, PostgresType | None]  # of a table's columns; None in SQLite, where each value has a type of its own
+
+
+class DatabaseSource:
+    """A declared table of a database, for reading.
+
+    Every method raises SourceUnreachable if the database does not answer or refuses the query.
+    """
+
+    def __init__(self, table: Table, settings: Settings) -> None:
+        assert isinstance(table.source, Database)
+        self.table, self.source = table, table.source
+        self._rows_of: Any = sql_table(table.source.table, *(column(name) for name in table.names), schema=table.source.schema)
+        self.engine = open_database(settings.database(table.source.connection))
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _keep_undecodable)
+
+    @property
+    def address(self) -> str:
+        return f"table {self.source.table!r} at {database_url(str(self.engine.url)).render_as_string()}"
+
+    def columns(self) -> Types:
+        """The types of the existing columns by their names. Raises: SourceMissing, SourceUnreachable."""
+        file = self.engine.url.database
+        if self.engine.dialect.name == "sqlite" and file and file != ":memory:" and not Path(file).exists():
+            # SQLite would create an empty database with this name.
+            raise SourceUnreachable(
+                f"table {self.table.name!r}: connection {self.source.connection!r} names the SQLite file {file}, which does "
+                "not exist. Set the connection to the right file"
+            )
+        try:
+            if self.engine.dialect.name == "postgresql":
+                types: Types | None = column_types(self.engine, self.source.table, self.source.schema)  # type: ignore[assignment]
+            else:
+                found = inspect(self.engine).get_columns(self.source.table, schema=self.source.schema)
+                types = dict.fromkeys((entry["name"] for entry in found), None)
+        except NoSuchTableError:
+            types = None
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        if types is None:
+            raise SourceMissing(
+                f"table {self.table.name!r}: {self.address} does not exist. Create it, or correct `source` in the declaration"
+            )
+        return types
+
+    def check_types(self, types: Types) -> None:
+        """Raises: TypeNotRead if a declared column has a type whose values have no meaning here."""
+        for name in _wanted(self.table):
+            kind = types[name]
+            at = f"table {self.table.name!r}, column {name!r}: it is {kind.shown if kind else ''} in {self.address}"
+            if kind is not None and not kind.is_read:
+                raise TypeNotRead(
+                    f"{at}, a type that is not read. Declare as the source a view that gives it as text or a number, such as "
+                    f"to_json({name})::text, or remove the column from the declaration"
+                )
+            if kind is not None and name == self.table.time and kind.base not in TIMES:
+                raise TypeNotRead(
+                    f"{at}, but the table's time must be a timestamp, a date, or text of ISO 8601. Declare as the source a "
+                    f"view that gives it as one, such as to_timestamp({name}) for seconds since 1970"
+                )
+
+    def read(self, start: datetime | None, end: datetime | None, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows with a time in [start, end), perhaps with some outside; all rows if start and end are None."""
+        types = self.columns()
+        yield from self._read(self._between(self._selection(types), types, start, end), chunk_rows)
+
+    def unusual_times(self) -> TimesToRead:
+        """The times that a query by time may not find."""
+        times: TimesToRead = self._ask(times_to_read, str(self.table.time), self.columns()[str(self.table.time)])
+        return times
+
+    def rows_with_unusual_times(self, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows whose time a query by time may not find. A column more, IS_TEXT, tells whether the time is a text."""
+        types, when = self.columns(), self._rows_of.c[str(self.table.time)]
+        which = conditions(self._rows_of, when.name, types[when.name])
+        is_text: Any = func.typeof(when) == literal_column("'text'") if types[when.name] is None else true()
+        query = self._selection(types).add_columns(is_text.label(IS_TEXT))
+        yield from self._read(query.where(or_(which.absent, which.unusual)), chunk_rows)
+
+    def size(self) -> int:
+        """The number of rows of the whole table."""
+        return int(self._ask(count_rows))
+
+    def newest(self) -> str:
+        """The latest time as text; infinite ones do not count."""
+        when = self._rows_of.c[str(self.table.time)]
+        kind = self.columns()[str(self.table.time)]
+        query = select(func.max(when))
+        if kind is not None and kind.is_moment:
+            query = select(cast(func.max(when), Text())).where(when < literal_column("'infinity'"))
+
+        def ask(engine: Engine, _: Any) -> str:
+            with engine.connect() as connection:
+                return str(connection.execute(query).scalar())
+
+        return str(self._ask(ask))
+
+    def _ask(self, question: Any, *arguments: Any) -> Any:
+        try:
+            return question(self.engine, self._rows_of, *arguments)
+        except DBAPIError as error:
+            raise self._unreachable(error) from None
+
+    def _read(self, query: Select, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+        try:
+            if self.engine.dialect.name == "postgresql":
+                yield from _adbc(self.engine, query)
+            else:
+                yield from _rows(self.engine, query, self.table, chunk_rows)
+        except DBAPIError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: SQLAlchemyError) -> SourceUnreachable:
+        where = f"table {self.table.name!r}: the database of connection {self.source.connection!r}"
+        address = self.engine.url.render_as_string(hide_password=True)
+        if getattr(error, "statement", None):
+            return SourceUnreachable(
+                f"{where} ({address}) answers, but its rows cannot be read: {reason(error)}. Correct the source or the "
+                "declaration, then run again"
+            )
+        return SourceUnreachable(
+            f"{where} ({address}) does not answer: {reason(error)}. Check that it is running and that the "
+            "connection is right, then run again"
+        )
+
+    def _selection(self, types: Types) -> Select:
+        # Columns without a type, so that values are not converted: SQLite may have text in a numeric column.
+        source = self._rows_of
+        chosen = []
+        for name in _wanted(self.table):
+            kind = types[name]
+            chosen.append(source.c[name] if kind is None else kind.selected(source.c[name]).label(name))
+        return select(*chosen)
+
+    def _between(self, query: Select, types: Types, start: datetime | None, end: datetime | None) -> Select:
+        if self.table.time is None or start is None or end is None:
+            return query
+        kind, when = types[self.table.time], self._rows_of.c[self.table.time]
+        bounds: list[Any]
+        if kind is not None and kind.base in ("timestamp", "timestamptz"):
+            # Use the same type on both sides, whatever the session's time zone is.
+            low, high = (start, end) if kind.base == "timestamptz" else self._local(start, end)
+            word, offset = ("TIMESTAMP", "") if kind.is_naive else ("TIMESTAMP WITH TIME ZONE", "+00:00")
+            bounds = [literal_column(f"{word} '{m:%Y-%m-%d %H:%M:%S.%f}{offset}'") for m in (low, high)]
+        else:
+            prefix = "DATE " if kind is not None and kind.is_moment else ""
+            bounds = [literal_column(f"{prefix}'{m:%Y-%m-%d}'") for m in (start - MARGIN, end + 2 * MARGIN)]
+        return query.where(when >= bounds[0], when < bounds[1])
+
+    def _local(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """The bounds as the database writes them; wide enough for local times around a clock change."""
+        if self.source.zone == "UTC":
+            return start, end
+        zone = ZoneInfo(self.source.zone)
+        return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
+
+
+def _keep_undecodable(connection: Any, _: Any) -> None:
+    # A text that is not UTF-8 would end the whole query: keep its bytes, so that only its row is refused.
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+
+
+def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
+    """Read Arrow batches from PostgreSQL, about ten times faster than Python rows."""
+    from adbc_driver_manager.dbapi import Error
+    from adbc_driver_postgresql import dbapi
+
+    text = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
+    address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    statement = None
+    try:
+        with dbapi.connect(address) as connection, connection.cursor() as cursor:
+            statement = text
+            cursor.execute(session_settings())
+            cursor.fetchall()
+            cursor.execute(text)
+            for batch in cursor.fetch_record_batch():
+                yield pa.RecordBatch.from_arrays([as_plain(array) for array in batch.columns], names=batch.schema.names)
+    except Error as error:
+        raise DBAPIError(statement, None, error) from None
+    except (OSError, pa.ArrowException):
+        # A query that fails after its first rows ends the stream with the server's message as bare text, values included.
+        raise DBAPIError(statement, None, OSError("the database stopped in the middle: see its log")) from None
+
+
+def _wanted(table: Table) -> list[str]:
+    """The columns to read: a personal column that is dropped is not even read from the source."""
+    return [column.name for column in table.lake_columns]
+
+
+def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+    hashed = [position for position, column in enumerate(table.lake_columns) if column.personal == "hash"]
+    names = [column.name for column in query.selected_columns]
+    with engine.connect().execution_options(stream_results=True) as connection:
+        result = connection.execute(query)
+        while chunk := result.fetchmany(chunk_rows):
+            for rows in _by_type(chunk, hashed):
+                yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*rows, strict=True)], names=names)
+
+
+def _by_type(rows: Sequence[Any], columns: Sequence[int]) -> Iterable[Sequence[Any]]:
+    """Group the rows so that in each group, each of `columns` has values of one type.
+
+    Arrow arrays have one type: 7 in an array with 8.5 would become 7.0, and so get a different hash than 7 alone.
+    """
+    if not columns:
+        return [rows]
+    groups: dict[tuple[type, ...], list[Any]] = {}
+    for row in rows:
+        groups.setdefault(tuple(type(row[position]) for position in columns), []).append(row)
+    return groups.values()
+
+
+def as_arrow(values: Sequence[Any]) -> pa.Array:
+    """Convert Python values to Arrow; values of several types become text, or bytes if one of them is not UTF-8."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        # An undecodable text of SQLite holds its bytes as surrogates, which Arrow refuses.
+        contents = [_bytes(value) for value in values]
+    try:
+        return pa.array([None if content is None else content.decode() for content in contents], pa.string())
+    except UnicodeDecodeError:
+        return pa.array(contents, pa.binary())
+
+
+def _bytes(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return written(value).encode(errors="surrogateescape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import RateTable
 from mlprod_tasks.models import decision_value
-from mlprod_tasks.models.feature_frame import Input, Predictions, inputs_of, read
+from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, exact_names, inputs_of, read
 from mlprod_tasks.models.model import MANIFEST
 from mlprod_tasks.platform import digest
 
@@ -38,9 +39,14 @@ class FallbackModel:
 
         Raises: ModelInputError.
         """
-        groups = _groups(features, self.inputs)
+        groups = _groups(features, self.inputs, self.exact)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
         return Predictions(score, score >= self.threshold)
+
+    @cached_property
+    def exact(self) -> frozenset[str]:
+        """The features whose groups only integers tell apart."""
+        return exact_names({wanted.name: [group[i] for group in self.rates] for i, wanted in enumerate(self.inputs)})
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -83,9 +89,10 @@ def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: 
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
-    rows_by_group = pa.table([*read(features, inputs), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
+    rows_by_group = pa.table([*read(features, inputs, declared.by), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
     groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
     *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
+    values = [as_categories(column) for column in values]
     weight = declared.smoothing
     rates = {
         group: (hits + weight * overall) / (n + weight)
@@ -100,5 +107,5 @@ def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: 
     return FallbackModel(inputs, ordered, overall, threshold)
 
 
-def _groups(features: Any, inputs: tuple[Input, ...]) -> list[tuple[Any, ...]]:
-    return list(zip(*(column.to_pylist() for column in read(features, inputs)), strict=True))
+def _groups(features: Any, inputs: tuple[Input, ...], exact: frozenset[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in read(features, inputs, exact)), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from mlprod_tasks.platform.value_text import EXACT_INTEGERS
 
 Floats = NDArray[np.float64]
 
@@ -62,13 +64,30 @@ def inputs_of(schema: pa.Schema, names: Sequence[str]) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
-def read(frame: Any, inputs: Sequence[Input]) -> list[pa.Array]:
+def read(frame: Any, inputs: Sequence[Input], exact: Collection[str] = ()) -> list[pa.Array]:
     """Return a frame's columns in the order of `inputs`, float64 or string, with nulls.
 
     frame: a pyarrow Table, a pandas DataFrame, or a mapping of names to values or lists of values. Other columns are ignored.
+    exact: numbers that stand for categories: their integers stay int64, since floats beyond 2^53 do not tell them apart.
     Raises: ModelInputError.
     """
-    return [_as_input(_column(frame, wanted.name), wanted) for wanted in inputs]
+    return [_as_input(_column(frame, wanted.name), wanted, wanted.name in exact) for wanted in inputs]
+
+
+def as_categories(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the distinct values of a column of `read` as they are stored in a model.
+
+    Integers are floats, as models have always stored them, unless floats do not tell all of them apart.
+    """
+    numbers = [value for value in values if isinstance(value, int)]
+    if any(abs(number) >= EXACT_INTEGERS for number in numbers):
+        return tuple(values)
+    return tuple(float(value) if isinstance(value, int) else value for value in values)
+
+
+def exact_names(categories: Mapping[str, Sequence[Any]]) -> frozenset[str]:
+    """Return the features with a category that only an integer tells apart from all others; `read` needs their names."""
+    return frozenset(name for name, values in categories.items() if any(isinstance(value, int) for value in values))
 
 
 def outcome_of(rows: pa.Table) -> NDArray[np.bool_]:
@@ -86,6 +105,8 @@ def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[
     values = np.empty((rows, len(inputs)), dtype=np.float64, order="F")
     for i, (column, wanted) in enumerate(zip(columns, inputs, strict=True)):
         if wanted.name in codes:
+            # Floats are cast too: the training rows may have had larger integers than this frame, or the other way round.
+            column = _cast_exactly(column, pa.array(codes[wanted.name]).type if codes[wanted.name] else column.type)
             known = pa.array(codes[wanted.name], column.type)
             column = pc.index_in(column, value_set=known).cast(pa.float64())
         values[:, i] = column.to_numpy(zero_copy_only=False)
@@ -117,7 +138,16 @@ def _column(frame: Any, name: str) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _as_input(array: pa.Array, wanted: Input) -> pa.Array:
+def _cast_exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return numbers as float64 or int64. A float that is no integer of 64 bits is null as int64."""
+    if pa.types.is_floating(column.type) and pa.types.is_integer(kind):
+        fits = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**63))
+        column = pc.if_else(fits, column, pa.scalar(None, column.type))
+        return pc.cast(column, pa.int64(), safe=False)
+    return column.cast(kind, safe=False)
+
+
+def _as_input(array: pa.Array, wanted: Input, exact: bool) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     target = pa.string() if wanted.kind == "text" else pa.float64()
@@ -127,6 +157,8 @@ def _as_input(array: pa.Array, wanted: Input) -> pa.Array:
         raise ModelInputError(f"feature {wanted.name!r} should be {wanted.kind}, but is {array.type} (for example {example!r})")
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
+    if exact and pa.types.is_integer(array.type) and not pa.types.is_uint64(array.type):
+        return array.cast(pa.int64())
     values = array.cast(target, safe=False)
     # NaN means missing in pandas, so also in Arrow; otherwise the same frame would get other scores.
     return pc.if_else(pc.is_nan(values), pa.scalar(None, target), values) if wanted.kind == "number" else values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.models.calibration import Calibration
-from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, matrix, read
+from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, exact_names, matrix, read
 from mlprod_tasks.models.learners import FittedLearner, cores_for
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.platform import digest
@@ -82,11 +83,15 @@ class Model:
 
         Raises: ModelInputError.
         """
-        return matrix(read(features, self.inputs), self.inputs, self.codes)
+        return matrix(read(features, self.inputs, self._exact), self.inputs, self.codes)
 
     def raw(self, values: Floats) -> Floats:
         """Return the learner's probabilities before calibration, (rows,)."""
         return self.fitted.predict(values) if len(values) else np.empty(0)
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return exact_names(self.codes)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.models import model
 from mlprod_tasks.models.calibration import Calibration
-from mlprod_tasks.models.feature_frame import Input, Predictions, read
+from mlprod_tasks.models.feature_frame import Input, Predictions, exact_names, read
 from mlprod_tasks.models.model import Candidate, Model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.platform import digest
@@ -143,9 +144,13 @@ class SegmentedModel:
         yield self.overall
         yield from self.parts.values()
 
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset().union(*(exact_names(one.codes) for one in self._models()))
+
     def _table(self, features: Any) -> pa.Table:
         """Return the frame as checked columns, so that a part of the rows is read in the same way as all."""
-        return pa.table(read(features, self.inputs), names=list(self.feature_names))
+        return pa.table(read(features, self.inputs, self._exact), names=list(self.feature_names))
 
     def _models_with_rows(self, rows: pa.Table) -> Iterator[tuple[Model, NDArray[np.int64]]]:
         """Yield each model with the positions of its rows; models without rows are left out."""

@@ -132,7 +132,9 @@ class RowModel:
 def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
     """Score one row as `FallbackModel.predict` does, values in the order of its inputs."""
     group = tuple(
-        value if wanted.kind == "text" or value is None else _none_if_nan(float(value))
+        value
+        if wanted.kind == "text" or value is None or (isinstance(value, int) and wanted.name in model.exact)
+        else _none_if_nan(float(value))
         for value, wanted in zip(values, model.inputs, strict=True)
     )
     score = model.rates.get(group, model.overall)

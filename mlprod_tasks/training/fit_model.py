@@ -19,7 +19,7 @@ from mlprod_tasks.declaration.checks.training import CONTINUED
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
-from mlprod_tasks.models.feature_frame import Input, inputs_of, matrix, outcome_of, read
+from mlprod_tasks.models.feature_frame import Input, as_categories, inputs_of, matrix, outcome_of, read
 from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner
 from mlprod_tasks.models.learners.permutation import shares
 from mlprod_tasks.models.model import Candidate, Model
@@ -117,10 +117,11 @@ def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table)
     Raises: ModelInputError.
     """
     inputs = inputs_of(train_rows.schema, pipeline.feature_names)
-    columns = read(train_rows, inputs)
+    exact = pipeline.model.categorical
+    columns = read(train_rows, inputs, exact)
     codes = _codes(pipeline, columns, inputs)
     categorical = tuple(i for i, wanted in enumerate(inputs) if wanted.name in codes)
-    x, validation_x = matrix(columns, inputs, codes), matrix(read(validation_rows, inputs), inputs, codes)
+    x, validation_x = matrix(columns, inputs, codes), matrix(read(validation_rows, inputs, exact), inputs, codes)
     y, validation_y = outcome_of(train_rows), outcome_of(validation_rows)
     tick = _ticks(train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)
@@ -238,7 +239,7 @@ def _or_none(number: float) -> float | None:
 def _codes(pipeline: Pipeline, columns: list[pa.Array], inputs: tuple[Input, ...]) -> dict[str, tuple[Any, ...]]:
     """Return the sorted values of each categorical feature. Text is always categorical."""
     return {
-        wanted.name: tuple(sorted(pc.unique(column).drop_null().to_pylist()))
+        wanted.name: as_categories(sorted(pc.unique(column).drop_null().to_pylist()))
         for column, wanted in zip(columns, inputs, strict=True)
         if wanted.name in pipeline.model.categorical or wanted.kind == "text"
     }

@@ -35,7 +35,8 @@ def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], ca
     inputs = inputs_of(train_rows.schema, features)
     y, outcome = outcome_of(train_rows).astype(np.float64), outcome_of(test_rows)
     results = []
-    for wanted, known, new in zip(inputs, read(train_rows, inputs), read(test_rows, inputs), strict=True):
+    known_columns, new_columns = (read(rows, inputs, categorical) for rows in (train_rows, test_rows))
+    for wanted, known, new in zip(inputs, known_columns, new_columns, strict=True):
         groups = _categories if wanted.kind == "text" or wanted.name in categorical else _bins
         auc = roc_auc(outcome, _rates(*groups(known, new), y))
         sentence = f"feature {wanted.name!r} alone has a ROC AUC of {auc:.4g} on {test_rows.num_rows:,} test rows"

@@ -31,6 +31,32 @@ ABANDONED = timedelta(days=1)
 MOST_ATTEMPTS = 10
 
 
+class DiskFull(OSError):
+    """A disk has no space left for a file or folder. What was there before is unchanged."""
+
+    def __init__(self, place: str | Path) -> None:
+        self.place = str(place)
+        super().__init__(
+            errno.ENOSPC,
+            f"no space is left to write {place}: free some on its disk, or raise its quota, then run again. What was there "
+            "before is unchanged",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DiskFull, (self.place,)  # as another process gets it
+
+
+@contextmanager
+def telling_full_disk(place: str | Path) -> Iterator[None]:
+    """Raise DiskFull, which names the place, if the block finds no space left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, DiskFull):
+            raise
+        raise DiskFull(place) from error
+
+
 @contextmanager
 def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` at the end.
@@ -38,13 +64,16 @@ def replacing(path: Path, *, clean: bool = True) -> Iterator[Path]:
     A reader always sees the whole old file or the whole new one, also if writers compete or are killed. If the block raises,
     the old file stays. clean: delete leftovers of killed writers of `path`; False avoids listing the folder, for names that are
     never used again.
+
+    Raises: DiskFull.
     """
     if clean:
         delete_abandoned(path.parent, path.name)
     part = _beside(path)
     try:
-        yield part
-        part.replace(path)
+        with telling_full_disk(path):
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -62,12 +91,14 @@ def replacing_folder(path: Path, *, unless: Callable[[], bool] = lambda: False) 
     path.parent.mkdir(parents=True, exist_ok=True)
     delete_abandoned(path.parent, path.name)
     scratch = _beside(path)
-    scratch.mkdir()
+    with telling_full_disk(path):
+        scratch.mkdir()
     try:
         new = scratch / path.name
-        yield new
-        if not unless():
-            _put(new, path, scratch)
+        with telling_full_disk(path):
+            yield new
+            if not unless():
+                _put(new, path, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

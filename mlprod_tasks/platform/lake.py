@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from mlprod_tasks.declaration import TickRange
+from mlprod_tasks.platform.files import DiskFull, telling_full_disk
 from mlprod_tasks.platform.sql import literal
 
 TICK = "tick"
@@ -26,6 +27,7 @@ PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 # A writer that lost a race tries again after a random time, so that two writers do not collide again.
 MOST_ATTEMPTS = stop_after_attempt(20)
 UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
+NO_SPACE = "(os error 28)"  # in the message of an error of Delta
 SEARCHED_COMMITS = 500  # newest commits to search for the last vacuum
 # Keep all versions readable, so that any training can be reproduced: by default Delta drops them after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
@@ -194,6 +196,15 @@ class Lake:
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
+        try:
+            with telling_full_disk(self.uri(name)):
+                return self._write(name, table, note, partition_by, predicate)
+        except DeltaError as error:
+            if NO_SPACE in str(error):
+                raise DiskFull(self.uri(name)) from error
+            raise
+
+    def _write(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
         DeltaTable.create(
             self.uri(name),

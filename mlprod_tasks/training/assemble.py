@@ -213,10 +213,10 @@ def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, pl
     first = min(ticks.first for _, ticks in chosen.named())
     missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in in_lake]
     if missing:
-        listed = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
         log.warning(
-            "%d ticks of %s are not in the lake, so their outcomes are missing: %s", len(missing), pipeline.label.table, listed
-        )
+            "%d ticks of %s are not ingested, so their outcomes are missing: first %s, last %s",
+            len(missing), pipeline.label.table, missing[0], missing[-1],
+        )  # fmt: skip
 
 
 def _parts(ticks: TickRange) -> Iterator[TickRange]:
@@ -229,8 +229,10 @@ def _parts(ticks: TickRange) -> Iterator[TickRange]:
 def _warn_of_empty_ticks(window: str, ticks: TickRange, counts: _WindowCounts) -> None:
     empty = {tick.date for tick in ticks} - counts.days
     if empty and len(empty) < len(ticks):
-        days = ", ".join(str(day) for day in sorted(empty))
-        log.warning("%d of %d ticks of the %s window have no rows: %s", len(empty), len(ticks), window, days)
+        first, last = min(empty), max(empty)
+        log.warning(
+            "%d of %d ticks of the %s window have no rows: first %s, last %s", len(empty), len(ticks), window, first, last
+        )
 
 
 def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, counts: _WindowCounts) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -213,3 +214,27 @@ def test_a_lock_does_not_outlive_its_killed_holder(tmp_path: Path) -> None:
         holder.kill()
     with files.locked(lock, wait=False):
         pass
+
+
+def fill_the_disk() -> None:
+    with open("/dev/full", "wb") as full:
+        full.write(b"x")
+
+
+def test_a_full_disk_names_the_file_and_the_remedy_and_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "staged.parquet"
+    path.write_text("old")
+    with (
+        pytest.raises(files.DiskFull, match=r"no space is left to write .*staged\.parquet: free some") as error,
+        files.replacing(path),
+    ):
+        fill_the_disk()
+    assert path.read_text() == "old"
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    with pytest.raises(files.DiskFull), files.replacing_folder(tmp_path / "folder"):
+        fill_the_disk()
+
+
+def test_another_error_while_writing_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), files.replacing(tmp_path / "x"):
+        raise PermissionError(13, "no")

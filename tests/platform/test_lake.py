@@ -17,7 +17,10 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 from deltalake import DeltaTable, Schema, write_deltalake
+from deltalake.exceptions import DeltaError
 
+from mlprod_tasks.platform import lake as lake_module
+from mlprod_tasks.platform.files import DiskFull
 from mlprod_tasks.platform.lake import Lake, RowsRefused, TableMissing
 from tests.support.lake_ticks import FIRST, read, rows, ticks
 
@@ -389,3 +392,12 @@ def test_versions_are_kept_for_ever(lake: Lake) -> None:
     lake.replace_ticks("t", ticks(0), rows([0]))
     lake.replace_ticks("t", ticks(1), rows([1]))
     assert lake.table("t").metadata().configuration == {"delta.enableExpiredLogCleanup": "false"}
+
+
+def test_a_full_disk_below_the_lake_names_the_table_and_the_remedy(monkeypatch, tmp_path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DeltaError("Unable to copy data to file: No space left on device (os error 28)")  # as delta-rs says it
+
+    monkeypatch.setattr(lake_module, "write_deltalake", full)
+    with pytest.raises(DiskFull, match=r"no space is left to write .*shop/raw/orders: free some"):
+        Lake(str(tmp_path / "lake")).replace("shop/raw/orders", pa.table({"x": [1]}))

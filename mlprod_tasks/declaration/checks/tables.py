@@ -59,7 +59,10 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
     if not IDENTIFIER.fullmatch(column.name):
         yield f"{where}: name must be lower-case letters, digits and _, starting with a letter"
     if column.name in RESERVED:
-        yield f"{where}: the name is used by the lake itself; reserved are {listed(RESERVED)}"
+        yield (
+            f"{where}: the name is used by the lake itself: declare as the source a view that gives the column another name; "
+            f"reserved are {listed(RESERVED)}"
+        )
     if (column.min is not None or column.max is not None) and column.kind not in ("int", "float"):
         yield f"{where}: min and max need a number, but its kind is {column.kind!r}"
     if column.min is not None and column.max is not None and column.min > column.max:

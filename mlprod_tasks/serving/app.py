@@ -21,7 +21,16 @@ from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serving import request_metrics
 from mlprod_tasks.serving.access_log import Access, AccessLog
 from mlprod_tasks.serving.admission import Admission, RequestQueue
-from mlprod_tasks.serving.body import BodyTimeouts, Receive, Scope, declared_bytes, read_body
+from mlprod_tasks.serving.body import (
+    ANSWERED_EARLY,
+    BodyTimeouts,
+    Receive,
+    Scope,
+    declared_bytes,
+    drain,
+    has_arrived,
+    read_body,
+)
 from mlprod_tasks.serving.contributions import explain_rows
 from mlprod_tasks.serving.limits import Limits
 from mlprod_tasks.serving.messages import (
@@ -52,6 +61,7 @@ PLAIN_PATHS = ("/health", "/ready", "/openapi.json", "/metrics")
 MOST_DELAYED_BYTES = 4_000
 CLIENT_CLOSED = 499  # nginx's status for a client that disconnected
 ROWS_AT_ONCE = 50  # rows of one request, before other requests get a turn
+CLOSE = (b"connection", b"close")
 JSON: Headers = ((b"content-type", b"application/json"),)
 REVIEWS_COST = 1
 
@@ -123,9 +133,7 @@ class Service:
         except Exception:
             log.exception("%s %s failed", scope["method"], record.path)
             response = Response(500, encode_json(ErrorResponse("the service failed; its log says why")))
-        length = (b"content-length", str(len(response.body)).encode())
-        await send({"type": "http.response.start", "status": response.status, "headers": [length, *response.headers]})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+        await _send(response, scope, receive, send)
         self._note(record, scope["method"], response.status, began)
 
     def answer_at_once(
@@ -141,6 +149,7 @@ class Service:
         try:
             record.key_id = steps.authorize(headers, name)
             steps.check_ready(name)
+            steps.check_encoding(headers)
             decoded = steps.decode(body, "score")
             if len(decoded.rows) > ROWS_AT_ONCE:
                 return None
@@ -215,6 +224,7 @@ class Service:
     async def _post(self, name: str, verb: Verb, scope: Scope, receive: Receive, record: RequestRecord) -> Response:
         steps = self.requests
         steps.check_ready(name)
+        steps.check_encoding(scope["headers"])
         await self._enter(scope)
         try:
             await asyncio.sleep(0)  # first count, or refuse, the other requests that have arrived
@@ -282,6 +292,21 @@ class Service:
             # Without the body and the key values: both may be about a person.
             at, ms = datetime.now(UTC), round(1000 * seconds, 3)
             self.access.add(Access(at, method, record.path, status, ms, record.rows, record.key_id, record.request_id))
+
+
+async def _send(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response. If the request's body is still to come, the connection ends: it could be taken for the next request."""
+    arrived = has_arrived(scope)
+    if not arrived:
+        scope[ANSWERED_EARLY] = True
+    length = (b"content-length", str(len(response.body)).encode())
+    headers = [length, *response.headers, *(() if arrived else (CLOSE,))]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    body = b"" if scope["method"] == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body, "more_body": not arrived})
+    if not arrived:
+        await drain(receive)
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _check_method(given: str, *allowed: str) -> None:

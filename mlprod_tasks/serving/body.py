@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from mlprod_tasks.serving.messages import ClientDisconnected, RequestRefused
 
-Scope = Mapping[str, Any]
+ARRIVED = "mlprod.body_arrived"  # in a request's scope: whether its body has arrived whole
+ANSWERED_EARLY = "mlprod.answered_early"  # in a request's scope: it was answered before its body had arrived
+DRAINED_BYTES = 10_000_000
+DRAIN_SECONDS = 2.0
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
@@ -37,6 +42,26 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeouts: B
         raise RequestRefused(408, f"the body did not arrive within {timeouts.seconds:g} seconds") from None
     finally:
         timeouts.end()
+
+
+def has_arrived(scope: Scope) -> bool:
+    """Whether nothing of the body is still to come, so that the connection can take the next request."""
+    return bool(scope.get(ARRIVED, True))
+
+
+async def drain(receive: Receive) -> None:
+    """Drop what still comes of the body of an answered request, within bounds of bytes and time.
+
+    A connection that is closed while the client is still sending is reset, and the client may then lose the answer.
+    """
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while size < DRAINED_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+                size += len(message.get("body", b""))
 
 
 async def _parts(receive: Receive, most_bytes: int) -> bytes:

@@ -101,18 +101,16 @@ class ValidKeys:
 
 
 def authorize(headers: Sequence[tuple[bytes, bytes]], keys: ValidKeys | None, pipeline: str, now: datetime) -> str:
-    """Return the id of a request's key. Raises: RequestRefused: 503, 401 or 403.
+    """Return the id of a request's key. Raises: RequestRefused: 503, 400, 401 or 403.
 
     headers: names in lower case. keys: None until they have been read.
     """
     if keys is None:
         raise RequestRefused(503, "API keys are not loaded yet", headers=RETRY_LATER)
-    header = b""
-    for name, value in headers:
-        if name == b"authorization":
-            header = value
-            break
-    holder = keys.of_header(header, now)
+    given = [value for name, value in headers if name == b"authorization"]
+    if len(given) > 1:  # a proxy in front may have looked at the other one
+        raise RequestRefused(400, "give one Authorization header, not several")
+    holder = keys.of_header(given[0] if given else b"", now)
     if holder is None:
         raise RequestRefused(401, "give an API key: Authorization: Bearer ...", headers=((b"www-authenticate", b"Bearer"),))
     if not holder.may_ask(pipeline):

@@ -21,12 +21,14 @@ BODIES = (
     messages.StatusResponse,
 )
 REFUSALS = {
+    "400": "two Authorization headers",
     "401": "no valid key",
     "403": "this key is not for this use case",
     "404": "no row of this request is left to people, or its log is not collected yet",
     "405": "wrong method; see Allow",
     "408": "the body arrived too slowly",
     "413": "too large",
+    "415": "the body is compressed",
     "422": "fields are wrong; each is listed with the reason",
     "429": "too many rows for this key; see Retry-After",
     "503": "too busy, or the ledger cannot be read; see Retry-After",
@@ -63,7 +65,7 @@ def _with_rows(request: Mapping[str, Any], row: Mapping[str, Any], most: int) ->
 
 
 def _fields_operation() -> dict[str, Any]:
-    responses = {"200": _response("the fields", {"type": "object"}), **_refusals("401", "403", "405")}
+    responses = {"200": _response("the fields", {"type": "object"}), **_refusals("400", "401", "403", "405")}
     return {"summary": "The fields of a request, as JSON Schema", "responses": responses}
 
 
@@ -74,7 +76,7 @@ def _post(summary: str, doc: str, body: Mapping[str, Any], answer: str) -> dict[
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _response("one result per row, in order", _ref(answer)),
-            **_refusals("401", "403", "405", "408", "413", "422", "429", "503"),
+            **_refusals("400", "401", "403", "405", "408", "413", "415", "422", "429", "503"),
         },
     }
 
@@ -91,7 +93,7 @@ def _reviews_operation() -> dict[str, Any]:
         "parameters": [request_id],
         "responses": {
             "200": _response("those rows", _ref("ReviewResponse")),
-            **_refusals("401", "403", "404", "405", "429", "503"),
+            **_refusals("400", "401", "403", "404", "405", "429", "503"),
         },
     }
 

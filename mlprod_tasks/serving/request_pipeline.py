@@ -2,11 +2,13 @@
 
 Both app.py and fast_path.py call them in this order. The refusals, in the order of the checks:
 
-    authorize     503 keys not loaded yet, 401 no valid key, 403 not for this use case
-    check_ready   503 rollout and fallback switch not read yet
-    decode        413 too many bytes, 422 no JSON of this form, 422 no rows, 413 too many rows
-    validate      422 the moment, 422 fields
-    charge        429 too many rows for this key
+    authorize       503 keys not loaded yet, 400 two keys, 401 no valid key, 403 not for this use case
+    check_ready     503 rollout and fallback switch not read yet
+    check_encoding  415 a compressed body
+    decode          413 too many bytes, 415 a compressed body, 422 no JSON of this form, 422 no rows, 413 too many rows,
+                    422 a field twice
+    validate        422 the moment, 422 fields
+    charge          429 too many rows for this key
 
 The cost is charged last, so a refused request costs its key nothing.
 """
@@ -26,6 +28,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.online import Features, RequestFields
 from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serving import keys
+from mlprod_tasks.serving.duplicate_fields import certainly_once, field_given_twice
 from mlprod_tasks.serving.limits import Limits
 from mlprod_tasks.serving.messages import (
     RETRY_LATER,
@@ -46,15 +49,18 @@ EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 CACHEABLE_BYTES = 4_000  # per row: the scores of longer rows are not cached
 MOST_PROBLEMS = 100
 IDS_AT_ONCE = 256
+GZIP = b"\x1f\x8b"
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
 FIELD = re.compile(r"`\$\.(\w+)`$")
 _decoder = msgspec.json.Decoder(ScoreRequest)
 
 
 def decode(body: bytes, verb: Verb, limits: Limits) -> ScoreRequest:
-    """Read the body of a request. Raises: RequestRefused: 413, 422."""
+    """Read the body of a request. Raises: RequestRefused: 413, 415, 422."""
     if len(body) > limits.body_bytes:
         raise RequestRefused(413, f"the body has {len(body):,} bytes; at most {limits.body_bytes:,}")
+    if body.startswith(GZIP):
+        raise _compressed("the body is gzip data")
     try:
         decoded = _decoder.decode(body)
     except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -65,7 +71,23 @@ def decode(body: bytes, verb: Verb, limits: Limits) -> ScoreRequest:
     most = limits.rows if verb == "score" else min(limits.explained, limits.rows)
     if count > most:
         raise RequestRefused(413, "too many rows", [RowProblem(None, "rows", f"{count} rows; at most {most} at a time")])
+    if not certainly_once(body, decoded):
+        _refuse_field_twice(body)
     return decoded
+
+
+def _refuse_field_twice(body: bytes) -> None:
+    try:
+        problem = field_given_twice(body)
+    except (ValueError, RecursionError) as error:
+        reason = "its fields cannot be counted: it is nested too deeply"
+        raise RequestRefused(422, "the body cannot be read", [RowProblem(None, "", reason)]) from error
+    if problem is not None:
+        raise RequestRefused(422, "a field is given twice", [problem])
+
+
+def _compressed(what: str) -> RequestRefused:
+    return RequestRefused(415, f"{what}: send it uncompressed", headers=((b"accept-encoding", b"identity"),))
 
 
 def _field_of(error: Exception) -> str:
@@ -177,8 +199,14 @@ class RequestPipeline:
         if not self.loader.loaded[name].ledger_read:
             raise RequestRefused(503, "the rollout and the fallback switch are not loaded yet", headers=RETRY_LATER)
 
+    def check_encoding(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Raise RequestRefused (415) if the body is compressed. headers: names in lower case."""
+        for name, value in headers:
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise _compressed(f"Content-Encoding {value.decode('latin-1')[:40]!r} is not supported")
+
     def decode(self, body: bytes, verb: Verb) -> ScoreRequest:
-        """Read the body of a request. Raises: RequestRefused: 413, 422."""
+        """Read the body of a request. Raises: RequestRefused: 413, 415, 422."""
         return decode(body, verb, self.limits)
 
     def validate(self, decoded: ScoreRequest, name: str, verb: Verb, key_id: str, body_bytes: int) -> ValidRequest:

@@ -76,11 +76,10 @@ def uvicorn_config(service: Service, host: str, port: int, *, fast_path: bool = 
     """Return the uvicorn configuration, with or without the fast path."""
     import uvicorn
 
-    http: Any = "httptools"
-    if fast_path:
-        from mlprod_tasks.serving.fast_path import FastPathProtocol
+    from mlprod_tasks.serving.fast_path import FastPathProtocol
+    from mlprod_tasks.serving.protocol import ServiceProtocol
 
-        http = FastPathProtocol
+    http: Any = FastPathProtocol if fast_path else ServiceProtocol
     return uvicorn.Config(
         service, host=host, port=port, loop="uvloop", http=http, ws="none", proxy_headers=False, lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS, backlog=2048, server_header=False,

@@ -6,82 +6,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 
-from demo.local_airflow import free_port
 from mlprod_tasks.serving.admission import Admission, RequestQueue
 from mlprod_tasks.serving.app import ROWS_AT_ONCE, Service
 from mlprod_tasks.serving.keys import make_key
 from mlprod_tasks.serving.limits import Limits
-from mlprod_tasks.serving.run import build_service, uvicorn_config
 from mlprod_tasks.serving.scorer import Scorer
+from tests.support.served import MOMENT, Served, http, read_answer, serving
 from tests.support.service import ORDER, SCORE, orders_of
 from tests.support.trained_shop import Shop
-
-MOMENT = "2024-02-12T04:00:00+00:00"
-
-
-class Served:
-    """A service behind its real server, in a thread of this process."""
-
-    def __init__(self, service: Service, fast_path: bool) -> None:
-        self.service, self.port = service, free_port()
-        self.by_asgi = 0  # requests that took the other way
-        self.server = uvicorn.Server(uvicorn_config(service, "127.0.0.1", self.port, fast_path=fast_path))
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def ask(self, *sent: bytes, answers: int = 1, pause: float = 0.0) -> list[tuple[int, dict[bytes, bytes], bytes]]:
-        """Send parts over one connection and read so many answers: status, headers, body of each."""
-        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=20)) as connection:
-            for part in sent:
-                connection.sendall(part)
-                time.sleep(pause)
-            file = connection.makefile("rb")
-            return [_answer(file) for _ in range(answers)]
-
-
-def _answer(file: Any) -> tuple[int, dict[bytes, bytes], bytes]:
-    status = int(file.readline().split()[1])
-    headers = {}
-    while line := file.readline().strip():
-        name, _, value = line.partition(b": ")
-        headers[name] = value
-    return status, headers, file.read(int(headers.get(b"content-length", 0)))
-
-
-def request(body: Any, *, path: str = SCORE, method: str = "POST", headers: str = "") -> bytes:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(raw)}\r\n{headers}\r\n".encode() + raw
-
-
-@contextmanager
-def serving(shop: Shop, *, fast_path: bool = True, **given: Any) -> Iterator[Served]:
-    service = build_service(shop.platform, {"returns": shop.pipeline}, **{"keys_needed": False, **given})
-    served = Served(service, fast_path)
-    real = service.__class__.__call__
-
-    async def counted(self: Service, scope: Any, receive: Any, send: Any) -> None:
-        served.by_asgi += 1
-        await real(self, scope, receive, send)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Service, "__call__", counted)
-        served.thread.start()
-        while not served.server.started:
-            time.sleep(0.01)
-        try:
-            yield served
-        finally:
-            served.server.should_exit = True
-            served.thread.join(timeout=20)
-    assert not served.thread.is_alive()
 
 
 @pytest.fixture
@@ -99,7 +39,7 @@ def of(body: bytes) -> dict[str, Any]:
 def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: Served, promoted_shop: Shop) -> None:
     rows, _ = orders_of(promoted_shop, "2024-02-12")
     body = {"rows": rows[:ROWS_AT_ONCE], "moment": MOMENT}
-    sent = request(body)
+    sent = http(body)
     ((status, headers, fast),) = served.ask(sent)
     assert (status, headers[b"content-type"], served.by_asgi) == (200, b"application/json", 0)
     ((other_status, other_headers, other),) = served.ask(sent[:-5], sent[-5:], pause=0.2)
@@ -117,11 +57,11 @@ def test_both_ways_give_the_same_answer_count_the_same_and_log_the_same(served: 
 
 def test_many_rows_other_paths_and_other_methods_go_through_asgi(served: Served) -> None:
     many = {"rows": [ORDER] * (ROWS_AT_ONCE + 1), "moment": MOMENT}
-    ((status, _, body),) = served.ask(request(many))
+    ((status, _, body),) = served.ask(http(many))
     assert (status, len(json.loads(body)["rows"]), served.by_asgi) == (200, ROWS_AT_ONCE + 1, 1)
-    assert served.ask(request(b"", path="/health", method="GET"))[0][0] == 200
-    assert served.ask(request({}, method="PUT"))[0][0] == 405
-    assert served.ask(request({"rows": [ORDER]}, path=f"{SCORE}?a=b"))[0][0] == 200
+    assert served.ask(http(b"", path="/health", method="GET"))[0][0] == 200
+    assert served.ask(http({}, method="PUT"))[0][0] == 405
+    assert served.ask(http({"rows": [ORDER]}, path=f"{SCORE}?a=b"))[0][0] == 200
     assert served.by_asgi == 4
 
 
@@ -139,7 +79,7 @@ def test_many_rows_other_paths_and_other_methods_go_through_asgi(served: Served)
 )
 def test_what_is_refused_is_refused_by_asgi_once(promoted_shop: Shop, body: Any, headers: str, status: int) -> None:
     with serving(promoted_shop, limits=Limits(body_bytes=1_000)) as served:
-        ((told, _, _), *_) = served.ask(request(body, headers=headers))
+        ((told, _, _), *_) = served.ask(http(body, headers=headers))
         assert (told, served.by_asgi) == (status, 1)
 
 
@@ -149,13 +89,13 @@ def test_keys_and_their_rates_hold_on_the_fast_path_too(promoted_shop: Shop) -> 
     with serving(promoted_shop, keys_needed=True, limits=Limits(rows_a_second=0.001, burst=3)) as served:
         body = {"rows": [ORDER], "moment": MOMENT}
         bearer = "Authorization: Bearer {}\r\n".format
-        assert [served.ask(request(body, headers=one))[0][0] for one in ("", bearer("mlprod_x"), bearer(other))] == [
+        assert [served.ask(http(body, headers=one))[0][0] for one in ("", bearer("mlprod_x"), bearer(other))] == [
             401,
             401,
             403,
         ]
         assert served.by_asgi == 3
-        asked = [served.ask(request(body, headers=bearer(key)))[0] for _ in range(4)]
+        asked = [served.ask(http(body, headers=bearer(key)))[0] for _ in range(4)]
         assert [status for status, *_ in asked] == [200, 200, 200, 429]
         assert served.by_asgi == 4
         assert b"retry-after" in asked[-1][1]
@@ -163,8 +103,8 @@ def test_keys_and_their_rates_hold_on_the_fast_path_too(promoted_shop: Shop) -> 
 
 def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(promoted_shop: Shop, fast_path: bool) -> None:
     keys = [f"o-{i}" for i in range(6)]
-    good = [request({"rows": [ORDER | {"order_id": key}], "moment": MOMENT}) for key in keys]
-    bad, other = request({"rows": []}), request(b"", path="/health", method="GET")
+    good = [http({"rows": [ORDER | {"order_id": key}], "moment": MOMENT}) for key in keys]
+    bad, other = http({"rows": []}), http(b"", path="/health", method="GET")
     sent = b"".join([good[0], good[1], bad, good[2], other, good[3], good[4], bad, good[5]])
     with serving(promoted_shop, fast_path=fast_path) as served:
         answers = served.ask(sent, answers=9)
@@ -177,7 +117,7 @@ def test_requests_in_one_go_are_answered_in_their_order_whichever_way_they_take(
 def test_a_connection_with_a_request_on_its_way_is_not_idle(promoted_shop: Shop, fast_path: bool) -> None:
     with serving(promoted_shop, fast_path=fast_path) as served:
         served.server.config.timeout_keep_alive = 1
-        whole = request({"rows": [ORDER], "moment": MOMENT})
+        whole = http({"rows": [ORDER], "moment": MOMENT})
         answers = served.ask(whole + whole[:-5], whole[-5:], answers=2, pause=1.5)
         assert [status for status, *_ in answers] == [200, 200]
         assert served.by_asgi == (1 if fast_path else 2)
@@ -205,7 +145,7 @@ def test_too_many_at_once_are_shed_and_their_places_given_back(promoted_shop: Sh
 
 def test_an_error_on_the_fast_path_is_answered_by_asgi(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Service, "answer_at_once", lambda *_: 1 / 0)
-    assert served.ask(request({"rows": [ORDER], "moment": MOMENT}))[0][0] == 200
+    assert served.ask(http({"rows": [ORDER], "moment": MOMENT}))[0][0] == 200
     assert served.by_asgi == 1
     assert served.service.admission.under_way == 0
 
@@ -221,7 +161,7 @@ def test_an_error_on_the_fast_path_is_paid_for_once(promoted_shop: Shop, monkeyp
     monkeypatch.setattr(Scorer, "score", fails_once)
     with serving(promoted_shop, limits=Limits(rows_a_second=0.001, burst=2)) as served:
         body = {"rows": [ORDER], "moment": MOMENT}
-        assert [served.ask(request(body))[0][0] for _ in range(3)] == [200, 200, 429]
+        assert [served.ask(http(body))[0][0] for _ in range(3)] == [200, 200, 429]
     assert not failures
 
 
@@ -235,7 +175,7 @@ def test_a_client_that_left_is_counted_and_not_scored(served: Served, monkeypatc
 
     monkeypatch.setattr(RequestQueue, "add", late)
     with closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection:
-        connection.sendall(request({"rows": [ORDER], "moment": MOMENT}))
+        connection.sendall(http({"rows": [ORDER], "moment": MOMENT}))
     assert held.wait(10)
     _until(lambda: served.service.metrics.requests[("returns", "score", 499)] == 1)
     assert served.service.scorers["returns"].counts.rows == 0
@@ -247,10 +187,10 @@ def test_a_request_that_waits_while_the_server_ends_is_answered(promoted_shop: S
         serving(promoted_shop) as served,
         closing(socket.create_connection(("127.0.0.1", served.port), timeout=20)) as connection,
     ):
-        connection.sendall(request({"rows": [ORDER], "moment": MOMENT}))
+        connection.sendall(http({"rows": [ORDER], "moment": MOMENT}))
         _until(lambda: served.service.admission.under_way == 1)
         served.server.should_exit = True
-        assert _answer(connection.makefile("rb"))[0] == 200
+        assert read_answer(connection.makefile("rb"))[0] == 200
 
 
 def test_a_body_that_is_no_http_any_more_harms_nobody_else(promoted_shop: Shop, fast_path: bool) -> None:

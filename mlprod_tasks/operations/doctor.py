@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlprod_tasks.declaration import Invariance, Pipeline, Rate, Trailing, ValueFunction, load_all
-from mlprod_tasks.declaration.table import Database
+from mlprod_tasks.declaration.table import Database, Table
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import DatabaseUnsupported, Settings
 
@@ -66,6 +66,10 @@ def _items(platform: Platform) -> Iterator[DiagnosisItem]:
         for connection in _connections(pipeline):
             check = partial(_connection_state, platform, pipeline, connection)
             yield _item(f"{pipeline.name}: connection {connection!r}", check, "check its URL")
+        for table in pipeline.tables:
+            if isinstance(table.source, Database):
+                look = partial(_table_state, table, settings)
+                yield _item(f"{pipeline.name}: table {table.name!r}", look, "correct the source or the declaration")
 
 
 def _item(what: str, check: Callable[[], str], remedy: str) -> DiagnosisItem:
@@ -129,6 +133,21 @@ def _connection_state(platform: Platform, pipeline: Pipeline, connection: str) -
     if missing := sorted(wanted - existing):
         raise LookupError(f"lacks the tables {', '.join(missing)}")
     return f"{engine.dialect.name} answers"
+
+
+def _table_state(table: Table, settings: Settings) -> str:
+    """Check that a table of a database has its columns, in types that can be read."""
+    from mlprod_tasks.platform import sources
+
+    assert isinstance(table.source, Database)
+    sources.look(table, settings)
+    naive = [] if table.source.timezone else sources.naive_times(table, settings)
+    if not naive:
+        return "can be read"
+    return (
+        f"can be read. Times of {', '.join(naive)} have no time zone and are read as UTC: declare "
+        'ml.Database(..., timezone="Europe/Zurich") if they are local times, timezone="UTC" if they are not'
+    )
 
 
 def read_sql(pipeline: Pipeline) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from sqlalchemy import Engine, Select, Text, cast, column, event, func, inspect, literal_column, or_, select, true
+from sqlalchemy import Engine, Select, Text, and_, cast, column, event, func, inspect, literal_column, or_, select, true
 from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
@@ -106,6 +106,12 @@ class DatabaseSource:
         query = self._selection(types).add_columns(is_text.label(IS_TEXT))
         yield from self._read(query.where(or_(which.absent, which.unusual)), chunk_rows)
 
+    def naive_times(self) -> list[str]:
+        """The columns of kind timestamp with a time that has no offset, so that its meaning depends on a time zone."""
+        types = self.columns()
+        moments = [column.name for column in self.table.lake_columns if column.kind == "timestamp" and not column.personal]
+        return [name for name in moments if self._ask(_is_naive, name, types[name])]
+
     def size(self) -> int:
         """The number of rows of the whole table."""
         return int(self._ask(count_rows))
@@ -182,6 +188,17 @@ class DatabaseSource:
             return start, end
         zone = ZoneInfo(self.source.zone)
         return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
+
+
+def _is_naive(engine: Engine, source: Any, name: str, kind: PostgresType | None) -> bool:
+    if kind is not None:
+        return kind.is_naive
+    # A date, or a text that ends neither in Z nor in +02, +0200 or +02:00.
+    value = cast(source.c[name], Text())
+    naive = and_(*(func.substr(value, -length, 1).not_in(("+", "-")) for length in (3, 5, 6)), value.not_like("%Z"))
+    with engine.connect() as connection:
+        found = select(literal_column("1")).where(or_(func.length(value) <= 10, naive)).limit(1)
+        return connection.execute(found).scalar() is not None
 
 
 def _keep_undecodable(connection: Any, _: Any) -> None:

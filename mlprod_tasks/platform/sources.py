@@ -29,6 +29,7 @@ __all__ = [
     "as_arrow",
     "is_by_tick",
     "look",
+    "naive_times",
     "newest",
     "read",
     "rows_with_unusual_times",
@@ -127,6 +128,11 @@ def rows_with_unusual_times(table: Table, settings: Settings) -> Iterator[pa.Rec
     It tells whether the time is a text. Raises: SourceUnreachable.
     """
     yield from DatabaseSource(table, settings).rows_with_unusual_times(CHUNK_ROWS)
+
+
+def naive_times(table: Table, settings: Settings) -> list[str]:
+    """The timestamp columns of a database table with times without an offset. Raises: SourceMissing, SourceUnreachable."""
+    return DatabaseSource(table, settings).naive_times()
 
 
 def size(table: Table, settings: Settings) -> int:

@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.operations.doctor import DiagnosisItem, check_installation, read_sql
+from mlprod_tasks.operations.doctor import DiagnosisItem, _table_state, check_installation, read_sql
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.platform.source_errors import TypeNotRead
 from tests.support.paths import FLIGHTS
+from tests.support.shop import order
 
 
 def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[str, DiagnosisItem]:
@@ -102,3 +104,38 @@ def test_each_thing_is_told_as_fine_or_with_what_to_do(tmp_path: Path) -> None:
     }.items():
         assert not findings[what].ok
         assert remedy in findings[what].message
+
+
+@pytest.mark.parametrize(
+    ("times", "naive"),
+    [
+        (("2024-03-14 10:00:00", "2024-03-14 10:00:00Z"), True),
+        (("2024-03-14",), True),
+        (
+            ("2024-03-14T10:00:00+01:00", "2024-03-14 10:00:00+01", "2024-03-14 10:00:00.5-0100", "2024-03-14 10:00:00Z", None),
+            False,
+        ),
+    ],
+)
+def test_local_times_without_a_declared_zone_are_told(times, naive: bool, orders_pipeline, orders_in, make_platform) -> None:
+    table = orders_pipeline().table("orders")
+    settings = make_platform(shop=orders_in([order(i, at) for i, at in enumerate(times)])).settings
+    state = _table_state(table, settings)
+    assert ("Times of ordered_at have no time zone and are read as UTC: declare" in state) == naive
+    assert _table_state(replace(table, source=replace(table.source, timezone="UTC")), settings) == "can be read"
+
+
+def test_a_table_that_cannot_be_read_is_told(orders_pipeline, postgres_database, make_platform) -> None:
+    import psycopg2
+
+    with psycopg2.connect(postgres_database.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE orders (order_id int[], ordered_at timestamp, amount money, items int, state text, customer text)"
+        )
+    connection.close()
+    table, settings = orders_pipeline().table("orders"), make_platform(shop=postgres_database).settings
+    table = replace(table, columns=tuple(column for column in table.columns if column.name != "email"))
+    with pytest.raises(TypeNotRead, match="'order_id': it is integer"):
+        _table_state(table, settings)
+    others = replace(table, key=("items",), columns=table.columns[1:])
+    assert "Times of ordered_at have no time zone" in _table_state(others, settings)

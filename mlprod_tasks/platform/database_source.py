@@ -197,7 +197,7 @@ def _is_naive(engine: Engine, source: Any, name: str, kind: PostgresType | None)
     value = cast(source.c[name], Text())
     naive = and_(*(func.substr(value, -length, 1).not_in(("+", "-")) for length in (3, 5, 6)), value.not_like("%Z"))
     with engine.connect() as connection:
-        found = select(literal_column("1")).where(or_(func.length(value) <= 10, naive)).limit(1)
+        found: Any = select(literal_column("1")).where(or_(func.length(value) <= 10, naive)).limit(1)
         return connection.execute(found).scalar() is not None
 
 

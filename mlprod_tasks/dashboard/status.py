@@ -95,7 +95,8 @@ def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[
     switched = scored is not None and scored.fallback_cause is FallbackCause.SWITCHED
     if scored is not None and scored.fallback_rows and not (switched or (current and current.fallback_by)):
         why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
-        yield "red", f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
+        light: Light = "amber" if scored.fallback_cause is FallbackCause.ROWS else "red"
+        yield light, f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
     late = None if scored is None else behind(pipeline.schedule, scored.tick, now)
     if late and scored is not None:
         ticks = "a tick is" if late == 1 else f"{late:,} ticks are"

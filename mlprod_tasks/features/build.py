@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -16,16 +16,15 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
-from mlprod_tasks.features import joins, trailing
+from mlprod_tasks.features import finished, joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.keys import KeyCodes, key_codes
-from mlprod_tasks.features.known import MICROSECOND, TYPES
+from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import replacing_folder
-from mlprod_tasks.platform.sql import identifier, literal
 
 CHUNK_ROWS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,18 +36,25 @@ class FeatureSet:
     """The features of rows sorted by (tick, key), and the Delta versions that were read.
 
     Columns: the entity's key, its time, `tick`, `predict_at`, then every feature in the order of declaration.
+    failed: for each row with an expression that cannot be computed (a cast that fails, an overflow, a division by zero), its
+    position and the first such feature, which is null there.
     """
 
     table: pa.Table
     versions: dict[str, int]
+    failed: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FeatureFiles:
-    """A feature set in Parquet files, in the order of ticks."""
+    """A feature set in Parquet files, in the order of ticks.
+
+    failed: rows that were left out, because an expression cannot be computed for them.
+    """
 
     files: tuple[Path, ...]
     rows: int
+    failed: int
     versions: dict[str, int]
 
 
@@ -75,11 +81,16 @@ def build(
     features = _needed(pipeline, wanted)
     with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         connection.execute("SET preserve_insertion_order = true")
-        parts = []
+        parts: list[pa.Table] = []
+        failed: dict[int, str] = {}
+        rows = 0
         for chunk in _chunks(snapshot, ticks, chunk_rows):
             connection.register("known", _known(snapshot, features, chunk, connection, pool))
-            parts.append(connection.sql(_final_sql(pipeline, wanted)).to_arrow_table())
-    return FeatureSet(pa.concat_tables(parts), snapshot.versions)
+            part, failed_here = finished.table(pipeline, wanted, connection)
+            failed |= {rows + row: name for row, name in failed_here.items()}
+            rows += part.num_rows
+            parts.append(part)
+    return FeatureSet(pa.concat_tables(parts), snapshot.versions, failed)
 
 
 def write(
@@ -95,10 +106,11 @@ def write(
 
     The whole folder is replaced.
 
-    Same rows, columns and order as `build`; memory does not grow with the number of rows.
+    Same rows, columns and order as `build`, without the rows that `build` names as failed; memory does not grow with the number
+    of rows.
     """
     snapshot = Snapshot(pipeline, platform, versions)
-    rows = 0
+    rows = failed = 0
     with replacing_folder(folder) as being_made:
         being_made.mkdir()
         with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool, ThreadPoolExecutor(1) as writer:
@@ -108,18 +120,18 @@ def write(
                 known = _known(snapshot, pipeline.features, chunk, connection, pool)
                 rows += known.num_rows
                 if written is not None:
-                    written.result()
+                    failed += written.result()
                 written = writer.submit(_copy, pipeline, known, being_made / f"part-{i:05d}.parquet", connection.cursor())
                 del known
             if written is not None:
-                written.result()
-    return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows, snapshot.versions)
+                failed += written.result()
+    return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows - failed, failed, snapshot.versions)
 
 
-def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> None:
+def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> int:
     with connection:
         connection.register("known", known)
-        connection.execute(f"COPY ({_final_sql(pipeline, pipeline.feature_names)}) TO {literal(str(file))} (FORMAT parquet)")
+        return int(known.num_rows) - finished.copy(pipeline, pipeline.feature_names, file, connection)
 
 
 def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
@@ -216,16 +228,3 @@ def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
         if isinstance(feature, Expression) and feature.name in needed:
             needed |= set(re.findall(r"\w+", feature.sql.lower()))
     return [feature for feature in pipeline.features if needed & set(names_of(feature))]
-
-
-def _final_sql(pipeline: Pipeline, wanted: Sequence[str]) -> str:
-    """SQL of the finished feature table, over the relation `known`."""
-    entity = pipeline.entity_table
-    columns = {name: identifier(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
-    for feature in pipeline.features:
-        for name in names_of(feature):
-            if name in wanted and name not in columns:
-                columns[name] = identifier(name)
-                if isinstance(feature, Expression):
-                    columns[name] = f"CAST({feature.sql} AS {TYPES[feature.kind]}) AS {identifier(name)}"
-    return f"SELECT {', '.join(columns.values())} FROM known"

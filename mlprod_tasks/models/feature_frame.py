@@ -116,6 +116,16 @@ def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[
     return values
 
 
+def not_finite(rows: pa.Table, names: Sequence[str]) -> dict[int, str]:
+    """Return the rows in which a feature is infinite: their positions, each with the first such feature."""
+    found: dict[int, str] = {}
+    for name in names:
+        if pa.types.is_floating(rows.schema.field(name).type):
+            infinite = np.flatnonzero(np.isinf(rows[name].to_numpy()))
+            found |= {row: name for row in infinite.tolist() if row not in found}
+    return found
+
+
 def _column(frame: Any, name: str) -> pa.Array:
     if isinstance(frame, pa.Table):
         if frame.column_names.count(name) != 1:

@@ -77,6 +77,11 @@ class SegmentedModel:
         return self.overall.inputs
 
     @property
+    def codes(self) -> Mapping[str, tuple[Any, ...]]:
+        """The codes of the global model; all models code the same features."""
+        return self.overall.codes
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         return self.overall.feature_names
 

@@ -94,7 +94,9 @@ def _fallback_days(pipeline: Pipeline, first: date, last: date, platform: Platfo
     answered = [scoring for scoring in scorings if scoring.fallback_rows]
     if answered:
         switched = answered[0].fallback_cause is FallbackCause.SWITCHED
-        why = answered[0].fallback_reason if switched else "the model could not answer"
+        some = all(scoring.fallback_cause is FallbackCause.ROWS for scoring in answered)
+        failed = "some rows have features that no model takes" if some else "the model could not answer"
+        why = answered[0].fallback_reason if switched else failed
         days = format_count(len(answered), "day")
         yield answered[0].tick, f"The fallback answered on {days}, starting on this one: {why}."
 

@@ -101,7 +101,8 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     ticks = pipeline.schedule.range(tick.date)
     online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
     built = features.build(pipeline, ticks, platform)
-    chosen = _sample(built.table.num_rows, serving_of(pipeline).checked_rows)
+    # A request for a row that has failed is refused: there is nothing to compare.
+    chosen = [row for row in _sample(built.table.num_rows, serving_of(pipeline).checked_rows) if row not in built.failed]
     batch = built.table.take(pa.array(chosen, pa.int64()))
     rows = requests_of(pipeline, tick, platform, built.versions[pipeline.entity], online.fields.needed)
     requests = [rows[i] for i in chosen]

@@ -56,10 +56,11 @@ class RampStep(StrEnum):
 
 
 class FallbackCause(StrEnum):
-    """Why the fallback scored a tick."""
+    """Why the fallback scored rows of a tick."""
 
     SWITCHED = "switched"  # a person or a rule switched to it
     FAILED = "failed"  # the champion failed
+    ROWS = "rows"  # some rows have features that no model takes; the champion scored the others
 
 
 class MailAbout(StrEnum):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.platform.model_files import ModelRef
 
 log = logging.getLogger(__name__)
+MOST_NAMED = 5  # rows that a reason names
 
 
 class NoModel(LookupError):
@@ -30,7 +33,7 @@ class NoModel(LookupError):
 class Scored:
     """The predictions of one tick.
 
-    fallback_reason: why the fallback answered, or None.
+    fallback_reason: why the fallback answered all rows or some, or None.
     """
 
     tick: str
@@ -45,6 +48,7 @@ class _TickPredictions:
     features: pa.Table
     predictions: Predictions
     model_version: int
+    by_fallback: NDArray[np.bool_]  # (rows,)
     fallback_reason: str | None
     fallback_cause: FallbackCause | None = None
 
@@ -69,7 +73,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
             tick=tick.date,
             model_version=answer.model_version,
             rows=rows.num_rows,
-            fallback_rows=rows.num_rows if answer.fallback_reason else 0,
+            fallback_rows=int(np.count_nonzero(answer.by_fallback)),
             fallback_reason=answer.fallback_reason,
             features_digest=pipeline.digest,
             delta_version=written.version,
@@ -82,7 +86,10 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
 
 
 def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _TickPredictions:
-    """Predict with the champion; with the fallback, if it is switched on or the champion fails."""
+    """Predict with the champion; with the fallback, if it is switched on or the champion fails.
+
+    A row with a feature that no model takes is answered by the fallback, as it is on request, and the others by the champion.
+    """
     if (switch := switched(pipeline, platform, tick if as_of else None)) is not None:
         kept = _kept_fallback(pipeline, tick, None, platform, as_of)
         if kept is not None:
@@ -92,8 +99,7 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
     try:
         champion = _champion(pipeline, tick, platform, as_of)
         model = platform.registry.load_model(champion)
-        table = features.build(pipeline, ticks, platform).table
-        return _TickPredictions(table, model.predict(table), champion.version, None)
+        return _model_predictions(pipeline, tick, model, champion.version, features.build(pipeline, ticks, platform), platform)
     except Exception as error:
         if as_of and isinstance(error, NoModel):
             raise  # today's fallback did not exist at that tick
@@ -102,6 +108,45 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
         if kept is None:
             raise
         return _fallback(pipeline, ticks, platform, kept, FallbackCause.FAILED, f"{type(error).__name__}: {error}"[:1000])
+
+
+def _model_predictions(
+    pipeline: Pipeline, tick: Tick, model: Any, version: int, built: features.FeatureSet, platform: Platform
+) -> _TickPredictions:
+    """Predict with the model, and rows that it cannot take with its fallback. Raises: ModelInputError."""
+    from mlprod_tasks.models.fallback import FallbackModel
+    from mlprod_tasks.models.feature_frame import ModelInputError, Predictions, not_finite
+
+    table = built.table
+    read = [one.name for one in model.inputs if one.name not in model.codes and one.name in table.column_names]
+    refused = not_finite(table, read) | dict(built.failed)
+    by_fallback = np.zeros(table.num_rows, bool)
+    if not refused:
+        return _TickPredictions(table, model.predict(table), version, by_fallback, None)
+    by_fallback[list(refused)] = True
+    reason = _reason(pipeline, table, refused, built.failed)
+    kept = platform.ledger.get(Fallback, pipeline.name, version)
+    if kept is None:
+        raise ModelInputError(f"{pipeline.name}: {tick}: {reason}; and no fallback is stored for version {version}")
+    log.error("%s: %s: the fallback answers %d of %d rows: %s", pipeline.name, tick, len(refused), table.num_rows, reason)
+    score, decision = np.empty(table.num_rows), np.empty(table.num_rows, bool)
+    for answering, rows in ((FallbackModel.from_json(kept.model), by_fallback), (model, ~by_fallback)):
+        one = answering.predict(table.filter(pa.array(rows)))
+        score[rows], decision[rows] = one.score, one.decision
+    return _TickPredictions(table, Predictions(score, decision), version, by_fallback, reason, FallbackCause.ROWS)
+
+
+def _reason(pipeline: Pipeline, table: pa.Table, refused: Mapping[int, str], failed: Mapping[int, str]) -> str:
+    """Why rows cannot be scored, with the keys of the first ones unless they are personal."""
+    key = pipeline.entity_table.key
+    personal = any(pipeline.entity_table.column(name).personal for name in key)
+    said = []
+    for row in sorted(refused)[:MOST_NAMED]:
+        what = "cannot be computed" if row in failed else "is infinite"
+        which = "" if personal else f" for {', '.join(f'{name} {table[name][row].as_py()}' for name in key)}"
+        said.append(f"feature {refused[row]!r} {what}{which}")
+    more = f"; and {len(refused) - len(said):,} more rows" if len(refused) > len(said) else ""
+    return "; ".join(dict.fromkeys(said)) + more
 
 
 def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -> ModelRef:
@@ -130,7 +175,7 @@ def _fallback(
     # Value features too: the value of its decisions is later computed from the stored rows.
     table = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features)).table
     predictions = FallbackModel.from_json(kept.model).predict(table)
-    return _TickPredictions(table, predictions, kept.model_version, reason, cause)
+    return _TickPredictions(table, predictions, kept.model_version, np.ones(table.num_rows, bool), reason, cause)
 
 
 def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
@@ -142,7 +187,7 @@ def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
     columns |= {
         "score": pa.array(answer.predictions.score, pa.float64()),
         "decision": pa.array(answer.predictions.decision, pa.bool_()),
-        "fallback": pa.array(np.full(n, answer.fallback_reason is not None)),
+        "fallback": pa.array(answer.by_fallback),
         "model_version": pa.array(np.full(n, answer.model_version, dtype=np.int32)),
         "features_digest": pa.array([pipeline.digest] * n, pa.string()),
     }

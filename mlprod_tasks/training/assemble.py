@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -24,6 +25,7 @@ from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.versioned import write_record
 from mlprod_tasks.training.records import Assembled
 from mlprod_tasks.training.split import Windows, windows
+from mlprod_tasks.training.usable_rows import usable_rows
 from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ def assemble(
 
     It is home/trainings/<training_id>/training_set.parquet. Columns: the entity's key, tick, the features, `split`, `label`;
     sorted by tick and key. Rows without a label by then (cancelled, or late) are counted, but neither trained nor tested on.
+    Nor are rows with a feature that is infinite or cannot be computed.
     Called again with the same id, it reads the same lake versions.
 
     decided_at: the tick of the decision, if rules started the training; else `by` is the person. `reason` is only text: a
@@ -127,9 +130,11 @@ class _WindowCounts:
     labelled: int = 0
     positives: int = 0
     unlabelled: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)  # rows left out, by the feature at fault
     days: set[date] = field(default_factory=set)
 
-    def add(self, table: pa.Table) -> None:
+    def add(self, table: pa.Table, left_out: Counter[str]) -> None:
+        self.unusable += left_out
         self.labelled += table.num_rows - table["label"].null_count
         self.positives += pc.sum(table["label"]).as_py() or 0
         self.unlabelled += table["label"].null_count
@@ -155,10 +160,10 @@ def write_set(
         for name, ticks in chosen.named():
             counts[name] = _WindowCounts()
             for part in _parts(ticks):
-                table, versions = _labelled_rows(pipeline, part, as_of, versions, name, platform)
+                table, left_out, versions = _labelled_rows(pipeline, part, as_of, versions, name, platform)
                 writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
                 writer.write_table(table)
-                counts[name].add(table)
+                counts[name].add(table, left_out)
             _warn_of_empty_ticks(name, ticks, counts[name])
             _check(pipeline, name, ticks, as_of, counts[name])
     finally:
@@ -180,31 +185,33 @@ def _assembled(
         positives=PerWindow(**{name: one.positives for name, one in counts.items()}),
         unlabelled=PerWindow(**{name: one.unlabelled for name, one in counts.items()}),
         versions=dict(versions),
+        unusable=PerWindow(**{name: one.unusable.total() for name, one in counts.items()}),
     )
 
 
 def _labelled_rows(
     pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, split: str, platform: Platform
-) -> tuple[pa.Table, Mapping[str, int]]:
-    """Return the rows of some ticks with the labels known by then, and the lake versions."""
+) -> tuple[pa.Table, Counter[str], Mapping[str, int]]:
+    """Return the rows of some ticks with the labels known by then, what was left out, and the lake versions."""
     built = features.build(pipeline, ticks, platform, versions=versions)
     read = {**(versions or {}), **built.versions}
     if pipeline.label.table not in read:  # no feature reads it
         read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
     known = features.labels(pipeline, ticks, as_of, platform, versions=read)
+    usable = usable_rows(pipeline, built.table, built.failed)
     key = list(pipeline.entity_table.key)
     joined_by = ", ".join(identifier(name) for name in ("tick", *key))
     selected = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
     columns = ", ".join(f'f."{name}"' for name in selected)
     with engine() as db:
-        db.register("features", built.table)
+        db.register("features", usable.table)
         db.register("labels", known.select([*key, "tick", "label"]))
         joined = db.sql(
             f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) "
             f"ORDER BY {joined_by}"
         ).to_arrow_table()
-    assert joined.num_rows == built.table.num_rows, "a row has more than one label"
-    return joined, read
+    assert joined.num_rows == usable.table.num_rows, "a row has more than one label"
+    return joined, usable.left_out, read
 
 
 def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
@@ -239,6 +246,7 @@ def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, count
     """Raises: NotTrainable if the window has too few labelled rows, or outcomes of one class only."""
     rows, positives, unlabelled = counts.labelled, counts.positives, counts.unlabelled
     at = f"{pipeline.name}: the {window} window {ticks}, as of {as_of},"
+    _check_unusable(pipeline, at, counts)
     if rows == 0 and unlabelled == 0:
         raise NotTrainable(f"{at} has no rows of table {pipeline.entity!r}: ingest these ticks first")
     if rows == 0:
@@ -253,3 +261,19 @@ def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, count
             f"{at} has outcomes of one class only: all {rows:,} are {'positive' if positives else 'negative'}. Check label.sql "
             f"{pipeline.label.sql!r}"
         )
+
+
+def _check_unusable(pipeline: Pipeline, at: str, counts: _WindowCounts) -> None:
+    """Raises: NotTrainable if more rows than declared have a feature that no model takes."""
+    left_out = counts.unusable.total()
+    if not left_out:
+        return
+    rows, most = counts.labelled + counts.unlabelled + left_out, pipeline.model.max_unusable_share
+    which = ", ".join(f"{name!r} in {n:,}" for name, n in counts.unusable.most_common(5))
+    said = f"{at} has {left_out:,} of {rows:,} rows with a feature that is infinite or cannot be computed: {which}"
+    if left_out > most * rows:
+        raise NotTrainable(
+            f"{said}. That is more than model.max_unusable_share {most:g}: make it null there, as nullif(x, 0) does for a "
+            "divisor or try_cast for a cast, or declare a larger share"
+        )
+    log.warning("%s; these rows are left out", said)

@@ -19,6 +19,7 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.versioned import read_record, write_record
 from mlprod_tasks.training.records import ComputedFeatures
+from mlprod_tasks.training.usable_rows import usable_rows
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,9 @@ class History:
 
         Columns: the entity's key, tick, the features, `label`; sorted by tick and key.
         """
-        wanted = (pc.field("tick") >= pa.scalar(ticks.first)) & (pc.field("tick") <= pa.scalar(ticks.last))
+        wanted: pc.Expression = (pc.field("tick") >= pa.scalar(ticks.first)) & (pc.field("tick") <= pa.scalar(ticks.last))
         rows = ds.dataset(sorted(self._files.glob("*.parquet"))).to_table(filter=wanted)
+        rows = usable_rows(self.pipeline, rows).table
         known = features.labels(self.pipeline, ticks, as_of, self.platform, versions=self.versions)
         key = list(self.pipeline.entity_table.key)
         selected = [*key, "tick", *(name for name in self.pipeline.feature_names if name not in key)]

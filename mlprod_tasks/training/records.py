@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar
 
@@ -16,7 +16,8 @@ class Assembled(StepRecord):
     """A training set.
 
     declaration: SHA-256 of the declared use case. rows: those with a label; positives: of these. unlabelled: rows left out as
-    they have no label. versions: of the lake tables that were read.
+    they have no label. versions: of the lake tables that were read. unusable: rows left out as a feature is infinite or cannot
+    be computed.
     """
 
     FILE: ClassVar[str] = "assembled.json"
@@ -30,6 +31,7 @@ class Assembled(StepRecord):
     positives: PerWindow[int]
     unlabelled: PerWindow[int]
     versions: dict[str, int]
+    unusable: PerWindow[int] = field(default_factory=lambda: PerWindow(0, 0, 0))
 
 
 @dataclass(frozen=True)

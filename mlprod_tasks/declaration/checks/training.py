@@ -106,6 +106,8 @@ def _model(pipeline: Pipeline) -> Iterator[str]:
         yield from _segments(pipeline, model.segment_by)
     if model.least_segment_rows < 1:
         yield f"model.least_segment_rows {model.least_segment_rows} must be at least 1"
+    if not 0 <= model.max_unusable_share <= 1:
+        yield f"model.max_unusable_share {model.max_unusable_share} must lie in [0, 1]"
     if not 0 <= model.seed < 2**31:
         yield f"model.seed {model.seed} must lie in [0, {2**31})"
     if model.threads is not None and model.threads < 1:

@@ -42,6 +42,7 @@ def origin(context: ReportContext) -> Section:
             f"{assembled.rows[name]:,}",
             f"{assembled.positives[name] / assembled.rows[name]:.1%}",
             f"{assembled.unlabelled[name]:,}",
+            f"{assembled.unusable[name]:,}",
         )
         for name in (TRAIN, VALIDATION, TEST)
         for ticks in (assembled.windows[name],)
@@ -51,7 +52,7 @@ def origin(context: ReportContext) -> Section:
         "origin",
         "Where it comes from",
         (
-            Grid("Windows", ("window", "ticks", "rows", "positive", "without outcome"), windows),
+            Grid("Windows", ("window", "ticks", "rows", "positive", "without outcome", "not usable"), windows),
             Grid("Data", ("table", "version in the lake"), tables),
             Grid("Code", ("", ""), made_by(context)),
         ),

@@ -1,0 +1,87 @@
+"""The finished feature table: expressions over joined rows, where a row that cannot be computed fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Expression, Pipeline
+from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.features.known import TYPES
+from mlprod_tasks.platform.sql import identifier, literal
+
+# What DuckDB raises for a value: a failed cast, a number out of range, an integer division by zero.
+VALUE_FAILED = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
+FAILED = "_failed"  # begins with _, as no declared name may
+
+
+def table(
+    pipeline: Pipeline, wanted: Sequence[str], connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, Mapping[int, str]]:
+    """Finish the rows of the relation `known`.
+
+    Returns: the features, and for each row with an expression that fails its position and the feature, which is null there.
+    """
+    try:
+        return connection.sql(_sql(pipeline, wanted)).to_arrow_table(), {}
+    except VALUE_FAILED as error:
+        rows = _row_by_row(pipeline, wanted, connection, error).to_arrow_table()
+    failed = rows[FAILED].combine_chunks()
+    places = pc.indices_nonzero(failed.is_valid())
+    return rows.drop_columns([FAILED]), dict(zip(places.to_pylist(), failed.take(places).to_pylist(), strict=True))
+
+
+def copy(pipeline: Pipeline, wanted: Sequence[str], file: Path, connection: duckdb.DuckDBPyConnection) -> int:
+    """Write what `table` returns to a Parquet file, without the rows that fail. Returns the number of rows written."""
+    try:
+        copied = f"COPY ({_sql(pipeline, wanted)}) TO {literal(str(file))} (FORMAT parquet)"
+        ((rows,),) = connection.execute(copied).fetchall()
+        return int(rows)
+    except VALUE_FAILED as error:
+        good = _row_by_row(pipeline, wanted, connection, error).filter(f"{FAILED} IS NULL").project(f"* EXCLUDE ({FAILED})")
+        rows = good.to_arrow_table()
+        connection.register("_finished", rows)
+        connection.execute(f"COPY _finished TO {literal(str(file))} (FORMAT parquet)")
+        return int(rows.num_rows)
+
+
+def _row_by_row(
+    pipeline: Pipeline, wanted: Sequence[str], connection: duckdb.DuckDBPyConnection, error: duckdb.Error
+) -> duckdb.DuckDBPyRelation:
+    try:
+        return connection.sql(_sql(pipeline, wanted, alone=True))
+    except duckdb.BinderException:
+        raise error from None  # TRY refuses functions such as error() and random()
+
+
+def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
+    """SQL of the finished features.
+
+    alone: an expression that fails for a row is null there, and the column `_failed` names it. That is slower.
+    """
+    entity = pipeline.entity_table
+    columns = {name: identifier(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
+    tried: dict[str, str] = {}
+    for feature in pipeline.features:
+        for name in names_of(feature):
+            if name in wanted and name not in columns:
+                columns[name] = identifier(name)
+                if isinstance(feature, Expression):
+                    value = f"CAST({feature.sql} AS {TYPES[feature.kind]})"
+                    if alone:  # a row that fails has no struct; a row whose value is null has a struct with null
+                        tried[name] = tries = f"_try_{len(tried)}"
+                        columns[name] = f"TRY(struct_pack(v := {value})) AS {tries}, "
+                        value = f"struct_extract({tries}, 'v')"
+                        columns[name] += f"{value} AS {identifier(name)}"
+                    else:
+                        columns[name] = f"{value} AS {identifier(name)}"
+    computed = f"SELECT {', '.join(columns.values())} FROM known"
+    if not alone:
+        return computed
+    first = " ".join(f"WHEN {tries} IS NULL THEN {literal(name)}" for name, tries in tried.items())
+    names = ", ".join(identifier(name) for name in columns)
+    return f"SELECT {names}, CASE {first} END AS {FAILED} FROM ({computed})"

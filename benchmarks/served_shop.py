@@ -34,7 +34,7 @@ def environment(home: Path, **given: str) -> dict[str, str]:
     return {
         "MLPROD_HOME": str(home),
         "MLPROD_PIPELINES": str(DECLARED),
-        "MLPROD_PSEUDONYM_KEY": "a key for trials",
+        "MLPROD_PSEUDONYM_KEY": "1f0e2d3c4b5a69788796a5b4c3d2e1f00fedcba987654321123456789abcdef0",
         "PYTHONPATH": str(REPOSITORY),  # the use case differs from the tests' shop in a few fields, which it imports
         **given,
     }

@@ -8,6 +8,7 @@ import pytest
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.keys import PSEUDONYM_KEY
 from tests.support.paths import FLIGHTS, REPOSITORY
 from tests.support.shop import shop_of_one_table
 
@@ -29,7 +30,7 @@ def make_platform(tmp_path: Path) -> Callable[..., Platform]:
             "MLPROD_HOME": str(tmp_path / folder),
             "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
             "MLPROD_EXPECTATIONS": str(tmp_path / folder / "great_expectations"),
-            "MLPROD_PSEUDONYM_KEY": "a key for tests",
+            "MLPROD_PSEUDONYM_KEY": PSEUDONYM_KEY,
         }
         given |= {f"MLPROD_CONNECTION_{name.upper()}": url for name, url in connections.items()}
         return Platform(from_environment(given))

@@ -23,6 +23,7 @@ from mlprod_tasks.ingest.unread import UNREAD, unread_column
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import replacing
+from mlprod_tasks.platform.pseudonym_key import PseudonymKeyChanged, PseudonymKeyWeak, pseudonym_key
 from mlprod_tasks.platform.settings import SettingMissing, Settings
 
 log = logging.getLogger(__name__)
@@ -57,14 +58,12 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
 
     Rows of a database that belong to no tick go to quarantine here.
 
-    Raises: SourceUnreachable, SourceMissing, TimesUnreadable; SettingMissing if a column must be hashed and no key is set.
+    Raises: SourceUnreachable, SourceMissing, TimesUnreadable; SettingMissing, PseudonymKeyWeak or PseudonymKeyChanged if a
+    column must be hashed and there is no key for it.
     """
     declared, settings = pipeline.table(table), platform.settings
-    if any(column.personal == "hash" for column in declared.columns) and not settings.pseudonym_key:
-        raise SettingMissing(
-            f"pipeline {pipeline.name!r}, table {table!r}: a personal column must be hashed, but no key is set: set "
-            "MLPROD_PSEUDONYM_KEY to a long random text and never change it, because hashes of different keys do not match"
-        )
+    if any(column.personal == "hash" for column in declared.columns):
+        _check_key(pipeline, table, platform)
     wanted = partitions(declared, ticks)
     try:
         looked = [sources.look(declared, settings, tick) for tick in (days(wanted) if sources.is_by_tick(declared) else [None])]
@@ -87,6 +86,15 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     for note in told:
         log.warning("%s.%s: %s", pipeline.name, table, note)
     return Extracted(pipeline.name, table, str(ticks), path, of_file(path), rows.num_rows, texts, source.undeclared, told)
+
+
+def _check_key(pipeline: Pipeline, table: str, platform: Platform) -> None:
+    try:
+        pseudonym_key(platform, note=True)
+    except (SettingMissing, PseudonymKeyWeak, PseudonymKeyChanged) as error:
+        raise type(error)(
+            f"pipeline {pipeline.name!r}, table {table!r}: a personal column must be hashed, but {error}"
+        ) from None
 
 
 def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange) -> Path:

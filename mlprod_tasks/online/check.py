@@ -21,10 +21,12 @@ from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.online.build_entries import plain
 from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.online.features import Features, OnlineFeatures
+from mlprod_tasks.online.fields import hashed_fields
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement, Scoring
+from mlprod_tasks.platform.pseudonym_key import pseudonym_key
 from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
@@ -99,7 +101,8 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     Both are as of the rows' predict_at. Raises: TableMissing.
     """
     ticks = pipeline.schedule.range(tick.date)
-    online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
+    key = pseudonym_key(platform) if hashed_fields(pipeline) else ""
+    online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=key)
     built = features.build(pipeline, ticks, platform)
     # A request for a row that has failed is refused: there is nothing to compare.
     chosen = [row for row in _sample(built.table.num_rows, serving_of(pipeline).checked_rows) if row not in built.failed]

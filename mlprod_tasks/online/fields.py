@@ -65,8 +65,7 @@ class RequestFields:
             if column.known_at is None and column.personal != "drop"
         ]
         self._taken = frozenset(name for name, *_ in self._readers)
-        hashed = [name for name in self.needed if self._columns[name].personal]
-        if hashed and not pseudonym_key:
+        if (hashed := hashed_fields(pipeline)) and not pseudonym_key:
             raise ValueError(f"{pipeline.name}: field {hashed[0]!r} is personal and hashed: set MLPROD_PSEUDONYM_KEY")
 
     def read(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldProblem]]:
@@ -123,6 +122,11 @@ class RequestFields:
         if column.values is not None:
             read = _listed(read, column.values, self._unknown_is_null)
         return _hashed(read, pseudonym_key) if column.personal == "hash" else read
+
+
+def hashed_fields(pipeline: Pipeline) -> tuple[str, ...]:
+    """The needed fields that are personal, so that their values are hashed."""
+    return tuple(name for name in _needed(pipeline) if pipeline.entity_table.column(name).personal)
 
 
 def _needed(pipeline: Pipeline) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from functools import partial
 from mlprod_tasks.declaration import Invariance, Pipeline, Rate, Trailing, ValueFunction, load_all
 from mlprod_tasks.declaration.table import Database, Table
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.pseudonym_key import needs_key, pseudonym_key
 from mlprod_tasks.platform.settings import DatabaseUnsupported, Settings
 
 PACKAGES = ("apache-airflow", "mlflow", "great-expectations", "deltalake", "duckdb", "lightgbm", "pandas", "sqlalchemy")
@@ -56,12 +57,8 @@ def _items(platform: Platform) -> Iterator[DiagnosisItem]:
         "pipelines", bool(pipelines), ", ".join(pipelines) or f"no file in {settings.pipelines}; set MLPROD_PIPELINES"
     )
     for pipeline in pipelines.values():
-        if any(column.personal == "hash" for table in pipeline.tables for column in table.columns):
-            yield DiagnosisItem(
-                f"{pipeline.name}: pseudonym key",
-                bool(settings.pseudonym_key),
-                "set MLPROD_PSEUDONYM_KEY" if not settings.pseudonym_key else "is set",
-            )
+        if needs_key(pipeline):
+            yield _item(f"{pipeline.name}: pseudonym key", partial(_key_state, platform), "see docs/production.md, Secrets")
         yield _item(f"{pipeline.name}: SQL", partial(read_sql, pipeline), "correct it in the declaration")
         for connection in _connections(pipeline):
             check = partial(_connection_state, platform, pipeline, connection)
@@ -79,6 +76,11 @@ def _item(what: str, check: Callable[[], str], remedy: str) -> DiagnosisItem:
         return DiagnosisItem(
             what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {remedy}"
         )
+
+
+def _key_state(platform: Platform) -> str:
+    pseudonym_key(platform)
+    return "is set, and not another one than that of earlier rows"
 
 
 def _home_state(platform: Platform) -> str:

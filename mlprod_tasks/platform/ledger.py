@@ -308,6 +308,16 @@ class ApiKey(Row):
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
+class PseudonymKey(Row):
+    """A key of the hash of personal columns, in use until the next one. The key itself is not stored."""
+
+    __tablename__ = "pseudonym_keys"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1 is the first key
+    check_value: Mapped[str] = mapped_column(String(64))  # HMAC of a constant: tells the key from another
+    at: Mapped[datetime]
+    by: Mapped[str] = mapped_column(default="")  # who replaced the key before; '' for the first one
+
+
 class Rollout(Row):
     """How requests are answered from a time on: by which version, and with how much automation."""
 

@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.online.features import picker
+from mlprod_tasks.online.fields import hashed_fields
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import ApiKey, Fallback
 from mlprod_tasks.platform.model_files import BrokenArtifact
+from mlprod_tasks.platform.pseudonym_key import PseudonymKeyChanged, pseudonym_key
 from mlprod_tasks.platform.registry import RegistryUnreachable
 from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
@@ -102,7 +104,8 @@ class ModelLoader:
     def read_ledger(self) -> None:
         """Read keys, rollouts and switches.
 
-        What cannot be read keeps its last known state.
+        What cannot be read keeps its last known state. A use case whose fields are hashed with another key than the lake's does
+        not answer.
         """
         trouble = ""
         try:
@@ -111,8 +114,15 @@ class ModelLoader:
             trouble = _error_text(error)
         for name, pipeline in self.pipelines.items():
             try:
+                if hashed_fields(pipeline):
+                    pseudonym_key(self.platform)
                 rollout = routing.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
+            except PseudonymKeyChanged as error:
+                # Its hashes are in no table any more: it must not answer as if nobody had a past.
+                trouble = _error_text(error)
+                self._change(name, ledger_read=False)
+                continue
             except Exception as error:
                 trouble = _error_text(error)
                 continue

@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from sqlalchemy.exc import SQLAlchemyError
 
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.online import OnlineFeatures
+from mlprod_tasks.online.fields import hashed_fields
 from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.pseudonym_key import pseudonym_key, strong_key
 from mlprod_tasks.scoring.log_row import log_schema
 from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder
 from mlprod_tasks.serving.access_log import AccessLog
@@ -59,17 +62,31 @@ def serve(
 def build_service(
     platform: Platform, pipelines: Mapping[str, Pipeline], *, keys_needed: bool = True, limits: Limits | None = None
 ) -> Service:
-    """Build the service with its models loaded. Nothing runs in the background yet."""
+    """Build the service with its models loaded. Nothing runs in the background yet.
+
+    Raises: SettingMissing, PseudonymKeyWeak or PseudonymKeyChanged if fields must be hashed and there is no key for them.
+    """
     loader = ModelLoader(pipelines, platform)
     loader.refresh()
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
     scorers = {}
     for name, pipeline in pipelines.items():
-        online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=platform.settings.pseudonym_key)
+        online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=_key(pipeline, platform))
         seconds = serving_of(pipeline).log_seconds
         predictions = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline), seconds=seconds)
         scorers[name] = Scorer(pipeline, online, loader, predictions, readers)
     return Service(pipelines, loader, scorers, platform.clock, limits or Limits(), keys_needed)
+
+
+def _key(pipeline: Pipeline, platform: Platform) -> str:
+    """Return the key of hashed fields, '' if there are none. If the ledger is away, the loader compares the key later."""
+    if not hashed_fields(pipeline):
+        return ""
+    try:
+        return pseudonym_key(platform)
+    except SQLAlchemyError as error:
+        log.error("%s: the pseudonym key cannot be compared yet: %s", pipeline.name, type(error).__name__)
+        return strong_key(platform)
 
 
 def uvicorn_config(service: Service, host: str, port: int, *, fast_path: bool = True) -> uvicorn.Config:

@@ -19,6 +19,7 @@ from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import DatabaseUnsupported, SettingMissing
 from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable
+from tests.support.keys import PSEUDONYM_KEY
 from tests.support.shop import order
 
 ZURICH = ZoneInfo("Europe/Zurich")
@@ -122,7 +123,7 @@ def test_personal_columns_never_reach_the_staging_area_in_the_clear(orders_pipel
     done = extract(pipeline, "orders", pipeline.schedule.range("2024-03-15"), platform)
     staged = pq.read_table(done.path)
     assert "email" not in staged.column_names
-    assert staged["customer"].to_pylist() == [hmac.new(b"a key for tests", b"Ann Unmistakable", "sha256").hexdigest(), None]
+    assert staged["customer"].to_pylist() == [hmac.new(PSEUDONYM_KEY.encode(), b"Ann Unmistakable", "sha256").hexdigest(), None]
     held = b"".join(file.read_bytes() for file in platform.settings.home.rglob("*") if file.is_file())
     assert b"nmistakable" not in held
 

@@ -20,9 +20,9 @@ from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.pseudonym import pseudonym
+from tests.support.keys import PSEUDONYM_KEY as KEY
 from tests.support.shop import orders_to_check, shop_of_one_table
 
-KEY = "a key for tests"
 DAY = "2024-03-15"
 # As long as a float holds each integer: beyond that pandas itself loses digits where a null stands beside them.
 WHOLE = st.integers(-(2**53), 2**53)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online import RequestFields
-
-KEY = "a key for tests"
+from tests.support.keys import PSEUDONYM_KEY as KEY
 
 
 @pytest.fixture(scope="module")

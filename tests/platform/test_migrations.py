@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData, Table, text
+from sqlalchemy import MetaData, Table, inspect, text
 
 from mlprod_tasks.platform import migrations
 from mlprod_tasks.platform.ledger import (
@@ -21,6 +21,7 @@ from mlprod_tasks.platform.ledger import (
     MailAbout,
     Promotion,
     PromotionKind,
+    PseudonymKey,
     Publication,
     RampStep,
     Rollout,
@@ -317,3 +318,13 @@ def test_audits_keep_the_digest_of_their_file_in_a_column(of_release_0_4: Ledger
     wrote(ledger, "audits", row | {"tick": OTHER, "staging": ""}, seconds=0.1)
     expected = [(DAY, f"p/orders/{DAY}.parquet", "a" * 64, 0), (OTHER, "", "", 0)]
     assert only(ledger, Audit, "tick", "staging", "staging_sha256", "rows_without_tick") == expected
+
+
+def test_the_check_value_of_the_pseudonym_key_has_a_table_of_its_own(of_release_0_4: Ledger) -> None:
+    ledger = of_release_0_4
+    ledger.migrate()
+    assert ledger.all(PseudonymKey) == [], "the key is noted when rows are hashed next"
+    ledger.put(PseudonymKey(number=1, check_value="a" * 64, at=NOON))
+    assert [(one.number, one.by, one.at) for one in ledger.all(PseudonymKey)] == [(1, "", NOON)]
+    move(ledger, "0006", back=True)
+    assert "pseudonym_keys" not in inspect(ledger.engine).get_table_names()

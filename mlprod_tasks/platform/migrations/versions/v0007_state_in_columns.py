@@ -84,6 +84,15 @@ def _salt() -> sa.Column[str]:
 
 
 def upgrade() -> None:
+    # New installations note the check value of their key on first use, older ones when they first use it with this release.
+    op.create_table(
+        "pseudonym_keys",
+        sa.Column("number", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("check_value", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
     for name in TABLES:
         with op.batch_alter_table(name) as table:
             for column in _columns(name):
@@ -109,6 +118,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("pseudonym_keys")
     for name in TABLES:
         with op.batch_alter_table(name) as table:
             for column in _columns(name):

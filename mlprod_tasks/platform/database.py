@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +12,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
 from mlprod_tasks.platform.storable_text import storable, visible
+from mlprod_tasks.platform.write_ahead import write_ahead
 
 # Classes of SQLSTATE whose messages name connections, transactions, roles, tables, columns or resources, but no values.
 WITHOUT_VALUES = ("08", "25", "28", "3D", "42", "53", "55", "57")
@@ -95,27 +94,6 @@ def _patient(connection: Any, _: Any) -> None:
 def _patient_writer(connection: Any, record: Any) -> None:
     _patient(connection, record)
     write_ahead(connection)
-
-
-def write_ahead(connection: sqlite3.Connection, patience_seconds: float = 30) -> None:
-    """Let the SQLite file use a write-ahead log: readers then see a snapshot while one connection writes.
-
-    Waits while others use a file that does not have one yet.
-
-    Raises:
-        sqlite3.OperationalError: the file is still locked after patience_seconds
-    """
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            break
-        # The busy timeout does not hold for this change: of two connections that want it at once, one is refused immediately.
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def as_json(value: Any) -> str:

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, create_engine, delete, event, func, inspect, sele
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.platform.database import as_json, database_url, write_ahead
+from mlprod_tasks.platform.database import as_json, database_url
 from mlprod_tasks.platform.ledger import R, Row
+from mlprod_tasks.platform.write_ahead import write_ahead
 
 VANISHED = {
     "connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlprod_tasks.platform.database import write_ahead
+from mlprod_tasks.platform.write_ahead import write_ahead
 
 
 def locked(path: Path) -> sqlite3.Connection:

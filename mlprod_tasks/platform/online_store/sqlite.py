@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlprod_tasks.platform.database import write_ahead
 from mlprod_tasks.platform.online_store.protocol import StoredValues, StoreUnavailable
+from mlprod_tasks.platform.write_ahead import write_ahead
 
 READ_WAIT_SECONDS = 1.0
 WRITE_WAIT_SECONDS = 60.0

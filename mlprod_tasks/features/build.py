@@ -74,7 +74,7 @@ def build(
     only: names of the features to compute; nothing else is read. until: use only what was known when that tick was scored.
     chunk_rows: bounds the memory; the result does not depend on it.
 
-    Raises: TableMissing if a table that a feature reads is not in the lake; UnusableValue.
+    Raises: TableMissing if a table that a feature reads is not in the lake.
     """
     snapshot = Snapshot(pipeline, platform, versions, until)
     wanted = _wanted(pipeline, only)

@@ -59,7 +59,18 @@ def _write_result(
         if n == 0:
             means[w, m, to] = np.nan
             continue
-        total = state[key, base + 1 + measures[m, 0]] * scales[m, 0]
+        if measures[m, 4] >= 0 and state[key, base + 1 + measures[m, 4]] > 0:
+            means[w, m, to] = np.inf  # a value that no sum can hold: this key's alone
+            continue
+        whole = state[key, base + 1 + measures[m, 0]]
+        total = whole * scales[m, 0]
+        if measures[m, 3] >= 0:
+            # The sum may have left 64 bits and wrapped; the sum of its high halves has not, and tells by how much.
+            high = state[key, base + 1 + measures[m, 3]]
+            low = whole - (high << 32)
+            high += low >> 32
+            if high < -(1 << 31) or high >= 1 << 31:
+                total = high * (scales[m, 0] * 4294967296.0) + (low & 0xFFFFFFFF) * scales[m, 0]
         if measures[m, 1] >= 0:
             total += state[key, base + 1 + measures[m, 1]] * scales[m, 1]
         means[w, m, to] = total / n
@@ -75,10 +86,10 @@ def window_aggregates(
     row: np.ndarray,  # (rows,) int64: where the results of each row go
     lengths: np.ndarray,  # (windows,) int64, ascending
     keys: int,
-    measures: np.ndarray,  # (measures, 3) int64: the parts that hold its sum, its finer digits (or -1), its count (or -1)
+    measures: np.ndarray,  # (measures, 5) int64, the parts of each mean: see trailing.EventValues
     scales: np.ndarray,  # (measures, 2) float64: the unit of the sum and of its finer digits
     counts: np.ndarray,  # out: (windows, rows) int64
-    means: np.ndarray,  # out: (windows, measures, rows) float64, nan if the window has no value
+    means: np.ndarray,  # out: (windows, measures, rows) float64, nan without a value, inf with one that no sum can hold
 ) -> None:
     """Count and mean over the events of the row's key in [at - length, at), for every window length.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,22 +20,27 @@ from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.platform.sql import identifier
 
 # A float is summed as two integers, a multiple of 2**-16 and the rest as a multiple of 2**-52. These sums are exact, so they
-# do not depend on the order of rows. There is room for magnitudes up to 2**47 / n and for 2**27 rows.
+# do not depend on the order of rows. There is room for magnitudes below 2**52 and for 2**27 rows: where sums may leave 64
+# bits, the high halves of the integers (from bit 32 on) are summed too.
 COARSE = 2.0**16
 FINE = 2.0**36
+HALF = 2.0**32
 ROOM = 2.0**63
-
-
-class UnusableValue(ValueError):
-    """A value in the lake that no mean can be computed from."""
+LARGEST = 2.0**52
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EventValues:
-    """The integers that events add to the sums of their key, and how a mean is computed from the sums."""
+    """The integers that events add to the sums of their key, and how a mean is computed from the sums.
+
+    measures: for each mean the parts with its sum, its finer digits, its count, its high halves, and the count of values that
+    no sum can hold (not finite, or 2**52 and more); -1 for none. Without a count, all events count. If the sum may leave 64
+    bits it wraps, and the high halves tell the exact sum. A mean over a value that no sum can hold is infinite.
+    """
 
     parts: np.ndarray  # (events, parts)
-    measures: np.ndarray  # (measures, 3), see sweep.window_aggregates
+    measures: np.ndarray  # (measures, 5)
     scales: np.ndarray  # (measures, 2)
 
 
@@ -190,56 +196,78 @@ def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | R
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:
-        where = f"table {table.name!r}: {aggregate}"
         fine = count = -1
         filled = pc.fill_null(values, 0).to_numpy() if values.null_count else values.to_numpy()
         whole = len(parts)
         if pa.types.is_floating(values.type):
-            coarse, rest = _exact(filled, where)
-            parts.append(coarse)
-            fine = len(parts)
-            parts.append(rest)
+            filled, largest, refused = _finite(filled, table, aggregate)
+            coarse, rest, halves = _exact(filled, largest)
+            parts += [coarse, rest]
+            fine = whole + 1
         else:
-            parts.append(_small(filled.astype(np.int64), where))
+            coarse, halves = _halves(filled.astype(np.int64))
+            parts.append(coarse)
+            refused = None
+        high, bad = (_added(parts, one) for one in (halves, refused))
         if values.null_count:
             count = len(parts)
             parts.append(values.is_valid().to_numpy().astype(np.int64))
-        measures.append((whole, fine, count))
+        measures.append((whole, fine, count, high, bad))
         scales.append((1 / COARSE, 1 / COARSE / FINE) if fine >= 0 else (1.0, 0.0))
     rows = len(columns[0][0]) if columns else (0 if order is None else order.size)
     size = rows if order is None else order.size
     matrix = np.empty((size, len(parts)), np.int64)
     for i, part in enumerate(parts):
         matrix[:, i] = part if order is None else part[order]
-    return EventValues(matrix, np.array(measures, np.int64).reshape(-1, 3), np.array(scales, np.float64).reshape(-1, 2))
+    return EventValues(matrix, np.array(measures, np.int64).reshape(-1, 5), np.array(scales, np.float64).reshape(-1, 2))
 
 
-def _exact(values: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split floats into multiples of 2**-16 and the rest in multiples of 2**-52."""
-    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
-    if bad:
-        raise UnusableValue(
-            f"{where}: {bad:,} of {values.size:,} rows in the window have a value that is not finite (nan or infinite). "
-            "Declare min and max for the column so that the audit refuses such rows, and ingest their ticks again"
-        )
-    _fits(float(np.abs(values).max(initial=0.0)) * COARSE, values.size, where)
+def _added(parts: list[np.ndarray], part: np.ndarray | None) -> int:
+    """Add a part if there is one. Returns its number, or -1."""
+    if part is None:
+        return -1
+    parts.append(part)
+    return len(parts) - 1
+
+
+def _finite(values: np.ndarray, table: Table, aggregate: Mean | Rate) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """Set values that no sum can hold to 0, and mark them with 1 (None if there are none).
+
+    Also returns the largest magnitude.
+    """
+    largest = float(np.abs(values).max(initial=0.0))  # nan if any is nan
+    if largest < LARGEST:
+        return values, largest, None
+    refused = ~(np.abs(values) < LARGEST)
+    bad = int(np.count_nonzero(refused))
+    log.warning(
+        "table %r: %s: %d of %d rows in the window have a value that is not finite or not below %g: the mean of their keys is "
+        "infinite. Declare min and max for the column so that the audit refuses such rows, and ingest their ticks again",
+        table.name, aggregate, bad, values.size, LARGEST,
+    )  # fmt: skip
+    kept = np.where(refused, 0.0, values)
+    return kept, float(np.abs(kept).max(initial=0.0)), refused.astype(np.int64)
+
+
+def _exact(values: np.ndarray, largest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Split floats below 2**52 into multiples of 2**-16, which may wrap, the rest in multiples of 2**-52, and high halves.
+
+    High halves are None if no sum can leave 64 bits.
+    """
     scaled = values * COARSE
     whole = np.floor(scaled)
-    return whole.astype(np.int64), np.rint((scaled - whole) * FINE).astype(np.int64)
+    rest = np.rint((scaled - whole) * FINE).astype(np.int64)
+    if largest * COARSE * max(values.size, 1) < ROOM:
+        return whole.astype(np.int64), rest, None
+    high = np.floor(whole / HALF)  # both are exact, as is the difference: an integer below 2**32
+    halves = high.astype(np.int64)
+    return (halves << 32) + (whole - high * HALF).astype(np.int64), rest, halves
 
 
-def _small(values: np.ndarray, where: str) -> np.ndarray:
+def _halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Integers with their high halves; None if no sum can leave 64 bits."""
     largest = max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
-    _fits(float(largest), values.size, where)
-    return values
-
-
-def _fits(largest: float, rows: int, where: str) -> None:
-    if largest * max(rows, 1) >= ROOM:
-        raise UnusableValue(
-            f"{where}: the sum of {rows:,} values of up to {largest:,.0f} (floats: in units of 1/65536) exceeds 64 bits. "
-            "Store the column in a larger unit"
-        )
+    return values, None if largest * max(values.size, 1) < ROOM else values >> 32
 
 
 def longest(features: Sequence[Trailing]) -> timedelta:

@@ -73,7 +73,7 @@ def written(
 
     Keeps the events of one table in memory at a time.
 
-    Raises: UnusableValue for a value that no sum can hold; ValueError if a reference table has a key twice.
+    Raises: ValueError if a reference table has a key twice.
     """
     pipeline = snapshot.pipeline
     for table in pipeline.tables:
@@ -147,7 +147,8 @@ def _windows(
         kept = np.where(at >= since, code, -1)
         by_key, edges = _grouped(kept, len(keys))
         layout = [
-            (*map(int, measure), *map(float, units)) for measure, units in zip(measured.measures, measured.scales, strict=True)
+            (*map(int, measure[:3]), *map(float, units), *map(int, measure[3:] if (measure[3:] >= 0).any() else ()))
+            for measure, units in zip(measured.measures, measured.scales, strict=True)
         ]
         parts = measured.parts[by_key] if measured.parts.shape[1] else np.empty((by_key.size, 0), np.int64)
         sections.append((at[by_key], parts, edges, layout))

@@ -7,6 +7,7 @@ so the difference of two sums is exact.
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
 from bisect import bisect_left
@@ -120,8 +121,15 @@ class WindowReader:
                 (
                     _integers(at),
                     [
-                        (running[whole], running[fine] if fine >= 0 else None, running[n] if n >= 0 else None, unit, finer)
-                        for whole, fine, n, unit, finer in measures
+                        (
+                            running[whole],
+                            running[fine] if fine >= 0 else None,
+                            running[n] if n >= 0 else None,
+                            _WideSum(running, *wide) if max(wide, default=-1) >= 0 else None,
+                            unit,
+                            finer,
+                        )
+                        for whole, fine, n, unit, finer, *wide in measures
                     ],
                 )
             )
@@ -143,22 +151,45 @@ class WindowReader:
                 for position in counts:
                     values[position] = n
                 for position, m in means:
-                    whole, fine, running_counts, unit, finer = measures[m]
+                    whole, fine, running_counts, wide, unit, finer = measures[m]
                     count = n if running_counts is None else running_counts[end] - running_counts[start]
                     if count:
-                        total = (whole[end] - whole[start]) * unit
+                        total = (whole[end] - whole[start]) * unit if wide is None else wide.total(whole, start, end, unit)
                         if fine is not None:
                             total += (fine[end] - fine[start]) * finer
                         values[position] = total / count
         return values
 
 
-def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int, int, int, float, float]]]]) -> bytes:
+class _WideSum:
+    """A sum that may leave 64 bits, or with values that no sum can hold; computed like `sweep.window_aggregates`."""
+
+    def __init__(self, running: Sequence[array[int]], high: int, refused: int) -> None:
+        self._high = running[high] if high >= 0 else None
+        self._refused = running[refused] if refused >= 0 else None
+
+    def total(self, whole: array[int], start: int, end: int, unit: float) -> float:
+        """The sum between two positions; infinite with a value that no sum can hold. whole: running sums that may wrap."""
+        if self._refused is not None and self._refused[end] > self._refused[start]:
+            return math.inf
+        total = whole[end] - whole[start]
+        if self._high is None:
+            return total * unit
+        high = self._high[end] - self._high[start]
+        low = (total - (high << 32)) % 2**64
+        high += low >> 32
+        if -(2**31) <= high < 2**31:
+            return ((high << 32) + (low & 0xFFFFFFFF)) * unit
+        return high * (unit * 4294967296.0) + (low & 0xFFFFFFFF) * unit
+
+
+def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int | float, ...]]]]) -> bytes:
     """Write an entry of windows.
 
     sections: one for all aggregates whose values become known at the same time, in the order of declaration: the times; the
     running sums of each part (one more than times, the first is 0); and for each mean the parts with its sum, its finer digits
-    and its count (-1 for none), and the units of the two sums. All integers are int64, little-endian.
+    and its count (-1 for none), the units of the two sums, and if there are any the parts with its high halves and the count
+    of values that no sum can hold (see trailing.EventValues). All integers are int64, little-endian.
     """
     return _pack(sections)
 

@@ -108,7 +108,7 @@ def fill_online(pipeline: Pipeline, tick: Tick | None, platform: Platform, *, ba
     may be filled in any order, unless `back` is set. Running it twice changes nothing; a killed fill leaves the previous
     generation.
 
-    Raises: TableMissing if a table was never ingested; UnusableValue; StoreUnavailable; FillLost.
+    Raises: TableMissing if a table was never ingested; StoreUnavailable; FillLost.
     """
     began = time.monotonic()
     following, generation = _replace(pipeline, tick, platform, back)

@@ -5,16 +5,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import sqlglot
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
-from mlprod_tasks.features import sql
-from mlprod_tasks.features.trailing import UnusableValue
+from mlprod_tasks.features import sql, trailing
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.lake import TableMissing
 
@@ -168,20 +171,59 @@ def test_sums_of_floats_leave_no_trace_of_what_came_before(shop: Shop) -> None:
     assert alone == pytest.approx(0.15, rel=1e-14)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_is_refused_with_its_table_and_column(shop: Shop, bad: float) -> None:
-    shop.holds(orders=[ORDER], payments=[payment("a", BEFORE, bad)])
-    with pytest.raises(UnusableValue, match=r"payments.*amount.*1 of 1 rows.*not finite.*min and max"):
-        scored(shop)
+def means(shop: Shop) -> dict[str, tuple[float | None, float | None]]:
+    """The mean amount and mean pieces of each order's customer over a day."""
+    made = features.build(shop.pipeline, shop.pipeline.schedule.range(DAY), shop.platform).table.to_pylist()
+    return {row["id"]: (row["customer_mean_amount_1d"], row["customer_mean_pieces_1d"]) for row in made}
 
 
-def test_sums_that_leave_64_bits_are_refused(shop: Shop) -> None:
-    shop.holds(orders=[ORDER], payments=[payment("a", BEFORE, 1e300)])
-    with pytest.raises(UnusableValue, match=r"amount.*larger unit"):
-        scored(shop)
-    shop.holds(payments=[payment(str(i), BEFORE, 1.0, 2**62) for i in range(3)])
-    with pytest.raises(UnusableValue, match=r"pieces.*larger unit"):
-        scored(shop)
+OTHER = ("p", at("06-03 12:00"), 2, "tea")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300, 2.0**52])
+def test_a_value_that_no_sum_can_hold_makes_the_mean_of_its_key_infinite_and_no_others(shop: Shop, bad: float, caplog) -> None:
+    shop.holds(orders=[ORDER, OTHER], payments=[payment("a", BEFORE, bad), payment("b", BEFORE, 0.5, 1, customer=2)])
+    assert means(shop) == {"o": (math.inf, 1.0), "p": (0.5, 1.0)}
+    assert "1 of 2 rows" in caplog.text
+    assert "min and max" in caplog.text
+
+
+def test_a_huge_value_of_another_key_changes_no_mean(shop: Shop) -> None:
+    mine = [payment(str(i), BEFORE, 0.1 * i, i) for i in range(1, 8)]
+    shop.holds(orders=[ORDER], payments=mine)
+    alone = means(shop)["o"]
+    shop.holds(orders=[ORDER, OTHER], payments=[*mine, payment("typo", BEFORE, 4e15 + 1, 2**63 - 1, customer=2)])
+    assert means(shop) == {"o": alone, "p": (4e15 + 1, float(2**63 - 1))}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_that_leave_64_bits_are_exact_and_leave_no_trace(shop: Shop, sign: int) -> None:
+    amounts = [sign * (3e15 + i / 2) for i in range(9)]
+    pieces = [sign * (2**62 + 7 * i) for i in range(9)]
+    large = [payment(str(i), at(f"06-02 1{i}:00"), amounts[i], pieces[i]) for i in range(9)]
+    small = [payment("s", at("06-03 07:00"), 0.5, 3, customer=2)]
+    shop.holds(orders=[ORDER, OTHER], payments=large + small)
+    exact = float(sum(map(Fraction, amounts)) / 9), float(Fraction(sum(pieces), 9))
+    got = means(shop)
+    assert got["o"] == pytest.approx(exact, rel=1e-15)
+    assert got["p"] == (0.5, 3.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1.0, 2.0**30, 2.0**47, 2.0**51]), st.floats(-1, 1)), min_size=1, max_size=30))
+def test_high_halves_never_change_a_sum_that_fits_64_bits(drawn: list[tuple[float, float]]) -> None:
+    values = np.array([size * share for size, share in drawn])
+    coarse, rest, halves = trailing._exact(values, math.inf)
+    assert halves is not None
+    for value, whole, high, fine in zip(values, coarse.tolist(), halves.tolist(), rest.tolist(), strict=True):
+        low = (whole - (high << 32)) % 2**64
+        assert 0 <= low < 2**32
+        assert abs(Fraction((high << 32) + low, 2**16) + Fraction(fine, 2**52) - Fraction(value)) <= Fraction(1, 2**53)
+    fitting = values[np.abs(values) < 2.0**40]
+    if fitting.size:
+        plain, wide = (trailing._exact(fitting, largest) for largest in (2.0**40, math.inf))
+        assert plain[2] is None
+        assert np.array_equal(plain[0], wide[0])
+        assert np.array_equal(plain[1], wide[1])
 
 
 def test_pinned_versions_replay_what_was_there(shop: Shop) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Literal
+from datetime import date, timedelta
+from typing import Literal, get_args
 
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.schedule import zone_of
 
 Kind = Literal["int", "float", "text", "bool", "timestamp", "date"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 NOTHING = timedelta(0)
 
 
@@ -113,6 +114,8 @@ class Table:
     min_rows: the smallest number of rows of a tick's partition.
     max_rows: the largest number of rows of a tick's partition; None: no limit.
     max_refused_share: the share of a partition's rows that may be refused; if it is larger, the whole batch is refused.
+    may_be_empty: the weekdays of ticks whose partition may have no rows, although others need `min_rows`; True: all. Without
+    orders on Saturday and Sunday these are ('sunday', 'monday'), because a tick has the rows of the day before it.
     """
 
     name: str
@@ -127,6 +130,13 @@ class Table:
     min_rows: int = 1
     max_rows: int | None = None
     max_refused_share: float = 0.0
+    may_be_empty: bool | tuple[Weekday, ...] = False
+
+    def may_be_empty_at(self, tick: date) -> bool:
+        """Whether the partition of the tick of that date may have no rows."""
+        if isinstance(self.may_be_empty, bool):
+            return self.may_be_empty
+        return get_args(Weekday)[tick.weekday()] in self.may_be_empty
 
     def column(self, name: str) -> Column:
         """The column of that name. Raises: KeyError."""

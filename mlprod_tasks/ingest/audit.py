@@ -113,7 +113,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     `max_refused_share`, or its batch as a whole is wrong (schema, type, volume), all of its rows are refused. Refused rows go
     to quarantine; the ledger gets one verdict per tick. Running it again, after the source is corrected, replaces both.
 
-    Raises: StagingMissing; BatchRefused, after everything is recorded.
+    Raises: StagingMissing; BatchRefused, after everything is recorded, unless the refused ticks are empty and others passed.
     """
     began = time.monotonic()
     declared = pipeline.table(table)
@@ -142,9 +142,24 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     platform.ledger.put(*[_entry(pipeline, table, verdict, file, digest, seconds, no_tick, platform) for verdict in verdicts])
     _keep_for_docs(outcome.result, str(ticks), platform)
     audited = _outcome(pipeline, table, ticks, refused, seconds, verdicts)
-    if bad := tuple(verdict for verdict in verdicts if not verdict.passed):
+    if bad := _refusing(verdicts, ticks):
         raise BatchRefused(pipeline.name, table, bad)
     return audited
+
+
+def _refusing(verdicts: list[BatchVerdict], ticks: TickRange) -> tuple[BatchVerdict, ...]:
+    """The refused batches, if they keep the others from being published.
+
+    An empty tick does not, as long as one of `ticks` passed: `publish` leaves it out, and says so.
+    """
+    bad = tuple(verdict for verdict in verdicts if not verdict.passed)
+    empty = [verdict.tick for verdict in bad if not verdict.read]
+    passed = any(verdict.passed for verdict in verdicts if verdict.tick >= ticks.first)
+    if len(empty) < len(bad) or not passed:
+        return bad
+    if empty:
+        log.warning("%s are empty and refused: first %s, last %s", format_count(len(empty), "tick"), min(empty), max(empty))
+    return ()
 
 
 def _staging_file(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Path:
@@ -170,7 +185,7 @@ def _verdict(
     i: int, tick: date, rows: slice, results: tuple[Any, ...], refused: np.ndarray, staged: pa.Table, table: Table
 ) -> BatchVerdict:
     """The verdict on the batch of tick i. If the batch is refused, all of its rows count as refused."""
-    failures = [failure for result in results if (failure := _failure(result, i, rows, staged, table))]
+    failures = [failure for result in results if (failure := _failure(result, i, tick, rows, staged, table))]
     verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), table)
     verdict = _with_newest(verdict, staged, table)
     return verdict if verdict.passed else replace(verdict, refused=verdict.read)
@@ -222,13 +237,18 @@ def _refused_rows(count: int, results: tuple[Any, ...]) -> tuple[np.ndarray, dic
     return refused, reasons
 
 
-def _failure(result: Any, i: int, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
+def _rightly_empty(tick: date, rows: slice, table: Table) -> bool:
+    """Whether a tick has no rows, and the declaration allows that."""
+    return rows.stop == rows.start and table.may_be_empty_at(tick)
+
+
+def _failure(result: Any, i: int, tick: date, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
     """The failure of an expectation on tick i; None if the tick meets it."""
     mine = np.empty(0, dtype=np.int64)
     if result.rows is not None:
         mine = result.rows[np.searchsorted(result.rows, rows.start) : np.searchsorted(result.rows, rows.stop)]
     if result.batches is not None:
-        if i not in result.batches:
+        if i not in result.batches or (result.kind == ROW_COUNT and _rightly_empty(tick, rows, table)):
             return None
         observed, refuses = result.batches[i], "batch"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.convert import lake_type
 from mlprod_tasks.ingest.partitions import days, partitions
 from mlprod_tasks.platform import Platform, names
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 class AuditMissing(LookupError):
     """A tick has no passing audit of exactly the rows to publish."""
+
+
+class TicksEmpty(AuditMissing):
+    """Ticks of a range are empty and refused; the others are published."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +46,29 @@ class Published:
 def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Published:
     """Replace the lake's rows of `ticks` by the audited ones, or a whole reference table if it changed.
 
-    It publishes all ticks of the range or none. A tick without rows becomes empty. Safe to run again, also after it was
-    killed: the rows are the same.
+    It publishes all ticks of the range or none, but for ticks that are refused because they are empty: those stay as they are
+    in the lake. A tick that may be empty becomes empty. Safe to run again, also after it was killed: the rows are the same.
 
-    Raises: AuditMissing if a tick has no passing audit, or the audited file has changed.
+    Raises: AuditMissing if a tick has no passing audit, or the audited file has changed; TicksEmpty, after the others are
+    published, if some of `ticks` are left out.
     """
     declared = pipeline.table(table)
     wanted = partitions(declared, ticks)
-    rows = _audited_rows(pipeline, declared, wanted, platform)
+    verdicts = _verdicts(pipeline, declared, wanted, platform)
+    empty = _left_out(pipeline, declared, ticks, verdicts)
+    rows = _audited_rows(pipeline, declared, [verdict for tick, verdict in verdicts.items() if tick not in empty], platform)
     name = names.raw(pipeline, table)
     if declared.time is None:
         version, changed = _replace_reference(name, rows, ticks, platform)
         counts = {wanted.last: rows.num_rows}
     else:
-        written = platform.lake.replace_ticks(name, wanted, rows, note=f"publish {table} {ticks}")
+        written = platform.lake.replace_ticks(name, wanted, rows, f"publish {table} {ticks}", except_for=empty)
         version, changed = written.version, True
-        counts = dict.fromkeys(days(wanted), 0)
+        counts = {tick: 0 for tick in days(wanted) if tick not in empty}
         counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
     _record(pipeline, table, counts, version, platform)
     log.info("%s %s: %s rows, version %s", name, wanted, f"{rows.num_rows:,}", version)
+    _tell_left_out(pipeline, declared, ticks, empty)
     return Published(pipeline.name, table, str(ticks), rows.num_rows, version, changed)
 
 
@@ -75,30 +84,64 @@ def _record(pipeline: Pipeline, table: str, counts: Mapping[date, int], version:
     )
 
 
-def _audited_rows(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> pa.Table:
-    """The accepted rows of the ticks, each from the file of its tick's latest audit."""
+def _verdicts(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> dict[date, Audit]:
+    """The latest verdict on each tick. Raises: AuditMissing."""
     where = {"pipeline": pipeline.name, "table_name": table.name}
-    verdicts = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
+    found = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
+    return {tick: _check_audited(pipeline, table, tick, found.get(tick)) for tick in days(ticks)}
+
+
+def _left_out(pipeline: Pipeline, table: Table, ticks: TickRange, verdicts: Mapping[date, Audit]) -> set[date]:
+    """The ticks that were refused because they are empty.
+
+    Raises: AuditMissing for other refused ticks, or if none of `ticks` passed.
+    """
+    empty = {tick for tick, verdict in verdicts.items() if not verdict.passed and not verdict.rows_read}
+    if not any(verdict.passed for tick, verdict in verdicts.items() if tick >= ticks.first):
+        empty = set()
+    for tick, verdict in verdicts.items():
+        if not verdict.passed and tick not in empty:
+            raise _refused(pipeline, table, tick, verdict)
+    return empty
+
+
+def _tell_left_out(pipeline: Pipeline, table: Table, ticks: TickRange, empty: set[date]) -> None:
+    """Log the empty ticks. Raises: TicksEmpty if some are of `ticks`; those of earlier ticks were told at their time."""
+    if not empty:
+        return
+    told = (
+        f"pipeline {pipeline.name!r}, table {table.name!r}: {format_count(len(empty), 'tick')} of the range {ticks} have no "
+        f"rows and are left out: first {min(empty)}, last {max(empty)}; the others are published. Deliver the rows and ingest "
+        "these ticks again; if they are rightly empty, declare `may_be_empty`"
+    )
+    if any(tick >= ticks.first for tick in empty):
+        raise TicksEmpty(told)
+    log.warning("%s", told)
+
+
+def _audited_rows(pipeline: Pipeline, table: Table, verdicts: Sequence[Audit], platform: Platform) -> pa.Table:
+    """The accepted rows of the ticks, each from the file of its tick's latest audit."""
     files: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
-    for tick in days(ticks):
-        audit = _check_passed(pipeline, table, tick, verdicts.get(tick))
-        files[audit.staging, audit.staging_sha256].append(tick)
+    for audit in verdicts:
+        files[audit.staging, audit.staging_sha256].append(audit.tick)
     parts = [_rows(pipeline, table, name, digest, of_file, platform) for (name, digest), of_file in files.items()]
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _check_passed(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None) -> Audit:
-    """Return the verdict. Raises: AuditMissing if there is none, or the batch was refused."""
-    at = f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}"
+def _check_audited(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None) -> Audit:
+    """Return the verdict. Raises: AuditMissing if there is none."""
     if verdict is None:
+        at = f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}"
         raise AuditMissing(f"{at}: this tick is not audited, so nothing is published; run audit first")
-    if not verdict.passed:
-        why = next((f"{f['sentence']}; found {f['observed']}" for f in verdict.failures if f["refuses"] == "batch"), "")
-        raise AuditMissing(
-            f"{at}: the audit refused the batch, so no tick of the range is published: {why}. Correct the source, then run "
-            "extract and audit again"
-        )
     return verdict
+
+
+def _refused(pipeline: Pipeline, table: Table, tick: date, verdict: Audit) -> AuditMissing:
+    why = next((f"{f['sentence']}; found {f['observed']}" for f in verdict.failures if f["refuses"] == "batch"), "")
+    return AuditMissing(
+        f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}: the audit refused the batch, so no tick of the range "
+        f"is published: {why}. Correct the source, then run extract and audit again"
+    )
 
 
 def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list[date], platform: Platform) -> pa.Table:

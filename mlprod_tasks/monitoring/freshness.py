@@ -10,6 +10,7 @@ from mlprod_tasks.declaration import Pipeline, Table, Tick
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.platform.sql import quoted
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def _reading(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Ti
         # Microseconds since 1970 in UTC, so that the session's time zone does not matter.
         query = f"SELECT count(*), epoch_us(max({quoted(table.time or '')})) FROM read_parquet({listed(files)})"
         ((rows, newest),) = con.execute(query).fetchall()
+    if newest is None and table.may_be_empty_at(tick.date) and _is_published(pipeline, table, tick, platform):
+        why = f"{table.name} has no rows at the tick, as its declaration allows"
+        return Reading("freshness", None, 0, table.name, why=why)
     if newest is None:
         why = f"no row of {table.name} is published for the tick"
         return Reading("freshness", None, 0, table.name, why=why, missing=True)
@@ -46,3 +50,7 @@ def _reading(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Ti
     hours = (due - moment - table.known_after) / HOUR
     detail = f"its newest row is from {moment:%Y-%m-%d %H:%M} UTC"
     return Reading("freshness", hours, int(rows), table.name, detail=detail)
+
+
+def _is_published(pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> bool:
+    return platform.ledger.get(Publication, pipeline.name, table.name, tick.date) is not None

@@ -113,6 +113,9 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
         if empty:
             assert scoring is not None
             nothing = volume(reference_of(pipeline, scoring.model_version, platform), 0)
+            if pipeline.entity_table.may_be_empty_at(tick.date):
+                why = f"{pipeline.entity} has no rows at the tick, as its declaration allows"
+                nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
             return _write(pipeline, tick, "input", [nothing, *fresh], scoring.model_version, platform)
         _, fallback_rows, version = _row_counts(con, source)
         profile = reference_of(pipeline, version, platform)

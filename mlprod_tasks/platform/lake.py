@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -162,11 +162,18 @@ class Lake:
         table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         table.cleanup_metadata()
 
-    def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
+    def replace_ticks(
+        self,
+        name: str,
+        ticks: TickRange,
+        rows: pa.Table | pa.RecordBatchReader,
+        note: str = "",
+        except_for: Collection[date] = (),
+    ) -> Written:
         """Replace the rows of `ticks`, all or nothing.
 
-        rows: has a date column `tick` with values in `ticks`. Writers of different ticks do not wait for each other; a writer
-        that lost a race for the same tick tries again.
+        rows: has a date column `tick` with values in `ticks`. except_for: ticks among them that stay as they are. Writers of
+        different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
 
         Raises: RowsRefused.
         """
@@ -177,6 +184,11 @@ class Lake:
                 f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was written"
             )
         where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
+        if except_for:
+            kept = sorted(map(str, except_for))
+            if pc.any(pc.is_in(table[TICK].cast(pa.string()), pa.array(kept))).as_py():
+                raise RowsRefused(f"lake table {name!r}: cannot write rows of ticks that stay as they are; nothing was written")
+            where += f" AND {TICK} NOT IN ({', '.join(map(literal, kept))})"
         return self._commit(name, table, note, partition_by=[TICK], predicate=where)
 
     def holds(self, name: str, rows: pa.Table) -> bool:

@@ -20,7 +20,7 @@ from mlprod_tasks.models.model_facts import PerWindow
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import replacing_folder
-from mlprod_tasks.platform.ledger import Asker, Decision, Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Publication, Training
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.versioned import write_record
 from mlprod_tasks.training.records import Assembled
@@ -164,7 +164,7 @@ def write_set(
                 writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
                 writer.write_table(table)
                 counts[name].add(table, left_out)
-            _warn_of_empty_ticks(name, ticks, counts[name])
+            _warn_of_empty_ticks(pipeline, name, ticks, counts[name])
             _check(pipeline, name, ticks, as_of, counts[name])
     finally:
         if writer is not None:
@@ -216,9 +216,11 @@ def _labelled_rows(
 
 def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
     """Log which partitions of labels are missing: their rows have no label in the set."""
-    in_lake = platform.lake.ticks(names.raw(pipeline, pipeline.label.table))
+    ingested = platform.lake.ticks(names.raw(pipeline, pipeline.label.table))
+    published = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=pipeline.label.table)
+    ingested |= {one.tick for one in published}  # perhaps without rows
     first = min(ticks.first for _, ticks in chosen.named())
-    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in in_lake]
+    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in ingested]
     if missing:
         log.warning(
             "%d ticks of %s are not ingested, so their outcomes are missing: first %s, last %s",
@@ -233,8 +235,8 @@ def _parts(ticks: TickRange) -> Iterator[TickRange]:
         yield TickRange(ticks.schedule, part[0].date, part[-1].date)
 
 
-def _warn_of_empty_ticks(window: str, ticks: TickRange, counts: _WindowCounts) -> None:
-    empty = {tick.date for tick in ticks} - counts.days
+def _warn_of_empty_ticks(pipeline: Pipeline, window: str, ticks: TickRange, counts: _WindowCounts) -> None:
+    empty = {tick.date for tick in ticks if not pipeline.entity_table.may_be_empty_at(tick.date)} - counts.days
     if empty and len(empty) < len(ticks):
         first, last = min(empty), max(empty)
         log.warning(

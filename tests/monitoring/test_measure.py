@@ -1,6 +1,7 @@
 """Measuring ticks of a real lake into a real ledger."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,10 +10,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks.monitoring.kinds import KINDS, of_family
 from mlprod_tasks.monitoring.measure import Measured, PredictionsMissing, measure
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Measurement, Scoring
+from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
 from tests.support import monitored_shop as monitored
 
 DAY = timedelta(days=1)
@@ -214,6 +216,24 @@ def test_a_tick_that_was_scored_without_rows_breaches_the_volume_and_nothing_els
     }
     row = found(shop, T, "volume")
     assert (row.value, row.breached) == (0.0, True)
+
+
+def test_a_tick_that_may_be_empty_raises_no_alarm_but_one_that_is_not_published_does(shop: Platform) -> None:
+    monitored.score_tick(shop, monitored.scored(T + DAY))
+    empty = {"pipeline": "shop", "tick": T, "model_version": monitored.VERSION, "rows": 0, "fallback_rows": 0}
+    shop.ledger.put(Scoring(**empty, fallback_reason=None, features_digest="d", delta_version=0, at=monitored.NOW))
+    entity = replace(monitored.pipeline.entity_table, may_be_empty=(f"{T:%A}".lower(),))
+    others = tuple(entity if table.name == entity.name else table for table in monitored.pipeline.tables)
+    watches = (*monitored.pipeline.watches, ml.Watch("freshness", high=48))
+    declared = replace(monitored.pipeline, tables=others, watches=watches)
+    measure(declared, declared.schedule.tick(T), shop)
+    row = found(shop, T, "volume")
+    assert (row.value, row.n, row.breached) == (None, 0, False)
+    assert found(shop, T, "freshness", entity.name).breached  # not published at all
+    nothing = {"pipeline": "shop", "table_name": entity.name, "tick": T, "rows": 0, "delta_version": 0}
+    shop.ledger.put(Publication(**nothing, at=monitored.NOW))
+    assert measure(declared, declared.schedule.tick(T), shop).rows == 0
+    assert not found(shop, T, "freshness", entity.name).breached
 
 
 def test_measuring_again_replaces(shop: Platform) -> None:

@@ -37,6 +37,18 @@ def test_writing_a_tick_twice_leaves_one_copy_and_its_neighbours_alone(lake: Lak
     assert (written.table, written.rows, written.version) == ("t", 3, first.version + 2)
 
 
+def test_ticks_that_are_excepted_stay_as_they_are(lake: Lake) -> None:
+    lake.replace_ticks("t", ticks(0, 3), rows([0, 1, 2, 3]))
+    lake.replace_ticks("t", ticks(0, 3), rows([0, 3], value=7), except_for={FIRST + timedelta(days=1)})
+    assert read(lake, "SELECT tick, max(value) FROM t GROUP BY tick ORDER BY tick") == [
+        (FIRST, 7),
+        (FIRST + timedelta(days=1), 0),
+        (FIRST + timedelta(days=3), 7),
+    ]
+    with pytest.raises(RowsRefused, match="ticks that stay as they are; nothing was written"):
+        lake.replace_ticks("t", ticks(0, 3), rows([1]), except_for={FIRST + timedelta(days=1)})
+
+
 def test_a_range_is_replaced_as_a_whole_also_where_it_brings_fewer_ticks(lake: Lake) -> None:
     lake.replace_ticks("t", ticks(0, 3), rows([0, 1, 2, 3]))
     lake.replace_ticks("t", ticks(1, 3), rows([2], value=7))

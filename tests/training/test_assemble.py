@@ -1,5 +1,6 @@
 """The training set: the windows' rows, with what was known by then."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks.platform import names
-from mlprod_tasks.platform.ledger import Asker, Decision, Training
+from mlprod_tasks.platform.ledger import Asker, Decision, Publication, Training
 from mlprod_tasks.training import train, workspace
 from mlprod_tasks.training.assemble import DecisionMissing, NotTrainable, assemble
 from mlprod_tasks.training.records import Trained
@@ -165,6 +166,23 @@ def test_label_partitions_that_are_not_there_are_named(shop, caplog) -> None:
     assert (
         "1 ticks of returns are not ingested, so their outcomes are missing: first 2024-02-05, last 2024-02-05" in caplog.text
     )
+
+
+def test_label_partitions_that_were_ingested_without_rows_are_not_missing(shop, caplog) -> None:
+    pipeline, platform = shop.pipeline, shop.platform
+    none = platform.lake.rows("returns/raw/returns").slice(0, 0)
+    platform.lake.replace_ticks("returns/raw/returns", pipeline.schedule.range("2024-02-05"), none)
+    nothing = {"pipeline": "returns", "table_name": "returns", "tick": date(2024, 2, 5), "rows": 0, "delta_version": 0}
+    platform.ledger.put(Publication(**nothing, at=platform.clock.now()))
+    assemble(pipeline, shop.tick(), "gap", "a test", platform)
+    assert "are not ingested" not in caplog.text
+
+
+def test_ticks_that_may_be_empty_are_not_told(shop, caplog) -> None:
+    entity = replace(shop.pipeline.entity_table, may_be_empty=("thursday", "friday"))
+    tables = tuple(entity if table.name == entity.name else table for table in shop.pipeline.tables)
+    assemble(replace(shop.pipeline, tables=tables), shop.tick("2024-02-18"), "t", "late", shop.platform)
+    assert "have no rows" not in caplog.text
 
 
 def test_labels_that_no_feature_reads_are_pinned_to_their_version_too(shop, tables) -> None:

@@ -51,6 +51,8 @@ def table_problems(table: Table) -> Iterator[str]:
         yield f"{at}: rows are known either ticks_ahead or known_after their time, not both"
     if not 0 <= table.max_refused_share < 1:
         yield f"{at}: max_refused_share {table.max_refused_share} must be a share in [0, 1)"
+    if table.may_be_empty and table.time is None:
+        yield f"{at}: may_be_empty is about ticks, so it needs a `time` column; a reference table without rows is min_rows=0"
     if table.max_rows is not None and table.max_rows < table.min_rows:
         yield f"{at}: max_rows {table.max_rows} is below min_rows {table.min_rows}"
 

@@ -11,12 +11,13 @@ from typing import Any, ParamSpec, TypeVar
 from airflow.sdk import Asset, CronPartitionTimetable, CronTriggerTimetable, Param
 
 from mlprod_airflow.mails import TablesNotPublished, TellFailure, TellKilled
-from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration import Pipeline, Schedule, Tick, TickRange
 
 P = ParamSpec("P")
 T = TypeVar("T")
 RETRY_DELAY = timedelta(seconds=30)
 HOURS_BEFORE_NEXT = 4  # from a nightly run to the next tick
+YEARS_LOOKED_AT = 3
 TICK = {"type": ["null", "string"], "format": "date"}
 
 
@@ -24,7 +25,7 @@ def daily(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
     """Arguments of a DAG with one run per tick. The partition key is the tick's date; ticks may run in any order."""
     schedule = pipeline.schedule
     return _common(pipeline, doc) | {
-        "schedule": CronPartitionTimetable(schedule.cron, timezone=schedule.timezone, key_format="%Y-%m-%d"),
+        "schedule": _timetable(schedule, schedule.at),
         "start_date": datetime.combine(schedule.starts, time(), schedule.zone),
         "end_date": datetime.combine(schedule.ends, time(23, 59), schedule.zone) if schedule.ends else None,
         "catchup": False,
@@ -38,12 +39,7 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     hour = schedule.at.hour - HOURS_BEFORE_NEXT
     behind = 1 if hour >= 0 else 0  # days from the tick's date to the run's date
     return daily(pipeline, doc) | {
-        "schedule": CronPartitionTimetable(
-            f"{schedule.at.minute} {hour % 24} * * *",
-            timezone=schedule.timezone,
-            run_offset=-behind,
-            key_format="%Y-%m-%d",
-        ),
+        "schedule": _timetable(schedule, schedule.at.replace(hour=hour % 24), run_offset=-behind),
         "start_date": datetime.combine(schedule.starts + timedelta(days=behind), time(), schedule.zone),
         "end_date": datetime.combine(schedule.ends + timedelta(days=behind), time(23, 59), schedule.zone)
         if schedule.ends
@@ -54,10 +50,7 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     """Arguments of a DAG with one run per week, at Monday's tick; the partition key is its date."""
     schedule = pipeline.schedule
-    mondays = f"{schedule.at.minute} {schedule.at.hour} * * 1"
-    return daily(pipeline, doc) | {
-        "schedule": CronPartitionTimetable(mondays, timezone=schedule.timezone, key_format="%Y-%m-%d")
-    }
+    return daily(pipeline, doc) | {"schedule": _timetable(schedule, schedule.at, days="1")}
 
 
 def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
@@ -90,6 +83,26 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
         # A killed task cannot send a mail; the DAG's callback, which runs in another process, can.
         "on_failure_callback": TellKilled(pipeline),
     }
+
+
+def _timetable(schedule: Schedule, at: time, days: str = "*", run_offset: int | None = None) -> Any:
+    """The timetable of runs at a local time of day, on all days or some. The partition key is a date."""
+    more = {} if run_offset is None else {"run_offset": run_offset}
+    cron = f"{at.minute} {at.hour} * * {days}"
+    if not _comes_twice(schedule, at):
+        return CronPartitionTimetable(cron, timezone=schedule.timezone, key_format="%Y-%m-%d", **more)
+    from mlprod_timetable import FirstOfTwoTimetable
+
+    return FirstOfTwoTimetable(cron, timezone=schedule.timezone, key_format="%Y-%m-%d", **more)
+
+
+def _comes_twice(schedule: Schedule, at: time) -> bool:
+    """Whether a clock change repeats the time of day, in the years after the schedule starts."""
+    for day in range(YEARS_LOOKED_AT * 366):
+        first = datetime.combine(schedule.starts + timedelta(days=day), at, schedule.zone)
+        if first.utcoffset() > first.replace(fold=1).utcoffset():  # type: ignore[operator]
+            return True
+    return False
 
 
 def ticks(pipeline: Pipeline, context: Any) -> TickRange:

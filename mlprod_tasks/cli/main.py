@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from mlprod_tasks.cli import monitoring, online, pseudonym_key, reviews, rollout, serving
-from mlprod_tasks.cli.arguments import By, From, Name, Reason, To, opened, ticks_of
+from mlprod_tasks.cli.arguments import By, From, Name, Reason, To, finite, one_name, opened, say, ticks_of
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.platform import Platform, platform
+from mlprod_tasks.platform.storable_text import one_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 features_app = typer.Typer(no_args_is_help=True, help="What the features mean.")
@@ -40,11 +41,11 @@ def pipelines() -> None:
     for name, pipeline in load_all(settings.pipelines).items():
         tables = ", ".join(table.name for table in pipeline.tables)
         due = f"every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}"
-        typer.echo(f"{name}  {pipeline.doc.strip().splitlines()[0]}")
-        typer.echo(f"  {len(pipeline.feature_names)} features from {tables}; {due}")
+        say(f"{name}  {pipeline.doc.strip().splitlines()[0]}")
+        say(f"  {len(pipeline.feature_names)} features from {tables}; {due}")
         problems += unsupported_databases(pipeline, settings)
     if problems:
-        typer.echo("\n".join(problems), err=True)
+        say("\n".join(problems), err=True)
         raise typer.Exit(1)
 
 
@@ -54,7 +55,7 @@ def features_sql(name: Name) -> None:
     from mlprod_tasks.features.sql import sql
 
     pipeline, _ = opened(name)
-    typer.echo(sql(pipeline))
+    say(sql(pipeline))
 
 
 @app.command()
@@ -63,7 +64,7 @@ def dictionary(name: Name) -> None:
     from mlprod_tasks.reporting.data_dictionary import dictionary as written
 
     pipeline, _ = opened(name)
-    typer.echo(written(pipeline), nl=False)
+    say(written(pipeline), nl=False)
 
 
 @app.command()
@@ -75,7 +76,7 @@ def ingest(
 
     pipeline, here = opened(name)
     for published, rows in workflows.ingest(pipeline, ticks_of(pipeline, first, last), here, table or ()).items():
-        typer.echo(f"{published}: {rows:,} rows")
+        say(f"{published}: {rows:,} rows")
 
 
 @app.command()
@@ -93,14 +94,16 @@ def train(
     tick = pipeline.schedule.tick(as_of)
     retraining_asked(pipeline, tick.date, by, here, reason=reason)
     version = workflows.train(pipeline, tick, reason, here, by=by)
-    typer.echo(_champion_sentence(pipeline, version, here))
+    say(_champion_sentence(pipeline, version, here))
 
 
 @app.command()
 def approve(
     name: Name,
     training: Annotated[str, typer.Argument(metavar="TRAINING", help="The training that awaits approval.")],
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who decides; recorded in the ledger and the MLflow run.")],
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="Who decides; recorded in the ledger and the MLflow run.", callback=one_name)
+    ],
     reject: Annotated[bool, typer.Option("--reject", help="Reject it: the champion stays.")] = False,
 ) -> None:
     """Approve or reject a model that passed its gates. An approved model is registered and promoted."""
@@ -109,7 +112,7 @@ def approve(
     pipeline, here = opened(name)
     version = workflows.approve(pipeline, training, by, here, approved=not reject)
     rejected = f"{name}: training {training} is rejected"
-    typer.echo(rejected if version is None else _champion_sentence(pipeline, version, here))
+    say(rejected if version is None else _champion_sentence(pipeline, version, here))
 
 
 @app.command()
@@ -119,7 +122,7 @@ def rollback(
     to: Annotated[
         int | None, typer.Option(metavar="VERSION", help="The version to go back to; by default the previous champion.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why; recorded in the ledger and mailed.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; recorded in the ledger and mailed.", callback=one_line)] = "",
 ) -> None:
     """Make an earlier version champion again, from the next tick on."""
     from mlprod_tasks.notifications.events import tell_rollback
@@ -128,7 +131,7 @@ def rollback(
     pipeline, here = opened(name)
     done = roll_back(pipeline, here, to=to, reason=reason, by=by)
     tell_rollback(pipeline, done, here)
-    typer.echo(done.sentence)
+    say(done.sentence)
 
 
 @app.command()
@@ -138,7 +141,8 @@ def reproduce(
         int | None, typer.Option(metavar="VERSION", help="The version to train again; the champion by default.")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest difference between scores that still counts as equal.")
+        float,
+        typer.Option(min=0.0, help="Largest difference between scores that still counts as equal.", callback=finite),
     ] = 0.0,
 ) -> None:
     """Train a registered model again from the same data versions and compare. Exit status 1 if the result differs."""
@@ -146,7 +150,7 @@ def reproduce(
 
     pipeline, here = opened(name)
     comparison = reproduced(pipeline, version, here)
-    typer.echo(comparison.text())
+    say(comparison.text())
     raise typer.Exit(0 if comparison.within(tolerance) else 1)
 
 
@@ -173,7 +177,7 @@ def explain(
 
     pipeline, here = opened(name)
     explanation = explained(pipeline, key, here, None if tick is None else pipeline.schedule.tick(tick))
-    typer.echo(dumps(asdict(explanation), indent=1, allow_nan=False) if as_json else explanation_text.text(explanation))
+    say(dumps(asdict(explanation), indent=1, allow_nan=False) if as_json else explanation_text.text(explanation))
 
 
 @app.command()
@@ -189,7 +193,7 @@ def score(
     from mlprod_tasks import workflows
 
     pipeline, here = opened(name)
-    typer.echo(f"{workflows.score(pipeline, ticks_of(pipeline, first, last), here, as_of=as_of):,} rows scored")
+    say(f"{workflows.score(pipeline, ticks_of(pipeline, first, last), here, as_of=as_of):,} rows scored")
 
 
 @app.command()
@@ -199,7 +203,7 @@ def monitor(name: Name, first: From, last: To = None) -> None:
 
     pipeline, here = opened(name)
     for line in workflows.monitor(pipeline, ticks_of(pipeline, first, last), here):
-        typer.echo(line)
+        say(line)
 
 
 @app.command()
@@ -210,7 +214,7 @@ def verify(name: Name, first: From, last: To = None) -> None:
     pipeline, here = opened(name)
     checked = workflows.verify(pipeline, ticks_of(pipeline, first, last), here)
     for one in checked:
-        typer.echo("\n".join(one.sentences))
+        say("\n".join(one.sentences))
     raise typer.Exit(1 if any(one.breaches for one in checked) else 0)
 
 
@@ -220,7 +224,7 @@ def backfill(
     first: From,
     last: To = None,
     again: Annotated[bool, typer.Option(help="Also rerun ticks that have already succeeded.")] = False,
-    at_once: Annotated[int, typer.Option(help="How many runs of each DAG may run at the same time.")] = 4,
+    at_once: Annotated[int, typer.Option(min=1, help="How many runs of each DAG may run at the same time.")] = 4,
 ) -> None:
     """Let Airflow ingest, score and monitor ticks: one Airflow backfill for each of the three DAGs."""
     pipeline, _ = opened(name)
@@ -234,9 +238,9 @@ def backfill(
         command += ["--reprocess-behavior", "completed" if again else "failed"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
-            typer.echo((done.stderr or done.stdout)[-2000:], err=True)
+            say((done.stderr or done.stdout)[-2000:], err=True)
             raise typer.Exit(done.returncode)
-        typer.echo(f"{dag}: backfill of {ticks} created; follow it in Airflow")
+        say(f"{dag}: backfill of {ticks} created; follow it in Airflow")
 
 
 @app.command()
@@ -245,7 +249,7 @@ def status(name: Name) -> None:
     from mlprod_tasks.operations.status import status as status_text
 
     pipeline, here = opened(name)
-    typer.echo(status_text(pipeline, here))
+    say(status_text(pipeline, here))
 
 
 @app.command()
@@ -259,7 +263,7 @@ def metrics(
     here = platform()
     text = exposition(load_all(here.settings.pipelines).values(), here)
     if to is None:
-        typer.echo(text, nl=False)
+        say(text, nl=False)
         return
     write_text(to, text)
 
@@ -276,7 +280,7 @@ def report(
     from mlprod_tasks.dashboard.report import write_report
 
     pipeline, here = opened(name)
-    typer.echo(str(write_report(pipeline, pipeline.schedule.tick(tick), here, out)))
+    say(str(write_report(pipeline, pipeline.schedule.tick(tick), here, out)))
 
 
 @app.command("data-docs")
@@ -284,7 +288,7 @@ def data_docs() -> None:
     """Build Great Expectations' data docs from the suites and the newest audits."""
     from mlprod_tasks.ingest.data_docs import build_data_docs
 
-    typer.echo(str(build_data_docs(platform())))
+    say(str(build_data_docs(platform())))
 
 
 @app.command()
@@ -294,7 +298,7 @@ def doctor() -> None:
 
     items = check_installation(platform())
     for item in items:
-        typer.echo(f"{'ok  ' if item.ok else 'FAIL'}  {item.what}: {item.message}")
+        say(f"{'ok  ' if item.ok else 'FAIL'}  {item.what}: {item.message}")
     raise typer.Exit(0 if all(item.ok for item in items) else 1)
 
 
@@ -303,7 +307,7 @@ def run() -> None:
     try:
         app()
     except (LookupError, ValueError, OSError, RuntimeError) as error:
-        typer.echo(f"{type(error).__name__}: {error.args[0] if error.args else error}", err=True)
+        say(f"{type(error).__name__}: {error.args[0] if error.args else error}", err=True)
         raise SystemExit(1) from error
 
 

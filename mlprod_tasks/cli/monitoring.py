@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.cli.arguments import By, EveryRule, Name, Reason, RuleName, moment, opened
+from mlprod_tasks.cli.arguments import By, EveryRule, Name, Reason, RuleName, moment, opened, say
 from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.platform.storable_text import one_line
 
 app = typer.Typer()
 
@@ -18,7 +19,7 @@ def why(name: Name, tick: Annotated[str, typer.Argument(metavar="TICK", help="Su
     from mlprod_tasks.monitoring.why import why as explanation
 
     pipeline, here = opened(name)
-    typer.echo(explanation(pipeline, pipeline.schedule.tick(tick), here).text())
+    say(explanation(pipeline, pipeline.schedule.tick(tick), here).text())
 
 
 @app.command()
@@ -29,19 +30,21 @@ def alarms(name: Name, every: Annotated[bool, typer.Option("--all", help="Also a
     pipeline, here = opened(name)
     shown = [alarm for alarm in all_alarms(pipeline, here) if alarm.open or every]
     for alarm in shown:
-        typer.echo(alarm.line() if alarm.open else f"over after {alarm.last}: {alarm.line()}")
+        say(alarm.line() if alarm.open else f"over after {alarm.last}: {alarm.line()}")
     if not shown:
-        typer.echo(f"{name}: no alarm{'' if every else ' is open'}")
+        say(f"{name}: no alarm{'' if every else ' is open'}")
 
 
 @app.command()
-def acknowledge(name: Name, rule: RuleName, by: By, note: Annotated[str, typer.Option(help="What you found.")] = "") -> None:
+def acknowledge(
+    name: Name, rule: RuleName, by: By, note: Annotated[str, typer.Option(help="What you found.", callback=one_line)] = ""
+) -> None:
     """Acknowledge an open alarm, so that no more reminders of it are sent."""
     from mlprod_tasks.monitoring.alarms import acknowledge as acknowledged
 
     pipeline, here = opened(name)
     done = acknowledged(pipeline, rule, by, here, note=note)
-    typer.echo(f"{name}: {rule!r} was acknowledged by {done.by} at {done.at:%Y-%m-%d %H:%M} UTC")
+    say(f"{name}: {rule!r} was acknowledged by {done.by} at {done.at:%Y-%m-%d %H:%M} UTC")
 
 
 @app.command()
@@ -57,7 +60,7 @@ def mute(
 
     pipeline, here = opened(name)
     done = muted(pipeline, rule, by, here, until=moment(pipeline, until), reason=reason)
-    typer.echo(f"{name}: {rule or 'every rule'} is muted until {done.until:%Y-%m-%d %H:%M} UTC")
+    say(f"{name}: {rule or 'every rule'} is muted until {done.until:%Y-%m-%d %H:%M} UTC")
 
 
 @app.command()
@@ -67,7 +70,7 @@ def unmute(name: Name, by: By, rule: EveryRule = "", reason: Reason = "") -> Non
 
     pipeline, here = opened(name)
     unmuted(pipeline, rule, by, here, reason=reason)
-    typer.echo(f"{name}: {rule or 'every rule'} is no longer muted")
+    say(f"{name}: {rule or 'every rule'} is no longer muted")
 
 
 @app.command()
@@ -89,17 +92,17 @@ def bound(
     pipeline, here = opened(name)
     if not what:
         for one in bounds_in_force(pipeline, here):
-            typer.echo(f"{one.subject:40} {_bounds(one.low, one.high):>20}  {one.origin}")
+            say(f"{one.subject:40} {_bounds(one.low, one.high):>20}  {one.origin}")
     elif clear:
         ended = clear_bound(pipeline, what, slice, by, reason, here)
-        typer.echo(
+        say(
             f"{name}: {ended.subject}: the bound {_bounds(ended.low, ended.high)} ends"
             if ended
             else f"{name}: no bound was set"
         )
     else:
         set_to = set_bound(pipeline, what, slice, low, high, by, reason, here)
-        typer.echo(f"{name}: {set_to.subject}: {_bounds(set_to.low, set_to.high)} {set_to.origin}, from tick {set_to.since} on")
+        say(f"{name}: {set_to.subject}: {_bounds(set_to.low, set_to.high)} {set_to.origin}, from tick {set_to.since} on")
 
 
 @app.command()
@@ -114,11 +117,11 @@ def fallback(
 
     pipeline, here = opened(name)
     if on:
-        typer.echo(f"{name}: {sentence(switch_to_fallback(pipeline, by, here, reason=reason))}")
+        say(f"{name}: {sentence(switch_to_fallback(pipeline, by, here, reason=reason))}")
     elif switch_to_champion(pipeline, by, here, reason=reason):
-        typer.echo(f"{name}: the champion answers again")
+        say(f"{name}: the champion answers again")
     else:
-        typer.echo(f"{name}: the champion already answers; nothing changed")
+        say(f"{name}: the champion already answers; nothing changed")
 
 
 @app.command()
@@ -133,11 +136,11 @@ def digest(
     pipeline, here = opened(name)
     tick = pipeline.schedule.tick(to)
     if not send:
-        typer.echo(weekly.text(pipeline, tick, here))
+        say(weekly.text(pipeline, tick, here))
     elif weekly.tell_digest(pipeline, tick, here):
-        typer.echo(f"{name}: mailed")
+        say(f"{name}: mailed")
     else:
-        typer.echo(f"{name}: the digest of this week was already mailed")
+        say(f"{name}: the digest of this week was already mailed")
 
 
 def _bounds(low: float | None, high: float | None) -> str:

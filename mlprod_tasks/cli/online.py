@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.cli.arguments import Name, opened
+from mlprod_tasks.cli.arguments import Name, opened, say
 
 app = typer.Typer()
 online_app = typer.Typer(no_args_is_help=True, help="Features on request: the online store.")
@@ -26,9 +26,9 @@ def fill(
 
     pipeline, here = opened(name)
     filled = steps.fill_online(pipeline, None if tick is None else pipeline.schedule.tick(tick), here, back=back)
-    typer.echo(filled.sentence)
+    say(filled.sentence)
     for group, state in filled.groups.items():
-        typer.echo(f"  {group:32}  {state.keys:>9,} keys  {state.bytes / 1e6:8.2f} MB  {state.table} version {state.version}")
+        say(f"  {group:32}  {state.keys:>9,} keys  {state.bytes / 1e6:8.2f} MB  {state.table} version {state.version}")
 
 
 @online_app.command("check")
@@ -41,12 +41,12 @@ def check(
 
     pipeline, here = opened(name)
     checked = steps.check_online(pipeline, pipeline.schedule.tick(tick), here)
-    typer.echo(checked.sentence)
+    say(checked.sentence)
     for example in checked.examples:
-        typer.echo(f"  {example}")
-    typer.echo(f"  {len(checked.compiled)} expressions are compiled, {len(checked.by_duckdb)} computed by DuckDB")
+        say(f"  {example}")
+    say(f"  {len(checked.compiled)} expressions are compiled, {len(checked.by_duckdb)} computed by DuckDB")
     for feature, why in checked.by_duckdb.items():
-        typer.echo(f"    {feature}: {why}")
+        say(f"    {feature}: {why}")
     raise typer.Exit(0 if checked.share == 0 else 1)
 
 
@@ -56,4 +56,4 @@ def collect(name: Name) -> None:
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)
-    typer.echo(steps.collect(pipeline, here).sentence)
+    say(steps.collect(pipeline, here).sentence)

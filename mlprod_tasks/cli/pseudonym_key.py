@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mlprod_tasks.cli.arguments import By
+from mlprod_tasks.cli.arguments import By, say
 from mlprod_tasks.platform import platform
 
 app = typer.Typer()
@@ -17,7 +17,7 @@ def make() -> None:
     """Print a new key: 32 random bytes. Set MLPROD_PSEUDONYM_KEY to it; it is stored nowhere."""
     from mlprod_tasks.platform.pseudonym_key import made_key
 
-    typer.echo(made_key())
+    say(made_key())
 
 
 @key_app.command("adopt")
@@ -26,4 +26,4 @@ def adopt(by: By) -> None:
     from mlprod_tasks.platform.pseudonym_key import adopt_key
 
     entry = adopt_key(by, platform())
-    typer.echo(f"key {entry.number} is in use since {entry.at:%Y-%m-%d %H:%M} UTC; ingest rows of earlier keys again")
+    say(f"key {entry.number} is in use since {entry.at:%Y-%m-%d %H:%M} UTC; ingest rows of earlier keys again")

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlprod_tasks.cli.arguments import By, Name, Reason, opened
+from mlprod_tasks.cli.arguments import By, Name, Reason, opened, say
+from mlprod_tasks.platform.storable_text import one_line
 
 app = typer.Typer()
 reviews_app = typer.Typer(no_args_is_help=True, help="Rows that people decide.")
@@ -23,9 +24,9 @@ def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="List
     for one in waiting:
         score = "no score" if one.score is None else f"score {one.score:.4f}"
         version = "" if one.model_version is None else f", version {one.model_version}"
-        typer.echo(f"{one.request_id} {one.row}  {one.key}  {score}{version}, since {one.at:%Y-%m-%d %H:%M} UTC")
+        say(f"{one.request_id} {one.row}  {one_line(one.key)}  {score}{version}, since {one.at:%Y-%m-%d %H:%M} UTC")
     if not waiting:
-        typer.echo(f"{name}: nothing waits for a decision")
+        say(f"{name}: nothing waits for a decision")
 
 
 @reviews_app.command("decide")
@@ -44,4 +45,4 @@ def decide(
 
     pipeline, here = opened(name)
     decided = decide_review(pipeline, request_id, row, decision == "yes", by, here, reason)
-    typer.echo(f"{name}: {decided.key}: {decision}, by {decided.by}")
+    say(f"{name}: {one_line(decided.key)}: {decision}, by {decided.by}")

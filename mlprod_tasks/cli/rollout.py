@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.cli.arguments import By, Name, Reason, opened
+from mlprod_tasks.cli.arguments import By, Name, Reason, finite, opened, say
 
 app = typer.Typer()
 
@@ -20,7 +20,7 @@ def ramp(
     by: By,
     reason: Reason = "",
     hold_minutes: Annotated[
-        float | None, typer.Option(help="Minutes at each share, less than `at_most`; by default as declared.")
+        float | None, typer.Option(help="Minutes at each share, less than `at_most`; by default as declared.", callback=finite)
     ] = None,
     rows: Annotated[
         int | None, typer.Option(help="Rows that the version must answer at each share; by default as declared.")
@@ -36,7 +36,7 @@ def ramp(
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     pipeline, here = opened(name)
     for line in workflows.ramp(with_ramp(pipeline, hold_minutes, rows), challenger, by, reason, here):
-        typer.echo(line)
+        say(line)
     raise typer.Exit(0 if history.promotions(pipeline, here)[-1].model_version == challenger else 1)
 
 
@@ -47,7 +47,7 @@ def ramp_check(name: Name) -> None:
 
     pipeline, here = opened(name)
     result = look(pipeline, here)
-    typer.echo(result.text())
+    say(result.text())
     raise typer.Exit(1 if result.verdict == "failed" else 0)
 
 
@@ -57,4 +57,4 @@ def take_back(name: Name, by: By, reason: Reason = "") -> None:
     from mlprod_tasks import steps
 
     pipeline, here = opened(name)
-    typer.echo(steps.take_back(pipeline, by, reason, here).sentence)
+    say(steps.take_back(pipeline, by, reason, here).sentence)

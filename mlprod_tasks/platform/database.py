@@ -11,7 +11,7 @@ from sqlalchemy import URL, DateTime, Engine, Text, create_engine, event, make_u
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
-from mlprod_tasks.platform.storable_text import storable, visible
+from mlprod_tasks.platform.storable_text import one_line, storable, visible
 from mlprod_tasks.platform.write_ahead import write_ahead
 
 # Classes of SQLSTATE whose messages name connections, transactions, roles, tables, columns or resources, but no values.
@@ -48,6 +48,15 @@ class Prose(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
         return value if value is None or storable(value) else visible(value)
+
+
+class OneLine(Prose):
+    """Text that people wrote about an action, in one line: a line break in a name cannot forge lines of a list or a mail."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else one_line(value)
 
 
 def database_url(url: str) -> URL:

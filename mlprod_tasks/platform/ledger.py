@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from sqlalchemy import JSON, Enum, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
-from mlprod_tasks.platform.database import Prose, Utc
+from mlprod_tasks.platform.database import OneLine, Prose, Utc
 
 R = TypeVar("R", bound="Row")
+Line = Annotated[str, mapped_column(OneLine())]  # what people wrote: names and reasons
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
@@ -115,7 +116,7 @@ class Training(Row):
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     as_of: Mapped[date]  # the training uses only what was known before the start of this tick
-    reason: Mapped[str]
+    reason: Mapped[Line]
     # running, awaiting approval, rolling out, refused, rejected, taken back, promoted, superseded, failed
     state: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime]
@@ -123,7 +124,7 @@ class Training(Row):
     model_version: Mapped[int | None] = mapped_column(default=None)
     metrics: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
-    by: Mapped[str] = mapped_column(default="")  # the person's name, if known
+    by: Mapped[Line] = mapped_column(default="")  # the person's name, if known
     decided_at: Mapped[date | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # names of the rules that requested it
 
@@ -150,7 +151,7 @@ class Approval(Row):
     model_digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # of the model's files
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     approved: Mapped[bool]
-    by: Mapped[str]
+    by: Mapped[Line]
     at: Mapped[datetime]
     answered: Mapped[bool] = mapped_column(default=True)  # False: nobody answered in time
 
@@ -163,7 +164,7 @@ class Promotion(Row):
     model_version: Mapped[int] = mapped_column(primary_key=True)
     effective: Mapped[date] = mapped_column(primary_key=True)  # the first tick it may score
     training_id: Mapped[str] = mapped_column(String(63))
-    reason: Mapped[str]
+    reason: Mapped[Line]
     at: Mapped[datetime] = mapped_column(primary_key=True)
     rolled_back_from: Mapped[int | None] = mapped_column(default=None)  # the version that this rollback withdrew
     kind: Mapped[PromotionKind] = mapped_column(default=PromotionKind.BETTER)
@@ -251,10 +252,10 @@ class Intervention(Row):
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
     # acknowledge, mute, unmute, bound, unbound, retrain, fallback, champion, rollback, not done
     kind: Mapped[str] = mapped_column(String(20))
-    by: Mapped[str]  # who did it, for people to read
+    by: Mapped[Line]  # who did it, for people to read
     at: Mapped[datetime]
-    subject: Mapped[str] = mapped_column(default="")  # what it is about, for people to read
-    reason: Mapped[str] = mapped_column(default="")
+    subject: Mapped[Line] = mapped_column(default="")  # what it is about, for people to read
+    reason: Mapped[Line] = mapped_column(default="")
     until: Mapped[datetime | None] = mapped_column(default=None)
     tick: Mapped[date | None] = mapped_column(default=None)  # of an action by a rule: the tick of the decision
     low: Mapped[float | None] = mapped_column(default=None)
@@ -301,8 +302,8 @@ class ApiKey(Row):
     id: Mapped[str] = mapped_column(String(20), primary_key=True)  # the first part of the key, used as its name
     hash: Mapped[str] = mapped_column(String(64))  # SHA-256: keys are random, so a slow hash would not protect better
     pipelines: Mapped[list[Any]]  # the pipelines it is valid for; ["*"] is all
-    holder: Mapped[str]  # the owner of the program
-    by: Mapped[str]  # who created it
+    holder: Mapped[Line]  # the owner of the program
+    by: Mapped[Line]  # who created it
     at: Mapped[datetime]
     until: Mapped[datetime | None] = mapped_column(default=None)
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
@@ -315,7 +316,7 @@ class PseudonymKey(Row):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1 is the first key
     check_value: Mapped[str] = mapped_column(String(64))  # HMAC of a constant: tells the key from another
     at: Mapped[datetime]
-    by: Mapped[str] = mapped_column(default="")  # who replaced the key before; '' for the first one
+    by: Mapped[Line] = mapped_column(default="")  # who replaced the key before; '' for the first one
 
 
 class Rollout(Row):
@@ -325,8 +326,8 @@ class Rollout(Row):
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     at: Mapped[datetime] = mapped_column(primary_key=True)
     mode: Mapped[str] = mapped_column(String(20))  # champion, blue-green, shadow, canary
-    by: Mapped[str]
-    reason: Mapped[str]
+    by: Mapped[Line]
+    reason: Mapped[Line]
     challenger: Mapped[int | None] = mapped_column(default=None)  # a version
     share: Mapped[float] = mapped_column(default=0.0)  # the share of entities that the challenger answers
     automation: Mapped[str] = mapped_column(String(20), default="full")  # shadow, assist, band, full
@@ -368,8 +369,8 @@ class Review(Row):
     predict_at: Mapped[datetime]
     at: Mapped[datetime]  # when it was requested
     decision: Mapped[bool | None] = mapped_column(default=None)  # None: nobody has decided
-    by: Mapped[str] = mapped_column(default="")
-    reason: Mapped[str] = mapped_column(default="")
+    by: Mapped[Line] = mapped_column(default="")
+    reason: Mapped[Line] = mapped_column(default="")
     decided_at: Mapped[datetime | None] = mapped_column(default=None)
 
 

@@ -84,8 +84,10 @@ def adopt_key(by: str, platform: Platform) -> PseudonymKey:
 
     Rows that were hashed with the earlier key do not join new ones: ingest them again.
 
-    Raises: SettingMissing, PseudonymKeyWeak.
+    Raises: SettingMissing, PseudonymKeyWeak; ValueError if `by` is empty.
     """
+    if not by.strip():
+        raise ValueError("who replaces the pseudonym key? Give a name with `by`")
     key, known = strong_key(platform), _in_force(platform)
     if known is not None and hmac.compare_digest(known.check_value, check_value(key)):
         return known

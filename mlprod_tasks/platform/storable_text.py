@@ -34,5 +34,10 @@ def one_line(text: str) -> str:
     return visible(" ".join(text.split()), kept="")
 
 
+def is_one_line(text: str) -> bool:
+    """Whether the text has no line breaks and nothing hidden, but for white space around it."""
+    return HIDDEN.search(text.strip()) is None
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode()

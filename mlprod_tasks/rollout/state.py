@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -134,8 +135,8 @@ def with_ramp(pipeline: Pipeline, hold_minutes: float | None = None, rows: int |
 
     Raises: ValueError if the hold is negative or not below the declared `at_most`, or if rows is below 1.
     """
-    if (hold_minutes is not None and hold_minutes < 0) or (rows is not None and rows < 1):
-        raise ValueError(f"{pipeline.name}: hold_minutes must not be negative and rows at least 1")
+    if (hold_minutes is not None and not 0 <= hold_minutes < math.inf) or (rows is not None and rows < 1):
+        raise ValueError(f"{pipeline.name}: hold_minutes must be a number of at least 0, and rows at least 1")
     ramp = ramp_of(pipeline)
     if hold_minutes is not None and timedelta(minutes=hold_minutes) >= longest(ramp):
         raise ValueError(

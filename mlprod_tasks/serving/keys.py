@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey
+from mlprod_tasks.platform.storable_text import is_one_line
 from mlprod_tasks.serving.messages import RETRY_LATER, RequestRefused
 
 PREFIX = "mlprod_"
 ALL = "*"
 ID_LENGTH = 15
+SHORTEST_DAYS, LONGEST_DAYS = 1 / 86_400, 36_500
 
 
 class NoSuchKey(LookupError):
@@ -27,23 +29,37 @@ def make_key(
     """Make a key; return it and its ledger row.
 
     The ledger keeps only a hash: the key cannot be shown again.
-    pipelines: the use cases it may score, or ("*",). Raises: ValueError without a holder or a use case.
+    pipelines: the use cases it may score, or ("*",).
+
+    Raises: ValueError without a holder or a use case, if a name has line breaks or control characters, or if the key would end
+    at once.
     """
     if not pipelines or not holder.strip():
         raise ValueError("an API key needs at least one use case, or '*', and a holder")
+    if not all(is_one_line(name) for name in (*pipelines, holder, by)):
+        raise ValueError("an API key's use cases, holder and maker are names in one line, without control characters")
+    if lasts is not None and lasts <= timedelta(0):
+        raise ValueError(f"an API key that is valid for {lasts} would never be valid: give a time above 0, or none")
     key = PREFIX + secrets.token_urlsafe(32)
     now = platform.clock.now()
     row = ApiKey(
         id=key[:ID_LENGTH],
         hash=hashed(key),
-        pipelines=list(pipelines),
-        holder=holder,
+        pipelines=list(dict.fromkeys(pipelines)),
+        holder=holder.strip(),
         by=by,
         at=now,
         until=None if lasts is None else now + lasts,
     )
     platform.ledger.put(row)
     return key, row
+
+
+def lifetime(days: float) -> timedelta:
+    """Return how long a key is valid. Raises: ValueError if that is not between a second and a hundred years."""
+    if not SHORTEST_DAYS <= days <= LONGEST_DAYS:
+        raise ValueError(f"an API key cannot be valid for {days:g} days: give a number above 0, at most {LONGEST_DAYS:,}")
+    return timedelta(days=days)
 
 
 def revoke_key(key_id: str, platform: Platform) -> ApiKey:

@@ -8,7 +8,7 @@ import pytest
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import ApiKey
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.serving.keys import KeyHolder, NoSuchKey, ValidKeys, make_key, revoke_key
+from mlprod_tasks.serving.keys import KeyHolder, NoSuchKey, ValidKeys, lifetime, make_key, revoke_key
 
 
 @pytest.fixture
@@ -58,6 +58,28 @@ def test_a_revoked_key_and_one_past_its_time_open_nothing(platform: Platform) ->
     first = revoke_key(made.id, platform).revoked_at
     assert holder(keys(platform), key, now) is None
     assert revoke_key(made.id, platform).revoked_at == first
+
+
+@pytest.mark.parametrize("lasts", [timedelta(0), timedelta(microseconds=-1), timedelta(days=-1)])
+def test_a_key_that_would_never_be_valid_is_not_made(platform: Platform, lasts: timedelta) -> None:
+    with pytest.raises(ValueError, match="would never be valid"):
+        make_key(("*",), "x", "ada", platform, lasts=lasts)
+    assert platform.ledger.all(ApiKey) == []
+
+
+@pytest.mark.parametrize("days", [0.0, -1.0, 1e-9, 36_501.0, 1e300, float("inf"), float("nan")])
+def test_a_lifetime_is_a_time(days: float) -> None:
+    with pytest.raises(ValueError, match="above 0, at most 36,500"):
+        lifetime(days)
+    assert lifetime(0.5) == timedelta(hours=12)
+
+
+@pytest.mark.parametrize("strange", ["a\nmlprod_other", "a\rb", "a\x1b[2Kb", "a\0", "a\u2028b", "a\u202eb"])
+def test_a_name_that_would_forge_a_line_is_refused(platform: Platform, strange: str) -> None:
+    for pipelines, holder_name, by in (((strange,), "x", "ada"), (("*",), strange, "ada"), (("*",), "x", strange)):
+        with pytest.raises(ValueError, match="in one line"):
+            make_key(pipelines, holder_name, by, platform)
+    assert platform.ledger.all(ApiKey) == []
 
 
 def test_a_key_for_nothing_and_an_unknown_key_are_refused(platform: Platform) -> None:

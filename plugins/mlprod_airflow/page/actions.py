@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from mlprod_airflow.page.apart import ActionRefused, apart
 from mlprod_airflow.page.rolling_out import ramp, review, roll_out
@@ -17,8 +17,10 @@ from mlprod_airflow.page.training import retrain
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.storable_text import one_line
 
 MOST_DAYS = 365
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 
 
 class ActionBody(BaseModel):
@@ -32,13 +34,13 @@ class ActionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    reason: str = Field("", max_length=1000)
-    rule: str = Field("", max_length=200)
+    reason: Annotated[str, AfterValidator(one_line)] = Field("", max_length=1000)
+    rule: str = Field("", max_length=200, pattern=ONE_LINE)
     days: int | None = Field(None, ge=1, le=MOST_DAYS)
     version: int | None = Field(None, ge=1)
     as_of: str | None = Field(None, max_length=10)
-    what: str = Field("", max_length=63)
-    slice: str = Field("", max_length=200)
+    what: str = Field("", max_length=63, pattern=ONE_LINE)
+    slice: str = Field("", max_length=200, pattern=ONE_LINE)
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
     mode: str = Field("", max_length=20)
@@ -46,7 +48,7 @@ class ActionBody(BaseModel):
     share: FiniteFloat = 0.0
     automation: str = Field("full", max_length=20)
     instead_of: AwareDatetime | Literal[""] = ""
-    request_id: str = Field("", max_length=40)
+    request_id: str = Field("", max_length=40, pattern=ONE_LINE)
     row: int | None = Field(None, ge=0)
     decision: bool | None = None
 

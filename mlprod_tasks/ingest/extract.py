@@ -156,11 +156,12 @@ def convert_rows(rows: pa.RecordBatch, table: Table, settings: Settings) -> pa.T
     failed: dict[str, pa.BooleanArray] = {}
     for column in table.lake_columns:
         values = rows[column.name]
+        # A pseudonym is that of a text, whatever the column's kind.
+        converted = convert(values, "text" if column.personal else column.kind, table.source.zone)
         if column.personal:
             columns[column.name] = pseudonyms(values, column.kind, settings.pseudonym_key)
-            continue
-        converted = convert(values, column.kind, table.source.zone)
-        columns[column.name] = converted.values if converted.lossless else as_text(values)
+        else:
+            columns[column.name] = converted.values if converted.lossless else as_text(values)
         if not converted.lossless:
             failed[column.name] = converted.failed
     if failed:

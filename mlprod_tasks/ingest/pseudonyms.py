@@ -14,7 +14,9 @@ A pseudonym is the HMAC-SHA256, with the installation's key, of the value's text
 | a moment; one with a time zone | `2013-06-01 10:00:00`; in UTC, `2013-06-01 10:00:00+00:00` |
 | bytes | decoded as UTF-8, or as Python writes them if they are not UTF-8 |
 
-A null has no pseudonym. The fields of a request are hashed by the same function.
+A null has no pseudonym. The audit refuses rows with values that have no text (bytes that are not UTF-8, lists, lengths of
+time): their pseudonym, that of what Python writes, is only in quarantine. The fields of a request are hashed by the same
+function.
 """
 
 from __future__ import annotations

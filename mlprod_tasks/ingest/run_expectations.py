@@ -191,7 +191,7 @@ def _row_result(entry: Any, table: Table, staged: pa.Table, starts: np.ndarray) 
 def _values_that_are_no_text(table: Table, staged: pa.Table) -> Iterator[ExpectationResult]:
     """Values of text columns that are no text are staged as text, so Great Expectations cannot find them."""
     for column in table.lake_columns:
-        if column.kind == "text" and (failed := unread_rows(staged, column.name)).any():
+        if lake_type(column) == pa.string() and (failed := unread_rows(staged, column.name)).any():
             kwargs = {"column": column.name, "type_list": [PANDAS_TYPE["text"]]}
             yield ExpectationResult(TYPES, kwargs, rows=np.flatnonzero(failed))
 

@@ -102,3 +102,17 @@ def test_a_time_that_is_no_utf_8_spoils_no_other_time(shop, make_platform, tmp_p
     with pytest.raises(BatchRefused, match="of 1 tick"):
         ingest(pipeline, platform, "2024-03-15", "2024-03-16")
     assert {str(one.tick): one.rows_accepted for one in platform.ledger.all(Audit)} == {"2024-03-15": 0, "2024-03-16": 1}
+
+
+@pytest.mark.parametrize("customers", [[b"Ann", b"Z\xfcrich"], [None, ["Ann"]], [None, {"name": "Ann"}]])
+def test_a_personal_value_that_has_no_text_refuses_its_row_and_is_shown_hashed(
+    customers, shop, make_platform, tmp_path: Path
+) -> None:
+    rows = pa.Table.from_pylist([order(i) for i in range(2)])
+    at = rows.schema.get_field_index("customer")
+    pq.write_table(rows.set_column(at, "customer", pa.array(customers)), tmp_path / "orders.parquet")
+    pipeline, platform = shop(ml.Files("shop", "*.parquet", "parquet")), make_platform(shop=str(tmp_path))
+    assert ingest(pipeline, platform) == [[(0, "paid")], [("1", "paid")]]
+    (row,) = platform.lake.rows(names.quarantine(pipeline, "orders")).to_pylist()
+    assert (row["reason"], len(row["customer"])) == ("customer must be text", 64)
+    assert "Ann" not in str(row)

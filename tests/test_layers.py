@@ -34,6 +34,7 @@ HEAVY = {
     "sklearn",
     "scipy",
     "numba",
+    "llvmlite",
     "matplotlib",
     "great_expectations",
     "sqlglot",

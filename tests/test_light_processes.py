@@ -14,9 +14,9 @@ from tests.support.trained_shop import AS_OF, Shop
 
 # What writes to MLflow, plots, migrates, audits or serves: no tick's scoring and monitoring needs it, nor a look at the state.
 NEVER = {
-    "mlflow", "great_expectations", "matplotlib", "alembic", "fastapi", "starlette", "optuna", "opentelemetry",
+    "mlflow", "great_expectations", "matplotlib", "alembic", "fastapi", "starlette", "optuna", "opentelemetry", "numba",
 }  # fmt: skip
-ROWS = {"numpy", "pandas", "pyarrow", "duckdb", "deltalake", "lightgbm", "sklearn", "scipy", "numba"}
+ROWS = {"numpy", "pandas", "pyarrow", "duckdb", "deltalake", "lightgbm", "sklearn", "scipy", "numba", "llvmlite"}
 CODE = """
 import json, sys
 from pathlib import Path

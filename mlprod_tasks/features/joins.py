@@ -64,8 +64,18 @@ def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> di
     key = rows.key(feature.on, lambda mine, theirs: key_codes(rows.table[mine], events[theirs]))
     positions = np.empty(rows.count, np.int64)
     at = events["_at"].to_numpy()
+    last = np.full(max(key.size, 1), -1, np.int64)
     sweep.latest_event(
-        at, key.events, rows.at, key.rows[rows.order], rows.order, feature.max_age // MICROSECOND, max(key.size, 1), positions
+        at.size,
+        at,
+        key.events,
+        rows.count,
+        rows.at,
+        key.rows[rows.order],
+        rows.order,
+        feature.max_age // MICROSECOND,
+        last,
+        positions,
     )
     columns = _take(events, positions, feature.columns)
     for name, source in feature.columns.items():

@@ -129,16 +129,19 @@ def compute(
 
 def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     """The name and the column of each aggregate over each window of one job."""
-    from mlprod_tasks.features import sweep  # imported here because numba takes a second to load
+    from mlprod_tasks.features import sweep  # imported here because the compiler's library takes time to load
 
     lengths = sorted(job.feature.windows)
     counts = np.empty((len(lengths), rows.count), np.int64)
     means = np.empty((len(lengths), len(job.group.means), rows.count), np.float64)
     event_keys = job.codes.events if job.order is None else job.codes.events[job.order]
     microseconds = np.array([length // MICROSECOND for length in lengths], np.int64)
+    windows, width = len(lengths), job.values.parts.shape[1]
+    sums = np.zeros((max(job.codes.size, 1), windows, 1 + width), np.int64)
     sweep.window_aggregates(
-        job.at, event_keys, job.values.parts, rows.at, job.codes.rows[rows.order], rows.order, microseconds,
-        max(job.codes.size, 1), job.values.measures, job.values.scales, counts, means,
+        event_keys.size, job.at, event_keys, width, job.values.parts, rows.count, rows.at, job.codes.rows[rows.order],
+        rows.order, windows, microseconds, np.zeros(windows, np.int64), sums,
+        len(job.group.means), job.values.measures, job.values.scales, counts, means,
     )  # fmt: skip
     columns = []
     for w, length in enumerate(lengths):

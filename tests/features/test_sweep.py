@@ -96,7 +96,8 @@ def test_the_latest_event_is_the_last_one_before_the_row_and_not_too_old(events:
     key = [np.array([-1 if x[1] is None else x[1] for x in side], np.int64) for side in (events, asked)]
     at = [np.array([x[0] for x in side], np.int64) for side in (events, asked)]
     found = np.empty(len(asked), np.int64)
-    sweep.latest_event(at[0], key[0], at[1], key[1], np.arange(len(asked)), age, 3, found)
+    last = np.full(3, -1, np.int64)
+    sweep.latest_event(len(events), at[0], key[0], len(asked), at[1], key[1], np.arange(len(asked)), age, last, found)
     for i, (moment, k) in enumerate(asked):
         seen = [j for j, e in enumerate(events) if k is not None and e[1] == k and moment - age <= e[0] < moment]
         assert found[i] == (seen[-1] if seen else -1)

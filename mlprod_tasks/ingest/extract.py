@@ -145,7 +145,7 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
         positions = places(times, edges)
         inside = (positions >= 0) & (positions < len(names))
         if isinstance(table.source, Database):
-            inside &= times.is_valid().to_numpy(zero_copy_only=False)  # the others are counted by note_timeless_rows
+            inside &= times.is_valid().to_numpy(zero_copy_only=False)  # the others are counted by refuse_timeless_rows
         if inside.any():
             yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[positions[inside]], pa.date32()))
 

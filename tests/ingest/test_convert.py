@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlprod_tasks.ingest.convert import as_text, convert
@@ -51,6 +51,7 @@ MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(str)  # no
 @example("nan(1)")
 @example("0000-01-01")
 @example("2050-07-01 12:00:00")
+@settings(deadline=None)
 def test_a_text_converts_the_same_beside_one_that_does_not(kind, text):
     alone, beside = convert(pa.array([text]), kind, ZONE), convert(pa.array([text, "no value"]), kind, ZONE)
     assert alone.failed[0] == beside.failed[0]

@@ -108,8 +108,8 @@ class PredictionLog:
             if self._builder is None:
                 self._builder = self._begin_table()
             self._builder.add_columns(COLUMNS_AT_ONCE)
-        except Exception:  # an error in the log must not fail the request
-            log.exception("%d predictions cannot be logged", self._in_table)
+        except Exception as error:  # an error in the log must not fail the request; its text may quote a row
+            log.error("%d predictions cannot be logged: %s", self._in_table, type(error).__name__)
             self._rows -= self._in_table
             self.dropped += self._in_table
             self._builder = None

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mlprod_tasks.serving.error_place import MOST_FRAMES, error_place
+
 log = logging.getLogger(__name__)
 DELAY_SECONDS = 1.0
 MOST_DELAYED = 4_000
@@ -84,8 +86,8 @@ class RequestQueue:
             answer = self._waiting.popleft()
             try:
                 answer()
-            except Exception:
-                log.exception("a request failed")
+            except Exception as error:
+                log.error("a request failed: %s", error_place(error, MOST_FRAMES))
         self._scheduled = bool(self._waiting)
         if self._scheduled:
             loop.call_soon(self._answer_some, loop)

@@ -32,6 +32,7 @@ from mlprod_tasks.serving.body import (
     read_body,
 )
 from mlprod_tasks.serving.contributions import explain_rows
+from mlprod_tasks.serving.error_place import MOST_FRAMES, error_place
 from mlprod_tasks.serving.limits import Limits
 from mlprod_tasks.serving.messages import (
     ClientDisconnected,
@@ -130,8 +131,8 @@ class Service:
         except ClientDisconnected:
             self._note(record, scope["method"], CLIENT_CLOSED, began)
             return
-        except Exception:
-            log.exception("%s %s failed", scope["method"], record.path)
+        except Exception as error:
+            log.error("%s %s failed: %s", scope["method"], record.path, error_place(error, MOST_FRAMES))
             response = Response(500, encode_json(ErrorResponse("the service failed; its log says why")))
         await _send(response, scope, receive, send)
         self._note(record, scope["method"], response.status, began)

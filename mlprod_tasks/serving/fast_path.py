@@ -18,6 +18,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from mlprod_tasks.serving.app import Service
+from mlprod_tasks.serving.error_place import MOST_FRAMES, error_place
 from mlprod_tasks.serving.protocol import ServiceProtocol
 
 log = logging.getLogger(__name__)
@@ -120,8 +121,8 @@ class FastPathProtocol(ServiceProtocol):
             return
         try:
             body = self.service.answer_at_once(path, name, self.headers, complete.body, complete.began)
-        except Exception:
-            log.exception("%s: the fast path failed", path)
+        except Exception as error:
+            log.error("%s: the fast path failed: %s", path, error_place(error, MOST_FRAMES))
             body = None
         if body is None:
             self._hand_over(complete.body, more=False)

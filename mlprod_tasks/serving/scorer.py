@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -23,6 +22,7 @@ from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.scoring.log_row import LoggedRow
 from mlprod_tasks.scoring.prediction_log import PredictionLog
+from mlprod_tasks.serving.error_place import error_place
 from mlprod_tasks.serving.messages import ScoredRow, ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
 from mlprod_tasks.serving.single_row import RowScore, fallback_score
@@ -233,7 +233,7 @@ class Scorer:
             self.counts.errors += 1
             version.breaker.failed()
             # Without its text, which may quote values.
-            log.error("%s: version %d failed: %s", self.pipeline.name, version.number, _error_place(error))
+            log.error("%s: version %d failed: %s", self.pipeline.name, version.number, error_place(error))
             reason = f"the model failed ({type(error).__name__})"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
         decision, review = self._automate(row_score, loaded.rollout)
@@ -271,7 +271,7 @@ class Scorer:
         try:
             row_score = self._predict(challenger, features.values, cacheable)
         except Exception as error:
-            log.error("%s: version %d failed in shadow mode: %s", self.pipeline.name, challenger.number, _error_place(error))
+            log.error("%s: version %d failed in shadow mode: %s", self.pipeline.name, challenger.number, error_place(error))
             self.counts.shadow_errors += 1
             challenger.breaker.failed()
             return ShadowScore(challenger.number, None, 1000 * (time.perf_counter() - began))
@@ -313,11 +313,3 @@ class Scorer:
 def joined(key: Mapping[str, Any]) -> str:
     """Join the key into one text, by which rollouts assign entities."""
     return "/".join(map(str, key.values()))
-
-
-def _error_place(error: Exception) -> str:
-    """Return the type and place of an error, without its text."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    return f"{type(error).__name__} in " + " < ".join(
-        f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames)
-    )

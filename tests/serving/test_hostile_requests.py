@@ -19,6 +19,7 @@ from mlprod_tasks.serving.keys import make_key
 from mlprod_tasks.serving.limits import Limits
 from mlprod_tasks.serving.messages import RequestRefused, ScoreRequest
 from mlprod_tasks.serving.request_pipeline import decode
+from mlprod_tasks.serving.scorer import Scorer
 from tests.support.served import MOMENT, Served, http, read_answer, serving
 from tests.support.service import ORDER, SCORE
 from tests.support.trained_shop import Shop
@@ -179,3 +180,19 @@ def status_of(body: bytes) -> int:
     except RequestRefused as refused:
         return refused.status
     return 200
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, RuntimeError])
+def test_an_error_is_logged_with_its_place_and_without_what_it_quotes(
+    served: Served, kind: type[Exception], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quotes(*_: Any) -> None:
+        raise kind("Zoë Unmistakable")
+
+    monkeypatch.setattr(Scorer, "score", quotes)
+    ((status, _, told),) = served.ask(http(GOOD))
+    assert status == 500
+    text = caplog.text + "".join(str(one.exc_info) for one in caplog.records)
+    assert "Unmistakable" not in text + told.decode()
+    assert f"{kind.__name__} in quotes (" in text
+    assert "request_pipeline.py" in text

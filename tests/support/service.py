@@ -67,13 +67,15 @@ def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
 
 
 PROGRAM = """
-import json, sys
+import json, logging, os, sys
 from importlib import import_module
 from pathlib import Path
 from mlprod_tasks.serving.limits import Limits
 from mlprod_tasks.serving.run import build_service, run
 from tests.support.trained_shop import platform_at
 
+if "SERVICE_LOGS" in os.environ:
+    logging.basicConfig(level=os.environ["SERVICE_LOGS"])
 home, port, module, name, keys_needed, limits, fast_path = sys.argv[1:]
 pipeline, platform = getattr(import_module(module), name), platform_at(Path(home))
 service = build_service(

@@ -14,6 +14,7 @@ import pytest
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.keys import PSEUDONYM_KEY
 from tests.support.shop import SHOP, STARTS
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Shop:
 
 
 def platform_at(home: Path) -> Platform:
-    return Platform(from_environment({"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home)}))
+    given = {"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home), "MLPROD_PSEUDONYM_KEY": PSEUDONYM_KEY}
+    return Platform(from_environment(given))
 
 
 def raw_tables() -> tuple[pa.Table, pa.Table]:

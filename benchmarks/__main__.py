@@ -10,6 +10,7 @@ BENCHMARKS = (
     "training",
     "scoring",
     "monitoring",
+    "drift_tools",
     "online",
     "serving",
     "parsing",

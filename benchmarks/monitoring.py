@@ -76,10 +76,15 @@ def scored_flights() -> pa.Table:
     )
 
 
+def first_weeks(year: pa.Table) -> pa.Table:
+    """The rows of the first REFERENCE_TICKS ticks."""
+    first = pc.min(year["tick"]).as_py()
+    return year.filter(pc.less(year["tick"], pa.scalar(first + timedelta(days=REFERENCE_TICKS))))
+
+
 def profile_of_first_weeks(year: pa.Table) -> ReferenceProfile:
     """The reference: the first REFERENCE_TICKS ticks."""
-    first = pc.min(year["tick"]).as_py()
-    rows = year.filter(pc.less(year["tick"], pa.scalar(first + timedelta(days=REFERENCE_TICKS))))
+    rows = first_weeks(year)
     names = year.column_names[:FEATURES]
     own = {column.name: column.kind for column in flight_delays.entity_table.columns}
     named = tuple(
@@ -110,7 +115,7 @@ def main() -> None:
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "partition.parquet"
-            _write(year, size, path)
+            write(year, size, path)
             floor, ours = _measured(f"read_parquet('{path}', file_row_number = true)", profile)
         print(
             f"| everything read of one partition, {FEATURES} features | one DuckDB scan of the columns | {size:,} "
@@ -121,7 +126,7 @@ def main() -> None:
     print(f"| peak memory, making the data included | | {SIZES[-1]:,} | | {memory:.1f} GB | | {MOST_MEMORY:.0f} GB |")
 
 
-def _write(year: pa.Table, rows: int, path: Path) -> None:
+def write(year: pa.Table, rows: int, path: Path) -> None:
     with pq.ParquetWriter(path, year.schema, compression="snappy") as writer:
         for start in range(0, rows, year.num_rows):
             writer.write_table(year.slice(0, min(year.num_rows, rows - start)))

@@ -89,6 +89,20 @@ def as_text(array: pa.Array) -> pa.Array:
     return pa.array([None if value is None else written(value) for value in array.to_pylist()], pa.string())
 
 
+def as_bytes_unless_text(array: pa.Array) -> pa.Array:
+    """The array; as bytes if it is declared as text and a value is not UTF-8, which Arrow does not check when it reads Parquet.
+
+    Otherwise one such value would end the conversion of all, with a message that quotes it.
+    """
+    if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+        return array
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return array.cast(pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary())
+    return array
+
+
 def in_microseconds(array: pa.Array) -> pa.Array:
     """The array with nanosecond timestamps cut to microseconds, the precision of Python's datetime."""
     if pa.types.is_timestamp(array.type) and array.type.unit == "ns":

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Database, Pipeline, Table, TickRange
-from mlprod_tasks.ingest.convert import as_text, convert, lake_type
+from mlprod_tasks.ingest.convert import as_bytes_unless_text, as_text, convert, lake_type
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
 from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.ingest.timeless import refuse_timeless_rows
@@ -155,7 +155,7 @@ def convert_rows(rows: pa.RecordBatch, table: Table, settings: Settings) -> pa.T
     columns: dict[str, pa.Array] = {}
     failed: dict[str, pa.BooleanArray] = {}
     for column in table.lake_columns:
-        values = rows[column.name]
+        values = as_bytes_unless_text(rows[column.name])
         # A pseudonym is that of a text, whatever the column's kind.
         converted = convert(values, "text" if column.personal else column.kind, table.source.zone)
         if column.personal:

@@ -71,6 +71,31 @@ def test_what_is_no_text_refuses_its_row_with_the_reason(states, shown: str, sho
     assert (entry.failures[0]["column"], entry.failures[0]["count"], entry.failures[0]["refuses"]) == ("state", 1, "rows")
 
 
+def _declared_as_text(values: list[bytes | None], kind: str) -> pa.Array:
+    """Bytes that a writer put down as text, unchecked."""
+    raw = pa.array(values, pa.large_binary() if kind == "large_string" else pa.binary())
+    made = pa.LargeStringArray if kind == "large_string" else pa.StringArray
+    return made.from_buffers(len(raw), raw.buffers()[1], raw.buffers()[2], raw.buffers()[0])
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string"])
+@pytest.mark.parametrize("column", ["state", "customer"])
+def test_text_that_is_not_utf_8_although_it_is_declared_so_refuses_its_row(
+    column: str, kind: str, shop, make_platform, tmp_path: Path
+) -> None:
+    file = Path(parquet(tmp_path, ["a", "b", "c"])) / "orders.parquet"
+    rows = pq.read_table(file)
+    values = _declared_as_text([b"a", b"Z\xfcrich", b"c"], kind)
+    pq.write_table(rows.set_column(rows.schema.get_field_index(column), column, values), file, use_dictionary=False)
+    pipeline = shop(ml.Files("shop", "*.parquet", "parquet"))
+    platform = make_platform(shop=str(tmp_path))
+    lake, refused = ingest(pipeline, platform)
+    assert (lake, [key for key, _ in refused]) == ([(0, "a"), (2, "c")], ["1"])
+    rows = platform.lake.rows(names.quarantine(pipeline, "orders"))
+    assert rows["reason"].to_pylist() == [f"{column} must be text"]
+    assert "rich" not in str(rows["customer"].to_pylist())
+
+
 def test_more_of_them_than_allowed_refuse_the_batch(shop, make_platform, tmp_path: Path) -> None:
     pipeline = shop(ml.Files("shop", "*.parquet", "parquet"), max_refused_share=0.3)
     platform = make_platform(shop=parquet(tmp_path, [b"paid", b"Z\xfcrich"]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.progress import tracked
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.verify import Verified
@@ -82,13 +83,9 @@ def _train(
     pipeline: Pipeline, as_of: Tick, training: str, reason: str, platform: Platform, by: str, decided_at: Tick | None
 ) -> int:
     steps.assemble(pipeline, as_of, training, reason, platform, by=by, decided_at=decided_at)
-    steps.search(pipeline, training, platform)
-    steps.train(pipeline, training, platform)
-    steps.evaluate(pipeline, training, platform)
-    steps.backtest(pipeline, training, platform)
-    steps.run_checks(pipeline, training, platform)
-    steps.report(pipeline, training, platform)
-    steps.gate(pipeline, training, platform)
+    order = (steps.search, steps.train, steps.evaluate, steps.backtest, steps.run_checks, steps.report, steps.gate)
+    for step in tracked(order, "training:", lambda step: step.__name__):
+        step(pipeline, training, platform)
     if pipeline.approval is not None:
         from mlprod_tasks.promotion.approve import NotApproved
 
@@ -134,13 +131,13 @@ def _promote(pipeline: Pipeline, training: str, platform: Platform) -> int:
 
 def score(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform, *, as_of: bool = False) -> int:
     """Score each tick. Rows scored."""
-    return sum(steps.score(pipeline, tick, platform, as_of=as_of).rows for tick in ticks)
+    return sum(steps.score(pipeline, tick, platform, as_of=as_of).rows for tick in tracked(list(ticks), "score"))
 
 
 def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> list[str]:
     """Measure each tick, decide, and do what is decided, but for trainings. What was decided, a line a tick."""
     decisions = []
-    for tick in ticks:
+    for tick in tracked(list(ticks), "monitor"):
         steps.measure(pipeline, tick, platform)
         decided = steps.decide_and_act(pipeline, tick, platform)
         decisions.append(f"{tick}  {decided.action:8}  {decided.sentence}")
@@ -149,7 +146,7 @@ def monitor(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> li
 
 def verify(pipeline: Pipeline, ticks: Iterable[Tick], platform: Platform) -> list[Verified]:
     """Check the models in production against each tick's predictions, and against golden predictions."""
-    return [steps.verify(pipeline, tick, platform) for tick in ticks]
+    return [steps.verify(pipeline, tick, platform) for tick in tracked(list(ticks), "verify")]
 
 
 def ramp(

@@ -14,6 +14,7 @@ from mlprod_tasks.cli import monitoring, online, pseudonym_key, reviews, rollout
 from mlprod_tasks.cli.arguments import By, From, Name, Reason, To, finite, one_name, opened, say, ticks_of
 from mlprod_tasks.declaration import Pipeline, load_all
 from mlprod_tasks.platform import Platform, platform
+from mlprod_tasks.platform.progress import AboveBars, show_bars
 from mlprod_tasks.platform.storable_text import one_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -28,8 +29,15 @@ app.add_typer(pseudonym_key.app)
 
 
 @app.callback()
-def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what every step does.")] = False) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+def main(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what every step does, and show progress on a terminal.")
+    ] = False,
+) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", handlers=[AboveBars()])
+    if verbose:
+        show_bars()
 
 
 @app.command()

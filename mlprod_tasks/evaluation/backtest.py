@@ -26,6 +26,7 @@ from mlprod_tasks.models.model_facts import DateRange, ModelFacts, PerWindow
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.platform.progress import tracked
 from mlprod_tasks.platform.versioned import read_record, to_json, write_record
 from mlprod_tasks.training import assemble, search, segments, workspace
 from mlprod_tasks.training.feature_history import History
@@ -132,8 +133,8 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
         ranges = [ticks for _, spans in planned for _, ticks in spans.named()]
         ticks = run.pipeline.schedule.range(min(one.first for one in ranges), max(one.last for one in ranges))
         past = History(run.pipeline, ticks, run.assembled.versions, folder.path / FOLDS, platform)
-        for i, (as_of, spans) in enumerate(missing):
-            log.info("fold %d of %d, as of %s: train %s, test %s", i + 1, len(missing), as_of, spans.train, spans.test)
+        for as_of, spans in tracked(missing, "fold as of", lambda fold: str(fold[0])):
+            log.info("fold as of %s: train %s, test %s", as_of, spans.train, spans.test)
             folds[as_of] = fold = _fit_fold(run, as_of, spans, past)
             _write(_file(folder, as_of), _key(run, as_of, spans), fold)
         past.remove()

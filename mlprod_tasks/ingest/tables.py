@@ -23,6 +23,7 @@ from mlprod_tasks.ingest.extract import extract as extract_table
 from mlprod_tasks.ingest.publish import publish as publish_table
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked, write_json
+from mlprod_tasks.platform.progress import tracked
 
 log = logging.getLogger(__name__)
 Step = Literal["extract", "audit", "publish"]
@@ -113,7 +114,7 @@ def _each(step: Step, work: Callable[[str], int], unfinished: _Unfinished) -> Ta
     """Do the step's work for each table that needs it."""
     rows: dict[str, int] = {}
     errors: dict[str, Exception] = {}
-    for table in unfinished.due(step):
+    for table in tracked(unfinished.due(step), step):
         try:
             rows[table] = work(table)
         except Exception as error:

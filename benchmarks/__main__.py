@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = (
     "features",
     "training",
+    "training_memory",
     "scoring",
     "monitoring",
     "drift_tools",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
@@ -23,6 +22,7 @@ from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import DateRange, ModelFacts, PerWindow
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import Training
@@ -234,14 +234,14 @@ def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: Tr
     return fold
 
 
-def _champion_metrics(run: _Run, facts: ModelFacts, of_model: Estimates, rows: Mapping[str, pa.Table]) -> Estimates | None:
+def _champion_metrics(run: _Run, facts: ModelFacts, of_model: Estimates, rows: Mapping[str, Rows]) -> Estimates | None:
     other = run.champion.pipeline
     if other is None:
         return of_model if run.champion.recipe == "same" else None
     return _metrics_of(other, segments.fit_all(other, rows[TRAIN], rows[VALIDATION], facts), rows[TEST])
 
 
-def _metrics_of(pipeline: Pipeline, fitted: Any, rows: pa.Table) -> Estimates:
+def _metrics_of(pipeline: Pipeline, fitted: Any, rows: Rows) -> Estimates:
     return evaluate.measure_performance(pipeline, fitted, rows).sampled.estimates()
 
 
@@ -250,7 +250,7 @@ def _facts(run: _Run, as_of: Tick, spans: PerWindow[DateRange]) -> ModelFacts:
     return facts_of(assembled_then, run.training_id, run.pipeline.digest)
 
 
-def _too_few_rows(window: str, ticks: TickRange, rows: pa.Table) -> str | None:
+def _too_few_rows(window: str, ticks: TickRange, rows: Rows) -> str | None:
     n = rows.num_rows
     positives = int(outcome_of(rows).sum()) if n else 0
     if n < assemble.LEAST_ROWS:

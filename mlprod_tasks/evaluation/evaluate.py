@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.champion import ChampionNow, champion_now
@@ -17,6 +16,7 @@ from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.statistics.metrics import Sampled
@@ -72,7 +72,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
     return evaluation
 
 
-def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> Performance:
+def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows) -> Performance:
     """Score labelled rows and compute every metric.
 
     Raises: ModelInputError, CannotBeMeasured, ValueUndefined.
@@ -82,7 +82,7 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: pa.Table) -> P
     return Performance(predicted.score, worth, _sample(pipeline, outcome, predicted.score, worth))
 
 
-def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: pa.Table) -> Estimates:
+def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows) -> Estimates:
     """Measure a constant baseline.
 
     It scores every row with the training rate; its one decision is the best on the validation window.
@@ -97,7 +97,7 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: pa.Table, rows: 
 
 
 def _champion(
-    pipeline: Pipeline, now: ChampionNow, assembled: Assembled, rows: pa.Table, platform: Platform
+    pipeline: Pipeline, now: ChampionNow, assembled: Assembled, rows: Rows, platform: Platform
 ) -> tuple[Performance | None, str | None]:
     """Return the champion's performance, or why it could not be evaluated; neither if there never was a champion."""
     champion = now.ref

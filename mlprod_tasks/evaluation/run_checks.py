@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never
 
-import pyarrow as pa
-
 from mlprod_tasks.declaration import (
     AvailableAtPrediction,
     Invariance,
@@ -28,6 +26,7 @@ from mlprod_tasks.evaluation.evaluate import LOGGED
 from mlprod_tasks.evaluation.gates.names import check_of
 from mlprod_tasks.evaluation.results import CheckResult, Evaluation, ModelChecks
 from mlprod_tasks.models.load_model import load_model
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.records import Assembled, Trained
@@ -99,11 +98,11 @@ class _CheckInputs:
         return self.folder.read(Assembled)
 
     @cached_property
-    def train_rows(self) -> pa.Table:
+    def train_rows(self) -> Rows:
         return workspace.read_window(self.folder, TRAIN)
 
     @cached_property
-    def test_rows(self) -> pa.Table:
+    def test_rows(self) -> Rows:
         return workspace.read_window(self.folder, TEST)
 
     @property

@@ -10,12 +10,12 @@ from math import nan, sqrt
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, WorstSlice
 from mlprod_tasks.evaluation.results import Slice, Slices
 from mlprod_tasks.evaluation.slice_bins import Binned, binned
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.statistics import auc_interval
 from mlprod_tasks.statistics.metrics import Estimate, log_losses
 
@@ -68,7 +68,7 @@ class _Candidate:
     effect: float
 
 
-def slices(pipeline: Pipeline, rows: pa.Table, outcome: Bools, score: Floats, worth: Floats, seed: int = 0) -> Slices:
+def slices(pipeline: Pipeline, rows: Rows, outcome: Bools, score: Floats, worth: Floats, seed: int = 0) -> Slices:
     """Measure the declared slices and search for the worst ones over all features.
 
     rows: (n,) with the features and, if it has one, the tick; outcome, score, worth of the decision: (n,). Slices with fewer
@@ -122,7 +122,7 @@ def _search(features: Sequence[Binned], window: _Window, first: Bools, least: in
     return confirmed
 
 
-def _half(rows: pa.Table, seed: int) -> Bools:
+def _half(rows: Rows, seed: int) -> Bools:
     """Choose a random half, (n,): of the ticks if there are enough, as rows of one day are related; else of the rows."""
     random, n = np.random.default_rng(seed), rows.num_rows
     if "tick" in rows.column_names:

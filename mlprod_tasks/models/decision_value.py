@@ -9,6 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import CostMatrix, ValueFunction
+from mlprod_tasks.declaration.checks.evaluation import words_of
+from mlprod_tasks.models.stored_rows import Rows, StoredRows
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,7 +36,7 @@ class Worth:
         return np.where(decision, self.acted, self.waited)
 
 
-def worth(declared: Declared, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
+def worth(declared: Declared, rows: Rows, score: Floats, outcome: Bools) -> Worth:
     """Return the value of both decisions on each row, given its outcome.
 
     rows: (n,) with the features that a ValueFunction reads; a CostMatrix reads none. score, outcome: (n,).
@@ -89,12 +91,15 @@ def break_even(declared: Declared) -> float | None:
     return loss / (gain + loss)
 
 
-def _compute(declared: ValueFunction, rows: pa.Table, score: Floats, outcome: Bools) -> Worth:
+def _compute(declared: ValueFunction, rows: Rows, score: Floats, outcome: Bools) -> Worth:
     """Compute the expressions over all rows at once, with the engine that computes features."""
     import duckdb
 
     from mlprod_tasks.platform.engine import engine
 
+    if isinstance(rows, StoredRows):
+        words = words_of(declared.act) | words_of(declared.wait)
+        rows = rows.select([name for name in rows.column_names if name in words])
     added = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
     labelled = pa.table({**{name: rows[name] for name in rows.column_names if name not in added}, **added})
     with engine(threads=1) as connection:

@@ -16,6 +16,7 @@ from mlprod_tasks.declaration import RateTable
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, exact_names, inputs_of, read
 from mlprod_tasks.models.model import MANIFEST
+from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
 
 Bools = NDArray[np.bool_]
@@ -39,6 +40,8 @@ class FallbackModel:
 
         Raises: ModelInputError.
         """
+        if isinstance(features, StoredRows):
+            return in_batches(self.predict, features, self.feature_names)
         groups = _groups(features, self.inputs, self.exact)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
         return Predictions(score, score >= self.threshold)
@@ -89,7 +92,8 @@ def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: 
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
-    rows_by_group = pa.table([*read(features, inputs, declared.by), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
+    grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
+    rows_by_group = pa.table([*read(grouped, inputs, declared.by), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
     groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
     *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
     values = [as_categories(column) for column in values]

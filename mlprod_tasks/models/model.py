@@ -17,6 +17,7 @@ from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, exact_names, matrix, read
 from mlprod_tasks.models.learners import FittedLearner, cores_for
 from mlprod_tasks.models.model_facts import ModelFacts
+from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
 from mlprod_tasks.platform.versioned import from_json, to_json
 
@@ -64,10 +65,12 @@ class Model:
     def predict(self, features: Any) -> Predictions:
         """Score each row of a frame.
 
-        features: a pyarrow Table, a pandas DataFrame, or a mapping of names to values.
+        features: a pyarrow Table, StoredRows, a pandas DataFrame, or a mapping of names to values.
 
         Raises: ModelInputError.
         """
+        if isinstance(features, StoredRows):
+            return in_batches(self.predict, features, self.feature_names)
         score = self.calibration(self.raw(self.matrix(features)))
         return Predictions(score, score >= self.threshold)
 

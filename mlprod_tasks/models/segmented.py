@@ -21,6 +21,7 @@ from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, Predictions, exact_names, read
 from mlprod_tasks.models.model import Candidate, Model
 from mlprod_tasks.models.model_facts import ModelFacts
+from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
 
 Floats = NDArray[np.float64]
@@ -46,6 +47,8 @@ class SegmentedModel:
 
     def predict(self, features: Any) -> Predictions:
         """Score each row of a frame, in the order of the frame. Raises: ModelInputError."""
+        if isinstance(features, StoredRows):
+            return in_batches(self.predict, features, self.feature_names)
         rows = self._table(features)
         score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
         for answering, at in self._models_with_rows(rows):

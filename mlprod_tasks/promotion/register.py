@@ -18,9 +18,11 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models import fallback, mlflow_flavor
+from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
 from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.models.stored_rows import StoredRows
 from mlprod_tasks.platform import Platform, digest, names
 from mlprod_tasks.platform.files import write_json
 from mlprod_tasks.platform.ledger import Fallback, Promotion, PromotionKind, Training
@@ -46,7 +48,7 @@ RECORD = (Assembled.FILE, assemble.DECLARATION, SearchResult.FILE, Evaluation.FI
 
 
 # Builds the reference profile of a test window from its rows and the features' importance: `monitoring.profile.profile_of`.
-ProfileOf = Callable[[Pipeline, pa.Table, Mapping[str, float]], ReferenceProfile]
+ProfileOf = Callable[[Pipeline, pa.Table | Sequence[str], Mapping[str, float]], ReferenceProfile]
 
 
 class NotThisModel(ValueError):
@@ -258,10 +260,36 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
     model = load_model(folder.model)
     rows = workspace.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
     predicted = model.predict(rows)
-    rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
-    write_json(folder.path / PROFILE, profile_of(pipeline, rows, model.importance).as_json())
+    with tempfile.TemporaryDirectory(dir=folder.path) as temporary:
+        scored: pa.Table | list[str] = (
+            _write_scored(pipeline, rows, predicted, Path(temporary) / "scored.parquet")
+            if isinstance(rows, StoredRows)
+            else _with_scores(rows, predicted)
+        )
+        write_json(folder.path / PROFILE, profile_of(pipeline, scored, model.importance).as_json())
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
-    pq.write_table(rows.take(chosen).select([*pipeline.feature_names, "score", "decision"]), folder.path / GOLDEN)
+    of_chosen = Predictions(predicted.score[chosen], predicted.decision[chosen])
+    golden = _with_scores(rows.take(chosen), of_chosen)
+    pq.write_table(golden.select([*pipeline.feature_names, "score", "decision"]), folder.path / GOLDEN)
+
+
+def _with_scores(rows: pa.Table, predicted: Predictions) -> pa.Table:
+    return rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+
+
+def _write_scored(pipeline: Pipeline, rows: StoredRows, predicted: Predictions, file: Path) -> list[str]:
+    """Write stored rows with their scores to a file; return its name."""
+    names, at = [*pipeline.feature_names, "tick", "label"], 0
+    writer: pq.ParquetWriter | None = None
+    for batch in rows.batches([name for name in rows.column_names if name in names]):
+        part = slice(at, at + batch.num_rows)
+        table = _with_scores(batch, Predictions(predicted.score[part], predicted.decision[part]))
+        writer = writer or pq.ParquetWriter(file, table.schema)
+        writer.write_table(table)
+        at += batch.num_rows
+    if writer is not None:
+        writer.close()
+    return [str(file)]
 
 
 def _package(folder: TrainingFolder, target: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.stored_rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Importance:
         return tuple(one.name for one in self.features)
 
 
-def measure(model: Predicting, rows: pa.Table, pipeline: Pipeline) -> Importance:
+def measure(model: Predicting, rows: Rows, pipeline: Pipeline) -> Importance:
     """Measure importance on a seeded sample of labelled rows.
 
     rows: the features and `label`, with both classes.
@@ -229,7 +230,7 @@ def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str
 
 
 def dependence(
-    score: Callable[[pa.Table], Floats], rows: pa.Table, window: pa.Table, name: str, categorical: bool = False
+    score: Callable[[pa.Table], Floats], rows: pa.Table, window: Rows, name: str, categorical: bool = False
 ) -> Dependence:
     """Partial dependence of the score over `rows`, on a grid of the window's values.
 

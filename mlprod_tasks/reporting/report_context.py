@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
@@ -19,6 +18,7 @@ from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.provenance import Provenance, provenance
@@ -58,7 +58,7 @@ class ReportContext:
     results: EvaluationResults
     verdict: Passed | Refused
     model: Model | SegmentedModel
-    rows: pa.Table
+    rows: Rows
     predicted: Predictions
     made_by: Provenance
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.recorded import text_of
+from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.model_facts import PerWindow
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
 LEAST_ROWS = 100  # per window: with fewer, metrics mean nothing
-TICKS_AT_ONCE = 92  # limits memory
+TICKS_AT_ONCE, ROWS_AT_ONCE = 92, 500_000  # limit memory; a part has at least one tick
 
 
 class NotTrainable(ValueError):
@@ -155,11 +156,12 @@ def write_set(
     """
     target.mkdir(parents=True)
     counts: dict[str, _WindowCounts] = {}
+    sizes = Snapshot(pipeline, platform, versions)
     writer: pq.ParquetWriter | None = None
     try:
         for name, ticks in chosen.named():
             counts[name] = _WindowCounts()
-            for part in _parts(ticks):
+            for part in _parts(ticks, sizes.rows_per_tick(pipeline.entity, ticks)):
                 table, left_out, versions = _labelled_rows(pipeline, part, as_of, versions, name, platform)
                 writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
                 writer.write_table(table)
@@ -228,11 +230,21 @@ def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, pl
         )  # fmt: skip
 
 
-def _parts(ticks: TickRange) -> Iterator[TickRange]:
-    days = list(ticks)
-    for first in range(0, len(days), TICKS_AT_ONCE):
-        part = days[first : first + TICKS_AT_ONCE]
-        yield TickRange(ticks.schedule, part[0].date, part[-1].date)
+def _parts(ticks: TickRange, counts: Mapping[date, int]) -> Iterator[TickRange]:
+    """Split a window into parts of whole ticks, with at most TICKS_AT_ONCE ticks and about ROWS_AT_ONCE rows.
+
+    counts: the rows of each tick.
+    """
+    part: list[date] = []
+    rows = 0
+    for tick in ticks:
+        count = counts.get(tick.date, 0)
+        if part and (len(part) == TICKS_AT_ONCE or rows + count > ROWS_AT_ONCE):
+            yield TickRange(ticks.schedule, part[0], part[-1])
+            part, rows = [], 0
+        part.append(tick.date)
+        rows += count
+    yield TickRange(ticks.schedule, part[0], part[-1])
 
 
 def _warn_of_empty_ticks(pipeline: Pipeline, window: str, ticks: TickRange, counts: _WindowCounts) -> None:

@@ -13,13 +13,16 @@ import pyarrow.dataset as ds
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.models import stored_rows
 from mlprod_tasks.models.model_facts import DateRange
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, memory
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.versioned import read_record, write_record
 from mlprod_tasks.training.records import ComputedFeatures
 from mlprod_tasks.training.usable_rows import usable_rows
+
+BYTES_A_VALUE = 40  # the table, its join with the labels, the matrix and LightGBM's bins
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,9 @@ class History:
         Columns: the entity's key, tick, the features, `label`; sorted by tick and key.
         """
         wanted: pc.Expression = (pc.field("tick") >= pa.scalar(ticks.first)) & (pc.field("tick") <= pa.scalar(ticks.last))
-        rows = ds.dataset(sorted(self._files.glob("*.parquet"))).to_table(filter=wanted)
+        stored = ds.dataset(sorted(self._files.glob("*.parquet")))
+        self._require_memory(ticks, stored.count_rows(filter=wanted) * len(stored.schema))
+        rows = stored.to_table(filter=wanted)
         rows = usable_rows(self.pipeline, rows).table
         known = features.labels(self.pipeline, ticks, as_of, self.platform, versions=self.versions)
         key = list(self.pipeline.entity_table.key)
@@ -57,6 +62,15 @@ class History:
             return db.sql(
                 f"SELECT {columns}, l.label FROM features f JOIN labels l USING ({joined_by}) ORDER BY {joined_by}"
             ).to_arrow_table()
+
+    def _require_memory(self, ticks: TickRange, values: int) -> None:
+        """Raises: NotEnoughMemory if a large window does not fit into memory, where its model is fitted."""
+        if values >= stored_rows.CELLS_IN_MEMORY:
+            memory.require(
+                values * BYTES_A_VALUE,
+                f"{self.pipeline.name}: the window {ticks} of a backtest",
+                "declare a shorter split.train, or no backtest",
+            )
 
     def _write(self, ticks: TickRange) -> None:
         """Compute the features, unless a killed run has left the same ones."""

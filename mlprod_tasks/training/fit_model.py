@@ -20,10 +20,12 @@ from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, as_categories, inputs_of, matrix, outcome_of, read
-from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner, needs
 from mlprod_tasks.models.learners.permutation import shares
+from mlprod_tasks.models.learners.rows import in_memory, predict
 from mlprod_tasks.models.model import Candidate, Model
 from mlprod_tasks.models.model_facts import ModelFacts
+from mlprod_tasks.models.stored_rows import Rows, StoredMatrix, StoredRows
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.training import sample_weights
 
@@ -54,8 +56,8 @@ class FittedCandidate:
 
 def fit_model(
     pipeline: Pipeline,
-    train_rows: pa.Table,
-    validation_rows: pa.Table,
+    train_rows: Rows,
+    validation_rows: Rows,
     facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | None = None,
@@ -69,6 +71,11 @@ def fit_model(
     tuned: candidates with other parameters, by name. warm: the champion, whose trees a warm update continues.
     facts: stored with the model, together with its recipe and the rates of both windows.
     """
+    if warm is not None and pipeline.model.warm_update and isinstance(train_rows, StoredRows):
+        first = [one for one in pipeline.model.candidates if isinstance(one, LightGBM)][:1]
+        rows = train_rows.num_rows + validation_rows.num_rows
+        features = len(pipeline.feature_names)
+        needs.require(first, pipeline.model, rows, features, f"{pipeline.name}: the warm update", in_memory=True)
     prepared = prepare(pipeline, train_rows, validation_rows)
     candidates = tuple((tuned or {}).get(learner.name, learner) for learner in pipeline.model.candidates)
     if tuned:
@@ -111,17 +118,28 @@ def _as_model(
     )
 
 
-def prepare(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> PreparedRows:
+def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> PreparedRows:
     """Encode categories by the training rows, make both matrices, and weight the rows.
 
-    Raises: ModelInputError.
+    Matrices of stored rows stay in their file. Raises: ModelInputError; NotEnoughMemory if a candidate needs them in memory.
     """
     inputs = inputs_of(train_rows.schema, pipeline.feature_names)
     exact = pipeline.model.categorical
-    columns = read(train_rows, inputs, exact)
-    codes = _codes(pipeline, columns, inputs)
+    if isinstance(train_rows, StoredRows):
+        rows = train_rows.num_rows + validation_rows.num_rows
+        needs.require(pipeline.model.candidates, pipeline.model, rows, len(inputs), pipeline.name)
+        codes = _codes_of_stored(pipeline, train_rows, inputs)
+        x: Any = StoredMatrix(train_rows, inputs, codes, exact)
+    else:
+        columns = read(train_rows, inputs, exact)
+        codes = _codes(pipeline, columns, inputs)
+        x = matrix(columns, inputs, codes)
+    validation_x: Any = (
+        StoredMatrix(validation_rows, inputs, codes, exact)
+        if isinstance(validation_rows, StoredRows)
+        else matrix(read(validation_rows, inputs, exact), inputs, codes)
+    )
     categorical = tuple(i for i, wanted in enumerate(inputs) if wanted.name in codes)
-    x, validation_x = matrix(columns, inputs, codes), matrix(read(validation_rows, inputs, exact), inputs, codes)
     y, validation_y = outcome_of(train_rows), outcome_of(validation_rows)
     tick = _ticks(train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)
@@ -140,7 +158,7 @@ def gap_ticks(pipeline: Pipeline) -> int:
 
 
 def _fit_candidates(
-    pipeline: Pipeline, prepared: PreparedRows, validation_rows: pa.Table, warm: Model | None
+    pipeline: Pipeline, prepared: PreparedRows, validation_rows: Rows, warm: Model | None
 ) -> Iterator[FittedCandidate]:
     """Fit each candidate; ensembles after their members."""
     members: dict[str, FittedLearner] = {}
@@ -169,7 +187,7 @@ def _fit_candidates(
 
 
 def _continue_champion(
-    pipeline: Pipeline, prepared: PreparedRows, validation_rows: pa.Table, warm: Model | None
+    pipeline: Pipeline, prepared: PreparedRows, validation_rows: Rows, warm: Model | None
 ) -> Iterator[FittedCandidate]:
     """Add trees, fitted to the new training rows, to the champion's; yield nothing if that is not possible."""
     from mlprod_tasks.models.learners import lightgbm
@@ -190,18 +208,18 @@ def _continue_champion(
     assert isinstance(warm.fitted, lightgbm.BoostedTrees)
     learner = next(learner for learner in pipeline.model.candidates if isinstance(learner, LightGBM))
     began = time.perf_counter()
-    fitted = lightgbm.fit_lightgbm(
-        learner, prepared.columns, prepared.train, prepared.validation, pipeline.model, continued=warm.fitted
-    )
+    # LightGBM scores the rows with the champion's trees first, and for that needs them as a matrix.
+    train, validation = in_memory(prepared.train), in_memory(prepared.validation)
+    fitted = lightgbm.fit_lightgbm(learner, prepared.columns, train, validation, pipeline.model, continued=warm.fitted)
     yield _evaluate_candidate(pipeline, replace(learner, name=CONTINUED), fitted, prepared, validation_rows, began)
 
 
 def _evaluate_candidate(
-    pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: PreparedRows, validation_rows: pa.Table, began: float
+    pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: PreparedRows, validation_rows: Rows, began: float
 ) -> FittedCandidate:
     """Calibrate a candidate, set its threshold and measure it, all on the validation window."""
     y = prepared.validation.y
-    raw = fitted.predict(prepared.validation.x)
+    raw = predict(fitted.predict, prepared.validation.x)
     calibrated = calibration.fit_calibration(pipeline.model.calibration, raw, y)
     score = calibrated(raw)
     worth = decision_value.worth(pipeline.value, validation_rows, score, y)
@@ -245,7 +263,17 @@ def _codes(pipeline: Pipeline, columns: list[pa.Array], inputs: tuple[Input, ...
     }
 
 
-def _ticks(rows: pa.Table) -> np.ndarray | None:
+def _codes_of_stored(pipeline: Pipeline, rows: StoredRows, inputs: tuple[Input, ...]) -> dict[str, tuple[Any, ...]]:
+    """Return the same as `_codes`, with one batch of the categorical features in memory at once."""
+    wanted = [one for one in inputs if one.name in pipeline.model.categorical or one.kind == "text"]
+    found: list[set[Any]] = [set() for _ in wanted]
+    for batch in rows.batches([one.name for one in wanted]) if wanted else ():
+        for values, column in zip(found, read(batch, wanted, pipeline.model.categorical), strict=True):
+            values.update(pc.unique(column).drop_null().to_pylist())
+    return {one.name: as_categories(sorted(values)) for one, values in zip(wanted, found, strict=True)}
+
+
+def _ticks(rows: Rows) -> np.ndarray | None:
     """Return each row's tick as whole days; None if rows have no tick or are not sorted by it."""
     if "tick" not in rows.column_names:
         return None

@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from optuna.trial import TrialState
@@ -21,6 +20,8 @@ from optuna.trial import TrialState
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.search import Search, searched, space_of
 from mlprod_tasks.models import calibration, learners
+from mlprod_tasks.models.learners.rows import predict
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.versioned import to_json
 from mlprod_tasks.statistics import metrics
@@ -55,8 +56,8 @@ class Searched:
 class SearchFold:
     """Rows to fit to, and later rows to measure on."""
 
-    train: pa.Table
-    validation: pa.Table
+    train: Rows
+    validation: Rows
 
 
 def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int = 0) -> Searched:
@@ -196,7 +197,7 @@ def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callab
             learner, rows.columns, rows.train, rows.validation, pipeline.model, report, gap_ticks=fit_model.gap_ticks(pipeline)
         )
         if not cut:
-            losses.append(_loss(pipeline, fitted.predict(rows.validation.x), rows.validation.y))
+            losses.append(_loss(pipeline, predict(fitted.predict, rows.validation.x), rows.validation.y))
             if len(losses) < wanted:
                 compare(0, losses)
         if cut:
@@ -214,8 +215,9 @@ def _loss(pipeline: Pipeline, score: NDArray[np.float64], outcome: NDArray[np.bo
     return metrics.log_loss(outcome, score)
 
 
-def _between(rows: pa.Table, first: date, last: date) -> pa.Table:
-    return rows.filter(pc.and_(pc.greater_equal(rows["tick"], first), pc.less_equal(rows["tick"], last)))
+def _between(rows: Rows, first: date, last: date) -> Rows:
+    tick = rows["tick"]
+    return rows.filter(pc.and_(pc.greater_equal(tick, first), pc.less_equal(tick, last)))
 
 
 def trials_of(pipeline: Pipeline, folder: TrainingFolder, worker: int) -> Trials:

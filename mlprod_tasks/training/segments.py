@@ -14,6 +14,7 @@ from mlprod_tasks.models.feature_frame import ModelInputError, inputs_of, read
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.models.stored_rows import Rows, StoredRows
 from mlprod_tasks.training import fit_model
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,8 @@ __all__ = ["OVERALL", "SegmentedModel", "collect", "fit_all", "fit_part", "large
 
 def fit_all(
     pipeline: Pipeline,
-    train_rows: pa.Table,
-    validation_rows: pa.Table,
+    train_rows: Rows,
+    validation_rows: Rows,
     facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
@@ -45,7 +46,7 @@ def fit_all(
     )
 
 
-def large(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -> list[str]:
+def large(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> list[str]:
     """Return the segments that get their own model, largest first.
 
     None if none are declared.
@@ -76,8 +77,8 @@ def large(pipeline: Pipeline, train_rows: pa.Table, validation_rows: pa.Table) -
 def fit_part(
     pipeline: Pipeline,
     segment: str,
-    train_rows: pa.Table,
-    validation_rows: pa.Table,
+    train_rows: Rows,
+    validation_rows: Rows,
     facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | SegmentedModel | None = None,
@@ -95,9 +96,7 @@ def fit_part(
     return fit_model.fit_model(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own)
 
 
-def collect(
-    pipeline: Pipeline, train_rows: pa.Table, chosen: list[str], part: Callable[[str], Model]
-) -> Model | SegmentedModel:
+def collect(pipeline: Pipeline, train_rows: Rows, chosen: list[str], part: Callable[[str], Model]) -> Model | SegmentedModel:
     """Combine the parts that `part` returns by name into one model.
 
     Without segment_by, the global model alone.
@@ -123,7 +122,7 @@ def _why_not(pipeline: Pipeline, name: str, of_train: tuple[int, int], of_valida
     return None
 
 
-def _count_by_segment(pipeline: Pipeline, rows: pa.Table) -> dict[str, tuple[int, int]]:
+def _count_by_segment(pipeline: Pipeline, rows: Rows) -> dict[str, tuple[int, int]]:
     """Count rows and positives of each segment; rows without a value belong to none."""
     grouped = pa.table({"segment": _values(pipeline, rows), "label": rows["label"].cast(pa.int64())})
     counts = grouped.group_by("segment").aggregate([("label", "count"), ("label", "sum")])
@@ -131,19 +130,19 @@ def _count_by_segment(pipeline: Pipeline, rows: pa.Table) -> dict[str, tuple[int
     return {name: (n, positives or 0) for name, n, positives in zip(*columns, strict=True) if name is not None}
 
 
-def _rows_of(pipeline: Pipeline, segment: str, rows: pa.Table) -> pa.Table:
+def _rows_of(pipeline: Pipeline, segment: str, rows: Rows) -> Rows:
     """Return the rows of one segment, in their order."""
     return rows.filter(pc.equal(_values(pipeline, rows), segment))  # rows without a value compare as null and are left out
 
 
-def _values(pipeline: Pipeline, rows: pa.Table) -> pa.Array:
+def _values(pipeline: Pipeline, rows: Rows) -> pa.Array:
     """Return the feature that names the segment, as text."""
     by = _segment_feature(pipeline)
     (wanted,) = inputs_of(rows.schema, [by])
     if wanted.kind != "text":
         kind = rows.schema.field(by).type
         raise ModelInputError(f"{pipeline.name}: model.segment_by {by!r} is {kind}: segments need a text feature")
-    return read(rows, [wanted])[0]
+    return read(rows.select([by]) if isinstance(rows, StoredRows) else rows, [wanted])[0]
 
 
 def _segment_feature(pipeline: Pipeline) -> str:

@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import fallback, segmented
 from mlprod_tasks.models.feature_frame import outcome_of
@@ -20,6 +18,7 @@ from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model import load_one as load_model
 from mlprod_tasks.models.model_facts import ContinuedFrom, ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.versioned import read_record, to_json, write_record
@@ -54,8 +53,8 @@ class Part:
 class _FitInputs:
     """The inputs of a part. key: their hash; a stored part with the same key is reused."""
 
-    train: pa.Table
-    validation: pa.Table
+    train: Rows
+    validation: Rows
     facts: ModelFacts
     tuned: Mapping[str, Learner]
     warm: Model | SegmentedModel | None

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from mlprod_tasks.models.stored_rows import Rows, window_rows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.platform.versioned import Versioned, read_record, write_record
@@ -122,10 +119,9 @@ def update(training_id: str, platform: Platform, **changes: Any) -> None:
                 setattr(row, name, changed)
 
 
-def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) -> pa.Table:
-    """Read the rows of one window of the assembled set.
+def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) -> Rows:
+    """Read the rows of one window of the assembled set; many rows are left in their file.
 
     labelled: only those with a label.
     """
-    wanted = pc.field("split") == split
-    return pq.read_table(folder.training_set, filters=wanted & pc.field("label").is_valid() if labelled else wanted)
+    return window_rows(folder.training_set, split, labelled=labelled)

@@ -18,6 +18,7 @@ from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.evaluation.gates.names import NULLS_WHEN_FRESH, check_of
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.models.stored_rows import Rows, table_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.training.records import Assembled
 
@@ -37,7 +38,7 @@ class _Differences:
 
 
 def as_scored(
-    gate: AvailableAtPrediction, pipeline: Pipeline, rows: pa.Table, assembled: Assembled, platform: Platform
+    gate: AvailableAtPrediction, pipeline: Pipeline, rows: Rows, assembled: Assembled, platform: Platform
 ) -> CheckResult:
     """Measure the share of test rows with features other than scoring would have had.
 
@@ -48,7 +49,7 @@ def as_scored(
     chosen = [ticks[i] for i in sorted({round(one) for one in np.linspace(0, len(ticks) - 1, gate.ticks)})]
     differences = _Differences()
     for day in chosen:
-        trained = _sorted_by_key(pipeline, rows.filter(pc.equal(rows["tick"], day)))
+        trained = _sorted_by_key(pipeline, table_of(rows.filter(pc.equal(rows["tick"], day))))
         scored = _sorted_by_key(pipeline, _features_known_at(pipeline, day, assembled, platform))
         _add_differences(differences, pipeline, day, trained, scored)
     n = differences.rows
@@ -94,7 +95,7 @@ def _differences_sentence(differences: _Differences, pipeline: Pipeline, ticks: 
     )
 
 
-def when_fresh(pipeline: Pipeline, train_rows: pa.Table, assembled: Assembled, platform: Platform) -> CheckResult:
+def when_fresh(pipeline: Pipeline, train_rows: Rows, assembled: Assembled, platform: Platform) -> CheckResult:
     """Measure how much more often a feature is null in the newest tick than in training.
 
     The result is the excess of the worst feature, as a difference of shares.

@@ -14,6 +14,7 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gates.names import check_of
 from mlprod_tasks.evaluation.model_checks import AnyModel, spread
 from mlprod_tasks.evaluation.results import CheckResult
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 
@@ -25,7 +26,7 @@ class NothingToCheck(ValueError):
     """The declared change changes no row of the test window."""
 
 
-def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
+def invariance(gate: Invariance, model: AnyModel, rows: Rows, key: tuple[str, ...]) -> CheckResult:
     """Measure the share of changed rows whose score moves by more than the tolerance.
 
     Raises: NothingToCheck.
@@ -42,7 +43,7 @@ def invariance(gate: Invariance, model: AnyModel, rows: pa.Table, key: tuple[str
     return _result(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), scores, rows, changed, key)
 
 
-def monotonic(gate: Monotonic, model: AnyModel, rows: pa.Table, key: tuple[str, ...]) -> CheckResult:
+def monotonic(gate: Monotonic, model: AnyModel, rows: Rows, key: tuple[str, ...]) -> CheckResult:
     """Measure the share of rows whose score moves the wrong way if the feature is raised.
 
     Raises: NothingToCheck.

@@ -13,19 +13,21 @@ from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.evaluation.gates.names import check_of
 from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.evaluation.results import CheckResult
+from mlprod_tasks.models.stored_rows import Rows
 
 ROUNDS, CALLS, WARMING = 5, 30, 3
 SECONDS_A_ROUND = 1.0
 DISTINCT = 64  # different frames, so that no cache helps
 
 
-def latency(gate: Latency, model: AnyModel, rows: pa.Table) -> CheckResult:
+def latency(gate: Latency, model: AnyModel, rows: Rows) -> CheckResult:
     """Measure the milliseconds to score `gate.rows` rows: the median of the best round.
 
     A busy machine makes calls slower, never faster, so the best round is closest to the model's own time.
     """
     starts = np.linspace(0, rows.num_rows - 1, DISTINCT).astype(np.int64)
-    frames = [rows.take(pa.array((start + np.arange(gate.rows)) % rows.num_rows)).combine_chunks() for start in starts]
+    taken = rows.take(pa.array(((starts[:, None] + np.arange(gate.rows)) % rows.num_rows).ravel()))
+    frames = [taken.slice(i * gate.rows, gate.rows).combine_chunks() for i in range(DISTINCT)]
     for frame in frames[:WARMING]:
         model.predict(frame)
     rounds = [_round(model, frames, first) for first in range(ROUNDS)]

@@ -14,6 +14,7 @@ from mlprod_tasks.evaluation.gates.names import POWER_ALONE, POWER_LOST
 from mlprod_tasks.evaluation.model_checks import AnyModel, spread
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.feature_frame import inputs_of, outcome_of, read
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.statistics.metrics import roc_auc
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ MOST_TRAINING_ROWS, MOST_TEST_ROWS, MOST_SHUFFLED_ROWS = 200_000, 50_000, 5_000
 SECONDS_BETWEEN_LINES = 5
 
 
-def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], categorical: Sequence[str]) -> list[CheckResult]:
+def alone(train_rows: Rows, test_rows: Rows, features: Sequence[str], categorical: Sequence[str]) -> list[CheckResult]:
     """Measure the ROC AUC of each feature alone on the test rows, largest first.
 
     A row's score is the smoothed outcome rate of the training rows in its category or quantile bin. Nulls have their own bin;
@@ -44,7 +45,7 @@ def alone(train_rows: pa.Table, test_rows: pa.Table, features: Sequence[str], ca
     return sorted(results, key=lambda one: -(one.value or 0.0))
 
 
-def lost(model: AnyModel, test_rows: pa.Table, seed: int) -> list[CheckResult]:
+def lost(model: AnyModel, test_rows: Rows, seed: int) -> list[CheckResult]:
     """Measure the share of the model's power lost by shuffling each feature, largest first.
 
     Power is ROC AUC above 0.5; the share is 0 for a model without power.

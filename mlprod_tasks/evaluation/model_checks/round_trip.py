@@ -21,10 +21,12 @@ from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models import mlflow_flavor
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.stored_rows import Rows, StoredRows
 from mlprod_tasks.statistics.metrics import roc_auc
 
 log = logging.getLogger(__name__)
 
+ROWS_AT_ONCE = 500_000
 LONGEST = 600  # seconds for the new process
 ROUNDING = 1e-9  # of an AUC from sums in another order
 
@@ -36,7 +38,7 @@ class NotLoaded(RuntimeError):
     """
 
 
-def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_auc: float) -> CheckResult:
+def same_predictions(model: AnyModel, folder: Path, rows: Rows, evaluated_auc: float) -> CheckResult:
     """Measure the share of test rows that the reloaded model predicts differently.
 
     Compared bit for bit.
@@ -69,11 +71,14 @@ def same_predictions(model: AnyModel, folder: Path, rows: pa.Table, evaluated_au
     return CheckResult(SAME, "", 0.0, n, sentence)
 
 
-def _predict_in_new_process(model: AnyModel, folder: Path, rows: pa.Table, beside: Path) -> dict[str, Predictions]:
+def _predict_in_new_process(model: AnyModel, folder: Path, rows: Rows, beside: Path) -> dict[str, Predictions]:
     """Predict in a new interpreter, with the saved folder and with the MLflow package that is registered."""
     package, given, written = beside / "package", beside / "rows.parquet", beside / "answers.parquet"
     mlflow_flavor.save(model, folder, package)
-    pq.write_table(rows.select(list(model.feature_names)), given)
+    names = list(model.feature_names)
+    with pq.ParquetWriter(given, pa.schema([rows.schema.field(name) for name in names])) as writer:
+        for batch in rows.batches(names) if isinstance(rows, StoredRows) else (rows.select(names),):
+            writer.write_table(batch)
     log.info("same predictions: a new process loads the model and scores %d rows", rows.num_rows)
     # The new interpreter must import this code, from whatever working directory.
     path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH", "")])])
@@ -110,14 +115,19 @@ def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    rows = pq.read_table(given)
-    own = mlflow_flavor.load(folder).predict(rows)
+    model = mlflow_flavor.load(folder)
     import mlflow.pyfunc  # takes seconds
 
-    served = mlflow.pyfunc.load_model(str(package)).predict(rows.to_pandas())
-    columns = {"folder_score": own.score, "folder_decision": own.decision}
-    columns |= {"package_score": served["score"].to_numpy(), "package_decision": served["decision"].to_numpy()}
-    pq.write_table(pa.table(columns), written)
+    package_model = mlflow.pyfunc.load_model(str(package))
+    parts = []
+    with pq.ParquetFile(given) as opened:
+        for batch in opened.iter_batches(ROWS_AT_ONCE):
+            rows = pa.Table.from_batches([batch])
+            own, served = model.predict(rows), package_model.predict(rows.to_pandas())
+            columns = {"folder_score": own.score, "folder_decision": own.decision}
+            columns |= {"package_score": served["score"].to_numpy(), "package_decision": served["decision"].to_numpy()}
+            parts.append(pa.table(columns))
+    pq.write_table(pa.concat_tables(parts), written)
 
 
 if __name__ == "__main__":

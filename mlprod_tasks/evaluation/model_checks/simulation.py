@@ -13,19 +13,21 @@ from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
 from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.kpi import kpi_of, with_value
+from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform.engine import engine
 
 WEEK = timedelta(days=7)
 ONE_DAY = timedelta(days=1)
 
 
-def kpi(pipeline: Pipeline, model: AnyModel, rows: pa.Table, first: date, last: date) -> list[CheckResult]:
+def kpi(pipeline: Pipeline, model: AnyModel, rows: Rows, first: date, last: date) -> list[CheckResult]:
     """Compute the KPI of the test window, by week and by tick, as monitoring does.
 
     rows: labelled, with the features and `tick`. Weeks are seven days, counted back from `last`; the first days of the window
     may be in no week.
     """
     predicted = model.predict(rows)
+    rows = rows.select(["tick", "label", *pipeline.value_features])
     decided = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     unit = f" {pipeline.kpi.unit}".rstrip()
     weeks = []

@@ -16,7 +16,8 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.models.learners import constant, fitted
 from mlprod_tasks.models.learners.cores import cores_for, limited
 from mlprod_tasks.models.learners.fitted import FittedLearner
-from mlprod_tasks.models.learners.rows import Columns, LearnerRows, Report
+from mlprod_tasks.models.learners.needs import FROM_FILE
+from mlprod_tasks.models.learners.rows import Columns, LearnerRows, Report, in_memory
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def fit_learner(
     if len(train) == 0 or train.y.all() or not train.y.any():
         log.warning("%s: %d training rows, all of one class: the model predicts their rate", learner.name, len(train))
         return constant.fit_constant(columns, train)
+    if not isinstance(learner, FROM_FILE):
+        train, validation = in_memory(train), in_memory(validation)
     match learner:
         case ml.Constant():
             return constant.fit_constant(columns, train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlprod_tasks.models.learners.fitted import FittedLearner
-from mlprod_tasks.models.learners.rows import Floats, LearnerRows, log_loss
+from mlprod_tasks.models.learners.rows import Floats, LearnerRows, in_memory, log_loss
 
 MOST_ROWS = 5000
 
@@ -19,6 +19,7 @@ def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
     random = np.random.default_rng(seed)
     if len(rows) > MOST_ROWS:
         rows = rows.take(np.sort(random.choice(len(rows), MOST_ROWS, replace=False)))
+    rows = in_memory(rows)
     features = rows.x.shape[1]
     if len(rows) == 0:
         return np.zeros(features)

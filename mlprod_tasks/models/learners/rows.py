@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlprod_tasks.models.stored_rows import StoredMatrix
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,12 +36,12 @@ class Columns:
 class LearnerRows:
     """Labelled rows of one window, sorted by time.
 
-    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ... y: (n,) bool.
+    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool.
     weight: (n,), or None for equal ones.
     tick: (n,) whole days, ascending, or None if unknown: then only the order of rows is known.
     """
 
-    x: Floats
+    x: Any  # Floats | StoredMatrix
     y: Bools
     weight: Floats | None = None
     tick: NDArray[np.int64] | None = None
@@ -66,6 +68,18 @@ class LearnerRows:
     def rate(self) -> float:
         """The weighted share of positives."""
         return float(np.average(self.y, weights=self.weight))
+
+
+def in_memory(rows: LearnerRows) -> LearnerRows:
+    """Return the same rows with their matrix in memory."""
+    return replace(rows, x=rows.x.in_memory()) if isinstance(rows.x, StoredMatrix) else rows
+
+
+def predict(predict_matrix: Callable[[Floats], Floats], x: Floats | StoredMatrix) -> Floats:
+    """Return a learner's prediction of each row, (n,); of a matrix in a file batch by batch."""
+    if isinstance(x, StoredMatrix):
+        return np.concatenate([np.empty(0), *(predict_matrix(batch) for batch in x.batches())])
+    return predict_matrix(x)
 
 
 def logit(probability: Floats, tiny: float = TINY) -> Floats:

@@ -20,6 +20,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,12 +64,12 @@ def write_set(pipeline: Pipeline, home: Path, rows: int) -> None:
     folder = TrainingFolder(platform_of(home), ID)
     folder.path.mkdir(parents=True)
     counts = {name: round(share * rows) for name, share in SHARES.items()}
-    positives = dict.fromkeys(counts, 0)
+    positives, pool = dict.fromkeys(counts, 0), drawn(pipeline)
     writer: pq.ParquetWriter | None = None
     ranges = [DateRange(FIRST + timedelta(i * DAYS), FIRST + timedelta((i + 1) * DAYS - 1)) for i in range(len(counts))]
     for i, (split, count) in enumerate(counts.items()):
         for at in range(0, count, BATCH):
-            table = _batch(pipeline, split, np.arange(at, min(at + BATCH, count)) * DAYS // count + i * DAYS, seed=(i, at))
+            table = _batch(pool, split, np.arange(at, min(at + BATCH, count)) * DAYS // count + i * DAYS, seed=(i, at))
             positives[split] += int(np.count_nonzero(table["label"].to_numpy()))
             writer = writer or pq.ParquetWriter(folder.training_set, table.schema, compression="zstd")
             writer.write_table(table)
@@ -82,21 +83,34 @@ def write_set(pipeline: Pipeline, home: Path, rows: int) -> None:
     )  # fmt: skip
 
 
-def _batch(pipeline: Pipeline, split: str, day: np.ndarray, seed: tuple[int, int]) -> pa.Table:
+def drawn(pipeline: Pipeline) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Draw BATCH values of each feature: the values, which are null, and what each adds to the log-odds.
+
+    A batch takes them from a start of its own for each feature: drawing all of them anew would take longer than a fit.
+    """
+    random, columns = np.random.default_rng(0), {}
+    none = np.zeros(BATCH, bool)
+    for i, name in enumerate(pipeline.feature_names):
+        if name in pipeline.model.categorical:
+            code = random.integers(0, 40, BATCH)
+            columns[name] = code.astype(str).astype(object), none, 0.5 * np.sin(code)
+        elif name in pipeline.fallback.by:
+            columns[name] = random.integers(0, 24, BATCH), none, np.zeros(BATCH)
+        else:
+            values = random.normal(size=BATCH).round(2)
+            columns[name] = values, random.random(BATCH) < 0.02, 0.3 * np.sin(2 * values + i) * (i % 3 == 0)
+    return columns
+
+
+def _batch(pool: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], split: str, day: np.ndarray, seed: Any) -> pa.Table:
     random, n = np.random.default_rng(seed), len(day)
     columns: dict[str, pa.Array] = {"tick": pa.array(np.datetime64(FIRST) + day.astype("timedelta64[D]"), pa.date32())}
     logit = np.full(n, -1.5)
-    for i, name in enumerate(pipeline.feature_names):
-        if name in pipeline.model.categorical:
-            code = random.integers(0, 40, n)
-            columns[name] = pa.array(code.astype(str))
-            logit += 0.5 * np.sin(code)
-        elif name in pipeline.fallback.by:
-            columns[name] = pa.array(random.integers(0, 24, n))
-        else:
-            values = random.normal(size=n).round(2)
-            columns[name] = pa.array(values, mask=random.random(n) < 0.02)
-            logit += 0.3 * np.sin(2 * values + i) * (i % 3 == 0)
+    for name, arrays in pool.items():
+        start = random.integers(BATCH)
+        values, null, added = (np.roll(array, start)[:n] for array in arrays)
+        columns[name] = pa.array(values, mask=null)
+        logit += added
     columns["split"] = pa.array([split] * n)
     columns["label"] = pa.array(random.random(n) < 1 / (1 + np.exp(-logit)))
     return pa.table(columns)

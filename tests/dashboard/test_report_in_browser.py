@@ -32,6 +32,8 @@ def look(browser: Any, address: str, width: int = 1280, scheme: str = "light") -
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     )
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.get("about:blank")
+    browser.get_log("browser")  # what pages of other tests asked for, such as an icon
     browser.get(address)
     from selenium.webdriver.support.ui import WebDriverWait
 

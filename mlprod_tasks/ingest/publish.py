@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.documents.formatting import format_count
+from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
 from mlprod_tasks.ingest.convert import lake_type
 from mlprod_tasks.ingest.partitions import days, partitions
 from mlprod_tasks.platform import Platform, names
@@ -21,6 +23,7 @@ from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit, Publication
 
 log = logging.getLogger(__name__)
+MOST_TOLD = 5  # ticks in a message
 
 
 class AuditMissing(LookupError):
@@ -46,11 +49,15 @@ class Published:
 def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Published:
     """Replace the lake's rows of `ticks` by the audited ones, or a whole reference table if it changed.
 
+    Keys are unique over the table: a row that stands in another tick too, because its time moved at the source, is removed
+    there. A row that the source no longer has leaves the lake. Both are counted in the ledger, as are rows that arrive after
+    their tick was published.
+
     It publishes all ticks of the range or none, but for ticks that are refused because they are empty: those stay as they are
     in the lake. A tick that may be empty becomes empty. Safe to run again, also after it was killed: the rows are the same.
 
     Raises: AuditMissing if a tick has no passing audit, or the audited file has changed; TicksEmpty, after the others are
-    published, if some of `ticks` are left out.
+    published, if some of `ticks` are left out; KeysRepeated.
     """
     declared = pipeline.table(table)
     wanted = partitions(declared, ticks)
@@ -58,27 +65,81 @@ def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     empty = _left_out(pipeline, declared, ticks, verdicts)
     rows = _audited_rows(pipeline, declared, [verdict for tick, verdict in verdicts.items() if tick not in empty], platform)
     name = names.raw(pipeline, table)
+    change = None
     if declared.time is None:
         version, changed = _replace_reference(name, rows, ticks, platform)
         counts = {wanted.last: rows.num_rows}
     else:
-        written = platform.lake.replace_ticks(name, wanted, rows, f"publish {table} {ticks}", except_for=empty)
-        version, changed = written.version, True
-        counts = {tick: 0 for tick in days(wanted) if tick not in empty}
-        counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
-    _record(pipeline, table, counts, version, platform)
+        replaced = [tick for tick in days(wanted) if tick not in empty]
+        change, version = _revise(pipeline, declared, wanted, replaced, rows, platform, f"publish {table} {ticks}")
+        changed = True
+        counts = dict.fromkeys((*replaced, *change.also), 0)
+        counts |= {entry["values"]: entry["counts"] for entry in change.rows["tick"].value_counts().to_pylist()}
+    _record(pipeline, table, counts, version, change, platform)
     log.info("%s %s: %s rows, version %s", name, wanted, f"{rows.num_rows:,}", version)
     _tell_left_out(pipeline, declared, ticks, empty)
     return Published(pipeline.name, table, str(ticks), rows.num_rows, version, changed)
 
 
-def _record(pipeline: Pipeline, table: str, counts: Mapping[date, int], version: int, platform: Platform) -> None:
+def _revise(
+    pipeline: Pipeline,
+    table: Table,
+    ticks: TickRange,
+    replaced: Collection[date],
+    rows: pa.Table,
+    platform: Platform,
+    note: str,
+) -> tuple[Arrivals, int]:
+    """Write the rows, together with what other ticks keep. Returns what changed, and the Delta version."""
+    empty = set(days(ticks)) - set(replaced)
+    now = platform.clock.now()
+    between = (Publication.tick >= ticks.first) & (Publication.tick <= ticks.last)
+    known = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table.name)
+    published = {one.tick for one in known}
+    changes: list[Arrivals] = []
+
+    def revise(before: DeltaTable | None) -> tuple[pa.Table, tuple[date, ...]]:
+        changes.append(arrivals(table, replaced, rows, platform.lake, before, published, now))
+        return changes[-1].rows, changes[-1].also
+
+    try:
+        written = platform.lake.revise_ticks(names.raw(pipeline, table.name), ticks, revise, note, empty)
+    except KeysRepeated as error:
+        raise KeysRepeated(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from None
+    change = changes[-1]
+    for what, counts in (
+        ("arrived after their tick was published", change.late_now),
+        ("left their tick because their time moved", change.moved),
+        ("are gone at the source", change.gone),
+    ):
+        if counts:
+            listed = ", ".join(f"{n:,} of {tick}" for tick, n in sorted(counts.items())[:MOST_TOLD])
+            log.warning("%s.%s: %s rows %s: %s", pipeline.name, table.name, f"{counts.total():,}", what, listed)
+    return change, written.version
+
+
+def _record(
+    pipeline: Pipeline, table: str, counts: Mapping[date, int], version: int, change: Arrivals | None, platform: Platform
+) -> None:
+    late, moved, gone = (
+        (change.late, change.moved, change.gone) if change else (Counter[date](), Counter[date](), Counter[date]())
+    )
     at, where = platform.clock.now(), {"pipeline": pipeline.name, "table_name": table}
     between = (Publication.tick >= min(counts)) & (Publication.tick <= max(counts))
-    before = {one.tick: one.first_at or one.at for one in platform.ledger.all(Publication, between, **where)}
+    before = {one.tick: one for one in platform.ledger.all(Publication, between, **where)}
     platform.ledger.put(
         *[
-            Publication(**where, tick=tick, rows=count, delta_version=version, at=at, first_at=before.get(tick, at))
+            Publication(
+                **where,
+                tick=tick,
+                rows=count,
+                delta_version=version,
+                at=at,
+                first_at=(before[tick].first_at or before[tick].at) if tick in before else at,
+                rows_late=late[tick],
+                rows_moved=moved[tick] + (before[tick].rows_moved if tick in before else 0),
+                rows_gone=gone[tick] + (before[tick].rows_gone if tick in before else 0),
+            )
             for tick, count in counts.items()
         ]
     )

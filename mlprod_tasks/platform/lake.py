@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -21,6 +21,9 @@ from mlprod_tasks.platform.files import DiskFull, telling_full_disk
 from mlprod_tasks.platform.sql import literal
 
 TICK = "tick"
+# Columns of every partitioned raw table, beside the declared ones, which never begin with _: the moment at which a row entered
+# the lake, and whether its tick had been published before. Both are null in rows of release 0.4, which count as in time.
+ARRIVED, LATE = "_arrived_at", "_late"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
 # What the engine takes for a pattern, or for a partition's column, in the path of a file.
 PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
@@ -183,13 +186,44 @@ class Lake:
             raise RowsRefused(
                 f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was written"
             )
-        where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
-        if except_for:
-            kept = sorted(map(str, except_for))
-            if pc.any(pc.is_in(table[TICK].cast(pa.string()), pa.array(kept))).as_py():
-                raise RowsRefused(f"lake table {name!r}: cannot write rows of ticks that stay as they are; nothing was written")
-            where += f" AND {TICK} NOT IN ({', '.join(map(literal, kept))})"
+        if except_for and pc.any(pc.is_in(table[TICK], pa.array(sorted(except_for), pa.date32()))).as_py():
+            raise RowsRefused(f"lake table {name!r}: cannot write rows of ticks that stay as they are; nothing was written")
+        where = _of_ticks(ticks, except_for)
         return self._commit(name, table, note, partition_by=[TICK], predicate=where)
+
+    @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
+    def revise_ticks(
+        self,
+        name: str,
+        ticks: TickRange,
+        revise: Callable[[DeltaTable | None], tuple[pa.Table, Iterable[date]]],
+        note: str = "",
+        except_for: Collection[date] = (),
+    ) -> Written:
+        """Replace the rows of `ticks` by what `revise` makes of the table as it is, all or nothing.
+
+        `revise` gets the table (None if there is none), and returns all rows to write and the other ticks that they replace. If
+        another writer commits in between, it is called again with the newer table. except_for: ticks that stay as they are.
+
+        Raises: RowsRefused; what `revise` raises.
+        """
+        uri = self.uri(name)
+        if not DeltaTable.is_deltatable(uri):
+            schema = Schema.from_arrow(revise(None)[0].schema)
+            DeltaTable.create(uri, schema=schema, mode="ignore", partition_by=[TICK], configuration=KEEP_VERSIONS)
+        before = DeltaTable(uri)
+        rows, also = revise(before)
+        self._refuse_other_types(name, rows)
+        where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
+        write_deltalake(
+            before,  # at the version that was read, so that Delta finds conflicts with later ones
+            rows,
+            mode="overwrite",
+            predicate=where,
+            schema_mode="merge",
+            commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
+        )
+        return Written(name, rows.num_rows, self.version(name))
 
     def holds(self, name: str, rows: pa.Table) -> bool:
         """Whether a reference table has exactly these rows, in any order, with these columns and types."""
@@ -262,6 +296,11 @@ def _only_created(table: DeltaTable) -> bool:
     # history() returns all commits even for an earlier version: keep only those up to this version.
     commits = table.history()[-(table.version() + 1) :]
     return all(commit["operation"] == "CREATE TABLE" for commit in commits)
+
+
+def _of_ticks(ticks: TickRange, except_for: Collection[date]) -> str:
+    where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
+    return where + (f" AND {TICK} NOT IN ({', '.join(literal(str(day)) for day in sorted(except_for))})" if except_for else "")
 
 
 def _at(commit: dict[str, Any]) -> datetime:

@@ -107,6 +107,9 @@ class Publication(Row):
     delta_version: Mapped[int]
     at: Mapped[datetime]
     first_at: Mapped[datetime | None] = mapped_column(default=None)  # before it was published again
+    rows_late: Mapped[int] = mapped_column(default=0)  # of the rows: those that arrived after the first publication
+    rows_moved: Mapped[int] = mapped_column(default=0)  # rows that left the tick so far, because their time moved at the source
+    rows_gone: Mapped[int] = mapped_column(default=0)  # rows that left the tick so far, because the source no longer has them
 
 
 class Training(Row):

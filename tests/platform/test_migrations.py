@@ -309,6 +309,7 @@ def test_publications_say_when_they_were_first_made(of_release_0_4: Ledger) -> N
     )
     first = hour(7).replace(minute=1)
     assert only(ledger, Publication, "tick", "at", "first_at") == [(DAY, hour(20), first), (OTHER, hour(20), hour(20))]
+    assert only(ledger, Publication, "rows_late", "rows_moved", "rows_gone") == [(0, 0, 0), (0, 0, 0)]
 
 
 def test_audits_keep_the_digest_of_their_file_in_a_column(of_release_0_4: Ledger) -> None:

@@ -65,7 +65,13 @@ def _columns(table: str) -> tuple[sa.Column[Any], ...]:
             sa.Column("kind", word, nullable=False, server_default="better"),
             sa.Column("decided_at", day, nullable=True),
         ),
-        "publications": (sa.Column("first_at", sa.DateTime(timezone=True), nullable=True),),
+        "publications": (
+            sa.Column("first_at", sa.DateTime(timezone=True), nullable=True),
+            *(
+                sa.Column(name, sa.Integer(), nullable=False, server_default="0")
+                for name in ("rows_late", "rows_moved", "rows_gone")
+            ),
+        ),
         "rollouts": (sa.Column("ramp", word, nullable=True), sa.Column("ramp_for", text, nullable=True), _salt()),
         "scorings": (sa.Column("fallback_cause", word, nullable=True),),
         "trainings": (

@@ -95,7 +95,7 @@ def lake_rows(home: Path) -> dict[str, list[tuple[Any, ...]]]:
     with duckdb.connect() as connection:
         files = {name: listed(platform.lake.files(name)) for name in names}
         # The clock of a run is its own: only the moment at which a row arrived may differ, not whether it was late.
-        columns = "CAST(COLUMNS(c -> c <> '_arrived_at') AS VARCHAR)"
+        columns = "CAST(COLUMNS(lambda c: c <> '_arrived_at') AS VARCHAR)"
         query = f"SELECT {columns} FROM read_parquet({{}}, hive_partitioning=true) ORDER BY ALL"
         return {name: connection.sql(query.format(of)).fetchall() for name, of in files.items()}
 

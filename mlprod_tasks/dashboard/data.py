@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.dashboard import queries, status
@@ -164,6 +164,7 @@ def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str,
     unscored = [name for name in names if name not in scored]
     failed = select(Audit).where(Audit.passed.is_(False), or_(Audit.pipeline.in_(unscored), *since))
     refused = _by_pipeline(session, failed.order_by(Audit.tick.desc()), Audit, names)
+    late = session.execute(_rows_without_prediction(pipelines)).all()
     return {
         name: Facts(
             promotions=promotions[name],
@@ -173,9 +174,23 @@ def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str,
             refused=refused[name],
             switches=switches[name],
             alarms=alarms[name],
+            unscored=[(row.tick, row.published - row.scored) for row in late if row.pipeline == name],
         )
         for name in names
     }
+
+
+def _rows_without_prediction(pipelines: Sequence[Pipeline]) -> Select[str, date, int, int]:
+    """Scored ticks whose entity table was published with more rows since then."""
+    of_entity = or_(
+        false(), *(and_(Publication.pipeline == one.name, Publication.table_name == one.entity) for one in pipelines)
+    )
+    return (
+        select(Scoring.pipeline, Scoring.tick, Publication.rows.label("published"), Scoring.rows.label("scored"))
+        .join(Publication, and_(Publication.pipeline == Scoring.pipeline, Publication.tick == Scoring.tick))
+        .where(of_entity, Publication.rows > Scoring.rows, Publication.rows_late > 0)
+        .order_by(Scoring.tick)
+    )
 
 
 def _facts_at(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Facts:

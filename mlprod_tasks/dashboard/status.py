@@ -21,7 +21,8 @@ WAITS, REFUSED, FAILED = "awaiting approval", ("refused", "rejected", "taken bac
 class Facts:
     """The current facts of one pipeline, from the ledger.
 
-    promotions: in the order in which they took effect. refused: batches since the last scored tick.
+    promotions: in the order in which they took effect. refused: batches since the last scored tick. unscored: by tick, the rows
+    that arrived after it was scored and have no prediction.
     """
 
     promotions: Sequence[Promotion]
@@ -31,6 +32,7 @@ class Facts:
     refused: Sequence[Audit]
     switches: Sequence[Intervention]  # to the fallback and back, the newest first
     alarms: Sequence[AlarmRow]
+    unscored: Sequence[tuple[date, int]] = ()
 
 
 def champion(facts: Facts) -> ChampionCard | None:
@@ -97,6 +99,14 @@ def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[
         why = f": {scored.fallback_reason}" if scored.fallback_reason else "."
         light: Light = "amber" if scored.fallback_cause is FallbackCause.ROWS else "red"
         yield light, f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
+    if facts.unscored:
+        rows, first, last = sum(n for _, n in facts.unscored), facts.unscored[0][0], facts.unscored[-1][0]
+        which = f"{first}" if first == last else f"ticks from {first} to {last}"
+        yield (
+            "amber",
+            f"{rows:,} {'row' if rows == 1 else 'rows'} of {which} arrived after scoring and have no prediction: run the task "
+            "`score` again for them, or leave them.",
+        )
     late = None if scored is None else behind(pipeline.schedule, scored.tick, now)
     if late and scored is not None:
         ticks = "a tick is" if late == 1 else f"{late:,} ticks are"

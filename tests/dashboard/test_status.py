@@ -12,8 +12,9 @@ from mlprod_tasks.dashboard.data import overview
 from mlprod_tasks.dashboard.schemas import PipelineCard
 from mlprod_tasks.dashboard.status import behind
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.operations.status import _ticks
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Training
+from mlprod_tasks.platform.ledger import Decision, Publication, Scoring, Training
 from tests.support.seeded_ledger import DAY, FIRST, doing, fill, moment, opened, refuse, scoring
 
 LAST = FIRST + 9 * DAY
@@ -147,3 +148,18 @@ def test_whoever_is_needed_most_stands_first(quiet: Platform, flights_pipeline: 
         ("empty", "grey"),
     ]
     assert told.broken == (("broken.py", "no such column"),)
+
+
+def test_rows_that_arrive_after_their_tick_was_scored_are_told_until_they_are_scored(
+    quiet: Platform, flights_pipeline: Pipeline
+) -> None:
+    entity = {"pipeline": flights_pipeline.name, "table_name": flights_pipeline.entity, "tick": LAST, "delta_version": 1}
+    scored = quiet.ledger.get(Scoring, flights_pipeline.name, LAST)
+    assert scored is not None
+    published = {**entity, "rows": scored.rows + 1, "at": moment(LAST)}
+    quiet.ledger.put(Publication(**published, rows_late=1))
+    (reason,) = card(flights_pipeline, quiet).state.reasons
+    assert reason.startswith(f"1 row of {LAST} arrived after scoring and have no prediction")
+    assert "NOT SCORED: 1 rows" in "\n".join(_ticks(flights_pipeline, quiet))
+    quiet.ledger.put(Publication(**{**published, "rows": scored.rows}, rows_late=1))
+    assert "no prediction" not in " ".join(card(flights_pipeline, quiet).state.reasons)

@@ -19,7 +19,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.features import sql, trailing
 from mlprod_tasks.platform import names
-from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.lake import ARRIVED, LATE, TableMissing
 
 Shop = Any  # of conftest.py
 
@@ -310,3 +310,17 @@ def test_the_definition_can_be_translated_to_spark(shop: Shop, flights_pipeline:
 def test_the_package_loads_without_the_compiler() -> None:
     code = "import sys, mlprod_tasks.features, mlprod_tasks.features.sql; print('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("newer", [DAY, date(2013, 6, 2)])
+def test_ticks_of_release_0_4_without_moments_of_arrival_are_read_beside_newer_ones(shop: Shop, newer: date) -> None:
+    paid = [payment("a", at("06-01 09:00"), 3.0), payment("b", at("06-02 09:00"), 5.0)]  # known in ticks 2 and 3
+    shop.holds(orders=[ORDER], payments=paid)
+    before = scored(shop)
+    lake, name = shop.platform.lake, names.raw(shop.pipeline, "payments")
+    rows = lake.rows(name, [newer])
+    rows = rows.append_column(ARRIVED, pa.array([at("06-09 00:00")], pa.timestamp("us", "UTC"))).append_column(
+        LATE, pa.array([True])
+    )
+    lake.replace_ticks(name, shop.pipeline.schedule.range(newer), rows)
+    assert scored(shop) == before

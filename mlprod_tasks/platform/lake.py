@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -215,14 +216,15 @@ class Lake:
         rows, also = revise(before)
         self._refuse_other_types(name, rows)
         where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
-        write_deltalake(
-            before,  # at the version that was read, so that Delta finds conflicts with later ones
-            rows,
-            mode="overwrite",
-            predicate=where,
-            schema_mode="merge",
-            commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
-        )
+        with _telling_full_disk(uri):
+            write_deltalake(
+                before,  # at the version that was read, so that Delta finds conflicts with later ones
+                rows,
+                mode="overwrite",
+                predicate=where,
+                schema_mode="merge",
+                commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
+            )
         return Written(name, rows.num_rows, self.version(name))
 
     def holds(self, name: str, rows: pa.Table) -> bool:
@@ -242,13 +244,8 @@ class Lake:
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
-        try:
-            with telling_full_disk(self.uri(name)):
-                return self._write(name, table, note, partition_by, predicate)
-        except DeltaError as error:
-            if NO_SPACE in str(error):
-                raise DiskFull(self.uri(name)) from error
-            raise
+        with _telling_full_disk(self.uri(name)):
+            return self._write(name, table, note, partition_by, predicate)
 
     def _write(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
@@ -287,6 +284,18 @@ class Lake:
                     f"{_type_name(field.type)} in the new rows. Declare it under a new name, or move the lake table away "
                     "and ingest it again"
                 )
+
+
+@contextmanager
+def _telling_full_disk(uri: str) -> Iterator[None]:
+    """Raise DiskFull, with the table's address, if Delta or we find no space left."""
+    try:
+        with telling_full_disk(uri):
+            yield
+    except DeltaError as error:
+        if NO_SPACE in str(error):
+            raise DiskFull(uri) from error
+        raise
 
 
 def _only_created(table: DeltaTable) -> bool:

@@ -411,5 +411,8 @@ def test_a_full_disk_below_the_lake_names_the_table_and_the_remedy(monkeypatch, 
         raise DeltaError("Unable to copy data to file: No space left on device (os error 28)")  # as delta-rs says it
 
     monkeypatch.setattr(lake_module, "write_deltalake", full)
-    with pytest.raises(DiskFull, match=r"no space is left to write .*shop/raw/orders: free some"):
-        Lake(str(tmp_path / "lake")).replace("shop/raw/orders", pa.table({"x": [1]}))
+    made, told = Lake(str(tmp_path / "lake")), r"no space is left to write .*shop/raw/orders: free some"
+    with pytest.raises(DiskFull, match=told):
+        made.replace("shop/raw/orders", pa.table({"x": [1]}))
+    with pytest.raises(DiskFull, match=told):
+        made.revise_ticks("shop/raw/orders", ticks(0), lambda _: (rows([0]), ()))

@@ -62,7 +62,9 @@ def test_every_usual_way_to_make_32_random_bytes_gives_a_key(made: Callable[[], 
 
 
 @pytest.mark.parametrize(
-    "key", ["x", "a key for tests", "hunter2" * 10, "a" * 64, "0123456789abcdef" * 3, secrets.token_hex(16), f"{made_key()}\n"]
+    "key",
+    ["x", "a key for tests", "hunter2" * 10, "a" * 64, "0123456789abcdef" * 3, secrets.token_hex(16), f"{made_key()}\n"],
+    ids=["one character", "words", "a word often", "one digit often", "a pattern", "16 bytes", "a line break"],
 )
 def test_a_weak_key_is_refused_with_how_to_make_one_and_not_shown(key: str, make_platform: Any) -> None:
     with pytest.raises(PseudonymKeyWeak, match=r"mlprod pseudonym-key make.*production\.md") as refused:

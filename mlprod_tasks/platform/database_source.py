@@ -235,19 +235,23 @@ def _wanted(table: Table) -> list[str]:
 
 
 def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Iterator[pa.RecordBatch]:
-    hashed = [position for position, column in enumerate(table.lake_columns) if column.personal == "hash"]
+    # The table's own time is always a text: no query by time finds another one.
+    days = {one.name for one in table.columns if one.kind in ("date", "timestamp") and one.name != table.time}
+    columns = enumerate(table.lake_columns)
+    by_type = [position for position, column in columns if column.personal == "hash" or column.name in days]
     names = [column.name for column in query.selected_columns]
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
-            for rows in _by_type(chunk, hashed):
+            for rows in _by_type(chunk, by_type):
                 yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*rows, strict=True)], names=names)
 
 
 def _by_type(rows: Sequence[Any], columns: Sequence[int]) -> Iterable[Sequence[Any]]:
     """Group the rows so that in each group, each of `columns` has values of one type.
 
-    Arrow arrays have one type: 7 in an array with 8.5 would become 7.0, and so get a different hash than 7 alone.
+    Arrow arrays have one type: 7 in an array with 8.5 would become 7.0, and so get a different hash than 7 alone; the number
+    20240314 in an array with texts would become a text, which is a day.
     """
     if not columns:
         return [rows]

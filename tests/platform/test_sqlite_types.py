@@ -58,3 +58,18 @@ def test_each_value_is_what_it_is_whatever_stands_beside_it(beside: Any, make_pl
             got = REFUSED if converted.failed[0].as_py() else str(got) if kind in ("timestamp", "date") else got
             assert (value, kind, got) == (value, kind, expected)
             assert (converted.failed[2].as_py(), converted.values[2].as_py()) == (False, None)
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp"])
+def test_a_number_beside_texts_is_no_day(kind: Any, make_platform, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE things (id, value)")
+        connection.executemany("INSERT INTO things VALUES (?, ?)", [(1, 20240314), (2, "2024-03-14"), (3, None)])
+    connection.close()
+    columns = (ml.Column("id", "int", "x"), ml.Column("value", kind, "x"))
+    table = ml.Table("things", ml.Database("shop", "things"), key=("id",), columns=columns)
+    settings = make_platform(shop=f"sqlite:///{tmp_path / 'shop.db'}").settings
+    failed = {}
+    for rows in read(table, settings, None, None):
+        failed |= dict(zip(rows["id"].to_pylist(), convert(rows["value"], kind).failed.to_pylist(), strict=True))
+    assert failed == {1: True, 2: False, 3: False}

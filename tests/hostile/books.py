@@ -31,6 +31,12 @@ TIMES = {
     "csv": (Cell(b"", ROW), Cell(b"14.03.2024", BATCH), Cell(b'""', BATCH), Cell(b"2024-03-14 12:0\xff", BATCH)),
     "parquet": (Cell(None, ROW),),
 }
+CUSTOMERS = {
+    "sqlite": (Cell(None, None), Cell(7, "7"), Cell(RawText(b"Unmistakable\xfc"), ROW), Cell(b"\xfcUnmistakable", ROW)),
+    "postgresql": (Cell("NULL", None), Cell("''", "")),
+    "csv": (Cell(b"", None), Cell('"Unmistakable, ""Zoë"""'.encode(), 'Unmistakable, "Zoë"'), Cell(b"Unmistakable\xeb", ROW)),
+    "parquet": (Cell(None, None), Cell(b"", ""), Cell(b"Unmistakable\xeb", ROW)),
+}
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,7 @@ def batch_cells(content: Content, day: int) -> dict[str, int]:
     """How many cells of each column are not of its kind, in the rows of a day that have a time."""
     found: Counter[str] = Counter()
     for row in content.rows:
-        if row.day == day and row.at is None:
+        if (row.day if row.at is None else 0) == day and (row.at is None or content.source in ("csv", "parquet")):
             found.update(f"of_{kind}" for kind, cell in zip(KINDS, row.cells, strict=True) if cell.meaning is BATCH)
     return dict(found)
 
@@ -267,7 +273,8 @@ def batch_cells(content: Content, day: int) -> dict[str, int]:
 def found_by_column(audit: Audit) -> dict[str, int]:
     """The same as the audit recorded it."""
     typed = [one for one in audit.failures if one["expectation"] == "expect_column_values_to_be_in_type_list"]
-    return {one["column"]: int(one["observed"].split()[0].replace(",", "")) for one in typed if one["refuses"] == "batch"}
+    counts = {one["column"]: int(one["observed"].split()[0].replace(",", "")) for one in typed if one["refuses"] == "batch"}
+    return {name: count for name, count in counts.items() if name.startswith("of_")}
 
 
 def _size(platform: Platform, name: str) -> int:

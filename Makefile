@@ -4,7 +4,7 @@ BIN := .venv/bin
 DB ?= sqlite
 EXIT ?=
 
-.PHONY: install demo test lint format bench docs dictionary lock clean
+.PHONY: install demo test hostile lint format bench docs dictionary lock clean
 
 install: .venv/installed
 
@@ -24,6 +24,10 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/integration
 	$(BIN)/python -m pytest tests/integration
+
+# Hostile sources, longer than in `make test`: random deliveries of every kind, and files cut at every byte.
+hostile: install
+	MLPROD_HOSTILE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/hostile
 
 lint: install
 	$(BIN)/ruff format --check .

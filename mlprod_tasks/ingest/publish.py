@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
-from mlprod_tasks.ingest.convert import lake_type
+from mlprod_tasks.ingest.convert import in_declared_types, lake_type
 from mlprod_tasks.ingest.partitions import days, partitions
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.digest import of_file
@@ -217,8 +217,9 @@ def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list
     if table.time is not None:
         rows = rows.filter(pc.is_in(rows["tick"], pa.array(ticks, pa.date32())))
         fields.append(pa.field("tick", pa.date32()))
-    # A column may be text because of another tick's rows. It is cast back: in the ticks that passed, every value fits.
-    return rows.select([field.name for field in fields]).cast(pa.schema(fields)).replace_schema_metadata(None)
+    # A column may be text because of another tick's rows. It is converted back: in the ticks that passed, every value fits.
+    rows = in_declared_types(rows.select([field.name for field in fields]), table)
+    return rows.cast(pa.schema(fields)).replace_schema_metadata(None)
 
 
 def _replace_reference(name: str, rows: pa.Table, ticks: TickRange, platform: Platform) -> tuple[int, bool]:

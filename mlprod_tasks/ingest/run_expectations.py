@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Table, TickRange
-from mlprod_tasks.ingest.convert import lake_type
+from mlprod_tasks.ingest.convert import in_declared_types, lake_type
 from mlprod_tasks.ingest.expectations import (
     NUL,
     PANDAS_TYPE,
@@ -23,7 +23,7 @@ from mlprod_tasks.ingest.expectations import (
     STORABLE,
     load_great_expectations,
 )
-from mlprod_tasks.ingest.partitions import boundaries
+from mlprod_tasks.ingest.partitions import boundaries, days
 from mlprod_tasks.ingest.unread import UNREAD, unread_rows
 
 if TYPE_CHECKING:
@@ -74,18 +74,22 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
     text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
     by_row: list[Any] = []
     by_batch: list[Any] = []
+    of_text: list[Any] = []
     for expectation in expected.expectations:
         if text & _columns(expectation) and expectation.configuration.type not in (
             TYPES,
             "expect_column_values_to_not_be_null",
         ):
-            continue  # the type has failed, so the column is text, to which bounds of numbers do not apply
+            of_text.append(expectation)  # the type has failed, so the column is text, to which bounds of numbers do not apply
+            continue
         if _finds_nothing(expectation, staged):
             continue  # it would take Great Expectations as long as all other expectations of the column
         (by_row if _is_on_rows(expectation) else by_batch).append(expectation)
     result = _validate(rows, expected.name, by_row)
     results = [_row_result(entry, table, staged, starts) for entry in result.results]
     results += _values_that_are_no_text(table, staged)
+    if of_text:
+        results += _of_ticks_that_fit(table, staged, starts, ticks, expected.name, of_text, text)
     if by_batch:
         whole = len(starts) == 2
         per_tick = [
@@ -95,6 +99,30 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
         results += _batch_results([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
         result.results.extend(per_tick[-1].results)
     return Validated(tuple(results), result)
+
+
+def _of_ticks_that_fit(
+    table: Table,
+    staged: pa.Table,
+    starts: np.ndarray,
+    ticks: TickRange,
+    name: str,
+    expectations: Sequence[Any],
+    text: set[str],
+) -> Iterator[ExpectationResult]:
+    """Evaluate what columns that are text leave out on the ticks whose values fit: it is another tick that made them text."""
+    unread = np.any([unread_rows(staged, column) for column in text], axis=0)
+    for i, day in enumerate(days(ticks)):
+        first, count = int(starts[i]), int(starts[i + 1] - starts[i])
+        if not count or unread[first : first + count].any():
+            continue
+        part, whole = in_declared_types(staged.slice(first, count), table), np.array([0, count])
+        rows = frame(table, part, whole, TickRange(ticks.schedule, day, day))
+        for entry in _validate(rows, name, expectations).results:
+            found = _row_result(entry, table, part, whole)
+            positions = None if found.rows is None else found.rows + first
+            batches = None if found.batches is None else dict.fromkeys([i] if found.batches else [], found.batches.get(0, ""))
+            yield replace(found, rows=positions, batches=batches)
 
 
 def frame(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRange) -> pd.DataFrame:

@@ -56,6 +56,11 @@ class DatabaseSource:
                 f"table {self.table.name!r}: connection {self.source.connection!r} names the SQLite file {file}, which does "
                 "not exist. Set the connection to the right file"
             )
+        if self.engine.dialect.name == "sqlite" and file and file != ":memory:" and _is_cut_off(Path(file)):
+            raise SourceUnreachable(
+                f"table {self.table.name!r}: the SQLite file {file} of connection {self.source.connection!r} is cut off: it "
+                "ends within a page. Deliver it again"
+            )
         try:
             if self.engine.dialect.name == "postgresql":
                 types: Types | None = column_types(self.engine, self.source.table, self.source.schema)  # type: ignore[assignment]
@@ -188,6 +193,14 @@ class DatabaseSource:
             return start, end
         zone = ZoneInfo(self.source.zone)
         return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
+
+
+def _is_cut_off(file: Path) -> bool:
+    """Whether a file ends within a page: SQLite reads zeros there, without an error."""
+    with file.open("rb") as opened:
+        head = opened.read(18)
+    page = int.from_bytes(head[16:18], "big")
+    return head[:16] == b"SQLite format 3\0" and file.stat().st_size % (65_536 if page == 1 else max(page, 1)) != 0
 
 
 def _is_naive(engine: Engine, source: Any, name: str, kind: PostgresType | None) -> bool:

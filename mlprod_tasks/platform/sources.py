@@ -66,7 +66,7 @@ def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
     address = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files {table.source.path!r}"
     existing: dict[str, None] = {}
     for path in paths:
-        columns = _columns_of(table.source, path)
+        columns = _columns_of(table, table.source, path)
         _require_columns(table, columns, str(path), shown=table.source.format != "csv")
         existing |= dict.fromkeys(columns)
     return Source(table, address, _undeclared(table, existing), _unended(table.source, paths))
@@ -195,11 +195,11 @@ def _paths(table: Table, settings: Settings, tick: date | None) -> list[Path]:
     return paths
 
 
-def _columns_of(source: Files, path: Path) -> list[str]:
+def _columns_of(table: Table, source: Files, path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names) if source.format == "parquet" else csv_files.header(path)
     except (pa.ArrowException, csv_files.Malformed, OSError) as error:
-        raise _unreadable(source, path, error) from None
+        raise _unreadable(table, source, path, error) from None
 
 
 def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[pa.RecordBatch]:
@@ -211,16 +211,16 @@ def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[
             for batch in file.iter_batches(batch_size=chunk_rows, columns=_wanted(table)):
                 yield batch.select(_wanted(table))
     except (pa.ArrowException, csv_files.Malformed, OSError) as error:
-        raise _unreadable(source, path, error) from None
+        raise _unreadable(table, source, path, error) from None
 
 
-def _unreadable(source: Files, path: Path, error: Exception) -> SourceMissing:
+def _unreadable(table: Table, source: Files, path: Path, error: Exception) -> SourceMissing:
     """Say what is wrong with a file. Arrow's own message may show values, and so is not passed on."""
     if isinstance(error, csv_files.Malformed):
         reason = str(error)
     else:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is damaged or cut off"
-    return SourceMissing(f"{path} cannot be read as a {source.format} file: {reason}. Deliver it again")
+    return SourceMissing(f"table {table.name!r}: {path} cannot be read as a {source.format} file: {reason}. Deliver it again")
 
 
 def is_by_tick(table: Table) -> bool:

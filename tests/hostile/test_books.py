@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlprod_tasks import steps
 from mlprod_tasks.platform import Platform
-from tests.hostile.books import CUSTOMERS, PLANTED, TIMES, Content, Row, check, ingest, lake_rows, pipeline_of, write
+from tests.hostile.books import CUSTOMERS, PLANTED, TICKS, TIMES, Content, Row, check, ingest, lake_rows, pipeline_of, write
 from tests.hostile.meanings import BATCH, FORMS, KINDS, ROW, SOURCES, Cell, Form
 from tests.support.byte_search import forms, places
 
@@ -125,3 +126,16 @@ def test_two_deliveries_of_anything_leave_balanced_books(source: str, trial) -> 
         trial(*given_contents)
 
     hold()
+
+
+def test_a_tick_read_together_with_a_refused_one_is_not_published_unchecked(make_platform, tmp_path: Path) -> None:
+    chosen = next(choices("csv"))
+    infinite, typed = (
+        tuple(Cell(written, refusal) if form.kind == "float" else plain(form) for form in chosen)
+        for written, refusal in ((b"inf", ROW), (b"much", BATCH))
+    )
+    content = Content("csv", chosen, (Row(1, infinite), Row(2, typed, 1), Row(3, tuple(map(plain, chosen)))))
+    pipeline, platform = pipeline_of("csv"), make_platform(shop=write(content, tmp_path / "source"))
+    assert ingest(pipeline, platform) is not None
+    steps.publish(pipeline, pipeline.schedule.range(str(TICKS[0])), platform)
+    assert [row[0] for row in lake_rows(pipeline, platform)[TICKS[0]]] == [3]

@@ -16,6 +16,7 @@ from mlprod_tasks.ingest.publish import publish
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.lake import ARRIVED, LATE
 from mlprod_tasks.platform.ledger import Publication
+from tests.support.clock import SetClock
 from tests.support.shop import order
 
 ORDERS = "shop/raw/orders"
@@ -35,7 +36,7 @@ class Source:
         if rows is not None:
             self._orders_in(rows)
         ticks = self.pipeline.schedule.range(first, last)
-        object.__setattr__(self.platform, "clock", _At(at))
+        object.__setattr__(self.platform, "clock", SetClock(at))
         extract(self.pipeline, "orders", ticks, self.platform)
         audit(self.pipeline, "orders", ticks, self.platform)
         publish(self.pipeline, "orders", ticks, self.platform)
@@ -48,14 +49,6 @@ class Source:
     def counts(self, tick: date) -> tuple[int, int, int, int]:
         entry = self.platform.ledger.get(Publication, "shop", "orders", tick)
         return entry.rows, entry.rows_late, entry.rows_moved, entry.rows_gone
-
-
-class _At:
-    def __init__(self, at: datetime) -> None:
-        self._at = at
-
-    def now(self) -> datetime:
-        return self._at
 
 
 @pytest.fixture

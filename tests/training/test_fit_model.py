@@ -18,29 +18,11 @@ from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.training import fit_model, sample_weights
 from mlprod_tasks.training.sample_weights import NoTicks
+from tests.support.labelled_rows import STARTS, some_rows
 from tests.support.paths import REPOSITORY
 
 TREES = ml.LightGBM(learning_rate=0.1, max_trees=40, min_data_in_leaf=30)
 NET = ml.NeuralNet(hidden=(8,), learning_rate=0.02, max_epochs=6, batch_rows=64)
-STARTS = date(2024, 1, 1)
-
-
-def some_rows(n: int, seed: int = 0, effect: float = 1.5, first_day: int = 0, days: int = 30) -> pa.Table:
-    """Labelled feature rows of the shop with their ticks, in the order of time."""
-    random = np.random.default_rng(seed)
-    channel = random.choice(["web", "app", "phone", None], n)
-    amount, items = random.gamma(2, 40, n), random.integers(1, 6, n)
-    label = random.random(n) < 1 / (1 + np.exp(1.5 - effect * (channel == "phone") - 0.01 * amount))
-    return pa.table(
-        {
-            "tick": pa.array([STARTS + timedelta(days=first_day + i * days // n) for i in range(n)]),
-            "channel": pa.array(channel, pa.string()),
-            "amount": pa.array(amount, mask=random.random(n) < 0.05),
-            "items": pa.array(items, pa.int64(), mask=random.random(n) < 0.05),
-            "weekday": pa.array(random.integers(1, 8, n), pa.int64()),
-            "label": label,
-        }
-    )
 
 
 ROWS, VALIDATION, TEST = some_rows(2500), some_rows(1200, 1, first_day=32, days=10), some_rows(4000, 2)

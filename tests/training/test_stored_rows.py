@@ -33,7 +33,7 @@ from mlprod_tasks.training.records import SearchResult
 from mlprod_tasks.training.search import search
 from mlprod_tasks.training.train import train
 from mlprod_tasks.training.workspace import TrainingFolder
-from tests.training.test_fit_model import some_rows
+from tests.support.labelled_rows import some_rows
 
 TREES = ml.LightGBM(learning_rate=0.1, max_trees=25, min_data_in_leaf=30)
 

@@ -5,10 +5,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.ingest.convert import in_declared_types
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from tests.support.shop import order
@@ -100,3 +102,13 @@ def test_a_schedule_in_another_zone_than_the_source_reads_each_row_once(orders_p
         for i in range(9)
     ]
     assert (sum(counts), max(counts)) == (96, 24)
+
+
+def test_local_times_read_beside_a_value_of_another_type_become_the_same_moments() -> None:
+    columns = (ml.Column("at", "timestamp", "x"), ml.Column("open", "bool", "x"))
+    source = ml.Files("shop", "*.csv", "csv", timezone="Europe/Zurich")
+    table = ml.Table("orders", source, key=("at",), columns=columns)
+    staged = pa.table({"at": ["2024-03-14 10:00:00", "2024-03-14 10:00:00.000000Z"], "open": ["t", "0"]})
+    rows = in_declared_types(staged, table)
+    assert [str(one) for one in rows["at"].to_pylist()] == ["2024-03-14 09:00:00+00:00", "2024-03-14 10:00:00+00:00"]
+    assert rows["open"].to_pylist() == [True, False]

@@ -120,7 +120,7 @@ def _cells(row: Row) -> list[Cell]:
 
 def _values(content: Content, row: Row) -> tuple[Any, ...]:
     who = row.customer.meaning if row.customer is not None else person(row.number)
-    hashed = who and hmac.new(PSEUDONYM_KEY.encode(), who.encode(), hashlib.sha256).hexdigest()
+    hashed = None if who is None else hmac.new(PSEUDONYM_KEY.encode(), who.encode(), hashlib.sha256).hexdigest()
     return (row.number, *(cell.meaning for cell in row.cells), hashed)
 
 

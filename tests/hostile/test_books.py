@@ -18,7 +18,7 @@ from tests.hostile.books import CUSTOMERS, PLANTED, TICKS, TIMES, Content, Row, 
 from tests.hostile.meanings import BATCH, FORMS, KINDS, ROW, SOURCES, Cell, Form
 from tests.support.byte_search import forms, places
 
-EXAMPLES = int(os.environ.get("MLPROD_HOSTILE_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("MLPROD_HOSTILE_EXAMPLES", "3"))
 FOLDERS = itertools.count()
 NEEDLES = forms(PLANTED)
 

@@ -38,7 +38,7 @@ from mlprod_tasks.platform.settings import from_environment
 ROOT = Path(__file__).parents[1]
 YEAR_ROWS = 336_776
 SHIFT = timedelta(days=53 * 7)  # weekdays stay what they are
-AT_MOST, AT_MOST_GB = 2.0, 4.0
+AT_MOST, AT_MOST_GB = 1.5, 4.0
 LOCAL = "timezone('America/New_York', sched_dep_at)"
 OWN = f"""f.flight_id, f.sched_dep_at, f.tick, f.sched_dep_at - INTERVAL 2 HOUR AS predict_at, f.carrier, f.origin, f.dest,
     f.distance, extract(hour FROM {LOCAL}) AS dep_hour,

@@ -200,10 +200,10 @@ def one(way: str, folder: Path, years: int) -> None:
         RUNS[way](pipeline, platform, years, Path(out) / way)
         seconds, after = time.perf_counter() - start, os.times()
     cpu = after.user + after.system - before.user - before.system
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": _peak_gb()}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": peak_gb()}))
 
 
-def _peak_gb() -> float:
+def peak_gb() -> float:
     """The process's own peak; getrusage would begin with that of the process which started it."""
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.features import _peak_gb as peak_gb
+from benchmarks.features import peak_gb
 from benchmarks.training import REPOSITORY
 from mlprod_tasks.declaration import LightGBM, Pipeline, load
 from mlprod_tasks.evaluation.evaluate import evaluate

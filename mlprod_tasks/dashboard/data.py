@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, false, func, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.dashboard import queries, status
@@ -30,6 +30,7 @@ from mlprod_tasks.platform.ledger import (
     Scoring,
     Training,
 )
+from mlprod_tasks.scoring.unscored_rows import unscored_rows
 
 DAY = timedelta(days=1)
 SHOWN_TICKS, MOST_TICKS, SPARK_TICKS = 60, 400, 30
@@ -164,7 +165,7 @@ def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str,
     unscored = [name for name in names if name not in scored]
     failed = select(Audit).where(Audit.passed.is_(False), or_(Audit.pipeline.in_(unscored), *since))
     refused = _by_pipeline(session, failed.order_by(Audit.tick.desc()), Audit, names)
-    late = session.execute(_rows_without_prediction(pipelines)).all()
+    late = unscored_rows(session, pipelines)
     return {
         name: Facts(
             promotions=promotions[name],
@@ -174,23 +175,10 @@ def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str,
             refused=refused[name],
             switches=switches[name],
             alarms=alarms[name],
-            unscored=[(row.tick, row.published - row.scored) for row in late if row.pipeline == name],
+            unscored=late[name],
         )
         for name in names
     }
-
-
-def _rows_without_prediction(pipelines: Sequence[Pipeline]) -> Select[str, date, int, int]:
-    """Scored ticks whose entity table was published with more rows since then."""
-    of_entity = or_(
-        false(), *(and_(Publication.pipeline == one.name, Publication.table_name == one.entity) for one in pipelines)
-    )
-    return (
-        select(Scoring.pipeline, Scoring.tick, Publication.rows.label("published"), Scoring.rows.label("scored"))
-        .join(Publication, and_(Publication.pipeline == Scoring.pipeline, Publication.tick == Scoring.tick))
-        .where(of_entity, Publication.rows > Scoring.rows, Publication.rows_late > 0)
-        .order_by(Scoring.tick)
-    )
 
 
 def _facts_at(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Facts:
@@ -204,6 +192,7 @@ def _facts_at(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) ->
         scored=session.scalars(select(Scoring).filter_by(**of_tick)).one_or_none(),
         decided=session.scalars(select(Decision).filter_by(**of_tick)).one_or_none(),
         refused=list(session.scalars(refused)),
+        unscored={day: rows for day, rows in facts.unscored.items() if day == tick.date},
         switches=[one for one in facts.switches if (one.tick or one.at.astimezone(pipeline.schedule.zone).date()) <= tick.date],
     )
 

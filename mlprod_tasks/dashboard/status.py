@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from mlprod_tasks.dashboard.schemas import AlarmRow, ChampionCard, LastTick, Light, StatusLight
@@ -32,7 +32,7 @@ class Facts:
     refused: Sequence[Audit]
     switches: Sequence[Intervention]  # to the fallback and back, the newest first
     alarms: Sequence[AlarmRow]
-    unscored: Sequence[tuple[date, int]] = ()
+    unscored: Mapping[date, int] = field(default_factory=dict)
 
 
 def champion(facts: Facts) -> ChampionCard | None:
@@ -100,7 +100,7 @@ def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[
         light: Light = "amber" if scored.fallback_cause is FallbackCause.ROWS else "red"
         yield light, f"The fallback answered {scored.fallback_rows:,} of {scored.rows:,} rows of {scored.tick}{why}"
     if facts.unscored:
-        rows, first, last = sum(n for _, n in facts.unscored), facts.unscored[0][0], facts.unscored[-1][0]
+        rows, first, last = sum(facts.unscored.values()), min(facts.unscored), max(facts.unscored)
         which = f"{first}" if first == last else f"ticks from {first} to {last}"
         yield (
             "amber",

@@ -68,17 +68,15 @@ def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
     tried: dict[str, str] = {}
     for feature in pipeline.features:
         for name in names_of(feature):
-            if name in wanted and name not in columns:
-                columns[name] = identifier(name)
-                if isinstance(feature, Expression):
-                    value = f"CAST({feature.sql} AS {TYPES[feature.kind]})"
-                    if alone:  # a row that fails has no struct; a row whose value is null has a struct with null
-                        tried[name] = tries = f"_try_{len(tried)}"
-                        columns[name] = f"TRY(struct_pack(v := {value})) AS {tries}, "
-                        value = f"struct_extract({tries}, 'v')"
-                        columns[name] += f"{value} AS {identifier(name)}"
-                    else:
-                        columns[name] = f"{value} AS {identifier(name)}"
+            if name not in wanted or name in columns:
+                continue
+            columns[name] = identifier(name)
+            if isinstance(feature, Expression):
+                value = f"CAST({feature.sql} AS {TYPES[feature.kind]})"
+                if alone:  # a row that fails has no struct; a row whose value is null has a struct with null
+                    tried[name] = tries = f"_try_{len(tried)}"
+                    value = f"TRY(struct_pack(v := {value})) AS {tries}, struct_extract({tries}, 'v')"
+                columns[name] = f"{value} AS {identifier(name)}"
     computed = f"SELECT {', '.join(columns.values())} FROM known"
     if not alone:
         return computed

@@ -1,6 +1,7 @@
 """Compile loops over arrays to machine code once per machine.
 
-numba compiles; what it made is kept beside Python's bytecode. Loading it takes 40 ms, numba and its own cache 700 ms.
+numba compiles; what it made is kept beside Python's bytecode, or in the user's cache folder. Loading it takes 40 ms, numba and
+its own cache 700 ms.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import inspect
 import logging
 import os
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from importlib.metadata import version
 from importlib.util import cache_from_source
 from pathlib import Path
+from threading import Lock
 from types import FunctionType
 from typing import Any, ParamSpec, get_type_hints
 
@@ -42,7 +44,7 @@ def machine_code(function: Callable[P, None]) -> Callable[P, None]:
 
     The function that is returned raises TypeError for an array of another type, or one that is not contiguous.
     """
-    kinds = {name: kind for name, kind in get_type_hints(function).items() if name != "return"}
+    kinds = _kinds(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -63,24 +65,28 @@ def _argument(value: Any, name: str, kind: Any) -> int:
     return int(value.ctypes.data)
 
 
-@cache
-def _loaded(function: Callable[..., None]) -> Callable[..., None]:
-    """The machine code of a function, linked into this process."""
-    name, types = f"mlprod_{function.__name__}", _ctypes_of(function)
-    jit = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
-    jit.add_object_file(llvm.ObjectFileRef.from_data(_object_file(function, name)))
-    jit.finalize_object()
-    loaded = ctypes.CFUNCTYPE(None, *types)(jit.get_function_address(name))
-    _in_use.append(jit)
-    return loaded
+def _kinds(function: Callable[..., None]) -> dict[str, Any]:
+    """The parameters of a loop, each with `int`, `Ints` or `Floats`."""
+    return {name: kind for name, kind in get_type_hints(function).items() if name != "return"}
 
 
+_one_at_a_time = Lock()  # threads that need the same loop for the first time would each compile it
+_linked: dict[Callable[..., None], Callable[..., None]] = {}
 _in_use: list[llvm.ExecutionEngine] = []  # an engine that is collected would free the machine code
 
 
-def _ctypes_of(function: Callable[..., None]) -> list[Any]:
-    kinds = [kind for name, kind in get_type_hints(function).items() if name != "return"]
-    return [ctypes.c_int64 if kind is int else ctypes.c_void_p for kind in kinds]
+def _loaded(function: Callable[..., None]) -> Callable[..., None]:
+    """The machine code of a function, linked into this process."""
+    with _one_at_a_time:
+        if function not in _linked:
+            name = f"mlprod_{function.__name__}"
+            jit = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
+            jit.add_object_file(llvm.ObjectFileRef.from_data(_object_file(function, name)))
+            jit.finalize_object()
+            types = [ctypes.c_int64 if kind is int else ctypes.c_void_p for kind in _kinds(function).values()]
+            _linked[function] = ctypes.CFUNCTYPE(None, *types)(jit.get_function_address(name))
+            _in_use.append(jit)
+        return _linked[function]
 
 
 def _target() -> llvm.TargetMachine:
@@ -94,20 +100,28 @@ def _target() -> llvm.TargetMachine:
 
 def _object_file(function: Callable[..., None], name: str) -> bytes:
     """The kept object file of this very function, compiler and processor; else a new one, which is kept if that is possible."""
-    kept = Path(cache_from_source(inspect.getfile(function))).parent / f"{name}.{_identity(function)}.o"
-    try:
-        content = kept.read_bytes()
+    file = f"{name}.{_identity(function)}.o"
+    folders = (Path(cache_from_source(inspect.getfile(function))).parent, _user_cache())
+    for folder in folders:
+        try:
+            content = (folder / file).read_bytes()
+        except OSError:
+            continue
         if hashlib.sha256(content[DIGEST_BYTES:]).digest() == content[:DIGEST_BYTES]:
             return content[DIGEST_BYTES:]
-    except OSError:
-        pass
     made = _compiled(function, name)
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(kept, hashlib.sha256(made).digest() + made)
-    except OSError as error:
-        log.info("%s is compiled again by each process, since its machine code cannot be kept: %s", function.__name__, error)
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_bytes(folder / file, hashlib.sha256(made).digest() + made)
+            break
+        except OSError as error:  # the code belongs to another user, as in the image
+            log.info("%s: machine code cannot be kept in %s: %s", function.__name__, folder, error)
     return made
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "mlprod"
 
 
 def _identity(function: Callable[..., None]) -> str:
@@ -128,7 +142,6 @@ def _compiled(function: Callable[..., None], name: str) -> bytes:
     """Compile a function with numba: an object file with the function under this name."""
     import numba
 
-    kinds = [kind for parameter, kind in get_type_hints(function).items() if parameter != "return"]
     pointer: Any = numba.types.CPointer
     pointers = {Ints: pointer(numba.int64), Floats: pointer(numba.float64), int: numba.int64}
     scope = dict(function.__globals__)
@@ -136,7 +149,7 @@ def _compiled(function: Callable[..., None], name: str) -> bytes:
         if inspect.isfunction(scope[called]):
             scope[called] = numba.njit(inline="always", error_model="numpy")(scope[called])
     # numpy's error model: a division by zero is no exception, so the code needs nothing of Python.
-    signature = numba.void(*(next(to for of, to in pointers.items() if of == kind) for kind in kinds))
+    signature = numba.void(*(next(to for of, to in pointers.items() if of == kind) for kind in _kinds(function).values()))
     made = numba.cfunc(signature, error_model="numpy")(FunctionType(function.__code__, scope, function.__name__))
     module = llvm.parse_assembly(made.inspect_llvm().replace(made.native_name, name))
     compiled: bytes = _target().emit_object(module)

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Column, Table
+from mlprod_tasks.declaration import Column
 from mlprod_tasks.platform.value_text import EXACT_INTEGERS, written
 
 ARROW: dict[str, pa.DataType] = {
@@ -101,16 +101,6 @@ def as_bytes_unless_text(array: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         return array.cast(pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary())
     return array
-
-
-def in_declared_types(rows: pa.Table, table: Table) -> pa.Table:
-    """Convert columns that are staged as text back to their kinds, as they were read: local times to moments."""
-    for i, field in enumerate(rows.schema):
-        column = next((one for one in table.lake_columns if one.name == field.name), None)
-        if column is not None and field.type != lake_type(column):
-            values = convert(rows[field.name].combine_chunks(), column.kind, table.source.zone).values
-            rows = rows.set_column(i, field.name, values)
-    return rows
 
 
 def in_microseconds(array: pa.Array) -> pa.Array:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Database, Pipeline, Table, TickRange
-from mlprod_tasks.ingest.convert import as_bytes_unless_text, as_text, convert, lake_type
+from mlprod_tasks.ingest.convert import as_text, convert, lake_type
+from mlprod_tasks.ingest.convert_rows import convert_rows
 from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
-from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.ingest.timeless import refuse_timeless_rows
-from mlprod_tasks.ingest.unread import UNREAD, unread_column
+from mlprod_tasks.ingest.unread import UNREAD
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import replacing
@@ -67,7 +67,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     wanted = partitions(declared, ticks)
     try:
         looked = [sources.look(declared, settings, tick) for tick in (days(wanted) if sources.is_by_tick(declared) else [None])]
-        timeless = refuse_timeless_rows(pipeline, declared, platform, convert_rows)
+        timeless = refuse_timeless_rows(pipeline, declared, platform)
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
         rows = _sort_rows(_concatenate(chunks, declared), declared)
         newest = _newest(declared, wanted, rows, settings)
@@ -148,25 +148,6 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
             inside &= times.is_valid().to_numpy(zero_copy_only=False)  # the others are counted by refuse_timeless_rows
         if inside.any():
             yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[positions[inside]], pa.date32()))
-
-
-def convert_rows(rows: pa.RecordBatch, table: Table, settings: Settings) -> pa.Table:
-    """Convert columns to their declared types, or to text if a value does not fit, and hash personal columns."""
-    columns: dict[str, pa.Array] = {}
-    failed: dict[str, pa.BooleanArray] = {}
-    for column in table.lake_columns:
-        values = as_bytes_unless_text(rows[column.name])
-        # A pseudonym is that of a text, whatever the column's kind.
-        converted = convert(values, "text" if column.personal else column.kind, table.source.zone)
-        if column.personal:
-            columns[column.name] = pseudonyms(values, column.kind, settings.pseudonym_key)
-        else:
-            columns[column.name] = converted.values if converted.lossless else as_text(values)
-        if not converted.lossless:
-            failed[column.name] = converted.failed
-    if failed:
-        columns[UNREAD] = unread_column(failed, rows.num_rows)
-    return pa.table(columns)
 
 
 def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:

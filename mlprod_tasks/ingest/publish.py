@@ -16,7 +16,8 @@ from deltalake import DeltaTable
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
-from mlprod_tasks.ingest.convert import in_declared_types, lake_type
+from mlprod_tasks.ingest.convert import lake_type
+from mlprod_tasks.ingest.convert_rows import in_declared_types
 from mlprod_tasks.ingest.partitions import days, partitions
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.digest import of_file

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Table, TickRange
-from mlprod_tasks.ingest.convert import in_declared_types, lake_type
+from mlprod_tasks.ingest.convert import lake_type
+from mlprod_tasks.ingest.convert_rows import in_declared_types
 from mlprod_tasks.ingest.expectations import (
     NUL,
     PANDAS_TYPE,

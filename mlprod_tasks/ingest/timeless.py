@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Pipeline, Table
 from mlprod_tasks.documents.formatting import format_count, format_exact
 from mlprod_tasks.ingest.convert import as_text, convert
+from mlprod_tasks.ingest.convert_rows import convert_rows
 from mlprod_tasks.platform import Platform, names, sources
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.sources import TimesUnreadable
@@ -27,9 +28,7 @@ class TimelessRows:
     note: str = ""
 
 
-def refuse_timeless_rows(
-    pipeline: Pipeline, table: Table, platform: Platform, convert_rows: Callable[[pa.RecordBatch, Table, Settings], pa.Table]
-) -> TimelessRows:
+def refuse_timeless_rows(pipeline: Pipeline, table: Table, platform: Platform) -> TimelessRows:
     """Put the rows that no tick has into quarantine, with the reason: a table of its own, as they have no tick.
 
     As many are allowed as `max_refused_share` of the table's rows.
@@ -47,7 +46,7 @@ def refuse_timeless_rows(
     )
     allowed = table.max_refused_share * sources.size(table, platform.settings) if refused and table.max_refused_share else 0
     most = None if refused <= allowed else MOST_KEPT
-    kept = list(_timeless(table, platform.settings, convert_rows, most)) if refused else []
+    kept = list(_timeless(table, platform.settings, most)) if refused else []
     _keep(pipeline, table, kept, platform)
     if refused > allowed:
         raise TimesUnreadable(
@@ -71,7 +70,7 @@ def _unreadable(values: list[Any], table: Table) -> list[bool]:
     return [one or not isinstance(value, str) for one, value in zip(bad, values, strict=True)]
 
 
-def _timeless(table: Table, settings: Settings, convert_rows: Any, most: int | None) -> Iterator[pa.Table]:
+def _timeless(table: Table, settings: Settings, most: int | None) -> Iterator[pa.Table]:
     """Yield the rows without a time that can be read as text, with the reason; at most `most` of them."""
     left = most
     for rows in sources.rows_with_unusual_times(table, settings):
@@ -83,6 +82,8 @@ def _timeless(table: Table, settings: Settings, convert_rows: Any, most: int | N
         missing = pc.is_null(mine[table.time])
         columns["reason"] = pc.if_else(missing, f"{table.time} must not be missing", f"{table.time} cannot be read")
         yield pa.table(columns)
+        if left == 0:
+            return
 
 
 def _belongs_to_no_tick(rows: pa.RecordBatch, table: Table) -> pa.BooleanArray:

@@ -68,12 +68,13 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     if scoring is None or scoring.fallback_rows == 0 or scoring.fallback_cause is FallbackCause.SWITCHED:
         return False
-    these = "these rows" if scoring.fallback_cause is FallbackCause.ROWS else "them"
+    of_some = scoring.fallback_cause is FallbackCause.ROWS
+    rows = "these rows" if of_some else "them"
     content = Content(
-        subject=f"[{pipeline.name}] fallback scored {'rows of ' if these == 'these rows' else ''}{tick}",
+        subject=f"[{pipeline.name}] fallback scored {'rows of ' if of_some else ''}{tick}",
         headline=f"The fallback model answered {scoring.fallback_rows:,} of {scoring.rows:,} rows of {tick}.",
         paragraphs=(
-            f"The champion, version {scoring.model_version}, could not score {these}: {scoring.fallback_reason}",
+            f"The champion, version {scoring.model_version}, could not score {rows}: {scoring.fallback_reason}",
             "The predictions are published and marked as the fallback's. When the cause is fixed, clear the score task of "
             "this tick: the champion then scores it and replaces them.",
         ),

@@ -9,6 +9,7 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, PromotionKind, Publication, Scoring, Training
 from mlprod_tasks.promotion.history import promotions
+from mlprod_tasks.scoring.unscored_rows import unscored_rows
 
 SHOWN_TICKS = 7
 
@@ -56,12 +57,11 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     decisions = {decision.tick: decision for decision in ledger.all(Decision, pipeline=name)}
     refused = {audit.tick: audit.table_name for audit in ledger.all(Audit, pipeline=name, passed=False)}
     aucs = {m.tick: m.value for m in ledger.all(Measurement, pipeline=name, what="roc_auc")}
-    entity: dict[date, int] = {}
     published: dict[date, int] = {}
     for publication in ledger.all(Publication, pipeline=name):
         published[publication.tick] = published.get(publication.tick, 0) + publication.rows
-        if publication.table_name == pipeline.entity and publication.rows_late:
-            entity[publication.tick] = publication.rows
+    with ledger.session() as session:
+        late = unscored_rows(session, [pipeline])[name]
     known = sorted({*scorings, *decisions, *refused, *published})[-SHOWN_TICKS:]
     if not known:
         return ["ticks     none yet: run `mlprod ingest`"]
@@ -75,8 +75,8 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
             lines[-1] += f"  REFUSED: {refused[tick]}"
         if scoring and scoring.fallback_rows:
             lines[-1] += "  FALLBACK"
-        if scoring and entity.get(tick, 0) > scoring.rows:
-            lines[-1] += f"  NOT SCORED: {entity[tick] - scoring.rows:,} rows that arrived later"
+        if tick in late:
+            lines[-1] += f"  NOT SCORED: {late[tick]:,} rows that arrived later"
     return lines
 
 

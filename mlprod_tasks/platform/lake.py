@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 # A writer that lost a race tries again after a random time, so that two writers do not collide again.
 MOST_ATTEMPTS = stop_after_attempt(20)
 UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
-NO_SPACE = "(os error 28)"  # in the message of an error of Delta
+NO_SPACE = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")  # in the message of an error of Delta
 SEARCHED_COMMITS = 500  # newest commits to search for the last vacuum
 # Keep all versions readable, so that any training can be reproduced: by default Delta drops them after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
@@ -166,18 +167,11 @@ class Lake:
         table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         table.cleanup_metadata()
 
-    def replace_ticks(
-        self,
-        name: str,
-        ticks: TickRange,
-        rows: pa.Table | pa.RecordBatchReader,
-        note: str = "",
-        except_for: Collection[date] = (),
-    ) -> Written:
+    def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
         """Replace the rows of `ticks`, all or nothing.
 
-        rows: has a date column `tick` with values in `ticks`. except_for: ticks among them that stay as they are. Writers of
-        different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
+        rows: has a date column `tick` with values in `ticks`. Writers of different ticks do not wait for each other; a writer
+        that lost a race for the same tick tries again.
 
         Raises: RowsRefused.
         """
@@ -187,17 +181,14 @@ class Lake:
             raise RowsRefused(
                 f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was written"
             )
-        if except_for and pc.any(pc.is_in(table[TICK], pa.array(sorted(except_for), pa.date32()))).as_py():
-            raise RowsRefused(f"lake table {name!r}: cannot write rows of ticks that stay as they are; nothing was written")
-        where = _of_ticks(ticks, except_for)
-        return self._commit(name, table, note, partition_by=[TICK], predicate=where)
+        return self._commit(name, table, note, partition_by=[TICK], predicate=_of_ticks(ticks))
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def revise_ticks(
         self,
         name: str,
         ticks: TickRange,
-        revise: Callable[[DeltaTable | None], tuple[pa.Table, Iterable[date]]],
+        revise: Callable[[DeltaTable | None], tuple[pa.Table, Collection[date]]],
         note: str = "",
         except_for: Collection[date] = (),
     ) -> Written:
@@ -209,14 +200,19 @@ class Lake:
         Raises: RowsRefused; what `revise` raises.
         """
         uri = self.uri(name)
-        if not DeltaTable.is_deltatable(uri):
-            schema = Schema.from_arrow(revise(None)[0].schema)
-            DeltaTable.create(uri, schema=schema, mode="ignore", partition_by=[TICK], configuration=KEEP_VERSIONS)
-        before = DeltaTable(uri)
-        rows, also = revise(before)
-        self._refuse_other_types(name, rows)
-        where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
         with _telling_full_disk(uri):
+            if not DeltaTable.is_deltatable(uri):
+                schema = Schema.from_arrow(revise(None)[0].schema)
+                DeltaTable.create(uri, schema=schema, mode="ignore", partition_by=[TICK], configuration=KEEP_VERSIONS)
+            before = DeltaTable(uri)
+            rows, also = revise(before)
+            days = set(rows[TICK].unique().to_pylist()) - set(also)
+            if stray := [day for day in days if not ticks.first <= day <= ticks.last or day in except_for]:
+                raise RowsRefused(
+                    f"lake table {name!r}: cannot write rows of tick {min(stray)} as {ticks}; nothing was written"
+                )
+            self._refuse_other_types(name, rows)
+            where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
             write_deltalake(
                 before,  # at the version that was read, so that Delta finds conflicts with later ones
                 rows,
@@ -293,7 +289,7 @@ def _telling_full_disk(uri: str) -> Iterator[None]:
         with telling_full_disk(uri):
             yield
     except DeltaError as error:
-        if NO_SPACE in str(error):
+        if NO_SPACE.search(str(error)):
             raise DiskFull(uri) from error
         raise
 
@@ -307,7 +303,7 @@ def _only_created(table: DeltaTable) -> bool:
     return all(commit["operation"] == "CREATE TABLE" for commit in commits)
 
 
-def _of_ticks(ticks: TickRange, except_for: Collection[date]) -> str:
+def _of_ticks(ticks: TickRange, except_for: Collection[date] = ()) -> str:
     where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
     return where + (f" AND {TICK} NOT IN ({', '.join(literal(str(day)) for day in sorted(except_for))})" if except_for else "")
 

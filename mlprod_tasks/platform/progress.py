@@ -35,14 +35,14 @@ def tracked(items: Collection[T], what: str, name: Callable[[T], str] = str) -> 
         yield from items
         return
     bars = _opened()
+    task = bars.add_task(what, total=len(items))
     try:
-        task = bars.add_task(what, total=len(items))
         for item in items:
             bars.update(task, description=f"{what} {name(item)}")
             yield item
             bars.advance(task)
-        bars.remove_task(task)
     finally:
+        bars.remove_task(task)
         _close()
 
 

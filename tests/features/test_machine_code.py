@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ print(out[0], "numba" in sys.modules)
 
 def run(folder: Path) -> list[str]:
     command = [sys.executable, "-c", USE]
-    environment = {"PYTHONPATH": f"{folder}:{Path(code.__file__).parents[2]}"}
+    environment = {"PYTHONPATH": f"{folder}:{Path(code.__file__).parents[2]}", "XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -94,9 +95,31 @@ def test_a_damaged_file_is_compiled_anew(folder: Path, content: bytes) -> None:
     assert run(folder) == ["42", "False"]
 
 
-def test_it_runs_where_nothing_can_be_kept(folder: Path) -> None:
+def test_code_of_another_user_is_kept_in_the_user_s_cache(folder: Path) -> None:
     (folder / "__pycache__").write_text("not a folder")
     assert run(folder) == ["42", "True"]
+    assert run(folder) == ["42", "False"]
+
+
+def test_it_runs_where_nothing_can_be_kept(folder: Path) -> None:
+    (folder / "__pycache__").write_text("not a folder")
+    (folder / "cache").write_text("neither")
+    assert run(folder) == ["42", "True"]
+    assert run(folder) == ["42", "True"]
+
+
+def test_threads_that_need_a_loop_for_the_first_time_compile_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(code, "_linked", {})
+    monkeypatch.setattr(code, "_user_cache", lambda: Path("/proc/nowhere"))
+    monkeypatch.setattr(code, "cache_from_source", lambda _: "/proc/nowhere/x.pyc")
+    real = code._compiled
+    monkeypatch.setattr(code, "_compiled", lambda *given: compiled.append(given[1]) or real(*given))
+    outs = [np.empty(1) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda out: double(1, np.array([21.0]), out), outs))
+    assert [out[0] for out in outs] == [42.0] * 4
+    assert compiled == ["mlprod_double"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.ingest.convert import in_declared_types
+from mlprod_tasks.ingest.convert_rows import in_declared_types
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
+from tests.support.postgres_orders import fill
 from tests.support.shop import order
 
 ZONE = "Europe/Zurich"
@@ -57,26 +58,13 @@ def test_each_local_time_is_the_moment_that_it_means_and_in_one_tick(
         (tmp_path / "orders.csv").write_text("\n".join(lines))
     else:
         url = request.getfixturevalue("postgres_database")
-        fill(url, form, [meant(local).isoformat() if form == "timestamptz" else local for local in LOCAL])
+        times = [meant(local).isoformat() if form == "timestamptz" else local for local in LOCAL]
+        fill(url, form, times, session_zone="Asia/Kolkata")
     pipeline = orders_pipeline(source=source, min_rows=0)
     got = staged(pipeline, make_platform(shop=url))
     assert {number: at for number, (at, _) in got.items()} == {number: meant(local) for number, local in enumerate(LOCAL)}
     for at, tick in got.values():
         assert pipeline.schedule.tick(tick - timedelta(days=1)).start <= at < pipeline.schedule.tick(tick).start
-
-
-def fill(url: str, kind: str, times: list[str]) -> None:
-    import psycopg2
-
-    with psycopg2.connect(url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'Asia/Kolkata'")
-        cursor.execute(
-            f"CREATE TABLE orders (order_id bigint, ordered_at {kind}, amount numeric, items int, state text, "
-            "customer text, email text)"
-        )
-        for number, at in enumerate(times):
-            cursor.execute("INSERT INTO orders VALUES (%s, %s, 9.5, 2, 'paid', NULL, NULL)", (number, at))
-    connection.close()
 
 
 def test_without_a_zone_they_are_in_utc_as_they_have_always_been(orders_pipeline, orders_in, make_platform) -> None:

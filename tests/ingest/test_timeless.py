@@ -7,6 +7,7 @@ from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Audit
 from mlprod_tasks.platform.sources import TimesUnreadable
+from tests.support.postgres_orders import fill
 from tests.support.shop import order
 
 TICKS = (("2024-03-15", None), ("2024-03-11", None), ("2024-03-02", "2024-11-29"))
@@ -35,19 +36,6 @@ READABLE = [
     "2024-03-14 10:00:00Z",
     "2024-03-29 01:00:00",
 ]
-
-
-def fill(url: str, kind: str, times: list[str | None]) -> None:
-    import psycopg2
-
-    with psycopg2.connect(url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TABLE orders (order_id bigint, ordered_at {kind}, amount numeric, items int, state text, "
-            "customer text, email text)"
-        )
-        for number, at in enumerate(times):
-            cursor.execute("INSERT INTO orders VALUES (%s, %s, 1, 1, 'paid', '', '')", (number, at))
-    connection.close()
 
 
 @pytest.mark.parametrize("ticks", TICKS)

@@ -39,14 +39,18 @@ def test_writing_a_tick_twice_leaves_one_copy_and_its_neighbours_alone(lake: Lak
 
 def test_ticks_that_are_excepted_stay_as_they_are(lake: Lake) -> None:
     lake.replace_ticks("t", ticks(0, 3), rows([0, 1, 2, 3]))
-    lake.replace_ticks("t", ticks(0, 3), rows([0, 3], value=7), except_for={FIRST + timedelta(days=1)})
+    excepted = {FIRST + timedelta(days=1)}
+    lake.revise_ticks("t", ticks(0, 3), lambda _: (rows([0, 3], value=7), ()), except_for=excepted)
     assert read(lake, "SELECT tick, max(value) FROM t GROUP BY tick ORDER BY tick") == [
         (FIRST, 7),
         (FIRST + timedelta(days=1), 0),
         (FIRST + timedelta(days=3), 7),
     ]
-    with pytest.raises(RowsRefused, match="ticks that stay as they are; nothing was written"):
-        lake.replace_ticks("t", ticks(0, 3), rows([1]), except_for={FIRST + timedelta(days=1)})
+    for stray in (1, 5):
+        day = FIRST + timedelta(days=stray)
+        with pytest.raises(RowsRefused, match=f"cannot write rows of tick {day} as .*; nothing was written"):
+            lake.revise_ticks("t", ticks(0, 3), lambda _, stray=stray: (rows([stray]), ()), except_for=excepted)
+    assert lake.table("t").version() == 2
 
 
 def test_a_range_is_replaced_as_a_whole_also_where_it_brings_fewer_ticks(lake: Lake) -> None:

@@ -25,7 +25,7 @@ from datetime import date, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +63,7 @@ MOST_FALSE_ALARMS = 1 / 50
 MILES_TO_KM = 1.609344
 DAY = timedelta(days=1)
 
-Rows = pa.Table
+Rows: TypeAlias = pa.Table
 Change = Callable[["World", Rows, int, np.random.Generator], Rows]
 
 
@@ -75,6 +75,9 @@ class World:
     model: Any
     reference: Rows
     after: Rows
+
+
+_world: World  # of this run: what is forked is shared, not sent
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def main() -> int:
     given = asked.parse_args()
     logging.basicConfig(level=logging.ERROR)
     began = time.perf_counter()
-    global _world  # what is forked is shared, not sent
+    global _world
     _world = world(shipped=given.shipped)
     print(f"rows, model and scores: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:

@@ -143,7 +143,8 @@ def assembled(shipped: Pipeline, day: str, platform: Platform) -> Window:
     wider = replace(shipped, features=(*shipped.features, *CALENDAR))
     steps.assemble(wider, wider.schedule.tick(day), day, "a benchmark", platform)
     folder = TrainingFolder(platform, day)
-    return Window(wider, day, *(read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)), platform)
+    train, validation, test = (read_window(folder, name) for name in (TRAIN, VALIDATION, TEST))
+    return Window(wider, day, train, validation, test, platform)
 
 
 def variants(window: Window, shipped: Pipeline, wanted: Sequence[str]) -> Iterator[tuple[str, Performance]]:

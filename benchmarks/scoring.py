@@ -55,7 +55,8 @@ def main() -> int:
         model = platform.registry.load(pipeline, 1)
         made = features.build(pipeline, ticks, platform)
         matrix = model.matrix(made.table)
-        answer = score._TickPredictions(made.table, model.predict(made.table), 1, None)
+        by_fallback = np.zeros(made.table.num_rows, bool)
+        answer = score._TickPredictions(made.table, model.predict(made.table), 1, by_fallback, None)
         timed: dict[str, Callable[[], object]] = {
             "`Booster.predict`, matrix in memory": lambda: model.raw(matrix),
             "features from the raw tables": lambda: features.build(pipeline, ticks, platform),

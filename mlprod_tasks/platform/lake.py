@@ -211,7 +211,7 @@ class Lake:
                 raise RowsRefused(
                     f"lake table {name!r}: cannot write rows of tick {min(stray)} as {ticks}; nothing was written"
                 )
-            self._refuse_other_types(name, rows)
+            _refuse_other_types(name, rows, before)
             where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
             write_deltalake(
                 before,  # at the version that was read, so that Delta finds conflicts with later ones
@@ -221,7 +221,7 @@ class Lake:
                 schema_mode="merge",
                 commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
             )
-        return Written(name, rows.num_rows, self.version(name))
+        return Written(name, rows.num_rows, int(before.version()))  # the one that was just written
 
     def holds(self, name: str, rows: pa.Table) -> bool:
         """Whether a reference table has exactly these rows, in any order, with these columns and types."""
@@ -253,7 +253,7 @@ class Lake:
             configuration=KEEP_VERSIONS,
         )
         if predicate:
-            self._refuse_other_types(name, table)
+            _refuse_other_types(name, table, DeltaTable(self.uri(name)))
         write_deltalake(
             self.uri(name),
             table,
@@ -270,16 +270,17 @@ class Lake:
         )
         return Written(name, table.num_rows, self.version(name))
 
-    def _refuse_other_types(self, name: str, rows: pa.Table) -> None:
-        # Delta would convert the rows to the older type, for example 1.7 to 1.
-        existing = {field.name: field.type for field in DeltaTable(self.uri(name)).schema().fields}
-        for field in Schema.from_arrow(rows.schema).fields:
-            if _type_name(field.type) != "void" and existing.get(field.name, field.type) != field.type:
-                raise RowsRefused(
-                    f"lake table {name!r}: column {field.name!r} is {_type_name(existing[field.name])} in the lake, but "
-                    f"{_type_name(field.type)} in the new rows. Declare it under a new name, or move the lake table away "
-                    "and ingest it again"
-                )
+
+def _refuse_other_types(name: str, rows: pa.Table, table: DeltaTable) -> None:
+    # Delta would convert the rows to the older type, for example 1.7 to 1.
+    existing = {field.name: field.type for field in table.schema().fields}
+    for field in Schema.from_arrow(rows.schema).fields:
+        if _type_name(field.type) != "void" and existing.get(field.name, field.type) != field.type:
+            raise RowsRefused(
+                f"lake table {name!r}: column {field.name!r} is {_type_name(existing[field.name])} in the lake, but "
+                f"{_type_name(field.type)} in the new rows. Declare it under a new name, or move the lake table away "
+                "and ingest it again"
+            )
 
 
 @contextmanager

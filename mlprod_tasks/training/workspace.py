@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from mlprod_tasks.models.stored_rows import Rows, window_rows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.platform.versioned import Versioned, read_record, write_record
+
+if TYPE_CHECKING:
+    from mlprod_tasks.models.stored_rows import Rows
 
 SET = "training_set.parquet"
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,62}")
@@ -124,4 +126,6 @@ def read_window(folder: TrainingFolder, split: str, *, labelled: bool = True) ->
 
     labelled: only those with a label.
     """
+    from mlprod_tasks.models.stored_rows import window_rows  # who looks at a training's state reads no rows
+
     return window_rows(folder.training_set, split, labelled=labelled)

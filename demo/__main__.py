@@ -25,7 +25,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     begun = time.monotonic()
-    print("It takes five to six minutes on two cores; the longest wait, the backfill of June, under two.", flush=True)
+    print("It takes about five minutes on two cores; the longest wait, the backfill of June, under two.", flush=True)
     try:
         with DemoStack(given.home, given.database) as stack:
             story = Story(stack)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
+import duckdb
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
@@ -16,7 +18,13 @@ from mlprod_tasks.platform.sql import identifier, literal
 
 
 def labels(
-    pipeline: Pipeline, ticks: TickRange, as_of: Tick, platform: Platform, *, versions: Mapping[str, int] | None = None
+    pipeline: Pipeline,
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+    *,
+    versions: Mapping[str, int] | None = None,
+    connection: duckdb.DuckDBPyConnection | None = None,
 ) -> pa.Table:
     """The labels of rows of `ticks` known before `as_of` starts.
 
@@ -24,6 +32,7 @@ def labels(
     known. An outcome in an earlier tick than the scored row belongs to another row, because it was known before. If there are
     several outcomes, the latest counts.
 
+    connection: the engine of the step that asks; None: one is opened.
     Returns: the entity's key, `tick`, `label` (bool), `label_known_at`, sorted by (tick, key).
     Raises: TableMissing.
     """
@@ -32,13 +41,10 @@ def labels(
     columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.
     outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.date, ticks.first))
-    with engine() as connection:
-        connection.execute("SET preserve_insertion_order = true")
-        scored = snapshot.read(
-            connection, lambda relation: f"SELECT {', '.join(columns)}, tick FROM {relation}", entity.name, ticks
-        )
-        connection.register("scored", scored)
-        return snapshot.read(connection, _labels_sql(pipeline, as_of), pipeline.label.table, outcome_ticks)
+    with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
+        scored = snapshot.read(mine, lambda relation: f"SELECT {', '.join(columns)}, tick FROM {relation}", entity.name, ticks)
+        mine.register("scored", scored)
+        return snapshot.read(mine, _labels_sql(pipeline, as_of), pipeline.label.table, outcome_ticks)
 
 
 def _labels_sql(pipeline: Pipeline, as_of: Tick) -> Callable[[str], str]:

@@ -19,7 +19,7 @@ def quarantine(
     When the source is corrected and audited again, the earlier rows of these ticks are removed.
     """
     name = names.quarantine(pipeline, table)
-    if not refused.num_rows and (not platform.lake.exists(name) or not platform.lake.files(name, ticks)):
+    if not refused.num_rows and not platform.lake.files_if_any(name, ticks):
         return
     columns = {column.name: as_text(refused[column.name].combine_chunks()) for column in pipeline.table(table).lake_columns}
     columns |= {"reason": pa.array(reasons, pa.string()), "tick": pa.array(of, pa.date32())}

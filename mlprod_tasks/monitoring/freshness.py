@@ -33,7 +33,7 @@ def freshness(con: DuckDBPyConnection, pipeline: Pipeline, tick: Tick, platform:
 
 def _reading(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> Reading:
     name = names.raw(pipeline, table.name)
-    files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
+    files = platform.lake.files_if_any(name, pipeline.schedule.range(tick.date))
     rows, newest = 0, None
     if files:
         # Microseconds since 1970 in UTC, so that the session's time zone does not matter.

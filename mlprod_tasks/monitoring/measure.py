@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -29,6 +29,9 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
 from mlprod_tasks.platform.sql import quoted
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 log = logging.getLogger(__name__)
 DAY = timedelta(days=1)
@@ -69,6 +72,19 @@ class _Evidence:
         return [tick for tick in needed if tick not in published]
 
 
+class _Measuring:
+    """What one run opens once: the engine, and the reference profile of each version that it meets."""
+
+    def __init__(self, pipeline: Pipeline, platform: Platform, con: DuckDBPyConnection) -> None:
+        self.pipeline, self.platform, self.con = pipeline, platform, con
+        self._references: dict[int, ReferenceProfile] = {}
+
+    def reference(self, version: int) -> ReferenceProfile:
+        if version not in self._references:
+            self._references[version] = reference_of(self.pipeline, version, self.platform)
+        return self._references[version]
+
+
 def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     """Measure a tick's predictions, and the outcomes that are complete at this tick.
 
@@ -78,19 +94,21 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 
     Raises: PredictionsMissing if the tick was not scored.
     """
-    written = _measure_inputs(pipeline, tick, platform)
-    rows = next(row.n for row in written if row.what == "volume")
     judged_ticks: list[str] = []
     waiting: list[str] = []
     measured: list[date] = []
-    for due in _due_ticks(pipeline, tick, platform):
-        outcome_rows = _measure_outcomes(pipeline, due, platform)
-        written += outcome_rows
-        if outcome_rows:
-            (judged_ticks if any(row.value is not None for row in outcome_rows) else waiting).append(str(due))
-            measured.append(due.date)
-    written += [row for row in renew_correlations(pipeline, measured, platform) if row.tick in measured]
-    written += _measure_health(pipeline, tick, written[0].model_version, platform)
+    with engine(spill=platform.settings.home / "spill") as con:
+        measuring = _Measuring(pipeline, platform, con)
+        written = _measure_inputs(tick, measuring)
+        rows = next(row.n for row in written if row.what == "volume")
+        for due in _due_ticks(pipeline, tick, platform):
+            outcome_rows = _measure_outcomes(due, measuring)
+            written += outcome_rows
+            if outcome_rows:
+                (judged_ticks if any(row.value is not None for row in outcome_rows) else waiting).append(str(due))
+                measured.append(due.date)
+        written += [row for row in renew_correlations(pipeline, measured, platform) if row.tick in measured]
+        written += _measure_health(tick, written[0].model_version, measuring)
     breaches = tuple(row.sentence for row in written if row.breached)
     for sentence in breaches:
         log.warning("%s: %s", pipeline.name, sentence)
@@ -98,8 +116,9 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     return Measured(str(tick), rows, len(written), tuple(judged_ticks), tuple(waiting), breaches)
 
 
-def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
-    files = _prediction_files(pipeline, tick, platform)
+def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
+    pipeline, platform, con = measuring.pipeline, measuring.platform, measuring.con
+    files = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.date))
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
     empty = not files and scoring is not None and scoring.rows == 0
     if not files and not empty:
@@ -108,33 +127,33 @@ def _measure_inputs(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[
             f"(`mlprod score {pipeline.name} --from {tick}`), then measure it"
         )
     source = f"read_parquet({listed(files)}, file_row_number = true)"
-    with engine(spill=platform.settings.home / "spill") as con:
-        fresh = list(freshness(con, pipeline, tick, platform))
-        if empty:
-            assert scoring is not None
-            nothing = volume(reference_of(pipeline, scoring.model_version, platform), 0)
-            if pipeline.entity_table.may_be_empty_at(tick.date):
-                why = f"{pipeline.entity} has no rows at the tick, as its declaration allows"
-                nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
-            return _write(pipeline, tick, "input", [nothing, *fresh], scoring.model_version, platform)
-        _, fallback_rows, version = _row_counts(con, source)
-        profile = reference_of(pipeline, version, platform)
-        own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
-        promised = promised_by(con, own, pipeline)
-        observed = observe(con, source, profile)
+    fresh = list(freshness(con, pipeline, tick, platform))
+    if empty:
+        assert scoring is not None
+        nothing = volume(measuring.reference(scoring.model_version), 0)
+        if pipeline.entity_table.may_be_empty_at(tick.date):
+            why = f"{pipeline.entity} has no rows at the tick, as its declaration allows"
+            nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
+        return _write(tick, "input", [nothing, *fresh], scoring.model_version, measuring)
+    _, fallback_rows, version = _row_counts(con, source)
+    profile = measuring.reference(version)
+    own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
+    promised = promised_by(con, own, pipeline)
+    observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     readings = [*inputs(profile, observed, only), *fresh, *estimates(profile, promised)]
-    return _write(pipeline, tick, "input", readings, version, platform)
+    return _write(tick, "input", readings, version, measuring)
 
 
-def _measure_health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> list[Measurement]:
+def _measure_health(tick: Tick, version: int, measuring: _Measuring) -> list[Measurement]:
     """Measure health last, when this step is nearly done.
 
     Bounds come from earlier ticks, not from the reference.
     """
-    usual = replace(reference_of(pipeline, version, platform), history=past(pipeline, tick, platform))
+    pipeline, platform = measuring.pipeline, measuring.platform
+    usual = replace(measuring.reference(version), history=past(pipeline, tick, platform))
     readings = list(health(pipeline, tick, version, platform))
-    return _write(pipeline, tick, "health", readings, version, platform, profile=usual)
+    return _write(tick, "health", readings, version, measuring, profile=usual)
 
 
 def _due_ticks(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]:
@@ -152,43 +171,43 @@ def _due_ticks(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]
     return [schedule.tick(day) for day in ticks if day >= schedule.starts]
 
 
-def _measure_outcomes(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Measurement]:
+def _measure_outcomes(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     """Compute the outcomes from the current data and write them.
 
     If the data changed meanwhile, compute again.
     """
     while True:  # no tenacity: there is nothing to wait for, and no number of tries after which to give up
-        evidence = _evidence(pipeline, tick, platform)
+        evidence = _evidence(measuring.pipeline, tick, measuring.platform)
         if not evidence.predictions:
-            log.info("%s: %s has no predictions, so it has no outcomes to measure", pipeline.name, tick)
+            log.info("%s: %s has no predictions, so it has no outcomes to measure", measuring.pipeline.name, tick)
             return []
-        readings, version = _outcome_readings(pipeline, tick, evidence, platform)
-        written = _write(pipeline, tick, "outcome", readings, version, platform, evidence)
+        readings, version = _outcome_readings(tick, evidence, measuring)
+        written = _write(tick, "outcome", readings, version, measuring, evidence)
         if written:
             return written
 
 
-def _outcome_readings(pipeline: Pipeline, tick: Tick, evidence: _Evidence, platform: Platform) -> tuple[list[Reading], int]:
+def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) -> tuple[list[Reading], int]:
+    pipeline, platform, con = measuring.pipeline, measuring.platform, measuring.con
     source = f"read_parquet({listed(evidence.predictions)})"
-    with engine(spill=platform.settings.home / "spill") as con:
-        rows, _, version = _row_counts(con, source)
-        profile = reference_of(pipeline, version, platform)
-        lacking = evidence.lacks(_label_partitions(pipeline, tick))
-        if lacking:
-            why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
-            nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
-            return [*nothing, *unasked(pipeline, why, rows)], version
-        as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
-        con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform))
-        key = ", ".join(map(quoted, pipeline.entity_table.key))
-        # Rows scored before a feature was declared lack its column.
-        logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-        selected = ", ".join(quoted(name) for name in columns(pipeline, profile) if name in logged)
-        # A fixed order, so that sums round the same way each time.
-        joined: pa.Table = con.sql(
-            f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
-        ).to_arrow_table()
-        promised = promised_by(con, f"(SELECT * FROM {source} WHERE NOT fallback)", pipeline)
+    rows, _, version = _row_counts(con, source)
+    profile = measuring.reference(version)
+    lacking = evidence.lacks(_label_partitions(pipeline, tick))
+    if lacking:
+        why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
+        nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
+        return [*nothing, *unasked(pipeline, why, rows)], version
+    as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
+    con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform, connection=con))
+    key = ", ".join(map(quoted, pipeline.entity_table.key))
+    # Rows scored before a feature was declared lack its column.
+    logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    selected = ", ".join(quoted(name) for name in columns(pipeline, profile) if name in logged)
+    # A fixed order, so that sums round the same way each time.
+    joined: pa.Table = con.sql(
+        f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
+    ).to_arrow_table()
+    promised = promised_by(con, f"(SELECT * FROM {source} WHERE NOT fallback)", pipeline)
     metrics = business_metrics(pipeline, tick, rows, platform.settings)
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 
@@ -207,14 +226,8 @@ def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
         table_name=pipeline.label.table,
     )
     labels = tuple((row.tick, row.delta_version) for row in published)
-    return _Evidence(tuple(_prediction_files(pipeline, tick, platform)), labels)
-
-
-def _prediction_files(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[str]:
-    name = names.predictions(pipeline)
-    if not platform.lake.exists(name):
-        return []
-    return platform.lake.files(name, pipeline.schedule.range(tick.date))
+    predictions = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.date))
+    return _Evidence(tuple(predictions), labels)
 
 
 def _row_counts(con: Any, source: str) -> tuple[int, int, int]:
@@ -225,12 +238,11 @@ def _row_counts(con: Any, source: str) -> tuple[int, int, int]:
 
 
 def _write(
-    pipeline: Pipeline,
     tick: Tick,
     family: Family,
     readings: list[Reading],
     version: int,
-    platform: Platform,
+    measuring: _Measuring,
     evidence: _Evidence | None = None,
     profile: ReferenceProfile | None = None,
 ) -> list[Measurement]:
@@ -238,9 +250,10 @@ def _write(
 
     Writes and returns nothing if `evidence` has changed.
     """
+    pipeline, platform = measuring.pipeline, measuring.platform
 
     def unchanged() -> bool:
         return evidence is None or evidence == _evidence(pipeline, tick, platform)
 
-    known = profile or reference_of(pipeline, version, platform)
+    known = profile or measuring.reference(version)
     return record(pipeline, tick, family, readings, version, platform, known, unchanged)

@@ -90,7 +90,7 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
     without requests, only the zero rows are written, and not even those if there were none on the 30 ticks before either.
     """
     name, ticks = names.requests(pipeline), pipeline.schedule.range(tick.date)
-    files = platform.lake.files(name, ticks) if platform.lake.exists(name) else []
+    files = platform.lake.files_if_any(name, ticks)
     profile, readings = None, [Reading(ROWS, 0.0, 0)]
     if files:
         source = f"read_parquet({listed(files)}, union_by_name = true)"

@@ -129,7 +129,7 @@ def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Ta
     It is the same every time, and differs from tick to tick.
     """
     name = names.predictions(pipeline)
-    files = platform.lake.files(name, pipeline.schedule.range(tick.date)) if platform.lake.exists(name) else []
+    files = platform.lake.files_if_any(name, pipeline.schedule.range(tick.date))
     if not files:
         return pa.table({})
     key = [identifier(column) for column in pipeline.entity_table.key]

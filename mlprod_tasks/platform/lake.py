@@ -119,11 +119,18 @@ class Lake:
     ) -> list[str]:
         """The Parquet files of a table, if given only of `ticks` or from tick `since` on.
 
-        The list is empty if there are no rows.
+        The list is empty if there are no rows. Raises: TableMissing.
         """
         first = max(str(ticks.first) if ticks else "", str(since) if since else "")
         last = str(ticks.last) if ticks else "9999"
         return [file for tick, file in self.files_of(self.table(name, version)) if first <= tick <= last]
+
+    def files_if_any(self, name: str, ticks: TickRange) -> list[str]:
+        """The Parquet files of the ticks; an empty list also if the table does not exist."""
+        try:
+            return self.files(name, ticks)
+        except TableMissing:
+            return []
 
     def files_of(self, table: DeltaTable) -> list[tuple[str, str]]:
         """The files of an opened table, each with its tick ('' in a reference table), in the order of ticks."""
@@ -140,10 +147,13 @@ class Lake:
 
         Raises: TableMissing.
         """
+        wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
+        return self._read(name, self.table(name), columns, wanted)
+
+    def _read(self, name: str, table: DeltaTable, columns: list[str] | None = None, wanted: Any = None) -> pa.Table:
         # With Delta's own file system, Arrow's threads keep Python objects, and a process that exits soon after is aborted.
         system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
-        wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
-        return pa.table(self.table(name).to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
+        return pa.table(table.to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
 
     def rows_of_ticks(self, name: str) -> dict[date, int]:
         """The number of rows of each tick, from the Delta log; opens no data file."""
@@ -225,13 +235,15 @@ class Lake:
 
     def holds(self, name: str, rows: pa.Table) -> bool:
         """Whether a reference table has exactly these rows, in any order, with these columns and types."""
-        if not self.exists(name):
+        try:
+            table = self.table(name)
+        except TableMissing:
             return False
         wanted = [(field.name, field.type) for field in Schema.from_arrow(rows.schema).fields]
-        if [(field.name, field.type) for field in self.table(name).schema().fields] != wanted:
+        if [(field.name, field.type) for field in table.schema().fields] != wanted:
             return False
         order = [(column, "ascending") for column in rows.column_names]
-        existing = self.rows(name).cast(rows.schema)
+        existing = self._read(name, table).cast(rows.schema)
         return bool(existing.sort_by(order).equals(rows.sort_by(order)))
 
     def replace(self, name: str, rows: pa.Table, note: str = "") -> Written:
@@ -245,7 +257,7 @@ class Lake:
 
     def _write(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
-        DeltaTable.create(
+        existing = DeltaTable.create(
             self.uri(name),
             schema=Schema.from_arrow(table.schema),
             mode="ignore",
@@ -253,7 +265,7 @@ class Lake:
             configuration=KEEP_VERSIONS,
         )
         if predicate:
-            _refuse_other_types(name, table, DeltaTable(self.uri(name)))
+            _refuse_other_types(name, table, existing)
         write_deltalake(
             self.uri(name),
             table,

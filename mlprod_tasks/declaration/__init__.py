@@ -1,15 +1,13 @@
 """The classes with which a team declares a use case."""
 
+from mlprod_tasks.declaration.aggregate import Count, Mean, Rate, Sum
 from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import (
     AsOf,
-    Count,
     Expression,
     Lookup,
-    Mean,
-    Rate,
     Trailing,
     days,
     hours,
@@ -73,6 +71,6 @@ __all__ = [
     "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Mean", "Model", "ModelSize", "Monitoring",
     "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline", "Publish", "Ramp",
     "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving", "Split",
-    "Stable", "Stacking", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice",
+    "Stable", "Stacking", "Sum", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice",
     "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from mlprod_tasks.declaration.aggregate import Aggregate, kind_of
 from mlprod_tasks.declaration.declared import declared
-from mlprod_tasks.declaration.table import Kind
+from mlprod_tasks.declaration.table import Kind, Table
 
 
 def days(n: float) -> timedelta:
@@ -65,45 +66,11 @@ class AsOf:
 
 
 @declared
-class Count:
-    """The number of rows in the window.
-
-    name: its part of the feature's name.
-    """
-
-    name: str = "count"
-
-
-@declared
-class Mean:
-    """The mean of a numeric column over the rows in the window where it is not null.
-
-    column: the column.
-    name: its part of the feature's name; if empty, 'mean_<column>'.
-    """
-
-    column: str
-    name: str = ""
-
-
-@declared
-class Rate:
-    """The share of rows in the window that meet a condition; rows for which it is null do not count.
-
-    name: its part of the feature's name.
-    sql: a SQL condition over the table's columns.
-    """
-
-    name: str
-    sql: str
-
-
-@declared
 class Trailing:
     """Aggregates over the rows of a table that became known in [predict_at - window, predict_at), per key.
 
-    Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Without rows, mean and rate are
-    null and the count is 0.
+    Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Without rows, counts
+    and sums are 0 and other aggregates are null. Sums are exact, so a row's result does not depend on any other row.
 
     name: the first part of the names of its features.
     table: the table whose rows are aggregated.
@@ -116,12 +83,11 @@ class Trailing:
     table: str
     by: dict[str, str]
     windows: tuple[timedelta, ...]
-    aggregates: tuple[Count | Mean | Rate, ...]
+    aggregates: tuple[Aggregate, ...]
 
-    def feature(self, aggregate: Count | Mean | Rate, window: timedelta) -> str:
+    def feature(self, aggregate: Aggregate, window: timedelta) -> str:
         """The feature's name for one aggregate over one window."""
-        called = aggregate.name or f"mean_{aggregate.column}" if isinstance(aggregate, Mean) else aggregate.name
-        return f"{self.name}_{called}_{window_name(window)}"
+        return f"{self.name}_{aggregate.called}_{window_name(window)}"
 
 
 Feature = Expression | Lookup | AsOf | Trailing
@@ -145,3 +111,8 @@ def names_of(feature: Feature) -> tuple[str, ...]:
             return tuple(feature.columns)
         case Trailing():
             return tuple(feature.feature(a, w) for w in feature.windows for a in feature.aggregates)
+
+
+def kinds_of(feature: Trailing, table: Table | None) -> dict[str, Kind]:
+    """The kind of each column that a trailing feature adds. table: None if it is not declared."""
+    return {feature.feature(a, w): kind_of(a, table) for w in feature.windows for a in feature.aggregates}

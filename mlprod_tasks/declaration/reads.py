@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from mlprod_tasks.declaration.feature import AsOf, Count, Expression, Feature, Lookup, Mean, Rate, Trailing
+from mlprod_tasks.declaration.aggregate import Aggregate, Count, Mean, Rate, Sum
+from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing
 from mlprod_tasks.declaration.table import Column, Table
 
 
@@ -14,12 +15,12 @@ def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
     return tuple(sorted({column.known_at for column in read_by(table, *sql) if column.known_at}))
 
 
-def taken_from(aggregate: Count | Mean | Rate) -> str:
+def taken_from(aggregate: Aggregate) -> str:
     """The SQL from which an aggregate takes its values; '' for a count."""
     match aggregate:
         case Count():
             return ""
-        case Mean():
+        case Mean() | Sum():
             return aggregate.column
         case Rate():
             return aggregate.sql

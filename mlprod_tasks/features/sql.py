@@ -10,7 +10,8 @@ from datetime import timedelta
 
 import pyarrow as pa
 
-from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Rate, Table, TickRange, Trailing
+from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Pipeline, Rate, Sum, Table, TickRange, Trailing
+from mlprod_tasks.declaration.aggregate import Aggregate, without_rows
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at
@@ -143,18 +144,17 @@ class _Definition:
         )
         return name
 
-    def _moment_and_value(self, table: Table, aggregate: Count | Mean | Rate) -> tuple[str, str]:
+    def _moment_and_value(self, table: Table, aggregate: Aggregate) -> tuple[str, str]:
         late = late_columns(table, taken_from(aggregate))
         moment = "e.known_at" if not late else counts_from(late, "e.")
         match aggregate:
             case Count():
                 return moment, "count(*)"
-            case Mean() if table.column(aggregate.column).kind == "bool":
-                return moment, f"avg(CAST(e.{identifier(aggregate.column)} AS INTEGER))"
-            case Mean():
-                return moment, f"avg(e.{identifier(aggregate.column)})"
             case Rate():
                 return moment, f"avg(e.{self._condition(table, aggregate)})"
+        column = f"e.{identifier(aggregate.column)}"
+        number = f"CAST({column} AS INTEGER)" if table.column(aggregate.column).kind == "bool" else column
+        return moment, f"{'sum' if isinstance(aggregate, Sum) else 'avg'}({number})"
 
     def _condition(self, table: Table, rate: Rate) -> str:
         """The name of the column that holds a rate's condition."""
@@ -180,8 +180,10 @@ class _Definition:
                     for window in feature.windows:
                         for aggregate in feature.aggregates:
                             name = identifier(feature.feature(aggregate, window))
-                            count = isinstance(aggregate, Count)
-                            columns.append(f"coalesce(t{i}.{name}, 0) AS {name}" if count else f"t{i}.{name}")
+                            value, empty = f"t{i}.{name}", without_rows(aggregate)
+                            if isinstance(aggregate, Sum):
+                                value = f"CAST({value} AS DOUBLE)"
+                            columns.append(f"t{i}.{name}" if empty is None else f"coalesce({value}, {empty}) AS {name}")
         return "\n".join([f"SELECT{_listed(columns)}", *joins, f"ORDER BY {self._of('j')}"])
 
     def _front(self) -> list[str]:
@@ -201,7 +203,7 @@ class _Definition:
         return name
 
 
-def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> Iterator[Count | Mean | Rate]:
+def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> Iterator[Aggregate]:
     for feature in features:
         if isinstance(feature, Trailing):
             yield from feature.aggregates

@@ -10,18 +10,23 @@ import numpy as np
 from mlprod_tasks.features.machine_code import Floats, Ints, machine_code
 
 
-def _mean(sums: Ints, of: int, measures: Ints, scales: Floats, m: int) -> float:
-    """The mean of measure m, from the sums of one key and window, which begin at position `of`."""
+def _without_values(measures: Ints, m: int) -> float:
+    """What measure m is without a value: 0 for a sum, nan for a mean."""
+    return 0.0 if measures[6 * m + 5] == 1 else np.nan
+
+
+def _measured(sums: Ints, of: int, measures: Ints, scales: Floats, m: int) -> float:
+    """Measure m, from the sums of one key and window, which begin at position `of`."""
     whole, fine, values, high, bad = (
-        measures[5 * m],
-        measures[5 * m + 1],
-        measures[5 * m + 2],
-        measures[5 * m + 3],
-        measures[5 * m + 4],
+        measures[6 * m],
+        measures[6 * m + 1],
+        measures[6 * m + 2],
+        measures[6 * m + 3],
+        measures[6 * m + 4],
     )
     n = sums[of + 1 + values]  # part -1 is the count of all events
     if n == 0:
-        return np.nan
+        return 0.0 if measures[6 * m + 5] == 1 else np.nan
     if bad >= 0 and sums[of + 1 + bad] > 0:
         return np.inf  # a value that no sum can hold: this key's alone
     total = sums[of + 1 + whole] * scales[2 * m]
@@ -34,8 +39,8 @@ def _mean(sums: Ints, of: int, measures: Ints, scales: Floats, m: int) -> float:
             total = upper * (scales[2 * m] * 4294967296.0) + (lower & 0xFFFFFFFF) * scales[2 * m]
     if fine >= 0:
         total += sums[of + 1 + fine] * scales[2 * m + 1]
-    mean: float = total / n
-    return mean
+    measured: float = total if measures[6 * m + 5] == 1 else total / n
+    return measured
 
 
 @machine_code
@@ -54,12 +59,12 @@ def window_aggregates(
     oldest: Ints,  # (windows,), zeros: the oldest event of each window
     sums: Ints,  # (keys, windows, 1 + width), zeros: each key's count of events, then its parts
     measures: int,
-    parts_of: Ints,  # (measures, 5), the parts of each mean: see trailing.EventValues
+    parts_of: Ints,  # (measures, 6), the parts of each mean or sum: see trailing.EventValues
     scales: Floats,  # (measures, 2): the unit of the sum and of its finer digits
     counts: Ints,  # out: (windows, rows)
-    means: Floats,  # out: (windows, measures, rows), nan without a value, inf with one that no sum can hold
+    measured: Floats,  # out: (windows, measures, rows), a mean is nan without a value; inf with one that no sum can hold
 ) -> None:
-    """Count and mean over the events of the row's key in [at - length, at), for every window length.
+    """Count, means and sums over the events of the row's key in [at - length, at), for every window length.
 
     Each window has a pointer to its oldest event. Sums are of integers, so adding and subtracting an event is exact and a
     result does not depend on the rows before it.
@@ -90,7 +95,8 @@ def window_aggregates(
             of = (key * windows + w) * stride
             counts[w * rows + to] = sums[of] if key >= 0 else 0
             for m in range(measures):
-                means[(w * measures + m) * rows + to] = _mean(sums, of, parts_of, scales, m) if key >= 0 else np.nan
+                place = (w * measures + m) * rows + to
+                measured[place] = _measured(sums, of, parts_of, scales, m) if key >= 0 else _without_values(parts_of, m)
 
 
 @machine_code

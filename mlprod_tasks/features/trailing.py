@@ -1,4 +1,4 @@
-"""Trailing counts, means and rates: bit for bit the same whatever else is computed in the same run."""
+"""Trailing counts, sums, means and rates: bit for bit the same whatever else is computed in the same run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Count, Mean, Rate, Table, Trailing
+from mlprod_tasks.declaration import Count, Mean, Rate, Sum, Table, Trailing
+from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
@@ -32,15 +33,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EventValues:
-    """The integers that events add to the sums of their key, and how a mean is computed from the sums.
+    """The integers that events add to the sums of their key, and how a mean or a sum is computed from them.
 
-    measures: for each mean the parts with its sum, its finer digits, its count, its high halves, and the count of values that
-    no sum can hold (not finite, or 2**52 and more); -1 for none. Without a count, all events count. If the sum may leave 64
-    bits it wraps, and the high halves tell the exact sum. A mean over a value that no sum can hold is infinite.
+    measures: for each mean or sum the parts with its sum, its finer digits, its count, its high halves, and the count of values
+    that no sum can hold (not finite, or 2**52 and more), -1 for none; last 1 for a sum, 0 for a mean. Without a count, all
+    events count. If the sum may leave 64 bits it wraps, and the high halves tell the exact sum. A mean or a sum over a value
+    that no sum can hold is infinite.
     """
 
     parts: np.ndarray  # (events, parts)
-    measures: np.ndarray  # (measures, 5)
+    measures: np.ndarray  # (measures, 6)
     scales: np.ndarray  # (measures, 2)
 
 
@@ -49,10 +51,10 @@ class AggregateGroup:
     """The aggregates of a feature whose values become known at the same time."""
 
     late: tuple[str, ...]  # the columns with this time, in addition to the row's known_at
-    aggregates: tuple[Count | Mean | Rate, ...]
+    aggregates: tuple[Aggregate, ...]
 
     @property
-    def means(self) -> tuple[Mean | Rate, ...]:
+    def measures(self) -> tuple[Mean | Rate | Sum, ...]:
         """All aggregates but counts: they need a value from each event."""
         return tuple(aggregate for aggregate in self.aggregates if not isinstance(aggregate, Count))
 
@@ -119,9 +121,9 @@ def compute(
         codes = rows.key(feature.by, key)
         for group in groups_of(table, feature):
             at, order = orders[group.late]
-            identity = (group.late, *(value_of(mean) for mean in group.means))
+            identity = (group.late, *((value_of(one), isinstance(one, Sum)) for one in group.measures))
             if identity not in computed:
-                computed[identity] = event_values(table, [(columns[value_of(mean)], mean) for mean in group.means], order)
+                computed[identity] = event_values(table, [(columns[value_of(one)], one) for one in group.measures], order)
             jobs.append(_Job(feature, group, codes, computed[identity], at, order))
     for named_columns in pool.map(lambda job: _feature_columns(job, rows), jobs):
         yield from named_columns
@@ -133,7 +135,7 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
 
     lengths = sorted(job.feature.windows)
     counts = np.empty((len(lengths), rows.count), np.int64)
-    means = np.empty((len(lengths), len(job.group.means), rows.count), np.float64)
+    measured = np.empty((len(lengths), len(job.group.measures), rows.count), np.float64)
     event_keys = job.codes.events if job.order is None else job.codes.events[job.order]
     microseconds = np.array([length // MICROSECOND for length in lengths], np.int64)
     windows, width = len(lengths), job.values.parts.shape[1]
@@ -141,7 +143,7 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     sweep.window_aggregates(
         event_keys.size, job.at, event_keys, width, job.values.parts, rows.count, rows.at, job.codes.rows[rows.order],
         rows.order, windows, microseconds, np.zeros(windows, np.int64), sums,
-        len(job.group.means), job.values.measures, job.values.scales, counts, means,
+        len(job.group.measures), job.values.measures, job.values.scales, counts, measured,
     )  # fmt: skip
     columns = []
     for w, length in enumerate(lengths):
@@ -150,13 +152,13 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
             if isinstance(aggregate, Count):
                 columns.append((name, pa.array(counts[w])))
             else:
-                columns.append((name, pa.array(means[w, job.group.means.index(aggregate)], from_pandas=True)))
+                columns.append((name, pa.array(measured[w, job.group.measures.index(aggregate)], from_pandas=True)))
     return columns
 
 
 def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
     """The aggregates of a feature, grouped by the time at which their values become known."""
-    groups: dict[tuple[str, ...], list[Count | Mean | Rate]] = {}
+    groups: dict[tuple[str, ...], list[Aggregate]] = {}
     for aggregate in feature.aggregates:
         groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
     return [AggregateGroup(late, tuple(aggregates)) for late, aggregates in groups.items()]
@@ -168,11 +170,11 @@ def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ..
 
 
 def values_of(features: Sequence[Trailing]) -> list[str]:
-    """The SQL of every value that means and rates of `features` aggregate."""
+    """The SQL of every value that `features` aggregate."""
     return sorted({value_of(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
 
 
-def value_of(aggregate: Mean | Rate) -> str:
+def value_of(aggregate: Mean | Rate | Sum) -> str:
     """SQL of the value that an event adds: a column, or 1 and 0 for a condition."""
     if isinstance(aggregate, Rate):
         return f"CAST(CAST(({aggregate.sql}) AS BOOLEAN) AS TINYINT)"
@@ -194,8 +196,10 @@ def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | No
     return at[order], order
 
 
-def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate]], order: np.ndarray | None) -> EventValues:
-    """The integers that each event adds, one or more for each mean or rate, in order of time."""
+def event_values(
+    table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate | Sum]], order: np.ndarray | None
+) -> EventValues:
+    """The integers that each event adds, one or more for each measure, in order of time."""
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:
@@ -215,14 +219,14 @@ def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | R
         if values.null_count:
             count = len(parts)
             parts.append(values.is_valid().to_numpy().astype(np.int64))
-        measures.append((whole, fine, count, high, bad))
+        measures.append((whole, fine, count, high, bad, int(isinstance(aggregate, Sum))))
         scales.append((1 / COARSE, 1 / COARSE / FINE) if fine >= 0 else (1.0, 0.0))
     rows = len(columns[0][0]) if columns else (0 if order is None else order.size)
     size = rows if order is None else order.size
     matrix = np.empty((size, len(parts)), np.int64)
     for i, part in enumerate(parts):
         matrix[:, i] = part if order is None else part[order]
-    return EventValues(matrix, np.array(measures, np.int64).reshape(-1, 5), np.array(scales, np.float64).reshape(-1, 2))
+    return EventValues(matrix, np.array(measures, np.int64).reshape(-1, 6), np.array(scales, np.float64).reshape(-1, 2))
 
 
 def _added(parts: list[np.ndarray], part: np.ndarray | None) -> int:
@@ -233,7 +237,7 @@ def _added(parts: list[np.ndarray], part: np.ndarray | None) -> int:
     return len(parts) - 1
 
 
-def _finite(values: np.ndarray, table: Table, aggregate: Mean | Rate) -> tuple[np.ndarray, float, np.ndarray | None]:
+def _finite(values: np.ndarray, table: Table, aggregate: Mean | Rate | Sum) -> tuple[np.ndarray, float, np.ndarray | None]:
     """Set values that no sum can hold to 0, and mark them with 1 (None if there are none).
 
     Also returns the largest magnitude.
@@ -244,8 +248,9 @@ def _finite(values: np.ndarray, table: Table, aggregate: Mean | Rate) -> tuple[n
     refused = ~(np.abs(values) < LARGEST)
     bad = int(np.count_nonzero(refused))
     log.warning(
-        "table %r: %s: %d of %d rows in the window have a value that is not finite or not below %g: the mean of their keys is "
-        "infinite. Declare min and max for the column so that the audit refuses such rows, and ingest their ticks again",
+        "table %r: %s: %d of %d rows in the window have a value that is not finite or not below %g: what is computed "
+        "over them is infinite. Declare min and max for the column so that the audit refuses such rows, and ingest their ticks "
+        "again",
         table.name, aggregate, bad, values.size, LARGEST,
     )  # fmt: skip
     kept = np.where(refused, 0.0, values)

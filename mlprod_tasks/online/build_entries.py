@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import AsOf, Count, Lookup, Table, TickRange, Trailing
+from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
@@ -140,14 +140,13 @@ def _windows(
     sections = []
     for same in trailing.groups_of(table, feature):
         at, order = trailing.order_of(events, moments.index(same.late))
-        means = [a for a in same.aggregates if not isinstance(a, Count)]
-        columns = [(events[f"value_{values.index(trailing.value_of(a))}"], a) for a in means]
+        columns = [(events[f"value_{values.index(trailing.value_of(a))}"], a) for a in same.measures]
         measured = trailing.event_values(table, columns, order)
         code = codes if order is None else codes[order]
         kept = np.where(at >= since, code, -1)
         by_key, edges = _grouped(kept, len(keys))
         layout = [
-            (*map(int, measure[:3]), *map(float, units), *map(int, measure[3:] if (measure[3:] >= 0).any() else ()))
+            (*map(int, measure[:3]), *map(float, units), *map(int, measure[3:5] if (measure[3:5] >= 0).any() else ()))
             for measure, units in zip(measured.measures, measured.scales, strict=True)
         ]
         parts = measured.parts[by_key] if measured.parts.shape[1] else np.empty((by_key.size, 0), np.int64)

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trailing
+from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Sum, Table, Trailing
+from mlprod_tasks.declaration.aggregate import without_rows
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.online.plan import MICROSECOND
 
@@ -93,24 +94,22 @@ def _known(late: Sequence[int | None], moment: int) -> list[bool]:
 
 
 class WindowReader:
-    """Reads counts and means over the windows that end at a time."""
+    """Reads counts, means and sums over the windows that end at a time."""
 
     def __init__(self, feature: Trailing, table: Table) -> None:
         names = [feature.feature(aggregate, window) for window in feature.windows for aggregate in feature.aggregates]
-        self._nothing: list[Any] = [None] * len(names)
+        self._nothing: list[Any] = [without_rows(aggregate) for _ in feature.windows for aggregate in feature.aggregates]
         sections: dict[tuple[str, ...], list[Any]] = {}
         for aggregate in feature.aggregates:
             sections.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
         self._program = []
         for aggregates in sections.values():
-            means = [aggregate for aggregate in aggregates if not isinstance(aggregate, Count)]
+            measures = [aggregate for aggregate in aggregates if not isinstance(aggregate, Count)]
             windows = []
             for window in feature.windows:
                 counts = [names.index(feature.feature(a, window)) for a in aggregates if isinstance(a, Count)]
-                mean_positions = [(names.index(feature.feature(a, window)), m) for m, a in enumerate(means)]
-                windows.append((window // MICROSECOND, counts, mean_positions))
-                for position in counts:
-                    self._nothing[position] = 0
+                positions = [(names.index(feature.feature(a, window)), m, isinstance(a, Sum)) for m, a in enumerate(measures)]
+                windows.append((window // MICROSECOND, counts, positions))
             self._program.append(windows)
 
     def decode(self, written: bytes) -> Any:
@@ -143,21 +142,21 @@ class WindowReader:
             end = bisect_left(at, moment)
             if not end:
                 continue
-            for length, counts, means in windows:
+            for length, counts, measured in windows:
                 start = bisect_left(at, moment - length, 0, end)
                 if start == end:
                     continue
                 n = end - start
                 for position in counts:
                     values[position] = n
-                for position, m in means:
+                for position, m, is_sum in measured:
                     whole, fine, running_counts, wide, unit, finer = measures[m]
                     count = n if running_counts is None else running_counts[end] - running_counts[start]
                     if count:
                         total = (whole[end] - whole[start]) * unit if wide is None else wide.total(whole, start, end, unit)
                         if fine is not None:
                             total += (fine[end] - fine[start]) * finer
-                        values[position] = total / count
+                        values[position] = total if is_sum else total / count
         return values
 
 
@@ -187,9 +186,9 @@ def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tupl
     """Write an entry of windows.
 
     sections: one for all aggregates whose values become known at the same time, in the order of declaration: the times; the
-    running sums of each part (one more than times, the first is 0); and for each mean the parts with its sum, its finer digits
-    and its count (-1 for none), the units of the two sums, and if there are any the parts with its high halves and the count
-    of values that no sum can hold (see trailing.EventValues). All integers are int64, little-endian.
+    running sums of each part (one more than times, the first is 0); and for each mean or sum the parts with its sum, its finer
+    digits and its count (-1 for none), the units of the two sums, and if there are any the parts with its high halves and the
+    count of values that no sum can hold (see trailing.EventValues). All integers are int64, little-endian.
     """
     return _pack(sections)
 

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlprod_tasks.declaration import AsOf, AtTick, Column, Count, Expression, Lookup, Pipeline, Trailing
-from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.declaration import AsOf, AtTick, Column, Expression, Lookup, Pipeline, Trailing
+from mlprod_tasks.declaration.feature import kinds_of
 from mlprod_tasks.online.duckdb_semantics import Unsure, ValueFailed
 
 log = logging.getLogger(__name__)
@@ -155,8 +155,8 @@ def _columns(pipeline: Pipeline) -> dict[str, str]:
                 table = pipeline.table(feature.table)
                 columns |= {name: _type(table.column(column)) for name, column in feature.columns.items()}
             case Trailing():
-                counts = {feature.feature(a, w) for a in feature.aggregates if isinstance(a, Count) for w in feature.windows}
-                columns |= {name: TYPES["int" if name in counts else "float"] for name in names_of(feature)}
+                kinds = kinds_of(feature, pipeline.table(feature.table))
+                columns |= {name: TYPES[kind] for name, kind in kinds.items()}
     return columns
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Trailing
-from mlprod_tasks.declaration.feature import Feature
+from mlprod_tasks.declaration.feature import Feature, kinds_of
+from mlprod_tasks.declaration.reads import taken_from
 from mlprod_tasks.declaration.table import Column, Database
 from mlprod_tasks.declaration.target import AtTick
 from mlprod_tasks.documents.formatting import length
@@ -91,13 +92,13 @@ def _feature_rows(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, .
                 column = table.column(read)
                 yield (f"`{name}`", column.kind, f"{column.doc} (`{feature.table}.{read}` by {_list_keys(feature.on)}{when})")
         case Trailing():
+            kinds = kinds_of(feature, pipeline.table(feature.table))
             for window in feature.windows:
                 for aggregate in feature.aggregates:
-                    what = type(aggregate).__name__.lower()
-                    of = getattr(aggregate, "sql", None) or getattr(aggregate, "column", None)
+                    name, of = feature.feature(aggregate, window), taken_from(aggregate)
                     over = f"`{feature.table}` known in the last {length(window)}"
-                    meaning = f"{what}{f' of `{of}`' if of else ''} over {over}, by {_list_keys(feature.by)}"
-                    yield (f"`{feature.feature(aggregate, window)}`", "int" if what == "count" else "float", meaning)
+                    what = f"{type(aggregate).__name__.lower()}{f' of `{of}`' if of else ''}"
+                    yield (f"`{name}`", kinds[name], f"{what} over {over}, by {_list_keys(feature.by)}")
 
 
 def _list_keys(pairs: dict[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Trailing
+from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Sum, Trailing
+from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.declaration.feature import Feature
 from mlprod_tasks.documents.formatting import length, listed
 from mlprod_tasks.reporting import data_dictionary
@@ -38,10 +39,12 @@ def _columns(pipeline: Pipeline, feature: Lookup | AsOf) -> str:
     return "; ".join(f"{name}: {table.column(read).doc}" for name, read in feature.columns.items())
 
 
-def _aggregate(one: object) -> str:
+def _aggregate(one: Aggregate) -> str:
     match one:
         case Count():
             return "number of rows"
         case Mean():
             return f"mean {one.column}"
-    return f"{getattr(one, 'name', '')} ({getattr(one, 'sql', '')})"
+        case Sum():
+            return f"sum of {one.column}"
+    return f"{one.name} ({one.sql})"

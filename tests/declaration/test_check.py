@@ -287,6 +287,7 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("features: 'by_dest_mean_arr_delay_1d' is declared 2 times",),
     ),
     "the mean of text": (added(trailing(aggregates=(ml.Mean("dest"),))), ("Mean of 'dest' needs a number", "'text'")),
+    "the sum of text": (added(trailing(aggregates=(ml.Sum("dest"),))), ("Sum of 'dest' needs a number", "'text'")),
     "the mean of no column": (added(trailing(aggregates=(ml.Mean("taxi"),))), ("'by_dest': reads column 'taxi'", "arr_delay")),
     "a rate of nothing": (added(trailing(aggregates=(ml.Rate("none", ""),))), ("Rate 'none': sql is empty",)),
     "a rate of a personal column": (

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.aggregate import Aggregate, Count, Rate
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
-from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Mean, Rate, Trailing, names_of, window_name
+from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of, window_name
 from mlprod_tasks.declaration.table import Column, Table
 
 if TYPE_CHECKING:
@@ -99,14 +100,21 @@ def _trailing(at: str, feature: Trailing, table: Table) -> Iterator[str]:
     yield from repeated(f"{at}: windows", map(window_name, feature.windows))
     if not feature.aggregates:
         yield f"{at}: declare at least one aggregate"
-    means = [aggregate.column for aggregate in feature.aggregates if isinstance(aggregate, Mean)]
-    yield from _read(at, means, table)
-    for rate in feature.aggregates:
-        if isinstance(rate, Rate):
-            yield from condition_problems(f"{at}: Rate {rate.name!r}", rate.sql, table)
-    for name in means:
-        if name in table.names and table.column(name).kind not in NUMERIC:
-            yield f"{at}: Mean of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
+    for aggregate in feature.aggregates:
+        yield from _aggregate(at, aggregate, table)
+
+
+def _aggregate(at: str, aggregate: Aggregate, table: Table) -> Iterator[str]:
+    match aggregate:
+        case Count():
+            return
+        case Rate():
+            yield from condition_problems(f"{at}: Rate {aggregate.name!r}", aggregate.sql, table)
+            return
+    name, what = aggregate.column, type(aggregate).__name__
+    yield from _read(at, [name], table)
+    if name in table.names and table.column(name).kind not in NUMERIC:
+        yield f"{at}: {what} of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
 
 
 def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:

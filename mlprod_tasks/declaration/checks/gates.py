@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.checks.features import TEXT_IN_SQL, sql_problems
 from mlprod_tasks.declaration.checks.tables import listed
-from mlprod_tasks.declaration.feature import AsOf, Expression, Lookup, Trailing, names_of
+from mlprod_tasks.declaration.feature import AsOf, Expression, Lookup, Trailing, kinds_of
 from mlprod_tasks.declaration.gate import (
     HIGHER_IS_BETTER,
     SHARES,
@@ -173,7 +173,7 @@ def _kinds(pipeline: Pipeline) -> dict[str, Any]:
             case Lookup() | AsOf():
                 kinds |= {name: tables.get(feature.table, {}).get(column) for name, column in feature.columns.items()}
             case Trailing():
-                kinds |= dict.fromkeys(names_of(feature), "float")
+                kinds |= kinds_of(feature, next((t for t in pipeline.tables if t.name == feature.table), None))
     return kinds
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.tables import listed
-from mlprod_tasks.declaration.feature import Count, Expression, Feature, Trailing, names_of
+from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, kinds_of, names_of
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -64,10 +64,9 @@ def _ramp_problems(ramp: Ramp) -> Iterator[str]:
 
 def _kind(pipeline: Pipeline, feature: Feature, name: str) -> str | None:
     """The kind of a stored feature; None if the feature's declaration is wrong, which other rules report."""
-    if isinstance(feature, Trailing):
-        counts = {feature.feature(a, w) for a in feature.aggregates if isinstance(a, Count) for w in feature.windows}
-        return "int" if name in counts else "float"
     assert not isinstance(feature, Expression)
     table = next((table for table in pipeline.tables if table.name == feature.table), None)
+    if isinstance(feature, Trailing):
+        return kinds_of(feature, table)[name]
     column = feature.columns[name]
     return table.column(column).kind if table is not None and column in table.names else None

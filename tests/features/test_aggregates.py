@@ -1,0 +1,155 @@
+"""Every aggregate, row by row, against plain pandas; in batch, as SQL and on request."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import features
+from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.features import sql
+from mlprod_tasks.online.check import compared
+from mlprod_tasks.online.fill import fill_online
+from tests.support.window_oracle import expected, window
+
+Shop = Any  # of tests/support/feature_shop.py
+FIRST, LAST = date(2013, 6, 1), date(2013, 6, 9)
+BY = {"customer": "customer", "product": "product"}
+WINDOWS = (ml.hours(5), ml.days(2), ml.days(6))
+AGGREGATES = (ml.Count(), ml.Mean("amount"), ml.Sum("amount"), ml.Sum("pieces"), ml.Sum("refund"))
+TRAILING = (
+    ml.Trailing("customer", "payments", {"customer": "customer"}, WINDOWS, AGGREGATES),
+    ml.Trailing("pair", "payments", BY, WINDOWS[:2], AGGREGATES),
+)
+
+
+def utc(day: date, hour: float = 0) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=hour)
+
+
+def orders() -> list[tuple[Any, ...]]:
+    keys = [(1, "tea"), (2, "tea"), (3, "coffee"), (None, "tea"), (2, None), (99, "cocoa"), (1, "coffee")]
+    days = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]
+    return [(f"{day}-{i}", utc(day, 9 + i), *key) for day in days for i, key in enumerate(keys)]
+
+
+def payments() -> list[tuple[Any, ...]]:
+    """Rows with nulls, equal moments, moments on the edges of windows, and refunds that are known later."""
+    random = np.random.default_rng(7)
+    rows = []
+    for i in range(400):
+        paid = utc(date(2013, 5, 24)) + timedelta(hours=int(random.integers(0, 16 * 24)))
+        settled = None if random.random() < 0.3 else paid + timedelta(hours=int(random.integers(0, 90)))
+        amount = None if random.random() < 0.1 else float(np.round(random.normal(60, 80), 2))
+        pieces = None if random.random() < 0.1 else int(random.integers(-5, 9))
+        customer = None if random.random() < 0.05 else int(random.integers(1, 4))
+        product = None if random.random() < 0.05 else ("tea", "coffee", "cocoa")[int(random.integers(3))]
+        refund = None if random.random() < 0.2 else float(random.integers(0, 50)) / 8
+        rows.append((f"p{i:03}", paid, customer, product, amount, pieces, settled, refund))
+    return rows
+
+
+def filled(shop: Shop, *trailing: ml.Trailing, **changed: Any) -> Shop:
+    """The shop with these features and random rows."""
+    shop.pipeline = replace(shop.pipeline, features=(*shop.pipeline.features[:4], *trailing), **changed)
+    return shop.holds(orders=orders(), payments=payments(), customers=[(1, "CH"), (2, None)])
+
+
+def oracle(shop: Shop, feature: ml.Trailing) -> list[dict[str, Any]]:
+    """The values of a trailing feature for each order of the range, in the order of ticks and keys."""
+    columns = shop.pipeline.table("payments").names
+    events = pd.DataFrame(payments(), columns=list(columns))
+    rows = []
+    for order in orders():
+        at = utc(order[1].date(), 8)
+        keys = {"customer": order[2], "product": order[3]}
+        by = {theirs: keys[mine] for mine, theirs in feature.by.items()}
+        row = {}
+        for length in feature.windows:
+            for aggregate in feature.aggregates:
+                late = "refund" in (getattr(aggregate, "column", ""), *getattr(aggregate, "sql", "").split())
+                moments = events[["paid_at", "settled_at"]].max(axis=1, skipna=False) if late else events["paid_at"]
+                seen = window(events, moments, at, length, by)
+                row[feature.feature(aggregate, length)] = expected(aggregate, seen)
+        rows.append(row)
+    return rows
+
+
+def same(got: Any, want: Any) -> bool:
+    return bool(
+        type(got) is type(want) and (got == want if not isinstance(got, float) else got == pytest.approx(want, rel=1e-12))
+    )
+
+
+@pytest.mark.parametrize("feature", TRAILING, ids=lambda feature: feature.name)
+def test_each_row_has_what_pandas_computes_from_its_window(shop: Shop, feature: ml.Trailing) -> None:
+    filled(shop, feature)
+    ticks = shop.pipeline.schedule.range(FIRST, LAST)
+    made = features.build(shop.pipeline, ticks, shop.platform).table.to_pylist()
+    wanted = oracle(shop, feature)
+    assert len(made) == len(wanted) == 63
+    wrong = [
+        (row["id"], name, row[name], want[name])
+        for row, want in zip(made, wanted, strict=True)
+        for name in want
+        if not same(row[name], want[name])
+    ]
+    assert not wrong, wrong[:5]
+
+
+def test_the_printed_sql_gives_the_same_values(shop: Shop) -> None:
+    filled(shop, *TRAILING)
+    ticks = shop.pipeline.schedule.range(FIRST, LAST)
+    made = features.build(shop.pipeline, ticks, shop.platform).table
+    by_sql = sql.run(shop.pipeline, ticks, shop.platform)
+    assert by_sql.schema.equals(made.schema)
+    names = [name for feature in TRAILING for name in names_of(feature)]
+    wrong = [
+        (name, got, want)
+        for name in names
+        for got, want in zip(made[name].to_pylist(), by_sql[name].to_pylist(), strict=True)
+        if not same(got, want)
+    ]
+    assert not wrong, wrong[:5]
+
+
+def test_a_request_gets_the_same_bits(shop: Shop) -> None:
+    filled(shop, *TRAILING, serving=ml.Serving(look_back=ml.days(8)))
+    fill_online(shop.pipeline, shop.pipeline.schedule.tick(LAST), shop.platform)
+    for day in (FIRST + timedelta(days=n) for n in range(1, 9)):
+        checked = compared(shop.pipeline, shop.pipeline.schedule.tick(day), shop.platform)
+        assert (checked.rows, checked.share) == (7, 0.0), checked.examples
+
+
+@pytest.mark.parametrize("feature", TRAILING, ids=lambda feature: feature.name)
+def test_a_row_alone_has_the_bits_that_it_has_in_company(shop: Shop, feature: ml.Trailing) -> None:
+    filled(shop, *TRAILING)
+    whole = features.build(shop.pipeline, shop.pipeline.schedule.range(FIRST, LAST), shop.platform).table
+    names = list(names_of(feature))
+    alone = [
+        features.build(shop.pipeline, shop.pipeline.schedule.range(day), shop.platform, only=names[-3:]).table
+        for day in (FIRST, date(2013, 6, 5), LAST)
+    ]
+    for part in alone:
+        (day,) = set(part["tick"].to_pylist())
+        wanted = [row for row in whole.to_pylist() if row["tick"] == day]
+        assert part.select(names[-3:]).to_pylist() == [{name: row[name] for name in names[-3:]} for row in wanted]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2.0**52], ids=["nan", "infinite", "minus infinite", "too large"])
+def test_a_value_that_no_sum_can_hold_makes_the_sum_of_its_key_infinite_and_no_others(shop: Shop, bad: float) -> None:
+    filled(shop, *TRAILING, serving=ml.Serving(look_back=ml.days(8)))
+    at = utc(LAST, 7)
+    shop.holds(
+        orders=[("a", utc(LAST, 9), 1, "tea"), ("b", utc(LAST, 9), 2, "tea")],
+        payments=[("x", at, 1, "tea", bad, 1, None, None), ("y", at, 2, "tea", 0.5, 1, None, None)],
+    )
+    tick = shop.pipeline.schedule.tick(LAST)
+    made = features.build(shop.pipeline, shop.pipeline.schedule.range(LAST), shop.platform).table
+    assert made["customer_sum_amount_5h"].to_pylist() == [np.inf, 0.5]
+    fill_online(shop.pipeline, tick, shop.platform)
+    assert compared(shop.pipeline, tick, shop.platform).share == 0.0

@@ -11,9 +11,11 @@ class Count:
     """The number of rows in the window.
 
     name: its part of the feature's name.
+    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
     name: str = "count"
+    where: str = ""
 
     @property
     def called(self) -> str:
@@ -26,10 +28,12 @@ class Mean:
 
     column: the column.
     name: its part of the feature's name; if empty, 'mean_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
     column: str
     name: str = ""
+    where: str = ""
 
     @property
     def called(self) -> str:
@@ -40,12 +44,16 @@ class Mean:
 class Rate:
     """The share of rows in the window that meet a condition; rows for which it is null do not count.
 
+    The share of a category's rows is a rate: Rate("tea_share", "product = 'tea'").
+
     name: its part of the feature's name.
     sql: a SQL condition over the table's columns.
+    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
     name: str
     sql: str
+    where: str = ""
 
     @property
     def called(self) -> str:
@@ -58,10 +66,12 @@ class Sum:
 
     column: the column.
     name: its part of the feature's name; if empty, 'sum_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
     column: str
     name: str = ""
+    where: str = ""
 
     @property
     def called(self) -> str:

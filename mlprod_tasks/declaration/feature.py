@@ -67,7 +67,9 @@ class AsOf:
 
 @declared
 class Trailing:
-    """Aggregates over the rows of a table that became known in [predict_at - window, predict_at), per key.
+    """Aggregates over the rows of a table that became known in a window before predict_at, per key.
+
+    A window is [predict_at - skip - window, predict_at - skip).
 
     Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Without rows, counts
     and sums are 0 and other aggregates are null. Sums are exact, so a row's result does not depend on any other row.
@@ -77,6 +79,7 @@ class Trailing:
     by: pairs columns of the scored row with columns of `table`.
     windows: the lengths of the windows.
     aggregates: what to compute over each window.
+    skip: windows end this long before predict_at: what became known in the last `skip` is left out.
     """
 
     name: str
@@ -84,6 +87,12 @@ class Trailing:
     by: dict[str, str]
     windows: tuple[timedelta, ...]
     aggregates: tuple[Aggregate, ...]
+    skip: timedelta = timedelta(0)
+
+    @property
+    def look_back(self) -> timedelta:
+        """How long before predict_at its longest window begins."""
+        return max(self.windows) + self.skip
 
     def feature(self, aggregate: Aggregate, window: timedelta) -> str:
         """The feature's name for one aggregate over one window."""

@@ -16,14 +16,14 @@ def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
 
 
 def taken_from(aggregate: Aggregate) -> str:
-    """The SQL from which an aggregate takes its values; '' for a count."""
+    """All SQL that an aggregate reads: its values and its condition; '' for a count of all rows."""
     match aggregate:
         case Count():
-            return ""
+            return aggregate.where
         case Mean() | Sum():
-            return aggregate.column
+            return f"{aggregate.column} {aggregate.where}"
         case Rate():
-            return aggregate.sql
+            return f"{aggregate.sql} {aggregate.where}"
 
 
 def read_by(table: Table, *sql: str) -> list[Column]:

@@ -82,7 +82,7 @@ def meanings(features: Iterable[Feature]) -> dict[str, Any]:
                 by_name |= {name: (*where, column) for name, column in feature.columns.items()}
             case Trailing():
                 by_name |= {
-                    feature.feature(aggregate, window): (feature.table, feature.by, window, aggregate)
+                    feature.feature(aggregate, window): (feature.table, feature.by, window, feature.skip, aggregate)
                     for window in feature.windows
                     for aggregate in feature.aggregates
                 }

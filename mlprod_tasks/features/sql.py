@@ -74,7 +74,7 @@ class _Definition:
         )
 
     def _events(self, table: Table) -> str:
-        """Add rows with their known_at, and the condition of each rate as 1 or 0.
+        """Add rows with their known_at, the condition of each rate as 1 or 0, and each `where`.
 
         Returns the name of the part, or '' if no feature reads the table.
         """
@@ -82,9 +82,8 @@ class _Definition:
         if not features:
             return ""
         name = self._free(f"{table.name}_known")
-        rates = {a.sql: self._condition(table, a) for a in _aggregates(features) if isinstance(a, Rate)}
         columns = [f"{identifier(table.name)}.*", f"{known_at(table)} AS known_at"]
-        columns += [f"CAST(CAST(({sql}) AS BOOLEAN) AS INTEGER) AS {column}" for sql, column in rates.items()]
+        columns += [f"{sql} AS {column}" for (_, sql), column in self._conditions(table).items()]
         calendar = "\nJOIN calendar USING (tick)" if table.ticks_ahead else ""
         self.parts[name] = f"SELECT{_listed(columns)}\nFROM {identifier(table.name)}{calendar}"
         return name
@@ -132,12 +131,15 @@ class _Definition:
         for window in feature.windows:
             for aggregate in feature.aggregates:
                 moment, value = self._moment_and_value(table, aggregate)
-                within = f"{moment} < r.predict_at AND {moment} >= r.predict_at - {interval(window)}"
+                end = f"r.predict_at - {interval(feature.skip)}" if feature.skip else "r.predict_at"
+                within = f"{moment} < {end} AND {moment} >= r.predict_at - {interval(feature.skip + window)}"
+                if aggregate.where:
+                    within += f" AND e.{self._conditions(table)[_where(aggregate)]}"
                 called = identifier(feature.feature(aggregate, window))
                 columns.append(f"{value} FILTER (WHERE {within}) AS {called}")
         # A late value counts if its own time is in the window, however old its row is.
         late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
-        oldest = "" if late else f"\n  AND e.known_at >= r.predict_at - {interval(max(feature.windows))}"
+        oldest = "" if late else f"\n  AND e.known_at >= r.predict_at - {interval(feature.look_back)}"
         self.parts[name] = (
             f"SELECT{_listed(columns)}\nFROM {self.rows} AS r\nJOIN {events} AS e\n  ON {_equal(feature.by)}\n"
             f"  AND e.known_at < r.predict_at{oldest}\nGROUP BY {self._of('r')}"
@@ -151,20 +153,21 @@ class _Definition:
             case Count():
                 return moment, "count(*)"
             case Rate():
-                return moment, f"avg(e.{self._condition(table, aggregate)})"
+                return moment, f"avg(e.{self._conditions(table)[_rate(aggregate)]})"
         column = f"e.{identifier(aggregate.column)}"
         number = f"CAST({column} AS INTEGER)" if table.column(aggregate.column).kind == "bool" else column
         return moment, f"{'sum' if isinstance(aggregate, Sum) else 'avg'}({number})"
 
-    def _condition(self, table: Table, rate: Rate) -> str:
-        """The name of the column that holds a rate's condition."""
+    def _conditions(self, table: Table) -> dict[tuple[str, str], str]:
+        """The columns that hold the conditions of a table's aggregates, by the name that each asks for and its SQL."""
         features = [f for f in self.pipeline.features if isinstance(f, Trailing) and f.table == table.name]
-        conditions = list(dict.fromkeys(a.sql for a in _aggregates(features) if isinstance(a, Rate)))
-        name = f"counts_in_{rate.name}"
-        same = [a.sql for a in _aggregates(features) if isinstance(a, Rate) and a.name == rate.name]
-        if name in table.names or len(set(same)) > 1:
-            name += f"_{conditions.index(rate.sql) + 1}"
-        return name
+        asked = [_rate(a) for a in _aggregates(features) if isinstance(a, Rate)]
+        asked = list(dict.fromkeys(asked + [_where(a) for a in _aggregates(features) if a.where]))
+        columns: dict[tuple[str, str], str] = {}
+        for name, sql in asked:
+            free = name not in table.names and [other for other, _ in asked].count(name) == 1
+            columns[name, sql] = name if free else f"{name}_{len(columns) + 1}"
+        return columns
 
     def _whole(self, windows: Mapping[int, str]) -> str:
         columns = [f"j.{identifier(name)}" for name in self._front()]
@@ -207,6 +210,16 @@ def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> It
     for feature in features:
         if isinstance(feature, Trailing):
             yield from feature.aggregates
+
+
+def _rate(rate: Rate) -> tuple[str, str]:
+    """The column that a rate asks for, and its SQL."""
+    return f"counts_in_{rate.name}", f"CAST(CAST(({rate.sql}) AS BOOLEAN) AS INTEGER)"
+
+
+def _where(aggregate: Aggregate) -> tuple[str, str]:
+    """The column that the `where` of an aggregate asks for, and its SQL."""
+    return f"counts_for_{aggregate.called}", f"CAST(({aggregate.where}) AS BOOLEAN)"
 
 
 def _equal(pairs: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Count, Mean, Rate, Sum, Table, Trailing
+from mlprod_tasks.declaration import Count, Rate, Sum, Table, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.keys import KeyCodes
@@ -54,9 +54,9 @@ class AggregateGroup:
     aggregates: tuple[Aggregate, ...]
 
     @property
-    def measures(self) -> tuple[Mean | Rate | Sum, ...]:
-        """All aggregates but counts: they need a value from each event."""
-        return tuple(aggregate for aggregate in self.aggregates if not isinstance(aggregate, Count))
+    def measures(self) -> tuple[Aggregate, ...]:
+        """All aggregates but counts of all rows: they need a value from each event."""
+        return tuple(aggregate for aggregate in self.aggregates if needs_values(aggregate))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def compute(
         codes = rows.key(feature.by, key)
         for group in groups_of(table, feature):
             at, order = orders[group.late]
-            identity = (group.late, *((value_of(one), isinstance(one, Sum)) for one in group.measures))
+            identity = (group.late, *((value_of(one), is_sum(one)) for one in group.measures))
             if identity not in computed:
                 computed[identity] = event_values(table, [(columns[value_of(one)], one) for one in group.measures], order)
             jobs.append(_Job(feature, group, codes, computed[identity], at, order))
@@ -139,9 +139,10 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     event_keys = job.codes.events if job.order is None else job.codes.events[job.order]
     microseconds = np.array([length // MICROSECOND for length in lengths], np.int64)
     windows, width = len(lengths), job.values.parts.shape[1]
+    ends = rows.at - job.feature.skip // MICROSECOND
     sums = np.zeros((max(job.codes.size, 1), windows, 1 + width), np.int64)
     sweep.window_aggregates(
-        event_keys.size, job.at, event_keys, width, job.values.parts, rows.count, rows.at, job.codes.rows[rows.order],
+        event_keys.size, job.at, event_keys, width, job.values.parts, rows.count, ends, job.codes.rows[rows.order],
         rows.order, windows, microseconds, np.zeros(windows, np.int64), sums,
         len(job.group.measures), job.values.measures, job.values.scales, counts, measured,
     )  # fmt: skip
@@ -149,10 +150,12 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     for w, length in enumerate(lengths):
         for aggregate in job.group.aggregates:
             name = job.feature.feature(aggregate, length)
-            if isinstance(aggregate, Count):
+            if not needs_values(aggregate):
                 columns.append((name, pa.array(counts[w])))
-            else:
-                columns.append((name, pa.array(measured[w, job.group.measures.index(aggregate)], from_pandas=True)))
+                continue
+            values = measured[w, job.group.measures.index(aggregate)]
+            counted = isinstance(aggregate, Count)
+            columns.append((name, pa.array(values.astype(np.int64)) if counted else pa.array(values, from_pandas=True)))
     return columns
 
 
@@ -171,14 +174,33 @@ def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ..
 
 def values_of(features: Sequence[Trailing]) -> list[str]:
     """The SQL of every value that `features` aggregate."""
-    return sorted({value_of(a) for feature in features for a in feature.aggregates if not isinstance(a, Count)})
+    return sorted({value_of(a) for feature in features for a in feature.aggregates if needs_values(a)})
 
 
-def value_of(aggregate: Mean | Rate | Sum) -> str:
-    """SQL of the value that an event adds: a column, or 1 and 0 for a condition."""
-    if isinstance(aggregate, Rate):
-        return f"CAST(CAST(({aggregate.sql}) AS BOOLEAN) AS TINYINT)"
-    return identifier(aggregate.column)
+def needs_values(aggregate: Aggregate) -> bool:
+    """Whether an aggregate needs a value from each event: all but a count of all rows."""
+    return not isinstance(aggregate, Count) or bool(aggregate.where)
+
+
+def is_sum(aggregate: Aggregate) -> bool:
+    """Whether an aggregate is the sum of its events' values, and not their mean."""
+    return isinstance(aggregate, Sum | Count)
+
+
+def value_of(aggregate: Aggregate) -> str:
+    """SQL of the value that an event adds: a column, or 1 and 0 for a condition; null if the event does not count."""
+    match aggregate:
+        case Count():
+            return _one_or_zero(aggregate.where)
+        case Rate():
+            value = _one_or_zero(aggregate.sql)
+        case _:
+            value = identifier(aggregate.column)
+    return f"CASE WHEN ({aggregate.where}) THEN {value} END" if aggregate.where else value
+
+
+def _one_or_zero(condition: str) -> str:
+    return f"CAST(CAST(({condition}) AS BOOLEAN) AS TINYINT)"
 
 
 def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -196,9 +218,7 @@ def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | No
     return at[order], order
 
 
-def event_values(
-    table: Table, columns: Sequence[tuple[pa.ChunkedArray, Mean | Rate | Sum]], order: np.ndarray | None
-) -> EventValues:
+def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Aggregate]], order: np.ndarray | None) -> EventValues:
     """The integers that each event adds, one or more for each measure, in order of time."""
     parts: list[np.ndarray] = []
     measures, scales = [], []
@@ -219,7 +239,7 @@ def event_values(
         if values.null_count:
             count = len(parts)
             parts.append(values.is_valid().to_numpy().astype(np.int64))
-        measures.append((whole, fine, count, high, bad, int(isinstance(aggregate, Sum))))
+        measures.append((whole, fine, count, high, bad, int(is_sum(aggregate))))
         scales.append((1 / COARSE, 1 / COARSE / FINE) if fine >= 0 else (1.0, 0.0))
     rows = len(columns[0][0]) if columns else (0 if order is None else order.size)
     size = rows if order is None else order.size
@@ -237,7 +257,7 @@ def _added(parts: list[np.ndarray], part: np.ndarray | None) -> int:
     return len(parts) - 1
 
 
-def _finite(values: np.ndarray, table: Table, aggregate: Mean | Rate | Sum) -> tuple[np.ndarray, float, np.ndarray | None]:
+def _finite(values: np.ndarray, table: Table, aggregate: Aggregate) -> tuple[np.ndarray, float, np.ndarray | None]:
     """Set values that no sum can hold to 0, and mark them with 1 (None if there are none).
 
     Also returns the largest magnitude.
@@ -279,5 +299,5 @@ def _halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def longest(features: Sequence[Trailing]) -> timedelta:
-    """The longest window of all features."""
-    return max(window for feature in features for window in feature.windows)
+    """How long before predict_at the longest window of all features begins."""
+    return max(feature.look_back for feature in features)

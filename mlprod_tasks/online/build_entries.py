@@ -59,7 +59,7 @@ class Horizon:
     def first(self, snapshot: Snapshot) -> date:
         """The first tick that any feature may read."""
         lengths = [
-            feature.max_age if isinstance(feature, AsOf) else max(feature.windows)
+            feature.max_age if isinstance(feature, AsOf) else feature.look_back
             for feature in snapshot.pipeline.features
             if isinstance(feature, AsOf | Trailing)
         ]
@@ -92,7 +92,7 @@ def written(
                     yield group, _observations(group, feature, table, known)
                 case Trailing() as feature:
                     assert events is not None
-                    yield group, _windows(group, feature, table, windows, events, horizon.since(max(feature.windows)))
+                    yield group, _windows(group, feature, table, windows, events, horizon.since(feature.look_back))
 
 
 def _events(

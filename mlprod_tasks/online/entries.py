@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Sum, Table, Trailing
+from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trailing
 from mlprod_tasks.declaration.aggregate import without_rows
 from mlprod_tasks.declaration.reads import late_columns, taken_from
+from mlprod_tasks.features.trailing import is_sum, needs_values
 from mlprod_tasks.online.plan import MICROSECOND
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -102,13 +103,17 @@ class WindowReader:
         sections: dict[tuple[str, ...], list[Any]] = {}
         for aggregate in feature.aggregates:
             sections.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
+        self._skip = feature.skip // MICROSECOND
         self._program = []
         for aggregates in sections.values():
-            measures = [aggregate for aggregate in aggregates if not isinstance(aggregate, Count)]
+            measures = [aggregate for aggregate in aggregates if needs_values(aggregate)]
             windows = []
             for window in feature.windows:
-                counts = [names.index(feature.feature(a, window)) for a in aggregates if isinstance(a, Count)]
-                positions = [(names.index(feature.feature(a, window)), m, isinstance(a, Sum)) for m, a in enumerate(measures)]
+                counts = [names.index(feature.feature(a, window)) for a in aggregates if not needs_values(a)]
+                positions = [
+                    (names.index(feature.feature(a, window)), m, int if isinstance(a, Count) else float if is_sum(a) else None)
+                    for m, a in enumerate(measures)
+                ]
                 windows.append((window // MICROSECOND, counts, positions))
             self._program.append(windows)
 
@@ -138,6 +143,7 @@ class WindowReader:
         if entry is None:
             return self._nothing
         values = self._nothing.copy()
+        moment -= self._skip
         for (at, measures), windows in zip(entry, self._program, strict=True):
             end = bisect_left(at, moment)
             if not end:
@@ -149,14 +155,14 @@ class WindowReader:
                 n = end - start
                 for position in counts:
                     values[position] = n
-                for position, m, is_sum in measured:
+                for position, m, of_sum in measured:
                     whole, fine, running_counts, wide, unit, finer = measures[m]
                     count = n if running_counts is None else running_counts[end] - running_counts[start]
                     if count:
                         total = (whole[end] - whole[start]) * unit if wide is None else wide.total(whole, start, end, unit)
                         if fine is not None:
                             total += (fine[end] - fine[start]) * finer
-                        values[position] = total if is_sum else total / count
+                        values[position] = total / count if of_sum is None else of_sum(total)
         return values
 
 

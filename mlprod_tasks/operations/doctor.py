@@ -181,9 +181,12 @@ def _conditions(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
     conditions = {f"label {label.sql!r}": (label.sql, label.table)}
     for feature in pipeline.features:
         if isinstance(feature, Trailing):
-            for rate in feature.aggregates:
-                if isinstance(rate, Rate):
-                    conditions[f"Rate {rate.name!r} {rate.sql!r} of Trailing {feature.name!r}"] = (rate.sql, feature.table)
+            for one in feature.aggregates:
+                if isinstance(one, Rate):
+                    conditions[f"Rate {one.name!r} {one.sql!r} of Trailing {feature.name!r}"] = (one.sql, feature.table)
+                if one.where:
+                    what = f"where {one.where!r} of {type(one).__name__} {one.called!r} of Trailing {feature.name!r}"
+                    conditions[what] = (one.where, feature.table)
     return conditions
 
 

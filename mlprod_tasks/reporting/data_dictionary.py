@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Trailing
 from mlprod_tasks.declaration.feature import Feature, kinds_of
-from mlprod_tasks.declaration.reads import taken_from
 from mlprod_tasks.declaration.table import Column, Database
 from mlprod_tasks.declaration.target import AtTick
 from mlprod_tasks.documents.formatting import length
+from mlprod_tasks.reporting.window_words import aggregate_words, window_words
 
 
 def dictionary(pipeline: Pipeline) -> str:
@@ -95,10 +95,9 @@ def _feature_rows(pipeline: Pipeline, feature: Feature) -> Iterator[tuple[str, .
             kinds = kinds_of(feature, pipeline.table(feature.table))
             for window in feature.windows:
                 for aggregate in feature.aggregates:
-                    name, of = feature.feature(aggregate, window), taken_from(aggregate)
-                    over = f"`{feature.table}` known in the last {length(window)}"
-                    what = f"{type(aggregate).__name__.lower()}{f' of `{of}`' if of else ''}"
-                    yield (f"`{name}`", kinds[name], f"{what} over {over}, by {_list_keys(feature.by)}")
+                    name = feature.feature(aggregate, window)
+                    over = f"`{feature.table}` known in {window_words(feature, [window])}"
+                    yield (f"`{name}`", kinds[name], f"{aggregate_words(aggregate)} over {over}, by {_list_keys(feature.by)}")
 
 
 def _list_keys(pairs: dict[str, str]) -> str:

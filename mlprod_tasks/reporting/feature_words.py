@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Mean, Pipeline, Sum, Trailing
+from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Pipeline, Rate, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.declaration.feature import Feature
 from mlprod_tasks.documents.formatting import length, listed
 from mlprod_tasks.reporting import data_dictionary
+from mlprod_tasks.reporting.window_words import aggregate_words, window_words
 
 
 def source_of(pipeline: Pipeline, feature: Feature) -> tuple[str, str]:
@@ -20,12 +21,9 @@ def source_of(pipeline: Pipeline, feature: Feature) -> tuple[str, str]:
             when = f"the latest known value with the same {listed(list(feature.on))}, at most {length(feature.max_age)} old"
             return f"{_columns(pipeline, feature)}; {when}", feature.table
         case Trailing():
-            over = listed([length(span) for span in feature.windows])
-            return (
-                f"{listed([_aggregate(one) for one in feature.aggregates])} with the same {listed(list(feature.by))}, over the "
-                f"last {over}",
-                feature.table,
-            )
+            what = listed([_aggregate(one) for one in feature.aggregates])
+            over = window_words(feature, feature.windows)
+            return f"{what} with the same {listed(list(feature.by))}, over {over}", feature.table
 
 
 def feature_meanings(pipeline: Pipeline) -> dict[str, str]:
@@ -41,10 +39,8 @@ def _columns(pipeline: Pipeline, feature: Lookup | AsOf) -> str:
 
 def _aggregate(one: Aggregate) -> str:
     match one:
-        case Count():
+        case Count() if not one.where:
             return "number of rows"
-        case Mean():
-            return f"mean {one.column}"
-        case Sum():
-            return f"sum of {one.column}"
-    return f"{one.name} ({one.sql})"
+        case Rate() if not one.where:
+            return f"{one.name} ({one.sql})"
+    return aggregate_words(one).replace("`", "")

@@ -288,6 +288,11 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "the mean of text": (added(trailing(aggregates=(ml.Mean("dest"),))), ("Mean of 'dest' needs a number", "'text'")),
     "the sum of text": (added(trailing(aggregates=(ml.Sum("dest"),))), ("Sum of 'dest' needs a number", "'text'")),
+    "rows that meet no condition": (
+        added(trailing(aggregates=(ml.Sum("arr_delay", where="dest"),))),
+        ("where of Sum 'sum_arr_delay': sql 'dest' is text, not a condition", "dest = 'yes'"),
+    ),
+    "a window that ends later than now": (added(trailing(skip=-ml.days(1))), ("skip", "may not be negative")),
     "the mean of no column": (added(trailing(aggregates=(ml.Mean("taxi"),))), ("'by_dest': reads column 'taxi'", "arr_delay")),
     "a rate of nothing": (added(trailing(aggregates=(ml.Rate("none", ""),))), ("Rate 'none': sql is empty",)),
     "a rate of a personal column": (

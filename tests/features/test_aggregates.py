@@ -11,6 +11,7 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.declaration.reads import taken_from
 from mlprod_tasks.features import sql
 from mlprod_tasks.online.check import compared
 from mlprod_tasks.online.fill import fill_online
@@ -20,10 +21,20 @@ Shop = Any  # of tests/support/feature_shop.py
 FIRST, LAST = date(2013, 6, 1), date(2013, 6, 9)
 BY = {"customer": "customer", "product": "product"}
 WINDOWS = (ml.hours(5), ml.days(2), ml.days(6))
-AGGREGATES = (ml.Count(), ml.Mean("amount"), ml.Sum("amount"), ml.Sum("pieces"), ml.Sum("refund"))
+AGGREGATES = (
+    ml.Count(), ml.Mean("amount"), ml.Rate("big", "amount > 100"), ml.Sum("amount"), ml.Sum("pieces"), ml.Sum("refund"),
+)  # fmt: skip
+SOME = (
+    ml.Count("teas", where="product = 'tea'"), ml.Count("refunded", where="refund > 2"), ml.Mean("amount", where="pieces < 3"),
+    ml.Rate("big", "amount > 100", where="product = 'tea'"), ml.Sum("pieces", "spent", where="amount > 100"),
+    ml.Sum("amount", "in_tea", where="product = 'tea'"), ml.Sum("amount", "back", where="refund > 2"),
+    ml.Rate("tea_share", "product = 'tea'"),
+)  # fmt: skip
 TRAILING = (
     ml.Trailing("customer", "payments", {"customer": "customer"}, WINDOWS, AGGREGATES),
     ml.Trailing("pair", "payments", BY, WINDOWS[:2], AGGREGATES),
+    ml.Trailing("some", "payments", {"customer": "customer"}, WINDOWS, SOME),
+    ml.Trailing("before", "payments", {"customer": "customer"}, WINDOWS, (*AGGREGATES, SOME[0]), skip=ml.hours(31)),
 )
 
 
@@ -71,9 +82,9 @@ def oracle(shop: Shop, feature: ml.Trailing) -> list[dict[str, Any]]:
         row = {}
         for length in feature.windows:
             for aggregate in feature.aggregates:
-                late = "refund" in (getattr(aggregate, "column", ""), *getattr(aggregate, "sql", "").split())
+                late = "refund" in taken_from(aggregate)
                 moments = events[["paid_at", "settled_at"]].max(axis=1, skipna=False) if late else events["paid_at"]
-                seen = window(events, moments, at, length, by)
+                seen = window(events, moments, at - feature.skip, length, by)
                 row[feature.feature(aggregate, length)] = expected(aggregate, seen)
         rows.append(row)
     return rows

@@ -98,6 +98,8 @@ def _trailing(at: str, feature: Trailing, table: Table) -> Iterator[str]:
         if window <= timedelta(0) or window.microseconds:
             yield f"{at}: windows must be positive and whole seconds, which {window} is not"
     yield from repeated(f"{at}: windows", map(window_name, feature.windows))
+    if feature.skip < timedelta(0) or feature.skip.microseconds:
+        yield f"{at}: skip {feature.skip} must be whole seconds and may not be negative"
     if not feature.aggregates:
         yield f"{at}: declare at least one aggregate"
     for aggregate in feature.aggregates:
@@ -105,6 +107,8 @@ def _trailing(at: str, feature: Trailing, table: Table) -> Iterator[str]:
 
 
 def _aggregate(at: str, aggregate: Aggregate, table: Table) -> Iterator[str]:
+    if aggregate.where:
+        yield from condition_problems(f"{at}: where of {type(aggregate).__name__} {aggregate.called!r}", aggregate.where, table)
     match aggregate:
         case Count():
             return

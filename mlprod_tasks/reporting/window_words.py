@@ -1,0 +1,31 @@
+"""Words for what a trailing feature computes, and over which window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mlprod_tasks.declaration import Count, Rate, Trailing
+from mlprod_tasks.declaration.aggregate import Aggregate
+from mlprod_tasks.documents.formatting import length, listed
+
+
+def aggregate_words(aggregate: Aggregate) -> str:
+    """Describe an aggregate in Markdown: 'mean of `amount`'."""
+    return f"{_what(aggregate)} where `{aggregate.where}`" if aggregate.where else _what(aggregate)
+
+
+def window_words(feature: Trailing, windows: Sequence[timedelta]) -> str:
+    """Describe windows of a feature: 'the last 7 days and 28 days'."""
+    lengths = listed([length(window) for window in windows])
+    return f"the {lengths} that end {length(feature.skip)} before" if feature.skip else f"the last {lengths}"
+
+
+def _what(aggregate: Aggregate) -> str:
+    name = type(aggregate).__name__.lower()
+    match aggregate:
+        case Count():
+            return name
+        case Rate():
+            return f"{name} of `{aggregate.sql}`"
+    return f"{name} of `{aggregate.column}`"

@@ -42,19 +42,27 @@ class Database:
 
 @declared
 class Files:
-    """CSV or Parquet files below the folder that a connection names.
+    """CSV, JSON Lines or Parquet files below the folder that a connection names.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`, that names a folder.
     path: relative to that folder. It may contain a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
     'weather/*.parquet'.
-    format: 'csv' (as RFC 4180 describes it, in UTF-8, with a header line) or 'parquet'.
+    format: 'csv' (as RFC 4180 describes it, with a header line; columns in any order), 'jsonl' (a JSON object a line; a key
+    that one lacks is a missing value) or 'parquet'. A file of the first two whose name ends in .gz is compressed with gzip.
     timezone: the IANA time zone of times without an offset; around clock changes as for `Database`.
+    separator: for CSV: the character between values, such as ';' or a tab.
+    encoding: for CSV and JSON Lines: the encoding, by Python's name: 'cp1252' or 'utf-16'. A byte order mark is no text.
+    decimal: for CSV: the decimal sign of numbers of kind float. With ',' a value such as '1.234,5' or '1.5' is refused, as a
+    point may separate thousands.
     """
 
     connection: str
     path: str
-    format: Literal["csv", "parquet"]
+    format: Literal["csv", "jsonl", "parquet"]
     timezone: str = "UTC"
+    separator: str = ","
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
@@ -81,6 +89,7 @@ class Column:
     values: the allowed values; for text and whole numbers.
     known_at: for a column that is filled in later: the timestamp column of the same table that says when a value became known.
     personal: what happens to a personal column before it reaches the lake: 'hash' (a keyed hash, still joinable) or 'drop'.
+    source: the column's name in the source, if it is another: 'Order ID', 'Größe', 'value'.
     """
 
     name: str
@@ -93,6 +102,11 @@ class Column:
     values: tuple[str | int, ...] | None = None
     known_at: str | None = None
     personal: Literal["hash", "drop"] | None = None
+    source: str | None = None
+
+    @property
+    def name_in_source(self) -> str:
+        return self.name if self.source is None else self.source
 
 
 @declared

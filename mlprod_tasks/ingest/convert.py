@@ -51,14 +51,18 @@ class Converted:
         return not pc.any(self.failed, min_count=0).as_py()
 
 
-def convert(array: pa.Array, kind: str, timezone: str = "UTC") -> Converted:
+def convert(array: pa.Array, kind: str, timezone: str = "UTC", decimal: str = ".") -> Converted:
     """Convert values to a kind without loss: '12' is an integer, '12.5' and True are not.
+
+    decimal: the decimal sign of texts that are numbers.
 
     Timestamps without an offset are local to `timezone`. A local hour that a clock change repeats means the first of the two;
     one that a clock change skips becomes the moment of the change. NaN is a number; in a column of integers or truth
     values it counts as missing, because pandas writes missing ones as NaN. Bytes are read as the text that they are in UTF-8.
     """
     array = _decoded(array)
+    if decimal == "," and kind == "float":
+        array = _with_point(array)
     try:
         values = _within_the_calendar(_fast(array, kind, timezone))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
@@ -76,6 +80,13 @@ def _decoded(array: pa.Array) -> pa.Array:
         return array.cast(pa.binary()).cast(pa.string())
     except pa.ArrowInvalid:
         return array
+
+
+def _with_point(array: pa.Array) -> pa.Array:
+    """Texts with a point for a comma; a point becomes what no number has, since it may separate thousands."""
+    if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+        return array
+    return pc.replace_substring(pc.replace_substring(array, ".", "?"), ",", ".")
 
 
 def as_text(array: pa.Array) -> pa.Array:

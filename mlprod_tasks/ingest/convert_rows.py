@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from mlprod_tasks.declaration import Table
-from mlprod_tasks.ingest.convert import as_bytes_unless_text, as_text, convert, lake_type
+from mlprod_tasks.declaration import Files, Table
+from mlprod_tasks.ingest.convert import Converted, as_bytes_unless_text, as_text, convert, lake_type
 from mlprod_tasks.ingest.pseudonyms import pseudonyms
 from mlprod_tasks.ingest.unread import UNREAD, unread_column
 from mlprod_tasks.platform.settings import Settings
@@ -18,7 +18,7 @@ def convert_rows(rows: pa.RecordBatch, table: Table, settings: Settings) -> pa.T
     for column in table.lake_columns:
         values = as_bytes_unless_text(rows[column.name])
         # A pseudonym is that of a text, whatever the column's kind.
-        converted = convert(values, "text" if column.personal else column.kind, table.source.zone)
+        converted = _converted(values, "text" if column.personal else column.kind, table)
         if column.personal:
             columns[column.name] = pseudonyms(values, column.kind, settings.pseudonym_key)
         else:
@@ -35,6 +35,12 @@ def in_declared_types(rows: pa.Table, table: Table) -> pa.Table:
     for i, field in enumerate(rows.schema):
         column = next((one for one in table.lake_columns if one.name == field.name), None)
         if column is not None and field.type != lake_type(column):
-            values = convert(rows[field.name].combine_chunks(), column.kind, table.source.zone).values
+            values = _converted(rows[field.name].combine_chunks(), column.kind, table).values
             rows = rows.set_column(i, field.name, values)
     return rows
+
+
+def _converted(values: pa.Array, kind: str, table: Table) -> Converted:
+    """Convert values as the table's source writes them."""
+    decimal = table.source.decimal if isinstance(table.source, Files) else "."
+    return convert(values, kind, table.source.zone, decimal)

@@ -1,4 +1,4 @@
-"""Read CSV files as RFC 4180 describes them, and refuse those that are cut off or malformed, by file and line.
+"""Read CSV files as RFC 4180 describes them, with any separator, and refuse those that are cut off or malformed, by line.
 
 A value may be quoted; in quotes, it may hold commas, doubled quotes and line breaks. Blank lines are no rows. Messages never
 show what a file contains, because any value may be personal.
@@ -10,54 +10,63 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO, TextIOWrapper
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from mlprod_tasks.platform.text_files import UTF_8, Malformed, is_compressed, lines_in_utf_8, opened
+
 CHUNK_LINES = 100_000
 CHUNK_BYTES = 32 * 2**20
-BOM = b"\xef\xbb\xbf"
 
 
-class Malformed(ValueError):
-    """A CSV file cannot be read. The message gives the line and the counts, never a value."""
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written: the character between values, and its encoding."""
+
+    separator: str = ","
+    encoding: str = UTF_8
 
 
-def header(path: Path) -> list[str]:
+STANDARD = Dialect()
+
+
+def header(path: Path, dialect: Dialect = STANDARD) -> list[str]:
     """The names in the first line. Raises: Malformed, OSError."""
-    with path.open("rb") as file:
-        return _header(_Records(_text(file)))
+    with opened(path) as file:
+        return _header(_Records(lines_in_utf_8(file, dialect.encoding), dialect.separator))
 
 
-def ends_in_a_line(path: Path) -> bool:
+def ends_in_a_line(path: Path, dialect: Dialect = STANDARD) -> bool:
     """Whether the last row ends with a line break: a file without one may be cut off in its last value.
 
     True for a file that has a header alone. Raises: Malformed, OSError.
     """
-    with path.open("rb") as file:
-        if file.seek(0, 2) == 0:
-            return True
-        file.seek(-1, 2)
-        if file.read(1) in (b"\n", b"\r"):
-            return True
-        file.seek(0)
-        records = _Records(_text(file))
+    with opened(path) as file:
+        if dialect.encoding == UTF_8 and not is_compressed(path):
+            if file.seek(0, 2) == 0:
+                return True
+            file.seek(-1, 2)
+            if file.read(1) in (b"\n", b"\r"):
+                return True
+            file.seek(0)
+        records = _Records(lines_in_utf_8(file, dialect.encoding), dialect.separator)
         _header(records)
-        return not any(records)
+        rows = sum(1 for _ in records.dropping())
+        return not rows or records.last.endswith(("\n", "\r"))
 
 
-def read(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read(path: Path, columns: Sequence[str], dialect: Dialect = STANDARD) -> Iterator[pa.RecordBatch]:
     """Yield the rows in chunks, each column as text, or as bytes if a value of the chunk is not UTF-8.
 
     An empty value is null; a quoted empty value is an empty text.
 
     Raises: Malformed, OSError.
     """
-    with path.open("rb") as file:
-        records = _Records(_text(file))
+    with opened(path) as file:
+        records = _Records(lines_in_utf_8(file, dialect.encoding), dialect.separator)
         names = _header(records)
         positions = [names.index(name) for name in columns]
         records.take()
@@ -66,14 +75,14 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
             if len(record) != len(names):
                 raise Malformed(
                     f"line {records.line} has {_fields(len(record))}, but the header has {len(names)}: "
-                    "a value with a comma or a quote is not quoted, or the row is cut off"
+                    f"a value with {dialect.separator!r} or a quote is not quoted, or the row is cut off"
                 )
             count += 1
             if records.held_lines >= CHUNK_LINES or records.held_bytes >= CHUNK_BYTES:
-                yield _batch(records.take(), count, len(names), positions, columns)
+                yield _batch(records.take(), count, len(names), positions, columns, dialect.separator)
                 count = 0
         if count:
-            yield _batch(records.take(), count, len(names), positions, columns)
+            yield _batch(records.take(), count, len(names), positions, columns, dialect.separator)
 
 
 @dataclass
@@ -81,15 +90,17 @@ class _Records:
     """Split lines into records, and hold the lines until they are taken. line, end: the newest record's first and last."""
 
     lines: Iterator[str]
+    separator: str
     line: int = 0
     end: int = 0
     held_lines: int = 0
     held_bytes: int = 0
     held: list[str] = field(default_factory=list)
+    last: str = ""  # the newest line
 
     def __iter__(self) -> Iterator[list[str]]:
         csv.field_size_limit(sys.maxsize)  # the standard has no limit
-        reader, before, end = csv.reader(self._hold(), strict=True), self.end, self.end
+        reader, before, end = csv.reader(self._hold(), delimiter=self.separator, strict=True), self.end, self.end
         try:
             for record in reader:
                 self.line, end = end + 1, before + reader.line_num
@@ -101,10 +112,17 @@ class _Records:
 
     def _hold(self) -> Iterator[str]:
         for line in self.lines:
+            self.last = line
             self.held.append(line)
             self.held_lines += 1
             self.held_bytes += len(line)
             yield line
+
+    def dropping(self) -> Iterator[list[str]]:
+        """The records, of which no line is held."""
+        for record in self:
+            self.take()
+            yield record
 
     def take(self) -> bytes:
         """The bytes of the records since the last call."""
@@ -112,13 +130,6 @@ class _Records:
         self.held.clear()
         self.held_lines = self.held_bytes = 0
         return content
-
-
-def _text(file: BinaryIO) -> Iterator[str]:
-    """The lines of a file. Each byte is one character: commas, quotes and line breaks are the same bytes in UTF-8."""
-    if file.read(len(BOM)) != BOM:
-        file.seek(0)
-    return TextIOWrapper(file, encoding="latin-1", newline="")
 
 
 def _header(records: _Records) -> list[str]:
@@ -137,14 +148,16 @@ def _fields(count: int) -> str:
     return "1 value" if count == 1 else f"{count} values"
 
 
-def _batch(content: bytes, count: int, width: int, positions: Sequence[int], columns: Sequence[str]) -> pa.RecordBatch:
+def _batch(
+    content: bytes, count: int, width: int, positions: Sequence[int], columns: Sequence[str], separator: str
+) -> pa.RecordBatch:
     """Parse complete records with Arrow, which tells an empty value from a quoted one."""
     names = [str(position) for position in range(width)]
     wanted = [names[position] for position in positions]
     rows = arrow_csv.read_csv(
         BytesIO(content),
         arrow_csv.ReadOptions(column_names=names, block_size=len(content) + 1),
-        arrow_csv.ParseOptions(newlines_in_values=True),
+        arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
         # All columns as they are: types come from the declaration, not from the first megabyte of the file.
         arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.binary()),

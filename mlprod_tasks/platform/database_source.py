@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,12 @@ from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
 from mlprod_tasks.declaration import Database, Table
+from mlprod_tasks.platform.arrow_values import as_arrow, by_type
 from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.postgres_types import TIMES, PostgresType, as_plain, column_types, session_settings
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TypeNotRead
 from mlprod_tasks.platform.times import TimesToRead, conditions, count_rows, times_to_read
-from mlprod_tasks.platform.value_text import written
 
 # Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
 MARGIN = timedelta(days=1)
@@ -38,10 +38,16 @@ class DatabaseSource:
     def __init__(self, table: Table, settings: Settings) -> None:
         assert isinstance(table.source, Database)
         self.table, self.source = table, table.source
-        self._rows_of: Any = sql_table(table.source.table, *(column(name) for name in table.names), schema=table.source.schema)
+        columns: list[Any] = [column(one.name_in_source) for one in table.columns]
+        self._rows_of: Any = sql_table(table.source.table, *columns, schema=table.source.schema)
         self.engine = open_database(settings.database(table.source.connection))
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _keep_undecodable)
+
+    @property
+    def _time(self) -> str:
+        """The name of the table's time in the database."""
+        return self.table.column(str(self.table.time)).name_in_source
 
     @property
     def address(self) -> str:
@@ -79,15 +85,16 @@ class DatabaseSource:
 
     def check_types(self, types: Types) -> None:
         """Raises: TypeNotRead if a declared column has a type whose values have no meaning here."""
-        for name in _wanted(self.table):
+        for declared in self.table.lake_columns:
+            name = declared.name_in_source
             kind = types[name]
-            at = f"table {self.table.name!r}, column {name!r}: it is {kind.shown if kind else ''} in {self.address}"
+            at = f"table {self.table.name!r}, column {declared.name!r}: it is {kind.shown if kind else ''} in {self.address}"
             if kind is not None and not kind.is_read:
                 raise TypeNotRead(
                     f"{at}, a type that is not read. Declare as the source a view that gives it as text or a number, such as "
                     f"to_json({name})::text, or remove the column from the declaration"
                 )
-            if kind is not None and name == self.table.time and kind.base not in TIMES:
+            if kind is not None and declared.name == self.table.time and kind.base not in TIMES:
                 raise TypeNotRead(
                     f"{at}, but the table's time must be a timestamp, a date, or text of ISO 8601. Declare as the source a "
                     f"view that gives it as one, such as to_timestamp({name}) for seconds since 1970"
@@ -100,12 +107,12 @@ class DatabaseSource:
 
     def unusual_times(self) -> TimesToRead:
         """The times that a query by time may not find."""
-        times: TimesToRead = self._ask(times_to_read, str(self.table.time), self.columns()[str(self.table.time)])
+        times: TimesToRead = self._ask(times_to_read, self._time, self.columns()[self._time])
         return times
 
     def rows_with_unusual_times(self, chunk_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows whose time a query by time may not find. A column more, IS_TEXT, tells whether the time is a text."""
-        types, when = self.columns(), self._rows_of.c[str(self.table.time)]
+        types, when = self.columns(), self._rows_of.c[self._time]
         which = conditions(self._rows_of, when.name, types[when.name])
         is_text: Any = func.typeof(when) == literal_column("'text'") if types[when.name] is None else true()
         query = self._selection(types).add_columns(is_text.label(IS_TEXT))
@@ -114,8 +121,8 @@ class DatabaseSource:
     def naive_times(self) -> list[str]:
         """The columns of kind timestamp with a time that has no offset, so that its meaning depends on a time zone."""
         types = self.columns()
-        moments = [column.name for column in self.table.lake_columns if column.kind == "timestamp" and not column.personal]
-        return [name for name in moments if self._ask(_is_naive, name, types[name])]
+        moments = [one for one in self.table.lake_columns if one.kind == "timestamp" and not one.personal]
+        return [one.name for one in moments if self._ask(_is_naive, one.name_in_source, types[one.name_in_source])]
 
     def size(self) -> int:
         """The number of rows of the whole table."""
@@ -123,8 +130,8 @@ class DatabaseSource:
 
     def newest(self) -> str:
         """The latest time as text; infinite ones do not count."""
-        when = self._rows_of.c[str(self.table.time)]
-        kind = self.columns()[str(self.table.time)]
+        when = self._rows_of.c[self._time]
+        kind = self.columns()[self._time]
         query = select(func.max(when))
         if kind is not None and kind.is_moment:
             query = select(cast(func.max(when), Text())).where(when < literal_column("'infinity'"))
@@ -167,15 +174,15 @@ class DatabaseSource:
         # Columns without a type, so that values are not converted: SQLite may have text in a numeric column.
         source = self._rows_of
         chosen = []
-        for name in _wanted(self.table):
-            kind = types[name]
-            chosen.append(source.c[name] if kind is None else kind.selected(source.c[name]).label(name))
+        for one in self.table.lake_columns:  # a personal column that is dropped is not even read from the source
+            kind, values = types[one.name_in_source], source.c[one.name_in_source]
+            chosen.append((values if kind is None else kind.selected(values)).label(one.name))
         return select(*chosen)
 
     def _between(self, query: Select, types: Types, start: datetime | None, end: datetime | None) -> Select:
         if self.table.time is None or start is None or end is None:
             return query
-        kind, when = types[self.table.time], self._rows_of.c[self.table.time]
+        kind, when = types[self._time], self._rows_of.c[self._time]
         bounds: list[Any]
         if kind is not None and kind.base in ("timestamp", "timestamptz"):
             # Use the same type on both sides, whatever the session's time zone is.
@@ -242,52 +249,14 @@ def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
         raise DBAPIError(statement, None, OSError("the database stopped in the middle: see its log")) from None
 
 
-def _wanted(table: Table) -> list[str]:
-    """The columns to read: a personal column that is dropped is not even read from the source."""
-    return [column.name for column in table.lake_columns]
-
-
 def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Iterator[pa.RecordBatch]:
     # The table's own time is always a text: no query by time finds another one.
     days = {one.name for one in table.columns if one.kind in ("date", "timestamp") and one.name != table.time}
     columns = enumerate(table.lake_columns)
-    by_type = [position for position, column in columns if column.personal == "hash" or column.name in days]
+    apart = [position for position, column in columns if column.personal == "hash" or column.name in days]
     names = [column.name for column in query.selected_columns]
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
-            for rows in _by_type(chunk, by_type):
+            for rows in by_type(chunk, apart):
                 yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*rows, strict=True)], names=names)
-
-
-def _by_type(rows: Sequence[Any], columns: Sequence[int]) -> Iterable[Sequence[Any]]:
-    """Group the rows so that in each group, each of `columns` has values of one type.
-
-    Arrow arrays have one type: 7 in an array with 8.5 would become 7.0, and so get a different hash than 7 alone; the number
-    20240314 in an array with texts would become a text, which is a day.
-    """
-    if not columns:
-        return [rows]
-    groups: dict[tuple[type, ...], list[Any]] = {}
-    for row in rows:
-        groups.setdefault(tuple(type(row[position]) for position in columns), []).append(row)
-    return groups.values()
-
-
-def as_arrow(values: Sequence[Any]) -> pa.Array:
-    """Convert Python values to Arrow; values of several types become text, or bytes if one of them is not UTF-8."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        # An undecodable text of SQLite holds its bytes as surrogates, which Arrow refuses.
-        contents = [_bytes(value) for value in values]
-    try:
-        return pa.array([None if content is None else content.decode() for content in contents], pa.string())
-    except UnicodeDecodeError:
-        return pa.array(contents, pa.binary())
-
-
-def _bytes(value: Any) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    return written(value).encode(errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""Read the rows of a source table from SQLite, PostgreSQL, CSV or Parquet files."""
+"""Read the rows of a source table from SQLite, PostgreSQL, CSV, JSON Lines or Parquet files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Database, Files, Table
-from mlprod_tasks.platform import csv_files
-from mlprod_tasks.platform.database_source import IS_TEXT, DatabaseSource, as_arrow
+from mlprod_tasks.platform import csv_files, json_lines
+from mlprod_tasks.platform.arrow_values import as_arrow
+from mlprod_tasks.platform.csv_files import Dialect
+from mlprod_tasks.platform.database_source import IS_TEXT, DatabaseSource
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TimesUnreadable, TypeNotRead
+from mlprod_tasks.platform.text_files import Malformed
 from mlprod_tasks.platform.times import TimesToRead
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "unusual_times",
 ]
 CHUNK_ROWS = 100_000
+SEPARATORS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True)
@@ -67,24 +71,50 @@ def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
     existing: dict[str, None] = {}
     for path in paths:
         columns = _columns_of(table, table.source, path)
-        _require_columns(table, columns, str(path), shown=table.source.format != "csv")
+        if table.source.format != "jsonl":  # a row may lack a key
+            _require_columns(table, columns, str(path), shown=table.source.format != "csv", path=path)
         existing |= dict.fromkeys(columns)
-    return Source(table, address, _undeclared(table, existing), _unended(table.source, paths))
+    return Source(table, address, _undeclared(table, existing), (*_unended(table, paths), *_unnamed(table, existing)))
 
 
 def _undeclared(table: Table, existing: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(existing) - set(table.names)))
+    return tuple(sorted(set(existing) - set(_names(table))))
 
 
-def _unended(source: Files, paths: Sequence[Path]) -> tuple[str, ...]:
+def _names(table: Table) -> list[str]:
+    """The names of the declared columns in the source."""
+    return [column.name_in_source for column in table.columns]
+
+
+def _unnamed(table: Table, existing: Iterable[str]) -> tuple[str, ...]:
+    """A note on declared columns that no row at the beginning of JSON Lines has."""
+    missing = sorted(set(_names(table)) - set(existing))
+    if not missing or not isinstance(table.source, Files) or table.source.format != "jsonl":
+        return ()
+    return (f"none of the first {json_lines.FIRST_ROWS:,} rows of a file has the key {', '.join(map(repr, missing))}",)
+
+
+def _dialect(source: Files) -> Dialect:
+    return Dialect(source.separator, source.encoding)
+
+
+def _unended(table: Table, paths: Sequence[Path]) -> tuple[str, ...]:
     """A note for each CSV file whose last row has no line break."""
-    if source.format != "csv":
+    source = table.source
+    if not isinstance(source, Files) or source.format != "csv":
         return ()
     return tuple(
         f"{path} does not end with a line break: its last value may be cut off. Compare it with what was sent"
         for path in paths
-        if not csv_files.ends_in_a_line(path)
+        if not _ends_in_a_line(table, source, path)
     )
+
+
+def _ends_in_a_line(table: Table, source: Files, path: Path) -> bool:
+    try:
+        return csv_files.ends_in_a_line(path, _dialect(source))
+    except (Malformed, OSError) as error:
+        raise _unreadable(table, source, path, error) from None
 
 
 def read(
@@ -152,29 +182,38 @@ def newest(table: Table, settings: Settings) -> str | None:
     return DatabaseSource(table, settings).newest()
 
 
-def _require_columns(table: Table, existing: Sequence[str], address: str, shown: bool = True) -> None:
+def _require_columns(table: Table, existing: Sequence[str], address: str, shown: bool = True, path: Path | None = None) -> None:
     """Require each declared column once. shown: whether the names may be shown; in a file without header, they are values."""
-    twice = [name for name in table.names if existing.count(name) > 1]
+    declared = _names(table)
+    twice = [name for name in declared if existing.count(name) > 1]
     if twice:
         raise SourceMissing(
             f"table {table.name!r}: the header of {address} has the column {', '.join(map(repr, twice))} more than once, so it "
             "is not clear which one is meant. Deliver it with one of them"
         )
-    missing = [name for name in table.names if name not in existing]
+    missing = [name for name in declared if name not in existing]
     if not missing:
         return
-    known = sorted(name for name in set(existing) if shown or name in table.names)
+    known = sorted(name for name in set(existing) if shown or name in declared)
     others = len(existing) - len(known) if not shown else 0
     has = ", ".join([*known, *([f"{others} that are not declared"] if others else [])])
     raise SourceMissing(
         f"table {table.name!r}: {address} has no column {', '.join(map(repr, missing))}; it has "
-        f"{has}. Add the column to the source, or remove it from the declaration"
+        f"{has}. {_remedy(table, declared, path)}"
     )
 
 
-def _wanted(table: Table) -> list[str]:
-    """The columns to read: a personal column that is dropped is not even read from the source."""
-    return [column.name for column in table.lake_columns]
+def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
+    """What to do about missing columns: a CSV file may have another separator than is declared."""
+    if path is not None and isinstance(table.source, Files) and table.source.format == "csv":
+        for separator in set(SEPARATORS) - {table.source.separator}:
+            try:
+                names = csv_files.header(path, Dialect(separator, table.source.encoding))
+            except (Malformed, OSError):
+                continue
+            if set(declared) <= set(names):
+                return f"Its separator is {separator!r}: declare Files(separator={separator!r})"
+    return "Add the column to the source, remove it from the declaration, or give its name there as Column(source=...)"
 
 
 def _paths(table: Table, settings: Settings, tick: date | None) -> list[Path]:
@@ -197,26 +236,42 @@ def _paths(table: Table, settings: Settings, tick: date | None) -> list[Path]:
 
 def _columns_of(table: Table, source: Files, path: Path) -> list[str]:
     try:
-        return list(pq.read_schema(path).names) if source.format == "parquet" else csv_files.header(path)
-    except (pa.ArrowException, csv_files.Malformed, OSError) as error:
+        match source.format:
+            case "parquet":
+                return list(pq.read_schema(path).names)
+            case "jsonl":
+                return list(json_lines.keys(path, source.encoding))
+            case "csv":
+                return csv_files.header(path, _dialect(source))
+    except (pa.ArrowException, Malformed, OSError) as error:
         raise _unreadable(table, source, path, error) from None
 
 
 def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+    # A personal column that is dropped is not even read from the source.
+    wanted = [column.name_in_source for column in table.lake_columns]
+    names = [column.name for column in table.lake_columns]
     try:
-        if source.format == "csv":
-            yield from csv_files.read(path, _wanted(table))
-            return
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=chunk_rows, columns=_wanted(table)):
-                yield batch.select(_wanted(table))
-    except (pa.ArrowException, csv_files.Malformed, OSError) as error:
+        for rows in _rows_of_file(source, path, wanted, chunk_rows):
+            yield rows.select(wanted).rename_columns(names)
+    except (pa.ArrowException, Malformed, OSError) as error:
         raise _unreadable(table, source, path, error) from None
+
+
+def _rows_of_file(source: Files, path: Path, wanted: list[str], chunk_rows: int) -> Iterator[pa.RecordBatch]:
+    match source.format:
+        case "csv":
+            yield from csv_files.read(path, wanted, _dialect(source))
+        case "jsonl":
+            yield from json_lines.read(path, wanted, chunk_rows, source.encoding)
+        case "parquet":
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(batch_size=chunk_rows, columns=wanted)
 
 
 def _unreadable(table: Table, source: Files, path: Path, error: Exception) -> SourceMissing:
     """Say what is wrong with a file. Arrow's own message may show values, and so is not passed on."""
-    if isinstance(error, csv_files.Malformed):
+    if isinstance(error, Malformed):
         reason = str(error)
     else:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is damaged or cut off"

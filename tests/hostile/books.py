@@ -29,12 +29,14 @@ TIMES = {
     "sqlite": (Cell(None, ROW), Cell("", ROW), Cell("14.03.2024", ROW), Cell(1710410400, ROW), Cell("2024-02-30", ROW)),
     "postgresql": (Cell("NULL", ROW), Cell("'infinity'", ROW), Cell("'-infinity'", ROW), Cell("'10000-01-01'", ROW)),
     "csv": (Cell(b"", ROW), Cell(b"14.03.2024", BATCH), Cell(b'""', BATCH), Cell(b"2024-03-14 12:0\xff", BATCH)),
+    "jsonl": (Cell(b"null", ROW), Cell(b'"14.03.2024"', BATCH), Cell(b"1710410400", BATCH), Cell(b'""', BATCH)),
     "parquet": (Cell(None, ROW),),
 }
 CUSTOMERS = {
     "sqlite": (Cell(None, None), Cell(7, "7"), Cell(RawText(b"Unmistakable\xfc"), ROW), Cell(b"\xfcUnmistakable", ROW)),
     "postgresql": (Cell("NULL", None), Cell("''", "")),
     "csv": (Cell(b"", None), Cell('"Unmistakable, ""Zoë"""'.encode(), 'Unmistakable, "Zoë"'), Cell(b"Unmistakable\xeb", ROW)),
+    "jsonl": (Cell(b"null", None), Cell(b"7.0", "7"), Cell(b'"Unmistakable\\udceb"', ROW), Cell(b'["Unmistakable"]', ROW)),
     "parquet": (Cell(None, None), Cell(b"", ""), Cell(b"Unmistakable\xeb", ROW)),
 }
 
@@ -138,7 +140,7 @@ def time_of(row: Row) -> str:
 def write(content: Content, folder: Path, url: str = "") -> str:
     """Write the rows, in the place of those that were there. Returns the connection."""
     folder.mkdir(exist_ok=True)
-    return {"csv": _csv, "parquet": _parquet, "sqlite": _sqlite, "postgresql": _postgresql}[content.source](
+    return {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "sqlite": _sqlite, "postgresql": _postgresql}[content.source](
         content, folder, url
     )
 
@@ -155,6 +157,19 @@ def csv_bytes(content: Content) -> bytes:
 
 def _csv(content: Content, folder: Path, _: str) -> str:
     (folder / "orders.csv").write_bytes(csv_bytes(content))
+    return str(folder)
+
+
+def _jsonl(content: Content, folder: Path, _: str) -> str:
+    lines = []
+    for row in content.rows:
+        at = f'"{time_of(row)}"'.encode() if row.at is None else row.at.written
+        number = b"null" if row.number is None else str(row.number).encode()
+        who = row.customer.written if row.customer is not None else f'"{person(row.number)}"'.encode()
+        values = [number, at, *(cell.written for cell in row.cells), who, f'"{PLANTED}@example"'.encode()]
+        named = (f'"{name}": '.encode() + value for name, value in zip(NAMES, values, strict=True))
+        lines.append(b"{" + b", ".join(named) + b"}\n")
+    (folder / "orders.jsonl").write_bytes(b"".join(lines))
     return str(folder)
 
 
@@ -265,7 +280,7 @@ def batch_cells(content: Content, day: int) -> dict[str, int]:
     """How many cells of each column are not of its kind, in the rows of a day that have a time."""
     found: Counter[str] = Counter()
     for row in content.rows:
-        if (row.day if row.at is None else 0) == day and (row.at is None or content.source in ("csv", "parquet")):
+        if (row.day if row.at is None else 0) == day and (row.at is None or content.source in ("csv", "jsonl", "parquet")):
             found.update(f"of_{kind}" for kind, cell in zip(KINDS, row.cells, strict=True) if cell.meaning is BATCH)
     return dict(found)
 

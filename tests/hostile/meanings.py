@@ -21,7 +21,7 @@ class Refusal:
 
 
 ROW, BATCH = Refusal("ROW"), Refusal("BATCH")
-SOURCES = ("csv", "parquet", "sqlite", "postgresql")
+SOURCES = ("csv", "jsonl", "parquet", "sqlite", "postgresql")
 KINDS = ("int", "float", "text", "bool", "timestamp", "date")
 HUGE = "ä" * 70_000
 LARGEST, TINIEST = 1.7976931348623157e308, 5e-324
@@ -30,7 +30,7 @@ LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Cell:
-    """written: the bytes of a CSV field, a value of SQLite or Parquet, or an expression of PostgreSQL."""
+    """written: the bytes of a CSV field or of a value in JSON, a value of SQLite or Parquet, or an expression of PostgreSQL."""
 
     written: Any
     meaning: Any
@@ -185,6 +185,105 @@ CSV = (
         (b'""', BATCH),
         (b"0000-00-00", BATCH),
         (b"2024-03-1\xb9", BATCH),
+    ),
+)
+
+JSONL = (
+    _form(
+        "int",
+        None,
+        (b"7", 7),
+        (b"-7", -7),
+        (b"7.0", 7),
+        (b"7e3", 7000),
+        (b'"7"', 7),
+        (b"9223372036854775807", 2**63 - 1),
+        (b"9007199254740993", 2**53 + 1),
+        (b"null", None),
+        (b"9223372036854775808", BATCH),
+        (b"9" * 4000, BATCH),
+        (b"7.5", BATCH),
+        (b'"seven"', BATCH),
+        (b'""', BATCH),
+        (b"true", BATCH),
+        (b"[7]", BATCH),
+        (b'{"a": 7}', BATCH),
+    ),
+    _form(
+        "float",
+        None,
+        (b"7.5", 7.5),
+        (b"7", 7.0),
+        (b"-0.0", -0.0),
+        (b"1e3", 1000.0),
+        (b"0.30000000000000004", 0.30000000000000004),
+        (b"1.7976931348623157e308", LARGEST),
+        (b"5e-324", TINIEST),
+        (b'"7.5"', 7.5),
+        (b"0." + b"3" * 4000, 1 / 3),
+        (b"null", None),
+        (b"1e309", ROW),
+        (b'"inf"', ROW),
+        (b'"much"', BATCH),
+        (b"false", BATCH),
+        (b"[]", BATCH),
+    ),
+    _form(
+        "text",
+        None,
+        (b'"a"', "a"),
+        (b'""', ""),
+        (b"null", None),
+        (b'"say \\"no\\""', 'say "no"'),
+        (b'"a\\nb"', "a\nb"),
+        (b'"\\u00e4\\ud83d\\ude00"', "ä😀"),
+        ('" ä\u2028€"'.encode(), " ä\u2028€"),
+        (b"7", "7"),
+        (b"7.0", "7"),
+        (b"7.50", "7.5"),
+        (b'"7.50"', "7.50"),
+        (b"12345678901234567890.25", "12345678901234567890.25"),
+        (b'"' + HUGE.encode() + b'"', HUGE),
+        (b'"\\ud800"', ROW),
+        (b'"a\\u0000b"', ROW),
+        (b'["a"]', ROW),
+        (b'[1, "a", null]', ROW),
+        (b'{"a": {"b": 1e5}}', ROW),
+    ),
+    _form(
+        "bool",
+        None,
+        (b"true", True),
+        (b"false", False),
+        (b"1", True),
+        (b"0.0", False),
+        (b'"TRUE"', True),
+        (b"null", None),
+        (b"2", BATCH),
+        (b'"yes"', BATCH),
+        (b"[true]", BATCH),
+    ),
+    _form(
+        "timestamp",
+        None,
+        (b'"2024-03-14 10:00:00"', moment(2024, 3, 14, 10)),
+        (b'"2024-03-14T10:00:00+02:00"', moment(2024, 3, 14, 8)),
+        (b'"2024-03-14"', moment(2024, 3, 14)),
+        (b"null", None),
+        (b"1710410400", BATCH),
+        (b"20240314.0", BATCH),
+        (b'"14.03.2024"', BATCH),
+        (b"{}", BATCH),
+    ),
+    _form(
+        "date",
+        None,
+        (b'"2024-02-29"', date(2024, 2, 29)),
+        (b"null", None),
+        (b"20240314", BATCH),
+        (b'"2023-02-29"', BATCH),
+        (b'"2024-03-14 10:00:00"', BATCH),
+        (b'["2024-02-29"]', BATCH),
     ),
 )
 
@@ -409,4 +508,4 @@ POSTGRESQL = (
     _form("date", "text", ("'2024-02-29'", date(2024, 2, 29)), ("'2023-02-29'", BATCH), ("''", BATCH), ("NULL", None)),
 )
 
-FORMS = {"csv": CSV, "parquet": PARQUET, "sqlite": SQLITE, "postgresql": POSTGRESQL}
+FORMS = {"csv": CSV, "jsonl": JSONL, "parquet": PARQUET, "sqlite": SQLITE, "postgresql": POSTGRESQL}

@@ -73,6 +73,15 @@ def test_another_file_cut_at_any_byte_is_whole_or_refused(source: str, read_cut)
         assert isinstance(found, str) or found == expected, length
 
 
+def test_json_lines_cut_at_any_byte_have_no_other_row_or_are_refused(read_cut) -> None:
+    whole, read = read_cut("jsonl")
+    rows, _ = read(whole)
+    assert len(rows) == 3
+    for length in range(0, len(whole), STRIDE):
+        found = read(whole[:length])
+        assert isinstance(found, str) or found[0] == rows[: len(found[0])], whole[:length]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-7", "cp037"])
 def test_a_csv_file_in_another_encoding_has_the_same_rows_or_is_refused(encoding: str, read_cut) -> None:
     whole, read = read_cut("csv")

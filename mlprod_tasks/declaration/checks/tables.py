@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -27,7 +28,9 @@ def table_problems(table: Table) -> Iterator[str]:
     yield from connection_problems(f"{at}: source.connection", table.source.connection)
     if isinstance(table.source, Files):
         yield from _files(f"{at}: source.path {table.source.path!r}", table, table.source)
+        yield from _dialect(f"{at}: source", table.source)
     yield from repeated(f"{at}: columns", table.names)
+    yield from repeated(f"{at}: columns of the source", (column.name_in_source for column in table.columns))
     yield from repeated(f"{at}: key", table.key)
     for column in table.columns:
         yield from _column(f"{at}: column {column.name!r}", table, column)
@@ -42,7 +45,7 @@ def table_problems(table: Table) -> Iterator[str]:
         if table.known_after or table.ticks_ahead or table.refresh_ticks:
             yield f"{at}: known_after, ticks_ahead and refresh_ticks need a `time` column"
     elif table.time not in names or table.column(table.time).kind != "timestamp":
-        yield f"{at}: time {table.time!r} is not a declared timestamp column"
+        yield f"{at}: time {table.time!r} is not a declared timestamp column{_as_timestamp(table)}"
     elif table.column(table.time).nullable:
         yield f"{at}: time column {table.time!r} may not be nullable"
     if table.known_after < timedelta(0) or table.ticks_ahead < 0 or table.refresh_ticks < 0:
@@ -59,12 +62,17 @@ def table_problems(table: Table) -> Iterator[str]:
 
 def _column(where: str, table: Table, column: Column) -> Iterator[str]:
     if not IDENTIFIER.fullmatch(column.name):
-        yield f"{where}: name must be lower-case letters, digits and _, starting with a letter"
+        yield (
+            f"{where}: name must be lower-case letters, digits and _, starting with a letter: choose one, and give the name in "
+            f"the source beside it, as in Column({_identifier(column.name)!r}, source={column.name_in_source!r}, ...)"
+        )
     if column.name in RESERVED:
         yield (
-            f"{where}: the name is used by the lake itself: declare as the source a view that gives the column another name; "
-            f"reserved are {listed(RESERVED)}"
+            f"{where}: the name is used by the lake itself: choose another, and give the name in the source beside it, as in "
+            f"Column({f'{table.name}_{column.name}'!r}, source={column.name_in_source!r}, ...); reserved are {listed(RESERVED)}"
         )
+    if column.source == "":
+        yield f"{where}: source is empty: leave it out, or give the column's name in the source"
     if (column.min is not None or column.max is not None) and column.kind not in ("int", "float"):
         yield f"{where}: min and max need a number, but its kind is {column.kind!r}"
     if column.min is not None and column.max is not None and column.min > column.max:
@@ -90,6 +98,35 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
         yield f"{where}: personal='hash' needs kind 'text' or 'int', not {column.kind!r}"
     if column.personal and (column.name == table.time):
         yield f"{where}: the time column cannot be personal"
+
+
+def _as_timestamp(table: Table) -> str:
+    if table.time in table.names and table.column(str(table.time)).kind == "date":
+        return ": declare it with kind 'timestamp'; a date is the midnight that it begins with, in the source's time zone"
+    return ""
+
+
+def _identifier(name: str) -> str:
+    """A name that is allowed and resembles this one."""
+    plain = unicodedata.normalize("NFKD", name.lower().replace("ß", "ss"))
+    words = re.findall(r"[a-z0-9]+", "".join(one for one in plain if not unicodedata.combining(one)))
+    text = "_".join(words)[:63]
+    return text if IDENTIFIER.fullmatch(text) else f"column_{text}".rstrip("_")[:63]
+
+
+def _dialect(where: str, source: Files) -> Iterator[str]:
+    if source.format != "csv" and (source.separator, source.decimal) != (",", "."):
+        yield f"{where}: separator and decimal are for CSV, not for {source.format}"
+    if source.format == "parquet" and source.encoding != "utf-8":
+        yield f"{where}: encoding is for text files, not for parquet"
+    if len(source.separator) != 1 or source.separator in '"\r\n\0' or not source.separator.isascii():
+        yield f"{where}: separator {source.separator!r} must be one ASCII character, no quote and no line break"
+    if source.separator == source.decimal:
+        yield f"{where}: separator and decimal are both {source.decimal!r}: such numbers would be two values"
+    try:
+        "x".encode(source.encoding)
+    except (LookupError, UnicodeError):
+        yield f"{where}: encoding {source.encoding!r} is none that Python knows as text; write 'utf-8', 'cp1252' or 'utf-16'"
 
 
 def _files(where: str, table: Table, source: Files) -> Iterator[str]:

@@ -93,7 +93,7 @@ def timed(pipeline: Pipeline, platform: Platform) -> list[tuple[str, float]]:
         (f"the {len(expressed)} expressions, compiled", lambda: [online.expressions.values(one) for one in known]),
         (
             f"the {len(expressed)} expressions by DuckDB",
-            lambda: [online.expressions._from_duckdb(expressed, one) for one in known],
+            lambda: [online.expressions._from_duckdb(tuple(expressed), one, set()) for one in known],
         ),
     ]
     made = [("start: the expressions compiled, once", start * 1e6)]

@@ -42,7 +42,7 @@ class Mean:
 
 @declared
 class Rate:
-    """The share of rows in the window that meet a condition; rows for which it is null do not count.
+    """The share of rows in the window that meet a condition; rows for which it is null or fails do not count.
 
     The share of a category's rows is a rate: Rate("tea_share", "product = 'tea'").
 

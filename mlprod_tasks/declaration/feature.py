@@ -73,6 +73,8 @@ class Trailing:
 
     Each feature is called `<name>_<aggregate>_<window>`, for example 'route_late_rate_28d'. Without rows, counts
     and sums are 0 and other aggregates are null. Sums are exact, so a row's result does not depend on any other row.
+    A row of the table for which a condition cannot be computed (a failed cast, an overflow, a division by zero) does not
+    count for its aggregate, in batch as on request; a warning says how many there are.
 
     name: the first part of the names of its features.
     table: the table whose rows are aggregated.

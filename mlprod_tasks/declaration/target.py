@@ -26,7 +26,8 @@ class Before:
 class Label:
     """The outcome that is predicted: whether a SQL condition holds for the row of `table` that matches the scored row.
 
-    Rows without an outcome when labels are complete (a cancelled order) are scored, but not used to train or evaluate.
+    Rows without an outcome when labels are complete (a cancelled order) are scored, but not used to train or evaluate. Nor are
+    rows for whose outcome the condition cannot be computed; a training counts them (`model.max_unusable_share`).
 
     table: the table with the outcomes; it may be the scored one.
     on: pairs columns of the scored row with the key columns of `table`.

@@ -44,8 +44,8 @@ class Model:
     warm_update: also continue the champion's trees on the new training rows, as the candidate 'lightgbm_continued'.
     segment_by: a text feature; each of its values with enough training rows gets a separate model, beside a global one.
     least_segment_rows: the number of training rows that a segment needs for a separate model.
-    max_unusable_share: the largest share of a window's rows that may be left out of a training because a feature is infinite or
-    cannot be computed. When scoring, the fallback answers such rows.
+    max_unusable_share: the largest share of a window's rows that may be left out of a training because a feature is infinite,
+    or a feature or the label cannot be computed. When scoring, the fallback answers such rows.
     search: how to search for better parameters; None keeps the declared ones.
     seed: the seed of all random numbers.
     threads: the number of threads; None takes all cores but one, because boosting on all cores is slower if another process is

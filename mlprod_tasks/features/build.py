@@ -18,6 +18,7 @@ from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, 
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.features import finished, joins, trailing
 from mlprod_tasks.features import rows as scored
+from mlprod_tasks.features.events import read_events
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
@@ -191,7 +192,7 @@ def _trailing(
     if trailing.reads_late(table, features):
         # A value of an old row may have become known just now, so all partitions are read.
         read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
-    events = snapshot.read(connection, trailing.query(table, features, start, end), table.name, read)
+    events = read_events(snapshot, table, features, start, end, read, connection)
 
     @cache
     def key(mine: str, theirs: str) -> KeyCodes:

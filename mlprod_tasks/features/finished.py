@@ -11,12 +11,9 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Expression, Pipeline
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.features.known import TYPES
+from mlprod_tasks.features.known import FAILED, TYPES
+from mlprod_tasks.platform.failed_values import VALUE_FAILED, tried, trying_each
 from mlprod_tasks.platform.sql import identifier, literal
-
-# What DuckDB raises for a value: a failed cast, a number out of range, an integer division by zero.
-VALUE_FAILED = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
-FAILED = "_failed"  # begins with _, as no declared name may
 
 
 def table(
@@ -52,10 +49,8 @@ def copy(pipeline: Pipeline, wanted: Sequence[str], file: Path, connection: duck
 def _row_by_row(
     pipeline: Pipeline, wanted: Sequence[str], connection: duckdb.DuckDBPyConnection, error: duckdb.Error
 ) -> duckdb.DuckDBPyRelation:
-    try:
+    with trying_each(error):
         return connection.sql(_sql(pipeline, wanted, alone=True))
-    except duckdb.BinderException:
-        raise error from None  # TRY refuses functions such as error() and random()
 
 
 def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
@@ -65,7 +60,7 @@ def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
     """
     entity = pipeline.entity_table
     columns = {name: identifier(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
-    tried: dict[str, str] = {}
+    tries: dict[str, str] = {}
     for feature in pipeline.features:
         for name in names_of(feature):
             if name not in wanted or name in columns:
@@ -73,13 +68,14 @@ def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
             columns[name] = identifier(name)
             if isinstance(feature, Expression):
                 value = f"CAST({feature.sql} AS {TYPES[feature.kind]})"
-                if alone:  # a row that fails has no struct; a row whose value is null has a struct with null
-                    tried[name] = tries = f"_try_{len(tried)}"
-                    value = f"TRY(struct_pack(v := {value})) AS {tries}, struct_extract({tries}, 'v')"
-                columns[name] = f"{value} AS {identifier(name)}"
+                if alone:
+                    tries[name] = f"_try_{len(tries)}"
+                    columns[name] = tried(value, name, tries[name])
+                else:
+                    columns[name] = f"{value} AS {identifier(name)}"
     computed = f"SELECT {', '.join(columns.values())} FROM known"
     if not alone:
         return computed
-    first = " ".join(f"WHEN {tries} IS NULL THEN {literal(name)}" for name, tries in tried.items())
+    first = " ".join(f"WHEN {struct} IS NULL THEN {literal(name)}" for name, struct in tries.items())
     names = ", ".join(identifier(name) for name in columns)
     return f"SELECT {names}, CASE {first} END AS {FAILED} FROM ({computed})"

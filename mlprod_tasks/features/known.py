@@ -21,6 +21,8 @@ TYPES = {
 CALENDAR = "calendar"
 # Begins with _, as no declared column may: the calendar is joined to tables of any columns.
 STARTS = "_starts_at"
+# Tells rows for which a value cannot be computed.
+FAILED = "_failed"
 
 
 def known_at(table: Table) -> str:

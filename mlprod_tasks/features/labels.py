@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
-from mlprod_tasks.features.known import counts_from, known_at
+from mlprod_tasks.features.known import FAILED, counts_from, known_at
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.failed_values import REMEDY, VALUE_FAILED, trying_each
 from mlprod_tasks.platform.sql import identifier, literal
+
+log = logging.getLogger(__name__)
+MOST_NAMED = 5  # rows that a warning names
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """The outcomes of scored rows that were known at a given time.
+
+    table: the entity's key, `tick`, `label` (bool), `label_known_at`, sorted by (tick, key).
+    failed: key and tick of the rows for whose outcome the condition cannot be computed (a failed cast, an overflow, a division
+    by zero). They have no label.
+    """
+
+    table: pa.Table
+    failed: pa.Table
 
 
 def labels(
@@ -26,14 +46,33 @@ def labels(
     versions: Mapping[str, int] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
 ) -> pa.Table:
+    """The table of `known_labels`; a warning names rows for which the condition cannot be computed.
+
+    Raises: TableMissing.
+    """
+    known = known_labels(pipeline, ticks, as_of, platform, versions=versions, connection=connection)
+    if known.failed.num_rows:
+        log.warning("%s: %s", pipeline.name, _failure(pipeline, known.failed))
+    return known.table
+
+
+def known_labels(
+    pipeline: Pipeline,
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+    *,
+    versions: Mapping[str, int] | None = None,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> KnownLabels:
     """The labels of rows of `ticks` known before `as_of` starts.
 
     Rows without a known label are left out. An outcome is known when its row and every late column that the condition reads are
     known. An outcome in an earlier tick than the scored row belongs to another row, because it was known before. If there are
-    several outcomes, the latest counts.
+    several outcomes, the latest counts; if the condition cannot be computed for it, the row has no label, whatever an earlier
+    outcome said.
 
     connection: the engine of the step that asks; None: one is opened.
-    Returns: the entity's key, `tick`, `label` (bool), `label_known_at`, sorted by (tick, key).
     Raises: TableMissing.
     """
     snapshot = Snapshot(pipeline, platform, versions)
@@ -44,35 +83,65 @@ def labels(
     with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
         scored = snapshot.read(mine, lambda relation: f"SELECT {', '.join(columns)}, tick FROM {relation}", entity.name, ticks)
         mine.register("scored", scored)
-        return snapshot.read(mine, _labels_sql(pipeline, as_of), pipeline.label.table, outcome_ticks)
+        try:
+            rows = snapshot.read(mine, _labels_sql(pipeline, as_of), pipeline.label.table, outcome_ticks)
+        except VALUE_FAILED as error:
+            with trying_each(error):
+                query = _labels_sql(pipeline, as_of, alone=True)
+                rows = snapshot.read(mine, query, pipeline.label.table, outcome_ticks)
+    failed = rows.filter(rows[FAILED]).select([*entity.key, "tick"])
+    return KnownLabels(rows.filter(pc.invert(rows[FAILED])).drop_columns([FAILED]), failed)
 
 
-def _labels_sql(pipeline: Pipeline, as_of: Tick) -> Callable[[str], str]:
+def _failure(pipeline: Pipeline, failed: pa.Table) -> str:
+    """What is wrong with rows whose label cannot be computed, with the first ones' keys unless they are personal."""
+    key = pipeline.entity_table.key
+    named = "" if any(pipeline.entity_table.column(name).personal for name in key) else f", such as {_first(failed, key)}"
+    return (
+        f"label.sql {pipeline.label.sql!r} cannot be computed for {failed.num_rows:,} rows (a failed cast, an overflow, a "
+        f"division by zero), which have no label{named}. {REMEDY}"
+    )
+
+
+def _first(failed: pa.Table, key: Sequence[str]) -> str:
+    rows = failed.slice(0, MOST_NAMED).to_pylist()
+    return "; ".join(", ".join(f"{name} {row[name]}" for name in key) for row in rows)
+
+
+def _labels_sql(pipeline: Pipeline, as_of: Tick, alone: bool = False) -> Callable[[str], str]:
     """SQL of the labels, given the relation of the outcomes.
 
-    The relation `scored` must exist.
+    The relation `scored` must exist. Column `_failed` tells rows whose condition cannot be computed; such a row fails the
+    query, unless `alone` is set. That is slower.
     """
     entity, label = pipeline.entity_table, pipeline.label
     table = pipeline.table(label.table)
     key = ", ".join(f"scored.{identifier(name)}" for name in entity.key)
     joined_on = ", ".join(identifier(name) for name in label.on.values())
     matched = " AND ".join(f"labelled.{identifier(theirs)} = scored.{identifier(mine)}" for mine, theirs in label.on.items())
-    moment = counts_from(late_columns(table, label.sql))
+    moment = f"CAST({counts_from(late_columns(table, label.sql))} AS TIMESTAMPTZ)"
+    if alone:  # a row that fails has no struct; a row whose condition is null has a struct with null
+        label_of = f"struct_extract(_computed, 'v') AS label, _computed IS NULL AS {FAILED}"
+    else:
+        label_of = f"_computed AS label, false AS {FAILED}"
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     return lambda relation: (
         f"WITH outcomes AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
-        f"labelled AS (SELECT {joined_on}, tick AS _outcome_tick, {_condition(label.sql)} AS label, "
-        f"CAST({moment} AS TIMESTAMPTZ) AS label_known_at FROM outcomes) "
-        f"SELECT {key}, scored.tick, label, label_known_at FROM scored JOIN labelled ON {matched} "
-        f"WHERE label IS NOT NULL AND _outcome_tick >= scored.tick "
+        f"computed AS (SELECT {joined_on}, tick AS _outcome_tick, {_condition(label.sql, alone)} AS _computed, "
+        f"{moment} AS label_known_at FROM outcomes), labelled AS (SELECT *, {label_of} FROM computed) "
+        f"SELECT {key}, scored.tick, label, label_known_at, {FAILED} FROM scored JOIN labelled ON {matched} "
+        f"WHERE (label IS NOT NULL OR {FAILED}) AND _outcome_tick >= scored.tick "
         f"AND label_known_at < TIMESTAMPTZ '{as_of.start.isoformat()}' "
         f"QUALIFY row_number() OVER (PARTITION BY scored.tick, {key} "
-        "ORDER BY label_known_at DESC, _outcome_tick DESC, label DESC) = 1 "
+        f"ORDER BY label_known_at DESC, _outcome_tick DESC, {FAILED} DESC, label DESC) = 1 "
         f"ORDER BY scored.tick, {key}"
     )
 
 
-def _condition(sql: str) -> str:
+def _condition(sql: str, alone: bool) -> str:
     """SQL of the label's condition. A number or text is no condition: cast, 'no' would be false and 0.1 true."""
     refusal = literal(f"label.sql {sql!r} is not a condition that is true or false: compare it, as in {sql} > 0")
-    return f"CASE WHEN typeof(({sql})) IN ('BOOLEAN', '\"NULL\"') THEN CAST(({sql}) AS BOOLEAN) ELSE error({refusal}) END"
+    kind, value = f"typeof(({sql}))", f"CAST(({sql}) AS BOOLEAN)"
+    if alone:
+        kind, value = f"typeof(TRY(({sql})))", f"TRY(struct_pack(v := {value}))"
+    return f"CASE WHEN {kind} IN ('BOOLEAN', '\"NULL\"') THEN {value} ELSE error({refusal}) END"

@@ -71,10 +71,12 @@ class _Job:
     order: np.ndarray | None  # the events' positions in that order; None if they are in it already
 
 
-def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> Callable[[str], str]:
+def query(table: Table, features: Sequence[Trailing], start: int, end: int, alone: bool = False) -> Callable[[str], str]:
     """SQL of the events that `features` take from `table`, known in [start, end) (microseconds since 1970).
 
     Columns: `at_<i>` (microseconds; one for each of `moments_of`), `key_<column>`, `value_<i>`.
+    alone: a value is a struct with the field `v`, and no struct if it cannot be computed, where else the query fails. That is
+    slower.
     """
     moments, values = moments_of(table, features), values_of(features)
     keys = sorted({theirs for feature in features for theirs in feature.by.values()})
@@ -82,7 +84,8 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int) -> C
     def sql(relation: str) -> str:
         at = [f"epoch_us({counts_from(late)}) AS at_{i}" for i, late in enumerate(moments)]
         by = [f"{identifier(key)} AS key_{key}" for key in keys]
-        what = [f"{value} AS value_{i}" for i, value in enumerate(values)]
+        tried = [f"TRY(struct_pack(v := {value}))" if alone else value for value in values]
+        what = [f"{value} AS value_{i}" for i, value in enumerate(tried)]
         within = " OR ".join(
             f"({moment} >= make_timestamptz({start}) AND {moment} < make_timestamptz({end}))"
             for moment in (counts_from(late) for late in moments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import decision_value
+
+log = logging.getLogger(__name__)
 
 
 def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
@@ -22,8 +25,16 @@ def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
 
 
 def kpi_of(con: Any, pipeline: Pipeline, outcomes: pa.Table) -> float | None:
-    """Return the declared KPI over outcomes; None if its SQL gives no finite number."""
+    """Return the declared KPI over outcomes; None if its SQL gives no finite number, or cannot be computed for them."""
+    from mlprod_tasks.platform.failed_values import VALUE_FAILED
+
     con.register("outcomes", outcomes)
-    ((kpi,),) = con.execute(f"SELECT ({pipeline.kpi.sql})::DOUBLE FROM outcomes").fetchall()
+    try:
+        ((kpi,),) = con.execute(f"SELECT ({pipeline.kpi.sql})::DOUBLE FROM outcomes").fetchall()
+    except VALUE_FAILED as error:
+        log.warning(
+            "%s: the KPI cannot be computed over %d outcomes: %s", pipeline.name, outcomes.num_rows, type(error).__name__
+        )
+        kpi = None
     con.unregister("outcomes")
     return float(kpi) if kpi is not None and np.isfinite(kpi) else None

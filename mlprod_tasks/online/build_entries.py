@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.features import joins, trailing
+from mlprod_tasks.features.events import read_events
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.entries import write_observations, write_row, write_windows
@@ -103,7 +104,7 @@ def _events(
     if trailing.reads_late(table, features):
         # A value of an old row may have become known just now, so all partitions are read.
         read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
-    return snapshot.read(connection, trailing.query(table, features, since, horizon.end), table.name, read)
+    return read_events(snapshot, table, features, since, horizon.end, read, connection)
 
 
 def _rows(group: EntryGroup, feature: Lookup, table: Table, rows: pa.Table) -> Entries:

@@ -19,7 +19,6 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.online.build_entries import plain
-from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.online.features import Features, OnlineFeatures
 from mlprod_tasks.online.fields import hashed_fields
 from mlprod_tasks.online.plan import serving_of
@@ -104,8 +103,7 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     key = pseudonym_key(platform) if hashed_fields(pipeline) else ""
     online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=key)
     built = features.build(pipeline, ticks, platform)
-    # A request for a row that has failed is refused: there is nothing to compare.
-    chosen = [row for row in _sample(built.table.num_rows, serving_of(pipeline).checked_rows) if row not in built.failed]
+    chosen = _sample(built.table.num_rows, serving_of(pipeline).checked_rows)
     batch = built.table.take(pa.array(chosen, pa.int64()))
     rows = requests_of(pipeline, tick, platform, built.versions[pipeline.entity], online.fields.needed)
     requests = [rows[i] for i in chosen]
@@ -155,10 +153,7 @@ def _answers(online: OnlineFeatures, rows: Sequence[dict[str, Any]], moments: Se
 
     If the store does not cover their times, there are none; the second value says why.
     """
-    try:
-        answers = online.of(rows, moments)
-    except ExpressionFailed as error:
-        return (), str(error)
+    answers = online.of(rows, moments)
     lacking = next((answer for answer in answers if answer.missing), None)
     if lacking is None:
         return answers, ""

@@ -9,11 +9,12 @@ import logging
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlprod_tasks.declaration import AsOf, AtTick, Column, Expression, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import kinds_of
 from mlprod_tasks.online.duckdb_semantics import Unsure, ValueFailed
+from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
 TYPES = {
@@ -27,11 +28,14 @@ PARAMETERS = {
 }
 
 
-class ExpressionFailed(ValueError):
-    """An expression cannot be computed for a row, such as a number out of range.
+class Computed(NamedTuple):
+    """The value of every expression of a row, None for those that cannot be computed.
 
-    Batch scoring fails on this row too.
+    failed: the first of these in the order of the declaration; '' if there is none.
     """
+
+    values: dict[str, Any]
+    failed: str = ""
 
 
 class Expressions:
@@ -82,54 +86,75 @@ class Expressions:
         """The names of all expressions, in the order in which `values` gives them."""
         return (*self.compiled, *self.by_duckdb)
 
-    def values(self, row: dict[str, Any]) -> dict[str, Any]:
+    def values(self, row: dict[str, Any]) -> Computed:
         """The value of every expression.
 
-        row: all columns that any expression reads; inputs of later expressions are added.
+        An expression that fails for the row (a failed cast, a number out of range, a division by zero) is None, as in batch.
 
-        Raises: ExpressionFailed.
+        row: all columns that any expression reads; inputs of later expressions are added.
         """
         values: dict[str, Any] = {}
+        failed: set[str] = set()
         for name, run, _, is_input in self._compiled:
             try:
                 value = run(row)
             except Unsure:
-                value = self._from_duckdb([name], row)[0]
-            except ValueFailed as error:
-                raise ExpressionFailed(f"{self._pipeline.name}: feature {name!r}: {error}") from error
+                value = self._from_duckdb((name,), row, failed)[0]
+            except ValueFailed:
+                value = None
+                failed.add(name)
             values[name] = value
             if is_input:
                 row[name] = value
         if self.by_duckdb:
-            names = list(self.by_duckdb)
-            values |= dict(zip(names, self._from_duckdb(names, row), strict=True))
-        return values
+            names = tuple(self.by_duckdb)
+            values |= dict(zip(names, self._from_duckdb(names, row, failed), strict=True))
+        return Computed(values, next((name for name in self._all if name in failed), "") if failed else "")
 
-    def _from_duckdb(self, names: Sequence[str], row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Compute expressions with DuckDB, in one statement."""
+    def _from_duckdb(self, names: tuple[str, ...], row: Mapping[str, Any], failed: set[str]) -> Sequence[Any]:
+        """Compute expressions with DuckDB, in one statement. Adds to `failed` those that fail."""
         import duckdb
 
-        statement, inputs = self._statement(tuple(names))
+        statement, inputs = self._statement(names)
+        given = [row[name] for name in inputs]
         try:
-            (values,) = self._connection().execute(statement, [row[name] for name in inputs]).fetchall()
-        except duckdb.Error as error:
-            reason = str(error).split("\n")[0]
-            raise ExpressionFailed(f"{self._pipeline.name}: features {', '.join(names)}: {reason}") from error
-        return tuple(values)
+            (values,) = self._connection().execute(statement, given).fetchall()
+            return tuple(values)
+        except duckdb.Error:
+            statement, _ = self._statement(names, alone=True)
+        try:
+            (tried,) = self._connection().execute(statement, given).fetchall()
+        except duckdb.Error as error:  # it has a function that TRY refuses, or an error that TRY does not catch
+            log.warning("%s: features %s: %s", self._pipeline.name, ", ".join(names), type(error).__name__)
+            tried = (None,) * 2 * len(names)
+        failed.update(name for name, struct in zip(names, tried[len(names) :], strict=True) if struct is None)
+        return tuple(tried[: len(names)])
 
-    def _statement(self, names: tuple[str, ...]) -> tuple[str, list[str]]:
-        known: dict[tuple[str, ...], tuple[str, list[str]]] = self._threads.__dict__.setdefault("statements", {})
-        if names not in known:
+    def _statement(self, names: tuple[str, ...], alone: bool = False) -> tuple[str, list[str]]:
+        """The statement that computes expressions, and the columns that it reads.
+
+        alone: one that fails does not fail the others; after the values come as many structs, null for those that fail.
+        """
+        from mlprod_tasks.platform.failed_values import tried
+
+        known: dict[tuple[tuple[str, ...], bool], tuple[str, list[str]]] = self._threads.__dict__.setdefault("statements", {})
+        if (names, alone) not in known:
             words = {word for name in names for word in re.findall(r"\w+", self._all[name].sql.lower())}
             inputs = [name for name in self._typed if name in words and (name not in names or name in self.columns)]
             columns = []
             for i, name in enumerate(inputs, 1):
                 kind = self._typed[name]
                 columns.append(f'{PARAMETERS.get(kind, f"CAST({{}} AS {kind})").format(f"${i}")} AS "{name}"')
-            results = [f'CAST({self._all[name].sql} AS {TYPES[self._all[name].kind]}) AS "{name}"' for name in names]
             row = f"(SELECT {', '.join(columns) or 'NULL AS nothing'})"
-            known[names] = (f"SELECT {', '.join(results)} FROM {row}", inputs)
-        return known[names]
+            values = [(name, f"CAST({self._all[name].sql} AS {TYPES[self._all[name].kind]})") for name in names]
+            if alone:
+                results = ", ".join(tried(value, name, f"_try_{i}") for i, (name, value) in enumerate(values))
+                wanted = ", ".join([*map(identifier, names), *(f"_try_{i}" for i, _ in enumerate(names))])
+                statement = f"SELECT {wanted} FROM (SELECT {results} FROM {row})"
+            else:
+                statement = f"SELECT {', '.join(f'{value} AS {identifier(name)}' for name, value in values)} FROM {row}"
+            known[names, alone] = (statement, inputs)
+        return known[names, alone]
 
     def _connection(self) -> Any:
         """This thread's connection: one per thread, so that statements do not wait for each other."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from mlprod_tasks.declaration import AtTick, Expression, Pipeline
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.online.entries import entry_reader
-from mlprod_tasks.online.expressions import Expressions
+from mlprod_tasks.online.expressions import Computed, Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, GroupState, micros, plan, serving_of
 from mlprod_tasks.online.store_cache import Generation, StoreCache
@@ -32,8 +32,9 @@ class Features(NamedTuple):
     values: in the order of `Pipeline.feature_names`: int, float, str, bool or None. ages: by group name, the seconds from the
     time up to which the store is complete to the time of the row, at least 0; None if unknown. age: the greatest of them; None
     if all are unknown. missing: features that the store does not have. stale: features whose age exceeds `stale_after`.
-    answer: who answers by the declared policy: the model, the fallback, or nobody ('refuse'). reasons: why it is not the
-    model, or why a value is not from the store.
+    answer: who answers by the declared policy: the model, the fallback, or nobody ('refuse'); the fallback also if an
+    expression cannot be computed for the row, whose value is None then, as in batch. reasons: why it is not the model, or why
+    a value is not from the store.
     """
 
     values: tuple[Any, ...]
@@ -98,14 +99,14 @@ class OnlineFeatures:
 
         Nothing that became known at that time or later is used.
 
-        Raises: FieldsRefused; ExpressionFailed.
+        Raises: FieldsRefused.
         """
         return self.rows([fields], moment)[0]
 
     def rows(self, many: Sequence[Mapping[str, Any]], moment: datetime) -> list[Features]:
         """The features of several rows, from one generation and with one read.
 
-        Raises: FieldsRefused; ExpressionFailed.
+        Raises: FieldsRefused.
 
         If there is more than one row, problems name fields as `<position>.<field>`.
         """
@@ -120,17 +121,14 @@ class OnlineFeatures:
         return self.of(read, [micros(moment)] * len(read))
 
     def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
-        """The features of rows from `fields.read`, each as of its time in microseconds.
-
-        Raises: ExpressionFailed.
-        """
+        """The features of rows from `fields.read`, each as of its time in microseconds."""
         keys = self._keys_of(rows)
         return self._all_features(rows, keys, moments, *self._cache.entries(_flat(keys), self._decoders))
 
     def at_hand(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features] | None:
         """Like `of`, but within microseconds.
 
-        Returns None if a remote store would have to be read. Raises: ExpressionFailed.
+        Returns None if a remote store would have to be read.
         """
         keys = self._keys_of(rows)
         wanted = _flat(keys)
@@ -142,7 +140,7 @@ class OnlineFeatures:
     async def within(self, rows: Sequence[dict[str, Any]], moments: Sequence[int], readers: Executor) -> list[Features]:
         """Like `of`, without blocking the event loop: a remote store is read in a thread of `readers`.
 
-        If it does not answer within the declared `look_up_within`, cached entries are used. Raises: ExpressionFailed.
+        If it does not answer within the declared `look_up_within`, cached entries are used.
         """
         features = self.at_hand(rows, moments)
         if features is not None:
@@ -199,16 +197,20 @@ class OnlineFeatures:
         known = row.copy()
         for name, i in self._read_by_expressions:
             known[name] = values[i]
-        values += self._expression_values(known, moment).values()
+        computed = self._computed(known, moment)
+        values += computed.values.values()
         moment_, ages, age = times.last_ages
         if moment_ != moment:  # all rows of a request have the same time
             late = {group.name: moment - generation.states[id_].complete_to for group, id_, _ in self._groups}
             ages = {name: max(us, 0) / SECOND for name, us in late.items()}
             age = max(ages.values(), default=None)
             times.last_ages = (moment, ages, age)  # in one assignment: another thread may compute another time
+        if computed.failed:
+            reasons = (_cannot_be_computed(computed.failed),)
+            return Features(self._picked(values), ages, age, (), (), "fallback", reasons, generation.number)
         return Features(self._picked(values), ages, age, generation=generation.number)
 
-    def _expression_values(self, known: dict[str, Any], moment: int) -> dict[str, Any]:
+    def _computed(self, known: dict[str, Any], moment: int) -> Computed:
         """The values of the declared expressions for a row."""
         known["predict_at"] = moment
         if self._reads_tick:
@@ -265,7 +267,11 @@ class OnlineFeatures:
             if policy != "default" and STRICTER[policy] > STRICTER[answer]:
                 answer = policy
             known.update(zip(group.names, self._defaults[group.id] if default else answers.values(entry, moment), strict=True))
-        known.update(self._expression_values(known, moment))
+        computed = self._computed(known, moment)
+        known.update(computed.values)
+        if computed.failed:
+            reasons.append(_cannot_be_computed(computed.failed))
+            answer = "refuse" if answer == "refuse" else "fallback"
         values = self._values(known)
         number = None if generation is None else generation.number
         age = max((one for one in ages.values() if one is not None), default=None)
@@ -308,6 +314,10 @@ class _FreshTimes:
             min((state.complete_to + stale_after for state in known), default=2**63) if known == states else -(2**63) - 1
         )
         self.last_ages: tuple[int | None, Mapping[str, float], float | None] = (None, {}, None)
+
+
+def _cannot_be_computed(name: str) -> str:
+    return f"feature {name!r} cannot be computed: a cast that fails, a number out of range or a division by zero"
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:

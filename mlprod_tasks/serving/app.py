@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.models.feature_frame import ModelInputError
-from mlprod_tasks.online.expressions import ExpressionFailed
 from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serving import request_metrics
 from mlprod_tasks.serving.access_log import Access, AccessLog
@@ -41,7 +39,6 @@ from mlprod_tasks.serving.messages import (
     Headers,
     RequestRefused,
     ReviewResponse,
-    RowProblem,
     StatusResponse,
     ValidRequest,
     Verb,
@@ -160,7 +157,7 @@ class Service:
             if features is None:
                 return None
             steps.charge(request)
-        except (RequestRefused, ExpressionFailed, ModelInputError):
+        except RequestRefused:
             return None
         try:
             answer = steps.encode(request, steps.score(request, features, working))
@@ -255,22 +252,16 @@ class Service:
 
     async def _score(self, request: ValidRequest) -> bytes:
         scorer, results = self.scorers[request.pipeline], list[RowResult]()
-        try:
-            for first in range(0, len(request.rows), ROWS_AT_ONCE):
-                if first:
-                    await asyncio.sleep(0)  # other requests get a turn
-                began = time.perf_counter()
-                features = await scorer.features(request.rows[first : first + ROWS_AT_ONCE], request.moment)
-                results += self.requests.score(request, features, began, first)
-        except (ExpressionFailed, ModelInputError) as error:
-            raise _features_failed(request, error) from None
+        for first in range(0, len(request.rows), ROWS_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)  # other requests get a turn
+            began = time.perf_counter()
+            features = await scorer.features(request.rows[first : first + ROWS_AT_ONCE], request.moment)
+            results += self.requests.score(request, features, began, first)
         return self.requests.encode(request, results)
 
     async def _explain(self, request: ValidRequest) -> bytes:
-        try:
-            rows = await explain_rows(self.scorers[request.pipeline], request)
-        except (ExpressionFailed, ModelInputError) as error:
-            raise _features_failed(request, error) from None
+        rows = await explain_rows(self.scorers[request.pipeline], request)
         return encode_json(ExplainResponse(request.request_id, request.pipeline, request.moment, rows))
 
     async def _read_reviews(self, name: str, request_id: str, key_id: str) -> Response:
@@ -313,10 +304,3 @@ async def _send(response: Response, scope: Scope, receive: Receive, send: Send) 
 def _check_method(given: str, *allowed: str) -> None:
     if given not in allowed:
         raise RequestRefused(405, f"use {allowed[0]}", headers=((b"allow", ", ".join(allowed).encode()),))
-
-
-def _features_failed(request: ValidRequest, error: Exception) -> RequestRefused:
-    # Without the error's text, which quotes the values.
-    log.warning("%s: a row's features cannot be computed: %s", request.pipeline, type(error).__name__)
-    reason = "a feature cannot be computed: a number is out of range or divided by zero"
-    return RequestRefused(422, "rows are wrong", [RowProblem(None, "", reason)])

@@ -18,10 +18,7 @@ log = logging.getLogger(__name__)
 
 
 async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[ExplainedRow]:
-    """Explain each row of a request with the version that scores it.
-
-    Raises: ExpressionFailed.
-    """
+    """Explain each row of a request with the version that scores it."""
     computed = await scorer.features(request.rows, request.moment)
     loaded = scorer.loaded
     explained: list[ExplainedRow] = []

@@ -115,17 +115,14 @@ class Scorer:
         return self.loader.loaded[self.pipeline.name]
 
     async def features(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features]:
-        """Return the features of rows as of a moment. Raises: ExpressionFailed.
+        """Return the features of rows as of a moment.
 
         rows: as `OnlineFeatures.fields` read them.
         """
         return await self.online.within(rows, [micros(moment)] * len(rows), self.readers)
 
     def features_at_hand(self, rows: Sequence[dict[str, Any]], moment: datetime) -> list[Features] | None:
-        """Like `features`, without waiting; None if that needs a remote store.
-
-        Raises: ExpressionFailed.
-        """
+        """Like `features`, without waiting; None if that needs a remote store."""
         return self.online.at_hand(rows, [micros(moment)] * len(rows))
 
     def score(self, request: ValidRequest, features: Sequence[Features], began: float, first: int = 0) -> list[RowResult]:

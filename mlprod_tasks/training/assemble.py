@@ -20,6 +20,7 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.model_facts import PerWindow
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.failed_values import REMEDY
 from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Asker, Decision, Publication, Training
 from mlprod_tasks.platform.sql import identifier
@@ -32,6 +33,7 @@ from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 log = logging.getLogger(__name__)
 
 DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
+LABEL = "label.sql"  # at fault beside features, none of which has a dot in its name
 LEAST_ROWS = 100  # per window: with fewer, metrics mean nothing
 TICKS_AT_ONCE, ROWS_AT_ONCE = 92, 500_000  # limit memory; a part has at least one tick
 
@@ -58,7 +60,7 @@ def assemble(
 
     It is home/trainings/<training_id>/training_set.parquet. Columns: the entity's key, tick, the features, `split`, `label`;
     sorted by tick and key. Rows without a label by then (cancelled, or late) are counted, but neither trained nor tested on.
-    Nor are rows with a feature that is infinite or cannot be computed.
+    Nor are rows with a feature or label that is infinite or cannot be computed.
     Called again with the same id, it reads the same lake versions.
 
     decided_at: the tick of the decision, if rules started the training; else `by` is the person. `reason` is only text: a
@@ -199,7 +201,7 @@ def _labelled_rows(
     read = {**(versions or {}), **built.versions}
     if pipeline.label.table not in read:  # no feature reads it
         read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
-    known = features.labels(pipeline, ticks, as_of, platform, versions=read)
+    known = features.known_labels(pipeline, ticks, as_of, platform, versions=read)
     usable = usable_rows(pipeline, built.table, built.failed)
     key = list(pipeline.entity_table.key)
     joined_by = ", ".join(identifier(name) for name in ("tick", *key))
@@ -207,13 +209,15 @@ def _labelled_rows(
     columns = ", ".join(f'f."{name}"' for name in selected)
     with engine() as db:
         db.register("features", usable.table)
-        db.register("labels", known.select([*key, "tick", "label"]))
+        db.register("labels", known.table.select([*key, "tick", "label"]))
+        db.register("failed", known.failed)
         joined = db.sql(
             f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) "
-            f"ORDER BY {joined_by}"
+            f"ANTI JOIN failed USING ({joined_by}) ORDER BY {joined_by}"
         ).to_arrow_table()
-    assert joined.num_rows == usable.table.num_rows, "a row has more than one label"
-    return joined, usable.left_out, read
+    without_label = usable.table.num_rows - joined.num_rows
+    assert 0 <= without_label <= known.failed.num_rows, "a row has more than one label"
+    return joined, usable.left_out + Counter({LABEL: without_label}), read
 
 
 def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
@@ -278,16 +282,13 @@ def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, count
 
 
 def _check_unusable(pipeline: Pipeline, at: str, counts: _WindowCounts) -> None:
-    """Raises: NotTrainable if more rows than declared have a feature that no model takes."""
+    """Raises: NotTrainable if more rows than declared have a feature that no model takes, or a label that fails."""
     left_out = counts.unusable.total()
     if not left_out:
         return
     rows, most = counts.labelled + counts.unlabelled + left_out, pipeline.model.max_unusable_share
     which = ", ".join(f"{name!r} in {n:,}" for name, n in counts.unusable.most_common(5))
-    said = f"{at} has {left_out:,} of {rows:,} rows with a feature that is infinite or cannot be computed: {which}"
+    said = f"{at} has {left_out:,} of {rows:,} rows with a feature or label that is infinite or cannot be computed: {which}"
     if left_out > most * rows:
-        raise NotTrainable(
-            f"{said}. That is more than model.max_unusable_share {most:g}: make it null there, as nullif(x, 0) does for a "
-            "divisor or try_cast for a cast, or declare a larger share"
-        )
+        raise NotTrainable(f"{said}. That is more than model.max_unusable_share {most:g}. {REMEDY}, or declare a larger share")
     log.warning("%s; these rows are left out", said)

@@ -16,8 +16,8 @@ class Assembled(StepRecord):
     """A training set.
 
     declaration: SHA-256 of the declared use case. rows: those with a label; positives: of these. unlabelled: rows left out as
-    they have no label. versions: of the lake tables that were read. unusable: rows left out as a feature is infinite or cannot
-    be computed.
+    they have no label. versions: of the lake tables that were read. unusable: rows left out as a feature is infinite, or a
+    feature or the label cannot be computed.
     """
 
     FILE: ClassVar[str] = "assembled.json"

@@ -476,3 +476,38 @@ def test_a_late_value_of_an_observation_counts_from_its_own_moment(shop: Shop) -
     online = opened(pipeline, shop.platform)
     made = online.rows([request(customer=customer) for customer in (1, 2, 3)], at("06-03 08:00"))
     assert [one.values[-2:] for one in made] == [(None, 5.0), (9.0, 5.0), (None, 5.0)]
+
+
+FAILING = {
+    "compiled": (ml.Expression("rest", "7 % customer", "int", "fails without a customer's number"),),
+    "by_duckdb": (ml.Expression("rest", "factorial(100 * (1 - sign(customer)::INT)) % 2", "int", "out of range for 0"),),
+    "both": (
+        ml.Expression("other", "factorial(100 * (1 - sign(customer)::INT)) % 2", "int", "fails too"),
+        ml.Expression("rest", "7 % customer", "int", "fails"),
+        ml.Expression("twice", "2 * rest", "int", "reads one that fails"),
+    ),
+}
+
+
+@pytest.mark.parametrize("added", FAILING.values(), ids=list(FAILING))
+def test_an_expression_that_fails_is_none_for_its_row_alone_which_the_fallback_answers(
+    shop: Shop, added: tuple[ml.Expression, ...]
+) -> None:
+    declared = (*added, *shop.pipeline.features)
+    pipeline = replace(shop.pipeline, features=declared, serving=ml.Serving(stale="use"))
+    shop.holds(orders=orders((1, "tea"), (0, "tea"), (2, "tea")))
+    tick = pipeline.schedule.tick(DAY)
+    fill(pipeline, shop.platform, DAY)
+    batch = features.build(pipeline, pipeline.schedule.range(DAY), shop.platform)
+    first = added[0].name
+    assert dict(batch.failed) == {1: first}
+    online = opened(pipeline, shop.platform)
+    assert set(online.expressions.by_duckdb) >= {one.name for one in added if "factorial" in one.sql}
+    rows = [{"id": f"o{i}", "due": at(f"06-03 12:{i:02}"), "customer": i, "product": "tea"} for i in (1, 0, 2)]
+    fields = [{name: row[name] for name in online.fields.needed} for row in rows]
+    for answered in (online.rows(fields, tick.start), [online.row(one, tick.start) for one in fields]):
+        assert [one.answer for one in answered] == ["model", "fallback", "model"]
+        assert f"feature {first!r} cannot be computed" in answered[1].reasons[-1]
+        found = [dict(zip(pipeline.feature_names, one.values, strict=True)) for one in answered]
+        assert found == batch.table.select(pipeline.feature_names).to_pylist()
+    assert (compared(pipeline, tick, shop.platform).rows, compared(pipeline, tick, shop.platform).share) == (3, 0.0)

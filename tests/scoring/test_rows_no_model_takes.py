@@ -144,6 +144,30 @@ def test_a_training_leaves_such_rows_out_and_counts_them(shop) -> None:
     assert not set(keys) & set(kept)
 
 
+def failing_outcomes(shop, *rows: int):
+    """The use case with a label that fails for these orders, by their place among all."""
+    orders = shop.platform.lake.rows(names.raw(shop.pipeline, "orders")).sort_by(
+        [("tick", "ascending"), ("order_id", "ascending")]
+    )
+    keys = ", ".join(f"'{key}'" for key in orders["order_id"].take(pa.array(rows)).to_pylist())
+    label = f"CAST(CASE WHEN order_id IN ({keys}) THEN 'lost' ELSE returned::VARCHAR END AS BOOLEAN)"
+    return replace(shop.pipeline, label=replace(shop.pipeline.label, sql=label))
+
+
+def test_a_training_leaves_out_rows_whose_label_cannot_be_computed_and_counts_them(shop) -> None:
+    whole = assemble(shop.pipeline, shop.tick(), "whole", "a test", shop.platform)
+    pipeline = failing_outcomes(shop, place(date(2024, 1, 5)), place(date(2024, 2, 5)), place(date(2024, 2, 5), 1))
+    told = assemble(pipeline, shop.tick(), "t", "a test", shop.platform)
+    left_out = [told.unusable.train, told.unusable.validation, told.unusable.test]
+    assert left_out == [1, 0, 2]
+    rows = [whole.rows.train, whole.rows.validation, whole.rows.test]
+    assert [told.rows.train, told.rows.validation, told.rows.test] == [a - b for a, b in zip(rows, left_out, strict=True)]
+    assert told.unlabelled == whole.unlabelled
+    many = failing_outcomes(shop, *(place(date(2024, 2, 5), nth) for nth in range(9)))
+    with pytest.raises(NotTrainable, match=r"9 of 840 rows .*'label\.sql' in 9.*max_unusable_share 0\.01.*try_cast"):
+        assemble(many, shop.tick(), "many", "a test", shop.platform)
+
+
 def test_more_than_the_declared_share_is_not_trainable_and_the_message_says_what_to_do(shop) -> None:
     first = date(2024, 2, 2)
     without_items(shop, *(place(first + timedelta(days=day), nth) for day in range(7) for nth in range(2)))

@@ -12,17 +12,19 @@ from urllib.parse import unquote, urlparse
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.online.expressions import ExpressionFailed
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Promotion, PromotionKind
 from mlprod_tasks.promotion.fallback_switch import switch_to_champion, switch_to_fallback
 from mlprod_tasks.rollout.routing import BUCKETS, CannotRollOut, answers, bucket, roll_out
+from mlprod_tasks.scoring.score import score
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.keys import make_key, revoke_key
 from mlprod_tasks.serving.limits import Limits
@@ -42,6 +44,35 @@ def test_a_request_scores_bit_for_bit_as_the_batch_does(service: Service, promot
     assert {(one["version"], one["route"]) for one in told} == {(1, "champion")}
     alone = [post(service, {"rows": [row], "moment": moment}).json()["rows"][0]["score"] for row in sent[:20]]
     assert alone == expected.score[:20].tolist()
+
+
+@pytest.mark.parametrize("failing", ["7 % items", "factorial(100 * (1 - items)::INT) % 2"], ids=["compiled", "by_duckdb"])
+def test_a_row_with_an_expression_that_fails_is_answered_by_the_fallback_as_in_batch_and_named(
+    promoted_shop: Shop, failing: str
+) -> None:
+    shop, added = promoted_shop, ml.Expression("rest", failing, "int", "fails for 0 items")
+    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, added))
+    raw, ticks = names.raw(pipeline, "orders"), pipeline.schedule.range(TICK)
+    orders = shop.platform.lake.rows(raw, [ticks.first]).sort_by("order_id")
+    items = pa.array([0 if i == 7 else 1 for i in range(orders.num_rows)], pa.int64())
+    orders = orders.set_column(orders.column_names.index("items"), "items", items)
+    shop.platform.lake.replace_ticks(raw, ticks, orders)
+    score(pipeline, shop.tick(TICK), shop.platform)
+    batch = shop.platform.lake.rows(names.predictions(pipeline), [ticks.first]).sort_by("order_id")
+    sent, _ = orders_of(shop, TICK)
+    body = {"rows": sent, "moment": shop.tick(TICK).start.isoformat()}
+    service = build_service(shop.platform, {"returns": pipeline}, keys_needed=False)
+    told = post(service, body).json()["rows"]
+    assert [one["score"] for one in told] == batch["score"].to_pylist()
+    assert [one.get("fallback", False) for one in told] == batch["fallback"].to_pylist() == [i == 7 for i in range(len(sent))]
+    assert told[7]["key"] == {"order_id": orders["order_id"][7].as_py()}
+    assert told[7]["reason"].startswith("feature 'rest' cannot be computed")
+    few = json.dumps(body | {"rows": sent[5:9]}).encode()
+    at_once = service.answer_at_once("", "returns", [], few, 0.0)
+    assert at_once is not None, "it takes the fast path like any other"
+    assert json.loads(at_once)["rows"] == told[5:9]
+    explained = post(service, body | {"rows": sent[6:8]}, verb="explain").json()["rows"]
+    assert [one.get("reason", "").startswith("feature 'rest' cannot be computed") for one in explained] == [False, True]
 
 
 def test_a_key_is_told_as_it_was_asked_about_moments_too(promoted_shop: Shop) -> None:
@@ -333,7 +364,7 @@ def test_a_registry_that_hangs_holds_up_no_key_rollout_or_switch(promoted_shop: 
     assert service.loader.loaded["returns"].switched, "what was read while it loaded stays"
 
 
-def test_a_request_that_is_refused_in_the_end_was_never_answered_and_is_not_logged(
+def test_a_request_that_fails_in_the_end_was_never_answered_and_is_not_logged(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer, calls = service.scorers["returns"], []
@@ -342,12 +373,12 @@ def test_a_request_that_is_refused_in_the_end_was_never_answered_and_is_not_logg
     async def fails_at_last(rows: Any, moments: Any, readers: Any) -> Any:
         calls.append(len(rows))
         if len(calls) == 2:
-            raise ExpressionFailed("out of range")
+            raise RuntimeError("of Jane Doe")
         return await real(rows, moments, readers)
 
     monkeypatch.setattr(scorer.online, "within", fails_at_last)
-    refused = post(service, {"rows": [ORDER | {"order_id": f"o-{n}"} for n in range(60)]})
-    assert (refused.status_code, calls) == (422, [50, 10])
+    failed = post(service, {"rows": [ORDER | {"order_id": f"o-{n}"} for n in range(60)]})
+    assert (failed.status_code, calls) == (500, [50, 10])
     assert scorer.log.waiting == 0
 
 

@@ -1,0 +1,56 @@
+"""Read the events that trailing features aggregate, where a condition that fails for an event fails alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlprod_tasks.declaration import Table, TickRange, Trailing
+from mlprod_tasks.features import trailing
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.platform.failed_values import REMEDY, VALUE_FAILED, trying_each
+
+log = logging.getLogger(__name__)
+
+
+def read_events(
+    snapshot: Snapshot,
+    table: Table,
+    features: Sequence[Trailing],
+    start: int,
+    end: int,
+    ticks: TickRange,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """The events of `trailing.query`, known in [start, end) (microseconds since 1970), from the partitions of `ticks`.
+
+    A condition that cannot be computed for an event (a failed cast, an overflow, a division by zero) is null for it alone, so
+    that the event does not count, in batch as on request and in training; a warning says for how many. It is not the fault of
+    a row that is scored, and one such event would else send all rows of its key to the fallback.
+    """
+    try:
+        return snapshot.read(connection, trailing.query(table, features, start, end), table.name, ticks)
+    except VALUE_FAILED as error:
+        with trying_each(error):
+            tried = snapshot.read(connection, trailing.query(table, features, start, end, alone=True), table.name, ticks)
+    return _computed(table, features, tried)
+
+
+def _computed(table: Table, features: Sequence[Trailing], tried: pa.Table) -> pa.Table:
+    """Take the values out of their structs, and warn of those that have none because they failed."""
+    for i, value in enumerate(trailing.values_of(features)):
+        column = tried[f"value_{i}"]
+        if column.null_count:
+            aggregates = (a for feature in features for a in feature.aggregates if trailing.needs_values(a))
+            failing = next(a for a in aggregates if trailing.value_of(a) == value)
+            log.warning(
+                "table %r: %s cannot be computed for %d of %d rows in the window (a failed cast, an overflow, a division by "
+                "zero), which do not count for it. %s",
+                table.name, failing, column.null_count, len(column), REMEDY,
+            )  # fmt: skip
+        tried = tried.set_column(tried.column_names.index(f"value_{i}"), f"value_{i}", pc.struct_field(column, "v"))
+    return tried

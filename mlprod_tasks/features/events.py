@@ -35,7 +35,7 @@ def read_events(
     try:
         return snapshot.read(connection, trailing.query(table, features, start, end), table.name, ticks)
     except VALUE_FAILED as error:
-        with trying_each(error):
+        with trying_each(connection, error):
             tried = snapshot.read(connection, trailing.query(table, features, start, end, alone=True), table.name, ticks)
     return _computed(table, features, tried)
 

@@ -26,7 +26,8 @@ def table(
     try:
         return connection.sql(_sql(pipeline, wanted)).to_arrow_table(), {}
     except VALUE_FAILED as error:
-        rows = _row_by_row(pipeline, wanted, connection, error).to_arrow_table()
+        with trying_each(connection, error):
+            rows = connection.sql(_sql(pipeline, wanted, alone=True)).to_arrow_table()
     failed = rows[FAILED].combine_chunks()
     places = pc.indices_nonzero(failed.is_valid())
     return rows.drop_columns([FAILED]), dict(zip(places.to_pylist(), failed.take(places).to_pylist(), strict=True))
@@ -39,18 +40,12 @@ def copy(pipeline: Pipeline, wanted: Sequence[str], file: Path, connection: duck
         ((rows,),) = connection.execute(copied).fetchall()
         return int(rows)
     except VALUE_FAILED as error:
-        good = _row_by_row(pipeline, wanted, connection, error).filter(f"{FAILED} IS NULL").project(f"* EXCLUDE ({FAILED})")
-        rows = good.to_arrow_table()
+        good = f"SELECT * EXCLUDE ({FAILED}) FROM ({_sql(pipeline, wanted, alone=True)}) WHERE {FAILED} IS NULL"
+        with trying_each(connection, error):
+            rows = connection.sql(good).to_arrow_table()
         connection.register("_finished", rows)
         connection.execute(f"COPY _finished TO {literal(str(file))} (FORMAT parquet)")
         return int(rows.num_rows)
-
-
-def _row_by_row(
-    pipeline: Pipeline, wanted: Sequence[str], connection: duckdb.DuckDBPyConnection, error: duckdb.Error
-) -> duckdb.DuckDBPyRelation:
-    with trying_each(error):
-        return connection.sql(_sql(pipeline, wanted, alone=True))
 
 
 def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:

@@ -86,7 +86,7 @@ def known_labels(
         try:
             rows = snapshot.read(mine, _labels_sql(pipeline, as_of), pipeline.label.table, outcome_ticks)
         except VALUE_FAILED as error:
-            with trying_each(error):
+            with trying_each(mine, error):
                 query = _labels_sql(pipeline, as_of, alone=True)
                 rows = snapshot.read(mine, query, pipeline.label.table, outcome_ticks)
     failed = rows.filter(rows[FAILED]).select([*entity.key, "tick"])

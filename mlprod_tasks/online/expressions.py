@@ -161,9 +161,12 @@ class Expressions:
         if not hasattr(self._threads, "connection"):
             import duckdb
 
+            from mlprod_tasks.platform.failed_values import NOT_SHARED
+
             connection = duckdb.connect()
             for setting in ("TimeZone = 'UTC'", "autoinstall_known_extensions = false", "threads = 1"):
                 connection.execute(f"SET {setting}")
+            connection.execute(NOT_SHARED)
             self._threads.connection = connection
         return self._threads.connection
 

@@ -11,6 +11,8 @@ from mlprod_tasks.platform.sql import identifier
 
 # What DuckDB raises for a value: a failed cast, a number out of range, an integer division by zero.
 VALUE_FAILED = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
+# A part that two values share would be computed once, outside of both TRY, and fail the query.
+NOT_SHARED = "SET disabled_optimizers = 'common_subexpressions'"
 REMEDY = "Make it null there, as try_cast does for a cast or nullif(x, 0) for a divisor"
 
 
@@ -23,8 +25,12 @@ def tried(value: str, name: str, tries: str) -> str:
 
 
 @contextmanager
-def trying_each(error: duckdb.Error) -> Iterator[None]:
-    """Run a query that tries each value by itself; raise `error` if it has a function that TRY refuses: error(), random()."""
+def trying_each(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> Iterator[None]:
+    """Run a query that tries each value by itself, to its end.
+
+    Raises: `error`, if the query has a function that TRY refuses, such as error() or random().
+    """
+    connection.execute(NOT_SHARED)  # it stays so: other threads may run such a query too
     try:
         yield
     except duckdb.BinderException:

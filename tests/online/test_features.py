@@ -483,6 +483,7 @@ FAILING = {
     "by_duckdb": (ml.Expression("rest", "factorial(100 * (1 - sign(customer)::INT)) % 2", "int", "out of range for 0"),),
     "both": (
         ml.Expression("other", "factorial(100 * (1 - sign(customer)::INT)) % 2", "int", "fails too"),
+        ml.Expression("more", "factorial(100 * (1 - sign(customer)::INT)) % 2 + 1", "int", "shares a part with it"),
         ml.Expression("rest", "7 % customer", "int", "fails"),
         ml.Expression("twice", "2 * rest", "int", "reads one that fails"),
     ),

@@ -27,7 +27,8 @@ MODULO = ml.Expression("rest", "7 % items", "int", "fails without items")
 CAST = ml.Expression("code", "CAST(CASE WHEN items = 0 THEN 'none' ELSE CAST(items AS VARCHAR) END AS BIGINT)", "int", "fails")
 OVERFLOW = ml.Expression("large", "9223372036854775807 - 1 + CASE WHEN items = 0 THEN 2 ELSE 1 END", "int", "overflows")
 ON_ANOTHER = ml.Expression("twice", "2 * rest", "int", "reads an expression that fails")
-EVERY = [(INFINITE,), (LOGARITHM,), (MODULO,), (CAST,), (OVERFLOW,), (MODULO, ON_ANOTHER)]
+SHARED = ml.Expression("shared", "7 % items + 1", "int", "has a part in common with another that fails")
+EVERY = [(INFINITE,), (LOGARITHM,), (MODULO,), (CAST,), (OVERFLOW,), (MODULO, ON_ANOTHER), (MODULO, SHARED)]
 
 
 def declared(shop, *added: ml.Expression, **model):

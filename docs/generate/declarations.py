@@ -21,7 +21,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "pipeline": ("Pipeline", "Publish"),
     "schedule": ("Schedule", "Tick", "TickRange"),
     "tables": ("Table", "Column", "Database", "Files"),
-    "features": ("Expression", "Lookup", "AsOf", "Trailing", "Count", "Mean", "Sum", "Rate", "days", "hours"),
+    "features": (
+        "Expression", "Lookup", "AsOf", "Trailing", "Count", "Sum", "Mean", "Rate", "Min", "Max", "First", "Last",
+        "SinceFirst", "SinceLast", "MeanGap", "days", "hours",
+    ),
     "label": ("AtTick", "Before", "Label", "CostMatrix", "ValueFunction", "Kpi"),
     "training": ("Split", "Model", "RateTable", "Backtest", "Approval"),
     "candidates": (

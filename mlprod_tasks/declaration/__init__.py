@@ -1,6 +1,6 @@
 """The classes with which a team declares a use case."""
 
-from mlprod_tasks.declaration.aggregate import Count, Mean, Rate, Sum
+from mlprod_tasks.declaration.aggregate import Count, First, Last, Max, Mean, MeanGap, Min, Rate, SinceFirst, SinceLast, Sum
 from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.evaluation import Backtest
@@ -67,10 +67,10 @@ __all__ = [
     "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick",
     "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric",
     "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees",
-    "Files", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Latency", "Learned",
-    "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Mean", "Model", "ModelSize", "Monitoring",
-    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline", "Publish", "Ramp",
-    "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving", "Split",
-    "Stable", "Stacking", "Sum", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice",
-    "days", "hours", "load", "load_all",
+    "Files", "First", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency",
+    "Learned", "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "Min", "Model",
+    "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline",
+    "Publish", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search",
+    "Serving", "SinceFirst", "SinceLast", "Split", "Stable", "Stacking", "Sum", "Table", "Tick", "TickRange", "Trailing",
+    "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
 ]  # fmt: skip

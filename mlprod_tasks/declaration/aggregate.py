@@ -78,12 +78,144 @@ class Sum:
         return self.name or f"sum_{self.column}"
 
 
-Aggregate = Count | Mean | Rate | Sum
+@declared
+class Min:
+    """The smallest value of a number's column in the window; null without one. A value that is not a number counts as infinite.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'min_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"min_{self.column}"
+
+
+@declared
+class Max:
+    """The largest value of a number's column in the window; null without one. A value that is not a number counts as infinite.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'max_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"max_{self.column}"
+
+
+@declared
+class First:
+    """The first value of a column in the window that is not null.
+
+    Of rows known at the same moment, the one with the smallest key of the table is the first.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'first_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"first_{self.column}"
+
+
+@declared
+class Last:
+    """The last value of a column in the window that is not null.
+
+    Of rows known at the same moment, the one with the largest key of the table is the last.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'last_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"last_{self.column}"
+
+
+@declared
+class SinceFirst:
+    """The hours from the first row of the window to predict_at; null without rows.
+
+    name: its part of the feature's name, which tells the unit.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    name: str = "hours_since_first"
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name
+
+
+@declared
+class SinceLast:
+    """The hours from the last row of the window to predict_at; null without rows.
+
+    name: its part of the feature's name, which tells the unit.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    name: str = "hours_since_last"
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name
+
+
+@declared
+class MeanGap:
+    """The mean hours between one row of the window and the next; null for less than two rows.
+
+    name: its part of the feature's name, which tells the unit.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    name: str = "mean_gap_hours"
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name
+
+
+# Computed from sums over the window, and from the window's rows one by one.
+Summed = Count | Mean | Rate | Sum
+Ordered = Min | Max | First | Last | SinceFirst | SinceLast | MeanGap
+Aggregate = Summed | Ordered
 
 
 def kind_of(aggregate: Aggregate, table: Table | None) -> Kind:
     """The kind of an aggregate's values. table: what is aggregated; None if it is not declared."""
-    return "int" if isinstance(aggregate, Count) else "float"
+    match aggregate:
+        case Count():
+            return "int"
+        case Min() | Max() | First() | Last() if table is not None and aggregate.column in table.names:
+            return table.column(aggregate.column).kind
+    return "float"
 
 
 def without_rows(aggregate: Aggregate) -> int | float | None:

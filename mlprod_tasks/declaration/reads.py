@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from mlprod_tasks.declaration.aggregate import Aggregate, Count, Mean, Rate, Sum
+from mlprod_tasks.declaration.aggregate import Aggregate, Count, MeanGap, Rate, SinceFirst, SinceLast
 from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing
 from mlprod_tasks.declaration.table import Column, Table
 
@@ -18,12 +18,11 @@ def late_columns(table: Table, *sql: str) -> tuple[str, ...]:
 def taken_from(aggregate: Aggregate) -> str:
     """All SQL that an aggregate reads: its values and its condition; '' for a count of all rows."""
     match aggregate:
-        case Count():
+        case Count() | SinceFirst() | SinceLast() | MeanGap():
             return aggregate.where
-        case Mean() | Sum():
-            return f"{aggregate.column} {aggregate.where}"
         case Rate():
             return f"{aggregate.sql} {aggregate.where}"
+    return f"{aggregate.column} {aggregate.where}"
 
 
 def read_by(table: Table, *sql: str) -> list[Column]:

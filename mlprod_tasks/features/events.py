@@ -45,7 +45,7 @@ def _computed(table: Table, features: Sequence[Trailing], tried: pa.Table) -> pa
     for i, value in enumerate(trailing.values_of(features)):
         column = tried[f"value_{i}"]
         if column.null_count:
-            aggregates = (a for feature in features for a in feature.aggregates if trailing.needs_values(a))
+            aggregates = (a for feature in features for a in feature.aggregates)
             failing = next(a for a in aggregates if trailing.value_of(a) == value)
             log.warning(
                 "table %r: %s cannot be computed for %d of %d rows in the window (a failed cast, an overflow, a division by "

@@ -10,10 +10,11 @@ from datetime import timedelta
 
 import pyarrow as pa
 
-from mlprod_tasks.declaration import AsOf, Count, Expression, Lookup, Pipeline, Rate, Sum, Table, TickRange, Trailing
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Rate, Table, TickRange, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate, without_rows
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.reads import late_columns, taken_from
+from mlprod_tasks.features.aggregate_sql import aggregated
 from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
@@ -130,33 +131,23 @@ class _Definition:
         columns = [f"r.{key}" for key in self.key]
         for window in feature.windows:
             for aggregate in feature.aggregates:
-                moment, value = self._moment_and_value(table, aggregate)
+                late = late_columns(table, taken_from(aggregate))
+                moment = counts_from(late, "e.") if late else "e.known_at"
                 end = f"r.predict_at - {interval(feature.skip)}" if feature.skip else "r.predict_at"
                 within = f"{moment} < {end} AND {moment} >= r.predict_at - {interval(feature.skip + window)}"
                 if aggregate.where:
                     within += f" AND e.{self._conditions(table)[_where(aggregate)]}"
-                called = identifier(feature.feature(aggregate, window))
-                columns.append(f"{value} FILTER (WHERE {within}) AS {called}")
+                rate = self._conditions(table)[_rate(aggregate)] if isinstance(aggregate, Rate) else ""
+                value = aggregated(aggregate, table, moment, within, rate)
+                columns.append(f"{value} AS {identifier(feature.feature(aggregate, window))}")
         # A late value counts if its own time is in the window, however old its row is.
-        late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
-        oldest = "" if late else f"\n  AND e.known_at >= r.predict_at - {interval(feature.look_back)}"
+        reads_late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
+        oldest = "" if reads_late else f"\n  AND e.known_at >= r.predict_at - {interval(feature.look_back)}"
         self.parts[name] = (
             f"SELECT{_listed(columns)}\nFROM {self.rows} AS r\nJOIN {events} AS e\n  ON {_equal(feature.by)}\n"
             f"  AND e.known_at < r.predict_at{oldest}\nGROUP BY {self._of('r')}"
         )
         return name
-
-    def _moment_and_value(self, table: Table, aggregate: Aggregate) -> tuple[str, str]:
-        late = late_columns(table, taken_from(aggregate))
-        moment = "e.known_at" if not late else counts_from(late, "e.")
-        match aggregate:
-            case Count():
-                return moment, "count(*)"
-            case Rate():
-                return moment, f"avg(e.{self._conditions(table)[_rate(aggregate)]})"
-        column = f"e.{identifier(aggregate.column)}"
-        number = f"CAST({column} AS INTEGER)" if table.column(aggregate.column).kind == "bool" else column
-        return moment, f"{'sum' if isinstance(aggregate, Sum) else 'avg'}({number})"
 
     def _conditions(self, table: Table) -> dict[tuple[str, str], str]:
         """The columns that hold the conditions of a table's aggregates, by the name that each asks for and its SQL."""
@@ -184,8 +175,6 @@ class _Definition:
                         for aggregate in feature.aggregates:
                             name = identifier(feature.feature(aggregate, window))
                             value, empty = f"t{i}.{name}", without_rows(aggregate)
-                            if isinstance(aggregate, Sum):
-                                value = f"CAST({value} AS DOUBLE)"
                             columns.append(f"t{i}.{name}" if empty is None else f"coalesce({value}, {empty}) AS {name}")
         return "\n".join([f"SELECT{_listed(columns)}", *joins, f"ORDER BY {self._of('j')}"])
 

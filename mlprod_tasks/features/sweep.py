@@ -125,3 +125,79 @@ def latest_event(
             event = last[row_key[i]]
             if event >= 0 and event_at[event] >= at - max_age:
                 positions[row[i]] = event
+
+
+@machine_code
+def group_by_key(
+    n: int,
+    key: Ints,  # (n,), -1: left out
+    next_of: Ints,  # (keys,), where each key's first goes; afterwards where its next would go
+    order: Ints,  # out: the positions with a key, by key and then as they came
+) -> None:
+    """Bring positions into the order of their keys, without a change of order within a key."""
+    for i in range(n):
+        if key[i] >= 0:
+            order[next_of[key[i]]] = i
+            next_of[key[i]] += 1
+
+
+@machine_code
+def window_bounds(
+    rows: int,
+    row_at: Ints,  # (rows,), sorted
+    row_key: Ints,  # (rows,)
+    row: Ints,  # (rows,): where the results of each row go
+    event_at: Ints,  # (events,), by key and then sorted
+    end_of: Ints,  # (keys,): the position after each key's last event
+    windows: int,
+    lengths: Ints,  # (windows,)
+    next_of: Ints,  # (keys, 1 + windows), each its key's first event
+    high: Ints,  # out: (rows,), the position after the last event before the row
+    low: Ints,  # out: (windows, rows), the position of the first event of each window
+) -> None:
+    """Find the events of the row's key in [at - length, at), for every window length: those from low to high."""
+    stride = windows + 1
+    for i in range(rows):
+        at, key, to = row_at[i], row_key[i], row[i]
+        high[to] = 0
+        for w in range(windows):
+            low[w * rows + to] = 0
+        if key >= 0:
+            newest = next_of[key * stride]
+            while newest < end_of[key] and event_at[newest] < at:
+                newest += 1
+            next_of[key * stride] = high[to] = newest
+            for w in range(windows):
+                oldest = next_of[key * stride + 1 + w]
+                while oldest < newest and event_at[oldest] < at - lengths[w]:
+                    oldest += 1
+                next_of[key * stride + 1 + w] = low[w * rows + to] = oldest
+
+
+@machine_code
+def smallest(
+    rows: int,
+    row: Ints,  # (rows,): the rows by key and then in order of time
+    low: Ints,  # (all rows,): the positions of each row's window
+    high: Ints,
+    values: Ints,  # (events,), by key and then in order of time
+    waiting: Ints,  # (events,): memory for positions that may be the smallest of a later window, by ascending values
+    found: Ints,  # out: (all rows,), the position of the first of the smallest values; -1 of an empty window
+) -> None:
+    """Find the smallest value of each window. Bounds never fall from one row to the next."""
+    newest = first = after = 0
+    for i in range(rows):
+        to = row[i]
+        found[to] = -1
+        if low[to] < high[to]:
+            if newest < low[to]:
+                newest, first = low[to], after
+            while newest < high[to]:
+                while after > first and values[waiting[after - 1]] > values[newest]:
+                    after -= 1
+                waiting[after] = newest
+                after += 1
+                newest += 1
+            while waiting[first] < low[to]:
+                first += 1
+            found[to] = waiting[first]

@@ -1,4 +1,4 @@
-"""Trailing counts, sums, means and rates: bit for bit the same whatever else is computed in the same run."""
+"""Trailing aggregates: bit for bit the same whatever else is computed in the same run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Count, Rate, Sum, Table, Trailing
-from mlprod_tasks.declaration.aggregate import Aggregate
+from mlprod_tasks.declaration import Count, First, Last, MeanGap, Rate, SinceFirst, SinceLast, Sum, Table, Trailing
+from mlprod_tasks.declaration.aggregate import Aggregate, Ordered, Summed
 from mlprod_tasks.declaration.reads import late_columns, taken_from
+from mlprod_tasks.features.event_series import event_series, series_columns
 from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
 from mlprod_tasks.features.rows import ScoredRows
@@ -48,15 +51,15 @@ class EventValues:
 
 @dataclass(frozen=True)
 class AggregateGroup:
-    """The aggregates of a feature whose values become known at the same time."""
+    """The aggregates of a feature that are sums, whose values become known at the same time."""
 
     late: tuple[str, ...]  # the columns with this time, in addition to the row's known_at
-    aggregates: tuple[Aggregate, ...]
+    aggregates: tuple[Summed, ...]
 
     @property
-    def measures(self) -> tuple[Aggregate, ...]:
+    def measures(self) -> tuple[Summed, ...]:
         """All aggregates but counts of all rows: they need a value from each event."""
-        return tuple(aggregate for aggregate in self.aggregates if needs_values(aggregate))
+        return tuple(aggregate for aggregate in self.aggregates if value_of(aggregate))
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int, alon
     """
     moments, values = moments_of(table, features), values_of(features)
     keys = sorted({theirs for feature in features for theirs in feature.by.values()})
+    order = f" ORDER BY {', '.join(map(identifier, table.key))}" if _takes_a_row(features) else ""
 
     def sql(relation: str) -> str:
         at = [f"epoch_us({counts_from(late)}) AS at_{i}" for i, late in enumerate(moments)]
@@ -93,7 +97,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int, alon
         calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
         return (
             f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
-            f"SELECT {', '.join(at + by + what)} FROM events WHERE {within}"
+            f"SELECT {', '.join(at + by + what)} FROM events WHERE {within}{order}"
         )
 
     return sql
@@ -117,9 +121,10 @@ def compute(
     `key(mine, theirs)` gives the codes of a pair of key columns.
     """
     columns = {value: events[f"value_{i}"] for i, value in enumerate(values_of(features))}
-    orders = {late: order_of(events, i) for i, late in enumerate(moments_of(table, features))}
+    kind = stable_if_needed(features)
+    orders = {late: order_of(events, i, kind) for i, late in enumerate(moments_of(table, features))}
     computed: dict[tuple[object, ...], EventValues] = {}  # features that aggregate the same values share them
-    jobs = []
+    jobs: list[Callable[[], list[tuple[str, pa.Array]]]] = []
     for feature in features:
         codes = rows.key(feature.by, key)
         for group in groups_of(table, feature):
@@ -127,9 +132,23 @@ def compute(
             identity = (group.late, *((value_of(one), is_sum(one)) for one in group.measures))
             if identity not in computed:
                 computed[identity] = event_values(table, [(columns[value_of(one)], one) for one in group.measures], order)
-            jobs.append(_Job(feature, group, codes, computed[identity], at, order))
-    for named_columns in pool.map(lambda job: _feature_columns(job, rows), jobs):
+            jobs.append(partial(_feature_columns, _Job(feature, group, codes, computed[identity], at, order), rows))
+        for (late, value), aggregates in series_of(table, feature).items():
+            jobs.append(partial(_series_columns, feature, aggregates, orders[late], codes, columns.get(value), rows))
+    for named_columns in pool.map(lambda job: job(), jobs):
         yield from named_columns
+
+
+def _series_columns(
+    feature: Trailing,
+    aggregates: Sequence[Ordered],
+    in_time: tuple[np.ndarray, np.ndarray | None],
+    codes: KeyCodes,
+    values: pa.ChunkedArray | None,
+    rows: ScoredRows,
+) -> list[tuple[str, pa.Array]]:
+    series = event_series(*in_time, codes.events, codes.size, values)
+    return series_columns(feature, aggregates, series, codes, rows)
 
 
 def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
@@ -153,7 +172,7 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     for w, length in enumerate(lengths):
         for aggregate in job.group.aggregates:
             name = job.feature.feature(aggregate, length)
-            if not needs_values(aggregate):
+            if not value_of(aggregate):
                 columns.append((name, pa.array(counts[w])))
                 continue
             values = measured[w, job.group.measures.index(aggregate)]
@@ -163,26 +182,46 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
 
 
 def groups_of(table: Table, feature: Trailing) -> list[AggregateGroup]:
-    """The aggregates of a feature, grouped by the time at which their values become known."""
-    groups: dict[tuple[str, ...], list[Aggregate]] = {}
+    """The aggregates of a feature that are sums, grouped by the time at which their values become known."""
+    groups: dict[tuple[str, ...], list[Summed]] = {}
     for aggregate in feature.aggregates:
-        groups.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
+        if isinstance(aggregate, Summed):
+            groups.setdefault(known_with(table, aggregate), []).append(aggregate)
     return [AggregateGroup(late, tuple(aggregates)) for late, aggregates in groups.items()]
+
+
+def series_of(table: Table, feature: Trailing) -> dict[tuple[tuple[str, ...], str], list[Ordered]]:
+    """The other aggregates of a feature, by the time at which their values become known and the SQL of the value."""
+    series: dict[tuple[tuple[str, ...], str], list[Ordered]] = {}
+    for aggregate in feature.aggregates:
+        if isinstance(aggregate, Ordered):
+            series.setdefault((known_with(table, aggregate), value_of(aggregate)), []).append(aggregate)
+    return series
+
+
+def known_with(table: Table, aggregate: Aggregate) -> tuple[str, ...]:
+    """The columns whose times an aggregate's values become known with, in addition to the row's known_at."""
+    return late_columns(table, taken_from(aggregate))
 
 
 def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
     """The different times at which values become known, each as the late columns that define it."""
-    return sorted({group.late for feature in features for group in groups_of(table, feature)})
+    return sorted({known_with(table, aggregate) for feature in features for aggregate in feature.aggregates})
 
 
 def values_of(features: Sequence[Trailing]) -> list[str]:
     """The SQL of every value that `features` aggregate."""
-    return sorted({value_of(a) for feature in features for a in feature.aggregates if needs_values(a)})
+    return sorted({value_of(a) for feature in features for a in feature.aggregates} - {""})
 
 
-def needs_values(aggregate: Aggregate) -> bool:
-    """Whether an aggregate needs a value from each event: all but a count of all rows."""
-    return not isinstance(aggregate, Count) or bool(aggregate.where)
+def stable_if_needed(features: Sequence[Trailing]) -> Literal["stable"] | None:
+    """How to sort events by time."""
+    return "stable" if _takes_a_row(features) else None
+
+
+def _takes_a_row(features: Sequence[Trailing]) -> bool:
+    """Whether the order of events that are known at the same moment matters: then it is that of the table's key."""
+    return any(isinstance(a, First | Last) for feature in features for a in feature.aggregates)
 
 
 def is_sum(aggregate: Aggregate) -> bool:
@@ -191,10 +230,17 @@ def is_sum(aggregate: Aggregate) -> bool:
 
 
 def value_of(aggregate: Aggregate) -> str:
-    """SQL of the value that an event adds: a column, or 1 and 0 for a condition; null if the event does not count."""
+    """SQL of the value that an event adds: a column, or 1 and 0 for a condition; null if the event does not count.
+
+    It is '' if all events count and add no value.
+    """
     match aggregate:
         case Count():
-            return _one_or_zero(aggregate.where)
+            return _one_or_zero(aggregate.where) if aggregate.where else ""
+        case SinceFirst() | SinceLast() | MeanGap() if not aggregate.where:
+            return ""
+        case SinceFirst() | SinceLast() | MeanGap():
+            value = "1"
         case Rate():
             value = _one_or_zero(aggregate.sql)
         case _:
@@ -206,18 +252,21 @@ def _one_or_zero(condition: str) -> str:
     return f"CAST(CAST(({condition}) AS BOOLEAN) AS TINYINT)"
 
 
-def order_of(events: pa.Table, moment: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The times sorted ascending, and the events' positions in that order (None if they are in it already)."""
+def order_of(events: pa.Table, moment: int, kind: Literal["stable"] | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The times sorted ascending, and the events' positions in that order (None if they are in it already).
+
+    kind: 'stable' keeps the order of events with the same time.
+    """
     column = events[f"at_{moment}"]
     at = column.to_numpy()
     if column.null_count:
         valid = np.flatnonzero(column.is_valid().to_numpy())
         at = column.drop_null().to_numpy()
-        order = np.argsort(at)
+        order = np.argsort(at, kind=kind)
         return at[order], valid[order]
     if bool(np.all(at[1:] >= at[:-1])):
         return at, None
-    order = np.argsort(at)
+    order = np.argsort(at, kind=kind)
     return at[order], order
 
 

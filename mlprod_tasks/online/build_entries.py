@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.features import joins, trailing
+from mlprod_tasks.features.event_series import EventSeries, event_series
 from mlprod_tasks.features.events import read_events
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
@@ -152,6 +153,7 @@ def _windows(
         ]
         parts = measured.parts[by_key] if measured.parts.shape[1] else np.empty((by_key.size, 0), np.int64)
         sections.append((at[by_key], parts, edges, layout))
+    series = _series(feature, table, features, events, codes, len(keys), since)
     for k, key in enumerate(keys):
         entry: list[Any] = []
         for at, parts, edges, layout in sections:
@@ -159,8 +161,49 @@ def _windows(
             sums = np.zeros((parts.shape[1], of.stop - of.start + 1), np.int64)
             np.cumsum(parts[of].T, axis=1, out=sums[:, 1:])
             entry.append((_bytes(at[of]), [_bytes(part) for part in sums], layout))
-        if any(at for at, _, _ in entry):
-            yield key, write_windows(entry)
+        taken = [one.part(k) for one in series]
+        if any(at for at, *_ in (*entry, *taken)):
+            yield key, write_windows(entry, taken)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A series of events as it is written. code: the type of its values as bytes; '' for a list."""
+
+    series: EventSeries
+    code: str
+    values: Any
+
+    def part(self, key: int) -> tuple[bytes, str, Any]:
+        """The times, the type and the values of one key."""
+        of = slice(*self.series.starts[key : key + 2])
+        values = self.values[of]
+        return _bytes(self.series.at[of]), self.code, values.astype(f"<{self.code}8").tobytes() if self.code else values
+
+
+def _series(
+    feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, codes: np.ndarray, keys: int, since: int
+) -> list[_Series]:
+    """The events of the aggregates that are no sums, known since a time."""
+    moments, values = trailing.moments_of(table, features), trailing.values_of(features)
+    written = []
+    for late, value in trailing.series_of(table, feature):
+        at, order = trailing.order_of(events, moments.index(late), trailing.stable_if_needed(features))
+        first = int(np.searchsorted(at, since))
+        order = (np.arange(at.size) if order is None else order)[first:]
+        column = events[f"value_{values.index(value)}"] if value else None
+        series = event_series(at[first:], order, codes, keys, column)
+        written.append(_written(series))
+    return written
+
+
+def _written(series: EventSeries) -> _Series:
+    values = series.values
+    if values is None:
+        return _Series(series, "", [])
+    if pa.types.is_int64(values.type) or pa.types.is_float64(values.type):
+        return _Series(series, "i" if pa.types.is_int64(values.type) else "f", values.to_numpy(zero_copy_only=False))
+    return _Series(series, "", values.to_pylist())
 
 
 def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:

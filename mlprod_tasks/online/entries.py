@@ -18,9 +18,9 @@ import msgspec
 
 from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trailing
 from mlprod_tasks.declaration.aggregate import without_rows
-from mlprod_tasks.declaration.reads import late_columns, taken_from
-from mlprod_tasks.features.trailing import is_sum, needs_values
+from mlprod_tasks.features.trailing import groups_of, is_sum, series_of, value_of
 from mlprod_tasks.online.plan import MICROSECOND
+from mlprod_tasks.online.window_values import computed
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -100,26 +100,35 @@ class WindowReader:
     def __init__(self, feature: Trailing, table: Table) -> None:
         names = [feature.feature(aggregate, window) for window in feature.windows for aggregate in feature.aggregates]
         self._nothing: list[Any] = [without_rows(aggregate) for _ in feature.windows for aggregate in feature.aggregates]
-        sections: dict[tuple[str, ...], list[Any]] = {}
-        for aggregate in feature.aggregates:
-            sections.setdefault(late_columns(table, taken_from(aggregate)), []).append(aggregate)
         self._skip = feature.skip // MICROSECOND
         self._program = []
-        for aggregates in sections.values():
-            measures = [aggregate for aggregate in aggregates if needs_values(aggregate)]
+        for group in groups_of(table, feature):
+            aggregates, measures = group.aggregates, group.measures
             windows = []
             for window in feature.windows:
-                counts = [names.index(feature.feature(a, window)) for a in aggregates if not needs_values(a)]
+                counts = [names.index(feature.feature(a, window)) for a in aggregates if not value_of(a)]
                 positions = [
                     (names.index(feature.feature(a, window)), m, int if isinstance(a, Count) else float if is_sum(a) else None)
                     for m, a in enumerate(measures)
                 ]
                 windows.append((window // MICROSECOND, counts, positions))
             self._program.append(windows)
+        self._series = [
+            [
+                (window // MICROSECOND, names.index(feature.feature(a, window)), computed(a))
+                for window in feature.windows
+                for a in of
+            ]
+            for of in series_of(table, feature).values()
+        ]
 
     def decode(self, written: bytes) -> Any:
+        sections, series = _unpack(written)
+        return self._sections(sections), [(_integers(at), _values(code, values)) for at, code, values in series]
+
+    def _sections(self, sections: Any) -> Any:
         entry = []
-        for at, sums, measures in _unpack(written):
+        for at, sums, measures in sections:
             running = [_integers(one) for one in sums]
             entry.append(
                 (
@@ -143,13 +152,20 @@ class WindowReader:
         if entry is None:
             return self._nothing
         values = self._nothing.copy()
-        moment -= self._skip
-        for (at, measures), windows in zip(entry, self._program, strict=True):
-            end = bisect_left(at, moment)
+        sections, series = entry
+        before = moment - self._skip
+        for (at, found), program in zip(series, self._series, strict=True):
+            end = bisect_left(at, before)
+            for length, position, value in program:
+                start = bisect_left(at, before - length, 0, end)
+                if start < end:
+                    values[position] = value(at, found, start, end, moment)
+        for (at, measures), windows in zip(sections, self._program, strict=True):
+            end = bisect_left(at, before)
             if not end:
                 continue
             for length, counts, measured in windows:
-                start = bisect_left(at, moment - length, 0, end)
+                start = bisect_left(at, before - length, 0, end)
                 if start == end:
                     continue
                 n = end - start
@@ -188,15 +204,21 @@ class _WideSum:
         return high * (unit * 4294967296.0) + (low & 0xFFFFFFFF) * unit
 
 
-def write_windows(sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int | float, ...]]]]) -> bytes:
+def write_windows(
+    sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int | float, ...]]]],
+    series: Sequence[tuple[bytes, str, Any]],
+) -> bytes:
     """Write an entry of windows.
 
     sections: one for all aggregates whose values become known at the same time, in the order of declaration: the times; the
     running sums of each part (one more than times, the first is 0); and for each mean or sum the parts with its sum, its finer
     digits and its count (-1 for none), the units of the two sums, and if there are any the parts with its high halves and the
     count of values that no sum can hold (see trailing.EventValues). All integers are int64, little-endian.
+
+    series: one for each series of events (see trailing.series_of): the times; the type of the values, 'i' or 'f' for bytes of
+    int64 or float64, '' for a list; the values.
     """
-    return _pack(sections)
+    return _pack((sections, series))
 
 
 def entry_reader(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> EntryReader:
@@ -208,6 +230,16 @@ def entry_reader(pipeline: Pipeline, feature: Lookup | AsOf | Trailing) -> Entry
             return ObservationReader(feature, pipeline.table(feature.table))
         case Trailing():
             return WindowReader(feature, pipeline.table(feature.table))
+
+
+def _values(code: str, written: Any) -> Any:
+    """The values of a series."""
+    if not code:
+        return written
+    values: array[Any] = array("q" if code == "i" else "d", written)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
 
 
 def _integers(written: bytes) -> array[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mlprod_tasks.declaration import Count, Rate, Trailing
+from mlprod_tasks.declaration import Count, MeanGap, Rate, SinceFirst, SinceLast, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.documents.formatting import length, listed
 
@@ -24,6 +24,12 @@ def window_words(feature: Trailing, windows: Sequence[timedelta]) -> str:
 def _what(aggregate: Aggregate) -> str:
     name = type(aggregate).__name__.lower()
     match aggregate:
+        case SinceFirst():
+            return "hours since the first row"
+        case SinceLast():
+            return "hours since the last row"
+        case MeanGap():
+            return "mean hours between rows"
         case Count():
             return name
         case Rate():

@@ -288,6 +288,11 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "the mean of text": (added(trailing(aggregates=(ml.Mean("dest"),))), ("Mean of 'dest' needs a number", "'text'")),
     "the sum of text": (added(trailing(aggregates=(ml.Sum("dest"),))), ("Sum of 'dest' needs a number", "'text'")),
+    "the smallest text": (added(trailing(aggregates=(ml.Min("dest"),))), ("Min of 'dest' needs a number", "'text'")),
+    "the last moment": (
+        added(trailing(aggregates=(ml.Last("landed_at"),))),
+        ("Last of 'landed_at' is a timestamp, which is not a model input: use SinceFirst or SinceLast",),
+    ),
     "rows that meet no condition": (
         added(trailing(aggregates=(ml.Sum("arr_delay", where="dest"),))),
         ("where of Sum 'sum_arr_delay': sql 'dest' is text, not a condition", "dest = 'yes'"),

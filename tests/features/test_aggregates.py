@@ -30,11 +30,19 @@ SOME = (
     ml.Sum("amount", "in_tea", where="product = 'tea'"), ml.Sum("amount", "back", where="refund > 2"),
     ml.Rate("tea_share", "product = 'tea'"),
 )  # fmt: skip
+ORDERED = (
+    ml.Min("amount"), ml.Max("amount"), ml.Min("pieces"), ml.Max("pieces", where="product = 'tea'"), ml.Max("refund"),
+    ml.First("amount"), ml.Last("amount"), ml.First("product"), ml.Last("product"), ml.Last("pieces", where="amount > 100"),
+    ml.Last("refund"), ml.SinceFirst(), ml.SinceLast(), ml.MeanGap(), ml.SinceLast("hours_since_tea", "product = 'tea'"),
+    ml.MeanGap("refund_gap_hours", "refund > 2"),
+)  # fmt: skip
 TRAILING = (
     ml.Trailing("customer", "payments", {"customer": "customer"}, WINDOWS, AGGREGATES),
     ml.Trailing("pair", "payments", BY, WINDOWS[:2], AGGREGATES),
     ml.Trailing("some", "payments", {"customer": "customer"}, WINDOWS, SOME),
     ml.Trailing("before", "payments", {"customer": "customer"}, WINDOWS, (*AGGREGATES, SOME[0]), skip=ml.hours(31)),
+    ml.Trailing("one_by_one", "payments", {"customer": "customer"}, WINDOWS, ORDERED),
+    ml.Trailing("pair_by_one", "payments", BY, WINDOWS[1:], (ml.Count(), *ORDERED), skip=ml.hours(31)),
 )
 
 
@@ -85,7 +93,7 @@ def oracle(shop: Shop, feature: ml.Trailing) -> list[dict[str, Any]]:
                 late = "refund" in taken_from(aggregate)
                 moments = events[["paid_at", "settled_at"]].max(axis=1, skipna=False) if late else events["paid_at"]
                 seen = window(events, moments, at - feature.skip, length, by)
-                row[feature.feature(aggregate, length)] = expected(aggregate, seen)
+                row[feature.feature(aggregate, length)] = expected(aggregate, seen, at)
         rows.append(row)
     return rows
 

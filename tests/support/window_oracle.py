@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.aggregate import Aggregate
 
+HOUR = timedelta(hours=1)
 # The conditions of the tests, in SQL and in pandas; a comparison with a null is never true.
 CONDITIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "amount > 100": lambda events: events["amount"] > 100,
@@ -28,7 +30,11 @@ def window(events: pd.DataFrame, moments: pd.Series, end: datetime, length: time
     return events.assign(moment=moments)[of_key & in_time].sort_values(["moment", "id"])
 
 
-def expected(aggregate: Aggregate, events: pd.DataFrame) -> Any:
+def plain(value: Any, column: str) -> Any:
+    return int(value) if column == "pieces" else str(value) if column == "product" else float(value)
+
+
+def expected(aggregate: Aggregate, events: pd.DataFrame, predict_at: datetime) -> Any:
     """The value of an aggregate over the events of a window."""
     if aggregate.where:
         events = events[CONDITIONS[aggregate.where](events)]
@@ -38,6 +44,21 @@ def expected(aggregate: Aggregate, events: pd.DataFrame) -> Any:
         case ml.Rate():
             known = events[events[aggregate.sql.split()[0]].notna()]
             return float(CONDITIONS[aggregate.sql](known).mean()) if len(known) else None
+        case ml.SinceFirst():
+            return (predict_at - events["moment"].iloc[0]) / HOUR if len(events) else None
+        case ml.SinceLast():
+            return (predict_at - events["moment"].iloc[-1]) / HOUR if len(events) else None
+        case ml.MeanGap():
+            gaps = [(after - before) / HOUR for before, after in pairwise(events["moment"])]
+            return sum(gaps) / len(gaps) if gaps else None
+        case ml.First() | ml.Last():
+            found = events[aggregate.column].dropna()
+            return None if found.empty else plain(found.iloc[0 if isinstance(aggregate, ml.First) else -1], aggregate.column)
+        case ml.Min() | ml.Max():
+            found = events[aggregate.column].dropna()
+            return (
+                None if found.empty else plain(found.min() if isinstance(aggregate, ml.Min) else found.max(), aggregate.column)
+            )
     values = [Fraction(value) for value in events[aggregate.column].dropna()]
     match aggregate:
         case ml.Sum():

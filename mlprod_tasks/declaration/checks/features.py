@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.declaration.aggregate import Aggregate, Count, Rate
+from mlprod_tasks.declaration.aggregate import Aggregate, Count, First, Last, Max, MeanGap, Min, Rate, SinceFirst, SinceLast
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of, window_name
 from mlprod_tasks.declaration.table import Column, Table
@@ -110,15 +110,21 @@ def _aggregate(at: str, aggregate: Aggregate, table: Table) -> Iterator[str]:
     if aggregate.where:
         yield from condition_problems(f"{at}: where of {type(aggregate).__name__} {aggregate.called!r}", aggregate.where, table)
     match aggregate:
-        case Count():
+        case Count() | SinceFirst() | SinceLast() | MeanGap():
             return
         case Rate():
             yield from condition_problems(f"{at}: Rate {aggregate.name!r}", aggregate.sql, table)
             return
     name, what = aggregate.column, type(aggregate).__name__
     yield from _read(at, [name], table)
-    if name in table.names and table.column(name).kind not in NUMERIC:
-        yield f"{at}: {what} of {name!r} needs a number, but its kind is {table.column(name).kind!r}"
+    if name not in table.names:
+        return
+    kind = table.column(name).kind
+    if isinstance(aggregate, First | Last):
+        if kind in ("timestamp", "date"):
+            yield f"{at}: {what} of {name!r} is a {kind}, which is not a model input: use SinceFirst or SinceLast"
+    elif kind not in NUMERIC or (isinstance(aggregate, Min | Max) and kind == "bool"):
+        yield f"{at}: {what} of {name!r} needs a number, but its kind is {kind!r}"
 
 
 def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 DB ?= sqlite
 EXIT ?=
 
-.PHONY: install demo test hostile lint format bench docs dictionary lock clean
+.PHONY: install demo test hostile faults lint format bench docs dictionary lock clean
 
 install: .venv/installed
 
@@ -28,6 +28,11 @@ test: install
 # Hostile sources, longer than in `make test`: random deliveries of every kind, and files cut at every byte.
 hostile: install
 	MLPROD_HOSTILE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/hostile
+
+# Every step killed at seeded moments, or without disk, source, ledger, registry, mail server or right time, and run again.
+# DB=postgres keeps ledger and registry in PostgreSQL.
+faults: install
+	$(BIN)/python -m benchmarks.recovery --trials $(or $(TRIALS),10) --seed $(or $(SEED),1) $(if $(filter postgres,$(DB)),--postgres)
 
 lint: install
 	$(BIN)/ruff format --check .

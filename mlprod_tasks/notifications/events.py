@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -151,7 +151,8 @@ def send(
 
     kind: the kind that it is counted as, if not `about`. tick, topic: what the mail is about, to find it in the ledger.
 
-    The record is written after sending: if the process is killed in between, the mail is sent twice rather than never.
+    The record is written after sending: if the process is killed in between, the mail is sent twice rather than never. The
+    second one has the Message-ID of the first, so that mail systems show one.
     """
     if len(key) > LONGEST_KEY:
         digest = hashlib.sha256(key.encode()).hexdigest()
@@ -160,7 +161,7 @@ def send(
         log.info("mail %r was sent before", key)
         return False
     recipients = tuple(to) or pipeline.alert_to
-    platform.mailer.send(render(content, recipients))
+    platform.mailer.send(replace(render(content, recipients), key=key))
     log.info("mailed %s: %s", ", ".join(recipients), content.subject)
     return platform.ledger.add_once(
         Mail(

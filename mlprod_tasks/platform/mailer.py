@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import smtplib
 import ssl
@@ -15,6 +16,7 @@ from mlprod_tasks.platform.storable_text import one_line, visible
 
 log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30
+DOMAIN = "mlprod"  # of message ids
 DEFAULT_PORT = {"smtp": 25, "smtps": 465}
 
 
@@ -29,7 +31,8 @@ class MailFailed(OSError):
 class MailMessage:
     """One mail.
 
-    pictures: PNGs by content id, shown in the HTML as <img src="cid:NAME">. attachments: HTML pages by file name.
+    pictures: PNGs by content id, shown in the HTML as <img src="cid:NAME">. attachments: HTML pages by file name. key: what it
+    is about; if given, the same mail sent again has the same Message-ID, by which mail systems drop the second one.
     """
 
     to: tuple[str, ...]
@@ -38,6 +41,7 @@ class MailMessage:
     html: str
     pictures: tuple[tuple[str, bytes], ...] = ()
     attachments: tuple[tuple[str, str], ...] = ()
+    key: str = ""
 
 
 class Mailer:
@@ -111,7 +115,7 @@ def message(mail: MailMessage, sender: str) -> EmailMessage:
     """The mail in MIME: plain text, and HTML with pictures as the alternative."""
     mime = EmailMessage()
     mime["From"], mime["To"], mime["Subject"] = sender, ", ".join(mail.to), one_line(mail.subject)
-    mime["Date"], mime["Message-ID"] = formatdate(), make_msgid(domain="mlprod")
+    mime["Date"], mime["Message-ID"] = formatdate(), _id_of(mail, sender) if mail.key else make_msgid(domain=DOMAIN)
     mime.set_content(visible(mail.text))
     mime.add_alternative(visible(mail.html), subtype="html")
     html = mime.get_payload()[1]  # type: ignore[index]
@@ -121,3 +125,9 @@ def message(mail: MailMessage, sender: str) -> EmailMessage:
         # As bytes: text would get different line ends, and the digests in the page's security policy would no longer match.
         mime.add_attachment(page.encode(), "text", "html", filename=name, params={"charset": "utf-8"})
     return mime
+
+
+def _id_of(mail: MailMessage, sender: str) -> str:
+    """The id of this very mail. Another installation's mail about the same has another sender or another text."""
+    told = "\0".join((mail.key, sender, *mail.to, mail.subject, mail.text))
+    return f"<{hashlib.sha256(told.encode(errors='surrogatepass')).hexdigest()[:32]}@{DOMAIN}>"

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.byte_search import forms, places
 from mlprod_tasks import steps
 from mlprod_tasks.platform import Platform
 from tests.hostile.books import CUSTOMERS, PLANTED, TICKS, TIMES, Content, Row, check, ingest, lake_rows, pipeline_of, write
 from tests.hostile.meanings import BATCH, FORMS, KINDS, ROW, SOURCES, Cell, Form
-from tests.support.byte_search import forms, places
 
 EXAMPLES = int(os.environ.get("MLPROD_HOSTILE_EXAMPLES", "3"))
 FOLDERS = itertools.count()

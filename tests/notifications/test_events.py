@@ -119,6 +119,23 @@ def test_one_failure_is_one_mail_however_often_it_is_told(
     assert len(platform.ledger.all(Mail)) == 1
 
 
+def test_killed_before_a_mail_is_recorded_the_second_one_has_the_id_of_the_first(
+    flights_pipeline: Pipeline, platform: Platform, catcher: MailCatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Failure("k", "score", OSError("the disk is full"))
+    with monkeypatch.context() as killed:
+        killed.setattr(type(platform.ledger), "add_once", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            events.tell_failure(flights_pipeline, failure, platform)
+    assert events.tell_failure(flights_pipeline, failure, platform)
+    first, second = catcher.outbox.mails()
+    assert first["Message-ID"] == second["Message-ID"]
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_mail_that_the_server_does_not_take_can_be_sent_again(
     flights_pipeline: Pipeline, make_platform: Callable[..., Platform], catcher: MailCatcher
 ) -> None:

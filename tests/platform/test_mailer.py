@@ -4,6 +4,7 @@ import email
 import email.policy
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from ipaddress import ip_address
@@ -168,6 +169,17 @@ def test_two_letters_have_two_ids(serve: Callable[..., str], inbox: Inbox) -> No
     send(url)
     send(url)
     assert len({mail["Message-ID"] for mail in inbox.mails}) == 2
+
+
+def test_a_letter_about_the_same_has_the_same_id_when_it_is_sent_again_and_another_one_has_not(
+    serve: Callable[..., str], inbox: Inbox
+) -> None:
+    url, letter = f"smtp://{serve()}", replace(LETTER, key="orders/2024-02-12/decision")
+    for one in (letter, letter, replace(letter, text="other"), replace(letter, key="orders/2024-02-13/decision")):
+        send(url, one)
+    first, again, *others = (mail["Message-ID"] for mail in inbox.mails)
+    assert first == again
+    assert len({first, *others}) == 3
 
 
 def test_it_logs_in_with_what_the_url_says(serve: Callable[..., str], inbox: Inbox) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
+from benchmarks.byte_search import forms, places, unkeyed_hashes
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.notifications import digest
@@ -27,7 +28,6 @@ from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout.routing import roll_out
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.prediction_log import log_folder
-from tests.support.byte_search import forms, places, unkeyed_hashes
 from tests.support.keys import PSEUDONYM_KEY
 from tests.support.personal_shop import OF_PERSONS, PLANTED, address, fill_source, person
 from tests.support.service import EXPLAIN, ORDER, SCORE, running

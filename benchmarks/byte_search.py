@@ -34,13 +34,12 @@ def unkeyed_hashes(whole: str) -> set[bytes]:
 def places(folder: Path, wanted: Iterable[bytes]) -> list[str]:
     """The files below a folder that hold one of these bytes, in lower case; archives and Parquet files are opened."""
     needles = tuple(wanted)
-    return [
-        f"{file.relative_to(folder)}: {needle!r}"
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-        for needle in needles
-        if any(needle in content for content in contents(file)) or needle in str(file).lower().encode()
-    ]
+    found = []
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            read = [str(file).lower().encode(), *contents(file)]
+            found += [f"{file.relative_to(folder)}: {needle!r}" for needle in needles if any(needle in one for one in read)]
+    return found
 
 
 def contents(file: Path) -> Iterator[bytes]:

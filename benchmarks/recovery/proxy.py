@@ -1,0 +1,94 @@
+"""A proxy in front of PostgreSQL whose connections break after a number of bytes, where a trial says so."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from benchmarks.replicas import LOOPBACK
+
+
+class Proxy:
+    """Passes bytes on, and counts those that come from the server."""
+
+    def __init__(self, server: Path) -> None:
+        self._server = server
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self.passed, self._broken = 0, False
+        self._most: int | None = None
+        self._instead: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self._close_all()
+
+    def count(self) -> None:
+        """Count anew."""
+        self.passed = 0
+
+    def break_after(self, most: int, instead: Callable[[], object] | None = None) -> None:
+        """When that many bytes have come from the server, break all connections and refuse new ones until `heal`.
+
+        instead: done then, once, instead.
+        """
+        self.passed, self._most, self._instead = 0, most, instead
+
+    def heal(self) -> bool:
+        """Pass everything on again. Whether it had come to that many bytes."""
+        reached = self._broken or (self._most is None and self._instead is None)
+        self._most, self._broken, self._instead = None, False, None
+        return reached
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self._broken:
+                    client.close()
+                    continue
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(str(self._server))
+                self._open |= {client, server}
+                threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
+                threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    def _pass(self, given: socket.socket, taken: socket.socket, counted: bool) -> None:
+        with suppress(OSError):
+            while content := given.recv(4096):
+                if counted and self._is_over(len(content)):
+                    self._close_all()
+                    return
+                taken.sendall(content)
+        for one in (given, taken):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            self._open.discard(one)
+
+    def _is_over(self, more: int) -> bool:
+        with self._lock:
+            self.passed += more
+            if self._most is None or self.passed <= self._most or self._broken:
+                return self._broken
+            if self._instead is not None:
+                do, self._instead, self._most = self._instead, None, None
+                do()
+                return False
+            self._broken = True
+            return True
+
+    def _close_all(self) -> None:
+        for one in list(self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._open.clear()

@@ -126,7 +126,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     from mlprod_tasks.ingest.run_expectations import validate  # takes seconds to import, and only this step needs it
 
     outcome = validate(declared, staged, starts, read, suite(pipeline, table, platform.settings.expectations))
-    refused, reasons = _refused_rows(staged.num_rows, outcome.results)
+    refused, reasons = _refused_rows(staged.num_rows, outcome.results, declared)
     verdicts = []
     for i, tick in enumerate(days(read)):
         rows = slice(int(starts[i]), int(starts[i + 1]))
@@ -224,14 +224,14 @@ def _starts(staged: pa.Table, dates: list[date]) -> np.ndarray:
     return np.append(edges, staged.num_rows)
 
 
-def _refused_rows(count: int, results: tuple[Any, ...]) -> tuple[np.ndarray, dict[int, list[str]]]:
+def _refused_rows(count: int, results: tuple[Any, ...], table: Table) -> tuple[np.ndarray, dict[int, list[str]]]:
     """A mask of the rows that break an expectation themselves, and the reasons by row."""
     refused = np.zeros(count, dtype=bool)
     reasons: dict[int, list[str]] = {}
     for result in results:
         if result.rows is not None and result.mostly == 1:
             refused[result.rows] = True
-            reason = sentence(result.kind, result.kwargs)
+            reason = sentence(result.kind, result.kwargs, table)
             for row in result.rows.tolist():
                 reasons.setdefault(row, []).append(reason)
     return refused, reasons
@@ -266,9 +266,9 @@ def _failure(result: Any, i: int, tick: date, rows: slice, staged: pa.Table, tab
     return FailedExpectation(
         expectation=result.kind,
         column=result.column,
-        sentence=sentence(result.kind, result.kwargs),
+        sentence=sentence(result.kind, result.kwargs, table),
         observed=observed,
-        bound=bound(result.kwargs),
+        bound=bound(result.kwargs, table),
         count=len(mine),
         refuses=refuses,
         sample=_sample(mine, staged, table),

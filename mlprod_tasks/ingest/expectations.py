@@ -106,25 +106,25 @@ def _column(column: Column) -> list[dict[str, Any]]:
     return expected
 
 
-def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
-    """Describe an expectation in a sentence; handwritten ones of other types by their type and arguments."""
+def sentence(kind: str, kwargs: Mapping[str, Any], table: Table) -> str:
+    """Describe an expectation on a table in a sentence; handwritten ones of other types by their type and arguments."""
     column, mostly = kwargs.get("column"), kwargs.get("mostly")
     match kind:
         case "expect_table_columns_to_match_set":
             return f"the columns must include {', '.join(kwargs['column_set'])}"
         case "expect_column_values_to_be_in_type_list":
-            return f"{column} must be {_kind(kwargs['type_list'])}"
+            return f"{column} must be {_kind(kwargs, table)}"
         case "expect_column_values_to_not_be_null":
             return f"{column} must not be missing" + (
                 f" in more than {format_number(1 - mostly)} of the rows" if mostly else ""
             )
         case "expect_column_values_to_be_between":
             finite = any(_finite(kwargs.get(name)) is None and name in kwargs for name in ("min_value", "max_value"))
-            return f"{column} must be {' and '.join(filter(None, ['finite' if finite else '', bound(kwargs)]))}"
+            return f"{column} must be {' and '.join(filter(None, ['finite' if finite else '', bound(kwargs, table)]))}"
         case "expect_column_values_to_not_match_regex" if kwargs.get("regex") == NUL:
             return f"{column} must not contain the character U+0000, which not every database stores"
         case "expect_column_values_to_be_in_set":
-            return f"{column} must be one of {bound(kwargs)}"
+            return f"{column} must be one of {bound(kwargs, table)}"
         case "expect_column_values_to_be_unique":
             return f"{column} must be unique"
         case "expect_compound_columns_to_be_unique":
@@ -135,12 +135,12 @@ def sentence(kind: str, kwargs: Mapping[str, Any]) -> str:
         case "expect_column_pair_values_a_to_be_greater_than_b" if kwargs.get("column_A") == PARTITION_END:
             return f"{kwargs['column_B']} must be before the end of the tick's partition"
         case "expect_table_row_count_to_be_between":
-            return f"a tick must have {bound(kwargs)} rows"
+            return f"a tick must have {bound(kwargs, table)} rows"
     arguments = ", ".join(f"{k}={v!r}" for k, v in kwargs.items() if k != "batch_id")
     return f"{kind}({arguments})"
 
 
-def bound(kwargs: Mapping[str, Any]) -> str:
+def bound(kwargs: Mapping[str, Any], table: Table) -> str:
     """Describe the values that an expectation allows; '' if its type says enough."""
     low, high = (_finite(kwargs.get(name)) for name in ("min_value", "max_value"))
     if low is not None and high is not None:
@@ -152,7 +152,7 @@ def bound(kwargs: Mapping[str, Any]) -> str:
     if "value_set" in kwargs:
         return ", ".join(map(repr, kwargs["value_set"]))
     if "type_list" in kwargs:
-        return _kind(kwargs["type_list"])
+        return _kind(kwargs, table)
     return f"{format_number(kwargs['mostly'])} of the rows" if kwargs.get("mostly") not in (None, 1) else ""
 
 
@@ -160,8 +160,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, int | float) and abs(value) >= LARGEST else value
 
 
-def _kind(types: list[str]) -> str:
-    return " or ".join(next((kind for kind, name in PANDAS_TYPE.items() if name == entry), entry) for entry in types)
+def _kind(kwargs: Mapping[str, Any], table: Table) -> str:
+    """The declaration's names of the types that a column may have; of kinds with one type, that of the column."""
+    declared = next((column.kind for column in table.columns if column.name == kwargs.get("column")), None)
+    kinds = sorted(PANDAS_TYPE, key=lambda kind: kind != declared)
+    return " or ".join(next((kind for kind in kinds if PANDAS_TYPE[kind] == entry), entry) for entry in kwargs["type_list"])
 
 
 def load_great_expectations() -> Any:

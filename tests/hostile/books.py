@@ -25,6 +25,7 @@ from tests.support.shop import shop_of_one_table
 TICKS = (date(2024, 3, 15), date(2024, 3, 16))
 PLANTED = "unmistakable"  # part of every person below
 NAMES = ("order_id", "ordered_at", *(f"of_{kind}" for kind in KINDS), "customer", "email")
+SAID = {f"of_{kind}": f"of_{kind} must be {kind}" for kind in KINDS}
 TIMES = {
     "sqlite": (Cell(None, ROW), Cell("", ROW), Cell("14.03.2024", ROW), Cell(1710410400, ROW), Cell("2024-02-30", ROW)),
     "postgresql": (Cell("NULL", ROW), Cell("'infinity'", ROW), Cell("'-infinity'", ROW), Cell("'10000-01-01'", ROW)),
@@ -54,11 +55,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Content:
-    """All rows of a source, and the form of each of the six columns."""
+    """All rows of a source, and the form of each of the six columns.
+
+    by_tick: files by tick, whose names say which rows belong to it. reference: a table without a time.
+    """
 
     source: str
     forms: tuple[Form, ...]
     rows: tuple[Row, ...]
+    by_tick: bool = False
+    reference: bool = False
+
+    @property
+    def table(self) -> str:
+        return "things" if self.reference else "orders"
+
+    def place(self, row: Row) -> int | None:
+        """The number of the tick that has the row; None if none of the two has it, or the row has no time that can be read."""
+        if self.reference:
+            return 1
+        if row.at is not None:
+            return None if self.source in ("sqlite", "postgresql") else 0
+        if row.day > 1:
+            return 0 if self.by_tick else None
+        return row.day
 
 
 @dataclass
@@ -72,11 +92,13 @@ class Books:
     later: int = 0
 
 
-def pipeline_of(source: str) -> ml.Pipeline:
-    """The use case over the table, for one kind of source."""
-    given: Any = (
-        ml.Database("shop", "orders") if source in ("sqlite", "postgresql") else ml.Files("shop", f"*.{source}", source)
-    )
+def pipeline_of(source: str, by_tick: bool = False, reference: bool = False) -> ml.Pipeline:
+    """The use case over the table, for one kind of source.
+
+    reference: the table has no time; the scored table is another one, which is not read.
+    """
+    files = f"{{tick}}/*.{source}" if by_tick else f"*.{source}"
+    given: Any = ml.Database("shop", "orders") if source in ("sqlite", "postgresql") else ml.Files("shop", files, source)
     kinds = [ml.Column(f"of_{kind}", kind, "x", nullable=True) for kind in KINDS]  # type: ignore[arg-type]
     columns = (
         ml.Column("order_id", "int", "number"),
@@ -87,23 +109,28 @@ def pipeline_of(source: str) -> ml.Pipeline:
     )
     made = shop_of_one_table(columns=columns, source=given, min_rows=0, max_refused_share=0.999)
     label = ml.Label("orders", {"order_id": "order_id"}, "of_float > 10", delay=ml.days(1), doc="")
-    return replace(made, features=(ml.Expression("francs", "of_float", "float", "x"),), label=label)
+    tables = (*made.tables, replace(made.tables[0], name="things", time=None)) if reference else made.tables
+    return replace(made, tables=tables, features=(ml.Expression("francs", "of_float", "float", "x"),), label=label)
 
 
 def expected(content: Content) -> Books:
     """The books by what was written into the source."""
-    books, database = Books(), content.source in ("sqlite", "postgresql")
-    inside: dict[date, list[Row]] = {tick: [] for tick in TICKS}
+    books = Books()
+    inside: dict[date, list[Row]] = {tick: [] for tick in TICKS[content.reference :]}
     for row in content.rows:
-        if row.at is not None and database:
+        place = content.place(row)
+        if place is not None:
+            inside[TICKS[place]].append(row)
+        elif row.at is not None:
             books.timeless += 1
-        elif row.at is None and row.day > 1:
-            books.later += 1
         else:
-            inside[TICKS[0 if row.at is not None else row.day]].append(row)
+            books.later += 1
     for tick, rows in inside.items():
         numbers = Counter(row.number for row in rows)
         every = [{one.meaning for one in _cells(row) if one in (ROW, BATCH) or one.meaning in (ROW, BATCH)} for row in rows]
+        for row, found in zip(rows, every, strict=True):
+            if content.by_tick and row.at is None and row.day > 1:
+                found.add(ROW)  # its time is not that of its file
         if any(BATCH in found for found in every):
             books.batches.add(tick)
         good = [
@@ -140,6 +167,11 @@ def time_of(row: Row) -> str:
 def write(content: Content, folder: Path, url: str = "") -> str:
     """Write the rows, in the place of those that were there. Returns the connection."""
     folder.mkdir(exist_ok=True)
+    if content.by_tick:
+        for i, tick in enumerate(TICKS):
+            rows = tuple(row for row in content.rows if content.place(row) == i)
+            write(replace(content, rows=rows, by_tick=False), folder / str(tick))
+        return str(folder)
     return {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "sqlite": _sqlite, "postgresql": _postgresql}[content.source](
         content, folder, url
     )
@@ -220,24 +252,24 @@ def _postgresql(content: Content, _: Path, url: str) -> str:
 # -- ingest and compare
 
 
-def ingest(pipeline: ml.Pipeline, platform: Platform) -> TablesFailed | None:
-    """Extract, audit and publish both ticks; the error that ended it."""
+def ingest(pipeline: ml.Pipeline, platform: Platform, table: str = "orders") -> TablesFailed | None:
+    """Extract, audit and publish both ticks of a table; the error that ended it."""
     ticks = pipeline.schedule.range(str(TICKS[0]), str(TICKS[1]))
     try:
         for step in (steps.extract, steps.audit, steps.publish):
-            step(pipeline, ticks, platform)
+            step(pipeline, ticks, platform, tables=[table])
     except TablesFailed as error:
         return error
     return None
 
 
-def lake_rows(pipeline: ml.Pipeline, platform: Platform) -> dict[date, list[tuple[Any, ...]]]:
-    name, found = names.raw(pipeline, "orders"), {tick: [] for tick in TICKS}  # type: ignore[var-annotated]
+def lake_rows(pipeline: ml.Pipeline, platform: Platform, table: str = "orders") -> dict[date, list[tuple[Any, ...]]]:
+    name, found = names.raw(pipeline, table), {tick: [] for tick in TICKS}  # type: ignore[var-annotated]
     if platform.lake.exists(name):
         for row in platform.lake.rows(name).to_pylist():
             assert "email" not in row
             values = [row["order_id"], *(row[f"of_{kind}"] for kind in KINDS), row["customer"]]
-            found[row["tick"]].append(tuple(v.astimezone(UTC) if isinstance(v, datetime) else v for v in values))
+            found[row.get("tick", TICKS[1])].append(tuple(v.astimezone(UTC) if isinstance(v, datetime) else v for v in values))
     return found
 
 
@@ -249,28 +281,31 @@ def told(rows: Sequence[tuple[Any, ...]]) -> list[str]:
 def check(content: Content, pipeline: ml.Pipeline, platform: Platform, error: TablesFailed | None, before: Any = None) -> None:
     """The books balance: source rows = accepted + refused + of no tick + of later ticks, and values equal the source's."""
     books = expected(content)
-    audits = {one.tick: one for one in platform.ledger.all(Audit)}
-    counts = {tick: (audits[tick].rows_accepted, audits[tick].rows_refused) for tick in TICKS}
-    due = {tick: (len(books.accepted[tick]), books.refused[tick]) for tick in TICKS}
+    audits = {one.tick: one for one in platform.ledger.all(Audit, table_name=content.table)}
+    counts = {tick: (one.rows_accepted, one.rows_refused) for tick, one in audits.items()}
+    due = {tick: (len(rows), books.refused[tick]) for tick, rows in books.accepted.items()}
     assert counts == due, f"accepted and refused: {counts}, not {due}"
-    assert {audits[tick].rows_without_tick for tick in TICKS} == {books.timeless}
-    total = sum(audits[tick].rows_read for tick in TICKS) + books.timeless + books.later
+    assert {one.rows_without_tick for one in audits.values()} == {books.timeless}
+    total = sum(one.rows_read for one in audits.values()) + books.timeless + books.later
     assert total == len(content.rows)
-    assert _size(platform, names.quarantine(pipeline, "orders")) == sum(books.refused.values())
-    assert _size(platform, names.quarantine_without_tick(pipeline, "orders")) == books.timeless
-    stored = lake_rows(pipeline, platform)
-    assert found_by_column(audits[TICKS[0]]) == batch_cells(content, 0)
-    assert found_by_column(audits[TICKS[1]]) == batch_cells(content, 1)
+    assert _size(platform, names.quarantine(pipeline, content.table)) == sum(books.refused.values())
+    assert _size(platform, names.quarantine_without_tick(pipeline, content.table)) == books.timeless
+    stored = lake_rows(pipeline, platform, content.table)
+    for tick, one in audits.items():
+        assert found_by_column(one) == batch_cells(content, TICKS.index(tick))
+        for failure in one.failures:
+            if failure["column"] in SAID and failure["expectation"] == "expect_column_values_to_be_in_type_list":
+                assert failure["sentence"] == SAID[failure["column"]], "in the words of the declaration"
     if books.batches:
         said = str(error)
         assert "'shop'" in said
-        assert "'orders'" in said
+        assert repr(content.table) in said
         assert all(str(tick) in said for tick in books.batches)
         assert stored == (before or {tick: [] for tick in TICKS})  # nothing is published
         return
     assert error is None
     later = {row[0] for row in books.accepted[TICKS[1]]}  # of rows with one key, that of the later tick stays
-    first = [row for row in books.accepted[TICKS[0]] if row[0] not in later]
+    first = [row for row in books.accepted.get(TICKS[0], []) if row[0] not in later]
     for tick, rows in zip(TICKS, (first, books.accepted[TICKS[1]]), strict=True):
         other = sorted(set(told(stored[tick])) ^ set(told(rows)))
         assert told(stored[tick]) == told(rows), f"{tick}: not in both: {[one[:500] for one in other[:4]]}"
@@ -280,7 +315,7 @@ def batch_cells(content: Content, day: int) -> dict[str, int]:
     """How many cells of each column are not of its kind, in the rows of a day that have a time."""
     found: Counter[str] = Counter()
     for row in content.rows:
-        if (row.day if row.at is None else 0) == day and (row.at is None or content.source in ("csv", "jsonl", "parquet")):
+        if content.place(row) == day:
             found.update(f"of_{kind}" for kind, cell in zip(KINDS, row.cells, strict=True) if cell.meaning is BATCH)
     return dict(found)
 

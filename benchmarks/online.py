@@ -74,7 +74,7 @@ def timed(pipeline: Pipeline, platform: Platform) -> list[tuple[str, float]]:
     began = time.perf_counter()
     online = OnlineFeatures(pipeline, platform.online_store)
     start = time.perf_counter() - began
-    version = platform.lake.version(names.raw(pipeline, pipeline.entity))
+    version = platform.lake.version(names.raw(pipeline, pipeline.entity_name))
     rows = requests_of(pipeline, tick, platform, version, online.fields.needed)[:ROWS]
     moments = {column.name for column in pipeline.entity_table.columns if column.kind == "timestamp"}
     requests = [

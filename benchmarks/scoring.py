@@ -78,7 +78,7 @@ def main() -> int:
 
 def enlarge(pipeline: Pipeline, platform: Platform) -> None:
     """Repeat the tick's flights, each copy under its own key."""
-    name, ticks = names.raw(pipeline, pipeline.entity), pipeline.schedule.range(TICK)
+    name, ticks = names.raw(pipeline, pipeline.entity_name), pipeline.schedule.range(TICK)
     day = platform.lake.rows(name, [ticks.first])
     rows = pa.concat_tables([day] * (ROWS // day.num_rows + 1)).slice(0, ROWS)
     keys = pa.array(np.char.add(rows["flight_id"].to_numpy(zero_copy_only=False).astype(str), np.arange(ROWS).astype(str)))

@@ -80,7 +80,7 @@ def home(folder: Path) -> Home:
 def rows_of(home: Home, most: int) -> list[dict[str, Any]]:
     """The newest flights before the tick, as JSON has them."""
     tick = home.pipeline.schedule.tick(TICK).date
-    name = names.raw(home.pipeline, home.pipeline.entity)
+    name = names.raw(home.pipeline, home.pipeline.entity_name)
     needed = OnlineFeatures(home.pipeline, home.platform.online_store).fields.needed
     days = [tick - timedelta(days=ago) for ago in range(most // 900 + 2)]
     read = home.platform.lake.rows(name, days, list(needed))

@@ -20,12 +20,12 @@ from mlprod_tasks.declaration.search import SPACES
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "pipeline": ("Pipeline", "Publish"),
     "schedule": ("Schedule", "Tick", "TickRange"),
-    "tables": ("Table", "Column", "Database", "Files"),
+    "tables": ("Table", "Column", "Database", "Files", "Population"),
     "features": (
         "Expression", "Lookup", "AsOf", "Trailing", "Count", "Sum", "Mean", "Rate", "Min", "Max", "First", "Last",
         "SinceFirst", "SinceLast", "MeanGap", "days", "hours",
     ),
-    "label": ("AtTick", "Before", "Label", "CostMatrix", "ValueFunction", "Kpi"),
+    "label": ("AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "Kpi"),
     "training": ("Split", "Model", "RateTable", "Backtest", "Approval"),
     "candidates": (
         "LightGBM", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearSVM", "NeuralNet",

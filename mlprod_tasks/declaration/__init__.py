@@ -54,7 +54,9 @@ from mlprod_tasks.declaration.monitoring import (
     Upstream,
     Watch,
 )
+from mlprod_tasks.declaration.outcome import Any, Outcome
 from mlprod_tasks.declaration.pipeline import Pipeline, Publish
+from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
@@ -64,13 +66,14 @@ from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Lab
 from mlprod_tasks.declaration.training import Model, RateTable, Split
 
 __all__ = [
-    "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick",
-    "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric",
-    "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees",
-    "Files", "First", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency",
-    "Learned", "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "Min", "Model",
-    "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Pipeline",
-    "Publish", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search",
-    "Serving", "SinceFirst", "SinceLast", "Split", "Stable", "Stacking", "Sum", "Table", "Tick", "TickRange", "Trailing",
-    "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
+    "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf", "AtLeast", "AtMost",
+    "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach",
+    "BusinessMetric", "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression",
+    "ExtraTrees", "Files", "First", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last",
+    "Latency", "Learned", "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "Min",
+    "Model", "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf",
+    "Outcome", "Pipeline", "Population", "Publish", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule",
+    "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Split", "Stable", "Stacking", "Sum",
+    "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load",
+    "load_all",
 ]  # fmt: skip

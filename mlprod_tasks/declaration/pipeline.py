@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -17,6 +18,8 @@ from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
+from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
 from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RETRAINING, RULES, WATCHES
@@ -49,7 +52,7 @@ class Pipeline:
     alert_to: mail addresses for failures and alarms.
     schedule: when it runs.
     tables: the source tables.
-    entity: the table whose rows are scored, one score per row.
+    entity: what is scored, one score per row: the name of a table, or a `Population` of keys.
     features: the model's inputs, in order.
     label: the outcome that is predicted.
     split: the time windows of a training.
@@ -78,9 +81,9 @@ class Pipeline:
     alert_to: tuple[str, ...]
     schedule: Schedule
     tables: tuple[Table, ...]
-    entity: str
+    entity: str | Population
     features: tuple[Feature, ...]
-    label: Label
+    label: Label | Outcome
     split: Split
     model: Model
     fallback: RateTable
@@ -114,8 +117,29 @@ class Pipeline:
         raise KeyError(name)
 
     @property
+    def population(self) -> Population | None:
+        """The population that is scored; None if rows of a table are."""
+        return self.entity if isinstance(self.entity, Population) else None
+
+    @property
+    def entity_name(self) -> str:
+        return self.entity.name if isinstance(self.entity, Population) else self.entity
+
+    @cached_property
     def entity_table(self) -> Table:
+        """The table whose rows are scored; of a population, what its rows would be as a table."""
+        if isinstance(self.entity, Population):
+            return self.entity.as_table(self.table(self.entity.seen_in))
         return self.table(self.entity)
+
+    @property
+    def label_delay(self) -> timedelta:
+        """How long after predict_at an outcome is complete."""
+        if isinstance(self.label, Outcome):
+            # A table that is not declared is refused where the label is checked.
+            known_after = (table.known_after for table in self.tables if table.name == self.label.table)
+            return self.label.within + next(known_after, timedelta(0))
+        return self.label.delay
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -133,7 +157,11 @@ class Pipeline:
     @property
     def label_delay_ticks(self) -> int:
         """The number of ticks after which the labels of a tick are complete."""
-        return ceil(self.label.delay / timedelta(days=1))
+        if isinstance(self.label, Outcome):
+            rest = self.label_delay - timedelta(days=self.label.days)
+            # The day on which it ends may have 23 hours.
+            return self.label.days + (ceil((rest + timedelta(hours=1)) / timedelta(days=1)) if rest else 0)
+        return ceil(self.label_delay / timedelta(days=1))
 
     @property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
-from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.features import finished, joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.events import read_events
@@ -140,7 +140,7 @@ def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[T
 
     There is at least one piece.
     """
-    counts = snapshot.rows_per_tick(snapshot.pipeline.entity, ticks)
+    counts = snapshot.rows_to_score(ticks)
     first, rows = ticks.first, 0
     day = ticks.first
     while day <= ticks.last:
@@ -225,7 +225,7 @@ def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
 def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
     """The features to compute for the wanted ones: these, and what their expressions read."""
     needed = set(wanted)
-    for feature in reversed(pipeline.features):  # an expression reads only expressions that are declared before it
+    for feature in pipeline.features:
         if isinstance(feature, Expression) and feature.name in needed:
-            needed |= words_in(feature.sql)
+            needed |= set(re.findall(r"\w+", feature.sql.lower()))
     return [feature for feature in pipeline.features if needed & set(names_of(feature))]

@@ -11,9 +11,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration import Outcome, Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
 from mlprod_tasks.features.known import FAILED, counts_from, known_at
+from mlprod_tasks.features.outcomes import outcome_labels
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
@@ -76,6 +77,10 @@ def known_labels(
     Raises: TableMissing.
     """
     snapshot = Snapshot(pipeline, platform, versions)
+    if isinstance(pipeline.label, Outcome):
+        with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
+            table = outcome_labels(snapshot, ticks, as_of, platform, mine)
+        return KnownLabels(table, table.slice(0, 0).select([*pipeline.entity_table.key, "tick"]))
     entity = pipeline.entity_table
     columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.

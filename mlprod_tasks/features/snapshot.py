@@ -10,9 +10,11 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from mlprod_tasks.declaration import Pipeline, Table, Tick, TickRange
+from mlprod_tasks.declaration import Pipeline, Population, Table, Tick, TickRange
 from mlprod_tasks.features.known import CALENDAR, STARTS, TYPES
+from mlprod_tasks.features.population import population_sql
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.sql import identifier
 
@@ -42,10 +44,18 @@ class Snapshot:
         self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], name: str, ticks: TickRange | None = None
     ) -> pa.Table:
         """Run `query(relation)` over the rows of one table in the partitions of `ticks` (None: all partitions)."""
+        if self.pipeline.population is not None and name == self.pipeline.entity_name:
+            assert ticks is not None
+            return self._read_population(connection, query, self.pipeline.population, ticks)
         table = self.pipeline.table(name)
         files = self._files(name).of(ticks if table.time else None, self._end(table))
-        if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity):
+        if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity_name):
             connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
+        return self._run(connection, query, table, files)
+
+    def _run(
+        self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], table: Table, files: list[str]
+    ) -> pa.Table:
         if not files:
             return connection.sql(query(_empty(table))).to_arrow_table()
         try:
@@ -53,6 +63,19 @@ class Snapshot:
             return connection.sql(query(self._hide_unknown(table, rows))).to_arrow_table()
         except duckdb.Error:
             return connection.sql(query(self._hide_unknown(table, _by_name(table, files)))).to_arrow_table()
+
+    def _read_population(
+        self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], population: Population, ticks: TickRange
+    ) -> pa.Table:
+        table = self.pipeline.table(population.seen_in)
+        files = self._files(table.name)
+        first = files.oldest
+        if population.within is not None:
+            # A row known in [start(t - 1), start(t)) is in partition t; one day more, because of the time zone.
+            first = max(first, (self.pipeline.schedule.moment(ticks.first) - population.within).date() - timedelta(days=1))
+        seen = files.of(TickRange(ticks.schedule, first, ticks.last), self._end(table)) if first <= ticks.last else []
+        connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
+        return self._run(connection, lambda rows: query(f"({population_sql(population, table, rows)})"), table, seen)
 
     def relation(self, name: str, same_columns: bool = False) -> str:
         """SQL of all rows of one table.
@@ -71,6 +94,23 @@ class Snapshot:
         days = [date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
         starts = pa.array([self.pipeline.schedule.moment(day) for day in days], pa.timestamp("us", "UTC"))
         return pa.table({"tick": pa.array(days, pa.date32()), STARTS: starts})
+
+    def rows_to_score(self, ticks: TickRange) -> dict[date, int]:
+        """The number of rows to score at each tick in the range; of a population, counted in its rows."""
+        if self.pipeline.population is None:
+            return self.rows_per_tick(self.pipeline.entity_name, ticks)
+        with engine() as connection:
+            counted = self.read(
+                connection,
+                lambda rows: f"SELECT tick, count(*) AS n FROM {rows} GROUP BY tick",
+                self.pipeline.entity_name,
+                ticks,
+            )
+        return dict(zip(counted["tick"].to_pylist(), counted["n"].to_pylist(), strict=True))
+
+    def ticks(self, name: str) -> set[date]:
+        """The ticks that have rows."""
+        return self._files(name).ticks
 
     def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
         """The number of rows of each tick in the range, from the Delta log.
@@ -127,6 +167,10 @@ class _Files:
     def __init__(self, table: DeltaTable, files: list[tuple[str, str]]) -> None:
         self.table = table
         self._files = files
+
+    @property
+    def ticks(self) -> set[date]:
+        return {date.fromisoformat(tick) for tick, _ in self._files}
 
     @property
     def oldest(self) -> date:

@@ -132,7 +132,7 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
         assert scoring is not None
         nothing = volume(measuring.reference(scoring.model_version), 0)
         if pipeline.entity_table.may_be_empty_at(tick.date):
-            why = f"{pipeline.entity} has no rows at the tick, as its declaration allows"
+            why = f"{pipeline.entity_name} has no rows at the tick, as its declaration allows"
             nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
         return _write(tick, "input", [nothing, *fresh], scoring.model_version, measuring)
     _, fallback_rows, version = _row_counts(con, source)

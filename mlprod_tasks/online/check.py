@@ -105,7 +105,7 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     built = features.build(pipeline, ticks, platform)
     chosen = _sample(built.table.num_rows, serving_of(pipeline).checked_rows)
     batch = built.table.take(pa.array(chosen, pa.int64()))
-    rows = requests_of(pipeline, tick, platform, built.versions[pipeline.entity], online.fields.needed)
+    rows = requests_of(pipeline, tick, platform, built.versions[pipeline.entity_name], online.fields.needed)
     requests = [rows[i] for i in chosen]
     moments = plain(batch["predict_at"])
     names = pipeline.feature_names

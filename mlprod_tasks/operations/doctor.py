@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mlprod_tasks.declaration import Invariance, Pipeline, Rate, Trailing, ValueFunction, load_all
+from mlprod_tasks.declaration import Invariance, Outcome, Pipeline, Rate, Trailing, ValueFunction, load_all
 from mlprod_tasks.declaration.table import Database, Table
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.pseudonym_key import needs_key, pseudonym_key
@@ -177,8 +177,13 @@ def read_sql(pipeline: Pipeline) -> str:
 
 def _conditions(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
     """The declared conditions with their tables, by the name that a message gives them."""
-    label = pipeline.label
-    conditions = {f"label {label.sql!r}": (label.sql, label.table)}
+    label, population = pipeline.label, pipeline.population
+    if isinstance(label, Outcome):
+        conditions = {f"label's where {label.of.where!r}": (label.of.where, label.table)} if label.of.where else {}
+    else:
+        conditions = {f"label {label.sql!r}": (label.sql, label.table)}
+    if population is not None and population.where:
+        conditions[f"where {population.where!r} of Population {population.name!r}"] = (population.where, population.seen_in)
     for feature in pipeline.features:
         if isinstance(feature, Trailing):
             for one in feature.aggregates:

@@ -187,7 +187,8 @@ def _key_values(pipeline: Pipeline, given: Sequence[str]) -> list[str]:
         expected, received = format_count(len(columns), "column"), format_count(len(values), "value was", "values were")
         hint = "; if a value contains a comma, give --key once for each column" if len(columns) > 1 else ""
         raise NoSuchPrediction(
-            f"{pipeline.name}: the key of {pipeline.entity!r} has {expected}, {', '.join(columns)}, but {received} given{hint}"
+            f"{pipeline.name}: the key of {pipeline.entity_name!r} has {expected}, {', '.join(columns)}, but {received} "
+            f"given{hint}"
         )
     return values
 
@@ -230,15 +231,15 @@ def _hint(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform
         if others:
             nearest = min(others, key=lambda day: abs(day - tick.date))
             return f", but at {nearest}: give --tick {nearest}"
-    raw = places.raw(pipeline, pipeline.entity)
+    raw = places.raw(pipeline, pipeline.entity_name)
     unscored = (
         sorted(set(_rows_of_key(pipeline, raw, key, platform, None)["tick"].to_pylist())) if platform.lake.exists(raw) else []
     )
     if unscored:
-        return f"; {pipeline.entity!r} has it at {unscored[-1]}: `mlprod score {pipeline.name} --from {unscored[-1]}`"
+        return f"; {pipeline.entity_name!r} has it at {unscored[-1]}: `mlprod score {pipeline.name} --from {unscored[-1]}`"
     scored = sorted(platform.lake.ticks(table))
     ticks = format_count(len(scored), "tick is", "ticks are")
-    return f", and {pipeline.entity!r} does not have it either; {ticks} scored, {scored[0]} to {scored[-1]}"
+    return f", and {pipeline.entity_name!r} does not have it either; {ticks} scored, {scored[0]} to {scored[-1]}"
 
 
 def _ref(pipeline: Pipeline, version: int, platform: Platform) -> ModelRef | None:
@@ -339,7 +340,8 @@ def _sources(
 ) -> tuple[SourceTable, ...]:
     """The tables that the features read, each with the newest version published before the scoring."""
     shown = set(names)
-    tables = {pipeline.entity}
+    population = pipeline.population
+    tables = {population.seen_in if population is not None else pipeline.entity_name}
     for feature in pipeline.features:
         if not isinstance(feature, Expression) and shown & set(names_of(feature)):
             tables.add(feature.table)

@@ -76,11 +76,11 @@ def _purpose(known: ReportContext) -> tuple[Block, ...]:
         Paragraph(pipeline.doc.strip()),
         Listing(
             (
-                f"For: every row of {pipeline.entity}{f' ({_as_phrase(entity.doc)})' if entity.doc else ''}. Each gets a score "
+                f"For: every row of {entity.name}{f' ({_as_phrase(entity.doc)})' if entity.doc else ''}. Each gets a score "
                 "from 0 to 1, the probability of a yes, and a decision.",
                 f"When: {at}; each row is scored {when}, from the data known by then.",
                 f"A yes is: {pipeline.label.doc or pipeline.label.sql}, as {pipeline.label.table} shows it "
-                f"{length(pipeline.label.delay)} later.",
+                f"{length(pipeline.label_delay)} later.",
                 _flagging_rule(known),
             )
         ),
@@ -97,7 +97,7 @@ def _flagging_rule(known: ReportContext) -> str:
 
 
 def _quality(known: ReportContext) -> tuple[Block, ...]:
-    evaluation, entity = known.results.evaluation, known.pipeline.entity
+    evaluation, entity = known.results.evaluation, known.pipeline.entity_name
     tested = window(known.assembled.windows.test)
     measured_on = Paragraph(
         f"Measured on {evaluation.rows:,} {entity} from {tested}, later than all data used to make the model; "
@@ -115,7 +115,7 @@ def _quality(known: ReportContext) -> tuple[Block, ...]:
 
 def _flags(known: ReportContext) -> list[str]:
     """How many rows the model flags, and how many of them are a yes."""
-    outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity
+    outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity_name
     yes = known.pipeline.label.doc or known.pipeline.label.sql
     base = of_100(float(outcome.mean()))
     if not acts.any():
@@ -128,7 +128,7 @@ def _flags(known: ReportContext) -> list[str]:
 
 
 def _value(known: ReportContext) -> str:
-    evaluation, entity = known.results.evaluation, known.pipeline.entity
+    evaluation, entity = known.results.evaluation, known.pipeline.entity_name
     value, constant = evaluation.model["value_per_1000"], evaluation.baseline["value_per_1000"]
     return (
         f"Acting on its flags was worth {with_interval(value)} {known.unit} per 1,000 {entity} (in brackets: 95 % interval). "
@@ -237,7 +237,7 @@ def _limits(known: ReportContext) -> tuple[Block, ...]:
     by = listed([name.replace("_", " ") for name in pipeline.fallback.by])
     last = assembled.windows.test.last
     points = [
-        f"Whether it was right is known {length(pipeline.label.delay)} later: a change in the world cannot show earlier.",
+        f"Whether it was right is known {length(pipeline.label_delay)} later: a change in the world cannot show earlier.",
         f"Rows without an outcome are scored, but not used for training or testing: {unlabelled:,} of {rows + unlabelled:,} "
         "in the test.",
         f"If the model cannot answer, a table of past rates by {by} does. Its answers are marked and less precise.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Trailing
+from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Population, Table, Trailing
 from mlprod_tasks.declaration.feature import Feature, kinds_of
 from mlprod_tasks.declaration.table import Column, Database
 from mlprod_tasks.declaration.target import AtTick
@@ -30,18 +30,27 @@ def _lines(pipeline: Pipeline) -> Iterator[str]:
         if isinstance(pipeline.predict_at, AtTick)
         else f"{length(pipeline.predict_at.lead)} before its time"
     )
-    yield f"One score for every row of `{pipeline.entity}`, made {moment}"
+    yield f"One score for every row of `{pipeline.entity_name}`, made {moment}"
+    if pipeline.population is not None:
+        yield f"({_alive(pipeline.population)})"
     yield f"(every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
     yield from ("", "## Label", "")
     label = pipeline.label
     yield f"{label.doc or 'The condition'}: `{label.sql}` in `{label.table}`,"
-    yield f"complete {length(label.delay)} after the row is scored."
+    yield f"complete {length(pipeline.label_delay)} after the row is scored."
     for table in pipeline.tables:
         yield from _table_lines(table)
     yield from ("", "## Features", "")
     yield from _grid(
         ("feature", "type", "meaning"), (row for feature in pipeline.features for row in _feature_rows(pipeline, feature))
     )
+
+
+def _alive(population: Population) -> str:
+    """Which keys are in a population."""
+    within = "ever" if population.within is None else f"within {length(population.within)}"
+    where = f" where `{population.where}`" if population.where else ""
+    return f"each {', '.join(f'`{name}`' for name in population.by)} with a row in `{population.seen_in}` {within}{where};"
 
 
 def _table_lines(table: Table) -> Iterator[str]:

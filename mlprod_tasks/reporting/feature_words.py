@@ -14,7 +14,7 @@ def source_of(pipeline: Pipeline, feature: Feature) -> tuple[str, str]:
     """Describe what a declared feature adds, and name the table it is read from."""
     match feature:
         case Expression():
-            return f"{feature.name}: {feature.doc}", pipeline.entity
+            return f"{feature.name}: {feature.doc}", pipeline.entity_name
         case Lookup():
             return f"{_columns(pipeline, feature)}; looked up by {listed(list(feature.on))}", feature.table
         case AsOf():

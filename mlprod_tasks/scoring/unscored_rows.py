@@ -14,7 +14,7 @@ from mlprod_tasks.platform.ledger import Publication, Scoring
 
 def unscored_rows(session: Session, pipelines: Sequence[Pipeline]) -> dict[str, dict[date, int]]:
     """Count them by the name of the pipeline and the tick, in the order of ticks. Scoring the tick again leaves none."""
-    of_entity = (and_(Publication.pipeline == one.name, Publication.table_name == one.entity) for one in pipelines)
+    of_entity = (and_(Publication.pipeline == one.name, Publication.table_name == one.entity_name) for one in pipelines)
     query = (
         select(Scoring.pipeline, Scoring.tick, Publication.rows - Scoring.rows)
         .join(Publication, and_(Publication.pipeline == Scoring.pipeline, Publication.tick == Scoring.tick))

@@ -163,7 +163,7 @@ def write_set(
     try:
         for name, ticks in chosen.named():
             counts[name] = _WindowCounts()
-            for part in _parts(ticks, sizes.rows_per_tick(pipeline.entity, ticks)):
+            for part in _parts(ticks, sizes.rows_to_score(ticks)):
                 table, left_out, versions = _labelled_rows(pipeline, part, as_of, versions, name, platform)
                 writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
                 writer.write_table(table)
@@ -266,7 +266,7 @@ def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, count
     at = f"{pipeline.name}: the {window} window {ticks}, as of {as_of},"
     _check_unusable(pipeline, at, counts)
     if rows == 0 and unlabelled == 0:
-        raise NotTrainable(f"{at} has no rows of table {pipeline.entity!r}: ingest these ticks first")
+        raise NotTrainable(f"{at} has no rows of table {pipeline.entity_name!r}: ingest these ticks first")
     if rows == 0:
         raise NotTrainable(
             f"{at} has {unlabelled:,} rows but no label from table {pipeline.label.table!r} was known by then: ingest it up "

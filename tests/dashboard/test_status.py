@@ -153,7 +153,7 @@ def test_whoever_is_needed_most_stands_first(quiet: Platform, flights_pipeline: 
 def test_rows_that_arrive_after_their_tick_was_scored_are_told_until_they_are_scored(
     quiet: Platform, flights_pipeline: Pipeline
 ) -> None:
-    entity = {"pipeline": flights_pipeline.name, "table_name": flights_pipeline.entity, "tick": LAST, "delta_version": 1}
+    entity = {"pipeline": flights_pipeline.name, "table_name": flights_pipeline.entity_name, "tick": LAST, "delta_version": 1}
     scored = quiet.ledger.get(Scoring, flights_pipeline.name, LAST)
     assert scored is not None
     published = {**entity, "rows": scored.rows + 1, "at": moment(LAST)}

@@ -11,12 +11,14 @@ from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
 from mlprod_tasks.declaration.checks.features import condition_problems, feature_problems, mentioned, pair_problems
 from mlprod_tasks.declaration.checks.gates import gate_problems
 from mlprod_tasks.declaration.checks.monitoring import monitoring_problems
+from mlprod_tasks.declaration.checks.population import outcome_problems, population_problems
 from mlprod_tasks.declaration.checks.search import search_problems
 from mlprod_tasks.declaration.checks.serving import serving_problems
 from mlprod_tasks.declaration.checks.tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
 from mlprod_tasks.declaration.checks.training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.feature import Expression
+from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.target import Before
 
 if TYPE_CHECKING:
@@ -50,11 +52,16 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from repeated("tables", (table.name for table in pipeline.tables))
     for table in pipeline.tables:
         yield from table_problems(table)
-    if pipeline.entity not in {table.name for table in pipeline.tables}:
-        yield f"entity {pipeline.entity!r} is not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
+    if (population := pipeline.population) is not None:
+        broken = list(population_problems(pipeline, population))
+        yield from broken
+        if broken:
+            return  # what follows is about the columns of its rows
+    elif pipeline.entity_name not in {table.name for table in pipeline.tables}:
+        yield f"entity {pipeline.entity_name!r} is not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
         return  # what follows is about the entity's columns
     if pipeline.entity_table.time is None:
-        yield f"entity {pipeline.entity!r} is a reference table: declare the `time` column that places its rows in ticks"
+        yield f"entity {pipeline.entity_name!r} is a reference table: declare the `time` column that places its rows in ticks"
     yield from repeated("features", pipeline.feature_names)
     for feature in pipeline.features:
         yield from feature_problems(pipeline, feature)
@@ -69,9 +76,8 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from _publish(pipeline)
 
 
-def _told_by_features(pipeline: Pipeline, table: Table) -> Iterator[str]:
-    """Features that are the outcome itself, where the scored table has it."""
-    sql = pipeline.label.sql
+def _told_by_features(pipeline: Pipeline, table: Table, sql: str) -> Iterator[str]:
+    """Features that are the outcome itself, where the scored table has it. sql: of the label."""
     outcomes = {column.name for column in mentioned(sql, table) if column.kind == "bool"}
     for feature in pipeline.features:
         if isinstance(feature, Expression):
@@ -86,6 +92,9 @@ def _told_by_features(pipeline: Pipeline, table: Table) -> Iterator[str]:
 
 def _label(pipeline: Pipeline) -> Iterator[str]:
     label = pipeline.label
+    if isinstance(label, Outcome):
+        yield from outcome_problems(pipeline, label)
+        return
     table = next((table for table in pipeline.tables if table.name == label.table), None)
     if table is None:
         yield f"label: table {label.table!r} is not declared; declared are {listed(t.name for t in pipeline.tables)}"
@@ -94,8 +103,8 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
     if set(label.on.values()) != set(table.key):
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
     yield from condition_problems("label", label.sql, table)
-    if table.name == pipeline.entity:
-        yield from _told_by_features(pipeline, table)
+    if table.name == pipeline.entity_name:
+        yield from _told_by_features(pipeline, table, label.sql)
     if table.time is None:
         yield f"label: table {table.name!r} has no time column, so it is unknown when an outcome was known"
     if table.ticks_ahead and not any(column.known_at for column in mentioned(label.sql, table)):
@@ -106,8 +115,8 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
         needed = pipeline.entity_table.ticks_ahead * LONGEST_TICK
         if not needed:
             yield (
-                f"predict_at: Before(...) needs rows that are known ahead, but {pipeline.entity!r} declares no ticks_ahead. "
-                "Use AtTick(), or declare ticks_ahead"
+                f"predict_at: Before(...) needs rows that are known ahead, but {pipeline.entity_name!r} declares no "
+                "ticks_ahead. Use AtTick(), or declare ticks_ahead"
             )
         if pipeline.predict_at.lead < needed:
             yield (

@@ -40,9 +40,9 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
     for name in ("validation", "test"):
         if getattr(split, name) < timedelta(days=1):
             yield f"split.{name} {getattr(split, name)} must be at least one day"
-    if split.gap < pipeline.label.delay:
+    if split.gap < pipeline.label_delay:
         yield (
-            f"split.gap {split.gap} is shorter than label.delay {pipeline.label.delay}: the last training labels would not "
+            f"split.gap {split.gap} is shorter than label.delay {pipeline.label_delay}: the last training labels would not "
             "have been known when the next window begins"
         )
     if split.train is not None and split.train < timedelta(days=1):

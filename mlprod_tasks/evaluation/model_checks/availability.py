@@ -123,10 +123,10 @@ def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -
     """Return the last tick with rows, up to the training's."""
     first, last = assembled.windows.test.first, assembled.as_of
     snapshot = Snapshot(pipeline, platform, assembled.versions)
-    counts = snapshot.rows_per_tick(pipeline.entity, pipeline.schedule.range(first, last))
+    counts = snapshot.rows_to_score(pipeline.schedule.range(first, last))
     with_rows = [day for day, count in counts.items() if count]
     if not with_rows:
-        raise ValueError(f"no tick from {first} to {last} has rows of {pipeline.entity!r}")
+        raise ValueError(f"no tick from {first} to {last} has rows of {pipeline.entity_name!r}")
     return max(with_rows)
 
 

@@ -1,0 +1,80 @@
+"""Rules of a population and of an outcome from later events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.aggregate import Sum
+from mlprod_tasks.declaration.checks.features import NUMERIC, condition_problems, mentioned, pair_problems
+from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
+from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.population import AS_OF, Population
+from mlprod_tasks.declaration.target import AtTick
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+    from mlprod_tasks.declaration.table import Table
+
+
+def population_problems(pipeline: Pipeline, population: Population) -> Iterator[str]:
+    """The rules that the population breaks."""
+    at = f"entity: Population {population.name!r}"
+    tables = {table.name: table for table in pipeline.tables}
+    if not IDENTIFIER.fullmatch(population.name) or population.name in tables:
+        yield f"{at}: name must be lower-case letters, digits and _, starting with a letter, and not that of a table"
+    if population.seen_in not in tables:
+        yield f"{at}: seen_in {population.seen_in!r} is not a declared table; declared are {listed(tables)}"
+        return
+    table = tables[population.seen_in]
+    if table.time is None or table.ticks_ahead:
+        yield f"{at}: seen_in {table.name!r} must have a `time` and no ticks_ahead: its rows show when a key was there"
+    yield from repeated(f"{at}: by", population.by)
+    if not population.by:
+        yield f"{at}: by names no column: a row must be identifiable"
+    for name in population.by:
+        if name not in table.names:
+            yield f"{at}: by {name!r} is not a column of {table.name!r}; it has {listed(table.names)}"
+        elif table.column(name).personal == "drop" or table.column(name).known_at or name == AS_OF:
+            yield f"{at}: by {name!r} may be neither dropped nor known later, nor be called {AS_OF!r}"
+    if population.within is not None and (population.within <= timedelta(0) or population.within.microseconds):
+        yield f"{at}: within must be positive and whole seconds; None is for ever"
+    if population.where:
+        yield from _condition(f"{at}: where", population.where, table)
+    if not isinstance(pipeline.predict_at, AtTick):
+        yield f"{at}: its rows are scored at their tick: leave predict_at out"
+    if pipeline.serving is not None:
+        yield f"{at}: requests over a population are not answered yet: leave `serving` out, and score it in batch"
+
+
+def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:
+    """The rules that the outcome breaks."""
+    at = f"label: Outcome of {outcome.table!r}"
+    table = next((table for table in pipeline.tables if table.name == outcome.table), None)
+    if table is None:
+        yield f"{at}: not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
+        return
+    yield from pair_problems(at, outcome.by, pipeline.entity_table, table)
+    if not isinstance(pipeline.predict_at, AtTick):
+        yield f"{at}: its window begins at the tick: leave predict_at out, or declare a Label"
+    if table.time is None or table.ticks_ahead:
+        yield f"{at}: the table must have a `time` and no ticks_ahead: its rows tell when something happened"
+    if outcome.within <= timedelta(0) or outcome.within.microseconds:
+        yield f"{at}: within must be positive and whole seconds"
+    if outcome.of.where:
+        yield from _condition(f"{at}: where", outcome.of.where, table)
+    if outcome.kind == "number" and pipeline.task == "binary":
+        yield f"{at}: {type(outcome.of).__name__} is a number, and the task 'binary' predicts a yes or no: use Any(where=...)"
+    if isinstance(outcome.of, Sum):
+        name = outcome.of.column
+        if name not in table.names or table.column(name).personal or table.column(name).kind not in NUMERIC:
+            yield f"{at}: Sum of {name!r} needs a number that the table has, and that is not personal"
+        elif table.column(name).known_at:
+            yield f"{at}: Sum reads {name!r}, which is known later than its row: declare its table's known_after instead"
+
+
+def _condition(at: str, sql: str, table: Table) -> Iterator[str]:
+    yield from condition_problems(at, sql, table)
+    if late := [column.name for column in mentioned(sql, table) if column.known_at]:
+        yield f"{at}: reads {listed(late)}, which is known later than its row"

@@ -1,0 +1,68 @@
+"""Outcomes that come from what happens later: whether a customer buys again, how often, for how much."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from mlprod_tasks.declaration.aggregate import Count, Sum
+from mlprod_tasks.declaration.declared import declared
+
+
+@declared
+class Any:
+    """Whether there is a row at all.
+
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    where: str = ""
+
+
+@declared
+class Outcome:
+    """The outcome that is predicted: what happens to the row's key in the time after predict_at. Without events: no, or 0.
+
+    It is made of the rows of `table` with a time in [predict_at, predict_at + within), where whole days are days of the
+    calendar, of 23 to 25 hours. It is complete when this window and the table's `known_after` have passed and the table's
+    partitions up to then are ingested. Rows that arrive or are corrected later change it in later trainings.
+
+    table: the table with the events.
+    by: pairs columns of the scored row with columns of `table`.
+    of: what is computed: `Any()` is a yes or no, `Count()` and `Sum("amount")` are numbers.
+    within: the length of the window after predict_at.
+    doc: what it means.
+    """
+
+    table: str
+    by: dict[str, str]
+    of: Any | Count | Sum
+    within: timedelta
+    doc: str = ""
+
+    @property
+    def days(self) -> int:
+        """The whole days of the window."""
+        return self.within // timedelta(days=1)
+
+    @property
+    def rest(self) -> timedelta:
+        """What the window has besides whole days."""
+        return self.within % timedelta(days=1)
+
+    @property
+    def on(self) -> dict[str, str]:
+        """As `Label.on`."""
+        return self.by
+
+    @property
+    def kind(self) -> Literal["yes_no", "number"]:
+        return "yes_no" if isinstance(self.of, Any) else "number"
+
+    @property
+    def sql(self) -> str:
+        """What is computed, to be read by people."""
+        what = {"Any": "any row", "Count": "count"}.get(type(self.of).__name__) or f"sum of {getattr(self.of, 'column', '')}"
+        return (
+            f"{what}{f' where {self.of.where}' if self.of.where else ''} within {self.within.total_seconds() / 86_400:g} days"
+        )

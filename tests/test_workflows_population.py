@@ -1,0 +1,161 @@
+"""Customers who will buy again: a population and an outcome of later events, through every step, against pandas."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import workflows
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.operations.explain import explain
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.ledger import Measurement, Training
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.reporting.data_dictionary import dictionary
+from mlprod_tasks.training.workspace import TrainingFolder, read_window
+from tests.support.new_ledger import with_new_ledger
+
+DAY = timedelta(days=1)
+FIRST, TRAINED, LAST = date(2024, 1, 2), date(2024, 4, 1), date(2024, 4, 12)
+CUSTOMERS = 150
+
+PURCHASES = ml.Table(
+    "purchases",
+    ml.Database("shop", "purchases"),
+    ("purchase_id",),
+    (
+        ml.Column("purchase_id", "int", "number"),
+        ml.Column("bought_at", "timestamp", "when"),
+        ml.Column("customer_id", "int", "who"),
+        ml.Column("amount", "float", "what it cost"),
+    ),
+    doc="Every purchase.",
+    time="bought_at",
+    min_rows=0,
+)
+BUYERS = Pipeline(
+    name="buyers",
+    doc="Will a customer buy within five days?",
+    owner="shop",
+    alert_to=("shop@example.com",),
+    schedule=ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=FIRST),
+    tables=(PURCHASES,),
+    entity=ml.Population("customers", seen_in="purchases", by=("customer_id",), within=ml.days(21), doc="who bought lately"),
+    features=(
+        ml.Expression("weekday", "extract(isodow FROM as_of AT TIME ZONE 'Europe/Zurich')", "int", "of the tick"),
+        ml.Trailing(
+            "bought", "purchases", {"customer_id": "customer_id"}, (ml.days(7), ml.days(21)), (ml.Count(), ml.Sum("amount"))
+        ),
+    ),
+    label=ml.Outcome("purchases", {"customer_id": "customer_id"}, ml.Any(), within=ml.days(5), doc="buys again"),
+    split=ml.Split(validation=ml.days(10), test=ml.days(10), gap=ml.days(5)),
+    model=ml.Model(candidates=(ml.LightGBM(max_trees=50, min_data_in_leaf=50),), threads=1, seed=1),
+    fallback=ml.RateTable(by=("weekday",)),
+    value=ml.CostMatrix(true_positive=3, false_positive=-1),
+    gates=(ml.AtLeast("roc_auc", 0.6), ml.NoLeakageSuspicion(most_share=1.0)),
+    kpi=ml.Kpi("value_per_1000", "1000 * avg(value)", "what writing to customers is worth"),
+)
+
+
+def purchases() -> pd.DataFrame:
+    """Each customer buys every so often, some seldom; a third of them stops some day."""
+    random = np.random.default_rng(7)
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    rows = []
+    for customer in range(CUSTOMERS):
+        gap, at = random.uniform(1, 20), random.uniform(0, 20)
+        stops = random.uniform(30, 100) if random.random() < 0.3 else 1000
+        while at < min(stops, 104):
+            rows.append((begin + timedelta(days=at), customer, float(np.round(random.exponential(20), 2))))
+            at += random.exponential(gap)
+    frame = pd.DataFrame(sorted(rows), columns=["bought_at", "customer_id", "amount"])
+    return frame.rename_axis("purchase_id").reset_index()
+
+
+@dataclass(frozen=True)
+class Home:
+    platform: Platform
+    purchases: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """History ingested, a model trained and promoted, twelve days scored and monitored."""
+    folder: Path = tmp_path_factory.mktemp("buyers")
+    bought = purchases()
+    with sqlite3.connect(folder / "shop.db") as connection:
+        texts = bought.assign(bought_at=bought["bought_at"].dt.strftime("%Y-%m-%d %H:%M:%S.%f"))
+        texts.to_sql("purchases", connection, index=False)
+    connection.close()
+    given = {
+        "MLPROD_HOME": str(with_new_ledger(folder / "var")),
+        "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),
+        "MLPROD_CONNECTION_SHOP": f"sqlite:///{folder / 'shop.db'}",
+    }
+    platform, schedule = Platform(from_environment(given)), BUYERS.schedule
+    workflows.ingest(BUYERS, schedule.range(FIRST, LAST), platform)
+    workflows.train(BUYERS, schedule.tick(TRAINED), "for the test", platform)
+    ticks = list(schedule.range(TRAINED, LAST))
+    workflows.score(BUYERS, ticks, platform)
+    workflows.monitor(BUYERS, ticks, platform)
+    return Home(platform, bought)
+
+
+def alive(bought: pd.DataFrame, day: date) -> pd.Series:
+    """The newest purchase of each customer who is in the population of a tick."""
+    start = BUYERS.schedule.tick(day).start
+    known = bought[(bought["bought_at"] < start) & (bought["bought_at"] >= start - 21 * DAY)]
+    return known.groupby("customer_id")["bought_at"].max()
+
+
+def buys(bought: pd.DataFrame, customer: int, day: date) -> bool:
+    start, end = (BUYERS.schedule.tick(one).start for one in (day, day + 5 * DAY))  # 119 hours at the clock change
+    mine = bought[bought["customer_id"] == customer]["bought_at"]
+    return bool(((mine >= start) & (mine < end)).any())
+
+
+def test_the_training_set_has_every_customer_of_each_day_with_what_happened_then(home: Home) -> None:
+    (training,) = home.platform.ledger.all(Training)
+    assert training.state == "promoted"
+    rows = read_window(TrainingFolder(home.platform, training.id), "test").to_pandas()
+    days = sorted(rows["tick"].unique())
+    # The last test tick is the one whose five days, one of 23 hours, are over when the training begins.
+    assert (days[0], days[-1], len(days)) == (date(2024, 3, 18), TRAINED - 5 * DAY, 10)
+    for day in days:
+        of_day = rows[rows["tick"] == day].set_index("customer_id")
+        assert sorted(of_day.index) == sorted(alive(home.purchases, day).index)
+        assert of_day["label"].to_dict() == {customer: buys(home.purchases, customer, day) for customer in of_day.index}
+
+
+def test_each_tick_scores_the_customers_of_its_day_and_what_came_true_is_measured(home: Home) -> None:
+    scored = home.platform.lake.rows(names.predictions(BUYERS)).to_pandas()
+    for day, rows in scored.groupby("tick"):
+        assert sorted(rows["customer_id"]) == sorted(alive(home.purchases, day).index)
+        assert not rows["fallback"].any()
+    measured = {(m.tick, m.what): m for m in home.platform.ledger.all(Measurement)}
+    assert measured[LAST, "volume"].n == (scored["tick"] == LAST).sum()
+    judged = TRAINED + DAY
+    rows = scored[scored["tick"] == judged]
+    rate = np.mean([buys(home.purchases, customer, judged) for customer in rows["customer_id"]])
+    assert measured[judged, "label_coverage"].value == 1.0
+    assert f"{100 * rate:.1f}% positive" in measured[judged, "label_rate"].sentence
+    assert (LAST, "label_coverage") not in measured, "its five days are not over"
+
+
+def test_a_prediction_is_explained_by_key_and_tick(home: Home) -> None:
+    customer = int(alive(home.purchases, LAST).index[0])
+    found = explain(BUYERS, [str(customer)], home.platform, tick=BUYERS.schedule.tick(LAST))
+    assert found.key == {"customer_id": str(customer)}
+    assert {source.table for source in found.sources} == {"buyers/raw/purchases"}
+
+
+def test_the_data_dictionary_says_who_is_scored_and_what_is_predicted() -> None:
+    text = dictionary(BUYERS)
+    assert "One score for every row of `customers`" in text
+    assert "each `customer_id` with a row in `purchases` within 21 d" in text
+    assert "buys again: `any row within 5 days` in `purchases`" in text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import inspect, text
 
@@ -70,9 +70,15 @@ def _of_table(name: str, expected: Rows, found: Rows) -> Difference:
     lost, doubled = wanted - there, there - wanted
     missing = Counter(expected) - Counter(found)
     altered = {key for key, _ in missing.elements()} - {*lost, *doubled}
-    kinds = (("lost", lost), ("doubled", doubled), ("altered", altered))
-    where = [f"{name}: {what} {key!r}"[:300] for what, keys in kinds for key in keys]
+    where = [f"{name}: {what} {key!r}"[:300] for what, keys in (("lost", lost), ("doubled", doubled)) for key in keys]
+    where += [f"{name}: altered {key!r}: {_changes(key, expected, found)}"[:600] for key in altered]
     return Difference(lost.total(), doubled.total(), len(altered), tuple(where[:3]))
+
+
+def _changes(key: Hashable, expected: Rows, found: Rows) -> str:
+    """What the values of a row are, and what they should be."""
+    here, there = ({one for k, values in rows if k == key for one in cast("tuple", values)} for rows in (found, expected))
+    return f"{sorted(map(repr, here - there))} instead of {sorted(map(repr, there - here))}"
 
 
 def _lake(pipeline: Pipeline, platform: Platform) -> Iterator[tuple[str, Rows]]:

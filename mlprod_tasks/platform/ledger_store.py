@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, delete, event, func, inspect, select, text
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.platform.database import as_json, database_url
+from mlprod_tasks.platform.database import as_json, database_url, reason
 from mlprod_tasks.platform.ledger import R, Row
 from mlprod_tasks.platform.write_ahead import write_ahead
 
@@ -20,8 +21,18 @@ VANISHED = {
 }  # fmt: skip
 
 
+class LedgerUnreachable(ConnectionError):
+    """The ledger's database does not answer, or stopped in the middle.
+
+    The message says which, why, and what to do.
+    """
+
+
 class Ledger:
-    """Reads and writes ledger entries in SQLite (write-ahead log) or PostgreSQL."""
+    """Reads and writes ledger entries in SQLite (write-ahead log) or PostgreSQL.
+
+    Everything but `answers` raises LedgerUnreachable if the database does not answer.
+    """
 
     def __init__(self, url: str) -> None:
         if url.startswith("sqlite:///") and url != "sqlite:///":
@@ -29,7 +40,9 @@ class Ledger:
         parsed = database_url(url)
         # A host that has vanished sends no error: without these timeouts a call would wait for minutes.
         patience = VANISHED if parsed.drivername.startswith("postgresql") else {}
-        self.engine: Engine = create_engine(parsed, pool_pre_ping=True, json_serializer=as_json, connect_args=patience)
+        self.engine: Engine = create_engine(
+            parsed, pool_pre_ping=True, json_serializer=as_json, connect_args=patience, hide_parameters=True
+        )
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _patient_sqlite)
 
@@ -37,12 +50,13 @@ class Ledger:
         """Migrate the database to the newest schema; does nothing if it is up to date."""
         from mlprod_tasks.platform.migrations import upgrade
 
-        upgrade(self.engine)
+        with self._reached():
+            upgrade(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Open a transaction: it commits at the end and rolls back on any exception."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._reached(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -99,6 +113,19 @@ class Ledger:
         """Whether the database can be reached. Raises the driver's error if it cannot."""
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT 1")).scalar() == 1
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            # A malformed file is a DatabaseError of no finer class; the others are about the rows.
+            if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
+                raise
+            raise LedgerUnreachable(
+                f"the ledger, {self.engine.url!r}, does not answer: {reason(error)}. Check that its database is running and "
+                "MLPROD_LEDGER_URL, then run again: what was written before is kept"
+            ) from None  # the driver's own message may show values
 
     def _insert(self, kind: type[Row]) -> Any:
         if self.engine.dialect.name == "postgresql":

@@ -10,9 +10,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Mail, MailAbout, Measurement, Row, Training, newest
-from mlprod_tasks.platform.ledger_store import Ledger
+from mlprod_tasks.platform.ledger_store import Ledger, LedgerUnreachable
 
 DAY = date(2013, 6, 1)
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)
@@ -47,6 +48,39 @@ def test_an_entry_written_again_is_replaced(ledger: Ledger) -> None:
     ledger.put(measured(value=2.0))
     (found,) = ledger.all(Measurement)
     assert (found.value, found.breached, found.low, found.sentence) == (2.0, False, None, "")
+
+
+def _killed_while_it_writes(ledger: Ledger, entry: Mail) -> None:
+    with ledger.session() as session:
+        session.add(entry)
+        session.flush()
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+def test_a_server_that_dies_in_the_middle_is_told_as_the_ledger_and_keeps_what_was_written(postgres_database: str) -> None:
+    ledger = Ledger(postgres_database)
+    ledger.migrate()
+    ledger.put(mail("before"))
+    with pytest.raises(LedgerUnreachable, match=r"the ledger, postgresql.* does not answer: .+MLPROD_LEDGER_URL") as told:
+        _killed_while_it_writes(ledger, mail("of it", subject="Zoë"))
+    assert "Zoë" not in str(told.value)
+    assert told.value.__suppress_context__  # a log does not show the driver's error, which may quote a row
+    ledger.put(mail("after"))
+    assert [one.key for one in ledger.all(Mail)] == ["after", "before"]
+
+
+def test_a_file_that_is_no_database_is_told_as_the_ledger(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("a page of text" * 1_000)
+    with pytest.raises(LedgerUnreachable, match=r"ledger\.db, does not answer: file is not a database"):
+        Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").migrate()
+
+
+def test_an_error_about_an_entry_does_not_show_it(ledger: Ledger) -> None:
+    incomplete = mail(subject="Zoë")
+    incomplete.recipients = None  # type: ignore[assignment]
+    with pytest.raises(IntegrityError) as told:
+        ledger.put(incomplete)
+    assert "Zoë" not in str(told.value).partition("DETAIL")[0]
 
 
 def test_entries_with_other_keys_stand_beside_each_other(ledger: Ledger) -> None:

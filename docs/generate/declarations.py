@@ -25,11 +25,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "Expression", "Lookup", "AsOf", "Trailing", "Count", "Sum", "Mean", "Rate", "Min", "Max", "First", "Last",
         "SinceFirst", "SinceLast", "MeanGap", "days", "hours",
     ),
-    "label": ("AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "Kpi"),
-    "training": ("Split", "Model", "RateTable", "Backtest", "Approval"),
+    "label": ("AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "Kpi"),
+    "training": ("Split", "Model", "RateTable", "MeanTable", "Backtest", "Approval"),
     "candidates": (
-        "LightGBM", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearSVM", "NeuralNet",
-        "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
+        "LightGBM", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression", "LinearSVM",
+        "NeuralNet", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
     ),
     "search": ("Search", "Between", "OneOf"),
     "gates": (
@@ -37,13 +37,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "AvailableAtPrediction", "NoLeakageSuspicion", "Invariance", "Monotonic", "SamePredictions", "Latency", "ModelSize",
     ),
     "monitoring": ("Watch", "Learned", "Rule", "Breach", "Retraining", "Monitoring", "BusinessMetric", "Upstream"),
-    "standard": ("WATCHES", "RULES", "REQUEST_WATCHES", "REQUEST_RULES", "RETRAINING"),
+    "standard": (
+        "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "REQUEST_WATCHES", "REQUEST_RULES", "RETRAINING",
+    ),
     "serving": ("Serving", "Ramp"),
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {
     "WATCHES": "The watches of a use case that declares no `watches`.",
     "RULES": "The rules of a use case that declares no `rules`.",
+    "REGRESSION_WATCHES": "The watches of a regression that declares no `watches`.",
+    "REGRESSION_RULES": "The rules of a regression that declares no `rules`.",
     "REQUEST_WATCHES": "Additional watches of a use case that answers requests.",
     "REQUEST_RULES": "Additional rules of a use case that answers requests.",
     "RETRAINING": "The limits on retraining of a use case that declares none.",

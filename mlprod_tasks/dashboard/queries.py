@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.dashboard.schemas import ActionRow, AlarmRow, GateRow, RuleFired, TickRow, TrainingRow, VersionMark
 from mlprod_tasks.dashboard.series import Ticks
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.task import TASKS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Audit,
@@ -25,7 +26,8 @@ from mlprod_tasks.platform.ledger import (
 )
 
 MOST_TRAININGS, MOST_DOINGS, MOST_ALARMS = 20, 50, 50
-METRICS = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
+# Of any task; a training has those of its own.
+METRICS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.shown))
 
 
 def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[date, Scoring]) -> tuple[TickRow, ...]:

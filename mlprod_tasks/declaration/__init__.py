@@ -37,6 +37,7 @@ from mlprod_tasks.declaration.learner import (
     HistGradientBoosting,
     Learner,
     LightGBM,
+    LinearRegression,
     LinearSVM,
     LogisticRegression,
     NeuralNet,
@@ -60,20 +61,28 @@ from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
-from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RETRAINING, RULES, WATCHES
+from mlprod_tasks.declaration.standard import (
+    REGRESSION_RULES,
+    REGRESSION_WATCHES,
+    REQUEST_RULES,
+    REQUEST_WATCHES,
+    RETRAINING,
+    RULES,
+    WATCHES,
+)
 from mlprod_tasks.declaration.table import Column, Database, Files, Table
-from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, ValueFunction
-from mlprod_tasks.declaration.training import Model, RateTable, Split
+from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, PredictionValue, ValueFunction
+from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
 
 __all__ = [
-    "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf", "AtLeast", "AtMost",
-    "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach",
-    "BusinessMetric", "Column", "Constant", "CostMatrix", "Count", "Database", "DeclarationError", "Ensemble", "Expression",
-    "ExtraTrees", "Files", "First", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last",
-    "Latency", "Learned", "Learner", "LightGBM", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "Min",
-    "Model", "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf",
-    "Outcome", "Pipeline", "Population", "Publish", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule",
-    "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Split", "Stable", "Stacking", "Sum",
-    "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load",
-    "load_all",
+    "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any",
+    "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before",
+    "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant", "CostMatrix", "Count", "Database",
+    "DeclarationError", "Ensemble", "Expression", "ExtraTrees", "Files", "First", "HistGradientBoosting", "Invariance", "Kpi",
+    "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency", "Learned", "Learner", "LightGBM", "LinearRegression", "LinearSVM",
+    "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring",
+    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population",
+    "PredictionValue", "Publish", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions",
+    "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Split", "Stable", "Stacking", "Sum", "Table", "Tick",
+    "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -6,7 +6,11 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
-Metric = Literal["roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000"]
+# declaration/task.py says which of them a task has.
+Metric = Literal[
+    "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000", "mae", "rmse",
+    "median_error", "r2", "mape", "absolute_bias",
+]  # fmt: skip
 HIGHER_IS_BETTER: dict[str, bool] = {
     "roc_auc": True,
     "pr_auc": True,
@@ -15,6 +19,12 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "calibration_error": False,
     "precision_at_k": True,
     "value_per_1000": True,
+    "mae": False,
+    "rmse": False,
+    "median_error": False,
+    "r2": True,
+    "mape": False,
+    "absolute_bias": False,
 }
 
 SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k")  # metrics that lie in [0, 1]
@@ -79,13 +89,13 @@ class WorstSlice:
     Slices are those that the declaration names, and the worst ones that a search over all features finds. The gate passes if no
     slice is worse than the rest.
 
-    metric: the metric; calibration is the mean outcome minus the mean score.
-    bound: the smallest value for roc_auc and value_per_1000, the largest for log_loss, the largest absolute value for
-    calibration.
+    metric: the metric; calibration is the mean outcome minus the mean score, bias the mean outcome minus the mean prediction.
+    bound: the smallest value for roc_auc and value_per_1000, the largest for log_loss, mae and rmse, the largest absolute value
+    for calibration and bias.
     least_rows: the number of rows of a slice that is large enough.
     """
 
-    metric: Literal["roc_auc", "log_loss", "calibration", "value_per_1000"]
+    metric: Literal["roc_auc", "log_loss", "calibration", "value_per_1000", "mae", "rmse", "bias"]
     bound: float
     least_rows: int = 500
 
@@ -130,6 +140,8 @@ class AvailableAtPrediction:
 @declared
 class NoLeakageSuspicion:
     """No single feature is suspiciously strong, and the model does not depend on one feature alone.
+
+    Of a regression, Spearman's rank correlation stands in place of ROC AUC, and 0 in place of 0.5.
 
     most: the largest ROC AUC of one feature alone: rates of bins or categories, from training rows, evaluated on test rows.
     most_share: the largest share of the model's power (ROC AUC above 0.5) that is lost when the values of one feature are

@@ -6,14 +6,18 @@ inverse strength of the penalty; `name` tells candidates apart.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from mlprod_tasks.declaration.declared import declared
+
+Objective = Literal["l2", "l1", "huber", "poisson", "tweedie", "quantile"]
 
 
 @declared
 class LightGBM:
     """Gradient boosted trees (Ke et al., 2017), stopped when AUC on the validation window no longer rises.
 
-    Categories are split natively.
+    Trees of a regression are stopped when their objective no longer falls there. Categories are split natively.
 
     learning_rate: the weight of each tree.
     max_trees: the largest number of trees.
@@ -25,6 +29,12 @@ class LightGBM:
     bagging_fraction: the share of training rows that each tree is fitted to.
     lambda_l2: the L2 penalty on the values of leaves.
     name: tells candidates apart.
+    objective: of a regression, what the trees minimise: 'l2' predicts the mean, 'l1' the median, 'huber' a mean without much
+    weight for outliers, 'poisson' and 'tweedie' the mean of counts and of amounts that are often zero, which may not be
+    negative, 'quantile' a quantile. None is l2.
+    alpha: for 'quantile', which one, in (0, 1); for 'huber', the error from which it is counted linearly, in the outcome's
+    unit; None is 0.9.
+    tweedie_power: for 'tweedie', its variance power, in [1, 2); None is 1.5.
     """
 
     learning_rate: float = 0.05
@@ -37,6 +47,9 @@ class LightGBM:
     bagging_fraction: float = 0.8
     lambda_l2: float = 1.0
     name: str = "lightgbm"
+    objective: Objective | None = None
+    alpha: float | None = None
+    tweedie_power: float | None = None
 
 
 @declared
@@ -120,6 +133,20 @@ class LogisticRegression:
 
 
 @declared
+class LinearRegression:
+    """Linear regression with an L2 penalty (ridge), for a regression, on the columns of LogisticRegression.
+
+    c: the inverse strength of the penalty.
+    least_category_rows: categories with fewer training rows share one column.
+    name: tells candidates apart.
+    """
+
+    c: float = 1.0
+    least_category_rows: int = 20
+    name: str = "linear_regression"
+
+
+@declared
 class LinearSVM:
     """A linear support vector machine (squared hinge) on the columns of LogisticRegression.
 
@@ -164,7 +191,7 @@ class NeuralNet:
 
 @declared
 class Constant:
-    """The outcome rate of the training rows as the score of every row: the baseline of the other candidates.
+    """The outcome rate, or mean, of the training rows for every row: the baseline of the other candidates.
 
     name: tells candidates apart.
     """
@@ -209,6 +236,7 @@ Learner = (
     | RandomForest
     | ExtraTrees
     | LogisticRegression
+    | LinearRegression
     | LinearSVM
     | NeuralNet
     | Constant

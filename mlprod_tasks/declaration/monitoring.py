@@ -35,11 +35,17 @@ Watched = Literal[
     # outcomes, known when the labels of the tick are complete
     "label_coverage",
     "label_rate",
+    "label_mean",
+    "label_psi",
     "roc_auc",
     "precision",
     "recall",
     "value",
     "calibration",
+    "mae",
+    "rmse",
+    "bias",
+    "residual_shift",
     "residual_drift",
     "estimate_error",
     "kpi",
@@ -74,6 +80,14 @@ Watched = Literal[
     "online_shadow_difference",
     "online_shadow_latency",
 ]
+# Those that are measured for one task only.
+WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
+    "binary": (
+        "decision_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "estimated_value", "label_rate",
+        "roc_auc", "precision", "recall", "calibration", "residual_drift", "estimate_error",
+    ),
+    "regression": ("label_mean", "label_psi", "mae", "rmse", "bias", "residual_shift"),
+}  # fmt: skip
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 
 

@@ -22,10 +22,19 @@ from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
-from mlprod_tasks.declaration.standard import REQUEST_RULES, REQUEST_WATCHES, RETRAINING, RULES, WATCHES
+from mlprod_tasks.declaration.standard import (
+    REGRESSION_RULES,
+    REGRESSION_WATCHES,
+    REQUEST_RULES,
+    REQUEST_WATCHES,
+    RETRAINING,
+    RULES,
+    WATCHES,
+)
 from mlprod_tasks.declaration.table import Table
-from mlprod_tasks.declaration.target import AtTick, Before, Kpi, Label, Value, ValueFunction
-from mlprod_tasks.declaration.training import Model, RateTable, Split
+from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, PredictionValue, Value
+from mlprod_tasks.declaration.task import TASKS, Task
+from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
 
 
 @declared
@@ -44,7 +53,8 @@ class Publish:
 class Pipeline:
     """One use case: its data, features, label, model, gates and monitoring.
 
-    A use case that answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests.
+    A use case that answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests; a
+    regression gets REGRESSION_WATCHES and REGRESSION_RULES.
 
     name: the file's name; also part of the names of DAGs, lake tables and the registered model.
     doc: what is predicted, and for whom.
@@ -58,7 +68,7 @@ class Pipeline:
     split: the time windows of a training.
     model: how the model is trained.
     fallback: the model that scores when the champion cannot.
-    value: what decisions are worth.
+    value: what decisions, or predicted numbers, are worth.
     gates: conditions that a model must meet before it may be promoted.
     kpi: the business measure that is watched.
     watches: the watched values and their bounds.
@@ -67,7 +77,7 @@ class Pipeline:
     monitoring: settings for all watches together.
     predict_at: the moment at which a row is scored; features use nothing that becomes known later.
     publish: a database table for predictions besides the lake.
-    task: the kind of prediction.
+    task: the kind of prediction: 'binary', a yes or no with its probability, or 'regression', a number.
     top_share: the k of precision at k, as a share of rows.
     slices: features whose values (quartiles of numbers) define slices for the evaluation.
     backtest: also evaluates the model at earlier moments.
@@ -86,7 +96,7 @@ class Pipeline:
     label: Label | Outcome
     split: Split
     model: Model
-    fallback: RateTable
+    fallback: RateTable | MeanTable
     value: Value
     gates: tuple[Gate, ...]
     kpi: Kpi
@@ -104,6 +114,9 @@ class Pipeline:
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
+        if self.task == "regression" and (self.watches, self.rules) == (WATCHES, RULES):
+            object.__setattr__(self, "watches", REGRESSION_WATCHES)
+            object.__setattr__(self, "rules", REGRESSION_RULES)
         if self.serving is not None and (self.watches, self.rules) == (WATCHES, RULES):
             object.__setattr__(self, "watches", (*WATCHES, *REQUEST_WATCHES))
             object.__setattr__(self, "rules", (*RULES, *REQUEST_RULES))
@@ -147,11 +160,23 @@ class Pipeline:
         return tuple(name for feature in self.features for name in names_of(feature))
 
     @property
+    def of_task(self) -> Task:
+        """What belongs to the task in a declaration."""
+        return TASKS[self.task]
+
+    @property
+    def choose_by(self) -> str:
+        """The metric by which candidates are compared."""
+        return self.model.choose_by or self.of_task.choose_by
+
+    @property
     def value_features(self) -> tuple[str, ...]:
-        """The features that the declared value of a decision reads."""
-        if not isinstance(self.value, ValueFunction):
+        """The features that the declared value of a decision, or of a predicted number, reads."""
+        if isinstance(self.value, CostMatrix):
             return ()
-        read = words_of(self.value.act) | words_of(self.value.wait)
+        value = self.value
+        written = (value.sql,) if isinstance(value, PredictionValue) else (value.act, value.wait)
+        read = {word for sql in written for word in words_of(sql)}
         return tuple(name for name in self.feature_names if name in read)
 
     @property

@@ -73,4 +73,22 @@ REQUEST_RULES = (
     Rule("requests moved", "online_psi", "alert", breaches=2, of=3),
     Rule("scores of requests moved", "online_score_psi", "alert", breaches=2, of=3),
 )
+# For a regression. Distances of outcomes are in standard deviations of the reference's, errors relative to the reference's.
+_OF_YES_OR_NO = frozenset(("label_rate", "roc_auc", "estimate_error", "calibration", "kpi"))
+REGRESSION_WATCHES = (
+    *(watch for watch in WATCHES if watch.what not in _OF_YES_OR_NO),
+    Watch("label_mean", low=-0.5, high=0.5, learned=LEARNED),
+    Watch("label_psi", high=0.5, learned=LEARNED),
+    Watch("mae", high=1.5, learned=LEARNED),
+    Watch("rmse", high=2.0, learned=LEARNED),
+    Watch("bias", low=-0.5, high=0.5, learned=LEARNED),
+)
+REGRESSION_RULES = (
+    *(rule for rule in RULES if rule.watch not in _OF_YES_OR_NO),
+    Rule("outcomes moved", "label_mean", "alert"),
+    Rule("distribution of outcomes moved", "label_psi", "alert"),
+    Rule("errors grew", "mae", "retrain", breaches=3, of=5),
+    Rule("large errors grew", "rmse", "retrain", breaches=3, of=5),
+    Rule("predictions are off to one side", "bias", "retrain", breaches=3, of=5),
+)
 RETRAINING = Retraining(cooldown=timedelta(days=7))

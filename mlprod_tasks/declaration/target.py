@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
@@ -24,16 +25,17 @@ class Before:
 
 @declared
 class Label:
-    """The outcome that is predicted: whether a SQL condition holds for the row of `table` that matches the scored row.
+    """The outcome that is predicted: what SQL gives for the row of `table` that matches the scored row.
 
     Rows without an outcome when labels are complete (a cancelled order) are scored, but not used to train or evaluate. Nor are
     rows for whose outcome the condition cannot be computed; a training counts them (`model.max_unusable_share`).
 
     table: the table with the outcomes; it may be the scored one.
     on: pairs columns of the scored row with the key columns of `table`.
-    sql: the condition, over the columns of `table`.
+    sql: the outcome, over the columns of `table`: a condition, or a number.
     delay: how long after predict_at an outcome counts as complete.
     doc: what it means.
+    kind: 'yes_no' for a condition, 'number' for a number; SQL that gives another type is refused, never converted.
     """
 
     table: str
@@ -41,6 +43,7 @@ class Label:
     sql: str
     delay: timedelta
     doc: str = ""
+    kind: Literal["yes_no", "number"] = "yes_no"
 
 
 @declared
@@ -80,14 +83,31 @@ class ValueFunction:
     unit: str = "USD"
 
 
-Value = CostMatrix | ValueFunction
+@declared
+class PredictionValue:
+    """The value of a predicted number: a SQL expression that gives a number. More is better, so costs are negative.
+
+    Columns: `prediction`, `outcome`, and the features of the row itself and its look-ups, because predictions of the fallback
+    must have a value, too. The result may not be null: "-0.5 * greatest(prediction - outcome, 0) - 2 * greatest(outcome -
+    prediction, 0)" for a surplus that costs 0.5 and a shortage that costs 2 per piece.
+
+    sql: the value of the prediction of a row; by default its absolute error, as a cost.
+    unit: its unit.
+    """
+
+    sql: str = "-abs(prediction - outcome)"
+    unit: str = ""
+
+
+Value = CostMatrix | ValueFunction | PredictionValue
 
 
 @declared
 class Kpi:
     """The business measure that is watched: a SQL aggregate over the labelled predictions of a tick.
 
-    Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, as declared).
+    Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, as declared); of a regression `prediction`,
+    `outcome`, `value` (of the prediction, as declared).
 
     name: its name.
     sql: the aggregate.

@@ -36,8 +36,8 @@ class Model:
     candidates: each is fitted, then calibrated on the validation window; the one with the best `choose_by` there is the model.
     The test window is not used for this choice.
     categorical: features coded as integers, with codes learned on training rows. Text features always are.
-    calibration: how scores are turned into probabilities.
-    choose_by: the metric by which candidates are compared.
+    calibration: how scores are turned into probabilities; a regression has none.
+    choose_by: the metric by which candidates are compared; None takes log_loss, for a regression mae.
     weights: the weight of a row in fitting: "none": all equal; "balanced": both classes equal in total; a number: the weight of
     a positive, with 1 for a negative. Calibration is never weighted, so probabilities stay right.
     half_life: the age at which a training row has half the weight; None: all equal.
@@ -55,7 +55,7 @@ class Model:
     candidates: tuple[Learner, ...] = (LightGBM(),)
     categorical: tuple[str, ...] = ()
     calibration: Literal["isotonic", "sigmoid", "none"] = "isotonic"
-    choose_by: Metric = "log_loss"
+    choose_by: Metric | None = None
     weights: Literal["none", "balanced"] | float = "none"
     half_life: timedelta | None = None
     warm_update: bool = False
@@ -82,6 +82,20 @@ class RateTable:
 
     by: the features that define a group.
     smoothing: the weight, in rows, of the overall rate.
+    """
+
+    by: tuple[str, ...]
+    smoothing: float = 50.0
+
+
+@declared
+class MeanTable:
+    """The fallback model of a regression: the smoothed mean outcome of training rows, per group of features of the row itself.
+
+    It uses no trailing or as-of features, so it can predict when those are not available.
+
+    by: the features that define a group.
+    smoothing: the weight, in rows, of the overall mean.
     """
 
     by: tuple[str, ...]

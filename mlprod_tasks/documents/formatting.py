@@ -22,7 +22,14 @@ METRICS: dict[str, tuple[str, str]] = {
         "mean difference of scores and outcomes over ten bins; lower is better",
     ),
     "precision_at_k": ("precision at k", "share of positives among the highest scores"),
-    "value_per_1000": ("value per 1,000 rows", "what acting on the model's decisions was worth"),
+    "mae": ("mean absolute error", "how far predictions are off on average, in the outcome's unit; lower is better"),
+    "rmse": ("root mean squared error", "the same, where large errors count more; lower is better"),
+    "median_error": ("median absolute error", "half of the predictions are off by less; lower is better"),
+    "r2": ("R2", "share of the outcomes' variance that predictions explain; 0 is the mean alone, 1 is perfect"),
+    "mape": ("mean absolute percentage error", "mean of error by outcome; has no value if an outcome is 0; lower is better"),
+    "absolute_bias": ("bias, absolute", "how far the mean prediction is from the mean outcome; 0 is right"),
+    "value_per_1000": ("value per 1,000 rows", "what the model's decisions or predictions were worth"),
+    "bias": ("outcome minus prediction", "mean outcome minus mean prediction; 0 is right"),
     "calibration": ("outcome minus score", "mean outcome minus mean score; 0 is right"),
 }
 UNKNOWN = "not measured"

@@ -17,12 +17,14 @@ import numpy as np
 
 from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
-from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold
+from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, positives_and_mean
 from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import DateRange, ModelFacts, PerWindow
 from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks import task_of
+from mlprod_tasks.models.tasks.protocol import summary_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import Training
@@ -91,18 +93,19 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
             correlation=correlation(folds),
         )
         folder.write(result)
-        _record(folder, run_id, result, platform)
+        _record(pipeline, folder, run_id, result, platform)
     _log_folds(pipeline, result)
     return result
 
 
-def correlation(folds: Sequence[Fold], metric: str = "roc_auc", business: str = "value_per_1000") -> float:
+def correlation(folds: Sequence[Fold], metric: str = "", business: str = "value_per_1000") -> float:
     """Return Spearman's rank correlation of two metrics over the folds.
 
-    NaN for under three folds or a constant metric.
+    metric: by default ROC AUC, or R2 of numbers. NaN for under three folds or a constant metric.
     """
     from scipy.stats import spearmanr
 
+    metric = metric or ("roc_auc" if folds and "roc_auc" in folds[0].model else "r2")
     pairs = [(fold.model[metric].value, fold.model[business].value) for fold in folds]
     finite = np.array([pair for pair in pairs if all(map(isfinite, pair))])
     if len(finite) < FEWEST_TO_CORRELATE:
@@ -189,22 +192,25 @@ def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | s
     rows = {}
     for name, ticks in spans.named():
         rows[name] = past.window(ticks, as_of)
-        if problem := _too_few_rows(name, ticks, rows[name]):
+        if problem := _too_few_rows(run.pipeline, name, ticks, rows[name]):
             return problem
     outcome = outcome_of(rows[TEST])
     facts = _facts(run, as_of, spans.dates())
     fitted = segments.fit_all(run.pipeline, rows[TRAIN], rows[VALIDATION], facts, tuned=run.tuned)
     of_model = _metrics_of(run.pipeline, fitted, rows[TEST])
     of_baseline = evaluate.baseline(run.pipeline, fitted.facts, rows[VALIDATION], rows[TEST])
-    log.info("as of %s: AUC %.4f on %d rows", as_of, of_model["roc_auc"].value, len(outcome))
+    first = run.pipeline.of_task.shown[0]
+    log.info("as of %s: %s %.4f on %d rows", as_of, first, of_model[first].value, len(outcome))
+    positives, mean = positives_and_mean(outcome)
     return Fold(
         as_of=as_of.date,
         windows=spans.dates(),
         rows=len(outcome),
-        positives=int(outcome.sum()),
+        positives=positives,
         model=of_model,
         baseline=of_baseline,
         champion=_champion_metrics(run, facts, of_model, rows),
+        mean_outcome=mean,
     )
 
 
@@ -229,6 +235,7 @@ def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: Tr
         model=of_model,
         baseline=evaluation.baseline,
         champion=of_champion,
+        mean_outcome=evaluation.mean_outcome,
     )
     _write(file, key, fold)
     return fold
@@ -250,14 +257,12 @@ def _facts(run: _Run, as_of: Tick, spans: PerWindow[DateRange]) -> ModelFacts:
     return facts_of(assembled_then, run.training_id, run.pipeline.digest)
 
 
-def _too_few_rows(window: str, ticks: TickRange, rows: Rows) -> str | None:
+def _too_few_rows(pipeline: Pipeline, window: str, ticks: TickRange, rows: Rows) -> str | None:
     n = rows.num_rows
-    positives = int(outcome_of(rows).sum()) if n else 0
     if n < assemble.LEAST_ROWS:
         return f"the {window} window {ticks} has {n} labelled rows, fewer than {assemble.LEAST_ROWS}"
-    if positives in (0, n):
-        return f"the {window} window {ticks} has outcomes of one class only"
-    return None
+    problem = task_of(pipeline).problem(pipeline, summary_of(outcome_of(rows)))
+    return f"the {window} window {ticks} has {problem}" if problem else None
 
 
 def _problem(champion: ChampionSpec, folds: int, declared: Backtest) -> str | None:
@@ -267,10 +272,10 @@ def _problem(champion: ChampionSpec, folds: int, declared: Backtest) -> str | No
     return "; ".join(problems) or None
 
 
-def _record(folder: TrainingFolder, run_id: str, result: BacktestResult, platform: Platform) -> None:
+def _record(pipeline: Pipeline, folder: TrainingFolder, run_id: str, result: BacktestResult, platform: Platform) -> None:
     """Add mean, minimum and maximum over the folds to the training's metrics."""
     flat = {"backtest_folds": float(len(result.folds)), "backtest_correlation": result.correlation}
-    for name in ("roc_auc", "log_loss", "value_per_1000"):
+    for name in (one for one in pipeline.of_task.shown if one != "calibration_error"):
         values = [fold.model[name].value for fold in result.folds]
         summaries = (("mean", np.mean), ("min", np.min), ("max", np.max))
         flat |= {f"backtest_{name}_{summary}": float(function(values)) for summary, function in summaries}
@@ -283,12 +288,13 @@ def _record(folder: TrainingFolder, run_id: str, result: BacktestResult, platfor
 
 
 def _log_folds(pipeline: Pipeline, result: BacktestResult) -> None:
+    first = pipeline.of_task.shown[0]
     for fold in result.folds:
-        auc, worth = fold.model["roc_auc"], fold.model["value_per_1000"].value
+        one, worth = fold.model[first], fold.model["value_per_1000"].value
         value = f"{worth:,.0f} {pipeline.value.unit} per 1,000 rows"
         if result.champion_recipe == "other" and fold.champion:
-            value += f"; the champion's recipe AUC {fold.champion['roc_auc'].value:.4f}"
-        log.info("%s: AUC %.4f [%.4f, %.4f], %s", fold.as_of, auc.value, auc.low, auc.high, value)
+            value += f"; the champion's recipe {first} {fold.champion[first].value:.4f}"
+        log.info("%s: %s %.4f [%.4f, %.4f], %s", fold.as_of, first, one.value, one.low, one.high, value)
     if result.problem:
         log.warning("%s: %s", pipeline.name, result.problem)
 

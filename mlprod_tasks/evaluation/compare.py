@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.evaluation.results import Comparison
-from mlprod_tasks.statistics import auc_interval
-from mlprod_tasks.statistics.metrics import NAMES, Difference, Sampled, interval
+from mlprod_tasks.models.tasks import task_of_outcomes
+from mlprod_tasks.models.tasks.protocol import Outcomes
+from mlprod_tasks.statistics.metrics import Difference, Sampled, interval
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Performance:
     sampled: Sampled
 
 
-def compare(champion_version: int, outcome: Bools, model: Performance, champion: Performance) -> Comparison:
+def compare(champion_version: int, outcome: Outcomes, model: Performance, champion: Performance) -> Comparison:
     """Return every metric of the model minus the champion's.
 
     Both on the same rows and the same resamples (a paired bootstrap); ROC AUC by DeLong's test, which needs no resamples.
     Raises: CannotBeMeasured.
     """
-    differences = {name: _paired_difference(name, model.sampled, champion.sampled) for name in NAMES}
-    differences["roc_auc"] = auc_interval.difference(outcome, model.score, champion.score)
+    differences = {name: _paired_difference(name, model.sampled, champion.sampled) for name in model.sampled.points}
+    differences |= task_of_outcomes(outcome).exact_differences(outcome, model.score, champion.score)
     return Comparison(champion_version, len(outcome), differences)
 
 

@@ -10,16 +10,15 @@ import numpy as np
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.champion import ChampionNow, champion_now
 from mlprod_tasks.evaluation.compare import Performance, compare
-from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices
+from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, positives_and_mean
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
-from mlprod_tasks.models.feature_frame import outcome_of
+from mlprod_tasks.models.feature_frame import decisions, outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.statistics import metrics
-from mlprod_tasks.statistics.metrics import Sampled
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.records import Assembled, Trained
 from mlprod_tasks.training.split import TEST, VALIDATION
@@ -44,6 +43,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         trained, assembled = folder.read(Trained), folder.read(Assembled)
         rows = workspace.read_window(folder, TEST)
         outcome = outcome_of(rows)
+        positives, mean = positives_and_mean(outcome)
         candidate = load_model(folder.model)
         ours = measure_performance(pipeline, candidate, rows)
         now = champion_now(pipeline, platform)
@@ -52,7 +52,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             training_id=training_id,
             model_digest=trained.digest,
             rows=rows.num_rows,
-            positives=int(outcome.sum()),
+            positives=positives,
             unlabelled=assembled.unlabelled.test,
             threshold=candidate.threshold,
             model=ours.sampled.estimates(),
@@ -61,6 +61,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             champion_version=now.version,
             champion_problem=problem,
             champion_recorded=now.recorded,
+            mean_outcome=mean,
         )
         comparison = None if champion is None or now.version is None else compare(now.version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
@@ -79,21 +80,21 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows) -> Perfo
     """
     predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
-    return Performance(predicted.score, worth, _sample(pipeline, outcome, predicted.score, worth))
+    return Performance(predicted.score, worth, task_of(pipeline).sample(pipeline, outcome, predicted.score, worth))
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows) -> Estimates:
     """Measure a constant baseline.
 
-    It scores every row with the training rate; its one decision is the best on the validation window.
+    It gives every row the training rate, or mean; its one decision is the best on the validation window.
     """
-    rate = facts.training_rate
+    task, rate = task_of(pipeline), facts.training_rate
     assert rate is not None, "a model fitted by this project knows its training rate"
     known, outcome = outcome_of(validation), outcome_of(rows)
     before, now = np.full(len(known), rate), np.full(len(outcome), rate)
-    threshold = decision_value.best_threshold(decision_value.worth(pipeline.value, validation, before, known), before)
-    worth = decision_value.worth(pipeline.value, rows, now, outcome).of(now >= threshold)
-    return _sample(pipeline, outcome, now, worth).estimates()
+    threshold = task.threshold(decision_value.worth(pipeline.value, validation, before, known), before)
+    worth = decision_value.worth(pipeline.value, rows, now, outcome).of(decisions(now, threshold))
+    return task.sample(pipeline, outcome, now, worth).estimates()
 
 
 def _champion(
@@ -114,10 +115,6 @@ def _champion(
     except Exception as error:
         log.exception("champion version %d cannot be evaluated", champion.version)
         return None, f"champion version {champion.version}: {type(error).__name__}: {error}"
-
-
-def _sample(pipeline: Pipeline, outcome: np.ndarray, score: np.ndarray, worth: np.ndarray) -> Sampled:
-    return metrics.sample(outcome, score, worth, pipeline.top_share, seed=pipeline.model.seed)
 
 
 def _write(folder: TrainingFolder, evaluation: Evaluation, comparison: Comparison | None, sliced: Slices) -> None:
@@ -150,11 +147,13 @@ def _record(
 
 def _metrics_by_name(evaluation: Evaluation, comparison: Comparison | None) -> dict[str, float]:
     """Return the metrics by name, as MLflow and the ledger list them, without those that could not be computed."""
-    flat = {
-        "test_rows": float(evaluation.rows),
-        "test_positives": float(evaluation.positives),
-        "threshold": evaluation.threshold,
-    }
+    flat = {"test_rows": float(evaluation.rows)}
+    if evaluation.mean_outcome is None:
+        flat["test_positives"] = float(evaluation.positives)
+    else:
+        flat["test_mean_outcome"] = evaluation.mean_outcome
+    if evaluation.threshold is not None:
+        flat["threshold"] = evaluation.threshold
     estimates_by_prefix = {"": evaluation.model, "baseline_": evaluation.baseline, "champion_": evaluation.champion or {}}
     for prefix, estimates in estimates_by_prefix.items():
         for name, one in estimates.items():
@@ -182,5 +181,5 @@ def _log_results(comparison: Comparison | None, sliced: Slices) -> None:
     log.info("%d slices measured, %d with fewer than %d rows left out", len(sliced.slices), sliced.left_out, sliced.least_rows)
     for one_slice in sliced.slices:
         if one_slice.found == "searched":
-            loss, off = one_slice.metrics["log_loss"].value, one_slice.metrics["calibration"].value
-            log.info("worst slice %s: %d rows, log loss %.4f, calibration %+.4f", one_slice.name, one_slice.rows, loss, off)
+            shown = ", ".join(f"{name} {estimate.value:.4f}" for name, estimate in one_slice.metrics.items())
+            log.info("worst slice %s: %d rows, %s", one_slice.name, one_slice.rows, shown)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, Literal
 
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import DateRange, PerWindow
 from mlprod_tasks.platform.versioned import Versioned
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Number
@@ -20,7 +21,8 @@ class Evaluation(StepRecord):
 
     champion: None if there is no champion, or if it could not be evaluated: then champion_version is set, and
     champion_problem says why. champion_recorded: the version of the ledger's last promotion then; it differs from
-    champion_version if the alias was moved by hand.
+    champion_version if the alias was moved by hand. threshold: None if outcomes are numbers; mean_outcome is then their mean,
+    and positives 0.
     """
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -31,13 +33,19 @@ class Evaluation(StepRecord):
     rows: int
     positives: int
     unlabelled: int
-    threshold: float
+    threshold: float | None
     model: Estimates
     baseline: Estimates
     champion: Estimates | None = None
     champion_version: int | None = None
     champion_problem: str | None = None
     champion_recorded: int | None = None
+    mean_outcome: float | None = None
+
+    @property
+    def outcomes(self) -> str:
+        """What the outcomes are, in words: '120 of them positive', 'mean outcome 6.9'."""
+        return outcomes_in_words(self.positives, self.mean_outcome)
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
@@ -48,6 +56,16 @@ class Evaluation(StepRecord):
                 for metric, numbers in (written[whose] or {}).items()
             } or None
         return written
+
+
+def outcomes_in_words(positives: int, mean_outcome: float | None) -> str:
+    """Return how many outcomes are positive, or the mean of numbers, in words."""
+    return f"{positives:,} of them positive" if mean_outcome is None else f"mean outcome {format_number(mean_outcome)}"
+
+
+def positives_and_mean(outcome: Any) -> tuple[int, float | None]:
+    """Return the number of positive outcomes and no mean; or 0 and the mean, if outcomes are numbers. outcome: (n,)."""
+    return (int(outcome.sum()), None) if outcome.dtype == bool else (0, float(outcome.mean()))
 
 
 @dataclass(frozen=True)
@@ -66,8 +84,11 @@ class Comparison(StepRecord):
 class Slice:
     """A part of the test window: `name` is a condition, such as "channel = 'web'".
 
+    positives, mean_outcome: as of an Evaluation.
+
     found: 'declared' if the declaration names its column, 'searched' if it is one of the worst in the window.
-    metrics: roc_auc, log_loss, calibration (mean outcome minus mean score), value_per_1000.
+    metrics: roc_auc, log_loss, calibration (mean outcome minus mean score), value_per_1000; of numbers mae, rmse, bias (mean
+    outcome minus mean prediction), value_per_1000.
     """
 
     name: str
@@ -75,6 +96,7 @@ class Slice:
     rows: int
     positives: int
     metrics: Estimates
+    mean_outcome: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +125,7 @@ class Fold:
     model: Estimates
     baseline: Estimates
     champion: Estimates | None = None  # the champion's recipe on the same rows
+    mean_outcome: float | None = None  # if outcomes are numbers
 
 
 @dataclass(frozen=True)
@@ -123,7 +146,7 @@ class BacktestResult(StepRecord):
 
     champion_recipe: 'same' if the champion has the same recipe (its folds are then the model's), 'other' if its recipe was
     fitted too, 'none' without a champion, 'unknown' if it could not be fitted (problem says why).
-    correlation: Spearman's, over the folds, of roc_auc with value_per_1000.
+    correlation: Spearman's, over the folds, of roc_auc, or r2, with value_per_1000.
     """
 
     FILE: ClassVar[str] = "backtest.json"

@@ -137,7 +137,7 @@ def _check(gate: CheckedGate, inputs: _CheckInputs) -> Iterable[CheckResult]:
         case ModelSize():
             yield footprint.size(gate, inputs.folder.model)
         case SamePredictions():
-            evaluated = inputs.folder.read(Evaluation).model["roc_auc"].value
+            evaluated = inputs.folder.read(Evaluation).model[pipeline.of_task.shown[0]].value
             yield round_trip.same_predictions(model, inputs.folder.model, inputs.test_rows, evaluated)
         case Invariance():
             yield behaviour.invariance(gate, model, inputs.test_rows, inputs.key)

@@ -6,18 +6,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import nan, sqrt
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, WorstSlice
-from mlprod_tasks.evaluation.results import Slice, Slices
+from mlprod_tasks.evaluation.results import Slice, Slices, positives_and_mean
 from mlprod_tasks.evaluation.slice_bins import Binned, binned
 from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks import PredictionTask, task_of_outcomes
+from mlprod_tasks.models.tasks.protocol import Outcomes
 from mlprod_tasks.statistics import auc_interval
-from mlprod_tasks.statistics.metrics import Estimate, log_losses
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +36,17 @@ MISTAKEN = 0.05
 
 @dataclass(frozen=True)
 class _Window:
-    """The rows of the window, (n,) each. loss: log loss; off: outcome minus score; worth: value of the decision."""
+    """The rows of the window, (n,) each. loss: of the task; off: outcome minus score; worth: value of the decision."""
 
-    outcome: Bools
+    task: PredictionTask
+    outcome: Outcomes
     score: Floats
     loss: Floats
     off: Floats
     worth: Floats
 
     def take(self, rows: NDArray) -> _Window:
-        return _Window(*(each[rows] for each in (self.outcome, self.score, self.loss, self.off, self.worth)))
+        return _Window(self.task, *(each[rows] for each in (self.outcome, self.score, self.loss, self.off, self.worth)))
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,22 @@ class _Candidate:
     effect: float
 
 
-def slices(pipeline: Pipeline, rows: Rows, outcome: Bools, score: Floats, worth: Floats, seed: int = 0) -> Slices:
+def slices(pipeline: Pipeline, rows: Rows, outcome: Outcomes, score: Floats, worth: Floats, seed: int = 0) -> Slices:
     """Measure the declared slices and search for the worst ones over all features.
 
     rows: (n,) with the features and, if it has one, the tick; outcome, score, worth of the decision: (n,). Slices with fewer
     rows than `least_rows`, or with outcomes of one class only, are left out.
 
     The search (like SliceFinder: Chung et al., ICDE 2019) goes through every bin of every feature and every pair of bins, on a
-    random half of the window. It ranks them by how far the log loss, or the error of calibration, exceeds that of the other
-    rows: by the lower end of the 95 % interval of the effect size (difference of means over the standard deviation of a row),
-    which favours neither small nor large slices. The worst are measured on the other half and listed only if they are worse
+    random half of the window. It ranks them by how far the loss (log loss; of numbers the absolute error), or the error of
+    calibration (of numbers the bias), exceeds that of the other rows: by the lower end of the
+    95 % interval of the effect size (difference of means over the standard deviation of a row), which favours neither small nor
+    large slices. The worst are measured on the other half and listed only if they are worse
     there too, as the worst of thousands may be noise. A slice with unpredictable outcomes has a high log loss even with the
     best possible model; its `calibration` says whether the scores are wrong.
     """
-    window = _Window(outcome, score, log_losses(outcome.astype(np.float64), score), outcome - score, worth)
+    task = task_of_outcomes(outcome)
+    window = _Window(task, outcome, score, task.row_losses(outcome, score), outcome - score, worth)
     least = least_rows(pipeline)
     measured: list[Slice] = []
     left_out = 0
@@ -220,21 +223,10 @@ def _still_worse(window: _Window, inside: Bools, mistaken: float, least: int) ->
 
 
 def _measure(name: str, found: Literal["declared", "searched"], window: _Window, least: int) -> Slice | None:
-    """Measure the slice's metrics, with normal intervals and DeLong's for ROC AUC; None if it is too small."""
-    rows, positives = len(window.outcome), int(window.outcome.sum())
-    if rows < least or positives in (0, rows):
+    """Measure the slice's metrics; None if it is too small, or they are undefined for its outcomes."""
+    rows = len(window.outcome)
+    metrics = window.task.slice_metrics(window.outcome, window.score, window.worth) if rows >= least else {}
+    if not metrics:
         return None
-    area = auc_interval.area(window.outcome, window.score)
-    metrics = {
-        "roc_auc": Estimate(area.value, area.low, area.high),
-        "log_loss": _mean(window.loss),
-        "calibration": _mean(window.off),
-        "value_per_1000": _mean(1000 * window.worth),
-    }
-    return Slice(name, found, rows, positives, metrics)
-
-
-def _mean(values: Floats) -> Estimate:
-    mean = float(values.mean())
-    half = auc_interval.Z * float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else nan
-    return Estimate(mean, mean - half, mean + half)
+    positives, mean = positives_and_mean(window.outcome)
+    return Slice(name, found, rows, positives, metrics, mean)

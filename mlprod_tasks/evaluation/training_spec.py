@@ -47,7 +47,9 @@ def spec_of_champion(pipeline: Pipeline, candidate: Any, platform: Platform) -> 
             raise ValueError("its recipe was not recorded with it")
         reads = tuple(loaded.feature_names)
         _check_same_meaning(pipeline, reads, ref, loaded.facts.declaration, platform)
-        if recipe == candidate.facts.recipe and reads == tuple(candidate.feature_names):
+        # Read, so that fields that were added since have their defaults in both.
+        same = candidate.facts.recipe is not None and read_part(recipe) == read_part(candidate.facts.recipe)
+        if same and reads == tuple(candidate.feature_names):
             return ChampionSpec(ref.version, "same")
         return ChampionSpec(ref.version, "other", _with_recipe(pipeline, recipe, reads))
     except Exception as error:

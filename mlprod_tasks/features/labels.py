@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Outcome, Pipeline, Tick, TickRange
+from mlprod_tasks.declaration import Label, Outcome, Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
 from mlprod_tasks.features.known import FAILED, counts_from, known_at
 from mlprod_tasks.features.outcomes import outcome_labels
@@ -23,15 +23,20 @@ from mlprod_tasks.platform.sql import identifier, literal
 
 log = logging.getLogger(__name__)
 MOST_NAMED = 5  # rows that a warning names
+# The engine's types of numbers, besides DECIMAL(width, scale).
+NUMBERS = (
+    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT",
+    "DOUBLE",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class KnownLabels:
     """The outcomes of scored rows that were known at a given time.
 
-    table: the entity's key, `tick`, `label` (bool), `label_known_at`, sorted by (tick, key).
-    failed: key and tick of the rows for whose outcome the condition cannot be computed (a failed cast, an overflow, a division
-    by zero). They have no label.
+    table: the entity's key, `tick`, `label` (bool, or float64 of a number), `label_known_at`, sorted by (tick, key).
+    failed: key and tick of the rows for whose outcome the label cannot be computed (a failed cast, an overflow, a division
+    by zero), or is an infinite number. They have no label.
     """
 
     table: pa.Table
@@ -47,7 +52,7 @@ def labels(
     versions: Mapping[str, int] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
 ) -> pa.Table:
-    """The table of `known_labels`; a warning names rows for which the condition cannot be computed.
+    """The table of `known_labels`; a warning names rows for which the label cannot be computed.
 
     Raises: TableMissing.
     """
@@ -68,10 +73,10 @@ def known_labels(
 ) -> KnownLabels:
     """The labels of rows of `ticks` known before `as_of` starts.
 
-    Rows without a known label are left out. An outcome is known when its row and every late column that the condition reads are
+    Rows without a known label are left out. An outcome is known when its row and every late column that the label reads are
     known. An outcome in an earlier tick than the scored row belongs to another row, because it was known before. If there are
-    several outcomes, the latest counts; if the condition cannot be computed for it, the row has no label, whatever an earlier
-    outcome said.
+    several outcomes, the latest counts; if the label cannot be computed for it, the row has none, whatever an earlier outcome
+    said.
 
     connection: the engine of the step that asks; None: one is opened.
     Raises: TableMissing.
@@ -102,9 +107,10 @@ def _failure(pipeline: Pipeline, failed: pa.Table) -> str:
     """What is wrong with rows whose label cannot be computed, with the first ones' keys unless they are personal."""
     key = pipeline.entity_table.key
     named = "" if any(pipeline.entity_table.column(name).personal for name in key) else f", such as {_first(failed, key)}"
+    infinite = " or is infinite" if pipeline.label.kind == "number" else ""
     return (
-        f"label.sql {pipeline.label.sql!r} cannot be computed for {failed.num_rows:,} rows (a failed cast, an overflow, a "
-        f"division by zero), which have no label{named}. {REMEDY}"
+        f"label.sql {pipeline.label.sql!r} cannot be computed{infinite} for {failed.num_rows:,} rows (a failed cast, an "
+        f"overflow, a division by zero), which have no label{named}. {REMEDY}"
     )
 
 
@@ -116,23 +122,26 @@ def _first(failed: pa.Table, key: Sequence[str]) -> str:
 def _labels_sql(pipeline: Pipeline, as_of: Tick, alone: bool = False) -> Callable[[str], str]:
     """SQL of the labels, given the relation of the outcomes.
 
-    The relation `scored` must exist. Column `_failed` tells rows whose condition cannot be computed; such a row fails the
-    query, unless `alone` is set. That is slower.
+    The relation `scored` must exist. Column `_failed` tells rows whose label cannot be computed; such a row fails the query,
+    unless `alone` is set, which is slower. An infinite number fails no query.
     """
     entity, label = pipeline.entity_table, pipeline.label
+    assert isinstance(label, Label)
     table = pipeline.table(label.table)
     key = ", ".join(f"scored.{identifier(name)}" for name in entity.key)
     joined_on = ", ".join(identifier(name) for name in label.on.values())
     matched = " AND ".join(f"labelled.{identifier(theirs)} = scored.{identifier(mine)}" for mine, theirs in label.on.items())
     moment = f"CAST({counts_from(late_columns(table, label.sql))} AS TIMESTAMPTZ)"
-    if alone:  # a row that fails has no struct; a row whose condition is null has a struct with null
-        label_of = f"struct_extract(_computed, 'v') AS label, _computed IS NULL AS {FAILED}"
-    else:
-        label_of = f"_computed AS label, false AS {FAILED}"
+    # Alone, a row that fails has no struct; a row whose label is null has a struct with null.
+    value, fails = ("struct_extract(_computed, 'v')", "_computed IS NULL") if alone else ("_computed", "false")
+    if label.kind == "number":
+        fails = f"({fails} OR coalesce(NOT isfinite({value}), false))"
+        value = f"CASE WHEN isfinite({value}) THEN {value} END"
+    label_of = f"{value} AS label, {fails} AS {FAILED}"
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     return lambda relation: (
         f"WITH outcomes AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
-        f"computed AS (SELECT {joined_on}, tick AS _outcome_tick, {_condition(label.sql, alone)} AS _computed, "
+        f"computed AS (SELECT {joined_on}, tick AS _outcome_tick, {_outcome(label, alone)} AS _computed, "
         f"{moment} AS label_known_at FROM outcomes), labelled AS (SELECT *, {label_of} FROM computed) "
         f"SELECT {key}, scored.tick, label, label_known_at, {FAILED} FROM scored JOIN labelled ON {matched} "
         f"WHERE (label IS NOT NULL OR {FAILED}) AND _outcome_tick >= scored.tick "
@@ -143,10 +152,19 @@ def _labels_sql(pipeline: Pipeline, as_of: Tick, alone: bool = False) -> Callabl
     )
 
 
-def _condition(sql: str, alone: bool) -> str:
-    """SQL of the label's condition. A number or text is no condition: cast, 'no' would be false and 0.1 true."""
-    refusal = literal(f"label.sql {sql!r} is not a condition that is true or false: compare it, as in {sql} > 0")
-    kind, value = f"typeof(({sql}))", f"CAST(({sql}) AS BOOLEAN)"
+def _outcome(label: Label, alone: bool) -> str:
+    """SQL of the label's value, which refuses values of another kind.
+
+    A number or text is no condition: cast, 'no' would be false and 0.1 true. A condition is no number: cast, true would be 1.
+    """
+    sql, number = label.sql, label.kind == "number"
+    kind, value = f"typeof(({sql}))", f"CAST(({sql}) AS {'DOUBLE' if number else 'BOOLEAN'})"
     if alone:
         kind, value = f"typeof(TRY(({sql})))", f"TRY(struct_pack(v := {value}))"
-    return f"CASE WHEN {kind} IN ('BOOLEAN', '\"NULL\"') THEN {value} ELSE error({refusal}) END"
+    if number:
+        refusal = f"label.sql {sql!r} does not give a number: derive one from it, or declare kind='yes_no'"
+        fits = f"({kind} IN ({', '.join(map(literal, NUMBERS))}, '\"NULL\"') OR {kind} LIKE 'DECIMAL%')"
+    else:
+        refusal = f"label.sql {sql!r} is not a condition that is true or false: compare it, as in {sql} > 0"
+        fits = f"{kind} IN ('BOOLEAN', '\"NULL\"')"
+    return f"CASE WHEN {fits} THEN {value} ELSE error({literal(refusal)}) END"

@@ -1,20 +1,22 @@
-"""Compute the value of decisions, and the score from which acting pays."""
+"""Compute the value of decisions or of predicted numbers, and the score from which acting pays."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import CostMatrix, ValueFunction
+from mlprod_tasks.declaration import CostMatrix, PredictionValue, ValueFunction
 from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Declared = CostMatrix | ValueFunction
+Declared = CostMatrix | ValueFunction | PredictionValue
 
 ALWAYS = 0.0
 NEVER = float(np.nextafter(1.0, 2.0))  # above every probability: never act
@@ -26,7 +28,10 @@ class ValueUndefined(ValueError):
 
 @dataclass(frozen=True)
 class Worth:
-    """The value of acting and of waiting on each row, (n,) each, in the declared unit."""
+    """The value of acting and of waiting on each row, (n,) each, in the declared unit.
+
+    Both are the value of the prediction if it is a number: there is nothing to decide.
+    """
 
     acted: Floats
     waited: Floats
@@ -36,19 +41,24 @@ class Worth:
         return np.where(decision, self.acted, self.waited)
 
 
-def worth(declared: Declared, rows: Rows, score: Floats, outcome: Bools) -> Worth:
-    """Return the value of both decisions on each row, given its outcome.
+def worth(declared: Declared, rows: Rows, score: Floats, outcome: Any) -> Worth:
+    """Return the value of both decisions, or of the predicted number, on each row, given its outcome.
 
-    rows: (n,) with the features that a ValueFunction reads; a CostMatrix reads none. score, outcome: (n,).
+    rows: (n,) with the features that a declared expression reads; a CostMatrix reads none. score, outcome: (n,).
 
     Raises: ValueUndefined.
     """
+    if isinstance(declared, PredictionValue):
+        columns = {"prediction": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.float64())}
+        (value,) = _compute({"sql": declared.sql}, rows, columns)
+        return Worth(value, value)
     outcome = np.asarray(outcome, bool)
     if isinstance(declared, CostMatrix):
         acted = np.where(outcome, declared.true_positive, declared.false_positive)
         waited = np.where(outcome, declared.false_negative, declared.true_negative)
         return Worth(acted.astype(np.float64), waited.astype(np.float64))
-    return _compute(declared, rows, score, outcome)
+    columns = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
+    return Worth(*_compute({"act": declared.act, "wait": declared.wait}, rows, columns))
 
 
 def best_threshold(worth: Worth, score: Floats) -> float:
@@ -82,7 +92,7 @@ def total_by_threshold(worth: Worth, score: Floats) -> tuple[Floats, Floats]:
 def break_even(declared: Declared) -> float | None:
     """Return the probability from which acting pays, if probabilities are correct.
 
-    None for a ValueFunction, where it differs by row.
+    None for other values, where it differs by row or there is nothing to decide.
     """
     if not isinstance(declared, CostMatrix):
         return None
@@ -91,22 +101,24 @@ def break_even(declared: Declared) -> float | None:
     return loss / (gain + loss)
 
 
-def _compute(declared: ValueFunction, rows: Rows, score: Floats, outcome: Bools) -> Worth:
-    """Compute the expressions over all rows at once, with the engine that computes features."""
+def _compute(expressions: Mapping[str, str], rows: Rows, added: Mapping[str, pa.Array]) -> list[Floats]:
+    """Compute the expressions, by their field, over all rows at once, with the engine that computes features.
+
+    added: what was predicted and what came, which hide columns of their names.
+    """
     import duckdb
 
     from mlprod_tasks.platform.engine import engine
 
     if isinstance(rows, StoredRows):
-        words = words_of(declared.act) | words_of(declared.wait)
+        words = {word for sql in expressions.values() for word in words_of(sql)}
         rows = rows.select([name for name in rows.column_names if name in words])
-    added = {"score": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.bool_())}
     labelled = pa.table({**{name: rows[name] for name in rows.column_names if name not in added}, **added})
     with engine(threads=1) as connection:
         connection.execute("SET preserve_insertion_order = true")
         connection.register("labelled", labelled)
         sides = []
-        for name, sql in (("act", declared.act), ("wait", declared.wait)):
+        for name, sql in expressions.items():
             try:
                 column = connection.sql(f"SELECT CAST(({sql}) AS DOUBLE) AS worth FROM labelled").to_arrow_table()["worth"]
             except duckdb.Error as error:
@@ -123,4 +135,4 @@ def _compute(declared: ValueFunction, rows: Rows, score: Floats, outcome: Bools)
                     f"value.{name} {sql!r} gives no number for {missing.sum():,} of {len(missing):,} rows: declare the "
                     "value of a row with missing features, with coalesce(...)"
                 )
-    return Worth(*sides)
+    return sides

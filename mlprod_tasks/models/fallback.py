@@ -1,4 +1,4 @@
-"""The fallback model for when the champion fails: smoothed outcome rates by group."""
+"""The fallback model for when the champion fails: smoothed outcome rates, or means, by group."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import RateTable
+from mlprod_tasks.declaration import MeanTable, RateTable
 from mlprod_tasks.models import decision_value
-from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, exact_names, inputs_of, read
+from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, decisions, exact_names, inputs_of, read
 from mlprod_tasks.models.model import MANIFEST
 from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
 
-Bools = NDArray[np.bool_]
+Outcomes = NDArray[np.bool_] | NDArray[np.float64]
 KIND = "rate_table"
 
 
 @dataclass(frozen=True)
 class FallbackModel:
-    """The outcome rate by values of `inputs`.
+    """The outcome rate, or mean outcome, by values of `inputs`.
 
-    The overall rate for values unknown in training.
+    The overall one for values unknown in training. threshold: None if outcomes are numbers.
     """
 
     inputs: tuple[Input, ...]
     rates: dict[tuple[Any, ...], float] = field(repr=False)
     overall: float
-    threshold: float
+    threshold: float | None
 
     def predict(self, features: Any) -> Predictions:
         """Score each row of a frame, which needs only the features of `by`.
@@ -44,7 +44,7 @@ class FallbackModel:
             return in_batches(self.predict, features, self.feature_names)
         groups = _groups(features, self.inputs, self.exact)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
-        return Predictions(score, score >= self.threshold)
+        return Predictions(score, decisions(score, self.threshold))
 
     @cached_property
     def exact(self) -> frozenset[str]:
@@ -84,16 +84,20 @@ def load(folder: Path) -> FallbackModel:
     return FallbackModel.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
-def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: Any, outcome: Bools) -> FallbackModel:
-    """Fit the rate of each group and the threshold.
+def fit_fallback(
+    declared: RateTable | MeanTable, worth: decision_value.Declared, features: Any, outcome: Outcomes
+) -> FallbackModel:
+    """Fit the rate, or mean, of each group, and the threshold.
 
     Rate: (positives + smoothing * overall rate) / (rows + smoothing). The threshold is the break-even of the cost matrix or, if
-    values differ by row, the rate that paid best on the training rows. So few numbers need no validation window.
+    values differ by row, the rate that paid best on the training rows; None for a MeanTable. So few numbers need no validation
+    window.
     """
     inputs = inputs_of(features.schema, declared.by)
     overall = float(np.mean(outcome))
     grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
-    rows_by_group = pa.table([*read(grouped, inputs, declared.by), pa.array(outcome, pa.int64())], [*declared.by, "outcome"])
+    summed = pa.array(outcome, pa.float64() if isinstance(declared, MeanTable) else pa.int64())
+    rows_by_group = pa.table([*read(grouped, inputs, declared.by), summed], [*declared.by, "outcome"])
     groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
     *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
     values = [as_categories(column) for column in values]
@@ -104,6 +108,8 @@ def fit_fallback(declared: RateTable, worth: decision_value.Declared, features: 
     }
     # Sorted, so that the order of rows does not change the model; by text, as a value may be None.
     ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
+    if isinstance(declared, MeanTable):
+        return FallbackModel(inputs, ordered, overall, None)
     threshold = decision_value.break_even(worth)
     if threshold is None:
         score = FallbackModel(inputs, ordered, overall, 0.0).predict(features).score

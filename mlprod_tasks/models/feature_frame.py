@@ -41,7 +41,7 @@ class Input:
 class Predictions:
     """The output of a model.
 
-    score: (n,) calibrated probability; decision: (n,) whether to act.
+    score: (n,) calibrated probability, or predicted number; decision: (n,) whether to act; always false for numbers.
     """
 
     score: Floats
@@ -90,9 +90,15 @@ def exact_names(categories: Mapping[str, Sequence[Any]]) -> frozenset[str]:
     return frozenset(name for name, values in categories.items() if any(isinstance(value, int) for value in values))
 
 
-def outcome_of(rows: pa.Table) -> NDArray[np.bool_]:
-    """Return the labels of labelled rows, (n,) bool."""
-    return np.asarray(rows["label"].to_numpy(zero_copy_only=False), bool)
+def decisions(score: Floats, threshold: float | None) -> NDArray[np.bool_]:
+    """Return whether to act on each row, (n,). threshold: None for predicted numbers, on which nothing is decided."""
+    return np.zeros(len(score), bool) if threshold is None else score >= threshold
+
+
+def outcome_of(rows: pa.Table) -> Any:
+    """Return the labels of labelled rows, (n,): bool, or float64 if they are numbers."""
+    label = rows["label"].to_numpy(zero_copy_only=False)
+    return np.asarray(label, np.float64 if pa.types.is_floating(rows.schema.field("label").type) else bool)
 
 
 def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[str, Sequence[Any]]) -> Floats:

@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, PredictionValue
 from mlprod_tasks.models import decision_value
 
 log = logging.getLogger(__name__)
 
 
 def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
-    """Return a table with the columns of a KPI: score, decision, outcome, value.
+    """Return a table with the columns of a KPI: score, decision, outcome, value; for numbers prediction, outcome, value.
 
-    labelled: score, decision, label, and the features that the value of a decision reads. Raises: ValueUndefined.
+    labelled: score, decision, label, and the features that the value reads. Raises: ValueUndefined.
     """
+    if isinstance(pipeline.value, PredictionValue):
+        predicted, number = (labelled[name].to_numpy().astype(np.float64) for name in ("score", "label"))
+        value = decision_value.worth(pipeline.value, labelled, predicted, number).acted
+        return pa.table({"prediction": predicted, "outcome": number, "value": value})
     decision, outcome = (labelled[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "label"))
     worth = decision_value.worth(pipeline.value, labelled, labelled["score"].to_numpy(), outcome).of(decision)
     return pa.table({"score": labelled["score"], "decision": decision, "outcome": outcome, "value": worth})

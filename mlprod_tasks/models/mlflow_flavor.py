@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.load_model import load_model
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class MlflowModel:
-    """The model behind MLflow's `predict`, which returns columns `score` and `decision`."""
+    """The model behind MLflow's `predict`, which returns columns `score` and `decision`, or `prediction` if it is a number."""
 
     def __init__(self, wrapped: Model | SegmentedModel | FallbackModel) -> None:
         self.model = wrapped
@@ -28,6 +29,8 @@ class MlflowModel:
         import pandas as pd
 
         predictions = self.model.predict(model_input)
+        if self.model.threshold is None:
+            return pd.DataFrame({PREDICTION: predictions.score})
         return pd.DataFrame({"score": predictions.score, "decision": predictions.decision})
 
 
@@ -54,7 +57,8 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
         )
         for wanted in wrapped.inputs
     ]
-    output = Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.boolean, "decision")])
+    score = ColSpec(DataType.double, PREDICTION if wrapped.threshold is None else "score")
+    output = Schema([score] if wrapped.threshold is None else [score, ColSpec(DataType.boolean, "decision")])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow wants an example of the input; the signature is enough
         mlflow.pyfunc.save_model(

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.models.calibration import Calibration
-from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, exact_names, matrix, read
+from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, decisions, exact_names, matrix, read
 from mlprod_tasks.models.learners import FittedLearner, cores_for
+from mlprod_tasks.models.learners.links import Link
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
@@ -47,6 +48,7 @@ class Candidate:
 class Model:
     """A fitted learner with everything between a feature frame and a decision.
 
+    threshold: the score from which it acts; None if it predicts numbers.
     codes: for each categorical feature the values of the training rows, in the order of their codes; any other value counts as
     missing. candidates: all that were fitted, in declared order. shares: permutation importance by feature, if the learner has
     no importance of its own.
@@ -56,7 +58,7 @@ class Model:
     codes: Mapping[str, tuple[Any, ...]]
     fitted: FittedLearner = field(repr=False)
     calibration: Calibration
-    threshold: float
+    threshold: float | None
     threads: int | None = None
     facts: ModelFacts = field(default_factory=ModelFacts)
     candidates: tuple[Candidate, ...] = ()
@@ -72,10 +74,10 @@ class Model:
         if isinstance(features, StoredRows):
             return in_batches(self.predict, features, self.feature_names)
         score = self.calibration(self.raw(self.matrix(features)))
-        return Predictions(score, score >= self.threshold)
+        return Predictions(score, decisions(score, self.threshold))
 
     def contributions(self, features: Any) -> Floats | None:
-        """Return each feature's addition to the log-odds before calibration.
+        """Return each feature's addition to the log-odds before calibration, or to the predicted number on the scale of `link`.
 
         (rows, features + 1), the base last. None if the learner has no exact contributions. Raises: ModelInputError.
         """
@@ -89,7 +91,7 @@ class Model:
         return matrix(read(features, self.inputs, self._exact), self.inputs, self.codes)
 
     def raw(self, values: Floats) -> Floats:
-        """Return the learner's probabilities before calibration, (rows,)."""
+        """Return the learner's probabilities before calibration, or its predicted numbers, (rows,)."""
         return self.fitted.predict(values) if len(values) else np.empty(0)
 
     @cached_property
@@ -115,6 +117,11 @@ class Model:
     def kind(self) -> str:
         """The kind of its learner."""
         return self.fitted.kind
+
+    @property
+    def link(self) -> Link:
+        """The scale of its contributions."""
+        return self.fitted.link
 
     @property
     def trees(self) -> int:

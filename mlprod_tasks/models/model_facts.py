@@ -56,7 +56,7 @@ class ModelFacts(Versioned):
     Facts that an earlier release did not record are empty or None.
     declaration: SHA-256 of the declared use case. as_of: the tick of the training. windows: the ticks used to train, tune and
     test. versions: of the lake tables with its rows. segment: the only one it was fitted to. training_rate, validation_rate:
-    shares of positives. recipe: the declared model as JSON, with the parameters from a search.
+    shares of positives, or mean outcomes. recipe: the declared model as JSON, with the parameters from a search.
     """
 
     pipeline: str = ""

@@ -68,7 +68,7 @@ class Region:
     """The rows of one bin: their number, their positive outcomes, and sums over rows.
 
     scores: of the scores; squares: of (outcome - score) squared; spread: of score (1 - score), the variance that calibrated
-    scores imply.
+    scores imply. If outcomes are numbers, outcomes is their sum and spread 0.
     """
 
     n: int = 0
@@ -145,6 +145,21 @@ class ReferenceHistory:
 
 
 @dataclass(frozen=True)
+class ReferenceNumbers:
+    """The outcomes of a reference that are numbers, and how far its predictions were off.
+
+    label: the outcomes in bins. mean, sd: of the outcomes. bias: mean outcome minus mean prediction.
+    """
+
+    label: ProfileColumn
+    mean: float
+    sd: float
+    mae: float
+    rmse: float
+    bias: float
+
+
+@dataclass(frozen=True)
 class ReferenceProfile:
     """A model's test window in counts and means.
 
@@ -152,7 +167,8 @@ class ReferenceProfile:
     value: of its decisions, per 1,000 rows. residuals: differences of outcomes and scores, by region of the important
     features; empty in older profiles. decisions: rows above the threshold. joins: the tables of look-up features. sampled: some
     of its rows. The three are None or empty in older profiles. history: each of its ticks compared with the rest; None if there
-    are too few, or in older profiles.
+    are too few, or in older profiles. numbers: what is known of outcomes that are numbers, None for yes or no; label_rate,
+    roc_auc, precision, recall and decisions are then None.
     """
 
     first: str
@@ -173,6 +189,7 @@ class ReferenceProfile:
     joins: tuple[JoinedTable, ...] = ()
     sampled: SampledRows | None = None
     history: ReferenceHistory | None = None
+    numbers: ReferenceNumbers | None = None
 
     @property
     def columns(self) -> tuple[ProfileColumn, ...]:
@@ -189,7 +206,10 @@ class ReferenceProfile:
 
     def as_json(self) -> dict[str, Any]:
         """Return the profile as plain JSON values."""
-        return asdict(self)
+        written = asdict(self)
+        if self.numbers is None:  # as profiles were written before there were numbers
+            del written["numbers"]
+        return written
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> ReferenceProfile:

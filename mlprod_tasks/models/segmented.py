@@ -57,7 +57,7 @@ class SegmentedModel:
         return Predictions(score, decision)
 
     def contributions(self, features: Any) -> Floats | None:
-        """Return each feature's addition to the log-odds of the row's model.
+        """Return each feature's addition to the log-odds, or the predicted number, of the row's model.
 
         (rows, features + 1), the base last. None if the model of any row has no exact contributions. Raises: ModelInputError.
         """
@@ -89,8 +89,8 @@ class SegmentedModel:
         return self.overall.feature_names
 
     @property
-    def threshold(self) -> float:
-        """The threshold of the global model; each segment has its own."""
+    def threshold(self) -> float | None:
+        """The threshold of the global model; each segment has its own. None if it predicts numbers."""
         return self.overall.threshold
 
     @property

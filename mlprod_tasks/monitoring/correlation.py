@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 TICKS = 28  # the window, with the current tick; the TICKS before it are the comparison
 FEWEST_PAIRS = 10
 DAY = timedelta(days=1)
-OF_THE_MODEL = ("roc_auc", "estimated_value", "calibration")
-READ = (*OF_THE_MODEL, "kpi", "business_metric")  # measurements read from the ledger
+OF_THE_MODEL = {"binary": ("roc_auc", "estimated_value", "calibration"), "regression": ("mae", "bias", "value")}
+# Measurements read from the ledger.
+READ = (*(name for names in OF_THE_MODEL.values() for name in names), "kpi", "business_metric")
 
 Series = Mapping[date, float]
 
@@ -45,10 +46,11 @@ def rests_on(tick: date) -> date:
 def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) -> Iterator[Reading]:
     """Rank correlations (Spearman) of model and business metrics over TICKS ticks.
 
-    The model's metrics are ROC AUC, estimated value and calibration, the last as minus its absolute value. The business's are
-    the KPI and the declared metrics, which are paired with the KPI too. Two metrics have parted if the interval lies entirely
-    beyond that of the TICKS ticks before, towards 0 or past it. A model metric and the KPI, where more is better for both, have
-    also parted if the interval lies below 0. A Watch's bounds apply only to a pair that has parted.
+    The model's metrics are ROC AUC, estimated value and calibration, the last as minus its absolute value; of numbers minus the
+    mean absolute error, minus the absolute bias, and the value. The business's are the KPI and the declared metrics, which are
+    paired with the KPI too. Two metrics have parted if the interval lies entirely beyond that of the TICKS ticks before,
+    towards 0 or past it. A model metric and the KPI, where more is better for both, have also parted if the interval lies below
+    0. A Watch's bounds apply only to a pair that has parted.
 
     Ticks are assumed independent. rows: measurements; those of later ticks are ignored, so the order of measuring does not
     matter.
@@ -166,9 +168,10 @@ def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def _pairs(pipeline: Pipeline, series: Mapping[str, Series]) -> Iterator[_Pair]:
     kpi, metrics = pipeline.kpi.name, [metric.name for metric in pipeline.monitoring.metrics]
-    for model in OF_THE_MODEL:
+    for model in OF_THE_MODEL[pipeline.task]:
         mine = series.get(model, {})
-        yield _Pair(f"{model} with {kpi}", mine, series.get("kpi", {}), rises=True)
+        # Of numbers, the KPI may be a cost: it is not known in which direction it should go.
+        yield _Pair(f"{model} with {kpi}", mine, series.get("kpi", {}), rises=pipeline.task == "binary")
         for name in metrics:
             yield _Pair(f"{model} with {name}", mine, series.get(f"business_metric/{name}", {}), rises=False)
     for name in metrics:
@@ -189,8 +192,10 @@ def _series(rows: Iterable[Measurement]) -> Mapping[str, Series]:
 def _value(row: Measurement) -> float | None:
     if row.value is None:
         return None
-    if row.what == "calibration":
+    if row.what in ("calibration", "bias"):
         return -abs(row.value)
+    if row.what == "mae":  # stored relative to the reference's
+        return None if row.reference is None else -row.value * row.reference
     if row.what == "kpi":  # stored relative to the reference's, which changes with each promotion
         return None if row.reference is None else row.value * row.reference
     return row.value

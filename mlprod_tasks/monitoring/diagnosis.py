@@ -21,7 +21,8 @@ REMEDIES: Mapping[str, str] = {
     DATA_FAULT: "Fix the source, then ingest and score the tick again; a training on this data would learn the fault.",
     COVARIATE_SHIFT: "The model scores rows that it knows less well: watch its estimated and realised performance, and "
     "retrain once such rows have labels.",
-    PRIOR_SHIFT: "The ranking still works, so recalibrate or move the decision threshold; training on newer labels does both.",
+    PRIOR_SHIFT: "The order of rows is still right, only the level is not: training on newer labels moves it (and, of a yes or "
+    "no, calibration and threshold).",
     CONCEPT_SHIFT: "The same rows have other outcomes than before: train on newer labels, and until then use the fallback "
     "or the previous version if that is worth more.",
     UPSTREAM_SHIFT: "Check the alarms of that use case first: its scores are features here.",
@@ -34,7 +35,10 @@ _FAULTS = frozenset(
      "data_delay", "label_coverage", "label_delay", "online_nulls")
 )  # fmt: skip
 _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
-_PERFORMANCE = frozenset(("roc_auc", "precision", "recall", "value", "kpi", "estimate_error"))
+_PERFORMANCE = frozenset(("roc_auc", "precision", "recall", "value", "kpi", "estimate_error", "mae", "rmse"))
+# Mean outcome minus mean score, over all rows and in the regions of features; the mean of outcomes alone.
+_OFF, _OFF_BY_REGION = ("calibration", "bias"), ("residual_drift", "residual_shift")
+_OF_LABELS = ("label_rate", "label_mean", "label_psi")
 # A region stands out if its mean residual is certainly this many times the mean over all rows. A shift that is the same
 # everywhere in log odds moves middling scores more than extreme ones, but hardly by this factor.
 REGIONAL = 1.5
@@ -138,11 +142,11 @@ def _outcome_cause(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str],
     breached = {row.what for row in rows if row.breached}
     if _ranks_worse_than_estimated(rows) or _is_regional(rows):
         return CONCEPT_SHIFT
-    if "calibration" in breached or "residual_drift" in breached:
+    if breached.intersection((*_OFF, *_OFF_BY_REGION)):
         return PRIOR_SHIFT
     if moved:
         return COVARIATE_SHIFT
-    return PRIOR_SHIFT if "label_rate" in breached else CONCEPT_SHIFT
+    return PRIOR_SHIFT if breached.intersection(_OF_LABELS) else CONCEPT_SHIFT
 
 
 def _ranks_worse_than_estimated(rows: Sequence[Measurement]) -> bool:
@@ -156,9 +160,9 @@ def _ranks_worse_than_estimated(rows: Sequence[Measurement]) -> bool:
 
 def _is_regional(rows: Sequence[Measurement]) -> bool:
     """Whether the scores miss the outcomes far more in some region than overall."""
-    overall = next((abs(row.value) for row in rows if row.what == "calibration" and row.value is not None), 0.0)
+    overall = next((abs(row.value) for row in rows if row.what in _OFF and row.value is not None), 0.0)
     lower_ends = [
-        row.interval_low for row in rows if row.what == "residual_drift" and row.breached and row.interval_low is not None
+        row.interval_low for row in rows if row.what in _OFF_BY_REGION and row.breached and row.interval_low is not None
     ]
     return max(lower_ends, default=0.0) > REGIONAL * overall
 
@@ -181,16 +185,28 @@ def _diagnosis(pipeline: Pipeline, kind: str, breaches: tuple[Measurement, ...],
         COVARIATE_SHIFT: f"The rows differ from those of the reference{features}: {whats} moved"
         f"{', but outcomes still match the scores' if _outcomes_hold(rows) else ''}."
         f"{' Only this feature moved, which can also mean a fault or a new unit in its source.' if len(names) == 1 else ''}",
-        PRIOR_SHIFT: f"The ranking works as estimated, but there are more or fewer positives: {whats} moved.",
-        CONCEPT_SHIFT: f"Outcomes no longer follow the scores{features}: {whats} differs from what calibrated scores predict.",
+        PRIOR_SHIFT: f"{_prior_words(pipeline)}: {whats} moved.",
+        CONCEPT_SHIFT: f"Outcomes no longer follow the {_concept_words(pipeline, features, whats)}.",
         PIPELINE_FAULT: f"{pipeline.name} itself did not run as usual: {whats}.",
         UPSTREAM_SHIFT: f"Scores of {kind.removeprefix(UPSTREAM_SHIFT).strip()} are features here{features}: {whats} moved.",
     }
     return Diagnosis(kind, sentences[_base_kind(kind)], remedy(kind), breaches)
 
 
+def _prior_words(pipeline: Pipeline) -> str:
+    if pipeline.label.kind == "number":
+        return "Outcomes are higher or lower than predicted by about the same everywhere"
+    return "The ranking works as estimated, but there are more or fewer positives"
+
+
+def _concept_words(pipeline: Pipeline, features: str, whats: str) -> str:
+    if pipeline.label.kind == "number":
+        return f"predictions{features}: {whats} left the range of the reference"
+    return f"scores{features}: {whats} differs from what calibrated scores predict"
+
+
 def _outcomes_hold(rows: Sequence[Measurement]) -> bool:
-    known = [row for row in rows if row.what in _PERFORMANCE | {"calibration"} and row.value is not None]
+    known = [row for row in rows if row.what in _PERFORMANCE | set(_OFF) and row.value is not None]
     return bool(known) and not any(row.breached for row in known)
 
 

@@ -59,10 +59,12 @@ def _readings(
     judged = rows.filter(rows["label"].is_valid())
     others = _outcomes_without(less(profile, day, observed), profile, rows, judged)
     yield from inputs(others, observed, together=together)
-    con.register("one_tick", rows)
-    promised = promised_by(con, "one_tick", pipeline)
-    con.unregister("one_tick")
-    yield from estimates(others, promised)
+    promised = None
+    if profile.numbers is None:
+        con.register("one_tick", rows)
+        promised = promised_by(con, "one_tick", pipeline)
+        con.unregister("one_tick")
+        yield from estimates(others, promised)
     if judged.num_rows:
         yield from outcomes(pipeline, others, judged, rows.num_rows, promised)
 
@@ -70,17 +72,22 @@ def _readings(
 def _outcomes_without(
     others: ReferenceProfile, profile: ReferenceProfile, rows: pa.Table, judged: pa.Table
 ) -> ReferenceProfile:
-    """Set the label rate and the mean score of the other ticks.
+    """Set the label rate, or mean outcome, and the mean score of the other ticks.
 
     `rows` and `judged`, those of the one tick, are left out.
     """
     total, outcomes = sum(profile.rows_by_tick), profile.outcomes - judged.num_rows
+    scores = profile.mean_score * total - float(np.sum(rows["score"].to_numpy()))
+    mean_score = scores / (total - rows.num_rows)
+    if profile.numbers is not None:
+        summed = profile.numbers.mean * profile.outcomes - float(np.sum(judged["label"].to_numpy()))
+        numbers = replace(profile.numbers, mean=summed / outcomes) if outcomes else profile.numbers
+        return replace(others, outcomes=outcomes, mean_score=mean_score, numbers=numbers)
     positives = int(np.count_nonzero(judged["label"].to_numpy(zero_copy_only=False)))
     rate = None
     if profile.label_rate is not None and outcomes:
         rate = (profile.label_rate * profile.outcomes - positives) / outcomes
-    scores = profile.mean_score * total - float(np.sum(rows["score"].to_numpy()))
-    return replace(others, outcomes=outcomes, label_rate=rate, mean_score=scores / (total - rows.num_rows))
+    return replace(others, outcomes=outcomes, label_rate=rate, mean_score=mean_score)
 
 
 def _subject(reading: Reading) -> str:

@@ -36,7 +36,8 @@ def inputs(
     yield volume(profile, rows)
     yield _type_changes(profile, observed)
     yield from _join_coverage(profile, observed)
-    yield _decision_share(profile, observed)
+    if profile.numbers is None:
+        yield _decision_share(profile, observed)
     for what in ("score_psi", "score_wasserstein"):
         yield _reading(what, profile.score, observed, len(profile.rows_by_tick))
     if together:

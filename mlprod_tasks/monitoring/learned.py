@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 # that grow with the square of a shift, the logarithm for ratios, and no scaling for the others.
 ROOT = frozenset((
     "freshness", "new_categories", "lost_categories", "out_of_range", "feature_psi", "feature_wasserstein", "score_psi",
-    "score_wasserstein", "fallback_share", "residual_drift", "retries", "queue_wait", "replayed", "online_skew",
-    "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_psi",
+    "score_wasserstein", "fallback_share", "residual_drift", "residual_shift", "label_psi", "retries", "queue_wait",
+    "replayed", "online_skew", "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing",
+    "online_psi",
     "online_score_psi", "online_shadow_difference",
 ))  # fmt: skip
 LOG = frozenset((
-    "volume", "label_rate", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
+    "volume", "label_rate", "mae", "rmse", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
     "online_shadow_latency",
 ))  # fmt: skip
 # The possible values: at least 0 unless listed here; at most 1 for a share, an area or a difference of those.
 BELOW_ZERO = frozenset((
-    "null_share", "decision_share", "estimated_value", "value", "calibration", "estimate_error", "kpi",
+    "null_share", "decision_share", "estimated_value", "value", "calibration", "label_mean", "bias", "estimate_error", "kpi",
     "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
 ))  # fmt: skip
 SHARES = frozenset((

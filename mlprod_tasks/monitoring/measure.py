@@ -138,10 +138,10 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     _, fallback_rows, version = _row_counts(con, source)
     profile = measuring.reference(version)
     own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
-    promised = promised_by(con, own, pipeline)
+    estimated = [] if profile.numbers is not None else list(estimates(profile, promised_by(con, own, pipeline)))
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
-    readings = [*inputs(profile, observed, only), *fresh, *estimates(profile, promised)]
+    readings = [*inputs(profile, observed, only), *fresh, *estimated]
     return _write(tick, "input", readings, version, measuring)
 
 
@@ -207,7 +207,8 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
     joined: pa.Table = con.sql(
         f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
     ).to_arrow_table()
-    promised = promised_by(con, f"(SELECT * FROM {source} WHERE NOT fallback)", pipeline)
+    own = f"(SELECT * FROM {source} WHERE NOT fallback)"
+    promised = None if profile.numbers is not None else promised_by(con, own, pipeline)
     metrics = business_metrics(pipeline, tick, rows, platform.settings)
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 

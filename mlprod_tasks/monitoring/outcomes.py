@@ -17,6 +17,7 @@ from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.monitoring import number_outcomes
 from mlprod_tasks.monitoring.estimate import METRICS, PER, Promised, promised_by, reference_of
 from mlprod_tasks.monitoring.inputs import LOST
 from mlprod_tasks.monitoring.measurement import Reading
@@ -48,8 +49,8 @@ def outcomes(
     """The readings of one complete tick.
 
     judged: `columns` and label of the rows with an outcome; rows: how many were scored; promised: the estimates from all rows
-    that the model answered, None to estimate from those in `judged`. Model metrics cover the rows that the model answered
-    itself; label rate and KPI cover all rows, since they describe what happened.
+    that the model answered, None to estimate from those in `judged`; numbers are not estimated. Model metrics cover the rows
+    that the model answered itself; label rate and KPI cover all rows, since they describe what happened.
     """
     n = judged.num_rows
     detail = f"{n:,} of {rows:,} rows have an outcome"
@@ -57,9 +58,14 @@ def outcomes(
     if n < FEWEST_OUTCOMES:
         yield from unmeasured(profile, _too_few(n, rows), n)
         return
-    yield _label_rate(profile, judged)
+    own = judged.filter(pc.invert(judged["fallback"]))
     with engine(threads=1) as con:
-        yield from _model_metrics(con, pipeline, profile, judged.filter(pc.invert(judged["fallback"])), promised)
+        if profile.numbers is not None:
+            yield from number_outcomes.of_labels(con, profile.numbers, judged)
+            yield from _number_metrics(con, pipeline, profile, own)
+        else:
+            yield _label_rate(profile, judged)
+            yield from _model_metrics(con, pipeline, profile, own, promised)
         yield _kpi(con, pipeline, profile, judged)
 
 
@@ -68,8 +74,11 @@ def unmeasured(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]
 
     It makes a tick without outcomes visible.
     """
-    for what in ("label_rate", "kpi"):
-        yield Reading(what, None, n, why=why)
+    if profile.numbers is None:
+        yield Reading("label_rate", None, n, why=why)
+    else:
+        yield from number_outcomes.unmeasured_labels(why, n)
+    yield Reading("kpi", None, n, why=why)
     yield from _unmeasured_model(profile, why, n)
 
 
@@ -86,14 +95,26 @@ def _label_rate(profile: ReferenceProfile, judged: pa.Table) -> Reading:
     )
 
 
+def _number_metrics(con: Any, pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table) -> Iterator[Reading]:
+    n = own.num_rows
+    if n < FEWEST_OUTCOMES:
+        yield from _unmeasured_model(profile, _too_few_of_model(n), n)
+        return
+    yield from number_outcomes.of_predictions(pipeline, profile, own)
+    con.register("own", own)
+    yield from _residual_drift(con, profile, own)
+
+
+def _too_few_of_model(n: int) -> str:
+    return f"the model itself answered only {n} of the rows with an outcome; at least {FEWEST_OUTCOMES} are needed"
+
+
 def _model_metrics(
     con: Any, pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table, promised: Promised | None
 ) -> Iterator[Reading]:
     n = own.num_rows
     if n < FEWEST_OUTCOMES:
-        yield from _unmeasured_model(
-            profile, f"the model itself answered only {n} of the rows with an outcome; at least {FEWEST_OUTCOMES} are needed", n
-        )
+        yield from _unmeasured_model(profile, _too_few_of_model(n), n)
         return
     outcome = own["label"].to_numpy(zero_copy_only=False).astype(bool)
     score = own["score"].to_numpy().astype(np.float64)
@@ -115,6 +136,11 @@ def _model_metrics(
 
 
 def _unmeasured_model(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
+    if profile.numbers is not None:
+        yield from number_outcomes.unmeasured_predictions(profile, why, n)
+        for one in explained(profile.features):
+            yield Reading("residual_shift", None, n, one.column, why=why, important=True)
+        return
     yield Reading("calibration", None, n, why=why)
     for metric in METRICS:
         yield Reading(metric, None, n, reference=reference_of(profile, metric), why=why)
@@ -207,7 +233,8 @@ def _residual_drift(con: Any, profile: ReferenceProfile, own: pa.Table) -> Itera
     yield from residual_drift(profile, residuals(con, "own", logged))
     for one in regions:
         if one not in logged:
-            yield Reading("residual_drift", None, own.num_rows, one.column, why=LOST, missing=True, important=True)
+            what = "residual_drift" if profile.numbers is None else "residual_shift"
+            yield Reading(what, None, own.num_rows, one.column, why=LOST, missing=True, important=True)
 
 
 def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table) -> Reading:

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
 from mlprod_tasks.models.kpi import kpi_of, with_value
-from mlprod_tasks.models.reference_profile import SCORE, JoinedTable, ProfileColumn, ReferenceProfile
+from mlprod_tasks.models.reference_profile import SCORE, JoinedTable, ProfileColumn, ReferenceNumbers, ReferenceProfile
+from mlprod_tasks.monitoring.count import count_by_tick
 from mlprod_tasks.monitoring.history import history_of
 from mlprod_tasks.monitoring.observe import Observed, observe_by_tick
 from mlprod_tasks.monitoring.residuals import explained, residuals
@@ -41,11 +42,12 @@ def make_profile(
 
     features: the feature columns and `tick`, (n,) rows; scores, decisions, labels: (n,) each; importance: gain by feature.
     """
+    label = pa.float64() if pipeline.label.kind == "number" else pa.bool_()
     rows = features.select([name for name in features.column_names if name in (*pipeline.feature_names, "tick")])
     for name, values, kind in (
         (SCORE, scores, pa.float64()),
         ("decision", decisions, pa.bool_()),
-        ("label", labels, pa.bool_()),
+        ("label", labels, label),
     ):
         rows = rows.append_column(name, pa.array(np.asarray(values), kind))
     return profile_of(pipeline, rows, importance)
@@ -66,7 +68,7 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
         by_tick = observe_by_tick(con, "reference", all_bins, joined(pipeline))
         if not by_tick:
             raise ValueError(f"{pipeline.name}: a reference profile needs rows, but the test window has none")
-        important = important_features(importance)
+        important, numbers = important_features(importance), pipeline.label.kind == "number"
         *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in all_bins)
         ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
         profile = ReferenceProfile(
@@ -76,8 +78,8 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
             features=tuple(features),
             score=score,
             mean_score=float(mean_score),
-            **_outcome_metrics(con, pipeline),
-            decisions=sum(observed.decisions or 0 for observed in by_tick.values()),
+            **(_number_metrics if numbers else _outcome_metrics)(con, pipeline),
+            decisions=None if numbers else sum(observed.decisions or 0 for observed in by_tick.values()),
             joins=_joins(pipeline, by_tick),
             sampled=of_reference({tick: observed.sampled for tick, observed in by_tick.items() if observed.sampled}),
             residuals=residuals(con, "(SELECT * FROM reference WHERE label IS NOT NULL)", explained(features)),
@@ -101,6 +103,43 @@ def _outcome_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
         "recall": recall,
         "value": 1000 * float(np.mean(outcomes["value"].to_numpy())) if n else None,
     }
+
+
+def _number_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
+    """The same of outcomes that are numbers."""
+    needed = ", ".join(map(quoted, ("tick", "score", "label", *pipeline.value_features)))
+    labelled = con.sql(f"SELECT {needed} FROM reference WHERE label IS NOT NULL ORDER BY tick").to_arrow_table()
+    n = labelled.num_rows
+    if n < 2:
+        raise ValueError(f"{pipeline.name}: a reference profile of numbers needs outcomes, but the test window has {n}")
+    outcomes = with_value(pipeline, labelled)
+    outcome = outcomes["outcome"].to_numpy()
+    error = outcome - outcomes["prediction"].to_numpy()
+    return {
+        "outcomes": n,
+        "label_rate": None,
+        "roc_auc": None,
+        "kpi": kpi_of(con, pipeline, outcomes),
+        "value": 1000 * float(np.mean(outcomes["value"].to_numpy())),
+        "numbers": ReferenceNumbers(
+            label=_label_column(con),
+            mean=float(outcome.mean()),
+            sd=float(outcome.std()),
+            mae=float(np.abs(error).mean()),
+            rmse=float(np.sqrt(np.mean(error**2))),
+            bias=float(error.mean()),
+        ),
+    }
+
+
+def _label_column(con: Any) -> ProfileColumn:
+    """The reference's outcomes in bins, with how far each tick is from the others."""
+    source = "(SELECT tick, label FROM reference WHERE label IS NOT NULL)"
+    (one,) = bins.learn(con, source, {"label": "DOUBLE"})
+    counts = [counted.columns["label"].counts for counted in count_by_tick(con, source, [one]).values()]
+    whole = np.sum(counts, axis=0)
+    apart = (distances.corrected_psi(one.coarse(whole - tick), one.coarse(tick)) for tick in counts)
+    return ProfileColumn(one, tuple(int(n) for n in whole), tuple(apart) if len(counts) > 1 else ())
 
 
 def _joins(pipeline: Pipeline, by_tick: Mapping[date, Observed]) -> tuple[JoinedTable, ...]:

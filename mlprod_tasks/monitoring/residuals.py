@@ -29,19 +29,20 @@ def explained(columns: Sequence[ProfileColumn]) -> tuple[Bins, ...]:
 def residuals(con: Any, source: str, features: Sequence[Bins]) -> tuple[Residuals, ...]:
     """Sum up the rows of each region of some features by SQL.
 
-    source: what follows FROM, with columns score, label (no nulls) and the features.
+    source: what follows FROM, with columns score, label (yes or no, or a number; no nulls) and the features.
     """
     kinds = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    return tuple(_feature_residuals(con, source, one, kinds[one.column]) for one in features)
+    return tuple(_feature_residuals(con, source, one, kinds[one.column], kinds["label"]) for one in features)
 
 
 def residual_drift(profile: ReferenceProfile, measured: Sequence[Residuals]) -> Iterator[Reading]:
-    """For each feature, the largest significant change of a region's mean residual.
+    """For each feature, the largest significant change of a region's mean residual; of numbers, as `residual_shift`.
 
     0 if none is significant. A region's change is its mean residual minus the reference's there, taken as 0 if the reference
     has fewer than FEWEST_IN_A_REGION rows in it. It is significant if its interval excludes 0. Intervals are so wide
     (Bonferroni) that any region of any feature excludes 0 in a share CHANCE of the ticks at which nothing has changed.
     """
+    what, sd = ("residual_drift", 1.0) if profile.numbers is None else ("residual_shift", profile.numbers.sd)
     before = {one.feature: one.regions for one in profile.residuals}
     known = {column.name: column.bins for column in profile.features}
     tested = sum(region.n >= FEWEST_IN_A_REGION for one in measured for region in one.regions)
@@ -57,22 +58,22 @@ def residual_drift(profile: ReferenceProfile, measured: Sequence[Residuals]) -> 
         ]
         if not changes:
             why = f"no region has {FEWEST_IN_A_REGION} rows with an outcome"
-            yield Reading("residual_drift", None, n, one.feature, why=why, important=True)
+            yield Reading(what, None, n, one.feature, why=why, important=True)
             continue
         moved = [change for change in changes if change.low > 0]
         if not moved:
             detail = f"no significant change in any of {format_count(len(changes), 'region')}"
-            yield Reading("residual_drift", 0.0, n, one.feature, detail=detail, important=True)
+            yield Reading(what, 0.0, n, one.feature, detail=detail, important=True)
             continue
         most = max(moved, key=lambda change: change.size)
         yield Reading(
-            "residual_drift",
-            most.size,
+            what,
+            most.size / sd,
             most.region.n,
             one.feature,
-            reference=most.expected,
-            detail=most.sentence,
-            interval=(most.low, most.high),
+            reference=most.expected / sd,
+            detail=most.sentence if profile.numbers is None else most.sentence_of_numbers,
+            interval=(most.low / sd, most.high / sd),
             important=True,
         )
 
@@ -122,6 +123,13 @@ class _Change:
         usual = f", usually {self.expected:+.1%} apart" if self.expected else ""
         return f"{self.words}: {came:.1%} were positive, {scored:.1%} were expected{usual}; {self.region.n:,} rows"
 
+    @property
+    def sentence_of_numbers(self) -> str:
+        came, predicted = self.region.outcomes / self.region.n, self.region.scores / self.region.n
+        usual = f", usually {format_number(self.expected)} apart" if self.expected else ""
+        means = f"{format_number(came)} came on average, {format_number(predicted)} was predicted"
+        return f"{self.words}: {means}{usual}; {self.region.n:,} rows"
+
 
 def _region_change(region: Region, reference: Region, named: str, z: float) -> _Change:
     known = reference.n >= FEWEST_IN_A_REGION
@@ -136,11 +144,13 @@ def _reference_regions(known: Sequence[Region] | None, one: Residuals) -> Sequen
     return known if known is not None and len(known) == len(one.regions) else [Region()] * len(one.regions)
 
 
-def _feature_residuals(con: Any, source: str, one: Bins, kind: str) -> Residuals:
+def _feature_residuals(con: Any, source: str, one: Bins, kind: str, label: str) -> Residuals:
     value = bins.number(one.column, kind) if one.of_numbers else f"{quoted(one.column)}::VARCHAR"
+    # The variance of a yes or no follows from its probability; that of a number does not follow from its prediction.
+    y, implied = ("label::INT::DOUBLE", "s * (1 - s)") if label == "BOOLEAN" else ("label::DOUBLE", "0.0")
     totals = con.execute(
-        f"SELECT {_region_sql(one)} AS place, count(*), sum(y), sum(s), sum((y - s) * (y - s)), sum(s * (1 - s)) "
-        f"FROM (SELECT {value} AS x, label::INT::DOUBLE AS y, score::DOUBLE AS s FROM {source}) GROUP BY place"
+        f"SELECT {_region_sql(one)} AS place, count(*), sum(y), sum(s), sum((y - s) * (y - s)), sum({implied}) "
+        f"FROM (SELECT {value} AS x, {y} AS y, score::DOUBLE AS s FROM {source}) GROUP BY place"
     ).fetchall()
     by_place = {place: Region(int(n), *map(_round_sum, sums)) for place, n, *sums in totals}
     last = 2 + (len(one.coarse_edges) if one.of_numbers else len(_categories(one)) - 1)

@@ -176,7 +176,7 @@ def _differing_rows(model: Any, rows: pa.Table) -> NDArray[np.int64]:
 def _example(key: Sequence[str], row: pa.Table, model: Any, name: str) -> str:
     again, score = model.predict(row), row["score"][0].as_py()
     which = ", ".join(f"{column} {row[column][0].as_py()}" for column in key)
-    decision = row["decision"][0].as_py()
+    decision = bool(row["decision"][0].as_py())
     answer = f"the score was {score!r} and is {float(again.score[0])!r} now"
     if decision != bool(again.decision[0]):
         answer += f"; the decision was {_decision_words(decision)} and is {_decision_words(bool(again.decision[0]))} now"

@@ -1,4 +1,4 @@
-"""The digest's plots: what each day earned, and the share of positive outcomes beside the predicted one."""
+"""The digest's plots: what each day earned, and positive outcomes beside predicted ones, or how far predictions were off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ PALE = "#b9c6d6"
 
 def plots(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[tuple[str, bytes], ...]:
     """Draw two PNGs, each with a title; none if no day has outcomes."""
-    return tuple(one for one in (_value(pipeline, days, this_week), _shares(days)) if one)
+    drawn = (_value(pipeline, days, this_week), _shares(days)) if pipeline.task == "binary" else (_errors(days, this_week),)
+    return tuple(one for one in drawn if one)
 
 
 def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
@@ -66,6 +67,29 @@ def _shares(days: Sequence[Day]) -> tuple[str, bytes] | None:
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda at, _: f"{at:.0%}")
     axes.legend(fontsize=8, frameon=False, loc="best")
+    _style(axes, title)
+    return title, plot_style.png(canvas)
+
+
+def _errors(days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
+    known = [(day, day.mae) for day in days if day.mae is not None]
+    if not known:
+        return None
+    title = "Mean absolute error of each day; this week in blue"
+    canvas, axes = plot_style.figure("", HEIGHT, WIDTH)
+    axes.bar(
+        [day.tick for day, _ in known],  # type: ignore[arg-type]
+        [off for _, off in known],
+        color=[plot_style.BLUE if day.tick >= this_week else PALE for day, _ in known],
+        width=0.8,
+    )
+    expected = [(day.tick, day.mae_expected) for day, _ in known if day.mae_expected is not None]
+    if expected:
+        ticks: Any = [day for day, _ in expected]
+        axes.plot(ticks, [at for _, at in expected], "--", color=plot_style.INK, linewidth=1.2, label="when accepted")
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.16 * (high - low))  # room for the legend
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
     _style(axes, title)
     return title, plot_style.png(canvas)
 

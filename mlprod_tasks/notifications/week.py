@@ -1,4 +1,4 @@
-"""A week in numbers: what acting on the scores earned, how well they ranked, mean scores and outcomes."""
+"""A week in numbers: what the scores earned, how well they ranked or how far off they were, mean scores and outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlprod_tasks.platform.ledger import Measurement
 DAY = timedelta(days=1)
 DAYS = 7
 PER = 1000  # rows
-WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration")
+WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration", "mae", "bias")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Day:
     """The numbers of one tick whose outcomes are complete; None for what was not measured.
 
     value: what the model's decisions on `rows` rows were worth. realised: the share of positive outcomes. promised: the mean
-    score. The fields *_expected are the same numbers of the reference, for as many rows.
+    score. mae, bias: of predicted numbers, the bias in standard deviations of the reference's outcomes. The fields *_expected
+    are the same numbers of the reference, for as many rows.
     """
 
     tick: date
@@ -35,6 +36,9 @@ class Day:
     realised: float | None = None
     realised_expected: float | None = None
     promised: float | None = None
+    mae: float | None = None
+    mae_expected: float | None = None
+    bias: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
         measurement = measurements.get(what)
         return measurement if measurement is not None and measurement.value is not None else None
 
-    value, auc = row("value"), row("roc_auc")
+    value, auc, mae, bias = row("value"), row("roc_auc"), row("mae"), row("bias")
     rate = row("label_rate")
     realised = _scaled(rate)
     calibration = row("calibration")
@@ -95,7 +99,7 @@ def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
     return Day(
         tick=tick,
         # Counts the rows that the model itself scored, as the value does. The rate below is of all rows.
-        rows=calibration.n if calibration else 0,
+        rows=calibration.n if calibration else bias.n if bias else 0,
         value=None if value is None or value.value is None else value.value * value.n / PER,
         value_expected=None if value is None or value.reference is None else value.reference * value.n / PER,
         kpi=_scaled(kpi),
@@ -107,6 +111,9 @@ def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
         promised=realised - calibration.value
         if realised is not None and calibration and calibration.value is not None
         else None,
+        mae=_scaled(mae),
+        mae_expected=mae.reference if mae else None,
+        bias=bias.value if bias else None,
     )
 
 

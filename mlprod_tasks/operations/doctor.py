@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mlprod_tasks.declaration import Invariance, Outcome, Pipeline, Rate, Trailing, ValueFunction, load_all
+from mlprod_tasks.declaration import (
+    Invariance,
+    Label,
+    Outcome,
+    Pipeline,
+    PredictionValue,
+    Rate,
+    Trailing,
+    ValueFunction,
+    load_all,
+)
 from mlprod_tasks.declaration.table import Database, Table
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.pseudonym_key import needs_key, pseudonym_key
@@ -157,6 +167,7 @@ def read_sql(pipeline: Pipeline) -> str:
 
     Raises: ValueError, which names the expression that the engine refuses.
     """
+    from mlprod_tasks.features.labels import NUMBERS
     from mlprod_tasks.platform.engine import engine
     from mlprod_tasks.platform.sql import quoted
 
@@ -172,6 +183,11 @@ def read_sql(pipeline: Pipeline) -> str:
             kind = connection.sql(f"SELECT typeof(any_value(({sql}))) FROM {quoted(table)}").fetchall()[0][0]
             if kind not in ("BOOLEAN", '"NULL"'):
                 raise ValueError(f"{what} is {kind}, not a condition that is true or false: compare it with a value")
+        label = pipeline.label
+        if isinstance(label, Label) and label.kind == "number":
+            kind = connection.sql(f"SELECT typeof(any_value(({label.sql}))) FROM {quoted(label.table)}").fetchall()[0][0]
+            if kind not in (*NUMBERS, '"NULL"') and not kind.startswith("DECIMAL"):
+                raise ValueError(f"label {label.sql!r} is {kind}, not a number: derive one from it, or declare kind='yes_no'")
     return "the engine accepts label, KPI, value, features and gates"
 
 
@@ -181,7 +197,7 @@ def _conditions(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
     if isinstance(label, Outcome):
         conditions = {f"label's where {label.of.where!r}": (label.of.where, label.table)} if label.of.where else {}
     else:
-        conditions = {f"label {label.sql!r}": (label.sql, label.table)}
+        conditions = {f"label {label.sql!r}": (label.sql, label.table)} if label.kind == "yes_no" else {}
     if population is not None and population.where:
         conditions[f"where {population.where!r} of Population {population.name!r}"] = (population.where, population.seen_in)
     for feature in pipeline.features:
@@ -205,12 +221,16 @@ def _statements(pipeline: Pipeline) -> dict[str, str]:
         what: f"SELECT CAST(({sql}) AS BOOLEAN) FROM {identifier(table)}"
         for what, (sql, table) in _conditions(pipeline).items()
     }
-    statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM judged"
+    judged = "judged_numbers" if pipeline.label.kind == "number" else "judged"
+    statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM {judged}"
     statements["features"] = features = features_sql(pipeline)
     if isinstance(pipeline.value, ValueFunction):
         for name, written in (("act", pipeline.value.act), ("wait", pipeline.value.wait)):
             row = f"SELECT *, 0.5::DOUBLE AS score, true AS outcome FROM ({features})"
             statements[f"value.{name} {written!r}"] = f"SELECT CAST(({written}) AS DOUBLE) FROM ({row})"
+    if isinstance(pipeline.value, PredictionValue):
+        row, written = f"SELECT *, 1::DOUBLE AS prediction, 1::DOUBLE AS outcome FROM ({features})", pipeline.value.sql
+        statements[f"value.sql {written!r}"] = f"SELECT CAST(({written}) AS DOUBLE) FROM ({row})"
     for gate in pipeline.gates:
         if isinstance(gate, Invariance):
             for name, written in gate.change.items():
@@ -230,3 +250,4 @@ def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
     yield "CREATE TABLE calendar (tick DATE, _starts_at TIMESTAMPTZ)"
     yield "CREATE TABLE wanted (tick DATE)"
     yield "CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)"
+    yield "CREATE TEMP TABLE judged_numbers (prediction DOUBLE, outcome DOUBLE, value DOUBLE)"

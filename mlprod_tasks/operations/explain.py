@@ -18,6 +18,7 @@ from mlprod_tasks.declaration.feature import Expression, names_of
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.learners.links import predicted
 from mlprod_tasks.operations.explanation_text import FeatureEffect, ModelOrigin, PredictionExplanation, SourceTable
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
@@ -28,10 +29,12 @@ from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
 from mlprod_tasks.platform.registry import TRAINING_TAG, RegistryUnreachable
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.reporting.data_dictionary import meanings
+from mlprod_tasks.reporting.task_words import SCALES
 from mlprod_tasks.training.split import TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder
 
 EXACT = "log-odds: what each feature adds before calibration; score: about how much the score would fall without the feature"
+EXACT_NUMBER = "added: what each feature adds, in {scale}; number: about how much the prediction would fall without the feature"
 USUAL = "score: how much it falls with {usual} in place of the feature, one feature at a time; the effects need not add up"
 
 
@@ -109,8 +112,8 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         tick=str(stored.tick),
         predict_at=_moment(pipeline, row["predict_at"][0].as_py()),
         score=float(row["score"][0].as_py()),
-        threshold=None if again.model is None else float(again.model.threshold),
-        decision=bool(row["decision"][0].as_py()),
+        threshold=None if again.model is None or again.model.threshold is None else float(again.model.threshold),
+        decision=row["decision"][0].as_py(),
         fallback=stored.by_fallback,
         fallback_reason=stored.fallback_reason,
         outcome=outcome,
@@ -130,6 +133,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         declaration_is_todays=stored.declaration == pipeline.digest,
         sources=_sources(pipeline, shown, None if current is None else current.at, platform),
         origin=_origin(pipeline, stored.version, stored.ref, platform),
+        scale=SCALES[getattr(again.model, "link", "identity" if pipeline.task == "regression" else "logit")],
     )
 
 
@@ -153,7 +157,7 @@ def _recompute(pipeline: Pipeline, stored: _Stored, platform: Platform) -> _Reco
     unknown = _Effects({}, {}, "the model cannot be loaded or does not accept the stored features")
     if model is None:
         return _Recomputed(None, "unknown", None, why_not, unknown)
-    learner = "rate table" if stored.by_fallback else model.kind
+    learner = ("rate table" if model.threshold is not None else "mean table") if stored.by_fallback else model.kind
     try:
         if hasattr(model, "answering"):  # one model per segment: take the one of this row
             whole, model = model, model.answering(stored.row)
@@ -272,11 +276,12 @@ def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: Mod
         total = float(added[0].sum())
         log_odds = {name: float(one) for name, one in zip(model.feature_names, added[0, :-1], strict=True)}
         without = np.array([total, *(total - one for one in log_odds.values())])
-        score = model.calibration(1 / (1 + np.exp(-without)))
+        binary = model.link == "logit"
+        score = model.calibration(1 / (1 + np.exp(-without))) if binary else predicted(model.link, without)
         return _Effects(
             log_odds,
             {name: float(score[0] - one) for name, one in zip(log_odds, score[1:], strict=True)},
-            EXACT,
+            EXACT if binary else EXACT_NUMBER.format(scale=SCALES[model.link]),
             float(added[0, -1]),
             total,
         )
@@ -320,7 +325,7 @@ def _usual_value(column: Any) -> Any:
     return max(sorted(counted, key=lambda one: str(one["values"])), key=lambda one: one["counts"])["values"]
 
 
-def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) -> tuple[bool | None, datetime | None]:
+def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) -> tuple[bool | float | None, datetime | None]:
     """The outcome of the row and when it became known; None if it is not known yet."""
     now = platform.clock.now().astimezone(pipeline.schedule.zone).date()
     last = max(tick.date, min(now, pipeline.schedule.ends or now))
@@ -332,7 +337,7 @@ def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) 
         known = known.filter(pc.equal(known[name], pa.scalar(row[name][0].as_py(), known[name].type)))
     if known.num_rows == 0:
         return None, None
-    return bool(known["label"][0].as_py()), known["label_known_at"][0].as_py()
+    return known["label"][0].as_py(), known["label_known_at"][0].as_py()
 
 
 def _sources(

@@ -19,8 +19,9 @@ LONGEST_VALUE, LONGEST_MEANING = 24, 76
 class FeatureEffect:
     """One feature of the row: the value that was scored, and its effect.
 
-    log_odds: what it adds before calibration; None if the model has no exact contributions or does not use the feature.
-    probability: about how much the score would fall without it (exact contributions), or with a usual value in its place.
+    log_odds: what it adds before calibration, on the explanation's `scale`; None if the model has no exact contributions or
+    does not use the feature. probability: about how much the score would fall without it (exact contributions), or with a usual
+    value in its place.
     """
 
     feature: str
@@ -59,7 +60,8 @@ class PredictionExplanation:
     """One prediction with its features, their effects and their sources.
 
     way: how the effects were computed, in words. recomputed: the score that the model gives for the stored features; None if
-    it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions.
+    it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions, on
+    `scale`. decision: None if the score is a predicted number.
     """
 
     pipeline: str
@@ -68,10 +70,10 @@ class PredictionExplanation:
     predict_at: str
     score: float
     threshold: float | None
-    decision: bool
+    decision: bool | None
     fallback: bool
     fallback_reason: str | None
-    outcome: bool | None
+    outcome: bool | float | None
     outcome_known_at: str | None
     model_version: int
     learner: str
@@ -88,6 +90,27 @@ class PredictionExplanation:
     declaration_is_todays: bool
     sources: tuple[SourceTable, ...]
     origin: ModelOrigin
+    scale: str = "log-odds"
+
+    @property
+    def answer(self) -> str:
+        """What was predicted, in words."""
+        if self.decision is None:
+            return format_number(self.score)
+        bound = "" if self.threshold is None else f" (threshold {format_number(self.threshold)})"
+        return f"{self.score:.4f}, decision: {'act' if self.decision else 'wait'}{bound}"
+
+    @property
+    def came(self) -> str:
+        """What the outcome was, in words."""
+        if self.outcome is None:
+            return "not known yet"
+        words = (
+            {True: "positive", False: "negative"}[self.outcome]
+            if isinstance(self.outcome, bool)
+            else format_number(self.outcome)
+        )
+        return f"{words}, known {self.outcome_known_at}"
 
 
 def text(one: PredictionExplanation) -> str:
@@ -98,17 +121,12 @@ def text(one: PredictionExplanation) -> str:
 def _head(one: PredictionExplanation) -> Iterator[str]:
     yield f"{one.pipeline}: {', '.join(f'{name} {value}' for name, value in one.key.items())}"
     yield ""
-    bound = "" if one.threshold is None else f" (threshold {format_number(one.threshold)})"
-    yield _line("score", f"{one.score:.4f}, decision: {'act' if one.decision else 'wait'}{bound}")
-    known = (
-        "not known yet" if one.outcome is None else f"{'positive' if one.outcome else 'negative'}, known {one.outcome_known_at}"
-    )
-    yield _line("outcome", known)
+    yield _line("score" if one.decision is not None else "predicted", one.answer)
+    yield _line("outcome", one.came)
     yield _line("tick", f"{one.tick}, features as known at {one.predict_at}")
     who = f"the fallback of version {one.model_version}" if one.fallback else f"version {one.model_version}"
-    yield _line(
-        "scored by", f"{who} ({one.learner}, calibration {one.calibration})" + (f", {one.scored_at}" if one.scored_at else "")
-    )
+    calibration = "" if one.decision is None else f", calibration {one.calibration}"
+    yield _line("scored by", f"{who} ({one.learner}{calibration})" + (f", {one.scored_at}" if one.scored_at else ""))
     if one.fallback_reason:
         yield _line("because", shorten(one.fallback_reason, 110))
     origin = one.origin
@@ -137,10 +155,12 @@ def _parts(one: PredictionExplanation) -> Iterator[str]:
     largest_first = sorted(one.parts, key=_weight, reverse=True)
     shown, rest = largest_first[:MOST_SHOWN], largest_first[MOST_SHOWN:]
     exact = one.base_log_odds is not None
-    names = max([len(part.feature) for part in shown] + [len("feature"), len("before calibration")])
+    number = one.decision is None
+    whole = "together" if number else "before calibration"
+    names = max([len(part.feature) for part in shown] + [len("feature"), len(whole)])
     values = max([len(_short(part.value)) for part in shown] + [len("value")])
-    head = f"{'log-odds':>9}  " if exact else ""
-    yield f"{'feature':{names}}  {'value':>{values}}  {head}{'score':>7}  from"
+    head = f"{'added' if number else 'log-odds':>9}  " if exact else ""
+    yield f"{'feature':{names}}  {'value':>{values}}  {head}{'number' if number else 'score':>7}  from"
     for part in shown:
         added = f"{_signed(part.log_odds):>9}  " if exact else ""
         meaning = shorten(part.meaning.replace("`", ""), LONGEST_MEANING, placeholder=" ...")
@@ -151,7 +171,7 @@ def _parts(one: PredictionExplanation) -> Iterator[str]:
             total = sum(part.log_odds or 0.0 for part in rest)
             yield f"{f'{len(rest)} others':{names}}  {'':>{values}}  {_signed(total):>9}"
         yield f"{'base':{names}}  {'':>{values}}  {_signed(one.base_log_odds):>9}"
-        yield f"{'before calibration':{names}}  {'':>{values}}  {_signed(one.log_odds):>9}"
+        yield f"{whole:{names}}  {'':>{values}}  {_signed(one.log_odds):>9}"
     elif rest:
         yield f"{len(rest)} others with smaller effects"
     yield f"({one.way})"

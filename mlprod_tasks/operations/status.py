@@ -43,7 +43,7 @@ def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:
     if trained:
         newest = max(trained, key=lambda training: training.at)
         lines.append(f"trained   as of {newest.as_of}, because: {newest.reason}")
-        shown = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
+        shown = pipeline.of_task.shown
         lines.append(
             "test      "
             + ", ".join(f"{name} {format_number(newest.metrics[name])}" for name in shown if name in newest.metrics)
@@ -56,7 +56,7 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     scorings = {scoring.tick: scoring for scoring in ledger.all(Scoring, pipeline=name)}
     decisions = {decision.tick: decision for decision in ledger.all(Decision, pipeline=name)}
     refused = {audit.tick: audit.table_name for audit in ledger.all(Audit, pipeline=name, passed=False)}
-    aucs = {m.tick: m.value for m in ledger.all(Measurement, pipeline=name, what="roc_auc")}
+    performance = _performance(pipeline, platform)
     published: dict[date, int] = {}
     for publication in ledger.all(Publication, pipeline=name):
         published[publication.tick] = published.get(publication.tick, 0) + publication.rows
@@ -65,12 +65,11 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     known = sorted({*scorings, *decisions, *refused, *published})[-SHOWN_TICKS:]
     if not known:
         return ["ticks     none yet: run `mlprod ingest`"]
-    lines = ["tick        published  scored  version  AUC    decision"]
+    lines = [f"tick        published  scored  version  {'AUC' if pipeline.task == 'binary' else 'MAE':5}  decision"]
     for tick in known:
-        scoring, auc, decision = scorings.get(tick), aucs.get(tick), decisions.get(tick)
+        scoring, shown, decision = scorings.get(tick), performance.get(tick, "-"), decisions.get(tick)
         scored = f"{scoring.rows:6,}  {scoring.model_version:7}" if scoring else f"{'-':>6}  {'-':>7}"
-        shown = f"{auc:.3f}" if auc is not None else "-    "
-        lines.append(f"{tick}  {published.get(tick, 0):9,}  {scored}  {shown}  {decision.action if decision else '-'}")
+        lines.append(f"{tick}  {published.get(tick, 0):9,}  {scored}  {shown:5}  {decision.action if decision else '-'}")
         if tick in refused:
             lines[-1] += f"  REFUSED: {refused[tick]}"
         if scoring and scoring.fallback_rows:
@@ -78,6 +77,15 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
         if tick in late:
             lines[-1] += f"  NOT SCORED: {late[tick]:,} rows that arrived later"
     return lines
+
+
+def _performance(pipeline: Pipeline, platform: Platform) -> dict[date, str]:
+    """The ROC AUC of each tick, or the mean absolute error of predicted numbers."""
+    what = "roc_auc" if pipeline.task == "binary" else "mae"
+    rows = [one for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=what) if one.value is not None]
+    if what == "roc_auc":
+        return {one.tick: f"{one.value:.3f}" for one in rows}
+    return {one.tick: format_number((one.value or 0.0) * (one.reference or 0.0)) for one in rows}
 
 
 def _alarms(pipeline: Pipeline, platform: Platform) -> list[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.documents.formatting import format_number, number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models import fallback, mlflow_flavor
@@ -312,7 +312,8 @@ def _register_fallback(
     """
     model = fallback.load(folder.fallback)
     description = (
-        f"Smoothed outcome rates by {', '.join(model.feature_names)}, the fallback of {ref.name} version {ref.version}."
+        f"Smoothed {'mean outcomes' if model.threshold is None else 'outcome rates'} by {', '.join(model.feature_names)}, the "
+        f"fallback of {ref.name} version {ref.version}."
     )
     platform.registry.register(
         names.fallback_model(pipeline), run_id, digest.of_folder(folder.fallback), "fallback", tags, description
@@ -326,18 +327,17 @@ def _description(pipeline: Pipeline, folder: TrainingFolder) -> str:
     """The description on the version's page in the MLflow UI, in Markdown."""
     evaluated = folder.read(Evaluation)
     test = folder.read(Assembled).windows.test
+    acts = "" if evaluated.threshold is None else f"; decision threshold {format_number(evaluated.threshold)}"
     lines = [
         f"{(pipeline.doc or pipeline.name).strip()}",
         "",
-        f"Test window {test}: {evaluated.rows:,} rows, {evaluated.positives:,} positive; decision threshold "
-        f"{format_number(evaluated.threshold)}.",
+        f"Test window {test}: {evaluated.rows:,} rows, {evaluated.outcomes}{acts}.",
         "",
         "| metric | model | 95 % interval | baseline | champion before |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, one in evaluated.model.items():
-        before = format_number(evaluated.champion[name].value) if evaluated.champion else ""
-        interval = f"{format_number(one.low)} to {format_number(one.high)}"
-        baseline = format_number(evaluated.baseline[name].value)
-        lines.append(f"| {name} | {format_number(one.value)} | {interval} | {baseline} | {before} |")
+        before = number(evaluated.champion[name].value) if evaluated.champion else ""
+        interval = f"{number(one.low)} to {number(one.high)}"
+        lines.append(f"| {name} | {number(one.value)} | {interval} | {number(evaluated.baseline[name].value)} | {before} |")
     return "\n".join(lines)

@@ -241,8 +241,16 @@ def _compare_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platf
         later = "" if newest == version else f" (now at {newest})"
         yield Compared(f"data {name}", f"version {version}", f"read at {rebuilt.versions[name]}{later}", True)
     for name in (TRAIN, VALIDATION, TEST):
-        counts = [f"{of.rows[name]:,}, {of.positives[name]:,} positive" for of in (record.assembled, rebuilt)]
+        counts = [_counts(of, name) for of in (record.assembled, rebuilt)]
         yield Compared(f"rows {name}", counts[0], counts[1], counts[0] == counts[1])
+
+
+def _counts(assembled: Assembled, window: str) -> str:
+    """The rows of a window, and how many are positive, or the mean of numbers with all its digits."""
+    rows = f"{assembled.rows[window]:,}"
+    if assembled.means is not None:
+        return f"{rows}, mean outcome {assembled.means[window]!r}"
+    return f"{rows}, {assembled.positives[window]:,} positive"
 
 
 def _compare_code(pipeline: Pipeline, record: _Record, declared: Pipeline) -> Iterator[Compared]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from mlprod_tasks import documents
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.target import AtTick, CostMatrix
+from mlprod_tasks.declaration.target import AtTick
 from mlprod_tasks.documents import Block, Document, Listing, NotMade, Paragraph, Section
-from mlprod_tasks.documents.formatting import change, format_count, length, listed, number, of_100, title, window, with_interval
+from mlprod_tasks.documents.formatting import change, format_count, length, listed, number, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
-from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.platform.files import write_text
-from mlprod_tasks.reporting import report_context
+from mlprod_tasks.reporting import card_binary, card_numbers, report_context
 from mlprod_tasks.reporting.chapters.backtest import better_than_baseline
 from mlprod_tasks.reporting.chapters.origin import made_by
 from mlprod_tasks.reporting.chapters.slices import remarks, worst_first
@@ -21,6 +21,7 @@ from mlprod_tasks.reporting.chapters.verdict import verdict_sentence
 from mlprod_tasks.reporting.feature_words import feature_meanings, source_of
 from mlprod_tasks.reporting.importance import groups_of
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.task_words import outcome_cell
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder
 
@@ -63,8 +64,13 @@ def card(known: ReportContext, version: int | None = None) -> Document:
     )
 
 
+def _sentences(known: ReportContext) -> Any:
+    """The sentences about the kind of prediction: a module with the same functions for each."""
+    return card_numbers if known.pipeline.task == "regression" else card_binary
+
+
 def _purpose(known: ReportContext) -> tuple[Block, ...]:
-    pipeline = known.pipeline
+    pipeline, sentences = known.pipeline, _sentences(known)
     when = (
         "at the start of the day's run"
         if isinstance(pipeline.predict_at, AtTick)
@@ -76,83 +82,31 @@ def _purpose(known: ReportContext) -> tuple[Block, ...]:
         Paragraph(pipeline.doc.strip()),
         Listing(
             (
-                f"For: every row of {entity.name}{f' ({_as_phrase(entity.doc)})' if entity.doc else ''}. Each gets a score "
-                "from 0 to 1, the probability of a yes, and a decision.",
+                f"For: every row of {entity.name}{f' ({_as_phrase(entity.doc)})' if entity.doc else ''}. Each gets "
+                f"{sentences.gives(known)}.",
                 f"When: {at}; each row is scored {when}, from the data known by then.",
-                f"A yes is: {pipeline.label.doc or pipeline.label.sql}, as {pipeline.label.table} shows it "
+                f"{sentences.meaning(known)}: {pipeline.label.doc or pipeline.label.sql}, as {pipeline.label.table} shows it "
                 f"{length(pipeline.label_delay)} later.",
-                _flagging_rule(known),
+                *sentences.rule(known),
             )
         ),
     )
 
 
-def _flagging_rule(known: ReportContext) -> str:
-    if isinstance(known.model, SegmentedModel):
-        return f"It flags a row when its score reaches the threshold of its {known.model.by}, set for the highest value."
-    if known.model.threshold > 1:
-        return "It flags no row: acting was never worth it on the validation window."
-    score = f"{known.model.threshold:.3f}"
-    return f"It flags a row when its score is {score} or more: this threshold had the highest value, on rows before the test."
-
-
 def _quality(known: ReportContext) -> tuple[Block, ...]:
     evaluation, entity = known.results.evaluation, known.pipeline.entity_name
-    tested = window(known.assembled.windows.test)
+    tested, sentences = window(known.assembled.windows.test), _sentences(known)
     measured_on = Paragraph(
         f"Measured on {evaluation.rows:,} {entity} from {tested}, later than all data used to make the model; "
-        f"{evaluation.positives:,} were a yes."
+        f"{sentences.outcomes(known)}."
     )
-    points = Listing((*_flags(known), _value(known), _ranking(known), _calibration(known), *_champion(known)))
-    names = ("roc_auc", "log_loss", "calibration_error", "precision_at_k", "value_per_1000")
+    points = Listing((*sentences.quality(known), *_champion(known)))
     rows = tuple(
         (title(name), with_interval(evaluation.model[name]), number(evaluation.baseline[name].value))
-        for name in names
+        for name in sentences.METRICS
         if name in evaluation.model
     )
     return measured_on, points, _backtest(known), Grid("", ("measure", "model", "without a model"), rows)
-
-
-def _flags(known: ReportContext) -> list[str]:
-    """How many rows the model flags, and how many of them are a yes."""
-    outcome, acts, entity = known.outcome, known.predicted.decision, known.pipeline.entity_name
-    yes = known.pipeline.label.doc or known.pipeline.label.sql
-    base = of_100(float(outcome.mean()))
-    if not acts.any():
-        return [f"It flagged no row; of all {entity}, {base} were a yes ({yes})."]
-    return [
-        f"It flagged {of_100(float(acts.mean()))} {entity}. Of the flagged, {of_100(float(outcome[acts].mean()))} were a yes "
-        f"({yes}); of all {entity} it was {base}.",
-        f"Of those that were a yes, it had flagged {of_100(float(acts[outcome].mean()))}.",
-    ]
-
-
-def _value(known: ReportContext) -> str:
-    evaluation, entity = known.results.evaluation, known.pipeline.entity_name
-    value, constant = evaluation.model["value_per_1000"], evaluation.baseline["value_per_1000"]
-    return (
-        f"Acting on its flags was worth {with_interval(value)} {known.unit} per 1,000 {entity} (in brackets: 95 % interval). "
-        "Without a model, with the same decision for every row that was best before, it would have been "
-        f"{number(constant.value)}: a difference of {change(value.value - constant.value)} {known.unit}."
-    )
-
-
-def _ranking(known: ReportContext) -> str:
-    return (
-        "Given one row that became a yes and one that did not, it scores the yes higher in "
-        f"{of_100(known.results.evaluation.model['roc_auc'].value)} pairs; by chance it would be 50 of 100."
-    )
-
-
-def _calibration(known: ReportContext) -> str:
-    expected, realised = float(known.predicted.score.mean()), float(known.outcome.mean())
-    side = "too low" if realised > expected else "too high"
-    apart = 100 * known.results.evaluation.model["calibration_error"].value
-    return (
-        f"Its scores predicted {expected:.1%} on average, and {realised:.1%} were a yes: they were {side} by "
-        f"{100 * abs(realised - expected):.1f} points. In ten groups of similar scores, the two differ by {apart:.1f} points "
-        "on average."
-    )
 
 
 def _backtest(known: ReportContext) -> Block:
@@ -166,9 +120,10 @@ def _backtest(known: ReportContext) -> Block:
     if not values:
         return NotMade("value over time", "No period of the backtest has one.")
     return Paragraph(
-        f"Made in the same way at {format_count(len(backtest.folds), 'earlier time')}, it was worth more than one decision "
-        f"for all rows in {better} of {format_count(of, 'period')}: from {number(min(values))} to {number(max(values))} "
-        f"{known.unit} per 1,000. Expect this range, not the single number above."
+        f"Made in the same way at {format_count(len(backtest.folds), 'earlier time')}, it was worth more than "
+        f"{_sentences(known).worth_more(known)} in {better} of {format_count(of, 'period')}: from "
+        f"{number(min(values))} to {number(max(values))} {known.unit} per 1,000. Expect this range, not the single number "
+        "above."
     )
 
 
@@ -196,13 +151,14 @@ def _worse(known: ReportContext) -> tuple[Block, ...]:
     measured = f"{len(result.slices)} parts with at least {result.least_rows:,} rows were measured separately"
     if not marked:
         return (Paragraph(f"{measured}; in none is the model significantly worse than overall."),)
+    sentences = _sentences(known)
     items = tuple(
-        f"Where {one.name} ({one.rows:,} rows, {one.positives / one.rows:.0%} a yes): {listed(remarks(known, one))}; AUC "
-        f"{with_interval(one.metrics.get('roc_auc'))}, {with_interval(one.metrics.get('value_per_1000'))} {known.unit} per "
-        "1,000."
+        f"Where {one.name} ({one.rows:,} rows, {sentences.share(one)}): {listed(remarks(known, one))}; "
+        f"{sentences.slice_line(known, one)}."
         for one in marked[:SHOWN_SLICES]
     )
-    more = f" The {SHOWN_SLICES} with the worst ranking:" if len(marked) > SHOWN_SLICES else ""
+    worst = "ranking" if known.words.bounded else "errors"
+    more = f" The {SHOWN_SLICES} with the worst {worst}:" if len(marked) > SHOWN_SLICES else ""
     chance = "With so many parts, some are worse by chance."
     sentence = f"{measured}. In {len(marked)} of them the model is significantly worse than overall. {chance}{more}"
     return Paragraph(sentence), Listing(items)
@@ -240,23 +196,11 @@ def _limits(known: ReportContext) -> tuple[Block, ...]:
         f"Whether it was right is known {length(pipeline.label_delay)} later: a change in the world cannot show earlier.",
         f"Rows without an outcome are scored, but not used for training or testing: {unlabelled:,} of {rows + unlabelled:,} "
         "in the test.",
-        f"If the model cannot answer, a table of past rates by {by} does. Its answers are marked and less precise.",
+        f"If the model cannot answer, {_sentences(known).fallback(by)} does. Its answers are marked and less precise.",
         f"It has seen no data after {last}. Categories that are new to it are treated as missing.",
         "It shows correlation, not causes: changing a feature need not change the outcome.",
-        "Flagged rows are treated differently: if acting changes the outcome, later numbers will differ from these.",
+        *_sentences(known).limits(known),
     ]
-    if isinstance(pipeline.value, CostMatrix):
-        worth = pipeline.value
-        points.append(
-            f"Its value is counted in {worth.unit} per row: {number(worth.true_positive)} for a correct flag, "
-            f"{number(worth.false_positive)} for a wrong flag, {number(worth.false_negative)} for a missed yes, "
-            f"{number(worth.true_negative)} for a no without a flag. Other amounts would need another threshold."
-        )
-    else:
-        points.append(
-            f"Its value is counted in {pipeline.value.unit} per row: {pipeline.value.act} when flagged, "
-            f"{pipeline.value.wait} when not."
-        )
     return (Listing(tuple(points)),)
 
 
@@ -268,7 +212,7 @@ def _origin(known: ReportContext, version: int | None) -> tuple[Block, ...]:
             words,
             window(ticks),
             f"{assembled.rows[name]:,}",
-            f"{assembled.positives[name] / assembled.rows[name]:.1%}",
+            outcome_cell(assembled.rows[name], assembled.positives[name], assembled.means[name] if assembled.means else None),
         )
         for name, words in use.items()
         for ticks in (assembled.windows[name],)
@@ -281,7 +225,7 @@ def _origin(known: ReportContext, version: int | None) -> tuple[Block, ...]:
         *made_by(known),
     )
     return (
-        Grid("", ("rows", "days", "number", "a yes"), windows),
+        Grid("", ("rows", "days", "number", _sentences(known).OUTCOMES), windows),
         Grid("Data", ("table", "version in the lake"), tables),
         Grid("", ("", ""), facts),
     )

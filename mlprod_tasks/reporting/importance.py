@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.learners.links import LOGIT, Link
 from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks.protocol import Outcomes
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 SHUFFLES = 3
 PREDICTIONS = 200_000  # over all shuffles, to bound the time
@@ -46,7 +47,7 @@ class Predicting(Protocol):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """The AUC lost by shuffling features over rows.
+    """The AUC lost, or the absolute error added, by shuffling features over rows.
 
     It is a mean over shuffles, with a 95 % interval over rows (DeLong).
     """
@@ -60,7 +61,7 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each feature adds to each row's log-odds, before calibration.
+    """What each feature adds to each row's prediction on the scale of `link`, such as log-odds, before calibration.
 
     values: (rows, features). standing: (rows, features), the rank of the row's value among all rows, from 0 lowest to 1
     highest; NaN if it is missing or a category.
@@ -69,6 +70,7 @@ class Contributions:
     names: tuple[str, ...]
     values: Floats
     standing: Floats
+    link: Link = LOGIT
 
     @property
     def mean_size(self) -> dict[str, float]:
@@ -108,7 +110,7 @@ class Importance:
     contributions: Contributions | None
     dependence: tuple[Dependence, ...]
     rows: int  # scored per shuffle
-    positives: int
+    positives: int | None  # None if outcomes are numbers
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -119,7 +121,7 @@ class Importance:
 def measure(model: Predicting, rows: Rows, pipeline: Pipeline) -> Importance:
     """Measure importance on a seeded sample of labelled rows.
 
-    rows: the features and `label`, with both classes.
+    rows: the features and `label`, with both classes if outcomes are yes or no.
     """
     random = np.random.default_rng(pipeline.model.seed)
     names = [name for name in model.feature_names if name in rows.column_names]
@@ -145,7 +147,7 @@ def measure(model: Predicting, rows: Rows, pipeline: Pipeline) -> Importance:
             for one in single[:DEPENDENCES]
         ),
         rows=len(scored),
-        positives=int(outcome[scored].sum()),
+        positives=int(outcome[scored].sum()) if outcome.dtype == bool else None,
     )
 
 
@@ -163,7 +165,7 @@ def groups_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def draw(outcome: Bools, wanted: int, shuffles: int, random: np.random.Generator) -> tuple[NDArray, list[NDArray]]:
+def draw(outcome: Outcomes, wanted: int, shuffles: int, random: np.random.Generator) -> tuple[NDArray, list[NDArray]]:
     """Choose the rows to score, and the rows that lend values in each shuffle.
 
     The lenders are drawn from all rows. Half of the scored rows are positive if there are enough, which does not affect AUC. If
@@ -172,6 +174,8 @@ def draw(outcome: Bools, wanted: int, shuffles: int, random: np.random.Generator
     n = len(outcome)
     if n <= wanted:
         return np.arange(n), [random.permutation(n) for _ in range(shuffles)]
+    if outcome.dtype != bool:
+        return np.sort(random.permutation(n)[:wanted]), [random.permutation(n)[:wanted] for _ in range(shuffles)]
     positive, negative = (random.permutation(np.flatnonzero(which)) for which in (outcome, ~outcome))
     positives = int(np.clip(wanted // 2, wanted - len(negative), len(positive)))
     scored = np.sort(np.concatenate((positive[:positives], negative[: wanted - positives])))
@@ -181,11 +185,11 @@ def draw(outcome: Bools, wanted: int, shuffles: int, random: np.random.Generator
 def drops(
     score: Callable[[pa.Table], Floats],
     rows: pa.Table,
-    outcome: Bools,
+    outcome: Outcomes,
     tasks: Sequence[tuple[str, tuple[str, ...]]],
     lenders: Sequence[pa.Table],
 ) -> list[Shuffled]:
-    """The AUC lost for each group of features with values from other rows.
+    """The AUC lost, or the absolute error added, for each group of features with values from other rows.
 
     The values of a group come together, from `lenders` of as many rows. Permutation importance (Breiman, 2001). Interval:
     variance of paired structural components (DeLong, DeLong and Clarke-Pearson, 1988), averaged over the shuffles.
@@ -200,7 +204,7 @@ def drops(
             changed = changed.set_column(changed.column_names.index(feature), feature, lent[feature])
         scores = score(changed).reshape(len(lenders), len(outcome))
         after = [_components(outcome, one) for one in scores]
-        lost = [np.mean([before[side] - one[side] for one in after], axis=0) for side in (0, 1)]
+        lost = [np.mean([before[side] - one[side] for one in after], axis=0) for side in range(len(before))]
         drop = float(lost[0].mean())
         spread = Z * float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in lost))) if min(map(len, lost)) > 1 else np.nan
         results.append(Shuffled(name, features, drop, drop - spread, drop + spread))
@@ -226,7 +230,7 @@ def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str
         finite = np.isfinite(values)
         if finite.sum() > 1:
             standing[finite, i] = (rankdata(values[finite]) - 0.5) / finite.sum()
-    return Contributions(names, np.asarray(exact[:, : len(names)], np.float64), standing)
+    return Contributions(names, np.asarray(exact[:, : len(names)], np.float64), standing, getattr(model, "link", LOGIT))
 
 
 def dependence(
@@ -268,10 +272,12 @@ def _grid(values: Floats, whole: bool) -> list[float]:
     return [float(one) for one in np.unique(np.rint(even) if whole else even)]
 
 
-def _components(outcome: Bools, score: Floats) -> tuple[Floats, Floats]:
-    """Each positive's share of negatives below it, and the reverse; ties count half."""
+def _components(outcome: Outcomes, score: Floats) -> tuple[Floats, ...]:
+    """Each positive's share of negatives below it, and the reverse; ties count half. Of numbers, minus the absolute errors."""
     from scipy.stats import rankdata
 
+    if outcome.dtype != bool:
+        return (-np.abs(outcome - score),)
     positive, negative = score[outcome], score[~outcome]
     together = rankdata(np.concatenate((positive, negative)))
     above = (together[: len(positive)] - rankdata(positive)) / len(negative)

@@ -6,9 +6,6 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, evaluate_gates
 from mlprod_tasks.evaluation.results import EvaluationResults, read_results
@@ -19,7 +16,9 @@ from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks.protocol import Outcomes
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.reporting.task_words import TaskWords, words_of
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.records import Assembled, Trained
@@ -27,8 +26,6 @@ from mlprod_tasks.training.split import TEST
 from mlprod_tasks.training.workspace import TrainingFolder
 
 log = logging.getLogger(__name__)
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,12 @@ class ReportContext:
         return self.pipeline.value.unit
 
     @cached_property
-    def outcome(self) -> Bools:
+    def outcome(self) -> Outcomes:
         return outcome_of(self.rows)
+
+    @property
+    def words(self) -> TaskWords:
+        return words_of(self.pipeline)
 
     @cached_property
     def worth(self) -> Worth:

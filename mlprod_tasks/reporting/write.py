@@ -17,6 +17,7 @@ from mlprod_tasks.reporting.chapters.backtest import backtest
 from mlprod_tasks.reporting.chapters.change import change
 from mlprod_tasks.reporting.chapters.features import features
 from mlprod_tasks.reporting.chapters.origin import checks, origin
+from mlprod_tasks.reporting.chapters.predictions import predictions
 from mlprod_tasks.reporting.chapters.quality import candidates, metrics
 from mlprod_tasks.reporting.chapters.ranking import ranking
 from mlprod_tasks.reporting.chapters.slices import slices
@@ -83,7 +84,7 @@ def _head(known: ReportContext) -> tuple[str, str]:
 
 def _sections(known: ReportContext, platform: Platform) -> tuple[Section, ...]:
     champion = report_context.champion(known, platform)
-    scores, value = ranking(known, champion)
+    scores, value = (predictions if known.pipeline.task == "regression" else ranking)(known, champion)
     measured = importance.measure(known.model, known.rows, known.pipeline)
     return (
         verdict(known),

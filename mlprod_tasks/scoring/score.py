@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Scoring
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
@@ -179,14 +180,18 @@ def _fallback(
 
 
 def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
-    """Make the rows of the prediction table: keys, moments, scores, versions and features."""
+    """Make the rows of the prediction table: keys, moments, scores, versions and features.
+
+    A predicted number is the `score`, too, and its `decision` is null: nothing is decided.
+    """
+    decides = pipeline.task == "binary"
     table = answer.features
     n = table.num_rows
     front = [*pipeline.entity_table.key, pipeline.entity_table.time, "tick", "predict_at"]
     columns = {name: table[name] for name in front}
     columns |= {
         "score": pa.array(answer.predictions.score, pa.float64()),
-        "decision": pa.array(answer.predictions.decision, pa.bool_()),
+        "decision": pa.array(answer.predictions.decision, pa.bool_()) if decides else pa.nulls(n, pa.bool_()),
         "fallback": pa.array(answer.by_fallback),
         "model_version": pa.array(np.full(n, answer.model_version, dtype=np.int32)),
         "features_digest": pa.array([pipeline.digest] * n, pa.string()),
@@ -201,7 +206,10 @@ def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform)
 
     assert pipeline.publish is not None
     key = pipeline.entity_table.key
-    published = rows.select([*key, "tick", "predict_at", "score", "decision", "fallback", "model_version"])
+    answer = ["score", "decision"] if pipeline.task == "binary" else ["score"]
+    published = rows.select([*key, "tick", "predict_at", *answer, "fallback", "model_version"])
+    if pipeline.task == "regression":
+        published = published.rename_columns({"score": PREDICTION})
     url = platform.settings.database(pipeline.publish.connection)
     replace_rows(url, pipeline.publish.table, "tick", tick.date, published, key=key)
     log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

@@ -79,7 +79,8 @@ class RowModel:
                 )
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
         self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
-        self._calibrated, self._threshold = model.calibration.single(), model.threshold
+        # Nothing is decided on a number: no score reaches infinity.
+        self._calibrated, self._threshold = model.calibration.single(), INFINITY if model.threshold is None else model.threshold
         fitted = model.fitted
         self._raw: Raw = (
             _FastTrees(fitted, self._buffer) if isinstance(fitted, BoostedTrees) else lambda x: float(fitted.predict(x)[0])
@@ -138,7 +139,7 @@ def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
         for value, wanted in zip(values, model.inputs, strict=True)
     )
     score = model.rates.get(group, model.overall)
-    return RowScore(score, score >= model.threshold)
+    return RowScore(score, model.threshold is not None and score >= model.threshold)
 
 
 def _none_if_nan(number: float) -> float | None:

@@ -57,7 +57,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Every metric of NAMES on the rows, and on each resample, (resamples,) each.
+    """Every metric of a task on the rows, and on each resample, (resamples,) each.
 
     NaN if it could not be computed. The same number of rows, resamples and seed give the same draws.
     """
@@ -185,7 +185,7 @@ def sample(
     points = _all_metrics(ranking, np.ones((1, ranking.rows)), worth, top_share)
     drawn = [
         _all_metrics(ranking, weights[:, ranking.order], worth, top_share)
-        for weights in _resamples(ranking.rows, resamples, seed)
+        for weights in drawn_weights(ranking.rows, resamples, seed)
     ]
     return Sampled(
         {name: float(points[name][0]) for name in NAMES},
@@ -275,7 +275,8 @@ def log_losses(outcome: Floats, score: Floats) -> Floats:
     return np.asarray(-np.log(np.where(outcome > 0, likely, 1 - likely)))
 
 
-def _resamples(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+def drawn_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield how often each row is drawn in each resample, (some resamples, rows), some resamples at once."""
     random = np.random.default_rng(seed)
     at_once = max(1, CELLS_AT_ONCE // rows)
     for first in range(0, resamples, at_once):

@@ -17,7 +17,10 @@ from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.recorded import text_of
 from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.model_facts import PerWindow
+from mlprod_tasks.models.tasks import OutcomeSummary, task_of
+from mlprod_tasks.models.tasks.protocol import summary_of
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.failed_values import REMEDY
@@ -39,7 +42,7 @@ TICKS_AT_ONCE, ROWS_AT_ONCE = 92, 500_000  # limit memory; a part has at least o
 
 
 class NotTrainable(ValueError):
-    """A window has too few labelled rows, or outcomes of one class only."""
+    """A window has too few labelled rows, or outcomes that no model can be fitted to, such as of one class only."""
 
 
 class DecisionMissing(LookupError):
@@ -80,8 +83,7 @@ def assemble(
         assembled = folder.read(Assembled)
         _warn_of_missing_labels(pipeline, chosen, as_of, platform)
         for name, ticks in chosen.named():
-            share = assembled.positives[name] / assembled.rows[name]
-            log.info("%s %s: %d rows, %.1f %% positive", name, ticks, assembled.rows[name], 100 * share)
+            log.info("%s %s: %d rows, %s", name, ticks, assembled.rows[name], assembled.outcomes(name))
     return assembled
 
 
@@ -128,20 +130,22 @@ def _write(
 
 @dataclass
 class _WindowCounts:
-    """Rows of a window by label, and the days that have rows."""
+    """Rows of a window with and without label, their outcomes, and the days that have rows."""
 
-    labelled: int = 0
-    positives: int = 0
+    outcomes: OutcomeSummary = field(default_factory=OutcomeSummary)
     unlabelled: int = 0
     unusable: Counter[str] = field(default_factory=Counter)  # rows left out, by the feature at fault
     days: set[date] = field(default_factory=set)
 
     def add(self, table: pa.Table, left_out: Counter[str]) -> None:
         self.unusable += left_out
-        self.labelled += table.num_rows - table["label"].null_count
-        self.positives += pc.sum(table["label"]).as_py() or 0
+        self.outcomes += summary_of(outcome_of(table.filter(table["label"].is_valid())))
         self.unlabelled += table["label"].null_count
         self.days |= set(pc.unique(table["tick"]).to_pylist())
+
+    @property
+    def labelled(self) -> int:
+        return self.outcomes.rows
 
 
 def write_set(
@@ -180,16 +184,18 @@ def write_set(
 def _assembled(
     pipeline: Pipeline, as_of: Tick, chosen: Windows, counts: Mapping[str, _WindowCounts], versions: Mapping[str, int]
 ) -> Assembled:
+    numbers = pipeline.label.kind == "number"
     return Assembled(
         pipeline=pipeline.name,
         as_of=as_of.date,
         declaration=pipeline.digest,
         windows=chosen.dates(),
         rows=PerWindow(**{name: one.labelled for name, one in counts.items()}),
-        positives=PerWindow(**{name: one.positives for name, one in counts.items()}),
+        positives=PerWindow(**{name: 0 if numbers else int(one.outcomes.total) for name, one in counts.items()}),
         unlabelled=PerWindow(**{name: one.unlabelled for name, one in counts.items()}),
         versions=dict(versions),
         unusable=PerWindow(**{name: one.unusable.total() for name, one in counts.items()}),
+        means=PerWindow(**{name: one.outcomes.mean for name, one in counts.items()}) if numbers else None,
     )
 
 
@@ -261,8 +267,8 @@ def _warn_of_empty_ticks(pipeline: Pipeline, window: str, ticks: TickRange, coun
 
 
 def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, counts: _WindowCounts) -> None:
-    """Raises: NotTrainable if the window has too few labelled rows, or outcomes of one class only."""
-    rows, positives, unlabelled = counts.labelled, counts.positives, counts.unlabelled
+    """Raises: NotTrainable if the window has too few labelled rows, or outcomes that no model can be fitted to."""
+    rows, unlabelled = counts.labelled, counts.unlabelled
     at = f"{pipeline.name}: the {window} window {ticks}, as of {as_of},"
     _check_unusable(pipeline, at, counts)
     if rows == 0 and unlabelled == 0:
@@ -274,11 +280,8 @@ def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, count
         )
     if rows < LEAST_ROWS:
         raise NotTrainable(f"{at} has {rows} labelled rows ({unlabelled:,} without label), fewer than {LEAST_ROWS}")
-    if positives in (0, rows):
-        raise NotTrainable(
-            f"{at} has outcomes of one class only: all {rows:,} are {'positive' if positives else 'negative'}. Check label.sql "
-            f"{pipeline.label.sql!r}"
-        )
+    if problem := task_of(pipeline).problem(pipeline, counts.outcomes):
+        raise NotTrainable(f"{at} has {problem}. Check label.sql {pipeline.label.sql!r}")
 
 
 def _check_unusable(pipeline: Pipeline, at: str, counts: _WindowCounts) -> None:

@@ -17,16 +17,17 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Averaging, Learner, LightGBM, Pipeline, Stacking
 from mlprod_tasks.declaration.checks.training import CONTINUED
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
-from mlprod_tasks.models import calibration, decision_value
+from mlprod_tasks.documents.formatting import title
+from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.calibration import Calibration
-from mlprod_tasks.models.feature_frame import Input, as_categories, inputs_of, matrix, outcome_of, read
+from mlprod_tasks.models.feature_frame import Input, as_categories, decisions, inputs_of, matrix, outcome_of, read
 from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner, needs
 from mlprod_tasks.models.learners.permutation import shares
 from mlprod_tasks.models.learners.rows import in_memory, predict
 from mlprod_tasks.models.model import Candidate, Model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import Rows, StoredMatrix, StoredRows
-from mlprod_tasks.statistics import metrics
+from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.training import sample_weights
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class FittedCandidate:
     learner: Learner
     fitted: FittedLearner
     calibration: Calibration
-    threshold: float
+    threshold: float | None
     metrics: Mapping[str, float]
 
 
@@ -82,9 +83,9 @@ def fit_model(
         pipeline = replace(pipeline, model=replace(pipeline.model, candidates=candidates))
     fitted = {one.learner.name: one for one in _fit_candidates(pipeline, prepared, validation_rows, warm)}
     in_order = [fitted[name] for name in (*(learner.name for learner in candidates), CONTINUED) if name in fitted]
-    best = _best(pipeline.model.choose_by, in_order)
+    best = _best(pipeline.choose_by, in_order)
     if len(in_order) > 1:
-        log.info("%s: %s is the best of %d by %s", pipeline.name, best.learner.name, len(in_order), pipeline.model.choose_by)
+        log.info("%s: %s is the best of %d by %s", pipeline.name, best.learner.name, len(in_order), pipeline.choose_by)
     return _as_model(pipeline, prepared, in_order, best, facts)
 
 
@@ -218,25 +219,15 @@ def _evaluate_candidate(
     pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: PreparedRows, validation_rows: Rows, began: float
 ) -> FittedCandidate:
     """Calibrate a candidate, set its threshold and measure it, all on the validation window."""
-    y = prepared.validation.y
+    task, y = task_of(pipeline), prepared.validation.y
     raw = predict(fitted.predict, prepared.validation.x)
-    calibrated = calibration.fit_calibration(pipeline.model.calibration, raw, y)
+    calibrated = task.calibration(pipeline, raw, y)
     score = calibrated(raw)
     worth = decision_value.worth(pipeline.value, validation_rows, score, y)
-    threshold = decision_value.best_threshold(worth, score)
-    measured = {"log_loss": metrics.log_loss(y, score), "roc_auc": _auc(y, score)}
-    chosen_by = pipeline.model.choose_by
-    if chosen_by not in measured:
-        measured[chosen_by] = metrics.measure(y, score, worth.of(score >= threshold), pipeline.top_share, resamples=0)[
-            chosen_by
-        ].value
-    log.info(
-        "%s: %.1f s, validation log loss %.5f, AUC %.4f",
-        learner.name,
-        time.perf_counter() - began,
-        measured["log_loss"],
-        measured["roc_auc"],
-    )
+    threshold = task.threshold(worth, score)
+    measured = task.candidate_metrics(pipeline, y, score, worth.of(decisions(score, threshold)))
+    shown = ", ".join(f"{title(name)} {number:.4f}" for name, number in measured.items())
+    log.info("%s: %.1f s, validation %s", learner.name, time.perf_counter() - began, shown)
     return FittedCandidate(learner, fitted, calibrated, threshold, measured)
 
 
@@ -244,10 +235,6 @@ def _best(metric: str, fitted: list[FittedCandidate]) -> FittedCandidate:
     """Return the best by a metric, the first of equal ones; one without the metric only if none has it."""
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     return max(fitted, key=lambda one: sign * one.metrics[metric] if np.isfinite(one.metrics[metric]) else -np.inf)
-
-
-def _auc(y: np.ndarray, score: np.ndarray) -> float:
-    return metrics.roc_auc(y, score) if y.any() and not y.all() else float("nan")
 
 
 def _or_none(number: float) -> float | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar
 
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import ContinuedFrom, DateRange, ModelFacts, PerWindow
 from mlprod_tasks.platform.versioned import Versioned
 from mlprod_tasks.training.workspace import StepRecord
@@ -17,7 +18,7 @@ class Assembled(StepRecord):
 
     declaration: SHA-256 of the declared use case. rows: those with a label; positives: of these. unlabelled: rows left out as
     they have no label. versions: of the lake tables that were read. unusable: rows left out as a feature is infinite, or a
-    feature or the label cannot be computed.
+    feature or the label cannot be computed. means: of the outcomes, if they are numbers; positives are then 0.
     """
 
     FILE: ClassVar[str] = "assembled.json"
@@ -32,6 +33,13 @@ class Assembled(StepRecord):
     unlabelled: PerWindow[int]
     versions: dict[str, int]
     unusable: PerWindow[int] = field(default_factory=lambda: PerWindow(0, 0, 0))
+    means: PerWindow[float] | None = None
+
+    def outcomes(self, window: str) -> str:
+        """Return what the outcomes of a window are, in words: '12.3 % positive', 'mean outcome 6.9'."""
+        if self.means is not None:
+            return f"mean outcome {format_number(self.means[window])}"
+        return f"{100 * self.positives[window] / self.rows[window]:.1f} % positive"
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Trained(StepRecord):
     learner: str
     segments: int
     trees: int
-    threshold: float
+    threshold: float | None
     seconds: float
 
 
@@ -111,7 +119,7 @@ class SegmentSummary:
     segment: str
     rows: int
     learner: str
-    threshold: float
+    threshold: float | None
     validation: dict[str, float | None]
 
 

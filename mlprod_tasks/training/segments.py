@@ -15,6 +15,7 @@ from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
+from mlprod_tasks.models.tasks import OutcomeSummary
 from mlprod_tasks.training import fit_model
 
 log = logging.getLogger(__name__)
@@ -50,15 +51,15 @@ def large(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> list[s
     """Return the segments that get their own model, largest first.
 
     None if none are declared.
-    They have at least `least_segment_rows` training rows, and both outcomes in each window, as fitting, calibration and
-    threshold need both. Rows without a value belong to no segment. Raises: ModelInputError.
+    They have at least `least_segment_rows` training rows, and more than one outcome in each window, as fitting, calibration and
+    threshold need. Rows without a value belong to no segment. Raises: ModelInputError.
     """
     if pipeline.model.segment_by is None:
         return []
     counts, of_validation = _count_by_segment(pipeline, train_rows), _count_by_segment(pipeline, validation_rows)
     chosen, others = [], []
-    for name, (rows, positives) in sorted(counts.items(), key=lambda item: (-item[1][0], item[0])):
-        why = _why_not(pipeline, name, (rows, positives), of_validation.get(name, (0, 0)))
+    for name, outcomes in sorted(counts.items(), key=lambda item: (-item[1].rows, item[0])):
+        why = _why_not(pipeline, name, outcomes, of_validation.get(name, OutcomeSummary()))
         if why is None:
             chosen.append(name)
         else:
@@ -105,29 +106,29 @@ def collect(pipeline: Pipeline, train_rows: Rows, chosen: list[str], part: Calla
     if pipeline.model.segment_by is None:
         return overall
     counts = _count_by_segment(pipeline, train_rows)
-    rows = {name: counts[name][0] for name in chosen}
+    rows = {name: counts[name].rows for name in chosen}
     parts = {name: part(name) for name in chosen}
     return SegmentedModel(pipeline.model.segment_by, overall, parts, rows, train_rows.num_rows - sum(rows.values()))
 
 
-def _why_not(pipeline: Pipeline, name: str, of_train: tuple[int, int], of_validation: tuple[int, int]) -> str | None:
-    """Return why a segment gets no model of its own, or None. Counts are rows and positives."""
-    if of_train[0] < pipeline.model.least_segment_rows:
-        return f"{of_train[0]:,} training rows"
+def _why_not(pipeline: Pipeline, name: str, of_train: OutcomeSummary, of_validation: OutcomeSummary) -> str | None:
+    """Return why a segment gets no model of its own, or None."""
+    if of_train.rows < pipeline.model.least_segment_rows:
+        return f"{of_train.rows:,} training rows"
     if name == OVERALL:
         return "its name is reserved for all rows"
-    for window, (rows, positives) in (("training", of_train), ("validation", of_validation)):
-        if positives in (0, rows):
-            return f"{rows:,} {window} rows of one class only"
+    for window, outcomes in (("training", of_train), ("validation", of_validation)):
+        if outcomes.low == outcomes.high:
+            return f"{outcomes.rows:,} {window} rows of one class only"
     return None
 
 
-def _count_by_segment(pipeline: Pipeline, rows: Rows) -> dict[str, tuple[int, int]]:
-    """Count rows and positives of each segment; rows without a value belong to none."""
-    grouped = pa.table({"segment": _values(pipeline, rows), "label": rows["label"].cast(pa.int64())})
-    counts = grouped.group_by("segment").aggregate([("label", "count"), ("label", "sum")])
-    columns = (counts[name].to_pylist() for name in ("segment", "label_count", "label_sum"))
-    return {name: (n, positives or 0) for name, n, positives in zip(*columns, strict=True) if name is not None}
+def _count_by_segment(pipeline: Pipeline, rows: Rows) -> dict[str, OutcomeSummary]:
+    """Sum up the outcomes of each segment; rows without a value belong to none."""
+    grouped = pa.table({"segment": _values(pipeline, rows), "label": rows["label"].cast(pa.float64())})
+    counts = grouped.group_by("segment").aggregate([("label", "count"), ("label", "sum"), ("label", "min"), ("label", "max")])
+    columns = (counts[name].to_pylist() for name in ("segment", "label_count", "label_sum", "label_min", "label_max"))
+    return {name: OutcomeSummary(*numbers) for name, *numbers in zip(*columns, strict=True) if name is not None}
 
 
 def _rows_of(pipeline: Pipeline, segment: str, rows: Rows) -> Rows:

@@ -127,14 +127,8 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
             training_id, run_id, model_digest, _chosen_learner(model), len(chosen), model.trees, model.threshold, seconds
         )
         folder.write(trained)
-    log.info(
-        "%s: %s with %d trees in %.1f s, acts from a score of %.3f on",
-        pipeline.name,
-        trained.learner,
-        trained.trees,
-        seconds,
-        model.threshold,
-    )
+    acts = "" if model.threshold is None else f", acts from a score of {model.threshold:.3f} on"
+    log.info("%s: %s with %d trees in %.1f s%s", pipeline.name, trained.learner, trained.trees, seconds, acts)
     return trained
 
 
@@ -232,7 +226,9 @@ def _params(model: Model | SegmentedModel, assembled: Assembled) -> dict[str, An
     """Return the run's parameters; those of candidates that were not chosen are prefixed with the candidate's name."""
     learner = _chosen_learner(model)
     params = _flat(model.facts.recipe or {}, learner)
-    params |= {"learner": learner, "trees": model.trees, "threshold": model.threshold, "as_of": str(assembled.as_of)}
+    params |= {"learner": learner, "trees": model.trees, "as_of": str(assembled.as_of)}
+    if model.threshold is not None:
+        params["threshold"] = model.threshold
     if isinstance(model, SegmentedModel):
         params["segments"] = len(model.parts)
     params |= {f"window.{name}": str(dates) for name, dates in assembled.windows.named()}

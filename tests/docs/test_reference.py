@@ -58,7 +58,7 @@ def test_every_watched_value_is_in_a_table() -> None:
 
 def test_every_standard_rule_is_in_a_table() -> None:
     shown = watches.rules()
-    assert all(f"| {rule.name} |" in shown for rule in (*ml.RULES, *ml.REQUEST_RULES))
+    assert all(f"| {rule.name} |" in shown for rule in (*ml.RULES, *ml.REGRESSION_RULES, *ml.REQUEST_RULES))
 
 
 def test_defaults_are_shown_as_one_would_write_them() -> None:

@@ -44,7 +44,7 @@ def test_a_resample_agrees_with_scikit_learn_on_the_same_weights(decimals):
     outcome, score = some(500, decimals)
     score = np.clip(score, 0.05, 0.95)
     ranking = metrics.Ranking(outcome, score)
-    weights = next(metrics._resamples(500, 3, seed=1))
+    weights = next(metrics.drawn_weights(500, 3, seed=1))
     ours = metrics._all_metrics(ranking, weights, np.zeros(500), 0.1)
     for i, ranked in enumerate(weights):
         drawn = np.empty(500)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,10 +59,18 @@ def written(name: str) -> dict:
     return json.loads((EARLIER / name).read_text(encoding="utf-8"))
 
 
+def without_numbers(given: Any) -> Any:
+    """Leave out what records have said since then of outcomes that are numbers, which is None for a yes or no."""
+    if isinstance(given, dict):
+        added = {name for name in ("means", "mean_outcome") if name in given and given[name] is None}
+        return {name: without_numbers(one) for name, one in given.items() if name not in added}
+    return [without_numbers(one) for one in given] if isinstance(given, list) else given
+
+
 @pytest.mark.parametrize(("kind", "name"), SAME_SHAPE.items(), ids=lambda one: getattr(one, "__name__", ""))
 def test_a_record_of_release_0_4_is_read_with_every_value(kind, name):
     since = {"unusable": dict.fromkeys(("train", "validation", "test"), 0)} if kind is Assembled else {}
-    assert to_json(read_record(kind, EARLIER / name)) == {**written(name), **since, "version": 1}
+    assert without_numbers(to_json(read_record(kind, EARLIER / name))) == {**written(name), **since, "version": 1}
 
 
 def test_an_evaluation_of_release_0_4_is_read_with_every_value():

@@ -13,14 +13,16 @@
 
   function facts(result) {
     const threshold = result.threshold === null ? "" : ` (threshold ${mlprod.number(result.threshold)})`;
-    const outcome = result.outcome === null ? "not known yet" : `${result.outcome ? "positive" : "negative"}, known ${result.outcome_known_at}`;
+    const number = result.decision === null; // a predicted number, on which nothing is decided
+    const came = typeof result.outcome === "number" ? mlprod.number(result.outcome) : result.outcome ? "positive" : "negative";
+    const outcome = result.outcome === null ? "not known yet" : `${came}, known ${result.outcome_known_at}`;
     const { origin } = result;
     const again = result.recomputed === null ? `not recomputed: ${result.not_recomputed}` : result.recomputed === result.score ? "the model gives exactly the same score again" : `the model now gives ${result.recomputed}, not ${result.score}`;
     const rows = [
-      ["Score", `${result.score.toFixed(4)}, decision: ${result.decision ? "act" : "wait"}${threshold}`],
+      number ? ["Predicted", mlprod.number(result.score)] : ["Score", `${result.score.toFixed(4)}, decision: ${result.decision ? "act" : "wait"}${threshold}`],
       ["Outcome", outcome],
       ["Tick", `${result.tick}; features as known at ${result.predict_at}`],
-      ["Scored by", `${result.fallback ? "the fallback of " : ""}version ${result.model_version} (${result.learner}, calibration ${result.calibration})${result.scored_at ? `, ${result.scored_at}` : ""}`],
+      ["Scored by", `${result.fallback ? "the fallback of " : ""}version ${result.model_version} (${result.learner}${number ? "" : `, calibration ${result.calibration}`})${result.scored_at ? `, ${result.scored_at}` : ""}`],
       result.fallback_reason && ["Because", result.fallback_reason],
       origin.training_id && ["Training", `${origin.training_id}, ${origin.gates_passed} of ${mlprod.count(origin.gates, "gate")} passed: ${origin.reason || "unknown"}`],
       origin.run_url && ["Run", mlprod.link(origin.run_id || "run", origin.run_url)],
@@ -39,7 +41,8 @@
     const signed = (v) => (v === null ? "–" : `${v > 0 ? "+" : ""}${v.toFixed(3)}`);
     const most = weight(sorted[0] || { probability: 0 });
     const rows = (some) => some.map((part) => [part.feature, part.value, ...(exact ? [signed(part.log_odds)] : []), signed(part.probability), effect(part, most), part.meaning.replaceAll("`", "")]);
-    const heads = ["feature", "value", ...(exact ? ["log-odds"] : []), "score", "effect", "meaning"];
+    const number = result.decision === null;
+    const heads = ["feature", "value", ...(exact ? [number ? "added" : "log-odds"] : []), number ? "number" : "score", "effect", "meaning"];
     const place = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Effect of each feature" });
     const show = (some) => place.replaceChildren(mlprod.table(result.way, heads, rows(some), exact ? [1, 2, 3] : [1, 2]));
     show(sorted.slice(0, MOST));

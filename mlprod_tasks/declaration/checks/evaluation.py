@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.features import TEXT_IN_SQL, resting_on_other_rows, sql_problems
 from mlprod_tasks.declaration.checks.tables import listed, repeated
-from mlprod_tasks.declaration.target import CostMatrix
+from mlprod_tasks.declaration.target import CostMatrix, PredictionValue
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -38,11 +38,17 @@ def _value(pipeline: Pipeline) -> Iterator[str]:
         if value.true_positive <= value.false_negative or value.true_negative <= value.false_positive:
             yield "value: acting must pay when it is right and cost when it is wrong, compared with not acting"
         return
-    for name in ("act", "wait"):
-        yield from sql_problems(f"value.{name}", getattr(value, name), None)
-    words = words_of(value.act) | words_of(value.wait)
-    if "outcome" not in words:
-        yield "value: neither act nor wait reads `outcome`, so a right decision would be worth what a wrong one is"
+    if isinstance(value, PredictionValue):
+        yield from sql_problems("value.sql", value.sql, None)
+        words = words_of(value.sql)
+        for name in sorted({"prediction", "outcome"} - words):
+            yield f"value: sql {value.sql!r} does not read `{name}`, so a right prediction would be worth what a wrong one is"
+    else:
+        for name in ("act", "wait"):
+            yield from sql_problems(f"value.{name}", getattr(value, name), None)
+        words = words_of(value.act) | words_of(value.wait)
+        if "outcome" not in words:
+            yield "value: neither act nor wait reads `outcome`, so a right decision would be worth what a wrong one is"
     for name in sorted(resting_on_other_rows(pipeline) & words):
         yield (
             f"value: reads {name!r}, which rests on as-of or trailing values. The fallback has none, but its decisions must "

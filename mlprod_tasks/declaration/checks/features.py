@@ -181,6 +181,14 @@ def condition_problems(at: str, sql: str, table: Table) -> Iterator[str]:
         yield f"{at}: sql {sql!r} is {kind}, not a condition that is true or false: compare it, as in {example}"
 
 
+def number_problems(at: str, sql: str, table: Table) -> Iterator[str]:
+    """As `row_sql_problems`, of a number. `mlprod doctor` finds those whose kind is only known to the engine."""
+    yield from row_sql_problems(at, sql, table)
+    name = sql.strip().strip('"')
+    if name in table.names and (kind := table.column(name).kind) not in ("int", "float"):
+        yield f"{at}: sql {sql!r} is {kind}, not a number: derive one from it, or declare kind='yes_no'"
+
+
 def mentioned(sql: str, table: Table) -> list[Column]:
     """The columns whose names occur in the SQL; possibly too many, never too few."""
     words = {word.lower() for word in re.findall(r"\w+", TEXT_IN_SQL.sub("", sql))}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
 WEEK = timedelta(days=7)
+ERRORS = ("mae", "rmse", "median_error", "mape", "absolute_bias")
 LONGEST_DOC = 150  # it names the gate in the ledger
 
 
@@ -78,6 +79,7 @@ def _problems(gate: Gate, pipeline: Pipeline) -> Iterator[str]:
             if isinstance(gate, AtLeast) != higher:
                 yield f"{'higher' if higher else 'lower'} is better: use {'AtLeast' if higher else 'AtMost'}"
             yield from _bound(gate.metric, gate.bound)
+            yield from _not_negative(gate.metric, gate.bound)
         case BetterThanBaseline():
             if gate.by < 0:
                 yield f"by {gate.by} may not be negative: that would let a worse model pass"
@@ -87,7 +89,10 @@ def _problems(gate: Gate, pipeline: Pipeline) -> Iterator[str]:
         case WorstSlice():
             if gate.metric == "calibration" and not 0 < gate.bound <= 1:
                 yield f"bound {gate.bound} must lie in (0, 1]: the mean score may be off by it to either side"
+            if gate.metric == "bias" and gate.bound <= 0:
+                yield f"bound {gate.bound} must be positive: the mean prediction may be off by it to either side"
             yield from _bound(gate.metric, gate.bound)
+            yield from _not_negative(gate.metric, gate.bound)
             yield from _positive("least_rows", gate.least_rows)
         case Stable():
             yield from _stable(gate, pipeline)
@@ -180,6 +185,11 @@ def _kinds(pipeline: Pipeline) -> dict[str, Any]:
 def _bound(metric: str, bound: float) -> Iterator[str]:
     if metric in SHARES and not 0 <= bound <= 1:
         yield f"bound {bound} is outside of [0, 1], where the metric lies"
+
+
+def _not_negative(metric: str, bound: float) -> Iterator[str]:
+    if metric in ERRORS and bound < 0:
+        yield f"bound {bound} is below 0, and {metric} never is"
 
 
 def _share(field: str, value: float) -> Iterator[str]:

@@ -23,6 +23,7 @@ BY_FEATURE = (
     "lost_categories",
     "out_of_range",
     "residual_drift",
+    "residual_shift",
     "online_nulls",
     "online_psi",
 )

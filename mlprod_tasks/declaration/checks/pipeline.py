@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.approval import approval_problems
 from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
-from mlprod_tasks.declaration.checks.features import condition_problems, feature_problems, mentioned, pair_problems
+from mlprod_tasks.declaration.checks.features import (
+    condition_problems,
+    feature_problems,
+    mentioned,
+    number_problems,
+    pair_problems,
+)
 from mlprod_tasks.declaration.checks.gates import gate_problems
 from mlprod_tasks.declaration.checks.monitoring import monitoring_problems
 from mlprod_tasks.declaration.checks.population import outcome_problems, population_problems
 from mlprod_tasks.declaration.checks.search import search_problems
 from mlprod_tasks.declaration.checks.serving import serving_problems
 from mlprod_tasks.declaration.checks.tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
+from mlprod_tasks.declaration.checks.task import task_problems
 from mlprod_tasks.declaration.checks.training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.feature import Expression
@@ -38,8 +45,6 @@ def check(pipeline: Pipeline) -> None:
 def _problems(pipeline: Pipeline) -> Iterator[str]:
     if not IDENTIFIER.fullmatch(pipeline.name):
         yield f"name {pipeline.name!r} must be lower-case letters, digits and _, starting with a letter"
-    if pipeline.task != "binary":
-        yield f"task {pipeline.task!r} is not built yet: only 'binary' is"
     if not pipeline.doc.strip():
         yield "doc is empty: say in one line what is predicted, and for whom"
     if not pipeline.alert_to:
@@ -65,6 +70,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from repeated("features", pipeline.feature_names)
     for feature in pipeline.features:
         yield from feature_problems(pipeline, feature)
+    yield from task_problems(pipeline)
     yield from _label(pipeline)
     yield from training_problems(pipeline)
     yield from search_problems(pipeline)
@@ -79,6 +85,8 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
 def _told_by_features(pipeline: Pipeline, table: Table, sql: str) -> Iterator[str]:
     """Features that are the outcome itself, where the scored table has it. sql: of the label."""
     outcomes = {column.name for column in mentioned(sql, table) if column.kind == "bool"}
+    if pipeline.label.kind == "number" and sql.strip().strip('"') in table.names:
+        outcomes.add(sql.strip().strip('"'))
     for feature in pipeline.features:
         if isinstance(feature, Expression):
             read = outcomes & {column.name for column in mentioned(feature.sql, table)}
@@ -102,7 +110,7 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
     yield from pair_problems("label", label.on, pipeline.entity_table, table)
     if set(label.on.values()) != set(table.key):
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
-    yield from condition_problems("label", label.sql, table)
+    yield from (number_problems if label.kind == "number" else condition_problems)("label", label.sql, table)
     if table.name == pipeline.entity_name:
         yield from _told_by_features(pipeline, table, label.sql)
     if table.time is None:

@@ -44,7 +44,8 @@ def name_of(gate: Gate) -> str:
             sure = "surely " if gate.surely else ""
             return f"{gate.metric} {sure}not worse than champion" + (f" by {gate.tolerance:g}" if gate.tolerance else "")
         case WorstSlice():
-            sign = "within" if gate.metric == "calibration" else ">=" if gate.metric != "log_loss" else "<="
+            lower, within = gate.metric in ("log_loss", "mae", "rmse"), gate.metric in ("calibration", "bias")
+            sign = "within" if within else "<=" if lower else ">="
             return f"{gate.metric} of the worst slice {sign} {gate.bound:g}"
         case Stable():
             return f"{gate.metric} {_stable_demand(gate)} in {gate.windows} windows"

@@ -7,7 +7,9 @@ import math
 from mlprod_tasks.declaration.gate import WorstSlice
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_interval, format_number
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
-from mlprod_tasks.evaluation.results import EvaluationResults, Slice, Slices
+from mlprod_tasks.evaluation.results import EvaluationResults, Slice, Slices, outcomes_in_words
+
+LOWER_IS_BETTER, ZERO_IS_BEST = ("log_loss", "mae", "rmse"), ("calibration", "bias")
 
 
 def verdict_on_slices(gate: WorstSlice, results: EvaluationResults) -> GateVerdict:
@@ -27,8 +29,8 @@ def verdict_on_slices(gate: WorstSlice, results: EvaluationResults) -> GateVerdi
     value = worst.metrics[gate.metric]
     passed = _badness(gate, worst) <= _badness_of(gate, gate.bound)
     demand = {
-        "log_loss": f"at most {format_exact(gate.bound)}",
-        "calibration": f"between {format_exact(-gate.bound)} and {format_exact(gate.bound)}",
+        **dict.fromkeys(LOWER_IS_BETTER, f"at most {format_exact(gate.bound)}"),
+        **dict.fromkeys(ZERO_IS_BEST, f"between {format_exact(-gate.bound)} and {format_exact(gate.bound)}"),
     }.get(gate.metric, f"at least {format_exact(gate.bound)}")
     sentence = (
         f"{gate.metric} is worst where {worst.name}: {format_number(value.value)} {format_interval(value.low, value.high)} on "
@@ -55,7 +57,8 @@ def _measured_slices(gate: WorstSlice, results: EvaluationResults) -> Slices:
     for one in measured.slices:
         if gate.metric not in one.metrics or not math.isfinite(one.metrics[gate.metric].value):
             raise CannotBeEvaluated(
-                f"the slice where {one.name} ({one.rows:,} rows, {one.positives:,} positive) has no {gate.metric}: "
+                f"the slice where {one.name} ({one.rows:,} rows, "
+                f"{outcomes_in_words(one.positives, one.mean_outcome)}) has no {gate.metric}: "
                 "raise least_rows or declare other slices"
             )
     return measured
@@ -67,9 +70,9 @@ def _badness(gate: WorstSlice, one: Slice) -> float:
 
 def _badness_of(gate: WorstSlice, value: float) -> float:
     match gate.metric:
-        case "log_loss":
+        case metric if metric in LOWER_IS_BETTER:
             return value
-        case "calibration":
+        case metric if metric in ZERO_IS_BEST:
             return abs(value)
         case _:
             return -value

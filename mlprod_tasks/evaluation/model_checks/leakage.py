@@ -15,7 +15,7 @@ from mlprod_tasks.evaluation.model_checks import AnyModel, spread
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.feature_frame import inputs_of, outcome_of, read
 from mlprod_tasks.models.stored_rows import Rows
-from mlprod_tasks.statistics.metrics import roc_auc
+from mlprod_tasks.models.tasks import task_of_outcomes
 
 log = logging.getLogger(__name__)
 
@@ -27,39 +27,44 @@ SECONDS_BETWEEN_LINES = 5
 
 
 def alone(train_rows: Rows, test_rows: Rows, features: Sequence[str], categorical: Sequence[str]) -> list[CheckResult]:
-    """Measure the ROC AUC of each feature alone on the test rows, largest first.
+    """Measure the power (ROC AUC, or rank correlation of numbers) of each feature alone on the test rows, largest first.
 
-    A row's score is the smoothed outcome rate of the training rows in its category or quantile bin. Nulls have their own bin;
-    a category without training rows scores the overall rate.
+    A row's score is the smoothed mean outcome of the training rows in its category or quantile bin. Nulls have their own bin;
+    a category without training rows scores the overall mean.
     """
     train_rows, test_rows = spread(train_rows, MOST_TRAINING_ROWS), spread(test_rows, MOST_TEST_ROWS)
     inputs = inputs_of(train_rows.schema, features)
     y, outcome = outcome_of(train_rows).astype(np.float64), outcome_of(test_rows)
+    task = task_of_outcomes(outcome)
     results = []
     known_columns, new_columns = (read(rows, inputs, categorical) for rows in (train_rows, test_rows))
     for wanted, known, new in zip(inputs, known_columns, new_columns, strict=True):
         groups = _categories if wanted.kind == "text" or wanted.name in categorical else _bins
-        auc = roc_auc(outcome, _rates(*groups(known, new), y))
-        sentence = f"feature {wanted.name!r} alone has a ROC AUC of {auc:.4g} on {test_rows.num_rows:,} test rows"
-        results.append(CheckResult(POWER_ALONE, wanted.name, auc, test_rows.num_rows, sentence))
+        power = task.power(outcome, _rates(*groups(known, new), y))
+        measured = f"{task.power_name_with_article} of {power:.4g}"
+        sentence = f"feature {wanted.name!r} alone has {measured} on {test_rows.num_rows:,} test rows"
+        results.append(CheckResult(POWER_ALONE, wanted.name, power, test_rows.num_rows, sentence))
     return sorted(results, key=lambda one: -(one.value or 0.0))
 
 
 def lost(model: AnyModel, test_rows: Rows, seed: int) -> list[CheckResult]:
     """Measure the share of the model's power lost by shuffling each feature, largest first.
 
-    Power is ROC AUC above 0.5; the share is 0 for a model without power.
+    Power is ROC AUC above 0.5, or rank correlation; the share is 0 for a model without power.
     """
     rows = spread(test_rows, MOST_SHUFFLED_ROWS)
     outcome, n = outcome_of(rows), rows.num_rows
-    whole = roc_auc(outcome, model.predict(rows).score)
+    task = task_of_outcomes(outcome)
+    whole, nothing = task.power(outcome, model.predict(rows).score), task.no_power
     results, logged_at = [], time.monotonic()
     for i, name in enumerate(model.feature_names):
         order = np.random.default_rng((seed, i)).permutation(n)
         shuffled = rows.set_column(rows.column_names.index(name), name, rows[name].take(pa.array(order)))
-        without = roc_auc(outcome, model.predict(shuffled).score)
-        share = min(1.0, (whole - without) / (whole - 0.5)) if whole > 0.5 else 0.0
-        sentence = f"without {name!r} the model's ROC AUC goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
+        without = task.power(outcome, model.predict(shuffled).score)
+        share = min(1.0, (whole - without) / (whole - nothing)) if whole > nothing else 0.0
+        sentence = (
+            f"without {name!r} the model's {task.power_name} goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
+        )
         results.append(CheckResult(POWER_LOST, name, share, n, sentence))
         if time.monotonic() - logged_at > SECONDS_BETWEEN_LINES:
             logged_at = time.monotonic()

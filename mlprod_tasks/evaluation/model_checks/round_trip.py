@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +24,13 @@ from mlprod_tasks.models import mlflow_flavor
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
 from mlprod_tasks.statistics.metrics import roc_auc
+from mlprod_tasks.statistics.regression_metrics import mae
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 500_000
 LONGEST = 600  # seconds for the new process
-ROUNDING = 1e-9  # of an AUC from sums in another order
+ROUNDING = 1e-9  # of a metric from sums in another order
 
 
 class NotLoaded(RuntimeError):
@@ -38,20 +40,21 @@ class NotLoaded(RuntimeError):
     """
 
 
-def same_predictions(model: AnyModel, folder: Path, rows: Rows, evaluated_auc: float) -> CheckResult:
+def same_predictions(model: AnyModel, folder: Path, rows: Rows, evaluated: float) -> CheckResult:
     """Measure the share of test rows that the reloaded model predicts differently.
 
     Compared bit for bit.
-    folder: the saved model; rows: the labelled test rows; evaluated_auc: the ROC AUC that the evaluation measured on them.
+    folder: the saved model; rows: the labelled test rows; evaluated: the ROC AUC, or mean absolute error of numbers, that the
+    evaluation measured on them.
     Raises: NotLoaded.
     """
     expected = model.predict(rows)
     n = rows.num_rows
-    auc = roc_auc(outcome_of(rows), expected.score)
-    if abs(auc - evaluated_auc) > ROUNDING:
-        sentence = (
-            f"the loaded model has a ROC AUC of {auc:.6f} on {n:,} test rows; the evaluation measured {evaluated_auc:.6f}"
-        )
+    outcome = outcome_of(rows)
+    measure, name = (roc_auc, "ROC AUC") if outcome.dtype == np.bool_ else (mae, "mean absolute error")
+    again = measure(outcome, expected.score)
+    if abs(again - evaluated) > ROUNDING * max(1.0, abs(evaluated)):
+        sentence = f"the loaded model has a {name} of {again:.6f} on {n:,} test rows; the evaluation measured {evaluated:.6f}"
         return CheckResult(SAME, "", 1.0, n, sentence)
     with tempfile.TemporaryDirectory() as temporary:
         beside = Path(temporary)
@@ -125,9 +128,14 @@ def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
             rows = pa.Table.from_batches([batch])
             own, served = model.predict(rows), package_model.predict(rows.to_pandas())
             columns = {"folder_score": own.score, "folder_decision": own.decision}
-            columns |= {"package_score": served["score"].to_numpy(), "package_decision": served["decision"].to_numpy()}
+            columns |= {"package_score": served.iloc[:, 0].to_numpy(), "package_decision": _decisions(served)}
             parts.append(pa.table(columns))
     pq.write_table(pa.concat_tables(parts), written)
+
+
+def _decisions(served: Any) -> np.ndarray:
+    """Return the decisions of an MLflow package, which gives none for numbers."""
+    return np.asarray(served["decision"] if "decision" in served else np.zeros(len(served)), bool)
 
 
 if __name__ == "__main__":

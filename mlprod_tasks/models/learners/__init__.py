@@ -56,10 +56,10 @@ def fit_learner(
     gap_ticks: ticks left out between the blocks of a Stacking or of a LinearSVM's calibration, as between windows.
     members: candidates that are already fitted, by name, for an ensemble of them.
 
-    With training rows of one class only, the model predicts their rate, whatever is declared.
+    With training rows of one class or value only, the model predicts their mean, whatever is declared.
     """
-    if len(train) == 0 or train.y.all() or not train.y.any():
-        log.warning("%s: %d training rows, all of one class: the model predicts their rate", learner.name, len(train))
+    if len(train) == 0 or train.y.min() == train.y.max():
+        log.warning("%s: %d training rows, all of one outcome: the model predicts their mean", learner.name, len(train))
         return constant.fit_constant(columns, train)
     if not isinstance(learner, FROM_FILE):
         train, validation = in_memory(train), in_memory(validation)
@@ -102,6 +102,10 @@ def _fit_with_sklearn(
             from mlprod_tasks.models.learners import linear
 
             return linear.fit_logistic(learner, columns, train, declared)
+        case ml.LinearRegression():
+            from mlprod_tasks.models.learners import linear
+
+            return linear.fit_ridge(learner, columns, train)
         case ml.LinearSVM():
             from mlprod_tasks.models.learners import linear
 

@@ -1,4 +1,4 @@
-"""A learner that predicts the outcome rate of the training rows for every row."""
+"""A learner that predicts the outcome rate, or the mean, of the training rows for every row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mlprod_tasks.models.learners import fitted
+from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, logit
 
 KIND = "constant"
@@ -15,10 +16,11 @@ KIND = "constant"
 
 @dataclass(frozen=True)
 class ConstantModel:
-    """One probability for all rows. features: the number of columns of a matrix."""
+    """One probability, or one number, for all rows. features: the number of columns of a matrix."""
 
     rate: float
     features: int
+    link: Link = LOGIT
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
@@ -27,7 +29,7 @@ class ConstantModel:
     def contributions(self, x: Floats) -> Floats:
         """Return 0 for every feature; the base is the rate."""
         added = np.zeros((len(x), self.features + 1))
-        added[:, -1] = logit(np.array(self.rate))
+        added[:, -1] = logit(np.array(self.rate)) if self.link == LOGIT else self.rate
         return added
 
     @property
@@ -43,20 +45,23 @@ class ConstantModel:
         return 0
 
     def save(self, folder: Path) -> None:
-        fitted.write(folder, KIND, rate=self.rate, features=self.features)
+        scale = {} if self.link == LOGIT else {"link": self.link}
+        fitted.write(folder, KIND, rate=self.rate, features=self.features, **scale)
 
 
 def load(folder: Path, threads: int | None = None) -> ConstantModel:
     """Load the model that `save` wrote."""
     written = fitted.read(folder)
-    return ConstantModel(written["rate"], written["features"])
+    return ConstantModel(written["rate"], written["features"], written.get("link", LOGIT))
 
 
 def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel:
-    """Fit the weighted rate, kept away from 0 and 1 by the rule of succession.
+    """Fit the weighted rate, kept away from 0 and 1 by the rule of succession; of numbers, the weighted mean.
 
     No number of rows proves that something never happens.
     """
+    if train.of_numbers:
+        return ConstantModel(train.rate if len(train) else 0.0, len(columns.names), IDENTITY)
     edge = 1 / (len(train) + 2)
     rate = train.rate if len(train) else 0.5
     return ConstantModel(float(np.clip(rate, edge, 1 - edge)), len(columns.names))

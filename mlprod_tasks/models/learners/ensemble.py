@@ -12,6 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
 from mlprod_tasks.models.learners import fitted
 from mlprod_tasks.models.learners.fitted import FittedLearner
+from mlprod_tasks.models.learners.links import LOGIT
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit, logit
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class EnsembleModel:
     """The common part of all ensembles. members: each with its candidate's name."""
 
     members: tuple[tuple[str, FittedLearner], ...] = field(repr=False)
+    link = LOGIT
 
     @property
     def importance(self) -> None:
@@ -45,7 +47,7 @@ class EnsembleModel:
 
 @dataclass(frozen=True)
 class AveragingModel(EnsembleModel):
-    """The mean of the members' probabilities."""
+    """The mean of the members' predictions."""
 
     kind = AVERAGING
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlprod_tasks.models.learners.links import Link
 from mlprod_tasks.models.learners.rows import Floats
 
 MANIFEST = "learner.json"
@@ -36,13 +37,17 @@ class FittedLearner(Protocol):
     def trees(self) -> int:
         """Number of trees; may be 0."""
 
+    @property
+    def link(self) -> Link:
+        """The scale of its contributions."""
+
     def predict(self, x: Floats) -> Floats:
-        """Return probabilities before calibration, (n,), for a matrix as in LearnerRows."""
+        """Return probabilities before calibration, or predicted numbers, (n,), for a matrix as in LearnerRows."""
 
     def contributions(self, x: Floats) -> Floats | None:
-        """Return each feature's addition to the log-odds, (n, features + 1), the base last.
+        """Return each feature's addition to the prediction on the scale of `link`, (n, features + 1), the base last.
 
-        Rows sum to the prediction's log-odds. None if the kind has no exact contributions.
+        Rows sum to the prediction on that scale. None if the kind has no exact contributions.
         """
 
     def save(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import ExtraTrees, Model, RandomForest
 from mlprod_tasks.models.learners import fitted, stored
 from mlprod_tasks.models.learners.cores import cores_for, in_parts
+from mlprod_tasks.models.learners.links import LOGIT
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 
 KIND = "forest"
@@ -37,6 +38,7 @@ class Forest:
     decrease: tuple[float, ...] = field(repr=False)
     threads: int | None = None
     kind = KIND
+    link = LOGIT
 
     def predict(self, x: Floats) -> Floats:
         """Return the mean probability of the trees, (n,).

@@ -12,6 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import HistGradientBoosting, Model
 from mlprod_tasks.models.learners import fitted, stored
 from mlprod_tasks.models.learners.cores import in_parts
+from mlprod_tasks.models.learners.links import LOGIT
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit
 
 KIND = "hist_gradient_boosting"
@@ -35,6 +36,7 @@ class HistBoosting:
     gain: tuple[float, ...] = field(repr=False)
     threads: int | None = None
     kind = KIND
+    link = LOGIT
 
     def predict(self, x: Floats) -> Floats:
         loaded = self._stored  # loaded once, before the threads start

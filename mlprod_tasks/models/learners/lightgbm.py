@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from mlprod_tasks.declaration import LightGBM, Model
 from mlprod_tasks.models.learners import fitted
 from mlprod_tasks.models.learners.cores import cores_for
+from mlprod_tasks.models.learners.links import IDENTITY, LOG, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report
 from mlprod_tasks.models.stored_rows import BATCH_ROWS, ForwardReader, StoredMatrix
 
@@ -29,6 +31,7 @@ ROUNDS_BETWEEN_LINES = 50
 # share of positives, which differs between windows.
 METRIC = "auc"
 REPORTED = "binary_logloss"
+OBJECTIVES_OF_LOGARITHMS = ("poisson", "tweedie")
 ROUNDS_BETWEEN_REPORTS = 10
 
 
@@ -41,19 +44,25 @@ class BoostedTrees:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        """Return the trees' probabilities before calibration, (n,)."""
+        """Return the trees' probabilities before calibration, or predicted numbers, (n,)."""
         if len(x) == 0:
             return np.empty(0)
         return np.asarray(self._trees.predict(x, num_threads=cores_for(self.threads)), np.float64)
 
     def contributions(self, x: Floats) -> Floats:
-        """Return exact Shapley values in log-odds, (n, features + 1), the base last.
+        """Return exact Shapley values on the scale of `link`, (n, features + 1), the base last.
 
         Of the trees: Lundberg et al. (2020).
         """
         if len(x) == 0:
             return np.empty((0, self._trees.num_feature() + 1))
         return np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
+
+    @cached_property
+    def link(self) -> Link:
+        found = re.search(r"^objective=(\w+)", self.booster, re.MULTILINE)
+        objective = found[1] if found else "binary"
+        return LOGIT if objective == "binary" else LOG if objective in OBJECTIVES_OF_LOGARITHMS else IDENTITY
 
     @property
     def importance(self) -> Floats:
@@ -94,7 +103,7 @@ def fit_lightgbm(
     report: Report | None = None,
     continued: BoostedTrees | None = None,
 ) -> BoostedTrees:
-    """Fit trees until the validation AUC stops rising, from those of `continued` on.
+    """Fit trees until the validation AUC stops rising, or the loss of numbers stops falling, from those of `continued` on.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
     """
@@ -103,7 +112,7 @@ def fit_lightgbm(
     import lightgbm
 
     lightgbm.register_logger(log, info_method_name="debug")
-    params = parameters(learner, declared)
+    params = parameters(learner, declared, of_numbers=train.of_numbers)
     if report is not None:
         params["metric"] = [METRIC, REPORTED]
     data = lightgbm.Dataset(
@@ -176,11 +185,10 @@ def _callbacks(learner: LightGBM, report: Report | None) -> list[Any]:
     return callbacks
 
 
-def parameters(learner: LightGBM, declared: Model) -> dict[str, Any]:
-    """Return the declaration as LightGBM's parameters."""
+def parameters(learner: LightGBM, declared: Model, *, of_numbers: bool = False) -> dict[str, Any]:
+    """Return the declaration as LightGBM's parameters. of_numbers: whether outcomes are numbers, not yes or no."""
     return {
-        "objective": "binary",
-        "metric": [METRIC],
+        **(_number_parameters(learner) if of_numbers else {"objective": "binary", "metric": [METRIC]}),
         "learning_rate": learner.learning_rate,
         "num_leaves": learner.num_leaves,
         "max_depth": learner.max_depth or -1,
@@ -194,6 +202,17 @@ def parameters(learner: LightGBM, declared: Model) -> dict[str, Any]:
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
+    }
+
+
+def _number_parameters(learner: LightGBM) -> dict[str, Any]:
+    """Return objective and metric for numbers. Trees are stopped by the loss that they minimise: it needs no other target."""
+    objective = learner.objective or "l2"
+    given = {"alpha": learner.alpha, "tweedie_variance_power": learner.tweedie_power}
+    return {
+        "objective": "regression" if objective == "l2" else "regression_l1" if objective == "l1" else objective,
+        "metric": [objective],
+        **{name: value for name, value in given.items() if value is not None},
     }
 
 

@@ -1,19 +1,20 @@
-"""Linear models, stored as plain numbers: logistic regression and SVM."""
+"""Linear models, stored as plain numbers: logistic regression, SVM, and ridge regression."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlprod_tasks.declaration import LinearSVM, LogisticRegression, Model
+from mlprod_tasks.declaration import LinearRegression, LinearSVM, LogisticRegression, Model
 from mlprod_tasks.models.learners import design, fitted
 from mlprod_tasks.models.learners.design import Design
-from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit
+from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link, predicted
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ TOLERANCE = 1e-6  # of the gradient; with scikit-learn's 1e-4, the third digit o
 
 @dataclass(frozen=True)
 class LinearModel:
-    """log-odds = intercept + one term per feature.
+    """log-odds, or the predicted number = intercept + one term per feature.
 
     coef: by the design's columns. centre: each feature's mean term over the training rows; spread: the mean distance from it.
     """
@@ -36,6 +37,7 @@ class LinearModel:
     intercept: float
     centre: tuple[float, ...] = field(repr=False)
     spread: tuple[float, ...] = field(repr=False)
+    link: Link = LOGIT
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
@@ -43,7 +45,7 @@ class LinearModel:
         total = np.full(len(x), self.intercept)
         for term in terms(self.design, np.asarray(self.coef), x, len(self.centre)).T:
             total = total + term
-        return expit(total)
+        return predicted(self.link, total)
 
     def contributions(self, x: Floats) -> Floats:
         """Return each term minus its mean over the training rows.
@@ -70,6 +72,7 @@ class LinearModel:
         return 0
 
     def save(self, folder: Path) -> None:
+        scale = {} if self.link == LOGIT else {"link": self.link}
         fitted.write(
             folder,
             KIND,
@@ -78,14 +81,21 @@ class LinearModel:
             intercept=self.intercept,
             centre=list(self.centre),
             spread=list(self.spread),
+            **scale,
         )
 
 
 def load(folder: Path, threads: int | None = None) -> LinearModel:
     """Load the model that `save` wrote."""
     written = fitted.read(folder)
-    numbers = (tuple(written[name]) for name in ("centre", "spread"))
-    return LinearModel(design.from_json(written["design"]), tuple(written["coef"]), written["intercept"], *numbers)
+    return LinearModel(
+        design.from_json(written["design"]),
+        tuple(written["coef"]),
+        written["intercept"],
+        tuple(written["centre"]),
+        tuple(written["spread"]),
+        written.get("link", LOGIT),
+    )
 
 
 def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRows, declared: Model) -> LinearModel:
@@ -104,6 +114,24 @@ def fit_logistic(learner: LogisticRegression, columns: Columns, train: LearnerRo
     with _logged_warnings(learner.name):
         model.fit(fitted_design.sparse(train.x), train.y, sample_weight=train.weight)
     return _linear_model(fitted_design, model.coef_[0], float(model.intercept_[0]), columns, train)
+
+
+def fit_ridge(learner: LinearRegression, columns: Columns, train: LearnerRows) -> LinearModel:
+    """Fit scikit-learn's linear regression with an L2 penalty of 1 / c (Hoerl and Kennard, 1970)."""
+    from sklearn.linear_model import Ridge
+
+    fitted_design = design.fit_design(columns, train.x, learner.least_category_rows)
+    if fitted_design.width == 0:
+        zeros = (0.0,) * len(columns.names)
+        return LinearModel(fitted_design, (), train.rate, zeros, zeros, IDENTITY)
+    # Cholesky is exact and the same in every run; for a wide design, whose squared matrix would be large, an iteration.
+    solver = "cholesky" if fitted_design.width <= MOST_NEWTON_COLUMNS else "sparse_cg"
+    rows = fitted_design.dense(train.x) if solver == "cholesky" else fitted_design.sparse(train.x)
+    model = Ridge(alpha=1 / learner.c, solver=solver, tol=TOLERANCE)
+    with _logged_warnings(learner.name):
+        model.fit(rows, train.y, sample_weight=train.weight)
+    fitted_model = _linear_model(fitted_design, np.asarray(model.coef_), float(model.intercept_), columns, train)
+    return replace(fitted_model, link=IDENTITY)
 
 
 def fit_svm(learner: LinearSVM, columns: Columns, train: LearnerRows, declared: Model, gap_ticks: int) -> LinearModel:

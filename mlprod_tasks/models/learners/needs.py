@@ -16,6 +16,7 @@ BYTES_A_VALUE: dict[type, int] = {
     ml.RandomForest: 22,
     ml.ExtraTrees: 22,
     ml.LogisticRegression: 70,
+    ml.LinearRegression: 70,
     ml.LinearSVM: 70,
     ml.NeuralNet: 70,
 }

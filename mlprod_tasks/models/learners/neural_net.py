@@ -13,6 +13,7 @@ import numpy as np
 from mlprod_tasks.declaration import Model, NeuralNet
 from mlprod_tasks.models.learners import design, fitted
 from mlprod_tasks.models.learners.design import Design
+from mlprod_tasks.models.learners.links import LOGIT
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report, expit, log_loss
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class NeuralNetModel:
     design: Design = field(repr=False)
     layers: Layers = field(repr=False)
     kind = KIND
+    link = LOGIT
 
     def predict(self, x: Floats) -> Floats:
         parts = [self._log_odds(x[start : start + ROWS_AT_ONCE]) for start in range(0, len(x), ROWS_AT_ONCE)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlprod_tasks.models.learners.fitted import FittedLearner
-from mlprod_tasks.models.learners.rows import Floats, LearnerRows, in_memory, log_loss
+from mlprod_tasks.models.learners.rows import Floats, LearnerRows, in_memory, loss
 
 MOST_ROWS = 5000
 
@@ -13,7 +13,7 @@ MOST_ROWS = 5000
 def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
     """Return each feature's share of the loss added by shuffling it, (features,).
 
-    Permutation importance: Breiman (2001), with log loss.
+    Permutation importance: Breiman (2001), with log loss, or squared error of numbers.
     Uses at most MOST_ROWS rows, drawn with the seed. The share is 0 if shuffling lowers the loss.
     """
     random = np.random.default_rng(seed)
@@ -24,11 +24,11 @@ def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
     if len(rows) == 0:
         return np.zeros(features)
     # np.array copies: shuffling must not change the caller's rows.
-    x, unshuffled = np.array(rows.x), log_loss(rows.y, fitted.predict(rows.x))
+    x, unshuffled = np.array(rows.x), loss(rows.y, fitted.predict(rows.x))
     lost = np.zeros(features)
     for i in range(features):
         kept = x[:, i].copy()
         x[:, i] = random.permutation(kept)
-        lost[i] = max(0.0, log_loss(rows.y, fitted.predict(x)) - unshuffled)
+        lost[i] = max(0.0, loss(rows.y, fitted.predict(x)) - unshuffled)
         x[:, i] = kept
     return lost / (lost.sum() or 1.0)

@@ -36,13 +36,14 @@ class Columns:
 class LearnerRows:
     """Labelled rows of one window, sorted by time.
 
-    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool.
+    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool, or float64 if
+    outcomes are numbers.
     weight: (n,), or None for equal ones.
     tick: (n,) whole days, ascending, or None if unknown: then only the order of rows is known.
     """
 
     x: Any  # Floats | StoredMatrix
-    y: Bools
+    y: Any  # Bools | Floats
     weight: Floats | None = None
     tick: NDArray[np.int64] | None = None
 
@@ -65,8 +66,13 @@ class LearnerRows:
         return self.take(slice(0, int(np.searchsorted(self.tick[:position], self.tick[position] - gap_ticks))))
 
     @property
+    def of_numbers(self) -> bool:
+        """Whether outcomes are numbers, not yes or no."""
+        return bool(self.y.dtype != np.bool_)
+
+    @property
     def rate(self) -> float:
-        """The weighted share of positives."""
+        """The weighted share of positives, or mean outcome."""
         return float(np.average(self.y, weights=self.weight))
 
 
@@ -92,6 +98,13 @@ def expit(log_odds: Floats) -> Floats:
     """Return the probability of log-odds, 1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(log_odds))
     return np.asarray(np.where(log_odds >= 0, 1, small) / (1 + small))
+
+
+def loss(y: Any, predicted: Floats, weight: Floats | None = None) -> float:
+    """Return the weighted mean log loss of probabilities, or squared error of numbers."""
+    if y.dtype == np.bool_:
+        return log_loss(y, predicted, weight)
+    return float(np.average((y - predicted) ** 2, weights=weight))
 
 
 def log_loss(y: Bools, probability: Floats, weight: Floats | None = None) -> float:

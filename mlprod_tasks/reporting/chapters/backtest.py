@@ -14,8 +14,6 @@ from mlprod_tasks.evaluation.results import BacktestResult, Fold
 from mlprod_tasks.reporting.plots import backtest as plots
 from mlprod_tasks.reporting.report_context import ReportContext
 
-SHOWN = ("roc_auc", "log_loss", "calibration_error", "value_per_1000")
-
 
 def backtest(context: ReportContext) -> Section:
     """The folds as a picture and a table, and how often the model beat the constant."""
@@ -26,6 +24,7 @@ def backtest(context: ReportContext) -> Section:
             "It is declared, but there is no result: run the step backtest." if declared else "The declaration has no backtest."
         )
         return Section("backtest", "Backtest", (NotMade("the backtest", why),))
+    shown = context.pipeline.of_task.shown
     blocks: list[Block] = [
         Paragraph(
             "The same recipe, run at earlier times with the data known then; each model is tested on the weeks after. The "
@@ -33,25 +32,26 @@ def backtest(context: ReportContext) -> Section:
         ),
         Picture(
             "backtest",
-            png(plots.backtest(result, context.unit)),
+            png(plots.backtest(result, shown, context.unit)),
             "Each point is at the middle of its test window, with its 95 % interval.",
             wide=True,
         ),
-        Listing(tuple(_summary(result, name) for name in SHOWN if name in result.folds[0].model)),
+        Listing(tuple(_summary(result, name) for name in shown if name in result.folds[0].model)),
     ]
     other = any(fold.champion for fold in result.folds)
+    quality = title("roc_auc" if "roc_auc" in shown else "r2")
     if math.isfinite(result.correlation):
         blocks.append(
             Paragraph(
-                f"Over the {len(result.folds)} windows, the rank correlation of AUC and value is {result.correlation:.2f} "
-                "(Spearman): near 1, a better AUC meant more value."
+                f"Over the {len(result.folds)} windows, the rank correlation of {quality} and value is "
+                f"{result.correlation:.2f} (Spearman): near 1, a better {quality} meant more value."
             )
         )
     else:
-        blocks.append(NotMade("the correlation of AUC with value", "There are too few windows."))
+        blocks.append(NotMade(f"the correlation of {quality} with value", "There are too few windows."))
     blocks += _champion(result)
-    headings = ("as of", "rows", *map(title, SHOWN))
-    rows = tuple(_row(fold, other) for fold in result.folds)
+    headings = ("as of", "rows", *map(title, shown))
+    rows = tuple(_row(fold, shown, other) for fold in result.folds)
     blocks.append(Grid("", headings, rows))
     return Section("backtest", "Backtest", tuple(blocks))
 
@@ -94,10 +94,12 @@ def _champion(result: BacktestResult) -> list[Block]:
     return []
 
 
-def _row(fold: Fold, other: bool) -> tuple[str, ...]:
+def _row(fold: Fold, shown: Sequence[str], other: bool) -> tuple[str, ...]:
     tested = f"{fold.as_of}\ntested on {window(fold.windows.test)}"
-    cells = [tested, f"{fold.rows:,}\n{fold.positives / fold.rows:.1%} positive"]
-    for name in SHOWN:
+    share = f"{fold.positives / fold.rows:.1%} positive"
+    mean = share if fold.mean_outcome is None else f"mean outcome {number(fold.mean_outcome)}"
+    cells = [tested, f"{fold.rows:,}\n{mean}"]
+    for name in shown:
         beside = [f"constant {number(fold.baseline[name].value if name in fold.baseline else None)}"]
         if other:
             beside.append(f"champion's recipe {number(fold.champion[name].value if fold.champion else None)}")

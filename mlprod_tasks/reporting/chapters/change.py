@@ -48,11 +48,14 @@ def _data(model: Model | SegmentedModel, champion: Model | SegmentedModel) -> It
     yield ("made as of", *(str(facts.as_of or ABSENT) for facts, _ in pairs))
     for split in ("train", "validation", "test"):
         yield (f"{split} window", *(window(facts.windows[split]) if facts.windows else ABSENT for facts, _ in pairs))
-    yield ("positive in training", *(_share(facts.training_rate) for facts, _ in pairs))
-    yield ("positive in validation", *(_share(facts.validation_rate) for facts, _ in pairs))
+    number_predicted = model.threshold is None
+    outcomes, shown = ("mean outcome", number) if number_predicted else ("positive", _share)
+    yield (f"{outcomes} in training", *(shown(facts.training_rate) for facts, _ in pairs))
+    yield (f"{outcomes} in validation", *(shown(facts.validation_rate) for facts, _ in pairs))
     for table in sorted({table for facts, _ in pairs for table in facts.versions}):
         yield (f"version of {table}", *(str(facts.versions.get(table, ABSENT)) for facts, _ in pairs))
-    yield ("acts from", *(number(one.threshold) for _, one in pairs))
+    if not number_predicted:
+        yield ("acts from", *(number(one.threshold) for _, one in pairs))
     yield ("learner", *(one.kind for _, one in pairs))
     yield ("trees, or parameters", *(f"{one.size:,}" for _, one in pairs))
 

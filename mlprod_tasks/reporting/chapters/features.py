@@ -10,23 +10,28 @@ from mlprod_tasks.reporting.feature_words import feature_meanings
 from mlprod_tasks.reporting.importance import Importance
 from mlprod_tasks.reporting.plots import importance as plots
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.task_words import TaskWords
 
 SHOWN = 12
 
 
 def features(context: ReportContext, measured: Importance) -> Section:
-    """AUC lost by shuffling, contributions and partial dependence."""
+    """What is lost by shuffling, contributions and partial dependence."""
+    words = context.words
+    positive = "" if measured.positives is None else f" ({measured.positives:,} positive)"
+    lost = f"The {words.lost.removesuffix(' lost')} that is lost" if words.bounded else f"The {words.lost}"
+    title = words.lost[0].upper() + words.lost[1:]
     blocks: list[Block] = [
         Paragraph(
-            f"Shuffling gives {measured.rows:,} test rows ({measured.positives:,} positive) the values that a feature, or all "
-            "features of one declaration, have in other rows. The AUC that is lost shows how much the model relies on them. If "
+            f"Shuffling gives {measured.rows:,} test rows{positive} the values that a feature, or all "
+            f"features of one declaration, have in other rows. {lost} shows how much the model relies on them. If "
             "two features carry the same information, shuffling only one of them loses little. Intervals are over these rows."
         ),
-        _shuffled("groups", "AUC lost, group shuffled", measured, of_groups=True),
-        _shuffled("permutation", "AUC lost, feature shuffled", measured, of_groups=False),
+        _shuffled("groups", f"{title}, group shuffled", measured, words, of_groups=True),
+        _shuffled("permutation", f"{title}, feature shuffled", measured, words, of_groups=False),
         _gain(measured),
-        *_contributions(measured),
-        _dependence(measured),
+        *_contributions(measured, words),
+        _dependence(measured, words),
         _top_features(context, measured),
     ]
     return Section("features", "What the model relies on", tuple(blocks))
@@ -39,7 +44,7 @@ def _gain(measured: Importance) -> Block:
     return Picture("importance", png(plots.gain(measured.gain)), caption)
 
 
-def _contributions(measured: Importance) -> list[Block]:
+def _contributions(measured: Importance, words: TaskWords) -> list[Block]:
     exact = measured.contributions
     if exact is None:
         return [NotMade("contributions (SHAP values)", "The learner does not compute exact ones.")]
@@ -51,23 +56,23 @@ def _contributions(measured: Importance) -> list[Block]:
         ),
         Picture(
             "contributions_by_row",
-            png(plots.swarm(exact)),
-            "Each point is a row, grey if the value is missing or a category. The features that move scores most are at the "
-            "top. Before calibration.",
+            png(plots.swarm(exact, words.score)),
+            f"Each point is a row, grey if the value is missing or a category. The features that move {words.score}s most are "
+            f"at the top.{' Before calibration.' if words.bounded else ''}",
             wide=True,
         ),
     ]
 
 
-def _dependence(measured: Importance) -> Block:
+def _dependence(measured: Importance, words: TaskWords) -> Block:
     with_values = [one for one in measured.dependence if one.values]
     if not with_values:
         return NotMade("partial dependence", "No feature has values in the test window.")
     return Picture(
         "dependence",
-        png(plots.dependence(with_values)),
-        "The mean score if every row had that value and all else stayed the same; the band covers eight tenths of the rows. "
-        "Ticks at the bottom: deciles of the values.",
+        png(plots.dependence(with_values, words.score, bounded=words.bounded)),
+        f"The mean {words.score} if every row had that value and all else stayed the same; the band covers eight tenths of the "
+        "rows. Ticks at the bottom: deciles of the values.",
         wide=True,
     )
 
@@ -78,10 +83,10 @@ def _top_features(context: ReportContext, measured: Importance) -> Grid:
     rows = tuple(
         (one.name, f"{change(one.drop)} [{change(one.low)}, {change(one.high)}]", meanings.get(one.name, "")) for one in top
     )
-    return Grid(f"The {len(top)} most important features", ("feature", "AUC lost", "meaning"), rows)
+    return Grid(f"The {len(top)} most important features", ("feature", context.words.lost, "meaning"), rows)
 
 
-def _shuffled(name: str, title: str, measured: Importance, *, of_groups: bool) -> Picture:
+def _shuffled(name: str, title: str, measured: Importance, words: TaskWords, *, of_groups: bool) -> Picture:
     lost = measured.groups if of_groups else measured.features
     caption = "Features that belong together; the number after a name is how many." if of_groups else "Each feature by itself."
-    return Picture(name, png(plots.permutation(title, lost)), caption)
+    return Picture(name, png(plots.permutation(title, lost, words.lost)), caption)

@@ -7,6 +7,7 @@ from mlprod_tasks.documents import Block, NotMade, Paragraph, Section
 from mlprod_tasks.documents.formatting import number, window
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.task_words import outcome_cell
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 
 UNKNOWN = "not known"
@@ -40,7 +41,7 @@ def origin(context: ReportContext) -> Section:
             name,
             window(ticks),
             f"{assembled.rows[name]:,}",
-            f"{assembled.positives[name] / assembled.rows[name]:.1%}",
+            outcome_cell(assembled.rows[name], assembled.positives[name], assembled.means[name] if assembled.means else None),
             f"{assembled.unlabelled[name]:,}",
             f"{assembled.unusable[name]:,}",
         )
@@ -52,7 +53,7 @@ def origin(context: ReportContext) -> Section:
         "origin",
         "Where it comes from",
         (
-            Grid("Windows", ("window", "ticks", "rows", "positive", "without outcome", "not usable"), windows),
+            Grid("Windows", ("window", "ticks", "rows", context.words.outcomes, "without outcome", "not usable"), windows),
             Grid("Data", ("table", "version in the lake"), tables),
             Grid("Code", ("", ""), made_by(context)),
         ),

@@ -35,9 +35,9 @@ def metrics(context: ReportContext) -> Section:
     tested = window(context.assembled.windows.test)
     blocks: list[Block] = [
         Paragraph(
-            f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.positives:,} of them positive; none was "
+            f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.outcomes}; none was "
             f"used to make the model. {evaluation.unlabelled:,} more rows have no outcome. In brackets: 95 % bootstrap "
-            "intervals. The constant gives every row the training window's rate and the same decision."
+            f"intervals. {context.words.constant}"
         ),
         Grid("", tuple(headings), tuple(rows)),
     ]
@@ -55,8 +55,11 @@ def metrics(context: ReportContext) -> Section:
 def candidates(context: ReportContext) -> Section:
     """The candidates, with their metrics on the validation window."""
     tried = context.model.candidates
-    by = context.pipeline.model.choose_by
+    by = context.pipeline.choose_by
     blocks: list[Block] = []
+    bounded = context.words.bounded
+    calibrated = " and calibrated on the validation window" if bounded else ""
+    where = "there" if bounded else "on the validation window"
     if tried:
         names = in_order({name: None for one in tried for name in one.metrics})
         rows = tuple(
@@ -65,8 +68,8 @@ def candidates(context: ReportContext) -> Section:
         )
         blocks += [
             Paragraph(
-                "Each candidate was fitted on the training window and calibrated on the validation window; the one with the "
-                f"best {title(by)} there was chosen. The best of several looks better than it is: only the test window counts."
+                f"Each candidate was fitted on the training window{calibrated}; the one with the best {title(by)} {where} was "
+                f"chosen. The best of several looks better than it is: only the test window counts."
             ),
             Grid("", ("candidate", "learner", "", *map(title, names)), rows),
         ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
-from mlprod_tasks.declaration import CostMatrix
+from mlprod_tasks.declaration import CostMatrix, ValueFunction
+from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.documents.formatting import format_count, with_interval
+from mlprod_tasks.documents.formatting import format_count, title, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.evaluation.results import Slice
 from mlprod_tasks.reporting.plots import slices as plots
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.task_words import outcome_cell
 from mlprod_tasks.statistics.metrics import Estimate
 
 
@@ -40,40 +42,61 @@ def slices(context: ReportContext) -> Section:
 
 
 def _picture(context: ReportContext, ordered: list[Slice]) -> Block:
-    whole = context.results.evaluation.model["roc_auc"]
-    plot = plots.slices(sorted(ordered, key=_auc), Estimate(whole.value, whole.low, whole.high), context.unit)
+    metric = _metric(context)
+    whole = context.results.evaluation.model[metric]
+    by_metric = sorted(ordered, key=lambda one: _worst(one, metric))
+    plot = plots.slices(by_metric, metric, Estimate(whole.value, whole.low, whole.high), context.unit)
     if plot is None:
         return NotMade("the picture of the slices", "No slice has an AUC: each has too few rows of one outcome.")
-    caption = "With 95 % intervals; red: significantly worse than the whole, or significantly below zero."
+    other = "significantly below zero" if context.words.bounded else "significantly too low or too high"
+    caption = f"With 95 % intervals; red: significantly worse than the whole, or {other}."
     return Picture("slices", png(plot), caption, wide=True)
 
 
+def _metric(context: ReportContext) -> str:
+    """The metric by which slices are ordered."""
+    return context.pipeline.of_task.slice_metrics[0]
+
+
 def _grid(context: ReportContext, ordered: list[Slice]) -> Grid:
+    names = context.pipeline.of_task.slice_metrics
     rows = tuple(
         (
             f"{one.name}\n{', '.join((one.found, *remarks(context, one)))}",
             f"{one.rows:,}",
-            f"{one.positives / one.rows:.1%}",
-            with_interval(one.metrics.get("roc_auc")),
-            with_interval(one.metrics.get("log_loss")),
-            with_interval(one.metrics.get("calibration")),
-            with_interval(one.metrics.get("value_per_1000")),
+            outcome_cell(one.rows, one.positives, one.mean_outcome),
+            *(with_interval(one.metrics.get(name)) for name in names),
         )
         for one in ordered
     )
     marked = frozenset(i for i, one in enumerate(ordered) if remarks(context, one))
-    unit = f"{context.unit} per 1,000"
-    return Grid("", ("where", "rows", "positive", "AUC", "log loss", "outcome minus score", unit), rows, marked)
+    unit = f"{context.unit} per 1,000".strip()
+    return Grid("", ("where", "rows", context.words.outcomes, *map(title, names[:-1]), unit), rows, marked)
 
 
 def worst_first(context: ReportContext) -> list[Slice]:
-    """The slices with remarks, then the others; each group by AUC, worst first."""
-    result = context.results.slices
-    return sorted(result.slices if result else (), key=lambda one: (not remarks(context, one), *_auc(one)))
+    """The slices with remarks, then the others; each group by AUC, or mean absolute error, worst first."""
+    result, metric = context.results.slices, _metric(context)
+    return sorted(result.slices if result else (), key=lambda one: (not remarks(context, one), *_worst(one, metric)))
 
 
 def remarks(context: ReportContext, one: Slice) -> tuple[str, ...]:
     """In which ways a slice is significantly worse than the whole window."""
+    return _of_numbers(context, one) if context.pipeline.task == "regression" else _of_yes_or_no(context, one)
+
+
+def _of_numbers(context: ReportContext, one: Slice) -> tuple[str, ...]:
+    error, bias = one.metrics.get("mae"), one.metrics.get("bias")
+    ways = []
+    if error is not None and error.low > context.results.evaluation.model["mae"].value:
+        ways.append("larger errors")
+    overall = float(context.outcome.mean() - context.predicted.score.mean())
+    if bias is not None and abs(bias.value) > abs(overall) and not _contains(bias, 0, overall):
+        ways.append("predictions too low" if bias.value > 0 else "predictions too high")
+    return tuple(ways)
+
+
+def _of_yes_or_no(context: ReportContext, one: Slice) -> tuple[str, ...]:
     whole = context.results.evaluation.model["roc_auc"].value
     ways = []
     auc, calibration, worth = (one.metrics.get(name) for name in ("roc_auc", "calibration", "value_per_1000"))
@@ -100,9 +123,12 @@ def _waiting_is_free(context: ReportContext) -> bool:
     declared = context.pipeline.value
     if isinstance(declared, CostMatrix):
         return declared.false_negative == 0 and declared.true_negative == 0
-    return declared.wait.strip() == "0"
+    return isinstance(declared, ValueFunction) and declared.wait.strip() == "0"
 
 
-def _auc(one: Slice) -> tuple[float, str]:
-    auc = one.metrics.get("roc_auc")
-    return (auc.value if auc is not None and math.isfinite(auc.value) else math.inf, one.name)
+def _worst(one: Slice, metric: str) -> tuple[float, str]:
+    """A key that sorts slices from the worst to the best, those without the metric last."""
+    found = one.metrics.get(metric)
+    if found is None or not math.isfinite(found.value):
+        return math.inf, one.name
+    return (found.value if HIGHER_IS_BETTER[metric] else -found.value), one.name

@@ -14,24 +14,39 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 def verdict(context: ReportContext) -> Section:
     """The verdict, its gates, and the most important numbers."""
-    evaluation = context.results.evaluation
-    acts, outcome = context.predicted.decision, context.outcome
-    right = f"{of_100(float(outcome[acts].mean()))} were positive" if acts.any() else "it never acts"
-    tiles = Tiles(
-        (
-            ("AUC", *_tile(evaluation.model.get("roc_auc"), "0.5 is chance")),
-            (
-                f"Value, {context.unit} per 1,000 rows",
-                *_tile(
-                    evaluation.model.get("value_per_1000"),
-                    f"without a model {number(evaluation.baseline['value_per_1000'].value)}",
-                ),
-            ),
-            ("Calibration error", *_tile(evaluation.model.get("calibration_error"), "0 is perfect")),
-            ("Acts on", f"{acts.mean():.1%} of rows", f"of these, {right}; of all rows, {of_100(float(outcome.mean()))}"),
-        )
-    )
+    tiles = Tiles(_of_numbers(context) if context.pipeline.task == "regression" else _of_yes_or_no(context))
     return Section("verdict", "Verdict", (verdict_sentence(context), tiles, gates(context.gates)))
+
+
+def _of_yes_or_no(context: ReportContext) -> tuple[tuple[str, str, str], ...]:
+    """The tiles of a binary model."""
+    evaluation, acts, outcome = context.results.evaluation, context.predicted.decision, context.outcome
+    right = f"{of_100(float(outcome[acts].mean()))} were positive" if acts.any() else "it never acts"
+    return (
+        ("AUC", *_tile(evaluation.model.get("roc_auc"), "0.5 is chance")),
+        _value_tile(context),
+        ("Calibration error", *_tile(evaluation.model.get("calibration_error"), "0 is perfect")),
+        ("Acts on", f"{acts.mean():.1%} of rows", f"of these, {right}; of all rows, {of_100(float(outcome.mean()))}"),
+    )
+
+
+def _of_numbers(context: ReportContext) -> tuple[tuple[str, str, str], ...]:
+    """The tiles of a regression."""
+    evaluation = context.results.evaluation
+    without = {name: f"without a model {number(evaluation.baseline[name].value)}" for name in ("mae", "rmse")}
+    return (
+        ("Mean absolute error", *_tile(evaluation.model.get("mae"), without["mae"])),
+        ("Root mean squared error", *_tile(evaluation.model.get("rmse"), without["rmse"])),
+        ("R2", *_tile(evaluation.model.get("r2"), "0 is the mean alone, 1 is perfect")),
+        _value_tile(context),
+    )
+
+
+def _value_tile(context: ReportContext) -> tuple[str, str, str]:
+    evaluation = context.results.evaluation
+    beside = f"without a model {number(evaluation.baseline['value_per_1000'].value)}"
+    title = f"Value, {context.unit} per 1,000 rows" if context.unit else "Value per 1,000 rows"
+    return (title, *_tile(evaluation.model.get("value_per_1000"), beside))
 
 
 def verdict_sentence(context: ReportContext) -> Block:

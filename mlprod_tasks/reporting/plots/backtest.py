@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, PURPLE, panels
 from mlprod_tasks.evaluation.results import BacktestResult, Fold
 from mlprod_tasks.statistics.metrics import Estimate
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WORDS = {"roc_auc": "AUC", "log_loss": "log loss", "value_per_1000": "{unit} per 1,000 rows"}
 MOST_NAMED = 8  # with more folds, their windows are not written out
 Estimates = dict[str, Estimate]
 
 
-def backtest(made_by: BacktestResult, unit: str) -> Figure:
-    """AUC, log loss and value of each fold, at the middle of its test window.
+def backtest(made_by: BacktestResult, shown: Sequence[str], unit: str) -> Figure:
+    """The first two metrics of `shown` and the value of each fold, at the middle of its test window.
 
     The series are model, constant and champion's recipe.
     """
+    words = {name: title(name) for name in shown[:2]} | {"value_per_1000": f"{unit} per 1,000 rows".strip()}
     fig, rows = panels("Backtest: each point is a separate model, tested on the weeks after it", 3, 1, width=9.2, height=7.2)
     days = [_middle(fold) for fold in made_by.folds]
     apart = timedelta(hours=12) + (max(days) - min(days)) * 0.006
@@ -36,7 +37,7 @@ def backtest(made_by: BacktestResult, unit: str) -> Figure:
     ]
     if other:
         series.insert(1, ("champion's recipe", PURPLE, -apart, lambda fold: fold.champion))
-    for axes, (metric, words) in zip(rows, WORDS.items(), strict=True):
+    for axes, (metric, label) in zip(rows, words.items(), strict=True):
         for name, colour, moved, estimates in series:
             points = [
                 (day + moved, one)
@@ -44,7 +45,7 @@ def backtest(made_by: BacktestResult, unit: str) -> Figure:
                 if (one := _estimate(fold, estimates, metric))
             ]
             _series(axes, points, name, colour)
-        axes.set_ylabel(words.format(unit=unit), fontsize=9)
+        axes.set_ylabel(label, fontsize=9)
         if metric == "value_per_1000":
             axes.axhline(0, color=INK, linewidth=0.8)
             axes.yaxis.set_major_formatter("{x:,.0f}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, PURPLE, Floats, figure, named_rows, panels, shortened
 from mlprod_tasks.reporting.importance import Contributions, Dependence, Shuffled
+from mlprod_tasks.reporting.task_words import SCALES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +32,8 @@ def gain(shares: Mapping[str, float]) -> Figure:
     return fig
 
 
-def permutation(title: str, lost: Sequence[Shuffled]) -> Figure:
-    """The AUC lost by shuffling features or groups of features, with intervals."""
+def permutation(title: str, lost: Sequence[Shuffled], what: str) -> Figure:
+    """What is lost by shuffling features or groups of features, with intervals. what: 'AUC lost', for example."""
     top = lost[:SHOWN]
     heading = f"{title}, top {len(top)} of {len(lost)}" if len(lost) > len(top) else title
     fig, axes = figure(heading, height=BAR * len(top) + 1.3)
@@ -43,24 +44,24 @@ def permutation(title: str, lost: Sequence[Shuffled]) -> Figure:
     axes.barh(at, drop, color=[BLUE if is_sure else "#a9bcd6" for is_sure in sure], height=0.7)
     axes.errorbar(drop, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlabel="AUC lost, with 95 % interval; pale if it includes 0")
+    axes.set(xlabel=f"{what}, with 95 % interval; pale if it includes 0")
     return fig
 
 
 def contributions(made_by: Contributions) -> Figure:
-    """The features by the mean size of their contributions to the log-odds."""
+    """The features by the mean size of their contributions."""
     top = list(made_by.mean_size.items())[:SHOWN]
     fig, axes = figure(
         f"Mean size of contributions, top {len(top)} of {len(made_by.names)} features", height=BAR * len(top) + 1.3
     )
     at = named_rows(axes, [name for name, _ in top])
     axes.barh(at, [size for _, size in top], color=BLUE, height=0.7)
-    axes.set(xlabel="mean of |SHAP value|, in log-odds")
+    axes.set(xlabel=f"mean of |SHAP value|, in {SCALES[made_by.link]}")
     return fig
 
 
-def swarm(made_by: Contributions) -> Figure:
-    """Each sampled row as a point: how far each feature moves its score.
+def swarm(made_by: Contributions, score: str = "score") -> Figure:
+    """Each sampled row as a point: how far each feature moves its score, or whatever it is called.
 
     The colour is the rank of the feature's value.
     """
@@ -79,7 +80,7 @@ def swarm(made_by: Contributions) -> Figure:
         plain = np.isnan(standing)
         axes.scatter(values[plain], spread[plain], s=4, color=GREY, alpha=0.6, linewidths=0)
         axes.scatter(values[~plain], spread[~plain], s=4, c=standing[~plain], cmap=colours, vmin=0, vmax=1, linewidths=0)
-    axes.set(xlabel="SHAP value in log-odds; to the right, it raises the score")
+    axes.set(xlabel=f"SHAP value in {SCALES[made_by.link]}; to the right, it raises the {score}")
     bar = fig.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=axes, ticks=[0, 1], aspect=40, pad=0.02)
     bar.ax.set_yticklabels(["low", "high"], fontsize=9)
     bar.ax.tick_params(length=0)
@@ -88,15 +89,15 @@ def swarm(made_by: Contributions) -> Figure:
     return fig
 
 
-def dependence(shown: Sequence[Dependence]) -> Figure:
-    """The mean score over a grid of each feature's values.
+def dependence(shown: Sequence[Dependence], score: str = "score", *, bounded: bool = True) -> Figure:
+    """The mean score over a grid of each feature's values. bounded: whether scores lie between 0 and 1.
 
     The band covers eight tenths of the rows.
     """
     columns = min(3, len(shown))
     rows = ceil(len(shown) / columns)
     fig, all_axes = panels("Partial dependence", rows, columns, width=3.6 * columns, height=0.35 + 2.75 * rows)
-    low, high = _common_range(shown)
+    low, high = _common_range(shown, bounded=bounded)
     for axes, one in zip(all_axes, shown, strict=False):
         _category(axes, one) if one.categorical else _number(axes, one)
         axes.set_title(shortened(one.name, 40), fontsize=10, loc="left", color=INK)
@@ -104,7 +105,7 @@ def dependence(shown: Sequence[Dependence]) -> Figure:
     for axes in all_axes[len(shown) :]:
         axes.set_visible(False)
     for axes in all_axes[::columns]:
-        axes.set_ylabel("score", fontsize=9)
+        axes.set_ylabel(score, fontsize=9)
     return fig
 
 
@@ -144,10 +145,13 @@ def _category(axes: Axes, one: Dependence) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _common_range(shown: Sequence[Dependence]) -> tuple[float, float]:
+def _common_range(shown: Sequence[Dependence], *, bounded: bool) -> tuple[float, float]:
     """A common range of scores for all panels, so that slopes can be compared."""
     ends = [np.quantile(one.each, [0.1, 0.9], axis=0) for one in shown if one.each.size]
     low, high = min(float(end[0].min()) for end in ends), max(float(end[1].max()) for end in ends)
+    if not bounded:
+        room = 0.06 * (high - low) or 1.0
+        return low - room, high + room
     room = max(0.02, 0.06 * (high - low))
     return max(0.0, low - room), min(1.0, high + room)
 

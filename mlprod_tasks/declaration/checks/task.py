@@ -1,0 +1,129 @@
+"""Rules of a task: label, value, fallback, candidates, gates and watches must fit the kind of prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.checks.tables import listed
+from mlprod_tasks.declaration.gate import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
+from mlprod_tasks.declaration.learner import LightGBM
+from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
+from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.task import PREDICTION, REGRESSION, TASKS, Task
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+KINDS = {"yes_no": "a condition that is true or false", "number": "a number"}
+
+
+def task_problems(pipeline: Pipeline) -> Iterator[str]:
+    """The rules of its task that the declaration breaks."""
+    task = TASKS.get(pipeline.task)
+    if task is None:
+        yield f"task {pipeline.task!r} is not built yet: there are {listed(TASKS)}"
+        return
+    yield from _parts(pipeline, task)
+    yield from _candidates(pipeline, task)
+    yield from _gates(pipeline, task)
+    yield from _watches(pipeline, task)
+    if task is REGRESSION:
+        yield from _not_for_regression(pipeline)
+
+
+def _parts(pipeline: Pipeline, task: Task) -> Iterator[str]:
+    """Label, value and fallback."""
+    label = pipeline.label
+    if isinstance(label, Outcome):  # a number for a yes or no is refused with the outcome's own rules
+        if task.label_kind == "number" and label.kind != "number":
+            yield f"label: Any() is a yes or no, and task {task.name!r} predicts a number: use Count() or Sum(...)"
+    elif label.kind != task.label_kind:
+        other = next((one.name for one in TASKS.values() if one.label_kind == label.kind), None)
+        yield (
+            f"label: kind {label.kind!r} is {KINDS[label.kind]}, but task {task.name!r} predicts {KINDS[task.label_kind]}: "
+            f"declare kind={task.label_kind!r} with such SQL, or task={other!r}"
+        )
+    if not isinstance(pipeline.value, task.values):
+        yield (
+            f"value: {type(pipeline.value).__name__} does not fit task {task.name!r}; declare "
+            f"{' or '.join(one.__name__ for one in task.values)}"
+        )
+    if not isinstance(pipeline.fallback, task.fallback):
+        yield (
+            f"fallback: {type(pipeline.fallback).__name__} does not fit task {task.name!r}; declare {task.fallback.__name__}"
+        )
+
+
+def _candidates(pipeline: Pipeline, task: Task) -> Iterator[str]:
+    model = pipeline.model
+    for one in model.candidates:
+        if not isinstance(one, task.learners):
+            yield (
+                f"model.candidates {one.name!r}: {type(one).__name__} is not there for task {task.name!r}; there are "
+                f"{listed(kind.__name__ for kind in task.learners)}"
+            )
+        if isinstance(one, LightGBM):
+            yield from _objective(one, task)
+    if model.choose_by is not None and model.choose_by not in task.metrics:
+        yield f"model.choose_by {model.choose_by!r} is no metric of task {task.name!r}; there are {listed(task.metrics)}"
+
+
+def _objective(one: LightGBM, task: Task) -> Iterator[str]:
+    at = f"model.candidates {one.name!r}"
+    if task is not REGRESSION:
+        for name in ("objective", "alpha", "tweedie_power"):
+            if getattr(one, name) is not None:
+                yield f"{at}: {name} is for task 'regression'; leave it out"
+        return
+    if one.alpha is not None and one.objective not in ("quantile", "huber"):
+        yield f"{at}: alpha is for objective 'quantile' or 'huber', not {one.objective or 'l2'!r}"
+    if one.objective == "quantile" and one.alpha is not None and not 0 < one.alpha < 1:
+        yield f"{at}: alpha {one.alpha} must lie between 0 and 1: it is the quantile that is predicted"
+    if one.objective == "huber" and one.alpha is not None and one.alpha <= 0:
+        yield f"{at}: alpha {one.alpha} must be positive: from this error on, errors count linearly"
+    if one.tweedie_power is not None and one.objective != "tweedie":
+        yield f"{at}: tweedie_power is for objective 'tweedie', not {one.objective or 'l2'!r}"
+    if one.tweedie_power is not None and not 1 <= one.tweedie_power < 2:
+        yield f"{at}: tweedie_power {one.tweedie_power} must lie in [1, 2)"
+
+
+def _gates(pipeline: Pipeline, task: Task) -> Iterator[str]:
+    for gate in pipeline.gates:
+        if isinstance(gate, AtLeast | AtMost | BetterThanBaseline | NotWorseThanChampion | Stable):
+            known = task.metrics
+        elif isinstance(gate, WorstSlice):
+            known = task.slice_metrics
+        else:
+            continue
+        if gate.metric not in known:
+            kind = type(gate).__name__
+            yield f"gate {kind}({gate.metric!r}): it is no metric of task {task.name!r}; {kind} has {listed(known)}"
+
+
+def _watches(pipeline: Pipeline, task: Task) -> Iterator[str]:
+    of_others = {what for name, names in WATCHED_BY_TASK.items() if name != task.name for what in names}
+    for watch in pipeline.watches:
+        if watch.what in of_others - set(WATCHED_BY_TASK[task.name]):
+            yield (
+                f"watch {watch.what!r} is not measured for task {task.name!r}; besides those of every task there are "
+                f"{listed(WATCHED_BY_TASK[task.name])}"
+            )
+
+
+def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
+    """What is not there yet for numbers, or has no meaning for them."""
+    model, at = pipeline.model, "is not there yet for task 'regression'"
+    if model.search is not None:
+        yield f"model.search {at}: declare the parameters of candidates"
+    if model.warm_update:
+        yield f"model.warm_update {at}: leave it out"
+    if model.weights != "none":
+        yield f"model.weights {model.weights!r} weights two classes, and task 'regression' has none: leave it out"
+    if model.calibration == "sigmoid":
+        yield "model.calibration 'sigmoid' makes probabilities, and task 'regression' predicts numbers: leave it out"
+    if pipeline.serving is not None:
+        yield f"serving {at}: predictions are made in batch; leave serving out"
+    if PREDICTION in (*pipeline.feature_names, *pipeline.entity_table.names):
+        whose = f"a feature or column of {pipeline.entity_name!r}"
+        yield f"{whose} is named {PREDICTION!r}, the name of what is predicted: give another"

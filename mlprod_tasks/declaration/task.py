@@ -1,0 +1,71 @@
+"""The kinds of prediction: what belongs to each of them in a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from mlprod_tasks.declaration import learner
+from mlprod_tasks.declaration.target import CostMatrix, PredictionValue, ValueFunction
+from mlprod_tasks.declaration.training import MeanTable, RateTable
+
+TaskName = Literal["binary", "regression"]
+PREDICTION = "prediction"  # the name of a predicted number, as `score` is that of a probability
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of prediction.
+
+    label_kind: of its outcomes. metrics: those that are evaluated; choose_by: the one by which candidates are compared unless
+    the declaration names another. slice_metrics: of WorstSlice. learners, values, fallback: the declared classes that fit it.
+    shown: the metrics that are named first, in reports and pages.
+    """
+
+    name: TaskName
+    label_kind: Literal["yes_no", "number"]
+    metrics: tuple[str, ...]
+    choose_by: str
+    slice_metrics: tuple[str, ...]
+    shown: tuple[str, ...]
+    learners: tuple[type[Any], ...]
+    values: tuple[type[Any], ...]
+    fallback: type[Any]
+
+
+BINARY = Task(
+    name="binary",
+    label_kind="yes_no",
+    metrics=("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000"),
+    choose_by="log_loss",
+    slice_metrics=("roc_auc", "log_loss", "calibration", "value_per_1000"),
+    shown=("roc_auc", "log_loss", "calibration_error", "value_per_1000"),
+    learners=(
+        learner.LightGBM,
+        learner.HistGradientBoosting,
+        learner.RandomForest,
+        learner.ExtraTrees,
+        learner.LogisticRegression,
+        learner.LinearSVM,
+        learner.NeuralNet,
+        learner.Constant,
+        learner.Averaging,
+        learner.Stacking,
+    ),
+    values=(CostMatrix, ValueFunction),
+    fallback=RateTable,
+)
+REGRESSION = Task(
+    name="regression",
+    label_kind="number",
+    metrics=("mae", "rmse", "median_error", "r2", "mape", "absolute_bias", "value_per_1000"),
+    choose_by="mae",
+    slice_metrics=("mae", "rmse", "bias", "value_per_1000"),
+    shown=("mae", "rmse", "r2", "value_per_1000"),
+    learners=(learner.LightGBM, learner.LinearRegression, learner.Constant, learner.Averaging),
+    values=(PredictionValue,),
+    fallback=MeanTable,
+)
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (BINARY, REGRESSION)})

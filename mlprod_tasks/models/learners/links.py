@@ -1,0 +1,22 @@
+"""The scale on which a learner adds up what features contribute, and the way back to predictions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from mlprod_tasks.models.learners.rows import Floats, expit
+
+# Log-odds of a probability, the logarithm of a predicted number, or the number itself.
+Link = Literal["logit", "log", "identity"]
+LOGIT: Link = "logit"
+LOG: Link = "log"
+IDENTITY: Link = "identity"
+
+
+def predicted(link: Link, added: Floats) -> Floats:
+    """Return the predictions of sums of contributions, (n,)."""
+    if link == LOGIT:
+        return expit(added)
+    return np.exp(added) if link == LOG else added

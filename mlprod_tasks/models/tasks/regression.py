@@ -1,0 +1,69 @@
+"""A number, predicted as itself; nothing is decided."""
+
+from __future__ import annotations
+
+from math import nan, sqrt
+
+import numpy as np
+
+from mlprod_tasks.declaration import LightGBM, Pipeline
+from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.tasks.binary import mean_estimate
+from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
+from mlprod_tasks.statistics import regression_metrics
+from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
+
+NOT_NEGATIVE = ("poisson", "tweedie")
+
+
+class Regression:
+    """See `protocol.PredictionTask`."""
+
+    power_name = "rank correlation"
+    power_name_with_article = "a rank correlation"
+    no_power = 0.0
+
+    def problem(self, pipeline: Pipeline, outcomes: OutcomeSummary) -> str | None:
+        if outcomes.low == outcomes.high:
+            return f"one outcome only: all {outcomes.rows:,} are {outcomes.low:g}"
+        counts = [one for one in pipeline.model.candidates if isinstance(one, LightGBM) and one.objective in NOT_NEGATIVE]
+        if counts and outcomes.low is not None and outcomes.low < 0:
+            return (
+                f"negative outcomes, down to {outcomes.low:g}, which objective {counts[0].objective!r} of candidate "
+                f"{counts[0].name!r} cannot be fitted to: declare 'l2', 'l1' or 'huber', or make them null in label.sql"
+            )
+        return None
+
+    def calibration(self, pipeline: Pipeline, raw: Floats, outcome: Outcomes) -> Calibration:
+        return Calibration("none")
+
+    def threshold(self, worth: Worth, score: Floats) -> float | None:
+        return None
+
+    def candidate_metrics(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, float]:
+        points = regression_metrics.sample(outcome, score, worth, resamples=0).points if len(outcome) else {}
+        return {name: points.get(name, nan) for name in dict.fromkeys(("mae", "rmse", "r2", pipeline.choose_by))}
+
+    def sample(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> Sampled:
+        return regression_metrics.sample(outcome, score, worth, seed=pipeline.model.seed)
+
+    def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
+        return {}
+
+    def row_losses(self, outcome: Outcomes, score: Floats) -> Floats:
+        """Absolute errors: a slice is not found for one huge outcome in it."""
+        return np.asarray(np.abs(outcome - score), np.float64)
+
+    def slice_metrics(self, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, Estimate]:
+        """Normal intervals; the one of RMSE is the square root of that of the mean squared error."""
+        squared = mean_estimate((outcome - score) ** 2)
+        return {
+            "mae": mean_estimate(np.abs(outcome - score)),
+            "rmse": Estimate(sqrt(squared.value), sqrt(max(0.0, squared.low)), sqrt(squared.high)),
+            "bias": mean_estimate(outcome - score),
+            "value_per_1000": mean_estimate(1000 * worth),
+        }
+
+    def power(self, outcome: Outcomes, score: Floats) -> float:
+        return regression_metrics.rank_correlation(outcome, score)

@@ -1,0 +1,119 @@
+"""Measure how predicted numbers turned out, once the labels of a tick are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.models.decision_value import ValueUndefined
+from mlprod_tasks.models.kpi import with_value
+from mlprod_tasks.models.reference_profile import ReferenceNumbers, ReferenceProfile
+from mlprod_tasks.monitoring.count import count
+from mlprod_tasks.monitoring.inputs import quiet_bound
+from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.statistics import distances, intervals
+
+FEWEST_ROWS = 50  # with fewer outcomes, their distribution is not meaningful
+PER = 1000  # a value is given per this many rows
+
+Floats = NDArray[np.float64]
+
+
+def of_labels(con: Any, numbers: ReferenceNumbers, judged: pa.Table) -> Iterator[Reading]:
+    """The readings of the outcomes themselves, over all rows that have one."""
+    outcome = _numbers(judged, "label")
+    mean, n = float(outcome.mean()), len(outcome)
+    low, high = intervals.of_mean(outcome)
+    detail = (
+        f"the mean is {format_number(mean)}, 95 % interval {format_number(low)} to {format_number(high)}; the reference has "
+        f"{format_number(numbers.mean)}, with a standard deviation of {format_number(numbers.sd)}"
+    )
+    interval = ((low - numbers.mean) / numbers.sd, (high - numbers.mean) / numbers.sd)
+    yield Reading("label_mean", (mean - numbers.mean) / numbers.sd, n, reference=numbers.mean, detail=detail, interval=interval)
+    if n < FEWEST_ROWS:
+        why = f"{format_count(n, 'outcome')} are too few to compare distributions; at least {FEWEST_ROWS} are needed"
+        yield Reading("label_psi", None, n, why=why)
+        return
+    one = numbers.label
+    con.register("judged_labels", judged.select(["label"]))
+    now = count(con, "judged_labels", [one.bins]).columns[one.name].counts
+    con.unregister("judged_labels")
+    psi = distances.corrected_psi(one.bins.coarse(np.asarray(one.counts)), one.bins.coarse(now))
+    typical = float(np.median(one.tick_psi)) if one.tick_psi else 0.0
+    detail = f"a typical tick of the reference has {format_number(typical)}" if one.tick_psi else ""
+    yield Reading("label_psi", psi, n, reference=typical, quiet=quiet_bound(one.tick_psi), detail=detail)
+
+
+def of_predictions(pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table) -> Iterator[Reading]:
+    """The readings of the model's own predictions: errors, bias and value."""
+    numbers = profile.numbers
+    assert numbers is not None
+    error = _numbers(own, "label") - _numbers(own, "score")
+    squared = float(np.mean(error**2))
+    low, high = intervals.of_mean(error**2)
+    yield _relative("mae", float(np.mean(np.abs(error))), intervals.of_mean(np.abs(error)), numbers.mae, len(error))
+    yield _relative("rmse", sqrt(squared), (sqrt(max(0.0, low)), sqrt(high)), numbers.rmse, len(error))
+    yield _bias(numbers, error)
+    yield _value(pipeline, profile, own)
+
+
+def unmeasured_labels(why: str, n: int) -> Iterator[Reading]:
+    """Readings without value of what `of_labels` measures."""
+    for what in ("label_mean", "label_psi"):
+        yield Reading(what, None, n, why=why)
+
+
+def unmeasured_predictions(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
+    """Readings without value of what `of_predictions` measures."""
+    numbers = profile.numbers
+    assert numbers is not None
+    references = {"mae": numbers.mae, "rmse": numbers.rmse, "bias": numbers.bias / numbers.sd, "value": profile.value}
+    for what, reference in references.items():
+        yield Reading(what, None, n, reference=reference, why=why)
+
+
+def _relative(what: str, value: float, interval: tuple[float, float], reference: float, n: int) -> Reading:
+    """An error as a multiple of the reference's."""
+    if reference <= 0:
+        return Reading(what, None, n, reference=reference, why=f"it is {format_number(value)}, but the reference's is 0")
+    low, high = interval
+    detail = (
+        f"{format_number(value)}, 95 % interval {format_number(low)} to {format_number(high)}; the reference has "
+        f"{format_number(reference)}"
+    )
+    ends = (low / reference, high / reference)
+    return Reading(what, value / reference, n, reference=reference, detail=detail, interval=ends)
+
+
+def _bias(numbers: ReferenceNumbers, error: Floats) -> Reading:
+    mean, n = float(error.mean()), len(error)
+    low, high = intervals.of_mean(error)
+    side = "too low" if mean > 0 else "too high"
+    detail = (
+        f"predictions were {side} by {format_number(abs(mean))} on average; the standard deviation of the reference's outcomes "
+        f"is {format_number(numbers.sd)}"
+    )
+    interval = (low / numbers.sd, high / numbers.sd)
+    return Reading("bias", mean / numbers.sd, n, reference=numbers.bias / numbers.sd, detail=detail, interval=interval)
+
+
+def _value(pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table) -> Reading:
+    n = own.num_rows
+    try:
+        value = PER * with_value(pipeline, own)["value"].to_numpy()
+    except ValueUndefined as error:
+        return Reading("value", None, n, reference=profile.value, why=str(error), missing=True)
+    detail = "" if profile.value is None else f"the reference has {format_number(profile.value)}"
+    interval = intervals.of_mean(value)
+    return Reading("value", float(value.mean()), n, reference=profile.value, detail=detail, interval=interval)
+
+
+def _numbers(rows: pa.Table, name: str) -> Floats:
+    return np.asarray(rows[name].to_numpy(), np.float64)

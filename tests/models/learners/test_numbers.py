@@ -1,0 +1,103 @@
+"""Learners of numbers: against their libraries, stored and loaded, alone and in a batch."""
+
+import lightgbm
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.models import learners
+from mlprod_tasks.models.learners import FittedLearner, LearnerRows, fit_learner, links
+from mlprod_tasks.models.learners.lightgbm import parameters
+from tests.support import learner_frames as frames
+
+OBJECTIVES = ("l2", "l1", "huber", "poisson", "tweedie", "quantile")
+TREES = {name: ml.LightGBM(max_trees=40, min_data_in_leaf=20, objective=name, name=name) for name in OBJECTIVES}
+LEARNERS: dict[str, ml.Learner] = {
+    **TREES,
+    "linear_regression": ml.LinearRegression(),
+    "constant": ml.Constant(),
+    "averaging": ml.Averaging(of=("l2", "linear_regression")),
+}
+MODEL = ml.Model(candidates=tuple(LEARNERS.values()), threads=1, seed=3)
+EVERY = pytest.mark.parametrize("name", LEARNERS)
+
+
+def numbers(n: int, seed: int = 0) -> LearnerRows:
+    """The rows of the other learners, with an amount as the outcome: skewed, never negative, often small."""
+    rows = frames.rows(n, seed)
+    random = np.random.default_rng(seed + 100)
+    mean = np.exp(0.7 * np.nan_to_num(rows.x[:, 0]) + 0.8 * (rows.x[:, 5] == 1) + 1)
+    return LearnerRows(rows.x, random.gamma(2, mean / 2), None, rows.tick)
+
+
+TRAIN, VALIDATION, TEST = numbers(1500), numbers(500, 1), numbers(700, 2)
+
+
+def fitted(name: str) -> FittedLearner:
+    return fit_learner(LEARNERS[name], frames.COLUMNS, TRAIN, VALIDATION, MODEL)
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, FittedLearner]:
+    return {name: fitted(name) for name in LEARNERS}
+
+
+@EVERY
+def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
+    predicted = every[name].predict(TEST.x)
+    off, of_mean = (np.abs(TEST.y - one).mean() for one in (predicted, np.full(700, TRAIN.y.mean())))
+    if name == "constant":
+        assert predicted == pytest.approx(np.full(700, TRAIN.y.mean()))
+    elif name == "quantile":
+        assert np.mean(TEST.y <= predicted) == pytest.approx(0.9, abs=0.05)
+    else:
+        assert off < 0.9 * of_mean
+
+
+@EVERY
+def test_contributions_add_up_to_the_prediction_on_the_scale_of_its_link(every, name):
+    added = every[name].contributions(TEST.x)
+    if name == "averaging":
+        assert added is None
+        return
+    assert every[name].link == ("log" if name in ("poisson", "tweedie") else "identity")
+    assert links.predicted(every[name].link, added.sum(axis=1)) == pytest.approx(every[name].predict(TEST.x), rel=1e-6)
+
+
+@EVERY
+def test_a_row_alone_is_predicted_bit_for_bit_as_in_its_batch_also_after_loading(every, name, tmp_path):
+    predicted = every[name].predict(TEST.x)
+    assert [every[name].predict(TEST.x[i : i + 1])[0] for i in range(100)] == predicted[:100].tolist()
+    every[name].save(tmp_path / "one")
+    again = learners.load(tmp_path / "one", threads=2)
+    assert np.array_equal(again.predict(TEST.x), predicted)
+    assert again.link == every[name].link
+    assert np.array_equal(fitted(name).predict(TEST.x), predicted)
+
+
+def test_trees_are_lightgbms_of_the_same_parameters():
+    learner = ml.LightGBM(max_trees=30, min_data_in_leaf=20, objective="tweedie", tweedie_power=1.3, early_stopping_rounds=None)
+    ours = fit_learner(learner, frames.COLUMNS, TRAIN, VALIDATION, MODEL)
+    given = parameters(learner, MODEL, of_numbers=True)
+    assert (given["objective"], given["tweedie_variance_power"]) == ("tweedie", 1.3)
+    data = lightgbm.Dataset(TRAIN.x, TRAIN.y, categorical_feature=[4, 5], params=given)
+    theirs = lightgbm.train(given, data, num_boost_round=30)
+    assert np.array_equal(ours.predict(TEST.x), theirs.predict(TEST.x))
+
+
+def test_the_linear_model_is_scikit_learns_ridge_on_the_same_columns():
+    from mlprod_tasks.models.learners import design
+
+    learner = ml.LinearRegression(c=0.5)
+    ours = fit_learner(learner, frames.COLUMNS, TRAIN, VALIDATION, MODEL)
+    columns = design.fit_design(frames.COLUMNS, TRAIN.x, learner.least_category_rows)
+    theirs = Ridge(alpha=2.0).fit(columns.dense(TRAIN.x), TRAIN.y)
+    assert ours.predict(TEST.x) == pytest.approx(theirs.predict(columns.dense(TEST.x)))
+
+
+def test_rows_of_one_outcome_give_a_constant():
+    rows = LearnerRows(TRAIN.x[:50], np.full(50, -3.5))
+    model = fit_learner(ml.LightGBM(), frames.COLUMNS, rows, rows, MODEL)
+    assert model.kind == "constant"
+    assert model.predict(TEST.x[:2]).tolist() == [-3.5, -3.5]

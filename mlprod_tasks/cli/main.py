@@ -41,12 +41,26 @@ def main(
 
 
 @app.command()
-def pipelines() -> None:
+def pipelines(
+    name: Annotated[str, typer.Argument(metavar="[PIPELINE]", help="One use case only.")] = "",
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Print its declaration in full, with every default, as Python that declares the same."),
+    ] = False,
+) -> None:
     """List the declared use cases. Exit status 1 if one uses a database that is not supported."""
     from mlprod_tasks.operations.doctor import unsupported_databases
 
+    if full and not name:
+        raise typer.BadParameter("--full needs the name of a use case")
+    if full:
+        from mlprod_tasks.declaration.source_text import source_text
+
+        say(source_text(opened(name)[0]), nl=False)
+        return
     settings, problems = platform().settings, list[str]()
-    for name, pipeline in load_all(settings.pipelines).items():
+    known = load_all(settings.pipelines) if not name else {name: opened(name)[0]}
+    for name, pipeline in known.items():
         tables = ", ".join(table.name for table in pipeline.tables)
         due = f"every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}"
         say(f"{name}  {pipeline.doc.strip().splitlines()[0]}")

@@ -21,7 +21,10 @@ def hours(n: float) -> timedelta:
 
 @declared
 class Expression:
-    """A SQL expression over the row itself and its look-up and as-of features, which are computed first.
+    """A SQL expression over the row itself and other features.
+
+    It may read look-up, as-of and trailing features, and expressions that are declared before it. So several tables and windows
+    meet in one feature: "spend_sum_amount_28d / nullif(spend_sum_amount_91d, 0)" is the ratio of two windows.
 
     name: the feature's name.
     sql: the expression, in DuckDB's SQL.

@@ -25,9 +25,14 @@ def taken_from(aggregate: Aggregate) -> str:
     return f"{aggregate.column} {aggregate.where}"
 
 
+def words_in(*sql: str) -> set[str]:
+    """All words of SQL in lower case, also those in texts: possibly too many names, never too few."""
+    return {word.lower() for text in sql for word in re.findall(r"\w+", text)}
+
+
 def read_by(table: Table, *sql: str) -> list[Column]:
     """The columns of `table` whose names occur in the SQL; possibly too many, never too few."""
-    words = {word.lower() for text in sql for word in re.findall(r"\w+", text)}
+    words = words_in(*sql)
     return [column for column in table.lake_columns if column.name in words]
 
 

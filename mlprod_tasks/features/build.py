@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.features import finished, joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.events import read_events
@@ -225,7 +225,7 @@ def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
 def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:
     """The features to compute for the wanted ones: these, and what their expressions read."""
     needed = set(wanted)
-    for feature in pipeline.features:
+    for feature in reversed(pipeline.features):  # an expression reads only expressions that are declared before it
         if isinstance(feature, Expression) and feature.name in needed:
-            needed |= set(re.findall(r"\w+", feature.sql.lower()))
+            needed |= words_in(feature.sql)
     return [feature for feature in pipeline.features if needed & set(names_of(feature))]

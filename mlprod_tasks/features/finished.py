@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Expression, Pipeline
 from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.features.known import FAILED, TYPES
 from mlprod_tasks.platform.failed_values import VALUE_FAILED, tried, trying_each
 from mlprod_tasks.platform.sql import identifier, literal
@@ -54,11 +55,12 @@ def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
     alone: an expression that fails for a row is null there, and the column `_failed` names it. That is slower.
     """
     entity = pipeline.entity_table
+    needed = _with_read(pipeline, wanted)
     columns = {name: identifier(name) for name in (*entity.key, entity.time, "tick", "predict_at") if name is not None}
     tries: dict[str, str] = {}
     for feature in pipeline.features:
         for name in names_of(feature):
-            if name not in wanted or name in columns:
+            if name not in needed or name in columns:
                 continue
             columns[name] = identifier(name)
             if isinstance(feature, Expression):
@@ -69,8 +71,18 @@ def _sql(pipeline: Pipeline, wanted: Sequence[str], alone: bool = False) -> str:
                 else:
                     columns[name] = f"{value} AS {identifier(name)}"
     computed = f"SELECT {', '.join(columns.values())} FROM known"
+    shown = [identifier(name) for name in columns if name in wanted or name not in needed]
     if not alone:
-        return computed
+        return computed if len(shown) == len(columns) else f"SELECT {', '.join(shown)} FROM ({computed})"
     first = " ".join(f"WHEN {struct} IS NULL THEN {literal(name)}" for name, struct in tries.items())
-    names = ", ".join(identifier(name) for name in columns)
-    return f"SELECT {names}, CASE {first} END AS {FAILED} FROM ({computed})"
+    return f"SELECT {', '.join(shown)}, CASE {first} END AS {FAILED} FROM ({computed})"
+
+
+def _with_read(pipeline: Pipeline, wanted: Sequence[str]) -> set[str]:
+    """The wanted features and the expressions that they read, which are declared before them."""
+    needed = set(wanted)
+    expressions = [feature for feature in pipeline.features if isinstance(feature, Expression)]
+    for feature in reversed(expressions):
+        if feature.name in needed:
+            needed |= {one.name for one in expressions} & words_in(feature.sql)
+    return needed

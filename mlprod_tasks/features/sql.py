@@ -61,13 +61,13 @@ class _Definition:
         self._scored_rows()
         events = {table.name: self._events(table) for table in self.pipeline.tables if table.time is not None}
         latest = {id(f): self._as_of(f, events[f.table]) for f in self.pipeline.features if isinstance(f, AsOf)}
-        self._joined(latest)
+        windows = {id(f): self._trailing(f, events[f.table]) for f in self.pipeline.features if isinstance(f, Trailing)}
+        self._joined(latest | windows)
         expressions = [f for f in self.pipeline.features if isinstance(f, Expression) and f.name not in self._front()]
         self._expressions(expressions)
-        windows = {id(f): self._trailing(f, events[f.table]) for f in self.pipeline.features if isinstance(f, Trailing)}
         head = HEAD.format(name=self.pipeline.name, entity=self.entity.name, place=f"{self.pipeline.name}/raw")
         parts = ",\n".join(f"{name} AS (\n{_indented(body)}\n)" for name, body in self.parts.items())
-        return f"{head}\nWITH {parts}\n{self._whole(windows)}\n"
+        return f"{head}\nWITH {parts}\n{self._whole()}\n"
 
     def _scored_rows(self) -> None:
         if (population := self.pipeline.population) is not None:
@@ -113,7 +113,8 @@ class _Definition:
         self.parts[name] = f"SELECT *\nFROM (\n{_indented(inner)}\n) AS ranked\nWHERE nth = 1"
         return name
 
-    def _joined(self, latest: Mapping[int, str]) -> None:
+    def _joined(self, computed: Mapping[int, str]) -> None:
+        """Add all features but expressions to the rows. computed: the part of each as-of and trailing feature."""
         columns, joins = ["r.*"], []
         for i, feature in enumerate(self.pipeline.features):
             if isinstance(feature, Lookup):
@@ -122,7 +123,10 @@ class _Definition:
                 joins.append(f"LEFT JOIN {identifier(feature.table)} AS l{i} ON {on}")
             elif isinstance(feature, AsOf):
                 columns += [f"a{i}.{identifier(called)}" for called in feature.columns]
-                joins.append(f"LEFT JOIN {latest[id(feature)]} AS a{i} ON {self._same(f'a{i}')}")
+                joins.append(f"LEFT JOIN {computed[id(feature)]} AS a{i} ON {self._same(f'a{i}')}")
+            elif isinstance(feature, Trailing):
+                columns += _over_windows(feature, f"t{i}")
+                joins.append(f"LEFT JOIN {computed[id(feature)]} AS t{i} ON {self._same(f't{i}')}")
         self.parts[self.joined] = "\n".join([f"SELECT{_listed(columns)}", f"FROM {self.rows} AS r", *joins])
 
     def _expressions(self, expressions: Iterable[Expression]) -> None:
@@ -164,22 +168,13 @@ class _Definition:
             columns[name, sql] = name if free else f"{name}_{len(columns) + 1}"
         return columns
 
-    def _whole(self, windows: Mapping[int, str]) -> str:
-        columns = [f"j.{identifier(name)}" for name in self._front()]
+    def _whole(self) -> str:
+        front = self._front()
+        columns = [f"j.{identifier(name)}" for name in front]
+        for feature in self.pipeline.features:
+            of = "x" if isinstance(feature, Expression) else "j"
+            columns += [f"{of}.{identifier(name)}" for name in names_of(feature) if name not in front]
         joins = [f"FROM {self.joined} AS j", f"JOIN {self.expressed} AS x ON {self._same('x', 'j')}"]
-        for i, feature in enumerate(self.pipeline.features):
-            match feature:
-                case Expression() if feature.name not in self._front():
-                    columns.append(f"x.{identifier(feature.name)}")
-                case Lookup() | AsOf():
-                    columns += [f"j.{identifier(name)}" for name in names_of(feature)]
-                case Trailing():
-                    joins.append(f"LEFT JOIN {windows[id(feature)]} AS t{i} ON {self._same(f't{i}', 'j')}")
-                    for window in feature.windows:
-                        for aggregate in feature.aggregates:
-                            name = identifier(feature.feature(aggregate, window))
-                            value, empty = f"t{i}.{name}", without_rows(aggregate)
-                            columns.append(f"t{i}.{name}" if empty is None else f"coalesce({value}, {empty}) AS {name}")
         return "\n".join([f"SELECT{_listed(columns)}", *joins, f"ORDER BY {self._of('j')}"])
 
     def _front(self) -> list[str]:
@@ -197,6 +192,14 @@ class _Definition:
             name += "_"
         self.taken.add(name)
         return name
+
+
+def _over_windows(feature: Trailing, of: str) -> Iterator[str]:
+    """The columns of a trailing feature, also of rows without events."""
+    for window in feature.windows:
+        for aggregate in feature.aggregates:
+            name, empty = identifier(feature.feature(aggregate, window)), without_rows(aggregate)
+            yield f"{of}.{name}" if empty is None else f"coalesce({of}.{name}, {empty}) AS {name}"
 
 
 def _aggregates(features: Iterable[Expression | Lookup | AsOf | Trailing]) -> Iterator[Aggregate]:

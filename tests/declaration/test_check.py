@@ -293,6 +293,19 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
         added(trailing(aggregates=(ml.Last("landed_at"),))),
         ("Last of 'landed_at' is a timestamp, which is not a model input: use SinceFirst or SinceLast",),
     ),
+    "an expression over no feature": (
+        added(ml.Expression("ratio", "by_dest_mean / nullif(origin_mean_arr_delay_7, 0)", "float", "-")),
+        ("Expression 'ratio' reads 'origin_mean_arr_delay_7'", "did you mean 'origin_mean_arr_delay_7d'?"),
+    ),
+    "an expression of no column": (
+        added(ml.Expression("weekday_", "extract(isodow FROM sched_dep)", "int", "-")),
+        ("reads 'sched_dep', which is neither a column of 'flights' nor a feature: did you mean 'sched_dep_at'?",),
+    ),
+    "an expression over itself": (added(ml.Expression("more", "more + 1", "int", "-")), ("Expression 'more' reads itself",)),
+    "expressions in a circle": (
+        added(ml.Expression("here", "1 + there", "int", "-"), ml.Expression("there", "1 + here", "int", "-")),
+        ("Expression 'here' reads 'there', an expression that is declared after it: declare 'there' first",),
+    ),
     "rows that meet no condition": (
         added(trailing(aggregates=(ml.Sum("arr_delay", where="dest"),))),
         ("where of Sum 'sum_arr_delay': sql 'dest' is text, not a condition", "dest = 'yes'"),

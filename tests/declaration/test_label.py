@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Column
-from mlprod_tasks.declaration.checks.features import WORDS_OF_SQL
+from mlprod_tasks.declaration.checks.expressions import WORDS_OF_SQL
 from mlprod_tasks.operations.doctor import read_sql
 from tests.support.shop import ORDERS, RETURNS, SHOP, with_columns
 

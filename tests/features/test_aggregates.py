@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlglot
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
@@ -136,6 +137,14 @@ def test_the_printed_sql_gives_the_same_values(shop: Shop) -> None:
     assert not wrong, wrong[:5]
 
 
+def test_the_printed_sql_can_be_translated_to_spark(shop: Shop) -> None:
+    with_expressions(shop)
+    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, *TRAILING[1:]))
+    text = sql.sql(pipeline)
+    (spark,) = sqlglot.transpile(text, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
+    assert sqlglot.parse_one(spark, dialect="spark").named_selects[4:] == list(pipeline.feature_names)
+
+
 def test_a_request_gets_the_same_bits(shop: Shop) -> None:
     filled(shop, *TRAILING, serving=ml.Serving(look_back=ml.days(8)))
     fill_online(shop.pipeline, shop.pipeline.schedule.tick(LAST), shop.platform)
@@ -172,3 +181,52 @@ def test_a_value_that_no_sum_can_hold_makes_the_sum_of_its_key_infinite_and_no_o
     assert made["customer_sum_amount_5h"].to_pylist() == [np.inf, 0.5]
     fill_online(shop.pipeline, tick, shop.platform)
     assert compared(shop.pipeline, tick, shop.platform).share == 0.0
+
+
+EXPRESSIONS = (
+    ml.Expression("twice", "2 * share", "float", "of another expression"),
+    ml.Expression("share", "customer_sum_pieces_2d / nullif(customer_sum_pieces_6d, 0)", "float", "two windows"),
+    ml.Expression("dearer", "customer_mean_amount_6d > 5 * price", "bool", "two tables"),
+    ml.Expression("quiet", "customer_hours_since_last_6d IS NULL", "bool", "a window without rows"),
+)
+
+
+def with_expressions(shop: Shop) -> Shop:
+    trailing = ml.Trailing(
+        "customer", "payments", {"customer": "customer"}, WINDOWS, (ml.Sum("pieces"), ml.Mean("amount"), ml.SinceLast())
+    )
+    filled(shop, EXPRESSIONS[1], EXPRESSIONS[0], *EXPRESSIONS[2:], trailing, serving=ml.Serving(look_back=ml.days(8)))
+    return shop.holds(prices=[("tea", 1, utc(date(2013, 6, 4)), 11.0), ("coffee", 1, utc(date(2013, 6, 5)), 1.0)])
+
+
+def ratio(above: float, below: float) -> float | None:
+    return above / below if below else None
+
+
+def test_expressions_read_windows_of_several_tables(shop: Shop) -> None:
+    with_expressions(shop)
+    ticks = shop.pipeline.schedule.range(FIRST, LAST)
+    made = features.build(shop.pipeline, ticks, shop.platform).table
+    rows = made.to_pylist()
+    assert [row["share"] for row in rows] == [ratio(r["customer_sum_pieces_2d"], r["customer_sum_pieces_6d"]) for r in rows]
+    assert [row["twice"] for row in rows] == [None if row["share"] is None else 2 * row["share"] for row in rows]
+    known = [row for row in rows if row["price"] is not None and row["customer_mean_amount_6d"] is not None]
+    assert [row["dearer"] for row in known] == [row["customer_mean_amount_6d"] > 5 * row["price"] for row in known]
+    assert [row["quiet"] for row in rows] == [row["customer_hours_since_last_6d"] is None for row in rows]
+    assert {row["quiet"] for row in rows} == {row["dearer"] for row in known} == {True, False}
+    by_sql = sql.run(shop.pipeline, ticks, shop.platform)
+    names = [one.name for one in EXPRESSIONS]
+    assert by_sql.select(names).equals(made.select(names))
+    only = features.build(shop.pipeline, ticks, shop.platform, only=["twice"])
+    assert only.table.column_names[4:] == ["twice"]
+    assert only.table["twice"].equals(made["twice"])
+    assert set(only.versions) == {"orders", "payments"}
+
+
+def test_a_request_computes_expressions_over_windows(shop: Shop) -> None:
+    with_expressions(shop)
+    fill_online(shop.pipeline, shop.pipeline.schedule.tick(LAST), shop.platform)
+    for day in (date(2013, 6, 4), date(2013, 6, 6), LAST):
+        checked = compared(shop.pipeline, shop.pipeline.schedule.tick(day), shop.platform)
+        assert (checked.rows, checked.share) == (7, 0.0), checked.examples
+        assert set(checked.compiled) >= {"share", "twice", "dearer", "quiet"}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.declaration.checks.features import TEXT_IN_SQL, resting_on_other_rows, sql_problems
+from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL
+from mlprod_tasks.declaration.checks.features import resting_on_other_rows, sql_problems
 from mlprod_tasks.declaration.checks.tables import listed, repeated
 from mlprod_tasks.declaration.target import CostMatrix, PredictionValue
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.aggregate import Aggregate, Count, First, Last, Max, MeanGap, Min, Rate, SinceFirst, SinceLast
+from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL, WORDS_OF_SQL, names_read_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of, window_name
 from mlprod_tasks.declaration.table import Column, Table
@@ -21,19 +22,6 @@ AGGREGATE = re.compile(
     r"string_agg|array_agg|list|row_number|rank|lag|lead)\s*\(|\bover\s*\(",
     re.IGNORECASE,
 )
-# The engine does not read a column of these names without quotes. A test compares them with the engine's own.
-WORDS_OF_SQL = {
-    "all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at", "authorization",
-    "binary", "both", "by", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint",
-    "create", "cross", "default", "deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false",
-    "fetch", "for", "foreign", "freeze", "from", "full", "glob", "group", "having", "ilike", "in", "initially", "inner",
-    "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like", "limit", "natural", "not",
-    "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "pivot", "pivot_longer", "pivot_wider",
-    "placing", "positional", "primary", "qualify", "references", "returning", "right", "select", "semi", "show", "similar",
-    "some", "summarize", "symmetric", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "unpack",
-    "unpivot", "using", "variadic", "verbose", "when", "where", "window", "with",
-}  # fmt: skip
-TEXT_IN_SQL = re.compile(r"'(?:[^']|'')*'")
 
 
 def feature_problems(pipeline: Pipeline, feature: Feature) -> Iterator[str]:
@@ -41,7 +29,7 @@ def feature_problems(pipeline: Pipeline, feature: Feature) -> Iterator[str]:
     entity = pipeline.entity_table
     yield from _names(feature, entity)
     if isinstance(feature, Expression):
-        yield from _expression(f"Expression {feature.name!r}", feature, entity)
+        yield from _expression(f"Expression {feature.name!r}", feature, pipeline)
         return
     named = feature.name if isinstance(feature, Trailing) else next(iter(feature.columns), f"of {feature.table}")
     at = f"{type(feature).__name__} {named!r}"
@@ -127,8 +115,10 @@ def _aggregate(at: str, aggregate: Aggregate, table: Table) -> Iterator[str]:
         yield f"{at}: {what} of {name!r} needs a number, but its kind is {kind!r}"
 
 
-def _expression(at: str, feature: Expression, entity: Table) -> Iterator[str]:
+def _expression(at: str, feature: Expression, pipeline: Pipeline) -> Iterator[str]:
+    entity = pipeline.entity_table
     yield from row_sql_problems(at, feature.sql, entity)
+    yield from names_read_problems(pipeline, feature)
     if (bare := feature.sql.strip()) in WORDS_OF_SQL & set(entity.names):
         yield f"{at}: sql {bare!r} is a word of SQL: write the column in double quotes, sql='\"{bare}\"'"
     if feature.kind in ("timestamp", "date"):

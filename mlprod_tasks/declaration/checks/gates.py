@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from mlprod_tasks.declaration.checks.features import TEXT_IN_SQL, sql_problems
+from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL
+from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.tables import listed
 from mlprod_tasks.declaration.feature import AsOf, Expression, Lookup, Trailing, kinds_of
 from mlprod_tasks.declaration.gate import (

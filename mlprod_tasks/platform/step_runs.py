@@ -129,6 +129,12 @@ def so_far(pipeline: Pipeline, subject: str) -> StepRun | None:
     return running.as_row(succeeded=True, rows=None)
 
 
+def running_step(subject: str) -> str:
+    """The name of the current step's runs; '' if it is not recorded or has another subject."""
+    running = _running.get()
+    return running.step[:LONGEST] if running is not None and running.subject == subject else ""
+
+
 @dataclass(frozen=True)
 class Wait:
     """How long a step waited for a worker, and when it then started and ended."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Training
+from mlprod_tasks.platform.ledger import StepRun, Training
+from mlprod_tasks.platform.step_runs import running_step
 from mlprod_tasks.platform.versioned import Versioned, read_record, write_record
 
 if TYPE_CHECKING:
@@ -103,13 +104,25 @@ class TrainingFolder:
 def failing(training_id: str, platform: Platform) -> Iterator[None]:
     """Set the training's state to 'failed' if the body raises.
 
-    A successful rerun sets it again.
+    A step that succeeds when it is run again sets it to 'running' again, unless another step has failed, too.
     """
     try:
         yield
     except BaseException:
         update(training_id, platform, state="failed")
         raise
+    training = platform.ledger.get(Training, training_id)
+    if training is None or training.state != "failed":
+        return
+    if _failed_steps(training, platform) == {running_step(training_id)}:
+        update(training_id, platform, state="running")
+
+
+def _failed_steps(training: Training, platform: Platform) -> set[str]:
+    """The steps of a training whose newest ended run failed."""
+    runs = platform.ledger.all(StepRun, pipeline=training.pipeline, subject=training.id)
+    newest = {run.step: run.succeeded for run in sorted(runs, key=lambda run: run.at)}
+    return {step for step, succeeded in newest.items() if not succeeded}
 
 
 def update(training_id: str, platform: Platform, **changes: Any) -> None:

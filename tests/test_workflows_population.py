@@ -1,17 +1,19 @@
 """Customers who will buy again: a population and an outcome of later events, through every step, against pandas."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import mean_absolute_error
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.operations.explain import explain
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement, Training
@@ -60,6 +62,20 @@ BUYERS = Pipeline(
     gates=(ml.AtLeast("roc_auc", 0.6), ml.NoLeakageSuspicion(most_share=1.0)),
     kpi=ml.Kpi("value_per_1000", "1000 * avg(value)", "what writing to customers is worth"),
 )
+SPENDERS = replace(
+    BUYERS,
+    name="spenders",
+    doc="What will a customer spend within five days?",
+    task="regression",
+    label=ml.Outcome("purchases", {"customer_id": "customer_id"}, ml.Sum("amount"), within=ml.days(5), doc="spends"),
+    model=ml.Model(candidates=(ml.LightGBM(max_trees=50, min_data_in_leaf=50), ml.Constant()), threads=1, seed=1),
+    fallback=ml.MeanTable(by=("weekday",)),
+    value=ml.PredictionValue("-abs(prediction - outcome)", "EUR"),
+    gates=(ml.BetterThanBaseline("mae"), ml.NoLeakageSuspicion(most_share=1.0)),
+    kpi=ml.Kpi("off", "avg(abs(prediction - outcome))", "how far off a forecast is", "EUR"),
+    watches=ml.WATCHES,
+    rules=ml.RULES,
+)
 
 
 def purchases() -> pd.DataFrame:
@@ -85,7 +101,7 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """History ingested, a model trained and promoted, twelve days scored and monitored."""
+    """History ingested, a model of each task trained and promoted, some days scored and monitored."""
     folder: Path = tmp_path_factory.mktemp("buyers")
     bought = purchases()
     with sqlite3.connect(folder / "shop.db") as connection:
@@ -98,11 +114,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         "MLPROD_CONNECTION_SHOP": f"sqlite:///{folder / 'shop.db'}",
     }
     platform, schedule = Platform(from_environment(given)), BUYERS.schedule
-    workflows.ingest(BUYERS, schedule.range(FIRST, LAST), platform)
-    workflows.train(BUYERS, schedule.tick(TRAINED), "for the test", platform)
-    ticks = list(schedule.range(TRAINED, LAST))
-    workflows.score(BUYERS, ticks, platform)
-    workflows.monitor(BUYERS, ticks, platform)
+    for pipeline, last in ((BUYERS, LAST), (SPENDERS, TRAINED + 5 * DAY)):
+        workflows.ingest(pipeline, schedule.range(FIRST, last), platform)
+        workflows.train(pipeline, schedule.tick(TRAINED), "for the test", platform)
+        ticks = list(schedule.range(TRAINED, last))
+        workflows.score(pipeline, ticks, platform)
+        workflows.monitor(pipeline, ticks, platform)
     return Home(platform, bought)
 
 
@@ -113,14 +130,18 @@ def alive(bought: pd.DataFrame, day: date) -> pd.Series:
     return known.groupby("customer_id")["bought_at"].max()
 
 
+def later(bought: pd.DataFrame, customer: int, day: date) -> pd.DataFrame:
+    """What a customer buys in the five days after a tick; they are 119 hours at the clock change."""
+    start, end = (BUYERS.schedule.tick(one).start for one in (day, day + 5 * DAY))
+    return bought[(bought["customer_id"] == customer) & (bought["bought_at"] >= start) & (bought["bought_at"] < end)]
+
+
 def buys(bought: pd.DataFrame, customer: int, day: date) -> bool:
-    start, end = (BUYERS.schedule.tick(one).start for one in (day, day + 5 * DAY))  # 119 hours at the clock change
-    mine = bought[bought["customer_id"] == customer]["bought_at"]
-    return bool(((mine >= start) & (mine < end)).any())
+    return len(later(bought, customer, day)) > 0
 
 
 def test_the_training_set_has_every_customer_of_each_day_with_what_happened_then(home: Home) -> None:
-    (training,) = home.platform.ledger.all(Training)
+    (training,) = home.platform.ledger.all(Training, pipeline="buyers")
     assert training.state == "promoted"
     rows = read_window(TrainingFolder(home.platform, training.id), "test").to_pandas()
     days = sorted(rows["tick"].unique())
@@ -137,7 +158,7 @@ def test_each_tick_scores_the_customers_of_its_day_and_what_came_true_is_measure
     for day, rows in scored.groupby("tick"):
         assert sorted(rows["customer_id"]) == sorted(alive(home.purchases, day).index)
         assert not rows["fallback"].any()
-    measured = {(m.tick, m.what): m for m in home.platform.ledger.all(Measurement)}
+    measured = {(m.tick, m.what): m for m in home.platform.ledger.all(Measurement, pipeline="buyers")}
     assert measured[LAST, "volume"].n == (scored["tick"] == LAST).sum()
     judged = TRAINED + DAY
     rows = scored[scored["tick"] == judged]
@@ -145,6 +166,19 @@ def test_each_tick_scores_the_customers_of_its_day_and_what_came_true_is_measure
     assert measured[judged, "label_coverage"].value == 1.0
     assert f"{100 * rate:.1f}% positive" in measured[judged, "label_rate"].sentence
     assert (LAST, "label_coverage") not in measured, "its five days are not over"
+
+
+def test_what_customers_spend_is_predicted_and_its_error_measured(home: Home) -> None:
+    (training,) = home.platform.ledger.all(Training, pipeline="spenders")
+    rows = read_window(TrainingFolder(home.platform, training.id), "test").to_pandas()
+    spent = [later(home.purchases, c, d)["amount"].sum() for c, d in zip(rows["customer_id"], rows["tick"], strict=True)]
+    assert rows["label"].tolist() == pytest.approx(spent, abs=1e-9)
+    scored = home.platform.lake.rows(names.predictions(SPENDERS)).to_pandas()
+    of_day = scored[scored["tick"] == TRAINED]
+    spent = [later(home.purchases, customer, TRAINED)["amount"].sum() for customer in of_day["customer_id"]]
+    error = mean_absolute_error(spent, of_day["score"])
+    (measured,) = home.platform.ledger.all(Measurement, pipeline="spenders", tick=TRAINED, what="mae")
+    assert f"({format_number(error)}," in measured.sentence
 
 
 def test_a_prediction_is_explained_by_key_and_tick(home: Home) -> None:

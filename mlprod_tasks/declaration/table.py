@@ -130,6 +130,11 @@ class Table:
     max_refused_share: the share of a partition's rows that may be refused; if it is larger, the whole batch is refused.
     may_be_empty: the weekdays of ticks whose partition may have no rows, although others need `min_rows`; True: all. Without
     orders on Saturday and Sunday these are ('sunday', 'monday'), because a tick has the rows of the day before it.
+    late: what becomes of a row that enters a partition after that was first published (`refresh_ticks`, an ingestion that is
+    repeated). 'hide': features use it from the first tick that was not yet scored on, and labels of a training or measurement
+    from the same tick on, so that a model is trained on what scoring had. 'use': as if it had come in time, also for
+    rows that were scored without it: more complete, but not what scoring had. A history that is ingested for the first time is
+    not late.
     """
 
     name: str
@@ -145,6 +150,7 @@ class Table:
     max_rows: int | None = None
     max_refused_share: float = 0.0
     may_be_empty: bool | tuple[Weekday, ...] = False
+    late: Literal["hide", "use"] = "hide"
 
     def may_be_empty_at(self, tick: date) -> bool:
         """Whether the partition of the tick of that date may have no rows."""

@@ -161,7 +161,8 @@ def _known(
 ) -> pa.Table:
     """The scored rows with all joined features; only expressions are missing."""
     pipeline, entity = snapshot.pipeline, snapshot.pipeline.entity_table
-    rows = scored.scored_rows(snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks), entity.key)
+    read_rows = snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks, scored=True)
+    rows = scored.scored_rows(read_rows, entity.key)
     columns = {name: rows.table[name] for name in rows.table.column_names}
     for feature in features:
         if isinstance(feature, Lookup):
@@ -171,7 +172,8 @@ def _known(
         elif isinstance(feature, AsOf):
             table = pipeline.table(feature.table)
             start, end, read = _span(pipeline, rows, feature.max_age)
-            events = snapshot.read(connection, joins.as_of_query(table, feature, start, end), table.name, read)
+            query = joins.as_of_query(table, feature, start, end, snapshot.hides_late(table.name, read))
+            events = snapshot.read(connection, query, table.name, read)
             columns |= joins.as_of(table, feature, events, rows)
     for table in pipeline.tables:
         windows = [feature for feature in features if isinstance(feature, Trailing) and feature.table == table.name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import First, Last, Max, MeanGap, Min, SinceFirst, SinceLast, Trailing
 from mlprod_tasks.declaration.aggregate import Ordered
+from mlprod_tasks.features.event_times import EventTimes
 from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
@@ -31,6 +33,7 @@ class EventSeries:
     at: np.ndarray  # (events,) microseconds
     values: pa.Array | None
     starts: np.ndarray  # (keys + 1,): the position of each key's first event; the last one is the number of events
+    seen: np.ndarray | None = None  # (events,): if asked for, the moment strictly after which each is seen
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,12 @@ class _Windows:
 
 
 def event_series(
-    at: np.ndarray, order: np.ndarray | None, codes: np.ndarray, keys: int, values: pa.ChunkedArray | None
+    at: np.ndarray,
+    order: np.ndarray | None,
+    codes: np.ndarray,
+    keys: int,
+    values: pa.ChunkedArray | None,
+    seen: np.ndarray | None = None,
 ) -> EventSeries:
     """Group events by key.
 
@@ -66,7 +74,7 @@ def event_series(
     grouped = np.empty(starts[-1], np.int64)
     sweep.group_by_key(key.size, key, starts[:-1].copy(), grouped)
     taken = None if values is None else _clean(values).take(pa.array(positions[grouped]))
-    return EventSeries(at[grouped], taken, starts)
+    return EventSeries(at[grouped], taken, starts, None if seen is None else seen[grouped])
 
 
 def series_columns(
@@ -77,6 +85,38 @@ def series_columns(
     for length, windows in zip(sorted(feature.windows), _windows(feature, series, codes, rows), strict=True):
         columns += [(feature.feature(one, length), _column(one, series, windows)) for one in aggregates]
     return columns
+
+
+def late_series_columns(
+    feature: Trailing,
+    aggregates: Sequence[Ordered],
+    times: EventTimes,
+    codes: KeyCodes,
+    values: pa.ChunkedArray | None,
+    rows: ScoredRows,
+) -> list[tuple[str, pa.Array]]:
+    """The same columns where some events arrived late, for at least one row.
+
+    Rows between two arrivals see the same events, so these are grouped anew for them, as far back as the longest window.
+    """
+    known, seen, order = times.by_known()
+    ends = rows.at - feature.skip // MICROSECOND
+    arrivals = np.unique(seen[seen > known])
+    edges = np.unique(np.concatenate(([0], np.searchsorted(ends, arrivals, side="right"), [rows.count])))
+    parts: dict[str, list[pa.Array]] = {}
+    for first, after in pairwise(edges.tolist()):
+        oldest = np.searchsorted(known, ends[first] - max(feature.windows) // MICROSECOND)
+        inside = np.arange(oldest, np.searchsorted(known, ends[after - 1]))
+        inside = inside[(seen[inside] == known[inside]) | (seen[inside] < ends[first])]
+        series = event_series(known[inside], order[inside], codes.events, codes.size, values)
+        positions = rows.order[first:after]
+        some = ScoredRows(rows.table.select(["tick"]).take(positions), rows.at[first:after], np.arange(positions.size))
+        some_codes = KeyCodes(codes.rows[positions], codes.events, codes.size)
+        for name, column in series_columns(feature, aggregates, series, some_codes, some):
+            parts.setdefault(name, []).append(column)
+    back = np.empty(rows.count, np.int64)
+    back[rows.order] = np.arange(rows.count)
+    return [(name, pa.concat_arrays(columns).take(pa.array(back))) for name, columns in parts.items()]
 
 
 def _windows(feature: Trailing, series: EventSeries, codes: KeyCodes, rows: ScoredRows) -> list[_Windows]:

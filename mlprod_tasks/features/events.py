@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -32,11 +33,12 @@ def read_events(
     that the event does not count, in batch as on request and in training; a warning says for how many. It is not the fault of
     a row that is scored, and one such event would else send all rows of its key to the fallback.
     """
+    query = partial(trailing.query, table, features, start, end, snapshot.hides_late(table.name, ticks))
     try:
-        return snapshot.read(connection, trailing.query(table, features, start, end), table.name, ticks)
+        return snapshot.read(connection, query(), table.name, ticks)
     except VALUE_FAILED as error:
         with trying_each(connection, error):
-            tried = snapshot.read(connection, trailing.query(table, features, start, end, alone=True), table.name, ticks)
+            tried = snapshot.read(connection, query(alone=True), table.name, ticks)
     return _computed(table, features, tried)
 
 

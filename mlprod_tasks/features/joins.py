@@ -12,6 +12,7 @@ from mlprod_tasks.declaration import AsOf, Lookup, Table
 from mlprod_tasks.features.keys import key_codes
 from mlprod_tasks.features.known import MICROSECOND, known_at
 from mlprod_tasks.features.rows import ScoredRows
+from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier
 
 
@@ -37,15 +38,28 @@ def lookup(table: Table, feature: Lookup, reference: pa.Table, rows: ScoredRows)
     return _take(reference, taken, feature.columns)
 
 
-def as_of_query(table: Table, feature: AsOf, start: int, end: int) -> Callable[[str], str]:
+def as_of_query(table: Table, feature: AsOf, start: int, end: int, hides_late: bool = False) -> Callable[[str], str]:
     """SQL of the rows known in [start, end), in the order in which they became known.
 
     Ties are ordered by the key.
+    hides_late: whether there may be rows that count from a later moment, `_at`, than the one at which they became known,
+    `_known`. Then the order is that of `_at`, without rows that are never the latest.
     """
     late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
     columns = ", ".join(identifier(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
     order = ", ".join(["known_at", *(identifier(name) for name in table.key)])
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
+    if hides_late:
+        partition = ", ".join(identifier(name) for name in feature.on.values())
+        return lambda relation: (
+            f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
+            f"ranked AS (SELECT {columns}, epoch_us(known_at) AS _known, row_number() OVER (ORDER BY {order}) AS _rank, "
+            # A row sees what is known strictly before it, but a late row from the very start of a tick on.
+            f"greatest(epoch_us(known_at), epoch_us({USABLE}) - 1) AS _at FROM events "
+            f"WHERE known_at >= make_timestamptz({start}) AND known_at < make_timestamptz({end})) "
+            f"SELECT * EXCLUDE (_rank) FROM ranked "
+            f"QUALIFY _rank = max(_rank) OVER (PARTITION BY {partition} ORDER BY _at, _rank) ORDER BY _at, _rank"
+        )
     return lambda relation: (
         f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
         f"SELECT epoch_us(known_at) AS _at, {columns} FROM events "
@@ -77,6 +91,10 @@ def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> di
         last,
         positions,
     )
+    if "_known" in events.column_names and at.size:
+        # A late row is as old as what it tells, not as its arrival.
+        too_old = events["_known"].to_numpy()[positions] < _predict_at(rows) - feature.max_age // MICROSECOND
+        positions[too_old] = -1
     columns = _take(events, positions, feature.columns)
     for name, source in feature.columns.items():
         late = table.column(source).known_at
@@ -84,6 +102,11 @@ def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> di
             passed = pc.less(_take(events, positions, {late: late})[late], rows.table["predict_at"].combine_chunks())
             columns[name] = pc.if_else(pc.fill_null(passed, False), columns[name], pa.scalar(None, columns[name].type))
     return columns
+
+
+def _predict_at(rows: ScoredRows) -> np.ndarray:
+    at: np.ndarray = rows.table["predict_at"].cast(pa.int64()).to_numpy()
+    return at
 
 
 def _take(table: pa.Table, positions: np.ndarray, columns: dict[str, str]) -> dict[str, pa.Array]:

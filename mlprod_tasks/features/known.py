@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from mlprod_tasks.declaration import AtTick, Pipeline, Table
+from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier
 
 MICROSECOND = timedelta(microseconds=1)
@@ -49,6 +50,14 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
         return f"{of}known_at"
     all_known = " AND ".join(f"{column} IS NOT NULL" for column in columns)
     return f"CASE WHEN {all_known} THEN greatest({of}known_at, {', '.join(columns)}) END"
+
+
+def usable_at(moment: str, of: str = "") -> str:
+    """SQL of whether a row of a table that hides late rows may be used at a moment: it came in time, or arrived before.
+
+    of: the alias of the relation, with its dot.
+    """
+    return f"({of}{USABLE} IS NULL OR {of}{USABLE} <= {moment})"
 
 
 def predict_at(pipeline: Pipeline) -> str:

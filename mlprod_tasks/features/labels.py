@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Label, Outcome, Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
-from mlprod_tasks.features.known import FAILED, counts_from, known_at
+from mlprod_tasks.features.known import FAILED, counts_from, known_at, usable_at
 from mlprod_tasks.features.outcomes import outcome_labels
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
@@ -74,9 +74,9 @@ def known_labels(
     """The labels of rows of `ticks` known before `as_of` starts.
 
     Rows without a known label are left out. An outcome is known when its row and every late column that the label reads are
-    known. An outcome in an earlier tick than the scored row belongs to another row, because it was known before. If there are
-    several outcomes, the latest counts; if the label cannot be computed for it, the row has none, whatever an earlier outcome
-    said.
+    known; one that arrived late, from the tick on that may use it, unless its table is declared with late='use'. An outcome in
+    an earlier tick than the scored row belongs to another row, because it was known before. If there are several outcomes, the
+    latest counts; if the label cannot be computed for it, the row has none, whatever an earlier outcome said.
 
     connection: the engine of the step that asks; None: one is opened.
     Raises: TableMissing.
@@ -91,14 +91,15 @@ def known_labels(
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.
     outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.date, ticks.first))
     with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
-        scored = snapshot.read(mine, lambda relation: f"SELECT {', '.join(columns)}, tick FROM {relation}", entity.name, ticks)
-        mine.register("scored", scored)
+        scored = f"SELECT {', '.join(columns)}, tick FROM "
+        mine.register("scored", snapshot.read(mine, lambda of: scored + of, entity.name, ticks, scored=True))
+        table = pipeline.label.table
+        hides_late = snapshot.hides_late(table, outcome_ticks)
         try:
-            rows = snapshot.read(mine, _labels_sql(pipeline, as_of), pipeline.label.table, outcome_ticks)
+            rows = snapshot.read(mine, _labels_sql(pipeline, as_of, hides_late), table, outcome_ticks)
         except VALUE_FAILED as error:
             with trying_each(mine, error):
-                query = _labels_sql(pipeline, as_of, alone=True)
-                rows = snapshot.read(mine, query, pipeline.label.table, outcome_ticks)
+                rows = snapshot.read(mine, _labels_sql(pipeline, as_of, hides_late, alone=True), table, outcome_ticks)
     failed = rows.filter(rows[FAILED]).select([*entity.key, "tick"])
     return KnownLabels(rows.filter(pc.invert(rows[FAILED])).drop_columns([FAILED]), failed)
 
@@ -119,7 +120,7 @@ def _first(failed: pa.Table, key: Sequence[str]) -> str:
     return "; ".join(", ".join(f"{name} {row[name]}" for name in key) for row in rows)
 
 
-def _labels_sql(pipeline: Pipeline, as_of: Tick, alone: bool = False) -> Callable[[str], str]:
+def _labels_sql(pipeline: Pipeline, as_of: Tick, hides_late: bool, alone: bool = False) -> Callable[[str], str]:
     """SQL of the labels, given the relation of the outcomes.
 
     The relation `scored` must exist. Column `_failed` tells rows whose label cannot be computed; such a row fails the query,
@@ -139,13 +140,15 @@ def _labels_sql(pipeline: Pipeline, as_of: Tick, alone: bool = False) -> Callabl
         value = f"CASE WHEN isfinite({value}) THEN {value} END"
     label_of = f"{value} AS label, {fails} AS {FAILED}"
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
+    start = f"TIMESTAMPTZ '{as_of.start.isoformat()}'"
+    arrived = f" WHERE {usable_at(start)}" if hides_late else ""
     return lambda relation: (
         f"WITH outcomes AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
         f"computed AS (SELECT {joined_on}, tick AS _outcome_tick, {_outcome(label, alone)} AS _computed, "
-        f"{moment} AS label_known_at FROM outcomes), labelled AS (SELECT *, {label_of} FROM computed) "
+        f"{moment} AS label_known_at FROM outcomes{arrived}), labelled AS (SELECT *, {label_of} FROM computed) "
         f"SELECT {key}, scored.tick, label, label_known_at, {FAILED} FROM scored JOIN labelled ON {matched} "
         f"WHERE (label IS NOT NULL OR {FAILED}) AND _outcome_tick >= scored.tick "
-        f"AND label_known_at < TIMESTAMPTZ '{as_of.start.isoformat()}' "
+        f"AND label_known_at < {start} "
         f"QUALIFY row_number() OVER (PARTITION BY scored.tick, {key} "
         f"ORDER BY label_known_at DESC, _outcome_tick DESC, {FAILED} DESC, label DESC) = 1 "
         f"ORDER BY scored.tick, {key}"

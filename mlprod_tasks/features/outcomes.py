@@ -105,6 +105,10 @@ def _values(
     events = read_events(
         snapshot, table, [feature], start, end, TickRange(pipeline.schedule, first, max(as_of.date, first)), connection
     )
+    if "usable" in events.column_names:
+        # What matters is whether a late event was there when labels are read, not when a row was scored.
+        arrived = pc.less_equal(events["usable"], int((as_of.start - EPOCH) / MICROSECOND))
+        events = events.filter(pc.fill_null(arrived, True)).drop_columns(["usable"])
 
     @cache
     def key(mine: str, theirs: str) -> KeyCodes:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from functools import cached_property
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from mlprod_tasks.declaration import Pipeline, Population, Table, Tick, TickRange
-from mlprod_tasks.features.known import CALENDAR, STARTS, TYPES
+from mlprod_tasks.features.known import CALENDAR, STARTS, TYPES, usable_at
 from mlprod_tasks.features.population import population_sql
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.lake import USABLE, listed
 from mlprod_tasks.platform.sql import identifier
 
 
@@ -23,8 +24,8 @@ class Snapshot:
     """All tables of a pipeline at fixed Delta versions, so that all reads are consistent.
 
     versions: pins tables to these versions; other tables are read at their current version. until: leave out what was not known
-    when that tick was scored: partitions of later ticks, and late values. The arrival of rows in reference tables is not
-    recorded, so these are read as they are.
+    when that tick was scored: partitions of later ticks, late values and late rows. The arrival of rows in reference tables is
+    not recorded, so these are read as they are.
     """
 
     def __init__(
@@ -41,9 +42,18 @@ class Snapshot:
         self._opened: dict[str, _Files] = {}
 
     def read(
-        self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], name: str, ticks: TickRange | None = None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        query: Callable[[str], str],
+        name: str,
+        ticks: TickRange | None = None,
+        *,
+        scored: bool = False,
     ) -> pa.Table:
-        """Run `query(relation)` over the rows of one table in the partitions of `ticks` (None: all partitions)."""
+        """Run `query(relation)` over the rows of one table in the partitions of `ticks` (None: all partitions).
+
+        scored: whether these are the rows to score, which count even if they came late.
+        """
         if self.pipeline.population is not None and name == self.pipeline.entity_name:
             assert ticks is not None
             return self._read_population(connection, query, self.pipeline.population, ticks)
@@ -51,18 +61,22 @@ class Snapshot:
         files = self._files(name).of(ticks if table.time else None, self._end(table))
         if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity_name):
             connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
-        return self._run(connection, query, table, files)
+        return self._run(connection, query, table, files, scored)
 
     def _run(
-        self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], table: Table, files: list[str]
+        self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], table: Table, files: list[str], scored: bool
     ) -> pa.Table:
         if not files:
             return connection.sql(query(_empty(table))).to_arrow_table()
         try:
             rows = f"read_parquet({listed(files)}{_hive(table)})"
-            return connection.sql(query(self._hide_unknown(table, rows))).to_arrow_table()
+            return connection.sql(query(self._hide_unknown(table, rows, scored))).to_arrow_table()
         except duckdb.Error:
-            return connection.sql(query(self._hide_unknown(table, _by_name(table, files)))).to_arrow_table()
+            return connection.sql(query(self._hide_unknown(table, _by_name(table, files), scored))).to_arrow_table()
+
+    def hides_late(self, name: str, ticks: TickRange) -> bool:
+        """Whether partitions of `ticks` may have late rows that only some ticks may use. Opens no data file."""
+        return self.pipeline.table(name).late == "hide" and self._files(name).have_late(ticks)
 
     def _read_population(
         self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], population: Population, ticks: TickRange
@@ -75,7 +89,10 @@ class Snapshot:
             first = max(first, (self.pipeline.schedule.moment(ticks.first) - population.within).date() - timedelta(days=1))
         seen = files.of(TickRange(ticks.schedule, first, ticks.last), self._end(table)) if first <= ticks.last else []
         connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
-        return self._run(connection, lambda rows: query(f"({population_sql(population, table, rows)})"), table, seen)
+        hides_late = table.late == "hide" and self._files(table.name).have_late()
+        return self._run(
+            connection, lambda rows: query(f"({population_sql(population, table, rows, hides_late)})"), table, seen, scored=True
+        )
 
     def relation(self, name: str, same_columns: bool = False) -> str:
         """SQL of all rows of one table.
@@ -133,13 +150,17 @@ class Snapshot:
         """The last partition to read; None for all."""
         return self._until.date if self._until is not None and table.time else None
 
-    def _hide_unknown(self, table: Table, relation: str) -> str:
-        """SQL of the relation in which late values not known at the start of tick `until` are null."""
+    def _hide_unknown(self, table: Table, relation: str, scored: bool = False) -> str:
+        """SQL of the relation without late rows and late values that were not there at the start of tick `until`."""
+        if self._until is None:
+            return relation
+        start = f"TIMESTAMPTZ '{self._until.start.isoformat()}'"
+        if not scored and self._files(table.name).have_late():
+            relation = f"(SELECT * FROM {relation} WHERE {usable_at(start)})"
         late = {column.name: column.known_at for column in table.lake_columns if column.known_at}
-        if self._until is None or not late:
+        if not late:
             return relation
         late |= {moment: moment for moment in late.values()}
-        start = f"TIMESTAMPTZ '{self._until.start.isoformat()}'"
         columns = [
             f"CASE WHEN {identifier(at)} < {start} THEN {identifier(name)} END AS {identifier(name)}"
             for name, at in late.items()
@@ -176,6 +197,22 @@ class _Files:
     def oldest(self) -> date:
         return date.fromisoformat(self._files[0][0]) if self._files else date.max
 
+    def have_late(self, ticks: TickRange | None = None) -> bool:
+        """Whether the partitions of these ticks (None: all) may have rows that arrived late."""
+        first, last = (str(ticks.first), str(ticks.last)) if ticks else ("", "9999")
+        return any(first <= tick <= last for tick in self._late_ticks)
+
+    @cached_property
+    def _late_ticks(self) -> set[str]:
+        """The ticks with a file in which `_usable_from` is not always null, or of which Delta does not know."""
+        if USABLE not in {field.name for field in self.table.schema().fields}:
+            return set()
+        log = pa.table(self.table.get_add_actions(flatten=True))
+        count = f"null_count.{USABLE}"
+        nulls = log[count].to_pylist() if count in log.column_names else [None] * log.num_rows
+        files = zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), nulls, strict=True)
+        return {str(tick) for tick, rows, null in files if null is None or null != rows}
+
     def of(self, ticks: TickRange | None, until: date | None = None) -> list[str]:
         """The files of these ticks (None: all) up to tick `until`, in the order of ticks."""
         if ticks is None:
@@ -188,7 +225,7 @@ class _Files:
 def _empty(table: Table) -> str:
     columns = [f"CAST(NULL AS {TYPES[column.kind]}) AS {identifier(column.name)}" for column in table.lake_columns]
     if table.time:
-        columns.append("CAST(NULL AS DATE) AS tick")
+        columns += ["CAST(NULL AS DATE) AS tick", f"CAST(NULL AS TIMESTAMPTZ) AS {USABLE}"]
     return f"(SELECT {', '.join(columns)} WHERE false)"
 
 

@@ -15,7 +15,7 @@ from mlprod_tasks.declaration.aggregate import Aggregate, without_rows
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.aggregate_sql import aggregated
-from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at
+from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at, usable_at
 from mlprod_tasks.features.population import population_sql
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
@@ -72,7 +72,9 @@ class _Definition:
     def _scored_rows(self) -> None:
         if (population := self.pipeline.population) is not None:
             table = self.pipeline.table(population.seen_in)
-            self.parts[identifier(population.name)] = population_sql(population, table, identifier(table.name))
+            self.parts[identifier(population.name)] = population_sql(
+                population, table, identifier(table.name), table.late == "hide"
+            )
         self.parts[self.rows] = (
             f"SELECT {identifier(self.entity.name)}.*, {predict_at(self.pipeline)} AS predict_at\n"
             f"FROM {identifier(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM wanted)"
@@ -107,7 +109,7 @@ class _Definition:
         rank = f"row_number() OVER (PARTITION BY {self._of('r')} ORDER BY {newest}) AS nth"
         inner = (
             f"SELECT{_listed([*(f'r.{key}' for key in self.key), *taken, rank])}\nFROM {self.rows} AS r\n"
-            f"JOIN {events} AS e\n  ON {_equal(feature.on)}\n  AND e.known_at < r.predict_at\n"
+            f"JOIN {events} AS e\n  ON {_equal(feature.on)}\n  AND e.known_at < r.predict_at{_arrived(table)}\n"
             f"  AND e.known_at >= r.predict_at - {interval(feature.max_age)}"
         )
         self.parts[name] = f"SELECT *\nFROM (\n{_indented(inner)}\n) AS ranked\nWHERE nth = 1"
@@ -153,7 +155,7 @@ class _Definition:
         oldest = "" if reads_late else f"\n  AND e.known_at >= r.predict_at - {interval(feature.look_back)}"
         self.parts[name] = (
             f"SELECT{_listed(columns)}\nFROM {self.rows} AS r\nJOIN {events} AS e\n  ON {_equal(feature.by)}\n"
-            f"  AND e.known_at < r.predict_at{oldest}\nGROUP BY {self._of('r')}"
+            f"  AND e.known_at < r.predict_at{oldest}{_arrived(table)}\nGROUP BY {self._of('r')}"
         )
         return name
 
@@ -216,6 +218,11 @@ def _rate(rate: Rate) -> tuple[str, str]:
 def _where(aggregate: Aggregate) -> tuple[str, str]:
     """The column that the `where` of an aggregate asks for, and its SQL."""
     return f"counts_for_{aggregate.called}", f"CAST(({aggregate.where}) AS BOOLEAN)"
+
+
+def _arrived(table: Table) -> str:
+    """Leave out rows that arrived late, after the row was scored."""
+    return "" if table.late == "use" else f"\n  AND {usable_at('r.predict_at', 'e.')}"
 
 
 def _equal(pairs: Mapping[str, str]) -> str:

@@ -46,8 +46,11 @@ def _measured(sums: Ints, of: int, measures: Ints, scales: Floats, m: int) -> fl
 @machine_code
 def window_aggregates(
     events: int,
-    event_at: Ints,  # (events,), sorted
+    event_at: Ints,  # (events,), sorted: strictly after this moment a row sees the event
     event_key: Ints,  # (events,)
+    known: Ints,  # (events,): the moment that must be in the window
+    late: int,  # whether `known` may be before `event_at`; if not, they are the same
+    leaving: Ints,  # (events,) if late: the events sorted by `known`
     width: int,
     parts: Ints,  # (events, width): what each event adds besides one to the count
     rows: int,
@@ -56,7 +59,7 @@ def window_aggregates(
     row: Ints,  # (rows,): where the results of each row go
     windows: int,
     lengths: Ints,  # (windows,)
-    oldest: Ints,  # (windows,), zeros: the oldest event of each window
+    oldest: Ints,  # (windows,), zeros: the oldest event of each window, in the order in which they leave it
     sums: Ints,  # (keys, windows, 1 + width), zeros: each key's count of events, then its parts
     measures: int,
     parts_of: Ints,  # (measures, 6), the parts of each mean or sum: see trailing.EventValues
@@ -66,8 +69,9 @@ def window_aggregates(
 ) -> None:
     """Count, means and sums over the events of the row's key in [at - length, at), for every window length.
 
-    Each window has a pointer to its oldest event. Sums are of integers, so adding and subtracting an event is exact and a
-    result does not depend on the rows before it.
+    A late event that is older than a window when it can be seen never enters this window. Each window has a pointer to its
+    oldest event. Sums are of integers, so adding and subtracting an event is exact and a result does not depend on the rows
+    before it.
     """
     stride = width + 1
     newest = 0
@@ -77,6 +81,8 @@ def window_aggregates(
             key = event_key[newest]
             if key >= 0:
                 for w in range(windows):
+                    if late and event_at[newest] - known[newest] >= lengths[w]:
+                        continue
                     of = (key * windows + w) * stride
                     sums[of] += 1
                     for p in range(width):
@@ -84,9 +90,11 @@ def window_aggregates(
             newest += 1
         key, to = row_key[i], row[i]
         for w in range(windows):
-            while oldest[w] < newest and event_at[oldest[w]] < at - lengths[w]:
-                gone = oldest[w]
-                if event_key[gone] >= 0:
+            while oldest[w] < events:
+                gone = leaving[oldest[w]] if late else oldest[w]
+                if known[gone] >= at - lengths[w]:
+                    break
+                if event_key[gone] >= 0 and not (late and event_at[gone] - known[gone] >= lengths[w]):
                     of = (event_key[gone] * windows + w) * stride
                     sums[of] -= 1
                     for p in range(width):

@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Count, First, Last, MeanGap, Rate, SinceFirst, SinceLast, Sum, Table, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate, Ordered, Summed
 from mlprod_tasks.declaration.reads import late_columns, taken_from
-from mlprod_tasks.features.event_series import event_series, series_columns
+from mlprod_tasks.features.event_series import event_series, late_series_columns, series_columns
+from mlprod_tasks.features.event_times import EventTimes, times_of
 from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
 from mlprod_tasks.features.rows import ScoredRows
+from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier
 
 # A float is summed as two integers, a multiple of 2**-16 and the rest as a multiple of 2**-52. These sums are exact, so they
@@ -70,14 +72,16 @@ class _Job:
     group: AggregateGroup
     codes: KeyCodes
     values: EventValues
-    at: np.ndarray  # (events,) microseconds, ascending
-    order: np.ndarray | None  # the events' positions in that order; None if they are in it already
+    times: EventTimes
 
 
-def query(table: Table, features: Sequence[Trailing], start: int, end: int, alone: bool = False) -> Callable[[str], str]:
+def query(
+    table: Table, features: Sequence[Trailing], start: int, end: int, hides_late: bool = False, alone: bool = False
+) -> Callable[[str], str]:
     """SQL of the events that `features` take from `table`, known in [start, end) (microseconds since 1970).
 
     Columns: `at_<i>` (microseconds; one for each of `moments_of`), `key_<column>`, `value_<i>`.
+    hides_late: whether there may be rows that count from a later moment. These have it in a further column `usable`.
     alone: a value is a struct with the field `v`, and no struct if it cannot be computed, where else the query fails. That is
     slower.
     """
@@ -90,6 +94,7 @@ def query(table: Table, features: Sequence[Trailing], start: int, end: int, alon
         by = [f"{identifier(key)} AS key_{key}" for key in keys]
         tried = [f"TRY(struct_pack(v := {value}))" if alone else value for value in values]
         what = [f"{value} AS value_{i}" for i, value in enumerate(tried)]
+        what += [f"epoch_us({USABLE}) AS usable"] if hides_late else []
         within = " OR ".join(
             f"({moment} >= make_timestamptz({start}) AND {moment} < make_timestamptz({end}))"
             for moment in (counts_from(late) for late in moments)
@@ -122,19 +127,22 @@ def compute(
     """
     columns = {value: events[f"value_{i}"] for i, value in enumerate(values_of(features))}
     kind = stable_if_needed(features)
-    orders = {late: order_of(events, i, kind) for i, late in enumerate(moments_of(table, features))}
+    moments = enumerate(moments_of(table, features))
+    times_by = {(late, skip): times for i, late in moments for skip, times in _times(events, i, features, kind)}
     computed: dict[tuple[object, ...], EventValues] = {}  # features that aggregate the same values share them
     jobs: list[Callable[[], list[tuple[str, pa.Array]]]] = []
     for feature in features:
         codes = rows.key(feature.by, key)
         for group in groups_of(table, feature):
-            at, order = orders[group.late]
-            identity = (group.late, *((value_of(one), is_sum(one)) for one in group.measures))
+            times = times_by[group.late, feature.skip]
+            identity = (id(times), *((value_of(one), is_sum(one)) for one in group.measures))
             if identity not in computed:
-                computed[identity] = event_values(table, [(columns[value_of(one)], one) for one in group.measures], order)
-            jobs.append(partial(_feature_columns, _Job(feature, group, codes, computed[identity], at, order), rows))
+                values = [(columns[value_of(one)], one) for one in group.measures]
+                computed[identity] = event_values(table, values, times.order)
+            jobs.append(partial(_feature_columns, _Job(feature, group, codes, computed[identity], times), rows))
         for (late, value), aggregates in series_of(table, feature).items():
-            jobs.append(partial(_series_columns, feature, aggregates, orders[late], codes, columns.get(value), rows))
+            times = times_by[late, feature.skip]
+            jobs.append(partial(_series_columns, feature, aggregates, times, codes, columns.get(value), rows))
     for named_columns in pool.map(lambda job: job(), jobs):
         yield from named_columns
 
@@ -142,13 +150,15 @@ def compute(
 def _series_columns(
     feature: Trailing,
     aggregates: Sequence[Ordered],
-    in_time: tuple[np.ndarray, np.ndarray | None],
+    times: EventTimes,
     codes: KeyCodes,
     values: pa.ChunkedArray | None,
     rows: ScoredRows,
 ) -> list[tuple[str, pa.Array]]:
-    series = event_series(*in_time, codes.events, codes.size, values)
-    return series_columns(feature, aggregates, series, codes, rows)
+    if times.leaving is None or not rows.count:
+        series = event_series(times.at, times.order, codes.events, codes.size, values)
+        return series_columns(feature, aggregates, series, codes, rows)
+    return late_series_columns(feature, aggregates, times, codes, values, rows)
 
 
 def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
@@ -158,14 +168,16 @@ def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
     lengths = sorted(job.feature.windows)
     counts = np.empty((len(lengths), rows.count), np.int64)
     measured = np.empty((len(lengths), len(job.group.measures), rows.count), np.float64)
-    event_keys = job.codes.events if job.order is None else job.codes.events[job.order]
+    times = job.times
+    event_keys = job.codes.events if times.order is None else job.codes.events[times.order]
+    leaving = np.empty(0, np.int64) if times.leaving is None else times.leaving
     microseconds = np.array([length // MICROSECOND for length in lengths], np.int64)
     windows, width = len(lengths), job.values.parts.shape[1]
     ends = rows.at - job.feature.skip // MICROSECOND
     sums = np.zeros((max(job.codes.size, 1), windows, 1 + width), np.int64)
     sweep.window_aggregates(
-        event_keys.size, job.at, event_keys, width, job.values.parts, rows.count, ends, job.codes.rows[rows.order],
-        rows.order, windows, microseconds, np.zeros(windows, np.int64), sums,
+        event_keys.size, times.at, event_keys, times.known, int(times.leaving is not None), leaving, width, job.values.parts,
+        rows.count, ends, job.codes.rows[rows.order], rows.order, windows, microseconds, np.zeros(windows, np.int64), sums,
         len(job.group.measures), job.values.measures, job.values.scales, counts, measured,
     )  # fmt: skip
     columns = []
@@ -252,22 +264,14 @@ def _one_or_zero(condition: str) -> str:
     return f"CAST(CAST(({condition}) AS BOOLEAN) AS TINYINT)"
 
 
-def order_of(events: pa.Table, moment: int, kind: Literal["stable"] | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """The times sorted ascending, and the events' positions in that order (None if they are in it already).
-
-    kind: 'stable' keeps the order of events with the same time.
-    """
-    column = events[f"at_{moment}"]
-    at = column.to_numpy()
-    if column.null_count:
-        valid = np.flatnonzero(column.is_valid().to_numpy())
-        at = column.drop_null().to_numpy()
-        order = np.argsort(at, kind=kind)
-        return at[order], valid[order]
-    if bool(np.all(at[1:] >= at[:-1])):
-        return at, None
-    order = np.argsort(at, kind=kind)
-    return at[order], order
+def _times(
+    events: pa.Table, moment: int, features: Sequence[Trailing], kind: Literal["stable"] | None
+) -> Iterator[tuple[timedelta, EventTimes]]:
+    """The times of events for each skip of features: the same ones, if none is late."""
+    in_time = "usable" not in events.column_names or events["usable"].null_count == events.num_rows
+    same = times_of(events, moment, kind) if in_time else None
+    for skip in sorted({feature.skip for feature in features}):
+        yield skip, same or times_of(events, moment, kind, skip)
 
 
 def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Aggregate]], order: np.ndarray | None) -> EventValues:

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from mlprod_tasks.declaration import Table
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.lake import ARRIVED, LATE, Lake, listed
+from mlprod_tasks.platform.lake import ARRIVED, USABLE, Lake, listed
 from mlprod_tasks.platform.sql import identifier
 
 MOMENT = pa.timestamp("us", "UTC")
@@ -52,23 +52,25 @@ def arrivals(
     before: DeltaTable | None,
     published: Collection[date],
     now: datetime,
+    usable_from: datetime,
 ) -> Arrivals:
     """Compare new rows of the ticks `replaced` with the lake's.
 
     A row keeps the moment of its first arrival in its tick, also if its values changed since. Keys are unique over the table:
     of rows with the same key, the one that is published last stays; of those published together, the one in the later tick.
 
-    published: ticks that were published before, whether or not they have rows.
+    published: ticks that were published before, whether or not they have rows: a row that enters one of them now is late.
+    usable_from: the start of the first tick that may use late rows, which no scored tick has seen.
     Raises: KeysRepeated if most rows have a key of another tick.
     """
     files = [] if before is None else lake.files_of(before)
     with engine() as connection:
         connection.register("new", rows)
         inside = [file for tick, file in files if tick in {str(day) for day in replaced}]
-        connection.register("known", _read(connection, inside, [*table.key, "tick", ARRIVED, LATE]))
+        connection.register("known", _read(connection, inside, [*table.key, "tick", ARRIVED, USABLE]))
         key = ", ".join(identifier(name) for name in table.key)
         newest = _newest(connection, rows, key)
-        kept = _stamped(connection, newest, key, now, {*published, *_days(files)})
+        kept = _stamped(connection, newest, key, now, usable_from, {*published, *_days(files)})
         outside = [one for one in files if one[1] not in set(inside)]
         elsewhere = _elsewhere(connection, table, outside, before, rows, key)
         connection.register("kept", kept)
@@ -84,8 +86,8 @@ def arrivals(
         remaining = _remaining(connection, files, also, key)
         together = kept if remaining is None else pa.concat_tables([kept, _like(remaining, kept)], promote_options="default")
         connection.register("together", together)
-        late = _counted(connection, f"SELECT tick FROM together WHERE {LATE}")
-        late_now = _counted(connection, f"SELECT tick FROM kept WHERE {LATE} AND {ARRIVED} = {_moment(now)}")
+        late = _counted(connection, f"SELECT tick FROM together WHERE {USABLE} IS NOT NULL")
+        late_now = _counted(connection, f"SELECT tick FROM kept WHERE {USABLE} IS NOT NULL AND {ARRIVED} = {_moment(now)}")
     return Arrivals(together, also, late, late_now, moved, gone)
 
 
@@ -99,19 +101,27 @@ def _newest(connection: duckdb.DuckDBPyConnection, rows: pa.Table, key: str) -> 
 
 
 def _stamped(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, key: str, now: datetime, published: Collection[date]
+    connection: duckdb.DuckDBPyConnection,
+    rows: pa.Table,
+    key: str,
+    now: datetime,
+    usable_from: datetime,
+    published: Collection[date],
 ) -> pa.Table:
-    """The rows with the moment at which each entered its tick, and whether that was late."""
+    """The rows with the moment at which each entered its tick, and if that was late, from when it may be used."""
     days = pa.array(sorted(published), pa.date32())
-    schema = pa.schema([*rows.schema, pa.field(ARRIVED, MOMENT), pa.field(LATE, pa.bool_())])
+    # First, because Delta keeps statistics of the first columns only; by these, readers skip what has no late rows.
+    schema = pa.schema([pa.field(ARRIVED, MOMENT), pa.field(USABLE, MOMENT), *rows.schema])
     if not connection.sql("SELECT 1 FROM known LIMIT 1").fetchall():
         at = pa.repeat(pa.scalar(now, MOMENT), rows.num_rows)
-        return pa.table([*rows.columns, at, pc.is_in(rows["tick"], days)], schema)
+        usable = pc.if_else(pc.is_in(rows["tick"], days), pa.scalar(usable_from, MOMENT), pa.scalar(None, MOMENT))
+        return pa.table([at, usable, *rows.columns], schema)
     connection.register("newest", rows)
     connection.register("published", pa.table({"tick": days}))
     stamped = (
-        f"SELECT n.*, CASE WHEN k.tick IS NULL THEN {_moment(now)} ELSE k.{ARRIVED} END AS {ARRIVED}, "
-        f"CASE WHEN k.tick IS NULL THEN n.tick IN (SELECT tick FROM published) ELSE k.{LATE} END AS {LATE} "
+        f"SELECT CASE WHEN k.tick IS NULL THEN {_moment(now)} ELSE k.{ARRIVED} END AS {ARRIVED}, "
+        f"CASE WHEN k.tick IS NOT NULL THEN k.{USABLE} "
+        f"WHEN n.tick IN (SELECT tick FROM published) THEN {_moment(usable_from)} END AS {USABLE}, n.* "
         f"FROM newest AS n LEFT JOIN known AS k USING ({key}, tick) ORDER BY n.tick, {key}"
     )
     return connection.sql(stamped).to_arrow_table().cast(schema)
@@ -182,16 +192,13 @@ def _read(connection: duckdb.DuckDBPyConnection, names: Sequence[str], columns: 
     wanted = list(columns)
     if not names:
         # The types of the keys do not matter: there are no rows.
-        empty = {ARRIVED: f"CAST(NULL AS TIMESTAMPTZ) AS {ARRIVED}", LATE: f"CAST(NULL AS BOOLEAN) AS {LATE}"}
+        empty = {name: f"CAST(NULL AS TIMESTAMPTZ) AS {name}" for name in (ARRIVED, USABLE)}
         said = [empty.get(name, f"new.{identifier(name)}") for name in wanted]
         return connection.sql(f"SELECT {', '.join(said)} FROM new WHERE false").to_arrow_table()
     options = "hive_partitioning=true, hive_types={'tick': DATE}"
     relation = connection.sql(f"SELECT * FROM read_parquet({listed(names)}, {options}, union_by_name=true)")
-    missing = {ARRIVED: "TIMESTAMPTZ", LATE: "BOOLEAN"}
-    said = [
-        f"CAST(NULL AS {missing[name]}) AS {name}" if name in missing and name not in relation.columns else identifier(name)
-        for name in wanted
-    ]
+    missing = {ARRIVED, USABLE} - set(relation.columns)
+    said = [f"CAST(NULL AS TIMESTAMPTZ) AS {name}" if name in missing else identifier(name) for name in wanted]
     return relation.project(", ".join(said)).to_arrow_table()
 
 

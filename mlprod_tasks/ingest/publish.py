@@ -6,12 +6,13 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from sqlalchemy import func, select
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.documents.formatting import format_count
@@ -21,7 +22,7 @@ from mlprod_tasks.ingest.convert_rows import in_declared_types
 from mlprod_tasks.ingest.partitions import days, partitions
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.digest import of_file
-from mlprod_tasks.platform.ledger import Audit, Publication
+from mlprod_tasks.platform.ledger import Audit, Publication, Scoring
 
 log = logging.getLogger(__name__)
 MOST_TOLD = 5  # ticks in a message
@@ -100,7 +101,8 @@ def _revise(
     changes: list[Arrivals] = []
 
     def revise(before: DeltaTable | None) -> tuple[pa.Table, tuple[date, ...]]:
-        changes.append(arrivals(table, replaced, rows, platform.lake, before, published, now))
+        usable_from = _usable_from(pipeline, table, platform)
+        changes.append(arrivals(table, replaced, rows, platform.lake, before, published, now, usable_from))
         return changes[-1].rows, changes[-1].also
 
     try:
@@ -117,6 +119,20 @@ def _revise(
             listed = ", ".join(f"{n:,} of {tick}" for tick, n in sorted(counts.items())[:MOST_TOLD])
             log.warning("%s.%s: %s rows %s: %s", pipeline.name, table.name, f"{counts.total():,}", what, listed)
     return change, written.version
+
+
+def _usable_from(pipeline: Pipeline, table: Table, platform: Platform) -> datetime:
+    """The start of the first tick that can see rows that arrive now: the one after all that are published or scored."""
+    published = select(func.max(Publication.tick)).where(
+        Publication.pipeline == pipeline.name, Publication.table_name == table.name
+    )
+    with platform.ledger.session() as session:
+        newest = [
+            session.scalar(query)
+            for query in (published, select(func.max(Scoring.tick)).where(Scoring.pipeline == pipeline.name))
+        ]
+    last = max((tick for tick in newest if tick is not None), default=pipeline.schedule.starts)
+    return pipeline.schedule.moment(last + timedelta(days=1))
 
 
 def _record(

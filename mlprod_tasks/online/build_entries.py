@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features.event_series import EventSeries, event_series
+from mlprod_tasks.features.event_times import times_of
 from mlprod_tasks.features.events import read_events
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
-from mlprod_tasks.online.entries import write_observations, write_row, write_windows
+from mlprod_tasks.online.entries import Running, write_observations, write_row, write_windows
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, EntryGroup
 
 ONE_DAY = timedelta(days=1)
@@ -89,12 +90,13 @@ def written(
                     yield group, _rows(group, feature, table, rows)
                 case AsOf() as feature:
                     since = horizon.since(feature.max_age)
-                    query = joins.as_of_query(table, feature, since, horizon.end)
-                    known = snapshot.read(connection, query, table.name, horizon.partitions(snapshot, since))
-                    yield group, _observations(group, feature, table, known)
+                    read = horizon.partitions(snapshot, since)
+                    hides_late = snapshot.hides_late(table.name, read)
+                    query = joins.as_of_query(table, feature, since, horizon.end, hides_late)
+                    yield group, _observations(group, feature, table, snapshot.read(connection, query, table.name, read))
                 case Trailing() as feature:
                     assert events is not None
-                    yield group, _windows(group, feature, table, windows, events, horizon.since(feature.look_back))
+                    yield group, _windows(group, feature, table, windows, events, horizon)
 
 
 def _events(
@@ -122,6 +124,7 @@ def _observations(group: EntryGroup, feature: AsOf, table: Table, events: pa.Tab
     codes, keys = _keys(group, [events[theirs] for theirs in group.theirs])
     order, edges = _grouped(codes, len(keys))
     at = events["_at"].to_numpy()[order]
+    told = events["_known"].to_numpy()[order] if "_known" in events.column_names else at
     columns, late = [], []
     for column in feature.columns.values():
         columns.append(plain(events[column].take(pa.array(order))))
@@ -131,38 +134,43 @@ def _observations(group: EntryGroup, feature: AsOf, table: Table, events: pa.Tab
     for k, key in enumerate(keys):
         of = slice(edges[k], edges[k + 1])
         known = [one[of] if one else [-(2**63)] * (of.stop - of.start) for one in late] if any_late else []
-        yield key, write_observations(_bytes(at[of]), [column[of] for column in columns], known)
+        since = None if np.array_equal(told[of], at[of]) else _bytes(told[of])
+        yield key, write_observations(_bytes(at[of]), [column[of] for column in columns], known, since)
 
 
 def _windows(
-    group: EntryGroup, feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, since: int
+    group: EntryGroup, feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, horizon: Horizon
 ) -> Entries:
+    since = horizon.since(feature.look_back)
     moments, values = trailing.moments_of(table, features), trailing.values_of(features)
     codes, keys = _keys(group, [events[f"key_{theirs}"] for theirs in group.theirs])
     sections = []
     for same in trailing.groups_of(table, feature):
-        at, order = trailing.order_of(events, moments.index(same.late))
+        times = times_of(events, moments.index(same.late), None, feature.skip, horizon.exact_from)
         columns = [(events[f"value_{values.index(trailing.value_of(a))}"], a) for a in same.measures]
-        measured = trailing.event_values(table, columns, order)
-        code = codes if order is None else codes[order]
-        kept = np.where(at >= since, code, -1)
+        measured = trailing.event_values(table, columns, times.order)
+        code = codes if times.order is None else codes[times.order]
+        kept = np.where(times.known >= since, code, -1)
         by_key, edges = _grouped(kept, len(keys))
         layout = [
             (*map(int, measure[:3]), *map(float, units), *map(int, measure[3:5] if (measure[3:5] >= 0).any() else ()))
             for measure, units in zip(measured.measures, measured.scales, strict=True)
         ]
         parts = measured.parts[by_key] if measured.parts.shape[1] else np.empty((by_key.size, 0), np.int64)
-        sections.append((at[by_key], parts, edges, layout))
-    series = _series(feature, table, features, events, codes, len(keys), since)
+        sections.append((times.at[by_key], times.known[by_key], parts, edges, layout))
+    series = _series(feature, table, features, events, codes, len(keys), horizon)
+    lengths = [window // MICROSECOND for window in feature.windows]
     for k, key in enumerate(keys):
         entry: list[Any] = []
-        for at, parts, edges, layout in sections:
+        for at, known, parts, edges, layout in sections:
             of = slice(edges[k], edges[k + 1])
-            sums = np.zeros((parts.shape[1], of.stop - of.start + 1), np.int64)
-            np.cumsum(parts[of].T, axis=1, out=sums[:, 1:])
-            entry.append((_bytes(at[of]), [_bytes(part) for part in sums], layout))
+            if np.array_equal(at[of], known[of]):
+                entry.append((*_running(at[of], parts[of]), layout))
+            else:
+                windows = _late_windows(at[of], known[of], parts[of], lengths)
+                entry.append((*_running(at[:0], parts[:0]), layout, windows))
         taken = [one.part(k) for one in series]
-        if any(at for at, *_ in (*entry, *taken)):
+        if any(part[0] or len(part) > 3 for part in (*entry, *taken)):
             yield key, write_windows(entry, taken)
 
 
@@ -174,25 +182,34 @@ class _Series:
     code: str
     values: Any
 
-    def part(self, key: int) -> tuple[bytes, str, Any]:
-        """The times, the type and the values of one key."""
+    def part(self, key: int) -> tuple[Any, ...]:
+        """The times, the type and the values of one key; if events are late, the moments after which they are seen."""
         of = slice(*self.series.starts[key : key + 2])
-        values = self.values[of]
-        return _bytes(self.series.at[of]), self.code, values.astype(f"<{self.code}8").tobytes() if self.code else values
+        at, values = self.series.at[of], self.values[of]
+        part = (_bytes(at), self.code, values.astype(f"<{self.code}8").tobytes() if self.code else values)
+        assert self.series.seen is not None
+        seen = self.series.seen[of]
+        return part if np.array_equal(seen, at) else (*part, _bytes(seen))
 
 
 def _series(
-    feature: Trailing, table: Table, features: Sequence[Trailing], events: pa.Table, codes: np.ndarray, keys: int, since: int
+    feature: Trailing,
+    table: Table,
+    features: Sequence[Trailing],
+    events: pa.Table,
+    codes: np.ndarray,
+    keys: int,
+    horizon: Horizon,
 ) -> list[_Series]:
-    """The events of the aggregates that are no sums, known since a time."""
+    """The events of the aggregates that are no sums."""
     moments, values = trailing.moments_of(table, features), trailing.values_of(features)
     written = []
     for late, value in trailing.series_of(table, feature):
-        at, order = trailing.order_of(events, moments.index(late), trailing.stable_if_needed(features))
-        first = int(np.searchsorted(at, since))
-        order = (np.arange(at.size) if order is None else order)[first:]
+        kind = trailing.stable_if_needed(features)
+        known, seen, order = times_of(events, moments.index(late), kind, feature.skip, horizon.exact_from).by_known()
+        first = int(np.searchsorted(known, horizon.since(feature.look_back)))
         column = events[f"value_{values.index(value)}"] if value else None
-        series = event_series(at[first:], order, codes, keys, column)
+        series = event_series(known[first:], order[first:], codes, keys, column, seen[first:])
         written.append(_written(series))
     return written
 
@@ -204,6 +221,28 @@ def _written(series: EventSeries) -> _Series:
     if pa.types.is_int64(values.type) or pa.types.is_float64(values.type):
         return _Series(series, "i" if pa.types.is_int64(values.type) else "f", values.to_numpy(zero_copy_only=False))
     return _Series(series, "", values.to_pylist())
+
+
+def _running(at: np.ndarray, parts: np.ndarray) -> Running:
+    """The times of events, and the running sums of their parts."""
+    sums = np.zeros((parts.shape[1], at.size + 1), np.int64)
+    np.cumsum(parts.T, axis=1, out=sums[:, 1:])
+    return _bytes(at), [_bytes(part) for part in sums]
+
+
+def _late_windows(
+    at: np.ndarray, known: np.ndarray, parts: np.ndarray, lengths: Sequence[int]
+) -> list[tuple[Running, Running]]:
+    """For each window the events as they enter it and as they leave it: late ones leave in another order.
+
+    An event that is older than the window when it can be seen is in neither.
+    """
+    windows = []
+    for length in lengths:
+        inside = np.flatnonzero(at - known < length)
+        leaving = inside[np.argsort(known[inside])]
+        windows.append((_running(at[inside], parts[inside]), _running(known[leaving], parts[leaving])))
+    return windows
 
 
 def _keys(group: EntryGroup, columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, list[bytes]]:

@@ -12,7 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -20,8 +20,10 @@ from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trail
 from mlprod_tasks.declaration.aggregate import without_rows
 from mlprod_tasks.features.trailing import groups_of, is_sum, series_of, value_of
 from mlprod_tasks.online.plan import MICROSECOND
-from mlprod_tasks.online.window_values import computed
+from mlprod_tasks.online.window_values import Computed, computed
 
+# Times of events, ascending, and the running sums of each of their parts (one more than times, the first is 0), as int64.
+Running = tuple[bytes, list[bytes]]
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
@@ -65,15 +67,16 @@ class ObservationReader:
         self._late = any(table.column(column).known_at for column in feature.columns.values())
 
     def decode(self, written: bytes) -> Any:
-        at, columns, late = _unpack(written)
-        return _integers(at), list(zip(*columns, strict=True)), list(zip(*late, strict=True))
+        at, columns, late, *known = _unpack(written)
+        seen = _integers(at)
+        return seen, _integers(known[0]) if known else seen, list(zip(*columns, strict=True)), list(zip(*late, strict=True))
 
     def values(self, entry: Any, moment: int) -> Sequence[Any]:
         if entry is None:
             return self._nothing
-        at, rows, late = entry
+        at, known, rows, late = entry
         i = bisect_left(at, moment) - 1
-        if i < 0 or at[i] < moment - self._max_age:
+        if i < 0 or known[i] < moment - self._max_age:
             return self._nothing
         row: Sequence[Any] = rows[i]
         if not self._late:
@@ -81,13 +84,16 @@ class ObservationReader:
         return [value if now else None for value, now in zip(row, _known(late[i], moment), strict=True)]
 
 
-def write_observations(at: bytes, columns: Sequence[Sequence[Any]], late: Sequence[Sequence[int | None]]) -> bytes:
+def write_observations(
+    at: bytes, columns: Sequence[Sequence[Any]], late: Sequence[Sequence[int | None]], known: bytes | None = None
+) -> bytes:
     """Write an entry of observations.
 
-    at: times, int64 little-endian, ascending; of equal ones the last counts. columns: the values of each column, in that order.
+    at: times, int64 little-endian, ascending; of equal ones the last counts. known: the times from which their age counts, if
+    these are others, because rows arrived late. columns: the values of each column, in that order.
     late: for each column the time from which each value is known; for a column that is never late, a time before all others.
     """
-    return _pack([at, columns, late])
+    return _pack([at, columns, late] if known is None else [at, columns, late, known])
 
 
 def _known(late: Sequence[int | None], moment: int) -> list[bool]:
@@ -100,6 +106,7 @@ class WindowReader:
     def __init__(self, feature: Trailing, table: Table) -> None:
         names = [feature.feature(aggregate, window) for window in feature.windows for aggregate in feature.aggregates]
         self._nothing: list[Any] = [without_rows(aggregate) for _ in feature.windows for aggregate in feature.aggregates]
+        self._windows = len(feature.windows)
         self._skip = feature.skip // MICROSECOND
         self._program = []
         for group in groups_of(table, feature):
@@ -124,28 +131,17 @@ class WindowReader:
 
     def decode(self, written: bytes) -> Any:
         sections, series = _unpack(written)
-        return self._sections(sections), [(_integers(at), _values(code, values)) for at, code, values in series]
+        return self._sections(sections), [
+            (_integers(at), _values(code, values), _integers(seen[0]) if seen else None) for at, code, values, *seen in series
+        ]
 
     def _sections(self, sections: Any) -> Any:
         entry = []
-        for at, sums, measures in sections:
-            running = [_integers(one) for one in sums]
-            entry.append(
-                (
-                    _integers(at),
-                    [
-                        (
-                            running[whole],
-                            running[fine] if fine >= 0 else None,
-                            running[n] if n >= 0 else None,
-                            _WideSum(running, *wide) if max(wide, default=-1) >= 0 else None,
-                            unit,
-                            finer,
-                        )
-                        for whole, fine, n, unit, finer, *wide in measures
-                    ],
-                )
-            )
+        for at, sums, layout, *late in sections:
+            if late:
+                entry.append([_EventSums(entering, leaving, layout) for entering, leaving in late[0]])
+            else:
+                entry.append([_EventSums((at, sums), None, layout)] * self._windows)
         return entry
 
     def values(self, entry: Any, moment: int) -> Sequence[Any]:
@@ -154,49 +150,96 @@ class WindowReader:
         values = self._nothing.copy()
         sections, series = entry
         before = moment - self._skip
-        for (at, found), program in zip(series, self._series, strict=True):
+        for (at, found, seen), program in zip(series, self._series, strict=True):
             end = bisect_left(at, before)
             for length, position, value in program:
                 start = bisect_left(at, before - length, 0, end)
-                if start < end:
+                if seen is not None:
+                    values[position] = _of_seen(value, at, found, seen, start, end, before, moment)
+                elif start < end:
                     values[position] = value(at, found, start, end, moment)
-        for (at, measures), windows in zip(sections, self._program, strict=True):
-            end = bisect_left(at, before)
-            if not end:
-                continue
-            for length, counts, measured in windows:
-                start = bisect_left(at, before - length, 0, end)
+        for sums, windows in zip(sections, self._program, strict=True):
+            for of, (length, counts, measured) in zip(sums, windows, strict=True):
+                end = bisect_left(of.entering, before)
+                start = bisect_left(of.leaving, before - length, 0, end)
                 if start == end:
                     continue
                 n = end - start
                 for position in counts:
                     values[position] = n
                 for position, m, of_sum in measured:
-                    whole, fine, running_counts, wide, unit, finer = measures[m]
-                    count = n if running_counts is None else running_counts[end] - running_counts[start]
+                    whole, fine, running_counts, wide, unit, finer = of.measures[m]
+                    count = n if running_counts is None else running_counts[0][end] - running_counts[1][start]
                     if count:
-                        total = (whole[end] - whole[start]) * unit if wide is None else wide.total(whole, start, end, unit)
+                        total = (
+                            (whole[0][end] - whole[1][start]) * unit if wide is None else wide.total(whole, start, end, unit)
+                        )
                         if fine is not None:
-                            total += (fine[end] - fine[start]) * finer
+                            total += (fine[0][end] - fine[1][start]) * finer
                         values[position] = total / count if of_sum is None else of_sum(total)
         return values
+
+
+def _of_seen(
+    value: Computed,
+    at: Sequence[int],
+    found: Sequence[Any],
+    seen: Sequence[int],
+    start: int,
+    end: int,
+    before: int,
+    moment: int,
+) -> Any:
+    """An aggregate over the events of a window, without those that arrived later; None if none is left."""
+    there = [i for i in range(start, end) if seen[i] < before]
+    if not there:
+        return None
+    return value([at[i] for i in there], [found[i] for i in there] if found else found, 0, len(there), moment)
+
+
+# Running sums over events as they enter a window, and as they leave it: the same, unless events arrived late.
+_Pair: TypeAlias = "tuple[array[int], array[int]]"
+
+
+class _EventSums:
+    """The events of a key, with the sums of each mean. Events in a window are those that entered it and have not left it."""
+
+    __slots__ = ("entering", "leaving", "measures")
+
+    def __init__(self, entering: Running, leaving: Running | None, layout: Sequence[Sequence[Any]]) -> None:
+        self.entering = _integers(entering[0])
+        self.leaving = self.entering if leaving is None else _integers(leaving[0])
+        entered = [_integers(one) for one in entering[1]]
+        left = entered if leaving is None else [_integers(one) for one in leaving[1]]
+        pairs = list(zip(entered, left, strict=True))
+        self.measures = [
+            (
+                pairs[whole],
+                pairs[fine] if fine >= 0 else None,
+                pairs[n] if n >= 0 else None,
+                _WideSum(pairs, *wide) if max(wide, default=-1) >= 0 else None,
+                unit,
+                finer,
+            )
+            for whole, fine, n, unit, finer, *wide in layout
+        ]
 
 
 class _WideSum:
     """A sum that may leave 64 bits, or with values that no sum can hold; computed like `sweep.window_aggregates`."""
 
-    def __init__(self, running: Sequence[array[int]], high: int, refused: int) -> None:
+    def __init__(self, running: Sequence[_Pair], high: int, refused: int) -> None:
         self._high = running[high] if high >= 0 else None
         self._refused = running[refused] if refused >= 0 else None
 
-    def total(self, whole: array[int], start: int, end: int, unit: float) -> float:
+    def total(self, whole: _Pair, start: int, end: int, unit: float) -> float:
         """The sum between two positions; infinite with a value that no sum can hold. whole: running sums that may wrap."""
-        if self._refused is not None and self._refused[end] > self._refused[start]:
+        if self._refused is not None and self._refused[0][end] > self._refused[1][start]:
             return math.inf
-        total = whole[end] - whole[start]
+        total = whole[0][end] - whole[1][start]
         if self._high is None:
             return total * unit
-        high = self._high[end] - self._high[start]
+        high = self._high[0][end] - self._high[1][start]
         low = (total - (high << 32)) % 2**64
         high += low >> 32
         if -(2**31) <= high < 2**31:
@@ -204,19 +247,18 @@ class _WideSum:
         return high * (unit * 4294967296.0) + (low & 0xFFFFFFFF) * unit
 
 
-def write_windows(
-    sections: Sequence[tuple[bytes, Sequence[bytes], Sequence[tuple[int | float, ...]]]],
-    series: Sequence[tuple[bytes, str, Any]],
-) -> bytes:
+def write_windows(sections: Sequence[tuple[Any, ...]], series: Sequence[tuple[Any, ...]]) -> bytes:
     """Write an entry of windows.
 
     sections: one for all aggregates whose values become known at the same time, in the order of declaration: the times; the
     running sums of each part (one more than times, the first is 0); and for each mean or sum the parts with its sum, its finer
     digits and its count (-1 for none), the units of the two sums, and if there are any the parts with its high halves and the
-    count of values that no sum can hold (see trailing.EventValues). All integers are int64, little-endian.
+    count of values that no sum can hold (see trailing.EventValues). All integers are int64, little-endian. If events arrived
+    late, times and sums are empty, and a fourth part has for each window the `Running` of the events that enter it and of those
+    that leave it: late ones do so in another order.
 
     series: one for each series of events (see trailing.series_of): the times; the type of the values, 'i' or 'f' for bytes of
-    int64 or float64, '' for a list; the values.
+    int64 or float64, '' for a list; the values; and if events arrived late, the times strictly after which each is seen.
     """
     return _pack((sections, series))
 

@@ -241,11 +241,12 @@ def _statements(pipeline: Pipeline) -> dict[str, str]:
 def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
     """The statements that create the tables of the queries."""
     from mlprod_tasks.features.known import TYPES
+    from mlprod_tasks.platform.lake import USABLE
     from mlprod_tasks.platform.sql import identifier
 
     for table in pipeline.tables:
         columns = [f"{identifier(column.name)} {TYPES[column.kind]}" for column in table.lake_columns]
-        columns += ["tick DATE"] if table.time else []
+        columns += ["tick DATE", f"{USABLE} TIMESTAMPTZ"] if table.time else []
         yield f"CREATE TABLE {identifier(table.name)} ({', '.join(columns)})"
     yield "CREATE TABLE calendar (tick DATE, _starts_at TIMESTAMPTZ)"
     yield "CREATE TABLE wanted (tick DATE)"

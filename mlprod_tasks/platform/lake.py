@@ -24,8 +24,9 @@ from mlprod_tasks.platform.sql import literal
 
 TICK = "tick"
 # Columns of every partitioned raw table, beside the declared ones, which never begin with _: the moment at which a row entered
-# the lake, and whether its tick had been published before. Both are null in rows of release 0.4, which count as in time.
-ARRIVED, LATE = "_arrived_at", "_late"
+# the lake, and for a late one, whose tick had been published before, the start of the first tick that may use it. That is null
+# in a row that came in time; both are null in rows of release 0.4, which count as in time.
+ARRIVED, USABLE = "_arrived_at", "_usable_from"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
 # What the engine takes for a pattern, or for a partition's column, in the path of a file.
 PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")

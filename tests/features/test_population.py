@@ -102,6 +102,28 @@ def test_a_row_may_be_a_pair_of_keys(feature_shop: Shop) -> None:
     ]
 
 
+def test_a_late_row_shows_that_its_key_is_alive_from_the_tick_on_that_may_use_it(feature_shop: Shop) -> None:
+    shop = with_population(feature_shop)
+    day = timedelta(days=1)
+    shop.holds(payments=[payment(1, STARTS - ml.hours(1), 1), payment(2, STARTS - ml.hours(1), 2)])
+    shop.arrives("payments", {"2": STARTS + day})
+    assert [alive(shop, TICK + n * day) for n in range(4)] == [[1], [1, 2], [1, 2], []]
+
+
+def test_an_event_that_comes_late_is_in_an_outcome_from_the_tick_on_that_may_use_it(feature_shop: Shop) -> None:
+    shop = with_population(feature_shop)
+    others = [payment(n, datetime(2013, 6, n, 9, tzinfo=UTC), 9) for n in range(1, 20)]
+    shop.holds(payments=[*others, payment(100, STARTS - ml.hours(1), 1), payment(101, STARTS + ml.hours(5), 1)])
+    shop.arrives("payments", {"101": STARTS + timedelta(days=5)})
+
+    def label(as_of: date) -> list[bool]:
+        tick = shop.pipeline.schedule.tick(as_of)
+        found = features.labels(shop.pipeline, shop.pipeline.schedule.range(TICK), tick, shop.platform).to_pylist()
+        return [row["label"] for row in found if row["customer"] == 1]
+
+    assert [label(TICK + timedelta(days=n)) for n in (3, 4, 5)] == [[False], [False], [True]]
+
+
 OUTCOMES = {
     "any": ml.Any(),
     "any big": ml.Any(where="amount > 3"),

@@ -19,7 +19,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.features import sql, trailing
 from mlprod_tasks.platform import names
-from mlprod_tasks.platform.lake import ARRIVED, LATE, TableMissing
+from mlprod_tasks.platform.lake import ARRIVED, USABLE, TableMissing
 
 Shop = Any  # of conftest.py
 
@@ -319,8 +319,8 @@ def test_ticks_of_release_0_4_without_moments_of_arrival_are_read_beside_newer_o
     before = scored(shop)
     lake, name = shop.platform.lake, names.raw(shop.pipeline, "payments")
     rows = lake.rows(name, [newer])
-    rows = rows.append_column(ARRIVED, pa.array([at("06-09 00:00")], pa.timestamp("us", "UTC"))).append_column(
-        LATE, pa.array([True])
-    )
+    moment = pa.timestamp("us", "UTC")
+    for column, value in ((ARRIVED, at("06-09 00:00")), (USABLE, None)):
+        rows = rows.append_column(column, pa.array([value], moment))
     lake.replace_ticks(name, shop.pipeline.schedule.range(newer), rows)
     assert scored(shop) == before

@@ -26,14 +26,16 @@ TABLE = ml.Table(
 FEATURE = ml.Trailing(
     "f", "events", {"k": "k"}, (timedelta(seconds=7), timedelta(seconds=2)), (ml.Count(), ml.Mean("v"), ml.Rate("r", "v > 0"))
 )
+SKIPPING = ml.Trailing("g", "events", {"k": "k"}, (timedelta(seconds=3),), (ml.Count(),), skip=timedelta(seconds=2))
 KEY = st.one_of(st.none(), st.integers(0, 2))
 MOMENT = st.integers(0, 12)
 VALUE = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.1, -0.2, 1e-9, 1e6]))
-EVENTS = st.lists(st.tuples(MOMENT, KEY, VALUE), max_size=25)
+# When it became known, its key, its value, and if it arrived late, the moment from which rows may use it.
+EVENTS = st.lists(st.tuples(MOMENT, KEY, VALUE, st.one_of(st.none(), st.none(), MOMENT)), max_size=25)
 ROWS = st.lists(st.tuples(MOMENT, KEY), max_size=12)
 
 
-def computed(events: list[tuple[int, Any, Any]], asked: list[tuple[int, Any]]) -> dict[str, list[Any]]:
+def computed(events: list[tuple[int, Any, Any, Any]], asked: list[tuple[int, Any]]) -> dict[str, list[Any]]:
     start = datetime(2020, 1, 1, tzinfo=UTC)
     values = pa.array([e[2] for e in events], pa.float64())
     positive = pa.array([None if e[2] is None else int(e[2] > 0) for e in events], pa.int8())
@@ -44,6 +46,7 @@ def computed(events: list[tuple[int, Any, Any]], asked: list[tuple[int, Any]]) -
         {
             "at_0": pa.array([base + e[0] * 10**6 for e in events], pa.int64()),
             "key_k": pa.array([e[1] for e in events], pa.int64()),
+            "usable": pa.array([None if e[3] is None else base + e[3] * 10**6 for e in events], pa.int64()),
         }
         | held
     )
@@ -57,7 +60,9 @@ def computed(events: list[tuple[int, Any, Any]], asked: list[tuple[int, Any]]) -
     )
     scored = scored_rows(spine, ["id"])
     with ThreadPoolExecutor(1) as pool:
-        made = trailing.compute(TABLE, [FEATURE], table, scored, lambda a, b: key_codes(spine[a], table[f"key_{b}"]), pool)
+        made = trailing.compute(
+            TABLE, [FEATURE, SKIPPING], table, scored, lambda a, b: key_codes(spine[a], table[f"key_{b}"]), pool
+        )
         return {name: column.to_pylist() for name, column in made}
 
 
@@ -66,8 +71,11 @@ def computed(events: list[tuple[int, Any, Any]], asked: list[tuple[int, Any]]) -
 def test_counts_means_and_rates_are_those_of_the_events_in_the_window(events: list[Any], asked: list[Any]) -> None:
     got = computed(events, asked)
     for i, (at, key) in enumerate(asked):
+        of_key = [(moment, v, usable) for moment, k, v, usable in events if k is not None and k == key]
+        arrived = [(moment, v) for moment, v, usable in of_key if usable is None or usable <= at]
+        assert got["g_count_3s"][i] == sum(at - 5 <= moment < at - 2 for moment, _ in arrived)
         for seconds in (7, 2):
-            seen = [v for moment, k, v in events if k is not None and k == key and at - seconds <= moment < at]
+            seen = [v for moment, v in arrived if at - seconds <= moment < at]
             values = [v for v in seen if v is not None]
             assert got[f"f_count_{seconds}s"][i] == len(seen)
             if not values:

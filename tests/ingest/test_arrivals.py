@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -14,13 +14,14 @@ from mlprod_tasks.ingest.audit import audit
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.ingest.publish import publish
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.lake import ARRIVED, LATE
+from mlprod_tasks.platform.lake import ARRIVED, USABLE
 from mlprod_tasks.platform.ledger import Publication
 from tests.support.clock import SetClock
 from tests.support.shop import order
 
 ORDERS = "shop/raw/orders"
 DAY, NEXT = date(2024, 3, 15), date(2024, 3, 16)  # of rows on the 14th and 15th
+AFTER_DAY, AFTER_NEXT = (datetime(2024, 3, day, 23, tzinfo=UTC) for day in (15, 16))  # the start of the tick after these
 MORNING, NOON, EVENING = (datetime(2024, 3, 20, hour, tzinfo=UTC) for hour in (6, 12, 18))
 
 
@@ -41,10 +42,11 @@ class Source:
         audit(self.pipeline, "orders", ticks, self.platform)
         publish(self.pipeline, "orders", ticks, self.platform)
 
-    def lake(self) -> dict[int, tuple[date, datetime, bool]]:
+    def lake(self) -> dict[int, tuple[date, datetime, datetime | None]]:
+        """By order: its tick, the moment of its arrival, and if that was late, from when it may be used."""
         rows = self.platform.lake.rows(ORDERS).to_pylist()
         assert len({row["order_id"] for row in rows}) == len(rows), "each key once"
-        return {row["order_id"]: (row["tick"], row[ARRIVED], row[LATE]) for row in rows}
+        return {row["order_id"]: (row["tick"], row[ARRIVED], row[USABLE]) for row in rows}
 
     def counts(self, tick: date) -> tuple[int, int, int, int]:
         entry = self.platform.ledger.get(Publication, "shop", "orders", tick)
@@ -63,18 +65,18 @@ def on(number: int, day: int, **changed: object) -> dict[str, object]:
 def test_a_row_keeps_its_first_moment_and_one_that_comes_after_the_publication_is_late(source: Source) -> None:
     source.ingested(MORNING, DAY, rows=[on(1, 14)])
     source.ingested(NOON, DAY, rows=[on(1, 14, amount=5.0), on(2, 14)])
-    assert source.lake() == {1: (DAY, MORNING, False), 2: (DAY, NOON, True)}
+    assert source.lake() == {1: (DAY, MORNING, None), 2: (DAY, NOON, AFTER_DAY)}
     assert source.counts(DAY) == (2, 1, 0, 0)
     source.ingested(EVENING, DAY)
-    assert source.lake() == {1: (DAY, MORNING, False), 2: (DAY, NOON, True)}
+    assert source.lake() == {1: (DAY, MORNING, None), 2: (DAY, NOON, AFTER_DAY)}
     assert source.counts(DAY) == (2, 1, 0, 0)
 
 
 def test_history_that_is_published_for_the_first_time_is_not_late_and_an_empty_publication_counts(source: Source) -> None:
     source.ingested(MORNING, DAY, NEXT, rows=[on(1, 14)])
-    assert source.lake() == {1: (DAY, MORNING, False)}
+    assert source.lake() == {1: (DAY, MORNING, None)}
     source.ingested(NOON, date(2024, 3, 10), NEXT, rows=[on(1, 14), on(2, 9), on(3, 15)])
-    assert source.lake() == {1: (DAY, MORNING, False), 2: (date(2024, 3, 10), NOON, False), 3: (NEXT, NOON, True)}
+    assert source.lake() == {1: (DAY, MORNING, None), 2: (date(2024, 3, 10), NOON, None), 3: (NEXT, NOON, AFTER_NEXT)}
 
 
 @pytest.mark.parametrize("far", [False, True])
@@ -84,7 +86,7 @@ def test_a_row_whose_time_moved_stands_once_where_it_is_now_in_whatever_order_ti
     source.ingested(MORNING, DAY, rows=before)
     source.ingested(MORNING, day)
     source.ingested(NOON, day, rows=after)  # the tick that it left is not read again
-    expected = {1: (day, NOON, True), 2: (DAY, MORNING, False), 3: (day, MORNING, False)}
+    expected = {1: (day, NOON, datetime.combine(day, time(23), UTC)), 2: (DAY, MORNING, None), 3: (day, MORNING, None)}
     assert source.lake() == expected
     assert source.counts(DAY) == (1, 0, 1, 0)
     assert source.counts(day) == (2, 1, 0, 0)
@@ -98,27 +100,27 @@ def test_the_tick_that_a_row_left_may_be_read_first(source: Source) -> None:
     source.ingested(MORNING, DAY, NEXT, rows=[on(1, 14), on(2, 14), on(3, 15)])
     source.ingested(NOON, DAY, rows=[on(1, 15), on(2, 14), on(3, 15)])
     source.ingested(EVENING, NEXT)
-    assert source.lake() == {1: (NEXT, EVENING, True), 2: (DAY, MORNING, False), 3: (NEXT, MORNING, False)}
+    assert source.lake() == {1: (NEXT, EVENING, AFTER_NEXT), 2: (DAY, MORNING, None), 3: (NEXT, MORNING, None)}
 
 
 def test_the_only_row_of_a_tick_may_move_away(source: Source) -> None:
     source.ingested(MORNING, DAY, rows=[on(1, 14)])
     source.ingested(NOON, NEXT, rows=[on(1, 15)])
-    assert source.lake() == {1: (NEXT, NOON, False)}
+    assert source.lake() == {1: (NEXT, NOON, None)}
     assert source.counts(DAY) == (0, 0, 1, 0)
 
 
 def test_a_row_that_is_gone_at_the_source_leaves_the_lake_and_is_counted(source: Source, caplog) -> None:
     source.ingested(MORNING, DAY, rows=[on(1, 14), on(2, 14)])
     source.ingested(NOON, DAY, rows=[on(1, 14)])
-    assert source.lake() == {1: (DAY, MORNING, False)}
+    assert source.lake() == {1: (DAY, MORNING, None)}
     assert source.counts(DAY) == (1, 0, 0, 1)
     assert "1 rows are gone at the source: 1 of 2024-03-15" in caplog.text
 
 
 def test_of_two_rows_with_one_key_that_come_together_the_later_tick_has_it(source: Source) -> None:
     source.ingested(MORNING, DAY, NEXT, rows=[on(1, 14), on(1, 15), on(2, 14)])
-    assert source.lake() == {1: (NEXT, MORNING, False), 2: (DAY, MORNING, False)}
+    assert source.lake() == {1: (NEXT, MORNING, None), 2: (DAY, MORNING, None)}
     assert source.counts(DAY) == (1, 0, 1, 0)
 
 
@@ -132,7 +134,7 @@ def test_a_key_that_does_not_identify_a_row_is_refused_and_nothing_is_lost(sourc
 
 def test_rows_of_release_0_4_have_no_moment_and_keep_none(source: Source) -> None:
     source.ingested(MORNING, DAY, rows=[on(1, 14)])
-    old = source.platform.lake.rows(ORDERS).drop_columns([ARRIVED, LATE])
+    old = source.platform.lake.rows(ORDERS).drop_columns([ARRIVED, USABLE])
     source.platform.lake.table(ORDERS)
     import shutil
 
@@ -140,7 +142,7 @@ def test_rows_of_release_0_4_have_no_moment_and_keep_none(source: Source) -> Non
     source.platform.lake.replace_ticks(ORDERS, source.pipeline.schedule.range(DAY), old)
     source.ingested(NOON, DAY, rows=[on(1, 14), on(2, 14)])
     source.ingested(EVENING, NEXT, rows=[on(1, 15), on(2, 14)])
-    assert source.lake() == {1: (NEXT, EVENING, False), 2: (DAY, NOON, True)}
+    assert source.lake() == {1: (NEXT, EVENING, None), 2: (DAY, NOON, AFTER_DAY)}
 
 
 def test_ticks_that_are_published_at_once_lose_and_double_nothing(source: Source) -> None:

@@ -1,8 +1,8 @@
 """Raw tables put straight into a lake: the real year of flights, and a small shop whose rows a test writes down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, time
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline, Schedule, Table
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.lake import ARRIVED, USABLE
 from mlprod_tasks.platform.settings import from_environment
 
 KINDS = {
@@ -66,6 +67,19 @@ class Shop:
             columns = self.pipeline.table(name).columns
             held = {c.name: pa.array([row[i] for row in rows], KINDS[c.kind]) for i, c in enumerate(columns)}
             put(self.platform, self.pipeline, name, pa.table(held), "descending")
+        return self
+
+    def arrives(self, name: str, usable_from: Mapping[Any, datetime]) -> "Shop":
+        """Let rows of a table be late, given by their key: only later ticks may use them."""
+        place, key = names.raw(self.pipeline, name), self.pipeline.table(name).key
+        rows = self.platform.lake.rows(place)
+        keys = zip(*(rows[column].to_pylist() for column in key), strict=True)
+        usable = pa.array([usable_from.get(one if len(one) > 1 else one[0]) for one in keys], KINDS["timestamp"])
+        rows = pa.table(
+            {ARRIVED: usable, USABLE: usable, **{c: rows[c] for c in rows.column_names if c not in (ARRIVED, USABLE)}}
+        )
+        days = rows["tick"].to_pylist()
+        self.platform.lake.replace_ticks(place, ml.TickRange(self.pipeline.schedule, min(days), max(days)), rows)
         return self
 
 

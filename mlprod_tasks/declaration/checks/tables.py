@@ -56,6 +56,8 @@ def table_problems(table: Table) -> Iterator[str]:
         yield f"{at}: max_refused_share {table.max_refused_share} must be a share in [0, 1)"
     if table.may_be_empty and table.time is None:
         yield f"{at}: may_be_empty is about ticks, so it needs a `time` column; a reference table without rows is min_rows=0"
+    if table.late == "use" and table.time is None:
+        yield f"{at}: late is about ticks, so it needs a `time` column; a reference table is read as it is"
     if table.max_rows is not None and table.max_rows < table.min_rows:
         yield f"{at}: max_rows {table.max_rows} is below min_rows {table.min_rows}"
 

@@ -23,7 +23,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "tables": ("Table", "Column", "Database", "Files", "Population"),
     "features": (
         "Expression", "Lookup", "AsOf", "Trailing", "Count", "Sum", "Mean", "Rate", "Min", "Max", "First", "Last",
-        "SinceFirst", "SinceLast", "MeanGap", "days", "hours",
+        "SinceFirst", "SinceLast", "MeanGap", "Std", "CountDistinct", "Quantile", "Slope", "days", "hours",
     ),
     "label": ("AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "Kpi"),
     "training": ("Split", "Model", "RateTable", "MeanTable", "Backtest", "Approval"),

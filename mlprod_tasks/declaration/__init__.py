@@ -1,6 +1,22 @@
 """The classes with which a team declares a use case."""
 
-from mlprod_tasks.declaration.aggregate import Count, First, Last, Max, Mean, MeanGap, Min, Rate, SinceFirst, SinceLast, Sum
+from mlprod_tasks.declaration.aggregate import (
+    Count,
+    CountDistinct,
+    First,
+    Last,
+    Max,
+    Mean,
+    MeanGap,
+    Min,
+    Quantile,
+    Rate,
+    SinceFirst,
+    SinceLast,
+    Slope,
+    Std,
+    Sum,
+)
 from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.evaluation import Backtest
@@ -77,12 +93,13 @@ from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
 __all__ = [
     "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any",
     "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before",
-    "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant", "CostMatrix", "Count", "Database",
-    "DeclarationError", "Ensemble", "Expression", "ExtraTrees", "Files", "First", "HistGradientBoosting", "Invariance", "Kpi",
-    "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency", "Learned", "Learner", "LightGBM", "LinearRegression", "LinearSVM",
-    "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring",
-    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population",
-    "PredictionValue", "Publish", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions",
-    "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Split", "Stable", "Stacking", "Sum", "Table", "Tick",
-    "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
+    "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant", "CostMatrix", "Count", "CountDistinct",
+    "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees", "Files", "First", "HistGradientBoosting",
+    "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency", "Learned", "Learner", "LightGBM",
+    "LinearRegression", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model",
+    "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome",
+    "Pipeline", "Population", "PredictionValue", "Publish", "Quantile", "Ramp", "RandomForest", "Rate", "RateTable",
+    "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Slope", "Split",
+    "Stable", "Stacking", "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch",
+    "WorstSlice", "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -202,16 +202,96 @@ class MeanGap:
         return self.name
 
 
+@declared
+class Std:
+    """The sample standard deviation of a numeric column in the window; null for less than two values.
+
+    It is computed from exact sums: nothing is lost if values are large and differ little.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'std_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"std_{self.column}"
+
+
+@declared
+class CountDistinct:
+    """The number of different values of a column in the window that are not null.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'distinct_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"distinct_{self.column}"
+
+
+@declared
+class Quantile:
+    """A quantile of a numeric column over the rows in the window where it is not null; null without one.
+
+    Between two values it is interpolated linearly: of n sorted values, the one at position (n - 1) * q.
+
+    column: the column.
+    q: which quantile, from 0 to 1; 0.5 is the median.
+    name: its part of the feature's name; if empty, for example 'q90_<column>' for q=0.9.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    q: float
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"q{100 * self.q:g}_{self.column}".replace(".", "_")
+
+
+@declared
+class Slope:
+    """How much a numeric column rises a day: the slope of its least-squares line over the window.
+
+    Times are those at which rows become known. It is null if there are not two of them.
+
+    column: the column.
+    name: its part of the feature's name; if empty, 'slope_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or f"slope_{self.column}"
+
+
 # Computed from sums over the window, and from the window's rows one by one.
 Summed = Count | Mean | Rate | Sum
-Ordered = Min | Max | First | Last | SinceFirst | SinceLast | MeanGap
+Ordered = Min | Max | First | Last | SinceFirst | SinceLast | MeanGap | Std | CountDistinct | Quantile | Slope
 Aggregate = Summed | Ordered
 
 
 def kind_of(aggregate: Aggregate, table: Table | None) -> Kind:
     """The kind of an aggregate's values. table: what is aggregated; None if it is not declared."""
     match aggregate:
-        case Count():
+        case Count() | CountDistinct():
             return "int"
         case Min() | Max() | First() | Last() if table is not None and aggregate.column in table.names:
             return table.column(aggregate.column).kind
@@ -221,7 +301,7 @@ def kind_of(aggregate: Aggregate, table: Table | None) -> Kind:
 def without_rows(aggregate: Aggregate) -> int | float | None:
     """The value of an aggregate over a window without rows."""
     match aggregate:
-        case Count():
+        case Count() | CountDistinct():
             return 0
         case Sum():
             return 0.0

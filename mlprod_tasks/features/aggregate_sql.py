@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from mlprod_tasks.declaration import Count, First, Last, MeanGap, Rate, SinceFirst, SinceLast, Sum, Table
+from mlprod_tasks.declaration import (
+    Count,
+    CountDistinct,
+    First,
+    Last,
+    MeanGap,
+    Quantile,
+    Rate,
+    SinceFirst,
+    SinceLast,
+    Slope,
+    Sum,
+    Table,
+)
 from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.platform.sql import identifier
 
-MICROSECONDS_PER_HOUR = "3.6e9"
+MICROSECONDS_PER_HOUR, MICROSECONDS_PER_DAY = "3.6e9", "8.64e10"
 
 
 def aggregated(aggregate: Aggregate, table: Table, moment: str, within: str, rate: str) -> str:
@@ -34,10 +47,19 @@ def aggregated(aggregate: Aggregate, table: Table, moment: str, within: str, rat
             order = ", ".join([f"known := {moment}", *(f"key_{i} := e.{identifier(k)}" for i, k in enumerate(table.key))])
             pick = "min_by" if isinstance(aggregate, First) else "max_by"
             return f"{pick}({column}, struct_pack({order})) FILTER (WHERE {within} AND {column} IS NOT NULL)"
+        case CountDistinct():
+            return f"count(DISTINCT {column}) {only}"
     number = f"CAST({column} AS INTEGER)" if table.column(aggregate.column).kind == "bool" else column
     if isinstance(aggregate, Sum):
         return f"CAST(sum({number}) {only} AS DOUBLE)"
-    name = {"Mean": "avg", "Min": "min", "Max": "max"}[type(aggregate).__name__]
+    match aggregate:
+        case Quantile():
+            return f"quantile_cont(CAST({number} AS DOUBLE), {aggregate.q}) {only}"
+        case Slope():
+            known = f"FILTER (WHERE {within} AND {column} IS NOT NULL)"
+            days = f"CAST(date_diff('microsecond', r.predict_at, {moment}) AS DOUBLE) / {MICROSECONDS_PER_DAY}"
+            return f"CASE WHEN min({moment}) {known} < max({moment}) {known} THEN regr_slope({number}, {days}) {only} END"
+    name = {"Mean": "avg", "Min": "min", "Max": "max", "Std": "stddev_samp"}[type(aggregate).__name__]
     return f"{name}({number}) {only}"
 
 

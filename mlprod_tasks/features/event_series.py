@@ -5,16 +5,31 @@ Events are grouped by key and are in order of time within a key, so each window 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import First, Last, Max, MeanGap, Min, SinceFirst, SinceLast, Trailing
+from mlprod_tasks.declaration import (
+    CountDistinct,
+    First,
+    Last,
+    Max,
+    MeanGap,
+    Min,
+    Quantile,
+    SinceFirst,
+    SinceLast,
+    Slope,
+    Std,
+    Trailing,
+)
 from mlprod_tasks.declaration.aggregate import Ordered
+from mlprod_tasks.features.deviations import deviations, slopes
 from mlprod_tasks.features.event_times import EventTimes
 from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND
@@ -147,6 +162,14 @@ def _column(aggregate: Ordered, series: EventSeries, windows: _Windows) -> pa.Ar
             return _taken(series, np.where(windows.counts > 0, windows.high - 1, -1))
         case Min() | Max():
             return _taken(series, _smallest(series, windows, largest=isinstance(aggregate, Max)))
+        case CountDistinct():
+            return pa.array(_distinct(series, windows))
+        case Quantile():
+            return _quantile(series, windows, aggregate.q)
+        case Std():
+            return deviations(_numbers(series), windows.low, windows.high)
+        case Slope():
+            return slopes(series.at, _numbers(series), windows.low, windows.high)
     some, several = windows.counts > 0, windows.counts > 1
     first, last = (np.append(series.at, 0)[np.where(some, edge, -1)] for edge in (windows.low, windows.high - 1))
     match aggregate:
@@ -171,6 +194,55 @@ def _smallest(series: EventSeries, windows: _Windows, largest: bool) -> np.ndarr
         np.empty(values.size, np.int64), found,
     )  # fmt: skip
     return found
+
+
+def _distinct(series: EventSeries, windows: _Windows) -> np.ndarray:
+    from mlprod_tasks.features import sweep
+
+    assert series.values is not None
+    coded = series.values.dictionary_encode()
+    found = np.zeros(windows.low.size, np.int64)
+    sweep.distinct(
+        windows.by_key.size, windows.by_key, windows.low, windows.high,
+        coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), np.zeros(len(coded.dictionary), np.int64), found,
+    )  # fmt: skip
+    return found
+
+
+def _quantile(series: EventSeries, windows: _Windows, q: float) -> pa.Array:
+    """The value at place (n - 1) * q of each window's sorted values."""
+    from mlprod_tasks.features import sweep
+
+    values, counts = _numbers(series), windows.counts
+    sizes = np.diff(series.starts)
+    first = np.repeat(series.starts[:-1], sizes)  # of each event's key
+    by_value = np.lexsort((values, first))
+    rank = np.empty(values.size, np.int64)
+    rank[by_value] = np.arange(values.size) - first
+    half = 1 << int(max(sizes.max(initial=1) - 1, 0)).bit_length()
+    place = np.maximum(counts - 1, 0) * q
+    lower, upper = np.zeros(counts.size, np.int64), np.zeros(counts.size, np.int64)
+    sweep.ranked(
+        windows.by_key.size, windows.by_key, windows.low, windows.high, rank, half, np.zeros(2 * half + 1, np.int64),
+        np.floor(place).astype(np.int64), lower, upper,
+    )  # fmt: skip
+    start = np.append(first, 0)[np.where(counts > 0, windows.low, -1)]
+    low, high = (np.append(values[by_value], 0.0)[np.where(counts > 0, start + one, -1)] for one in (lower, upper))
+    with np.errstate(invalid="ignore"):  # of infinite values
+        found = interpolated(low, high, place - np.floor(place), np.where)
+    return pa.array(found, mask=counts == 0)
+
+
+def interpolated(low: Any, high: Any, share: Any, choose: Callable[[Any, Any, Any], Any]) -> Any:
+    """The value at a share of the way from low to high, either of which may be infinite."""
+    apart = choose(low == high, 0.0, high) - choose(low == high, 0.0, low)
+    return choose((share == 0) | (low == high), low, low + apart * share)
+
+
+def _numbers(series: EventSeries) -> np.ndarray:
+    assert series.values is not None
+    numbers: np.ndarray = series.values.to_numpy(zero_copy_only=False).astype(np.float64)
+    return numbers
 
 
 def _sortable(values: np.ndarray) -> np.ndarray:

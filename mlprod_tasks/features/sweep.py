@@ -209,3 +209,80 @@ def smallest(
             while waiting[first] < low[to]:
                 first += 1
             found[to] = waiting[first]
+
+
+@machine_code
+def distinct(
+    rows: int,
+    row: Ints,  # (rows,): the rows by key and then in order of time
+    low: Ints,  # (all rows,): the positions of each row's window
+    high: Ints,
+    codes: Ints,  # (events,), by key and then in order of time: equal for equal values
+    seen: Ints,  # (codes,), zeros: how often each value is in the window
+    found: Ints,  # out: (all rows,)
+) -> None:
+    """Count the different values of each window. Bounds never fall from one row to the next."""
+    newest = oldest = different = 0
+    for i in range(rows):
+        to = row[i]
+        while oldest < newest and oldest < low[to]:
+            seen[codes[oldest]] -= 1
+            if seen[codes[oldest]] == 0:
+                different -= 1
+            oldest += 1
+        if newest < low[to]:
+            newest = oldest = low[to]
+        while newest < high[to]:
+            if seen[codes[newest]] == 0:
+                different += 1
+            seen[codes[newest]] += 1
+            newest += 1
+        found[to] = different
+
+
+def _ranked(tree: Ints, half: int, place: int) -> int:
+    """The rank of the value at a place, counted from 0, among those in the tree."""
+    rank, step, left = 0, half, place
+    while step > 0:
+        if tree[rank + step] <= left:
+            rank += step
+            left -= tree[rank]
+        step = step // 2
+    return rank
+
+
+@machine_code
+def ranked(
+    rows: int,
+    row: Ints,  # (rows,): the rows by key and then in order of time
+    low: Ints,  # (all rows,): the positions of each row's window
+    high: Ints,
+    rank: Ints,  # (events,), by key and then in order of time: the rank of each value among all of its key
+    half: int,  # a power of 2, at least the number of events of any key
+    tree: Ints,  # (2 * half + 1,), zeros: counts of the values in the window by rank (P. M. Fenwick 1994)
+    place: Ints,  # (all rows,): the place of the value to find among those of the window, counted from 0
+    lower: Ints,  # out: (all rows,), its rank
+    upper: Ints,  # out: (all rows,), the rank of the next value, or of the same if it is the last one
+) -> None:
+    """Find values by their place in the sorted window. Bounds never fall from one row to the next."""
+    newest = oldest = 0
+    for i in range(rows):
+        to = row[i]
+        while oldest < newest and oldest < low[to]:
+            at = rank[oldest] + 1
+            while at <= 2 * half:
+                tree[at] -= 1
+                at += at & -at
+            oldest += 1
+        if newest < low[to]:
+            newest = oldest = low[to]
+        while newest < high[to]:
+            at = rank[newest] + 1
+            while at <= 2 * half:
+                tree[at] += 1
+                at += at & -at
+            newest += 1
+        if low[to] < high[to]:
+            lower[to] = _ranked(tree, half, place[to])
+            last = high[to] - low[to] - 1
+            upper[to] = _ranked(tree, half, min(place[to] + 1, last))

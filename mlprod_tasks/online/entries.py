@@ -20,7 +20,7 @@ from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trail
 from mlprod_tasks.declaration.aggregate import without_rows
 from mlprod_tasks.features.trailing import groups_of, is_sum, series_of, value_of
 from mlprod_tasks.online.plan import MICROSECOND
-from mlprod_tasks.online.window_values import Computed, computed
+from mlprod_tasks.online.window_values import Computed, Prepared, computed, prepared
 
 # Times of events, ascending, and the running sums of each of their parts (one more than times, the first is 0), as int64.
 Running = tuple[bytes, list[bytes]]
@@ -122,18 +122,24 @@ class WindowReader:
             self._program.append(windows)
         self._series = [
             [
-                (window // MICROSECOND, names.index(feature.feature(a, window)), computed(a))
+                (window // MICROSECOND, names.index(feature.feature(a, window)), i, computed(a))
                 for window in feature.windows
-                for a in of
+                for i, a in enumerate(of)
             ]
             for of in series_of(table, feature).values()
         ]
+        self._prepared = [[prepared(a) for a in of] for of in series_of(table, feature).values()]
 
     def decode(self, written: bytes) -> Any:
         sections, series = _unpack(written)
-        return self._sections(sections), [
-            (_integers(at), _values(code, values), _integers(seen[0]) if seen else None) for at, code, values, *seen in series
-        ]
+        read: list[tuple[Any, ...]] = []
+        for (times, code, written_values, *seen), prepare in zip(series, self._prepared, strict=True):
+            at, values = _integers(times), _values(code, written_values)
+            if seen:
+                read.append((at, values, _integers(seen[0])))
+            else:
+                read.append((at, [one(at, values) for one in prepare], None))
+        return self._sections(sections), read
 
     def _sections(self, sections: Any) -> Any:
         entry = []
@@ -150,14 +156,16 @@ class WindowReader:
         values = self._nothing.copy()
         sections, series = entry
         before = moment - self._skip
-        for (at, found, seen), program in zip(series, self._series, strict=True):
+        for (at, found, seen), program, prepare in zip(series, self._series, self._prepared, strict=True):
             end = bisect_left(at, before)
-            for length, position, value in program:
+            for length, position, i, value in program:
                 start = bisect_left(at, before - length, 0, end)
                 if seen is not None:
-                    values[position] = _of_seen(value, at, found, seen, start, end, before, moment)
+                    there = [n for n in range(start, end) if seen[n] < before]
+                    if there:
+                        values[position] = _of_some(value, prepare[i], at, found, there, moment)
                 elif start < end:
-                    values[position] = value(at, found, start, end, moment)
+                    values[position] = value(at, found[i], start, end, moment)
         for sums, windows in zip(sections, self._program, strict=True):
             for of, (length, counts, measured) in zip(sums, windows, strict=True):
                 end = bisect_left(of.entering, before)
@@ -180,21 +188,12 @@ class WindowReader:
         return values
 
 
-def _of_seen(
-    value: Computed,
-    at: Sequence[int],
-    found: Sequence[Any],
-    seen: Sequence[int],
-    start: int,
-    end: int,
-    before: int,
-    moment: int,
+def _of_some(
+    value: Computed, prepare: Prepared, at: Sequence[int], found: Sequence[Any], there: Sequence[int], moment: int
 ) -> Any:
-    """An aggregate over the events of a window, without those that arrived later; None if none is left."""
-    there = [i for i in range(start, end) if seen[i] < before]
-    if not there:
-        return None
-    return value([at[i] for i in there], [found[i] for i in there] if found else found, 0, len(there), moment)
+    """An aggregate over some of the events: those of a window that have not arrived later."""
+    times = [at[n] for n in there]
+    return value(times, prepare(times, [found[n] for n in there] if found else found), 0, len(there), moment)
 
 
 # Running sums over events as they enter a window, and as they leave it: the same, unless events arrived late.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mlprod_tasks.declaration import Count, MeanGap, Rate, SinceFirst, SinceLast, Trailing
+from mlprod_tasks.declaration import Count, CountDistinct, MeanGap, Quantile, Rate, SinceFirst, SinceLast, Slope, Std, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.documents.formatting import length, listed
 
@@ -24,6 +24,14 @@ def window_words(feature: Trailing, windows: Sequence[timedelta]) -> str:
 def _what(aggregate: Aggregate) -> str:
     name = type(aggregate).__name__.lower()
     match aggregate:
+        case Std():
+            return f"standard deviation of `{aggregate.column}`"
+        case CountDistinct():
+            return f"number of different `{aggregate.column}`"
+        case Quantile():
+            return f"{aggregate.q:g} quantile of `{aggregate.column}`"
+        case Slope():
+            return f"slope a day of `{aggregate.column}`"
         case SinceFirst():
             return "hours since the first row"
         case SinceLast():

@@ -306,6 +306,12 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
         added(ml.Expression("here", "1 + there", "int", "-"), ml.Expression("there", "1 + here", "int", "-")),
         ("Expression 'here' reads 'there', an expression that is declared after it: declare 'there' first",),
     ),
+    "a quantile above all": (
+        added(trailing(aggregates=(ml.Quantile("arr_delay", 90.0),))),
+        ("q 90 of Quantile 'q9000_arr_delay' must lie between 0 and 1",),
+    ),
+    "different moments": (added(trailing(aggregates=(ml.CountDistinct("landed_at"),))), ("CountDistinct of 'landed_at'",)),
+    "the slope of text": (added(trailing(aggregates=(ml.Slope("dest"),))), ("Slope of 'dest' needs a number", "'text'")),
     "rows that meet no condition": (
         added(trailing(aggregates=(ml.Sum("arr_delay", where="dest"),))),
         ("where of Sum 'sum_arr_delay': sql 'dest' is text, not a condition", "dest = 'yes'"),

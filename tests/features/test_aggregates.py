@@ -1,7 +1,9 @@
 """Every aggregate, row by row, against plain pandas; in batch, as SQL and on request."""
 
+import statistics
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -37,11 +39,19 @@ ORDERED = (
     ml.Last("refund"), ml.SinceFirst(), ml.SinceLast(), ml.MeanGap(), ml.SinceLast("hours_since_tea", "product = 'tea'"),
     ml.MeanGap("refund_gap_hours", "refund > 2"),
 )  # fmt: skip
+SPREAD = (
+    ml.Std("amount"), ml.Std("pieces", where="product = 'tea'"), ml.Std("refund"), ml.CountDistinct("product"),
+    ml.CountDistinct("pieces", where="amount > 100"), ml.CountDistinct("refund"), ml.Quantile("amount", 0.5),
+    ml.Quantile("pieces", 0.9), ml.Quantile("refund", 0.125), ml.Quantile("amount", 0.0), ml.Quantile("amount", 1.0),
+    ml.Slope("amount"), ml.Slope("pieces", where="product = 'tea'"), ml.Slope("refund"),
+)  # fmt: skip
 TRAILING = (
     ml.Trailing("customer", "payments", {"customer": "customer"}, WINDOWS, AGGREGATES),
     ml.Trailing("pair", "payments", BY, WINDOWS[:2], AGGREGATES),
     ml.Trailing("some", "payments", {"customer": "customer"}, WINDOWS, SOME),
     ml.Trailing("before", "payments", {"customer": "customer"}, WINDOWS, (*AGGREGATES, SOME[0]), skip=ml.hours(31)),
+    ml.Trailing("spread", "payments", {"customer": "customer"}, WINDOWS, SPREAD),
+    ml.Trailing("pair_spread", "payments", BY, WINDOWS[1:], SPREAD, skip=ml.hours(31)),
     ml.Trailing("one_by_one", "payments", {"customer": "customer"}, WINDOWS, ORDERED),
     ml.Trailing("pair_by_one", "payments", BY, WINDOWS[1:], (ml.Count(), *ORDERED), skip=ml.hours(31)),
 )
@@ -101,7 +111,8 @@ def oracle(shop: Shop, feature: ml.Trailing) -> list[dict[str, Any]]:
 
 def same(got: Any, want: Any) -> bool:
     return bool(
-        type(got) is type(want) and (got == want if not isinstance(got, float) else got == pytest.approx(want, rel=1e-12))
+        type(got) is type(want)
+        and (got == want if not isinstance(got, float) else got == pytest.approx(want, rel=1e-9, abs=1e-9))
     )
 
 
@@ -168,17 +179,56 @@ def test_a_row_alone_has_the_bits_that_it_has_in_company(shop: Shop, feature: ml
         assert part.select(names[-3:]).to_pylist() == [{name: row[name] for name in names[-3:]} for row in wanted]
 
 
+@pytest.mark.parametrize(
+    "amounts",
+    [[0.1] * 7, [1e9 + n / 1000 for n in range(5)], [4e15, -4e15, 0.5, 1e-9], [1e-10, 3e-10], [2.0**51 - 0.5, 2.0**51 - 1]],
+    ids=["the same", "far from zero", "of any size", "tiny", "nearly too large"],
+)
+def test_deviations_have_no_error_of_cancelled_digits(shop: Shop, amounts: list[float]) -> None:
+    feature = ml.Trailing(
+        "customer", "payments", {"customer": "customer"}, (ml.days(1),), (ml.Std("amount"), ml.Slope("amount"))
+    )
+    filled(shop, feature, serving=ml.Serving(look_back=ml.days(2)))
+    early = [("z", utc(LAST, -4), 2, "tea", 1e15 / 3, 1, None, None)]
+    paid = [(f"p{i}", utc(LAST, 1 + i), 1, "tea", amount, 1, None, None) for i, amount in enumerate(amounts)]
+    shop.holds(orders=[("a", utc(LAST, 9), 1, "tea")], payments=early + paid)
+    (row,) = features.build(shop.pipeline, shop.pipeline.schedule.range(LAST), shop.platform).table.to_pylist()
+    values = [Fraction(round(Fraction(amount) * 2**52), 2**52) for amount in amounts]
+    exact = float(statistics.variance(values)) ** 0.5
+    assert row["customer_std_amount_1d"] == pytest.approx(exact, rel=1e-15)
+    days = [Fraction(i, 24) for i in range(len(values))]
+    middle, mean = sum(days) / len(days), sum(values) / len(values)
+    rise = sum((d - middle) * (v - mean) for d, v in zip(days, values, strict=True)) / sum((d - middle) ** 2 for d in days)
+    assert row["customer_slope_amount_1d"] == pytest.approx(float(rise), rel=1e-15)
+    tick = shop.pipeline.schedule.tick(LAST)
+    fill_online(shop.pipeline, tick, shop.platform)
+    assert compared(shop.pipeline, tick, shop.platform).share == 0.0
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2.0**52], ids=["nan", "infinite", "minus infinite", "too large"])
 def test_a_value_that_no_sum_can_hold_makes_the_sum_of_its_key_infinite_and_no_others(shop: Shop, bad: float) -> None:
-    filled(shop, *TRAILING, serving=ml.Serving(look_back=ml.days(8)))
+    more = tuple(kind("amount") for kind in (ml.Sum, ml.Std, ml.Slope, ml.Min, ml.Max, ml.First, ml.CountDistinct))
+    aggregates = (*more, ml.Quantile("amount", 0.5))
+    feature = ml.Trailing("customer", "payments", {"customer": "customer"}, WINDOWS, aggregates)
+    filled(shop, feature, serving=ml.Serving(look_back=ml.days(8)))
     at = utc(LAST, 7)
     shop.holds(
         orders=[("a", utc(LAST, 9), 1, "tea"), ("b", utc(LAST, 9), 2, "tea")],
-        payments=[("x", at, 1, "tea", bad, 1, None, None), ("y", at, 2, "tea", 0.5, 1, None, None)],
+        payments=[
+            ("x", at, 1, "tea", bad, 1, None, None),
+            ("y", at, 2, "tea", 0.5, 1, None, None),
+            *((f"z{n}", utc(LAST, 1), n, "tea", 0.0, 1, None, None) for n in (1, 2)),
+        ],
     )
     tick = shop.pipeline.schedule.tick(LAST)
     made = features.build(shop.pipeline, shop.pipeline.schedule.range(LAST), shop.platform).table
     assert made["customer_sum_amount_5h"].to_pylist() == [np.inf, 0.5]
+    large = {np.inf: np.inf, -np.inf: -np.inf}.get(bad, np.inf if np.isnan(bad) else bad)
+    for name in ("min_amount", "max_amount", "first_amount", "q50_amount"):
+        assert made[f"customer_{name}_5h"].to_pylist() == [large, 0.5]
+    assert made["customer_std_amount_2d"].to_pylist() == [np.inf, pytest.approx(0.5 / 2**0.5)]
+    assert made["customer_slope_amount_2d"].to_pylist() == [np.inf, pytest.approx(2.0)]
+    assert made["customer_distinct_amount_2d"].to_pylist() == [2, 2]
     fill_online(shop.pipeline, tick, shop.platform)
     assert compared(shop.pipeline, tick, shop.platform).share == 0.0
 

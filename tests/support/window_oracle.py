@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlprod_tasks import declaration as ml
@@ -54,6 +55,20 @@ def expected(aggregate: Aggregate, events: pd.DataFrame, predict_at: datetime) -
         case ml.First() | ml.Last():
             found = events[aggregate.column].dropna()
             return None if found.empty else plain(found.iloc[0 if isinstance(aggregate, ml.First) else -1], aggregate.column)
+        case ml.CountDistinct():
+            return int(events[aggregate.column].nunique())
+        case ml.Quantile():
+            found = events[aggregate.column].dropna().astype(float)
+            return None if found.empty else float(found.quantile(aggregate.q))
+        case ml.Std():
+            found = events[aggregate.column].dropna().astype(float)
+            return float(found.std()) if len(found) > 1 else None
+        case ml.Slope():
+            found = events.dropna(subset=[aggregate.column])
+            days = (found["moment"] - predict_at).dt.total_seconds().to_numpy() / 86_400
+            if len(set(days)) < 2:
+                return None
+            return float(np.polynomial.Polynomial.fit(days, found[aggregate.column].astype(float), 1).convert().coef[1])
         case ml.Min() | ml.Max():
             found = events[aggregate.column].dropna()
             return (

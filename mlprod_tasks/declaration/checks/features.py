@@ -7,7 +7,20 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.declaration.aggregate import Aggregate, Count, First, Last, Max, MeanGap, Min, Rate, SinceFirst, SinceLast
+from mlprod_tasks.declaration.aggregate import (
+    Aggregate,
+    Count,
+    CountDistinct,
+    First,
+    Last,
+    Max,
+    MeanGap,
+    Min,
+    Quantile,
+    Rate,
+    SinceFirst,
+    SinceLast,
+)
 from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL, WORDS_OF_SQL, names_read_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of, window_name
@@ -108,7 +121,12 @@ def _aggregate(at: str, aggregate: Aggregate, table: Table) -> Iterator[str]:
     if name not in table.names:
         return
     kind = table.column(name).kind
-    if isinstance(aggregate, First | Last):
+    if isinstance(aggregate, Quantile) and not 0 <= aggregate.q <= 1:
+        yield f"{at}: q {aggregate.q:g} of Quantile {aggregate.called!r} must lie between 0 and 1"
+    if isinstance(aggregate, CountDistinct):
+        if kind in ("timestamp", "date"):
+            yield f"{at}: {what} of {name!r} is a {kind}: count another column"
+    elif isinstance(aggregate, First | Last):
         if kind in ("timestamp", "date"):
             yield f"{at}: {what} of {name!r} is a {kind}, which is not a model input: use SinceFirst or SinceLast"
     elif kind not in NUMERIC or (isinstance(aggregate, Min | Max) and kind == "bool"):

@@ -14,6 +14,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ def main() -> int:
     asked.add_argument("--postgres", action="store_true", help="ledger and registry in PostgreSQL instead of SQLite")
     given = asked.parse_args()
     began, lines = time.monotonic(), list[Line]()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end too
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}; seed {given.seed}")
     if not may_mount():
         print("NOT TRIED: a full disk, which needs the right to mount one")

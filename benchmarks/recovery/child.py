@@ -82,24 +82,37 @@ class Children:
         began = time.monotonic()
         process.start()
         theirs.close()
-        error, moments = "it took too long", ()
-        with suppress(EOFError, ConnectionResetError):
-            while ours.poll(LONGEST):
-                told, *rest = ours.recv()
-                if told == "end":
-                    error, moments = rest
-                elif act is not None:
-                    act()
-                    ours.send("go on")
-                else:
-                    time.sleep(order.moment.later or 0.0)
-                    _kill(process.pid)
+        try:
+            error, moments = _until_end(ours, process.pid, order, act)
+        except (EOFError, ConnectionResetError):
+            error, moments = "", ()
         seconds = time.monotonic() - began
-        _kill(process.pid) if process.is_alive() and error == "it took too long" else None
         process.join(20)
         ours.close()
-        killed = process.exitcode == -signal.SIGKILL
-        return Ended(killed, "" if killed else error, seconds, tuple(moments))
+        killed = process.exitcode == -signal.SIGKILL and not error
+        if process.exitcode and not killed:
+            error = error or f"the process ended with status {process.exitcode}"
+        return Ended(killed, error, seconds, tuple(moments))
+
+
+def _until_end(
+    child: Connection, pid: int | None, order: Order, act: Callable[[], object] | None
+) -> tuple[str, Sequence[float]]:
+    """Do at the moment what is to be done; the child's error, and when its moments were. Raises: EOFError if it was killed."""
+    while child.poll(LONGEST):
+        told, *rest = child.recv()
+        if told == "end":
+            error, moments = rest
+            return error, moments
+        if act is None:
+            assert order.moment is not None
+            time.sleep(order.moment.later or 0.0)
+            _kill(pid)
+        else:
+            act()
+            child.send("go on")
+    _kill(pid)
+    return f"it took more than {LONGEST:g} s", ()
 
 
 def _kill(pid: int | None) -> None:

@@ -14,6 +14,7 @@ from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.declaration.checks.pipeline import check
 from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.defaults import FALLBACK, GATES, KPI, SPLIT, VALUE, filled
 from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
@@ -22,15 +23,7 @@ from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
-from mlprod_tasks.declaration.standard import (
-    REGRESSION_RULES,
-    REGRESSION_WATCHES,
-    REQUEST_RULES,
-    REQUEST_WATCHES,
-    RETRAINING,
-    RULES,
-    WATCHES,
-)
+from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
 from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, PredictionValue, Value
 from mlprod_tasks.declaration.task import TASKS, Task
@@ -53,24 +46,27 @@ class Publish:
 class Pipeline:
     """One use case: its data, features, label, model, gates and monitoring.
 
-    A use case that answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests; a
-    regression gets REGRESSION_WATCHES and REGRESSION_RULES.
+    What is not declared gets a default for this use case; `mlprod pipelines NAME --full` prints all of them. A use case that
+    answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests; a regression gets
+    REGRESSION_WATCHES and REGRESSION_RULES.
 
     name: the file's name; also part of the names of DAGs, lake tables and the registered model.
-    doc: what is predicted, and for whom.
-    owner: who is responsible; shown in Airflow.
     alert_to: mail addresses for failures and alarms.
     schedule: when it runs.
     tables: the source tables.
     entity: what is scored, one score per row: the name of a table, or a `Population` of keys.
-    features: the model's inputs, in order.
     label: the outcome that is predicted.
-    split: the time windows of a training.
+    doc: what is predicted, and for whom; by default the label's text.
+    owner: who is responsible; shown in Airflow.
+    features: the model's inputs, in order. By default the columns of the scored row that are known in time, its weekday and
+    hour; of a population, what `seen_in` has of the key in the last 7, 28 and 91 days.
+    split: the time windows of a training; by default two weeks each, with gaps of the label's delay.
     model: how the model is trained.
-    fallback: the model that scores when the champion cannot.
-    value: what decisions, or predicted numbers, are worth.
-    gates: conditions that a model must meet before it may be promoted.
-    kpi: the business measure that is watched.
+    fallback: the model that scores when the champion cannot; by default a table by the first text of the row.
+    value: what decisions, or predicted numbers, are worth; by default a point for acting rightly, minus one for wrongly.
+    gates: conditions that a model must meet before it may be promoted; by default it must be better than the baseline, not
+    worse than the champion, and no feature may tell the label.
+    kpi: the business measure that is watched; by default the value of a thousand predictions, for a regression the mean outcome.
     watches: the watched values and their bounds.
     rules: what happens when a watched value leaves its bounds.
     retraining: limits on retraining.
@@ -86,20 +82,20 @@ class Pipeline:
     """
 
     name: str
-    doc: str
-    owner: str
     alert_to: tuple[str, ...]
     schedule: Schedule
     tables: tuple[Table, ...]
     entity: str | Population
-    features: tuple[Feature, ...]
     label: Label | Outcome
-    split: Split
-    model: Model
-    fallback: RateTable | MeanTable
-    value: Value
-    gates: tuple[Gate, ...]
-    kpi: Kpi
+    doc: str = ""
+    owner: str = "data science"
+    features: tuple[Feature, ...] = ()
+    split: Split = SPLIT
+    model: Model = Model()
+    fallback: RateTable | MeanTable = FALLBACK
+    value: Value = VALUE
+    gates: tuple[Gate, ...] = GATES
+    kpi: Kpi = KPI
     watches: tuple[Watch, ...] = WATCHES
     rules: tuple[Rule, ...] = RULES
     retraining: Retraining = RETRAINING
@@ -114,12 +110,8 @@ class Pipeline:
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
-        if self.task == "regression" and (self.watches, self.rules) == (WATCHES, RULES):
-            object.__setattr__(self, "watches", REGRESSION_WATCHES)
-            object.__setattr__(self, "rules", REGRESSION_RULES)
-        if self.serving is not None and (self.watches, self.rules) == (WATCHES, RULES):
-            object.__setattr__(self, "watches", (*WATCHES, *REQUEST_WATCHES))
-            object.__setattr__(self, "rules", (*RULES, *REQUEST_RULES))
+        for name, value in filled(self).items():
+            object.__setattr__(self, name, value)
         check(self)
 
     def table(self, name: str) -> Table:

@@ -94,7 +94,7 @@ class Column:
 
     name: str
     kind: Kind
-    doc: str
+    doc: str = ""
     nullable: bool = False
     max_null_share: float | None = None
     min: float | None = None

@@ -80,7 +80,7 @@ class RateTable:
 
     It uses no trailing or as-of features, so it can score when those are not available.
 
-    by: the features that define a group.
+    by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
     smoothing: the weight, in rows, of the overall rate.
     """
 
@@ -94,7 +94,7 @@ class MeanTable:
 
     It uses no trailing or as-of features, so it can predict when those are not available.
 
-    by: the features that define a group.
+    by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
     smoothing: the weight, in rows, of the overall mean.
     """
 

@@ -107,7 +107,6 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a name with capitals": (pipeline_with(name="Flights"), ("name 'Flights'", "lower-case")),
     "a name that starts with a digit": (pipeline_with(name="2flights"), ("name '2flights'",)),
     "a task that is not built yet": (pipeline_with(task="regression"), ("task 'regression'", "'binary'")),
-    "no word of documentation": (pipeline_with(doc="  "), ("doc is empty",)),
     "nobody to tell": (pipeline_with(alert_to=()), ("alert_to is empty",)),
     "an address without @": (pipeline_with(alert_to=("ops",)), ("alert_to: 'ops'", "ops@example.com")),
     "two addresses in one": (pipeline_with(alert_to=("a@x.org, b@x.org",)), ("alert_to: 'a@x.org, b@x.org'",)),
@@ -433,7 +432,6 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "segments of no rows": (part_with("model", least_segment_rows=0), ("model.least_segment_rows 0",)),
     "a negative seed": (part_with("model", seed=-1), ("model.seed -1 must lie in",)),
     "a fallback by no feature": (part_with("fallback", by=("colour",)), ("fallback.by: 'colour'",)),
-    "a fallback by nothing": (part_with("fallback", by=()), ("fallback.by names no feature",)),
     "a fallback by an as-of feature": (part_with("fallback", by=("weather_temp",)), ("fallback.by: 'weather_temp' rests on",)),
     "a fallback by an expression over one": (
         both(added(expression("WEATHER_TEMP > 32", "warm", "bool")), part_with("fallback", by=("warm",))),

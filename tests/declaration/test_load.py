@@ -20,7 +20,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
         'ml.Column("x", "int", "doc", colour=1)',
         ("Column.colour: no such field, given 1", "fields are name, kind, doc, nullable"),
     ),
-    "a field that is missing": ('ml.Column("x", "int")', ("Column.doc: is missing",)),
+    "a field that is missing": ('ml.Column("x")', ("Column.kind: is missing",)),
     "one field too many": ('ml.Count("n", "n > 1", 3)', ("Count.2: Unexpected positional argument, given 3",)),
     "an unknown kind": ('ml.Column("x", "integer", "doc")', ("Column.kind: Input should be 'int', 'float'", "given 'integer'")),
     "text for a switch": ('ml.Column("x", "int", "doc", nullable="no")', ("Column.nullable: ", "boolean, given 'no'")),

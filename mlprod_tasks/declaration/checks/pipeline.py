@@ -45,8 +45,6 @@ def check(pipeline: Pipeline) -> None:
 def _problems(pipeline: Pipeline) -> Iterator[str]:
     if not IDENTIFIER.fullmatch(pipeline.name):
         yield f"name {pipeline.name!r} must be lower-case letters, digits and _, starting with a letter"
-    if not pipeline.doc.strip():
-        yield "doc is empty: say in one line what is predicted, and for whom"
     if not pipeline.alert_to:
         yield "alert_to is empty: give at least one mail address"
     for address in pipeline.alert_to:

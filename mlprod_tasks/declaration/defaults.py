@@ -1,0 +1,116 @@
+"""What a pipeline gets where it declares nothing: features, windows, fallback, value, gates."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from mlprod_tasks.declaration.aggregate import Count, SinceLast, Sum
+from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, names_of
+from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
+from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.standard import (
+    REGRESSION_RULES,
+    REGRESSION_WATCHES,
+    REQUEST_RULES,
+    REQUEST_WATCHES,
+    RULES,
+    WATCHES,
+)
+from mlprod_tasks.declaration.target import CostMatrix, Kpi, PredictionValue
+from mlprod_tasks.declaration.training import MeanTable, RateTable, Split
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.pipeline import Pipeline
+    from mlprod_tasks.declaration.table import Table
+
+ONE_DAY = timedelta(days=1)
+WINDOWS = (timedelta(days=7), timedelta(days=28), timedelta(days=91))
+SPLIT = Split(validation=timedelta(days=14), test=timedelta(days=14), gap=timedelta(0))  # the gap follows the label's delay
+FALLBACK = RateTable(by=())  # what it is grouped by follows the features
+VALUE = CostMatrix(true_positive=1, false_positive=-1, unit="points")
+GATES: tuple[Gate, ...] = (
+    AtLeast("roc_auc", 0.55), BetterThanBaseline("log_loss"), NotWorseThanChampion("log_loss"), NoLeakageSuspicion(),
+)  # fmt: skip
+REGRESSION_GATES: tuple[Gate, ...] = (BetterThanBaseline("mae"), NotWorseThanChampion("mae"), NoLeakageSuspicion())
+KPI = Kpi("value_per_1000", "1000 * avg(value)", "the value of a thousand predictions")
+REGRESSION_KPI = Kpi("mean_outcome", "avg(outcome)", "the mean of what came true")  # the value of errors is negative: no ratio
+
+
+def filled(pipeline: Pipeline) -> dict[str, Any]:
+    """The fields that the declaration leaves to their defaults, with what they are for this pipeline."""
+    regression = pipeline.task == "regression"
+    fields: dict[str, Any] = {}
+    entity = _entity(pipeline)
+    if not pipeline.features and entity is not None:
+        fields["features"] = features = _features(pipeline, entity)
+    else:
+        features = pipeline.features
+    if not pipeline.doc.strip():
+        what = pipeline.label.doc or pipeline.label.sql
+        fields["doc"] = f"{what}, for every row of {pipeline.entity_name}"
+    if pipeline.split == SPLIT:
+        fields["split"] = replace(SPLIT, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
+    if pipeline.fallback == FALLBACK:
+        fields["fallback"] = (MeanTable if regression else RateTable)(by=_groups(features))
+    if regression and pipeline.value == VALUE:
+        fields["value"] = PredictionValue()
+    if regression and pipeline.gates == GATES:
+        fields["gates"] = REGRESSION_GATES
+    if regression and pipeline.kpi == KPI:
+        fields["kpi"] = REGRESSION_KPI
+    if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
+        watches, rules = (REGRESSION_WATCHES, REGRESSION_RULES) if regression else (WATCHES, RULES)
+        more = pipeline.serving is not None and not regression
+        fields["watches"] = (*watches, *(REQUEST_WATCHES if more else ()))
+        fields["rules"] = (*rules, *(REQUEST_RULES if more else ()))
+    return fields
+
+
+def _entity(pipeline: Pipeline) -> Table | None:
+    """The table of the scored rows; None if it is not declared, which is refused later."""
+    name = pipeline.population.seen_in if pipeline.population is not None else pipeline.entity
+    return pipeline.entity_table if name in {table.name for table in pipeline.tables} else None
+
+
+def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
+    """Every column of the scored row that may be an input, weekday and hour, and for a population what it was seen with."""
+    of_label = set()
+    if not isinstance(pipeline.label, Outcome) and pipeline.label.table == entity.name:
+        of_label = set(re.findall(r"\w+", pipeline.label.sql.lower()))
+    left_out = {*entity.key, entity.time, *of_label}
+    made: list[Feature] = [
+        Expression(column.name, f'"{column.name}"', column.kind, column.doc or column.name)
+        for column in entity.columns
+        if column.name not in left_out and not column.personal and not column.known_at
+        and column.kind not in ("timestamp", "date")
+    ]  # fmt: skip
+    local = f"\"{entity.time}\" AT TIME ZONE '{pipeline.schedule.timezone}'"
+    moments = {"weekday": ("isodow", "the day of the week, 1 is Monday"), "hour": ("hour", "the hour of the day")}
+    for name, (part, doc) in moments.items():
+        if name not in entity.names and entity.time is not None and (name == "weekday" or pipeline.population is None):
+            made.append(Expression(name, f"extract({part} FROM {local})", "int", doc))
+    if pipeline.population is not None:
+        made.append(_seen(pipeline.table(pipeline.population.seen_in), pipeline.population.by))
+    return tuple(made)
+
+
+def _seen(table: Table, by: tuple[str, ...]) -> Trailing:
+    numbers = [
+        column.name for column in table.columns
+        if column.kind in ("int", "float") and not column.personal and not column.known_at
+        and column.name not in (*by, *table.key)
+    ]  # fmt: skip
+    return Trailing("seen", table.name, {name: name for name in by}, WINDOWS, (Count(), SinceLast(), *map(Sum, numbers)))
+
+
+def _groups(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    """What the fallback is grouped by: the first text of the row itself, else its first whole number."""
+    own = [feature for feature in features if isinstance(feature, Expression)]
+    for kind in ("text", "int"):
+        for feature in own:
+            if feature.kind == kind:
+                return names_of(feature)
+    return ()

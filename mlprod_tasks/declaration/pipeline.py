@@ -66,7 +66,7 @@ class Pipeline:
     value: what decisions, or predicted numbers, are worth; by default a point for acting rightly, minus one for wrongly.
     gates: conditions that a model must meet before it may be promoted; by default it must be better than the baseline, not
     worse than the champion, and no feature may tell the label.
-    kpi: the business measure that is watched; by default the value of a thousand predictions, for a regression the mean outcome.
+    kpi: the business measure that is watched; by default the value of a thousand predictions, or the mean outcome.
     watches: the watched values and their bounds.
     rules: what happens when a watched value leaves its bounds.
     retraining: limits on retraining.

@@ -12,10 +12,12 @@ from typing import Any, cast
 
 from sqlalchemy import inspect, text
 
+from benchmarks.recovery.work import CHAMPION, TRAINING
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.platform.ledger import Measurement, Row, StepRun, Training
+from mlprod_tasks.platform.registry import TRAINING_TAG
 
 # What rightly differs from run to run: moments, durations, random ids, versions of the lake's tables, names of staged files.
 OF_A_RUN = {
@@ -122,7 +124,10 @@ def _registry(platform: Platform) -> Iterator[tuple[Hashable, Hashable]]:
         tags = [tuple(row) for row in connection.execute(text("SELECT name, version, key, value FROM model_version_tags"))]
         for name, version in connection.execute(text("SELECT name, version FROM model_versions")):
             of_it = {key: value for n, v, key, value in tags if (n, v) == (name, version)}
-            yield (name, version), _frozen({key: value for key, value in of_it.items() if "digest" in key or "sha256" in key})
+            # A model holds the id of its training, and that of a whole training the time at which it was asked for.
+            same = of_it.get(TRAINING_TAG) in (CHAMPION, TRAINING)
+            digests = {key: value for key, value in of_it.items() if same and ("digest" in key or "sha256" in key)}
+            yield (name, version), _frozen(digests)
         for name, alias, version in connection.execute(text("SELECT name, alias, version FROM registered_model_aliases")):
             yield (name, "alias", alias), version
 

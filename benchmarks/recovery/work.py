@@ -146,6 +146,6 @@ PHASES = (
             Work("measure_collected", lambda p, here: steps.measure_collected(p, here)),
         ),
     ),
-    Phase("mlprod train", (Work("mlprod train, whole", _whole_training),)),
+    Phase("whole training", (Work("the whole training", _whole_training),)),
 )
 WORKS = {work.name: work for phase in (BEFORE, *PHASES) for work in phase.works}

@@ -26,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.size import FLAG, LAST_SMALL, SMALL, sized
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
@@ -88,7 +89,9 @@ def fill(pipeline: Pipeline, platform: Platform, years: int) -> None:
                 pc.subtract(local, pa.scalar(timedelta(hours=4))), pa.scalar(timedelta(days=1 - table.ticks_ahead))
             ).cast(pa.date32(), safe=False)
             rows = rows.append_column("tick", tick).sort_by([("tick", "ascending"), *((k, "ascending") for k in table.key)])
-            ends = pc.min_max(tick).as_py()
+            if SMALL:
+                rows = rows.filter(pc.less_equal(rows["tick"], pa.scalar(LAST_SMALL)))
+            ends = pc.min_max(rows["tick"]).as_py()
             platform.lake.replace_ticks(place, TickRange(pipeline.schedule, ends["min"], ends["max"]), rows)
 
 
@@ -166,7 +169,7 @@ def run_pandas(pipeline: Pipeline, platform: Platform, years: int, out: Path) ->
 
 def run_day(pipeline: Pipeline, platform: Platform, years: int, out: Path) -> None:
     """The features of one day, out of the whole lake."""
-    features.build(pipeline, pipeline.schedule.range("2013-11-20"), platform)
+    features.build(pipeline, pipeline.schedule.range(sized("2013-11-20", str(LAST_SMALL))), platform)
 
 
 def _plain(snapshot: Snapshot, name: str) -> str:
@@ -182,10 +185,12 @@ def measured(way: str, folder: Path, years: int, repeats: int) -> dict[str, floa
     """Median seconds, processor seconds and peak memory of a way, each run in a new process."""
     # A compiler whose own modules must be compiled anew on each start is no user's: bytecode is kept.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
+    if not SMALL:
+        environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
     runs = []
     for _ in range(repeats):
         command = [sys.executable, "-m", "benchmarks.features", "--way", way, "--folder", str(folder), "--years", str(years)]
+        command += FLAG
         ran = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
         if ran.returncode:
             raise SystemExit(f"{way} failed:\n{ran.stderr}")
@@ -214,10 +219,11 @@ def peak_gb() -> float:
 def main() -> None:
     """Print the table. `--rows` chooses the sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[YEAR_ROWS, 30 * YEAR_ROWS])
+    parser.add_argument("--rows", type=int, nargs="+", default=sized([YEAR_ROWS, 30 * YEAR_ROWS], [1]))
     parser.add_argument("--way", choices=RUNS)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--years", type=int)
+    parser.add_argument("--small", action="store_true", help="a few weeks: only to see that it runs")
     given = parser.parse_args()
     if given.way:
         return one(given.way, given.folder, given.years)
@@ -230,7 +236,7 @@ def main() -> None:
             folder = Path(temporary) / "home"
             fill(declared(), lake(folder), years)
             measured("day", folder, years, 1)  # compiles once, as the first run on a machine does
-            repeats = 3 if years == 1 else 1
+            repeats = 3 if years == 1 and not SMALL else 1
             floor = measured("floor", folder, years, repeats)
             for way in ("floor", "engine", "pandas", "day"):
                 got = floor if way == "floor" else measured(way, folder, years, repeats)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.size import sized
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models.reference_profile import ReferenceProfile
@@ -32,10 +33,10 @@ from mlprod_tasks.monitoring.profile import make_profile
 from mlprod_tasks.platform.engine import engine
 from pipelines.flight_delays import pipeline as flight_delays
 
-SIZES = (1_000_000, 10_000_000)
+SIZES = sized((1_000_000, 10_000_000), (20_000, 40_000))
 FEATURES = 16
 REFERENCE_TICKS = 28
-REPEATS = 5
+REPEATS = sized(5, 1)
 AT_MOST = 3.0
 MOST_MEMORY = 4.0  # GB
 

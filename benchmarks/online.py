@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.features import fill
+from benchmarks.size import sized
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.check import compared, requests_of
@@ -26,9 +27,9 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
-TICK = "2013-06-24"
-ROWS = 500
-REPEATS = 5
+TICK = sized("2013-06-24", "2013-03-11")
+ROWS = sized(500, 20)
+REPEATS = sized(5, 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -7,9 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.size import sized
+
 REPOSITORY = Path(__file__).parents[1]
 GOAL_SECONDS = 0.5
-ROUNDS = 5
+ROUNDS = sized(5, 1)
 
 
 def main() -> None:

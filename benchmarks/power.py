@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.features import fill
+from benchmarks.size import sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps
 from mlprod_tasks.declaration import Pipeline
@@ -57,7 +58,7 @@ from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 REPOSITORY = Path(__file__).parents[1]
-AS_OF, AFTER = "2013-05-06", 28
+AS_OF, AFTER = sized(("2013-05-06", 28), ("2013-03-10", 11))
 BEFORE, LONGEST = 5, 5  # quiet ticks before a shift; ticks after which it counts as not found
 MOST_FALSE_ALARMS = 1 / 50
 MILES_TO_KM = 1.609344
@@ -110,7 +111,8 @@ class Course:
 def main() -> int:
     """Print the tables; what is being done goes to standard error."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--shuffles", type=int, default=12)
+    asked.add_argument("--shuffles", type=int, default=sized(12, 1))
+    asked.add_argument("--small", action="store_true", help="a few ticks: only to see that it runs")
     asked.add_argument("--shipped", action="store_true", help="the use case's own watches and rules instead of the defaults")
     given = asked.parse_args()
     logging.basicConfig(level=logging.ERROR)
@@ -371,6 +373,7 @@ SHIFTS = (
     *(Injected("label rate", f"x {times:g}", as_often(times), goal=times in (0.5, 2)) for times in (0.5, 0.8, 1.25, 2)),
     *(Injected("outcomes flip", f"{share:.0%}", flipped(share)) for share in (0.05, 0.1, 0.2)),
 )
+SHIFTS = sized(SHIFTS, SHIFTS[-1:])
 
 
 def print_quiet(shuffled: Sequence[Course], real: Course) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.features import fill
+from benchmarks.size import SMALL, sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
@@ -44,8 +45,8 @@ from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 REPOSITORY = Path(__file__).parents[1]
-UNSEEN = ("2013-05-13", "2013-09-17", "2013-10-06", "2013-12-30")
-TRIALS = 20
+UNSEEN = sized(("2013-05-13", "2013-09-17", "2013-10-06", "2013-12-30"), ("2013-03-10",))
+TRIALS = sized(20, 2)
 LOCAL = "timezone('America/New_York', sched_dep_at)"
 CALENDAR = (
     ml.Expression("month", f"extract(month FROM {LOCAL})", "int", "1 to 12"),
@@ -104,6 +105,7 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("tables", nargs="*", metavar="table", help="models, groups")
     asked.add_argument("--as-of", nargs="*", default=UNSEEN, help="ticks to train as of")
+    asked.add_argument("--small", action="store_true", help="one window of a few weeks: only to see that it runs")
     given = asked.parse_args()
     if unknown := set(given.tables) - {"models", "groups"}:
         asked.error(f"no table {', '.join(unknown)}")
@@ -143,8 +145,13 @@ def assembled(shipped: Pipeline, day: str, platform: Platform) -> Window:
     wider = replace(shipped, features=(*shipped.features, *CALENDAR))
     steps.assemble(wider, wider.schedule.tick(day), day, "a benchmark", platform)
     folder = TrainingFolder(platform, day)
-    train, validation, test = (read_window(folder, name) for name in (TRAIN, VALIDATION, TEST))
+    train, validation, test = (thinned(read_window(folder, name)) for name in (TRAIN, VALIDATION, TEST))
     return Window(wider, day, train, validation, test, platform)
+
+
+def thinned(rows: pa.Table) -> pa.Table:
+    """All rows; at the small size some 1,500 of them, evenly spaced."""
+    return rows.take(list(range(0, rows.num_rows, max(1, rows.num_rows // 1_500)))) if SMALL else rows
 
 
 def variants(window: Window, shipped: Pipeline, wanted: Sequence[str]) -> Iterator[tuple[str, Performance]]:

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.champion import train_champion
 from benchmarks.features import fill
-from mlprod_tasks import features, workflows
+from benchmarks.size import sized
+from mlprod_tasks import features
 from mlprod_tasks.declaration import AtLeast, LightGBM, Pipeline, load
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
@@ -26,9 +28,9 @@ from mlprod_tasks.scoring import score
 
 REPOSITORY = Path(__file__).parents[1]
 GOAL = 1.5
-ROWS = 1_000_000
-TICK = "2013-06-17"
-REPEATS = 3
+ROWS = sized(1_000_000, 2_000)
+TICK = sized("2013-06-17", "2013-03-11")
+REPEATS = sized(3, 1)
 
 
 def main() -> int:
@@ -49,7 +51,7 @@ def main() -> int:
         platform = Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}))
         fill(pipeline, platform, 1)
         tick = pipeline.schedule.tick(TICK)
-        workflows.train(pipeline, tick, "a benchmark", platform)
+        train_champion(pipeline, tick, "one", platform)
         enlarge(pipeline, platform)
         ticks = pipeline.schedule.range(TICK)
         model = platform.registry.load(pipeline, 1)

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.champion import train_champion
 from benchmarks.features import fill
-from mlprod_tasks import workflows
+from benchmarks.size import sized
 from mlprod_tasks.declaration import AtLeast, Pipeline, load
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.fill import fill_online
@@ -24,7 +25,8 @@ from mlprod_tasks.rollout import routing
 from mlprod_tasks.serving.keys import make_key
 
 REPOSITORY = Path(__file__).parents[1]
-FIRST, TICK = "2013-06-17", "2013-06-24"  # as of which the challenger and the champion are trained
+# As of which the challenger and the champion are trained.
+FIRST, TICK = sized(("2013-06-17", "2013-06-24"), ("2013-03-04", "2013-03-11"))
 SHARE = 0.1
 KEYS = 8  # a key may ask for so many rows a second; callers that load a service have one each
 NUMBER, MOMENT = "#NUMBER#", "#MOMENT#"  # in the bodies, where wrk writes what makes a row differ from every other
@@ -67,7 +69,7 @@ def home(folder: Path) -> Home:
         fill(pipeline, platform, 1)
         trained = replace(pipeline, publish=None, backtest=None, gates=(AtLeast("roc_auc", 0.5),))
         for day in (FIRST, TICK):
-            workflows.train(trained, pipeline.schedule.tick(day), "a benchmark", platform)
+            train_champion(trained, pipeline.schedule.tick(day), f"as-of-{day}", platform)
         fill_online(pipeline, pipeline.schedule.tick(TICK), platform)
         routing.roll_out(
             pipeline, platform, mode="canary", challenger=1, share=SHARE, by="a benchmark", reason="both versions answer"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.champion import train_champion
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform, names
@@ -47,12 +48,7 @@ def make(variables: Mapping[str, str], versions: int = len(TRAINED)) -> Platform
         days = rows["tick"].to_pylist()
         platform.lake.replace_ticks(names.raw(pipeline, name), pipeline.schedule.range(min(days), max(days)), rows)
     for number, day in enumerate(TRAINED[:versions], 1):
-        training = f"training-{number}"
-        steps.assemble(pipeline, pipeline.schedule.tick(day), training, "a trial", platform)
-        steps.train(pipeline, training, platform)
-        steps.evaluate(pipeline, training, platform)
-        verdict = steps.gate(pipeline, training, platform)
-        steps.promote(pipeline, steps.register(pipeline, training, platform), verdict, platform)
+        train_champion(pipeline, pipeline.schedule.tick(day), f"training-{number}", platform)
     steps.fill_online(pipeline, pipeline.schedule.tick(STANDS), platform)
     return platform
 

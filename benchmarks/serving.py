@@ -39,13 +39,14 @@ import pyarrow as pa
 
 from benchmarks.served_home import Home, asked, features_of, home, rows_of
 from benchmarks.serving_parts import parts
+from benchmarks.size import sized
 from mlprod_tasks.platform import names as places
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPT = REPOSITORY / "benchmarks" / "serving.lua"
-DIFFERENT = 32_000
-CONNECTIONS = (1, 8, 32)
-WAYS = ("new", "many", "same")
+DIFFERENT = sized(32_000, 3_000)
+CONNECTIONS = sized((1, 8, 32), (1, 8))
+WAYS = sized(("new", "many", "same"), ("new",))
 OURS, PLAIN = "mlprod serve", "mlprod serve --no-fast-path"
 MLFLOW, BARE = "mlflow models serve", "Starlette, msgspec, LightGBM"
 WARM_SECONDS, START_SECONDS = 1, 120
@@ -96,8 +97,9 @@ def main() -> int:
     """Print the tables. Exit status 1 where wrk is not there."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("--home", type=Path, help="an installation to make, or to use again")
-    given.add_argument("--seconds", type=int, default=5, help="of each measurement")
-    given.add_argument("--turns", type=int, default=3, help="how often each is repeated")
+    given.add_argument("--seconds", type=int, default=sized(5, 1), help="of each measurement")
+    given.add_argument("--turns", type=int, default=sized(3, 1), help="how often each is repeated")
+    given.add_argument("--small", action="store_true", help="few rows for seconds: only to see that it runs")
     chosen = given.parse_args()
     if shutil.which("wrk") is None:
         print("wrk is not installed: apt-get install wrk", file=sys.stderr)

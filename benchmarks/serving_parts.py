@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.served_home import MOMENT, NUMBER, Home
+from benchmarks.size import sized
 from mlprod_tasks.online import OnlineFeatures, RequestFields
 from mlprod_tasks.online.plan import micros
 from mlprod_tasks.rollout import routing
@@ -30,8 +31,8 @@ from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.serving.scorer import Scorer
 from mlprod_tasks.serving.single_row import RowModel, SingleRow
 
-REPEATS = 7
-COLD = 500
+REPEATS = sized(7, 1)
+COLD = sized(500, 20)
 # What is called, on what. Each is called by the service itself and by no other of these.
 PARTS: tuple[tuple[str, Any, str], ...] = (
     ("API key", ValidKeys, "of_header"),

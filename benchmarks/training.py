@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.size import sized
 from mlprod_tasks.declaration import LightGBM, Pipeline, load
 from mlprod_tasks.models.feature_frame import inputs_of, matrix, read
 from mlprod_tasks.models.learners.lightgbm import parameters
@@ -32,9 +33,9 @@ from mlprod_tasks.training.workspace import TrainingFolder
 
 REPOSITORY = Path(__file__).parents[1]
 GOAL = 1.15
-ROWS = {"train": 120_000, "validation": 20_000}
+ROWS = sized({"train": 120_000, "validation": 20_000}, {"train": 4_000, "validation": 1_000})
 DAY = date(2013, 6, 17)
-REPEATS = 3
+REPEATS = sized(3, 1)
 
 
 def main() -> int:

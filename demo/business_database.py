@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import cache
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def fill(url: str) -> dict[str, int]:
     return {name: table.num_rows for name, table in rows.items()}
 
 
+@cache
 def business_tables() -> dict[str, pa.Table]:
     """The four tables as they are filled in, timestamps in UTC."""
     flights, arrivals = _flights_and_arrivals()

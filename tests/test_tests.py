@@ -9,7 +9,7 @@ from tests.support.paths import REPOSITORY
 
 TESTS = REPOSITORY / "tests"
 SUPPORT = TESTS / "support"
-NO_ROOMS = {"support", "integration", "hostile", "demo", "deploy", "docs"}
+NO_ROOMS = {"support", "integration", "hostile", "demo", "deploy", "docs", "benchmarks"}
 MODULES = sorted(TESTS.rglob("*.py"))
 # In the text of a program that a test starts there may be any form of it.
 IMPORTS_A_TEST = re.compile(

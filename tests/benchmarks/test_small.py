@@ -1,0 +1,82 @@
+"""Every benchmark runs to its end at a small size, so that none calls what is gone; its figures mean nothing there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+from tests.support.paths import REPOSITORY
+
+# What each prints: a heading or a cell of its table, with a number in it.
+TOGETHER = {
+    "monitoring": r"everything read of one partition.* \d+\.\d\d s",
+    "drift_tools": r"\| mlprod \| \d+\.\d\d",
+    "features": r"\| engine \| \d+\.\d\d",
+    "training": r"training, \d+ trees: step \d+\.\d\d s",
+    "training_memory": r"\| 2,000 \| \d+\.\d\d",
+    "scoring": r"the whole score step, lake to lake \| \d+\.\d\d",
+    "online": r"rows of 2013-03-11 compared with batch: 0\.00% differ",
+    "power": r"\| shuffled, free of shift \| \d+",
+    "results": r"What is lost without each group",
+    "replay": r"left alone",
+    "commands": r"\| measure \| \d+\.\d\d",
+}
+# parsing loads Airflow with settings of its own.
+ALONE = {"parsing": r"\| score\.py \| \d\.\d\d s"}
+# What another test, or another benchmark that is run here, starts: the file that does.
+ELSEWHERE = {
+    "recovery": "tests/integration/test_recovery.py",
+    "serving": "tests/integration/test_served_benchmarks.py",
+    "faults": "tests/integration/test_served_benchmarks.py",
+    "serving_bare": "benchmarks/serving.py",
+    "load": "benchmarks/load.py",
+    "served_shop": "tests/integration/test_service.py",
+    "drift_tools_others": "benchmarks/drift_tools.py",  # in an environment of its own, made by `make bench`
+}
+
+
+def run(*command: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ended() -> dict[str, dict[str, str]]:
+    """How each benchmark ended that shares a process with others."""
+    lines = run("tests.support.run_benchmarks", *TOGETHER).splitlines()
+    return {one["name"]: one for one in map(json.loads, filter(lambda line: line.startswith('{"name"'), lines))}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_it_runs_to_its_end_and_prints_its_table(name: str, ended: dict[str, dict[str, str]]) -> None:
+    assert not ended[name]["failed"], ended[name]["failed"]
+    assert re.search(TOGETHER[name], ended[name]["printed"]), ended[name]["printed"]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_one_with_settings_of_its_own_runs_too(name: str) -> None:
+    printed = run(f"benchmarks.{name}", "--small")
+    assert re.search(ALONE[name], printed), printed
+
+
+def test_there_is_no_benchmark_that_no_test_runs() -> None:
+    found = {file.stem for file in (REPOSITORY / "benchmarks").glob("*.py") if 'if __name__ == "__main__"' in file.read_text()}
+    found |= {folder.parent.name for folder in (REPOSITORY / "benchmarks").glob("*/__main__.py")}
+    assert found - {"__main__"} == {*TOGETHER, *ALONE, *ELSEWHERE}
+    assert set(BENCHMARKS) <= found
+    for name, file in ELSEWHERE.items():
+        assert name in (REPOSITORY / file).read_text(), f"{file} does not run benchmarks.{name}"
+
+
+def test_there_is_no_example_that_no_test_runs() -> None:
+    texts = [file.read_text() for file in (REPOSITORY / "tests").rglob("test_*.py")]
+    for example in (REPOSITORY / "examples").glob("*.py"):
+        assert any(f"examples/{example.name}" in text for text in texts), example.name

@@ -38,7 +38,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "monitoring": ("Watch", "Learned", "Rule", "Breach", "Retraining", "Monitoring", "BusinessMetric", "Upstream"),
     "standard": (
-        "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "REQUEST_WATCHES", "REQUEST_RULES", "RETRAINING",
+        "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "INTERVAL_WATCHES", "INTERVAL_RULES", "REQUEST_WATCHES",
+        "REQUEST_RULES", "RETRAINING",
     ),
     "serving": ("Serving", "Ramp"),
     "loading": ("load", "load_all", "DeclarationError"),
@@ -48,6 +49,8 @@ STANDARD = {
     "RULES": "The rules of a use case that declares no `rules`.",
     "REGRESSION_WATCHES": "The watches of a regression that declares no `watches`.",
     "REGRESSION_RULES": "The rules of a regression that declares no `rules`.",
+    "INTERVAL_WATCHES": "Additional watches of a regression with `model.coverage`.",
+    "INTERVAL_RULES": "Additional rules of a regression with `model.coverage`.",
     "REQUEST_WATCHES": "Additional watches of a use case that answers requests.",
     "REQUEST_RULES": "Additional rules of a use case that answers requests.",
     "RETRAINING": "The limits on retraining of a use case that declares none.",

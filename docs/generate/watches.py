@@ -26,7 +26,7 @@ GROUPS: Mapping[str, str] = {
     "requests": "Requests",
     "pipeline": "The pipeline itself",
 }
-STANDARD = {watch.what: watch for watch in (*ml.REGRESSION_WATCHES, *ml.WATCHES, *ml.REQUEST_WATCHES)}
+STANDARD = {watch.what: watch for watch in (*ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES, *ml.WATCHES, *ml.REQUEST_WATCHES)}
 
 
 def watched_values() -> str:
@@ -41,7 +41,7 @@ def watched_values() -> str:
 def rules() -> str:
     """The standard rules, those of a regression, and those of use cases that answer requests."""
     header = ("rule", "watches", "fires when breached", "action")
-    numbers = [rule for rule in ml.REGRESSION_RULES if rule not in ml.RULES]
+    numbers = [rule for rule in (*ml.REGRESSION_RULES, *ml.INTERVAL_RULES) if rule not in ml.RULES]
     both = [rule for rule in ml.RULES if rule in ml.REGRESSION_RULES]
     parts = [("Every use case", both), ("A yes or no", [rule for rule in ml.RULES if rule not in both])]
     parts += [

@@ -78,6 +78,8 @@ from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
 from mlprod_tasks.declaration.standard import (
+    INTERVAL_RULES,
+    INTERVAL_WATCHES,
     REGRESSION_RULES,
     REGRESSION_WATCHES,
     REQUEST_RULES,
@@ -91,15 +93,15 @@ from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Lab
 from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
 
 __all__ = [
-    "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any",
-    "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before",
-    "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant", "CostMatrix", "Count", "CountDistinct",
-    "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees", "Files", "First", "HistGradientBoosting",
-    "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency", "Learned", "Learner", "LightGBM",
-    "LinearRegression", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model",
-    "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome",
-    "Pipeline", "Population", "PredictionValue", "Publish", "Quantile", "Ramp", "RandomForest", "Rate", "RateTable",
-    "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Slope", "Split",
-    "Stable", "Stacking", "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch",
-    "WorstSlice", "days", "hours", "load", "load_all",
+    "INTERVAL_RULES", "INTERVAL_WATCHES", "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES",
+    "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction",
+    "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant",
+    "CostMatrix", "Count", "CountDistinct", "Database", "DeclarationError", "Ensemble", "Expression", "ExtraTrees", "Files",
+    "First", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency", "Learned",
+    "Learner", "LightGBM", "LinearRegression", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap",
+    "MeanTable", "Min", "Model", "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion",
+    "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population", "PredictionValue", "Publish", "Quantile", "Ramp",
+    "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst",
+    "SinceLast", "Slope", "Split", "Stable", "Stacking", "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "Upstream",
+    "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
 ]  # fmt: skip

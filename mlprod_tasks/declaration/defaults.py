@@ -12,6 +12,8 @@ from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, name
 from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.standard import (
+    INTERVAL_RULES,
+    INTERVAL_WATCHES,
     REGRESSION_RULES,
     REGRESSION_WATCHES,
     REQUEST_RULES,
@@ -64,8 +66,9 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
         watches, rules = (REGRESSION_WATCHES, REGRESSION_RULES) if regression else (WATCHES, RULES)
         more = pipeline.serving is not None and not regression
-        fields["watches"] = (*watches, *(REQUEST_WATCHES if more else ()))
-        fields["rules"] = (*rules, *(REQUEST_RULES if more else ()))
+        intervals = regression and pipeline.model.coverage is not None
+        fields["watches"] = (*watches, *(REQUEST_WATCHES if more else ()), *(INTERVAL_WATCHES if intervals else ()))
+        fields["rules"] = (*rules, *(REQUEST_RULES if more else ()), *(INTERVAL_RULES if intervals else ()))
     return fields
 
 

@@ -9,7 +9,7 @@ from mlprod_tasks.declaration.declared import declared
 # declaration/task.py says which of them a task has.
 Metric = Literal[
     "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000", "mae", "rmse",
-    "median_error", "r2", "mape", "absolute_bias",
+    "median_error", "r2", "mape", "absolute_bias", "interval_coverage", "interval_width",
 ]  # fmt: skip
 HIGHER_IS_BETTER: dict[str, bool] = {
     "roc_auc": True,
@@ -25,9 +25,12 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "r2": True,
     "mape": False,
     "absolute_bias": False,
+    "interval_coverage": True,
+    "interval_width": False,
 }
 
-SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k")  # metrics that lie in [0, 1]
+OF_INTERVALS = ("interval_coverage", "interval_width")  # of predictions with an interval
+SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k", "interval_coverage")  # metrics in [0, 1]
 
 
 @declared

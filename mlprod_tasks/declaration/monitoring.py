@@ -45,6 +45,7 @@ Watched = Literal[
     "mae",
     "rmse",
     "bias",
+    "interval_coverage",
     "residual_shift",
     "residual_drift",
     "estimate_error",
@@ -86,7 +87,7 @@ WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
         "decision_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "estimated_value", "label_rate",
         "roc_auc", "precision", "recall", "calibration", "residual_drift", "estimate_error",
     ),
-    "regression": ("label_mean", "label_psi", "mae", "rmse", "bias", "residual_shift"),
+    "regression": ("label_mean", "label_psi", "mae", "rmse", "bias", "interval_coverage", "residual_shift"),
 }  # fmt: skip
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 

@@ -91,4 +91,7 @@ REGRESSION_RULES = (
     Rule("large errors grew", "rmse", "retrain", breaches=3, of=5),
     Rule("predictions are off to one side", "bias", "retrain", breaches=3, of=5),
 )
+# Added if predictions have an interval.
+INTERVAL_WATCHES = (Watch("interval_coverage", low=-0.15, high=0.15, learned=LEARNED),)
+INTERVAL_RULES = (Rule("intervals no longer hold their share", "interval_coverage", "retrain", breaches=3, of=5),)
 RETRAINING = Retraining(cooldown=timedelta(days=7))

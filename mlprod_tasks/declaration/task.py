@@ -13,6 +13,7 @@ from mlprod_tasks.declaration.training import MeanTable, RateTable
 
 TaskName = Literal["binary", "regression"]
 PREDICTION = "prediction"  # the name of a predicted number, as `score` is that of a probability
+LOW, HIGH = "prediction_low", "prediction_high"  # the names of the ends of its interval
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,17 @@ BINARY = Task(
 REGRESSION = Task(
     name="regression",
     label_kind="number",
-    metrics=("mae", "rmse", "median_error", "r2", "mape", "absolute_bias", "value_per_1000"),
+    metrics=(
+        "mae",
+        "rmse",
+        "median_error",
+        "r2",
+        "mape",
+        "absolute_bias",
+        "interval_coverage",
+        "interval_width",
+        "value_per_1000",
+    ),
     choose_by="mae",
     slice_metrics=("mae", "rmse", "bias", "value_per_1000"),
     shown=("mae", "rmse", "r2", "value_per_1000"),

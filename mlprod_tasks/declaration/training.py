@@ -40,6 +40,10 @@ class Model:
     choose_by: the metric by which candidates are compared; None takes log_loss, for a regression mae.
     weights: the weight of a row in fitting: "none": all equal; "balanced": both classes equal in total; a number: the weight of
     a positive, with 1 for a negative. Calibration is never weighted, so probabilities stay right.
+    coverage: of a regression, the share of outcomes that the intervals of predictions are to hold, such as 0.9; None: no
+    intervals. An interval reaches from the prediction as far as errors did on the validation window (split conformal
+    prediction), by the same distances for every row. It holds that share if errors stay as they were there, which the metric
+    `interval_coverage` checks on the test window, and the watch of the same name at every tick.
     half_life: the age at which a training row has half the weight; None: all equal.
     warm_update: also continue the champion's trees on the new training rows, as the candidate 'lightgbm_continued'.
     segment_by: a text feature; each of its values with enough training rows gets a separate model, beside a global one.
@@ -57,6 +61,7 @@ class Model:
     calibration: Literal["isotonic", "sigmoid", "none"] = "isotonic"
     choose_by: Metric | None = None
     weights: Literal["none", "balanced"] | float = "none"
+    coverage: float | None = None
     half_life: timedelta | None = None
     warm_update: bool = False
     segment_by: str | None = None

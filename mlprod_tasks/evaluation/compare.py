@@ -30,7 +30,8 @@ def compare(champion_version: int, outcome: Outcomes, model: Performance, champi
     Both on the same rows and the same resamples (a paired bootstrap); ROC AUC by DeLong's test, which needs no resamples.
     Raises: CannotBeMeasured.
     """
-    differences = {name: _paired_difference(name, model.sampled, champion.sampled) for name in model.sampled.points}
+    both = [name for name in model.sampled.points if name in champion.sampled.points]  # a champion may have no intervals
+    differences = {name: _paired_difference(name, model.sampled, champion.sampled) for name in both}
     differences |= task_of_outcomes(outcome).exact_differences(outcome, model.score, champion.score)
     return Comparison(champion_version, len(outcome), differences)
 

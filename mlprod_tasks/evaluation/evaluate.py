@@ -13,7 +13,7 @@ from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, positives_and_mean
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
-from mlprod_tasks.models.feature_frame import decisions, outcome_of
+from mlprod_tasks.models.feature_frame import Predictions, decisions, outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import Rows
@@ -68,7 +68,9 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         _write(folder, evaluation, comparison, sliced)
         _record(folder, trained.run_id, evaluation, comparison, platform)
     for name, one in evaluation.model.items():
-        log.info("%s %.4f [%.4f, %.4f], baseline %.4f", name, one.value, one.low, one.high, evaluation.baseline[name].value)
+        constant = evaluation.baseline.get(name)
+        against = "" if constant is None else f", baseline {constant.value:.4f}"
+        log.info("%s %.4f [%.4f, %.4f]%s", name, one.value, one.low, one.high, against)
     _log_results(comparison, sliced)
     return evaluation
 
@@ -80,7 +82,7 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows) -> Perfo
     """
     predicted, outcome = candidate.predict(rows), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
-    return Performance(predicted.score, worth, task_of(pipeline).sample(pipeline, outcome, predicted.score, worth))
+    return Performance(predicted.score, worth, task_of(pipeline).sample(pipeline, outcome, predicted, worth))
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows) -> Estimates:
@@ -94,7 +96,7 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows
     before, now = np.full(len(known), rate), np.full(len(outcome), rate)
     threshold = task.threshold(decision_value.worth(pipeline.value, validation, before, known), before)
     worth = decision_value.worth(pipeline.value, rows, now, outcome).of(decisions(now, threshold))
-    return task.sample(pipeline, outcome, now, worth).estimates()
+    return task.sample(pipeline, outcome, Predictions(now, decisions(now, threshold)), worth).estimates()
 
 
 def _champion(

@@ -42,10 +42,17 @@ class Predictions:
     """The output of a model.
 
     score: (n,) calibrated probability, or predicted number; decision: (n,) whether to act; always false for numbers.
+    interval: the low and the high end of each predicted number, (n,) each; None if the model gives none.
     """
 
     score: Floats
     decision: NDArray[np.bool_]
+    interval: tuple[Floats, Floats] | None = None
+
+    def take(self, rows: Any) -> Predictions:
+        """Return some of the rows, by positions or a slice."""
+        interval = None if self.interval is None else (self.interval[0][rows], self.interval[1][rows])
+        return Predictions(self.score[rows], self.decision[rows], interval)
 
 
 def inputs_of(schema: pa.Schema, names: Sequence[str]) -> tuple[Input, ...]:

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlprod_tasks.declaration.task import PREDICTION
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION
 from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.load_model import load_model
@@ -30,7 +30,9 @@ class MlflowModel:
 
         predictions = self.model.predict(model_input)
         if self.model.threshold is None:
-            return pd.DataFrame({PREDICTION: predictions.score})
+            low, high = predictions.interval or (None, None)
+            ends = {} if low is None else {LOW: low, HIGH: high}
+            return pd.DataFrame({PREDICTION: predictions.score, **ends})
         return pd.DataFrame({"score": predictions.score, "decision": predictions.decision})
 
 
@@ -58,7 +60,8 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
         for wanted in wrapped.inputs
     ]
     score = ColSpec(DataType.double, PREDICTION if wrapped.threshold is None else "score")
-    output = Schema([score] if wrapped.threshold is None else [score, ColSpec(DataType.boolean, "decision")])
+    ends = [ColSpec(DataType.double, name) for name in (LOW, HIGH)] if getattr(wrapped, "interval", None) else []
+    output = Schema([score, *ends] if wrapped.threshold is None else [score, ColSpec(DataType.boolean, "decision")])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow wants an example of the input; the signature is enough
         mlflow.pyfunc.save_model(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, decisions, exact_names, matrix, read
+from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.learners import FittedLearner, cores_for
 from mlprod_tasks.models.learners.links import Link
 from mlprod_tasks.models.model_facts import ModelFacts
@@ -63,6 +64,7 @@ class Model:
     facts: ModelFacts = field(default_factory=ModelFacts)
     candidates: tuple[Candidate, ...] = ()
     shares: tuple[float, ...] | None = None
+    interval: PredictionInterval | None = None
 
     def predict(self, features: Any) -> Predictions:
         """Score each row of a frame.
@@ -74,7 +76,8 @@ class Model:
         if isinstance(features, StoredRows):
             return in_batches(self.predict, features, self.feature_names)
         score = self.calibration(self.raw(self.matrix(features)))
-        return Predictions(score, decisions(score, self.threshold))
+        interval = None if self.interval is None else self.interval.ends(score)
+        return Predictions(score, decisions(score, self.threshold), interval)
 
     def contributions(self, features: Any) -> Floats | None:
         """Return each feature's addition to the log-odds before calibration, or to the predicted number on the scale of `link`.
@@ -140,7 +143,7 @@ class Model:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.fitted.save(folder / LEARNER)
-        written = {
+        written: dict[str, Any] = {
             "kind": KIND,
             "inputs": [{"name": wanted.name, "kind": wanted.kind} for wanted in self.inputs],
             "codes": self.codes,
@@ -151,6 +154,8 @@ class Model:
             "candidates": [asdict(one) for one in self.candidates],
             "shares": self.shares,
         }
+        if self.interval is not None:
+            written["interval"] = asdict(self.interval)
         text = json.dumps(written, indent=1, sort_keys=True, allow_nan=False)
         (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
         return digest.of_folder(folder)
@@ -174,6 +179,7 @@ def load_one(folder: Path) -> Model:
         facts=from_json(ModelFacts, written["facts"], f"the facts in {folder / MANIFEST}"),
         candidates=tuple(Candidate(**one) for one in written.get("candidates", ())),
         shares=None if written.get("shares") is None else tuple(written["shares"]),
+        interval=PredictionInterval(**written["interval"]) if "interval" in written else None,
     )
 
 

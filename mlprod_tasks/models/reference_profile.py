@@ -148,7 +148,8 @@ class ReferenceHistory:
 class ReferenceNumbers:
     """The outcomes of a reference that are numbers, and how far its predictions were off.
 
-    label: the outcomes in bins. mean, sd: of the outcomes. bias: mean outcome minus mean prediction.
+    label: the outcomes in bins. mean, sd: of the outcomes. bias: mean outcome minus mean prediction. held: the share of
+    outcomes within their prediction's interval; None without intervals.
     """
 
     label: ProfileColumn
@@ -157,6 +158,7 @@ class ReferenceNumbers:
     mae: float
     rmse: float
     bias: float
+    held: float | None = None
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,11 @@ def table_of(rows: Rows) -> pa.Table:
 def in_batches(predict: Callable[[pa.Table], Predictions], rows: StoredRows, names: Sequence[str]) -> Predictions:
     """Predict stored rows batch by batch; a row's prediction does not depend on its batch."""
     parts = [predict(batch) for batch in rows.batches(names)]
+    low, high = ([part.interval[end] for part in parts if part.interval is not None] for end in (0, 1))
     return Predictions(
         np.concatenate([np.empty(0), *(part.score for part in parts)]),
         np.concatenate([np.empty(0, bool), *(part.decision for part in parts)]),
+        (np.concatenate(low), np.concatenate(high)) if low else None,
     )
 
 

@@ -35,7 +35,9 @@ _FAULTS = frozenset(
      "data_delay", "label_coverage", "label_delay", "online_nulls")
 )  # fmt: skip
 _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
-_PERFORMANCE = frozenset(("roc_auc", "precision", "recall", "value", "kpi", "estimate_error", "mae", "rmse"))
+_PERFORMANCE = frozenset(
+    ("roc_auc", "precision", "recall", "value", "kpi", "estimate_error", "mae", "rmse", "interval_coverage")
+)
 # Mean outcome minus mean score, over all rows and in the regions of features; the mean of outcomes alone.
 _OFF, _OFF_BY_REGION = ("calibration", "bias"), ("residual_drift", "residual_shift")
 _OF_LABELS = ("label_rate", "label_mean", "label_psi")

@@ -86,6 +86,13 @@ _KINDS = (
         "mean outcome minus mean prediction, in standard deviations of the reference's outcomes",
     ),
     Kind(
+        "interval_coverage",
+        "outcome",
+        "performance",
+        "either",
+        "share of outcomes within their prediction's interval minus the declared one",
+    ),
+    Kind(
         "residual_shift",
         "outcome",
         "performance",

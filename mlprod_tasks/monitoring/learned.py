@@ -32,13 +32,14 @@ LOG = frozenset((
 ))  # fmt: skip
 # The possible values: at least 0 unless listed here; at most 1 for a share, an area or a difference of those.
 BELOW_ZERO = frozenset((
-    "null_share", "decision_share", "estimated_value", "value", "calibration", "label_mean", "bias", "estimate_error", "kpi",
+    "null_share", "decision_share", "estimated_value", "value", "calibration", "label_mean", "bias",
+    "interval_coverage", "estimate_error", "kpi",
     "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
 ))  # fmt: skip
 SHARES = frozenset((
     "null_share", "new_categories", "lost_categories", "out_of_range", "feature_js", "domain_auc", "decision_share",
     "fallback_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "label_coverage", "roc_auc",
-    "precision", "recall", "calibration", "residual_drift", "kpi_correlation", "replayed", "online_skew",
+    "precision", "recall", "calibration", "interval_coverage", "residual_drift", "kpi_correlation", "replayed", "online_skew",
     "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_nulls",
     "online_shadow_difference",
 ))  # fmt: skip

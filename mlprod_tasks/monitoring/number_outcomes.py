@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined
 from mlprod_tasks.models.kpi import with_value
@@ -61,6 +62,8 @@ def of_predictions(pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table)
     yield _relative("mae", float(np.mean(np.abs(error))), intervals.of_mean(np.abs(error)), numbers.mae, len(error))
     yield _relative("rmse", sqrt(squared), (sqrt(max(0.0, low)), sqrt(high)), numbers.rmse, len(error))
     yield _bias(numbers, error)
+    if numbers.held is not None:
+        yield _coverage(pipeline, numbers.held, own)
     yield _value(pipeline, profile, own)
 
 
@@ -77,6 +80,14 @@ def unmeasured_predictions(profile: ReferenceProfile, why: str, n: int) -> Itera
     references = {"mae": numbers.mae, "rmse": numbers.rmse, "bias": numbers.bias / numbers.sd, "value": profile.value}
     for what, reference in references.items():
         yield Reading(what, None, n, reference=reference, why=why)
+    if numbers.held is not None:
+        yield Reading("interval_coverage", None, n, why=why)
+
+
+def held(rows: pa.Table) -> NDArray[np.bool_]:
+    """Whether each outcome is within its prediction's interval, (n,)."""
+    low, high, outcome = (_numbers(rows, name) for name in (LOW, HIGH, "label"))
+    return np.asarray((low <= outcome) & (outcome <= high))
 
 
 def _relative(what: str, value: float, interval: tuple[float, float], reference: float, n: int) -> Reading:
@@ -102,6 +113,18 @@ def _bias(numbers: ReferenceNumbers, error: Floats) -> Reading:
     )
     interval = (low / numbers.sd, high / numbers.sd)
     return Reading("bias", mean / numbers.sd, n, reference=numbers.bias / numbers.sd, detail=detail, interval=interval)
+
+
+def _coverage(pipeline: Pipeline, usual: float, own: pa.Table) -> Reading:
+    """The share of outcomes within their interval, minus the declared one."""
+    promised, n = pipeline.model.coverage, own.num_rows
+    if promised is None or LOW not in own.column_names or own[LOW].null_count == n:
+        return Reading("interval_coverage", None, n, why="these predictions have no interval")
+    inside = int(held(own).sum())
+    low, high = intervals.wilson(inside, n)
+    detail = f"{inside / n:.1%} of outcomes were within their interval, {promised:.1%} are to be; in the reference {usual:.1%}"
+    interval = (low - promised, high - promised)
+    return Reading("interval_coverage", inside / n - promised, n, reference=usual - promised, detail=detail, interval=interval)
 
 
 def _value(pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table) -> Reading:

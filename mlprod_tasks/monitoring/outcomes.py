@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined
 from mlprod_tasks.models.kpi import kpi_of, with_value
@@ -40,7 +41,8 @@ def columns(pipeline: Pipeline, profile: ReferenceProfile) -> tuple[str, ...]:
     They are score, decision, fallback and some features.
     """
     regions = (one.column for one in explained(profile.features))
-    return tuple(dict.fromkeys(("score", "decision", "fallback", *pipeline.value_features, *regions)))
+    ends = (LOW, HIGH) if profile.numbers is not None and profile.numbers.held is not None else ()
+    return tuple(dict.fromkeys(("score", "decision", "fallback", *ends, *pipeline.value_features, *regions)))
 
 
 def outcomes(

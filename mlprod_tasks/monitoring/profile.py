@@ -12,8 +12,10 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
+from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.reference_profile import SCORE, JoinedTable, ProfileColumn, ReferenceNumbers, ReferenceProfile
+from mlprod_tasks.monitoring import number_outcomes
 from mlprod_tasks.monitoring.count import count_by_tick
 from mlprod_tasks.monitoring.history import history_of
 from mlprod_tasks.monitoring.observe import Observed, observe_by_tick
@@ -107,7 +109,8 @@ def _outcome_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
 
 def _number_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
     """The same of outcomes that are numbers."""
-    needed = ", ".join(map(quoted, ("tick", "score", "label", *pipeline.value_features)))
+    ends = (LOW, HIGH) if pipeline.model.coverage is not None else ()
+    needed = ", ".join(map(quoted, ("tick", "score", "label", *ends, *pipeline.value_features)))
     labelled = con.sql(f"SELECT {needed} FROM reference WHERE label IS NOT NULL ORDER BY tick").to_arrow_table()
     n = labelled.num_rows
     if n < 2:
@@ -128,6 +131,7 @@ def _number_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
             mae=float(np.abs(error).mean()),
             rmse=float(np.sqrt(np.mean(error**2))),
             bias=float(error.mean()),
+            held=float(number_outcomes.held(labelled).mean()) if ends else None,
         ),
     }
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.feature import Expression, names_of
+from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
@@ -133,8 +134,14 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         declaration_is_todays=stored.declaration == pipeline.digest,
         sources=_sources(pipeline, shown, None if current is None else current.at, platform),
         origin=_origin(pipeline, stored.version, stored.ref, platform),
+        interval=_interval(row),
         scale=SCALES[getattr(again.model, "link", "identity" if pipeline.task == "regression" else "logit")],
     )
+
+
+def _interval(row: pa.Table) -> tuple[float, float] | None:
+    ends = [row[name][0].as_py() for name in (LOW, HIGH) if name in row.column_names]
+    return (ends[0], ends[1]) if len(ends) == 2 and None not in ends else None
 
 
 def _read_stored(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick | None) -> _Stored:

@@ -61,7 +61,7 @@ class PredictionExplanation:
 
     way: how the effects were computed, in words. recomputed: the score that the model gives for the stored features; None if
     it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions, on
-    `scale`. decision: None if the score is a predicted number.
+    `scale`. decision: None if the score is a predicted number; interval: its low and high end, if it has one.
     """
 
     pipeline: str
@@ -91,12 +91,14 @@ class PredictionExplanation:
     sources: tuple[SourceTable, ...]
     origin: ModelOrigin
     scale: str = "log-odds"
+    interval: tuple[float, float] | None = None
 
     @property
     def answer(self) -> str:
         """What was predicted, in words."""
         if self.decision is None:
-            return format_number(self.score)
+            within = "" if self.interval is None else f", between {' and '.join(map(format_number, self.interval))}"
+            return f"{format_number(self.score)}{within}"
         bound = "" if self.threshold is None else f" (threshold {format_number(self.threshold)})"
         return f"{self.score:.4f}, decision: {'act' if self.decision else 'wait'}{bound}"
 

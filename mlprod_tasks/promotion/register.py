@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.documents.formatting import format_number, number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
@@ -268,13 +269,15 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
         )
         write_json(folder.path / PROFILE, profile_of(pipeline, scored, model.importance).as_json())
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
-    of_chosen = Predictions(predicted.score[chosen], predicted.decision[chosen])
-    golden = _with_scores(rows.take(chosen), of_chosen)
+    golden = _with_scores(rows.take(chosen), predicted.take(chosen))
     pq.write_table(golden.select([*pipeline.feature_names, "score", "decision"]), folder.path / GOLDEN)
 
 
 def _with_scores(rows: pa.Table, predicted: Predictions) -> pa.Table:
-    return rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+    rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+    for name, ends in zip((LOW, HIGH), predicted.interval or (), strict=False):
+        rows = rows.append_column(name, pa.array(ends))
+    return rows
 
 
 def _write_scored(pipeline: Pipeline, rows: StoredRows, predicted: Predictions, file: Path) -> list[str]:
@@ -283,7 +286,7 @@ def _write_scored(pipeline: Pipeline, rows: StoredRows, predicted: Predictions, 
     writer: pq.ParquetWriter | None = None
     for batch in rows.batches([name for name in rows.column_names if name in names]):
         part = slice(at, at + batch.num_rows)
-        table = _with_scores(batch, Predictions(predicted.score[part], predicted.decision[part]))
+        table = _with_scores(batch, predicted.take(part))
         writer = writer or pq.ParquetWriter(file, table.schema)
         writer.write_table(table)
         at += batch.num_rows
@@ -337,7 +340,9 @@ def _description(pipeline: Pipeline, folder: TrainingFolder) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, one in evaluated.model.items():
-        before = number(evaluated.champion[name].value) if evaluated.champion else ""
+        champion = (evaluated.champion or {}).get(name)
+        before = "" if champion is None else number(champion.value)
         interval = f"{number(one.low)} to {number(one.high)}"
-        lines.append(f"| {name} | {number(one.value)} | {interval} | {number(evaluated.baseline[name].value)} | {before} |")
+        baseline = number(evaluated.baseline[name].value) if name in evaluated.baseline else ""
+        lines.append(f"| {name} | {number(one.value)} | {interval} | {baseline} | {before} |")
     return "\n".join(lines)

@@ -102,7 +102,7 @@ def _quality(known: ReportContext) -> tuple[Block, ...]:
     )
     points = Listing((*sentences.quality(known), *_champion(known)))
     rows = tuple(
-        (title(name), with_interval(evaluation.model[name]), number(evaluation.baseline[name].value))
+        (title(name), with_interval(evaluation.model[name]), with_interval(evaluation.baseline.get(name)).split(" [")[0])
         for name in sentences.METRICS
         if name in evaluation.model
     )

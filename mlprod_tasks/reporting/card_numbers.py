@@ -11,13 +11,14 @@ from mlprod_tasks.documents.formatting import change, number, with_interval
 from mlprod_tasks.evaluation.results import Slice
 from mlprod_tasks.reporting.report_context import ReportContext
 
-METRICS = ("mae", "rmse", "median_error", "r2", "mape", "value_per_1000")
+METRICS = ("mae", "rmse", "median_error", "r2", "mape", "interval_coverage", "interval_width", "value_per_1000")
 OUTCOMES = "mean"  # heading of the mean outcome
 
 
 def gives(known: ReportContext) -> str:
     """What each row gets."""
-    return "a predicted number"
+    coverage = known.pipeline.model.coverage
+    return "a predicted number" + ("" if coverage is None else f", and an interval that is to hold {coverage:.0%} of outcomes")
 
 
 def meaning(known: ReportContext) -> str:
@@ -39,7 +40,7 @@ def outcomes(known: ReportContext) -> str:
 
 def quality(known: ReportContext) -> list[str]:
     """How good it is, point by point."""
-    return [_error(known), _explained(known), _bias(known), _value(known)]
+    return [_error(known), _explained(known), _bias(known), *_interval(known), _value(known)]
 
 
 def worth_more(known: ReportContext) -> str:
@@ -62,7 +63,11 @@ def share(one: Slice) -> str:
 
 def limits(known: ReportContext) -> list[str]:
     """What a prediction is, and what its value rests on."""
-    points = ["A prediction is one number: it does not say how far a single row may be off."]
+    points = (
+        ["A prediction is one number: it does not say how far a single row may be off."]
+        if known.pipeline.model.coverage is None
+        else ["Intervals are as wide for easy rows as for hard ones, and hold their share only while errors stay as they were."]
+    )
     worth = known.pipeline.value
     if isinstance(worth, PredictionValue):
         points.append(f"Its value is counted{f' in {worth.unit}' if worth.unit else ''} per row: {worth.sql}.")
@@ -101,6 +106,18 @@ def _bias(known: ReportContext) -> str:
         f"On average it predicted {number(expected)}, and {number(realised)} came: predictions were {side} by "
         f"{number(abs(realised - expected))}."
     )
+
+
+def _interval(known: ReportContext) -> list[str]:
+    """What intervals held and how wide they were."""
+    measured, coverage = known.results.evaluation.model, known.pipeline.model.coverage
+    if coverage is None or "interval_coverage" not in measured:
+        return []
+    held, width = measured["interval_coverage"], measured["interval_width"]
+    return [
+        f"Its intervals were to hold {coverage:.0%} of outcomes, and held {held.value:.1%} [{held.low:.1%}, {held.high:.1%}]; "
+        f"they were {number(width.value)} wide on average."
+    ]
 
 
 def _value(known: ReportContext) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-from mlprod_tasks.declaration.task import PREDICTION
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Scoring
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
@@ -131,10 +131,14 @@ def _model_predictions(
         raise ModelInputError(f"{pipeline.name}: {tick}: {reason}; and no fallback is stored for version {version}")
     log.error("%s: %s: the fallback answers %d of %d rows: %s", pipeline.name, tick, len(refused), table.num_rows, reason)
     score, decision = np.empty(table.num_rows), np.empty(table.num_rows, bool)
+    low, high = np.full((2, table.num_rows), np.nan)
     for answering, rows in ((FallbackModel.from_json(kept.model), by_fallback), (model, ~by_fallback)):
         one = answering.predict(table.filter(pa.array(rows)))
         score[rows], decision[rows] = one.score, one.decision
-    return _TickPredictions(table, Predictions(score, decision), version, by_fallback, reason, FallbackCause.ROWS)
+        if one.interval is not None:
+            low[rows], high[rows] = one.interval
+    merged = Predictions(score, decision, (low, high))
+    return _TickPredictions(table, merged, version, by_fallback, reason, FallbackCause.ROWS)
 
 
 def _reason(pipeline: Pipeline, table: pa.Table, refused: Mapping[int, str], failed: Mapping[int, str]) -> str:
@@ -196,9 +200,20 @@ def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
         "model_version": pa.array(np.full(n, answer.model_version, dtype=np.int32)),
         "features_digest": pa.array([pipeline.digest] * n, pa.string()),
     }
+    if pipeline.model.coverage is not None:
+        columns |= _ends(answer.predictions, n)
     # A column of the entity may also be a feature of the same name: then it is there already.
     columns |= {name: table[name] for name in pipeline.feature_names if name in table.column_names}
     return pa.table(columns)
+
+
+def _ends(predictions: Predictions, rows: int) -> dict[str | None, Any]:
+    """The ends of each prediction's interval; null for what the fallback answered."""
+    if predictions.interval is None:
+        return {name: pa.nulls(rows, pa.float64()) for name in (LOW, HIGH)}
+    return {
+        name: pa.array(one, pa.float64(), from_pandas=True) for name, one in zip((LOW, HIGH), predictions.interval, strict=True)
+    }
 
 
 def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform) -> None:
@@ -207,6 +222,7 @@ def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform)
     assert pipeline.publish is not None
     key = pipeline.entity_table.key
     answer = ["score", "decision"] if pipeline.task == "binary" else ["score"]
+    answer += [LOW, HIGH] if pipeline.model.coverage is not None else []
     published = rows.select([*key, "tick", "predict_at", *answer, "fallback", "model_version"])
     if pipeline.task == "regression":
         published = published.rename_columns({"score": PREDICTION})

@@ -14,7 +14,10 @@ from mlprod_tasks.statistics.metrics import RESAMPLES, CannotBeMeasured, Sampled
 
 Floats = NDArray[np.float64]
 
+Interval = tuple[Floats, Floats]  # the low and the high ends, (n,) each
+
 NAMES = ("mae", "rmse", "median_error", "r2", "mape", "absolute_bias", "value_per_1000")
+OF_INTERVALS = ("interval_coverage", "interval_width")
 
 
 def mae(outcome: Floats, predicted: Floats) -> float:
@@ -50,18 +53,27 @@ def rank_correlation(outcome: Floats, predicted: Floats) -> float:
     return float(spearmanr(outcome, predicted).statistic)
 
 
-def sample(outcome: Floats, predicted: Floats, values: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Sampled:
+def sample(
+    outcome: Floats,
+    predicted: Floats,
+    values: Floats,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    interval: Interval | None = None,
+) -> Sampled:
     """Compute every metric of NAMES on the rows and on resamples with replacement, the same draws as `metrics.sample`.
 
-    mape is NaN if an outcome is 0, r2 if all are equal. values: (n,) the value of each prediction. Raises: CannotBeMeasured.
+    interval: of each prediction; with it, the metrics OF_INTERVALS too. mape is NaN if an outcome is 0, r2 if all are equal.
+    values: (n,) the value of each prediction. Raises: CannotBeMeasured.
     """
     _check(outcome, predicted)
-    rows = _Errors(outcome, predicted, np.asarray(values, np.float64))
+    rows = _Errors(outcome, predicted, np.asarray(values, np.float64), interval)
+    names = NAMES if interval is None else (*NAMES, *OF_INTERVALS)
     points = _all_metrics(rows, np.ones((1, len(outcome))))
     drawn = [_all_metrics(rows, weights) for weights in drawn_weights(len(outcome), resamples, seed)]
     return Sampled(
-        {name: float(points[name][0]) for name in NAMES},
-        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in NAMES},
+        {name: float(points[name][0]) for name in names},
+        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in names},
     )
 
 
@@ -72,6 +84,7 @@ class _Errors:
     outcome: Floats
     predicted: Floats
     values: Floats
+    interval: Interval | None = None
 
     @property
     def error(self) -> Floats:
@@ -95,7 +108,16 @@ def _all_metrics(rows: _Errors, weights: Floats) -> dict[str, Floats]:
         "mape": _mape(rows, weights, total),
         "absolute_bias": np.abs(signed) / total,
         "value_per_1000": 1000 * value / total,
+        **_of_intervals(rows, weights, total),
     }
+
+
+def _of_intervals(rows: _Errors, weights: Floats, total: Floats) -> dict[str, Floats]:
+    if rows.interval is None:
+        return {}
+    low, high = rows.interval
+    held = ((low <= rows.outcome) & (rows.outcome <= high)).astype(np.float64)
+    return {"interval_coverage": weights @ held / total, "interval_width": weights @ (high - low) / total}
 
 
 def _mape(rows: _Errors, weights: Floats, total: Floats) -> Floats:

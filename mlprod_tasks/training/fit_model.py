@@ -21,6 +21,7 @@ from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.feature_frame import Input, as_categories, decisions, inputs_of, matrix, outcome_of, read
+from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner, needs
 from mlprod_tasks.models.learners.permutation import shares
 from mlprod_tasks.models.learners.rows import in_memory, predict
@@ -53,6 +54,7 @@ class FittedCandidate:
     calibration: Calibration
     threshold: float | None
     metrics: Mapping[str, float]
+    interval: PredictionInterval | None = None
 
 
 def fit_model(
@@ -116,6 +118,7 @@ def _as_model(
         shares=None
         if importance is not None
         else tuple(shares(best.fitted, prepared.validation, pipeline.model.seed).tolist()),
+        interval=best.interval,
     )
 
 
@@ -228,7 +231,7 @@ def _evaluate_candidate(
     measured = task.candidate_metrics(pipeline, y, score, worth.of(decisions(score, threshold)))
     shown = ", ".join(f"{title(name)} {number:.4f}" for name, number in measured.items())
     log.info("%s: %.1f s, validation %s", learner.name, time.perf_counter() - began, shown)
-    return FittedCandidate(learner, fitted, calibrated, threshold, measured)
+    return FittedCandidate(learner, fitted, calibrated, threshold, measured, task.interval(pipeline, y, score))
 
 
 def _best(metric: str, fitted: list[FittedCandidate]) -> FittedCandidate:

@@ -20,7 +20,7 @@ from mlprod_tasks.monitoring.inputs import inputs
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import outcomes, unmeasured
-from mlprod_tasks.monitoring.profile import make_profile
+from mlprod_tasks.monitoring.profile import make_profile, profile_of
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement
 from tests.support import monitored_shop as shop
@@ -171,3 +171,35 @@ def test_too_few_outcomes_have_no_value_but_a_reading_each():
     }  # fmt: skip
     waiting = {one.what for one in unmeasured(reference(), "its labels wait", 400)}
     assert waiting == {"label_mean", "label_psi", "kpi", "mae", "rmse", "bias", "value", "residual_shift"}
+
+
+def with_ends(rows: pa.Table, low: float, high: float) -> pa.Table:
+    score = rows["score"].to_numpy()
+    return rows.append_column("prediction_low", pa.array(score + low)).append_column("prediction_high", pa.array(score + high))
+
+
+def test_intervals_that_no_longer_hold_their_share_are_seen():
+    held = replace(PIPELINE, model=replace(PIPELINE.model, coverage=0.8), watches=ml.WATCHES, rules=ml.RULES)
+    low, high = stats.norm.interval(0.8, 0, 10)
+    rows = pa.concat_tables([with_ends(scored(day), low, high) for day in shop.REFERENCE])
+    gains = {"price": 70.0, "place": 20.0, "items": 10.0}
+    rows = rows.drop_columns(["decision"]).append_column("decision", pa.array(np.zeros(rows.num_rows, bool)))
+    profile = profile_of(held, rows, gains)
+    assert profile.numbers.held == pytest.approx(0.8, abs=0.02)
+    assert len(profile.history.values["interval_coverage"]) == len(shop.REFERENCE)
+
+    def coverage(tick: pa.Table) -> tuple[Reading, Measurement]:
+        reading = next(one for one in outcomes(held, profile, tick, tick.num_rows) if one.what == "interval_coverage")
+        return reading, judged(reading, held, held.schedule.tick(TICK), 3, NOW, Bounds(held, TICK, profile))
+
+    quiet, of_quiet = coverage(with_ends(scored(TICK), low, high))
+    assert abs(quiet.value) < 0.06
+    assert not of_quiet.breached
+    wider = scored(TICK)
+    error = wider["label"].to_numpy() - wider["score"].to_numpy()
+    wider = wider.set_column(wider.column_names.index("label"), "label", pa.array(wider["score"].to_numpy() + 2.5 * error))
+    found, of_found = coverage(with_ends(wider, low, high))
+    assert found.value == pytest.approx(2 * stats.norm.cdf(high / 25) - 1 - 0.8, abs=0.06)
+    assert of_found.breached
+    none, _ = coverage(scored(TICK))
+    assert (none.value, none.why) == (None, "these predictions have no interval")

@@ -19,7 +19,7 @@
     const { origin } = result;
     const again = result.recomputed === null ? `not recomputed: ${result.not_recomputed}` : result.recomputed === result.score ? "the model gives exactly the same score again" : `the model now gives ${result.recomputed}, not ${result.score}`;
     const rows = [
-      number ? ["Predicted", mlprod.number(result.score)] : ["Score", `${result.score.toFixed(4)}, decision: ${result.decision ? "act" : "wait"}${threshold}`],
+      number ? ["Predicted", mlprod.number(result.score) + (result.interval ? `, between ${result.interval.map(mlprod.number).join(" and ")}` : "")] : ["Score", `${result.score.toFixed(4)}, decision: ${result.decision ? "act" : "wait"}${threshold}`],
       ["Outcome", outcome],
       ["Tick", `${result.tick}; features as known at ${result.predict_at}`],
       ["Scored by", `${result.fallback ? "the fallback of " : ""}version ${result.model_version} (${result.learner}${number ? "" : `, calibration ${result.calibration}`})${result.scored_at ? `, ${result.scored_at}` : ""}`],

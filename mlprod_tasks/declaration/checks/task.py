@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.checks.tables import listed
-from mlprod_tasks.declaration.gate import AtLeast, AtMost, BetterThanBaseline, NotWorseThanChampion, Stable, WorstSlice
+from mlprod_tasks.declaration.gate import (
+    OF_INTERVALS,
+    AtLeast,
+    AtMost,
+    BetterThanBaseline,
+    NotWorseThanChampion,
+    Stable,
+    WorstSlice,
+)
 from mlprod_tasks.declaration.learner import LightGBM
 from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
 from mlprod_tasks.declaration.outcome import Outcome
-from mlprod_tasks.declaration.task import PREDICTION, REGRESSION, TASKS, Task
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, REGRESSION, TASKS, Task
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -28,6 +36,7 @@ def task_problems(pipeline: Pipeline) -> Iterator[str]:
     yield from _candidates(pipeline, task)
     yield from _gates(pipeline, task)
     yield from _watches(pipeline, task)
+    yield from _coverage(pipeline, task)
     if task is REGRESSION:
         yield from _not_for_regression(pipeline)
 
@@ -65,6 +74,8 @@ def _candidates(pipeline: Pipeline, task: Task) -> Iterator[str]:
             )
         if isinstance(one, LightGBM):
             yield from _objective(one, task)
+    if model.choose_by in OF_INTERVALS:
+        yield f"model.choose_by {model.choose_by!r}: candidates are compared by their errors; there are {listed(task.metrics)}"
     if model.choose_by is not None and model.choose_by not in task.metrics:
         yield f"model.choose_by {model.choose_by!r} is no metric of task {task.name!r}; there are {listed(task.metrics)}"
 
@@ -96,9 +107,19 @@ def _gates(pipeline: Pipeline, task: Task) -> Iterator[str]:
             known = task.slice_metrics
         else:
             continue
+        if gate.metric in OF_INTERVALS and gate.metric in known:
+            yield from _interval_gate(gate, pipeline)
         if gate.metric not in known:
             kind = type(gate).__name__
             yield f"gate {kind}({gate.metric!r}): it is no metric of task {task.name!r}; {kind} has {listed(known)}"
+
+
+def _interval_gate(gate: Any, pipeline: Pipeline) -> Iterator[str]:
+    at = f"gate {type(gate).__name__}({gate.metric!r})"
+    if pipeline.model.coverage is None:
+        yield f"{at}: predictions have no interval; declare model.coverage, such as coverage=0.9"
+    if isinstance(gate, BetterThanBaseline) or (isinstance(gate, Stable) and gate.than == "baseline"):
+        yield f"{at}: the constant baseline has no interval to compare with; declare a bound"
 
 
 def _watches(pipeline: Pipeline, task: Task) -> Iterator[str]:
@@ -109,6 +130,21 @@ def _watches(pipeline: Pipeline, task: Task) -> Iterator[str]:
                 f"watch {watch.what!r} is not measured for task {task.name!r}; besides those of every task there are "
                 f"{listed(WATCHED_BY_TASK[task.name])}"
             )
+
+
+def _coverage(pipeline: Pipeline, task: Task) -> Iterator[str]:
+    """Prediction intervals."""
+    model = pipeline.model
+    if model.coverage is None:
+        if any(watch.what == "interval_coverage" for watch in pipeline.watches) and task is REGRESSION:
+            yield "watch 'interval_coverage': predictions have no interval; declare model.coverage, such as coverage=0.9"
+        return
+    if task is not REGRESSION:
+        yield f"model.coverage {model.coverage} is of predicted numbers, and task {task.name!r} has none: leave it out"
+    if not 0 < model.coverage < 1:
+        yield f"model.coverage {model.coverage} must lie between 0 and 1: it is the share of outcomes that intervals hold"
+    if model.segment_by is not None:
+        yield "model.coverage is not there yet with model.segment_by: leave one of them out"
 
 
 def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
@@ -124,6 +160,7 @@ def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
         yield "model.calibration 'sigmoid' makes probabilities, and task 'regression' predicts numbers: leave it out"
     if pipeline.serving is not None:
         yield f"serving {at}: predictions are made in batch; leave serving out"
-    if PREDICTION in (*pipeline.feature_names, *pipeline.entity_table.names):
-        whose = f"a feature or column of {pipeline.entity_name!r}"
-        yield f"{whose} is named {PREDICTION!r}, the name of what is predicted: give another"
+    for name in (PREDICTION, LOW, HIGH):
+        if name in (*pipeline.feature_names, *pipeline.entity_table.names):
+            whose = f"a feature or column of {pipeline.entity_name!r}"
+            yield f"{whose} is named {name!r}, the name of what is predicted: give another"

@@ -10,6 +10,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
 from mlprod_tasks.statistics import auc_interval, metrics
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
@@ -34,6 +35,9 @@ class Binary:
     def threshold(self, worth: Worth, score: Floats) -> float | None:
         return decision_value.best_threshold(worth, score)
 
+    def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> None:
+        return None
+
     def candidate_metrics(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, float]:
         both = outcome.any() and not outcome.all()
         measured = {
@@ -44,8 +48,8 @@ class Binary:
             measured[by] = metrics.measure(outcome, score, worth, pipeline.top_share, resamples=0)[by].value
         return measured
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> Sampled:
-        return metrics.sample(outcome, score, worth, pipeline.top_share, seed=pipeline.model.seed)
+    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
+        return metrics.sample(outcome, predicted.score, worth, pipeline.top_share, seed=pipeline.model.seed)
 
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
         """ROC AUC by DeLong's test."""

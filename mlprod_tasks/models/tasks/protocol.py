@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
 
 Floats = NDArray[np.float64]
@@ -60,10 +62,16 @@ class PredictionTask(Protocol):
     def threshold(self, worth: Worth, score: Floats) -> float | None:
         """Return the score from which to act; None if nothing is decided."""
 
+    def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> PredictionInterval | None:
+        """Return the interval of each prediction, from scores of the validation window; None if none is declared.
+
+        Raises: TooFewRows.
+        """
+
     def candidate_metrics(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, float]:
         """Return the metrics of a candidate on the validation window, among them the one by which candidates are compared."""
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> Sampled:
+    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
         """Return every metric, on the rows and on resamples. Raises: CannotBeMeasured."""
 
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:

@@ -9,9 +9,11 @@ import numpy as np
 from mlprod_tasks.declaration import LightGBM, Pipeline
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.tasks.binary import mean_estimate
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
-from mlprod_tasks.statistics import regression_metrics
+from mlprod_tasks.statistics import conformal, regression_metrics
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
 
 NOT_NEGATIVE = ("poisson", "tweedie")
@@ -41,12 +43,23 @@ class Regression:
     def threshold(self, worth: Worth, score: Floats) -> float | None:
         return None
 
+    def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> PredictionInterval | None:
+        coverage = pipeline.model.coverage
+        if coverage is None:
+            return None
+        try:
+            return PredictionInterval(coverage, *conformal.offsets(outcome - score, coverage))
+        except conformal.TooFewRows as error:
+            remedy = "declare a longer split.validation, or a smaller model.coverage"
+            raise conformal.TooFewRows(f"{pipeline.name}: the validation window: {error}; {remedy}") from None
+
     def candidate_metrics(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, float]:
         points = regression_metrics.sample(outcome, score, worth, resamples=0).points if len(outcome) else {}
         return {name: points.get(name, nan) for name in dict.fromkeys(("mae", "rmse", "r2", pipeline.choose_by))}
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> Sampled:
-        return regression_metrics.sample(outcome, score, worth, seed=pipeline.model.seed)
+    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
+        seed, interval = pipeline.model.seed, predicted.interval
+        return regression_metrics.sample(outcome, predicted.score, worth, seed=seed, interval=interval)
 
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
         return {}

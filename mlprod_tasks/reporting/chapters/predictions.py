@@ -63,4 +63,4 @@ def _numbers_to_draw(context: ReportContext, champion: ReportedChampion | None) 
     if champion is not None and champion.model is not None and context.results.evaluation.champion is not None:
         other = champion.model.predict(context.rows).score
     name = f"champion, version {champion.version}" if champion else ""
-    return plots.PredictedNumbers(context.outcome, context.predicted.score, other, name)
+    return plots.PredictedNumbers(context.outcome, context.predicted.score, other, name, context.predicted.interval)

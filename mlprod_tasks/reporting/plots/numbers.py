@@ -26,13 +26,14 @@ class PredictedNumbers:
     """Rows of the test window with an outcome.
 
     outcome, predicted: (n,). champion: (n,) the champion's predictions of the same rows, if there is one; champion_name: its
-    name in the legend.
+    name in the legend. interval: the ends of the model's intervals, (n,) each.
     """
 
     outcome: Floats
     predicted: Floats
     champion: Floats | None = None
     champion_name: str = "champion"
+    interval: tuple[Floats, Floats] | None = None
 
     def models(self) -> Iterator[tuple[Floats, str, str]]:
         """The predictions to draw, with colour and name; the champion's first, so that the model's are on top."""
@@ -48,6 +49,10 @@ def against_outcomes(numbers: PredictedNumbers, unit: str) -> Figure:
     axes.scatter(numbers.predicted[at], numbers.outcome[at], s=5, color=BLUE, alpha=0.18, linewidths=0)
     low, high = _ends(np.concatenate((numbers.predicted, numbers.outcome)))
     axes.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1, label="as predicted")
+    if numbers.interval is not None:
+        order = np.argsort(numbers.predicted)
+        for end, label in zip(numbers.interval, ("interval", ""), strict=True):
+            axes.plot(numbers.predicted[order], end[order], color=ORANGE, linewidth=1.2, label=label or None)
     for predicted, colour, name in numbers.models():
         expected, realised, error = _groups(predicted, numbers.outcome)
         axes.errorbar(

@@ -54,7 +54,8 @@ class LightGBM:
 
 @declared
 class HistGradientBoosting:
-    """scikit-learn's gradient boosted trees, stopped when log loss on the validation window no longer falls.
+    """scikit-learn's gradient boosted trees, stopped when log loss (of numbers the squared error) on the validation window no
+    longer falls.
 
     Categories are split natively; if a feature has more than 255, the rarest are merged into one.
 

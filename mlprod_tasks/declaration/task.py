@@ -75,7 +75,15 @@ REGRESSION = Task(
     choose_by="mae",
     slice_metrics=("mae", "rmse", "bias", "value_per_1000"),
     shown=("mae", "rmse", "r2", "value_per_1000"),
-    learners=(learner.LightGBM, learner.LinearRegression, learner.Constant, learner.Averaging),
+    learners=(
+        learner.LightGBM,
+        learner.HistGradientBoosting,
+        learner.RandomForest,
+        learner.ExtraTrees,
+        learner.LinearRegression,
+        learner.Constant,
+        learner.Averaging,
+    ),
     values=(PredictionValue,),
     fallback=MeanTable,
 )

@@ -43,7 +43,7 @@ def test_without_watches_it_has_those_of_numbers():
         (
             {"model": ml.Model(candidates=(ml.LogisticRegression(),))},
             "model.candidates 'logistic_regression': LogisticRegression is not there for task 'regression'; there are "
-            "Averaging, Constant, LightGBM, LinearRegression",
+            "Averaging, Constant, ExtraTrees, HistGradientBoosting, LightGBM, LinearRegression, RandomForest",
         ),
         (
             {"model": ml.Model(candidates=(ml.LightGBM(objective="l1", alpha=0.5),))},
@@ -66,7 +66,8 @@ def test_without_watches_it_has_those_of_numbers():
         ({"serving": ml.Serving()}, "serving is not there yet for task 'regression'"),
         (
             {"gates": (ml.AtLeast("roc_auc", 0.6),)},
-            "gate AtLeast('roc_auc'): it is no metric of task 'regression'; AtLeast has absolute_bias, mae, mape",
+            "gate AtLeast('roc_auc'): it is no metric of task 'regression'; AtLeast has absolute_bias, "
+            "interval_coverage, interval_width, mae, mape",
         ),
         (
             {"gates": (ml.WorstSlice("calibration", 0.1),)},
@@ -77,7 +78,8 @@ def test_without_watches_it_has_those_of_numbers():
         ({"gates": (ml.AtMost("mae", -3.0),)}, "bound -3.0 is below 0, and mae never is"),
         (
             {"watches": (ml.Watch("roc_auc", low=0.6),)},
-            "watch 'roc_auc' is not measured for task 'regression'; besides those of every task there are bias, label_mean",
+            "watch 'roc_auc' is not measured for task 'regression'; besides those of every task there are bias, "
+            "interval_coverage, label_mean",
         ),
         (
             {"features": (*SHOP.features, ml.Expression("prediction", "amount", "float", "x"))},

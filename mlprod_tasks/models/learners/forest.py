@@ -1,4 +1,4 @@
-"""Random forest and extra trees, with cross-fitted outcome rates of categories."""
+"""Random forest and extra trees, with cross-fitted outcome rates, or mean outcomes, of categories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from mlprod_tasks.declaration import ExtraTrees, Model, RandomForest
 from mlprod_tasks.models.learners import fitted, stored
 from mlprod_tasks.models.learners.cores import cores_for, in_parts
-from mlprod_tasks.models.learners.links import LOGIT
+from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 
 KIND = "forest"
@@ -37,11 +37,11 @@ class Forest:
     rates: Rates = field(repr=False)
     decrease: tuple[float, ...] = field(repr=False)
     threads: int | None = None
+    link: Link = LOGIT
     kind = KIND
-    link = LOGIT
 
     def predict(self, x: Floats) -> Floats:
-        """Return the mean probability of the trees, (n,).
+        """Return the mean probability, or number, of the trees, (n,).
 
         Summed in order, so that threads do not change the rounding.
         """
@@ -49,7 +49,7 @@ class Forest:
         return np.asarray(in_parts(lambda part: _mean(trees, part), _with_rates(x, self.rates), self.threads))
 
     def contributions(self, x: Floats) -> None:
-        """Return None: a mean of probabilities has no exact contributions to log-odds."""
+        """Return None: scikit-learn computes no exact contributions."""
         return
 
     @property
@@ -67,7 +67,8 @@ class Forest:
 
     def save(self, folder: Path) -> None:
         rates = [[position, list(by), *others] for position, by, *others in self.rates]
-        fitted.write(folder, KIND, rates=rates, decrease=list(self.decrease))
+        scale = {} if self.link == LOGIT else {"link": self.link}
+        fitted.write(folder, KIND, rates=rates, decrease=list(self.decrease), **scale)
         (folder / FILE).write_bytes(self.content)
 
     @cached_property
@@ -79,7 +80,8 @@ def load(folder: Path, threads: int | None) -> Forest:
     """Load the model that `save` wrote. Raises: ForbiddenType."""
     written = fitted.read(folder)
     rates = tuple((position, tuple(by), other, missing) for position, by, other, missing in written["rates"])
-    forest = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads)
+    link = written.get("link", LOGIT)
+    forest = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads, link)
     forest._trees  # noqa: B018  a bad file is refused on loading, not at the first score
     return forest
 
@@ -89,13 +91,8 @@ def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: Lear
 
     Weights apply to the trees, not to the rates of categories: scikit-learn's encoder has no weights.
     """
-    import sklearn.ensemble
-
     x, rates = _encode(columns, train, declared.seed)
-    kind = (
-        sklearn.ensemble.RandomForestClassifier if isinstance(learner, RandomForest) else sklearn.ensemble.ExtraTreesClassifier
-    )
-    model = kind(
+    model = _kind(learner, train)(
         n_estimators=learner.trees,
         max_depth=learner.max_depth,
         min_samples_leaf=learner.min_data_in_leaf,
@@ -105,7 +102,16 @@ def fit_forest(learner: RandomForest | ExtraTrees, columns: Columns, train: Lear
     )
     model.fit(x, train.y, sample_weight=train.weight)
     content = stored.dump([one.tree_ for one in model.estimators_])
-    return Forest(content, rates, tuple(model.feature_importances_.tolist()), declared.threads)
+    link = IDENTITY if train.of_numbers else LOGIT
+    return Forest(content, rates, tuple(model.feature_importances_.tolist()), declared.threads, link)
+
+
+def _kind(learner: RandomForest | ExtraTrees, train: LearnerRows) -> Any:
+    """Return scikit-learn's class. Trees of numbers decrease the squared error."""
+    import sklearn.ensemble
+
+    kind = "RandomForest" if isinstance(learner, RandomForest) else "ExtraTrees"
+    return getattr(sklearn.ensemble, f"{kind}{'Regressor' if train.of_numbers else 'Classifier'}")
 
 
 def _mean(trees: list[Any], x: Any) -> Floats:
@@ -113,7 +119,7 @@ def _mean(trees: list[Any], x: Any) -> Floats:
     if len(x) == 0:
         return total
     for tree in trees:
-        total += tree.predict(x)[:, 1]
+        total += tree.predict(x)[:, -1]  # the probability of a yes, or the only number
     return total / len(trees)
 
 
@@ -126,9 +132,10 @@ def _encode(columns: Columns, train: LearnerRows, seed: int) -> tuple[Any, Rates
 
     # The folds are passed in, as the encoder's own would differ from run to run.
     folds = KFold(min(FOLDS, len(train)), shuffle=True, random_state=seed)
-    encoder = TargetEncoder(target_type="binary", cv=folds)
+    numbers = train.of_numbers
+    encoder = TargetEncoder(target_type="continuous" if numbers else "binary", cv=folds)
     coded = train.x[:, list(columns.categorical)]
-    crossed = encoder.fit_transform(coded, train.y.astype(np.int64))
+    crossed = encoder.fit_transform(coded, train.y if numbers else train.y.astype(np.int64))
     rates = []
     for i, position in enumerate(columns.categorical):
         codes, rate, other = encoder.categories_[i], encoder.encodings_[i], float(encoder.target_mean_)

@@ -12,8 +12,8 @@ import numpy as np
 from mlprod_tasks.declaration import HistGradientBoosting, Model
 from mlprod_tasks.models.learners import fitted, stored
 from mlprod_tasks.models.learners.cores import in_parts
-from mlprod_tasks.models.learners.links import LOGIT
-from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit
+from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link, predicted
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 
 KIND = "hist_gradient_boosting"
 FILE = "trees.skops"
@@ -25,7 +25,7 @@ TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 class HistBoosting:
     """Fitted trees.
 
-    content: they and their known categories, as a skops file. start: log-odds before the first tree.
+    content: they and their known categories, as a skops file. start: log-odds, or the number, before the first tree.
     places: for each coded column (position, place by code); only the most frequent codes have their own place.
     gain: each feature's share of the total.
     """
@@ -35,12 +35,13 @@ class HistBoosting:
     places: tuple[tuple[int, tuple[int, ...]], ...] = field(repr=False)
     gain: tuple[float, ...] = field(repr=False)
     threads: int | None = None
+    link: Link = LOGIT
     kind = KIND
-    link = LOGIT
 
     def predict(self, x: Floats) -> Floats:
         loaded = self._stored  # loaded once, before the threads start
-        return expit(in_parts(lambda part: self._log_odds(part, loaded), _as_trees_read(x, self.places), self.threads))
+        added = in_parts(lambda part: self._added(part, loaded), _as_trees_read(x, self.places), self.threads)
+        return predicted(self.link, added)
 
     def contributions(self, x: Floats) -> None:
         """Return None: scikit-learn computes no exact contributions."""
@@ -61,10 +62,11 @@ class HistBoosting:
 
     def save(self, folder: Path) -> None:
         places = [[position, list(by)] for position, by in self.places]
-        fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain))
+        scale = {} if self.link == LOGIT else {"link": self.link}
+        fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain), **scale)
         (folder / FILE).write_bytes(self.content)
 
-    def _log_odds(self, x: Floats, loaded: Any) -> Floats:
+    def _added(self, x: Floats, loaded: Any) -> Floats:
         total = np.full(len(x), self.start)
         known, order = loaded["categories"]
         for tree in loaded["trees"]:
@@ -80,7 +82,8 @@ def load(folder: Path, threads: int | None) -> HistBoosting:
     """Load the model that `save` wrote. Raises: ForbiddenType."""
     written = fitted.read(folder)
     places = tuple((position, tuple(by)) for position, by in written["places"])
-    model = HistBoosting((folder / FILE).read_bytes(), written["start"], places, tuple(written["gain"]), threads)
+    content, link = (folder / FILE).read_bytes(), written.get("link", LOGIT)
+    model = HistBoosting(content, written["start"], places, tuple(written["gain"]), threads, link)
     model._stored  # noqa: B018  a bad file is refused on loading, not at the first score
     return model
 
@@ -88,15 +91,16 @@ def load(folder: Path, threads: int | None) -> HistBoosting:
 def fit_hist_gradient_boosting(
     learner: HistGradientBoosting, columns: Columns, train: LearnerRows, validation: LearnerRows, declared: Model
 ) -> HistBoosting:
-    """Fit trees until the validation log loss stops falling; drop later trees."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    """Fit trees until the validation log loss, or squared error of numbers, stops falling; drop later trees."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     places = tuple((position, _places(train.x[:, position])) for position in columns.categorical)
     x = _as_trees_read(train.x, places)
     # scikit-learn 1.9 cannot bin a column without any value.
     x[:, np.isnan(x).all(axis=0)] = 0.0
     stopping = learner.early_stopping_rounds is not None and len(validation) > 0
-    model = HistGradientBoostingClassifier(
+    kind = HistGradientBoostingRegressor if train.of_numbers else HistGradientBoostingClassifier
+    model = kind(
         learning_rate=learner.learning_rate,
         max_iter=learner.max_trees,
         max_leaf_nodes=learner.num_leaves,
@@ -123,8 +127,8 @@ def fit_hist_gradient_boosting(
         # The first score is the one without any tree.
         trees = trees[: max(1, int(np.argmax(model.validation_score_)))]
     content = stored.dump({"trees": trees, "categories": list(model._bin_mapper.make_known_categories_bitsets())})
-    start = float(model._baseline_prediction[0, 0])
-    return HistBoosting(content, start, places, tuple(_gain(trees, columns).tolist()), declared.threads)
+    start, link = float(model._baseline_prediction[0, 0]), IDENTITY if train.of_numbers else LOGIT
+    return HistBoosting(content, start, places, tuple(_gain(trees, columns).tolist()), declared.threads, link)
 
 
 def _gain(trees: list[Any], columns: Columns) -> Floats:

@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models import learners
-from mlprod_tasks.models.learners import FittedLearner, LearnerRows, fit_learner, links
+from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner, links
 from mlprod_tasks.models.learners.lightgbm import parameters
 from tests.support import learner_frames as frames
 
@@ -15,6 +15,9 @@ OBJECTIVES = ("l2", "l1", "huber", "poisson", "tweedie", "quantile")
 TREES = {name: ml.LightGBM(max_trees=40, min_data_in_leaf=20, objective=name, name=name) for name in OBJECTIVES}
 LEARNERS: dict[str, ml.Learner] = {
     **TREES,
+    "hist_gradient_boosting": ml.HistGradientBoosting(max_trees=40, min_data_in_leaf=20),
+    "random_forest": ml.RandomForest(trees=20, min_data_in_leaf=10, feature_fraction=0.8),
+    "extra_trees": ml.ExtraTrees(trees=20, min_data_in_leaf=10, feature_fraction=0.8),
     "linear_regression": ml.LinearRegression(),
     "constant": ml.Constant(),
     "averaging": ml.Averaging(of=("l2", "linear_regression")),
@@ -58,7 +61,7 @@ def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
 @EVERY
 def test_contributions_add_up_to_the_prediction_on_the_scale_of_its_link(every, name):
     added = every[name].contributions(TEST.x)
-    if name == "averaging":
+    if name in ("averaging", "hist_gradient_boosting", "random_forest", "extra_trees"):
         assert added is None
         return
     assert every[name].link == ("log" if name in ("poisson", "tweedie") else "identity")
@@ -101,3 +104,24 @@ def test_rows_of_one_outcome_give_a_constant():
     model = fit_learner(ml.LightGBM(), frames.COLUMNS, rows, rows, MODEL)
     assert model.kind == "constant"
     assert model.predict(TEST.x[:2]).tolist() == [-3.5, -3.5]
+
+
+def test_forests_and_boosting_are_scikit_learns_on_rows_without_categories():
+    from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor, RandomForestRegressor
+
+    columns = Columns(frames.COLUMNS.names)
+    rows = LearnerRows(np.nan_to_num(TRAIN.x), TRAIN.y, None, TRAIN.tick)
+    x, none = np.nan_to_num(TEST.x), rows.take(slice(0, 0))
+    given = {"n_estimators": 10, "min_samples_leaf": 10, "max_features": "sqrt", "random_state": 3}
+    for learner, theirs in (
+        (ml.RandomForest(trees=10, min_data_in_leaf=10), RandomForestRegressor(**given)),
+        (ml.ExtraTrees(trees=10, min_data_in_leaf=10), ExtraTreesRegressor(**given)),
+        (
+            ml.HistGradientBoosting(max_trees=20, min_data_in_leaf=20, lambda_l2=0.0, feature_fraction=1.0),
+            HistGradientBoostingRegressor(
+                learning_rate=0.05, max_iter=20, min_samples_leaf=20, early_stopping=False, random_state=3
+            ),
+        ),
+    ):
+        ours = fit_learner(learner, columns, rows, none, MODEL)
+        assert ours.predict(x) == pytest.approx(theirs.fit(rows.x, rows.y).predict(x), rel=1e-6), learner.name

@@ -2,7 +2,8 @@
 
 Checks the models in production in the night after each tick, off-peak. A sample of the tick's logged predictions is scored
 again by the version that made them; the scores must be the same, bit for bit. And the champion, loaded again from the registry,
-must reproduce the golden predictions that were registered with it.
+must reproduce the golden predictions that were registered with it. The features of scored rows, computed again from the lake as
+it is now, must be those that they were scored with: else the source changed rows of the past.
 
 The results are measurements in the ledger: a difference raises an alarm at the next decision. The task itself is red only if
 the checks could not run, for example because the registry does not answer. Then clear it.

@@ -62,10 +62,12 @@ Watched = Literal[
     "label_delay",
     "cost",
     "model_age",
+    "unscored_rows",
     "upstream",
     # checks of the model in production
     "replayed",
     "canned",
+    "changed_features",
     "online_skew",
     # requests to the scoring service, known some minutes later
     "online_rows",

@@ -29,6 +29,8 @@ WATCHES = (
     Watch("kpi", low=0.5, learned=LEARNED),
     Watch("replayed", high=0.0),
     Watch("canned", high=0.0),
+    Watch("changed_features", high=0.05),
+    Watch("unscored_rows", high=0.0),
 )
 RULES = (
     Rule("volume moved", "volume", "alert"),
@@ -49,6 +51,8 @@ RULES = (
     Rule("acting no longer pays", "kpi", "retrain", breaches=3, of=5),
     Rule("logged predictions come out otherwise", "replayed", "alert"),
     Rule("canned rows come out otherwise", "canned", "alert"),
+    Rule("features changed after scoring", "changed_features", "alert"),
+    Rule("late rows are not scored", "unscored_rows", "alert"),
 )
 # Added if a use case answers requests. Drift is that of the requested rows, compared with the same reference.
 REQUEST_WATCHES = (

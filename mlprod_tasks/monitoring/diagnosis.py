@@ -32,7 +32,7 @@ REMEDIES: Mapping[str, str] = {
 # Breaches that only a fault causes at once, not a change of the world.
 _FAULTS = frozenset(
     ("volume", "freshness", "null_share", "new_categories", "lost_categories", "out_of_range", "type_changes", "join_coverage",
-     "data_delay", "label_coverage", "label_delay", "online_nulls")
+     "data_delay", "label_coverage", "label_delay", "online_nulls", "changed_features", "unscored_rows")
 )  # fmt: skip
 _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
 _PERFORMANCE = frozenset(

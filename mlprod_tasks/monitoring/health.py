@@ -15,6 +15,7 @@ from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.upstream import upstream
 from mlprod_tasks.platform import Platform, step_runs
 from mlprod_tasks.platform.ledger import Measurement, Publication, StepRun, Training
+from mlprod_tasks.scoring.unscored_rows import unscored_rows
 from mlprod_tasks.training.split import TRAIN
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -63,6 +64,7 @@ def health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> 
     yield from _delays(pipeline, tick, platform)
     yield from cost(now, before)
     yield _model_age(pipeline, tick, version, platform)
+    yield _unscored_rows(pipeline, tick, platform)
     yield from upstream(pipeline, tick, platform)
 
 
@@ -176,6 +178,18 @@ def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform)
     last = date.fromisoformat(window.rpartition("..")[2])
     detail = f"version {version} was fitted on rows up to {last}"
     return Reading("model_age", float((tick.date - last).days), 1, detail=detail)
+
+
+def _unscored_rows(pipeline: Pipeline, tick: Tick, platform: Platform) -> Reading:
+    """The rows that arrived after their tick was scored, of the last week or as many ticks as are read again."""
+    seen_in = pipeline.population.seen_in if pipeline.population is not None else pipeline.entity_name
+    first = tick.date - max(BACKFILLED, pipeline.table(seen_in).refresh_ticks * DAY)
+    with platform.ledger.session() as session:
+        found = unscored_rows(session, [pipeline])[pipeline.name]
+    recent = {day: rows for day, rows in found.items() if first <= day <= tick.date}
+    of = ", ".join(f"{rows:,} of {day}" for day, rows in recent.items())
+    remedy = f"{of}: score these ticks again, or leave them" if of else ""
+    return Reading("unscored_rows", float(sum(recent.values())), len(recent), reference=0.0, detail=remedy)
 
 
 def _steps_by_day(pipeline: Pipeline, tick: Tick, platform: Platform) -> dict[date, dict[str, Step]]:

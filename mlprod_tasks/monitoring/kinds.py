@@ -114,6 +114,7 @@ _KINDS = (
     Kind("label_delay", "health", "pipeline", "higher", "publication delay of the labels in hours"),
     Kind("cost", "health", "pipeline", "higher", "computing time of the tick relative to the mean of the ticks before"),
     Kind("model_age", "health", "pipeline", "higher", "age in days of the champion's newest training label"),
+    Kind("unscored_rows", "health", "pipeline", "higher", "number of rows that arrived after scoring and have no prediction"),
     Kind("upstream", "health", "pipeline", "higher", "number of alarms of upstream use case {slice}", "pipeline"),
     Kind("replayed", "check", "pipeline", "higher", "share of logged predictions that the model no longer reproduces"),
     Kind(
@@ -123,6 +124,7 @@ _KINDS = (
         "higher",
         "share of golden predictions that the model no longer reproduces",
     ),
+    Kind("changed_features", "check", "pipeline", "higher", "share of rows whose features changed after they were scored"),
     Kind("online_skew", "check", "pipeline", "higher", "share of rows whose online features differ from those of the batch"),
     Kind("online_rows", "request", "requests", "either", "number of rows answered on request"),
     Kind("online_latency", "request", "requests", "higher", "99th percentile of the latency per row in milliseconds"),

@@ -23,7 +23,7 @@ ROOT = frozenset((
     "freshness", "new_categories", "lost_categories", "out_of_range", "feature_psi", "feature_wasserstein", "score_psi",
     "score_wasserstein", "fallback_share", "residual_drift", "residual_shift", "label_psi", "retries", "queue_wait",
     "replayed", "online_skew", "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing",
-    "online_psi",
+    "online_psi", "changed_features", "unscored_rows",
     "online_score_psi", "online_shadow_difference",
 ))  # fmt: skip
 LOG = frozenset((
@@ -41,7 +41,7 @@ SHARES = frozenset((
     "fallback_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "label_coverage", "roc_auc",
     "precision", "recall", "calibration", "interval_coverage", "residual_drift", "kpi_correlation", "replayed", "online_skew",
     "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing", "online_nulls",
-    "online_shadow_difference",
+    "online_shadow_difference", "changed_features",
 ))  # fmt: skip
 
 TICKS_A_MONTH = 30  # ticks are days

@@ -1,4 +1,4 @@
-"""Check that production models reproduce their logged and golden predictions."""
+"""Check that production models reproduce their logged and golden predictions, and that rows keep their features."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.monitoring.bounds import in_force
+from mlprod_tasks.monitoring.changed_features import WHAT as CHANGED
+from mlprod_tasks.monitoring.changed_features import changed_features, compared_tick
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -41,7 +43,7 @@ CANNOT_ANSWER = (BrokenArtifact, FallbackLost, ModelInputError)
 class Verified:
     """The result of a tick's checks.
 
-    replayed, canned: the shares of rows that differ, None if the check was not possible.
+    replayed, canned, changed_features: the shares of rows that differ, None if the check was not possible.
     """
 
     tick: str
@@ -50,6 +52,7 @@ class Verified:
     canned: float | None
     sentences: tuple[str, ...]
     breaches: tuple[str, ...]
+    changed_features: float | None = None
 
 
 def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
@@ -60,21 +63,28 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
     the registry again: its files must exist and be the registered ones. A model that cannot be read, or that cannot read its
     logged features any more, is a breach just like a difference.
 
+    Also, the features of a sample of logged rows are computed from the lake as it is now, for the newest tick whose partitions
+    are no longer read again: what a training would learn from should be what the rows were scored with.
+
     Running it again replaces the tick's checks. Raises: RegistryUnreachable, since that says nothing about the models.
     """
-    checks = [_check_logged(pipeline, tick, platform), _check_golden(pipeline, platform)]
+    checks = [
+        _check_logged(pipeline, tick, platform),
+        _check_golden(pipeline, platform),
+        _check_features(pipeline, tick, platform),
+    ]
     bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
     rows = [judged(reading, pipeline, tick, version, at, bounds) for reading, version in checks]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
         mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
         session.execute(delete(Measurement).where(mine & Measurement.what.in_([row.what for row in rows])))
         session.add_all(rows)
-    replayed, canned = rows
+    replayed, canned, features = rows
     breaches = tuple(row.sentence for row in rows if row.breached)
     for row in rows:
         log.log(logging.WARNING if row.breached else logging.INFO, "%s: %s", pipeline.name, row.sentence)
     sentences = tuple(row.sentence for row in rows)
-    return Verified(str(tick), replayed.n + canned.n, replayed.value, canned.value, sentences, breaches)
+    return Verified(str(tick), replayed.n + canned.n, replayed.value, canned.value, sentences, breaches, features.value)
 
 
 def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
@@ -100,6 +110,16 @@ def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[R
     except CANNOT_ANSWER as error:
         return Reading("replayed", None, n, why=str(error), missing=True), version
     return Reading("replayed", different / n, n, reference=0.0, detail=_detail(different, n, example)), version
+
+
+def _check_features(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
+    """The share of logged rows whose features are others now, and the version that scored them."""
+    wanted, compared = pipeline.monitoring.replayed_rows, compared_tick(pipeline, tick)
+    scoring = platform.ledger.get(Scoring, pipeline.name, compared.date)
+    version = scoring.model_version if scoring is not None else NO_VERSION
+    if wanted == 0:
+        return Reading(CHANGED, None, 0, why="monitoring.replayed_rows is 0, so this check is off"), version
+    return changed_features(pipeline, compared, _sample(pipeline, compared, wanted, platform), platform), version
 
 
 def _check_golden(pipeline: Pipeline, platform: Platform) -> tuple[Reading, int]:

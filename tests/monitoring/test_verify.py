@@ -177,7 +177,7 @@ def test_run_again_the_checks_are_replaced(scored: Any) -> None:
     score(scored.pipeline, scored.tick(TICK), scored.platform)
     assert not checked(scored).breaches
     assert not found(scored, "replayed").breached
-    assert len(scored.platform.ledger.all(Measurement)) == 2
+    assert len(scored.platform.ledger.all(Measurement)) == 3
 
 
 def artifact(shop: Any) -> Path:

@@ -18,7 +18,8 @@ PAID, SET = 300, 80  # rows
 AGGREGATES = (
     ml.Count(), ml.Mean("amount"), ml.Rate("big", "amount > 100"), ml.Sum("pieces"), ml.Mean("refund"), ml.Min("amount"),
     ml.Max("pieces", where="product = 'tea'"), ml.First("amount"), ml.Last("product"), ml.Last("refund"), ml.SinceFirst(),
-    ml.SinceLast(), ml.MeanGap(), ml.MeanGap("refund_gap_hours", "refund > 2"),
+    ml.SinceLast(), ml.MeanGap(), ml.MeanGap("refund_gap_hours", "refund > 2"), ml.Std("amount"), ml.Slope("pieces"),
+    ml.CountDistinct("product"), ml.Quantile("amount", 0.5),
 )  # fmt: skip
 TRAILING = (
     ml.Trailing("customer", "payments", {"customer": "customer"}, (ml.hours(24), ml.days(7)), AGGREGATES),

@@ -17,6 +17,7 @@ from mlprod_tasks.declaration import AvailableAtPrediction, Pipeline, Tick
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.evaluation.gates.names import NULLS_WHEN_FRESH, check_of
 from mlprod_tasks.evaluation.results import CheckResult
+from mlprod_tasks.features.differences import differ
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.stored_rows import Rows, table_of
 from mlprod_tasks.platform import Platform
@@ -65,7 +66,7 @@ def _add_differences(differences: _Differences, pipeline: Pipeline, day: date, t
         )
     row_differs = np.zeros(trained.num_rows, bool)
     for name in pipeline.feature_names:
-        differs = _differ(trained[name].combine_chunks(), scored[name].combine_chunks())
+        differs = differ(trained[name].combine_chunks(), scored[name].combine_chunks())
         row_differs |= differs
         if differs.any():
             differences.by_feature[name] += int(differs.sum())
@@ -142,13 +143,3 @@ def _sorted_by_key(pipeline: Pipeline, rows: pa.Table) -> pa.Table:
 
 def _keys(pipeline: Pipeline, rows: pa.Table) -> list[list[Any]]:
     return [rows[name].to_pylist() for name in pipeline.entity_table.key]
-
-
-def _differ(a: pa.Array, b: pa.Array) -> np.ndarray:
-    """Return where two columns differ, bit for bit; two nulls are equal."""
-    if a.type != b.type:
-        b = b.cast(a.type)
-    if pa.types.is_float64(a.type):  # NaN equals itself, and 0.0 is not -0.0
-        a, b = a.view(pa.int64()), b.view(pa.int64())
-    same = pc.or_(pc.fill_null(pc.equal(a, b), False), pc.and_(a.is_null(), b.is_null()))
-    return ~np.asarray(same.to_numpy(zero_copy_only=False), bool)

@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "features",
+    "aggregates",
     "training",
     "training_memory",
     "scoring",

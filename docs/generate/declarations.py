@@ -23,7 +23,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "tables": ("Table", "Column", "Database", "Files", "Population"),
     "features": (
         "Expression", "Lookup", "AsOf", "Trailing", "Count", "Sum", "Mean", "Rate", "Min", "Max", "First", "Last",
-        "SinceFirst", "SinceLast", "MeanGap", "Std", "CountDistinct", "Quantile", "Slope", "days", "hours",
+        "SinceFirst", "SinceLast", "MeanGap", "Std", "CountDistinct", "Quantile", "Slope", "EVER", "days", "hours",
     ),
     "label": ("AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "Kpi"),
     "training": ("Split", "Model", "RateTable", "MeanTable", "Backtest", "Approval"),
@@ -45,6 +45,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {
+    "EVER": "All of history, as a window of `ml.Trailing`.",
     "WATCHES": "The watches of a use case that declares no `watches`.",
     "RULES": "The rules of a use case that declares no `rules`.",
     "REGRESSION_WATCHES": "The watches of a regression that declares no `watches`.",
@@ -167,6 +168,8 @@ def _range(range_: Any) -> str:
 
 
 def _where(name: str) -> str:
+    if name == "EVER":
+        return "A table's whole history is read for it whenever features are computed, and the online store holds all of it."
     if name == "RETRAINING":
         return f"`{default_shown(dataclasses.replace(ml.RETRAINING))}`"
     part = "standard-rules" if name.endswith("RULES") else "watched-values"

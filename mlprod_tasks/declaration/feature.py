@@ -19,6 +19,10 @@ def hours(n: float) -> timedelta:
     return timedelta(hours=n)
 
 
+# All of history as a window: longer than any. A table's whole history is read for it, and the online store holds all of it.
+EVER = timedelta(days=365_000)
+
+
 @declared
 class Expression:
     """A SQL expression over the row itself and other features.
@@ -82,7 +86,7 @@ class Trailing:
     name: the first part of the names of its features.
     table: the table whose rows are aggregated.
     by: pairs columns of the scored row with columns of `table`.
-    windows: the lengths of the windows.
+    windows: the lengths of the windows; `ml.EVER` is all of history.
     aggregates: what to compute over each window.
     skip: windows end this long before predict_at: what became known in the last `skip` is left out.
     """
@@ -108,7 +112,9 @@ Feature = Expression | Lookup | AsOf | Trailing
 
 
 def window_name(window: timedelta) -> str:
-    """Name a window by the largest unit that divides it: '7d', '36h', '90m' or '45s'."""
+    """Name a window by the largest unit that divides it: '7d', '36h', '90m' or '45s'; 'ever' for all of history."""
+    if window == EVER:
+        return "ever"
     seconds = int(window.total_seconds())
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds % length == 0:

@@ -18,7 +18,7 @@ from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.features import finished, joins, trailing
 from mlprod_tasks.features import rows as scored
-from mlprod_tasks.features.events import read_events
+from mlprod_tasks.features.events import partitions_of, read_events
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
@@ -191,9 +191,7 @@ def _trailing(
     pool: Executor,
 ) -> dict[str, pa.Array]:
     start, end, read = _span(snapshot.pipeline, rows, trailing.longest(features))
-    if trailing.reads_late(table, features):
-        # A value of an old row may have become known just now, so all partitions are read.
-        read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
+    read = partitions_of(snapshot, table, features, read)
     events = read_events(snapshot, table, features, start, end, read, connection)
 
     @cache

@@ -42,6 +42,16 @@ def read_events(
     return _computed(table, features, tried)
 
 
+def partitions_of(snapshot: Snapshot, table: Table, features: Sequence[Trailing], ticks: TickRange) -> TickRange:
+    """The ticks to read for what became known in `ticks`: none before the table's first one.
+
+    A value of an old row may have become known just now: then all partitions are read.
+    """
+    oldest = snapshot.oldest(table.name)
+    first = oldest if trailing.reads_late(table, features) else max(oldest, ticks.first)
+    return TickRange(ticks.schedule, min(first, ticks.last), ticks.last)
+
+
 def _computed(table: Table, features: Sequence[Trailing], tried: pa.Table) -> pa.Table:
     """Take the values out of their structs, and warn of those that have none because they failed."""
     for i, value in enumerate(trailing.values_of(features)):

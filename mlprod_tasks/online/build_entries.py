@@ -16,7 +16,7 @@ from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features.event_series import EventSeries, event_series
 from mlprod_tasks.features.event_times import times_of
-from mlprod_tasks.features.events import read_events
+from mlprod_tasks.features.events import partitions_of, read_events
 from mlprod_tasks.features.keys import KeyCodes, combined_codes
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.entries import Running, write_observations, write_row, write_windows
@@ -104,9 +104,7 @@ def _events(
 ) -> pa.Table:
     since = horizon.since(trailing.longest(features))
     read = horizon.partitions(snapshot, since)
-    if trailing.reads_late(table, features):
-        # A value of an old row may have become known just now, so all partitions are read.
-        read = TickRange(read.schedule, min(snapshot.oldest(table.name), read.first), read.last)
+    read = partitions_of(snapshot, table, features, read)
     return read_events(snapshot, table, features, since, horizon.end, read, connection)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from mlprod_tasks.declaration import Count, CountDistinct, MeanGap, Quantile, Rate, SinceFirst, SinceLast, Slope, Std, Trailing
 from mlprod_tasks.declaration.aggregate import Aggregate
+from mlprod_tasks.declaration.feature import EVER
 from mlprod_tasks.documents.formatting import length, listed
 
 
@@ -17,7 +18,10 @@ def aggregate_words(aggregate: Aggregate) -> str:
 
 def window_words(feature: Trailing, windows: Sequence[timedelta]) -> str:
     """Describe windows of a feature: 'the last 7 days and 28 days'."""
-    lengths = listed([length(window) for window in windows])
+    lengths = listed([length(window) for window in windows if window != EVER])
+    if EVER in windows:
+        ever = f"all history until {length(feature.skip)} before" if feature.skip else "all history"
+        return f"{window_words(feature, [one for one in windows if one != EVER])} and {ever}" if lengths else ever
     return f"the {lengths} that end {length(feature.skip)} before" if feature.skip else f"the last {lengths}"
 
 

@@ -52,6 +52,9 @@ TRAILING = (
     ml.Trailing("before", "payments", {"customer": "customer"}, WINDOWS, (*AGGREGATES, SOME[0]), skip=ml.hours(31)),
     ml.Trailing("spread", "payments", {"customer": "customer"}, WINDOWS, SPREAD),
     ml.Trailing("pair_spread", "payments", BY, WINDOWS[1:], SPREAD, skip=ml.hours(31)),
+    ml.Trailing(
+        "always", "payments", {"customer": "customer"}, (ml.days(2), ml.EVER), (*AGGREGATES, *SPREAD[:2], *ORDERED[:3])
+    ),
     ml.Trailing("one_by_one", "payments", {"customer": "customer"}, WINDOWS, ORDERED),
     ml.Trailing("pair_by_one", "payments", BY, WINDOWS[1:], (ml.Count(), *ORDERED), skip=ml.hours(31)),
 )

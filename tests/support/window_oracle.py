@@ -27,7 +27,7 @@ def window(events: pd.DataFrame, moments: pd.Series, end: datetime, length: time
     of_key = pd.Series(True, events.index)
     for column, value in by.items():
         of_key &= (events[column] == value) & events[column].notna()
-    in_time = (moments >= end - length) & (moments < end)
+    in_time = (moments < end) & (length == ml.EVER or moments >= end - length)
     return events.assign(moment=moments)[of_key & in_time].sort_values(["moment", "id"])
 
 

@@ -79,9 +79,10 @@ def window_aggregates(
         at = row_at[i]
         while newest < events and event_at[newest] < at:
             key = event_key[newest]
+            age = event_at[newest] - known[newest] if late else 0
             if key >= 0:
                 for w in range(windows):
-                    if late and event_at[newest] - known[newest] >= lengths[w]:
+                    if age >= lengths[w]:
                         continue
                     of = (key * windows + w) * stride
                     sums[of] += 1
@@ -90,16 +91,18 @@ def window_aggregates(
             newest += 1
         key, to = row_key[i], row[i]
         for w in range(windows):
-            while oldest[w] < events:
-                gone = leaving[oldest[w]] if late else oldest[w]
-                if known[gone] >= at - lengths[w]:
+            begin, left = at - lengths[w], oldest[w]
+            while left < events:
+                gone = leaving[left] if late else left
+                if known[gone] >= begin:
                     break
-                if event_key[gone] >= 0 and not (late and event_at[gone] - known[gone] >= lengths[w]):
+                if event_key[gone] >= 0 and event_at[gone] - known[gone] < lengths[w]:
                     of = (event_key[gone] * windows + w) * stride
                     sums[of] -= 1
                     for p in range(width):
                         sums[of + 1 + p] -= parts[gone * width + p]
-                oldest[w] += 1
+                left += 1
+            oldest[w] = left
             of = (key * windows + w) * stride
             counts[w * rows + to] = sums[of] if key >= 0 else 0
             for m in range(measures):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Table, TickRange, Trailing
+from mlprod_tasks.declaration.aggregate_groups import value_of
 from mlprod_tasks.features import trailing
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform.failed_values import REMEDY, VALUE_FAILED, trying_each
@@ -58,7 +59,7 @@ def _computed(table: Table, features: Sequence[Trailing], tried: pa.Table) -> pa
         column = tried[f"value_{i}"]
         if column.null_count:
             aggregates = (a for feature in features for a in feature.aggregates)
-            failing = next(a for a in aggregates if trailing.value_of(a) == value)
+            failing = next(a for a in aggregates if value_of(a) == value)
             log.warning(
                 "table %r: %s cannot be computed for %d of %d rows in the window (a failed cast, an overflow, a division by "
                 "zero), which do not count for it. %s",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
+from mlprod_tasks.declaration.aggregate_groups import groups_of, series_of, value_of
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features.event_series import EventSeries, event_series
 from mlprod_tasks.features.event_times import times_of
@@ -143,9 +144,9 @@ def _windows(
     moments, values = trailing.moments_of(table, features), trailing.values_of(features)
     codes, keys = _keys(group, [events[f"key_{theirs}"] for theirs in group.theirs])
     sections = []
-    for same in trailing.groups_of(table, feature):
+    for same in groups_of(table, feature):
         times = times_of(events, moments.index(same.late), None, feature.skip, horizon.exact_from)
-        columns = [(events[f"value_{values.index(trailing.value_of(a))}"], a) for a in same.measures]
+        columns = [(events[f"value_{values.index(value_of(a))}"], a) for a in same.measures]
         measured = trailing.event_values(table, columns, times.order)
         code = codes if times.order is None else codes[times.order]
         kept = np.where(times.known >= since, code, -1)
@@ -202,7 +203,7 @@ def _series(
     """The events of the aggregates that are no sums."""
     moments, values = trailing.moments_of(table, features), trailing.values_of(features)
     written = []
-    for late, value in trailing.series_of(table, feature):
+    for late, value in series_of(table, feature):
         kind = trailing.stable_if_needed(features)
         known, seen, order = times_of(events, moments.index(late), kind, feature.skip, horizon.exact_from).by_known()
         first = int(np.searchsorted(known, horizon.since(feature.look_back)))

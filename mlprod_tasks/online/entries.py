@@ -12,15 +12,17 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
 from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Table, Trailing
-from mlprod_tasks.declaration.aggregate import without_rows
-from mlprod_tasks.features.trailing import groups_of, is_sum, series_of, value_of
+from mlprod_tasks.declaration.aggregate import Ordered, without_rows
+from mlprod_tasks.declaration.aggregate_groups import groups_of, is_sum, series_of, value_of
 from mlprod_tasks.online.plan import MICROSECOND
-from mlprod_tasks.online.window_values import Computed, Prepared, computed, prepared
+
+if TYPE_CHECKING:
+    from mlprod_tasks.online.window_values import Computed, Prepared
 
 # Times of events, ascending, and the running sums of each of their parts (one more than times, the first is 0), as int64.
 Running = tuple[bytes, list[bytes]]
@@ -120,15 +122,8 @@ class WindowReader:
                 ]
                 windows.append((window // MICROSECOND, counts, positions))
             self._program.append(windows)
-        self._series = [
-            [
-                (window // MICROSECOND, names.index(feature.feature(a, window)), i, computed(a))
-                for window in feature.windows
-                for i, a in enumerate(of)
-            ]
-            for of in series_of(table, feature).values()
-        ]
-        self._prepared = [[prepared(a) for a in of] for of in series_of(table, feature).values()]
+        series = list(series_of(table, feature).values())
+        self._series, self._prepared = _programs(feature, series, names) if series else ([], [])
 
     def decode(self, written: bytes) -> Any:
         sections, series = _unpack(written)
@@ -256,7 +251,7 @@ def write_windows(sections: Sequence[tuple[Any, ...]], series: Sequence[tuple[An
     late, times and sums are empty, and a fourth part has for each window the `Running` of the events that enter it and of those
     that leave it: late ones do so in another order.
 
-    series: one for each series of events (see trailing.series_of): the times; the type of the values, 'i' or 'f' for bytes of
+    series: one for each series of events (see series_of): the times; the type of the values, 'i' or 'f' for bytes of
     int64 or float64, '' for a list; the values; and if events arrived late, the times strictly after which each is seen.
     """
     return _pack((sections, series))
@@ -288,3 +283,18 @@ def _integers(written: bytes) -> array[int]:
     if sys.byteorder == "big":
         integers.byteswap()
     return integers
+
+
+def _programs(feature: Trailing, series: Sequence[Sequence[Ordered]], names: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """For each series the windows with what computes their values, and what prepares a key's events for that."""
+    from mlprod_tasks.online.window_values import computed, prepared  # imported here: it needs numpy
+
+    windows = [
+        [
+            (window // MICROSECOND, names.index(feature.feature(a, window)), i, computed(a))
+            for window in feature.windows
+            for i, a in enumerate(of)
+        ]
+        for of in series
+    ]
+    return windows, [[prepared(a) for a in of] for of in series]

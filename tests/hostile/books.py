@@ -107,10 +107,9 @@ def pipeline_of(source: str, by_tick: bool = False, reference: bool = False) -> 
         ml.Column("customer", "text", "who", nullable=True, personal="hash"),
         ml.Column("email", "text", "where", nullable=True, personal="drop"),
     )
-    made = shop_of_one_table(columns=columns, source=given, min_rows=0, max_refused_share=0.999)
-    label = ml.Label("orders", {"order_id": "order_id"}, "of_float > 10", delay=ml.days(1), doc="")
+    made = shop_of_one_table("of_float", columns=columns, source=given, min_rows=0, max_refused_share=0.999)
     tables = (*made.tables, replace(made.tables[0], name="things", time=None)) if reference else made.tables
-    return replace(made, tables=tables, features=(ml.Expression("francs", "of_float", "float", "x"),), label=label)
+    return replace(made, tables=tables)
 
 
 def expected(content: Content) -> Books:

@@ -101,16 +101,16 @@ def order(number: int, at: str = "2024-03-14 12:00:00", **changed: object) -> di
     return {**row, "customer": "Ann", "email": "a@b.ch", **changed}
 
 
-def shop_of_one_table(**changed: object) -> Pipeline:
-    """Return a use case over that table alone, at midnight in Zurich."""
+def shop_of_one_table(amount: str = "amount", **changed: object) -> Pipeline:
+    """Return a use case over that table alone, at midnight in Zurich. amount: the number that feature and label read."""
     orders = orders_to_check(**changed)
     return replace(
         SHOP,
         name="shop",
         schedule=ml.Schedule(at=time(0), timezone="Europe/Zurich", starts=date(2024, 3, 1), ends=date(2024, 11, 30)),
         tables=(orders,),
-        features=(ml.Expression("francs", "amount", "float", "what it costs"),),
-        label=ml.Label("orders", {name: name for name in orders.key}, "amount > 10", delay=ml.days(1), doc=""),
+        features=(ml.Expression("francs", amount, "float", "what it costs"),),
+        label=ml.Label("orders", {name: name for name in orders.key}, f"{amount} > 10", delay=ml.days(1), doc=""),
         model=ml.Model(),
         fallback=ml.RateTable(by=("francs",)),
         gates=(ml.AtLeast("roc_auc", 0.5),),

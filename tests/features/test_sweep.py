@@ -40,7 +40,8 @@ def computed(events: list[tuple[int, Any, Any, Any]], asked: list[tuple[int, Any
     values = pa.array([e[2] for e in events], pa.float64())
     positive = pa.array([None if e[2] is None else int(e[2] > 0) for e in events], pa.int8())
     told = trailing.values_of([FEATURE])
-    held = {f"value_{i}": values if sql == "v" else positive for i, sql in enumerate(told)}
+    held = {f"value_{i}": values if sql == '"v"' else positive for i, sql in enumerate(told)}
+    assert len(told) == 2
     base = int(start.timestamp()) * 10**6
     table = pa.table(
         {

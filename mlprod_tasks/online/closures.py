@@ -49,3 +49,21 @@ def any_of(sides: Sequence[Run]) -> Run:
         return True if True in values else None if None in values else False
 
     return run
+
+
+def all_hold(sides: Sequence[Run]) -> Run:
+    """Combine conditions with AND where only true counts: sides after the first that does not hold are not computed."""
+
+    def run(row: Row) -> bool:
+        return all(side(row) for side in sides)
+
+    return run
+
+
+def any_holds(sides: Sequence[Run]) -> Run:
+    """Combine conditions with OR where only true counts: sides after the first that holds are not computed."""
+
+    def run(row: Row) -> bool:
+        return any(side(row) for side in sides)
+
+    return run

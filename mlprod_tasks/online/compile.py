@@ -7,7 +7,7 @@ duckdb_semantics.py. A construct whose result may differ raises Unsupported, and
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,9 +16,10 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
 from mlprod_tasks.online import duckdb_semantics as v
-from mlprod_tasks.online.closures import Row, Run, all_of, any_of, binary, unary
+from mlprod_tasks.online.closures import Row, Run, all_hold, all_of, any_holds, any_of, binary, unary
 from mlprod_tasks.online.types import DOUBLE, Types
 
+Combined = Callable[[Sequence[Run]], Run]  # of conditions
 MOST_SCALE = 18  # decimals that fit into a DECIMAL together with a BIGINT
 ARITHMETIC: dict[type[Any], v.Two] = {exp.Add: operator.add, exp.Sub: operator.sub, exp.Mul: operator.mul}
 COMPARISONS: dict[type[Any], tuple[v.Two, v.Two]] = {
@@ -263,20 +264,20 @@ class _Compiler:
 
         return run
 
-    def _between(self, node: exp.Between) -> Run:
+    def _between(self, node: exp.Between, combined: Combined = all_of) -> Run:
         if node.args.get("symmetric"):
             raise Unsupported("BETWEEN SYMMETRIC")
         parts = [self.part(one) for one in (node.this, node.args["low"], node.args["high"])]
         type_, (x, low, high) = self._same_type(parts)
         at_least = v.above_or_same if type_ == DOUBLE else operator.ge
-        return all_of([binary(x, low, at_least), binary(high, x, at_least)])
+        return combined([binary(x, low, at_least), binary(high, x, at_least)])
 
-    def _in(self, node: exp.In) -> Run:
+    def _in(self, node: exp.In, combined: Combined = any_of) -> Run:
         if not node.expressions or node.args.get("query") or node.args.get("unnest"):
             raise Unsupported("IN with something other than a list")
         type_, (x, *items) = self._same_type([self.part(one) for one in (node.this, *node.expressions)])
         equal = v.same if type_ == DOUBLE else operator.eq
-        return any_of([binary(x, item, equal) for item in items])
+        return combined([binary(x, item, equal) for item in items])
 
     def _boolean(self, node: exp.Expr) -> Run:
         part = self.part(node)
@@ -288,12 +289,27 @@ class _Compiler:
         sides = [self._boolean(node.this), self._boolean(node.expression)]
         return all_of(sides) if isinstance(node, exp.And) else any_of(sides)
 
+    def _holds(self, node: exp.Expr) -> Run:
+        """The function of a condition that chooses, as in a CASE: DuckDB computes no more of it than it needs to choose."""
+        match node:
+            case exp.Paren():
+                return self._holds(node.this)
+            case exp.And():
+                return all_hold([self._holds(node.this), self._holds(node.expression)])
+            case exp.Or():
+                return any_holds([self._holds(node.this), self._holds(node.expression)])
+            case exp.Between():
+                return self._between(node, all_hold)
+            case exp.In():
+                return self._in(node, any_holds)
+        return self._boolean(node)
+
     def _case(self, node: exp.Expr, result_type: str) -> Run:
         if isinstance(node, exp.Case) and node.this is not None:
             raise Unsupported("CASE with a value to compare")
         ifs = node.args["ifs"] if isinstance(node, exp.Case) else [node]
         otherwise = node.args.get("default" if isinstance(node, exp.Case) else "false")
-        branches = [(self._boolean(one.this), self._as(one.args["true"], result_type)) for one in ifs]
+        branches = [(self._holds(one.this), self._as(one.args["true"], result_type)) for one in ifs]
         last = (lambda row: None) if otherwise is None else self._as(otherwise, result_type)
 
         def run(row: Row) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from mlprod_tasks.platform.failed_values import ALL_PARTS
 from mlprod_tasks.platform.sql import literal
 
 
@@ -26,6 +27,7 @@ def engine(
         # Never download extensions at run time: one that is not in the wheel fails with a clear error.
         connection.execute("SET autoinstall_known_extensions = false")
         connection.execute("SET preserve_insertion_order = false")
+        connection.execute(ALL_PARTS)
         connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
         if memory:
             connection.execute(f"SET memory_limit = {literal(memory)}")

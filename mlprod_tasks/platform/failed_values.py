@@ -11,8 +11,11 @@ from mlprod_tasks.platform.sql import identifier
 
 # What DuckDB raises for a value: a failed cast, a number out of range, an integer division by zero.
 VALUE_FAILED = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
+# Of `A AND B`, A would not be computed where statistics of the files, or a request's only row, tell that B is false: whether it
+# fails for a row would depend on the other rows.
+ALL_PARTS = "SET disabled_optimizers = 'statistics_propagation'"
 # A part that two values share would be computed once, outside of both TRY, and fail the query.
-NOT_SHARED = "SET disabled_optimizers = 'common_subexpressions'"
+NOT_SHARED = "SET disabled_optimizers = 'common_subexpressions,statistics_propagation'"
 REMEDY = "Make it null there, as try_cast does for a cast or nullif(x, 0) for a divisor"
 
 

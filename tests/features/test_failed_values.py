@@ -83,6 +83,31 @@ def test_such_an_event_counts_as_little_on_request_as_in_batch(shop: Shop, sql: 
     assert (found["paid_count_7d"], found["paid_twos_7d"], made.missing) == (4, 2 / 3, ())
 
 
+# For 0 pieces, each fails in a part that decides nothing, because all amounts are 1.
+DECIDED = {"and": "12 % pieces > 0 AND amount > 3", "or": "12 % pieces > 5 OR amount < 3"}
+
+
+@pytest.mark.parametrize("sql", DECIDED.values(), ids=list(DECIDED))
+def test_whether_a_condition_fails_does_not_depend_on_the_other_rows_of_the_files(shop: Shop, sql: str) -> None:
+    aggregates = (ml.Rate("twos", sql), ml.Count("met", where=sql))
+    trailing = ml.Trailing("paid", "payments", {"customer": "customer"}, (ml.days(7),), aggregates)
+    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, trailing))
+    (fails,) = payments(0)
+    other = ("other", fails[1], 2, "tea", 5.0, 2, None, None)  # with it, the amounts of the file tell nothing
+    for rows in ([fails], [fails, other]):
+        shop.holds(orders=[ORDER], payments=rows)
+        made = features.build(pipeline, pipeline.schedule.range(DAY), shop.platform).table.to_pylist()
+        assert [(row["paid_twos_7d"], row["paid_met_7d"]) for row in made] == [(None, 0)]
+
+
+@pytest.mark.parametrize("sql", DECIDED.values(), ids=list(DECIDED))
+def test_whether_a_label_fails_does_not_depend_on_the_other_outcomes(shop: Shop, sql: str) -> None:
+    other = ("other", *outcomes(other=2)[0][1:4], 5.0, 2, None, None)
+    for rows in (outcomes(a=0), [*outcomes(a=0), other]):
+        shop.holds(orders=[("a", *ORDER[1:])], payments=rows)
+        assert labelled(shop, sql).failed["id"].to_pylist() == ["a"]
+
+
 def test_a_condition_that_fails_for_every_event_of_a_key_leaves_its_rate_null(shop: Shop) -> None:
     shop.holds(orders=[ORDER], payments=payments(0, 0))
     assert rate(rated(shop, CONDITIONS["modulo"]), shop) == {"o": (2, None, 0.0)}

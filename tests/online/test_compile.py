@@ -32,6 +32,10 @@ EXPRESSIONS = {
         "d - DATE '2012-02-29'",
         "CASE WHEN a > b THEN a WHEN p THEN 3 END", "CASE WHEN p THEN a + b ELSE a - b END", "if(p, a, b)", "if(a > 3, 1, 0)",
         "CASE WHEN s IN ('x', 'yy') THEN 1 WHEN s IS NULL THEN 2 ELSE 3 END", "coalesce(CAST(x AS BIGINT), a)",
+        "CASE WHEN a <> 0 AND b % a > 0 THEN 1 ELSE 0 END", "CASE WHEN b % a > 0 AND a <> 0 THEN 1 ELSE 0 END",
+        "CASE WHEN a = 0 OR b % a > 0 THEN 1 ELSE 0 END", "CASE WHEN NOT (a = 0 OR b % a > 0) THEN 1 ELSE 0 END",
+        "if(p AND (a = 0 OR (q OR b % a > 0)), 1, 0)", "if(a BETWEEN 1 AND b % a, 1, 0)", "if(a NOT BETWEEN 1 AND b % a, 1, 0)",
+        "if(a IN (0, b % a), 1, 0)", "if(p AND q AND b % a > 0, 1, 0)", "if((a = 0 OR b % a > 0) IS NULL, 1, 0)",
         *(f"extract({part} FROM {of})" for part in ("hour", "minute", "second") for of in ("ts", NEW_YORK)),
         *(f"extract({part} FROM {of})" for part in ("isodow", "dow", "day", "month", "year", "doy", "quarter", "week")
           for of in ("ts", NEW_YORK, "d", "ts::DATE", f"{NEW_YORK}::DATE")),
@@ -60,7 +64,7 @@ EXPRESSIONS = {
         "a IS DISTINCT FROM b", "x IS NOT DISTINCT FROM y", "s IS DISTINCT FROM t", "a BETWEEN 0 AND 5", "x BETWEEN y AND a",
         "a NOT BETWEEN b AND 7", "ts BETWEEN tz AND '2014-01-01 00:00:00+00'", "a IN (1, 2, 3)", "a IN (b, 0, NULL)",
         "a NOT IN (1, 2)", "s IN ('x', 'yy')", "s NOT IN ('x', t)", "x IN (0, 0.5, y)", "p IS NULL OR q", "(a > 1) = (b > 1)",
-        "x > 10 AND s = 'CH'", "a % 2 = 0", "coalesce(p, false)",
+        "x > 10 AND s = 'CH'", "a % 2 = 0", "coalesce(p, false)", "a <> 0 AND b % a > 0", "a IN (0, b % a)",
     ],
     "VARCHAR": ["s", "a", "coalesce(s, t, 'none')", "CASE WHEN a > 0 THEN s ELSE 'no' END", "nullif(s, 'x')",
     "CAST(a AS VARCHAR)"],
@@ -171,6 +175,9 @@ USUAL = {
 @example(row=USUAL)
 @example(row={**USUAL, "a": -(2**63), "b": -1})
 @example(row={**USUAL, "a": 2**63 - 1, "b": 0, "x": -0.0, "y": 0.0})
+@example(row={**USUAL, "a": 0, "q": True})
+@example(row={**USUAL, "a": 0, "q": False})
+@example(row={**USUAL, "a": 0, "p": None})
 @example(row=dict.fromkeys(COLUMNS))
 def test_every_compiled_expression_gives_what_duckdb_gives_or_fails_where_it_fails(row: dict[str, Any], both: Both) -> None:
     wanted = both.by_duckdb(row, NUMBERS)

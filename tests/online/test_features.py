@@ -487,6 +487,10 @@ FAILING = {
         ml.Expression("rest", "7 % customer", "int", "fails"),
         ml.Expression("twice", "2 * rest", "int", "reads one that fails"),
     ),
+    "in_a_part_that_decides_nothing": (
+        ml.Expression("rest", "factorial(100 * (1 - sign(customer)::INT)) % 2 = 0 AND product = 'cup'", "bool", "fails"),
+        ml.Expression("more", "7 % customer = 0 OR product = 'tea'", "bool", "fails too"),
+    ),
 }
 
 

@@ -34,6 +34,7 @@ class Population:
 
     def as_table(self, seen_in: Table) -> Table:
         """Its rows as a table: each is known when its tick starts, as the rows of a table that plans one tick ahead."""
+        # Its rows come from no source of their own: nothing reads the one that stands here.
         names = set(self.by)
         key = tuple(column for column in seen_in.columns if column.name in names)
         moment = Column(AS_OF, "timestamp", "the start of the tick")

@@ -20,7 +20,8 @@ def source_text(pipeline: Pipeline) -> str:
 def _written(value: Any, indent: str) -> str:
     """The value in Python; on one line if it fits behind the indent, else one item a line."""
     opening, items, closing = _parts(value, indent + "    ")
-    flat = f"{opening}{', '.join(items)}{',' if closing == ')' and opening == '(' and len(items) == 1 else ''}{closing}"
+    of_one = "," if isinstance(value, tuple) and len(value) == 1 else ""
+    flat = f"{opening}{', '.join(items)}{of_one}{closing}"
     if not items or (len(indent) + len(flat) <= WIDTH and "\n" not in flat):
         return flat
     lines = "".join(f"{indent}    {item},\n" for item in items)

@@ -41,6 +41,7 @@ __all__ = [
 ]
 CHUNK_ROWS = 100_000
 SEPARATORS = (",", ";", "\t", "|")
+ENCODINGS = ("utf-8", "utf-16", "cp1252")  # what spreadsheets write
 
 
 @dataclass(frozen=True)
@@ -203,16 +204,26 @@ def _require_columns(table: Table, existing: Sequence[str], address: str, shown:
     )
 
 
+def _other_dialects(source: Files) -> Iterator[Dialect]:
+    """What a CSV file may be written in that has not the declared columns: with another separator first, then encodings too."""
+    encodings = dict.fromkeys((source.encoding, *ENCODINGS))
+    dialects = (Dialect(separator, encoding) for encoding in encodings for separator in (source.separator, *SEPARATORS))
+    return (dialect for dialect in dialects if dialect != _dialect(source))
+
+
 def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
-    """What to do about missing columns: a CSV file may have another separator than is declared."""
+    """What to do about missing columns: a CSV file may have another separator or encoding than is declared."""
     if path is not None and isinstance(table.source, Files) and table.source.format == "csv":
-        for separator in set(SEPARATORS) - {table.source.separator}:
+        for dialect in _other_dialects(table.source):
             try:
-                names = csv_files.header(path, Dialect(separator, table.source.encoding))
+                names = csv_files.header(path, dialect)
             except (Malformed, OSError):
                 continue
             if set(declared) <= set(names):
-                return f"Its separator is {separator!r}: declare Files(separator={separator!r})"
+                return (
+                    f"It has them all with Files(separator={dialect.separator!r}, encoding={dialect.encoding!r}): look whether "
+                    "its texts are right with that, and declare it"
+                )
     return "Add the column to the source, remove it from the declaration, or give its name there as Column(source=...)"
 
 

@@ -131,7 +131,9 @@ def test_a_column_is_read_by_its_name_in_the_source(kind: str, extract_from, tmp
 @pytest.mark.parametrize(
     ("name", "content", "given", "said"),
     [
-        ("x.csv", as_csv(";").encode(), {}, r"Its separator is ';': declare Files\(separator=';'\)"),
+        ("x.csv", as_csv(";").encode(), {}, r"It has them all with Files\(separator=';', encoding='utf-8'\)"),
+        ("x.csv", as_csv("\t").encode("cp1252"), {}, r"It has them all with Files\(separator='\\t', encoding='cp1252'\)"),
+        ("x.csv", as_csv().encode("utf-16"), {"separator": ";"}, r"Files\(separator=',', encoding='utf-16'\)"),
         ("x.csv", as_csv().encode("cp1252"), {"encoding": "utf-16"}, "near line 1 it is not text in utf-16"),
         ("x.csv", as_csv().encode("cp1252"), {"encoding": "ascii"}, "near line 1 it is not text in ascii"),
         ("x.csv.gz", gzip.compress(as_csv().encode())[:-12], {}, "its gzip compression is damaged or cut off"),
@@ -144,7 +146,8 @@ def test_a_column_is_read_by_its_name_in_the_source(kind: str, extract_from, tmp
         ("x.jsonl", b"[" * 100_000, {}, "line 1 is not JSON"),
     ],
     ids=[
-        "separator", "not utf-16", "not ascii", "cut gzip", "no gzip", "cut json", "twice", "array", "nan", "cp1252", "deep",
+        "separator", "cp1252 and tabs", "utf-16", "not utf-16", "not ascii", "cut gzip", "no gzip", "cut json", "twice",
+        "array", "nan", "cp1252", "deep",
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_by_file_and_line_and_not_shown(

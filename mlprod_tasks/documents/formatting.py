@@ -79,6 +79,11 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def money(amount: float, unit: str) -> str:
+    """Format an amount in whole units: '−3,750 USD'."""
+    return f"{'−' if amount < 0 else ''}{abs(amount):,.0f} {unit}".rstrip()
+
+
 def of_100(share: float) -> str:
     """Format a share: '41 of 100'; '3 of 1,000' or '2 of 10,000' for rare ones."""
     for size in (100, 1000, 10_000):

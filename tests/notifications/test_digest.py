@@ -30,12 +30,14 @@ from mlprod_tasks.platform.ledger import (
 )
 from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
+from tests.support.refund_shop import REFUNDS
 
 DAY = timedelta(days=1)
 LAST = date(2024, 3, 18)  # a Monday; outcomes are known up to the 16th
 NOW = datetime(2024, 3, 18, 5, tzinfo=UTC)
 PIPELINE = replace(monitored.pipeline, monitoring=ml.Monitoring(digest_to=("owner@example.com",)))
 TICK = PIPELINE.schedule.tick(LAST)
+OF_NUMBERS = replace(REFUNDS, name="shop", watches=ml.WATCHES, rules=ml.RULES)
 
 
 @pytest.fixture
@@ -127,6 +129,43 @@ def test_the_plots_are_pictures_with_words(weeks: Platform) -> None:
     for _, png in plots:
         picture = Image.open(io.BytesIO(png)).convert("RGB")
         assert len({picture.getpixel((x, y)) for x in range(0, picture.width, 3) for y in range(0, picture.height, 3)}) > 5
+
+
+def test_a_week_of_predicted_numbers_is_told_in_errors_and_what_they_were_worth(platform: Platform) -> None:
+    references = {"mae": 8.0, "bias": 0.0, "value": -8000.0, "kpi": 8.0}
+    for n in range(14):
+        day, worse = LAST - (15 - n) * DAY, n >= 7
+        for what, value in {"mae": 1.5 if worse else 1.0, "bias": -0.25, "value": -12000.0, "kpi": 1.5}.items():
+            row = monitored.measurement(day, what, value, n=100, at=NOW, reference=references[what])
+            platform.ledger.put(row)
+    content = digest_mail(OF_NUMBERS, digest(OF_NUMBERS, TICK, platform))
+    said = " ".join(text(OF_NUMBERS, TICK, platform).split())
+    assert content.subject == "[shop] the week to 2024-03-18: off by 12 on average, nothing open"
+    assert [(one.label, one.number, one.note) for one in content.tiles] == [
+        ("off by, on average", "12", "8 when accepted, 8 the week before"),
+        ("declared value", "−8,400 CHF", "700 predictions"),
+        ("open alarms", "0", "all is well"),
+    ]
+    assert "From 10 to 16 March, 700 predictions, by the declared value, were worth −8,400 CHF." in said
+    assert "In the test before its promotion, they were worth −5,600 CHF on as many rows." in said
+    assert "Predictions were off by 12 on average (8 in the test before its promotion). On average they were too high." in said
+    (numbers, *_) = content.grids
+    assert numbers.rows[2:] == (
+        ("declared value, CHF", "-8,400", "-8,400", "-5,600"),
+        ("error_per_order", "12", "12", "8"),
+        ("mean absolute error", "12", "8", "8"),
+        ("outcome minus prediction, standard deviations", "-0.25", "-0.25", ""),
+    )
+    assert [title for title, _ in content.plots] == ["Mean absolute error of each day; this week in blue"]
+    for word in ("positive", "AUC", "score", "earned"):
+        assert word not in said
+
+
+def test_a_week_of_numbers_without_outcomes_says_so(platform: Platform) -> None:
+    content = digest_mail(OF_NUMBERS, digest(OF_NUMBERS, TICK, platform))
+    assert "no outcomes yet" in content.subject
+    assert any("we cannot say what the predictions were worth" in one for one in content.paragraphs)
+    assert content.plots == ()
 
 
 def test_it_is_mailed_once_a_week_to_whom_it_is_for(weeks: Platform, catcher: MailCatcher) -> None:

@@ -36,7 +36,7 @@ from mlprod_tasks.training.workspace import TrainingFolder
 
 EXACT = "log-odds: what each feature adds before calibration; score: about how much the score would fall without the feature"
 EXACT_NUMBER = "added: what each feature adds, in {scale}; number: about how much the prediction would fall without the feature"
-USUAL = "score: how much it falls with {usual} in place of the feature, one feature at a time; the effects need not add up"
+USUAL = "{what}: how much it falls with {usual} in place of the feature, one feature at a time; the effects need not add up"
 
 
 class NoSuchPrediction(LookupError):
@@ -45,13 +45,18 @@ class NoSuchPrediction(LookupError):
 
 @dataclass(frozen=True)
 class _Effects:
-    """The effect of each feature on log-odds and score; `way`: how they were computed; base and sum of the log-odds."""
+    """The effect of each feature on log-odds and score; `way`: how they were computed.
+
+    base, total: base and sum of the log-odds. scale: what is added up, which is something else than log-odds for numbers. The
+    three are None without exact contributions.
+    """
 
     log_odds: dict[str, float]
     probability: dict[str, float]
     way: str
     base: float | None = None
     total: float | None = None
+    scale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         sources=_sources(pipeline, shown, None if current is None else current.at, platform),
         origin=_origin(pipeline, stored.version, stored.ref, platform),
         interval=_interval(row),
-        scale=SCALES[getattr(again.model, "link", "identity" if pipeline.task == "regression" else "logit")],
+        scale=again.effects.scale,
     )
 
 
@@ -291,6 +296,7 @@ def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: Mod
             EXACT if binary else EXACT_NUMBER.format(scale=SCALES[model.link]),
             float(added[0, -1]),
             total,
+            SCALES[model.link],
         )
     usual, whose = _usual_values(pipeline, model.feature_names, tick, ref, platform)
     score = float(model.predict(row).score[0])
@@ -299,7 +305,8 @@ def _effects(pipeline: Pipeline, model: Any, row: pa.Table, tick: Tick, ref: Mod
         i = row.column_names.index(name)
         other = row.set_column(i, name, pa.array([value], row.schema.field(name).type))
         changed[name] = score - float(model.predict(other).score[0])
-    return _Effects({}, changed, USUAL.format(usual=whose))
+    what = "number" if model.threshold is None else "score"
+    return _Effects({}, changed, USUAL.format(what=what, usual=whose))
 
 
 def _usual_values(

@@ -61,7 +61,8 @@ class PredictionExplanation:
 
     way: how the effects were computed, in words. recomputed: the score that the model gives for the stored features; None if
     it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions, on
-    `scale`. decision: None if the score is a predicted number; interval: its low and high end, if it has one.
+    `scale`; all three are None without. decision: None if the score is a predicted number; interval: its low and high end, if
+    it has one.
     """
 
     pipeline: str
@@ -90,7 +91,7 @@ class PredictionExplanation:
     declaration_is_todays: bool
     sources: tuple[SourceTable, ...]
     origin: ModelOrigin
-    scale: str = "log-odds"
+    scale: str | None = None
     interval: tuple[float, float] | None = None
 
     @property
@@ -148,7 +149,8 @@ def _check(one: PredictionExplanation) -> str:
     if one.recomputed is None:
         return f"not recomputed: {one.not_recomputed}"
     if one.recomputed == one.score:
-        return "the model gives exactly this score for the stored features, bit for bit"
+        what = "score" if one.decision is not None else "number"
+        return f"the model gives exactly this {what} for the stored features, bit for bit"
     recomputed, score = np.format_float_positional(one.recomputed), np.format_float_positional(one.score)
     return f"the model gives {recomputed} for the stored features, not {score}: score {one.tick} again"
 

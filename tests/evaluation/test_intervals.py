@@ -90,6 +90,11 @@ def test_what_the_fallback_predicts_has_no_interval(shop):
     rows = pq.read_table(file)
     assert rows["fallback"].to_pylist() == [True] * rows.num_rows
     assert rows["prediction_low"].null_count == rows["prediction_high"].null_count == rows.num_rows
+    one = explain(shop.pipeline, [rows["order_id"][0].as_py()], shop.platform)
+    assert (one.interval, one.learner, one.scale, one.base_log_odds) == (None, "mean table", None, None)
+    assert "the model gives exactly this number" in text(one)
+    assert "(number: how much it falls with " in text(one)
+    assert "score:" not in text(one)
 
 
 def test_card_and_explanation_speak_of_the_interval(shop, model):

@@ -17,7 +17,7 @@
     const came = typeof result.outcome === "number" ? mlprod.number(result.outcome) : result.outcome ? "positive" : "negative";
     const outcome = result.outcome === null ? "not known yet" : `${came}, known ${result.outcome_known_at}`;
     const { origin } = result;
-    const again = result.recomputed === null ? `not recomputed: ${result.not_recomputed}` : result.recomputed === result.score ? "the model gives exactly the same score again" : `the model now gives ${result.recomputed}, not ${result.score}`;
+    const again = result.recomputed === null ? `not recomputed: ${result.not_recomputed}` : result.recomputed === result.score ? `the model gives exactly the same ${number ? "number" : "score"} again` : `the model now gives ${result.recomputed}, not ${result.score}`;
     const rows = [
       number ? ["Predicted", mlprod.number(result.score) + (result.interval ? `, between ${result.interval.map(mlprod.number).join(" and ")}` : "")] : ["Score", `${result.score.toFixed(4)}, decision: ${result.decision ? "act" : "wait"}${threshold}`],
       ["Outcome", outcome],

@@ -19,10 +19,10 @@ UPSTREAM_SHIFT = "shift of upstream pipeline"  # followed by its name
 
 REMEDIES: Mapping[str, str] = {
     DATA_FAULT: "Fix the source, then ingest and score the tick again; a training on this data would learn the fault.",
-    COVARIATE_SHIFT: "The model scores rows that it knows less well: watch its estimated and realised performance, and "
-    "retrain once such rows have labels.",
-    PRIOR_SHIFT: "The order of rows is still right, only the level is not: training on newer labels moves it (and, of a yes or "
-    "no, calibration and threshold).",
+    COVARIATE_SHIFT: "The model scores rows that it knows less well: watch its performance, and retrain once such rows have "
+    "labels.",
+    PRIOR_SHIFT: "The order of rows is still right, only their level is not: train on newer labels; of a yes or no, "
+    "recalibrating or moving the decision threshold helps too.",
     CONCEPT_SHIFT: "The same rows have other outcomes than before: train on newer labels, and until then use the fallback "
     "or the previous version if that is worth more.",
     UPSTREAM_SHIFT: "Check the alarms of that use case first: its scores are features here.",
@@ -41,6 +41,15 @@ _PERFORMANCE = frozenset(
 # Mean outcome minus mean score, over all rows and in the regions of features; the mean of outcomes alone.
 _OFF, _OFF_BY_REGION = ("calibration", "bias"), ("residual_drift", "residual_shift")
 _OF_LABELS = ("label_rate", "label_mean", "label_psi")
+# What has happened, by task.
+_PRIOR = {
+    "binary": "The ranking works as estimated, but there are more or fewer positives",
+    "regression": "Outcomes are higher or lower than predicted by about the same everywhere",
+}
+_CONCEPT = {
+    "binary": "scores{features}: {whats} differs from what calibrated scores predict",
+    "regression": "predictions{features}: {whats} left the range of the reference",
+}
 # A region stands out if its mean residual is certainly this many times the mean over all rows. A shift that is the same
 # everywhere in log odds moves middling scores more than extreme ones, but hardly by this factor.
 REGIONAL = 1.5
@@ -185,26 +194,14 @@ def _diagnosis(pipeline: Pipeline, kind: str, breaches: tuple[Measurement, ...],
     sentences = {
         DATA_FAULT: f"The data itself looks wrong{features}: {whats} left the range of the reference.",
         COVARIATE_SHIFT: f"The rows differ from those of the reference{features}: {whats} moved"
-        f"{', but outcomes still match the scores' if _outcomes_hold(rows) else ''}."
+        f"{', but outcomes still match the predictions' if _outcomes_hold(rows) else ''}."
         f"{' Only this feature moved, which can also mean a fault or a new unit in its source.' if len(names) == 1 else ''}",
-        PRIOR_SHIFT: f"{_prior_words(pipeline)}: {whats} moved.",
-        CONCEPT_SHIFT: f"Outcomes no longer follow the {_concept_words(pipeline, features, whats)}.",
+        PRIOR_SHIFT: f"{_PRIOR[pipeline.task]}: {whats} moved.",
+        CONCEPT_SHIFT: f"Outcomes no longer follow the {_CONCEPT[pipeline.task].format(features=features, whats=whats)}.",
         PIPELINE_FAULT: f"{pipeline.name} itself did not run as usual: {whats}.",
         UPSTREAM_SHIFT: f"Scores of {kind.removeprefix(UPSTREAM_SHIFT).strip()} are features here{features}: {whats} moved.",
     }
     return Diagnosis(kind, sentences[_base_kind(kind)], remedy(kind), breaches)
-
-
-def _prior_words(pipeline: Pipeline) -> str:
-    if pipeline.label.kind == "number":
-        return "Outcomes are higher or lower than predicted by about the same everywhere"
-    return "The ranking works as estimated, but there are more or fewer positives"
-
-
-def _concept_words(pipeline: Pipeline, features: str, whats: str) -> str:
-    if pipeline.label.kind == "number":
-        return f"predictions{features}: {whats} left the range of the reference"
-    return f"scores{features}: {whats} differs from what calibrated scores predict"
 
 
 def _outcomes_hold(rows: Sequence[Measurement]) -> bool:

@@ -119,11 +119,11 @@ def _backtest(known: ReportContext) -> Block:
     values = [one for one in values if math.isfinite(one)]
     if not values:
         return NotMade("value over time", "No period of the backtest has one.")
+    unit = f" {known.unit}" if known.unit else ""
     return Paragraph(
         f"Made in the same way at {format_count(len(backtest.folds), 'earlier time')}, it was worth more than "
         f"{_sentences(known).worth_more(known)} in {better} of {format_count(of, 'period')}: from "
-        f"{number(min(values))} to {number(max(values))} {known.unit} per 1,000. Expect this range, not the single number "
-        "above."
+        f"{number(min(values))} to {number(max(values))}{unit} per 1,000. Expect this range, not the single number above."
     )
 
 

@@ -9,6 +9,7 @@ from mlprod_tasks.declaration.feature import Feature, kinds_of
 from mlprod_tasks.declaration.table import Column, Database
 from mlprod_tasks.declaration.target import AtTick
 from mlprod_tasks.documents.formatting import length
+from mlprod_tasks.reporting.task_words import words_of
 from mlprod_tasks.reporting.window_words import aggregate_words, window_words
 
 
@@ -30,13 +31,14 @@ def _lines(pipeline: Pipeline) -> Iterator[str]:
         if isinstance(pipeline.predict_at, AtTick)
         else f"{length(pipeline.predict_at.lead)} before its time"
     )
-    yield f"One score for every row of `{pipeline.entity_name}`, made {moment}"
+    words = words_of(pipeline)
+    yield f"One {words.score} for every row of `{pipeline.entity_name}`, made {moment}"
     if pipeline.population is not None:
         yield f"({_alive(pipeline.population)})"
     yield f"(every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
     yield from ("", "## Label", "")
     label = pipeline.label
-    yield f"{label.doc or 'The condition'}: `{label.sql}` in `{label.table}`,"
+    yield f"{label.doc or words.label}: `{label.sql}` in `{label.table}`,"
     yield f"complete {length(pipeline.label_delay)} after the row is scored."
     for table in pipeline.tables:
         yield from _table_lines(table)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import number
-from mlprod_tasks.models.learners.links import Link
+
+if TYPE_CHECKING:
+    from mlprod_tasks.models.learners.links import Link
 
 # The scale of contributions.
 SCALES: Mapping[Link, str] = {"logit": "log-odds", "log": "logarithms of the prediction", "identity": "the outcome's own unit"}
@@ -15,12 +18,14 @@ SCALES: Mapping[Link, str] = {"logit": "log-odds", "log": "logarithms of the pre
 
 @dataclass(frozen=True)
 class TaskWords:
-    """score: what the model gives for a row. outcomes: the heading of `outcome_cell`. lost: what shuffling a feature costs.
+    """score: what the model gives for a row. label: what the label's SQL gives. outcomes: the heading of `outcome_cell`.
 
-    constant: what the constant baseline does. bounded: whether scores lie between 0 and 1.
+    lost: what shuffling a feature costs. constant: what the constant baseline does. bounded: whether scores lie between 0 and
+    1.
     """
 
     score: str
+    label: str
     outcomes: str
     lost: str
     constant: str
@@ -29,6 +34,7 @@ class TaskWords:
 
 BINARY = TaskWords(
     score="score",
+    label="The condition",
     outcomes="positive",
     lost="AUC lost",
     constant="The constant gives every row the training window's rate and the same decision.",
@@ -36,6 +42,7 @@ BINARY = TaskWords(
 )
 REGRESSION = TaskWords(
     score="prediction",
+    label="The number",
     outcomes="mean outcome",
     lost="mean absolute error added",
     constant="The constant predicts the training window's mean for every row.",

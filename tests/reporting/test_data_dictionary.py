@@ -8,6 +8,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.reporting.data_dictionary import dictionary
+from tests.support.refund_shop import REFUNDS
 
 
 def with_table(pipeline: ml.Pipeline, name: str, **fields: object) -> ml.Pipeline:
@@ -72,3 +73,10 @@ def test_the_moment_and_the_label_are_told_in_words(flights_pipeline: ml.Pipelin
     assert "every day at 04:00 America/New_York" in written
     assert "complete 2 days after the row is scored" in written
     assert "made 2 days before its time" in dictionary(replace(flights_pipeline, predict_at=ml.Before(ml.days(2))))
+
+
+def test_a_number_is_a_prediction_and_no_score_or_condition() -> None:
+    said = dictionary(replace(REFUNDS, label=replace(REFUNDS.label, doc="")))
+    assert "One prediction for every row of `orders`" in said
+    assert "The number: `refund` in `returns`" in said
+    assert not re.search(r"\bscore\b|condition", said.split("## Features")[0].split("## Table")[0])

@@ -18,18 +18,18 @@ def predictions(context: ReportContext, champion: ReportedChampion | None) -> tu
     pictures = (
         Picture(
             "predicted_real",
-            png(plots.against_outcomes(drawn, "")),
+            png(plots.against_outcomes(drawn)),
             "Each point is a row. Black: mean outcome of tenths of the rows by prediction; on the dashed line, predictions are "
             f"right on average. {MEANS}",
         ),
         Picture(
             "predictions",
-            png(plots.distributions(drawn, "")),
+            png(plots.distributions(drawn)),
             f"A model that knows little predicts a narrower range than what comes. {MEANS}",
         ),
         Picture(
             "residuals",
-            png(plots.residuals(drawn, "")),
+            png(plots.residuals(drawn)),
             f"Left: where the median leaves zero, predictions of that size are off to one side. {MEANS}",
             wide=True,
         ),

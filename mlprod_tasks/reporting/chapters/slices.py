@@ -47,7 +47,7 @@ def _picture(context: ReportContext, ordered: list[Slice]) -> Block:
     by_metric = sorted(ordered, key=lambda one: _worst(one, metric))
     plot = plots.slices(by_metric, metric, Estimate(whole.value, whole.low, whole.high), context.unit)
     if plot is None:
-        return NotMade("the picture of the slices", "No slice has an AUC: each has too few rows of one outcome.")
+        return NotMade("the picture of the slices", f"In no slice could {title(metric)} be computed.")
     other = "significantly below zero" if context.words.bounded else "significantly too low or too high"
     caption = f"With 95 % intervals; red: significantly worse than the whole, or {other}."
     return Picture("slices", png(plot), caption, wide=True)

@@ -42,7 +42,7 @@ class PredictedNumbers:
         yield self.predicted, BLUE, "model"
 
 
-def against_outcomes(numbers: PredictedNumbers, unit: str) -> Figure:
+def against_outcomes(numbers: PredictedNumbers) -> Figure:
     """Each outcome against its prediction, and the mean outcome of rows with similar predictions."""
     fig, axes = figure(f"Predicted and real, R2 {_r2(numbers):.3f}")
     at = _drawn(len(numbers.outcome))
@@ -59,12 +59,12 @@ def against_outcomes(numbers: PredictedNumbers, unit: str) -> Figure:
             expected, realised, yerr=1.96 * error, color=INK if name == "model" else colour, marker="o", markersize=4.5,
             linewidth=1.4, elinewidth=1, capsize=2, label=f"mean outcome, {name}",
         )  # fmt: skip
-    axes.set(xlabel=_with_unit("predicted", unit), ylabel=_with_unit("real", unit), xlim=(low, high), ylim=(low, high))
+    axes.set(xlabel="predicted", ylabel="real", xlim=(low, high), ylim=(low, high))
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     return fig
 
 
-def residuals(numbers: PredictedNumbers, unit: str) -> Figure:
+def residuals(numbers: PredictedNumbers) -> Figure:
     """Outcome minus prediction: against the prediction, and as a distribution."""
     fig, (by_prediction, spread) = panels("Outcome minus prediction", 1, 2, width=1.45 * WIDTH, height=4.2)
     off = numbers.outcome - numbers.predicted
@@ -73,9 +73,7 @@ def residuals(numbers: PredictedNumbers, unit: str) -> Figure:
     by_prediction.axhline(0, color=INK, linewidth=0.8)
     _residual_band(by_prediction, numbers.predicted, off)
     low, high = _ends(off)
-    by_prediction.set(
-        xlabel=_with_unit("predicted", unit), ylabel="real minus predicted", xlim=_ends(numbers.predicted), ylim=(low, high)
-    )
+    by_prediction.set(xlabel="predicted", ylabel="real minus predicted", xlim=_ends(numbers.predicted), ylim=(low, high))
     by_prediction.legend(loc="upper left", frameon=False, fontsize=9)
     edges = np.linspace(low, high, BINS + 1)
     for predicted, colour, name in numbers.models():
@@ -84,12 +82,12 @@ def residuals(numbers: PredictedNumbers, unit: str) -> Figure:
         spread.stairs(100 * share, edges, color=colour, linewidth=1.4, label=name)
     spread.axvline(0, color=INK, linewidth=0.8)
     spread.axvline(float(off.mean()), color=ORANGE, linestyle="--", linewidth=1.2, label="mean")
-    spread.set(xlabel=_with_unit("real minus predicted", unit), ylabel="percent of rows", xlim=(low, high))
+    spread.set(xlabel="real minus predicted", ylabel="percent of rows", xlim=(low, high))
     spread.legend(loc="upper right", frameon=False, fontsize=9)
     return fig
 
 
-def distributions(numbers: PredictedNumbers, unit: str) -> Figure:
+def distributions(numbers: PredictedNumbers) -> Figure:
     """The distribution of predictions beside that of outcomes: a model that knows little predicts a narrow range."""
     fig, axes = figure("Distribution of predictions and outcomes")
     low, high = _ends(np.concatenate((numbers.predicted, numbers.outcome)))
@@ -98,7 +96,7 @@ def distributions(numbers: PredictedNumbers, unit: str) -> Figure:
         share = np.histogram(values, edges)[0] / len(values)
         axes.stairs(100 * share, edges, fill=True, color=colour, alpha=0.25)
         axes.stairs(100 * share, edges, color=colour, linewidth=1.4, label=name)
-    axes.set(xlabel=unit or "value", ylabel="percent of rows", xlim=(low, high))
+    axes.set(xlabel="value", ylabel="percent of rows", xlim=(low, high))
     axes.legend(loc="upper right", frameon=False, fontsize=9)
     return fig
 
@@ -148,7 +146,3 @@ def _ends(values: Floats) -> tuple[float, float]:
     low, high = np.quantile(values, ((1 - SHOWN_SHARE) / 2, (1 + SHOWN_SHARE) / 2))
     room = 0.04 * (high - low) or 1.0
     return float(low - room), float(high + room)
-
-
-def _with_unit(name: str, unit: str) -> str:
-    return f"{name}, {unit}" if unit else name

@@ -22,7 +22,8 @@ class Task:
 
     label_kind: of its outcomes. metrics: those that are evaluated; choose_by: the one by which candidates are compared unless
     the declaration names another. slice_metrics: of WorstSlice. learners, values, fallback: the declared classes that fit it.
-    shown: the metrics that are named first, in reports and pages.
+    shown: the metrics that are named first, in reports and pages. correlated: the one that a backtest compares with the value.
+    power: the name of what says how well a single feature tells the outcome; no_power: its value for one that tells nothing.
     """
 
     name: TaskName
@@ -31,11 +32,15 @@ class Task:
     choose_by: str
     slice_metrics: tuple[str, ...]
     shown: tuple[str, ...]
+    correlated: str
+    power: str
+    no_power: float
     learners: tuple[type[Any], ...]
     values: tuple[type[Any], ...]
     fallback: type[Any]
 
 
+_TREES = (learner.LightGBM, learner.HistGradientBoosting, learner.RandomForest, learner.ExtraTrees)
 BINARY = Task(
     name="binary",
     label_kind="yes_no",
@@ -43,11 +48,11 @@ BINARY = Task(
     choose_by="log_loss",
     slice_metrics=("roc_auc", "log_loss", "calibration", "value_per_1000"),
     shown=("roc_auc", "log_loss", "calibration_error", "value_per_1000"),
+    correlated="roc_auc",
+    power="ROC AUC",
+    no_power=0.5,
     learners=(
-        learner.LightGBM,
-        learner.HistGradientBoosting,
-        learner.RandomForest,
-        learner.ExtraTrees,
+        *_TREES,
         learner.LogisticRegression,
         learner.LinearSVM,
         learner.NeuralNet,
@@ -75,15 +80,10 @@ REGRESSION = Task(
     choose_by="mae",
     slice_metrics=("mae", "rmse", "bias", "value_per_1000"),
     shown=("mae", "rmse", "r2", "value_per_1000"),
-    learners=(
-        learner.LightGBM,
-        learner.HistGradientBoosting,
-        learner.RandomForest,
-        learner.ExtraTrees,
-        learner.LinearRegression,
-        learner.Constant,
-        learner.Averaging,
-    ),
+    correlated="r2",
+    power="rank correlation",
+    no_power=0.0,
+    learners=(*_TREES, learner.LinearRegression, learner.Constant, learner.Averaging),
     values=(PredictionValue,),
     fallback=MeanTable,
 )

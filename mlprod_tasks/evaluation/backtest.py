@@ -90,7 +90,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
             champion_version=champion.version,
             champion_recipe=champion.recipe,
             problem=_problem(champion, len(folds), pipeline.backtest),
-            correlation=correlation(folds),
+            correlation=correlation(folds, pipeline.of_task.correlated),
         )
         folder.write(result)
         _record(pipeline, folder, run_id, result, platform)
@@ -98,15 +98,14 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
     return result
 
 
-def correlation(folds: Sequence[Fold], metric: str = "", business: str = "value_per_1000") -> float:
-    """Return Spearman's rank correlation of two metrics over the folds.
+def correlation(folds: Sequence[Fold], metric: str) -> float:
+    """Return Spearman's rank correlation of a metric with the value over the folds.
 
-    metric: by default ROC AUC, or R2 of numbers. NaN for under three folds or a constant metric.
+    NaN for under three folds or a constant metric.
     """
     from scipy.stats import spearmanr
 
-    metric = metric or ("roc_auc" if folds and "roc_auc" in folds[0].model else "r2")
-    pairs = [(fold.model[metric].value, fold.model[business].value) for fold in folds]
+    pairs = [(fold.model[metric].value, fold.model["value_per_1000"].value) for fold in folds]
     finite = np.array([pair for pair in pairs if all(map(isfinite, pair))])
     if len(finite) < FEWEST_TO_CORRELATE:
         return nan

@@ -76,6 +76,11 @@ def test_without_watches_it_has_those_of_numbers():
         ),
         ({"gates": (ml.AtLeast("mae", 3.0),)}, "lower is better: use AtMost"),
         ({"gates": (ml.AtMost("mae", -3.0),)}, "bound -3.0 is below 0, and mae never is"),
+        ({"gates": (ml.Stable("rmse", bound=-1.0),)}, "bound -1.0 is below 0, and rmse never is"),
+        (
+            {"gates": (ml.NoLeakageSuspicion(most=0.0),)},
+            "most 0.0 must lie in (0, 1]: it bounds the rank correlation of one feature alone",
+        ),
         (
             {"watches": (ml.Watch("roc_auc", low=0.6),)},
             "watch 'roc_auc' is not measured for task 'regression'; besides those of every task there are bias, "
@@ -92,6 +97,13 @@ def test_what_does_not_fit_a_number_is_refused_by_name(changes, refusal):
     with pytest.raises(ValidationError) as error:
         replace(REFUNDS, **changes)
     assert refusal in str(error.value)
+
+
+def test_a_feature_alone_may_be_bound_anywhere_above_no_rank_correlation():
+    gate = ml.NoLeakageSuspicion(most=0.4)
+    assert replace(REFUNDS, gates=(gate,)).gates == (gate,)
+    with pytest.raises(ValidationError, match=r"most 0.4 must lie in \(0.5, 1\]: it bounds the ROC AUC"):
+        replace(SHOP, gates=(gate,))
 
 
 @pytest.mark.parametrize(

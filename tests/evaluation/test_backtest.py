@@ -367,7 +367,7 @@ def folds_of(pairs: list[tuple[float, float]]) -> list[Fold]:
 def test_the_correlation_is_spearmans_and_none_of_two_folds():
     pairs = [(0.61, 5.0), (0.65, 9.0), (0.65, 7.0), (0.7, 30.0), (0.66, 8.0)]
     expected = stats.spearmanr([a for a, _ in pairs], [b for _, b in pairs]).statistic
-    assert correlation(folds_of(pairs)) == pytest.approx(expected)
-    assert np.isnan(correlation(folds_of(pairs[:2])))
-    assert np.isnan(correlation(folds_of([(0.6, 5.0), (0.6, 6.0), (0.6, 7.0)])))
-    assert np.isnan(correlation(folds_of([*pairs[:2], (0.7, np.nan)])))
+    assert correlation(folds_of(pairs), "roc_auc") == pytest.approx(expected)
+    assert np.isnan(correlation(folds_of(pairs[:2]), "roc_auc"))
+    assert np.isnan(correlation(folds_of([(0.6, 5.0), (0.6, 6.0), (0.6, 7.0)]), "roc_auc"))
+    assert np.isnan(correlation(folds_of([*pairs[:2], (0.7, np.nan)]), "roc_auc"))

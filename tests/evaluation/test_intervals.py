@@ -119,11 +119,15 @@ def test_card_and_explanation_speak_of_the_interval(shop, model):
             {"model": ml.Model(coverage=0.8), "gates": (ml.BetterThanBaseline("interval_width"),)},
             "the constant baseline has no interval to compare with",
         ),
+        (
+            {"model": ml.Model(coverage=0.8), "gates": (ml.AtMost("interval_width", -1.0),)},
+            "bound -1.0 is below 0, and interval_width never is",
+        ),
         ({"watches": (ml.Watch("interval_coverage", low=-0.1),)}, "watch 'interval_coverage': predictions have no interval"),
         ({"model": ml.Model(coverage=0.8, segment_by="channel")}, "model.coverage is not there yet with model.segment_by"),
         ({"model": ml.Model(choose_by="interval_width")}, "candidates are compared by their errors"),
     ],
-    ids=("share", "gate without", "baseline", "watch without", "segments", "chosen by"),
+    ids=("share", "gate without", "baseline", "width below zero", "watch without", "segments", "chosen by"),
 )
 def test_a_declaration_without_intervals_or_beyond_them_is_refused(changes, refusal):
     with pytest.raises(ValidationError) as error:

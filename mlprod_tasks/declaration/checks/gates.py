@@ -32,12 +32,13 @@ from mlprod_tasks.declaration.gate import (
     Stable,
     WorstSlice,
 )
+from mlprod_tasks.declaration.task import TASKS
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
 WEEK = timedelta(days=7)
-ERRORS = ("mae", "rmse", "median_error", "mape", "absolute_bias")
+NOT_NEGATIVE = ("mae", "rmse", "median_error", "mape", "absolute_bias", "interval_width")
 LONGEST_DOC = 150  # it names the gate in the ledger
 
 
@@ -101,8 +102,9 @@ def _problems(gate: Gate, pipeline: Pipeline) -> Iterator[str]:
             yield from _share("most_nulls", gate.most_nulls)
             yield from _positive("ticks", gate.ticks)
         case NoLeakageSuspicion():
-            if not 0.5 < gate.most <= 1:
-                yield f"most {gate.most} must lie in (0.5, 1]: it bounds the ROC AUC of one feature alone"
+            task = TASKS.get(pipeline.task)  # an unknown one is refused with the rules of tasks
+            if task is not None and not task.no_power < gate.most <= 1:
+                yield f"most {gate.most} must lie in ({task.no_power:g}, 1]: it bounds the {task.power} of one feature alone"
             if not 0 < gate.most_share <= 1:
                 yield f"most_share {gate.most_share} must lie in (0, 1]: it bounds a share of the model's power"
         case Latency():
@@ -124,6 +126,7 @@ def _stable(gate: Stable, pipeline: Pipeline) -> Iterator[str]:
         yield "declare either bound or than"
     if gate.bound is not None:
         yield from _bound(gate.metric, gate.bound)
+        yield from _not_negative(gate.metric, gate.bound)
     if gate.tolerance < 0:
         yield f"tolerance {gate.tolerance} may not be negative"
     if gate.tolerance and gate.than != "champion":
@@ -189,7 +192,7 @@ def _bound(metric: str, bound: float) -> Iterator[str]:
 
 
 def _not_negative(metric: str, bound: float) -> Iterator[str]:
-    if metric in ERRORS and bound < 0:
+    if metric in NOT_NEGATIVE and bound < 0:
         yield f"bound {bound} is below 0, and {metric} never is"
 
 

@@ -41,7 +41,7 @@ def alone(train_rows: Rows, test_rows: Rows, features: Sequence[str], categorica
     for wanted, known, new in zip(inputs, known_columns, new_columns, strict=True):
         groups = _categories if wanted.kind == "text" or wanted.name in categorical else _bins
         power = task.power(outcome, _rates(*groups(known, new), y))
-        measured = f"{task.power_name_with_article} of {power:.4g}"
+        measured = f"a {task.declared.power} of {power:.4g}"
         sentence = f"feature {wanted.name!r} alone has {measured} on {test_rows.num_rows:,} test rows"
         results.append(CheckResult(POWER_ALONE, wanted.name, power, test_rows.num_rows, sentence))
     return sorted(results, key=lambda one: -(one.value or 0.0))
@@ -55,16 +55,15 @@ def lost(model: AnyModel, test_rows: Rows, seed: int) -> list[CheckResult]:
     rows = spread(test_rows, MOST_SHUFFLED_ROWS)
     outcome, n = outcome_of(rows), rows.num_rows
     task = task_of_outcomes(outcome)
-    whole, nothing = task.power(outcome, model.predict(rows).score), task.no_power
+    whole, nothing = task.power(outcome, model.predict(rows).score), task.declared.no_power
     results, logged_at = [], time.monotonic()
     for i, name in enumerate(model.feature_names):
         order = np.random.default_rng((seed, i)).permutation(n)
         shuffled = rows.set_column(rows.column_names.index(name), name, rows[name].take(pa.array(order)))
         without = task.power(outcome, model.predict(shuffled).score)
         share = min(1.0, (whole - without) / (whole - nothing)) if whole > nothing else 0.0
-        sentence = (
-            f"without {name!r} the model's {task.power_name} goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
-        )
+        goes = f"goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
+        sentence = f"without {name!r} the model's {task.declared.power} {goes}"
         results.append(CheckResult(POWER_LOST, name, share, n, sentence))
         if time.monotonic() - logged_at > SECONDS_BETWEEN_LINES:
             logged_at = time.monotonic()

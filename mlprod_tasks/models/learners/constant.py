@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlprod_tasks.models.learners import fitted
+from mlprod_tasks.models.learners import fitted, links
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, logit
 
@@ -45,14 +45,13 @@ class ConstantModel:
         return 0
 
     def save(self, folder: Path) -> None:
-        scale = {} if self.link == LOGIT else {"link": self.link}
-        fitted.write(folder, KIND, rate=self.rate, features=self.features, **scale)
+        fitted.write(folder, KIND, rate=self.rate, features=self.features, **links.written(self.link))
 
 
 def load(folder: Path, threads: int | None = None) -> ConstantModel:
     """Load the model that `save` wrote."""
     written = fitted.read(folder)
-    return ConstantModel(written["rate"], written["features"], written.get("link", LOGIT))
+    return ConstantModel(written["rate"], written["features"], links.read(written))
 
 
 def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel:

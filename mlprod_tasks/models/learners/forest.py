@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlprod_tasks.declaration import ExtraTrees, Model, RandomForest
-from mlprod_tasks.models.learners import fitted, stored
+from mlprod_tasks.models.learners import fitted, links, stored
 from mlprod_tasks.models.learners.cores import cores_for, in_parts
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
@@ -67,8 +67,7 @@ class Forest:
 
     def save(self, folder: Path) -> None:
         rates = [[position, list(by), *others] for position, by, *others in self.rates]
-        scale = {} if self.link == LOGIT else {"link": self.link}
-        fitted.write(folder, KIND, rates=rates, decrease=list(self.decrease), **scale)
+        fitted.write(folder, KIND, rates=rates, decrease=list(self.decrease), **links.written(self.link))
         (folder / FILE).write_bytes(self.content)
 
     @cached_property
@@ -80,7 +79,7 @@ def load(folder: Path, threads: int | None) -> Forest:
     """Load the model that `save` wrote. Raises: ForbiddenType."""
     written = fitted.read(folder)
     rates = tuple((position, tuple(by), other, missing) for position, by, other, missing in written["rates"])
-    link = written.get("link", LOGIT)
+    link = links.read(written)
     forest = Forest((folder / FILE).read_bytes(), rates, tuple(written["decrease"]), threads, link)
     forest._trees  # noqa: B018  a bad file is refused on loading, not at the first score
     return forest

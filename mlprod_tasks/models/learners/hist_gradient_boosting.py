@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlprod_tasks.declaration import HistGradientBoosting, Model
-from mlprod_tasks.models.learners import fitted, stored
+from mlprod_tasks.models.learners import fitted, links, stored
 from mlprod_tasks.models.learners.cores import in_parts
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link, predicted
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
@@ -62,8 +62,7 @@ class HistBoosting:
 
     def save(self, folder: Path) -> None:
         places = [[position, list(by)] for position, by in self.places]
-        scale = {} if self.link == LOGIT else {"link": self.link}
-        fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain), **scale)
+        fitted.write(folder, KIND, start=self.start, places=places, gain=list(self.gain), **links.written(self.link))
         (folder / FILE).write_bytes(self.content)
 
     def _added(self, x: Floats, loaded: Any) -> Floats:
@@ -82,7 +81,7 @@ def load(folder: Path, threads: int | None) -> HistBoosting:
     """Load the model that `save` wrote. Raises: ForbiddenType."""
     written = fitted.read(folder)
     places = tuple((position, tuple(by)) for position, by in written["places"])
-    content, link = (folder / FILE).read_bytes(), written.get("link", LOGIT)
+    content, link = (folder / FILE).read_bytes(), links.read(written)
     model = HistBoosting(content, written["start"], places, tuple(written["gain"]), threads, link)
     model._stored  # noqa: B018  a bad file is refused on loading, not at the first score
     return model

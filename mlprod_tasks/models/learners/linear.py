@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlprod_tasks.declaration import LinearRegression, LinearSVM, LogisticRegression, Model
-from mlprod_tasks.models.learners import design, fitted
+from mlprod_tasks.models.learners import design, fitted, links
 from mlprod_tasks.models.learners.design import Design
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link, predicted
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
@@ -72,7 +72,6 @@ class LinearModel:
         return 0
 
     def save(self, folder: Path) -> None:
-        scale = {} if self.link == LOGIT else {"link": self.link}
         fitted.write(
             folder,
             KIND,
@@ -81,7 +80,7 @@ class LinearModel:
             intercept=self.intercept,
             centre=list(self.centre),
             spread=list(self.spread),
-            **scale,
+            **links.written(self.link),
         )
 
 
@@ -94,7 +93,7 @@ def load(folder: Path, threads: int | None = None) -> LinearModel:
         written["intercept"],
         tuple(written["centre"]),
         tuple(written["spread"]),
-        written.get("link", LOGIT),
+        links.read(written),
     )
 
 

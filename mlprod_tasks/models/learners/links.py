@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +14,17 @@ Link = Literal["logit", "log", "identity"]
 LOGIT: Link = "logit"
 LOG: Link = "log"
 IDENTITY: Link = "identity"
+
+
+def written(link: Link) -> dict[str, str]:
+    """Return a link as plain values beside those of a learner: none for log-odds, as learners were stored without numbers."""
+    return {} if link == LOGIT else {"link": link}
+
+
+def read(stored: Mapping[str, Any]) -> Link:
+    """Return the link that `written` put among the values of a learner."""
+    link: Link = stored.get("link", LOGIT)
+    return link
 
 
 def predicted(link: Link, added: Floats) -> Floats:

@@ -7,6 +7,7 @@ from math import nan, sqrt
 import numpy as np
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.task import BINARY
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
@@ -19,9 +20,7 @@ from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
 class Binary:
     """See `protocol.PredictionTask`."""
 
-    power_name = "ROC AUC"
-    power_name_with_article = "a ROC AUC"
-    no_power = 0.5
+    declared = BINARY
 
     def problem(self, pipeline: Pipeline, outcomes: OutcomeSummary) -> str | None:
         if outcomes.low != outcomes.high:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.task import Task
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions
@@ -53,6 +54,10 @@ def summary_of(outcome: Outcomes) -> OutcomeSummary:
 class PredictionTask(Protocol):
     """One kind of prediction. outcome: (n,), score: (n,) what the model gives, worth: (n,) the value of each row."""
 
+    @property
+    def declared(self) -> Task:
+        """What belongs to it in a declaration."""
+
     def problem(self, pipeline: Pipeline, outcomes: OutcomeSummary) -> str | None:
         """Return why no model can be fitted to, or evaluated on, such outcomes: it completes 'the window has ...'."""
 
@@ -84,12 +89,4 @@ class PredictionTask(Protocol):
         """Return the metrics of a part of the rows, with intervals; none if they are undefined there."""
 
     def power(self, outcome: Outcomes, score: Floats) -> float:
-        """Return how well scores tell outcomes, by the metric `power_name`."""
-
-    @property
-    def power_name(self) -> str: ...
-    @property
-    def power_name_with_article(self) -> str: ...
-    @property
-    def no_power(self) -> float:
-        """The power of scores that tell nothing."""
+        """Return how well scores tell outcomes, by what `declared.power` names."""

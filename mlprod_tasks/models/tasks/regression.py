@@ -7,6 +7,7 @@ from math import nan, sqrt
 import numpy as np
 
 from mlprod_tasks.declaration import LightGBM, Pipeline
+from mlprod_tasks.declaration.task import REGRESSION
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions
@@ -22,9 +23,7 @@ NOT_NEGATIVE = ("poisson", "tweedie")
 class Regression:
     """See `protocol.PredictionTask`."""
 
-    power_name = "rank correlation"
-    power_name_with_article = "a rank correlation"
-    no_power = 0.0
+    declared = REGRESSION
 
     def problem(self, pipeline: Pipeline, outcomes: OutcomeSummary) -> str | None:
         if outcomes.low == outcomes.high:

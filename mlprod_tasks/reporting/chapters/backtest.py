@@ -39,7 +39,7 @@ def backtest(context: ReportContext) -> Section:
         Listing(tuple(_summary(result, name) for name in shown if name in result.folds[0].model)),
     ]
     other = any(fold.champion for fold in result.folds)
-    quality = title("roc_auc" if "roc_auc" in shown else "r2")
+    quality = title(context.pipeline.of_task.correlated)
     if math.isfinite(result.correlation):
         blocks.append(
             Paragraph(

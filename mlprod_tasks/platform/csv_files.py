@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from mlprod_tasks.platform.text_files import UTF_8, Malformed, is_compressed, lines_in_utf_8, opened
+from mlprod_tasks.platform.text_files import UTF_8, Malformed, is_compressed, is_utf_8, lines_in_utf_8, opened
 
 CHUNK_LINES = 100_000
 CHUNK_BYTES = 32 * 2**20
@@ -45,7 +45,7 @@ def ends_in_a_line(path: Path, dialect: Dialect = STANDARD) -> bool:
     True for a file that has a header alone. Raises: Malformed, OSError.
     """
     with opened(path) as file:
-        if dialect.encoding == UTF_8 and not is_compressed(path):
+        if is_utf_8(dialect.encoding) and not is_compressed(path):
             if file.seek(0, 2) == 0:
                 return True
             file.seek(-1, 2)

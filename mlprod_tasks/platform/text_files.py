@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,11 @@ def is_compressed(path: Path) -> bool:
     return path.suffix == ".gz"
 
 
+def is_utf_8(encoding: str) -> bool:
+    """Whether it is UTF-8, by any of Python's names; a byte order mark is skipped anyway."""
+    return codecs.lookup(encoding).name in (UTF_8, "utf-8-sig")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to read its bytes, decompressed. Raises: Malformed if they end before they should; OSError."""
@@ -37,7 +43,7 @@ def lines_in_utf_8(file: IO[bytes], encoding: str) -> Iterator[str]:
 
     Separators, quotes and line breaks are the same bytes in UTF-8. Raises: Malformed if another encoding does not fit.
     """
-    if encoding == UTF_8:
+    if is_utf_8(encoding):
         if file.read(len(BOM)) != BOM:
             file.seek(0)
         yield from TextIOWrapper(file, encoding="latin-1", newline="")

@@ -68,6 +68,16 @@ def test_every_dialect_of_csv_gives_the_same_rows(
     assert done.notes == ()
 
 
+@pytest.mark.parametrize("name", ["UTF-8", "utf8", "utf-8-sig"])
+def test_a_value_that_is_not_utf_8_spoils_its_row_alone_by_whatever_name_utf_8_is_declared(
+    name: str, extract_from, tmp_path: Path
+) -> None:
+    (tmp_path / "orders.csv").write_bytes(as_csv().encode().replace("Zoë".encode(), b"Zo\xeb"))
+    expected = staged(extract_from(ml.Files("shop", "orders.csv", "csv")))
+    assert len(expected) == 2
+    assert staged(extract_from(ml.Files("shop", "orders.csv", "csv", encoding=name))) == expected
+
+
 def test_a_decimal_comma_is_read_and_a_point_beside_it_is_refused(extract_from, tmp_path: Path) -> None:
     source = ml.Files("shop", "orders.csv", "csv", separator=";", decimal=",")
     (tmp_path / "orders.csv").write_text(as_csv(";", ","))

@@ -66,26 +66,30 @@ class Proxy:
     def _pass(self, given: socket.socket, taken: socket.socket, counted: bool) -> None:
         with suppress(OSError):
             while content := given.recv(4096):
-                if counted and self._is_over(len(content)):
+                passing = self._passing(len(content)) if counted else len(content)
+                taken.sendall(content[:passing])
+                if passing < len(content):
                     self._close_all()
                     return
-                taken.sendall(content)
         for one in (given, taken):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             self._open.discard(one)
 
-    def _is_over(self, more: int) -> bool:
+    def _passing(self, more: int) -> int:
+        """How many of so many bytes from the server are passed on."""
         with self._lock:
-            self.passed += more
-            if self._most is None or self.passed <= self._most or self._broken:
-                return self._broken
+            if self._broken:
+                return 0
+            before, self.passed = self.passed, self.passed + more
+            if self._most is None or self.passed <= self._most:
+                return more
             if self._instead is not None:
                 do, self._instead, self._most = self._instead, None, None
                 do()
-                return False
+                return more
             self._broken = True
-            return True
+            return self._most - before
 
     def _close_all(self) -> None:
         for one in list(self._open):

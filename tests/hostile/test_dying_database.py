@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from benchmarks.recovery.proxy import Proxy
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 from tests.hostile.books import PLANTED, TICKS, TIMES, Content, Row, check, ingest, pipeline_of, write
 from tests.hostile.meanings import BATCH, FORMS, KINDS, ROW
-from tests.support.tcp_proxy import TcpProxy
 
 DEATHS = 120 if "MLPROD_HOSTILE_EXAMPLES" in os.environ else 12
 
@@ -27,7 +27,7 @@ def test_what_a_dying_database_has_sent_is_never_taken_for_everything(
     url = make_url(write(content, tmp_path, postgres_database))
     pipeline = pipeline_of("postgresql")
     ticks = pipeline.schedule.range(str(TICKS[0]), str(TICKS[1]))
-    with TcpProxy(Path(str(url.query["host"])) / ".s.PGSQL.5432") as proxy:
+    with Proxy(Path(str(url.query["host"])) / ".s.PGSQL.5432") as proxy:
         through = url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
         platform = make_platform(shop=through)
         extracted = extract(pipeline, "orders", ticks, platform)
@@ -35,13 +35,13 @@ def test_what_a_dying_database_has_sent_is_never_taken_for_everything(
         assert all_bytes > 20_000, "the rows come in many parts"
         for death in range(DEATHS):
             shutil.rmtree(platform.settings.staging, ignore_errors=True)
-            proxy.die_after(death * all_bytes // DEATHS)
+            proxy.break_after(death * all_bytes // DEATHS)
             with pytest.raises((RuntimeError, LookupError, OSError, ValueError)) as failed:
                 extract(pipeline, "orders", ticks, platform)
             said = str(failed.value)
             assert all(name in said for name in ("'shop'", "'orders'", str(TICKS[0]))), said
             assert PLANTED not in f"{said}{caplog.text}".lower()
             assert [file for file in platform.settings.staging.rglob("*") if file.is_file()] == []
-        proxy.die_after(None)
+            assert proxy.heal(), "it died"
         assert extract(pipeline, "orders", ticks, platform).path.read_bytes() == whole
         check(content, pipeline, platform, ingest(pipeline, platform))

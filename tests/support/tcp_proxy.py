@@ -1,9 +1,8 @@
-"""A TCP proxy before a real server that loses an answer, delivers a command late, or dies, where a test says so."""
+"""A TCP proxy before a real server that loses an answer, or delivers a command late, where a test says so."""
 
 import socket
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 WAIT_SECONDS = 20.0
@@ -14,7 +13,7 @@ class _Connection:
 
     def __init__(self, proxy: "TcpProxy", client: socket.socket) -> None:
         self.proxy, self.client = proxy, client
-        self.server = proxy.connect()
+        self.server = socket.create_connection(("127.0.0.1", proxy.server_port))
         self.losing = threading.Event()
         self.answered_late = threading.Event()
         for task in (self._pass_commands, self._pass_answers):
@@ -39,10 +38,7 @@ class _Connection:
                 if self.losing.is_set():
                     self.answered_late.set()
                     break
-                passed = self.proxy.pass_on(answer)
-                self.client.sendall(passed)
-                if len(passed) < len(answer):
-                    break
+                self.client.sendall(answer)
         self.close()
 
     def close(self) -> None:
@@ -54,16 +50,13 @@ class _Connection:
 class TcpProxy:
     """Pass bytes to and from a server on this machine, until told otherwise."""
 
-    def __init__(self, server: int | Path) -> None:
-        """server: a port of this machine, or the file of a local socket."""
-        self._server = server
+    def __init__(self, server_port: int) -> None:
+        self.server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.late: tuple[_Connection, bytes] | None = None
         self._faults: dict[str, bytes] = {}
         self._refusing = self._then_refuse = False
-        self._left: int | None = None  # bytes of answers until the server dies
-        self.passed = 0  # bytes of answers
         self._connections: list[_Connection] = []
 
     def __enter__(self) -> Self:
@@ -82,27 +75,6 @@ class TcpProxy:
         """
         self._faults["lost"], self._then_refuse = command, then_refuse
 
-    def connect(self) -> socket.socket:
-        """Open a connection to the server."""
-        if isinstance(self._server, int):
-            return socket.create_connection(("127.0.0.1", self._server))
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self._server))
-        return connection
-
-    def die_after(self, answered: int | None) -> None:
-        """Let the server answer this many bytes, then break its connections and refuse others; None: never."""
-        self._left, self._refusing, self.passed = answered, False, 0
-
-    def pass_on(self, answer: bytes) -> bytes:
-        """What the client gets of an answer."""
-        if self._left is not None:
-            answer = answer[: self._left]
-            self._left -= len(answer)
-            self._refusing = self._left == 0
-        self.passed += len(answer)
-        return answer
-
     def keep_back(self, command: bytes) -> None:
         """Break the connection at the next command with these bytes; the server gets the command at `deliver`."""
         self._faults["late"] = command
@@ -116,7 +88,7 @@ class TcpProxy:
 
     def takes(self, fault: str, command: bytes) -> bool:
         """Whether the fault is to befall this command; it befalls one."""
-        if fault not in self._faults or self._faults[fault] not in command:
+        if self._faults.get(fault, b"\0") not in command:
             return False
         del self._faults[fault]
         self._refusing = self._then_refuse

@@ -29,7 +29,7 @@ from benchmarks.recovery.trial import Line, Reference, reference
 from benchmarks.recovery.work import BEFORE, PHASES
 
 HEAD = (
-    "| what | trials | not healed or unclear | lost | doubled | altered | leaked |",
+    "| what | trials | failed | lost | doubled | altered | leaked |",
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
 )
 SHORT = ("ingest", "score", "monitor", "requests")

@@ -47,7 +47,6 @@ class Ended:
 
     killed: bool
     error: str
-    seconds: float
     moments: tuple[float, ...]
 
     @property
@@ -79,20 +78,18 @@ class Children:
         """Run a step to its end, or to its moment, at which it is killed. act: done at that moment instead, while it waits."""
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(target=_run, args=(order, theirs, act is None), daemon=True)
-        began = time.monotonic()
         process.start()
         theirs.close()
         try:
             error, moments = _until_end(ours, process.pid, order, act)
         except (EOFError, ConnectionResetError):
             error, moments = "", ()
-        seconds = time.monotonic() - began
         process.join(20)
         ours.close()
         killed = process.exitcode == -signal.SIGKILL and not error
         if process.exitcode and not killed:
             error = error or f"the process ended with status {process.exitcode}"
-        return Ended(killed, error, seconds, tuple(moments))
+        return Ended(killed, error, tuple(moments))
 
 
 def _until_end(
@@ -154,7 +151,7 @@ def _at(moment: Moment, parent: Connection, to_be_killed: bool) -> Callable[[int
         if number != moment.number:
             return
         if to_be_killed and moment.later is None:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)  # its own group
         parent.send(("now",))
         if not to_be_killed:
             parent.recv()
@@ -162,10 +159,10 @@ def _at(moment: Moment, parent: Connection, to_be_killed: bool) -> Callable[[int
     return on
 
 
-def chosen(moments: Sequence[float], seconds: float, chance: random.Random) -> Moment:
-    """A moment to kill at: one of those counted, or any point of the step's time, told from the moment before it."""
-    if chance.random() < 0.5 and moments:
+def chosen(moments: Sequence[float], chance: random.Random) -> Moment:
+    """A moment to kill at: one of those counted, or any point of the time up to the last one, told from the one before it."""
+    if chance.random() < 0.5:
         return Moment(chance.randrange(1, len(moments) + 1))
-    at = chance.uniform(0.0, seconds)
+    at = chance.uniform(0.0, moments[-1])
     before = [number for number, moment in enumerate(moments, 1) if moment <= at]
     return Moment(before[-1], at - moments[before[-1] - 1]) if before else Moment(1)

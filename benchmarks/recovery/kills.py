@@ -23,13 +23,12 @@ def killed_steps(place: Place, expected: Reference, trials: int, seed: int, only
 
 
 def _killed(place: Place, work: str, expected: Reference, chance: random.Random) -> Trial:
-    usual = expected.usual[work]
     for _ in range(TURNS):
         place.restore(work)
-        moment = chosen(usual.moments, usual.seconds, chance)
+        moment = chosen(expected.usual[work].moments, chance)
         ended = place.run(work, moment)
         if ended.killed:
-            return healed(place, work, expected, f"killed at {moment}", chance.random() < TO_END)
+            return healed(place, work, expected, f"killed at {moment}", ended, chance.random() < TO_END)
         if ended.error:
             return Trial(told=(f"it failed before it was killed at {moment}: {first_line(ended)}",))
     return Trial(missed=True)

@@ -21,6 +21,8 @@ from mlprod_tasks.platform import names
 PATH = "/v1/pipelines/orders/score"
 MOMENT = "2024-02-12T09:00:00Z"
 ANSWERS = 60  # before and after the kill
+LONGEST_WAIT = 6.0  # seconds before the kill: answers of more than some two seconds ago may not be lost
+WRITTEN_WITHIN = 2.0  # seconds of a write to the log
 BEFORE_KILLED = "service"  # the name under which what stands is kept
 
 
@@ -68,7 +70,7 @@ def killed_services(place: Place, trials: int, seed: int, only: str = "") -> Ite
 
 def _killed(place: Place, chance: random.Random) -> Trial:
     place.restore(BEFORE_KILLED)
-    most, later = chance.randrange(1, ANSWERS), chance.random() * 0.5
+    most, later = chance.randrange(1, ANSWERS), chance.uniform(0.0, LONGEST_WAIT)
     with Replica(1, place.variables, place.output.parent) as replica:
         replica.start()
         before = [asked(replica, 1_000 + number) for number in range(most)]
@@ -82,7 +84,7 @@ def _killed(place: Place, chance: random.Random) -> Trial:
         return Trial(leaked=leaks(place), told=(f"collect: {first_line(ended)}",))
     serving = declared().serving
     assert serving is not None
-    sure = [one for one in before if one.at < killed_at - serving.log_seconds - 2]  # what it may lose is declared
+    sure = [one for one in before if one.at < killed_at - serving.log_seconds - WRITTEN_WITHIN]  # what it may lose is declared
     found = _compared(place, [*before, *after], [*sure, *after])
     leaked = leaks(place)
     what = f"killed {1000 * later:.0f} ms after answer {most}"

@@ -48,15 +48,14 @@ class Line:
         hit = [one for one in self.trials if not one.missed]
         found = sum((one.found for one in hit), NONE)
         leaked = sum(one.leaked for one in hit)
-        failed = sum(bool(one.told) for one in hit)
+        failed = sum(one.failed for one in hit)
         return f"| {self.name} | {len(hit)} | {failed} | {found.lost} | {found.doubled} | {found.altered} | {leaked} |"
 
 
 @dataclass(frozen=True)
 class Usual:
-    """A step of a run without fault: its seconds, its moments, the bytes that it adds to the home and reads from databases."""
+    """A step of a run without fault: when its moments were, the bytes that it adds to the home and reads from databases."""
 
-    seconds: float
     moments: Sequence[float]
     bytes_added: int
     bytes_read: dict[str, int]
@@ -89,8 +88,7 @@ def reference(place: Place, phases: Sequence[Phase], between: dict[str, Callable
             if ended.error:
                 raise NotReproducible(f"{work.name} failed without fault: {ended.error}\n{place.output.read_text()[-4000:]}")
             read = {name: proxy.passed for name, proxy in place.proxies.items()}
-            last = ended.moments[-1] if ended.moments else ended.seconds
-            made.usual[work.name] = Usual(last, ended.moments, place.used() - used, read)
+            made.usual[work.name] = Usual(ended.moments, place.used() - used, read)
             made.standing[work.name] = looked_at(place)
     return made
 
@@ -105,14 +103,21 @@ def from_here(work: str) -> Sequence[Work]:
     return works[[one.name for one in works].index(work) :]
 
 
-def healed(place: Place, work: str, expected: Reference, what: str, to_end: bool, told: Sequence[str] = ()) -> Trial:
+def left(place: Place, work: str, expected: Reference, ended: Ended) -> Difference:
+    """What a step that succeeded in spite of a fault left otherwise than it should: nobody runs it again."""
+    return difference(expected.standing[work], looked_at(place)) if ended.succeeded else NONE
+
+
+def healed(
+    place: Place, work: str, expected: Reference, what: str, ended: Ended, to_end: bool, told: Sequence[str] = ()
+) -> Trial:
     """Run the step again, then compare what stands and search for planted values.
 
-    what: what befell it; to_end: also run the steps that follow it in its phase, and compare at its end; told: what is wrong
-    already.
+    what: what befell it; ended: how it ended; to_end: also run the steps that follow it in its phase, and compare at its end;
+    told: what is wrong already.
     """
     works = from_here(work) if to_end else from_here(work)[:1]
-    found, wrong = NONE, list(told)
+    found, wrong = left(place, work, expected, ended), list(told)
     for one in works:
         ended = place.run(one.name)
         if not ended.succeeded:

@@ -7,7 +7,7 @@ import sys
 
 from tests.support.paths import REPOSITORY
 
-# what | trials | not healed or unclear | lost | doubled | altered | leaked
+# what | trials | failed | lost | doubled | altered | leaked
 LINE = re.compile(r"^\| (?P<what>[^|]+) \| (?P<trials>\d+) \| (?P<counts>\d+ \| \d+ \| \d+ \| \d+ \| \d+) \|$", re.MULTILINE)
 KILLED = ("extract", "audit", "publish", "score", "measure", "decide", "tell_decision", "verify", "fill_online", "collect")
 AWAY = ("source dies", "source ends", "predictions dies", "clock jumps", "mail server away", "registry's file", "ledger's file")

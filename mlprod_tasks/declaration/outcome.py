@@ -25,7 +25,9 @@ class Outcome:
 
     It is made of the rows of `table` with a time in [predict_at, predict_at + within), where whole days are days of the
     calendar, of 23 to 25 hours. It is complete when this window and the table's `known_after` have passed and the table's
-    partitions up to then are ingested. Rows that arrive or are corrected later change it in later trainings.
+    partitions up to then are ingested. Rows that arrive or are corrected later change it in later trainings. A row for which
+    the condition of `of` cannot be computed (a failed cast, an overflow, a division by zero) does not count; a warning says how
+    many there are.
 
     table: the table with the events.
     by: pairs columns of the scored row with columns of `table`.

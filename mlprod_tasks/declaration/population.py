@@ -21,7 +21,7 @@ class Population:
     seen_in: the table whose rows show that a key is alive.
     by: the columns of that table that make the key.
     within: how long a key stays after its newest row became known; None: for ever.
-    where: a SQL condition over the table's columns: only rows that meet it count.
+    where: a SQL condition over the table's columns: only rows that meet it count, so none for which it cannot be computed.
     doc: what these rows are.
     """
 

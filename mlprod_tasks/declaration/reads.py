@@ -30,6 +30,15 @@ def words_in(*sql: str) -> set[str]:
     return {word.lower() for text in sql for word in re.findall(r"\w+", text)}
 
 
+def resting_on(names: Iterable[str], features: Iterable[Feature]) -> set[str]:
+    """These names, and those of the expressions that read one of them, also through other expressions."""
+    resting = set(names)
+    for feature in features:  # an expression reads only expressions that are declared before it
+        if isinstance(feature, Expression) and resting & words_in(feature.sql):
+            resting.add(feature.name)
+    return resting
+
+
 def read_by(table: Table, *sql: str) -> list[Column]:
     """The columns of `table` whose names occur in the SQL; possibly too many, never too few."""
     words = words_in(*sql)

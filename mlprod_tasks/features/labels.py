@@ -85,7 +85,8 @@ def known_labels(
     if isinstance(pipeline.label, Outcome):
         with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
             table = outcome_labels(snapshot, ticks, as_of, platform, mine)
-        return KnownLabels(table, table.slice(0, 0).select([*pipeline.entity_table.key, "tick"]))
+        fits = pc.is_finite(table["label"].cast(pa.float64()))
+        return KnownLabels(table.filter(fits), table.filter(pc.invert(fits)).select([*pipeline.entity_table.key, "tick"]))
     entity = pipeline.entity_table
     columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.

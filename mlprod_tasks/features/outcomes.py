@@ -107,7 +107,7 @@ def _values(
     )
     if "usable" in events.column_names:
         # What matters is whether a late event was there when labels are read, not when a row was scored.
-        arrived = pc.less_equal(events["usable"], int((as_of.start - EPOCH) / MICROSECOND))
+        arrived = pc.less_equal(events["usable"], (as_of.start - EPOCH) // MICROSECOND)
         events = events.filter(pc.fill_null(arrived, True)).drop_columns(["usable"])
 
     @cache

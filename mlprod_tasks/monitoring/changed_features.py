@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from datetime import timedelta
 
@@ -11,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks import features
-from mlprod_tasks.declaration import Expression, Lookup, Pipeline, Tick
+from mlprod_tasks.declaration import Lookup, Pipeline, Tick
+from mlprod_tasks.declaration.reads import resting_on
 from mlprod_tasks.features.differences import differ
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform import Platform
@@ -63,15 +63,8 @@ def changed_features(pipeline: Pipeline, tick: Tick, logged: pa.Table, platform:
 def _without_look_ups(pipeline: Pipeline) -> list[str]:
     """The features that do not depend on a reference table."""
     looked_up = {name for feature in pipeline.features if isinstance(feature, Lookup) for name in feature.columns}
-    while True:
-        reading = {
-            feature.name
-            for feature in pipeline.features
-            if isinstance(feature, Expression) and looked_up & set(re.findall(r"\w+", feature.sql.lower()))
-        }
-        if reading <= looked_up:
-            return [name for name in pipeline.feature_names if name not in looked_up]
-        looked_up |= reading
+    resting = resting_on(looked_up, pipeline.features)
+    return [name for name in pipeline.feature_names if name not in resting]
 
 
 def _detail(tick: Tick, by_feature: Counter[str], gone: int) -> str:

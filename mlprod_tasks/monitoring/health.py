@@ -182,8 +182,7 @@ def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform)
 
 def _unscored_rows(pipeline: Pipeline, tick: Tick, platform: Platform) -> Reading:
     """The rows that arrived after their tick was scored, of the last week or as many ticks as are read again."""
-    seen_in = pipeline.population.seen_in if pipeline.population is not None else pipeline.entity_name
-    first = tick.date - max(BACKFILLED, pipeline.table(seen_in).refresh_ticks * DAY)
+    first = tick.date - max(BACKFILLED, pipeline.entity_table.refresh_ticks * DAY)
     with platform.ledger.session() as session:
         found = unscored_rows(session, [pipeline])[pipeline.name]
     recent = {day: rows for day, rows in found.items() if first <= day <= tick.date}

@@ -6,13 +6,13 @@ An expression is compiled if its results equal DuckDB's bit for bit.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlprod_tasks.declaration import AsOf, AtTick, Column, Expression, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import kinds_of
+from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.online.duckdb_semantics import Unsure, ValueFailed
 from mlprod_tasks.platform.sql import identifier
 
@@ -61,7 +61,7 @@ class Expressions:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for name, expression in self._all.items():
-                words = set(re.findall(r"\w+", expression.sql.lower()))
+                words = words_in(expression.sql)
                 types = Types(connection, {one: kind for one, kind in columns.items() if one in words}, zones)
                 uncompiled = words & set(self.by_duckdb) - set(self.columns)
                 try:
@@ -139,7 +139,7 @@ class Expressions:
 
         known: dict[tuple[tuple[str, ...], bool], tuple[str, list[str]]] = self._threads.__dict__.setdefault("statements", {})
         if (names, alone) not in known:
-            words = {word for name in names for word in re.findall(r"\w+", self._all[name].sql.lower())}
+            words = words_in(*(self._all[name].sql for name in names))
             inputs = [name for name in self._typed if name in words and (name not in names or name in self.columns)]
             columns = []
             for i, name in enumerate(inputs, 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -13,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from mlprod_tasks.declaration import AtTick, Expression, Pipeline
 from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.online.entries import entry_reader
 from mlprod_tasks.online.expressions import Computed, Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
@@ -86,7 +86,7 @@ class OnlineFeatures:
         self._defaults = {
             group.id: [self._serving.defaults.get(name) for name in names_of(group.feature)] for group, *_ in self._groups
         }
-        words = {word for f in pipeline.features if isinstance(f, Expression) for word in re.findall(r"\w+", f.sql.lower())}
+        words = words_in(*(feature.sql for feature in pipeline.features if isinstance(feature, Expression)))
         self._reads_tick = "tick" in words and isinstance(pipeline.predict_at, AtTick)
         # If nothing is missing, values are in one list: those of the groups, then those of the expressions.
         stored = [name for group, *_ in self._groups for name in group.names]

@@ -124,6 +124,21 @@ def test_an_event_that_comes_late_is_in_an_outcome_from_the_tick_on_that_may_use
     assert [label(TICK + timedelta(days=n)) for n in (3, 4, 5)] == [[False], [False], [True]]
 
 
+def test_an_outcome_that_no_sum_can_hold_gives_no_label_to_its_key_alone_and_is_told(feature_shop: Shop, caplog) -> None:
+    shop = with_population(feature_shop)
+    label = ml.Outcome("payments", {"customer": "customer"}, ml.Sum("amount"), within=ml.days(2))
+    object.__setattr__(shop.pipeline, "label", label)  # numbers are labels of regressions
+    others = [payment(n, datetime(2013, 6, n, 9, tzinfo=UTC), 9) for n in range(1, 20)]
+    before = payment(100, STARTS - ml.hours(1), 1)
+    shop.holds(payments=[*others, before, payment(101, STARTS + ml.hours(5), 1, float("inf"))])
+    tick = shop.pipeline.schedule.tick(LAST)
+    known = features.known_labels(shop.pipeline, shop.pipeline.schedule.range(TICK), tick, shop.platform)
+    assert known.failed.to_pylist() == [{"customer": 1, "tick": TICK}]
+    assert known.table.select(["customer", "label"]).to_pylist() == [{"customer": 9, "label": 2.0}]
+    assert features.labels(shop.pipeline, shop.pipeline.schedule.range(TICK), tick, shop.platform).equals(known.table)
+    assert "is infinite for 1 rows" in caplog.text
+
+
 OUTCOMES = {
     "any": ml.Any(),
     "any big": ml.Any(where="amount > 3"),

@@ -24,6 +24,7 @@ from mlprod_tasks.declaration.aggregate import (
 from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL, WORDS_OF_SQL, names_read_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of, window_name
+from mlprod_tasks.declaration.reads import resting_on, words_in
 from mlprod_tasks.declaration.table import Column, Table
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def number_problems(at: str, sql: str, table: Table) -> Iterator[str]:
 
 def mentioned(sql: str, table: Table) -> list[Column]:
     """The columns whose names occur in the SQL; possibly too many, never too few."""
-    words = {word.lower() for word in re.findall(r"\w+", TEXT_IN_SQL.sub("", sql))}
+    words = words_in(TEXT_IN_SQL.sub("", sql))
     return [column for column in table.columns if column.name in words]
 
 
@@ -237,8 +238,5 @@ def _read(at: str, columns: Iterable[str], table: Table) -> Iterator[str]:
 
 def resting_on_other_rows(pipeline: Pipeline) -> set[str]:
     """The features that depend on rows of other ticks: as-of, trailing, and expressions over them."""
-    late = {name for feature in pipeline.features if isinstance(feature, AsOf | Trailing) for name in names_of(feature)}
-    for feature in pipeline.features:
-        if isinstance(feature, Expression) and late & set(re.findall(r"\w+", feature.sql.lower())):
-            late.add(feature.name)
-    return late
+    joined = {name for feature in pipeline.features if isinstance(feature, AsOf | Trailing) for name in names_of(feature)}
+    return resting_on(joined, pipeline.features)

@@ -93,16 +93,6 @@ def event_series(
 
 
 def series_columns(
-    feature: Trailing, aggregates: Sequence[Ordered], series: EventSeries, codes: KeyCodes, rows: ScoredRows
-) -> list[tuple[str, pa.Array]]:
-    """The name and the column of each aggregate over each window."""
-    columns = []
-    for length, windows in zip(sorted(feature.windows), _windows(feature, series, codes, rows), strict=True):
-        columns += [(feature.feature(one, length), _column(one, series, windows)) for one in aggregates]
-    return columns
-
-
-def late_series_columns(
     feature: Trailing,
     aggregates: Sequence[Ordered],
     times: EventTimes,
@@ -110,10 +100,14 @@ def late_series_columns(
     values: pa.ChunkedArray | None,
     rows: ScoredRows,
 ) -> list[tuple[str, pa.Array]]:
-    """The same columns where some events arrived late, for at least one row.
+    """The name and the column of each aggregate over each window.
 
-    Rows between two arrivals see the same events, so these are grouped anew for them, as far back as the longest window.
+    If some events arrived late, rows between two arrivals see the same ones, so these are grouped anew for them, as far back as
+    the longest window.
     """
+    if times.leaving is None or not rows.count:
+        series = event_series(times.at, times.order, codes.events, codes.size, values)
+        return _columns(feature, aggregates, series, codes, rows)
     known, seen, order = times.by_known()
     ends = rows.at - feature.skip // MICROSECOND
     arrivals = np.unique(seen[seen > known])
@@ -127,11 +121,20 @@ def late_series_columns(
         positions = rows.order[first:after]
         some = ScoredRows(rows.table.select(["tick"]).take(positions), rows.at[first:after], np.arange(positions.size))
         some_codes = KeyCodes(codes.rows[positions], codes.events, codes.size)
-        for name, column in series_columns(feature, aggregates, series, some_codes, some):
+        for name, column in _columns(feature, aggregates, series, some_codes, some):
             parts.setdefault(name, []).append(column)
     back = np.empty(rows.count, np.int64)
     back[rows.order] = np.arange(rows.count)
     return [(name, pa.concat_arrays(columns).take(pa.array(back))) for name, columns in parts.items()]
+
+
+def _columns(
+    feature: Trailing, aggregates: Sequence[Ordered], series: EventSeries, codes: KeyCodes, rows: ScoredRows
+) -> list[tuple[str, pa.Array]]:
+    columns = []
+    for length, windows in zip(sorted(feature.windows), _windows(feature, series, codes, rows), strict=True):
+        columns += [(feature.feature(one, length), _column(one, series, windows)) for one in aggregates]
+    return columns
 
 
 def _windows(feature: Trailing, series: EventSeries, codes: KeyCodes, rows: ScoredRows) -> list[_Windows]:

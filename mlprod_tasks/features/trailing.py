@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Count, First, Last, Table, Trailing
-from mlprod_tasks.declaration.aggregate import Aggregate, Ordered
+from mlprod_tasks.declaration.aggregate import Aggregate
 from mlprod_tasks.declaration.aggregate_groups import AggregateGroup, groups_of, is_sum, known_with, series_of, value_of
-from mlprod_tasks.features.event_series import event_series, late_series_columns, series_columns
+from mlprod_tasks.features.event_series import series_columns
 from mlprod_tasks.features.event_times import EventTimes, times_of
 from mlprod_tasks.features.keys import KeyCodes
 from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
@@ -129,23 +129,9 @@ def compute(
             jobs.append(partial(_feature_columns, _Job(feature, group, codes, computed[identity], times), rows))
         for (late, value), aggregates in series_of(table, feature).items():
             times = times_by[late, feature.skip]
-            jobs.append(partial(_series_columns, feature, aggregates, times, codes, columns.get(value), rows))
+            jobs.append(partial(series_columns, feature, aggregates, times, codes, columns.get(value), rows))
     for named_columns in pool.map(lambda job: job(), jobs):
         yield from named_columns
-
-
-def _series_columns(
-    feature: Trailing,
-    aggregates: Sequence[Ordered],
-    times: EventTimes,
-    codes: KeyCodes,
-    values: pa.ChunkedArray | None,
-    rows: ScoredRows,
-) -> list[tuple[str, pa.Array]]:
-    if times.leaving is None or not rows.count:
-        series = event_series(times.at, times.order, codes.events, codes.size, values)
-        return series_columns(feature, aggregates, series, codes, rows)
-    return late_series_columns(feature, aggregates, times, codes, values, rows)
 
 
 def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:

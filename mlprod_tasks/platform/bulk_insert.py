@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 from sqlalchemy import Connection, column, insert
 from sqlalchemy import table as sql_table
+from sqlalchemy.exc import DBAPIError
 
 from mlprod_tasks.platform.sql import quoted
 
@@ -22,19 +23,13 @@ def bulk_insert(connection: Connection, table: str, rows: pa.Table) -> None:
 
     Uses COPY on PostgreSQL and executemany on SQLite. Timestamps are stored as UTC: TIMESTAMPTZ takes them as they are, SQLite
     as ISO text 'YYYY-MM-DD HH:MM:SS'.
+
+    Raises: DBAPIError.
     """
     if connection.dialect.name == "postgresql":
         # Not quoted by the dialect: it doubles % for statements with parameters, and COPY has none.
         into = f"{quoted(table)} ({', '.join(map(quoted, rows.column_names))})"
-        # As CSV, not with ADBC: ADBC is 1.7 times as fast, but needs columns of exactly its types, and a table that somebody
-        # else created may have INTEGER, NUMERIC or VARCHAR. In chunks, because the text is many times the size of the rows.
-        driver: Any = connection.connection
-        with driver.cursor() as cursor:
-            for batch in rows.to_batches(max_chunksize=CHUNK_ROWS):
-                text = io.BytesIO()
-                csv.write_csv(batch, text, csv.WriteOptions(include_header=False))
-                text.seek(0)
-                cursor.copy_expert(f"COPY {into} FROM STDIN WITH (FORMAT csv)", text)
+        _copy(connection, f"COPY {into} FROM STDIN WITH (FORMAT csv)", rows)
         return
     # SQLAlchemy's statement, executed by the driver: Core's own executemany needs dicts and is half as fast (89,000 instead of
     # 212,000 rows per second).
@@ -45,6 +40,22 @@ def bulk_insert(connection: Connection, table: str, rows: pa.Table) -> None:
         if batch.num_rows:
             values = zip(*(one.to_pylist() for one in batch.columns), strict=True)
             connection.exec_driver_sql(statement, list(values))
+
+
+def _copy(connection: Connection, statement: str, rows: pa.Table) -> None:
+    # As CSV, not with ADBC: ADBC is 1.7 times as fast, but needs columns of exactly its types, and a table that somebody
+    # else created may have INTEGER, NUMERIC or VARCHAR. In chunks, because the text is many times the size of the rows.
+    driver: Any = connection.connection
+    try:
+        with driver.cursor() as cursor:
+            for batch in rows.to_batches(max_chunksize=CHUNK_ROWS):
+                text = io.BytesIO()
+                csv.write_csv(batch, text, csv.WriteOptions(include_header=False))
+                text.seek(0)
+                cursor.copy_expert(statement, text)
+    except connection.dialect.loaded_dbapi.Error as error:
+        # SQLAlchemy has not seen the statement, so its error is not one of SQLAlchemy's yet.
+        raise DBAPIError(statement, None, error) from None
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -14,8 +14,8 @@ from sqlalchemy.types import TypeDecorator
 from mlprod_tasks.platform.storable_text import one_line, storable, visible
 from mlprod_tasks.platform.write_ahead import write_ahead
 
-# Classes of SQLSTATE whose messages name connections, transactions, roles, tables, columns or resources, but no values.
-WITHOUT_VALUES = ("08", "25", "28", "3D", "42", "53", "55", "57")
+# Classes of SQLSTATE whose messages name connections, transactions, roles, tables, columns, resources or limits, but no values.
+WITHOUT_VALUES = ("08", "25", "28", "3D", "42", "53", "54", "55", "57")
 
 
 class Utc(TypeDecorator[datetime]):

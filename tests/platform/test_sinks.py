@@ -1,5 +1,7 @@
 import multiprocessing
+import random
 import sqlite3
+import string
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -119,6 +121,32 @@ def test_text_that_postgresql_cannot_store_is_told_by_column_and_tick(postgres_d
     ) as told:
         put(postgres_database, DAY, spoilt)
     assert "Ann" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [("Unmistakable", "InvalidTextRepresentation with SQLSTATE 22P02"), ("Unmistakable" * 9, "StringDataRightTruncation")],
+    ids=["no number", "too long"],
+)
+def test_what_postgresql_refuses_while_rows_are_copied_is_told_as_the_sink_and_not_shown(
+    refused: str, reason: str, postgres_database: str
+) -> None:
+    kind = "INTEGER" if "22P02" in reason else "VARCHAR(20)"
+    with open_database(postgres_database, writes=True).connect() as connection, connection.begin():
+        connection.execute(text(f"CREATE TABLE scores (id VARCHAR(20), name {kind}, tick DATE)"))
+    spoilt = rows(DAY).select(["id", "tick"]).append_column("name", pa.array(["7", refused, None]))
+    with pytest.raises(SinkUnreachable, match=rf"cannot write table 'scores' of .*{reason}.*clear the task") as told:
+        put(postgres_database, DAY, spoilt)
+    assert "Unmistakable" not in str(told.value)
+    assert told.value.__suppress_context__
+
+
+def test_a_key_too_long_for_postgresql_s_index_is_told_as_the_sink(postgres_database: str) -> None:
+    long = "".join(random.Random(1).choices(string.printable[:62], k=3_000))  # at random, so that it cannot be compressed
+    spoilt = rows(DAY).set_column(0, "id", pa.array(["a", long, "b"]))
+    with pytest.raises(SinkUnreachable, match=r"cannot write table 'scores' of .*: index row size \d+ exceeds") as told:
+        put(postgres_database, DAY, spoilt)
+    assert long not in str(told.value)
 
 
 def test_rows_of_another_tick_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -87,10 +87,10 @@ def _names(table: Table) -> list[str]:
     return [column.name_in_source for column in table.columns]
 
 
-def _unnamed(table: Table, existing: Iterable[str]) -> tuple[str, ...]:
-    """A note on declared columns that no row at the beginning of JSON Lines has."""
+def _unnamed(table: Table, existing: Collection[str]) -> tuple[str, ...]:
+    """A note on declared columns that no row at the beginning of JSON Lines has; none about files without rows."""
     missing = sorted(set(_names(table)) - set(existing))
-    if not missing or not isinstance(table.source, Files) or table.source.format != "jsonl":
+    if not existing or not missing or not isinstance(table.source, Files) or table.source.format != "jsonl":
         return ()
     return (f"none of the first {json_lines.FIRST_ROWS:,} rows of a file has the key {', '.join(map(repr, missing))}",)
 

@@ -112,6 +112,8 @@ def test_a_key_that_no_row_of_json_lines_has_is_told(extract_from, tmp_path: Pat
     assert extract_from(ml.Files("shop", "orders.jsonl", "jsonl")).notes == (
         "none of the first 1,000 rows of a file has the key 'select'",
     )
+    (tmp_path / "orders.jsonl").write_text("")
+    assert extract_from(ml.Files("shop", "orders.jsonl", "jsonl")).notes == ()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "parquet", "postgresql"])

@@ -13,6 +13,7 @@ from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, positives_and_mean
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.check_task import check_task
 from mlprod_tasks.models.feature_frame import Predictions, decisions, outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
@@ -108,6 +109,7 @@ def _champion(
         return None, now.problem
     try:
         loaded = platform.registry.load_model(champion)
+        check_task(pipeline, loaded, champion.version)
         fitted_to = loaded.facts.windows
         if fitted_to is None:
             raise ValueError("it does not record which rows it was fitted on")

@@ -60,7 +60,8 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     `as_of` uses the champion of that tick instead of the current champion. Safe to run again: the rows are the same, and a
     rerun completes a run that was killed between the two writes.
 
-    Raises: NoModel without champion and fallback; the error of the lake or database if one cannot be written.
+    Raises: NoModel without champion and fallback; OtherTask if they were trained for another task than is declared; the error
+    of the lake or database if one cannot be written.
     """
     ticks = pipeline.schedule.range(tick.date)
     answer = _predict_tick(pipeline, tick, ticks, platform, as_of)
@@ -114,10 +115,12 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
 def _model_predictions(
     pipeline: Pipeline, tick: Tick, model: Any, version: int, built: features.FeatureSet, platform: Platform
 ) -> _TickPredictions:
-    """Predict with the model, and rows that it cannot take with its fallback. Raises: ModelInputError."""
+    """Predict with the model, and rows that it cannot take with its fallback. Raises: ModelInputError, OtherTask."""
+    from mlprod_tasks.models.check_task import check_task
     from mlprod_tasks.models.fallback import FallbackModel
     from mlprod_tasks.models.feature_frame import ModelInputError, Predictions, not_finite
 
+    check_task(pipeline, model, version)
     table = built.table
     read = [one.name for one in model.inputs if one.name not in model.codes and one.name in table.column_names]
     refused = not_finite(table, read) | dict(built.failed)
@@ -174,12 +177,18 @@ def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platfor
 def _fallback(
     pipeline: Pipeline, ticks: TickRange, platform: Platform, kept: Fallback, cause: FallbackCause, reason: str
 ) -> _TickPredictions:
-    """Predict with the fallback. It works while lake joins and registry are down: it needs only the row and the ledger."""
+    """Predict with the fallback. It works while lake joins and registry are down: it needs only the row and the ledger.
+
+    Raises: OtherTask.
+    """
+    from mlprod_tasks.models.check_task import check_task
     from mlprod_tasks.models.fallback import FallbackModel
 
+    model = FallbackModel.from_json(kept.model)
+    check_task(pipeline, model, kept.model_version)
     # Value features too: the value of its decisions is later computed from the stored rows.
     table = features.build(pipeline, ticks, platform, only=(*pipeline.fallback.by, *pipeline.value_features)).table
-    predictions = FallbackModel.from_json(kept.model).predict(table)
+    predictions = model.predict(table)
     return _TickPredictions(table, predictions, kept.model_version, np.ones(table.num_rows, bool), reason, cause)
 
 

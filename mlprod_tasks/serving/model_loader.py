@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models.check_task import check_task
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.online.features import picker
 from mlprod_tasks.online.fields import hashed_fields
@@ -185,12 +186,19 @@ class ModelLoader:
         return promoted[-1].model_version if promoted else None, unreached
 
     def _fallback(self, pipeline: Pipeline, number: int | None, before: LoadedModels) -> FallbackModel | None:
-        """Return the fallback of that version; the loaded one if it is the same, or if the ledger has none."""
+        """Return the fallback of that version; the loaded one if it is the same, or if the ledger has none.
+
+        Raises: OtherTask.
+        """
         known = before.fallback is not None and before.champion is not None and before.champion.number == number
         if number is None or known:
             return before.fallback
         kept = self.platform.ledger.get(Fallback, pipeline.name, number)
-        return FallbackModel.from_json(kept.model) if kept else before.fallback
+        if kept is None:
+            return before.fallback
+        fallback = FallbackModel.from_json(kept.model)
+        check_task(pipeline, fallback, number)
+        return fallback
 
     def _version(self, pipeline: Pipeline, number: int | None) -> tuple[LoadedVersion | None, str]:
         """Return a version ready to answer, and ''; else None and why it is not."""
@@ -225,6 +233,7 @@ class ModelLoader:
         registry = self.platform.registry
         ref = registry.version(names.registered_model(pipeline), number)
         model = registry.load_model(ref)
+        check_task(pipeline, model, number)
         row = SingleRow(model)
         golden = registry.golden_predictions(ref)
         if golden is not None:

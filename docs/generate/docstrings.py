@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Collection
@@ -20,10 +21,12 @@ class Described:
 def described(thing: Any, fields: Collection[str] = ()) -> Described:
     """Read the docstring of a class or function.
 
-    A field's meaning begins with its name and a colon at the start of a line, and goes on to the next field or empty line.
+    A field's meaning begins with its name and a colon at the start of a line, and goes on to the next field or empty line. That
+    of an inherited field is in the docstring of the class that declares it.
     """
     prose: list[str] = []
-    meanings: dict[str, str] = {}
+    bases = [base for base in getattr(thing, "__bases__", ()) if dataclasses.is_dataclass(base)]
+    meanings = {name: meaning for base in bases for name, meaning in described(base, fields).fields.items()}
     current = ""
     for line in (inspect.getdoc(thing) or "").splitlines():
         begins = re.match(r"(\w+): (.*)", line)

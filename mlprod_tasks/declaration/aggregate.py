@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.table import Kind, Table
+
+
+@declared
+class OfColumn:
+    """An aggregate of a column.
+
+    column: the column.
+    name: its part of the feature's name; if empty, as in 'mean_<column>', of CountDistinct 'distinct_<column>'.
+    where: a SQL condition over the table's columns: only rows that meet it count.
+    """
+
+    column: str
+    name: str = ""
+    where: str = ""
+    prefix: ClassVar[str]
+
+    @property
+    def called(self) -> str:
+        return self.name or f"{self.prefix}_{self.column}"
 
 
 @declared
@@ -23,21 +44,10 @@ class Count:
 
 
 @declared
-class Mean:
-    """The mean of a numeric column over the rows in the window where it is not null.
+class Mean(OfColumn):
+    """The mean of a numeric column over the rows in the window where it is not null."""
 
-    column: the column.
-    name: its part of the feature's name; if empty, 'mean_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
-    """
-
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"mean_{self.column}"
+    prefix = "mean"
 
 
 @declared
@@ -61,97 +71,44 @@ class Rate:
 
 
 @declared
-class Sum:
-    """The sum of a numeric column over the rows in the window where it is not null; 0 without such rows.
+class Sum(OfColumn):
+    """The sum of a numeric column over the rows in the window where it is not null; 0 without such rows."""
 
-    column: the column.
-    name: its part of the feature's name; if empty, 'sum_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
-    """
-
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"sum_{self.column}"
+    prefix = "sum"
 
 
 @declared
-class Min:
-    """The smallest value of a number's column in the window; null without one. A value that is not a number counts as infinite.
+class Min(OfColumn):
+    """The smallest value of a number's column in the window; null without one. A value that is not a number counts as infinite."""
 
-    column: the column.
-    name: its part of the feature's name; if empty, 'min_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
-    """
-
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"min_{self.column}"
+    prefix = "min"
 
 
 @declared
-class Max:
-    """The largest value of a number's column in the window; null without one. A value that is not a number counts as infinite.
+class Max(OfColumn):
+    """The largest value of a number's column in the window; null without one. A value that is not a number counts as infinite."""
 
-    column: the column.
-    name: its part of the feature's name; if empty, 'max_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
-    """
-
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"max_{self.column}"
+    prefix = "max"
 
 
 @declared
-class First:
+class First(OfColumn):
     """The first value of a column in the window that is not null.
 
     Of rows known at the same moment, the one with the smallest key of the table is the first.
-
-    column: the column.
-    name: its part of the feature's name; if empty, 'first_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"first_{self.column}"
+    prefix = "first"
 
 
 @declared
-class Last:
+class Last(OfColumn):
     """The last value of a column in the window that is not null.
 
     Of rows known at the same moment, the one with the largest key of the table is the last.
-
-    column: the column.
-    name: its part of the feature's name; if empty, 'last_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"last_{self.column}"
+    prefix = "last"
 
 
 @declared
@@ -203,41 +160,20 @@ class MeanGap:
 
 
 @declared
-class Std:
+class Std(OfColumn):
     """The sample standard deviation of a numeric column in the window; null for less than two values.
 
     It is computed from exact sums: nothing is lost if values are large and differ little.
-
-    column: the column.
-    name: its part of the feature's name; if empty, 'std_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"std_{self.column}"
+    prefix = "std"
 
 
 @declared
-class CountDistinct:
-    """The number of different values of a column in the window that are not null.
+class CountDistinct(OfColumn):
+    """The number of different values of a column in the window that are not null."""
 
-    column: the column.
-    name: its part of the feature's name; if empty, 'distinct_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
-    """
-
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"distinct_{self.column}"
+    prefix = "distinct"
 
 
 @declared
@@ -263,23 +199,13 @@ class Quantile:
 
 
 @declared
-class Slope:
+class Slope(OfColumn):
     """How much a numeric column rises a day: the slope of its least-squares line over the window.
 
     Times are those at which rows become known. It is null if there are not two of them.
-
-    column: the column.
-    name: its part of the feature's name; if empty, 'slope_<column>'.
-    where: a SQL condition over the table's columns: only rows that meet it count.
     """
 
-    column: str
-    name: str = ""
-    where: str = ""
-
-    @property
-    def called(self) -> str:
-        return self.name or f"slope_{self.column}"
+    prefix = "slope"
 
 
 # Computed from sums over the window, and from the window's rows one by one.

@@ -79,14 +79,20 @@ class Sum(OfColumn):
 
 @declared
 class Min(OfColumn):
-    """The smallest value of a number's column in the window; null without one. A value that is not a number counts as infinite."""
+    """The smallest value of a number's column in the window; null without one.
+
+    A value that is not a number counts as infinite.
+    """
 
     prefix = "min"
 
 
 @declared
 class Max(OfColumn):
-    """The largest value of a number's column in the window; null without one. A value that is not a number counts as infinite."""
+    """The largest value of a number's column in the window; null without one.
+
+    A value that is not a number counts as infinite.
+    """
 
     prefix = "max"
 

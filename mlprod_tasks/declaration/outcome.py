@@ -32,8 +32,11 @@ class Outcome:
     table: the table with the events.
     by: pairs columns of the scored row with columns of `table`.
     of: what is computed: `Any()` is a yes or no, `Count()` and `Sum("amount")` are numbers.
-    within: the length of the window after predict_at.
+    within: the length of the window after predict_at; with `until` the longest one.
     doc: what it means.
+    until: the timestamp or date column of the scored row at which its window ends, if that is earlier: 'end_date' of a
+    campaign. A date ends with its day, in the schedule's time zone. A row without this value has the longest window, and one
+    that ends before it is scored has no outcome. Trainings wait for the longest window.
     """
 
     table: str
@@ -41,6 +44,7 @@ class Outcome:
     of: Any | Count | Sum
     within: timedelta
     doc: str = ""
+    until: str | None = None
 
     @property
     def days(self) -> int:
@@ -65,6 +69,6 @@ class Outcome:
     def sql(self) -> str:
         """What is computed, to be read by people."""
         what = {"Any": "any row", "Count": "count"}.get(type(self.of).__name__) or f"sum of {getattr(self.of, 'column', '')}"
-        return (
-            f"{what}{f' where {self.of.where}' if self.of.where else ''} within {self.within.total_seconds() / 86_400:g} days"
-        )
+        where = f" where {self.of.where}" if self.of.where else ""
+        until = "within" if self.until is None else f"until {self.until}, at most"
+        return f"{what}{where} {until} {self.within.total_seconds() / 86_400:g} days"

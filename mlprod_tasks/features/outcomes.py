@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Any as AnyRow
-from mlprod_tasks.declaration import Count, Outcome, Pipeline, Tick, TickRange, Trailing
+from mlprod_tasks.declaration import Count, Outcome, Pipeline, Sum, Table, Tick, TickRange, Trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features import trailing
+from mlprod_tasks.features.ending_windows import end_sql, values_until
 from mlprod_tasks.features.events import read_events
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
@@ -27,6 +29,9 @@ from mlprod_tasks.platform.ledger import Publication
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ONE_DAY = timedelta(days=1)
 MOMENT = pa.timestamp("us", "UTC")
+
+
+ENDS = "_ends_at"  # of the window of each row, in microseconds since 1970
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,96 @@ def outcome_labels(
     pipeline, outcome = snapshot.pipeline, snapshot.pipeline.label
     assert isinstance(outcome, Outcome)
     key = pipeline.entity_table.key
-    asked = snapshot.read(connection, scored.query(pipeline, [_feature(outcome)]), pipeline.entity_name, ticks)
-    whole = _whole_ticks(snapshot, ticks, platform)
-    windows = [one for tick in ticks if (one := _window(pipeline, outcome, tick)).tick in whole and one.complete <= as_of.start]
-    parts = [_no_labels(asked, outcome, key)]
-    for length in {window.length for window in windows}:
-        of_length = [window for window in windows if window.length == length]
-        days = pa.array([window.tick for window in of_length], pa.date32())
-        rows = scored.scored_rows(asked.filter(pc.is_in(asked["tick"], days)), key).table
-        value = _values(snapshot, replace(_feature(outcome), windows=(length,)), rows, as_of, connection)
-        label = pc.greater(value, 0) if isinstance(outcome.of, AnyRow) else value.cast(pa.float64())
-        known_at = pa.array([window.complete for window in of_length], MOMENT).take(pc.index_in(rows["tick"], days))
-        columns = {name: rows[name] for name in (*key, "tick")} | {"label": label, "label_known_at": known_at}
-        parts.append(pa.table(columns).filter(label.is_valid()))
-    return pa.concat_tables(parts).sort_by([(name, "ascending") for name in ("tick", *key)])
+    asked = _asked(snapshot, outcome, ticks, connection)
+    covered = _covered(snapshot, ticks, platform)
+    windows = [_window(pipeline, outcome, tick) for tick in ticks]
+    if outcome.until is not None:
+        parts = [_labels_until(snapshot, outcome, asked, windows, covered, as_of, connection)]
+    else:
+        ready = [one for one in windows if one.complete <= min(covered[one.tick], as_of.start)]
+        parts = [
+            _labels_within(snapshot, outcome, asked, [one for one in ready if one.length == length], as_of, connection)
+            for length in {one.length for one in ready}
+        ]
+    labels = pa.concat_tables([_no_labels(asked, outcome, key), *parts])
+    return labels.sort_by([(name, "ascending") for name in ("tick", *key)])
+
+
+def _asked(snapshot: Snapshot, outcome: Outcome, ticks: TickRange, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The rows to score, with what the outcome needs of them."""
+    pipeline, until = snapshot.pipeline, outcome.until
+    rows = scored.query(pipeline, [_feature(outcome)], () if until is None else (until,))
+    if until is None:
+        return snapshot.read(connection, rows, pipeline.entity_name, ticks)
+    ends = f"{end_sql(pipeline, until)} AS {ENDS}"
+    return snapshot.read(connection, lambda of: f"SELECT *, {ends} FROM ({rows(of)})", pipeline.entity_name, ticks)
+
+
+def _labels_within(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    asked: pa.Table,
+    windows: Sequence[_Window],
+    as_of: Tick,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """The labels of the rows of ticks whose windows have the same length."""
+    key, days = snapshot.pipeline.entity_table.key, pa.array([window.tick for window in windows], pa.date32())
+    rows = scored.scored_rows(asked.filter(pc.is_in(asked["tick"], days)), key)
+    length = windows[0].length // MICROSECOND
+    shifted = replace(rows, at=rows.at + length)
+    table, feature = _events_table(snapshot, outcome), replace(_feature(outcome), windows=(windows[0].length,))
+    start, end = (int(rows.at[0]), int(shifted.at[-1])) if rows.count else (0, 0)
+    events = _events(snapshot, table, feature, start, end, as_of, connection)
+
+    @cache
+    def codes(mine: str, theirs: str) -> KeyCodes:
+        return key_codes(rows.table[mine], events[f"key_{theirs}"])
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        ((_, value),) = trailing.compute(table, [feature], events, shifted, codes, pool)
+    known_at = pa.array([window.complete for window in windows], MOMENT).take(pc.index_in(rows.table["tick"], days))
+    return _labels(outcome, rows.table, key, pa.chunked_array([value]), known_at)
+
+
+def _labels_until(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    asked: pa.Table,
+    windows: Sequence[_Window],
+    covered: Mapping[date, datetime],
+    as_of: Tick,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """The labels of rows whose windows end at moments of their own, or are the longest."""
+    key, days = snapshot.pipeline.entity_table.key, pa.array([window.tick for window in windows], pa.date32())
+    place = pc.index_in(asked["tick"], days).to_numpy()
+    table, feature = _events_table(snapshot, outcome), _feature(outcome)
+    starts = asked["predict_at"].cast(pa.int64()).to_numpy()
+    longest = starts + _microseconds(one.length for one in windows)[place]
+    ends = np.minimum(pc.fill_null(asked[ENDS], 2**62).to_numpy(), longest)
+    known_at = ends + snapshot.pipeline.table(outcome.table).known_after // MICROSECOND
+    seen = _microseconds(min(covered[one.tick], as_of.start) - EPOCH for one in windows)[place]
+    ready = np.flatnonzero((known_at <= seen) & (ends > starts))
+    rows, starts, ends, known_at = asked.take(ready), starts[ready], ends[ready], known_at[ready]
+    span = (int(starts.min()), int(ends.max())) if ready.size else (0, 0)
+    events = _events(snapshot, table, feature, *span, as_of, connection)
+    codes = scored.combined(outcome.by, lambda mine, theirs: key_codes(rows[mine], events[f"key_{theirs}"]))
+    values = events["value_0"] if "value_0" in events.column_names else None
+    value = values_until(events["at_0"], values, codes, starts, ends, isinstance(outcome.of, Sum))
+    return _labels(outcome, rows, key, pa.chunked_array([value]), pa.chunked_array([known_at]).cast(MOMENT))
+
+
+def _microseconds(lengths: Iterable[timedelta]) -> np.ndarray:
+    return np.array([length // MICROSECOND for length in lengths], np.int64)
+
+
+def _labels(
+    outcome: Outcome, rows: pa.Table, key: Sequence[str], value: pa.ChunkedArray, known_at: pa.ChunkedArray
+) -> pa.Table:
+    label = pc.greater(value, 0) if isinstance(outcome.of, AnyRow) else value.cast(pa.float64())
+    columns = {name: rows[name] for name in (*key, "tick")} | {"label": label, "label_known_at": known_at}
+    return pa.table(columns).filter(label.is_valid())
 
 
 def _feature(outcome: Outcome) -> Trailing:
@@ -89,48 +170,42 @@ def _no_labels(asked: pa.Table, outcome: Outcome, key: Sequence[str]) -> pa.Tabl
     return pa.schema(fields).empty_table()
 
 
-def _values(
-    snapshot: Snapshot, feature: Trailing, asked: pa.Table, as_of: Tick, connection: duckdb.DuckDBPyConnection
-) -> pa.ChunkedArray:
-    """The value of the feature over the window that begins at each row's predict_at, not the one that ends there."""
-    pipeline, (length,) = snapshot.pipeline, feature.windows
-    # An event belongs to the window by its own time, not by when it became known.
-    table = replace(pipeline.table(feature.table), known_after=timedelta(0))
-    rows = scored.scored_rows(asked, pipeline.entity_table.key)
-    start = int(rows.at[0]) if rows.count else 0
-    shifted = replace(rows, at=rows.at + length // MICROSECOND)
-    end = int(shifted.at[-1]) if rows.count else 0
+def _events_table(snapshot: Snapshot, outcome: Outcome) -> Table:
+    """The table of events. An event belongs to a window by its own time, not by when it became known."""
+    return replace(snapshot.pipeline.table(outcome.table), known_after=timedelta(0))
+
+
+def _events(
+    snapshot: Snapshot,
+    table: Table,
+    feature: Trailing,
+    start: int,
+    end: int,
+    as_of: Tick,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """The events in [start, end), in microseconds since 1970, that were there when `as_of` starts."""
     # A row known in [start(t - 1), start(t)) is in partition t; those known by `as_of` are in its partition or an earlier one.
     first = (EPOCH + start * MICROSECOND).date() - ONE_DAY
-    events = read_events(
-        snapshot, table, [feature], start, end, TickRange(pipeline.schedule, first, max(as_of.date, first)), connection
-    )
+    ticks = TickRange(snapshot.pipeline.schedule, first, max(as_of.date, first))
+    events = read_events(snapshot, table, [feature], start, end, ticks, connection)
     if "usable" in events.column_names:
         # What matters is whether a late event was there when labels are read, not when a row was scored.
         arrived = pc.less_equal(events["usable"], (as_of.start - EPOCH) // MICROSECOND)
         events = events.filter(pc.fill_null(arrived, True)).drop_columns(["usable"])
-
-    @cache
-    def key(mine: str, theirs: str) -> KeyCodes:
-        return key_codes(asked[mine], events[f"key_{theirs}"])
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        ((_, value),) = trailing.compute(table, [feature], events, shifted, key, pool)
-    return pa.chunked_array([value])
+    return events
 
 
-def _whole_ticks(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> set[date]:
-    """The ticks whose rows have every partition of their window; a partition may have been published without rows."""
+def _covered(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> dict[date, datetime]:
+    """Up to which moment each tick is followed by partitions without a gap; one may have been published without rows."""
     pipeline = snapshot.pipeline
-    table, delay = pipeline.label.table, pipeline.label_delay_ticks
-    last = ticks.last + delay * ONE_DAY
+    table, last = pipeline.label.table, ticks.last + pipeline.label_delay_ticks * ONE_DAY
     between = (Publication.tick > ticks.first) & (Publication.tick <= last) & (Publication.rows == 0)
     empty = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table)
     there = snapshot.ticks(table) | {one.tick for one in empty}
-    whole, run = set(), 0  # partitions in a row up to the one looked at
-    for n in range(1, len(ticks) + delay):
+    covered, end = {}, last
+    for n in reversed(range((last - ticks.first).days + 1)):
         day = ticks.first + n * ONE_DAY
-        run = run + 1 if day in there else 0
-        if n >= delay and run >= delay:
-            whole.add(day - delay * ONE_DAY)
-    return whole
+        covered[day] = pipeline.schedule.moment(end)
+        end = end if day in there else day - ONE_DAY
+    return covered

@@ -35,13 +35,18 @@ class ScoredRows:
 
         pairs: own column by joined column; of: the codes of one pair.
         """
-        return reduce(combined_codes, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
+        return combined(pairs, of)
 
 
-def query(pipeline: Pipeline, features: Sequence[Feature]) -> Callable[[str], str]:
-    """SQL of the scored rows: every column that a feature reads, `tick` and `predict_at`."""
+def combined(pairs: Mapping[str, str], of: Callable[[str, str], KeyCodes]) -> KeyCodes:
+    """As `ScoredRows.key`."""
+    return reduce(combined_codes, (of(mine, theirs) for mine, theirs in sorted(pairs.items())))
+
+
+def query(pipeline: Pipeline, features: Sequence[Feature], also: Sequence[str] = ()) -> Callable[[str], str]:
+    """SQL of the scored rows: every column that a feature reads, and those of `also`, `tick` and `predict_at`."""
     entity = pipeline.entity_table
-    needed = needed_by(entity, features)
+    needed = {*needed_by(entity, features), *also}
     columns = ", ".join(identifier(column.name) for column in entity.lake_columns if column.name in needed)
     return lambda relation: (
         f"SELECT {columns}, tick, CAST({predict_at(pipeline)} AS TIMESTAMPTZ) AS predict_at "

@@ -62,6 +62,8 @@ def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:
         yield f"{at}: the table must have a `time` and no ticks_ahead: its rows tell when something happened"
     if outcome.within <= timedelta(0) or outcome.within.microseconds:
         yield f"{at}: within must be positive and whole seconds"
+    if outcome.until is not None:
+        yield from _until(at, outcome.until, pipeline.entity_table)
     if outcome.of.where:
         yield from _condition(f"{at}: where", outcome.of.where, table)
     if outcome.kind == "number" and pipeline.task == "binary":
@@ -72,6 +74,17 @@ def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:
             yield f"{at}: Sum of {name!r} needs a number that the table has, and that is not personal"
         elif table.column(name).known_at:
             yield f"{at}: Sum reads {name!r}, which is known later than its row: declare its table's known_after instead"
+
+
+def _until(at: str, name: str, entity: Table) -> Iterator[str]:
+    if name not in entity.names:
+        yield f"{at}: until {name!r} is not a column of {entity.name!r}; it has {listed(entity.names)}"
+        return
+    column = entity.column(name)
+    if column.kind not in ("timestamp", "date"):
+        yield f"{at}: until {name!r} is {column.kind}: name the timestamp or date at which the row's window ends"
+    if column.known_at or column.personal:
+        yield f"{at}: until {name!r} must be known when the row is scored, and not be personal"
 
 
 def _condition(at: str, sql: str, table: Table) -> Iterator[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.dashboard.served_schemas import CheckRow, RampChecks, ReviewRow, RolloutRow, ServingDetail
 from mlprod_tasks.declaration import Pipeline, Ramp
 from mlprod_tasks.platform.ledger import Review, Rollout, RolloutCheck
+from mlprod_tasks.rollout.task_checks import check_names
 
 MOST_ROLLOUTS, MOST_REVIEWS, MOST_DECIDED = 20, 100, 20
 MOST_CHECKS = 2000  # of these, the newest of each share and kind is shown
@@ -36,6 +37,7 @@ def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDeta
         open_reviews=session.scalar(select(func.count()).select_from(Review).where(*undecided)) or 0,
         reviews=tuple(_open_review(one) for one in session.scalars(oldest.limit(MOST_REVIEWS))),
         decided=tuple(_decided_review(one) for one in session.scalars(newest.limit(MOST_DECIDED))),
+        decides=pipeline.task != "regression",
     )
 
 
@@ -72,7 +74,8 @@ def _checks(session: Session, pipeline: Pipeline, until: datetime) -> RampChecks
     newest: dict[tuple[float, str], Any] = {}
     for one in session.scalars(of_ramp.limit(MOST_CHECKS)):
         newest.setdefault((one.share, one.what), one)
-    return RampChecks(last.challenger, tuple(_check(newest[key]) for key in sorted(newest, key=_check_order)))
+    known = check_names(pipeline)
+    return RampChecks(last.challenger, tuple(_check(newest[key], known) for key in sorted(newest, key=_check_order)))
 
 
 def _check_order(share_and_what: tuple[float, str]) -> tuple[float, int, str]:
@@ -80,11 +83,12 @@ def _check_order(share_and_what: tuple[float, str]) -> tuple[float, int, str]:
     return share, ORDER.index(what) if what in ORDER else len(ORDER), what
 
 
-def _check(one: RolloutCheck) -> CheckRow:
+def _check(one: RolloutCheck, known: dict[str, str]) -> CheckRow:
     return CheckRow(
         at=one.at.isoformat(),
         share=one.share,
         what=one.what,
+        name=known.get(one.what, one.what),
         passed=one.passed,
         champion_value=one.champion_value,
         challenger_value=one.challenger_value,

@@ -21,11 +21,15 @@ class RolloutRow:
 
 @dataclass(frozen=True)
 class CheckRow:
-    """The newest result of one check of a challenger at one share of a ramp. passed: None if there were too few rows."""
+    """The newest result of one check of a challenger at one share of a ramp. passed: None if there were too few rows.
+
+    name: of what is checked.
+    """
 
     at: str
     share: float
     what: str
+    name: str
     passed: bool | None
     champion_value: float | None
     challenger_value: float | None
@@ -64,7 +68,8 @@ class ServingDetail:
     """How requests are answered, and the rows that people decide.
 
     rollout: the one in force; None if there has been none, so that the champion answers. ramp: its shares, declared or by
-    default. reviews: the oldest open ones, oldest first. decided: the newest decisions, newest first.
+    default. reviews: the oldest open ones, oldest first. decided: the newest decisions, newest first. decides: whether answers
+    decide anything, which people could do instead.
     """
 
     rollout: RolloutRow | None
@@ -74,3 +79,4 @@ class ServingDetail:
     open_reviews: int
     reviews: tuple[ReviewRow, ...]
     decided: tuple[ReviewRow, ...]
+    decides: bool

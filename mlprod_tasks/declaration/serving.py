@@ -18,7 +18,7 @@ class Ramp:
 
     A share passes its checks unless the challenger is significantly worse than the champion on rows of the same time. While the
     champion has too few rows to compare errors or latency, the rollout waits. If labels have arrived, a significantly worse
-    Brier score also fails.
+    Brier score, or mean absolute error of predicted numbers, also fails.
 
     shares: the shares of entities that the challenger scores, one after the other.
     hold: the shortest time at each share.
@@ -27,7 +27,8 @@ class Ramp:
     errors: how much higher its share of errors may be.
     latency: the largest ratio of its 99th percentile of latency to the champion's (a lower percentile if the champion has fewer
     than about 665 rows).
-    score_shift: how far its mean score may be from the champion's.
+    score_shift: how far its mean score may be from the champion's; of predicted numbers, in standard deviations of the
+    champion's predictions.
     confidence: the confidence level of 'significantly'.
     """
 

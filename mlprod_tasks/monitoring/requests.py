@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -97,7 +98,7 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
         with engine(spill=platform.settings.home / "spill") as con:
             version = _version(con, source)
             profile = None if version == NO_VERSION else _for_requests(reference_of(pipeline, version, platform))
-            readings = [*_service(con, source), *_shadow(con, source)]
+            readings = [*_service(con, source), *_shadow(con, source, profile)]
             if profile is not None:
                 readings += _features(con, source, version, profile, pipeline)
     elif _is_silent(tick, _collected(pipeline, platform), platform):
@@ -166,10 +167,10 @@ def _service(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
         yield Reading(what, count / rows, rows, reference=0.0, detail=f"{count:,} of {rows:,} rows", interval=sure)
 
 
-def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
+def _shadow(con: DuckDBPyConnection, source: str, profile: ReferenceProfile | None) -> Iterator[Reading]:
     """The difference and latency of the challenger that scores in the shadow.
 
-    No reading if there is none.
+    The difference of numbers is in standard deviations of the reference's outcomes. No reading if there is none.
     """
     difference = "abs(score - shadow_score)"
     query = (
@@ -184,8 +185,10 @@ def _shadow(con: DuckDBPyConnection, source: str) -> Iterator[Reading]:
         why = f"version {version} scored {format_count(rows, 'row')} in the shadow; at least {FEWEST_ROWS} are needed"
         yield Reading("online_shadow_difference", None, rows, why=why)
     else:
-        sure = intervals.normal(mean, sd / rows**0.5, 0.0, 1.0)
-        yield Reading("online_shadow_difference", mean, rows, reference=0.0, detail=f"version {version}", interval=sure)
+        numbers = None if profile is None else profile.numbers
+        unit, most = (1.0, 1.0) if numbers is None else (numbers.sd, inf)
+        sure = intervals.normal(mean / unit, sd / unit / rows**0.5, 0.0, most)
+        yield Reading("online_shadow_difference", mean / unit, rows, reference=0.0, detail=f"version {version}", interval=sure)
     yield _latency("online_shadow_latency", timed, percentiles)
 
 

@@ -12,16 +12,9 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import MailAbout, RampStep, Rollout, RolloutCheck
 from mlprod_tasks.promotion import history
 from mlprod_tasks.rollout.state import percent
+from mlprod_tasks.rollout.task_checks import check_names
 
 KIND = "ramp"
-NAMES = {
-    "errors": "failed requests",
-    "latency": "latency, ms",
-    "scores": "mean score",
-    "quality": "Brier score",
-    "rows": "rows",
-    "overtaken": "still the newest",
-}
 BOUNDS = {
     "errors": "at most {} more",
     "latency": "at most {} times the champion's",
@@ -55,18 +48,18 @@ def tell_taken_back(
             f"{last.challenger} again, start the DAG {pipeline.name}.rollout, or run `mlprod ramp {pipeline.name} --challenger "
             f"{last.challenger} --by NAME`.",
         ),
-        grids=(_check_grid(checks),) if checks else (),
+        grids=(_check_grid(checks, check_names(pipeline)),) if checks else (),
         links=tuple(links),
     )
     key = f"{pipeline.name}/ramp/{last.challenger}/taken back/{taken.at.isoformat()}"
     return send(pipeline, MailAbout.ROLLOUT, key, content, platform, kind=KIND)
 
 
-def _check_grid(checks: Sequence[RolloutCheck]) -> Grid:
-    ordered = sorted(checks, key=lambda one: (one.share, one.at, list(NAMES).index(one.what) if one.what in NAMES else 9))
+def _check_grid(checks: Sequence[RolloutCheck], names: dict[str, str]) -> Grid:
+    ordered = sorted(checks, key=lambda one: (one.share, one.at, list(names).index(one.what) if one.what in names else 9))
     rows = tuple(
         (
-            _verdict(one), percent(one.share), NAMES.get(one.what, one.what), _number(one.champion_value),
+            _verdict(one), percent(one.share), names.get(one.what, one.what), _number(one.champion_value),
             _number(one.challenger_value), BOUNDS.get(one.what, "at least {}").format(_number(one.bound)),
         )
         for one in ordered

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import Ramp
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number, length
 from mlprod_tasks.platform.ledger import RolloutCheck
+from mlprod_tasks.rollout.task_checks import PROBABILITIES, Compared
 from mlprod_tasks.statistics import intervals
 
 Floats = NDArray[np.float64]
@@ -110,10 +111,10 @@ class ClusteredMean:
     clusters: int
 
 
-def findings(pair: Pair, ramp: Ramp) -> tuple[Finding, ...]:
+def findings(pair: Pair, ramp: Ramp, how: Compared = PROBABILITIES) -> tuple[Finding, ...]:
     """Run all checks of a step whose hold is over."""
     wrong = (1 - ramp.confidence) / TESTS
-    return (errors(pair, ramp, wrong), latency(pair, ramp, wrong), scores(pair, ramp, wrong), quality(pair, wrong))
+    return (errors(pair, ramp, wrong), latency(pair, ramp, wrong), scores(pair, ramp, wrong, how), quality(pair, wrong, how))
 
 
 def early_findings(pair: Pair, ramp: Ramp) -> tuple[Finding, ...]:
@@ -180,30 +181,37 @@ def latency(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
     return _result("latency", pair, passed, before, value, ramp.latency, f"{measured}: {verdict}.")
 
 
-def scores(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
+def scores(pair: Pair, ramp: Ramp, wrong: float, how: Compared = PROBABILITIES) -> Finding:
     """Fail if the mean score is significantly different (Welch's interval).
 
-    The limit of the difference to the champion's is `ramp.score_shift`.
+    The limit of the difference to the champion's is `ramp.score_shift`; for numbers, so many standard deviations of the
+    champion's predictions.
     """
     ours, theirs = _means(pair.challenger, pair.challenger.score), _means(pair.champion, pair.champion.score)
     if ours is None or theirs is None:
-        return _undecided("scores", pair, ramp.score_shift, f"too few rows to compare scores: {_counts(pair)}")
+        known = None if how.relative else ramp.score_shift
+        return _undecided("scores", pair, known, f"too few rows to compare {how.score}s: {_counts(pair)}")
+    spread = float(np.nanstd(pair.champion.score)) if how.relative else 1.0
+    bound = ramp.score_shift * spread
     low, high = welch(ours, theirs, wrong / 2)
-    passed = not (low > ramp.score_shift or high < -ramp.score_shift)
+    passed = not (low > bound or high < -bound)
     measured = (
-        f"The mean score of {_version(pair.challenger)} is {ours.value:.3f}, of {_version(pair.champion)} {theirs.value:.3f}; "
-        f"the difference is between {low:+.3f} and {high:+.3f}"
+        f"The mean {how.score} of {_version(pair.challenger)} is {how.number(ours.value)}, of {_version(pair.champion)} "
+        f"{how.number(theirs.value)}; the difference is between {how.difference(low)} and {how.difference(high)}"
     )
-    verdict = f"{'not ' if passed else ''}significantly more than {format_exact(ramp.score_shift)} away"
-    return _result("scores", pair, passed, theirs.value, ours.value, ramp.score_shift, f"{measured}: {verdict}.")
+    limit = format_exact(ramp.score_shift)
+    if how.relative:
+        limit += f" standard deviations ({format_number(spread)}) of {_version(pair.champion)}'s predictions"
+    verdict = f"{'not ' if passed else ''}significantly more than {limit} away"
+    return _result("scores", pair, passed, theirs.value, ours.value, bound, f"{measured}: {verdict}.")
 
 
-def quality(pair: Pair, wrong: float) -> Finding:
-    """Fail if the Brier score is significantly worse (Welch's interval).
+def quality(pair: Pair, wrong: float, how: Compared = PROBABILITIES) -> Finding:
+    """Fail if the mean loss, such as the Brier score, is significantly worse (Welch's interval).
 
     It is computed on rows whose outcome is known by now.
     """
-    ours, theirs = (_means(group, (group.score - group.outcome) ** 2) for group in (pair.challenger, pair.champion))
+    ours, theirs = (_means(group, how.losses(group.score, group.outcome)) for group in (pair.challenger, pair.champion))
     if ours is None or theirs is None:
         known = [int(np.isfinite(group.outcome).sum()) for group in (pair.challenger, pair.champion)]
         few = (
@@ -213,9 +221,10 @@ def quality(pair: Pair, wrong: float) -> Finding:
     low, high = welch(ours, theirs, wrong)
     passed = low <= 0
     sentence = (
-        f"On rows with a known outcome, the Brier score (mean squared error of the score, less is better) of "
-        f"{_version(pair.challenger)} is {ours.value:.4f}, of {_version(pair.champion)} {theirs.value:.4f}; the difference "
-        f"is between {low:+.4f} and {high:+.4f}: {'not ' if passed else ''}significantly worse."
+        f"On rows with a known outcome, the {how.loss} ({how.loss_meaning}) of "
+        f"{_version(pair.challenger)} is {how.number(ours.value, 1)}, of {_version(pair.champion)} "
+        f"{how.number(theirs.value, 1)}; the difference is between {how.difference(low, 1)} and {how.difference(high, 1)}: "
+        f"{'not ' if passed else ''}significantly worse."
     )
     return _result("quality", pair, passed, theirs.value, ours.value, 0.0, sentence)
 
@@ -338,12 +347,12 @@ def overtaken(pipeline: str, challenger: int, share: float, at: datetime, why: s
 
 
 def _result(
-    what: str, pair: Pair, passed: bool | None, before: float | None, value: float | None, bound: float, sentence: str
+    what: str, pair: Pair, passed: bool | None, before: float | None, value: float | None, bound: float | None, sentence: str
 ) -> Finding:
     return Finding(what, passed, before, value, bound, pair.champion.rows, pair.challenger.rows, sentence)
 
 
-def _undecided(what: str, pair: Pair, bound: float, why: str) -> Finding:
+def _undecided(what: str, pair: Pair, bound: float | None, why: str) -> Finding:
     return _result(what, pair, None, None, None, bound, f"{_version(pair.challenger).capitalize()}: {why}.")
 
 

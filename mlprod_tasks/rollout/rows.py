@@ -87,7 +87,7 @@ def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None) -> None
     same = " AND ".join(f'labels."{name}" = answered."{KEY}{name}"' for name in pipeline.entity_table.key)
     # A request may come one tick before the row's own: a person books today what happens tomorrow.
     con.execute(
-        f"CREATE TABLE judged AS SELECT answered.*, label::INTEGER::DOUBLE AS outcome FROM answered LEFT JOIN labels ON {same} "
+        f"CREATE TABLE judged AS SELECT answered.*, label::DOUBLE AS outcome FROM answered LEFT JOIN labels ON {same} "
         "AND labels.tick BETWEEN answered.tick AND answered.tick + 1 "
         'QUALIFY row_number() OVER (PARTITION BY request_id, "row" ORDER BY labels.tick) = 1'
     )

@@ -186,19 +186,20 @@ def _check_rows(
 ) -> Checked:
     """Check the collected rows of the current step. stored: the results that an earlier `check` of the step has stored."""
     from mlprod_tasks.rollout.checks import early_findings, findings, too_few
+    from mlprod_tasks.rollout.task_checks import compared
 
-    declared, last = ramp_of(pipeline), ramp.share >= 1
+    declared, last, how = ramp_of(pipeline), ramp.share >= 1, compared(pipeline)
     elapsed = now - ramp.step_at
     late, few = elapsed >= declared.at_most, ""
     pair = _rows(pipeline, ramp, elapsed, platform, earlier=last)
     answered = pair.challenger.rows
     over = elapsed >= declared.hold and answered >= declared.rows
-    results = findings(pair, declared) if over else early_findings(pair, declared)
+    results = findings(pair, declared, how) if over else early_findings(pair, declared)
     if over and not last and any(one.passed is None for one in results if one.what in AWAITED):
         few = f"; the champion's {pair.champion.rows:,} are too few to compare with"
         over = late
         if late:
-            results = findings(_rows(pipeline, ramp, elapsed, platform, earlier=True), declared)
+            results = findings(_rows(pipeline, ramp, elapsed, platform, earlier=True), declared, how)
     if answered < declared.rows and late:
         results = (*results, too_few(pair, declared))
     checks = tuple(one.as_check(pipeline.name, now, ramp.challenger, ramp.share) for one in results)

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
+from mlprod_tasks.declaration.task import HIGH, LOW
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     row: its place in the request. key: the key's values, joined by /. at: when it was answered. assigned: the rollout's route,
     '' if features or a switch decided instead. error: a model failed on it. key_values, features: in the order of the
-    entity's key and of `Pipeline.feature_names`, one column each.
+    entity's key and of `Pipeline.feature_names`, one column each. of_task: what the task's answers say besides, in the order of
+    `columns_of_task`.
     """
 
     request_id: Annotated[str, pa.string()]
@@ -54,13 +56,14 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     milliseconds: Annotated[float, pa.float64()]
     key_values: tuple[Any, ...]
     features: tuple[Any, ...]
+    of_task: tuple[Any, ...] = ()
 
 
 # The columns of every log, name and type, in the order of the fields.
 ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
     (name, hint.__metadata__[0])
     for name, hint in get_type_hints(LoggedRow, include_extras=True).items()
-    if name not in ("key_values", "features")
+    if name not in ("key_values", "features", "of_task")
 )
 READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
 
@@ -68,14 +71,19 @@ READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
 def log_schema(pipeline: Pipeline) -> pa.Schema:
     """Return the columns of the log.
 
-    ROW_COLUMNS, then the entity's key as `key_<column>`, then the features as `feature_<name>`. A personal key column holds
-    the same hash as the lake.
+    ROW_COLUMNS, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task. A
+    personal key column holds the same hash as the lake.
     """
     entity = pipeline.entity_table
     kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
     keys = [(f"{KEY}{name}", KINDS[kind]) for name, kind in kinds.items()]
     features = [(f"{FEATURE}{name}", kind) for name, kind in logged_types(pipeline).items()]
-    return pa.schema([*ROW_COLUMNS, *keys, *features])
+    return pa.schema([*ROW_COLUMNS, *keys, *features, *columns_of_task(pipeline)])
+
+
+def columns_of_task(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
+    """Return what the log has besides for the pipeline's task: both ends of predicted numbers, if they have intervals."""
+    return [] if pipeline.model.coverage is None else [(LOW, pa.float64()), (HIGH, pa.float64())]
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
@@ -105,6 +113,7 @@ class TableBuilder:
         self._keys_and_features = [
             *zip(*(row.key_values for row in rows), strict=True),
             *zip(*(row.features for row in rows), strict=True),
+            *zip(*(row.of_task for row in rows), strict=True),
         ]
         if len(READERS) + len(self._keys_and_features) != len(schema):
             raise ValueError(f"the rows have other keys or features than the log, whose columns are {schema.names}")

@@ -35,7 +35,6 @@ from mlprod_tasks.serving.limits import Limits
 from mlprod_tasks.serving.messages import (
     ClientDisconnected,
     ErrorResponse,
-    ExplainResponse,
     Headers,
     RequestRefused,
     ReviewResponse,
@@ -262,7 +261,8 @@ class Service:
 
     async def _explain(self, request: ValidRequest) -> bytes:
         rows = await explain_rows(self.scorers[request.pipeline], request)
-        return encode_json(ExplainResponse(request.request_id, request.pipeline, request.moment, rows))
+        response = self.scorers[request.pipeline].answers.explain_response
+        return encode_json(response(request.request_id, request.pipeline, request.moment, rows))
 
     async def _read_reviews(self, name: str, request_id: str, key_id: str) -> Response:
         self._reviews.check_free()

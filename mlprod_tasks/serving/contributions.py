@@ -10,24 +10,25 @@ import pyarrow as pa
 
 from mlprod_tasks.online import Features
 from mlprod_tasks.scoring.log_row import logged, logged_types
-from mlprod_tasks.serving.messages import Contribution, ExplainedRow, ValidRequest
+from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedVersion
 from mlprod_tasks.serving.scorer import RouteChoice, Scorer, joined
+from mlprod_tasks.serving.task_answers import Explanation
 
 log = logging.getLogger(__name__)
 
 
-async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[ExplainedRow]:
+async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[Explanation]:
     """Explain each row of a request with the version that scores it."""
     computed = await scorer.features(request.rows, request.moment)
     loaded = scorer.loaded
-    explained: list[ExplainedRow] = []
+    explained: list[Explanation] = []
     for row, features in zip(request.rows, computed, strict=True):
         key = scorer.key_of(row)
         choice = scorer.choose_route(joined(key), loaded)
         reason = "; ".join(features.reasons) if features.answer != "model" else loaded.switched
         if choice.version is None or reason:
-            explained.append(ExplainedRow(key, None, None, reason=reason or "no model is loaded"))
+            explained.append(scorer.answers.not_explained(key, None, reason or "no model is loaded"))
             continue
         if explained:
             await asyncio.sleep(0)  # a row takes milliseconds: other requests get a turn
@@ -36,23 +37,24 @@ async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[ExplainedR
         except Exception as error:
             number, name = choice.version.number, type(error).__name__
             log.error("%s: version %d cannot explain: %s", scorer.pipeline.name, number, name)
-            explained.append(ExplainedRow(key, None, number, reason=f"the model failed ({name})"))
+            explained.append(scorer.answers.not_explained(key, number, f"the model failed ({name})"))
     return explained
 
 
 def _explain(
     scorer: Scorer, choice: RouteChoice, version: LoadedVersion, key: dict[str, object], features: Features
-) -> ExplainedRow:
+) -> Explanation:
     types = logged_types(scorer.pipeline)
     values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
     score = float(version.model.predict(table).score[0])
     contributions = version.model.contributions(table)
-    names = version.model.feature_names
+    names, route, link = version.model.feature_names, choice.route, version.model.link
     if contributions is None:  # the learner has no exact contributions
-        parts = [Contribution(name, values[name], None) for name in names]
-        return ExplainedRow(key, score, version.number, choice.route, features=parts)
+        return scorer.answers.explained(
+            key, score, version.number, route, link, None, [(name, values[name], None) for name in names]
+        )
     of_row = contributions[0]  # the last one is the base
     order = np.argsort(-np.abs(of_row[:-1]), kind="stable")
-    parts = [Contribution(names[i], values[names[i]], float(of_row[i])) for i in order]
-    return ExplainedRow(key, score, version.number, choice.route, float(of_row[-1]), parts)
+    parts = [(names[i], values[names[i]], float(of_row[i])) for i in order]
+    return scorer.answers.explained(key, score, version.number, route, link, float(of_row[-1]), parts)

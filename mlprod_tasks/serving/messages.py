@@ -6,15 +6,19 @@ openapi.py makes the JSON schemas from these classes.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION
 
 Headers = tuple[tuple[bytes, bytes], ...]
 RETRY_LATER: Headers = ((b"retry-after", b"5"),)
 Verb = Literal["score", "explain"]
 Route = Literal["champion", "challenger", "fallback", "refused"]
+# Fields of a predicted number, in Python and in answers.
+NUMBER_NAMES = {"score": PREDICTION, "low": LOW, "high": HIGH}
 
 
 class ScoreRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,6 +64,27 @@ class ScoredRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
 
 
+class PredictedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=NUMBER_NAMES):
+    """One row of a use case that predicts numbers; nothing is decided.
+
+    `prediction` is null if the declaration refuses the row; `reason` then says why.
+    """
+
+    key: dict[str, Any]
+    score: Annotated[float | None, Meta(description="the predicted number")]
+    version: Annotated[int | None, Meta(description="of the model that answered")]
+    route: Route
+    low: Annotated[float | None, Meta(description="the low end of its interval; the fallback gives none")] = None
+    high: Annotated[float | None, Meta(description="the high end of its interval; the fallback gives none")] = None
+    fallback: bool = False
+    reason: str = ""
+    stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
+    missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
+    age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
+    decision: ClassVar[None] = None
+    review: ClassVar[bool] = False
+
+
 class ScoreResponse(msgspec.Struct, forbid_unknown_fields=True):
     """The scored rows, in the order of the request."""
 
@@ -67,6 +92,15 @@ class ScoreResponse(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
     moment: datetime
     rows: list[ScoredRow]
+
+
+class PredictionResponse(msgspec.Struct, forbid_unknown_fields=True):
+    """The predicted numbers, in the order of the request."""
+
+    request_id: str
+    pipeline: str
+    moment: datetime
+    rows: list[PredictedRow]
 
 
 class Contribution(msgspec.Struct, forbid_unknown_fields=True):
@@ -94,6 +128,30 @@ class ExplainedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     reason: Annotated[str, Meta(description="why no model scores this row")] = ""
 
 
+class NumberContribution(msgspec.Struct, forbid_unknown_fields=True):
+    """What one feature adds to a predicted number."""
+
+    feature: str
+    value: Any
+    adds: Annotated[float | None, Meta(description="on the scale of `link`; null if the learner has no exact contributions")]
+
+
+class ExplainedNumber(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=NUMBER_NAMES):
+    """One explained row of a use case that predicts numbers.
+
+    `base` and the contributions add up to the prediction, or to its logarithm if `link` is 'log'.
+    """
+
+    key: dict[str, Any]
+    score: Annotated[float | None, Meta(description="the predicted number; null if no model answers this row")]
+    version: int | None
+    route: Literal["champion", "challenger"] | UnsetType = UNSET
+    link: Annotated[Literal["identity", "log"] | UnsetType, Meta(description="the scale of contributions")] = UNSET
+    base: Annotated[float | None, Meta(description="on the scale of `link`")] = None
+    features: Annotated[list[NumberContribution], Meta(description="largest first")] = []
+    reason: Annotated[str, Meta(description="why no model answers this row")] = ""
+
+
 class ExplainResponse(msgspec.Struct, forbid_unknown_fields=True):
     """The explained rows, in the order of the request."""
 
@@ -101,6 +159,15 @@ class ExplainResponse(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
     moment: datetime
     rows: list[ExplainedRow]
+
+
+class NumberExplanationResponse(msgspec.Struct, forbid_unknown_fields=True):
+    """The explained numbers, in the order of the request."""
+
+    request_id: str
+    pipeline: str
+    moment: datetime
+    rows: list[ExplainedNumber]
 
 
 class ReviewedRow(msgspec.Struct, forbid_unknown_fields=True):

@@ -11,11 +11,10 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.online import RequestFields
 from mlprod_tasks.serving import messages
 from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.task_answers import answers_of
 
 BODIES = (
     messages.ScoreRequest,
-    messages.ScoreResponse,
-    messages.ExplainResponse,
     messages.ReviewResponse,
     messages.ErrorResponse,
     messages.StatusResponse,
@@ -37,15 +36,18 @@ REFUSALS = {
 
 def document(pipelines: Mapping[str, Pipeline], fields: Mapping[str, RequestFields], limits: Limits) -> dict[str, Any]:
     """Make the document, OpenAPI 3.1."""
-    _, schemas = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
+    answers = {name: answers_of(pipeline) for name, pipeline in pipelines.items()}
+    of_tasks = [body for one in answers.values() for body in (one.score_response, one.explain_response)]
+    _, schemas = msgspec.json.schema_components((*BODIES, *dict.fromkeys(of_tasks)), ref_template="#/components/schemas/{name}")
     request = schemas.pop("ScoreRequest")  # each path has its own, with the fields of its use case
     paths: dict[str, Any] = {}
     for name, pipeline in pipelines.items():
         row, doc, at = fields[name].json_schema(), pipeline.doc.strip(), f"/v1/pipelines/{name}"
         explained = min(limits.explained, limits.rows)
         paths[at] = {"get": _fields_operation()}
-        paths[f"{at}/score"] = {"post": _post("Score rows", doc, _with_rows(request, row, limits.rows), "ScoreResponse")}
-        paths[f"{at}/explain"] = {"post": _post("Explain scores", doc, _with_rows(request, row, explained), "ExplainResponse")}
+        score, explain = answers[name].score_response.__name__, answers[name].explain_response.__name__
+        paths[f"{at}/score"] = {"post": _post("Score rows", doc, _with_rows(request, row, limits.rows), score)}
+        paths[f"{at}/explain"] = {"post": _post("Explain scores", doc, _with_rows(request, row, explained), explain)}
         paths[f"{at}/reviews/{{request_id}}"] = {"get": _reviews_operation()}
     paths["/health"] = {"get": _status_operation("Whether the process is alive")}
     paths["/ready"] = {"get": _status_operation("Whether it can answer")}

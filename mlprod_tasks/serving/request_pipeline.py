@@ -35,7 +35,6 @@ from mlprod_tasks.serving.messages import (
     RequestRefused,
     RowProblem,
     ScoreRequest,
-    ScoreResponse,
     ValidRequest,
     Verb,
 )
@@ -235,6 +234,7 @@ class RequestPipeline:
     def encode(self, request: ValidRequest, results: Sequence[RowResult]) -> bytes:
         """Encode the response body and log its rows, or no row if encoding fails."""
         rows = [one.scored for one in results]
-        body = encode_json(ScoreResponse(request.request_id, request.pipeline, request.moment, rows))
-        self.scorers[request.pipeline].note(results)
+        scorer = self.scorers[request.pipeline]
+        body = encode_json(scorer.answers.score_response(request.request_id, request.pipeline, request.moment, rows))
+        scorer.note(results)
         return body

@@ -23,9 +23,10 @@ from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.scoring.log_row import LoggedRow
 from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.error_place import error_place
-from mlprod_tasks.serving.messages import ScoredRow, ValidRequest
+from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
 from mlprod_tasks.serving.single_row import RowScore, fallback_score
+from mlprod_tasks.serving.task_answers import AnsweredRow, answers_of
 
 log = logging.getLogger(__name__)
 MOST_CACHED = 20_000
@@ -51,7 +52,7 @@ class RouteChoice(msgspec.Struct, frozen=True):
 class RowResult(msgspec.Struct, frozen=True):
     """A scored row, and its row in the log."""
 
-    scored: ScoredRow
+    scored: AnsweredRow
     log_row: LoggedRow
 
 
@@ -61,7 +62,7 @@ class RowDecision(msgspec.Struct, frozen=True):
     failed: whether the model raised an error.
     """
 
-    scored: ScoredRow
+    scored: AnsweredRow
     assigned: str = ""
     failed: bool = False
 
@@ -103,7 +104,7 @@ class Scorer:
         self, pipeline: Pipeline, online: OnlineFeatures, loader: ModelLoader, log: PredictionLog, readers: Executor
     ) -> None:
         self.pipeline, self.online, self.loader, self.log, self.readers = pipeline, online, loader, log, readers
-        self.counts = ScoringCounts()
+        self.counts, self.answers = ScoringCounts(), answers_of(pipeline)
         self._cache: OrderedDict[tuple[int, int, bytes], RowScore] = OrderedDict()
         self._names = pipeline.feature_names
         entity = pipeline.entity_table
@@ -192,6 +193,7 @@ class Scorer:
             milliseconds=milliseconds,
             key_values=tuple([row[name] for name in key]),
             features=features.values,
+            of_task=self.answers.logged(scored),
         )
         return RowResult(scored, logged)
 
@@ -234,10 +236,7 @@ class Scorer:
             reason = f"the model failed ({type(error).__name__})"
             return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
         decision, review = self._automate(row_score, loaded.rollout)
-        scored = ScoredRow(
-            key, row_score.score, decision, version.number, choice.route, review=review,
-            stale=features.stale, missing=features.missing, age_seconds=features.age,
-        )  # fmt: skip
+        scored = self.answers.scored(key, row_score, features, version.number, choice.route, decision=decision, review=review)
         return RowDecision(scored, choice.assigned)
 
     def _predict(self, version: LoadedVersion, values: tuple[Any, ...], cacheable: bool) -> RowScore:
@@ -257,7 +256,7 @@ class Scorer:
                 self._cache.popitem(last=False)
         return row_score
 
-    def _shadow(self, features: Features, scored: ScoredRow, loaded: LoadedModels, cacheable: bool) -> ShadowScore:
+    def _shadow(self, features: Features, scored: AnsweredRow, loaded: LoadedModels, cacheable: bool) -> ShadowScore:
         """Score the row with a challenger in shadow mode: only the log gets it, not the response."""
         challenger = loaded.rolled_out
         if challenger is None or loaded.rollout is None or loaded.rollout.mode != "shadow":
@@ -276,7 +275,7 @@ class Scorer:
         self.counts.shadow_difference += abs(row_score.score - scored.score)
         return ShadowScore(challenger.number, row_score.score, 1000 * (time.perf_counter() - began))
 
-    def _fallback(self, key: dict[str, Any], features: Features, loaded: LoadedModels, reason: str) -> ScoredRow:
+    def _fallback(self, key: dict[str, Any], features: Features, loaded: LoadedModels, reason: str) -> AnsweredRow:
         if loaded.fallback is None:
             return self._refusal(key, features, f"{reason}; and there is no fallback")
         self.counts.fallback += 1
@@ -284,21 +283,18 @@ class Scorer:
         # Its feature names may differ from the declaration's, which may have changed since it was fitted.
         row_score = fallback_score(loaded.fallback, [values.get(name) for name in loaded.fallback.feature_names])
         decision, review = self._automate(row_score, loaded.rollout)
-        return ScoredRow(
-            key, row_score.score, decision, loaded.champion.number if loaded.champion else None, "fallback", fallback=True,
-            review=review, reason=reason, stale=features.stale, missing=features.missing, age_seconds=features.age,
-        )  # fmt: skip
+        version = loaded.champion.number if loaded.champion else None
+        return self.answers.scored(
+            key, row_score, features, version, "fallback", decision=decision, review=review, reason=reason
+        )
 
-    def _refusal(self, key: dict[str, Any], features: Features, reason: str) -> ScoredRow:
+    def _refusal(self, key: dict[str, Any], features: Features, reason: str) -> AnsweredRow:
         self.counts.refused += 1
-        return ScoredRow(
-            key, None, None, None, "refused", reason=reason,
-            stale=features.stale, missing=features.missing, age_seconds=features.age,
-        )  # fmt: skip
+        return self.answers.scored(key, None, features, None, "refused", reason=reason)
 
     def _automate(self, row_score: RowScore, rollout: Routing | None) -> tuple[bool | None, bool]:
         """Return the decision, None if no decision is made, and whether people decide the row."""
-        if rollout is None or rollout.automation == "full":
+        if row_score.decision is None or rollout is None or rollout.automation == "full":
             return row_score.decision, False
         if rollout.automation == "band" and not (rollout.band_low or 0.0) <= row_score.score < (rollout.band_high or 1.0):
             return row_score.decision, False

@@ -29,10 +29,15 @@ Raw = Callable[["NDArray[np.float64]"], float]
 
 
 class RowScore(NamedTuple):
-    """A calibrated probability, and whether to act."""
+    """A calibrated probability and whether to act; or a predicted number, on which nothing is decided, and its interval.
+
+    low, high: None without an interval.
+    """
 
     score: float
-    decision: bool
+    decision: bool | None
+    low: float | None = None
+    high: float | None = None
 
 
 class SingleRow:
@@ -79,8 +84,7 @@ class RowModel:
                 )
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
         self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
-        # Nothing is decided on a number: no score reaches infinity.
-        self._calibrated, self._threshold = model.calibration.single(), INFINITY if model.threshold is None else model.threshold
+        self._calibrated, self._threshold, self._interval = model.calibration.single(), model.threshold, model.interval
         fitted = model.fitted
         self._raw: Raw = (
             _FastTrees(fitted, self._buffer) if isinstance(fitted, BoostedTrees) else lambda x: float(fitted.predict(x)[0])
@@ -111,7 +115,11 @@ class RowModel:
     def predict(self) -> RowScore:
         """Score the loaded row."""
         score = self._calibrated(self._raw(self._buffer))
-        return RowScore(score, score >= self._threshold)
+        if self._threshold is not None:
+            return RowScore(score, score >= self._threshold)
+        if self._interval is None:
+            return RowScore(score, None)
+        return RowScore(score, None, score + self._interval.low, score + self._interval.high)
 
     def _load_with_missing(self, numbers: list[Any]) -> None:
         """Load a row with missing values: None becomes NaN. Raises: ModelInputError."""
@@ -139,7 +147,7 @@ def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
         for value, wanted in zip(values, model.inputs, strict=True)
     )
     score = model.rates.get(group, model.overall)
-    return RowScore(score, model.threshold is not None and score >= model.threshold)
+    return RowScore(score, None if model.threshold is None else score >= model.threshold)
 
 
 def _none_if_nan(number: float) -> float | None:

@@ -46,7 +46,7 @@ def assert_same(made: model.Model | SegmentedModel, rows: pa.Table) -> None:
     columns = [rows[name].to_pylist() for name in one.feature_names]
     answers = [one(values) for values in zip(*columns, strict=True)]
     assert np.array_equal([answer.score for answer in answers], batch.score)
-    assert np.array_equal([answer.decision for answer in answers], batch.decision)
+    assert [bool(answer.decision) for answer in answers] == batch.decision.tolist()
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS.keys())

@@ -31,7 +31,7 @@
     h("label", {}, `${label} `, h("select", { name, onchange }, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
   const challenger = (versions, chosen) => choice("challenger", "Challenger", versions.map((n) => [n, `version ${n}`]), chosen);
 
-  function rolloutFields({ now, versions, ramp }) {
+  function rolloutFields({ now, versions, ramp, decides }) {
     const before = now || { mode: "champion", automation: "full", challenger: null, share: 0, band: null };
     const [low, high] = before.band || ["", ""];
     const percent = (name, label, value) => h("label", {}, `${label} `, h("input", { name, type: "number", min: 0, max: 100, step: "any", value }));
@@ -51,7 +51,8 @@
       }
     };
     const modes = choice("mode", "Mode", versions.length ? MODES : MODES.slice(0, 1), before.mode, show);
-    const automations = choice("automation", "Automation", AUTOMATION, before.automation, show);
+    const automations = choice("automation", "Automation", decides ? AUTOMATION : AUTOMATION.slice(0, 1), before.automation, show);
+    automations.hidden = !decides;
     show();
     return [modes, inputs.challenger, inputs.share, automations, inputs.band];
   }

@@ -5,13 +5,13 @@
   const share = (value) => mlprod.number(value, "share");
   const version = (number) => (number === null ? "–" : `v${number}`);
   const VERDICTS = new Map([[true, ["passed", "good"]], [false, ["failed", "bad"]], [null, ["no verdict", "quiet"]]]);
-  // For each check: its name, the format of its values, and its bound for their difference or ratio.
+  // For each check: the format of its values, and its bound for their difference or ratio.
   const WHATS = {
-    errors: ["failed requests", "share", (bound) => `+${share(bound)}`],
-    latency: ["latency in ms", "number", (bound) => `× ${mlprod.number(bound)}`],
-    scores: ["mean score", "number", (bound) => `± ${mlprod.number(bound)}`],
-    quality: ["Brier score", "number", (bound) => `+${mlprod.number(bound)}`],
-    rows: ["rows", "number", (bound) => `≥ ${mlprod.number(bound)}`],
+    errors: ["share", (bound) => `+${share(bound)}`],
+    latency: ["number", (bound) => `× ${mlprod.number(bound)}`],
+    scores: ["number", (bound) => `± ${mlprod.number(bound)}`],
+    quality: ["number", (bound) => `+${mlprod.number(bound)}`],
+    rows: ["number", (bound) => `≥ ${mlprod.number(bound)}`],
   };
   const AUTOMATION = { full: "the service decides", band: "people decide uncertain scores", assist: "people decide everything", shadow: "no decision is given" };
 
@@ -43,10 +43,10 @@
 
   function checks(ramp) {
     const rows = ramp.rows.map((one) => {
-      const [name, form, bounded] = WHATS[one.what] || [one.what, "number", mlprod.number];
+      const [form, bounded] = WHATS[one.what] || ["number", mlprod.number];
       const cell = (value, rows) => [mlprod.number(value, form), h("span", { class: "sub rows" }, mlprod.count(rows, "row"))];
       const [verdict, kind] = VERDICTS.get(one.passed);
-      return { attributes: { class: one.passed === false ? "failed" : null, "data-check": `${one.share}/${one.what}` }, cells: [share(one.share), name, cell(one.champion_value, one.champion_rows), cell(one.challenger_value, one.challenger_rows), one.bound === null ? "–" : bounded(one.bound), h("span", { class: `chip ${kind}`, title: mlprod.moment(one.at) }, verdict), h("span", { class: "words" }, one.sentence)] };
+      return { attributes: { class: one.passed === false ? "failed" : null, "data-check": `${one.share}/${one.what}` }, cells: [share(one.share), one.name, cell(one.champion_value, one.champion_rows), cell(one.challenger_value, one.challenger_rows), one.bound === null ? "–" : bounded(one.bound), h("span", { class: `chip ${kind}`, title: mlprod.moment(one.at) }, verdict), h("span", { class: "words" }, one.sentence)] };
     });
     return [
       h("h3", {}, `The last ramp: v${ramp.challenger}, share by share`),
@@ -66,10 +66,11 @@
     const facts = now
       ? [fact("Mode", h("b", {}, now.mode)), fact("Automation", `${AUTOMATION[now.automation] || now.automation}${band(now)}`), fact("By", now.by), fact("Since", mlprod.moment(now.at)), now.reason && fact("Why", now.reason)]
       : [fact("Mode", h("b", {}, "champion")), fact("Automation", "the service decides")];
+    if (!served.decides) facts.splice(1, 1);
     const versions = [...new Set(detail.trainings.filter((one) => one.version !== null && !one.champion).map((one) => one.version))].sort((a, b) => b - a);
     const shares = served.ramp.map(share).join(", ");
     const buttons = [
-      ask("rollout", "Change…", { now, versions, ramp: served.ramp }),
+      ask("rollout", "Change…", { now, versions, ramp: served.ramp, decides: served.decides }),
       now && now.mode !== "champion" && ask("rollout", "Switch back…", { now, back: true, dialog: ["Switch back", "The champion answers every request again, within seconds. A running ramp ends."] }),
       versions.length > 0 && (!now || now.mode === "champion") && ask("ramp", "Start a ramp…", { versions, dialog: ["Start a ramp", `The challenger answers ${shares} of the entities, one share after the other. Checks at each share must pass before the next; at the end the challenger becomes champion.`] }),
     ].filter(Boolean);

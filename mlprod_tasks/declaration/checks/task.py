@@ -158,8 +158,6 @@ def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
         yield f"model.weights {model.weights!r} weights two classes, and task 'regression' has none: leave it out"
     if model.calibration == "sigmoid":
         yield "model.calibration 'sigmoid' makes probabilities, and task 'regression' predicts numbers: leave it out"
-    if pipeline.serving is not None:
-        yield f"serving {at}: predictions are made in batch; leave serving out"
     for name in (PREDICTION, LOW, HIGH):
         if name in (*pipeline.feature_names, *pipeline.entity_table.names):
             whose = f"a feature or column of {pipeline.entity_name!r}"

@@ -1,0 +1,153 @@
+"""What depends on the kind of prediction in an answer: one object per task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.online import Features
+from mlprod_tasks.serving import messages
+from mlprod_tasks.serving.messages import ExplainedNumber, ExplainedRow, PredictedRow, Route, ScoredRow
+from mlprod_tasks.serving.single_row import RowScore
+
+AnsweredRow = ScoredRow | PredictedRow
+Explanation = ExplainedRow | ExplainedNumber
+
+
+class TaskAnswers(Protocol):
+    """The rows of answers. `score_response`, `explain_response`: the classes of their bodies."""
+
+    @property
+    def score_response(self) -> type[Any]: ...
+
+    @property
+    def explain_response(self) -> type[Any]: ...
+
+    def scored(
+        self,
+        key: dict[str, Any],
+        row_score: RowScore | None,
+        features: Features,
+        version: int | None,
+        route: Route,
+        *,
+        decision: bool | None = None,
+        review: bool = False,
+        reason: str = "",
+    ) -> AnsweredRow:
+        """Return a scored row. row_score: None if nothing scores it."""
+
+    def logged(self, scored: Any) -> tuple[Any, ...]:
+        """Return the values of `log_row.columns_of_task` for a scored row."""
+
+    def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> Explanation:
+        """Return a row that no model explains."""
+
+    def explained(
+        self,
+        key: dict[str, Any],
+        score: float,
+        version: int,
+        route: Any,
+        link: Any,
+        base: float | None,
+        parts: Sequence[tuple[str, Any, float | None]],
+    ) -> Explanation:
+        """Return an explained row. parts: name, value and addition of each feature, largest first."""
+
+
+class BinaryAnswers:
+    """See `TaskAnswers`."""
+
+    score_response: ClassVar[type[Any]] = messages.ScoreResponse
+    explain_response: ClassVar[type[Any]] = messages.ExplainResponse
+
+    def scored(
+        self,
+        key: dict[str, Any],
+        row_score: RowScore | None,
+        features: Features,
+        version: int | None,
+        route: Route,
+        *,
+        decision: bool | None = None,
+        review: bool = False,
+        reason: str = "",
+    ) -> ScoredRow:
+        score = None if row_score is None else row_score.score
+        return ScoredRow(
+            key, score, decision, version, route, fallback=route == "fallback", review=review, reason=reason,
+            stale=features.stale, missing=features.missing, age_seconds=features.age,
+        )  # fmt: skip
+
+    def logged(self, scored: Any) -> tuple[()]:
+        return ()
+
+    def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> ExplainedRow:
+        return ExplainedRow(key, None, version, reason=reason)
+
+    def explained(
+        self,
+        key: dict[str, Any],
+        score: float,
+        version: int,
+        route: Any,
+        link: Any,
+        base: float | None,
+        parts: Sequence[tuple[str, Any, float | None]],
+    ) -> ExplainedRow:
+        return ExplainedRow(key, score, version, route, base, [messages.Contribution(*part) for part in parts])
+
+
+@dataclass(frozen=True)
+class NumberAnswers:
+    """See `TaskAnswers`. intervals: whether predictions are to have one."""
+
+    intervals: bool
+    score_response: ClassVar[type[Any]] = messages.PredictionResponse
+    explain_response: ClassVar[type[Any]] = messages.NumberExplanationResponse
+
+    def scored(
+        self,
+        key: dict[str, Any],
+        row_score: RowScore | None,
+        features: Features,
+        version: int | None,
+        route: Route,
+        *,
+        decision: bool | None = None,
+        review: bool = False,
+        reason: str = "",
+    ) -> PredictedRow:
+        score = None if row_score is None else row_score.score
+        low, high = (None, None) if row_score is None or not self.intervals else (row_score.low, row_score.high)
+        return PredictedRow(
+            key, score, version, route, low, high, fallback=route == "fallback", reason=reason,
+            stale=features.stale, missing=features.missing, age_seconds=features.age,
+        )  # fmt: skip
+
+    def logged(self, scored: Any) -> tuple[float | None, ...]:
+        return (scored.low, scored.high) if self.intervals else ()
+
+    def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> ExplainedNumber:
+        return ExplainedNumber(key, None, version, reason=reason)
+
+    def explained(
+        self,
+        key: dict[str, Any],
+        score: float,
+        version: int,
+        route: Any,
+        link: Any,
+        base: float | None,
+        parts: Sequence[tuple[str, Any, float | None]],
+    ) -> ExplainedNumber:
+        features = [messages.NumberContribution(*part) for part in parts]
+        return ExplainedNumber(key, score, version, route, link, base, features)
+
+
+def answers_of(pipeline: Pipeline) -> TaskAnswers:
+    """Return the object of the pipeline's task."""
+    return NumberAnswers(pipeline.model.coverage is not None) if pipeline.task == "regression" else BinaryAnswers()

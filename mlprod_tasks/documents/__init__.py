@@ -63,7 +63,38 @@ class NotMade:
     why: str
 
 
-Block = Paragraph | Listing | Tiles | Grid | Picture | NotMade
+@dataclass(frozen=True)
+class Links:
+    """Addresses to go on to, relative to the document: the words to click, the address, a sentence on what is there."""
+
+    links: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing among many that look alike, such as a column.
+
+    kind: a word on what it is. facts: names and values. charts: captions, each with a chart of `small_charts`. warning: what to
+    look at.
+    """
+
+    title: str
+    kind: str
+    note: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    charts: tuple[tuple[str, str], ...] = ()
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards side by side, under a caption."""
+
+    caption: str
+    cards: tuple[Card, ...]
+
+
+Block = Paragraph | Listing | Tiles | Grid | Picture | NotMade | Links | Cards
 
 
 @dataclass(frozen=True)
@@ -115,6 +146,15 @@ def _block_markdown(block: Block) -> str:
                 f"- {_plain(name)}: **{_plain(value)}**{f' ({_plain(note)})' if note else ''}"
                 for name, value, note in block.tiles
             )
+        case Links():
+            return "\n".join(
+                f"- [{_plain(words)}]({address}) {_plain(about)}".rstrip() for words, address, about in block.links
+            )
+        case Cards():
+            lines = [
+                f"- **{_plain(card.title)}** ({_plain(card.kind)}) {_plain(_card_text(card))}".rstrip() for card in block.cards
+            ]
+            return "\n".join([f"{_plain(block.caption)}\n" if block.caption else "", *lines]).strip()
         case Picture():
             return f"![{_plain(block.alt)}](plots/{block.name}.png)"
         case NotMade():
@@ -124,6 +164,12 @@ def _block_markdown(block: Block) -> str:
             lines = [f"| {' | '.join(map(cell, row))} |" for row in (block.headings, *block.rows)]
             table = "\n".join([lines[0], f"| {' | '.join(sides)} |", *lines[1:]])
             return f"{_plain(block.caption)}\n\n{table}" if block.caption else table
+
+
+def _card_text(card: Card) -> str:
+    """What a card says besides its charts."""
+    facts = "; ".join(f"{name} {value}" for name, value in card.facts)
+    return ". ".join(part for part in (card.note, facts, card.warning) if part)
 
 
 def _plain(text: str) -> str:

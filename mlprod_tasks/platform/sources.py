@@ -30,6 +30,7 @@ __all__ = [
     "TimesUnreadable",
     "TypeNotRead",
     "as_arrow",
+    "file_names",
     "is_by_tick",
     "look",
     "naive_times",
@@ -169,6 +170,11 @@ def naive_times(table: Table, settings: Settings) -> list[str]:
 def size(table: Table, settings: Settings) -> int:
     """The number of rows of a database table. Raises: SourceUnreachable."""
     return DatabaseSource(table, settings).size()
+
+
+def file_names(table: Table, settings: Settings) -> list[str]:
+    """The names of the files of a table. Raises: SourceMissing, SourceUnreachable."""
+    return [path.name for path in _paths(table, settings, None)]
 
 
 def newest(table: Table, settings: Settings) -> str | None:

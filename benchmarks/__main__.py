@@ -20,6 +20,7 @@ BENCHMARKS = (
     "faults",
     "power",
     "results",
+    "groceries",
 )
 
 

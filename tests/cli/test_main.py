@@ -39,6 +39,7 @@ def test_pipelines_lists_what_is_declared(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "flight_delays  Will a flight arrive more than 15 minutes late?" in done.stdout
     assert "every day at 04:00 America/New_York" in done.stdout
+    assert {"coupon_redemption", "household_spend"} <= {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
 
 
 def test_pipelines_fails_where_a_use_case_names_a_database_that_is_not_supported(home: Path) -> None:

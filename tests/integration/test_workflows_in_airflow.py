@@ -23,7 +23,7 @@ from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.log_row import log_schema
 from tests.support import returns_pipeline
-from tests.support.paths import REPOSITORY
+from tests.support.paths import FLIGHTS, REPOSITORY
 from tests.support.request_log import log_row, write_log
 from tests.support.returns_lake import fill
 
@@ -84,7 +84,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("workflows")
     shutil.copytree(REPOSITORY / "dags", home / "dags")
     (home / "dags" / "failing.py").write_text(textwrap.dedent(FAILING))
-    shutil.copytree(REPOSITORY / "pipelines", home / "pipelines")
+    (home / "pipelines").mkdir()
+    shutil.copy(FLIGHTS, home / "pipelines")
     returns_pipeline.write(home / "pipelines")
     (home / "pipelines" / "broken.py").write_text("from mlprod_tasks import declaration as ml\n\npipeline = ml.Label('x')\n")
     with MailCatcher(home / "outbox") as catcher:

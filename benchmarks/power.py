@@ -244,7 +244,7 @@ class Watched:
     def fired(self, measurements: Mapping[date, list[Measurement]]) -> dict[date, frozenset[str]]:
         """The rules that fire at each tick, outcomes counted as known at their own tick."""
         rows = [one for of_tick in measurements.values() for one in of_tick]
-        rulings = fold(self.pipeline.rules, self.pipeline.retraining, 0, rows, list(measurements))
+        rulings = fold(self.pipeline.rules, self.pipeline.retraining, self.pipeline.schedule, 0, rows, list(measurements))
         return {ruling.tick: frozenset(fired.rule.name for fired in ruling.fired) for ruling in rulings}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select
@@ -17,7 +17,7 @@ from mlprod_tasks.dashboard.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, cha
 from mlprod_tasks.dashboard.served import open_reviews, rollout_row, served
 from mlprod_tasks.dashboard.status import WORST_FIRST, Facts
 from mlprod_tasks.dashboard.titles import TITLES
-from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration import Pipeline, Schedule, Tick
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Audit,
@@ -32,7 +32,6 @@ from mlprod_tasks.platform.ledger import (
 )
 from mlprod_tasks.scoring.unscored_rows import unscored_rows
 
-DAY = timedelta(days=1)
 SHOWN_TICKS, MOST_TICKS, SPARK_TICKS = 60, 400, 30
 HEAT = BY_FEATURE[:1]
 
@@ -77,7 +76,16 @@ def detail(
     alarms = queries.alarms(pipeline, platform, as_of)
     with platform.ledger.session() as session:
         view = _view(session, pipeline, platform, alarms, as_of)
-        return _detail(session, pipeline, platform, view, alarms, _shown_ticks(ticks, view.first, view.last), heat, as_of)
+        return _detail(
+            session,
+            pipeline,
+            platform,
+            view,
+            alarms,
+            _shown_ticks(pipeline.schedule, ticks, view.first, view.last),
+            heat,
+            as_of,
+        )
 
 
 def _detail(
@@ -193,7 +201,7 @@ def _facts_at(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) ->
         decided=session.scalars(select(Decision).filter_by(**of_tick)).one_or_none(),
         refused=list(session.scalars(refused)),
         unscored={day: rows for day, rows in facts.unscored.items() if day == tick.date},
-        switches=[one for one in facts.switches if (one.tick or one.at.astimezone(pipeline.schedule.zone).date()) <= tick.date],
+        switches=[one for one in facts.switches if (one.tick or pipeline.schedule.date_at(one.at)) <= tick.date],
     )
 
 
@@ -234,8 +242,11 @@ def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Pipe
 def _sparks(session: Session, pipelines: Sequence[Pipeline], facts: Mapping[str, Facts]) -> dict[str, Spark]:
     """The KPI over the last ticks of each pipeline, in its unit."""
     m = Measurement
+    schedules = {pipeline.name: pipeline.schedule for pipeline in pipelines}
     recent = [
-        and_(m.pipeline == name, m.tick > one.scored.tick - SPARK_TICKS * DAY) for name, one in facts.items() if one.scored
+        and_(m.pipeline == name, m.tick > schedules[name].shift(one.scored.tick, -SPARK_TICKS))
+        for name, one in facts.items()
+        if one.scored
     ]
     if not recent:
         return {}
@@ -271,16 +282,16 @@ def _extent(session: Session, pipeline: Pipeline) -> tuple[date | None, date | N
     return None, None
 
 
-def _shown_ticks(ticks: tuple[date | None, date | None], first: date | None, last: date | None) -> Ticks:
+def _shown_ticks(schedule: Schedule, ticks: tuple[date | None, date | None], first: date | None, last: date | None) -> Ticks:
     if first is None or last is None:
         return Ticks(())
     begin, end = ticks
     if begin is not None and end is not None and end < begin:
         raise ValueError(f"the range of ticks {begin} to {end} is empty")
     end = min(end or last, last)
-    begin = max(begin or end - (SHOWN_TICKS - 1) * DAY, first, end - (MOST_TICKS - 1) * DAY)
+    begin = max(begin or schedule.shift(end, 1 - SHOWN_TICKS), first, schedule.shift(end, 1 - MOST_TICKS))
     # Empty if the range ends before the first tick with data.
-    return Ticks(tuple(begin + n * DAY for n in range((end - begin).days + 1)))
+    return Ticks(tuple(schedule.dates(begin, end)))
 
 
 def _heat_kinds(session: Session, pipeline: Pipeline, ticks: Ticks) -> tuple[tuple[str, str], ...]:

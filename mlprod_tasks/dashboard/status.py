@@ -71,11 +71,10 @@ def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | Non
 
 def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
     """The number of ticks that should be scored by now and are not; None for a schedule that has ended."""
-    day = (now - GRACE).astimezone(schedule.zone).date()
-    due = day if schedule.moment(day) <= now - GRACE else day - timedelta(days=1)
+    due = schedule.date_at(now - GRACE)
     if schedule.ends is not None and due > schedule.ends:
         return None
-    return max(0, (due - scored).days)
+    return max(0, schedule.ticks_between(scored, due))
 
 
 def state(pipeline: Pipeline, facts: Facts, now: datetime) -> StatusLight:

@@ -7,7 +7,6 @@ import json
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from functools import cached_property
-from math import ceil
 from typing import Any
 
 from mlprod_tasks.declaration.approval import Approval
@@ -175,10 +174,9 @@ class Pipeline:
     def label_delay_ticks(self) -> int:
         """The number of ticks after which the labels of a tick are complete."""
         if isinstance(self.label, Outcome):
-            rest = self.label_delay - timedelta(days=self.label.days)
-            # The day on which it ends may have 23 hours.
-            return self.label.days + (ceil((rest + timedelta(hours=1)) / timedelta(days=1)) if rest else 0)
-        return ceil(self.label_delay / timedelta(days=1))
+            days = self.label.days
+            return self.schedule.ticks_until(self.label_delay - timedelta(days=days), calendar_days=days)
+        return self.schedule.ticks_until(self.label_delay)
 
     @property
     def digest(self) -> str:

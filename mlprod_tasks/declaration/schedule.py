@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from math import ceil
 from zoneinfo import ZoneInfo
 
 from mlprod_tasks.declaration.declared import declared
 
-ONE_DAY = timedelta(days=1)
+ONE_DAY, ONE_HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -48,14 +49,18 @@ class TickRange:
             raise ValueError(f"the range of ticks {self.first} to {self.last} is empty")
 
     def __iter__(self) -> Iterator[Tick]:
-        for days in range(len(self)):
-            yield self.schedule.tick(self.first + timedelta(days=days))
+        return map(self.schedule.tick, self.dates)
 
     def __len__(self) -> int:
-        return (self.last - self.first).days + 1
+        return self.schedule.ticks_between(self.first, self.last) + 1
 
     def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+    @property
+    def dates(self) -> list[date]:
+        """The dates of the ticks, which may lie outside the schedule."""
+        return self.schedule.dates(self.first, self.last)
 
     @property
     def start(self) -> datetime:
@@ -65,10 +70,9 @@ class TickRange:
     def end(self) -> datetime:
         return self.schedule.tick(self.last).end
 
-    def shifted(self, days: int) -> TickRange:
-        """The same number of ticks, `days` ticks later (earlier if negative)."""
-        by = timedelta(days=days)
-        return TickRange(self.schedule, self.first + by, self.last + by)
+    def shifted(self, by: int) -> TickRange:
+        """The same number of ticks, `by` ticks later (earlier if negative)."""
+        return TickRange(self.schedule, self.schedule.shift(self.first, by), self.schedule.shift(self.last, by))
 
 
 @declared
@@ -112,20 +116,72 @@ class Schedule:
         local = _day(day) if isinstance(day, str) else day
         if local < self.starts or (self.ends is not None and local > self.ends):
             raise ValueError(f"tick {local} is outside the schedule, which runs from {self.starts} to {self.ends or 'today'}")
-        return Tick(local, self.moment(local), self.moment(local + ONE_DAY))
+        return Tick(local, self.moment(local), self.moment(self.shift(local, 1)))
 
     def tick_at(self, moment: datetime) -> Tick:
         """The tick whose interval contains `moment`, which needs a time zone."""
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment} has no time zone")
-        day = moment.astimezone(self.zone).date()
-        return self.tick(day if self.moment(day) <= moment else day - ONE_DAY)
+        return self.tick(self.date_at(moment))
 
     def last_at(self, moment: datetime) -> Tick:
         """The tick whose interval contains `moment`; the last tick if the schedule has ended by then."""
         if self.ends is not None and moment >= self.moment(self.ends):
             return self.tick(self.ends)
         return self.tick_at(moment)
+
+    def date_at(self, moment: datetime) -> date:
+        """The date of the tick whose interval contains `moment`, as if the schedule had no first and no last tick."""
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment} has no time zone")
+        day = moment.astimezone(self.zone).date()
+        return day if self.moment(day) <= moment else self.shift(day, -1)
+
+    def next_after(self, moment: datetime) -> date:
+        """The date of the first tick that starts after `moment`, as if the schedule had no first and no last tick."""
+        return self.shift(self.date_at(moment), 1)
+
+    def shift(self, day: date, by: int) -> date:
+        """The date of the tick that comes `by` ticks after that of `day` (before it if negative), also outside the schedule."""
+        return day + by * ONE_DAY
+
+    def ticks_between(self, first: date, last: date) -> int:
+        """How many ticks the tick of `last` comes after that of `first`; negative if before it."""
+        return (last - first).days
+
+    def dates(self, first: date, last: date) -> list[date]:
+        """The dates of the ticks from `first` to `last`, both included, also outside the schedule; none if `last` is first."""
+        return [self.shift(first, by) for by in range(self.ticks_between(first, last) + 1)]
+
+    def elapsed(self, first: date, last: date) -> timedelta:
+        """The time from the tick of `first` to that of `last` by the calendar: a day of 23 or 25 hours counts as a day."""
+        return last - first
+
+    def back(self, day: date, length: timedelta) -> date:
+        """The date of the earliest tick that is at most `length` before that of `day`, by the calendar."""
+        return self.shift(day, -(length // ONE_DAY))
+
+    def first_after(self, day: date, length: timedelta) -> date:
+        """The date of the first tick that is at least `length` after that of `day`, by the calendar."""
+        return self.shift(day, -(-length // ONE_DAY))
+
+    def days_later(self, day: date, days: int) -> datetime:
+        """The moment at the same local time as the tick of `day`, that many calendar days later."""
+        return self.moment(day + days * ONE_DAY)
+
+    def ticks_in(self, length: timedelta) -> int:
+        """How many ticks a window of `length` has, rounded up."""
+        return ceil(length / ONE_DAY)
+
+    def ticks_until(self, length: timedelta, calendar_days: int = 0) -> int:
+        """After how many ticks `length` and before it whole days of the calendar, of 23 to 25 hours, are over at every tick."""
+        if calendar_days:
+            # The day on which it ends may have 23 hours.
+            return calendar_days + (ceil((length + ONE_HOUR) / ONE_DAY) if length else 0)
+        return ceil(length / ONE_DAY)
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest time from a tick to the next one."""
+        return ONE_DAY + ONE_HOUR
 
     def range(self, first: date | str, last: date | str | None = None) -> TickRange:
         """The ticks from `first` to `last`, both included; only `first` if `last` is None."""

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from math import ceil, isfinite, nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Tick, TickRange
+from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Schedule, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, positives_and_mean
 from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 FOLDS = "backtest"  # subfolder of the training's, with one file per fold
 ENOUGH = 2
 FEWEST_TO_CORRELATE = 3
-ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,10 @@ def correlation(folds: Sequence[Fold], metric: str) -> float:
     return float(spearmanr(finite).statistic) if (np.ptp(finite, axis=0) > 0).all() else nan
 
 
-def moments(declared: Backtest, test: timedelta, as_of: Tick) -> list[date]:
+def moments(declared: Backtest, test: timedelta, as_of: Tick, schedule: Schedule) -> list[date]:
     """Return the ticks of the folds, earliest first; the last is the training's."""
-    step = ceil((declared.step or test) / ONE_DAY)
-    return [as_of.date - i * step * ONE_DAY for i in reversed(range(declared.windows))]
+    step = schedule.ticks_in(declared.step or test)
+    return [schedule.shift(as_of.date, -i * step) for i in reversed(range(declared.windows))]
 
 
 def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Platform) -> list[Fold]:
@@ -123,7 +122,7 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
     declared = run.pipeline.backtest
     assert declared is not None
     planned = []
-    for day in moments(declared, run.pipeline.split.test, last)[:-1]:
+    for day in moments(declared, run.pipeline.split.test, last, run.pipeline.schedule)[:-1]:
         try:
             planned.append(_windows(run.pipeline, day))
         except HistoryTooShort as error:

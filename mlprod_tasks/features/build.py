@@ -29,7 +29,6 @@ from mlprod_tasks.platform.files import replacing_folder
 
 CHUNK_ROWS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -142,13 +141,11 @@ def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[T
     """
     counts = snapshot.rows_to_score(ticks)
     first, rows = ticks.first, 0
-    day = ticks.first
-    while day <= ticks.last:
+    for day in ticks.dates:
         if rows and rows + counts.get(day, 0) > chunk_rows:
-            yield TickRange(ticks.schedule, first, day - ONE_DAY)
+            yield TickRange(ticks.schedule, first, ticks.schedule.shift(day, -1))
             first, rows = day, 0
         rows += counts.get(day, 0)
-        day += ONE_DAY
     yield TickRange(ticks.schedule, first, ticks.last)
 
 
@@ -207,10 +204,10 @@ def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, i
         start = end = 0
     else:
         start, end = int(rows.at[0]) - back // MICROSECOND, int(rows.at[-1])
-    # A row known in [start(t - 1), start(t)) is in partition t; one day more on both sides, because of the time zone.
-    first = (EPOCH + start * MICROSECOND).date() - ONE_DAY
-    last = (EPOCH + end * MICROSECOND).date() + 2 * ONE_DAY
-    return start, end, TickRange(pipeline.schedule, first, last)
+    # A row known in [start(t - 1), start(t)) is in partition t; one that is known ahead, from start(t) on, too.
+    schedule = pipeline.schedule
+    first, last = schedule.date_at(EPOCH + start * MICROSECOND), schedule.next_after(EPOCH + end * MICROSECOND)
+    return start, end, TickRange(schedule, first, last)
 
 
 def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:

@@ -27,7 +27,6 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Publication
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ONE_DAY = timedelta(days=1)
 MOMENT = pa.timestamp("us", "UTC")
 
 
@@ -156,7 +155,7 @@ def _feature(outcome: Outcome) -> Trailing:
 
 def _window(pipeline: Pipeline, outcome: Outcome, tick: Tick) -> _Window:
     """The window that begins with a tick: whole days end at the same local time, and the rest follows."""
-    end = pipeline.schedule.moment(tick.date + outcome.days * ONE_DAY) + outcome.rest
+    end = pipeline.schedule.days_later(tick.date, outcome.days) + outcome.rest
     return _Window(tick.date, end - tick.start, end + pipeline.label_delay - outcome.within)
 
 
@@ -186,9 +185,11 @@ def _events(
 ) -> pa.Table:
     """The events in [start, end), in microseconds since 1970, that were there when `as_of` starts."""
     # A row known in [start(t - 1), start(t)) is in partition t; those known by `as_of` are in its partition or an earlier one.
-    first = (EPOCH + start * MICROSECOND).date() - ONE_DAY
-    ticks = TickRange(snapshot.pipeline.schedule, first, max(as_of.date, first))
-    events = read_events(snapshot, table, [feature], start, end, ticks, connection)
+    schedule = snapshot.pipeline.schedule
+    first = schedule.date_at(EPOCH + start * MICROSECOND)
+    events = read_events(
+        snapshot, table, [feature], start, end, TickRange(schedule, first, max(as_of.date, first)), connection
+    )
     if "usable" in events.column_names:
         # What matters is whether a late event was there when labels are read, not when a row was scored.
         arrived = pc.less_equal(events["usable"], (as_of.start - EPOCH) // MICROSECOND)
@@ -199,13 +200,13 @@ def _events(
 def _covered(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> dict[date, datetime]:
     """Up to which moment each tick is followed by partitions without a gap; one may have been published without rows."""
     pipeline = snapshot.pipeline
-    table, last = pipeline.label.table, ticks.last + pipeline.label_delay_ticks * ONE_DAY
+    table, schedule = pipeline.label.table, pipeline.schedule
+    last = schedule.shift(ticks.last, pipeline.label_delay_ticks)
     between = (Publication.tick > ticks.first) & (Publication.tick <= last) & (Publication.rows == 0)
     empty = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table)
     there = snapshot.ticks(table) | {one.tick for one in empty}
     covered, end = {}, last
-    for n in reversed(range((last - ticks.first).days + 1)):
-        day = ticks.first + n * ONE_DAY
-        covered[day] = pipeline.schedule.moment(end)
-        end = end if day in there else day - ONE_DAY
+    for day in reversed(schedule.dates(ticks.first, last)):
+        covered[day] = schedule.moment(end)
+        end = end if day in there else schedule.shift(day, -1)
     return covered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 
 import duckdb
@@ -85,8 +85,9 @@ class Snapshot:
         files = self._files(table.name)
         first = files.oldest
         if population.within is not None:
-            # A row known in [start(t - 1), start(t)) is in partition t; one day more, because of the time zone.
-            first = max(first, (self.pipeline.schedule.moment(ticks.first) - population.within).date() - timedelta(days=1))
+            # A row known in [start(t - 1), start(t)) is in partition t.
+            schedule = self.pipeline.schedule
+            first = max(first, schedule.date_at(schedule.moment(ticks.first) - population.within))
         seen = files.of(TickRange(ticks.schedule, first, ticks.last), self._end(table)) if first <= ticks.last else []
         connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
         hides_late = table.late == "hide" and self._files(table.name).have_late()
@@ -108,7 +109,7 @@ class Snapshot:
 
     def calendar(self, first: date, last: date) -> pa.Table:
         """Every tick from `first` to `last` (`tick`) and its start (`_starts_at`)."""
-        days = [date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
+        days = self.pipeline.schedule.dates(first, last)
         starts = pa.array([self.pipeline.schedule.moment(day) for day in days], pa.timestamp("us", "UTC"))
         return pa.table({"tick": pa.array(days, pa.date32()), STARTS: starts})
 
@@ -218,7 +219,8 @@ class _Files:
         if ticks is None:
             return [file for tick, file in self._files if until is None or tick <= str(until)]
         first = bisect_left(self._files, (str(ticks.first), ""))
-        last = bisect_left(self._files, (str(min(ticks.last, until or ticks.last) + timedelta(days=1)), ""))
+        after = ticks.schedule.shift(min(ticks.last, until or ticks.last), 1)
+        last = bisect_left(self._files, (str(after), ""))
         return [file for _, file in self._files[first:last]]
 
 

@@ -6,7 +6,6 @@ It is slow, and every cell equals that of `build`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 
 import pyarrow as pa
 
@@ -38,9 +37,10 @@ def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: M
     with engine() as connection:
         for table in pipeline.tables:
             connection.execute(f"CREATE VIEW {identifier(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
-        calendar = snapshot.calendar(pipeline.schedule.starts - timedelta(days=400), ticks.last + timedelta(days=2))
+        shift = pipeline.schedule.shift
+        calendar = snapshot.calendar(shift(pipeline.schedule.starts, -400), shift(ticks.last, 2))
         connection.register("calendar", calendar)
-        connection.register("wanted", pa.table({"tick": pa.array([tick.date for tick in ticks], pa.date32())}))
+        connection.register("wanted", pa.table({"tick": pa.array(ticks.dates, pa.date32())}))
         return connection.sql(sql(pipeline)).to_arrow_table()
 
 

@@ -19,7 +19,7 @@ from mlprod_tasks.documents.formatting import format_count, format_exact, format
 from mlprod_tasks.ingest.convert import as_text
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import staging, write_staged
-from mlprod_tasks.ingest.partitions import days, partitions
+from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.ingest.quarantine import quarantine
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.digest import of_file
@@ -120,7 +120,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     path = _staging_file(pipeline, table, ticks, platform)
     digest, staged = of_file(path), pq.read_table(path)
     read = partitions(declared, ticks)
-    starts = _starts(staged, days(read))
+    starts = _starts(staged, read.dates)
     log.info("auditing %s rows of %s.%s %s", f"{staged.num_rows:,}", pipeline.name, table, ticks)
 
     from mlprod_tasks.ingest.run_expectations import validate  # takes seconds to import, and only this step needs it
@@ -128,7 +128,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     outcome = validate(declared, staged, starts, read, suite(pipeline, table, platform.settings.expectations))
     refused, reasons = _refused_rows(staged.num_rows, outcome.results, declared)
     verdicts = []
-    for i, tick in enumerate(days(read)):
+    for i, tick in enumerate(read.dates):
         rows = slice(int(starts[i]), int(starts[i + 1]))
         verdict = _verdict(i, tick, rows, outcome.results, refused, staged, declared)
         if not verdict.passed:
@@ -211,7 +211,7 @@ def _quarantine(
 ) -> None:
     which = np.flatnonzero(refused).tolist()
     rows = staged.take(pa.array(which, pa.int64()))
-    ticks = np.repeat(np.array(days(read)), np.diff(starts))[which].tolist()
+    ticks = np.repeat(np.array(read.dates), np.diff(starts))[which].tolist()
     quarantine(pipeline, table, read, rows, ["; ".join(reasons[row]) for row in which], ticks, platform)
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Database, Pipeline, Table, TickRange
 from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.convert_rows import convert_rows
-from mlprod_tasks.ingest.partitions import boundaries, days, partitions, places
+from mlprod_tasks.ingest.partitions import boundaries, partitions, places
 from mlprod_tasks.ingest.timeless import refuse_timeless_rows
 from mlprod_tasks.ingest.unread import UNREAD
 from mlprod_tasks.platform import Platform, sources
@@ -66,7 +66,7 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         _check_key(pipeline, table, platform)
     wanted = partitions(declared, ticks)
     try:
-        looked = [sources.look(declared, settings, tick) for tick in (days(wanted) if sources.is_by_tick(declared) else [None])]
+        looked = [sources.look(declared, settings, tick) for tick in (wanted.dates if sources.is_by_tick(declared) else [None])]
         timeless = refuse_timeless_rows(pipeline, declared, platform)
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
         rows = _sort_rows(_concatenate(chunks, declared), declared)
@@ -139,7 +139,7 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
             for rows in sources.read(table, settings, None, None, tick.date):
                 yield _Chunk(rows, pa.array([tick.date] * rows.num_rows, pa.date32()))
         return
-    edges, names = boundaries(table, ticks), np.array(days(ticks), dtype="datetime64[D]")
+    edges, names = boundaries(table, ticks), np.array(ticks.dates, dtype="datetime64[D]")
     for rows in sources.read(table, settings, edges[0], edges[-1]):
         times = convert(rows[table.time], "timestamp", table.source.zone).values
         positions = places(times, edges)
@@ -180,6 +180,6 @@ def _newest(table: Table, ticks: TickRange, rows: pa.Table, settings: Settings) 
     """The newest time in the source, read only if a partition is too small, to tell a late source from an empty day."""
     if table.time is None:
         return None
-    counts: dict[date, int] = dict.fromkeys(days(ticks), 0)
+    counts: dict[date, int] = dict.fromkeys(ticks.dates, 0)
     counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
     return sources.newest(table, settings) if min(counts.values()) < table.min_rows else None

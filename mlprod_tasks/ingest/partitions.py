@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -18,22 +18,18 @@ def partitions(table: Table, ticks: TickRange) -> TickRange:
     """
     if table.time is None:
         return TickRange(ticks.schedule, ticks.last, ticks.last)
-    first = max(ticks.first - timedelta(days=table.refresh_ticks), ticks.schedule.starts)
+    first = max(ticks.schedule.shift(ticks.first, -table.refresh_ticks), ticks.schedule.starts)
     return TickRange(ticks.schedule, first, ticks.last)
 
 
 def boundaries(table: Table, ticks: TickRange) -> list[datetime]:
     """Bounds in the table's time column, one more than ticks: partition i is [boundaries[i], boundaries[i + 1]).
 
-    Days of 23 and 25 hours are right, because each bound is computed from a local time of day.
+    Days of 23 and 25 hours are right, because each bound is the start of a tick.
     """
-    first = ticks.first + timedelta(days=table.ticks_ahead - 1)
-    return [ticks.schedule.moment(first + timedelta(days=day)) - table.known_after for day in range(len(ticks) + 1)]
-
-
-def days(ticks: TickRange) -> list[date]:
-    """The dates of the ticks."""
-    return [ticks.first + timedelta(days=day) for day in range(len(ticks))]
+    schedule, ahead = ticks.schedule, table.ticks_ahead
+    bounds = schedule.dates(schedule.shift(ticks.first, ahead - 1), schedule.shift(ticks.last, ahead))
+    return [schedule.moment(day) - table.known_after for day in bounds]
 
 
 def places(times: pa.Array, edges: list[datetime]) -> np.ndarray:

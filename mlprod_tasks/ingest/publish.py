@@ -6,7 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,7 @@ from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
 from mlprod_tasks.ingest.convert import lake_type
 from mlprod_tasks.ingest.convert_rows import in_declared_types
-from mlprod_tasks.ingest.partitions import days, partitions
+from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit, Publication, Scoring
@@ -72,7 +72,7 @@ def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         version, changed = _replace_reference(name, rows, ticks, platform)
         counts = {wanted.last: rows.num_rows}
     else:
-        replaced = [tick for tick in days(wanted) if tick not in empty]
+        replaced = [tick for tick in wanted.dates if tick not in empty]
         change, version = _revise(pipeline, declared, wanted, replaced, rows, platform, f"publish {table} {ticks}")
         changed = True
         counts = dict.fromkeys((*replaced, *change.also), 0)
@@ -93,7 +93,7 @@ def _revise(
     note: str,
 ) -> tuple[Arrivals, int]:
     """Write the rows, together with what other ticks keep. Returns what changed, and the Delta version."""
-    empty = set(days(ticks)) - set(replaced)
+    empty = set(ticks.dates) - set(replaced)
     now = platform.clock.now()
     between = (Publication.tick >= ticks.first) & (Publication.tick <= ticks.last)
     known = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table.name)
@@ -132,7 +132,7 @@ def _usable_from(pipeline: Pipeline, table: Table, platform: Platform) -> dateti
             for query in (published, select(func.max(Scoring.tick)).where(Scoring.pipeline == pipeline.name))
         ]
     last = max((tick for tick in newest if tick is not None), default=pipeline.schedule.starts)
-    return pipeline.schedule.moment(last + timedelta(days=1))
+    return pipeline.schedule.moment(pipeline.schedule.shift(last, 1))
 
 
 def _record(
@@ -166,7 +166,7 @@ def _verdicts(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Plat
     """The latest verdict on each tick. Raises: AuditMissing."""
     where = {"pipeline": pipeline.name, "table_name": table.name}
     found = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
-    return {tick: _check_audited(pipeline, table, tick, found.get(tick)) for tick in days(ticks)}
+    return {tick: _check_audited(pipeline, table, tick, found.get(tick)) for tick in ticks.dates}
 
 
 def _left_out(pipeline: Pipeline, table: Table, ticks: TickRange, verdicts: Mapping[date, Audit]) -> set[date]:

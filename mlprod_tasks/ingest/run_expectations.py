@@ -24,7 +24,7 @@ from mlprod_tasks.ingest.expectations import (
     STORABLE,
     load_great_expectations,
 )
-from mlprod_tasks.ingest.partitions import boundaries, days
+from mlprod_tasks.ingest.partitions import boundaries
 from mlprod_tasks.ingest.unread import UNREAD, unread_rows
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _of_ticks_that_fit(
 ) -> Iterator[ExpectationResult]:
     """Evaluate what columns that are text leave out on the ticks whose values fit: it is another tick that made them text."""
     unread = np.any([unread_rows(staged, column) for column in text], axis=0)
-    for i, day in enumerate(days(ticks)):
+    for i, day in enumerate(ticks.dates):
         first, count = int(starts[i]), int(starts[i + 1] - starts[i])
         if not count or unread[first : first + count].any():
             continue

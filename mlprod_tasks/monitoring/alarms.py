@@ -68,7 +68,10 @@ def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tu
     responses = interventions(pipeline, platform, "acknowledge", "mute", "unmute")
     now = platform.clock.now()
     known = [_with_responses(alarm, responses, now) for alarm in episodes(decisions)]
-    return tuple(sorted(known, key=lambda alarm: (not alarm.open, -alarm.last.toordinal(), alarm.since, alarm.rule)))
+    newest_first = sorted(
+        sorted(known, key=lambda alarm: (alarm.since, alarm.rule)), key=lambda alarm: alarm.last, reverse=True
+    )
+    return tuple(sorted(newest_first, key=lambda alarm: not alarm.open))
 
 
 def open_alarms(pipeline: Pipeline, platform: Platform) -> tuple[Alarm, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ POSITION = "_logged"
 def compared_tick(pipeline: Pipeline, tick: Tick) -> Tick:
     """The tick whose rows are compared after `tick`: the newest whose partitions are not read again (`refresh_ticks`)."""
     refreshed = max((table.refresh_ticks for table in pipeline.tables), default=0)
-    return pipeline.schedule.tick(max(tick.date - timedelta(days=refreshed), pipeline.schedule.starts))
+    return pipeline.schedule.tick(max(pipeline.schedule.shift(tick.date, -refreshed), pipeline.schedule.starts))
 
 
 def changed_features(pipeline: Pipeline, tick: Tick, logged: pa.Table, platform: Platform) -> Reading:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, select
 
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.platform.ledger import Measurement
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TICKS = 28  # the window, with the current tick; the TICKS before it are the comparison
 FEWEST_PAIRS = 10
-DAY = timedelta(days=1)
 OF_THE_MODEL = {"binary": ("roc_auc", "estimated_value", "calibration"), "regression": ("mae", "bias", "value")}
 # Measurements read from the ledger.
 READ = (*(name for names in OF_THE_MODEL.values() for name in names), "kpi", "business_metric")
@@ -30,17 +29,17 @@ READ = (*(name for names in OF_THE_MODEL.values() for name in names), "kpi", "bu
 Series = Mapping[date, float]
 
 
-def reached(tick: date) -> date:
+def reached(tick: date, schedule: Schedule) -> date:
     """The last tick whose correlations use the measurements of `tick`."""
-    return tick + (2 * TICKS - 1) * DAY
+    return schedule.shift(tick, 2 * TICKS - 1)
 
 
-def rests_on(tick: date) -> date:
+def rests_on(tick: date, schedule: Schedule) -> date:
     """The first tick whose measurements the correlations of `tick` use.
 
     The last is `tick` itself.
     """
-    return tick - (2 * TICKS - 1) * DAY
+    return schedule.shift(tick, 1 - 2 * TICKS)
 
 
 def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) -> Iterator[Reading]:
@@ -57,7 +56,7 @@ def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) ->
     """
     series = _series(rows)
     for pair in _pairs(pipeline, series):
-        yield _reading(pair, tick)
+        yield _reading(pair, tick, pipeline.schedule)
 
 
 def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Platform) -> list[Measurement]:
@@ -69,8 +68,8 @@ def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Pl
     """
     if not ticks:
         return []
-    at, written = platform.clock.now(), []
-    first, last = min(ticks), reached(max(ticks))
+    at, schedule, written = platform.clock.now(), pipeline.schedule, []
+    first, last = min(ticks), reached(max(ticks), schedule)
     mine = Measurement.pipeline == pipeline.name
     with platform.ledger.exclusive(f"{pipeline.name}/kpi_correlation") as session:
         complete = (
@@ -79,9 +78,9 @@ def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Pl
         versions = dict(
             session.execute(select(Measurement.tick, Measurement.model_version).where(mine, complete)).tuples().all()
         )
-        read = Measurement.what.in_(READ) & Measurement.tick.between(rests_on(first), last)
+        read = Measurement.what.in_(READ) & Measurement.tick.between(rests_on(first, schedule), last)
         rows = list(session.scalars(select(Measurement).where(mine, read)))
-        stale = [tick for tick in sorted(versions) if any(one <= tick <= reached(one) for one in ticks)]
+        stale = [tick for tick in sorted(versions) if any(one <= tick <= reached(one, schedule) for one in ticks)]
         for tick in stale:
             bounds, moment = in_force(pipeline, tick, platform), pipeline.schedule.tick(tick)
             readings = correlations(pipeline, tick, rows)
@@ -112,9 +111,9 @@ class _Correlation:
     why: str = ""
 
 
-def _reading(pair: _Pair, tick: date) -> Reading:
-    now = _correlation(pair, tick - (TICKS - 1) * DAY, tick)
-    before = _correlation(pair, rests_on(tick), tick - TICKS * DAY)
+def _reading(pair: _Pair, tick: date, schedule: Schedule) -> Reading:
+    now = _correlation(pair, schedule.shift(tick, 1 - TICKS), tick)
+    before = _correlation(pair, rests_on(tick, schedule), schedule.shift(tick, -TICKS))
     if now.value is None:
         return Reading("kpi_correlation", None, now.n, pair.name, before.value, why=now.why)
     detail = f"95 % interval {now.low:.2f} to {now.high:.2f}"

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.documents.formatting import length
-from mlprod_tasks.monitoring.retraining_limits import BUDGET_DAYS, budget_spent
+from mlprod_tasks.monitoring.retraining_limits import BUDGET, BUDGET_DAYS, budget_spent
 from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Promotion, Training
@@ -21,7 +21,6 @@ from mlprod_tasks.promotion.killed import LONGEST as LONGEST_TRAINING
 from mlprod_tasks.promotion.killed import close_killed
 
 log = logging.getLogger(__name__)
-DAY = timedelta(days=1)
 NOT_TRAINED = "failed"
 DOING = {
     "running": "is still running",
@@ -71,8 +70,7 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
     """
     close_killed(pipeline, platform)
     with platform.ledger.exclusive(f"{pipeline.name}/decisions") as session:
-        look_back = max(STALE_TICKS * DAY, BUDGET_DAYS * DAY, pipeline.retraining.cooldown)
-        before = _decisions(session, pipeline, tick.date - look_back)
+        before = _decisions(session, pipeline, _looks_back_to(pipeline, tick))
         trainings = list(session.scalars(select(Training).where(Training.pipeline == pipeline.name)))
         rulings = _rule(pipeline, tick, session, before, trainings, platform.clock.now())
         ruling = rulings[0]
@@ -91,11 +89,17 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
     return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, over, held_back)
 
 
+def _looks_back_to(pipeline: Pipeline, tick: Tick) -> date:
+    """The first tick whose decision matters: STALE_TICKS ticks, the days of the budget and the cooldown before."""
+    schedule = pipeline.schedule
+    return min(schedule.shift(tick.date, -STALE_TICKS), schedule.back(tick.date, max(BUDGET, pipeline.retraining.cooldown)))
+
+
 def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measurement]:
     """The measurements that the rules may use to decide a tick or a later one."""
     watched = {condition.watch for rule in pipeline.rules for condition in rule.conditions}
     longest = max([STALE_TICKS, *(condition.of for rule in pipeline.rules for condition in rule.conditions)])
-    oldest = tick.date - (max(pipeline.label_delay_ticks, 1) + longest) * DAY
+    oldest = pipeline.schedule.shift(tick.date, -max(pipeline.label_delay_ticks, 1) - longest)
     chosen = (Measurement.pipeline == pipeline.name) & (Measurement.tick > oldest) & Measurement.what.in_(watched)
     return list(session.scalars(select(Measurement).where(chosen)))
 
@@ -120,6 +124,7 @@ def _rule(
     return fold(
         pipeline.rules,
         pipeline.retraining,
+        pipeline.schedule,
         pipeline.label_delay_ticks,
         evidence_of(pipeline, tick, session),
         [tick.date, *(decision.tick for decision in before if decision.tick > tick.date)],
@@ -238,17 +243,15 @@ def _held_back(pipeline: Pipeline, tick: date, before: Sequence[Decision], train
     cooldown, most = pipeline.retraining.cooldown, pipeline.retraining.most_a_month
     trained = {training.as_of for training in trainings if training.state != NOT_TRAINED}
     requested = {decision.tick for decision in before if decision.tick > tick and decision.retrain}
-    near = min(
-        (day for day in trained | requested if _near(day, tick, cooldown)), key=lambda day: abs(day - tick), default=None
-    )
+
+    def apart(day: date) -> timedelta:
+        return abs(pipeline.schedule.elapsed(day, tick))
+
+    near = min((day for day in trained | requested if day == tick or apart(day) < cooldown), key=apart, default=None)
     if near is not None:
         which = "the training" if near in trained else "the requested one"
         return f"{which} as of {near} is within the cooldown of {length(cooldown)}"
-    if budget_spent(tick, trained | requested, most):
+    if budget_spent(tick, trained | requested, most, pipeline.schedule):
         return f"the budget of {most} in {BUDGET_DAYS} days is spent"
     doing = next((t for t in trainings if _is_under_way(t, now)), None)
     return "" if doing is None else f"the training as of {doing.as_of} {DOING[doing.state]}"
-
-
-def _near(one: date, other: date, cooldown: timedelta) -> bool:
-    return one == other or abs(one - other) < cooldown

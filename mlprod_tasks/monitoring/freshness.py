@@ -46,7 +46,7 @@ def _reading(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Ti
         why = f"no row of {table.name} is published for the tick"
         return Reading("freshness", None, 0, table.name, why=why, missing=True)
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=newest)
-    due = pipeline.schedule.moment(tick.date + timedelta(days=table.ticks_ahead))
+    due = pipeline.schedule.moment(pipeline.schedule.shift(tick.date, table.ticks_ahead))
     hours = (due - moment - table.known_after) / HOUR
     detail = f"its newest row is from {moment:%Y-%m-%d %H:%M} UTC"
     return Reading("freshness", hours, int(rows), table.name, detail=detail)

@@ -74,7 +74,7 @@ def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> ReferenceHistory
     A model's reference has no such history, since it was scored during training. Unusual ticks are included, so that a bound
     follows a lasting change within a month.
     """
-    since = tick.date - PAST_TICKS * DAY
+    since = pipeline.schedule.shift(tick.date, -PAST_TICKS)
     rows = platform.ledger.all(
         Measurement,
         (Measurement.tick >= since) & (Measurement.tick < tick.date) & Measurement.what.in_(of_family("health")),
@@ -140,17 +140,18 @@ def delay_hours(due: datetime, published: datetime | None, now: datetime) -> tup
 
 def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
     """The delay of the tick's partitions and of the labels due at this tick."""
-    now, first = platform.clock.now(), max(tick.date - (pipeline.label_delay_ticks - 1) * DAY, pipeline.schedule.starts)
-    published = _first_publications(pipeline, [first + n * DAY for n in range((tick.date - first).days + 1)], platform)
+    now, schedule, delay = platform.clock.now(), pipeline.schedule, pipeline.label_delay_ticks
+    days = schedule.dates(max(schedule.shift(tick.date, 1 - delay), schedule.starts), tick.date)
+    published = _first_publications(pipeline, days, platform)
     for table in pipeline.tables:
         if table.time is not None:  # a reference table has no partitions and is published only when it changes
             publication = published.get((table.name, tick.date))
             hours, reason = delay_hours(tick.start, publication[0] if publication else None, now)
             rows = publication[1] if publication else 0
             yield Reading("data_delay", hours, rows, table.name, why=reason, detail=reason)
-    if tick.date - pipeline.label_delay_ticks * DAY < pipeline.schedule.starts:
+    if schedule.shift(tick.date, -delay) < schedule.starts:
         return
-    needed = [published.get((pipeline.label.table, first + n * DAY)) for n in range((tick.date - first).days + 1)]
+    needed = [published.get((pipeline.label.table, day)) for day in days]
     publications = [one for one in needed if one is not None]
     complete = max(at for at, _ in publications) if len(publications) == len(needed) and publications else None
     hours, reason = delay_hours(tick.start, complete, now)
@@ -177,12 +178,13 @@ def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform)
         return Reading("model_age", None, 0, why=f"the registry does not say which ticks version {version} was trained on")
     last = date.fromisoformat(window.rpartition("..")[2])
     detail = f"version {version} was fitted on rows up to {last}"
-    return Reading("model_age", float((tick.date - last).days), 1, detail=detail)
+    return Reading("model_age", pipeline.schedule.elapsed(last, tick.date) / DAY, 1, detail=detail)
 
 
 def _unscored_rows(pipeline: Pipeline, tick: Tick, platform: Platform) -> Reading:
     """The rows that arrived after their tick was scored, of the last week or as many ticks as are read again."""
-    first = tick.date - max(BACKFILLED, pipeline.entity_table.refresh_ticks * DAY)
+    schedule, read_again = pipeline.schedule, pipeline.entity_table.refresh_ticks
+    first = min(schedule.back(tick.date, BACKFILLED), schedule.shift(tick.date, -read_again))
     with platform.ledger.session() as session:
         found = unscored_rows(session, [pipeline])[pipeline.name]
     recent = {day: rows for day, rows in found.items() if first <= day <= tick.date}
@@ -196,7 +198,8 @@ def _steps_by_day(pipeline: Pipeline, tick: Tick, platform: Platform) -> dict[da
 
     The current step is included with its work so far.
     """
-    days = {str(day): day for day in (tick.date - n * DAY for n in range(PAST_TICKS + 1))}
+    schedule = pipeline.schedule
+    days = {str(day): day for day in schedule.dates(schedule.shift(tick.date, -PAST_TICKS), tick.date)}
     runs = platform.ledger.all(StepRun, StepRun.subject.in_(list(days)), pipeline=pipeline.name)
     current = step_runs.so_far(pipeline, str(tick))
     by_day: dict[date, list[StepRun]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 log = logging.getLogger(__name__)
-DAY = timedelta(days=1)
 
 
 class PredictionsMissing(LookupError):
@@ -164,10 +163,10 @@ def _due_ticks(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]
     """
     delay, schedule = pipeline.label_delay_ticks, pipeline.schedule
     with platform.ledger.session() as session:
-        later = (Measurement.tick > tick.date) & (Measurement.tick <= tick.date + delay * DAY)
+        later = (Measurement.tick > tick.date) & (Measurement.tick <= schedule.shift(tick.date, delay))
         query = select(Measurement.tick).where(Measurement.pipeline == pipeline.name, Measurement.what == "volume", later)
         moments = {tick.date, *session.scalars(query)}
-    ticks = [moment - delay * DAY for moment in sorted(moments)]
+    ticks = [schedule.shift(moment, -delay) for moment in sorted(moments)]
     return [schedule.tick(day) for day in ticks if day >= schedule.starts]
 
 
@@ -197,7 +196,7 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
         why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
         nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
         return [*nothing, *unasked(pipeline, why, rows)], version
-    as_of = pipeline.schedule.tick(tick.date + pipeline.label_delay_ticks * DAY)
+    as_of = pipeline.schedule.tick(pipeline.schedule.shift(tick.date, pipeline.label_delay_ticks))
     con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform, connection=con))
     key = ", ".join(map(quoted, pipeline.entity_table.key))
     # Rows scored before a feature was declared lack its column.
@@ -215,7 +214,8 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
 
 def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
     """The partitions of the labels' table with the outcomes of the tick."""
-    return [tick.date + days * DAY for days in range(1, pipeline.label_delay_ticks + 1)]
+    schedule = pipeline.schedule
+    return schedule.dates(schedule.shift(tick.date, 1), schedule.shift(tick.date, pipeline.label_delay_ticks))
 
 
 def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:

@@ -50,6 +50,8 @@ def _decided_early(pipeline: Pipeline, platform: Platform) -> list[date]:
     if not decided:
         return []
     measured = ledger.all(Measurement, Measurement.at > now - DAY, pipeline=pipeline.name, what=ROWS)
-    early = [one.tick + DAY for one in measured if (at := decided.get(one.tick + DAY)) is not None and at <= one.at]
-    first = max(min(early, default=date.max), max(decided) - LATE * DAY)
+    shift = pipeline.schedule.shift
+    following = [(shift(one.tick, 1), one.at) for one in measured]
+    early = [day for day, at in following if day in decided and decided[day] <= at]
+    first = max(min(early, default=date.max), shift(max(decided), -LATE))
     return sorted(day for day in decided if day >= first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 log = logging.getLogger(__name__)
-DAY = timedelta(days=1)
 ROWS = "online_rows"
 NO_VERSION = 0  # for a tick at which no model answered
 FEWEST_TIMES = 100  # with fewer, the 99th percentile is just the slowest row
@@ -65,7 +64,7 @@ def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMe
     If a tick cannot be measured, the others are all the same; its error is raised at the end.
     """
     rows = _collected(pipeline, platform)
-    if rows and (ended := _last_ended(pipeline, platform)) is not None and _is_silent(ended, rows, platform):
+    if rows and (ended := _last_ended(pipeline, platform)) is not None and _is_silent(pipeline, ended, rows, platform):
         rows[ended.date] = 0
     measured = {one.tick: one.n for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=ROWS)}
     due = sorted((day for day, n in rows.items() if measured.get(day) != n), reverse=True)
@@ -101,7 +100,7 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
             readings = [*_service(con, source), *_shadow(con, source, profile)]
             if profile is not None:
                 readings += _features(con, source, version, profile, pipeline)
-    elif _is_silent(tick, _collected(pipeline, platform), platform):
+    elif _is_silent(pipeline, tick, _collected(pipeline, platform), platform):
         version = _version_before(pipeline, tick, platform)
     else:
         return RequestsMeasured(str(tick), 0, 0)
@@ -126,12 +125,13 @@ def _last_ended(pipeline: Pipeline, platform: Platform) -> Tick | None:
     last = schedule.last_at(now)
     if last.end <= now:
         return last
-    return schedule.tick(last.date - DAY) if last.date > schedule.starts else None
+    return schedule.tick(schedule.shift(last.date, -1)) if last.date > schedule.starts else None
 
 
-def _is_silent(tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
+def _is_silent(pipeline: Pipeline, tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
     """Whether a tick ended without requests although there were some not long before."""
-    before = any(tick.date - STALE_TICKS * DAY <= day < tick.date for day in rows)
+    oldest = pipeline.schedule.shift(tick.date, -STALE_TICKS)
+    before = any(oldest <= day < tick.date for day in rows)
     return before and tick.date not in rows and tick.end <= platform.clock.now()
 
 

@@ -6,22 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from mlprod_tasks.declaration import Retraining
+from mlprod_tasks.declaration import Retraining, Schedule
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.promotion.history import champion_stack
 
-DAY = timedelta(days=1)
 BUDGET_DAYS = 30
+BUDGET = timedelta(days=BUDGET_DAYS)
 
 
 @dataclass
 class Restraint:
-    """Why an action must wait at a tick, in words; '' if it need not.
+    """Why an action must wait at a tick, in words; '' if it need not. Cooldown and budget are days, not ticks.
 
+    schedule: of the ticks.
     retrained: the ticks of retrainings so far. under_way: the tick and the state of each training that has not ended.
     """
 
     retraining: Retraining
+    schedule: Schedule
     retrained: list[date] = field(default_factory=list)
     under_way: tuple[tuple[date, str], ...] = ()
     promotions: tuple[Promotion, ...] = ()
@@ -33,11 +35,11 @@ class Restraint:
         """
         before, cooldown = [day for day in self.retrained if day <= tick], self.retraining.cooldown
         last = max(before, default=None)
-        if last is not None and tick - last < cooldown:
-            until = last + timedelta(days=-(-cooldown // DAY))
+        if last is not None and self.schedule.elapsed(last, tick) < cooldown:
+            until = self.schedule.first_after(last, cooldown)
             return f"retraining waits: the last one was as of {last}, and its cooldown ends at {until}"
         most = self.retraining.most_a_month
-        if sum(tick - day < BUDGET_DAYS * DAY for day in before) >= most:
+        if sum(self.schedule.elapsed(day, tick) < BUDGET for day in before) >= most:
             return f"retraining waits: the budget of {most} in {BUDGET_DAYS} days is spent"
         for as_of, doing in self.under_way:
             if as_of < tick:  # a training that the tick itself requested does not hold it back
@@ -64,8 +66,8 @@ class Restraint:
         return champion_stack(sorted(effective, key=lambda one: (one.effective, one.at)))
 
 
-def budget_spent(tick: date, retrained: Iterable[date], most: int) -> bool:
+def budget_spent(tick: date, retrained: Iterable[date], most: int, schedule: Schedule) -> bool:
     """Whether any 30 days around a tick already have `most` retrainings without it."""
-    days = sorted(day for day in retrained if abs(day - tick) < BUDGET_DAYS * DAY)
+    days = sorted(day for day in retrained if abs(schedule.elapsed(day, tick)) < BUDGET)
     firsts = [day for day in [*days, tick] if day <= tick]
-    return any(sum(first <= day < first + BUDGET_DAYS * DAY for day in days) >= most for first in firsts)
+    return any(sum(first <= day and schedule.elapsed(first, day) < BUDGET for day in days) >= most for first in firsts)

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
-from mlprod_tasks.declaration import Retraining, Rule
+from mlprod_tasks.declaration import Retraining, Rule, Schedule
 from mlprod_tasks.declaration.monitoring import Breach
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.monitoring.retraining_limits import Restraint
 from mlprod_tasks.platform.ledger import Measurement, Promotion
 
-DAY = timedelta(days=1)
 STALE_TICKS = 30  # evidence older than this does not count
 MOST_NAMED = 20  # the worst measurements kept with each condition of a fired rule
 
@@ -112,6 +111,7 @@ class Ruling:
 def fold(
     rules: Sequence[Rule],
     retraining: Retraining,
+    schedule: Schedule,
     label_delay_ticks: int,
     measurements: Iterable[Measurement],
     ticks: Iterable[date],
@@ -127,10 +127,10 @@ def fold(
     under_way: the tick and the state of each training that has not ended.
     """
     known = counted(measurements)
-    restraint = Restraint(retraining, list(retrained), tuple(under_way), tuple(promotions))
+    restraint = Restraint(retraining, schedule, list(retrained), tuple(under_way), tuple(promotions))
     rulings: list[Ruling] = []
     for tick in sorted(set(ticks)):
-        fired = tuple(f for rule in rules if (f := fires(rule, known, tick, label_delay_ticks)))
+        fired = tuple(f for rule in rules if (f := fires(rule, known, tick, label_delay_ticks, schedule)))
         ruling = _ruling(tick, fired, restraint)
         if ruling.retrain:
             restraint.retrained.append(tick)
@@ -150,26 +150,26 @@ def counted(measurements: Iterable[Measurement]) -> Known:
     return known
 
 
-def fires(rule: Rule, known: Known, tick: date, delay: int) -> Fired | None:
+def fires(rule: Rule, known: Known, tick: date, delay: int, schedule: Schedule) -> Fired | None:
     """The rule with its evidence if all its conditions hold at the tick.
 
     Otherwise None.
     """
-    all_evidence = tuple(evidence(condition, known, tick, delay) for condition in rule.conditions)
+    all_evidence = tuple(evidence(condition, known, tick, delay, schedule) for condition in rule.conditions)
     return Fired(rule, all_evidence) if all(one.holds for one in all_evidence) else None
 
 
-def evidence(condition: Breach, known: Known, tick: date, delay: int) -> Evidence:
+def evidence(condition: Breach, known: Known, tick: date, delay: int, schedule: Schedule) -> Evidence:
     """The evidence for a condition at a tick.
 
     It needs a new value: a tick without one fires nothing. It covers one model only: measurements of other versions than the
     one that scored the newest tick do not count.
     """
-    by_tick, newest = known.get(condition.watch, {}), newest_known(condition.watch, tick, delay)
+    by_tick, newest = known.get(condition.watch, {}), newest_known(condition.watch, tick, delay, schedule)
     if newest not in by_tick:
         return Evidence(condition, newest)
     version = by_tick[newest][0].model_version
-    oldest = newest - max(STALE_TICKS, condition.of) * DAY
+    oldest = schedule.shift(newest, -max(STALE_TICKS, condition.of))
     of_version = [day for day in by_tick if oldest < day <= newest and by_tick[day][0].model_version == version]
     last = tuple(sorted(of_version, reverse=True)[: condition.of])
     counting = {day: _breaches(condition, by_tick[day]) for day in last}
@@ -177,13 +177,13 @@ def evidence(condition: Breach, known: Known, tick: date, delay: int) -> Evidenc
     return Evidence(condition, newest, last, breached, tuple(one for day in breached for one in counting[day]))
 
 
-def newest_known(what: str, tick: date, delay: int) -> date:
+def newest_known(what: str, tick: date, delay: int, schedule: Schedule) -> date:
     """The newest tick that is fully known when a tick is decided.
 
-    Outcomes wait for labels; checks and requests wait a day.
+    Outcomes wait for labels; checks and requests wait for the next tick.
     """
     lag = {"outcome": delay, "check": 1, "request": 1}.get(KINDS[what].family, 0)
-    return tick - lag * DAY
+    return schedule.shift(tick, -lag)
 
 
 def excess(one: Measurement) -> float:

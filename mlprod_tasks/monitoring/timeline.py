@@ -104,7 +104,7 @@ def _fallback_days(pipeline: Pipeline, first: date, last: date, platform: Platfo
 def _interventions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     words = {"champion": "the model answers again", "bound": "a bound was changed", "unbound": "a changed bound was reset"}
     for one in interventions(pipeline, platform, *words):
-        day = one.tick or one.at.astimezone(pipeline.schedule.zone).date()
+        day = one.tick or pipeline.schedule.date_at(one.at)
         if first <= day <= last:
             subject = f" ({one.subject})" if one.subject else ""
             yield day, f"By {one.by}: {words[one.kind]}{subject}{f', because {one.reason}' if one.reason else ''}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from textwrap import indent, wrap
 from typing import Any
 
@@ -20,7 +20,6 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Training
 from mlprod_tasks.promotion.operator_actions import interventions
 
-DAY = timedelta(days=1)
 WIDEST = 110
 MOST_ROWS = 5  # per rule
 
@@ -84,9 +83,7 @@ def why(pipeline: Pipeline, tick: Tick, platform: Platform) -> Why:
         rows = evidence_of(pipeline, tick, session)
     fired = [_explain_fired(rule) for rule in decision.rules]
     names = {one.rule for one in fired}
-    quiet = [
-        _explain_quiet(rule, rows, tick.date, pipeline.label_delay_ticks) for rule in pipeline.rules if rule.name not in names
-    ]
+    quiet = [_explain_quiet(rule, rows, tick.date, pipeline) for rule in pipeline.rules if rule.name not in names]
     since = tuple(_actions_since(pipeline, tick.date, decision, platform))
     return Why(pipeline.name, str(tick), decision.action, decision.reason, (*fired, *quiet), since)
 
@@ -100,9 +97,9 @@ def _explain_fired(rule: dict[str, Any]) -> RuleTold:
     return RuleTold(rule["rule"], rule["action"], True, lines, cause, helps, str(rule.get("held", "")))
 
 
-def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: date, delay: int) -> RuleTold:
-    known = counted(rows)
-    lines = (_how_far(evidence(condition, known, tick, delay), rows) for condition in rule.conditions)
+def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: date, pipeline: Pipeline) -> RuleTold:
+    known, delay, schedule = counted(rows), pipeline.label_delay_ticks, pipeline.schedule
+    lines = (_how_far(evidence(condition, known, tick, delay, schedule), rows) for condition in rule.conditions)
     return RuleTold(rule.name, rule.action, False, tuple(lines))
 
 
@@ -137,7 +134,7 @@ def _actions_since(pipeline: Pipeline, tick: date, decision: Decision, platform:
     """
     fired = {rule["rule"] for rule in decision.rules}
     about = [alarm for alarm in alarms(pipeline, platform) if alarm.rule in fired and alarm.since <= tick <= alarm.last]
-    last = max((alarm.last + DAY for alarm in about), default=tick)
+    last = max((pipeline.schedule.shift(alarm.last, 1) for alarm in about), default=tick)
     for day, mails in sorted(mailed_ticks(pipeline, platform).items()):
         if tick <= day <= last:
             yield from (f"mail at {mail.at:%Y-%m-%d %H:%M} UTC to {mail.recipients}: {mail.subject}" for mail in mails)

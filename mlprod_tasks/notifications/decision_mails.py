@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.documents.formatting import format_number
@@ -20,7 +19,6 @@ from mlprod_tasks.platform.ledger import Decision, Intervention, MailAbout, newe
 from mlprod_tasks.promotion.operator_actions import interventions, is_rule
 
 log = logging.getLogger(__name__)
-DAY = timedelta(days=1)
 REMIND_EVERY = 7  # ticks
 OVER, REMINDER = "over", "reminder"
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -83,12 +81,12 @@ def _needs_reminder(pipeline: Pipeline, tick: Tick, open_alarms: Sequence[Alarm]
     No reminder of a young alarm: ticks run in parallel, and the tick at which it began may be about to mail it. If its rule
     was muted, no mail announced it, and a young alarm counts too.
     """
-    oldest = tick.date - REMIND_EVERY * DAY
+    oldest = pipeline.schedule.shift(tick.date, -REMIND_EVERY)
     muted = {one.rule for one in interventions(pipeline, platform, "mute")}
     young = {alarm.rule for alarm in open_alarms if alarm.since > oldest and not {alarm.rule, ""} & muted}
     if all(alarm.acknowledged_by or alarm.rule in young for alarm in open_alarms):
         return False
-    return not any(tick.date - REMIND_EVERY * DAY < day <= tick.date for day in mailed_ticks(pipeline, platform))
+    return not any(oldest < day <= tick.date for day in mailed_ticks(pipeline, platform))
 
 
 def _ended_alarms(pipeline: Pipeline, tick: Tick, unmuted: Sequence[Alarm], platform: Platform) -> tuple[Alarm, ...]:
@@ -99,7 +97,7 @@ def _ended_alarms(pipeline: Pipeline, tick: Tick, unmuted: Sequence[Alarm], plat
     ended: list[Alarm] = []
     begun = before.tick
     for alarm in sorted(unmuted, key=lambda alarm: alarm.last, reverse=True):
-        if alarm.last >= begun - DAY and (ended or alarm.last == before.tick):
+        if alarm.last >= pipeline.schedule.shift(begun, -1) and (ended or alarm.last == before.tick):
             ended.append(alarm)
             begun = min(begun, alarm.since)
     mailed = mailed_ticks(pipeline, platform)
@@ -179,7 +177,7 @@ def _over_mail(
         subject=f"[{pipeline.name}] over at {tick}: {names}",
         headline=f"{tick}: it is over. No rule fires any more.",
         paragraphs=(
-            f"It lasted from {since} to {last}: {_ticks((last - since).days + 1)}.",
+            f"It lasted from {since} to {last}: {_ticks(pipeline.schedule.ticks_between(since, last) + 1)}.",
             *(f"{alarm.rule}: worst on {alarm.worst_at}: {_without_tick(alarm.worst)}." for alarm in ended),
             *([f"A retraining was requested at {trained}."] if trained else []),
             *(f"{one.kind} at {one.tick} by {one.by}." for one in done),

@@ -14,7 +14,7 @@ from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.timeline import happenings
 from mlprod_tasks.notifications import digest_binary, digest_numbers
 from mlprod_tasks.notifications.events import send
-from mlprod_tasks.notifications.week import DAY, DAYS, Day, Week, days_until, week
+from mlprod_tasks.notifications.week import DAYS, Day, Week, days_until, week
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import MailAbout
 
@@ -38,9 +38,10 @@ class Digest:
 
 def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
     """Read the week that ends with a tick from the ledger."""
-    known = tick.date - pipeline.label_delay_ticks * DAY
+    shift = pipeline.schedule.shift
+    known = shift(tick.date, -pipeline.label_delay_ticks)
     shown = days_until(pipeline, known, SHOWN_DAYS, platform)
-    first = max(tick.date - (DAYS - 1) * DAY, pipeline.schedule.starts)
+    first = max(shift(tick.date, 1 - DAYS), pipeline.schedule.starts)
     open_alarms = tuple(alarm for alarm in alarms(pipeline, platform, tick) if alarm.open and alarm.told)
     happened = tuple(happenings(pipeline, first, tick.date, platform))
     return Digest(tick, week(shown[-DAYS:]), week(shown[-2 * DAYS : -DAYS]), tuple(shown), happened, open_alarms)

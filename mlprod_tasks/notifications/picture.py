@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -26,12 +26,11 @@ def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platfo
             shown.setdefault((one["what"], one["slice"]), rule["rule"])
     series = []
     for (what, name), rule in list(shown.items())[:MOST_PANELS]:
-        last = tick.date - timedelta(
-            days=pipeline.label_delay_ticks if KINDS[what].family == "outcome" else 0
-        )  # known at the tick
+        delay = pipeline.label_delay_ticks if KINDS[what].family == "outcome" else 0
+        last = pipeline.schedule.shift(tick.date, -delay)  # known at the tick
         rows = platform.ledger.all(
             Measurement,
-            (Measurement.tick > tick.date - timedelta(days=SHOWN_TICKS)) & (Measurement.tick <= last),
+            (Measurement.tick > pipeline.schedule.shift(tick.date, -SHOWN_TICKS)) & (Measurement.tick <= last),
             pipeline=pipeline.name,
             what=what,
             slice=name,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 
-DAY = timedelta(days=1)
 DAYS = 7
 PER = 1000  # rows
 WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration", "mae", "bias")
@@ -69,14 +68,15 @@ class Week:
 
 def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -> list[Day]:
     """Read the numbers of `count` ticks that end with `last` from the ledger."""
-    first = last - (count - 1) * DAY
+    schedule = pipeline.schedule
+    first = schedule.shift(last, 1 - count)
     rows = platform.ledger.all(
         Measurement,
         (Measurement.tick >= first) & (Measurement.tick <= last) & Measurement.what.in_(WATCHED),
         pipeline=pipeline.name,
         slice="",
     )
-    by_tick: dict[date, dict[str, Measurement]] = {first + n * DAY: {} for n in range(count)}
+    by_tick: dict[date, dict[str, Measurement]] = {day: {} for day in schedule.dates(first, last)}
     for row in rows:
         by_tick[row.tick][row.what] = row
     return [_day(tick, measurements) for tick, measurements in by_tick.items()]

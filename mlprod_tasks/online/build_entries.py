@@ -23,7 +23,6 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.entries import Running, write_observations, write_row, write_windows
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, EntryGroup
 
-ONE_DAY = timedelta(days=1)
 # Planned rows, and values with a time of their own, may become known after the store's tick.
 AHEAD = timedelta(days=3660)
 Entries = Iterator[tuple[bytes, bytes]]
@@ -53,12 +52,9 @@ class Horizon:
         return self.start + AHEAD // MICROSECOND
 
     def partitions(self, snapshot: Snapshot, since: int) -> TickRange:
-        """The ticks whose partitions hold what became known since.
-
-        One more day is added at the start, because of the time zone.
-        """
-        first = (EPOCH + since * MICROSECOND).date() - ONE_DAY
-        return TickRange(snapshot.pipeline.schedule, min(first, self.tick), self.tick)
+        """The ticks whose partitions hold what became known since."""
+        schedule = snapshot.pipeline.schedule
+        return TickRange(schedule, min(schedule.date_at(EPOCH + since * MICROSECOND), self.tick), self.tick)
 
     def first(self, snapshot: Snapshot) -> date:
         """The first tick that any feature may read."""
@@ -67,7 +63,7 @@ class Horizon:
             for feature in snapshot.pipeline.features
             if isinstance(feature, AsOf | Trailing)
         ]
-        return (EPOCH + self.since(max(lengths, default=timedelta(0))) * MICROSECOND).date()
+        return snapshot.pipeline.schedule.date_at(EPOCH + self.since(max(lengths, default=timedelta(0))) * MICROSECOND)
 
 
 def written(

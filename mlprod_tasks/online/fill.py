@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import msgspec
 from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt
@@ -209,7 +209,7 @@ def _next_generation(
                 size,
             )
     changes.drop(set(known) - set(states))
-    missing = {table: _missing_ticks(days, horizon.first(snapshot), as_of) for table, days in published.items()}
+    missing = {table: _missing_ticks(pipeline, days, horizon.first(snapshot), as_of) for table, days in published.items()}
     missing = {table: ticks for table, ticks in missing.items() if ticks}
     return _Next(as_of, changes.put, changes.removed, changes.written, states, missing)
 
@@ -237,13 +237,12 @@ def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], as_of
     newest = max((day for day in published if day <= as_of), default=None)
     if newest is None:
         return micros(pipeline.schedule.moment(as_of if table.time is None else pipeline.schedule.starts))
-    return micros(pipeline.schedule.moment(newest + timedelta(days=1 if table.ticks_ahead else 0)))
+    return micros(pipeline.schedule.moment(pipeline.schedule.shift(newest, 1 if table.ticks_ahead else 0)))
 
 
-def _missing_ticks(published: set[date], first: date, as_of: date) -> tuple[str, ...]:
+def _missing_ticks(pipeline: Pipeline, published: set[date], first: date, as_of: date) -> tuple[str, ...]:
     """The ticks without a partition between the first and the last one that have one."""
     present = sorted(day for day in published if first <= day <= as_of)
     if not present:
         return ()
-    between: Iterator[date] = (present[0] + timedelta(days=i) for i in range((present[-1] - present[0]).days))
-    return tuple(str(day) for day in between if day not in published)
+    return tuple(str(day) for day in pipeline.schedule.dates(present[0], present[-1]) if day not in published)

@@ -221,7 +221,7 @@ def _hint(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform
     if tick is not None:
         others = sorted(set(_rows_of_key(pipeline, table, key, platform, None)["tick"].to_pylist()))
         if others:
-            nearest = min(others, key=lambda day: abs(day - tick.date))
+            nearest = min(others, key=lambda day: abs(pipeline.schedule.elapsed(day, tick.date)))
             return f", but at {nearest}: give --tick {nearest}"
     raw = places.raw(pipeline, pipeline.entity_name)
     unscored = (

@@ -6,7 +6,7 @@ The ledger records who did it.
 from __future__ import annotations
 
 import logging
-from datetime import date, timedelta
+from datetime import date
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform
@@ -15,7 +15,6 @@ from mlprod_tasks.promotion.history import promotions
 from mlprod_tasks.promotion.operator_actions import Who, intervene, interventions
 
 log = logging.getLogger(__name__)
-DAY = timedelta(days=1)
 SWITCHED = "switched to the fallback"
 
 
@@ -89,6 +88,5 @@ def _first_tick(pipeline: Pipeline, one: Intervention) -> date:
     It is the one after the tick that decided it, or the next one after it was made.
     """
     if one.tick is not None:
-        return one.tick + DAY
-    day = one.at.astimezone(pipeline.schedule.zone).date()
-    return day if pipeline.schedule.moment(day) > one.at else day + DAY
+        return pipeline.schedule.shift(one.tick, 1)
+    return pipeline.schedule.next_after(one.at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from mlprod_tasks.declaration import Pipeline, Schedule
 from mlprod_tasks.platform import Platform, names
@@ -14,8 +14,6 @@ from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history, operator_actions
 
 log = logging.getLogger(__name__)
-
-ONE_DAY = timedelta(days=1)
 
 
 class CannotRollBack(LookupError):
@@ -133,13 +131,12 @@ class _Plan:
 def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
     """The first tick after `now`.
 
-    If the schedule has ended, it is the day after the last scored tick.
+    If the schedule has ended, it is the one after the last scored tick.
     """
-    day = now.astimezone(schedule.zone).date()
-    coming = max(schedule.starts, day if schedule.moment(day) > now else day + ONE_DAY)
+    coming = max(schedule.starts, schedule.next_after(now))
     if schedule.ends is None or coming <= schedule.ends:
         return coming
-    return schedule.ends if scored is None else min(scored, schedule.ends) + ONE_DAY
+    return schedule.ends if scored is None else schedule.shift(min(scored, schedule.ends), 1)
 
 
 def _target(pipeline: Pipeline, to: int | None, champion: int, platform: Platform) -> int:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
 NEEDED = ("request_id", "row", "tick", "at", "assigned", "route", "error", "milliseconds", "score")
 NEWEST = "max.at"
-DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+SECOND = timedelta(seconds=1)
 
 
 def read(
@@ -86,9 +86,11 @@ def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None) -> None
     con.register("labels", known)
     same = " AND ".join(f'labels."{name}" = answered."{KEY}{name}"' for name in pipeline.entity_table.key)
     # A request may come one tick before the row's own: a person books today what happens tomorrow.
+    con.register("following", _following(con, pipeline))
     con.execute(
-        f"CREATE TABLE judged AS SELECT answered.*, label::DOUBLE AS outcome FROM answered LEFT JOIN labels ON {same} "
-        "AND labels.tick BETWEEN answered.tick AND answered.tick + 1 "
+        "CREATE TABLE judged AS SELECT answered.*, label::DOUBLE AS outcome FROM answered "
+        f"JOIN following ON following.tick = answered.tick LEFT JOIN labels ON {same} "
+        "AND labels.tick BETWEEN answered.tick AND following.next "
         'QUALIFY row_number() OVER (PARTITION BY request_id, "row" ORDER BY labels.tick) = 1'
     )
 
@@ -99,13 +101,20 @@ def _labels(con: Any, pipeline: Pipeline, platform: Platform) -> pa.Table | None
         return None
     schedule = pipeline.schedule
     as_of = schedule.last_at(platform.clock.now())
-    until = last + DAY if schedule.ends is None else min(last + DAY, schedule.ends)
+    until = schedule.shift(last, 1) if schedule.ends is None else min(schedule.shift(last, 1), schedule.ends)
     try:
         labels = features.labels(pipeline, schedule.range(first, until), as_of, platform)
     except TableMissing as error:
         log.info("%s: no outcomes are known yet: %s", pipeline.name, error)
         return None
     return labels if labels.num_rows else None
+
+
+def _following(con: Any, pipeline: Pipeline) -> pa.Table:
+    """Every tick that has answers, and the tick after it."""
+    ticks = [tick for (tick,) in con.execute("SELECT DISTINCT tick FROM answered").fetchall()]
+    following = [pipeline.schedule.shift(tick, 1) for tick in ticks]
+    return pa.table({"tick": pa.array(ticks, pa.date32()), "next": pa.array(following, pa.date32())})
 
 
 def _group(version: int, rows: pa.Table | None) -> Group:

@@ -6,8 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -158,7 +156,7 @@ def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> Prep
 
 def gap_ticks(pipeline: Pipeline) -> int:
     """Return the number of whole ticks between two windows."""
-    return ceil(pipeline.split.gap / timedelta(days=1))
+    return pipeline.schedule.ticks_until(pipeline.split.gap)
 
 
 def _fit_candidates(

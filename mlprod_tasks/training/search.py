@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +135,14 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
     windows = folder.read(Assembled).windows
     (first, last), (from_, to) = windows.train, windows.validation
     train_rows, validation_rows = (workspace.read_window(folder, name) for name in (TRAIN, VALIDATION))
-    length, gap = (to - from_).days + 1, (from_ - last).days - 1
+    schedule = pipeline.schedule
+    length, gap = schedule.ticks_between(from_, to) + 1, schedule.ticks_between(last, from_) - 1
     search_folds = [SearchFold(train_rows, validation_rows)]
     for i in range(1, wanted):
-        end = last - timedelta(days=(i - 1) * length)
-        begin = end - timedelta(days=length - 1)
-        fit_to = begin - timedelta(days=gap + 1)
-        if (missing := length - (fit_to - first).days - 1) > 0:
+        end = schedule.shift(last, (1 - i) * length)
+        begin = schedule.shift(end, 1 - length)
+        fit_to = schedule.shift(begin, -gap - 1)
+        if (missing := length - schedule.ticks_between(first, fit_to) - 1) > 0:
             raise HistoryTooShort(
                 f"{pipeline.name}: fold {i + 1} of the search would be fitted to ticks {first} to {fit_to} and measured "
                 f"on {begin} to {end}: {missing} ticks fewer to fit to than to measure on. Declare fewer folds than {wanted}, "

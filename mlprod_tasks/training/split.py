@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
-from math import ceil
+from datetime import date
 
 from mlprod_tasks.declaration import Schedule, Split, Tick, TickRange
 from mlprod_tasks.models.model_facts import DateRange, PerWindow
@@ -39,15 +38,15 @@ def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedul
 
     Raises: HistoryTooShort.
     """
-    gap = _ticks(split.gap)
-    last_test = as_of.date - timedelta(days=label_delay_ticks)
-    first_test = last_test - timedelta(days=_ticks(split.test) - 1)
-    last_validation = first_test - timedelta(days=gap + 1)
-    first_validation = last_validation - timedelta(days=_ticks(split.validation) - 1)
-    last_train = first_validation - timedelta(days=gap + 1)
-    wanted = last_train - timedelta(days=_ticks(split.train) - 1) if split.train else min(schedule.starts, last_train)
+    shift, length, gap = schedule.shift, schedule.ticks_in, schedule.ticks_until(split.gap)
+    last_test = shift(as_of.date, -label_delay_ticks)
+    first_test = shift(last_test, 1 - length(split.test))
+    last_validation = shift(first_test, -gap - 1)
+    first_validation = shift(last_validation, 1 - length(split.validation))
+    last_train = shift(first_validation, -gap - 1)
+    wanted = shift(last_train, 1 - length(split.train)) if split.train else min(schedule.starts, last_train)
     if wanted < schedule.starts:
-        _refuse(split, as_of, label_delay_ticks, schedule, (schedule.starts - wanted).days)
+        _refuse(split, as_of, label_delay_ticks, schedule, schedule.ticks_between(wanted, schedule.starts))
 
     def ticks(first: date, last: date) -> TickRange:
         return schedule.range(first, last)
@@ -60,16 +59,13 @@ def on_schedule(dates: PerWindow[DateRange], schedule: Schedule) -> Windows:
     return Windows(*(schedule.range(first, last) for _, (first, last) in dates.named()))
 
 
-def _ticks(length: timedelta) -> int:
-    return ceil(length / timedelta(days=1))
-
-
 def _refuse(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedule, missing: int) -> None:
-    train = _ticks(split.train) if split.train else 1
-    needed = train + 2 * _ticks(split.gap) + _ticks(split.validation) + _ticks(split.test) + label_delay_ticks
+    train, gap = schedule.ticks_in(split.train) if split.train else 1, schedule.ticks_until(split.gap)
+    validation, test = schedule.ticks_in(split.validation), schedule.ticks_in(split.test)
+    needed = train + 2 * gap + validation + test + label_delay_ticks
     raise HistoryTooShort(
-        f"a training as of {as_of} needs {needed} ticks of history (train {train}, gap {_ticks(split.gap)}, validation "
-        f"{_ticks(split.validation)}, gap {_ticks(split.gap)}, test {_ticks(split.test)}, label delay {label_delay_ticks}), "
+        f"a training as of {as_of} needs {needed} ticks of history (train {train}, gap {gap}, validation "
+        f"{validation}, gap {gap}, test {test}, label delay {label_delay_ticks}), "
         f"but the schedule starts at {schedule.starts}: {missing} {'tick is' if missing == 1 else 'ticks are'} missing. Train "
-        f"as of {as_of.date + timedelta(days=missing)} or later, or declare shorter windows"
+        f"as of {schedule.shift(as_of.date, missing)} or later, or declare shorter windows"
     )

@@ -351,10 +351,10 @@ def test_it_needs_the_evaluation(shop):
 
 
 def test_moments_lie_a_test_window_apart_unless_said_otherwise(shop):
-    as_of = shop.tick("2024-02-10")
-    days = moments(ml.Backtest(windows=3), timedelta(days=7), as_of)
+    as_of, schedule = shop.tick("2024-02-10"), shop.pipeline.schedule
+    days = moments(ml.Backtest(windows=3), timedelta(days=7), as_of, schedule)
     assert days == [date(2024, 1, 27), date(2024, 2, 3), date(2024, 2, 10)]
-    assert moments(ml.Backtest(2, ml.days(3)), timedelta(days=7), as_of) == [date(2024, 2, 7), date(2024, 2, 10)]
+    assert moments(ml.Backtest(2, ml.days(3)), timedelta(days=7), as_of, schedule) == [date(2024, 2, 7), date(2024, 2, 10)]
 
 
 def folds_of(pairs: list[tuple[float, float]]) -> list[Fold]:

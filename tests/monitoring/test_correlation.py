@@ -71,8 +71,8 @@ def test_only_the_last_ticks_count_and_what_comes_later_does_not() -> None:
     assert found.value == pytest.approx(stats.spearmanr(auc[last], kpi[last]).statistic)
     assert found.reference == pytest.approx(stats.spearmanr(auc[:TICKS], kpi[:TICKS]).statistic)
     assert found.n == TICKS
-    assert rests_on(LAST) == FIRST
-    assert reached(FIRST) == LAST
+    assert rests_on(LAST, pipeline.schedule) == FIRST
+    assert reached(FIRST, pipeline.schedule) == LAST
 
 
 def test_the_kpi_is_compared_itself_and_not_over_its_models_reference() -> None:

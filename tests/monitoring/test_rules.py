@@ -1,19 +1,20 @@
 """The rules as a pure fold over measurements."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlprod_tasks.declaration import Retraining, Rule, days
+from mlprod_tasks.declaration import Retraining, Rule, Schedule, days
 from mlprod_tasks.declaration.monitoring import Breach
 from mlprod_tasks.monitoring.retraining_limits import budget_spent
 from mlprod_tasks.monitoring.rules import ALERT, ASKED, FALLBACK, NOTE, NOTHING, RETRAIN, ROLLBACK, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform.ledger import Measurement, Promotion
 
 START = date(2024, 1, 1)
+SCHEDULE = Schedule(time(4), "UTC", START)
 DELAY = 2
 PSI = Rule("inputs moved", "feature_psi", "alert")
 AUC = Rule("ranking is poor", "roc_auc", "retrain", breaches=3, of=5)
@@ -58,7 +59,7 @@ def ruled(
     most: int = 4,
     **more: object,
 ) -> dict[int, Ruling]:
-    rulings = fold(rules, Retraining(days(cooldown), most), DELAY, measurements, [day(n) for n in ticks], **more)
+    rulings = fold(rules, Retraining(days(cooldown), most), SCHEDULE, DELAY, measurements, [day(n) for n in ticks], **more)
     return {(ruling.tick - START).days: ruling for ruling in rulings}
 
 
@@ -251,7 +252,7 @@ def test_a_spent_budget_is_one_that_some_thirty_days_would_pass(before: list[int
         first <= tick < first + 30 and sum(first <= n < first + 30 for n in before if n != tick) + 1 > most
         for first in range(-30, 81)
     )
-    assert budget_spent(day(tick), [day(n) for n in before if n != tick], most) is slow
+    assert budget_spent(day(tick), [day(n) for n in before if n != tick], most, SCHEDULE) is slow
 
 
 def test_one_training_at_a_time() -> None:

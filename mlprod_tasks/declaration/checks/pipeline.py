@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
     from mlprod_tasks.declaration.table import Table
 
-LONGEST_TICK = timedelta(hours=25)
-
 
 def check(pipeline: Pipeline) -> None:
     """Raise a DeclarationError that lists every broken rule, each with the field and a remedy."""
@@ -118,7 +116,7 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
     if label.delay <= timedelta(0):
         yield "label: delay must be positive: an outcome that is known at predict_at need not be predicted"
     if isinstance(pipeline.predict_at, Before):
-        needed = pipeline.entity_table.ticks_ahead * LONGEST_TICK
+        needed = pipeline.entity_table.ticks_ahead * pipeline.schedule.longest
         if not needed:
             yield (
                 f"predict_at: Before(...) needs rows that are known ahead, but {pipeline.entity_name!r} declares no "

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import WaitUntil, declared, links, platform, tick, weekly
+from mlprod_airflow import WaitUntil, declared, each_week, links, platform, tick
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -24,7 +24,7 @@ def digest(pipeline: Pipeline) -> None:
     def tell_digest(**context: Any) -> bool:
         return steps.tell_digest(pipeline, tick(pipeline, context), platform(), links(context))
 
-    @dag(f"{pipeline.name}.digest", **weekly(pipeline, __doc__))
+    @dag(f"{pipeline.name}.digest", **each_week(pipeline, __doc__))
     def workflow() -> None:
         WaitUntil(task_id="wait_for_monitor", pipeline=pipeline, what="decided") >> tell_digest()
 

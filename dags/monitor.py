@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import Retrain, WaitUntil, daily, declared, lake_asset, links, platform, reference, tick
+from mlprod_airflow import Retrain, WaitUntil, declared, each_tick, lake_asset, links, platform, reference, tick
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -34,7 +34,7 @@ def monitor(pipeline: Pipeline) -> None:
     def tell(**context: Any) -> bool:
         return steps.tell_decision(pipeline, tick(pipeline, context), platform(), links(context))
 
-    @dag(f"{pipeline.name}.monitor", **daily(pipeline, __doc__))
+    @dag(f"{pipeline.name}.monitor", **each_tick(pipeline, __doc__))
     def workflow() -> None:
         wait = WaitUntil(
             task_id="wait_for_score", pipeline=pipeline, what="scored", inlets=[lake_asset(pipeline, "predictions")]

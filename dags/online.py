@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import WaitUntil, daily, lake_asset, platform, reference, served, tick
+from mlprod_airflow import WaitUntil, each_tick, lake_asset, platform, reference, served, tick
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -28,7 +28,7 @@ def online(pipeline: Pipeline) -> None:
     def check_online(**context: Any) -> Any:
         return reference(steps.check_online(pipeline, tick(pipeline, context), platform()))
 
-    @dag(f"{pipeline.name}.online", **daily(pipeline, __doc__))
+    @dag(f"{pipeline.name}.online", **each_tick(pipeline, __doc__))
     def workflow() -> None:
         inlets = [lake_asset(pipeline, table.name) for table in pipeline.tables]
         wait = WaitUntil(task_id="wait_for_ingest", pipeline=pipeline, what="published", inlets=inlets)

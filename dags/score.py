@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from mlprod_airflow import WaitUntil, daily, declared, lake_asset, links, platform, tick
+from mlprod_airflow import WaitUntil, declared, each_tick, lake_asset, links, platform, tick
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -27,7 +27,7 @@ def score_workflow(pipeline: Pipeline) -> None:
     def tell_fallback(**context: Any) -> bool:
         return steps.tell_fallback(pipeline, tick(pipeline, context), platform(), links(context))
 
-    @dag(f"{pipeline.name}.score", **daily(pipeline, __doc__, as_of=Param(False, type="boolean")))
+    @dag(f"{pipeline.name}.score", **each_tick(pipeline, __doc__, as_of=Param(False, type="boolean")))
     def workflow() -> None:
         inlets = [lake_asset(pipeline, table.name) for table in pipeline.tables]
         wait = WaitUntil(task_id="wait_for_ingest", pipeline=pipeline, what="published", inlets=inlets)

@@ -1,21 +1,26 @@
-"""The timetable of schedules whose time of day comes twice when the clock is put back.
+"""Timetables of schedules that Airflow's own do not fit.
 
-Airflow's own runs at the second of the two; a tick begins at the first (`Schedule.moment`), so its run would come an hour late.
+One is for times of day that come twice when the clock is put back: Airflow's own runs at the second of the two; a tick begins
+at the first (`Schedule.moment`), so its run would come an hour late. The other is for ticks that are not daily: cron cannot say
+'on day 30 of a month or its last', nor which tick a run on a later day belongs to.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from itertools import dropwhile
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count, dropwhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pendulum
 from airflow.plugins_manager import AirflowPlugin
+from airflow.timetables.base import DagRunInfo
 from airflow.timetables.trigger import CronPartitionTimetable
 from croniter import croniter
 
+from mlprod_tasks.declaration.recorded import read_part
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pendulum import DateTime
 
@@ -43,8 +48,72 @@ class FirstOfTwoTimetable(CronPartitionTimetable):
             yield pendulum.instance(first.astimezone(UTC))
 
 
+class TickTimetable(CronPartitionTimetable):
+    """Runs once per tick of a schedule, at a local time of day on the tick's date or some days later.
+
+    schedule: the declared `Schedule` as JSON values. at: the local time of runs. behind: days from a tick's date to its run.
+    """
+
+    def __init__(self, schedule: Mapping[str, Any], at: str, behind: int = 0) -> None:
+        self._schedule = read_part(dict(schedule))
+        self._written, self._at, self._behind = dict(schedule), time.fromisoformat(at), behind
+        cron = (
+            f"{self._at.minute} {self._at.hour} * * *"  # what is inherited needs one; when a run is due does not follow from it
+        )
+        super().__init__(cron, timezone=self._schedule.timezone, key_format="%Y-%m-%d")
+        later = {0: "", 1: ", a day later"}.get(behind, f", {behind} days later")
+        self.description = f"{self._schedule.words} at {at}{later}"
+
+    def serialize(self) -> dict[str, Any]:
+        return {"schedule": self._written, "at": self._at.isoformat("minutes"), "behind": self._behind}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> TickTimetable:
+        return cls(data["schedule"], data["at"], data["behind"])
+
+    @property
+    def summary(self) -> str:
+        return self.description
+
+    def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
+        """One run for each tick that starts in [earliest, latest], whose wall-clock times are local."""
+        first, last = self.localize_partition_datetime(earliest), self.localize_partition_datetime(latest)
+        for tick in self._ticks(first, 1):
+            start = pendulum.instance(self._schedule.moment(tick))
+            if start > last:
+                return
+            if start >= first:
+                yield DagRunInfo(run_after=start, data_interval=None, partition_date=start, partition_key=str(tick))
+
+    def _get_next(self, current: DateTime) -> DateTime:
+        return next(run for tick in self._ticks(current, 1) if (run := self._run_of(tick)) > current)
+
+    def _get_prev(self, current: DateTime) -> DateTime:
+        return next(run for tick in self._ticks(current, -1) if (run := self._run_of(tick)) < current)
+
+    def _get_partition_date(self, *, run_date: DateTime) -> DateTime:
+        tick = next(tick for tick in self._ticks(run_date, -1) if self._run_of(tick) <= run_date)
+        return pendulum.instance(self._schedule.moment(tick))
+
+    def _format_key(self, partition_date: DateTime) -> str:
+        return str(self._schedule.date_at(partition_date))
+
+    def _decode_partition_date(self, partition_key: str) -> datetime:
+        return pendulum.instance(self._schedule.moment(date.fromisoformat(partition_key)))
+
+    def _ticks(self, around: DateTime, step: int) -> Iterator[date]:
+        """The ticks from before a moment on, or from after it back, with those whose run is some days behind."""
+        near = self._schedule.date_at(pendulum.instance(around))
+        beyond = -step * (2 + self._behind)
+        return (self._schedule.shift(near, beyond + n * step) for n in count())
+
+    def _run_of(self, tick: date) -> DateTime:
+        local = datetime.combine(tick + self._behind * ONE_DAY, self._at, self._schedule.zone)
+        return pendulum.instance(local.astimezone(UTC))
+
+
 class MlprodTimetablePlugin(AirflowPlugin):
     """Makes the timetable known to Airflow."""
 
     name = "mlprod_timetable"
-    timetables: ClassVar[list[Any]] = [FirstOfTwoTimetable]
+    timetables: ClassVar[list[Any]] = [FirstOfTwoTimetable, TickTimetable]

@@ -63,7 +63,7 @@ def pipelines(
     known = load_all(settings.pipelines) if not name else {name: opened(name)[0]}
     for name, pipeline in known.items():
         tables = ", ".join(table.name for table in pipeline.tables)
-        due = f"every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}"
+        due = f"{pipeline.schedule.due} {pipeline.schedule.timezone}"
         say(f"{name}  {pipeline.doc.strip().splitlines()[0]}")
         say(f"  {len(pipeline.feature_names)} features from {tables}; {due}")
         problems += unsupported_databases(pipeline, settings)

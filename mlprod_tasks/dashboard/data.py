@@ -33,6 +33,7 @@ from mlprod_tasks.platform.ledger import (
 from mlprod_tasks.scoring.unscored_rows import unscored_rows
 
 SHOWN_TICKS, MOST_TICKS, SPARK_TICKS = 60, 400, 30
+PRESETS = (14, 30, 60, 90, 180)  # so many of the newest ticks can be chosen
 HEAT = BY_FEATURE[:1]
 
 
@@ -111,6 +112,7 @@ def _detail(
         first=str(view.first) if view.first else None,
         last=str(view.last) if view.last else None,
         ticks=tuple(str(day) for day in shown.days),
+        newest=_newest_ticks(pipeline.schedule, view.first, view.last),
         state=status.state(pipeline, facts, now),
         champion=champion,
         last_tick=status.last_tick(pipeline, facts, now),
@@ -288,10 +290,19 @@ def _shown_ticks(schedule: Schedule, ticks: tuple[date | None, date | None], fir
     begin, end = ticks
     if begin is not None and end is not None and end < begin:
         raise ValueError(f"the range of ticks {begin} to {end} is empty")
+    # A date that is no tick means the ticks from it on, or up to it.
+    begin, end = begin and schedule.at_or_after(begin), end and schedule.at_or_before(end)
     end = min(end or last, last)
     begin = max(begin or schedule.shift(end, 1 - SHOWN_TICKS), first, schedule.shift(end, 1 - MOST_TICKS))
     # Empty if the range ends before the first tick with data.
     return Ticks(tuple(schedule.dates(begin, end)))
+
+
+def _newest_ticks(schedule: Schedule, first: date | None, last: date | None) -> tuple[tuple[int, str], ...]:
+    if first is None or last is None:
+        return ()
+    total = schedule.ticks_between(first, last) + 1
+    return tuple((count, str(schedule.shift(last, 1 - count))) for count in (*(n for n in PRESETS if n < total), total))
 
 
 def _heat_kinds(session: Session, pipeline: Pipeline, ticks: Ticks) -> tuple[tuple[str, str], ...]:

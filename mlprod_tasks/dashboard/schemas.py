@@ -281,6 +281,7 @@ class Detail:
     first: str | None  # the oldest and newest tick with data
     last: str | None
     ticks: tuple[str, ...]
+    newest: tuple[tuple[int, str], ...]  # so many of the newest ticks, and the first of them; at the end all of them
     state: StatusLight
     champion: ChampionCard | None
     last_tick: LastTick | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 ONE_DAY = timedelta(days=1)
 WINDOWS = (timedelta(days=7), timedelta(days=28), timedelta(days=91))
 SPLIT = Split(validation=timedelta(days=14), test=timedelta(days=14), gap=timedelta(0))  # the gap follows the label's delay
+OF_TICKS = {"day": timedelta(days=14), "week": timedelta(days=56), "month": timedelta(days=182)}  # the windows of that split
 FALLBACK = RateTable(by=())  # what it is grouped by follows the features
 VALUE = CostMatrix(true_positive=1, false_positive=-1, unit="points")
 GATES: tuple[Gate, ...] = (
@@ -54,7 +54,8 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
         what = pipeline.label.doc or pipeline.label.sql
         fields["doc"] = f"{what}, for every row of {pipeline.entity_name}"
     if pipeline.split == SPLIT:
-        fields["split"] = replace(SPLIT, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
+        window = OF_TICKS[pipeline.schedule.every]
+        fields["split"] = Split(validation=window, test=window, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
     if pipeline.fallback == FALLBACK:
         fields["fallback"] = (MeanTable if regression else RateTable)(by=_groups(features))
     if regression and pipeline.value == VALUE:
@@ -93,11 +94,16 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
     local = f"\"{entity.time}\" AT TIME ZONE '{pipeline.schedule.timezone}'"
     moments = {"weekday": ("isodow", "the day of the week, 1 is Monday"), "hour": ("hour", "the hour of the day")}
     for name, (part, doc) in moments.items():
-        if name not in entity.names and entity.time is not None and (name == "weekday" or pipeline.population is None):
+        if name not in entity.names and entity.time is not None and (pipeline.population is None or _differs(name, pipeline)):
             made.append(Expression(name, f"extract({part} FROM {local})", "int", doc))
     if pipeline.population is not None:
         made.append(_seen(pipeline.table(pipeline.population.seen_in), pipeline.population.by))
     return tuple(made)
+
+
+def _differs(part: str, pipeline: Pipeline) -> bool:
+    """Whether ticks, at which the rows of a population are scored, differ in that part of their time."""
+    return part == "weekday" and pipeline.schedule.every != "week"
 
 
 def _seen(table: Table, by: tuple[str, ...]) -> Trailing:

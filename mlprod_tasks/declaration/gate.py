@@ -230,7 +230,7 @@ class KpiAtLeast:
     It is computed as if the decisions on the test window had been taken.
 
     bound: the smallest value that passes.
-    worst_week: the smallest value that passes in each whole week of the window (seven ticks, counted back from its end).
+    worst_week: the smallest value that passes in each whole week of the window (the ticks of seven days, counted from its end).
     """
 
     bound: float
@@ -244,7 +244,7 @@ class KpiAtMost:
     It is computed as if the decisions on the test window had been taken.
 
     bound: the largest value that passes.
-    worst_week: the largest value that passes in each whole week of the window (seven ticks, counted back from its end).
+    worst_week: the largest value that passes in each whole week of the window (the ticks of seven days, counted from its end).
     """
 
     bound: float

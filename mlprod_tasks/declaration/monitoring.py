@@ -100,7 +100,7 @@ class Learned:
 
     k: the number of standard deviations; None derives it from the number of watched values and the declared false alarms per
     month (Monitoring).
-    by_weekday: whether each day of the week has separate bounds.
+    by_weekday: of daily ticks, whether each day of the week has separate bounds.
     """
 
     k: float | None = None

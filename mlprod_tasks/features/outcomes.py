@@ -187,9 +187,7 @@ def _events(
     # A row known in [start(t - 1), start(t)) is in partition t; those known by `as_of` are in its partition or an earlier one.
     schedule = snapshot.pipeline.schedule
     first = schedule.date_at(EPOCH + start * MICROSECOND)
-    events = read_events(
-        snapshot, table, [feature], start, end, TickRange(schedule, first, max(as_of.date, first)), connection
-    )
+    events = read_events(snapshot, table, [feature], start, end, TickRange(schedule, first, max(as_of.date, first)), connection)
     if "usable" in events.column_names:
         # What matters is whether a late event was there when labels are read, not when a row was scored.
         arrived = pc.less_equal(events["usable"], (as_of.start - EPOCH) // MICROSECOND)

@@ -33,7 +33,7 @@ def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) 
         *_trainings(pipeline, first, last, platform),
         *_champions(pipeline, first, last, platform),
         *_refused_data(pipeline, first, last, platform),
-        *_fallback_days(pipeline, first, last, platform),
+        *_fallback_ticks(pipeline, first, last, platform),
         *_interventions(pipeline, first, last, platform),
     ]
     return sorted(events)
@@ -42,7 +42,7 @@ def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) 
 def _alarm_events(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     for alarm in alarms(pipeline, platform, pipeline.schedule.tick(last)):
         if alarm.told and first <= alarm.since <= last:
-            yield alarm.since, f"Alarm: {alarm.rule}{_cause_words(alarm)}; {_length_words(alarm)}."
+            yield alarm.since, f"Alarm: {alarm.rule}{_cause_words(alarm)}; {_length_words(alarm, pipeline)}."
         elif alarm.told and not alarm.open and first <= alarm.last:
             yield alarm.last, f"Over: {alarm.rule}, which began on {alarm.since}."
 
@@ -51,10 +51,10 @@ def _cause_words(alarm: Alarm) -> str:
     return f" ({alarm.cause})" if alarm.cause else ""
 
 
-def _length_words(alarm: Alarm) -> str:
+def _length_words(alarm: Alarm, pipeline: Pipeline) -> str:
     if alarm.open:
         return "still open"
-    return f"over after {format_count(alarm.ticks, 'day')}"
+    return f"over after {format_count(alarm.ticks, pipeline.schedule.every)}"
 
 
 def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
@@ -89,7 +89,7 @@ def _refused_data(pipeline: Pipeline, first: date, last: date, platform: Platfor
         )
 
 
-def _fallback_days(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _fallback_ticks(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
     scorings = platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
     answered = [scoring for scoring in scorings if scoring.fallback_rows]
     if answered:
@@ -97,8 +97,8 @@ def _fallback_days(pipeline: Pipeline, first: date, last: date, platform: Platfo
         some = all(scoring.fallback_cause is FallbackCause.ROWS for scoring in answered)
         failed = "some rows have features that no model takes" if some else "the model could not answer"
         why = answered[0].fallback_reason if switched else failed
-        days = format_count(len(answered), "day")
-        yield answered[0].tick, f"The fallback answered on {days}, starting on this one: {why}."
+        ticks = format_count(len(answered), pipeline.schedule.every)
+        yield answered[0].tick, f"The fallback answered on {ticks}, starting on this one: {why}."
 
 
 def _interventions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:

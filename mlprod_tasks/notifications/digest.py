@@ -14,16 +14,16 @@ from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.timeline import happenings
 from mlprod_tasks.notifications import digest_binary, digest_numbers
 from mlprod_tasks.notifications.events import send
-from mlprod_tasks.notifications.week import DAYS, Day, Week, days_until, week
+from mlprod_tasks.notifications.week import Day, Week, days_until, week
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import MailAbout
 
-SHOWN_DAYS = 28
+SHOWN_WEEKS, SHOWN_TICKS = 4, 28  # at least
 
 
 @dataclass(frozen=True)
 class Digest:
-    """The digest of one week.
+    """The digest of one week; of a month if ticks are further apart than a week.
 
     this, before: the last two weeks whose outcomes are all known. happened: the timeline of the week that ends with the tick.
     """
@@ -40,11 +40,13 @@ def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
     """Read the week that ends with a tick from the ledger."""
     shift = pipeline.schedule.shift
     known = shift(tick.date, -pipeline.label_delay_ticks)
-    shown = days_until(pipeline, known, SHOWN_DAYS, platform)
-    first = max(shift(tick.date, 1 - DAYS), pipeline.schedule.starts)
+    count = max(1, pipeline.schedule.ticks_a_week)
+    shown = days_until(pipeline, known, max(SHOWN_TICKS, SHOWN_WEEKS * count), platform)
+    first = max(shift(tick.date, 1 - count), pipeline.schedule.starts)
     open_alarms = tuple(alarm for alarm in alarms(pipeline, platform, tick) if alarm.open and alarm.told)
     happened = tuple(happenings(pipeline, first, tick.date, platform))
-    return Digest(tick, week(shown[-DAYS:]), week(shown[-2 * DAYS : -DAYS]), tuple(shown), happened, open_alarms)
+    this, before = week(pipeline, shown[-count:]), week(pipeline, shown[-2 * count : -count])
+    return Digest(tick, this, before, tuple(shown), happened, open_alarms)
 
 
 def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
@@ -66,8 +68,8 @@ def digest_mail(pipeline: Pipeline, week_digest: Digest, links: Sequence[tuple[s
     quality = _of_task(pipeline).quality(week_digest.this)
     rows = tuple((f"{day:%a %-d %b}", what) for day, what in week_digest.happened)
     return Content(
-        subject=f"[{pipeline.name}] the week to {week_digest.tick}: {_headline(pipeline, week_digest)}",
-        headline=f"The week to {_day(week_digest.tick.date)}: {_headline(pipeline, week_digest)}.",
+        subject=f"[{pipeline.name}] the {week_digest.this.period} to {week_digest.tick}: {_headline(pipeline, week_digest)}",
+        headline=f"The {week_digest.this.period} to {_day(week_digest.tick.date)}: {_headline(pipeline, week_digest)}.",
         tiles=_tiles(pipeline, week_digest),
         paragraphs=(pipeline.doc.strip(), _value(pipeline, week_digest), quality, _open(week_digest)),
         grids=(_numbers(pipeline, week_digest), *([Grid("What happened", ("day", "what"), rows, prose=True)] if rows else [])),
@@ -99,8 +101,9 @@ def _value(pipeline: Pipeline, week_digest: Digest) -> str:
     value, expected, kpi = this.total("value"), this.total("value_expected"), this.mean("kpi")
     if value is None:
         return f"No outcomes are known yet for {_span(this)}, so we cannot say what {words.THE_WORTH}."
-    days = "" if this.measured == DAYS else f" ({this.measured} of {DAYS} days; the others have no outcomes of the model)"
-    sentences = [f"From {_span(this)}{days}, {words.worth(this.rows)} {money(value, unit)}."]
+    every, count = pipeline.schedule.every, len(this.days)
+    some = "" if this.measured == count else f" ({this.measured} of {count} {every}s; the others have no outcomes of the model)"
+    sentences = [f"From {_span(this)}{some}, {words.worth(this.rows)} {money(value, unit)}."]
     if expected is not None:
         then = f"{words.IT_WAS_WORTH} {money(expected, unit)} on as many rows"
         sentences.append(f"In the test before its promotion, {then}.")
@@ -136,7 +139,7 @@ def _numbers(pipeline: Pipeline, week_digest: Digest) -> Grid:
     this, whole, words, unit = week_digest.this, "{:,.0f}".format, _of_task(pipeline), pipeline.value.unit
     values = (one.total("value") for one in weeks)
     rows = (
-        line("days with outcomes", (float(one.measured) for one in weeks), None, whole),
+        line(f"{pipeline.schedule.every}s with outcomes", (float(one.measured) for one in weeks), None, whole),
         line("rows with an outcome", (float(one.rows) for one in weeks), None, whole),
         line(f"{words.VALUE}, {unit}" if unit else words.VALUE, values, this.total("value_expected"), whole),
         mean(pipeline.kpi.name, "kpi", number, this.mean("kpi_expected")),

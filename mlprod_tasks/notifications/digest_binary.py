@@ -47,7 +47,7 @@ def quality(this: Week) -> str:
     """Whether as many outcomes were positive as predicted."""
     promised, realised = this.mean("promised"), this.mean("realised")
     if promised is None or realised is None:
-        return "We cannot say yet how accurate the scores of this week were."
+        return f"We cannot say yet how accurate the scores of this {this.period} were."
     if abs(realised - promised) < NEAR:
         verdict = "The scores were right on average."
     else:
@@ -59,9 +59,9 @@ def _change(this: Week, before: Week, unit: str) -> str:
     """Compare with the week before; per row if the two weeks differ in days with outcomes."""
     now, then = this.total("value"), before.total("value")
     if now is None or then is None or not this.rows or not before.rows:
-        return "no earlier week to compare with"
+        return f"no earlier {this.period} to compare with"
     if then <= 0:
-        return f"{money(then, unit)} the week before"
+        return f"{money(then, unit)} the {this.period} before"
     alike = this.measured == before.measured
     change = (now / then if alike else now / this.rows / (then / before.rows)) - 1
-    return f"{'+' if change >= 0 else '−'}{abs(change):.0%} {'' if alike else 'per row '}compared with the week before"
+    return f"{'+' if change >= 0 else '−'}{abs(change):.0%} {'' if alike else 'per row '}compared with the {this.period} before"

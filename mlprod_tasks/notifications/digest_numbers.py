@@ -30,7 +30,7 @@ def tiles(pipeline: Pipeline, this: Week, before: Week) -> list[Tile]:
     if off is not None:
         expected, then = this.mean("mae_expected"), before.mean("mae")
         beside = [f"{number(expected)} when accepted"] if expected is not None else []
-        beside += [f"{number(then)} the week before"] if then is not None else []
+        beside += [f"{number(then)} the {this.period} before"] if then is not None else []
         shown.append(Tile("off by, on average", number(off), ", ".join(beside)))
     if value is not None:
         shown.append(Tile("declared value", money(value, pipeline.value.unit), f"{this.rows:,} predictions"))
@@ -46,7 +46,7 @@ def quality(this: Week) -> str:
     """How far predictions were off, and to which side."""
     off, expected, bias = (this.mean(name) for name in ("mae", "mae_expected", "bias"))
     if off is None or bias is None:
-        return "We cannot say yet how accurate the predictions of this week were."
+        return f"We cannot say yet how accurate the predictions of this {this.period} were."
     against = "" if expected is None else f" ({number(expected)} in the test before its promotion)"
     verdict = "right" if abs(bias) < NEAR else f"too {'low' if bias > 0 else 'high'}"
     return f"Predictions were off by {number(off)} on average{against}. On average they were {verdict}."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline
@@ -13,6 +14,7 @@ from mlprod_tasks.notifications.week import Day
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ONE_DAY = timedelta(days=1)
 WIDTH, HEIGHT = 4.7, 3.1  # inches
 PALE = "#b9c6d6"
 
@@ -24,12 +26,13 @@ def plots(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[tup
 
 
 def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
-    title = f"Earned each day, {pipeline.value.unit}; this week in blue"
+    title = f"Earned each {pipeline.schedule.every}, {pipeline.value.unit}; this {pipeline.schedule.period} in blue"
     return _bars(title, "value", "as many rows in the test before the promotion", days, this_week)
 
 
 def _errors(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
-    return _bars("Mean absolute error of each day; this week in blue", "mae", "when accepted", days, this_week)
+    title = f"Mean absolute error of each {pipeline.schedule.every}; this {pipeline.schedule.period} in blue"
+    return _bars(title, "mae", "when accepted", days, this_week)
 
 
 def _bars(title: str, name: str, expected_label: str, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
@@ -42,7 +45,7 @@ def _bars(title: str, name: str, expected_label: str, days: Sequence[Day], this_
         [day.tick for day, _ in known],  # type: ignore[arg-type]
         [at for _, at in known],
         color=[plot_style.BLUE if day.tick >= this_week else PALE for day, _ in known],
-        width=0.8,
+        width=0.8 * (min((later.tick - day.tick for day, later in pairwise(days)), default=ONE_DAY) / ONE_DAY),
     )
     expected = [(day.tick, at) for day, _ in known if (at := getattr(day, f"{name}_expected")) is not None]
     if expected:

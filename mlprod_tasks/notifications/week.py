@@ -10,7 +10,6 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 
-DAYS = 7
 PER = 1000  # rows
 WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration", "mae", "bias")
 
@@ -42,8 +41,12 @@ class Day:
 
 @dataclass(frozen=True)
 class Week:
-    """The numbers of seven ticks: the value as a sum, the rest as row-weighted means; None if no tick has them."""
+    """The numbers of a week, or month: the value as a sum, the rest as row-weighted means; None if no tick has them.
 
+    period: 'week', or 'month' if ticks are further apart than a week.
+    """
+
+    period: str
     first: date
     last: date
     days: tuple[Day, ...]
@@ -82,8 +85,8 @@ def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -
     return [_day(tick, measurements) for tick, measurements in by_tick.items()]
 
 
-def week(days: Sequence[Day]) -> Week:
-    return Week(days[0].tick, days[-1].tick, tuple(days))
+def week(pipeline: Pipeline, days: Sequence[Day]) -> Week:
+    return Week(pipeline.schedule.period, days[0].tick, days[-1].tick, tuple(days))
 
 
 def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:

@@ -76,7 +76,7 @@ def _purpose(known: ReportContext) -> tuple[Block, ...]:
         if isinstance(pipeline.predict_at, AtTick)
         else f"as of {length(pipeline.predict_at.lead)} before its time"
     )
-    at = f"every day at {pipeline.schedule.at:%H:%M}, {pipeline.schedule.timezone}"
+    at = f"{pipeline.schedule.due}, {pipeline.schedule.timezone}"
     entity = pipeline.entity_table
     return (
         Paragraph(pipeline.doc.strip()),
@@ -172,7 +172,7 @@ def _sources(known: ReportContext) -> tuple[Block, ...]:
         rows.append((words, table, str(len(names))))
     tables = tuple((table.name, table.doc or listed([column.doc for column in table.columns])) for table in pipeline.tables)
     blocks: list[Block] = [
-        Paragraph("It uses only data that was known at the time of the score, both in training and in daily use."),
+        Paragraph("It uses only data that was known at the time of the score, both in training and in use."),
         Grid("Tables", ("table", "content"), tables),
         Grid("What is read from them", ("description", "table", "features"), tuple(rows)),
     ]

@@ -35,7 +35,7 @@ def _lines(pipeline: Pipeline) -> Iterator[str]:
     yield f"One {words.score} for every row of `{pipeline.entity_name}`, made {moment}"
     if pipeline.population is not None:
         yield f"({_alive(pipeline.population)})"
-    yield f"(every day at {pipeline.schedule.at:%H:%M} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
+    yield f"({pipeline.schedule.due} {pipeline.schedule.timezone}). Owner: {pipeline.owner}."
     yield from ("", "## Label", "")
     label = pipeline.label
     yield f"{label.doc or words.label}: `{label.sql}` in `{label.table}`,"

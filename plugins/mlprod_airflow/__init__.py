@@ -17,8 +17,9 @@ from mlprod_airflow.ramping import (
 from mlprod_airflow.runs import (
     TICK,
     as_of,
-    daily,
     decided_at,
+    each_tick,
+    each_week,
     lake_asset,
     nightly,
     often,
@@ -28,7 +29,6 @@ from mlprod_airflow.runs import (
     tick,
     ticks,
     training_id,
-    weekly,
 )
 from mlprod_airflow.training import approved, workers
 from mlprod_airflow.waiting import Retrain, WaitUntil
@@ -41,10 +41,11 @@ __all__ = [
     "approved",
     "as_of",
     "challenger",
-    "daily",
     "decided_at",
     "declared",
     "each_share",
+    "each_tick",
+    "each_week",
     "lake_asset",
     "links",
     "nightly",
@@ -62,7 +63,6 @@ __all__ = [
     "ticks",
     "training_id",
     "unless_stopped",
-    "weekly",
     "why_ended",
     "with_run_params",
     "workers",

@@ -21,11 +21,11 @@ YEARS_LOOKED_AT = 3
 TICK = {"type": ["null", "string"], "format": "date"}
 
 
-def daily(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
+def each_tick(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
     """Arguments of a DAG with one run per tick. The partition key is the tick's date; ticks may run in any order."""
     schedule = pipeline.schedule
     return _common(pipeline, doc) | {
-        "schedule": _timetable(schedule, schedule.at),
+        "schedule": _timetable(pipeline, schedule.at),
         "start_date": datetime.combine(schedule.starts, time(), schedule.zone),
         "end_date": datetime.combine(schedule.ends, time(23, 59), schedule.zone) if schedule.ends else None,
         "catchup": False,
@@ -38,8 +38,8 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     schedule = pipeline.schedule
     hour = schedule.at.hour - HOURS_BEFORE_NEXT
     behind = 1 if hour >= 0 else 0  # days from the tick's date to the run's date
-    return daily(pipeline, doc) | {
-        "schedule": _timetable(schedule, schedule.at.replace(hour=hour % 24), run_offset=-behind),
+    return each_tick(pipeline, doc) | {
+        "schedule": _timetable(pipeline, schedule.at.replace(hour=hour % 24), behind=behind),
         "start_date": datetime.combine(schedule.starts + timedelta(days=behind), time(), schedule.zone),
         "end_date": datetime.combine(schedule.ends + timedelta(days=behind), time(23, 59), schedule.zone)
         if schedule.ends
@@ -47,10 +47,9 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     }
 
 
-def weekly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG with one run per week, at Monday's tick; the partition key is its date."""
-    schedule = pipeline.schedule
-    return daily(pipeline, doc) | {"schedule": _timetable(schedule, schedule.at, days="1")}
+def each_week(pipeline: Pipeline, doc: str) -> dict[str, Any]:
+    """Arguments of a DAG with one run per week, at Monday's tick; with one run per tick if ticks are not daily."""
+    return each_tick(pipeline, doc) | {"schedule": _timetable(pipeline, pipeline.schedule.at, days="1")}
 
 
 def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
@@ -85,9 +84,17 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     }
 
 
-def _timetable(schedule: Schedule, at: time, days: str = "*", run_offset: int | None = None) -> Any:
-    """The timetable of runs at a local time of day, on all days or some. The partition key is a date."""
-    more = {} if run_offset is None else {"run_offset": run_offset}
+def _timetable(pipeline: Pipeline, at: time, days: str = "*", behind: int | None = None) -> Any:
+    """The timetable of runs at a local time of day, so many days behind a tick. The partition key is the tick's date.
+
+    days: of daily ticks, the days of the week that have a run, as cron writes them.
+    """
+    schedule = pipeline.schedule
+    if schedule.every != "day":
+        from mlprod_timetable import TickTimetable
+
+        return TickTimetable(pipeline.as_json()["schedule"], at.isoformat("minutes"), behind or 0)
+    more = {} if behind is None else {"run_offset": -behind}
     cron = f"{at.minute} {at.hour} * * {days}"
     if not _comes_twice(schedule, at):
         return CronPartitionTimetable(cron, timezone=schedule.timezone, key_format="%Y-%m-%d", **more)

@@ -1,7 +1,10 @@
 """Ticks: their names, their intervals, and the days on which a clock is put forward or back."""
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from itertools import count, islice, pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlprod_tasks.declaration import Schedule, Tick
+from mlprod_tasks.declaration.schedule import WEEKDAYS
 
 NEW_YORK = Schedule(time(4), "America/New_York", date(2013, 1, 2), date(2013, 12, 31))
 
@@ -174,12 +178,113 @@ def test_a_schedule_without_end_runs_on() -> None:
         schedule.tick("2012-12-31")
 
 
-def test_the_cron_line_is_the_local_time_of_day() -> None:
-    assert Schedule(time(23, 5), "Asia/Kolkata", date(2013, 1, 1)).cron == "5 23 * * *"
-
-
 def test_ticks_sort_by_date_and_are_called_by_it() -> None:
     second, first = NEW_YORK.tick("2013-06-02"), NEW_YORK.tick("2013-06-01")
     assert sorted([second, first]) == [first, second]
     assert f"{first}" == "2013-06-01"
     assert isinstance(first, Tick)
+
+
+# What is not daily.
+
+EVERY = st.one_of(st.sampled_from(WEEKDAYS).map(lambda on: ("week", on)), st.integers(1, 31).map(lambda on: ("month", on)))
+
+
+def repeated(every: str, on: str | int, at: time = time(4), timezone: str = "Europe/Zurich") -> Schedule:
+    """A schedule whose first tick is the first one of 2010."""
+    first = next(day for day in days_from(date(2010, 1, 1)) if is_due(every, on, day))
+    return Schedule(at, timezone, first, every=every, on=on)
+
+
+def days_from(day: date) -> Iterator[date]:
+    return (day + timedelta(days=n) for n in count())
+
+
+def is_due(every: str, on: str | int, day: date) -> bool:
+    """Whether there is a tick on a date, found in the plainest way."""
+    if every == "week":
+        return f"{day:%A}".lower() == on
+    return day.day == on or (day.day < int(on) and (day + timedelta(days=1)).month != day.month)
+
+
+@given(every=EVERY, start=days, zone=st.sampled_from(ZONES))
+def test_ticks_every_week_or_month_are_the_due_dates_and_share_all_time(every: tuple[str, Any], start: date, zone: str) -> None:
+    schedule = repeated(*every, timezone=zone)
+    due = list(islice((day for day in days_from(start) if is_due(*every, day)), 15))
+    assert schedule.dates(due[0], due[-1]) == due
+    ticks = [schedule.tick(day) for day in due]
+    assert all(one.end == following.start for one, following in pairwise(ticks))
+    for number, tick in enumerate(ticks):
+        assert schedule.shift(due[0], number) == tick.date
+        assert schedule.ticks_between(due[0], tick.date) == number
+        assert schedule.tick_at(tick.start) == schedule.tick_at(tick.end - timedelta(microseconds=1)) == tick
+
+
+@given(every=EVERY, day=days, length=st.timedeltas(timedelta(0), timedelta(days=400)))
+def test_times_before_and_after_a_tick_are_counted_by_the_calendar(
+    every: tuple[str, Any], day: date, length: timedelta
+) -> None:
+    schedule = repeated(*every)
+    tick = schedule.at_or_after(day)
+    assert schedule.at_or_before(tick) == tick
+    earlier = [one for one in schedule.dates(schedule.shift(tick, -70), tick) if tick - one <= length]
+    assert schedule.back(tick, length) == earlier[0]
+    later = [one for one in schedule.dates(tick, schedule.shift(tick, 70)) if one - tick >= length]
+    assert schedule.first_after(tick, length) == later[0]
+
+
+@given(every=EVERY, day=days, calendar_days=st.integers(0, 100), rest=st.timedeltas(timedelta(0), timedelta(days=60)))
+def test_after_ticks_until_a_length_it_has_passed_from_every_tick(
+    every: tuple[str, Any], day: date, calendar_days: int, rest: timedelta
+) -> None:
+    schedule = repeated(*every)
+    tick = schedule.at_or_after(day)
+    until = schedule.shift(tick, schedule.ticks_until(rest, calendar_days))
+    end = schedule.days_later(tick, calendar_days) + rest
+    # A length alone is counted in days of 24 hours, whether or not the clock changes in it.
+    assert end <= schedule.moment(until) + (timedelta(0) if calendar_days else timedelta(hours=1))
+
+
+def test_the_thirtieth_is_the_last_day_of_february() -> None:
+    schedule = Schedule(time(4), "UTC", date(2024, 1, 30), every="month", on=30)
+    assert [str(tick) for tick in schedule.range("2024-01-30", "2024-04-30")] == [
+        "2024-01-30", "2024-02-29", "2024-03-30", "2024-04-30",
+    ]  # fmt: skip
+
+
+def test_windows_of_a_split_count_whole_ticks() -> None:
+    weekly, monthly = repeated("week", "monday"), repeated("month", 1)
+    assert [weekly.ticks_in(timedelta(days=days)) for days in (7, 8, 14, 364)] == [1, 2, 2, 52]
+    assert [monthly.ticks_in(timedelta(days=days)) for days in (28, 91, 182, 365, 366)] == [1, 3, 6, 12, 13]
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"every": "week"}, "on=None must be a day of the week for every='week': one of monday, tuesday"),
+        ({"every": "week", "on": "Mon"}, "on='Mon' must be a day of the week"),
+        ({"every": "week", "on": 1}, "on=1 must be a day of the week"),
+        ({"every": "month"}, "on=None must be a day of the month for every='month': 1 to 31; 31 is always the last"),
+        ({"every": "month", "on": 0}, "on=0 must be a day of the month"),
+        ({"every": "month", "on": "monday"}, "on='monday' must be a day of the month"),
+        ({"on": "monday"}, "on='monday' is for ticks every week or month: declare `every` too"),
+        (
+            {"every": "week", "on": "tuesday"},
+            "starts 2024-01-01, a Monday, is no tick: there is one every Tuesday, the nearest are 2023-12-26 and 2024-01-02",
+        ),
+        (
+            {"every": "month", "on": 31},
+            "starts 2024-01-01, a Monday, is no tick: there is one on the last day of every month, the nearest are 2023-12-31",
+        ),
+        ({"every": "week", "on": "monday", "ends": date(2024, 3, 1)}, "ends 2024-03-01, a Friday, is no tick"),
+    ],
+    ids=["no weekday", "a short name", "a number", "no day", "day 0", "a weekday a month", "daily", "starts", "last", "ends"],
+)
+def test_a_schedule_that_cannot_be_meant_is_refused(declared: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Schedule(time(4), "UTC", date(2024, 1, 1), **declared)
+
+
+def test_a_date_that_is_no_tick_is_refused_with_the_nearest_ones() -> None:
+    with pytest.raises(ValueError, match="14 is no tick: there is one every Monday, the nearest are 2024-02-12 and 2024-02-19"):
+        Schedule(time(4), "UTC", date(2024, 1, 1), every="week", on="monday").tick("2024-02-14")

@@ -19,8 +19,8 @@ PROGRAM = """
     from airflow.serialization.serialized_objects import DagSerialization
     from airflow.timetables.base import TimeRestriction
 
-    from mlprod_airflow.runs import daily, nightly, weekly
-    from mlprod_tasks.declaration import Schedule, load
+    from mlprod_airflow.runs import each_tick, nightly, each_week
+    from mlprod_tasks.declaration import AtLeast, Schedule, days, load
 
     flights = load(Path(sys.argv[1]))
 
@@ -56,54 +56,106 @@ PROGRAM = """
     ):
         for at in (time(0), time(1, 45), time(2, 0), time(2, 30), time(4), time(6, 30)):
             schedule = Schedule(at=at, timezone=zone, starts=starts, ends=ends)
-            pipeline = replace(flights, schedule=schedule)
+            split = replace(flights.split, validation=days(56), test=days(56), train=None)
+            gates = (AtLeast("roc_auc", 0.6),)
+            pipeline = replace(flights, schedule=schedule, serving=None, gates=gates, split=split)
             told[f"{zone} {starts} {at}"] = {
-                made.__name__: runs(made(pipeline, "doc"), schedule) for made in (daily, nightly, weekly)
+                made.__name__: runs(made(pipeline, "doc"), schedule) for made in (each_tick, nightly, each_week)
             }
+    for every, on, starts, ends in (
+        ("week", "sunday", date(2024, 3, 10), date(2024, 4, 14)),
+        ("week", "monday", date(2024, 10, 7), date(2024, 11, 11)),
+        ("month", 30, date(2024, 1, 30), date(2024, 6, 30)),
+        ("month", 31, date(2024, 7, 31), date(2024, 12, 31)),
+    ):
+        for at in (time(2, 30), time(4), time(6, 30)):
+            schedule = Schedule(at=at, timezone="Europe/Zurich", starts=starts, ends=ends, every=every, on=on)
+            split = replace(flights.split, validation=days(56), test=days(56), train=None)
+            gates = (AtLeast("roc_auc", 0.6),)
+            pipeline = replace(flights, schedule=schedule, serving=None, gates=gates, split=split)
+            made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
+            told[f"{every} {on} {at}"] = made | {"due": [str(day) for day in schedule.dates(starts, ends)]}
     print("TOLD" + json.dumps(told))
 """
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The runs of schedules around clock changes, by a process in which Airflow loads our plugins."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(REPOSITORY / "plugins"))
         return told_by(PROGRAM, tmp_path_factory.mktemp("airflow"), str(FLIGHTS))
 
 
+@pytest.fixture
+def told(everything: dict[str, Any]) -> dict[str, Any]:
+    """The runs of daily schedules."""
+    return {name: of for name, of in everything.items() if "due" not in of}
+
+
+@pytest.fixture
+def seldom(everything: dict[str, Any]) -> dict[str, Any]:
+    """The runs of weekly and monthly schedules."""
+    return {name: of for name, of in everything.items() if "due" in of}
+
+
 def test_each_tick_has_one_run_at_the_moment_at_which_it_begins(told: dict[str, Any]) -> None:
     for name, of in told.items():
         first = datetime.fromisoformat(name.split()[1])
         days = [str((first + timedelta(days=n)).date()) for n in range(5)]
-        runs = of["daily"]["runs"]
+        runs = of["each_tick"]["runs"]
         assert (name, [key for key, *_ in runs]) == (name, days)
         assert (name, [at for _, at, _ in runs]) == (name, [begins for *_, begins in runs])
-        assert (name, of["daily"]["backfill"]) == (name, [[key, at] for key, at, _ in runs])
+        assert (name, of["each_tick"]["backfill"]) == (name, [[key, at] for key, at, _ in runs])
 
 
 def test_nightly_and_weekly_runs_have_each_tick_once(told: dict[str, Any]) -> None:
     for name, of in told.items():
         keys = [key for key, *_ in of["nightly"]["runs"]]
-        assert (name, keys) == (name, [key for key, *_ in of["daily"]["runs"]])
-        assert (name, len(of["weekly"]["runs"])) == (name, 1)
+        assert (name, keys) == (name, [key for key, *_ in of["each_tick"]["runs"]])
+        assert (name, len(of["each_week"]["runs"])) == (name, 1)
 
 
 def test_before_and_after_any_moment_there_is_a_run(told: dict[str, Any]) -> None:
     for name, of in told.items():
-        if of["daily"]["kind"] != "FirstOfTwoTimetable":
+        if of["each_tick"]["kind"] != "FirstOfTwoTimetable":
             continue
-        begins = [at for _, at, _ in of["daily"]["runs"]]
-        for moment, before, after in of["daily"]["aligned"]:
+        begins = [at for _, at, _ in of["each_tick"]["runs"]]
+        for moment, before, after in of["each_tick"]["aligned"]:
             assert (name, before < moment < after) == (name, True)
             inside = [at for at in begins if before < at < after and at != moment]
             assert (name, moment, inside) == (name, moment, [])
 
 
 def test_airflow_s_own_timetable_is_kept_where_no_time_comes_twice(told: dict[str, Any]) -> None:
-    ours = {name for name, of in told.items() if of["daily"]["kind"] == "FirstOfTwoTimetable"}
+    ours = {name for name, of in told.items() if of["each_tick"]["kind"] == "FirstOfTwoTimetable"}
     times = {(name.split()[0], name.split()[2][:5]) for name in ours}
     assert times == {
         ("Europe/Zurich", "02:00"), ("Europe/Zurich", "02:30"),
         ("America/New_York", "01:45"), ("Australia/Lord_Howe", "01:45"),
     }  # fmt: skip
+
+
+def test_ticks_that_are_not_daily_have_one_run_each_when_they_begin(seldom: dict[str, Any]) -> None:
+    for name, of in seldom.items():
+        for dag in ("each_tick", "each_week"):
+            runs = of[dag]["runs"]
+            assert (name, [key for key, *_ in runs]) == (name, of["due"])
+            assert (name, [at for _, at, _ in runs]) == (name, [begins for *_, begins in runs])
+            assert (name, of[dag]["backfill"]) == (name, [[key, at] for key, at, _ in runs])
+
+
+def test_before_and_after_any_moment_there_is_a_run_of_ticks_that_are_not_daily(seldom: dict[str, Any]) -> None:
+    for name, of in seldom.items():
+        begins = [at for _, at, _ in of["each_tick"]["runs"]]
+        for moment, before, after in of["each_tick"]["aligned"]:
+            assert (name, before < moment < after) == (name, True)
+            assert (name, moment, [at for at in begins if before < at < after and at != moment]) == (name, moment, [])
+
+
+def test_a_nightly_run_belongs_to_the_tick_before_it(seldom: dict[str, Any]) -> None:
+    for name, of in seldom.items():
+        runs = of["nightly"]["runs"]
+        assert (name, [key for key, *_ in runs]) == (name, of["due"])
+        waits = {datetime.fromisoformat(at) - datetime.fromisoformat(begins) for _, at, begins in runs}
+        assert (name, all(timedelta(hours=19) <= wait <= timedelta(hours=21) for wait in waits)) == (name, True)

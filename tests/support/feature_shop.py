@@ -37,13 +37,17 @@ def put(platform: Platform, pipeline: Pipeline, name: str, rows: pa.Table, order
     moments = rows[table.time].to_pandas() + table.known_after
     days = pa.array(_ticks(pipeline.schedule, table, moments), pa.date32())
     rows = rows.append_column("tick", days).sort_by([("tick", "ascending"), *((k, order) for k in table.key)])
-    first, last = date(2012, 1, 1), date(2014, 12, 31)
+    first, last = (pipeline.schedule.at_or_before(day) for day in (date(2012, 1, 1), date(2014, 12, 31)))
     platform.lake.replace_ticks(place, ml.TickRange(pipeline.schedule, first, last), rows)
 
 
 def _ticks(schedule: Schedule, table: Table, moments: pd.Series) -> list[date]:
     local = moments.dt.tz_convert(schedule.timezone).dt.tz_localize(None) - pd.Timedelta(hours=schedule.at.hour)
-    return list((local.dt.normalize() + pd.Timedelta(days=0 if table.ticks_ahead else 1)).dt.date)
+    days = local.dt.normalize()
+    if schedule.every == "week":  # on Mondays
+        days -= pd.to_timedelta(days.dt.weekday, unit="D")
+    apart = 7 if schedule.every == "week" else 1
+    return list((days + pd.Timedelta(days=0 if table.ticks_ahead else apart)).dt.date)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 // One pipeline: its state, then its data over a range of ticks.
 (() => {
   const { h } = mlprod;
-  const PRESETS = [14, 30, 60, 90, 180];
 
   function section(id, title, ...children) {
     return h("section", { class: "panel", id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title` }, title), children);
@@ -34,15 +33,13 @@
     const { ticks } = detail;
     if (!ticks.length) return null;
     const [from, to] = [ticks[0], ticks[ticks.length - 1]];
-    const back = (n) => new Date(Date.parse(`${detail.last}T00:00:00Z`) - (n - 1) * 86400000).toISOString().slice(0, 10);
-    const total = Math.round((Date.parse(detail.last) - Date.parse(detail.first)) / 86400000) + 1;
-    const presets = PRESETS.filter((n) => n < total).concat(total);
+    const [total] = detail.newest[detail.newest.length - 1];
     const pressed = (n) => to === detail.last && ticks.length === Math.min(n, total);
     const first = h("input", { type: "date", id: "range-from", value: from, min: detail.first, max: detail.last });
     const last = h("input", { type: "date", id: "range-to", value: to, min: detail.first, max: detail.last });
     return h("form", { class: "range", "aria-label": "Ticks shown", onsubmit: (event) => (event.preventDefault(), zoom(first.value, last.value)) },
-      h("div", { class: "presets", role: "group", "aria-label": "The newest ticks" }, presets.map((n) =>
-        h("button", { type: "button", "aria-pressed": String(pressed(n)), onclick: () => zoom(back(n), detail.last) }, n === total ? `All ${total}` : `${n}`))),
+      h("div", { class: "presets", role: "group", "aria-label": "The newest ticks" }, detail.newest.map(([n, back]) =>
+        h("button", { type: "button", "aria-pressed": String(pressed(n)), onclick: () => zoom(back, detail.last) }, n === total ? `All ${total}` : `${n}`))),
       h("label", { for: "range-from" }, "from"), first, h("label", { for: "range-to" }, "to"), last, h("button", { type: "submit", class: "quiet" }, "Show"),
       h("span", { class: "sub hint" }, "or drag across a chart"));
   }

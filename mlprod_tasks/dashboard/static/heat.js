@@ -51,11 +51,12 @@
   ].filter(Boolean);
   const text = (part) => [part.head, part.value, part.breached ? `outside its bound, ${part.bound}` : part.bound, part.note, part.cause].filter(Boolean).join(", ");
 
-  // Ticks by week: one heading for each Monday.
+  // Ticks by week: one heading for each Monday; if ticks are further apart than a day, one for every five of them.
   function weeks(ticks) {
     const out = [];
+    const begins = mlprod.areDaily(ticks) ? mlprod.isMonday : (_, i) => i % 5 === 0;
     ticks.forEach((tick, i) => {
-      if (i === 0 || mlprod.isMonday(tick)) out.push({ tick, span: 0 });
+      if (i === 0 || begins(tick, i)) out.push({ tick, span: 0 });
       out[out.length - 1].span += 1;
     });
     return out;

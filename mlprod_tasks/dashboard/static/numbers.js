@@ -33,6 +33,7 @@
   mlprod.day = (tick) => `${parsed(tick).getUTCDate()} ${MONTHS[parsed(tick).getUTCMonth()]}`;
   mlprod.longDay = (tick) => `${DAYS[parsed(tick).getUTCDay()]} ${mlprod.day(tick)} ${tick.slice(0, 4)}`;
   mlprod.isMonday = (tick) => parsed(tick).getUTCDay() === 1;
+  mlprod.areDaily = (ticks) => ticks.length < 2 || parsed(ticks[1]) - parsed(ticks[0]) === 86400000;
   mlprod.isFirst = (tick) => tick.endsWith("-01");
   mlprod.moment = (iso) => {
     const at = new Date(iso);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL
@@ -29,8 +28,8 @@ def evaluation_problems(pipeline: Pipeline) -> Iterator[str]:
         return
     if backtest.windows < FEWEST_WINDOWS:
         yield f"backtest.windows {backtest.windows} must be at least {FEWEST_WINDOWS}: the last is the training itself"
-    if backtest.step is not None and (backtest.step < timedelta(days=1) or backtest.step % timedelta(days=1)):
-        yield f"backtest.step {backtest.step} must be whole days, at least one"
+    if backtest.step is not None and not pipeline.schedule.is_whole(backtest.step):
+        yield f"backtest.step {backtest.step} must be {pipeline.schedule.whole_words}"
 
 
 def _value(pipeline: Pipeline) -> Iterator[str]:

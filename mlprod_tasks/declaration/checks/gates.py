@@ -115,7 +115,9 @@ def _problems(gate: Gate, pipeline: Pipeline) -> Iterator[str]:
         case Invariance() | Monotonic():
             yield from _behaviour(gate, pipeline)
         case KpiAtLeast() | KpiAtMost():
-            if gate.worst_week is not None and pipeline.split.test < WEEK:
+            if gate.worst_week is not None and not pipeline.schedule.ticks_a_week:
+                yield f"worst_week needs ticks at least once a week, but there is one {pipeline.schedule.words}: leave it out"
+            elif gate.worst_week is not None and pipeline.split.test < WEEK:
                 yield f"worst_week needs a test window of a whole week, but split.test is {pipeline.split.test}"
         case SamePredictions():
             pass

@@ -24,6 +24,11 @@ def serving_problems(pipeline: Pipeline) -> Iterator[str]:
         return
     if serving.stale_after <= timedelta(0):
         yield f"serving.stale_after {serving.stale_after} must be positive"
+    if timedelta(0) < serving.stale_after < pipeline.schedule.shortest:
+        yield (
+            f"serving.stale_after {serving.stale_after} is shorter than the time between two ticks: features would count as "
+            f"stale before the next fill. Declare {pipeline.schedule.longest + timedelta(hours=5)} or more"
+        )
     if not timedelta(0) <= serving.look_back <= LONGEST_LOOK_BACK:
         yield f"serving.look_back {serving.look_back} must lie between nothing and {LONGEST_LOOK_BACK.days} days"
     if not 0 <= serving.checked_rows <= MOST_CHECKED:

@@ -37,16 +37,15 @@ def training_problems(pipeline: Pipeline) -> Iterator[str]:
 
 def _windows(pipeline: Pipeline) -> Iterator[str]:
     split = pipeline.split
-    for name in ("validation", "test"):
-        if getattr(split, name) < timedelta(days=1):
-            yield f"split.{name} {getattr(split, name)} must be at least one day"
+    for name in ("validation", "test", "train"):
+        length = getattr(split, name)
+        if length is not None and length < pipeline.schedule.shortest:
+            yield f"split.{name} {length} must be at least one {pipeline.schedule.every}: a window has whole ticks"
     if split.gap < pipeline.label_delay:
         yield (
             f"split.gap {split.gap} is shorter than label.delay {pipeline.label_delay}: the last training labels would not "
             "have been known when the next window begins"
         )
-    if split.train is not None and split.train < timedelta(days=1):
-        yield f"split.train {split.train} must be at least one day"
 
 
 def _candidates(pipeline: Pipeline) -> Iterator[str]:

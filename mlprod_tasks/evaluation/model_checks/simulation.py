@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,24 +16,22 @@ from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform.engine import engine
 
-WEEK = timedelta(days=7)
-ONE_DAY = timedelta(days=1)
-
 
 def kpi(pipeline: Pipeline, model: AnyModel, rows: Rows, first: date, last: date) -> list[CheckResult]:
     """Compute the KPI of the test window, by week and by tick, as monitoring does.
 
-    rows: labelled, with the features and `tick`. Weeks are seven days, counted back from `last`; the first days of the window
-    may be in no week.
+    rows: labelled, with the features and `tick`. Weeks are the ticks of seven days, counted back from `last`; the first ticks
+    of the window may be in no week. Ticks that are further apart are in none.
     """
     predicted = model.predict(rows)
     rows = rows.select(["tick", "label", *pipeline.value_features])
     decided = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
     unit = f" {pipeline.kpi.unit}".rstrip()
     weeks = []
-    while last - WEEK + ONE_DAY >= first:
-        weeks.append((last - WEEK + ONE_DAY, last))
-        last -= WEEK
+    shift, per_week = pipeline.schedule.shift, pipeline.schedule.ticks_a_week
+    while per_week and shift(last, 1 - per_week) >= first:
+        weeks.append((shift(last, 1 - per_week), last))
+        last = shift(last, -per_week)
     with engine(threads=1) as connection:
 
         def over(check: str, subject: str, part: pa.Table) -> CheckResult:

@@ -9,7 +9,7 @@ from mlprod_tasks.declaration.declared import declared
 # declaration/task.py says which of them a task has.
 Metric = Literal[
     "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000", "mae", "rmse",
-    "median_error", "r2", "mape", "absolute_bias", "interval_coverage", "interval_width",
+    "median_error", "r2", "mape", "absolute_bias", "interval_coverage", "interval_width", "pinball",
 ]  # fmt: skip
 HIGHER_IS_BETTER: dict[str, bool] = {
     "roc_auc": True,
@@ -27,6 +27,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "absolute_bias": False,
     "interval_coverage": True,
     "interval_width": False,
+    "pinball": False,
 }
 
 OF_INTERVALS = ("interval_coverage", "interval_width")  # of predictions with an interval

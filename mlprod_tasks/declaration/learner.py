@@ -6,11 +6,14 @@ inverse strength of the penalty; `name` tells candidates apart.
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
 Objective = Literal["l2", "l1", "huber", "poisson", "tweedie", "quantile"]
+DEFAULT_QUANTILE = 0.9  # LightGBM's own
+Parameter = bool | int | float | str | tuple[int | float, ...] | None
 
 
 @declared
@@ -35,6 +38,8 @@ class LightGBM:
     alpha: for 'quantile', which one, in (0, 1); for 'huber', the error from which it is counted linearly, in the outcome's
     unit; None is 0.9.
     tweedie_power: for 'tweedie', its variance power, in [1, 2); None is 1.5.
+    params: further parameters by LightGBM's names, such as {"max_bin": 63, "path_smooth": 10.0}. What is a field here or in
+    Model is declared there.
     """
 
     learning_rate: float = 0.05
@@ -50,6 +55,14 @@ class LightGBM:
     objective: Objective | None = None
     alpha: float | None = None
     tweedie_power: float | None = None
+    params: dict[str, Parameter] = field(default_factory=dict)
+
+
+def quantile_of(learner: object) -> float | None:
+    """The quantile that a candidate predicts; None if it predicts something else."""
+    if not isinstance(learner, LightGBM) or learner.objective != "quantile":
+        return None
+    return DEFAULT_QUANTILE if learner.alpha is None else learner.alpha
 
 
 @declared

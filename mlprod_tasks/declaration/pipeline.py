@@ -17,6 +17,7 @@ from mlprod_tasks.declaration.defaults import FALLBACK, GATES, KPI, SPLIT, VALUE
 from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
+from mlprod_tasks.declaration.learner import quantile_of
 from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.population import Population
@@ -158,7 +159,12 @@ class Pipeline:
     @property
     def choose_by(self) -> str:
         """The metric by which candidates are compared."""
-        return self.model.choose_by or self.of_task.choose_by
+        return self.model.choose_by or ("pinball" if self.quantile is not None else self.of_task.choose_by)
+
+    @property
+    def quantile(self) -> float | None:
+        """The quantile of outcomes that is predicted, if a candidate's objective is one; else None."""
+        return next((one for learner in self.model.candidates if (one := quantile_of(learner)) is not None), None)
 
     @property
     def value_features(self) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ REGRESSION = Task(
         "absolute_bias",
         "interval_coverage",
         "interval_width",
+        "pinball",
         "value_per_1000",
     ),
     choose_by="mae",

@@ -37,7 +37,8 @@ class Model:
     The test window is not used for this choice.
     categorical: features coded as integers, with codes learned on training rows. Text features always are.
     calibration: how scores are turned into probabilities; a regression has none.
-    choose_by: the metric by which candidates are compared; None takes log_loss, for a regression mae.
+    choose_by: the metric by which candidates are compared; None takes log_loss, for a regression mae, for a quantile
+    pinball.
     weights: the weight of a row in fitting: "none": all equal; "balanced": both classes equal in total; a number: the weight of
     a positive, with 1 for a negative. Calibration is never weighted, so probabilities stay right.
     coverage: of a regression, the share of outcomes that the intervals of predictions are to hold, such as 0.9; None: no

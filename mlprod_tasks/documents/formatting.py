@@ -30,6 +30,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "absolute_bias": ("bias, absolute", "how far the mean prediction is from the mean outcome; 0 is right"),
     "interval_coverage": ("interval coverage", "share of outcomes within their prediction's interval"),
     "interval_width": ("interval width", "mean width of the intervals, in the outcome's unit; narrower is better"),
+    "pinball": ("pinball loss", "error that is weighted as the predicted quantile says; lower is better"),
     "value_per_1000": ("value per 1,000 rows", "what the model's decisions or predictions were worth"),
     "bias": ("outcome minus prediction", "mean outcome minus mean prediction; 0 is right"),
     "calibration": ("outcome minus score", "mean outcome minus mean score; 0 is right"),

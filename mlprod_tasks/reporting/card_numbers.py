@@ -11,7 +11,7 @@ from mlprod_tasks.documents.formatting import change, number, with_interval
 from mlprod_tasks.evaluation.results import Slice
 from mlprod_tasks.reporting.report_context import ReportContext
 
-METRICS = ("mae", "rmse", "median_error", "r2", "mape", "interval_coverage", "interval_width", "value_per_1000")
+METRICS = ("mae", "rmse", "median_error", "r2", "mape", "interval_coverage", "interval_width", "pinball", "value_per_1000")
 OUTCOMES = "mean"  # heading of the mean outcome
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.statistics.regression_metrics import pinball_losses
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +55,13 @@ NUMBERS = Compared(absolute_errors, True, "prediction", "mean absolute error", "
 
 def compared(pipeline: Pipeline) -> Compared:
     """Return how versions of a use case are compared."""
-    return NUMBERS if pipeline.task == "regression" else PROBABILITIES
+    if pipeline.task != "regression":
+        return PROBABILITIES
+    if (quantile := pipeline.quantile) is None:
+        return NUMBERS
+    meaning = f"of quantile {quantile:g}, less is better"
+    losses = lambda score, outcome: pinball_losses(outcome, score, quantile)  # noqa: E731
+    return replace(NUMBERS, losses=losses, loss="pinball loss", loss_meaning=meaning)
 
 
 def check_names(pipeline: Pipeline) -> dict[str, str]:

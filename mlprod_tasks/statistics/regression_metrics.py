@@ -18,6 +18,7 @@ Interval = tuple[Floats, Floats]  # the low and the high ends, (n,) each
 
 NAMES = ("mae", "rmse", "median_error", "r2", "mape", "absolute_bias", "value_per_1000")
 OF_INTERVALS = ("interval_coverage", "interval_width")
+PINBALL = "pinball"
 
 
 def mae(outcome: Floats, predicted: Floats) -> float:
@@ -53,6 +54,12 @@ def rank_correlation(outcome: Floats, predicted: Floats) -> float:
     return float(spearmanr(outcome, predicted).statistic)
 
 
+def pinball_losses(outcome: Floats, predicted: Floats, quantile: float) -> Floats:
+    """Return the loss of each predicted quantile, (n,); its mean is smallest for the true one (Koenker and Bassett, 1978)."""
+    error = outcome - predicted
+    return np.asarray(np.where(error >= 0, quantile * error, (quantile - 1) * error))
+
+
 def sample(
     outcome: Floats,
     predicted: Floats,
@@ -60,15 +67,17 @@ def sample(
     resamples: int = RESAMPLES,
     seed: int = 0,
     interval: Interval | None = None,
+    quantile: float | None = None,
 ) -> Sampled:
     """Compute every metric of NAMES on the rows and on resamples with replacement, the same draws as `metrics.sample`.
 
-    interval: of each prediction; with it, the metrics OF_INTERVALS too. mape is NaN if an outcome is 0, r2 if all are equal.
+    interval: of each prediction; with it, the metrics OF_INTERVALS too. quantile: the one that is predicted; with it, PINBALL
+    too. mape is NaN if an outcome is 0, r2 if all are equal.
     values: (n,) the value of each prediction. Raises: CannotBeMeasured.
     """
     _check(outcome, predicted)
-    rows = _Errors(outcome, predicted, np.asarray(values, np.float64), interval)
-    names = NAMES if interval is None else (*NAMES, *OF_INTERVALS)
+    rows = _Errors(outcome, predicted, np.asarray(values, np.float64), interval, quantile)
+    names = (*NAMES, *(OF_INTERVALS if interval is not None else ()), *((PINBALL,) if quantile is not None else ()))
     points = _all_metrics(rows, np.ones((1, len(outcome))))
     drawn = [_all_metrics(rows, weights) for weights in drawn_weights(len(outcome), resamples, seed)]
     return Sampled(
@@ -85,6 +94,7 @@ class _Errors:
     predicted: Floats
     values: Floats
     interval: Interval | None = None
+    quantile: float | None = None
 
     @property
     def error(self) -> Floats:
@@ -109,6 +119,7 @@ def _all_metrics(rows: _Errors, weights: Floats) -> dict[str, Floats]:
         "absolute_bias": np.abs(signed) / total,
         "value_per_1000": 1000 * value / total,
         **_of_intervals(rows, weights, total),
+        **_of_quantile(rows, weights, total),
     }
 
 
@@ -118,6 +129,12 @@ def _of_intervals(rows: _Errors, weights: Floats, total: Floats) -> dict[str, Fl
     low, high = rows.interval
     held = ((low <= rows.outcome) & (rows.outcome <= high)).astype(np.float64)
     return {"interval_coverage": weights @ held / total, "interval_width": weights @ (high - low) / total}
+
+
+def _of_quantile(rows: _Errors, weights: Floats, total: Floats) -> dict[str, Floats]:
+    if rows.quantile is None:
+        return {}
+    return {PINBALL: weights @ pinball_losses(rows.outcome, rows.predicted, rows.quantile) / total}
 
 
 def _mape(rows: _Errors, weights: Floats, total: Floats) -> Floats:

@@ -17,6 +17,13 @@ def test_a_recorded_declaration_of_a_number_is_read_back():
     assert SHOP.choose_by == "log_loss"
 
 
+def test_a_candidate_that_predicts_a_quantile_is_chosen_by_its_loss():
+    model = ml.Model(candidates=(ml.LightGBM(objective="quantile", alpha=0.75), ml.Constant()))
+    pipeline = replace(REFUNDS, model=model, gates=(ml.AtMost("pinball", 9.0), ml.NotWorseThanChampion("pinball")))
+    assert (pipeline.quantile, pipeline.choose_by) == (0.75, "pinball")
+    assert (REFUNDS.quantile, REFUNDS.choose_by) == (None, "mae")
+
+
 def test_without_watches_it_has_those_of_numbers():
     standard = replace(REFUNDS, watches=ml.WATCHES, rules=ml.RULES)
     assert (standard.watches, standard.rules) == (ml.REGRESSION_WATCHES, ml.REGRESSION_RULES)
@@ -58,6 +65,19 @@ def test_without_watches_it_has_those_of_numbers():
             {"model": ml.Model(candidates=(ml.LightGBM(objective="tweedie", tweedie_power=2.0),))},
             r"tweedie_power 2.0 must lie in [1, 2)",
         ),
+        (
+            {
+                "model": ml.Model(
+                    candidates=tuple(ml.LightGBM(objective="quantile", alpha=a, name=f"q{i}") for i, a in enumerate((0.1, 0.9)))
+                )
+            },
+            "model.candidates predict different quantiles, 0.1, 0.9: a use case predicts one",
+        ),
+        (
+            {"model": ml.Model(choose_by="pinball")},
+            "model.choose_by 'pinball' is the loss of a predicted quantile, and no candidate",
+        ),
+        ({"gates": (ml.AtMost("pinball", 3.0),)}, "gate AtMost('pinball') is the loss of a predicted quantile"),
         ({"model": ml.Model(choose_by="roc_auc")}, "model.choose_by 'roc_auc' is no metric of task 'regression'; there are"),
         ({"model": ml.Model(weights="balanced")}, "model.weights 'balanced' weights two classes"),
         ({"model": ml.Model(calibration="sigmoid")}, "model.calibration 'sigmoid' makes probabilities"),

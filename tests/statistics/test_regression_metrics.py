@@ -35,6 +35,17 @@ def test_each_metric_is_scikit_learns() -> None:
     assert regression_metrics.r2(outcome, predicted) == pytest.approx(points["r2"])
 
 
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_the_loss_of_a_quantile_is_scikit_learns_and_smallest_for_the_true_one(quantile: float) -> None:
+    outcome, predicted = some_numbers()
+    sampled = regression_metrics.sample(outcome, predicted, outcome, resamples=20, quantile=quantile)
+    assert sampled.points["pinball"] == pytest.approx(sklearn.metrics.mean_pinball_loss(outcome, predicted, alpha=quantile))
+    assert len(sampled.draws["pinball"]) == 20
+    tried = np.quantile(outcome, np.linspace(0.02, 0.98, 49))
+    losses = [regression_metrics.pinball_losses(outcome, np.full(len(outcome), one), quantile).mean() for one in tried]
+    assert tried[int(np.argmin(losses))] == pytest.approx(np.quantile(outcome, quantile), abs=2.0)
+
+
 @pytest.mark.parametrize("n", [7, 8], ids=("odd", "even"))
 def test_a_resample_is_measured_as_if_its_rows_stood_there_as_often_as_drawn(n: int) -> None:
     outcome, predicted = some_numbers(n, seed=n)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
 WEEK = timedelta(days=7)
-NOT_NEGATIVE = ("mae", "rmse", "median_error", "mape", "absolute_bias", "interval_width")
+NOT_NEGATIVE = ("mae", "rmse", "median_error", "mape", "absolute_bias", "interval_width", "pinball")
 LONGEST_DOC = 150  # it names the gate in the ledger
 
 

@@ -15,7 +15,7 @@ from mlprod_tasks.declaration.gate import (
     Stable,
     WorstSlice,
 )
-from mlprod_tasks.declaration.learner import LightGBM
+from mlprod_tasks.declaration.learner import LightGBM, quantile_of
 from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, REGRESSION, TASKS, Task
@@ -23,6 +23,7 @@ from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, REGRESSION, TAS
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
+OF_QUANTILE = "is the loss of a predicted quantile, and no candidate predicts one: declare LightGBM(objective='quantile')"
 KINDS = {"yes_no": "a condition that is true or false", "number": "a number"}
 
 
@@ -74,6 +75,12 @@ def _candidates(pipeline: Pipeline, task: Task) -> Iterator[str]:
             )
         if isinstance(one, LightGBM):
             yield from _objective(one, task)
+    quantiles = {quantile for quantile in map(quantile_of, model.candidates) if quantile is not None}
+    if len(quantiles) > 1:
+        several = listed(map(str, quantiles))
+        yield f"model.candidates predict different quantiles, {several}: a use case predicts one; declare another for each"
+    if model.choose_by == "pinball" and not quantiles:
+        yield f"model.choose_by 'pinball' {OF_QUANTILE}"
     if model.choose_by in OF_INTERVALS:
         yield f"model.choose_by {model.choose_by!r}: candidates are compared by their errors; there are {listed(task.metrics)}"
     if model.choose_by is not None and model.choose_by not in task.metrics:
@@ -109,6 +116,8 @@ def _gates(pipeline: Pipeline, task: Task) -> Iterator[str]:
             continue
         if gate.metric in OF_INTERVALS and gate.metric in known:
             yield from _interval_gate(gate, pipeline)
+        if gate.metric == "pinball" and pipeline.quantile is None:
+            yield f"gate {type(gate).__name__}('pinball') {OF_QUANTILE}"
         if gate.metric not in known:
             kind = type(gate).__name__
             yield f"gate {kind}({gate.metric!r}): it is no metric of task {task.name!r}; {kind} has {listed(known)}"

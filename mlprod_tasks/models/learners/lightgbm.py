@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlprod_tasks.declaration import LightGBM, Model
+from mlprod_tasks.declaration.lightgbm_parameters import own_name
 from mlprod_tasks.models.learners import fitted
 from mlprod_tasks.models.learners.cores import cores_for
+from mlprod_tasks.models.learners.errors import CannotFit
 from mlprod_tasks.models.learners.links import IDENTITY, LOG, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report
 from mlprod_tasks.models.stored_rows import BATCH_ROWS, ForwardReader, StoredMatrix
@@ -49,14 +51,17 @@ class BoostedTrees:
             return np.empty(0)
         return np.asarray(self._trees.predict(x, num_threads=cores_for(self.threads)), np.float64)
 
-    def contributions(self, x: Floats) -> Floats:
+    def contributions(self, x: Floats) -> Floats | None:
         """Return exact Shapley values on the scale of `link`, (n, features + 1), the base last.
 
-        Of the trees: Lundberg et al. (2020).
+        Of the trees: Lundberg et al. (2020). None if leaves are linear models, of which LightGBM gives none.
         """
+        if self._linear:
+            return None
         if len(x) == 0:
             return np.empty((0, self._trees.num_feature() + 1))
-        return np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
+        summed = np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
+        return summed / self.trees if self._averaged else summed
 
     @cached_property
     def link(self) -> Link:
@@ -77,6 +82,15 @@ class BoostedTrees:
     @property
     def trees(self) -> int:
         return int(self._trees.num_trees())
+
+    @cached_property
+    def _averaged(self) -> bool:
+        """Whether trees are averaged, as in a random forest; LightGBM sums their contributions all the same."""
+        return re.search(r"^average_output$", self.booster, re.MULTILINE) is not None
+
+    @cached_property
+    def _linear(self) -> bool:
+        return re.search(r"^is_linear=1", self.booster, re.MULTILINE) is not None
 
     @cached_property
     def _trees(self) -> lightgbm.Booster:
@@ -124,15 +138,23 @@ def fit_lightgbm(
         params={**params, "data_random_seed": _data_seed(params)} if isinstance(train.x, StoredMatrix) else params,
     )
     validated = len(validation) > 0
-    booster = lightgbm.train(
-        params,
-        data,
-        num_boost_round=learner.max_trees,
-        valid_sets=[data.create_valid(_as_input(validation.x), validation.y, weight=validation.weight)] if validated else None,
-        valid_names=["validation"] if validated else None,
-        init_model=None if continued is None else lightgbm.Booster(model_str=continued.booster),
-        callbacks=_callbacks(learner, report) if validated else [],
-    )
+    try:
+        booster = lightgbm.train(
+            params,
+            data,
+            num_boost_round=learner.max_trees,
+            valid_sets=[data.create_valid(_as_input(validation.x), validation.y, weight=validation.weight)]
+            if validated
+            else None,
+            valid_names=["validation"] if validated else None,
+            init_model=None if continued is None else lightgbm.Booster(model_str=continued.booster),
+            callbacks=_callbacks(learner, report) if validated else [],
+        )
+    except lightgbm.basic.LightGBMError as error:
+        if not learner.params:
+            raise
+        why = f"candidate {learner.name!r}: LightGBM refuses its params {learner.params}: {str(error).partition(' at /')[0]}"
+        raise CannotFit(f"{why}; correct them in the declaration") from error
     return BoostedTrees(str(booster.model_to_string(num_iteration=booster.best_iteration)), declared.threads)
 
 
@@ -180,7 +202,8 @@ def _callbacks(learner: LightGBM, report: Report | None) -> list[Any]:
     if report is not None:
         callbacks.append(_report_callback(report))
     if learner.early_stopping_rounds is not None:
-        stop = lightgbm.early_stopping(learner.early_stopping_rounds, first_metric_only=True, verbose=False)
+        least: Any = learner.params.get("early_stopping_min_delta", 0.0)
+        stop = lightgbm.early_stopping(learner.early_stopping_rounds, first_metric_only=True, verbose=False, min_delta=least)
         callbacks.append(stop)
     return callbacks
 
@@ -202,7 +225,13 @@ def parameters(learner: LightGBM, declared: Model, *, of_numbers: bool = False) 
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
+        **{own_name(name): _written(value) for name, value in learner.params.items()},
     }
+
+
+def _written(value: Any) -> Any:
+    """Return a declared value as LightGBM's Python package takes it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _number_parameters(learner: LightGBM) -> dict[str, Any]:

@@ -22,12 +22,13 @@ Outcomes = Any  # Bools | Floats, (n,)
 
 @dataclass(frozen=True)
 class OutcomeSummary:
-    """Outcomes of a window in numbers; a yes counts as 1, a no as 0. low, high: None without rows."""
+    """Outcomes of a window in numbers; a yes counts as 1, a no as 0. low, high: None without rows. negative: rows below 0."""
 
     rows: int = 0
     total: float = 0.0
     low: float | None = None
     high: float | None = None
+    negative: int = 0
 
     def __add__(self, other: OutcomeSummary) -> OutcomeSummary:
         ends = [one for one in (self, other) if one.low is not None]
@@ -37,6 +38,7 @@ class OutcomeSummary:
             self.total + other.total,
             min(lows, default=None),  # type: ignore[type-var]
             max(highs, default=None),  # type: ignore[type-var]
+            self.negative + other.negative,
         )
 
     @property
@@ -48,7 +50,9 @@ def summary_of(outcome: Outcomes) -> OutcomeSummary:
     """Return the summary of outcomes, (n,)."""
     if not len(outcome):
         return OutcomeSummary()
-    return OutcomeSummary(len(outcome), float(outcome.sum()), float(outcome.min()), float(outcome.max()))
+    return OutcomeSummary(
+        len(outcome), float(outcome.sum()), float(outcome.min()), float(outcome.max()), int((outcome < 0).sum())
+    )
 
 
 class PredictionTask(Protocol):

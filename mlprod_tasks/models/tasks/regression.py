@@ -30,9 +30,10 @@ class Regression:
             return f"one outcome only: all {outcomes.rows:,} are {outcomes.low:g}"
         counts = [one for one in pipeline.model.candidates if isinstance(one, LightGBM) and one.objective in NOT_NEGATIVE]
         if counts and outcomes.low is not None and outcomes.low < 0:
+            which = f"objective {counts[0].objective!r} of candidate {counts[0].name!r}"
             return (
-                f"negative outcomes, down to {outcomes.low:g}, which objective {counts[0].objective!r} of candidate "
-                f"{counts[0].name!r} cannot be fitted to: declare 'l2', 'l1' or 'huber', or make them null in label.sql"
+                f"{outcomes.negative:,} negative outcomes of {outcomes.rows:,}, down to {outcomes.low:g}, which {which} cannot be "
+                "fitted to: declare 'l2', 'l1' or 'huber', or make them null in label.sql"
             )
         return None
 
@@ -53,12 +54,15 @@ class Regression:
             raise conformal.TooFewRows(f"{pipeline.name}: the validation window: {error}; {remedy}") from None
 
     def candidate_metrics(self, pipeline: Pipeline, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, float]:
-        points = regression_metrics.sample(outcome, score, worth, resamples=0).points if len(outcome) else {}
+        quantile = pipeline.quantile
+        points = regression_metrics.sample(outcome, score, worth, 0, quantile=quantile).points if len(outcome) else {}
         return {name: points.get(name, nan) for name in dict.fromkeys(("mae", "rmse", "r2", pipeline.choose_by))}
 
     def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
         seed, interval = pipeline.model.seed, predicted.interval
-        return regression_metrics.sample(outcome, predicted.score, worth, seed=seed, interval=interval)
+        return regression_metrics.sample(
+            outcome, predicted.score, worth, seed=seed, interval=interval, quantile=pipeline.quantile
+        )
 
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
         return {}

@@ -1,0 +1,7 @@
+"""What a learner says if it cannot be fitted as declared."""
+
+from __future__ import annotations
+
+
+class CannotFit(ValueError):
+    """A candidate cannot be fitted as it is declared. The message names it, and says what to declare instead."""

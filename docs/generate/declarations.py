@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "training": ("Split", "Model", "RateTable", "MeanTable", "Backtest", "Approval"),
     "candidates": (
         "LightGBM", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression", "LinearSVM",
-        "NeuralNet", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
+        "NeuralNet", "Estimator", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
     ),
     "search": ("Search", "Between", "OneOf"),
     "gates": (
@@ -105,12 +105,17 @@ def default_shown(value: Any) -> str:
         given = [
             f"{field.name}={default_shown(getattr(value, field.name))}"
             for field in dataclasses.fields(value)
-            if getattr(value, field.name) != field.default
+            if getattr(value, field.name) != _default(field)
         ]
         return f"ml.{type(value).__name__}({', '.join(given)})"
     if isinstance(value, tuple) and value and not isinstance(value[0], str | int | float):
         return f"({', '.join(map(default_shown, value))}{',' if len(value) == 1 else ''})"
     return repr(value)
+
+
+def _default(field: Any) -> Any:
+    """The default of a field; MISSING if it has none."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def type_shown(hint: Any, *, expand: bool = False) -> str:

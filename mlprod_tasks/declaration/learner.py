@@ -214,6 +214,24 @@ class Constant:
 
 
 @declared
+class Estimator:
+    """An estimator of your own: any scikit-learn compatible estimator or Pipeline, by its import path.
+
+    It is fitted to the training rows as a pandas DataFrame of the features, numbers as float64 with NaN if missing, categories
+    as pandas' `category` with their values, and to outcomes of 0 and 1, or numbers. It needs `fit` and, for a yes or no,
+    `predict_proba`, for a number `predict`. A `random_state` that it leaves at None is set to `model.seed`.
+
+    make: 'module:name' of a function or class that returns an unfitted estimator.
+    params: its keyword arguments; a search may try others.
+    name: tells candidates apart.
+    """
+
+    make: str
+    params: dict[str, Parameter] = field(default_factory=dict)
+    name: str = "estimator"
+
+
+@declared
 class Averaging:
     """The mean of the probabilities of other candidates.
 
@@ -253,6 +271,7 @@ Learner = (
     | LinearRegression
     | LinearSVM
     | NeuralNet
+    | Estimator
     | Constant
     | Averaging
     | Stacking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from typing import Any
 
 from mlprod_tasks.declaration.declared import declared
@@ -61,7 +61,7 @@ class Search:
     workers: the number of processes that share the trials: mapped tasks, as many at once as the executor has room for.
     search_for: names of candidates; if empty, all that have parameters to search.
     space: replaces the range of single parameters: by the field's name for every candidate that has it, or by
-    'candidate.field'.
+    'candidate.field'. What a candidate declares in `params` is searched like a field.
     """
 
     trials: int | None = 30
@@ -100,24 +100,36 @@ SPACES: dict[str, dict[str, Range]] = {
 }
 
 
+def values_of(learner: Any) -> dict[str, Any]:
+    """A candidate's parameters by name: its fields, and what its `params` give."""
+    return {one.name: getattr(learner, one.name) for one in fields(learner)} | dict(getattr(learner, "params", {}))
+
+
+def with_values(learner: Any, values: Mapping[str, Any]) -> Any:
+    """The candidate with other values of parameters, by name."""
+    own = {one.name for one in fields(learner)}
+    changes = {name: value for name, value in values.items() if name in own}
+    if params := {name: value for name, value in values.items() if name not in own}:
+        changes["params"] = {**learner.params, **params}
+    return replace(learner, **changes)
+
+
 def space_of(learner: Any, search: Search) -> dict[str, Range]:
-    """The ranges in which a candidate's fields are searched, by field; empty if it has none.
+    """The ranges in which a candidate's parameters are searched, by name; empty if it has none.
 
     A default range is widened to include the candidate's declared value, which is tried first.
     """
-    known = {one.name for one in fields(learner)}
+    known = values_of(learner)
     ranges = {
-        name: _widened(range_, getattr(learner, name))
-        for name, range_ in SPACES.get(type(learner).__name__, {}).items()
-        if name in known
+        name: _widened(range_, known[name]) for name, range_ in SPACES.get(type(learner).__name__, {}).items() if name in known
     }
     ranges |= declared_ranges(learner, search)
-    return {name: _as_field(range_, getattr(learner, name)) for name, range_ in ranges.items() if name in known}
+    return {name: _as_field(range_, known[name]) for name, range_ in ranges.items() if name in known}
 
 
 def declared_ranges(learner: Any, search: Search) -> dict[str, Range]:
-    """The declared ranges of a candidate's fields; those of this candidate replace those of all candidates."""
-    known = {one.name for one in fields(learner)}
+    """The declared ranges of a candidate's parameters; those of this candidate replace those of all candidates."""
+    known = values_of(learner)
     return {
         **{name: range_ for name, range_ in search.space.items() if name in known},
         **{

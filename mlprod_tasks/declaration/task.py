@@ -56,6 +56,7 @@ BINARY = Task(
         learner.LogisticRegression,
         learner.LinearSVM,
         learner.NeuralNet,
+        learner.Estimator,
         learner.Constant,
         learner.Averaging,
         learner.Stacking,
@@ -84,7 +85,7 @@ REGRESSION = Task(
     correlated="r2",
     power="rank correlation",
     no_power=0.0,
-    learners=(*_TREES, learner.LinearRegression, learner.Constant, learner.Averaging),
+    learners=(*_TREES, learner.LinearRegression, learner.Estimator, learner.Constant, learner.Averaging),
     values=(PredictionValue,),
     fallback=MeanTable,
 )

@@ -122,6 +122,13 @@ class Model:
         return self.fitted.kind
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of how its learner is stored or predicts, for report and card."""
+        from mlprod_tasks.models.learners.notes import notes_of
+
+        return notes_of(self.fitted)
+
+    @property
     def link(self) -> Link:
         """The scale of its contributions."""
         return self.fitted.link

@@ -125,6 +125,11 @@ class SegmentedModel:
         return sum(one.trees for one in self._models())
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of how learners are stored or predict, each once."""
+        return tuple(dict.fromkeys(note for one in self._models() for note in one.notes))
+
+    @property
     def size(self) -> int:
         """Number of trees of all models, or of parameters if there are no trees."""
         return sum(one.size for one in self._models())

@@ -200,6 +200,7 @@ def _limits(known: ReportContext) -> tuple[Block, ...]:
         f"It has seen no data after {last}. Categories that are new to it are treated as missing.",
         "It shows correlation, not causes: changing a feature need not change the outcome.",
         *_sentences(known).limits(known),
+        *(f"{note}." for note in known.model.notes),
     ]
     return (Listing(tuple(points)),)
 

@@ -148,7 +148,7 @@ def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> Prep
     return PreparedRows(
         inputs,
         codes,
-        Columns(tuple(wanted.name for wanted in inputs), categorical),
+        Columns(tuple(wanted.name for wanted in inputs), categorical, tuple(codes[inputs[i].name] for i in categorical)),
         LearnerRows(x, y, weight, tick),
         LearnerRows(validation_x, validation_y, validation_weight, _ticks(validation_rows)),
     )

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.search import Search, searched, space_of
+from mlprod_tasks.declaration.search import Search, searched, space_of, values_of, with_values
 from mlprod_tasks.models import calibration, learners
 from mlprod_tasks.models.learners.rows import predict
 from mlprod_tasks.models.stored_rows import Rows
@@ -118,7 +118,7 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
         )
     named = searched(pipeline.model.candidates, pipeline.model.search)
     return {
-        name: replace(learner, **{field: _from_json(value) for field, value in result.candidates[name].parameters.items()})
+        name: with_values(learner, {one: _from_json(value) for one, value in result.candidates[name].parameters.items()})
         for name, learner in named.items()
         if name in result.candidates
     }
@@ -169,7 +169,7 @@ def _run_and_record(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: 
 
 def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> tuple[float, str]:
     """Return the mean loss over the folds, and why the trial was cut short, or ''."""
-    learner = replace(pipeline.model.candidate(claim.candidate), **claim.parameters)
+    learner = with_values(pipeline.model.candidate(claim.candidate), claim.parameters)
     most = getattr(learner, "max_trees", None) or getattr(learner, "max_epochs", None) or 1
     wanted = trials.search.folds
     losses: list[float] = []
@@ -230,7 +230,7 @@ def trials_of(pipeline: Pipeline, folder: TrainingFolder, worker: int) -> Trials
         _key(pipeline, folder),
         declared,
         {name: space_of(learner, declared) for name, learner in named.items()},
-        {name: asdict(learner) for name, learner in named.items()},
+        {name: values_of(learner) for name, learner in named.items()},
         pipeline.model.seed,
         worker,
     )

@@ -1,4 +1,4 @@
-"""LightGBM's parameters by name: the list is the installed library's, and what cannot be declared is refused with the reason."""
+"""LightGBM's parameters by name: the list is the installed library's, and what cannot be declared is refused with why."""
 
 from dataclasses import replace
 

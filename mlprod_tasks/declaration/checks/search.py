@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from mlprod_tasks.declaration.checks.tables import listed, repeated
 from mlprod_tasks.declaration.checks.training import bounds_problems
-from mlprod_tasks.declaration.search import Between, OneOf, Range, Search, declared_ranges, holds, searched, space_of
+from mlprod_tasks.declaration.search import (
+    Between,
+    OneOf,
+    Range,
+    Search,
+    declared_ranges,
+    holds,
+    searched,
+    space_of,
+    values_of,
+    with_values,
+)
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.learner import Learner
     from mlprod_tasks.declaration.pipeline import Pipeline
+
+NOT_SEARCHED = {"name", "of", "params", "make"}
 
 
 def search_problems(pipeline: Pipeline) -> Iterator[str]:
@@ -60,7 +72,7 @@ def _space(pipeline: Pipeline, search: Search) -> Iterator[str]:
     candidates = searched(pipeline.model.candidates, search)
     used: set[str] = set()
     for learner in candidates.values():
-        known = {one.name for one in fields(learner)} - {"name", "of"}
+        known = set(values_of(learner)) - NOT_SEARCHED
         for name, range_ in declared_ranges(learner, search).items():
             at = f"model.search.space[{name!r}] of candidate {learner.name!r}"
             used |= {name, f"{learner.name}.{name}"}
@@ -69,9 +81,9 @@ def _space(pipeline: Pipeline, search: Search) -> Iterator[str]:
                 continue
             problems = list(range_problems(at, learner, name, range_))
             yield from problems
-            if not problems and not holds(range_, getattr(learner, name)):
+            if not problems and not holds(range_, values_of(learner)[name]):
                 yield (
-                    f"{at}: the declared {name}={getattr(learner, name)!r}, which is tried first, is not in {range_}: widen "
+                    f"{at}: the declared {name}={values_of(learner)[name]!r}, which is tried first, is not in {range_}: widen "
                     "the range, or declare another value"
                 )
     for name in sorted(set(search.space) - used):
@@ -94,7 +106,7 @@ def _values(at: str, learner: Learner, name: str, range_: Range) -> Iterator[str
     wrong: dict[str, None] = {}
     for value in (range_.low, range_.high) if isinstance(range_, Between) else range_.choices:
         try:
-            given = type(learner)(**{one.name: getattr(learner, one.name) for one in fields(learner)} | {name: value})
+            given = with_values(learner, {name: value})
         except ValidationError as error:
             wrong[f"{at}: {name} {value!r}: {error.errors()[0]['msg']}"] = None
         else:

@@ -7,10 +7,11 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.checks.estimator import estimator_problems
 from mlprod_tasks.declaration.checks.features import resting_on_other_rows
 from mlprod_tasks.declaration.checks.lightgbm import lightgbm_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.learner import Averaging, Learner, LightGBM, Stacking
+from mlprod_tasks.declaration.learner import Averaging, Estimator, Learner, LightGBM, Stacking
 from mlprod_tasks.declaration.table import Column
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def _candidates(pipeline: Pipeline) -> Iterator[str]:
         yield from bounds_problems(at, learner)
         if isinstance(learner, LightGBM):
             yield from lightgbm_problems(at, learner, len(pipeline.feature_names))
+        if isinstance(learner, Estimator):
+            yield from estimator_problems(at, learner)
         if isinstance(learner, Averaging | Stacking):
             if len(set(learner.of)) < 2:
                 yield f"{at}: of={learner.of} needs at least two different candidates"

@@ -31,6 +31,7 @@ FILES = {
     "hist_gradient_boosting": "hist_gradient_boosting",
     "linear": "linear",
     "neural_net": "neural_net",
+    "estimator": "estimator",
     "averaging": "ensemble",
     "stacking": "ensemble",
 }
@@ -114,6 +115,10 @@ def _fit_with_sklearn(
             from mlprod_tasks.models.learners import neural_net
 
             return neural_net.fit_neural_net(learner, columns, train, validation, declared, report)
+        case ml.Estimator():
+            from mlprod_tasks.models.learners import estimator
+
+            return estimator.fit_estimator(learner, columns, train, declared)
     raise TypeError(f"{type(learner).__name__} is not a learner")
 
 

@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class CannotFit(ValueError):
     """A candidate cannot be fitted as it is declared. The message names it, and says what to declare instead."""
+
+
+class ModuleMissing(ImportError):
+    """The module of an estimator of the team's own cannot be imported here. The message names it."""

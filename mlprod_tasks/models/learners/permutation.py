@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlprod_tasks.models.learners.estimator import OwnEstimator
 from mlprod_tasks.models.learners.fitted import FittedLearner
 from mlprod_tasks.models.learners.rows import Floats, LearnerRows, in_memory, loss
 
@@ -24,11 +25,12 @@ def shares(fitted: FittedLearner, rows: LearnerRows, seed: int) -> Floats:
     if len(rows) == 0:
         return np.zeros(features)
     # np.array copies: shuffling must not change the caller's rows.
-    x, unshuffled = np.array(rows.x), loss(rows.y, fitted.predict(rows.x))
+    predict = fitted.predict_together if isinstance(fitted, OwnEstimator) else fitted.predict
+    x, unshuffled = np.array(rows.x), loss(rows.y, predict(rows.x))
     lost = np.zeros(features)
     for i in range(features):
         kept = x[:, i].copy()
         x[:, i] = random.permutation(kept)
-        lost[i] = max(0.0, loss(rows.y, fitted.predict(x)) - unshuffled)
+        lost[i] = max(0.0, loss(rows.y, predict(x)) - unshuffled)
         x[:, i] = kept
     return lost / (lost.sum() or 1.0)

@@ -21,11 +21,13 @@ TINY = 1e-15
 class Columns:
     """The columns of the matrix.
 
-    names: of the features, in order. categorical: positions of columns with codes.
+    names: of the features, in order. categorical: positions of columns with codes. values: of each such column, those that the
+    codes 0, 1, ... stand for; empty if unknown.
     """
 
     names: tuple[str, ...]
     categorical: tuple[int, ...] = ()
+    values: tuple[tuple[Any, ...], ...] = ()
 
     @property
     def numeric(self) -> tuple[int, ...]:

@@ -32,8 +32,8 @@ class Regression:
         if counts and outcomes.low is not None and outcomes.low < 0:
             which = f"objective {counts[0].objective!r} of candidate {counts[0].name!r}"
             return (
-                f"{outcomes.negative:,} negative outcomes of {outcomes.rows:,}, down to {outcomes.low:g}, which {which} cannot be "
-                "fitted to: declare 'l2', 'l1' or 'huber', or make them null in label.sql"
+                f"{outcomes.negative:,} negative outcomes of {outcomes.rows:,}, down to {outcomes.low:g}, which {which} cannot "
+                "be fitted to: declare 'l2', 'l1' or 'huber', or make them null in label.sql"
             )
         return None
 

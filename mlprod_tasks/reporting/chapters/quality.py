@@ -80,6 +80,7 @@ def candidates(context: ReportContext) -> Section:
         blocks.append(
             Paragraph(f"Segments of {context.model.by} with their own model: {segments}. The table is about the global model.")
         )
+    blocks += [Paragraph(f"{note}.") for note in context.model.notes]
     if context.pipeline.model.search is None:
         blocks.append(
             NotMade("a search for parameters", "None is declared: candidates are fitted with their declared parameters.")

@@ -1,0 +1,335 @@
+"""An estimator of the team's own, by its import path: fitted, tried, and stored with skops, or else pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mlprod_tasks.declaration import Estimator, Model
+from mlprod_tasks.models.learners import fitted, links, stored
+from mlprod_tasks.models.learners.cores import limited
+from mlprod_tasks.models.learners.errors import CannotFit, ModuleMissing
+from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
+
+log = logging.getLogger(__name__)
+
+KIND = "estimator"
+FILES = {"skops": "estimator.skops", "pickle": "estimator.pickle"}
+TRIED, SAMPLE = 100, 2000  # rows that are predicted, and fitted to, in trials
+PICKLED = (
+    "The estimator {make} is stored as a pickle, since skops cannot store it: loading it runs code, and another version of its "
+    "packages may not load it. The file's digest is checked first, so keep the registry's files where only mlprod writes"
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the matrix of a learner becomes the frame of an estimator.
+
+    categories: for each coded column its position, and the values of its codes.
+    """
+
+    names: tuple[str, ...]
+    categories: tuple[tuple[int, tuple[Any, ...]], ...]
+
+    def __call__(self, x: Floats) -> Any:
+        """Return a pandas DataFrame: float64, NaN if missing; categories as `category`, unknown ones missing."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {name: np.ascontiguousarray(x[:, i]) for i, name in enumerate(self.names)}
+        for position, values in self.categories:
+            codes = x[:, position]
+            known = np.isfinite(codes) & (codes < len(values))
+            places = np.where(known, codes, -1).astype(np.intp)
+            columns[self.names[position]] = pd.Categorical.from_codes(places, categories=pd.Index(values))  # type: ignore[arg-type]
+        return pd.DataFrame(columns, copy=False)
+
+
+@dataclass(frozen=True)
+class OwnEstimator:
+    """A fitted estimator.
+
+    content: of its file. types: that its skops file may hold. code: SHA-256 of the module's source. together: whether a row of
+    a batch gets the same bits as a row alone; else rows are predicted one by one.
+    """
+
+    make: str
+    frame: Frame = field(repr=False)
+    content: bytes = field(repr=False)
+    stored_as: Literal["skops", "pickle"]
+    types: tuple[str, ...] = field(repr=False)
+    code: str
+    together: bool
+    link: Link = LOGIT
+    kind = KIND
+    importance = None
+    size = 0
+    trees = 0
+
+    def predict(self, x: Floats) -> Floats:
+        """Return probabilities, or predicted numbers, (n,)."""
+        if len(x) <= 1 or self.together:
+            return self.predict_together(x)
+        return np.concatenate([self.predict_together(x[i : i + 1]) for i in range(len(x))])
+
+    def predict_together(self, x: Floats) -> Floats:
+        """Return the same up to rounding errors, all rows at once."""
+        if len(x) == 0:
+            return np.empty(0)
+        with limited(1):  # so that the number of cores does not change the rounding, and no thread waits for a row
+            return _predicted(self.estimator, self.frame(x), self.link, self.make)
+
+    def contributions(self, x: Floats) -> None:
+        """Return None: an estimator of any kind has no exact contributions."""
+        return
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of how it is stored and predicts."""
+        notes: tuple[str, ...] = (PICKLED.format(make=self.make),) if self.stored_as == "pickle" else ()
+        if not self.together:
+            alone = "its batches differ in rounding from rows alone, so rows are predicted one by one, which is slower"
+            notes += (f"The estimator {self.make}: {alone}",)
+        return notes
+
+    def save(self, folder: Path) -> None:
+        categories = [[position, list(values)] for position, values in self.frame.categories]
+        fitted.write(
+            folder, KIND, make=self.make, names=list(self.frame.names), categories=categories, stored_as=self.stored_as,
+            types=list(self.types), code=self.code, together=self.together, digest=_digest(self.content),
+            **links.written(self.link),
+        )  # fmt: skip
+        (folder / FILES[self.stored_as]).write_bytes(self.content)
+
+    @cached_property
+    def estimator(self) -> Any:
+        return _loaded(self.content, self.stored_as, self.types, self.make)
+
+
+def load(folder: Path, threads: int | None) -> OwnEstimator:
+    """Load the model that `save` wrote.
+
+    Raises: ModuleMissing if its module cannot be imported; ForbiddenType, ValueError if its file is not what was stored.
+    """
+    written = fitted.read(folder)
+    content = (folder / FILES[written["stored_as"]]).read_bytes()
+    if _digest(content) != written["digest"]:
+        raise ValueError(
+            f"{folder / FILES[written['stored_as']]} is not the file that was stored: nothing was loaded, restore it"
+        )
+    code = _code(_module(written["make"]))
+    if code != written["code"]:
+        log.warning("%s: its module has changed since the model was trained; predictions may differ", written["make"])
+    categories = tuple((position, tuple(values)) for position, values in written["categories"])
+    own = OwnEstimator(
+        written["make"], Frame(tuple(written["names"]), categories), content, written["stored_as"], tuple(written["types"]),
+        written["code"], written["together"], links.read(written),
+    )  # fmt: skip
+    own.estimator  # noqa: B018  what cannot be loaded is told on loading, not at the first score
+    return own
+
+
+def fit_estimator(learner: Estimator, columns: Columns, train: LearnerRows, declared: Model) -> OwnEstimator:
+    """Fit the estimator to the training rows, and try that it predicts, can be stored, and gives the same again.
+
+    Raises: CannotFit, ModuleMissing.
+    """
+    link = IDENTITY if train.of_numbers else LOGIT
+    frame = _frame(columns, train.x)
+    estimator = _fitted(learner, frame, train, declared)
+    tried = train.x[_spread(len(train), TRIED)]
+    whole = _named(learner, lambda: _predicted(estimator, frame(tried), link, learner.make))
+    content, stored_as, types = _stored(learner, estimator)
+    code = _code(_module(learner.make))
+    own = OwnEstimator(learner.make, frame, content, stored_as, types, code, True, link)
+    if not np.array_equal(_named(learner, lambda: own.predict(tried)), whole):
+        raise CannotFit(f"{_about(learner)} gives other predictions after it was stored and loaded")
+    alone = np.concatenate([own.predict(tried[i : i + 1]) for i in range(len(tried))])
+    if not np.allclose(alone, whole, rtol=1e-6, atol=1e-9):
+        raise CannotFit(f"{_about(learner)} predicts a row alone otherwise than among others: a row may not depend on others")
+    _try_again(learner, frame, train, declared, link)
+    together = np.array_equal(alone, whole)
+    return OwnEstimator(learner.make, frame, content, stored_as, types, code, together, link)
+
+
+def _frame(columns: Columns, x: Floats) -> Frame:
+    values = columns.values or tuple(tuple(range(int(np.nanmax(x[:, i], initial=-1)) + 1)) for i in columns.categorical)
+    return Frame(columns.names, tuple(zip(columns.categorical, values, strict=True)))
+
+
+def _fitted(learner: Estimator, frame: Frame, train: LearnerRows, declared: Model) -> Any:
+    """Return a new estimator, fitted to rows."""
+    estimator = _made(learner, declared, train)
+    y = train.y if train.of_numbers else train.y.astype(np.int64)
+    try:
+        estimator.fit(frame(train.x), y, **_weights(learner, estimator, train))
+    except CannotFit:
+        raise
+    except Exception as error:
+        what = "numbers with NaN if missing, and pandas categories: let it impute and encode them"
+        raise CannotFit(f"{_about(learner)}: fit failed: {_short(error)}. It was given {what}") from error
+    return estimator
+
+
+def _made(learner: Estimator, declared: Model, train: LearnerRows) -> Any:
+    """Return an unfitted estimator with the declared seed."""
+    make = _make(learner.make)
+    try:
+        estimator = make(**learner.params)
+    except Exception as error:
+        raise CannotFit(f"{_about(learner)}: {learner.make} failed with params {learner.params}: {_short(error)}") from error
+    needed = ("fit", "predict") if train.of_numbers else ("fit", "predict_proba")
+    for name in needed:
+        if not callable(getattr(estimator, name, None)):
+            remedy = " for a yes or no: wrap it in scikit-learn's CalibratedClassifierCV" if name == "predict_proba" else ""
+            raise CannotFit(f"{_about(learner)}: {type(estimator).__name__} has no {name}, which is needed{remedy}")
+    known: Mapping[str, Any] = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    seeded = {name: declared.seed for name, value in known.items() if name.split("__")[-1] == "random_state" and value is None}
+    return estimator.set_params(**seeded) if seeded else estimator
+
+
+def _make(path: str) -> Callable[..., Any]:
+    module, name = _module(path), path.partition(":")[2]
+    if not callable(made := getattr(module, name, None)):
+        raise CannotFit(f"{path}: {module.__name__} has no function or class {name!r}")
+    return made  # type: ignore[no-any-return]
+
+
+def _module(path: str) -> Any:
+    """Import the module of an import path. Raises: ModuleMissing, CannotFit."""
+    name = path.partition(":")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleMissing(
+            f"the estimator {path} needs the module {error.name!r}, which cannot be imported here: install the package that "
+            "has it, or put its folder on PYTHONPATH"
+        ) from error
+    except Exception as error:
+        raise CannotFit(f"the estimator {path}: importing {name!r} failed: {_short(error)}") from error
+
+
+def _weights(learner: Estimator, estimator: Any, train: LearnerRows) -> dict[str, Floats]:
+    """Return the weights of rows as its `fit` takes them, of a Pipeline as those of its last step."""
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils.validation import has_fit_parameter
+
+    if train.weight is None:
+        return {}
+    last, name = estimator, "sample_weight"
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        name = f"{step}__sample_weight"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise CannotFit(
+            f"{_about(learner)}: rows are weighted (model.weights or model.half_life), but {type(last).__name__}.fit takes no "
+            "sample_weight: leave the weights out, or take another estimator"
+        )
+    return {name: train.weight}
+
+
+def _predicted(estimator: Any, frame: Any, link: Link, make: str) -> Floats:
+    """Return its predictions, (n,). Raises: CannotFit if they have no such meaning."""
+    n = len(frame)
+    if link == IDENTITY:
+        given = np.asarray(estimator.predict(frame), np.float64)
+        if given.shape not in ((n,), (n, 1)):
+            raise CannotFit(f"{make}: predict gave an array of shape {given.shape} for {n} rows, not ({n},)")
+        given = given.reshape(n)
+    else:
+        both = np.asarray(estimator.predict_proba(frame), np.float64)
+        if both.shape != (n, 2):
+            raise CannotFit(f"{make}: predict_proba gave an array of shape {both.shape} for {n} rows, not ({n}, 2)")
+        given = both[:, 1]
+        if ((given < 0) | (given > 1)).any():
+            low, high = float(np.nanmin(given)), float(np.nanmax(given))
+            raise CannotFit(
+                f"{make}: predict_proba gave numbers from {low:.3g} to {high:.3g}: probabilities lie between 0 and 1"
+            )
+    if bad := int((~np.isfinite(given)).sum()):
+        raise CannotFit(f"{make}: {bad:,} of {n:,} predictions are NaN or infinite")
+    return np.ascontiguousarray(given)
+
+
+def _try_again(learner: Estimator, frame: Frame, train: LearnerRows, declared: Model, link: Link) -> None:
+    """Fit two estimators to the same sample of rows, which must then predict the same. Raises: CannotFit."""
+    sample = train.take(_spread(len(train), SAMPLE))
+    if sample.y.min() == sample.y.max():
+        sample = train
+    x = frame(train.x[_spread(len(train), TRIED)])
+    first, second = (_predicted(_fitted(learner, frame, sample, declared), x, link, learner.make) for _ in range(2))
+    if not np.array_equal(first, second):
+        raise CannotFit(
+            f"{_about(learner)}: fitted twice to the same rows it predicts otherwise, by up to "
+            f"{np.abs(first - second).max():.3g}: let all its randomness come from random_state, or it cannot be reproduced"
+        )
+
+
+def _spread(rows: int, most: int) -> Any:
+    """Return the positions of at most so many rows, spread evenly."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.intp))
+
+
+def _stored(learner: Estimator, estimator: Any) -> tuple[bytes, Literal["skops", "pickle"], tuple[str, ...]]:
+    """Return the content of its file, how it is stored, and the types that skops does not trust by itself."""
+    import skops.io
+
+    try:
+        content = stored.dump(estimator)
+        types = tuple(sorted(skops.io.get_untrusted_types(data=content)))
+        skops.io.loads(content, trusted=list(types))
+        return content, "skops", types
+    except Exception as error:
+        log.warning("%s: skops cannot store it (%s), so it is pickled", _about(learner), _short(error))
+    try:
+        return pickle.dumps(estimator, protocol=5), "pickle", ()
+    except Exception as error:
+        raise CannotFit(f"{_about(learner)} can be stored neither by skops nor as a pickle: {_short(error)}") from error
+
+
+def _loaded(content: bytes, stored_as: str, types: tuple[str, ...], make: str) -> Any:
+    import skops.io
+
+    if stored_as == "pickle":
+        return pickle.loads(content)  # noqa: S301  its digest was checked
+    if other := set(skops.io.get_untrusted_types(data=content)) - set(types):
+        raise stored.ForbiddenType(f"{make}: its file has {', '.join(sorted(other))}, which it had not when it was stored")
+    return skops.io.loads(content, trusted=list(types))
+
+
+def _named(learner: Estimator, predict: Callable[[], Floats]) -> Floats:
+    """Return what `predict` returns; an error names the candidate. Raises: CannotFit."""
+    try:
+        return predict()
+    except CannotFit as error:
+        raise CannotFit(f"candidate {learner.name!r}: {error}") from error
+    except Exception as error:
+        raise CannotFit(f"{_about(learner)} was fitted, but cannot predict: {_short(error)}") from error
+
+
+def _about(learner: Estimator) -> str:
+    return f"candidate {learner.name!r} ({learner.make})"
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _code(module: Any) -> str:
+    """Return the SHA-256 of a module's source file; '' if it has none."""
+    file = getattr(module, "__file__", None)
+    return _digest(Path(file).read_bytes()) if file else ""

@@ -105,7 +105,7 @@ def default_shown(value: Any) -> str:
         given = [
             f"{field.name}={default_shown(getattr(value, field.name))}"
             for field in dataclasses.fields(value)
-            if getattr(value, field.name) != _default(field)
+            if getattr(value, field.name) != _plain_default(field)
         ]
         return f"ml.{type(value).__name__}({', '.join(given)})"
     if isinstance(value, tuple) and value and not isinstance(value[0], str | int | float):
@@ -113,9 +113,9 @@ def default_shown(value: Any) -> str:
     return repr(value)
 
 
-def _default(field: Any) -> Any:
+def _plain_default(field: Any) -> Any:
     """The default of a field; MISSING if it has none."""
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def type_shown(hint: Any, *, expand: bool = False) -> str:

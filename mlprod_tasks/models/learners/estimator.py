@@ -7,7 +7,7 @@ import importlib
 import logging
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 KIND = "estimator"
 FILES = {"skops": "estimator.skops", "pickle": "estimator.pickle"}
 TRIED, SAMPLE = 100, 2000  # rows that are predicted, and fitted to, in trials
+BLOCK = 64  # BLAS rounds a row alone otherwise than in a batch; matrices of the same shape are rounded the same
 PICKLED = (
     "The estimator {make} is stored as a pickle, since skops cannot store it: loading it runs code, and another version of its "
     "packages may not load it. The file's digest is checked first, so keep the registry's files where only mlprod writes"
@@ -59,8 +60,8 @@ class Frame:
 class OwnEstimator:
     """A fitted estimator.
 
-    content: of its file. types: that its skops file may hold. code: SHA-256 of the module's source. together: whether a row of
-    a batch gets the same bits as a row alone; else rows are predicted one by one.
+    content: of its file. types: that its skops file may hold. code: SHA-256 of the module's source. at_once: how many rows
+    are predicted at once, so that a row alone gets the same bits as in a batch; None: all.
     """
 
     make: str
@@ -69,7 +70,7 @@ class OwnEstimator:
     stored_as: Literal["skops", "pickle"]
     types: tuple[str, ...] = field(repr=False)
     code: str
-    together: bool
+    at_once: int | None
     link: Link = LOGIT
     kind = KIND
     importance = None
@@ -78,9 +79,11 @@ class OwnEstimator:
 
     def predict(self, x: Floats) -> Floats:
         """Return probabilities, or predicted numbers, (n,)."""
-        if len(x) <= 1 or self.together:
+        if self.at_once is None or len(x) == 0:
             return self.predict_together(x)
-        return np.concatenate([self.predict_together(x[i : i + 1]) for i in range(len(x))])
+        padded = np.concatenate((x, np.repeat(x[-1:], -len(x) % self.at_once, axis=0)))
+        blocks = range(0, len(padded), self.at_once)
+        return np.concatenate([self.predict_together(padded[i : i + self.at_once]) for i in blocks])[: len(x)]
 
     def predict_together(self, x: Floats) -> Floats:
         """Return the same up to rounding errors, all rows at once."""
@@ -97,7 +100,7 @@ class OwnEstimator:
     def notes(self) -> tuple[str, ...]:
         """What people should know of how it is stored and predicts."""
         notes: tuple[str, ...] = (PICKLED.format(make=self.make),) if self.stored_as == "pickle" else ()
-        if not self.together:
+        if self.at_once == 1:
             alone = "its batches differ in rounding from rows alone, so rows are predicted one by one, which is slower"
             notes += (f"The estimator {self.make}: {alone}",)
         return notes
@@ -106,7 +109,7 @@ class OwnEstimator:
         categories = [[position, list(values)] for position, values in self.frame.categories]
         fitted.write(
             folder, KIND, make=self.make, names=list(self.frame.names), categories=categories, stored_as=self.stored_as,
-            types=list(self.types), code=self.code, together=self.together, digest=_digest(self.content),
+            types=list(self.types), code=self.code, at_once=self.at_once, digest=_digest(self.content),
             **links.written(self.link),
         )  # fmt: skip
         (folder / FILES[self.stored_as]).write_bytes(self.content)
@@ -133,7 +136,7 @@ def load(folder: Path, threads: int | None) -> OwnEstimator:
     categories = tuple((position, tuple(values)) for position, values in written["categories"])
     own = OwnEstimator(
         written["make"], Frame(tuple(written["names"]), categories), content, written["stored_as"], tuple(written["types"]),
-        written["code"], written["together"], links.read(written),
+        written["code"], written["at_once"], links.read(written),
     )  # fmt: skip
     own.estimator  # noqa: B018  what cannot be loaded is told on loading, not at the first score
     return own
@@ -151,15 +154,22 @@ def fit_estimator(learner: Estimator, columns: Columns, train: LearnerRows, decl
     whole = _named(learner, lambda: _predicted(estimator, frame(tried), link, learner.make))
     content, stored_as, types = _stored(learner, estimator)
     code = _code(_module(learner.make))
-    own = OwnEstimator(learner.make, frame, content, stored_as, types, code, True, link)
+    own = OwnEstimator(learner.make, frame, content, stored_as, types, code, None, link)
     if not np.array_equal(_named(learner, lambda: own.predict(tried)), whole):
         raise CannotFit(f"{_about(learner)} gives other predictions after it was stored and loaded")
-    alone = np.concatenate([own.predict(tried[i : i + 1]) for i in range(len(tried))])
+    alone = _alone(own, tried)
     if not np.allclose(alone, whole, rtol=1e-6, atol=1e-9):
         raise CannotFit(f"{_about(learner)} predicts a row alone otherwise than among others: a row may not depend on others")
     _try_again(learner, frame, train, declared, link)
-    together = np.array_equal(alone, whole)
-    return OwnEstimator(learner.make, frame, content, stored_as, types, code, together, link)
+    if np.array_equal(alone, whole):
+        return own
+    blocks = replace(own, at_once=BLOCK)
+    return blocks if np.array_equal(_alone(blocks, tried), blocks.predict(tried)) else replace(own, at_once=1)
+
+
+def _alone(own: OwnEstimator, x: Floats) -> Floats:
+    """Return the predictions of rows one by one, (n,)."""
+    return np.concatenate([own.predict(x[i : i + 1]) for i in range(len(x))])
 
 
 def _frame(columns: Columns, x: Floats) -> Frame:

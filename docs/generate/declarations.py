@@ -42,6 +42,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "REQUEST_RULES", "RETRAINING",
     ),
     "serving": ("Serving", "Ramp"),
+    "experiments": ("Experiments", "UnitMetric", "Guardrail"),
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {

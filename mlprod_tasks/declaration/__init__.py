@@ -20,6 +20,7 @@ from mlprod_tasks.declaration.aggregate import (
 from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.evaluation import Backtest
+from mlprod_tasks.declaration.experiment import Experiments, Guardrail, UnitMetric
 from mlprod_tasks.declaration.feature import (
     EVER,
     AsOf,
@@ -95,15 +96,16 @@ from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Lab
 from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
 
 __all__ = [
-    "EVER", "INTERVAL_RULES", "INTERVAL_WATCHES", "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES",
-    "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick",
-    "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric",
-    "Column", "Constant", "CostMatrix", "Count", "CountDistinct", "Database", "DeclarationError", "Ensemble", "Estimator",
-    "Expression", "ExtraTrees", "Files", "First", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost",
-    "Label", "Last", "Latency", "Learned", "Learner", "LightGBM", "LinearRegression", "LinearSVM", "LogisticRegression",
-    "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring", "Monotonic", "NeuralNet",
-    "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population", "PredictionValue",
-    "Publish", "Quantile", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule",
-    "Search", "Serving", "SinceFirst", "SinceLast", "Slope", "Split", "Stable", "Stacking", "Std", "Sum", "Table", "Tick",
-    "TickRange", "Trailing", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load", "load_all",
+    "EVER", "INTERVAL_RULES", "INTERVAL_WATCHES", "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES",
+    "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction",
+    "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant",
+    "CostMatrix", "Count", "CountDistinct", "Database", "DeclarationError", "Ensemble", "Estimator", "Experiments",
+    "Expression", "ExtraTrees", "Files", "First", "Guardrail", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast",
+    "KpiAtMost", "Label", "Last", "Latency", "Learned", "Learner", "LightGBM", "LinearRegression", "LinearSVM",
+    "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring",
+    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population",
+    "PredictionValue", "Publish", "Quantile", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule",
+    "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Slope", "Split", "Stable", "Stacking",
+    "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "UnitMetric", "Upstream", "ValueFunction", "Watch", "WorstSlice",
+    "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration.checks.pipeline import check
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.defaults import FALLBACK, GATES, KPI, SPLIT, VALUE, filled
 from mlprod_tasks.declaration.evaluation import Backtest
+from mlprod_tasks.declaration.experiment import Experiments
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.declaration.learner import quantile_of
@@ -79,6 +80,7 @@ class Pipeline:
     backtest: also evaluates the model at earlier moments.
     approval: whether a person must approve a model before it is promoted.
     serving: how requests are answered, if the use case answers any.
+    experiments: what versions are compared by in experiments, if there are any.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Pipeline:
     backtest: Backtest | None = None
     approval: Approval | None = None
     serving: Serving | None = None
+    experiments: Experiments | None = None
 
     def __post_init__(self) -> None:
         for name, value in filled(self).items():

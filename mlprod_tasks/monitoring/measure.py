@@ -89,7 +89,7 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 
     These are the outcomes of the tick whose labels become complete now. If ticks are processed out of order, they include later
     ticks that were measured before this partition of labels was published, so the order does not change the measurements in the
-    end. Safe to run again: the measurements are replaced by the same ones.
+    end. Safe to run again: the measurements are replaced by the same ones. Experiments that run are read, too.
 
     Raises: PredictionsMissing if the tick was not scored.
     """
@@ -112,6 +112,10 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     for sentence in breaches:
         log.warning("%s: %s", pipeline.name, sentence)
     log.info("%s: measured %d values at %s, %d breached", pipeline.name, len(written), tick, len(breaches))
+    if pipeline.experiments is not None:
+        from mlprod_tasks.experiments.follow import follow  # it loads libraries that no other tick needs
+
+        follow(pipeline, tick, platform)
     return Measured(str(tick), rows, len(written), tuple(judged_ticks), tuple(waiting), breaches)
 
 

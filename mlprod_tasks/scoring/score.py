@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Sco
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
 
 if TYPE_CHECKING:
+    from mlprod_tasks.experiments.assignment import Variant
     from mlprod_tasks.models.feature_frame import Predictions
     from mlprod_tasks.platform.model_files import ModelRef
+    from mlprod_tasks.scoring.variants import Assigned
 
 log = logging.getLogger(__name__)
 MOST_NAMED = 5  # rows that a reason names
@@ -46,12 +48,19 @@ class Scored:
 
 @dataclass(frozen=True)
 class _TickPredictions:
+    """The answers to all rows of a tick.
+
+    model_version: of the rows without a version of their own. versions: (rows,), if an experiment assigned some.
+    """
+
     features: pa.Table
     predictions: Predictions
     model_version: int
     by_fallback: NDArray[np.bool_]  # (rows,)
     fallback_reason: str | None
     fallback_cause: FallbackCause | None = None
+    versions: NDArray[np.int32] | None = None
+    assigned: Assigned | None = None
 
 
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
@@ -101,7 +110,8 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
     try:
         champion = _champion(pipeline, tick, platform, as_of)
         model = platform.registry.load_model(champion)
-        return _model_predictions(pipeline, tick, model, champion.version, features.build(pipeline, ticks, platform), platform)
+        built = features.build(pipeline, ticks, platform)
+        answer = _model_predictions(pipeline, tick, model, champion.version, built, platform)
     except Exception as error:
         if as_of and isinstance(error, NoModel):
             raise  # today's fallback did not exist at that tick
@@ -110,6 +120,67 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
         if kept is None:
             raise
         return _fallback(pipeline, ticks, platform, kept, FallbackCause.FAILED, f"{type(error).__name__}: {error}"[:1000])
+    if pipeline.experiments is None:
+        return answer
+    from mlprod_tasks.scoring.variants import assigned
+
+    experiment = assigned(pipeline, tick, built.table, champion.version, platform)
+    return answer if experiment is None else _with_variants(pipeline, tick, answer, experiment, built, platform)
+
+
+def _with_variants(
+    pipeline: Pipeline,
+    tick: Tick,
+    champions: _TickPredictions,
+    experiment: Assigned,
+    built: features.FeatureSet,
+    platform: Platform,
+) -> _TickPredictions:
+    """Answer the rows of each treated variant with it. Where it fails, the champion's answers stand: nothing goes unscored."""
+    versions = np.full(built.table.num_rows, champions.model_version, np.int32)
+    answer = replace(champions, versions=versions, assigned=experiment)
+    for position, variant in enumerate(experiment.variants):
+        rows = experiment.of_row == position
+        if position == 0 or not rows.any():
+            continue
+        try:
+            treated = _variant_predictions(pipeline, tick, variant, built, rows, platform)
+        except Exception:
+            log.exception(
+                "%s: %s: %s of experiment %s cannot score its %d rows: the champion scores them",
+                pipeline.name, tick, variant.name, experiment.experiment, int(rows.sum()),
+            )  # fmt: skip
+            continue
+        versions[rows] = variant.version
+        by_fallback = answer.by_fallback.copy()
+        by_fallback[rows] = treated.by_fallback
+        reasons = [one for one in (answer.fallback_reason, treated.fallback_reason) if one]
+        answer = replace(
+            answer, predictions=answer.predictions.replaced(rows, treated.predictions), by_fallback=by_fallback,
+            fallback_reason="; ".join(dict.fromkeys(reasons)) or None,
+            fallback_cause=answer.fallback_cause or treated.fallback_cause,
+        )  # fmt: skip
+    return answer
+
+
+def _variant_predictions(
+    pipeline: Pipeline,
+    tick: Tick,
+    variant: Variant,
+    built: features.FeatureSet,
+    rows: NDArray[np.bool_],
+    platform: Platform,
+) -> _TickPredictions:
+    """Predict some rows with a variant's version and threshold."""
+    model = platform.registry.load_model(platform.registry.version(names.registered_model(pipeline), variant.version))
+    positions = {int(old): new for new, old in enumerate(np.flatnonzero(rows))}
+    failed = {positions[row]: name for row, name in built.failed.items() if row in positions}
+    own = features.FeatureSet(built.table.filter(pa.array(rows)), built.versions, failed)
+    answer = _model_predictions(pipeline, tick, model, variant.version, own, platform)
+    if variant.threshold is None:
+        return answer
+    decision = np.where(answer.by_fallback, answer.predictions.decision, answer.predictions.score >= variant.threshold)
+    return replace(answer, predictions=replace(answer.predictions, decision=decision))
 
 
 def _model_predictions(
@@ -206,11 +277,13 @@ def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
         "score": pa.array(answer.predictions.score, pa.float64()),
         "decision": pa.array(answer.predictions.decision, pa.bool_()) if decides else pa.nulls(n, pa.bool_()),
         "fallback": pa.array(answer.by_fallback),
-        "model_version": pa.array(np.full(n, answer.model_version, dtype=np.int32)),
+        "model_version": pa.array(np.full(n, answer.model_version, np.int32) if answer.versions is None else answer.versions),
         "features_digest": pa.array([pipeline.digest] * n, pa.string()),
     }
     if pipeline.model.coverage is not None:
         columns |= _ends(answer.predictions, n)
+    if answer.assigned is not None:
+        columns |= answer.assigned.columns()
     # A column of the entity may also be a feature of the same name: then it is there already.
     columns |= {name: table[name] for name in pipeline.feature_names if name in table.column_names}
     return pa.table(columns)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.approval import approval_problems
 from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
+from mlprod_tasks.declaration.checks.experiment import experiment_problems
 from mlprod_tasks.declaration.checks.features import (
     condition_problems,
     feature_problems,
@@ -75,6 +76,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from evaluation_problems(pipeline)
     yield from monitoring_problems(pipeline)
     yield from serving_problems(pipeline)
+    yield from experiment_problems(pipeline)
     yield from _publish(pipeline)
 
 

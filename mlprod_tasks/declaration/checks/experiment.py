@@ -1,0 +1,48 @@
+"""Rules of what experiments are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration.checks.features import sql_problems
+from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.experiment import UnitMetric
+    from mlprod_tasks.declaration.pipeline import Pipeline
+
+
+def experiment_problems(pipeline: Pipeline) -> Iterator[str]:
+    experiments = pipeline.experiments
+    if experiments is None:
+        return
+    if not experiments.metrics:
+        yield "experiments: metrics is empty: give at least one that versions are compared by"
+    yield from repeated("experiments: metrics", (metric.name for metric in experiments.metrics))
+    for metric in experiments.metrics:
+        yield from _metric_problems(metric)
+    known = {metric.name for metric in experiments.metrics}
+    for guardrail in experiments.guardrails:
+        if guardrail.metric not in known:
+            yield f"experiments: guardrail {guardrail.metric!r} is not a metric; metrics are {listed(known)}"
+        if guardrail.loss < 0:
+            yield f"experiments: guardrail {guardrail.metric!r}: loss {guardrail.loss} must be at least 0"
+    columns = (*pipeline.entity_table.key, *pipeline.feature_names)
+    for name in experiments.unit:
+        if name not in columns:
+            yield f"experiments: unit {name!r} is neither a column of the row's key nor a feature; these are {listed(columns)}"
+
+
+def _metric_problems(metric: UnitMetric) -> Iterator[str]:
+    where = f"experiments: metric {metric.name!r}"
+    if not IDENTIFIER.fullmatch(metric.name):
+        yield f"{where} must be lower-case letters, digits and _, starting with a letter"
+    yield from sql_problems(f"{where}: sql", metric.sql, None)
+    if metric.of == "ratio":
+        if not metric.per.strip():
+            yield f'{where}: a ratio needs `per`, the SQL of its denominator, such as per="1" for rows'
+        else:
+            yield from sql_problems(f"{where}: per", metric.per, None)
+    elif metric.per:
+        yield f"{where}: only a ratio has `per`: declare of='ratio', or leave it out"

@@ -1,0 +1,68 @@
+"""What experiments of a use case are judged by: business metrics of its units, and what they may not harm."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mlprod_tasks.declaration.declared import declared
+
+
+@declared
+class UnitMetric:
+    """A business metric of an experiment's unit, such as a customer or an order.
+
+    Its SQL is computed for each scored row whose outcome is known, and summed over the rows of a unit. Columns: the key and the
+    features of the row, `score`, `decision` (bool) and `outcome` (bool), or `prediction` and `outcome` of a regression, and
+    `value`, of the decision or the prediction as declared.
+
+    name: its name.
+    sql: a SQL expression that gives a number or a bool; null counts as 0.
+    doc: what it means.
+    of: 'mean': the mean of the units' sums; 'proportion': the share of units with a row for which it is true; 'ratio': its sum
+    over that of `per`.
+    per: the SQL of a ratio's denominator, such as "1" for rows.
+    better: whether more or less of it is better.
+    unit: its unit.
+    """
+
+    name: str
+    sql: str
+    doc: str
+    of: Literal["mean", "proportion", "ratio"] = "mean"
+    per: str = ""
+    better: Literal["higher", "lower"] = "higher"
+    unit: str = ""
+
+
+@declared
+class Guardrail:
+    """A metric that a new version may not harm. A loss that is certainly greater stops an experiment before its end.
+
+    metric: the name of the metric.
+    loss: how much worse it may become, in the metric's unit.
+    """
+
+    metric: str
+    loss: float
+
+
+@declared
+class Experiments:
+    """How versions of a use case are compared by what they do to the business.
+
+    metrics: business metrics; an experiment is planned for one of them.
+    unit: the columns of the scored row's key, or features, that make a unit: all its rows get the same variant; by default the
+    row's key.
+    guardrails: metrics that a version may not harm.
+    """
+
+    metrics: tuple[UnitMetric, ...]
+    unit: tuple[str, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
+
+    def metric(self, name: str) -> UnitMetric:
+        """The metric of that name. Raises: KeyError."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise KeyError(name)

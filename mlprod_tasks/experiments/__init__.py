@@ -1,0 +1,1 @@
+"""Compare versions by what they do to the business: plan, assign, read out."""

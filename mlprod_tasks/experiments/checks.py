@@ -1,0 +1,121 @@
+"""What voids an experiment: whatever makes its variants differ in more than the version that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.documents.formatting import format_count, p_value
+from mlprod_tasks.experiments.plan import Plan
+from mlprod_tasks.experiments.units import UNITS, unit_columns
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Scoring
+from mlprod_tasks.statistics.multiple_tests import same_share_p, sample_ratio_p
+from mlprod_tasks.statistics.treatment_effect import Moments, NoEffect, of_means
+
+if TYPE_CHECKING:
+    import duckdb
+
+CERTAIN = 0.001  # so unlikely by chance that something is wrong
+
+
+def problems(
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    planned: Plan,
+    experiment: str,
+    ticks: TickRange,
+    rows: Mapping[str, tuple[int, int]],
+    before: Mapping[str, Moments],
+    platform: Platform,
+) -> Iterator[str]:
+    """Yield a sentence for each thing that voids a verdict.
+
+    rows: of each variant, and how many of them have no outcome; before: the moments of the primary metric before the start.
+    """
+    yield from _sample_ratio(con, planned)
+    yield from _saw_both(con, pipeline)
+    yield from _answered_by_another(con, pipeline, planned, experiment, ticks, platform)
+    yield from _not_assigned(pipeline, ticks, experiment, platform)
+    yield from _declared_anew(pipeline, ticks, platform)
+    yield from _outcomes_missing(planned, rows)
+    yield from _differed_before(planned, before)
+
+
+def _sample_ratio(con: duckdb.DuckDBPyConnection, planned: Plan) -> Iterator[str]:
+    units = dict(con.execute(f"SELECT variant, count(*) FROM {UNITS} GROUP BY variant").fetchall())
+    counts = [units.get(one.name, 0) for one in planned.variants]
+    p = sample_ratio_p(counts, [one.share for one in planned.variants])
+    if p < CERTAIN:
+        were = ", ".join(f"{one.name} {n:,}" for one, n in zip(planned.variants, counts, strict=True))
+        shares = ", ".join(f"{one.share:.0%}" for one in planned.variants)
+        yield f"the variants have {were} units, which shares of {shares} do not give by chance ({p_value(p)}): rows are lost"
+
+
+def _saw_both(con: duckdb.DuckDBPyConnection, pipeline: Pipeline) -> Iterator[str]:
+    unit = ", ".join(f"u{i}" for i, _ in enumerate(unit_columns(pipeline)))
+    query = f"SELECT count(*) FROM (SELECT {unit} FROM {UNITS} GROUP BY {unit} HAVING count(DISTINCT variant) > 1)"
+    ((both,),) = con.execute(query).fetchall()
+    if both:
+        yield f"{format_count(both, 'unit')} saw more than one variant"
+
+
+def _answered_by_another(
+    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan, experiment: str, ticks: TickRange, platform: Platform
+) -> Iterator[str]:
+    files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
+    for one in planned.variants:
+        ((other, rows),) = con.execute(
+            "SELECT count_if(model_version <> ?), count(*) "
+            f"FROM read_parquet({listed(files)}, union_by_name = true) WHERE experiment = ? AND variant = ?",
+            [one.version, experiment, one.name],
+        ).fetchall()
+        if other:
+            yield f"{other:,} of {rows:,} rows of {one.name} were answered by another version than {one.version}"
+
+
+def _not_assigned(pipeline: Pipeline, ticks: TickRange, experiment: str, platform: Platform) -> Iterator[str]:
+    """Ticks that were scored, but assigned no row: the champion was another by then."""
+    name = names.predictions(pipeline)
+    rows = platform.lake.rows(name, [tick.date for tick in ticks], ["tick", "experiment"])
+    scored, assigned = set[date](), set[date]()
+    for tick, of in zip(rows["tick"].to_pylist(), rows["experiment"].to_pylist(), strict=True):
+        scored.add(tick)
+        if of == experiment:
+            assigned.add(tick)
+    if missing := sorted(scored - assigned):
+        yield (
+            f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0]}: the champion was not the "
+            "control any more"
+        )
+
+
+def _declared_anew(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> Iterator[str]:
+    scorings = platform.ledger.all(Scoring, Scoring.tick >= ticks.first, Scoring.tick <= ticks.last, pipeline=pipeline.name)
+    if len({one.features_digest for one in scorings}) > 1:
+        yield "the declaration changed in between"
+
+
+def _outcomes_missing(planned: Plan, rows: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    found = [rows.get(one.name, (0, 0)) for one in planned.variants]
+    p = same_share_p([missing for _, missing in found], [n for n, _ in found])
+    if p < CERTAIN:
+        were = ", ".join(f"{one.name} {missing:,} of {n:,}" for one, (n, missing) in zip(planned.variants, found, strict=True))
+        yield f"outcomes are missing more often for one variant ({p_value(p)}): {were}"
+
+
+def _differed_before(planned: Plan, before: Mapping[str, Moments]) -> Iterator[str]:
+    control = before.get(planned.control.name)
+    for one in planned.treated:
+        treated = before.get(one.name)
+        if control is None or treated is None:
+            continue
+        try:
+            p = of_means(control, treated).p
+        except NoEffect:
+            continue
+        if p < CERTAIN:
+            yield f"units of {one.name} differed from the control before the start ({p_value(p)}): they are not alike"

@@ -1,0 +1,107 @@
+"""Compare each treated variant with the control, metric by metric, as the design allows at this look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlprod_tasks.declaration import UnitMetric
+from mlprod_tasks.experiments.plan import Plan
+from mlprod_tasks.statistics import sequential
+from mlprod_tasks.statistics.treatment_effect import Effect, Moments, NoEffect, adjusted, of_means, of_ratios
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric of a treated variant beside the control's.
+
+    low, high: the interval of the difference; it holds at this look, or at all times if there is no verdict yet. better: the
+    difference without what units did before the start explains (CUPED), if they were there before; explained: the share of the
+    variance that this took away.
+    """
+
+    metric: str
+    variant: str
+    control: float
+    treated: float
+    difference: float
+    low: float
+    high: float
+    lift: float | None
+    p: float | None
+    better: float | None = None
+    better_low: float | None = None
+    better_high: float | None = None
+    explained: float | None = None
+
+
+def compare(
+    metrics: Sequence[UnitMetric],
+    primary: UnitMetric,
+    planned: Plan,
+    found: Mapping[str, Mapping[str, Moments]],
+    covariate: Mapping[str, Moments],
+    shares: tuple[float, ...],
+) -> Iterator[Compared]:
+    """Yield each metric of each treated variant beside the control's; nothing for one without a difference to test.
+
+    found: the moments of each metric's units, by variant; covariate: of the primary metric now and before the start, by
+    variant; shares: of the planned information at each look so far, () if there may be no verdict.
+    """
+    for metric in metrics:
+        of_variant = found[metric.name]
+        for one in planned.treated:
+            if planned.control.name not in of_variant or one.name not in of_variant:
+                continue
+            pair = of_variant[planned.control.name], of_variant[one.name]
+            try:
+                effect = (of_ratios if metric.of == "ratio" else of_means)(*pair)
+            except NoEffect:
+                continue
+            better = _adjusted(planned, one.name, covariate) if metric is primary else None
+            yield _comparison(metric, planned, one.name, effect, better, pair, shares)
+
+
+def _adjusted(planned: Plan, variant: str, covariate: Mapping[str, Moments]) -> tuple[Effect, float] | None:
+    if planned.control.name not in covariate or variant not in covariate:
+        return None
+    try:
+        return adjusted(covariate[planned.control.name], covariate[variant])
+    except NoEffect:
+        return None
+
+
+def _comparison(
+    metric: UnitMetric,
+    planned: Plan,
+    variant: str,
+    effect: Effect,
+    better: tuple[Effect, float] | None,
+    pair: tuple[Moments, Moments],
+    shares: tuple[float, ...],
+) -> Compared:
+    n = min(one.n for one in pair)
+    half, p = _half_and_p(planned, effect, n, shares)
+    low, high = effect.difference - half, effect.difference + half
+    more: tuple[float, ...] = ()
+    if better is not None:
+        around, explained = better
+        width = _half_and_p(planned, around, n, shares)[0]
+        more = (around.difference, around.difference - width, around.difference + width, explained)
+    return Compared(metric.name, variant, effect.control, effect.treated, effect.difference, low, high, effect.lift, p, *more)
+
+
+def _half_and_p(planned: Plan, effect: Effect, n: int, shares: tuple[float, ...]) -> tuple[float, float | None]:
+    """Half the width of the interval of a difference, and its p-value if a verdict may be given.
+
+    Between looks, and before the end of a fixed design, the interval is always valid: looking at it costs nothing.
+    """
+    alpha, design = planned.wanted.alpha / len(planned.treated), planned.wanted.design
+    if shares and design == "fixed":
+        return effect.difference - effect.interval(alpha)[0], effect.p
+    if shares and design in sequential.SPENDING:
+        limit = sequential.bounds(shares, alpha, design)[-1]
+        return limit * effect.error, effect.p
+    half = sequential.always_valid_half(effect.error, n, planned.units, alpha)
+    p = sequential.always_valid_p(effect.difference, effect.error, n, planned.units, alpha) if shares else None
+    return half, p

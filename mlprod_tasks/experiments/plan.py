@@ -1,0 +1,271 @@
+"""Plan an experiment from the history of its use case: how many units, how many weeks, or what can be seen in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from math import ceil, sqrt
+from typing import Any, Literal, get_args
+
+from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
+from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.experiments.assignment import Variant
+from mlprod_tasks.experiments.units import moments, open_units, opened
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.statistics import sequential
+from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_means
+from mlprod_tasks.statistics.treatment_effect import Moments
+
+Design = Literal["fixed", "obrien_fleming", "pocock", "always_valid"]
+MOST_PERIODS = 26
+CONTROL = "control"
+
+
+class CannotPlan(ValueError):
+    """The experiment cannot be planned; the message says why, and what would be possible."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an experiment is to show.
+
+    metric: the name of the primary metric; difference: the smallest difference that matters, in the metric's unit; alpha: the
+    probability of a false alarm; power: of finding that difference; design: when it may be read.
+    """
+
+    metric: str
+    difference: float
+    alpha: float = 0.05
+    power: float = 0.8
+    design: Design = "fixed"
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What units did in as much history as the experiment lasts.
+
+    first, last: the ticks of that history; units; mean: of the metric; sd: of a unit.
+    """
+
+    first: date
+    last: date
+    units: int
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment, as planned before its first row.
+
+    periods: how long units are assigned, in weeks, or months if there is no tick a week; units: how many the smallest variant
+    needs; expected: how many it will have; seen: the smallest difference that so many show with the planned power.
+    """
+
+    wanted: Wanted
+    variants: tuple[Variant, ...]
+    periods: int
+    units: int
+    expected: int
+    seen: float
+    usual: Usual
+
+    @property
+    def control(self) -> Variant:
+        return self.variants[0]
+
+    @property
+    def treated(self) -> tuple[Variant, ...]:
+        return self.variants[1:]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        plain = asdict(self)
+        plain["usual"] |= {"first": str(self.usual.first), "last": str(self.usual.last)}
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Plan:
+        """Read what `as_json` wrote."""
+        usual = dict(plain["usual"])
+        usual |= {name: date.fromisoformat(usual[name]) for name in ("first", "last")}
+        variants = tuple(Variant(**one) for one in plain["variants"])
+        return cls(**{**plain, "wanted": Wanted(**plain["wanted"]), "variants": variants, "usual": Usual(**usual)})
+
+
+def plan(
+    pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant], platform: Platform, *, periods: int | None = None
+) -> Plan:
+    """Plan an experiment from the scored rows and outcomes of the last weeks.
+
+    variants: the control first. periods: how many weeks it may last, or months if there is no tick a week; None: as short as it
+    can be. They are whole, so that each weekday counts alike.
+
+    Raises: CannotPlan.
+    """
+    metric = _checked(pipeline, wanted, variants)
+    if periods is not None and not 1 <= periods <= MOST_PERIODS:
+        raise CannotPlan(f"{format_count(periods, pipeline.schedule.period)}: give 1 to {MOST_PERIODS}")
+    shortest: Plan | None = None
+    longest = periods or MOST_PERIODS
+    for length in range(longest if periods else 1, longest + 1):
+        history = _history(pipeline, length, platform)
+        if history is None:
+            break
+        shortest = _planned(wanted, tuple(variants), length, history, _units(pipeline, metric, history, platform))
+        if shortest.expected >= shortest.units:
+            return shortest
+    raise CannotPlan(_too_little(pipeline, wanted, metric, shortest, periods))
+
+
+def told(pipeline: Pipeline, planned: Plan) -> str:
+    """Tell a plan in words."""
+    wanted, usual = planned.wanted, planned.usual
+    assert pipeline.experiments is not None
+    metric = pipeline.experiments.metric(wanted.metric)
+    unit = f" {metric.unit}" if metric.unit else ""
+    shares = ", ".join(f"{one.name} {one.share:.0%}" for one in planned.variants)
+    length = format_count(planned.periods, pipeline.schedule.period)
+    return "\n".join(
+        [
+            f"{metric.name}: {metric.doc}",
+            f"  in {usual.first} to {usual.last}: {format_count(usual.units, 'unit')}, mean {format_number(usual.mean)}{unit}, "
+            f"standard deviation {format_number(usual.sd)}{unit}",
+            f"  smallest difference that matters: {format_number(wanted.difference)}{unit}",
+            f"  significance {wanted.alpha:.0%}, power {wanted.power:.0%}, design {wanted.design}",
+            f"variants: {shares}",
+            f"needs {format_count(planned.units, 'unit')} in the smallest variant: {length}, in which "
+            f" {format_count(planned.expected, 'unit')} are expected",
+            f"with them, a difference of {format_number(planned.seen)}{unit} is found with that power",
+        ]
+    )
+
+
+def looks(design: str, periods: int) -> tuple[float, ...]:
+    """The planned shares of the information at each look: one at the end, or one a period."""
+    return tuple((one + 1) / periods for one in range(periods)) if design in sequential.SPENDING else (1.0,)
+
+
+def ticks_a_period(schedule: Schedule) -> int:
+    """How many ticks a week has; 1 if they are further apart."""
+    return schedule.ticks_a_week or 1
+
+
+def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) -> UnitMetric:
+    experiments = pipeline.experiments
+    if experiments is None:
+        raise CannotPlan(f"{pipeline.name} declares no `experiments`: declare ml.Experiments(metrics=...) first")
+    metric = _metric(experiments, wanted.metric)
+    if wanted.design not in get_args(Design):
+        raise CannotPlan(f"design {wanted.design!r}: there are {', '.join(get_args(Design))}")
+    if not wanted.difference > 0:
+        raise CannotPlan(f"the smallest difference that matters is {wanted.difference}: give a number above 0")
+    for name, value in (("alpha", wanted.alpha), ("power", wanted.power)):
+        if not 0 < value < 1:
+            raise CannotPlan(f"{name} {value} must lie between 0 and 1")
+    if len(variants) < 2:
+        raise CannotPlan("an experiment needs at least two variants")
+    if len({one.name for one in variants}) < len(variants):
+        raise CannotPlan(f"two variants are the same: {', '.join(one.name for one in variants)}")
+    if min(one.share for one in variants) <= 0 or abs(sum(one.share for one in variants) - 1) > 1e-9:
+        raise CannotPlan("the shares of the variants must be above 0 and add up to 1")
+    return metric
+
+
+def _metric(experiments: Experiments, name: str) -> UnitMetric:
+    try:
+        return experiments.metric(name)
+    except KeyError:
+        there = ", ".join(metric.name for metric in experiments.metrics)
+        raise CannotPlan(f"metric {name!r} is not declared; metrics are {there}") from None
+
+
+def _history(pipeline: Pipeline, periods: int, platform: Platform) -> TickRange | None:
+    """The last periods of ticks that are scored, and whose outcomes are complete by now; None if there are not as many."""
+    schedule, name = pipeline.schedule, names.predictions(pipeline)
+    if not platform.lake.exists(name):
+        return None
+    complete = schedule.shift(schedule.last_at(platform.clock.now()).date, -pipeline.label_delay_ticks)
+    scored = {day for day in platform.lake.ticks(name) if day <= complete}
+    if not scored:
+        return None
+    last = max(scored)
+    first = schedule.shift(last, 1 - periods * ticks_a_period(schedule))
+    return schedule.range(first, last) if first >= min(scored) else None
+
+
+def _units(pipeline: Pipeline, metric: UnitMetric, history: TickRange, platform: Platform) -> tuple[Moments, UnitMetric]:
+    with opened(platform) as con:
+        open_units(con, pipeline, (metric,), history, pipeline.schedule.last_at(platform.clock.now()), platform)
+        found = moments(con, 0, metric)
+    nothing = f"{pipeline.name}: no row of {history} has an outcome"
+    if "" not in found or found[""].n < 2:
+        raise CannotPlan(nothing)
+    return found[""], metric
+
+
+def _planned(
+    wanted: Wanted, variants: tuple[Variant, ...], periods: int, history: TickRange, usual: tuple[Moments, UnitMetric]
+) -> Plan:
+    units, metric = usual
+    mean, sd = _mean_and_sd(units, metric)
+    if not sd > 0:
+        raise CannotPlan(
+            f"metric {metric.name!r} is {format_number(mean)} for all {units.n:,} units of {history}: nothing can differ"
+        )
+    control, smallest = variants[0].share, min(one.share for one in variants[1:])
+    # Each of several variants is compared with the control: Holm's first step must be passed.
+    alpha = wanted.alpha / (len(variants) - 1)
+    factor = _inflation(wanted.design, periods, alpha, wanted.power)
+    needed = factor * units_for_means(wanted.difference, sd, alpha=alpha, power=wanted.power, ratio=control / smallest)
+    if min(control, smallest) == control:
+        needed *= control / smallest
+    expected = units.n * min(control, smallest)
+    seen = smallest_difference(
+        sd, max(2.0, units.n * smallest / factor), max(2.0, units.n * control / factor), alpha=alpha, power=wanted.power
+    )
+    return Plan(
+        wanted, variants, periods, ceil(needed), int(expected), seen, Usual(history.first, history.last, units.n, mean, sd)
+    )
+
+
+def _mean_and_sd(units: Moments, metric: UnitMetric) -> tuple[float, float]:
+    if metric.of != "ratio":
+        return float(units.mean[0]), sqrt(float(units.covariance[0, 0]))
+    above, below = (float(one) for one in units.mean)
+    if below == 0:
+        raise CannotPlan(f"metric {metric.name!r}: the denominator is 0 for all units")
+    ratio = above / below
+    (aa, ab), (_, bb) = units.covariance
+    return ratio, sqrt(max(0.0, float(aa - 2 * ratio * ab + ratio**2 * bb))) / abs(below)
+
+
+def _inflation(design: str, periods: int, alpha: float, power: float) -> float:
+    """How many more units a design needs than one that is read once, at its end."""
+    from scipy import stats
+
+    once = float(stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power))
+    if design == "fixed":
+        return 1.0
+    if design == "always_valid":
+        # Its width at the end decides; that it may end earlier is for free.
+        at_end = sequential.always_valid_half(1.0, 1.0, 1.0, alpha)
+        return ((at_end + float(stats.norm.isf(1 - power))) / once) ** 2
+    shares = looks(design, periods)
+    return (sequential.drift_for(shares, sequential.bounds(shares, alpha, design), power) / once) ** 2
+
+
+def _too_little(pipeline: Pipeline, wanted: Wanted, metric: UnitMetric, longest: Plan | None, periods: int | None) -> str:
+    unit, period = f" {metric.unit}" if metric.unit else "", pipeline.schedule.period
+    if longest is None:
+        return (
+            f"{pipeline.name}: {format_count(periods or 1, f'whole {period}')} of scored ticks with complete outcomes "
+            "are needed to plan an experiment, and there are less"
+        )
+    return (
+        f"{pipeline.name}: a difference of {format_number(wanted.difference)}{unit} in {metric.name} needs {longest.units:,} "
+        f"units in the smallest variant; {format_count(longest.periods, period)} have {longest.expected:,}, which show a "
+        f"difference of {format_number(longest.seen)}{unit}. Ask for a greater difference, "
+        + (f"more {period}s" if periods else "or plan again when there is more history")
+    )

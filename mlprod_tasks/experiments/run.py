@@ -1,0 +1,164 @@
+"""Start and end experiments. The plan is in the ledger before the first row is assigned, and does not change."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import select
+
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.experiments.assignment import Variant
+from mlprod_tasks.experiments.plan import CONTROL, CannotPlan, Plan, Wanted, plan, ticks_a_period
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.experiment_entries import ExperimentRun
+from mlprod_tasks.platform.model_files import BrokenArtifact
+from mlprod_tasks.promotion import history
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+WRITTEN = re.compile(r"(?P<version>\d+|champion)(?:@(?P<threshold>[0-9.eE+-]+))?")
+
+
+class CannotStart(ValueError):
+    """The experiment cannot be started; the message says why."""
+
+
+class NoExperiment(LookupError):
+    """There is no such experiment."""
+
+
+def variants(pipeline: Pipeline, treated: Sequence[str], platform: Platform) -> tuple[Variant, ...]:
+    """Return the champion as control, and the treated variants, with equal shares.
+
+    treated: each a registered version, such as '3'; with '@0.4' it decides from that score on; 'champion@0.4' is the champion
+    with another threshold.
+
+    Raises: CannotPlan.
+    """
+    promoted = history.promotions(pipeline, platform)
+    if not promoted:
+        raise CannotPlan(f"{pipeline.name} has no champion to compare with: train a model first")
+    champion = promoted[-1].model_version
+    share = 1 / (len(treated) + 1)
+    return (Variant(CONTROL, champion, share), *(_treated(pipeline, one, champion, share, platform) for one in treated))
+
+
+def start(
+    pipeline: Pipeline, name: str, planned: Plan, by: str, reason: str, platform: Platform, *, starts: date | None = None
+) -> ExperimentRun:
+    """Write the plan to the ledger; rows are assigned from tick `starts` on, by default the next one.
+
+    Raises: CannotStart, also if another experiment of the use case is not over.
+    """
+    if not NAME.fullmatch(name):
+        raise CannotStart(f"experiment {name!r}: give lower-case letters, digits and _, starting with a letter")
+    now = platform.clock.now()
+    schedule = pipeline.schedule
+    first = schedule.next_after(now) if starts is None else starts
+    if schedule.moment(first) <= now:
+        raise CannotStart(f"experiment {name!r}: tick {first} has begun: units are assigned before their rows are scored")
+    run = ExperimentRun(
+        pipeline=pipeline.name, name=name, at=now, by=by, reason=reason, plan=planned.as_json(),
+        salt=_salt(pipeline, name, now), starts=first,
+        ends=schedule.shift(first, planned.periods * ticks_a_period(schedule) - 1),
+    )  # fmt: skip
+    if schedule.ends is not None and run.ends > schedule.ends:
+        raise CannotStart(f"experiment {name!r}: it would last until {run.ends}, but the schedule ends on {schedule.ends}")
+    with platform.ledger.exclusive(f"{pipeline.name}/experiment") as session:
+        known = list(session.scalars(select(ExperimentRun).filter_by(pipeline=pipeline.name)))
+        if any(one.name == name for one in known):
+            raise CannotStart(f"experiment {name!r}: there was one of that name; give another")
+        if (other := next((one for one in known if last_of(pipeline, one) >= first), None)) is not None:
+            until = last_of(pipeline, other)
+            raise CannotStart(f"experiment {name!r}: {other.name!r} runs until {until}: end it, or start after it")
+        session.add(run)
+    return run
+
+
+def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform) -> ExperimentRun:
+    """End an experiment: the champion answers all rows from the next tick on. What it showed so far stays.
+
+    Raises: NoExperiment.
+    """
+    with platform.ledger.exclusive(f"{pipeline.name}/experiment") as session:
+        run = session.scalar(select(ExperimentRun).filter_by(pipeline=pipeline.name, name=name))
+        if run is None:
+            raise NoExperiment(f"{pipeline.name} has no experiment {name!r}")
+        if run.ended is None:
+            now, schedule = platform.clock.now(), pipeline.schedule
+            run.ended = max(run.starts, schedule.shift(min(schedule.last_at(now).date, run.ends), 1))
+            run.ended_at, run.ended_by, run.end_reason = now, by, reason
+        return run
+
+
+def get(pipeline: Pipeline, name: str, platform: Platform) -> ExperimentRun:
+    """Return an experiment. Raises: NoExperiment."""
+    run = platform.ledger.get(ExperimentRun, pipeline.name, name)
+    if run is None:
+        there = ", ".join(one.name for one in every(pipeline, platform)) or "none"
+        raise NoExperiment(f"{pipeline.name} has no experiment {name!r}; there are: {there}")
+    return run
+
+
+def every(pipeline: Pipeline, platform: Platform) -> list[ExperimentRun]:
+    """Return all experiments, by their start."""
+    return sorted(platform.ledger.all(ExperimentRun, pipeline=pipeline.name), key=lambda run: run.starts)
+
+
+def in_force(pipeline: Pipeline, tick: Tick, platform: Platform) -> ExperimentRun | None:
+    """Return the experiment that assigns the rows of a tick; None if there is none."""
+    runs = platform.ledger.all(
+        ExperimentRun, ExperimentRun.starts <= tick.date, ExperimentRun.ends >= tick.date, pipeline=pipeline.name
+    )
+    return next((run for run in runs if run.ended is None or tick.date < run.ended), None)
+
+
+def plan_of(run: ExperimentRun) -> Plan:
+    """Return the plan of an experiment."""
+    return Plan.from_json(run.plan)
+
+
+def plan_for(
+    pipeline: Pipeline, wanted: Wanted, treated: Sequence[str], platform: Platform, periods: int | None = None
+) -> Plan:
+    """Plan an experiment of the champion against other variants. Raises: CannotPlan."""
+    return plan(pipeline, wanted, variants(pipeline, treated, platform), platform, periods=periods)
+
+
+def _salt(pipeline: Pipeline, name: str, at: datetime) -> str:
+    """Return a salt of the experiment's own: its units are independent of those of any other."""
+    return hashlib.blake2b(f"{pipeline.name}/{name}/{at.isoformat()}".encode(), digest_size=8).hexdigest()
+
+
+def last_of(pipeline: Pipeline, run: ExperimentRun) -> date:
+    """Return the last tick whose rows an experiment assigns."""
+    return run.ends if run.ended is None else pipeline.schedule.shift(run.ended, -1)
+
+
+def _treated(pipeline: Pipeline, text: str, champion: int, share: float, platform: Platform) -> Variant:
+    read = WRITTEN.fullmatch(text)
+    if read is None:
+        raise CannotPlan(f"variant {text!r}: give a version such as '3', or with a threshold '3@0.4' or 'champion@0.4'")
+    version = champion if read["version"] == "champion" else int(read["version"])
+    threshold = None if read["threshold"] is None else _threshold(pipeline, text, read["threshold"])
+    if version == champion and threshold is None:
+        raise CannotPlan(f"variant {text!r} is the champion, which is the control: give another version, or a threshold")
+    try:
+        platform.registry.version(names.registered_model(pipeline), version)
+    except BrokenArtifact as error:
+        raise CannotPlan(f"variant {text!r}: {error}") from error
+    return Variant(text if threshold is not None else f"version {version}", version, share, threshold)
+
+
+def _threshold(pipeline: Pipeline, text: str, written: str) -> float:
+    if pipeline.task != "binary":
+        raise CannotPlan(f"variant {text!r}: only a yes or no is decided from a score")
+    try:
+        threshold = float(written)
+    except ValueError:
+        threshold = -1.0
+    if not 0 <= threshold <= 1:
+        raise CannotPlan(f"variant {text!r}: a threshold is a probability, from 0 to 1")
+    return threshold

@@ -1,0 +1,175 @@
+"""The metrics of each unit, from its scored rows and their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
+from mlprod_tasks.declaration.checks.evaluation import words_of
+from mlprod_tasks.models.kpi import with_value
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.sql import quoted
+from mlprod_tasks.statistics.treatment_effect import Moments
+
+if TYPE_CHECKING:
+    import duckdb
+
+EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
+UNITS = "units"
+
+
+class MetricFailed(ValueError):
+    """A metric's SQL cannot be computed for the rows of the use case."""
+
+
+def unit_columns(pipeline: Pipeline) -> tuple[str, ...]:
+    """The columns that make a unit."""
+    assert pipeline.experiments is not None
+    return pipeline.experiments.unit or pipeline.entity_table.key
+
+
+def open_units(
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    metrics: Sequence[UnitMetric],
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+    experiment: str | None = None,
+    table: str = UNITS,
+) -> dict[str, tuple[int, int]]:
+    """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
+
+    experiment: only the rows that it assigned; None: all rows, without variants ('').
+
+    The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
+    numerator and denominator (1 where there is none).
+
+    Returns: for each variant how many rows were scored, and how many of them have no outcome yet.
+
+    Raises: MetricFailed.
+    """
+    scored = _scored(con, pipeline, metrics, ticks, platform, experiment)
+    if scored is None:
+        con.execute(f"CREATE TABLE {table} ({_empty_columns(pipeline, metrics)})")
+        return {}
+    con.register("outcomes_known", features.labels(pipeline, ticks, as_of, platform))
+    key = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
+    con.execute(
+        f"CREATE OR REPLACE TABLE both_known AS SELECT scored.*, label FROM scored LEFT JOIN outcomes_known USING ({key})"
+    )
+    counts = {
+        variant: (int(rows), int(missing))
+        for variant, rows, missing in con.execute(
+            "SELECT variant, count(*), count_if(label IS NULL) FROM both_known GROUP BY variant ORDER BY variant"
+        ).fetchall()
+    }
+    order = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
+    known = con.sql(f"SELECT * FROM both_known WHERE label IS NOT NULL ORDER BY {order}").to_arrow_table()
+    _aggregate(con, pipeline, metrics, known, table)
+    return counts
+
+
+def moments(con: duckdb.DuckDBPyConnection, position: int, metric: UnitMetric, table: str = UNITS) -> dict[str, Moments]:
+    """Return the moments of each variant's units: columns numerator and denominator of a ratio, else the value alone."""
+    columns = [f"a{position}", *([f"b{position}"] if metric.of == "ratio" else [])]
+    return moments_of(con, columns, table)
+
+
+def moments_of(con: duckdb.DuckDBPyConnection, columns: Sequence[str], table: str = UNITS) -> dict[str, Moments]:
+    """Return the moments of columns of a table of units, by variant."""
+    means = [f"avg({name})" for name in columns]
+    pairs = [f"coalesce(covar_samp({one}, {other}), 0)" for one in columns for other in columns]
+    rows = con.execute(
+        f"SELECT variant, count(*), {', '.join(means + pairs)} FROM {table} GROUP BY variant ORDER BY variant"
+    ).fetchall()
+    wide = len(columns)
+    return {
+        variant: Moments(int(n), np.array(numbers[:wide], float), np.array(numbers[wide:], float).reshape(wide, wide))
+        for variant, n, *numbers in rows
+    }
+
+
+def _scored(
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    metrics: Sequence[UnitMetric],
+    ticks: TickRange,
+    platform: Platform,
+    experiment: str | None,
+) -> bool | None:
+    """Create the table `scored` of the rows that are compared; None if there are none."""
+    name = names.predictions(pipeline)
+    files = platform.lake.files_if_any(name, ticks) if platform.lake.exists(name) else []
+    if not files:
+        return None
+    source = f"read_parquet({listed(files)}, union_by_name = true)"
+    there = {column for column, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    words = {word for metric in metrics for word in words_of(metric.sql) | words_of(metric.per)}
+    wanted = [*pipeline.entity_table.key, "tick", *unit_columns(pipeline), "score", "decision", *pipeline.value_features]
+    wanted += [one for one in pipeline.feature_names if one in words]
+    columns = ", ".join(quoted(one) for one in dict.fromkeys(wanted) if one in there)
+    if experiment is None:
+        con.execute(f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, '' AS variant FROM {source}")
+        return True
+    if EXPERIMENT not in there:
+        return None
+    con.execute(
+        f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, variant FROM {source} "
+        "WHERE experiment = ? AND variant IS NOT NULL",
+        [experiment],
+    )
+    return True
+
+
+def _aggregate(
+    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], known: pa.Table, table: str
+) -> None:
+    """Create the table of units from labelled rows."""
+    import duckdb
+
+    told = with_value(pipeline, known) if known.num_rows else None
+    if told is None:
+        con.execute(f"CREATE TABLE {table} ({_empty_columns(pipeline, metrics)})")
+        return
+    kept = [one for one in known.column_names if one not in told.column_names and one != "label"]
+    con.register("known_rows", pa.table({**{one: known[one] for one in kept}, **{one: told[one] for one in told.column_names}}))
+    unit = ", ".join(f"{quoted(one)} AS u{i}" for i, one in enumerate(unit_columns(pipeline)))
+    sums = ", ".join(_sums(i, metric) for i, metric in enumerate(metrics))
+    try:
+        con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM known_rows GROUP BY ALL ORDER BY ALL")
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0]
+        raise MetricFailed(f"{pipeline.name}: a metric of experiments cannot be computed: {first}") from error
+    _refuse_endless(con, pipeline, metrics, table)
+
+
+def _sums(position: int, metric: UnitMetric) -> str:
+    if metric.of == "proportion":
+        return f"bool_or(coalesce(CAST(({metric.sql}) AS BOOLEAN), false))::DOUBLE AS a{position}, 1.0 AS b{position}"
+    below = f"sum(coalesce(CAST(({metric.per}) AS DOUBLE), 0))" if metric.of == "ratio" else "1.0"
+    return f"sum(coalesce(CAST(({metric.sql}) AS DOUBLE), 0)) AS a{position}, {below} AS b{position}"
+
+
+def _refuse_endless(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], table: str) -> None:
+    for i, metric in enumerate(metrics):
+        ((bad,),) = con.execute(f"SELECT count_if(NOT isfinite(a{i}) OR NOT isfinite(b{i})) FROM {table}").fetchall()
+        if bad:
+            raise MetricFailed(f"{pipeline.name}: metric {metric.name!r} is infinite or no number for {bad:,} units")
+
+
+def _empty_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric]) -> str:
+    units = [f"u{i} VARCHAR" for i, _ in enumerate(unit_columns(pipeline))]
+    return ", ".join([*units, "variant VARCHAR", *(f"a{i} DOUBLE, b{i} DOUBLE" for i, _ in enumerate(metrics))])
+
+
+def opened(platform: Platform) -> Any:
+    """An engine whose sums round the same way each time."""
+    return engine(threads=1, spill=platform.settings.home / "spill")

@@ -1,0 +1,80 @@
+"""The verdict on an experiment: void, harmful, better, worse, no difference, or none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mlprod_tasks.declaration import Pipeline, UnitMetric
+from mlprod_tasks.documents.formatting import format_interval, format_number
+from mlprod_tasks.experiments.compare import Compared
+from mlprod_tasks.experiments.plan import Plan
+from mlprod_tasks.statistics.multiple_tests import holm
+
+
+def decide(
+    pipeline: Pipeline,
+    planned: Plan,
+    primary: UnitMetric,
+    compared: Sequence[Compared],
+    wrong: Sequence[str],
+    shares: tuple[float, ...],
+    units: Mapping[str, int],
+) -> tuple[str, str]:
+    """Return the verdict and its sentence.
+
+    wrong: what voids it; shares: of the planned information at each look so far, () if there may be no verdict; units: of each
+    variant.
+    """
+    if wrong:
+        return "void", "; ".join(wrong)
+    if (harm := _harm(pipeline, compared)) is not None:
+        return "harmful", harm
+    progress = f"{min(units.values(), default=0):,} of {planned.units:,} units in the smallest variant"
+    if not shares:
+        return "running", f"no verdict yet: {progress}"
+    mine = [one for one in compared if one.metric == primary.name]
+    if len(mine) < len(planned.treated):
+        return "void", f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has less than two"
+    decided = _decided(planned, mine)
+    if decided:
+        best = max(decided, key=lambda one: one.difference if primary.better == "higher" else -one.difference)
+        gained = (best.difference > 0) == (primary.better == "higher")
+        return ("better" if gained else "worse"), _said(best, primary)
+    if shares[-1] < 1:
+        return "running", f"no difference so far: {progress}"
+    seen = format_number(planned.seen)
+    return (
+        "no difference",
+        f"no difference in {primary.name} was found; one of {seen} would have been, with power {planned.wanted.power:.0%}",
+    )
+
+
+def _decided(planned: Plan, mine: Sequence[Compared]) -> list[Compared]:
+    """The variants that differ from the control."""
+    if planned.wanted.design == "fixed":
+        significant = holm([one.p if one.p is not None else 1.0 for one in mine]) <= planned.wanted.alpha
+        return [one for one, found in zip(mine, significant, strict=True) if found]
+    return [one for one in mine if one.low > 0 or one.high < 0]
+
+
+def _harm(pipeline: Pipeline, compared: Sequence[Compared]) -> str | None:
+    """What a variant certainly lost more of than a guardrail allows."""
+    assert pipeline.experiments is not None
+    for guardrail in pipeline.experiments.guardrails:
+        metric = pipeline.experiments.metric(guardrail.metric)
+        for one in compared:
+            if one.metric != metric.name:
+                continue
+            least = -one.high if metric.better == "higher" else one.low
+            if least > guardrail.loss:
+                lost = format_number(guardrail.loss)
+                return f"{_said(one, metric)}: more is lost than the {lost} that the guardrail allows"
+    return None
+
+
+def _said(one: Compared, metric: UnitMetric) -> str:
+    unit = f" {metric.unit}" if metric.unit else ""
+    return (
+        f"{one.variant}: {metric.name} {format_number(one.treated)}{unit} against {format_number(one.control)}{unit}, "
+        f"difference {format_number(one.difference)} {format_interval(one.low, one.high)}"
+    )

@@ -1,0 +1,40 @@
+"""What experiments may declare, and the sentence for what they may not."""
+
+from dataclasses import replace
+
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration import DeclarationError
+from tests.support.shop import SHOP
+
+SAVED = ml.UnitMetric("saved", "value", "what acting saved")
+
+
+def test_a_metric_is_found_by_its_name() -> None:
+    declared = ml.Experiments((SAVED,), unit=("channel",))
+    assert replace(SHOP, experiments=declared).experiments.metric("saved") == SAVED
+    with pytest.raises(KeyError):
+        declared.metric("lost")
+
+
+@pytest.mark.parametrize(
+    ("experiments", "why"),
+    [
+        (ml.Experiments(()), "metrics is empty: give at least one"),
+        (ml.Experiments((SAVED, SAVED)), "'saved' is declared twice|repeated|more than once"),
+        (ml.Experiments((replace(SAVED, name="Saved!"),)), "must be lower-case letters, digits and _"),
+        (ml.Experiments((replace(SAVED, of="ratio"),)), "a ratio needs `per`"),
+        (ml.Experiments((replace(SAVED, per="1"),)), "only a ratio has `per`"),
+        (ml.Experiments((SAVED,), unit=("customer",)), "unit 'customer' is neither a column of the row's key nor a feature"),
+        (
+            ml.Experiments((SAVED,), guardrails=(ml.Guardrail("lost", 1),)),
+            "guardrail 'lost' is not a metric; metrics are saved",
+        ),
+        (ml.Experiments((SAVED,), guardrails=(ml.Guardrail("saved", -1),)), "loss -1.0 must be at least 0"),
+    ],
+    ids=("no metric", "twice", "name", "ratio", "per", "unit", "guardrail", "loss"),
+)
+def test_what_cannot_be_compared_is_refused(experiments: ml.Experiments, why: str) -> None:
+    with pytest.raises(DeclarationError, match=why):
+        replace(SHOP, experiments=experiments)

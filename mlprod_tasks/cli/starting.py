@@ -1,17 +1,57 @@
-"""`mlprod try`: the first look at a use case."""
+"""`mlprod init` and `mlprod try`: declare a use case from data, and take a first look at it."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mlprod_tasks.cli.arguments import Name, opened, say
+from mlprod_tasks.documents.formatting import format_count
+from mlprod_tasks.platform import platform
 from mlprod_tasks.platform.progress import show_bars
 
 app = typer.Typer()
 FOLDER = Path("trials")
+
+
+@app.command()
+def init(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE_OR_URL...", help="CSV, JSON Lines or Parquet files, or the URL of a database."),
+    ],
+    predict: Annotated[
+        str, typer.Option(metavar="COLUMN", help="What is predicted: a column, or TABLE.COLUMN; asked for by default.")
+    ] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the use case; by default TABLE_COLUMN.")] = "",
+    table: Annotated[list[str] | None, typer.Option(metavar="TABLE", help="Of a database: only this table.")] = None,
+) -> None:
+    """Look at files or database tables, and write a declaration that runs at once with `mlprod try`.
+
+    Types, keys, times, joins, personal columns, features and windows are guessed from the data; each guess is marked in the
+    file. A file is never replaced.
+    """
+    from mlprod_tasks.starting.init_pipeline import init_pipeline
+
+    show_bars()
+    settings = platform().settings
+    done = init_pipeline(sources, predict, name, settings, _chosen, tuple(table or ()))
+    say("\n".join(done.notes), nl=bool(done.notes))
+    count = format_count(done.guesses, "line")
+    say(f"{done.path} is written: {count} with a guess. Read them, then run `mlprod try {done.pipeline.name}`")
+
+
+def _chosen(candidates: list[tuple[str, str]]) -> str:
+    """Ask what is predicted; without a terminal, that is an error."""
+    shown = "\n".join(f"  {name}  {what}" for name, what in candidates)
+    say(f"What is to be predicted?\n{shown}", err=True)
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("give the column that is to be predicted with --predict", param_hint="--predict")
+    return str(typer.prompt("column", default=candidates[0][0], err=True))
 
 
 @app.command("try")
@@ -34,6 +74,8 @@ def try_(
     from mlprod_tasks.starting.try_pipeline import try_pipeline
 
     show_bars()
+    for library in ("great_expectations", "mlflow", "alembic"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # what they note about their own files would only distract
     pipeline, here = opened(name)
     trial, page = try_pipeline(
         pipeline, here.settings, out or FOLDER / name, lambda text: say(f"{name}: {text}"), most_ticks=ticks

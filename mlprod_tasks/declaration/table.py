@@ -54,6 +54,7 @@ class Files:
     encoding: for CSV and JSON Lines: the encoding, by Python's name: 'cp1252' or 'utf-16'. A byte order mark is no text.
     decimal: for CSV: the decimal sign of numbers of kind float. With ',' a value such as '1.234,5' or '1.5' is refused, as a
     point may separate thousands.
+    missing: for CSV: what stands for a missing value besides an empty one, if it is not quoted: ('NA',).
     """
 
     connection: str
@@ -63,6 +64,7 @@ class Files:
     separator: str = ","
     encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)

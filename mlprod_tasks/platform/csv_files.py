@@ -24,10 +24,11 @@ CHUNK_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is written: the character between values, and its encoding."""
+    """How a CSV file is written: the character between values, its encoding, and what stands for a missing value."""
 
     separator: str = ","
     encoding: str = UTF_8
+    missing: tuple[str, ...] = ()
 
 
 STANDARD = Dialect()
@@ -61,7 +62,7 @@ def ends_in_a_line(path: Path, dialect: Dialect = STANDARD) -> bool:
 def read(path: Path, columns: Sequence[str], dialect: Dialect = STANDARD) -> Iterator[pa.RecordBatch]:
     """Yield the rows in chunks, each column as text, or as bytes if a value of the chunk is not UTF-8.
 
-    An empty value is null; a quoted empty value is an empty text.
+    An empty value is null, and so is one of `missing`; a quoted empty value is an empty text.
 
     Raises: Malformed, OSError.
     """
@@ -79,10 +80,10 @@ def read(path: Path, columns: Sequence[str], dialect: Dialect = STANDARD) -> Ite
                 )
             count += 1
             if records.held_lines >= CHUNK_LINES or records.held_bytes >= CHUNK_BYTES:
-                yield _batch(records.take(), count, len(names), positions, columns, dialect.separator)
+                yield _batch(records.take(), count, len(names), positions, columns, dialect)
                 count = 0
         if count:
-            yield _batch(records.take(), count, len(names), positions, columns, dialect.separator)
+            yield _batch(records.take(), count, len(names), positions, columns, dialect)
 
 
 @dataclass
@@ -149,7 +150,7 @@ def _fields(count: int) -> str:
 
 
 def _batch(
-    content: bytes, count: int, width: int, positions: Sequence[int], columns: Sequence[str], separator: str
+    content: bytes, count: int, width: int, positions: Sequence[int], columns: Sequence[str], dialect: Dialect
 ) -> pa.RecordBatch:
     """Parse complete records with Arrow, which tells an empty value from a quoted one."""
     names = [str(position) for position in range(width)]
@@ -157,13 +158,13 @@ def _batch(
     rows = arrow_csv.read_csv(
         BytesIO(content),
         arrow_csv.ReadOptions(column_names=names, block_size=len(content) + 1),
-        arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        arrow_csv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True),
         # All columns as they are: types come from the declaration, not from the first megabyte of the file.
         arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.binary()),
             include_columns=wanted,
             strings_can_be_null=True,
-            null_values=[""],
+            null_values=["", *dialect.missing],
             quoted_strings_can_be_null=False,
         ),
     )

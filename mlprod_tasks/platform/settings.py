@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PREFIX = "MLPROD_"
+CONNECTIONS = "connections.env"
 
 
 # Drivers that reading and writing are tested with.
@@ -64,6 +65,11 @@ class Settings:
         return url
 
     @property
+    def connections_file(self) -> Path:
+        """The file of connections beside the declarations, as lines NAME=VALUE; the environment goes before it."""
+        return self.pipelines / CONNECTIONS
+
+    @property
     def staging(self) -> Path:
         """The folder where extracted rows wait for their audit."""
         return self.home / "staging"
@@ -77,30 +83,44 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
     variables = os.environ if environment is None else environment
     given = {name: value for name, value in variables.items() if value}
     home = Path(given.get(f"{PREFIX}HOME", "var")).resolve()
+    pipelines = Path(given.get(f"{PREFIX}PIPELINES", "pipelines")).resolve()
     return Settings(
         home=home,
         lake=given.get(f"{PREFIX}LAKE", str(home / "lake")),
         ledger_url=given.get(f"{PREFIX}LEDGER_URL", f"sqlite:///{home / 'ledger.db'}"),
         mlflow_url=given.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
-        pipelines=Path(given.get(f"{PREFIX}PIPELINES", "pipelines")).resolve(),
+        pipelines=pipelines,
         expectations=Path(given.get(f"{PREFIX}EXPECTATIONS", "great_expectations")).resolve(),
         mlflow_base_url=given.get(f"{PREFIX}MLFLOW_BASE_URL", ""),
         mail_from=given.get(f"{PREFIX}MAIL_FROM", "mlprod@localhost"),
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),
         online_url=given.get(f"{PREFIX}ONLINE_URL", f"sqlite:///{home / 'online.db'}"),
-        connection=connection or (lambda name: connection_from_environment(name, variables)),
+        connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),
     )
 
 
-def connection_from_environment(name: str, environment: Mapping[str, str]) -> str:
-    """The URL of a connection, from MLPROD_CONNECTION_<NAME>.
+def connection_from_environment(name: str, environment: Mapping[str, str], file: Path | None = None) -> str:
+    """The URL of a connection, from MLPROD_CONNECTION_<NAME>; from a line of that name in `file` if it is not set.
 
     Raises: SettingMissing.
     """
     variable = f"{PREFIX}CONNECTION_{name.upper()}"
+    if not environment.get(variable) and file is not None and variable in (kept := _lines(file)):
+        return kept[variable]
     if not environment.get(variable):
         raise SettingMissing(
             f"connection {name!r} is not configured: set {variable} to its URL (sqlite:///path, "
             "postgresql://user@host/database, or a folder for files)"
         )
     return environment[variable]
+
+
+def _lines(file: Path) -> dict[str, str]:
+    """The lines NAME=VALUE of a file; none if it is missing."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {
+        name.strip(): value.strip() for name, sign, value in (line.partition("=") for line in lines) if sign and value.strip()
+    }

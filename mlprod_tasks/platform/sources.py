@@ -97,7 +97,7 @@ def _unnamed(table: Table, existing: Collection[str]) -> tuple[str, ...]:
 
 
 def _dialect(source: Files) -> Dialect:
-    return Dialect(source.separator, source.encoding)
+    return Dialect(source.separator, source.encoding, source.missing)
 
 
 def _unended(table: Table, paths: Sequence[Path]) -> tuple[str, ...]:

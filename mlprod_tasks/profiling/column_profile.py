@@ -69,7 +69,7 @@ def profile_columns(
     if not columns:
         return ()
     measures = ", ".join(_measures(column) for column in columns)
-    found = connection.execute(f"SELECT count(*), {measures} FROM {relation}").fetchone() or ()
+    found = connection.execute(f"SELECT count(*), {measures} FROM {relation}").fetchall()[0]
     rows, rest = int(found[0]), list(found[1:])
     return tuple(_profile(connection, relation, column, rows, rest[4 * i : 4 * i + 4]) for i, column in enumerate(columns))
 

@@ -43,8 +43,8 @@ def over_time(
     zone: the time zone of hours and days.
     """
     when = seconds(identifier(time))
-    ends = connection.execute(f"SELECT min({when}), max({when}) FROM {relation}").fetchone()
-    if ends is None or ends[0] is None or ends[0] == ends[1]:
+    ends = connection.execute(f"SELECT min({when}), max({when}) FROM {relation}").fetchall()[0]
+    if ends[0] is None or ends[0] == ends[1]:
         return {}
     first, last = ends
     shown = [profile for profile in profiles if profile.column.name != time]
@@ -114,9 +114,7 @@ def _seasons(
         values = ", ".join(f"{_value(profile)} AS v{i}" for i, profile in enumerate(varied))
         grouped = f"SELECT {sums} FROM (SELECT {local} AS season, {values} FROM {relation}) GROUP BY season"
         ratios = ", ".join(_ratio(i) for i in range(len(varied)))
-        for profile, ratio in zip(
-            varied, connection.execute(f"SELECT {ratios} FROM ({grouped})").fetchone() or (), strict=False
-        ):
+        for profile, ratio in zip(varied, connection.execute(f"SELECT {ratios} FROM ({grouped})").fetchall()[0], strict=False):
             if ratio is not None and ratio > max(best.get(profile.column.name, ("", CLEAR))[1], CLEAR):
                 best[profile.column.name] = (words, float(ratio))
     return best

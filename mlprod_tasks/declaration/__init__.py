@@ -83,6 +83,8 @@ from mlprod_tasks.declaration.serving import Ramp, Serving
 from mlprod_tasks.declaration.standard import (
     INTERVAL_RULES,
     INTERVAL_WATCHES,
+    MULTICLASS_RULES,
+    MULTICLASS_WATCHES,
     REGRESSION_RULES,
     REGRESSION_WATCHES,
     REQUEST_RULES,
@@ -92,20 +94,30 @@ from mlprod_tasks.declaration.standard import (
     WATCHES,
 )
 from mlprod_tasks.declaration.table import Column, Database, Files, Table
-from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, PredictionValue, ValueFunction
-from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
+from mlprod_tasks.declaration.target import (
+    AtTick,
+    Before,
+    ClassValue,
+    CostMatrix,
+    Kpi,
+    Label,
+    PredictionValue,
+    ValueFunction,
+)
+from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable, Split
 
 __all__ = [
-    "EVER", "INTERVAL_RULES", "INTERVAL_WATCHES", "REGRESSION_RULES", "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES",
-    "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf", "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction",
-    "Averaging", "Backtest", "Before", "BetterThanBaseline", "Between", "Breach", "BusinessMetric", "Column", "Constant",
-    "CostMatrix", "Count", "CountDistinct", "Database", "DeclarationError", "Ensemble", "Estimator", "Experiments",
-    "Expression", "ExtraTrees", "Files", "First", "Guardrail", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast",
-    "KpiAtMost", "Label", "Last", "Latency", "Learned", "Learner", "LightGBM", "LinearRegression", "LinearSVM",
-    "LogisticRegression", "Lookup", "Max", "Mean", "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring",
-    "Monotonic", "NeuralNet", "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population",
-    "PredictionValue", "Publish", "Quantile", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule",
-    "SamePredictions", "Schedule", "Search", "Serving", "SinceFirst", "SinceLast", "Slope", "Split", "Stable", "Stacking",
-    "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "UnitMetric", "Upstream", "ValueFunction", "Watch", "WorstSlice",
-    "days", "hours", "load", "load_all",
+    "EVER", "INTERVAL_RULES", "INTERVAL_WATCHES", "MULTICLASS_RULES", "MULTICLASS_WATCHES", "REGRESSION_RULES",
+    "REGRESSION_WATCHES", "REQUEST_RULES", "REQUEST_WATCHES", "RETRAINING", "RULES", "WATCHES", "Any", "Approval", "AsOf",
+    "AtLeast", "AtMost", "AtTick", "AvailableAtPrediction", "Averaging", "Backtest", "Before", "BetterThanBaseline",
+    "Between", "Breach", "BusinessMetric", "ClassValue", "Column", "Constant", "CostMatrix", "Count", "CountDistinct",
+    "Database", "DeclarationError", "Ensemble", "Estimator", "Experiments", "Expression", "ExtraTrees", "Files", "First",
+    "Guardrail", "HistGradientBoosting", "Invariance", "Kpi", "KpiAtLeast", "KpiAtMost", "Label", "Last", "Latency",
+    "Learned", "Learner", "LightGBM", "LinearRegression", "LinearSVM", "LogisticRegression", "Lookup", "Max", "Mean",
+    "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring", "Monotonic", "NeuralNet", "NoLeakageSuspicion",
+    "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population", "PredictionValue", "Publish", "Quantile", "Ramp",
+    "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving",
+    "ShareTable", "SinceFirst", "SinceLast", "Slope", "Split", "Stable", "Stacking", "Std", "Sum", "Table", "Tick",
+    "TickRange", "Trailing", "UnitMetric", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load",
+    "load_all",
 ]  # fmt: skip

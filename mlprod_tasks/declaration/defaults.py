@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.aggregate import Count, SinceLast, Sum
 from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, names_of
 from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
+from mlprod_tasks.declaration.monitoring import Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.standard import (
     INTERVAL_RULES,
     INTERVAL_WATCHES,
+    MULTICLASS_RULES,
+    MULTICLASS_WATCHES,
     REGRESSION_RULES,
     REGRESSION_WATCHES,
     REQUEST_RULES,
@@ -20,8 +26,8 @@ from mlprod_tasks.declaration.standard import (
     RULES,
     WATCHES,
 )
-from mlprod_tasks.declaration.target import CostMatrix, Kpi, PredictionValue
-from mlprod_tasks.declaration.training import MeanTable, RateTable, Split
+from mlprod_tasks.declaration.target import ClassValue, CostMatrix, Kpi, PredictionValue, Value
+from mlprod_tasks.declaration.training import MeanTable, RateTable, ShareTable, Split
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -36,14 +42,40 @@ VALUE = CostMatrix(true_positive=1, false_positive=-1, unit="points")
 GATES: tuple[Gate, ...] = (
     AtLeast("roc_auc", 0.55), BetterThanBaseline("log_loss"), NotWorseThanChampion("log_loss"), NoLeakageSuspicion(),
 )  # fmt: skip
+MULTICLASS_GATES: tuple[Gate, ...] = (
+    BetterThanBaseline("log_loss"), NotWorseThanChampion("log_loss"), NoLeakageSuspicion(),
+)  # fmt: skip
 REGRESSION_GATES: tuple[Gate, ...] = (BetterThanBaseline("mae"), NotWorseThanChampion("mae"), NoLeakageSuspicion())
 KPI = Kpi("value_per_1000", "1000 * avg(value)", "the value of a thousand predictions")
 REGRESSION_KPI = Kpi("mean_outcome", "avg(outcome)", "the mean of what came true")  # the value of errors is negative: no ratio
 
 
+@dataclass(frozen=True)
+class TaskDefaults:
+    """What a task other than a yes or no has in place of the defaults above."""
+
+    fallback: type[Any]
+    value: Value
+    gates: tuple[Gate, ...]
+    kpi: Kpi
+    watches: tuple[Watch, ...]
+    rules: tuple[Rule, ...]
+
+
+OF_TASK: Mapping[str, TaskDefaults] = MappingProxyType(
+    {
+        "regression": TaskDefaults(
+            MeanTable, PredictionValue(), REGRESSION_GATES, REGRESSION_KPI, REGRESSION_WATCHES, REGRESSION_RULES
+        ),
+        "multiclass": TaskDefaults(ShareTable, ClassValue(), MULTICLASS_GATES, KPI, MULTICLASS_WATCHES, MULTICLASS_RULES),
+    }
+)
+YES_OR_NO = TaskDefaults(RateTable, VALUE, GATES, KPI, WATCHES, RULES)
+
+
 def filled(pipeline: Pipeline) -> dict[str, Any]:
     """The fields that the declaration leaves to their defaults, with what they are for this pipeline."""
-    regression = pipeline.task == "regression"
+    task = OF_TASK.get(pipeline.task, YES_OR_NO)
     fields: dict[str, Any] = {}
     entity = _entity(pipeline)
     if not pipeline.features and entity is not None:
@@ -57,19 +89,15 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
         window = OF_TICKS[pipeline.schedule.every]
         fields["split"] = Split(validation=window, test=window, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
     if pipeline.fallback == FALLBACK:
-        fields["fallback"] = (MeanTable if regression else RateTable)(by=_groups(features))
-    if regression and pipeline.value == VALUE:
-        fields["value"] = PredictionValue()
-    if regression and pipeline.gates == GATES:
-        fields["gates"] = REGRESSION_GATES
-    if regression and pipeline.kpi == KPI:
-        fields["kpi"] = REGRESSION_KPI
+        fields["fallback"] = task.fallback(by=_groups(features))
+    for name in ("value", "gates", "kpi"):
+        if getattr(pipeline, name) == getattr(YES_OR_NO, name) != getattr(task, name):
+            fields[name] = getattr(task, name)
     if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
-        watches, rules = (REGRESSION_WATCHES, REGRESSION_RULES) if regression else (WATCHES, RULES)
-        more = pipeline.serving is not None and not regression
-        intervals = regression and pipeline.model.coverage is not None
-        fields["watches"] = (*watches, *(REQUEST_WATCHES if more else ()), *(INTERVAL_WATCHES if intervals else ()))
-        fields["rules"] = (*rules, *(REQUEST_RULES if more else ()), *(INTERVAL_RULES if intervals else ()))
+        more = pipeline.serving is not None
+        intervals = pipeline.model.coverage is not None
+        fields["watches"] = (*task.watches, *(REQUEST_WATCHES if more else ()), *(INTERVAL_WATCHES if intervals else ()))
+        fields["rules"] = (*task.rules, *(REQUEST_RULES if more else ()), *(INTERVAL_RULES if intervals else ()))
     return fields
 
 

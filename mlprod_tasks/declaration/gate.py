@@ -10,6 +10,7 @@ from mlprod_tasks.declaration.declared import declared
 Metric = Literal[
     "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000", "mae", "rmse",
     "median_error", "r2", "mape", "absolute_bias", "interval_coverage", "interval_width", "pinball",
+    "accuracy", "macro_f1", "weighted_f1", "macro_auc", "top_k_accuracy",
 ]  # fmt: skip
 HIGHER_IS_BETTER: dict[str, bool] = {
     "roc_auc": True,
@@ -28,10 +29,18 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "interval_coverage": True,
     "interval_width": False,
     "pinball": False,
+    "accuracy": True,
+    "macro_f1": True,
+    "weighted_f1": True,
+    "macro_auc": True,
+    "top_k_accuracy": True,
 }
 
 OF_INTERVALS = ("interval_coverage", "interval_width")  # of predictions with an interval
-SHARES = ("roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k", "interval_coverage")  # metrics in [0, 1]
+SHARES = (  # metrics in [0, 1]
+    "roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k", "interval_coverage", "accuracy", "macro_f1",
+    "weighted_f1", "macro_auc", "top_k_accuracy",
+)  # fmt: skip
 
 
 @declared
@@ -93,13 +102,14 @@ class WorstSlice:
     Slices are those that the declaration names, and the worst ones that a search over all features finds. The gate passes if no
     slice is worse than the rest.
 
-    metric: the metric; calibration is the mean outcome minus the mean score, bias the mean outcome minus the mean prediction.
-    bound: the smallest value for roc_auc and value_per_1000, the largest for log_loss, mae and rmse, the largest absolute value
-    for calibration and bias.
+    metric: the metric; calibration is the mean outcome minus the mean score (of classes, the share of right predictions
+    minus their mean probability), bias the mean outcome minus the mean prediction.
+    bound: the smallest value for roc_auc, accuracy and value_per_1000, the largest for log_loss, mae and rmse, the largest
+    absolute value for calibration and bias.
     least_rows: the number of rows of a slice that is large enough.
     """
 
-    metric: Literal["roc_auc", "log_loss", "calibration", "value_per_1000", "mae", "rmse", "bias"]
+    metric: Literal["roc_auc", "log_loss", "calibration", "value_per_1000", "mae", "rmse", "bias", "accuracy"]
     bound: float
     least_rows: int = 500
 

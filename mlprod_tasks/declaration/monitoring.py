@@ -25,6 +25,7 @@ Watched = Literal[
     # output, known at the tick
     "score_psi",
     "score_wasserstein",
+    "class_psi",
     "decision_share",
     "fallback_share",
     # performance estimated from calibrated scores, known at the tick
@@ -32,15 +33,21 @@ Watched = Literal[
     "estimated_precision",
     "estimated_recall",
     "estimated_value",
+    "estimated_accuracy",
+    "estimated_macro_f1",
     # outcomes, known when the labels of the tick are complete
     "label_coverage",
     "label_rate",
     "label_mean",
     "label_psi",
+    "unknown_classes",
     "roc_auc",
     "precision",
     "recall",
     "value",
+    "accuracy",
+    "macro_f1",
+    "log_loss",
     "calibration",
     "mae",
     "rmse",
@@ -90,6 +97,10 @@ WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
         "roc_auc", "precision", "recall", "calibration", "residual_drift", "estimate_error",
     ),
     "regression": ("label_mean", "label_psi", "mae", "rmse", "bias", "interval_coverage", "residual_shift"),
+    "multiclass": (
+        "class_psi", "estimated_accuracy", "estimated_macro_f1", "estimated_value", "label_psi", "unknown_classes", "accuracy",
+        "macro_f1", "log_loss", "calibration", "residual_drift", "estimate_error",
+    ),
 }  # fmt: skip
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 

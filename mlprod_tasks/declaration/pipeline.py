@@ -26,9 +26,9 @@ from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
 from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
-from mlprod_tasks.declaration.target import AtTick, Before, CostMatrix, Kpi, Label, PredictionValue, Value
+from mlprod_tasks.declaration.target import AtTick, Before, ClassValue, CostMatrix, Kpi, Label, PredictionValue, Value
 from mlprod_tasks.declaration.task import TASKS, Task
-from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Split
+from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable, Split
 
 
 @declared
@@ -49,7 +49,8 @@ class Pipeline:
 
     What is not declared gets a default for this use case; `mlprod pipelines NAME --full` prints all of them. A use case that
     answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests; a regression gets
-    REGRESSION_WATCHES and REGRESSION_RULES, and with `model.coverage` also INTERVAL_WATCHES and INTERVAL_RULES.
+    REGRESSION_WATCHES and REGRESSION_RULES, and with `model.coverage` also INTERVAL_WATCHES and INTERVAL_RULES; several classes
+    get MULTICLASS_WATCHES and MULTICLASS_RULES.
 
     name: the file's name; also part of the names of DAGs, lake tables and the registered model.
     alert_to: mail addresses for failures and alarms.
@@ -64,7 +65,8 @@ class Pipeline:
     split: the time windows of a training; by default two weeks each, with gaps of the label's delay.
     model: how the model is trained.
     fallback: the model that scores when the champion cannot; by default a table by the first text of the row.
-    value: what decisions, or predicted numbers, are worth; by default a point for acting rightly, minus one for wrongly.
+    value: what decisions, or predicted numbers or classes, are worth; by default a point for acting rightly, minus one for
+    wrongly; of numbers minus the error; of classes a point for a right one.
     gates: conditions that a model must meet before it may be promoted; by default it must be better than the baseline, not
     worse than the champion, and no feature may tell the label.
     kpi: the business measure that is watched; by default the value of a thousand predictions, or the mean outcome.
@@ -74,8 +76,10 @@ class Pipeline:
     monitoring: settings for all watches together.
     predict_at: the moment at which a row is scored; features use nothing that becomes known later.
     publish: a database table for predictions besides the lake.
-    task: the kind of prediction: 'binary', a yes or no with its probability, or 'regression', a number.
+    task: the kind of prediction: 'binary', a yes or no with its probability, 'regression', a number, or 'multiclass', one of
+    several classes with the probabilities of all.
     top_share: the k of precision at k, as a share of rows.
+    top_k: the k of top_k_accuracy: of classes, how many of the likeliest may hold the one that comes.
     slices: features whose values (quartiles of numbers) define slices for the evaluation.
     backtest: also evaluates the model at earlier moments.
     approval: whether a person must approve a model before it is promoted.
@@ -94,7 +98,7 @@ class Pipeline:
     features: tuple[Feature, ...] = ()
     split: Split = SPLIT
     model: Model = Model()
-    fallback: RateTable | MeanTable = FALLBACK
+    fallback: RateTable | MeanTable | ShareTable = FALLBACK
     value: Value = VALUE
     gates: tuple[Gate, ...] = GATES
     kpi: Kpi = KPI
@@ -106,6 +110,7 @@ class Pipeline:
     publish: Publish | None = None
     task: str = "binary"
     top_share: float = 0.1
+    top_k: int = 2
     slices: tuple[str, ...] = ()
     backtest: Backtest | None = None
     approval: Approval | None = None
@@ -172,7 +177,7 @@ class Pipeline:
     @property
     def value_features(self) -> tuple[str, ...]:
         """The features that the declared value of a decision, or of a predicted number, reads."""
-        if isinstance(self.value, CostMatrix):
+        if isinstance(self.value, CostMatrix | ClassValue):
             return ()
         value = self.value
         written = (value.sql,) if isinstance(value, PredictionValue) else (value.act, value.wait)

@@ -95,6 +95,22 @@ REGRESSION_RULES = (
     Rule("large errors grew", "rmse", "retrain", breaches=3, of=5),
     Rule("predictions are off to one side", "bias", "retrain", breaches=3, of=5),
 )
+# For several classes. The log loss is relative to the reference's.
+_OF_TWO_CLASSES = frozenset(("label_rate", "roc_auc"))
+MULTICLASS_WATCHES = (
+    *(watch for watch in WATCHES if watch.what not in _OF_TWO_CLASSES),
+    Watch("class_psi", high=0.25, learned=LEARNED),
+    Watch("label_psi", high=0.25, learned=LEARNED),
+    Watch("unknown_classes", high=0.0),
+    Watch("log_loss", high=1.3, learned=LEARNED),
+)
+MULTICLASS_RULES = (
+    *(rule for rule in RULES if rule.watch not in _OF_TWO_CLASSES),
+    Rule("predicted classes moved", "class_psi", "alert"),
+    Rule("classes that come moved", "label_psi", "alert"),
+    Rule("classes that the model does not know", "unknown_classes", "alert"),
+    Rule("probabilities are poor", "log_loss", "retrain", breaches=3, of=5),
+)
 # Added if predictions have an interval.
 INTERVAL_WATCHES = (Watch("interval_coverage", low=-0.15, high=0.15, learned=LEARNED),)
 INTERVAL_RULES = (Rule("intervals no longer hold their share", "interval_coverage", "retrain", breaches=3, of=5),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from datetime import timedelta
 from typing import Literal
 
@@ -32,10 +33,13 @@ class Label:
 
     table: the table with the outcomes; it may be the scored one.
     on: pairs columns of the scored row with the key columns of `table`.
-    sql: the outcome, over the columns of `table`: a condition, or a number.
+    sql: the outcome, over the columns of `table`: a condition, a number, or the name of a class.
     delay: how long after predict_at an outcome counts as complete.
     doc: what it means.
-    kind: 'yes_no' for a condition, 'number' for a number; SQL that gives another type is refused, never converted.
+    kind: 'yes_no' for a condition, 'number' for a number, 'class' for one of several classes: text, or a whole number, whose
+    digits are the name of the class. SQL that gives another type is refused, never converted.
+    classes: of kind 'class', the names of the classes, in the order in which they are shown; () takes those of the training
+    window, sorted. Rows of any other class are not trained on, and count as wrong.
     """
 
     table: str
@@ -43,7 +47,8 @@ class Label:
     sql: str
     delay: timedelta
     doc: str = ""
-    kind: Literal["yes_no", "number"] = "yes_no"
+    kind: Literal["yes_no", "number", "class"] = "yes_no"
+    classes: tuple[str, ...] = ()
 
 
 @declared
@@ -99,7 +104,26 @@ class PredictionValue:
     unit: str = ""
 
 
-Value = CostMatrix | ValueFunction | PredictionValue
+@declared
+class ClassValue:
+    """The value of a predicted class, by the class that is predicted and the class that comes. Costs are negative.
+
+    right: what a right prediction is worth.
+    wrong: what a wrong one is worth, unless `pairs` says it.
+    pairs: the value of pairs of classes, by the predicted class, then by the real one: {"on time": {"cancelled": -20}}.
+    predict: 'likely': the class with the largest probability; 'worth': the one with the largest expected value, by the
+    probabilities of all classes.
+    unit: the unit of these values.
+    """
+
+    right: float = 1.0
+    wrong: float = 0.0
+    pairs: dict[str, dict[str, float]] = field(default_factory=dict)
+    predict: Literal["likely", "worth"] = "likely"
+    unit: str = ""
+
+
+Value = CostMatrix | ValueFunction | PredictionValue | ClassValue
 
 
 @declared
@@ -107,7 +131,8 @@ class Kpi:
     """The business measure that is watched: a SQL aggregate over the labelled predictions of a tick.
 
     Columns: `score`, `decision` (bool), `outcome` (bool), `value` (of the decision, as declared); of a regression `prediction`,
-    `outcome`, `value` (of the prediction, as declared).
+    `outcome`, `value` (of the prediction, as declared); of classes `prediction` and `outcome` (text), `probability` (of the
+    predicted class), `value` (of the prediction, as declared).
 
     name: its name.
     sql: the aggregate.

@@ -36,7 +36,8 @@ class Model:
     candidates: each is fitted, then calibrated on the validation window; the one with the best `choose_by` there is the model.
     The test window is not used for this choice.
     categorical: features coded as integers, with codes learned on training rows. Text features always are.
-    calibration: how scores are turned into probabilities; a regression has none.
+    calibration: how scores are turned into probabilities; of classes, those of each class, then scaled to sum to 1. A
+    regression has none.
     choose_by: the metric by which candidates are compared; None takes log_loss, for a regression mae, for a quantile
     pinball.
     weights: the weight of a row in fitting: "none": all equal; "balanced": both classes equal in total; a number: the weight of
@@ -102,6 +103,20 @@ class MeanTable:
 
     by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
     smoothing: the weight, in rows, of the overall mean.
+    """
+
+    by: tuple[str, ...]
+    smoothing: float = 50.0
+
+
+@declared
+class ShareTable:
+    """The fallback model of classes: the smoothed share of each class among training rows, per group of features of the row.
+
+    It uses no trailing or as-of features, so it can predict when those are not available.
+
+    by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
+    smoothing: the weight, in rows, of the overall shares.
     """
 
     by: tuple[str, ...]

@@ -17,7 +17,7 @@ import numpy as np
 
 from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Schedule, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
-from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, positives_and_mean
+from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, outcomes_in_numbers
 from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
@@ -199,7 +199,7 @@ def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | s
     of_baseline = evaluate.baseline(run.pipeline, fitted.facts, rows[VALIDATION], rows[TEST])
     first = run.pipeline.of_task.shown[0]
     log.info("as of %s: %s %.4f on %d rows", as_of, first, of_model[first].value, len(outcome))
-    positives, mean = positives_and_mean(outcome)
+    positives, mean, classes = outcomes_in_numbers(outcome)
     return Fold(
         as_of=as_of.date,
         windows=spans.dates(),
@@ -209,6 +209,7 @@ def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | s
         baseline=of_baseline,
         champion=_champion_metrics(run, facts, of_model, rows),
         mean_outcome=mean,
+        classes=classes,
     )
 
 
@@ -234,6 +235,7 @@ def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: Tr
         baseline=evaluation.baseline,
         champion=of_champion,
         mean_outcome=evaluation.mean_outcome,
+        classes=evaluation.classes,
     )
     _write(file, key, fold)
     return fold

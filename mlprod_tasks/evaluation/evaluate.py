@@ -10,11 +10,11 @@ import numpy as np
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.champion import ChampionNow, champion_now
 from mlprod_tasks.evaluation.compare import Performance, compare
-from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, positives_and_mean
+from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, outcomes_in_numbers
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.check_task import check_task
-from mlprod_tasks.models.feature_frame import Predictions, decisions, outcome_of
+from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import Rows
@@ -44,7 +44,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
         trained, assembled = folder.read(Trained), folder.read(Assembled)
         rows = workspace.read_window(folder, TEST)
         outcome = outcome_of(rows)
-        positives, mean = positives_and_mean(outcome)
+        positives, mean, classes = outcomes_in_numbers(outcome)
         candidate = load_model(folder.model)
         ours = measure_performance(pipeline, candidate, rows)
         now = champion_now(pipeline, platform)
@@ -63,6 +63,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             champion_problem=problem,
             champion_recorded=now.recorded,
             mean_outcome=mean,
+            classes=classes,
         )
         comparison = None if champion is None or now.version is None else compare(now.version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
@@ -89,15 +90,14 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows) -> Perfo
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows) -> Estimates:
     """Measure a constant baseline.
 
-    It gives every row the training rate, or mean; its one decision is the best on the validation window.
+    It gives every row the training rate, mean, or shares of classes; its one decision is the best on the validation window.
     """
-    task, rate = task_of(pipeline), facts.training_rate
-    assert rate is not None, "a model fitted by this project knows its training rate"
-    known, outcome = outcome_of(validation), outcome_of(rows)
-    before, now = np.full(len(known), rate), np.full(len(outcome), rate)
+    task, known, outcome = task_of(pipeline), outcome_of(validation), outcome_of(rows)
+    before, now = (task.constant(facts, len(one)) for one in (known, outcome))
     threshold = task.threshold(decision_value.worth(pipeline.value, validation, before, known), before)
-    worth = decision_value.worth(pipeline.value, rows, now, outcome).of(decisions(now, threshold))
-    return task.sample(pipeline, outcome, Predictions(now, decisions(now, threshold)), worth).estimates()
+    decided = task.decided(pipeline, now, threshold)
+    worth = decision_value.worth(pipeline.value, rows, now, outcome).of(decided)
+    return task.sample(pipeline, outcome, Predictions(now, decided), worth).estimates()
 
 
 def _champion(
@@ -152,7 +152,9 @@ def _record(
 def _metrics_by_name(evaluation: Evaluation, comparison: Comparison | None) -> dict[str, float]:
     """Return the metrics by name, as MLflow and the ledger list them, without those that could not be computed."""
     flat = {"test_rows": float(evaluation.rows)}
-    if evaluation.mean_outcome is None:
+    if evaluation.classes is not None:
+        flat["test_classes"] = float(len(evaluation.classes))
+    elif evaluation.mean_outcome is None:
         flat["test_positives"] = float(evaluation.positives)
     else:
         flat["test_mean_outcome"] = evaluation.mean_outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, Literal
@@ -10,6 +12,7 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import DateRange, PerWindow
 from mlprod_tasks.platform.versioned import Versioned
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Number
+from mlprod_tasks.training.records import classes_in_words
 from mlprod_tasks.training.workspace import StepRecord, TrainingFolder
 
 Estimates = dict[str, Estimate]  # by metric
@@ -21,8 +24,8 @@ class Evaluation(StepRecord):
 
     champion: None if there is no champion, or if it could not be evaluated: then champion_version is set, and
     champion_problem says why. champion_recorded: the version of the ledger's last promotion then; it differs from
-    champion_version if the alias was moved by hand. threshold: None if outcomes are numbers; mean_outcome is then their mean,
-    and positives 0.
+    champion_version if the alias was moved by hand. threshold: None if outcomes are numbers or classes; mean_outcome is then
+    the mean of numbers, classes the rows of each class, and positives 0.
     """
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -41,11 +44,12 @@ class Evaluation(StepRecord):
     champion_problem: str | None = None
     champion_recorded: int | None = None
     mean_outcome: float | None = None
+    classes: dict[str, int] | None = None
 
     @property
     def outcomes(self) -> str:
         """What the outcomes are, in words: '120 of them positive', 'mean outcome 6.9'."""
-        return outcomes_in_words(self.positives, self.mean_outcome)
+        return outcomes_in_words(self.positives, self.mean_outcome, self.classes)
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:
@@ -58,14 +62,21 @@ class Evaluation(StepRecord):
         return written
 
 
-def outcomes_in_words(positives: int, mean_outcome: float | None) -> str:
-    """Return how many outcomes are positive, or the mean of numbers, in words."""
+def outcomes_in_words(positives: int, mean_outcome: float | None, classes: Mapping[str, int] | None = None) -> str:
+    """Return how many outcomes are positive, the mean of numbers, or the shares of classes, in words."""
+    if classes is not None:
+        return classes_in_words(classes)
     return f"{positives:,} of them positive" if mean_outcome is None else f"mean outcome {format_number(mean_outcome)}"
 
 
-def positives_and_mean(outcome: Any) -> tuple[int, float | None]:
-    """Return the number of positive outcomes and no mean; or 0 and the mean, if outcomes are numbers. outcome: (n,)."""
-    return (int(outcome.sum()), None) if outcome.dtype == bool else (0, float(outcome.mean()))
+def outcomes_in_numbers(outcome: Any) -> tuple[int, float | None, dict[str, int] | None]:
+    """Return the number of positive outcomes, the mean of numbers, and the rows of each class, largest first.
+
+    Each is 0 or None unless outcomes are of this kind. outcome: (n,).
+    """
+    if outcome.dtype == object:
+        return 0, None, dict(sorted(Counter(outcome.tolist()).items(), key=lambda one: (-one[1], one[0])))
+    return (int(outcome.sum()), None, None) if outcome.dtype == bool else (0, float(outcome.mean()), None)
 
 
 @dataclass(frozen=True)
@@ -84,11 +95,11 @@ class Comparison(StepRecord):
 class Slice:
     """A part of the test window: `name` is a condition, such as "channel = 'web'".
 
-    positives, mean_outcome: as of an Evaluation.
+    positives, mean_outcome, classes: as of an Evaluation.
 
     found: 'declared' if the declaration names its column, 'searched' if it is one of the worst in the window.
     metrics: roc_auc, log_loss, calibration (mean outcome minus mean score), value_per_1000; of numbers mae, rmse, bias (mean
-    outcome minus mean prediction), value_per_1000.
+    outcome minus mean prediction), value_per_1000; of classes accuracy, log_loss, calibration, value_per_1000.
     """
 
     name: str
@@ -97,6 +108,7 @@ class Slice:
     positives: int
     metrics: Estimates
     mean_outcome: float | None = None
+    classes: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,7 @@ class Fold:
     baseline: Estimates
     champion: Estimates | None = None  # the champion's recipe on the same rows
     mean_outcome: float | None = None  # if outcomes are numbers
+    classes: dict[str, int] | None = None  # if outcomes are classes
 
 
 @dataclass(frozen=True)

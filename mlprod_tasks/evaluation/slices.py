@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, WorstSlice
-from mlprod_tasks.evaluation.results import Slice, Slices, positives_and_mean
+from mlprod_tasks.evaluation.results import Slice, Slices, outcomes_in_numbers
 from mlprod_tasks.evaluation.slice_bins import Binned, binned
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.models.tasks import PredictionTask, task_of_outcomes
@@ -84,7 +84,7 @@ def slices(pipeline: Pipeline, rows: Rows, outcome: Outcomes, score: Floats, wor
     best possible model; its `calibration` says whether the scores are wrong.
     """
     task = task_of_outcomes(outcome)
-    window = _Window(task, outcome, score, task.row_losses(outcome, score), outcome - score, worth)
+    window = _Window(task, outcome, score, task.row_losses(outcome, score), task.off(outcome, score), worth)
     least = least_rows(pipeline)
     measured: list[Slice] = []
     left_out = 0
@@ -228,5 +228,5 @@ def _measure(name: str, found: Literal["declared", "searched"], window: _Window,
     metrics = window.task.slice_metrics(window.outcome, window.score, window.worth) if rows >= least else {}
     if not metrics:
         return None
-    positives, mean = positives_and_mean(window.outcome)
-    return Slice(name, found, rows, positives, metrics, mean)
+    positives, mean, classes = outcomes_in_numbers(window.outcome)
+    return Slice(name, found, rows, positives, metrics, mean, classes)

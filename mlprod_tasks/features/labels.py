@@ -24,17 +24,19 @@ from mlprod_tasks.platform.sql import identifier, literal
 log = logging.getLogger(__name__)
 MOST_NAMED = 5  # rows that a warning names
 # The engine's types of numbers, besides DECIMAL(width, scale).
-NUMBERS = (
-    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT",
-    "DOUBLE",
+WHOLE_NUMBERS = (
+    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
 )  # fmt: skip
+NUMBERS = (*WHOLE_NUMBERS, "FLOAT", "DOUBLE")
+CLASSES = ("VARCHAR", *WHOLE_NUMBERS)
 
 
 @dataclass(frozen=True)
 class KnownLabels:
     """The outcomes of scored rows that were known at a given time.
 
-    table: the entity's key, `tick`, `label` (bool, or float64 of a number), `label_known_at`, sorted by (tick, key).
+    table: the entity's key, `tick`, `label` (bool, float64 of a number, or the name of a class), `label_known_at`, sorted by
+    (tick, key).
     failed: key and tick of the rows for whose outcome the label cannot be computed (a failed cast, an overflow, a division
     by zero), or is an infinite number. They have no label.
     """
@@ -160,14 +162,18 @@ def _outcome(label: Label, alone: bool) -> str:
     """SQL of the label's value, which refuses values of another kind.
 
     A number or text is no condition: cast, 'no' would be false and 0.1 true. A condition is no number: cast, true would be 1.
+    The name of a class that is a whole number is its digits.
     """
-    sql, number = label.sql, label.kind == "number"
-    kind, value = f"typeof(({sql}))", f"CAST(({sql}) AS {'DOUBLE' if number else 'BOOLEAN'})"
+    sql, type_ = label.sql, {"number": "DOUBLE", "yes_no": "BOOLEAN", "class": "VARCHAR"}[label.kind]
+    kind, value = f"typeof(({sql}))", f"CAST(({sql}) AS {type_})"
     if alone:
         kind, value = f"typeof(TRY(({sql})))", f"TRY(struct_pack(v := {value}))"
-    if number:
+    if label.kind == "number":
         refusal = f"label.sql {sql!r} does not give a number: derive one from it, or declare kind='yes_no'"
         fits = f"({kind} IN ({', '.join(map(literal, NUMBERS))}, '\"NULL\"') OR {kind} LIKE 'DECIMAL%')"
+    elif label.kind == "class":
+        refusal = f"label.sql {sql!r} gives no class, a text or a whole number: derive one from it, or declare another kind"
+        fits = f"{kind} IN ({', '.join(map(literal, CLASSES))}, '\"NULL\"')"
     else:
         refusal = f"label.sql {sql!r} is not a condition that is true or false: compare it, as in {sql} > 0"
         fits = f"{kind} IN ('BOOLEAN', '\"NULL\"')"

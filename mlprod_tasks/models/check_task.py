@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.task import BINARY, REGRESSION
 
 if TYPE_CHECKING:
     from mlprod_tasks.models.fallback import FallbackModel
@@ -22,9 +21,8 @@ def check_task(pipeline: Pipeline, model: Model | SegmentedModel | FallbackModel
 
     What it gives has another meaning than what is declared: a probability is no number of the outcome's unit.
     """
-    trained_for = REGRESSION if model.threshold is None else BINARY
-    if trained_for is not pipeline.of_task:
+    if model.task != pipeline.task:
         raise OtherTask(
-            f"{pipeline.name}: version {version} was trained for task {trained_for.name!r}, but the use case declares "
+            f"{pipeline.name}: version {version} was trained for task {model.task!r}, but the use case declares "
             f"{pipeline.task!r}: what predicts something else is another use case, so give it a name of its own"
         )

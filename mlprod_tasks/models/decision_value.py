@@ -1,4 +1,4 @@
-"""Compute the value of decisions or of predicted numbers, and the score from which acting pays."""
+"""Compute the value of decisions, predicted numbers or classes, and the score from which acting pays."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import CostMatrix, PredictionValue, ValueFunction
+from mlprod_tasks.declaration import ClassValue, CostMatrix, PredictionValue, ValueFunction
 from mlprod_tasks.declaration.checks.evaluation import words_of
+from mlprod_tasks.models.class_rule import worth_of
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
+from mlprod_tasks.statistics.class_scores import Names, codes_of, in_order
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Declared = CostMatrix | ValueFunction | PredictionValue
+Declared = CostMatrix | ValueFunction | PredictionValue | ClassValue
 
 ALWAYS = 0.0
 NEVER = float(np.nextafter(1.0, 2.0))  # above every probability: never act
@@ -36,18 +38,35 @@ class Worth:
     acted: Floats
     waited: Floats
 
-    def of(self, decision: Bools) -> Floats:
+    def of(self, decision: Any) -> Floats:
         """Return the value of each row's decision, (n,)."""
         return np.where(decision, self.acted, self.waited)
 
 
-def worth(declared: Declared, rows: Rows, score: Floats, outcome: Any) -> Worth:
+@dataclass(frozen=True)
+class ClassWorth(Worth):
+    """The value of predicting a class for each row, by the class that came, (n,) each; nobody acts or waits."""
+
+    declared: ClassValue
+    outcome: Names
+
+    def of(self, decision: Any) -> Floats:
+        """Return the value of the class that is predicted for each row, (n,)."""
+        said, real = in_order(list(decision)), in_order(list(self.outcome))
+        table = np.array([[worth_of(self.declared, one, other) for other in real] for one in said], np.float64)
+        return table.reshape(len(said), len(real))[codes_of(decision, said), codes_of(self.outcome, real)]
+
+
+def worth(declared: Declared, rows: Rows, score: Any, outcome: Any) -> Worth:
     """Return the value of both decisions, or of the predicted number, on each row, given its outcome.
 
-    rows: (n,) with the features that a declared expression reads; a CostMatrix reads none. score, outcome: (n,).
+    rows: (n,) with the features that a declared expression reads; a CostMatrix or ClassValue reads none. score, outcome: (n,).
 
     Raises: ValueUndefined.
     """
+    if isinstance(declared, ClassValue):
+        nothing = np.zeros(len(outcome))
+        return ClassWorth(nothing, nothing, declared, outcome)
     if isinstance(declared, PredictionValue):
         columns = {"prediction": pa.array(score, pa.float64()), "outcome": pa.array(outcome, pa.float64())}
         (value,) = _compute({"sql": declared.sql}, rows, columns)

@@ -1,9 +1,9 @@
-"""The fallback model for when the champion fails: smoothed outcome rates, or means, by group."""
+"""The fallback model for when the champion fails: smoothed outcome rates, means, or shares of classes, by group."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,33 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import MeanTable, RateTable
+from mlprod_tasks.declaration import ClassValue, MeanTable, RateTable, ShareTable
+from mlprod_tasks.declaration.task import TaskName
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.class_rule import ClassRule, rule_for, rule_from, task_name
 from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, decisions, exact_names, inputs_of, read
 from mlprod_tasks.models.model import MANIFEST
 from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
+from mlprod_tasks.statistics.class_scores import UNKNOWN, Names, codes_of
 
-Outcomes = NDArray[np.bool_] | NDArray[np.float64]
+Outcomes = NDArray[np.bool_] | NDArray[np.float64] | Names
+Shares = tuple[float, ...]
 KIND = "rate_table"
 
 
 @dataclass(frozen=True)
 class FallbackModel:
-    """The outcome rate, or mean outcome, by values of `inputs`.
+    """The outcome rate, mean outcome, or share of each class, by values of `inputs`.
 
-    The overall one for values unknown in training. threshold: None if outcomes are numbers.
+    The overall one for values unknown in training. threshold: None if outcomes are numbers or classes. rule: of classes.
     """
 
     inputs: tuple[Input, ...]
-    rates: dict[tuple[Any, ...], float] = field(repr=False)
-    overall: float
+    rates: dict[tuple[Any, ...], float | Shares] = field(repr=False)
+    overall: float | Shares
     threshold: float | None
+    rule: ClassRule | None = None
 
     def predict(self, features: Any) -> Predictions:
         """Score each row of a frame, which needs only the features of `by`.
@@ -44,7 +49,15 @@ class FallbackModel:
             return in_batches(self.predict, features, self.feature_names)
         groups = _groups(features, self.inputs, self.exact)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
+        if self.rule is not None:
+            scores = self.rule.scores(score.reshape(len(groups), len(self.rule.classes)))
+            return Predictions(scores, self.rule.chosen(scores))
         return Predictions(score, decisions(score, self.threshold))
+
+    @property
+    def task(self) -> TaskName:
+        """The kind of prediction that it was trained for."""
+        return task_name(self.threshold, self.rule)
 
     @cached_property
     def exact(self) -> frozenset[str]:
@@ -56,20 +69,23 @@ class FallbackModel:
         return tuple(wanted.name for wanted in self.inputs)
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        written = {
             "kind": KIND,
             "inputs": [{"name": wanted.name, "kind": wanted.kind} for wanted in self.inputs],
             "rates": [[list(group), rate] for group, rate in self.rates.items()],
             "overall": self.overall,
             "threshold": self.threshold,
         }
+        return written if self.rule is None else {**written, "rule": asdict(self.rule)}
 
     @classmethod
     def from_json(cls, written: dict[str, Any]) -> FallbackModel:
         """Return the model that `as_json` wrote."""
-        rates = {tuple(group): rate for group, rate in written["rates"]}
+        rule = rule_from(written.get("rule"))
+        rates = {tuple(group): rate if rule is None else tuple(rate) for group, rate in written["rates"]}
         inputs = tuple(Input(**wanted) for wanted in written["inputs"])
-        return cls(inputs, rates, written["overall"], written["threshold"])
+        overall = written["overall"] if rule is None else tuple(written["overall"])
+        return cls(inputs, rates, overall, written["threshold"], rule)
 
     def save(self, folder: Path) -> str:
         """Write the model as JSON to a folder; return its digest."""
@@ -85,15 +101,21 @@ def load(folder: Path) -> FallbackModel:
 
 
 def fit_fallback(
-    declared: RateTable | MeanTable, worth: decision_value.Declared, features: Any, outcome: Outcomes
+    declared: RateTable | MeanTable | ShareTable,
+    worth: decision_value.Declared,
+    features: Any,
+    outcome: Outcomes,
+    classes: tuple[str, ...] = (),
 ) -> FallbackModel:
     """Fit the rate, or mean, of each group, and the threshold.
 
     Rate: (positives + smoothing * overall rate) / (rows + smoothing). The threshold is the break-even of the cost matrix or, if
     values differ by row, the rate that paid best on the training rows; None for a MeanTable. So few numbers need no validation
-    window.
+    window. classes: of a ShareTable, in order; rows with any other are left out.
     """
     inputs = inputs_of(features.schema, declared.by)
+    if isinstance(worth, ClassValue):
+        return _fit_shares(declared, inputs, rule_for(worth, classes), features, outcome)
     overall = float(np.mean(outcome))
     grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
     summed = pa.array(outcome, pa.float64() if isinstance(declared, MeanTable) else pa.int64())
@@ -115,6 +137,30 @@ def fit_fallback(
         score = FallbackModel(inputs, ordered, overall, 0.0).predict(features).score
         threshold = decision_value.best_threshold(decision_value.worth(worth, features, score, outcome), score)
     return FallbackModel(inputs, ordered, overall, threshold)
+
+
+def _fit_shares(
+    declared: RateTable | MeanTable | ShareTable, inputs: tuple[Input, ...], rule: ClassRule, features: Any, outcome: Any
+) -> FallbackModel:
+    """Share: (rows of the class + smoothing * its overall share) / (rows + smoothing)."""
+    codes, size = codes_of(outcome, rule.classes), len(rule.classes)
+    rows = np.flatnonzero(codes != UNKNOWN)
+    codes = codes[rows]
+    overall = np.bincount(codes, minlength=size) / len(codes)
+    grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
+    columns = [column.take(pa.array(rows)).dictionary_encode() for column in read(grouped, inputs, declared.by)]
+    group = np.zeros(len(codes), np.int64)
+    for column in columns:
+        group = group * (len(column.dictionary) + 1) + column.indices.fill_null(len(column.dictionary)).to_numpy()
+    kept, first, of_row = np.unique(group, return_index=True, return_inverse=True)
+    counts = np.zeros((len(kept), size))
+    np.add.at(counts, (of_row, codes), 1)
+    shares = (counts + declared.smoothing * overall) / (counts.sum(axis=1, keepdims=True) + declared.smoothing)
+    values = [as_categories(column.take(pa.array(first)).to_pylist()) for column in columns]
+    groups = zip(*values, strict=True) if values else [() for _ in kept]
+    rates = {tuple(one): tuple(row) for one, row in zip(groups, shares.tolist(), strict=True)}
+    ordered: dict[tuple[Any, ...], float | Shares] = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
+    return FallbackModel(inputs, ordered, tuple(overall.tolist()), None, rule)
 
 
 def _groups(features: Any, inputs: tuple[Input, ...], exact: frozenset[str]) -> list[tuple[Any, ...]]:

@@ -41,12 +41,13 @@ class Input:
 class Predictions:
     """The output of a model.
 
-    score: (n,) calibrated probability, or predicted number; decision: (n,) whether to act; always false for numbers.
+    score: (n,) calibrated probability, or predicted number, or the ClassScores of several classes. decision: (n,) whether to
+    act; always false for numbers; the predicted class of several.
     interval: the low and the high end of each predicted number, (n,) each; None if the model gives none.
     """
 
-    score: Floats
-    decision: NDArray[np.bool_]
+    score: Any  # Floats | ClassScores
+    decision: Any  # Bools | Names
     interval: tuple[Floats, Floats] | None = None
 
     def take(self, rows: Any) -> Predictions:
@@ -113,9 +114,9 @@ def decisions(score: Floats, threshold: float | None) -> NDArray[np.bool_]:
 
 
 def outcome_of(rows: pa.Table) -> Any:
-    """Return the labels of labelled rows, (n,): bool, or float64 if they are numbers."""
-    label = rows["label"].to_numpy(zero_copy_only=False)
-    return np.asarray(label, np.float64 if pa.types.is_floating(rows.schema.field("label").type) else bool)
+    """Return the labels of labelled rows, (n,): bool, float64 if they are numbers, or names of classes."""
+    label, kind = rows["label"].to_numpy(zero_copy_only=False), rows.schema.field("label").type
+    return np.asarray(label, object if _is_text(kind) else np.float64 if pa.types.is_floating(kind) else bool)
 
 
 def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[str, Sequence[Any]]) -> Floats:

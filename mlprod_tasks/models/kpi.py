@@ -8,21 +8,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mlprod_tasks.declaration import Pipeline, PredictionValue
+from mlprod_tasks.declaration import ClassValue, Pipeline, PredictionValue
+from mlprod_tasks.declaration.task import PREDICTION, PROBABILITY
 from mlprod_tasks.models import decision_value
 
 log = logging.getLogger(__name__)
 
 
 def with_value(pipeline: Pipeline, labelled: pa.Table) -> pa.Table:
-    """Return a table with the columns of a KPI: score, decision, outcome, value; for numbers prediction, outcome, value.
+    """Return a table with the columns of a KPI: score, decision, outcome, value; for numbers prediction, outcome, value;
+    for classes prediction, probability, outcome, value.
 
-    labelled: score, decision, label, and the features that the value reads. Raises: ValueUndefined.
+    labelled: score, decision (of classes prediction), label, and the features that the value reads. Raises: ValueUndefined.
     """
     if isinstance(pipeline.value, PredictionValue):
         predicted, number = (labelled[name].to_numpy().astype(np.float64) for name in ("score", "label"))
         value = decision_value.worth(pipeline.value, labelled, predicted, number).acted
         return pa.table({"prediction": predicted, "outcome": number, "value": value})
+    if isinstance(pipeline.value, ClassValue):
+        chosen, came = (labelled[name].to_numpy(zero_copy_only=False) for name in (PREDICTION, "label"))
+        value = decision_value.worth(pipeline.value, labelled, None, came).of(chosen)
+        named = {PREDICTION: labelled[PREDICTION], "outcome": labelled["label"]}
+        return pa.table({**named, PROBABILITY: labelled["score"], "value": value})
     decision, outcome = (labelled[name].to_numpy(zero_copy_only=False).astype(bool) for name in ("decision", "label"))
     worth = decision_value.worth(pipeline.value, labelled, labelled["score"].to_numpy(), outcome).of(decision)
     return pa.table({"score": labelled["score"], "decision": decision, "outcome": outcome, "value": worth})

@@ -7,11 +7,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES, PROBABILITY
 from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.predicted_columns import named_classes
 from mlprod_tasks.models.segmented import SegmentedModel
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MlflowModel:
-    """The model behind MLflow's `predict`, which returns columns `score` and `decision`, or `prediction` if it is a number."""
+    """The model behind MLflow's `predict`: columns `score` and `decision`, or `prediction` of a number or class."""
 
     def __init__(self, wrapped: Model | SegmentedModel | FallbackModel) -> None:
         self.model = wrapped
@@ -29,6 +30,8 @@ class MlflowModel:
         import pandas as pd
 
         predictions = self.model.predict(model_input)
+        if self.model.rule is not None:
+            return pd.DataFrame(named_classes(predictions))
         if self.model.threshold is None:
             low, high = predictions.interval or (None, None)
             ends = {} if low is None else {LOW: low, HIGH: high}
@@ -59,9 +62,7 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
         )
         for wanted in wrapped.inputs
     ]
-    score = ColSpec(DataType.double, PREDICTION if wrapped.threshold is None else "score")
-    ends = [ColSpec(DataType.double, name) for name in (LOW, HIGH)] if getattr(wrapped, "interval", None) else []
-    output = Schema([score, *ends] if wrapped.threshold is None else [score, ColSpec(DataType.boolean, "decision")])
+    output = Schema(_output(wrapped))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow wants an example of the input; the signature is enough
         mlflow.pyfunc.save_model(
@@ -71,6 +72,19 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
             signature=ModelSignature(inputs=Schema(columns), outputs=output),
             pip_requirements=_requirements(data),  # MLflow would take seconds to infer them
         )
+
+
+def _output(wrapped: Model | SegmentedModel | FallbackModel) -> list[Any]:
+    """Return the columns that `MlflowModel.predict` gives."""
+    from mlflow.types import ColSpec, DataType
+
+    if wrapped.rule is not None:
+        names = (PREDICTION, PROBABILITY, PROBABILITIES)
+        return [ColSpec(DataType.double if name == PROBABILITY else DataType.string, name) for name in names]
+    if wrapped.threshold is not None:
+        return [ColSpec(DataType.double, "score"), ColSpec(DataType.boolean, "decision")]
+    ends = (LOW, HIGH) if getattr(wrapped, "interval", None) else ()
+    return [ColSpec(DataType.double, name) for name in (PREDICTION, *ends)]
 
 
 def _requirements(data: Path) -> list[str]:

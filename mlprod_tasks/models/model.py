@@ -1,4 +1,4 @@
-"""The model, from feature frame to probability and decision, in batch and online."""
+"""The model, from feature frame to probability and decision, number or class, in batch and online."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.models import calibration, learners
+from mlprod_tasks.declaration.task import TaskName
+from mlprod_tasks.models import class_calibration, learners
 from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.class_calibration import ClassCalibration
+from mlprod_tasks.models.class_rule import ClassRule, rule_from, task_name
 from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, decisions, exact_names, matrix, read
 from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.learners import FittedLearner, cores_for
@@ -49,7 +52,8 @@ class Candidate:
 class Model:
     """A fitted learner with everything between a feature frame and a decision.
 
-    threshold: the score from which it acts; None if it predicts numbers.
+    threshold: the score from which it acts; None if it predicts numbers or classes. rule: the classes that it predicts, and how
+    it chooses one; None if it predicts none.
     codes: for each categorical feature the values of the training rows, in the order of their codes; any other value counts as
     missing. candidates: all that were fitted, in declared order. shares: permutation importance by feature, if the learner has
     no importance of its own.
@@ -58,13 +62,14 @@ class Model:
     inputs: tuple[Input, ...]
     codes: Mapping[str, tuple[Any, ...]]
     fitted: FittedLearner = field(repr=False)
-    calibration: Calibration
+    calibration: Calibration | ClassCalibration
     threshold: float | None
     threads: int | None = None
     facts: ModelFacts = field(default_factory=ModelFacts)
     candidates: tuple[Candidate, ...] = ()
     shares: tuple[float, ...] | None = None
     interval: PredictionInterval | None = None
+    rule: ClassRule | None = None
 
     def predict(self, features: Any) -> Predictions:
         """Score each row of a frame.
@@ -76,6 +81,9 @@ class Model:
         if isinstance(features, StoredRows):
             return in_batches(self.predict, features, self.feature_names)
         score = self.calibration(self.raw(self.matrix(features)))
+        if self.rule is not None:
+            scores = self.rule.scores(score)
+            return Predictions(scores, self.rule.chosen(scores))
         interval = None if self.interval is None else self.interval.ends(score)
         return Predictions(score, decisions(score, self.threshold), interval)
 
@@ -94,8 +102,15 @@ class Model:
         return matrix(read(features, self.inputs, self._exact), self.inputs, self.codes)
 
     def raw(self, values: Floats) -> Floats:
-        """Return the learner's probabilities before calibration, or its predicted numbers, (rows,)."""
-        return self.fitted.predict(values) if len(values) else np.empty(0)
+        """Return the learner's probabilities before calibration, or its predicted numbers, (rows,), or (rows, classes)."""
+        if not len(values):
+            return np.empty(0 if self.rule is None else (0, len(self.rule.classes)))
+        return self.fitted.predict(values)
+
+    @property
+    def task(self) -> TaskName:
+        """The kind of prediction that it was trained for."""
+        return task_name(self.threshold, self.rule)
 
     @cached_property
     def _exact(self) -> frozenset[str]:
@@ -161,6 +176,8 @@ class Model:
             "candidates": [asdict(one) for one in self.candidates],
             "shares": self.shares,
         }
+        if self.rule is not None:
+            written["rule"] = asdict(self.rule)
         if self.interval is not None:
             written["interval"] = asdict(self.interval)
         text = json.dumps(written, indent=1, sort_keys=True, allow_nan=False)
@@ -180,13 +197,14 @@ def load_one(folder: Path) -> Model:
         inputs=tuple(Input(**wanted) for wanted in written["inputs"]),
         codes={name: tuple(values) for name, values in written["codes"].items()},
         fitted=_learner(folder, written),
-        calibration=calibration.from_json(written["calibration"]),
+        calibration=class_calibration.from_json(written["calibration"]),
         threshold=written["threshold"],
         threads=written["threads"],
         facts=from_json(ModelFacts, written["facts"], f"the facts in {folder / MANIFEST}"),
         candidates=tuple(Candidate(**one) for one in written.get("candidates", ())),
         shares=None if written.get("shares") is None else tuple(written["shares"]),
         interval=PredictionInterval(**written["interval"]) if "interval" in written else None,
+        rule=rule_from(written.get("rule")),
     )
 
 

@@ -56,7 +56,8 @@ class ModelFacts(Versioned):
     Facts that an earlier release did not record are empty or None.
     declaration: SHA-256 of the declared use case. as_of: the tick of the training. windows: the ticks used to train, tune and
     test. versions: of the lake tables with its rows. segment: the only one it was fitted to. training_rate, validation_rate:
-    shares of positives, or mean outcomes. recipe: the declared model as JSON, with the parameters from a search.
+    shares of positives, or mean outcomes; None of classes. recipe: the declared model as JSON, with the parameters from a
+    search. training_classes, validation_classes: the rows of each class, if outcomes are classes.
     """
 
     pipeline: str = ""
@@ -70,6 +71,8 @@ class ModelFacts(Versioned):
     training_rate: float | None = None
     validation_rate: float | None = None
     recipe: dict[str, Any] | None = None
+    training_classes: dict[str, int] | None = None
+    validation_classes: dict[str, int] | None = None
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:

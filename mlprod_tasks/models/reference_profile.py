@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from mlprod_tasks.declaration.task import TaskName
 from mlprod_tasks.statistics import bins
 from mlprod_tasks.statistics.bins import Bins
 
@@ -162,6 +163,22 @@ class ReferenceNumbers:
 
 
 @dataclass(frozen=True)
+class ReferenceClasses:
+    """The outcomes of a reference that are classes, and how they were predicted.
+
+    known: the classes that the model knows. label, predicted: outcomes and predicted classes, counted. log_loss, accuracy,
+    macro_f1: realised ones.
+    """
+
+    known: tuple[str, ...]
+    label: ProfileColumn
+    predicted: ProfileColumn
+    log_loss: float
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
 class ReferenceProfile:
     """A model's test window in counts and means.
 
@@ -169,8 +186,8 @@ class ReferenceProfile:
     value: of its decisions, per 1,000 rows. residuals: differences of outcomes and scores, by region of the important
     features; empty in older profiles. decisions: rows above the threshold. joins: the tables of look-up features. sampled: some
     of its rows. The three are None or empty in older profiles. history: each of its ticks compared with the rest; None if there
-    are too few, or in older profiles. numbers: what is known of outcomes that are numbers, None for yes or no; label_rate,
-    roc_auc, precision, recall and decisions are then None.
+    are too few, or in older profiles. numbers, classes: what is known of outcomes that are
+    numbers or classes, both None for yes or no; label_rate, roc_auc, precision, recall and decisions are None for others.
     """
 
     first: str
@@ -192,11 +209,19 @@ class ReferenceProfile:
     sampled: SampledRows | None = None
     history: ReferenceHistory | None = None
     numbers: ReferenceNumbers | None = None
+    classes: ReferenceClasses | None = None
 
     @property
     def columns(self) -> tuple[ProfileColumn, ...]:
-        """The features, then the scores."""
-        return (*self.features, self.score)
+        """The features, then the scores, then the predicted classes, if any."""
+        return (*self.features, self.score, *((self.classes.predicted,) if self.classes else ()))
+
+    @property
+    def task(self) -> TaskName:
+        """The kind of prediction of its model."""
+        if self.classes is not None:
+            return "multiclass"
+        return "binary" if self.numbers is None else "regression"
 
     @property
     def rows_per_tick(self) -> float:
@@ -211,6 +236,8 @@ class ReferenceProfile:
         written = asdict(self)
         if self.numbers is None:  # as profiles were written before there were numbers
             del written["numbers"]
+        if self.classes is None:
+            del written["classes"]
         return written
 
     @classmethod

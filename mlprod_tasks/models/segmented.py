@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlprod_tasks.declaration.task import TaskName
 from mlprod_tasks.models import model
 from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.class_calibration import ClassCalibration
+from mlprod_tasks.models.class_rule import ClassRule
 from mlprod_tasks.models.feature_frame import Input, Predictions, exact_names, read
 from mlprod_tasks.models.model import Candidate, Model
 from mlprod_tasks.models.model_facts import ModelFacts
@@ -94,7 +97,17 @@ class SegmentedModel:
         return self.overall.threshold
 
     @property
-    def calibration(self) -> Calibration:
+    def rule(self) -> ClassRule | None:
+        """The classes of the global model; None if it predicts none."""
+        return self.overall.rule
+
+    @property
+    def task(self) -> TaskName:
+        """The kind of prediction that it was trained for."""
+        return self.overall.task
+
+    @property
+    def calibration(self) -> Calibration | ClassCalibration:
         """The calibration of the global model; see `answering` for a row's."""
         return self.overall.calibration
 

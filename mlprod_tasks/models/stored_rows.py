@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.models.feature_frame import Floats, Input, Predictions, matrix, read
+from mlprod_tasks.statistics.class_scores import ClassScores, joined
 
 BATCH_ROWS = 100_000
 # A window with fewer values is read as a table (at most 0.4 GB as a matrix); a larger one is left in its file.
@@ -154,11 +155,17 @@ def in_batches(predict: Callable[[pa.Table], Predictions], rows: StoredRows, nam
     """Predict stored rows batch by batch; a row's prediction does not depend on its batch."""
     parts = [predict(batch) for batch in rows.batches(names)]
     low, high = ([part.interval[end] for part in parts if part.interval is not None] for end in (0, 1))
+    if not parts:
+        return predict(rows.schema.empty_table())
     return Predictions(
-        np.concatenate([np.empty(0), *(part.score for part in parts)]),
-        np.concatenate([np.empty(0, bool), *(part.decision for part in parts)]),
+        _one_after_other([part.score for part in parts]),
+        np.concatenate([part.decision for part in parts]),
         (np.concatenate(low), np.concatenate(high)) if low else None,
     )
+
+
+def _one_after_other(scores: Sequence[Any]) -> Any:
+    return joined(scores) if isinstance(scores[0], ClassScores) else np.concatenate(scores)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 TICKS = 28  # the window, with the current tick; the TICKS before it are the comparison
 FEWEST_PAIRS = 10
-OF_THE_MODEL = {"binary": ("roc_auc", "estimated_value", "calibration"), "regression": ("mae", "bias", "value")}
+OF_THE_MODEL = {
+    "binary": ("roc_auc", "estimated_value", "calibration"),
+    "regression": ("mae", "bias", "value"),
+    "multiclass": ("accuracy", "estimated_value", "calibration"),
+}
 # Measurements read from the ledger.
-READ = (*(name for names in OF_THE_MODEL.values() for name in names), "kpi", "business_metric")
+READ = (*dict.fromkeys(name for names in OF_THE_MODEL.values() for name in names), "kpi", "business_metric")
 
 Series = Mapping[date, float]
 
@@ -46,10 +50,10 @@ def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) ->
     """Rank correlations (Spearman) of model and business metrics over TICKS ticks.
 
     The model's metrics are ROC AUC, estimated value and calibration, the last as minus its absolute value; of numbers minus the
-    mean absolute error, minus the absolute bias, and the value. The business's are the KPI and the declared metrics, which are
-    paired with the KPI too. Two metrics have parted if the interval lies entirely beyond that of the TICKS ticks before,
-    towards 0 or past it. A model metric and the KPI, where more is better for both, have also parted if the interval lies below
-    0. A Watch's bounds apply only to a pair that has parted.
+    mean absolute error, minus the absolute bias, and the value; of classes accuracy in place of ROC AUC. The business's are the
+    KPI and the declared metrics, which are paired with the KPI too. Two metrics have parted if the interval lies entirely
+    beyond that of the TICKS ticks before, towards 0 or past it. A model metric and the KPI, where more is better for both, have
+    also parted if the interval lies below 0. A Watch's bounds apply only to a pair that has parted.
 
     Ticks are assumed independent. rows: measurements; those of later ticks are ignored, so the order of measuring does not
     matter.
@@ -169,7 +173,7 @@ def _pairs(pipeline: Pipeline, series: Mapping[str, Series]) -> Iterator[_Pair]:
     kpi, metrics = pipeline.kpi.name, [metric.name for metric in pipeline.monitoring.metrics]
     for model in OF_THE_MODEL[pipeline.task]:
         mine = series.get(model, {})
-        # Of numbers, the KPI may be a cost: it is not known in which direction it should go.
+        # Of numbers and classes, the KPI may be a cost: it is not known in which direction it should go.
         yield _Pair(f"{model} with {kpi}", mine, series.get("kpi", {}), rises=pipeline.task == "binary")
         for name in metrics:
             yield _Pair(f"{model} with {name}", mine, series.get(f"business_metric/{name}", {}), rises=False)

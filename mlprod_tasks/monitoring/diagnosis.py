@@ -36,19 +36,35 @@ _FAULTS = frozenset(
 )  # fmt: skip
 _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
 _PERFORMANCE = frozenset(
-    ("roc_auc", "precision", "recall", "value", "kpi", "estimate_error", "mae", "rmse", "interval_coverage")
+    (
+        "roc_auc",
+        "precision",
+        "recall",
+        "value",
+        "kpi",
+        "estimate_error",
+        "mae",
+        "rmse",
+        "interval_coverage",
+        "accuracy",
+        "macro_f1",
+        "log_loss",
+    )
 )
 # Mean outcome minus mean score, over all rows and in the regions of features; the mean of outcomes alone.
 _OFF, _OFF_BY_REGION = ("calibration", "bias"), ("residual_drift", "residual_shift")
-_OF_LABELS = ("label_rate", "label_mean", "label_psi")
+_OF_LABELS = ("label_rate", "label_mean", "label_psi", "unknown_classes")
+_RANKS = ("roc_auc", "accuracy")  # how well scores rank rows, or tell classes apart
 # What has happened, by task.
 _PRIOR = {
     "binary": "The ranking works as estimated, but there are more or fewer positives",
     "regression": "Outcomes are higher or lower than predicted by about the same everywhere",
+    "multiclass": "Other classes come than before, by about the same everywhere",
 }
 _CONCEPT = {
     "binary": "scores{features}: {whats} differs from what calibrated scores predict",
     "regression": "predictions{features}: {whats} left the range of the reference",
+    "multiclass": "probabilities{features}: {whats} differs from what calibrated probabilities predict",
 }
 # A region stands out if its mean residual is certainly this many times the mean over all rows. A shift that is the same
 # everywhere in log odds moves middling scores more than extreme ones, but hardly by this factor.
@@ -161,12 +177,10 @@ def _outcome_cause(rows: Sequence[Measurement], inputs: Mapping[tuple[str, str],
 
 
 def _ranks_worse_than_estimated(rows: Sequence[Measurement]) -> bool:
-    error = next(
-        (row for row in rows if (row.what, row.slice) == ("estimate_error", "roc_auc") and row.value is not None), None
-    )
+    error = next((row for row in rows if row.what == "estimate_error" and row.slice in _RANKS and row.value is not None), None)
     if error is not None:  # the interval excludes zero
         return error.interval_high is not None and error.interval_high < 0
-    return any(row.breached for row in rows if row.what == "roc_auc")
+    return any(row.breached for row in rows if row.what in _RANKS)
 
 
 def _is_regional(rows: Sequence[Measurement]) -> bool:

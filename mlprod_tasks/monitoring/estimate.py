@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from mlprod_tasks.declaration import CostMatrix, Pipeline
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined, worth
 from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.realised import PER, NotRealised
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics import intervals
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
@@ -38,7 +39,6 @@ MOST_SINGLE_SCORES = 200_000  # with more rows, scores are grouped in steps of 1
 STEPS = 65_536
 ROWS_AT_ONCE = 500_000
 METRICS = ("roc_auc", "precision", "recall", "value")
-PER = 1000  # a value is given per this many rows
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Promised:
     rows: Floats
     value: Estimate | None = None
     no_value: str = ""
+    metrics = METRICS
 
     @property
     def n(self) -> int:
@@ -77,9 +78,24 @@ class Promised:
         return self.value
 
 
-def estimates(profile: ReferenceProfile, promised: Promised) -> Iterator[Reading]:
+class Estimating(Protocol):
+    """What is estimated before labels arrive."""
+
+    @property
+    def n(self) -> int:
+        """The number of rows that it rests on."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that there are."""
+
+    def estimate(self, metric: str) -> Estimate:
+        """The estimate of one of them. Raises: CannotBeMeasured or ValueUndefined."""
+
+
+def estimates(profile: ReferenceProfile, promised: Estimating) -> Iterator[Reading]:
     """The estimated metrics of one tick's scores; a reading without a value says why."""
-    for metric in METRICS:
+    for metric in promised.metrics:
         what, reference = f"estimated_{metric}", reference_of(profile, metric)
         try:
             estimate = promised.estimate(metric)
@@ -94,13 +110,38 @@ def estimates(profile: ReferenceProfile, promised: Promised) -> Iterator[Reading
         yield Reading(what, estimate.value, promised.n, reference=reference, detail=detail, interval=interval)
 
 
+def estimate_error(metric: str, result: Estimate | NotRealised, promised: Estimating) -> Reading:
+    """Realised minus estimated metric.
+
+    The interval contains 0 unless the scores are no longer calibrated.
+    """
+    try:
+        estimate = promised.estimate(metric)
+    except (CannotBeMeasured, ValueUndefined) as error:
+        return Reading("estimate_error", None, promised.n, metric, why=f"there was no estimate: {error}")
+    if isinstance(result, NotRealised):
+        return Reading("estimate_error", None, promised.n, metric, reference=estimate.value, why=result.why)
+    expected = (
+        f"{format_number(estimate.value)} (95 % interval {format_number(estimate.low)} to {format_number(estimate.high)})"
+    )
+    return Reading(
+        "estimate_error",
+        result.value - estimate.value,
+        promised.n,
+        metric,
+        reference=estimate.value,
+        detail=f"{format_number(result.value)} instead of {expected}",
+        interval=(result.value - estimate.high, result.value - estimate.low),
+    )
+
+
 def reference_of(profile: ReferenceProfile, metric: str) -> float | None:
     """The reference's realised value of one of METRICS.
 
     None if it could not be computed or was not kept.
     """
-    known: float | None = getattr(profile, metric, None)
-    return known
+    known: float | None = getattr(profile.classes, metric, None) if profile.classes else None
+    return getattr(profile, metric, None) if known is None else known
 
 
 def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:

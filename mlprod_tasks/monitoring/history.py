@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceHistory, ReferenceProfile
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceClasses, ReferenceHistory, ReferenceProfile
 from mlprod_tasks.platform.sql import quoted
+from mlprod_tasks.statistics.bins import OTHER
+from mlprod_tasks.statistics.class_scores import UNKNOWN, codes_of
 
 if TYPE_CHECKING:
     from mlprod_tasks.monitoring.measurement import Reading
@@ -49,9 +51,9 @@ def _readings(
 ) -> Iterator[Reading]:
     """The readings of one tick of the reference, compared with the other ticks."""
     # Imported here because these modules import the profile, and the profile imports this module.
-    from mlprod_tasks.monitoring.estimate import estimates, promised_by
+    from mlprod_tasks.monitoring.estimate import estimates
     from mlprod_tasks.monitoring.inputs import inputs
-    from mlprod_tasks.monitoring.outcomes import columns, outcomes
+    from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of
 
     needed = ", ".join(quoted(name) for name in columns(pipeline, profile) if name != "fallback")
     of_day = f"SELECT {needed}, label, false AS fallback FROM {source} WHERE tick = DATE '{day}'"
@@ -60,7 +62,7 @@ def _readings(
     others = _outcomes_without(less(profile, day, observed), profile, rows, judged)
     yield from inputs(others, observed, together=together)
     promised = None
-    if profile.numbers is None:
+    if (promised_by := promised_of(profile)) is not None:
         con.register("one_tick", rows)
         promised = promised_by(con, "one_tick", pipeline)
         con.unregister("one_tick")
@@ -83,11 +85,22 @@ def _outcomes_without(
         summed = profile.numbers.mean * profile.outcomes - float(np.sum(judged["label"].to_numpy()))
         numbers = replace(profile.numbers, mean=summed / outcomes) if outcomes else profile.numbers
         return replace(others, outcomes=outcomes, mean_score=mean_score, numbers=numbers)
+    if profile.classes is not None:
+        return replace(others, outcomes=outcomes, mean_score=mean_score, classes=_classes_without(others.classes, judged))
     positives = int(np.count_nonzero(judged["label"].to_numpy(zero_copy_only=False)))
     rate = None
     if profile.label_rate is not None and outcomes:
         rate = (profile.label_rate * profile.outcomes - positives) / outcomes
     return replace(others, outcomes=outcomes, label_rate=rate, mean_score=mean_score)
+
+
+def _classes_without(classes: ReferenceClasses | None, judged: pa.Table) -> ReferenceClasses | None:
+    """The outcomes of the other ticks."""
+    assert classes is not None
+    codes = codes_of(judged["label"].combine_chunks(), classes.label.bins.categories)
+    one = np.bincount(np.where(codes == UNKNOWN, OTHER, codes + 2), minlength=len(classes.label.counts))
+    left = tuple(int(n) for n in np.asarray(classes.label.counts) - one)
+    return replace(classes, label=replace(classes.label, counts=left))
 
 
 def _subject(reading: Reading) -> str:
@@ -115,4 +128,5 @@ def less(profile: ReferenceProfile, tick: date, observed: Observed) -> Reference
         decisions=None if profile.decisions is None else profile.decisions - (observed.decisions or 0),
         joins=tuple(replace(join, unmatched=join.unmatched - observed.unmatched[join.table]) for join in profile.joins),
         sampled=profile.sampled.without(tick) if profile.sampled else None,
+        classes=None if profile.classes is None else replace(profile.classes, predicted=of_others(profile.classes.predicted)),
     )

@@ -15,6 +15,7 @@ from mlprod_tasks.statistics import bins, distances, intervals
 
 FEWEST_ROWS = 50  # with fewer rows, a tick's distribution is not meaningful
 QUIET_MARGIN = 1.25
+OF_SHARES = ("feature_psi", "score_psi", "class_psi")
 OLDER = "this model's reference profile has an older format without {kept}; the next training adds it"
 LOST = "the reference has this column, but the predictions do not"
 
@@ -36,8 +37,10 @@ def inputs(
     yield volume(profile, rows)
     yield _type_changes(profile, observed)
     yield from _join_coverage(profile, observed)
-    if profile.numbers is None:
+    if profile.task == "binary":
         yield _decision_share(profile, observed)
+    if profile.classes is not None:
+        yield _reading("class_psi", profile.classes.predicted, observed, len(profile.rows_by_tick))
     for what in ("score_psi", "score_wasserstein"):
         yield _reading(what, profile.score, observed, len(profile.rows_by_tick))
     if together:
@@ -111,7 +114,7 @@ def _reading(
     value, detail, reference = _READ[what](column, observed, ticks)
     if value is None:
         return none(detail)
-    quiet = {"feature_psi": column.tick_psi, "score_psi": column.tick_psi, "null_share": column.tick_null_share}.get(what, ())
+    quiet = column.tick_psi if what in OF_SHARES else column.tick_null_share if what == "null_share" else ()
     detail = "; ".join(part for part in (detail, ranks) if part)
     return Reading(
         what, value, n, name, reference, quiet_bound(quiet), detail=detail, watched=watched, important=column.important
@@ -179,6 +182,7 @@ def _lost_categories(column: ProfileColumn, observed: Observed, ticks: int) -> R
 _READ = {
     "feature_psi": _psi,
     "score_psi": _psi,
+    "class_psi": _psi,
     "feature_js": _jensen_shannon,
     "feature_wasserstein": _wasserstein,
     "score_wasserstein": _wasserstein,

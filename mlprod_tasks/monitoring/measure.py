@@ -15,14 +15,14 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.business import business_metrics, unasked
 from mlprod_tasks.monitoring.correlation import renew_correlations
-from mlprod_tasks.monitoring.estimate import estimates, promised_by
+from mlprod_tasks.monitoring.estimate import estimates
 from mlprod_tasks.monitoring.freshness import freshness
 from mlprod_tasks.monitoring.health import health, past
 from mlprod_tasks.monitoring.inputs import inputs, volume
 from mlprod_tasks.monitoring.kinds import Family
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
-from mlprod_tasks.monitoring.outcomes import columns, outcomes, unmeasured
+from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, unmeasured
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -141,7 +141,8 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     _, fallback_rows, version = _row_counts(con, source)
     profile = measuring.reference(version)
     own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
-    estimated = [] if profile.numbers is not None else list(estimates(profile, promised_by(con, own, pipeline)))
+    promised_by = promised_of(profile)
+    estimated = [] if promised_by is None else list(estimates(profile, promised_by(con, own, pipeline)))
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     readings = [*inputs(profile, observed, only), *fresh, *estimated]
@@ -211,7 +212,8 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
         f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
     ).to_arrow_table()
     own = f"(SELECT * FROM {source} WHERE NOT fallback)"
-    promised = None if profile.numbers is not None else promised_by(con, own, pipeline)
+    promised_by = promised_of(profile)
+    promised = None if promised_by is None else promised_by(con, own, pipeline)
     metrics = business_metrics(pipeline, tick, rows, platform.settings)
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 

@@ -15,7 +15,7 @@ from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined
 from mlprod_tasks.models.kpi import with_value
-from mlprod_tasks.models.reference_profile import ReferenceNumbers, ReferenceProfile
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceNumbers, ReferenceProfile
 from mlprod_tasks.monitoring.count import count
 from mlprod_tasks.monitoring.inputs import quiet_bound
 from mlprod_tasks.monitoring.measurement import Reading
@@ -27,8 +27,20 @@ PER = 1000  # a value is given per this many rows
 Floats = NDArray[np.float64]
 
 
-def of_labels(con: Any, numbers: ReferenceNumbers, judged: pa.Table) -> Iterator[Reading]:
+def columns(profile: ReferenceProfile) -> tuple[str, ...]:
+    """Columns of predictions that are read besides those of every kind."""
+    return (LOW, HIGH) if profile.numbers is not None and profile.numbers.held is not None else ()
+
+
+def explained_rows(own: pa.Table) -> pa.Table:
+    """Rows with `label` and `score`, whose differences are explained by features."""
+    return own
+
+
+def of_labels(con: Any, profile: ReferenceProfile, judged: pa.Table) -> Iterator[Reading]:
     """The readings of the outcomes themselves, over all rows that have one."""
+    numbers = profile.numbers
+    assert numbers is not None
     outcome = _numbers(judged, "label")
     mean, n = float(outcome.mean()), len(outcome)
     low, high = intervals.of_mean(outcome)
@@ -38,29 +50,33 @@ def of_labels(con: Any, numbers: ReferenceNumbers, judged: pa.Table) -> Iterator
     )
     interval = ((low - numbers.mean) / numbers.sd, (high - numbers.mean) / numbers.sd)
     yield Reading("label_mean", (mean - numbers.mean) / numbers.sd, n, reference=numbers.mean, detail=detail, interval=interval)
+    yield label_psi(con, numbers.label, judged)
+
+
+def label_psi(con: Any, one: ProfileColumn, judged: pa.Table) -> Reading:
+    """How far the distribution of outcomes is from the reference's. one: of its outcomes."""
+    n = judged.num_rows
     if n < FEWEST_ROWS:
         why = f"{format_count(n, 'outcome')} are too few to compare distributions; at least {FEWEST_ROWS} are needed"
-        yield Reading("label_psi", None, n, why=why)
-        return
-    one = numbers.label
+        return Reading("label_psi", None, n, why=why)
     con.register("judged_labels", judged.select(["label"]))
     now = count(con, "judged_labels", [one.bins]).columns[one.name].counts
     con.unregister("judged_labels")
     psi = distances.corrected_psi(one.bins.coarse(np.asarray(one.counts)), one.bins.coarse(now))
     typical = float(np.median(one.tick_psi)) if one.tick_psi else 0.0
     detail = f"a typical tick of the reference has {format_number(typical)}" if one.tick_psi else ""
-    yield Reading("label_psi", psi, n, reference=typical, quiet=quiet_bound(one.tick_psi), detail=detail)
+    return Reading("label_psi", psi, n, reference=typical, quiet=quiet_bound(one.tick_psi), detail=detail)
 
 
-def of_predictions(pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table) -> Iterator[Reading]:
+def of_predictions(con: Any, pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table, promised: None) -> Iterator[Reading]:
     """The readings of the model's own predictions: errors, bias and value."""
     numbers = profile.numbers
     assert numbers is not None
     error = _numbers(own, "label") - _numbers(own, "score")
     squared = float(np.mean(error**2))
     low, high = intervals.of_mean(error**2)
-    yield _relative("mae", float(np.mean(np.abs(error))), intervals.of_mean(np.abs(error)), numbers.mae, len(error))
-    yield _relative("rmse", sqrt(squared), (sqrt(max(0.0, low)), sqrt(high)), numbers.rmse, len(error))
+    yield relative("mae", float(np.mean(np.abs(error))), intervals.of_mean(np.abs(error)), numbers.mae, len(error))
+    yield relative("rmse", sqrt(squared), (sqrt(max(0.0, low)), sqrt(high)), numbers.rmse, len(error))
     yield _bias(numbers, error)
     if numbers.held is not None:
         yield _coverage(pipeline, numbers.held, own)
@@ -90,7 +106,7 @@ def held(rows: pa.Table) -> NDArray[np.bool_]:
     return np.asarray((low <= outcome) & (outcome <= high))
 
 
-def _relative(what: str, value: float, interval: tuple[float, float], reference: float, n: int) -> Reading:
+def relative(what: str, value: float, interval: tuple[float, float], reference: float, n: int) -> Reading:
     """An error as a multiple of the reference's."""
     if reference <= 0:
         return Reading(what, None, n, reference=reference, why=f"it is {format_number(value)}, but the reference's is 0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -12,9 +12,17 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
-from mlprod_tasks.declaration.task import HIGH, LOW
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.models.kpi import kpi_of, with_value
-from mlprod_tasks.models.reference_profile import SCORE, JoinedTable, ProfileColumn, ReferenceNumbers, ReferenceProfile
+from mlprod_tasks.models.predicted_columns import read_scores
+from mlprod_tasks.models.reference_profile import (
+    SCORE,
+    JoinedTable,
+    ProfileColumn,
+    ReferenceClasses,
+    ReferenceNumbers,
+    ReferenceProfile,
+)
 from mlprod_tasks.monitoring import number_outcomes
 from mlprod_tasks.monitoring.count import count_by_tick
 from mlprod_tasks.monitoring.history import history_of
@@ -24,7 +32,7 @@ from mlprod_tasks.monitoring.sample import of_reference
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.sql import quoted
-from mlprod_tasks.statistics import bins, distances
+from mlprod_tasks.statistics import bins, class_metrics, distances
 from mlprod_tasks.statistics.bins import Bins
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, roc_auc
 
@@ -44,7 +52,7 @@ def make_profile(
 
     features: the feature columns and `tick`, (n,) rows; scores, decisions, labels: (n,) each; importance: gain by feature.
     """
-    label = pa.float64() if pipeline.label.kind == "number" else pa.bool_()
+    label = {"number": pa.float64(), "yes_no": pa.bool_(), "class": pa.string()}[pipeline.label.kind]
     rows = features.select([name for name in features.column_names if name in (*pipeline.feature_names, "tick")])
     for name, values, kind in (
         (SCORE, scores, pa.float64()),
@@ -66,12 +74,14 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
         else:
             con.execute(f"CREATE VIEW reference AS SELECT * FROM read_parquet({listed(rows)})")
         kinds = {name: kind for name, kind, *_ in con.execute("DESCRIBE reference").fetchall()}
-        all_bins = bins.learn(con, "reference", {name: kinds[name] for name in (*pipeline.feature_names, SCORE)})
+        own = (PREDICTION,) if pipeline.label.kind == "class" else ()  # outputs besides the score
+        all_bins = bins.learn(con, "reference", {name: kinds[name] for name in (*pipeline.feature_names, SCORE, *own)})
         by_tick = observe_by_tick(con, "reference", all_bins, joined(pipeline))
         if not by_tick:
             raise ValueError(f"{pipeline.name}: a reference profile needs rows, but the test window has none")
-        important, numbers = important_features(importance), pipeline.label.kind == "number"
-        *features, score = (_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in all_bins)
+        important = important_features(importance)
+        columns = [_column(one, by_tick, importance.get(one.column, 0.0), one.column in important) for one in all_bins]
+        features, (score, *predicted) = columns[: len(pipeline.feature_names)], columns[len(pipeline.feature_names) :]
         ((mean_score,),) = con.execute("SELECT avg(score) FROM reference").fetchall()
         profile = ReferenceProfile(
             first=str(min(by_tick)),
@@ -80,11 +90,11 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
             features=tuple(features),
             score=score,
             mean_score=float(mean_score),
-            **(_number_metrics if numbers else _outcome_metrics)(con, pipeline),
-            decisions=None if numbers else sum(observed.decisions or 0 for observed in by_tick.values()),
+            **_METRICS[pipeline.label.kind](con, pipeline, *predicted),
+            decisions=sum(one.decisions or 0 for one in by_tick.values()) if pipeline.of_task.decides else None,
             joins=_joins(pipeline, by_tick),
             sampled=of_reference({tick: observed.sampled for tick, observed in by_tick.items() if observed.sampled}),
-            residuals=residuals(con, "(SELECT * FROM reference WHERE label IS NOT NULL)", explained(features)),
+            residuals=residuals(con, _LABELLED[pipeline.label.kind], explained(features)),
         )
         return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick))
 
@@ -136,10 +146,37 @@ def _number_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _label_column(con: Any) -> ProfileColumn:
-    """The reference's outcomes in bins, with how far each tick is from the others."""
+def _class_metrics(con: Any, pipeline: Pipeline, predicted: ProfileColumn) -> dict[str, Any]:
+    """The same of outcomes that are classes."""
+    needed = ", ".join(map(quoted, ("score", PREDICTION, PROBABILITIES, "label")))
+    labelled = con.sql(f"SELECT {needed} FROM reference WHERE label IS NOT NULL").to_arrow_table()
+    n = labelled.num_rows
+    if not n:
+        raise ValueError(f"{pipeline.name}: a reference profile of classes needs outcomes, but the test window has none")
+    outcomes = with_value(pipeline, labelled)
+    came, said = (np.asarray(labelled[name].to_numpy(zero_copy_only=False), object) for name in ("label", PREDICTION))
+    score = read_scores(labelled[PROBABILITIES].to_pylist())
+    return {
+        "outcomes": n,
+        "label_rate": None,
+        "roc_auc": None,
+        "kpi": kpi_of(con, pipeline, outcomes),
+        "value": 1000 * float(np.mean(outcomes["value"].to_numpy())),
+        "classes": ReferenceClasses(
+            known=score.classes,
+            label=_label_column(con, "VARCHAR"),
+            predicted=predicted,
+            log_loss=class_metrics.log_loss(came, score),
+            accuracy=float(np.mean(came == said)),
+            macro_f1=float(np.mean(list(class_metrics.f1_by_class(came, said).values()))),
+        ),
+    }
+
+
+def _label_column(con: Any, kind: str = "DOUBLE") -> ProfileColumn:
+    """The reference's outcomes in bins, with how far each tick is from the others. kind: DuckDB's type of them."""
     source = "(SELECT tick, label FROM reference WHERE label IS NOT NULL)"
-    (one,) = bins.learn(con, source, {"label": "DOUBLE"})
+    (one,) = bins.learn(con, source, {"label": kind})
     counts = [counted.columns["label"].counts for counted in count_by_tick(con, source, [one]).values()]
     whole = np.sum(counts, axis=0)
     apart = (distances.corrected_psi(one.coarse(whole - tick), one.coarse(tick)) for tick in counts)
@@ -164,6 +201,20 @@ def joined(pipeline: Pipeline) -> tuple[JoinedTable, ...]:
         if isinstance(feature, Lookup | AsOf):
             groups.setdefault(feature.table, []).append(tuple(feature.columns))
     return tuple(JoinedTable(table, tuple(columns)) for table, columns in groups.items())
+
+
+_METRICS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "yes_no": _outcome_metrics,
+    "number": _number_metrics,
+    "class": _class_metrics,
+}
+_OUTCOMES = "(SELECT * FROM reference WHERE label IS NOT NULL)"
+# What features explain: of classes, whether the predicted one came.
+_LABELLED = {
+    "yes_no": _OUTCOMES,
+    "number": _OUTCOMES,
+    "class": f"(SELECT * REPLACE ({quoted(PREDICTION)} = label AS label) FROM {_OUTCOMES})",
+}
 
 
 def important_features(importance: Mapping[str, float]) -> frozenset[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from mlprod_tasks.declaration.monitoring import Watched
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile, Region, Residuals
 from mlprod_tasks.monitoring.measurement import Reading
@@ -35,6 +36,11 @@ def residuals(con: Any, source: str, features: Sequence[Bins]) -> tuple[Residual
     return tuple(_feature_residuals(con, source, one, kinds[one.column], kinds["label"]) for one in features)
 
 
+def residual_kind(profile: ReferenceProfile) -> Watched:
+    """The name of what `residual_drift` measures."""
+    return "residual_drift" if profile.numbers is None else "residual_shift"
+
+
 def residual_drift(profile: ReferenceProfile, measured: Sequence[Residuals]) -> Iterator[Reading]:
     """For each feature, the largest significant change of a region's mean residual; of numbers, as `residual_shift`.
 
@@ -42,7 +48,7 @@ def residual_drift(profile: ReferenceProfile, measured: Sequence[Residuals]) -> 
     has fewer than FEWEST_IN_A_REGION rows in it. It is significant if its interval excludes 0. Intervals are so wide
     (Bonferroni) that any region of any feature excludes 0 in a share CHANCE of the ticks at which nothing has changed.
     """
-    what, sd = ("residual_drift", 1.0) if profile.numbers is None else ("residual_shift", profile.numbers.sd)
+    what, sd = residual_kind(profile), 1.0 if profile.numbers is None else profile.numbers.sd
     before = {one.feature: one.regions for one in profile.residuals}
     known = {column.name: column.bins for column in profile.features}
     tested = sum(region.n >= FEWEST_IN_A_REGION for one in measured for region in one.regions)

@@ -16,6 +16,7 @@ from sqlalchemy import delete
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.predicted_columns import differ, read_logged, single_score
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.changed_features import WHAT as CHANGED
 from mlprod_tasks.monitoring.changed_features import changed_features, compared_tick
@@ -181,30 +182,28 @@ def _load_fallback(pipeline: Pipeline, version: int, platform: Platform) -> Fall
 
 
 def _differing_rows(model: Any, rows: pa.Table) -> NDArray[np.int64]:
-    """Positions of the rows whose score (bit for bit) or decision differs now.
+    """Positions of the rows whose score (bit for bit), decision or class differs now.
 
     Raises: ModelInputError.
     """
-    again = model.predict(rows)
-    score = np.ascontiguousarray(rows["score"].to_numpy(), np.float64)
-    decision = np.asarray(rows["decision"].to_numpy(zero_copy_only=False), bool)
-    # Compare the bits, so that NaN equals NaN.
-    other_score = score.view(np.int64) != np.ascontiguousarray(again.score, np.float64).view(np.int64)
-    return np.flatnonzero(other_score | (decision != again.decision))
+    return np.flatnonzero(differ(read_logged(rows), model.predict(rows)))
 
 
 def _example(key: Sequence[str], row: pa.Table, model: Any, name: str) -> str:
-    again, score = model.predict(row), row["score"][0].as_py()
+    before, again = read_logged(row), model.predict(row)
     which = ", ".join(f"{column} {row[column][0].as_py()}" for column in key)
-    decision = bool(row["decision"][0].as_py())
-    answer = f"the score was {score!r} and is {float(again.score[0])!r} now"
-    if decision != bool(again.decision[0]):
-        answer += f"; the decision was {_decision_words(decision)} and is {_decision_words(bool(again.decision[0]))} now"
+    answer = f"the score was {single_score(before)!r} and is {single_score(again)!r} now"
+    if before.decision[0] != again.decision[0]:
+        was, now = (_decision_words(one.decision[0]) for one in (before, again))
+        answer += f"; the decision was {was} and is {now} now"
     return f"for example {which}, by {name}: {answer}" if which else f"for example, by {name}: {answer}"
 
 
-def _decision_words(act: bool) -> str:
-    return "to act" if act else "not to act"
+def _decision_words(decided: Any) -> str:
+    """What was decided, or the class that was predicted."""
+    if isinstance(decided, str):
+        return repr(decided)
+    return "to act" if decided else "not to act"
 
 
 def _detail(different: int, n: int, example: str) -> str:

@@ -12,7 +12,7 @@ from mlprod_tasks.documents.formatting import money, number
 from mlprod_tasks.documents.mail_content import Content, Grid, Tile, as_text
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.timeline import happenings
-from mlprod_tasks.notifications import digest_binary, digest_numbers
+from mlprod_tasks.notifications import digest_binary, digest_classes, digest_numbers
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.notifications.week import Day, Week, days_until, week
 from mlprod_tasks.platform import Platform
@@ -80,7 +80,7 @@ def digest_mail(pipeline: Pipeline, week_digest: Digest, links: Sequence[tuple[s
 
 def _of_task(pipeline: Pipeline) -> Any:
     """The sentences about the kind of prediction: a module with the same functions for each."""
-    return {"binary": digest_binary, "regression": digest_numbers}[pipeline.task]
+    return {"binary": digest_binary, "regression": digest_numbers, "multiclass": digest_classes}[pipeline.task]
 
 
 def _headline(pipeline: Pipeline, week_digest: Digest) -> str:

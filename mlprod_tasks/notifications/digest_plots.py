@@ -1,4 +1,4 @@
-"""The digest's plots: what each day earned, and positive outcomes beside predicted ones, or how far predictions were off."""
+"""The digest's plots: what each day earned, and how outcomes compare with what was predicted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PALE = "#b9c6d6"
 
 def plots(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[tuple[str, bytes], ...]:
     """Draw PNGs, each with a title; none if no day has outcomes."""
-    drawn = {"binary": (_value, _shares), "regression": (_errors,)}[pipeline.task]
+    drawn = {"binary": (_value, _shares), "regression": (_errors,), "multiclass": (_right,)}[pipeline.task]
     return tuple(one for draw in drawn if (one := draw(pipeline, days, this_week)))
 
 
@@ -33,6 +33,10 @@ def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[st
 def _errors(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
     title = f"Mean absolute error of each {pipeline.schedule.every}; this {pipeline.schedule.period} in blue"
     return _bars(title, "mae", "when accepted", days, this_week)
+
+
+def _right(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
+    return _bars("Share of right predictions of each day; this week in blue", "accuracy", "when accepted", days, this_week)
 
 
 def _bars(title: str, name: str, expected_label: str, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:

@@ -11,7 +11,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 
 PER = 1000  # rows
-WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration", "mae", "bias")
+WATCHED = ("value", "kpi", "roc_auc", "label_rate", "calibration", "mae", "bias", "accuracy", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Day:
     """The numbers of one tick whose outcomes are complete; None for what was not measured.
 
     value: what the model's decisions on `rows` rows were worth. realised: the share of positive outcomes. promised: the mean
-    score. mae, bias: of predicted numbers, the bias in standard deviations of the reference's outcomes. The fields *_expected
+    score. mae, bias: of predicted numbers, the bias in standard deviations of the reference's outcomes. accuracy, log_loss,
+    calibration: of predicted classes; the last is the share of right ones minus their mean probability. The fields *_expected
     are the same numbers of the reference, for as many rows.
     """
 
@@ -37,6 +38,11 @@ class Day:
     mae: float | None = None
     mae_expected: float | None = None
     bias: float | None = None
+    accuracy: float | None = None
+    accuracy_expected: float | None = None
+    log_loss: float | None = None
+    log_loss_expected: float | None = None
+    calibration: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
         return measurement if measurement is not None and measurement.value is not None else None
 
     value, auc, mae, bias = row("value"), row("roc_auc"), row("mae"), row("bias")
-    rate = row("label_rate")
+    rate, right, loss = row("label_rate"), row("accuracy"), row("log_loss")
     realised = _scaled(rate)
     calibration = row("calibration")
     kpi = row("kpi")
@@ -117,6 +123,11 @@ def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
         mae=_scaled(mae),
         mae_expected=mae.reference if mae else None,
         bias=bias.value if bias else None,
+        accuracy=right.value if right else None,
+        accuracy_expected=right.reference if right else None,
+        log_loss=_scaled(loss),
+        log_loss_expected=loss.reference if loss else None,
+        calibration=calibration.value if calibration and right else None,
     )
 
 

@@ -167,7 +167,6 @@ def read_sql(pipeline: Pipeline) -> str:
 
     Raises: ValueError, which names the expression that the engine refuses.
     """
-    from mlprod_tasks.features.labels import NUMBERS
     from mlprod_tasks.platform.engine import engine
     from mlprod_tasks.platform.sql import quoted
 
@@ -184,11 +183,22 @@ def read_sql(pipeline: Pipeline) -> str:
             if kind not in ("BOOLEAN", '"NULL"'):
                 raise ValueError(f"{what} is {kind}, not a condition that is true or false: compare it with a value")
         label = pipeline.label
-        if isinstance(label, Label) and label.kind == "number":
+        if isinstance(label, Label) and label.kind != "yes_no":
             kind = connection.sql(f"SELECT typeof(any_value(({label.sql}))) FROM {quoted(label.table)}").fetchall()[0][0]
-            if kind not in (*NUMBERS, '"NULL"') and not kind.startswith("DECIMAL"):
-                raise ValueError(f"label {label.sql!r} is {kind}, not a number: derive one from it, or declare kind='yes_no'")
+            if problem := _not_of_kind(label.kind, kind):
+                raise ValueError(f"label {label.sql!r} is {kind}, {problem}")
     return "the engine accepts label, KPI, value, features and gates"
+
+
+def _not_of_kind(declared: str, kind: str) -> str | None:
+    """What is wrong with a label whose SQL gives this type of the engine; None if it fits."""
+    from mlprod_tasks.features.labels import CLASSES, NUMBERS
+
+    if declared == "class":
+        fits = kind in (*CLASSES, '"NULL"')
+        return None if fits else "and a class is a text or a whole number: derive one from it, or declare another kind"
+    fits = kind in (*NUMBERS, '"NULL"') or kind.startswith("DECIMAL")
+    return None if fits else "not a number: derive one from it, or declare kind='yes_no'"
 
 
 def _conditions(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
@@ -221,7 +231,7 @@ def _statements(pipeline: Pipeline) -> dict[str, str]:
         what: f"SELECT CAST(({sql}) AS BOOLEAN) FROM {identifier(table)}"
         for what, (sql, table) in _conditions(pipeline).items()
     }
-    judged = "judged_numbers" if pipeline.label.kind == "number" else "judged"
+    judged = {"number": "judged_numbers", "yes_no": "judged", "class": "judged_classes"}[pipeline.label.kind]
     statements[f"kpi {kpi.sql!r}"] = f"SELECT CAST(({kpi.sql}) AS DOUBLE) FROM {judged}"
     statements["features"] = features = features_sql(pipeline)
     if isinstance(pipeline.value, ValueFunction):
@@ -252,3 +262,4 @@ def _empty_tables(pipeline: Pipeline) -> Iterator[str]:
     yield "CREATE TABLE wanted (tick DATE)"
     yield "CREATE TEMP TABLE judged (score DOUBLE, decision BOOLEAN, outcome BOOLEAN, value DOUBLE)"
     yield "CREATE TEMP TABLE judged_numbers (prediction DOUBLE, outcome DOUBLE, value DOUBLE)"
+    yield "CREATE TEMP TABLE judged_classes (prediction VARCHAR, probability DOUBLE, outcome VARCHAR, value DOUBLE)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,10 +14,11 @@ import pyarrow.compute as pc
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.feature import Expression, names_of
-from mlprod_tasks.declaration.task import HIGH, LOW
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.predicted_columns import single_score
 from mlprod_tasks.operations import feature_effects
 from mlprod_tasks.operations.explanation_text import FeatureEffect, ModelOrigin, PredictionExplanation, SourceTable
 from mlprod_tasks.operations.feature_effects import FeatureEffects
@@ -29,6 +31,9 @@ from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
 from mlprod_tasks.platform.registry import TRAINING_TAG, RegistryUnreachable
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.reporting.data_dictionary import meanings
+
+MOST_CLASSES = 5  # of which an explanation gives the probability
+TABLES = {"binary": "rate table", "regression": "mean table", "multiclass": "share table"}  # kinds of fallback, by task
 
 
 class NoSuchPrediction(LookupError):
@@ -117,7 +122,17 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         origin=_origin(pipeline, stored.version, stored.ref, platform),
         interval=_interval(row),
         scale=again.effects.scale,
+        predicted=row[PREDICTION][0].as_py() if PREDICTION in row.column_names else None,
+        probabilities=_likeliest(row),
     )
+
+
+def _likeliest(row: pa.Table) -> tuple[tuple[str, float], ...]:
+    """The MOST_CLASSES likeliest classes with their probabilities; none if no class was predicted."""
+    if PROBABILITIES not in row.column_names or row[PROBABILITIES][0].as_py() is None:
+        return ()
+    shares: dict[str, float] = json.loads(row[PROBABILITIES][0].as_py())
+    return tuple(sorted(shares.items(), key=lambda one: (-one[1], one[0]))[:MOST_CLASSES])
 
 
 def _interval(row: pa.Table) -> tuple[float, float] | None:
@@ -145,12 +160,12 @@ def _recompute(pipeline: Pipeline, stored: _Stored, platform: Platform) -> _Reco
     unknown = FeatureEffects({}, {}, "the model cannot be loaded or does not accept the stored features")
     if model is None:
         return _Recomputed(None, "unknown", None, why_not, unknown)
-    learner = ("rate table" if model.threshold is not None else "mean table") if stored.by_fallback else model.kind
+    learner = TABLES[model.task] if stored.by_fallback else model.kind
     try:
         if hasattr(model, "answering"):  # one model per segment: take the one of this row
             whole, model = model, model.answering(stored.row)
             learner = f"{model.kind} of {'no own segment' if model is whole.overall else f'its {whole.by}'}"
-        score = float(model.predict(stored.row).score[0])
+        score = single_score(model.predict(stored.row))
         effects = feature_effects.measure(pipeline, model, stored.row, stored.tick, stored.ref, platform)
         return _Recomputed(model, learner, score, None, effects)
     except ModelInputError as error:
@@ -257,7 +272,9 @@ def _model(pipeline: Pipeline, stored: _Stored, platform: Platform) -> tuple[Any
         return None, str(error)
 
 
-def _outcome(pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform) -> tuple[bool | float | None, datetime | None]:
+def _outcome(
+    pipeline: Pipeline, row: pa.Table, tick: Tick, platform: Platform
+) -> tuple[bool | float | str | None, datetime | None]:
     """The outcome of the row and when it became known; None if it is not known yet."""
     now = platform.clock.now().astimezone(pipeline.schedule.zone).date()
     last = max(tick.date, min(now, pipeline.schedule.ends or now))

@@ -62,7 +62,7 @@ class PredictionExplanation:
     way: how the effects were computed, in words. recomputed: the score that the model gives for the stored features; None if
     it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions, on
     `scale`; all three are None without. decision: None if the score is a predicted number; interval: its low and high end, if
-    it has one.
+    it has one. predicted: the class, whose probability is the score, with the probabilities of the likeliest ones.
     """
 
     pipeline: str
@@ -74,7 +74,7 @@ class PredictionExplanation:
     decision: bool | None
     fallback: bool
     fallback_reason: str | None
-    outcome: bool | float | None
+    outcome: bool | float | str | None
     outcome_known_at: str | None
     model_version: int
     learner: str
@@ -93,10 +93,15 @@ class PredictionExplanation:
     origin: ModelOrigin
     scale: str | None = None
     interval: tuple[float, float] | None = None
+    predicted: str | None = None
+    probabilities: tuple[tuple[str, float], ...] = ()
 
     @property
     def answer(self) -> str:
         """What was predicted, in words."""
+        if self.predicted is not None:
+            others = ", ".join(f"{name} {share:.4f}" for name, share in self.probabilities if name != self.predicted)
+            return f"{self.predicted}, probability {self.score:.4f}" + (f" ({others})" if others else "")
         if self.decision is None:
             within = "" if self.interval is None else f", between {' and '.join(map(format_number, self.interval))}"
             return f"{format_number(self.score)}{within}"
@@ -108,6 +113,8 @@ class PredictionExplanation:
         """What the outcome was, in words."""
         if self.outcome is None:
             return "not known yet"
+        if isinstance(self.outcome, str):
+            return f"{self.outcome}, known {self.outcome_known_at}"
         words = (
             {True: "positive", False: "negative"}[self.outcome]
             if isinstance(self.outcome, bool)
@@ -149,7 +156,7 @@ def _check(one: PredictionExplanation) -> str:
     if one.recomputed is None:
         return f"not recomputed: {one.not_recomputed}"
     if one.recomputed == one.score:
-        what = "score" if one.decision is not None else "number"
+        what = "probability" if one.predicted is not None else "score" if one.decision is not None else "number"
         return f"the model gives exactly this {what} for the stored features, bit for bit"
     recomputed, score = np.format_float_positional(one.recomputed), np.format_float_positional(one.score)
     return f"the model gives {recomputed} for the stored features, not {score}: score {one.tick} again"
@@ -164,7 +171,7 @@ def _parts(one: PredictionExplanation) -> Iterator[str]:
     names = max([len(part.feature) for part in shown] + [len("feature"), len(whole)])
     values = max([len(_short(part.value)) for part in shown] + [len("value")])
     head = f"{'added' if number else 'log-odds':>9}  " if exact else ""
-    yield f"{'feature':{names}}  {'value':>{values}}  {head}{'number' if number else 'score':>7}  from"
+    yield f"{'feature':{names}}  {'value':>{values}}  {head}{_effect_heading(one):>7}  from"
     for part in shown:
         added = f"{_signed(part.log_odds):>9}  " if exact else ""
         meaning = shorten(part.meaning.replace("`", ""), LONGEST_MEANING, placeholder=" ...")
@@ -179,6 +186,12 @@ def _parts(one: PredictionExplanation) -> Iterator[str]:
     elif rest:
         yield f"{len(rest)} others with smaller effects"
     yield f"({one.way})"
+
+
+def _effect_heading(one: PredictionExplanation) -> str:
+    if one.predicted is not None:
+        return "chance"
+    return "number" if one.decision is None else "score"
 
 
 def _sources(one: PredictionExplanation) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.learners.links import predicted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
@@ -21,6 +22,7 @@ from mlprod_tasks.platform.model_files import ModelRef
 from mlprod_tasks.platform.registry import TRAINING_TAG
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.reporting.task_words import SCALES
+from mlprod_tasks.statistics.class_scores import ClassScores
 from mlprod_tasks.training.split import TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder
 
@@ -65,14 +67,21 @@ def measure(
             SCALES[model.link],
         )
     usual, whose = _usual_values(pipeline, model.feature_names, tick, ref, platform)
-    score = float(model.predict(row).score[0])
+    before = model.predict(row)
+    score = _of_class(before, before)
     changed = {}
     for name, value in usual.items():
         i = row.column_names.index(name)
         other = row.set_column(i, name, pa.array([value], row.schema.field(name).type))
-        changed[name] = score - float(model.predict(other).score[0])
-    what = "number" if model.threshold is None else "score"
+        changed[name] = score - _of_class(model.predict(other), before)
+    what = {"binary": "score", "regression": "number", "multiclass": "probability of this class"}[model.task]
     return FeatureEffects({}, changed, USUAL.format(what=what, usual=whose))
+
+
+def _of_class(predictions: Predictions, before: Predictions) -> float:
+    """The score of a row, or its probability of the class that was predicted before a change."""
+    score = predictions.score
+    return float(score.of(before.decision)[0] if isinstance(score, ClassScores) else score[0])
 
 
 def _usual_values(

@@ -12,6 +12,8 @@ from mlprod_tasks.promotion.history import promotions
 from mlprod_tasks.scoring.unscored_rows import unscored_rows
 
 SHOWN_TICKS = 7
+# By task: the heading, and the measurement that is shown.
+PERFORMANCE = {"binary": ("AUC", "roc_auc"), "regression": ("MAE", "mae"), "multiclass": ("right", "accuracy")}
 
 
 def status(pipeline: Pipeline, platform: Platform) -> str:
@@ -65,7 +67,7 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     known = sorted({*scorings, *decisions, *refused, *published})[-SHOWN_TICKS:]
     if not known:
         return ["ticks     none yet: run `mlprod ingest`"]
-    lines = [f"tick        published  scored  version  {'AUC' if pipeline.task == 'binary' else 'MAE':5}  decision"]
+    lines = [f"tick        published  scored  version  {PERFORMANCE[pipeline.task][0]:5}  decision"]
     for tick in known:
         scoring, shown, decision = scorings.get(tick), performance.get(tick, "-"), decisions.get(tick)
         scored = f"{scoring.rows:6,}  {scoring.model_version:7}" if scoring else f"{'-':>6}  {'-':>7}"
@@ -80,10 +82,10 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
 
 
 def _performance(pipeline: Pipeline, platform: Platform) -> dict[date, str]:
-    """The ROC AUC of each tick, or the mean absolute error of predicted numbers."""
-    what = "roc_auc" if pipeline.task == "binary" else "mae"
+    """The ROC AUC of each tick, the mean absolute error of predicted numbers, or the share of right classes."""
+    what = PERFORMANCE[pipeline.task][1]
     rows = [one for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=what) if one.value is not None]
-    if what == "roc_auc":
+    if what != "mae":
         return {one.tick: f"{one.value:.3f}" for one in rows}
     return {one.tick: format_number((one.value or 0.0) * (one.reference or 0.0)) for one in rows}
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.documents.formatting import format_number, number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
@@ -22,6 +21,7 @@ from mlprod_tasks.models import fallback, mlflow_flavor
 from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
+from mlprod_tasks.models.predicted_columns import logged_columns
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.models.stored_rows import StoredRows
 from mlprod_tasks.platform import Platform, digest, names
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 AS_OF_TAG = "mlprod.as_of"
 GOLDEN_ROWS = 100
+SMOOTHED = {"binary": "outcome rates", "regression": "mean outcomes", "multiclass": "shares of classes"}
 NOT_YET = 0  # instead of a version's number: MLflow's begin at 1
 # The search result exists only if a search is declared.
 RECORD = (Assembled.FILE, assemble.DECLARATION, SearchResult.FILE, Evaluation.FILE, Environment.FILE)
@@ -270,13 +271,12 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
         write_json(folder.path / PROFILE, profile_of(pipeline, scored, model.importance).as_json())
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
     golden = _with_scores(rows.take(chosen), predicted.take(chosen))
-    pq.write_table(golden.select([*pipeline.feature_names, "score", "decision"]), folder.path / GOLDEN)
+    pq.write_table(golden.select([*pipeline.feature_names, *logged_columns(predicted.take(slice(0, 0)))]), folder.path / GOLDEN)
 
 
 def _with_scores(rows: pa.Table, predicted: Predictions) -> pa.Table:
-    rows = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
-    for name, ends in zip((LOW, HIGH), predicted.interval or (), strict=False):
-        rows = rows.append_column(name, pa.array(ends))
+    for name, column in logged_columns(predicted).items():
+        rows = rows.append_column(name, column)
     return rows
 
 
@@ -315,7 +315,7 @@ def _register_fallback(
     """
     model = fallback.load(folder.fallback)
     description = (
-        f"Smoothed {'mean outcomes' if model.threshold is None else 'outcome rates'} by {', '.join(model.feature_names)}, the "
+        f"Smoothed {SMOOTHED[model.task]} by {', '.join(model.feature_names)}, the "
         f"fallback of {ref.name} version {ref.version}."
     )
     platform.registry.register(

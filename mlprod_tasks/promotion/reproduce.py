@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
-import numpy as np
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.recorded import digest_of, read, read_part
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.results import Estimates, Evaluation
+from mlprod_tasks.models.predicted_columns import differ, largest_difference
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.model_files import ModelRef
@@ -132,8 +132,7 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
         again, before = model.predict(rows), registered.predict(rows)
         metrics = evaluate.measure_performance(declared, model, labelled).sampled.estimates()
         rebuilt = folder.read(Assembled)
-    difference = float(np.max(np.abs(again.score - before.score), initial=0.0))
-    scores_same = bool(np.array_equal(again.score, before.score) and np.array_equal(again.decision, before.decision))
+    difference, scores_same = largest_difference(again, before), not differ(again, before).any()
     compared = [
         *_compare_data(pipeline, record, rebuilt, platform),
         *_compare_code(pipeline, record, declared),

@@ -13,7 +13,7 @@ from mlprod_tasks.documents import Block, Document, Listing, NotMade, Paragraph,
 from mlprod_tasks.documents.formatting import change, format_count, length, listed, number, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.platform.files import write_text
-from mlprod_tasks.reporting import card_binary, card_numbers, report_context
+from mlprod_tasks.reporting import card_binary, card_classes, card_numbers, report_context
 from mlprod_tasks.reporting.chapters.backtest import better_than_baseline
 from mlprod_tasks.reporting.chapters.origin import made_by
 from mlprod_tasks.reporting.chapters.slices import remarks, worst_first
@@ -21,7 +21,7 @@ from mlprod_tasks.reporting.chapters.verdict import verdict_sentence
 from mlprod_tasks.reporting.feature_words import feature_meanings, source_of
 from mlprod_tasks.reporting.importance import groups_of
 from mlprod_tasks.reporting.report_context import ReportContext
-from mlprod_tasks.reporting.task_words import outcome_cell
+from mlprod_tasks.reporting.task_words import window_cell
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder
 
@@ -66,7 +66,7 @@ def card(known: ReportContext, version: int | None = None) -> Document:
 
 def _sentences(known: ReportContext) -> Any:
     """The sentences about the kind of prediction: a module with the same functions for each."""
-    return card_numbers if known.pipeline.task == "regression" else card_binary
+    return {"binary": card_binary, "regression": card_numbers, "multiclass": card_classes}[known.pipeline.task]
 
 
 def _purpose(known: ReportContext) -> tuple[Block, ...]:
@@ -213,7 +213,7 @@ def _origin(known: ReportContext, version: int | None) -> tuple[Block, ...]:
             words,
             window(ticks),
             f"{assembled.rows[name]:,}",
-            outcome_cell(assembled.rows[name], assembled.positives[name], assembled.means[name] if assembled.means else None),
+            window_cell(assembled, name),
         )
         for name, words in use.items()
         for ticks in (assembled.windows[name],)

@@ -20,7 +20,8 @@ from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.models.learners.links import LOGIT, Link
 from mlprod_tasks.models.stored_rows import Rows
-from mlprod_tasks.models.tasks.protocol import Outcomes
+from mlprod_tasks.models.tasks import task_of_outcomes
+from mlprod_tasks.models.tasks.protocol import Outcomes, Scores
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ class Importance:
     contributions: Contributions | None
     dependence: tuple[Dependence, ...]
     rows: int  # scored per shuffle
-    positives: int | None  # None if outcomes are numbers
+    positives: int | None  # None if outcomes are numbers or classes
+    shown: str = ""  # the class whose probability dependence is of
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -132,6 +134,8 @@ def measure(model: Predicting, rows: Rows, pipeline: Pipeline) -> Importance:
     scored, donors = draw(outcome, wanted, SHUFFLES, random)
     log.info("importance: %d shuffles of %d features and groups, %d rows each", SHUFFLES, len(tasks), len(scored))
     lenders = [rows.take(at) for at in donors]
+    task = task_of_outcomes(outcome)
+    shown = task.most_shown(outcome)
     lost = drops(lambda table: model.predict(table).score, rows.take(scored), outcome[scored], tasks, lenders)
     by_features = {one.features: one for one in lost}
     single = _ranked(by_features[(name,)] for name in names)
@@ -143,11 +147,18 @@ def measure(model: Predicting, rows: Rows, pipeline: Pipeline) -> Importance:
         groups=_ranked(replace(by_features[members], name=group) for group, members in groups.items()),
         contributions=contributions(model, sample, pipeline.model.categorical),
         dependence=tuple(
-            dependence(lambda table: model.predict(table).score, few, rows, one.name, one.name in pipeline.model.categorical)
+            dependence(
+                lambda table: task.shown(model.predict(table).score, shown),
+                few,
+                rows,
+                one.name,
+                one.name in pipeline.model.categorical,
+            )
             for one in single[:DEPENDENCES]
         ),
         rows=len(scored),
         positives=int(outcome[scored].sum()) if outcome.dtype == bool else None,
+        shown=shown,
     )
 
 
@@ -183,13 +194,13 @@ def draw(outcome: Outcomes, wanted: int, shuffles: int, random: np.random.Genera
 
 
 def drops(
-    score: Callable[[pa.Table], Floats],
+    score: Callable[[pa.Table], Scores],
     rows: pa.Table,
     outcome: Outcomes,
     tasks: Sequence[tuple[str, tuple[str, ...]]],
     lenders: Sequence[pa.Table],
 ) -> list[Shuffled]:
-    """The AUC lost, or the absolute error added, for each group of features with values from other rows.
+    """The AUC lost, or the absolute error or log loss added, for each group of features with values from other rows.
 
     The values of a group come together, from `lenders` of as many rows. Permutation importance (Breiman, 2001). Interval:
     variance of paired structural components (DeLong, DeLong and Clarke-Pearson, 1988), averaged over the shuffles.
@@ -202,8 +213,8 @@ def drops(
         changed = repeated
         for feature in features:
             changed = changed.set_column(changed.column_names.index(feature), feature, lent[feature])
-        scores = score(changed).reshape(len(lenders), len(outcome))
-        after = [_components(outcome, one) for one in scores]
+        scores, n = score(changed), len(outcome)
+        after = [_components(outcome, scores[at * n : (at + 1) * n]) for at in range(len(lenders))]
         lost = [np.mean([before[side] - one[side] for one in after], axis=0) for side in range(len(before))]
         drop = float(lost[0].mean())
         spread = Z * float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in lost))) if min(map(len, lost)) > 1 else np.nan
@@ -272,12 +283,12 @@ def _grid(values: Floats, whole: bool) -> list[float]:
     return [float(one) for one in np.unique(np.rint(even) if whole else even)]
 
 
-def _components(outcome: Outcomes, score: Floats) -> tuple[Floats, ...]:
-    """Each positive's share of negatives below it, and the reverse; ties count half. Of numbers, minus the absolute errors."""
+def _components(outcome: Outcomes, score: Scores) -> tuple[Floats, ...]:
+    """Each positive's share of negatives below it, and the reverse; ties count half. Of others, minus the losses of rows."""
     from scipy.stats import rankdata
 
     if outcome.dtype != bool:
-        return (-np.abs(outcome - score),)
+        return (-task_of_outcomes(outcome).row_losses(outcome, score),)
     positive, negative = score[outcome], score[~outcome]
     together = rankdata(np.concatenate((positive, negative)))
     above = (together[: len(positive)] - rankdata(positive)) / len(negative)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import number
+from mlprod_tasks.training.records import Assembled, shortened
 
 if TYPE_CHECKING:
     from mlprod_tasks.models.learners.links import Link
@@ -50,11 +51,31 @@ REGRESSION = TaskWords(
 )
 
 
+MULTICLASS = TaskWords(
+    score="probability of the predicted class",
+    label="The class",
+    outcomes="most frequent",
+    lost="log loss added",
+    constant="The constant gives every row the training window's shares of classes.",
+    bounded=True,
+)
+
+
 def words_of(pipeline: Pipeline) -> TaskWords:
     """The words of the pipeline's task."""
-    return {"binary": BINARY, "regression": REGRESSION}[pipeline.task]
+    return {"binary": BINARY, "regression": REGRESSION, "multiclass": MULTICLASS}[pipeline.task]
 
 
-def outcome_cell(rows: int, positives: int, mean: float | None) -> str:
-    """The share of positive outcomes, or the mean of numbers, for a table."""
+def window_cell(assembled: Assembled, window: str) -> str:
+    """The same of a window of a training set."""
+    mean = None if assembled.means is None else assembled.means[window]
+    classes = None if assembled.classes is None else assembled.classes[window]
+    return outcome_cell(assembled.rows[window], assembled.positives[window], mean, classes)
+
+
+def outcome_cell(rows: int, positives: int, mean: float | None, classes: Mapping[str, int] | None = None) -> str:
+    """The share of positive outcomes, the mean of numbers, or the most frequent class, for a table."""
+    if classes:
+        name, most = max(classes.items(), key=lambda one: (one[1], one[0]))
+        return f"{shortened(name)} {most / rows:.1%}"
     return f"{positives / rows:.1%}" if mean is None else number(mean)

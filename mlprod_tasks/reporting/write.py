@@ -15,6 +15,7 @@ from mlprod_tasks.platform.files import write_bytes, write_text
 from mlprod_tasks.reporting import card, importance, report_context
 from mlprod_tasks.reporting.chapters.backtest import backtest
 from mlprod_tasks.reporting.chapters.change import change
+from mlprod_tasks.reporting.chapters.classes import classes
 from mlprod_tasks.reporting.chapters.features import features
 from mlprod_tasks.reporting.chapters.origin import checks, origin
 from mlprod_tasks.reporting.chapters.predictions import predictions
@@ -84,7 +85,8 @@ def _head(known: ReportContext) -> tuple[str, str]:
 
 def _sections(known: ReportContext, platform: Platform) -> tuple[Section, ...]:
     champion = report_context.champion(known, platform)
-    scores, value = (predictions if known.pipeline.task == "regression" else ranking)(known, champion)
+    chapters = {"binary": ranking, "regression": predictions, "multiclass": classes}
+    scores, value = chapters[known.pipeline.task](known, champion)
     measured = importance.measure(known.model, known.rows, known.pipeline)
     return (
         verdict(known),

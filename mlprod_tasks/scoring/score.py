@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION
+from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Scoring
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
@@ -189,7 +189,8 @@ def _model_predictions(
     """Predict with the model, and rows that it cannot take with its fallback. Raises: ModelInputError, OtherTask."""
     from mlprod_tasks.models.check_task import check_task
     from mlprod_tasks.models.fallback import FallbackModel
-    from mlprod_tasks.models.feature_frame import ModelInputError, Predictions, not_finite
+    from mlprod_tasks.models.feature_frame import ModelInputError, not_finite
+    from mlprod_tasks.models.predicted_columns import merged_predictions
 
     check_task(pipeline, model, version)
     table = built.table
@@ -204,14 +205,11 @@ def _model_predictions(
     if kept is None:
         raise ModelInputError(f"{pipeline.name}: {tick}: {reason}; and no fallback is stored for version {version}")
     log.error("%s: %s: the fallback answers %d of %d rows: %s", pipeline.name, tick, len(refused), table.num_rows, reason)
-    score, decision = np.empty(table.num_rows), np.empty(table.num_rows, bool)
-    low, high = np.full((2, table.num_rows), np.nan)
-    for answering, rows in ((FallbackModel.from_json(kept.model), by_fallback), (model, ~by_fallback)):
-        one = answering.predict(table.filter(pa.array(rows)))
-        score[rows], decision[rows] = one.score, one.decision
-        if one.interval is not None:
-            low[rows], high[rows] = one.interval
-    merged = Predictions(score, decision, (low, high))
+    answering = (FallbackModel.from_json(kept.model), model)
+    of_fallback, of_model = (
+        one.predict(table.filter(pa.array(rows))) for one, rows in zip(answering, (by_fallback, ~by_fallback), strict=True)
+    )
+    merged = merged_predictions(of_fallback, of_model, by_fallback)
     return _TickPredictions(table, merged, version, by_fallback, reason, FallbackCause.ROWS)
 
 
@@ -266,22 +264,22 @@ def _fallback(
 def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
     """Make the rows of the prediction table: keys, moments, scores, versions and features.
 
-    A predicted number is the `score`, too, and its `decision` is null: nothing is decided.
+    A predicted number is the `score`, too, and its `decision` is null: nothing is decided. Of a class it is the probability.
     """
-    decides = pipeline.task == "binary"
+    from mlprod_tasks.models.predicted_columns import logged_columns
+
     table = answer.features
     n = table.num_rows
     front = [*pipeline.entity_table.key, pipeline.entity_table.time, "tick", "predict_at"]
-    columns = {name: table[name] for name in front}
+    columns: dict[Any, Any] = {name: table[name] for name in front}
+    columns |= logged_columns(answer.predictions, decides=pipeline.of_task.decides)
     columns |= {
-        "score": pa.array(answer.predictions.score, pa.float64()),
-        "decision": pa.array(answer.predictions.decision, pa.bool_()) if decides else pa.nulls(n, pa.bool_()),
         "fallback": pa.array(answer.by_fallback),
         "model_version": pa.array(np.full(n, answer.model_version, np.int32) if answer.versions is None else answer.versions),
         "features_digest": pa.array([pipeline.digest] * n, pa.string()),
     }
-    if pipeline.model.coverage is not None:
-        columns |= _ends(answer.predictions, n)
+    if pipeline.model.coverage is not None and answer.predictions.interval is None:
+        columns |= {name: pa.nulls(n, pa.float64()) for name in (LOW, HIGH)}
     if answer.assigned is not None:
         columns |= answer.assigned.columns()
     # A column of the entity may also be a feature of the same name: then it is there already.
@@ -289,25 +287,14 @@ def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
     return pa.table(columns)
 
 
-def _ends(predictions: Predictions, rows: int) -> dict[str | None, Any]:
-    """The ends of each prediction's interval; null for what the fallback answered."""
-    if predictions.interval is None:
-        return {name: pa.nulls(rows, pa.float64()) for name in (LOW, HIGH)}
-    return {
-        name: pa.array(one, pa.float64(), from_pandas=True) for name, one in zip((LOW, HIGH), predictions.interval, strict=True)
-    }
-
-
 def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform) -> None:
     from mlprod_tasks.platform.sinks import replace_rows
 
     assert pipeline.publish is not None
     key = pipeline.entity_table.key
-    answer = ["score", "decision"] if pipeline.task == "binary" else ["score"]
-    answer += [LOW, HIGH] if pipeline.model.coverage is not None else []
-    published = rows.select([*key, "tick", "predict_at", *answer, "fallback", "model_version"])
-    if pipeline.task == "regression":
-        published = published.rename_columns({"score": PREDICTION})
+    answer = dict(pipeline.of_task.published)
+    answer |= {LOW: LOW, HIGH: HIGH} if pipeline.model.coverage is not None else {}
+    published = rows.select([*key, "tick", "predict_at", *answer, "fallback", "model_version"]).rename_columns(answer)
     url = platform.settings.database(pipeline.publish.connection)
     replace_rows(url, pipeline.publish.table, "tick", tick.date, published, key=key)
     log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

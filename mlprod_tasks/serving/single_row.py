@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.models.learners.lightgbm import BoostedTrees
@@ -84,6 +85,7 @@ class RowModel:
                 )
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
         self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
+        assert isinstance(model.calibration, Calibration), "requests for several classes are refused when they are declared"
         self._calibrated, self._threshold, self._interval = model.calibration.single(), model.threshold, model.interval
         fitted = model.fitted
         self._raw: Raw = (
@@ -147,6 +149,7 @@ def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
         for value, wanted in zip(values, model.inputs, strict=True)
     )
     score = model.rates.get(group, model.overall)
+    assert not isinstance(score, tuple), "requests for several classes are refused when they are declared"
     return RowScore(score, None if model.threshold is None else score >= model.threshold)
 
 

@@ -78,6 +78,16 @@ class Ranking:
 
     def __init__(self, outcome: Bools, score: Floats) -> None:
         _check(outcome, score)
+        self._sort(outcome, score)
+
+    @classmethod
+    def unchecked(cls, outcome: Bools, score: Floats) -> Ranking:
+        """Return the ranking of rows that may all be of one class."""
+        ranking = cls.__new__(cls)
+        ranking._sort(outcome, score)
+        return ranking
+
+    def _sort(self, outcome: Bools, score: Floats) -> None:
         self.order = np.argsort(-score, kind="stable")
         self.outcome = outcome[self.order].astype(np.float64)
         self.score = np.asarray(score, np.float64)[self.order]
@@ -109,7 +119,7 @@ class RankCounts:
 
 def roc_auc(outcome: Bools, score: Floats) -> float:
     """Return how often a positive scores above a negative, ties counting half."""
-    return float(_roc_auc(_rank_counts(outcome, score))[0])
+    return float(roc_auc_of(_rank_counts(outcome, score))[0])
 
 
 def pr_auc(outcome: Bools, score: Floats) -> float:
@@ -140,7 +150,7 @@ def calibration_error(outcome: Bools, score: Floats, bins: int = BINS) -> float:
     al., 2019), but rows of equal score stay together.
     """
     ranking = Ranking(outcome, score)
-    return float(_calibration_error(ranking, np.ones((1, ranking.rows)), bins)[0])
+    return float(calibration_error_of(ranking, np.ones((1, ranking.rows)), bins)[0])
 
 
 def precision_at_k(outcome: Bools, score: Floats, top_share: float) -> float:
@@ -221,17 +231,18 @@ def _all_metrics(ranking: Ranking, weights: Floats, worth: Floats, top_share: fl
     log_loss_means, briers, value = (weights @ losses / total[:, None]).T
     counted = RankCounts(ranking, weights)
     return {
-        "roc_auc": _roc_auc(counted),
+        "roc_auc": roc_auc_of(counted),
         "pr_auc": _pr_auc(counted),
         "log_loss": log_loss_means,
         "brier": briers,
-        "calibration_error": _calibration_error(ranking, weights, BINS),
+        "calibration_error": calibration_error_of(ranking, weights, BINS),
         "precision_at_k": _precision_at_k(counted, top_share),
         "value_per_1000": 1000 * value,
     }
 
 
-def _roc_auc(counted: RankCounts) -> Floats:
+def roc_auc_of(counted: RankCounts) -> Floats:
+    """Return the ROC AUC of each resample, (resamples,); NaN for one class only."""
     above = counted.misses - counted.negative / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = counted.hits[:, -1] * counted.misses[:, -1]
@@ -245,7 +256,8 @@ def _pr_auc(counted: RankCounts) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", counted.positive, precision) / hits[:, -1])
 
 
-def _calibration_error(ranking: Ranking, weights: Floats, bins: int) -> Floats:
+def calibration_error_of(ranking: Ranking, weights: Floats, bins: int = BINS) -> Floats:
+    """Return the calibration error of each resample, (resamples,). weights: (resamples, n) in the order of the ranking."""
     off = np.add.reduceat(weights * (ranking.outcome - ranking.score), _bin_starts(ranking, bins), axis=1)
     return np.asarray(np.abs(off).sum(axis=1) / weights.sum(axis=1))
 

@@ -184,19 +184,24 @@ def write_set(
 def _assembled(
     pipeline: Pipeline, as_of: Tick, chosen: Windows, counts: Mapping[str, _WindowCounts], versions: Mapping[str, int]
 ) -> Assembled:
-    numbers = pipeline.label.kind == "number"
+    kind = pipeline.label.kind
     return Assembled(
         pipeline=pipeline.name,
         as_of=as_of.date,
         declaration=pipeline.digest,
         windows=chosen.dates(),
         rows=PerWindow(**{name: one.labelled for name, one in counts.items()}),
-        positives=PerWindow(**{name: 0 if numbers else int(one.outcomes.total) for name, one in counts.items()}),
+        positives=PerWindow(**{name: int(one.outcomes.total) if kind == "yes_no" else 0 for name, one in counts.items()}),
         unlabelled=PerWindow(**{name: one.unlabelled for name, one in counts.items()}),
         versions=dict(versions),
         unusable=PerWindow(**{name: one.unusable.total() for name, one in counts.items()}),
-        means=PerWindow(**{name: one.outcomes.mean for name, one in counts.items()}) if numbers else None,
+        means=PerWindow(**{name: one.outcomes.mean for name, one in counts.items()}) if kind == "number" else None,
+        classes=_classes(counts) if kind == "class" else None,
     )
+
+
+def _classes(counts: Mapping[str, _WindowCounts]) -> PerWindow[dict[str, int]]:
+    return PerWindow(**{name: dict(one.outcomes.classes or {}) for name, one in counts.items()})
 
 
 def _labelled_rows(

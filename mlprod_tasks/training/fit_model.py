@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Averaging, Learner, LightGBM, Pipeline, Stacking
+from mlprod_tasks.declaration import Averaging, ClassValue, Learner, LightGBM, Pipeline, Stacking
 from mlprod_tasks.declaration.checks.training import CONTINUED
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.calibration import Calibration
-from mlprod_tasks.models.feature_frame import Input, as_categories, decisions, inputs_of, matrix, outcome_of, read
+from mlprod_tasks.models.class_calibration import ClassCalibration
+from mlprod_tasks.models.class_rule import rule_for
+from mlprod_tasks.models.feature_frame import Input, as_categories, inputs_of, matrix, outcome_of, read
 from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner, needs
 from mlprod_tasks.models.learners.permutation import shares
@@ -34,13 +36,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """Both windows as learners read them. codes: categories of the training rows."""
+    """Both windows as learners read them. codes: categories of the training rows. classes: of their outcomes, if any.
+
+    validation_x, outcome, validation_outcome: of all rows of a window; learners read none of a class that they do not know.
+    """
 
     inputs: tuple[Input, ...]
     codes: Mapping[str, tuple[Any, ...]]
     columns: Columns
     train: LearnerRows
     validation: LearnerRows
+    validation_x: Any
+    outcome: Any
+    validation_outcome: Any
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class FittedCandidate:
 
     learner: Learner
     fitted: FittedLearner
-    calibration: Calibration
+    calibration: Calibration | ClassCalibration
     threshold: float | None
     metrics: Mapping[str, float]
     interval: PredictionInterval | None = None
@@ -103,8 +112,7 @@ def _as_model(
         threads=pipeline.model.threads,
         facts=replace(
             facts,
-            training_rate=float(np.mean(prepared.train.y)),
-            validation_rate=float(np.mean(prepared.validation.y)),
+            **task_of(pipeline).rates(prepared.outcome, prepared.validation_outcome),
             recipe=pipeline.as_json()["model"],
         ),
         candidates=tuple(
@@ -117,6 +125,7 @@ def _as_model(
         if importance is not None
         else tuple(shares(best.fitted, prepared.validation, pipeline.model.seed).tolist()),
         interval=best.interval,
+        rule=rule_for(pipeline.value, prepared.classes) if isinstance(pipeline.value, ClassValue) else None,
     )
 
 
@@ -142,16 +151,31 @@ def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> Prep
         else matrix(read(validation_rows, inputs, exact), inputs, codes)
     )
     categorical = tuple(i for i, wanted in enumerate(inputs) if wanted.name in codes)
-    y, validation_y = outcome_of(train_rows), outcome_of(validation_rows)
+    task, outcome, validation_outcome = task_of(pipeline), outcome_of(train_rows), outcome_of(validation_rows)
+    classes = task.classes(pipeline, outcome)
+    y, validation_y = (task.as_learned(one, classes) for one in (outcome, validation_outcome))
     tick = _ticks(train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)
     return PreparedRows(
         inputs,
         codes,
         Columns(tuple(wanted.name for wanted in inputs), categorical, tuple(codes[inputs[i].name] for i in categorical)),
-        LearnerRows(x, y, weight, tick),
-        LearnerRows(validation_x, validation_y, validation_weight, _ticks(validation_rows)),
+        _learnable(LearnerRows(x, y, weight, tick)),
+        _learnable(LearnerRows(validation_x, validation_y, validation_weight, _ticks(validation_rows))),
+        validation_x,
+        outcome,
+        validation_outcome,
+        classes,
     )
+
+
+def _learnable(rows: LearnerRows) -> LearnerRows:
+    """Leave out rows of a class that the training rows, or the declaration, do not have."""
+    if not rows.of_classes or len(rows) == 0 or rows.y.min() >= 0:
+        return rows
+    known = rows.y >= 0
+    log.warning("%d of %d rows are of a class that the model cannot learn", len(rows) - int(known.sum()), len(rows))
+    return rows.take(known)
 
 
 def gap_ticks(pipeline: Pipeline) -> int:
@@ -220,13 +244,13 @@ def _evaluate_candidate(
     pipeline: Pipeline, learner: Learner, fitted: FittedLearner, prepared: PreparedRows, validation_rows: Rows, began: float
 ) -> FittedCandidate:
     """Calibrate a candidate, set its threshold and measure it, all on the validation window."""
-    task, y = task_of(pipeline), prepared.validation.y
-    raw = predict(fitted.predict, prepared.validation.x)
-    calibrated = task.calibration(pipeline, raw, y)
-    score = calibrated(raw)
+    task, y = task_of(pipeline), prepared.validation_outcome
+    raw = predict(fitted.predict, prepared.validation_x)
+    calibrated = task.calibration(pipeline, raw, task.as_learned(y, prepared.classes))
+    score = task.scores(calibrated(raw), prepared.classes)
     worth = decision_value.worth(pipeline.value, validation_rows, score, y)
     threshold = task.threshold(worth, score)
-    measured = task.candidate_metrics(pipeline, y, score, worth.of(decisions(score, threshold)))
+    measured = task.candidate_metrics(pipeline, y, score, worth.of(task.decided(pipeline, score, threshold)))
     shown = ", ".join(f"{title(name)} {number:.4f}" for name, number in measured.items())
     log.info("%s: %.1f s, validation %s", learner.name, time.perf_counter() - began, shown)
     return FittedCandidate(learner, fitted, calibrated, threshold, measured, task.interval(pipeline, y, score))

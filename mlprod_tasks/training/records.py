@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar
@@ -11,6 +12,9 @@ from mlprod_tasks.models.model_facts import ContinuedFrom, DateRange, ModelFacts
 from mlprod_tasks.platform.versioned import Versioned
 from mlprod_tasks.training.workspace import StepRecord
 
+MOST_NAMED = 5
+LONGEST_NAME = 40
+
 
 @dataclass(frozen=True)
 class Assembled(StepRecord):
@@ -18,7 +22,8 @@ class Assembled(StepRecord):
 
     declaration: SHA-256 of the declared use case. rows: those with a label; positives: of these. unlabelled: rows left out as
     they have no label. versions: of the lake tables that were read. unusable: rows left out as a feature is infinite, or a
-    feature or the label cannot be computed. means: of the outcomes, if they are numbers; positives are then 0.
+    feature or the label cannot be computed. means: of the outcomes, if they are numbers; classes: the rows of
+    each class, if they are classes; positives are then 0.
     """
 
     FILE: ClassVar[str] = "assembled.json"
@@ -34,12 +39,29 @@ class Assembled(StepRecord):
     versions: dict[str, int]
     unusable: PerWindow[int] = field(default_factory=lambda: PerWindow(0, 0, 0))
     means: PerWindow[float] | None = None
+    classes: PerWindow[dict[str, int]] | None = None
 
     def outcomes(self, window: str) -> str:
-        """Return what the outcomes of a window are, in words: '12.3 % positive', 'mean outcome 6.9'."""
+        """Return what the outcomes of a window are, in words: '12.3 % positive', 'mean outcome 6.9', '3 classes'."""
+        if self.classes is not None:
+            return classes_in_words(self.classes[window])
         if self.means is not None:
             return f"mean outcome {format_number(self.means[window])}"
         return f"{100 * self.positives[window] / self.rows[window]:.1f} % positive"
+
+
+def classes_in_words(rows: Mapping[str, int]) -> str:
+    """Return the shares of the largest classes, and how many others there are: 'on time 78.1 %, late 19.5 %'."""
+    total = sum(rows.values())
+    ordered = sorted(rows.items(), key=lambda one: (-one[1], one[0]))
+    said = [f"{shortened(name)} {100 * n / total:.1f} %" for name, n in ordered[:MOST_NAMED]]
+    rest = len(ordered) - len(said)
+    return ", ".join(said) + (f" and {rest} other classes" if rest > 1 else f" and {shortened(ordered[-1][0])}" if rest else "")
+
+
+def shortened(name: str) -> str:
+    """Return the name of a class, cut if it is long, to be put into a sentence."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from mlprod_tasks.declaration import Pipeline
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Codes = NDArray[np.int64]
 Days = NDArray[np.int64]
 
 
@@ -18,8 +20,8 @@ class NoTicks(ValueError):
     """A half-life is declared, but the training rows have no ticks."""
 
 
-def weights(pipeline: Pipeline, y: Bools, tick: Days | None, validation_y: Bools) -> tuple[Floats | None, Floats | None]:
-    """Return the weights of training and validation rows, (n,).
+def weights(pipeline: Pipeline, y: Any, tick: Days | None, validation_y: Any) -> tuple[Floats | None, Floats | None]:
+    """Return the weights of training and validation rows, (n,). y: outcomes as learners read them.
 
     None if all are equal.
     The validation window is weighted by class only, with the class weights of the training rows: it decides when fitting
@@ -28,8 +30,11 @@ def weights(pipeline: Pipeline, y: Bools, tick: Days | None, validation_y: Bools
     Raises: NoTicks.
     """
     declared = pipeline.model
-    positive, negative = class_weights(declared.weights, y)
-    weight, validation_weight = (_by_class(outcome, positive, negative) for outcome in (y, validation_y))
+    if y.dtype.kind == "i":
+        weight, validation_weight = _balanced_classes(declared.weights, y, validation_y)
+    else:
+        positive, negative = class_weights(declared.weights, y)
+        weight, validation_weight = (_by_class(outcome, positive, negative) for outcome in (y, validation_y))
     if declared.half_life is not None:
         if tick is None:
             raise NoTicks(
@@ -49,6 +54,15 @@ def class_weights(declared: str | float, y: Bools) -> tuple[float, float]:
         rows, positives = len(y), int(np.sum(y))
         return (rows / (2 * positives) if positives else 1.0, rows / (2 * (rows - positives)) if rows - positives else 1.0)
     return (1.0, 1.0) if isinstance(declared, str) else (float(declared), 1.0)
+
+
+def _balanced_classes(declared: str | float, y: Codes, validation_y: Codes) -> tuple[Floats | None, Floats | None]:
+    """Return 'balanced' weights: rows / (classes * rows of the class). Codes below 0 are not learned from."""
+    if declared != "balanced":
+        return None, None
+    rows = np.bincount(y[y >= 0])
+    by_class = rows.sum() / (len(rows) * np.maximum(rows, 1))
+    return by_class[y], by_class[validation_y]
 
 
 def recency(tick: Days, half_life: timedelta) -> Floats:

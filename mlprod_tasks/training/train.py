@@ -115,7 +115,8 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
         with replacing_folder(folder.model) as target:
             model_digest = model.save(target)
         outcome = outcome_of(inputs.train)
-        fallback.fit_fallback(pipeline.fallback, pipeline.value, inputs.train, outcome).save(folder.fallback)
+        classes = () if model.rule is None else model.rule.classes
+        fallback.fit_fallback(pipeline.fallback, pipeline.value, inputs.train, outcome, classes).save(folder.fallback)
         run_id = platform.registry.start_run(pipeline, training_id)
         platform.registry.log(run_id, params=_params(model, assembled), metrics=_scores(model))
         if isinstance(model, SegmentedModel):
@@ -226,6 +227,8 @@ def _params(model: Model | SegmentedModel, assembled: Assembled) -> dict[str, An
     """Return the run's parameters; those of candidates that were not chosen are prefixed with the candidate's name."""
     learner = _chosen_learner(model)
     params = _flat(model.facts.recipe or {}, learner)
+    if model.rule is not None:
+        params["classes"] = len(model.rule.classes)
     params |= {"learner": learner, "trees": model.trees, "as_of": str(assembled.as_of)}
     if model.threshold is not None:
         params["threshold"] = model.threshold

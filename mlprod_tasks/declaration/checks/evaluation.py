@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL
 from mlprod_tasks.declaration.checks.features import resting_on_other_rows, sql_problems
 from mlprod_tasks.declaration.checks.tables import listed, repeated
-from mlprod_tasks.declaration.target import CostMatrix, PredictionValue
+from mlprod_tasks.declaration.target import ClassValue, CostMatrix, PredictionValue
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -38,6 +38,9 @@ def _value(pipeline: Pipeline) -> Iterator[str]:
         if value.true_positive <= value.false_negative or value.true_negative <= value.false_positive:
             yield "value: acting must pay when it is right and cost when it is wrong, compared with not acting"
         return
+    if isinstance(value, ClassValue):
+        yield from _class_value(value, pipeline.label)
+        return
     if isinstance(value, PredictionValue):
         yield from sql_problems("value.sql", value.sql, None)
         words = words_of(value.sql)
@@ -54,6 +57,24 @@ def _value(pipeline: Pipeline) -> Iterator[str]:
             f"value: reads {name!r}, which rests on as-of or trailing values. The fallback has none, but its decisions must "
             "have a value too. Use features of the row itself or of look-ups"
         )
+
+
+def _class_value(value: ClassValue, label: Any) -> Iterator[str]:
+    """A right prediction pays more than a wrong one, and pairs are of classes that there are."""
+    known = getattr(label, "classes", ())
+    named = {*value.pairs, *(real for by_real in value.pairs.values() for real in by_real)}
+    if known and (unknown := sorted(named - set(known))):
+        yield f"value.pairs: {listed(unknown)} is no class; label.classes are {listed(known)}"
+    if value.right <= value.wrong:
+        yield f"value: right {value.right:g} must be more than wrong {value.wrong:g}: a right prediction must pay"
+    for real in sorted(named):
+        right = value.pairs.get(real, {}).get(real, value.right)
+        for said in sorted({*value.pairs, *known} - {real}):
+            if (wrong := value.pairs.get(said, {}).get(real, value.wrong)) > right:
+                yield (
+                    f"value.pairs: predicting {said!r} when {real!r} comes is worth {wrong:g}, more than predicting it "
+                    f"rightly, {right:g}"
+                )
 
 
 def words_of(sql: str) -> set[str]:

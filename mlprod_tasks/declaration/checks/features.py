@@ -198,6 +198,17 @@ def number_problems(at: str, sql: str, table: Table) -> Iterator[str]:
         yield f"{at}: sql {sql!r} is {kind}, not a number: derive one from it, or declare kind='yes_no'"
 
 
+def class_problems(at: str, sql: str, table: Table) -> Iterator[str]:
+    """As `row_sql_problems`, of the name of a class. `mlprod doctor` finds those whose kind is only known to the engine."""
+    yield from row_sql_problems(at, sql, table)
+    name = sql.strip().strip('"')
+    if name in table.names and (kind := table.column(name).kind) not in ("text", "int"):
+        yield (
+            f"{at}: sql {sql!r} is {kind}, and a class is a text or a whole number: derive one from it, as in CASE WHEN ... "
+            "THEN 'late' ELSE 'on time' END, or declare another kind"
+        )
+
+
 def mentioned(sql: str, table: Table) -> list[Column]:
     """The columns whose names occur in the SQL; possibly too many, never too few."""
     words = words_in(TEXT_IN_SQL.sub("", sql))

@@ -10,6 +10,7 @@ from mlprod_tasks.declaration.approval import approval_problems
 from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
 from mlprod_tasks.declaration.checks.experiment import experiment_problems
 from mlprod_tasks.declaration.checks.features import (
+    class_problems,
     condition_problems,
     feature_problems,
     mentioned,
@@ -27,11 +28,13 @@ from mlprod_tasks.declaration.checks.training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.feature import Expression
 from mlprod_tasks.declaration.outcome import Outcome
-from mlprod_tasks.declaration.target import Before
+from mlprod_tasks.declaration.target import Before, Label
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
     from mlprod_tasks.declaration.table import Table
+
+PROBLEMS_OF_KIND = {"yes_no": condition_problems, "number": number_problems, "class": class_problems}
 
 
 def check(pipeline: Pipeline) -> None:
@@ -49,6 +52,8 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     for address in pipeline.alert_to:
         if not ADDRESS.fullmatch(address):
             yield f"alert_to: {address!r} is not one mail address such as 'ops@example.com'"
+    if pipeline.top_k < 1:
+        yield f"top_k {pipeline.top_k} must be at least 1"
     if not 0 < pipeline.top_share < 1:
         yield f"top_share {pipeline.top_share} must lie between 0 and 1"
     yield from repeated("tables", (table.name for table in pipeline.tables))
@@ -83,7 +88,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
 def _told_by_features(pipeline: Pipeline, table: Table, sql: str) -> Iterator[str]:
     """Features that are the outcome itself, where the scored table has it. sql: of the label."""
     outcomes = {column.name for column in mentioned(sql, table) if column.kind == "bool"}
-    if pipeline.label.kind == "number" and sql.strip().strip('"') in table.names:
+    if pipeline.label.kind != "yes_no" and sql.strip().strip('"') in table.names:
         outcomes.add(sql.strip().strip('"'))
     for feature in pipeline.features:
         if isinstance(feature, Expression):
@@ -108,7 +113,8 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
     yield from pair_problems("label", label.on, pipeline.entity_table, table)
     if set(label.on.values()) != set(table.key):
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
-    yield from (number_problems if label.kind == "number" else condition_problems)("label", label.sql, table)
+    yield from PROBLEMS_OF_KIND[label.kind]("label", label.sql, table)
+    yield from _classes(label)
     if table.name == pipeline.entity_name:
         yield from _told_by_features(pipeline, table, label.sql)
     if table.time is None:
@@ -130,6 +136,17 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
                 f"{needed} before {pipeline.entity_table.time!r}, and features of a later moment are not there yet. "
                 f"Use AtTick() or a lead of at least {needed}"
             )
+
+
+def _classes(label: Label) -> Iterator[str]:
+    """The names of classes, of a label that has some."""
+    if label.kind != "class":
+        if label.classes:
+            yield f"label.classes are of kind 'class', not {label.kind!r}: leave them out, or declare kind='class'"
+        return
+    if len(label.classes) == 1:
+        yield f"label.classes has only {label.classes[0]!r}: declare at least two, or none to take those of the training"
+    yield from repeated("label.classes", label.classes)
 
 
 def _publish(pipeline: Pipeline) -> Iterator[str]:

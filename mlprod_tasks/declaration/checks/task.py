@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.checks.tables import listed
@@ -11,6 +11,8 @@ from mlprod_tasks.declaration.gate import (
     AtLeast,
     AtMost,
     BetterThanBaseline,
+    Invariance,
+    Monotonic,
     NotWorseThanChampion,
     Stable,
     WorstSlice,
@@ -18,13 +20,13 @@ from mlprod_tasks.declaration.gate import (
 from mlprod_tasks.declaration.learner import LightGBM, quantile_of
 from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
 from mlprod_tasks.declaration.outcome import Outcome
-from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, REGRESSION, TASKS, Task
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES, PROBABILITY, REGRESSION, TASKS, Task
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
 
 OF_QUANTILE = "is the loss of a predicted quantile, and no candidate predicts one: declare LightGBM(objective='quantile')"
-KINDS = {"yes_no": "a condition that is true or false", "number": "a number"}
+KINDS = {"yes_no": "a condition that is true or false", "number": "a number", "class": "one of several classes"}
 
 
 def task_problems(pipeline: Pipeline) -> Iterator[str]:
@@ -38,15 +40,18 @@ def task_problems(pipeline: Pipeline) -> Iterator[str]:
     yield from _gates(pipeline, task)
     yield from _watches(pipeline, task)
     yield from _coverage(pipeline, task)
-    if task is REGRESSION:
-        yield from _not_for_regression(pipeline)
+    yield from {"binary": _not_for_binary, "regression": _not_for_regression, "multiclass": _not_for_classes}[task.name](
+        pipeline
+    )
 
 
 def _parts(pipeline: Pipeline, task: Task) -> Iterator[str]:
     """Label, value and fallback."""
     label = pipeline.label
     if isinstance(label, Outcome):  # a number for a yes or no is refused with the outcome's own rules
-        if task.label_kind == "number" and label.kind != "number":
+        if task.label_kind == "class":
+            yield f"label: an Outcome is a yes or no, or a number, and task {task.name!r} predicts a class: declare a Label"
+        elif task.label_kind == "number" and label.kind != "number":
             yield f"label: Any() is a yes or no, and task {task.name!r} predicts a number: use Count() or Sum(...)"
     elif label.kind != task.label_kind:
         other = next((one.name for one in TASKS.values() if one.label_kind == label.kind), None)
@@ -156,6 +161,37 @@ def _coverage(pipeline: Pipeline, task: Task) -> Iterator[str]:
         yield "model.coverage is not there yet with model.segment_by: leave one of them out"
 
 
+def _not_for_binary(pipeline: Pipeline) -> Iterator[str]:
+    """Nothing is missing."""
+    return iter(())
+
+
+def _not_for_classes(pipeline: Pipeline) -> Iterator[str]:
+    """What is not there yet for several classes, or has no meaning for them."""
+    model, at = pipeline.model, "is not there yet for task 'multiclass'"
+    if model.search is not None:
+        yield f"model.search {at}: declare the parameters of candidates"
+    if model.warm_update:
+        yield f"model.warm_update {at}: leave it out"
+    if not isinstance(model.weights, str):
+        yield f"model.weights {model.weights!r} weights a positive: for task 'multiclass' declare 'balanced' or 'none'"
+    if model.segment_by is not None:
+        yield f"model.segment_by {at}: leave it out"
+    if pipeline.serving is not None:
+        yield f"serving {at}: predictions are made in batch; leave serving out"
+    for gate in pipeline.gates:
+        if isinstance(gate, Monotonic | Invariance):
+            yield f"gate {type(gate).__name__} {at}: leave it out"
+    yield from _names_of_predictions(pipeline, (PREDICTION, PROBABILITY, PROBABILITIES))
+
+
+def _names_of_predictions(pipeline: Pipeline, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if name in (*pipeline.feature_names, *pipeline.entity_table.names):
+            whose = f"a feature or column of {pipeline.entity_name!r}"
+            yield f"{whose} is named {name!r}, the name of what is predicted: give another"
+
+
 def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
     """What is not there yet for numbers, or has no meaning for them."""
     model, at = pipeline.model, "is not there yet for task 'regression'"
@@ -167,7 +203,4 @@ def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
         yield f"model.weights {model.weights!r} weights two classes, and task 'regression' has none: leave it out"
     if model.calibration == "sigmoid":
         yield "model.calibration 'sigmoid' makes probabilities, and task 'regression' predicts numbers: leave it out"
-    for name in (PREDICTION, LOW, HIGH):
-        if name in (*pipeline.feature_names, *pipeline.entity_table.names):
-            whose = f"a feature or column of {pipeline.entity_name!r}"
-            yield f"{whose} is named {name!r}, the name of what is predicted: give another"
+    yield from _names_of_predictions(pipeline, (PREDICTION, LOW, HIGH))

@@ -58,7 +58,7 @@ def _measured_slices(gate: WorstSlice, results: EvaluationResults) -> Slices:
         if gate.metric not in one.metrics or not math.isfinite(one.metrics[gate.metric].value):
             raise CannotBeEvaluated(
                 f"the slice where {one.name} ({one.rows:,} rows, "
-                f"{outcomes_in_words(one.positives, one.mean_outcome)}) has no {gate.metric}: "
+                f"{outcomes_in_words(one.positives, one.mean_outcome, one.classes)}) has no {gate.metric}: "
                 "raise least_rows or declare other slices"
             )
     return measured

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +35,15 @@ def alone(train_rows: Rows, test_rows: Rows, features: Sequence[str], categorica
     """
     train_rows, test_rows = spread(train_rows, MOST_TRAINING_ROWS), spread(test_rows, MOST_TEST_ROWS)
     inputs = inputs_of(train_rows.schema, features)
-    y, outcome = outcome_of(train_rows).astype(np.float64), outcome_of(test_rows)
+    y, outcome = outcome_of(train_rows), outcome_of(test_rows)
     task = task_of_outcomes(outcome)
     results = []
     known_columns, new_columns = (read(rows, inputs, categorical) for rows in (train_rows, test_rows))
     for wanted, known, new in zip(inputs, known_columns, new_columns, strict=True):
         groups = _categories if wanted.kind == "text" or wanted.name in categorical else _bins
-        power = task.power(outcome, _rates(*groups(known, new), y))
+        known_codes, new_codes, codes = groups(known, new)
+        score = task.by_group(y, partial(_rates, known_codes, new_codes, codes))
+        power = task.power(outcome, score)
         measured = f"a {task.declared.power} of {power:.4g}"
         sentence = f"feature {wanted.name!r} alone has {measured} on {test_rows.num_rows:,} test rows"
         results.append(CheckResult(POWER_ALONE, wanted.name, power, test_rows.num_rows, sentence))

@@ -17,14 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlprod_tasks.declaration.task import PREDICTION, PROBABILITIES
+from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.evaluation.gates.names import SAME
 from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models import mlflow_flavor
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.predicted_columns import differ, logged_columns, read_logged, single_score
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
-from mlprod_tasks.statistics.metrics import roc_auc
-from mlprod_tasks.statistics.regression_metrics import mae
+from mlprod_tasks.models.tasks import task_of_outcomes
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +46,15 @@ def same_predictions(model: AnyModel, folder: Path, rows: Rows, evaluated: float
     """Measure the share of test rows that the reloaded model predicts differently.
 
     Compared bit for bit.
-    folder: the saved model; rows: the labelled test rows; evaluated: the ROC AUC, or mean absolute error of numbers, that the
-    evaluation measured on them.
+    folder: the saved model; rows: the labelled test rows; evaluated: the first of the metrics that the task shows,
+    as the evaluation measured it on them.
     Raises: NotLoaded.
     """
     expected = model.predict(rows)
     n = rows.num_rows
     outcome = outcome_of(rows)
-    measure, name = (roc_auc, "ROC AUC") if outcome.dtype == np.bool_ else (mae, "mean absolute error")
-    again = measure(outcome, expected.score)
+    task = task_of_outcomes(outcome)
+    again, name = task.verified(outcome, expected.score), title(task.declared.shown[0])
     if abs(again - evaluated) > ROUNDING * max(1.0, abs(evaluated)):
         sentence = f"the loaded model has a {name} of {again:.6f} on {n:,} test rows; the evaluation measured {evaluated:.6f}"
         return CheckResult(SAME, "", 1.0, n, sentence)
@@ -61,11 +63,11 @@ def same_predictions(model: AnyModel, folder: Path, rows: Rows, evaluated: float
         model.save(beside / "again")
         answers = {"saved and loaded again": mlflow_flavor.load(beside / "again").predict(rows)}
         answers |= _predict_in_new_process(model, folder, rows, beside)
-    off = {way: int(np.count_nonzero(_differ(expected, answer))) for way, answer in answers.items()}
+    off = {way: int(np.count_nonzero(differ(expected, answer))) for way, answer in answers.items()}
     way = max(off, key=lambda one: off[one])
     if off[way]:
-        at = int(np.argmax(_differ(expected, answers[way])))
-        first, other = expected.score[at], answers[way].score[at]
+        at = int(np.argmax(differ(expected, answers[way])))
+        first, other = (single_score(one, at) for one in (expected, answers[way]))
         sentence = (
             f"{way}, the model predicts {off[way]:,} of {n:,} test rows differently, such as {other!r} instead of {first!r}"
         )
@@ -98,17 +100,15 @@ def _predict_in_new_process(model: AnyModel, folder: Path, rows: Rows, beside: P
         raise NotLoaded(f"a new process cannot load the model and predict: {last_line[0][:500]}")
     answers = pq.read_table(written)
     return {
-        way: Predictions(
-            answers[f"{name}_score"].to_numpy(), np.asarray(answers[f"{name}_decision"].to_numpy(zero_copy_only=False), bool)
-        )
-        for way, name in (("in a new process", "folder"), ("as an MLflow package there", "package"))
+        way: read_logged(_with_prefix(answers, name))
+        for way, name in (("in a new process", "folder_"), ("as an MLflow package there", "package_"))
     }
 
 
-def _differ(expected: Predictions, answer: Predictions) -> np.ndarray:
-    """Return where the score or the decision differs in any bit, (n,)."""
-    a, b = (np.ascontiguousarray(one.score, np.float64).view(np.int64) for one in (expected, answer))
-    return np.asarray((a != b) | (expected.decision != answer.decision))
+def _with_prefix(answers: pa.Table, prefix: str) -> pa.Table:
+    """Return the columns whose names begin with a prefix, without it."""
+    names = [name for name in answers.column_names if name.startswith(prefix)]
+    return answers.select(names).rename_columns([name.removeprefix(prefix) for name in names])
 
 
 def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
@@ -127,15 +127,17 @@ def answer(folder: Path, package: Path, given: Path, written: Path) -> None:
         for batch in opened.iter_batches(ROWS_AT_ONCE):
             rows = pa.Table.from_batches([batch])
             own, served = model.predict(rows), package_model.predict(rows.to_pandas())
-            columns = {"folder_score": own.score, "folder_decision": own.decision}
-            columns |= {"package_score": served.iloc[:, 0].to_numpy(), "package_decision": _decisions(served)}
-            parts.append(pa.table(columns))
+            columns = {f"folder_{name}": one for name, one in logged_columns(own).items()}
+            parts.append(pa.table(columns | {f"package_{name}": one for name, one in _as_logged(served).items()}))
     pq.write_table(pa.concat_tables(parts), written)
 
 
-def _decisions(served: Any) -> np.ndarray:
-    """Return the decisions of an MLflow package, which gives none for numbers."""
-    return np.asarray(served["decision"] if "decision" in served else np.zeros(len(served)), bool)
+def _as_logged(served: Any) -> dict[str, Any]:
+    """Return what an MLflow package gives under the names of stored predictions; of numbers it gives no decision."""
+    if PROBABILITIES in served:
+        return {name: served[name].to_numpy() for name in (PREDICTION, PROBABILITIES)}
+    decision = np.asarray(served["decision"] if "decision" in served else np.zeros(len(served)), bool)
+    return {"score": served.iloc[:, 0].to_numpy(), "decision": decision}
 
 
 if __name__ == "__main__":

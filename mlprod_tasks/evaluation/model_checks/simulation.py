@@ -13,6 +13,7 @@ from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
 from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.kpi import kpi_of, with_value
+from mlprod_tasks.models.predicted_columns import logged_columns
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform.engine import engine
 
@@ -25,7 +26,9 @@ def kpi(pipeline: Pipeline, model: AnyModel, rows: Rows, first: date, last: date
     """
     predicted = model.predict(rows)
     rows = rows.select(["tick", "label", *pipeline.value_features])
-    decided = rows.append_column("score", pa.array(predicted.score)).append_column("decision", pa.array(predicted.decision))
+    decided = rows
+    for name, column in logged_columns(predicted).items():
+        decided = decided.append_column(name, column)
     unit = f" {pipeline.kpi.unit}".rstrip()
     weeks = []
     shift, per_week = pipeline.schedule.shift, pipeline.schedule.ticks_a_week

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.models.learners import constant, fitted
+from mlprod_tasks.models.learners import constant, fitted, one_vs_rest
 from mlprod_tasks.models.learners.cores import cores_for, limited
 from mlprod_tasks.models.learners.fitted import FittedLearner
 from mlprod_tasks.models.learners.needs import FROM_FILE
@@ -27,6 +27,7 @@ __all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fi
 FILES = {
     "lightgbm": "lightgbm",
     "constant": "constant",
+    "constant_shares": "constant",
     "forest": "forest",
     "hist_gradient_boosting": "hist_gradient_boosting",
     "linear": "linear",
@@ -34,7 +35,9 @@ FILES = {
     "estimator": "estimator",
     "averaging": "ensemble",
     "stacking": "ensemble",
+    "one_vs_rest": "one_vs_rest",
 }
+OF_MEMBERS = ("ensemble", "one_vs_rest")  # modules whose learners are made of others
 
 
 def fit_learner(
@@ -57,7 +60,8 @@ def fit_learner(
     gap_ticks: ticks left out between the blocks of a Stacking or of a LinearSVM's calibration, as between windows.
     members: candidates that are already fitted, by name, for an ensemble of them.
 
-    With training rows of one class or value only, the model predicts their mean, whatever is declared.
+    With training rows of one class or value only, the model predicts their mean, whatever is declared. Of several classes, a
+    learner that has no model of them is fitted to each class against all others.
     """
     if len(train) == 0 or train.y.min() == train.y.max():
         log.warning("%s: %d training rows, all of one outcome: the model predicts their mean", learner.name, len(train))
@@ -77,6 +81,10 @@ def fit_learner(
             return ensemble.fit_ensemble(
                 learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit_learner
             )
+    if train.of_classes:
+        return one_vs_rest.fit_one_vs_rest(
+            train, validation, lambda own, others: fit_learner(learner, columns, own, others, declared, gap_ticks=gap_ticks)
+        )
     with limited(declared.threads):
         return _fit_with_sklearn(learner, columns, train, validation, declared, report, gap_ticks)
 
@@ -130,10 +138,6 @@ def load(folder: Path, threads: int | None) -> FittedLearner:
     kind = fitted.read(folder)["kind"]
     if kind not in FILES:
         raise ValueError(f"{folder} contains a learner of kind {kind!r}; known are {', '.join(sorted(FILES))}")
-    if FILES[kind] == "ensemble":
-        from mlprod_tasks.models.learners import ensemble
-
-        return ensemble.load(folder, threads, load)
     load_kind: Callable[..., Any] = import_module(f"{__name__}.{FILES[kind]}").load
-    learner: FittedLearner = load_kind(folder, threads)
+    learner: FittedLearner = load_kind(folder, threads, *((load,) if FILES[kind] in OF_MEMBERS else ()))
     return learner

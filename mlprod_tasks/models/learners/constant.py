@@ -1,4 +1,4 @@
-"""A learner that predicts the outcome rate, or the mean, of the training rows for every row."""
+"""A learner that predicts the outcome rate, the mean, or the shares of classes of the training rows for every row."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, logit
 
 KIND = "constant"
+SHARES = "constant_shares"
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,59 @@ class ConstantModel:
         fitted.write(folder, KIND, rate=self.rate, features=self.features, **links.written(self.link))
 
 
-def load(folder: Path, threads: int | None = None) -> ConstantModel:
+def load(folder: Path, threads: int | None = None) -> ConstantModel | ConstantShares:
     """Load the model that `save` wrote."""
     written = fitted.read(folder)
+    if written["kind"] == SHARES:
+        return ConstantShares(tuple(written["shares"]), written["features"])
     return ConstantModel(written["rate"], written["features"], links.read(written))
 
 
-def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel:
+@dataclass(frozen=True)
+class ConstantShares:
+    """The same probabilities of all classes for all rows. features: the number of columns of a matrix."""
+
+    shares: tuple[float, ...]
+    features: int
+    link = LOGIT
+    kind = SHARES
+
+    def predict(self, x: Floats) -> Floats:
+        return np.tile(np.array(self.shares), (len(x), 1))
+
+    def contributions(self, x: Floats) -> None:
+        """Return None: of several classes there is no single sum."""
+        return
+
+    @property
+    def importance(self) -> Floats:
+        return np.zeros(self.features)
+
+    @property
+    def size(self) -> int:
+        return len(self.shares)
+
+    @property
+    def trees(self) -> int:
+        return 0
+
+    def save(self, folder: Path) -> None:
+        fitted.write(folder, SHARES, shares=list(self.shares), features=self.features)
+
+
+def fit_shares(columns: Columns, train: LearnerRows) -> ConstantShares:
+    """Fit the weighted share of each class."""
+    rows = np.bincount(train.y, train.weight)
+    return ConstantShares(tuple((rows / rows.sum()).tolist()), len(columns.names))
+
+
+def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel | ConstantShares:
     """Fit the weighted rate, kept away from 0 and 1 by the rule of succession; of numbers, the weighted mean.
 
     No number of rows proves that something never happens.
     """
+    if train.of_classes:
+        return fit_shares(columns, train)
     if train.of_numbers:
         return ConstantModel(train.rate if len(train) else 0.0, len(columns.names), IDENTITY)
     edge = 1 / (len(train) + 2)

@@ -46,17 +46,18 @@ class BoostedTrees:
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        """Return the trees' probabilities before calibration, or predicted numbers, (n,)."""
+        """Return the trees' probabilities before calibration, (n,) or (n, classes), or predicted numbers, (n,)."""
         if len(x) == 0:
-            return np.empty(0)
+            return np.empty((0, self.classes) if self.classes > 1 else 0)
         return np.asarray(self._trees.predict(x, num_threads=cores_for(self.threads)), np.float64)
 
     def contributions(self, x: Floats) -> Floats | None:
         """Return exact Shapley values on the scale of `link`, (n, features + 1), the base last.
 
-        Of the trees: Lundberg et al. (2020). None if leaves are linear models, of which LightGBM gives none.
+        Of the trees: Lundberg et al. (2020). None if leaves are linear models, of which LightGBM gives none,
+        and of several classes.
         """
-        if self._linear:
+        if self._linear or self.classes > 1:
             return None
         if len(x) == 0:
             return np.empty((0, self._trees.num_feature() + 1))
@@ -64,10 +65,16 @@ class BoostedTrees:
         return summed / self.trees if self._averaged else summed
 
     @cached_property
+    def classes(self) -> int:
+        """The number of classes; 1 of a yes or no, or of numbers."""
+        found = re.search(r"^num_class=(\d+)", self.booster, re.MULTILINE)
+        return int(found[1]) if found else 1
+
+    @cached_property
     def link(self) -> Link:
         found = re.search(r"^objective=(\w+)", self.booster, re.MULTILINE)
         objective = found[1] if found else "binary"
-        return LOGIT if objective == "binary" else LOG if objective in OBJECTIVES_OF_LOGARITHMS else IDENTITY
+        return LOGIT if objective in ("binary", "multiclass") else LOG if objective in OBJECTIVES_OF_LOGARITHMS else IDENTITY
 
     @property
     def importance(self) -> Floats:
@@ -117,7 +124,7 @@ def fit_lightgbm(
     report: Report | None = None,
     continued: BoostedTrees | None = None,
 ) -> BoostedTrees:
-    """Fit trees until the validation AUC stops rising, or the loss of numbers stops falling, from those of `continued` on.
+    """Fit trees until the validation AUC stops rising, or the loss of numbers or classes falling, from those of `continued` on.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
     """
@@ -127,6 +134,8 @@ def fit_lightgbm(
 
     lightgbm.register_logger(log, info_method_name="debug")
     params = parameters(learner, declared, of_numbers=train.of_numbers)
+    if train.of_classes:
+        params |= {"objective": "multiclass", "metric": ["multi_logloss"], "num_class": int(train.y.max()) + 1}
     if report is not None:
         params["metric"] = [METRIC, REPORTED]
     data = lightgbm.Dataset(

@@ -38,8 +38,8 @@ class Columns:
 class LearnerRows:
     """Labelled rows of one window, sorted by time.
 
-    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool, or float64 if
-    outcomes are numbers.
+    x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool, float64 if
+    outcomes are numbers, or int64 codes of classes, from 0 on, all of which the training rows have.
     weight: (n,), or None for equal ones.
     tick: (n,) whole days, ascending, or None if unknown: then only the order of rows is known.
     """
@@ -70,7 +70,12 @@ class LearnerRows:
     @property
     def of_numbers(self) -> bool:
         """Whether outcomes are numbers, not yes or no."""
-        return bool(self.y.dtype != np.bool_)
+        return bool(self.y.dtype.kind == "f")
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether outcomes are codes of classes."""
+        return bool(self.y.dtype.kind == "i")
 
     @property
     def rate(self) -> float:
@@ -84,10 +89,11 @@ def in_memory(rows: LearnerRows) -> LearnerRows:
 
 
 def predict(predict_matrix: Callable[[Floats], Floats], x: Floats | StoredMatrix) -> Floats:
-    """Return a learner's prediction of each row, (n,); of a matrix in a file batch by batch."""
-    if isinstance(x, StoredMatrix):
-        return np.concatenate([np.empty(0), *(predict_matrix(batch) for batch in x.batches())])
-    return predict_matrix(x)
+    """Return a learner's prediction of each row, (n,) or (n, classes); of a matrix in a file batch by batch."""
+    if not isinstance(x, StoredMatrix):
+        return predict_matrix(x)
+    parts = [predict_matrix(batch) for batch in x.batches()]
+    return np.concatenate(parts) if parts else predict_matrix(np.empty((0, x.shape[1])))
 
 
 def logit(probability: Floats, tiny: float = TINY) -> Floats:
@@ -106,6 +112,9 @@ def loss(y: Any, predicted: Floats, weight: Floats | None = None) -> float:
     """Return the weighted mean log loss of probabilities, or squared error of numbers."""
     if y.dtype == np.bool_:
         return log_loss(y, predicted, weight)
+    if y.dtype.kind == "i":
+        likely = np.clip(predicted[np.arange(len(y)), y], TINY, 1.0)
+        return float(np.average(-np.log(likely), weights=weight))
     return float(np.average((y - predicted) ** 2, weights=weight))
 
 

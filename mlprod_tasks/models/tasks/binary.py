@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan, sqrt
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.task import BINARY
 from mlprod_tasks.models import calibration, decision_value
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
-from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.models.feature_frame import Predictions, decisions
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
 from mlprod_tasks.statistics import auc_interval, metrics
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
@@ -28,11 +32,33 @@ class Binary:
         which = "positive" if outcomes.high else "negative"
         return f"outcomes of one class only: all {outcomes.rows:,} are {which}"
 
-    def calibration(self, pipeline: Pipeline, raw: Floats, outcome: Outcomes) -> Calibration:
-        return calibration.fit_calibration(pipeline.model.calibration, raw, outcome)
+    def classes(self, pipeline: Pipeline, outcome: Outcomes) -> tuple[str, ...]:
+        return ()
+
+    def as_learned(self, outcome: Outcomes, classes: tuple[str, ...]) -> Outcomes:
+        return outcome
+
+    def calibration(self, pipeline: Pipeline, raw: Floats, learned: Any) -> Calibration:
+        return calibration.fit_calibration(pipeline.model.calibration, raw, learned)
+
+    def scores(self, calibrated: Floats, classes: tuple[str, ...]) -> Floats:
+        return calibrated
+
+    def constant(self, facts: ModelFacts, rows: int) -> Floats:
+        assert facts.training_rate is not None, "a model fitted by this project knows its training rate"
+        return np.full(rows, facts.training_rate)
 
     def threshold(self, worth: Worth, score: Floats) -> float | None:
         return decision_value.best_threshold(worth, score)
+
+    def decided(self, pipeline: Pipeline, score: Floats, threshold: float | None) -> NDArray[np.bool_]:
+        return decisions(score, threshold)
+
+    def off(self, outcome: Outcomes, score: Floats) -> Floats:
+        return np.asarray(outcome - score, np.float64)
+
+    def rates(self, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
+        return {"training_rate": float(np.mean(train)), "validation_rate": float(np.mean(validation))}
 
     def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> None:
         return None
@@ -53,6 +79,18 @@ class Binary:
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
         """ROC AUC by DeLong's test."""
         return {"roc_auc": auc_interval.difference(outcome, ours, theirs)}
+
+    def by_group(self, outcome: Outcomes, mean: Callable[[Floats], Floats]) -> Floats:
+        return mean(outcome.astype(np.float64))
+
+    def verified(self, outcome: Outcomes, score: Floats) -> float:
+        return metrics.roc_auc(outcome, score)
+
+    def most_shown(self, outcome: Outcomes) -> str:
+        return ""
+
+    def shown(self, score: Floats, name: str) -> Floats:
+        return score
 
     def row_losses(self, outcome: Outcomes, score: Floats) -> Floats:
         return metrics.log_losses(outcome.astype(np.float64), score)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan, sqrt
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import LightGBM, Pipeline
 from mlprod_tasks.declaration.task import REGRESSION
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
-from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.models.feature_frame import Predictions, decisions
 from mlprod_tasks.models.interval import PredictionInterval
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.tasks.binary import mean_estimate
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
 from mlprod_tasks.statistics import conformal, regression_metrics
@@ -37,11 +41,33 @@ class Regression:
             )
         return None
 
-    def calibration(self, pipeline: Pipeline, raw: Floats, outcome: Outcomes) -> Calibration:
+    def classes(self, pipeline: Pipeline, outcome: Outcomes) -> tuple[str, ...]:
+        return ()
+
+    def as_learned(self, outcome: Outcomes, classes: tuple[str, ...]) -> Outcomes:
+        return outcome
+
+    def calibration(self, pipeline: Pipeline, raw: Floats, learned: Any) -> Calibration:
         return Calibration("none")
+
+    def scores(self, calibrated: Floats, classes: tuple[str, ...]) -> Floats:
+        return calibrated
+
+    def constant(self, facts: ModelFacts, rows: int) -> Floats:
+        assert facts.training_rate is not None, "a model fitted by this project knows its training rate"
+        return np.full(rows, facts.training_rate)
 
     def threshold(self, worth: Worth, score: Floats) -> float | None:
         return None
+
+    def decided(self, pipeline: Pipeline, score: Floats, threshold: float | None) -> NDArray[np.bool_]:
+        return decisions(score, threshold)
+
+    def off(self, outcome: Outcomes, score: Floats) -> Floats:
+        return np.asarray(outcome - score, np.float64)
+
+    def rates(self, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
+        return {"training_rate": float(np.mean(train)), "validation_rate": float(np.mean(validation))}
 
     def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> PredictionInterval | None:
         coverage = pipeline.model.coverage
@@ -66,6 +92,18 @@ class Regression:
 
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
         return {}
+
+    def by_group(self, outcome: Outcomes, mean: Callable[[Floats], Floats]) -> Floats:
+        return mean(outcome)
+
+    def verified(self, outcome: Outcomes, score: Floats) -> float:
+        return regression_metrics.mae(outcome, score)
+
+    def most_shown(self, outcome: Outcomes) -> str:
+        return ""
+
+    def shown(self, score: Floats, name: str) -> Floats:
+        return score
 
     def row_losses(self, outcome: Outcomes, score: Floats) -> Floats:
         """Absolute errors: a slice is not found for one huge outcome in it."""

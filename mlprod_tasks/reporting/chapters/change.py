@@ -13,6 +13,7 @@ from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.plots import importance as plots
 from mlprod_tasks.reporting.report_context import ReportContext, ReportedChampion
+from mlprod_tasks.training.records import classes_in_words
 
 ABSENT = "-"
 
@@ -48,13 +49,12 @@ def _data(model: Model | SegmentedModel, champion: Model | SegmentedModel) -> It
     yield ("made as of", *(str(facts.as_of or ABSENT) for facts, _ in pairs))
     for split in ("train", "validation", "test"):
         yield (f"{split} window", *(window(facts.windows[split]) if facts.windows else ABSENT for facts, _ in pairs))
-    number_predicted = model.threshold is None
-    outcomes, shown = ("mean outcome", number) if number_predicted else ("positive", _share)
-    yield (f"{outcomes} in training", *(shown(facts.training_rate) for facts, _ in pairs))
-    yield (f"{outcomes} in validation", *(shown(facts.validation_rate) for facts, _ in pairs))
+    outcomes, shown = _OUTCOMES[model.task]
+    yield (f"{outcomes} in training", *(shown(facts.training_rate, facts.training_classes) for facts, _ in pairs))
+    yield (f"{outcomes} in validation", *(shown(facts.validation_rate, facts.validation_classes) for facts, _ in pairs))
     for table in sorted({table for facts, _ in pairs for table in facts.versions}):
         yield (f"version of {table}", *(str(facts.versions.get(table, ABSENT)) for facts, _ in pairs))
-    if not number_predicted:
+    if model.threshold is not None:
         yield ("acts from", *(number(one.threshold) for _, one in pairs))
     yield ("learner", *(one.kind for _, one in pairs))
     yield ("trees, or parameters", *(f"{one.size:,}" for _, one in pairs))
@@ -93,5 +93,16 @@ def _flat(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, ABSENT if part is None else ", ".join(map(str, part)) if isinstance(part, list) else str(part)
 
 
-def _share(share: float | None) -> str:
+def _share(share: float | None, classes: Mapping[str, int] | None) -> str:
     return ABSENT if share is None else f"{share:.1%}"
+
+
+def _mean(mean: float | None, classes: Mapping[str, int] | None) -> str:
+    return ABSENT if mean is None else number(mean)
+
+
+def _classes(rate: float | None, classes: Mapping[str, int] | None) -> str:
+    return ABSENT if classes is None else classes_in_words(classes)
+
+
+_OUTCOMES = {"binary": ("positive", _share), "regression": ("mean outcome", _mean), "multiclass": ("outcomes", _classes)}

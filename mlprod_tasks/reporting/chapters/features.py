@@ -11,6 +11,7 @@ from mlprod_tasks.reporting.importance import Importance
 from mlprod_tasks.reporting.plots import importance as plots
 from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.reporting.task_words import TaskWords
+from mlprod_tasks.training.records import shortened
 
 SHOWN = 12
 
@@ -68,10 +69,11 @@ def _dependence(measured: Importance, words: TaskWords) -> Block:
     with_values = [one for one in measured.dependence if one.values]
     if not with_values:
         return NotMade("partial dependence", "No feature has values in the test window.")
+    score = f"probability of {shortened(measured.shown)!r}" if measured.shown else words.score
     return Picture(
         "dependence",
-        png(plots.dependence(with_values, words.score, bounded=words.bounded)),
-        f"The mean {words.score} if every row had that value and all else stayed the same; the band covers eight tenths of the "
+        png(plots.dependence(with_values, score, bounded=words.bounded)),
+        f"The mean {score} if every row had that value and all else stayed the same; the band covers eight tenths of the "
         "rows. Ticks at the bottom: deciles of the values.",
         wide=True,
     )

@@ -7,7 +7,7 @@ from mlprod_tasks.documents import Block, NotMade, Paragraph, Section
 from mlprod_tasks.documents.formatting import number, window
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.reporting.report_context import ReportContext
-from mlprod_tasks.reporting.task_words import outcome_cell
+from mlprod_tasks.reporting.task_words import window_cell
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 
 UNKNOWN = "not known"
@@ -41,7 +41,7 @@ def origin(context: ReportContext) -> Section:
             name,
             window(ticks),
             f"{assembled.rows[name]:,}",
-            outcome_cell(assembled.rows[name], assembled.positives[name], assembled.means[name] if assembled.means else None),
+            window_cell(assembled, name),
             f"{assembled.unlabelled[name]:,}",
             f"{assembled.unusable[name]:,}",
         )

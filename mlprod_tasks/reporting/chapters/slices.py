@@ -64,7 +64,7 @@ def _grid(context: ReportContext, ordered: list[Slice]) -> Grid:
         (
             f"{one.name}\n{', '.join((one.found, *remarks(context, one)))}",
             f"{one.rows:,}",
-            outcome_cell(one.rows, one.positives, one.mean_outcome),
+            outcome_cell(one.rows, one.positives, one.mean_outcome, one.classes),
             *(with_interval(one.metrics.get(name)) for name in names),
         )
         for one in ordered
@@ -82,7 +82,8 @@ def worst_first(context: ReportContext) -> list[Slice]:
 
 def remarks(context: ReportContext, one: Slice) -> tuple[str, ...]:
     """In which ways a slice is significantly worse than the whole window."""
-    return _of_numbers(context, one) if context.pipeline.task == "regression" else _of_yes_or_no(context, one)
+    ways = {"binary": _of_yes_or_no, "regression": _of_numbers, "multiclass": _of_classes}
+    return ways[context.pipeline.task](context, one)
 
 
 def _of_numbers(context: ReportContext, one: Slice) -> tuple[str, ...]:
@@ -93,6 +94,19 @@ def _of_numbers(context: ReportContext, one: Slice) -> tuple[str, ...]:
     overall = float(context.outcome.mean() - context.predicted.score.mean())
     if bias is not None and abs(bias.value) > abs(overall) and not _contains(bias, 0, overall):
         ways.append("predictions too low" if bias.value > 0 else "predictions too high")
+    return tuple(ways)
+
+
+def _of_classes(context: ReportContext, one: Slice) -> tuple[str, ...]:
+    right, calibration = one.metrics.get("accuracy"), one.metrics.get("calibration")
+    likeliest = context.predicted.score.likeliest
+    whole = float((context.outcome == likeliest).mean())
+    overall = whole - float(context.predicted.score.of(likeliest).mean())
+    ways = []
+    if right is not None and right.high < whole:
+        ways.append("wrong more often")
+    if calibration is not None and abs(calibration.value) > abs(overall) and not _contains(calibration, 0, overall):
+        ways.append("probabilities too low" if calibration.value > 0 else "probabilities too high")
     return tuple(ways)
 
 

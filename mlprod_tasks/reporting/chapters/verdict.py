@@ -14,7 +14,8 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 def verdict(context: ReportContext) -> Section:
     """The verdict, its gates, and the most important numbers."""
-    tiles = Tiles(_of_numbers(context) if context.pipeline.task == "regression" else _of_yes_or_no(context))
+    of_task = {"binary": _of_yes_or_no, "regression": _of_numbers, "multiclass": _of_classes}
+    tiles = Tiles(of_task[context.pipeline.task](context))
     return Section("verdict", "Verdict", (verdict_sentence(context), tiles, gates(context.gates)))
 
 
@@ -38,6 +39,18 @@ def _of_numbers(context: ReportContext) -> tuple[tuple[str, str, str], ...]:
         ("Mean absolute error", *_tile(evaluation.model.get("mae"), without["mae"])),
         ("Root mean squared error", *_tile(evaluation.model.get("rmse"), without["rmse"])),
         ("R2", *_tile(evaluation.model.get("r2"), "0 is the mean alone, 1 is perfect")),
+        _value_tile(context),
+    )
+
+
+def _of_classes(context: ReportContext) -> tuple[tuple[str, str, str], ...]:
+    """The tiles of several classes."""
+    evaluation = context.results.evaluation
+    without = {name: f"without a model {number(evaluation.baseline[name].value)}" for name in ("log_loss", "accuracy")}
+    return (
+        ("Log loss", *_tile(evaluation.model.get("log_loss"), f"0 is perfect; {without['log_loss']}")),
+        ("Right predictions", *_tile(evaluation.model.get("accuracy"), without["accuracy"])),
+        ("Macro F1", *_tile(evaluation.model.get("macro_f1"), "the mean over classes, 1 is perfect")),
         _value_tile(context),
     )
 

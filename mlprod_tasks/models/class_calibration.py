@@ -1,0 +1,63 @@
+"""Turn raw probabilities of several classes into calibrated ones: each class by itself, then scaled to sum to 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks.models import calibration
+from mlprod_tasks.models.calibration import Calibration, Way
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+# With fewer rows of a class, or of the others, steps of an isotonic function rest on a few rows each: two numbers are fitted.
+FEWEST_FOR_ISOTONIC = 100
+FEWEST = 10  # with fewer, the class's probability is left as it is
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class ClassCalibration:
+    """A monotone function for each class, in the order of the classes (Zadrozny and Elkan, 2002)."""
+
+    parts: tuple[Calibration, ...]
+
+    def __call__(self, raw: Floats) -> Floats:
+        """Return the calibrated probabilities of raw ones, (n, classes)."""
+        if all(one.way == "none" for one in self.parts):
+            return raw
+        shares = np.empty(raw.shape)
+        total = np.zeros(len(raw))
+        for i, one in enumerate(self.parts):
+            shares[:, i] = np.maximum(one(raw[:, i]), TINY)
+            total += shares[:, i]  # in order, so that a row alone is rounded as in a batch
+        return shares / total[:, None]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"way": "by_class", "parts": [one.as_json() for one in self.parts]}
+
+
+def from_json(written: dict[str, Any]) -> Calibration | ClassCalibration:
+    """Return the calibration that `as_json` wrote, of one score or of several classes."""
+    if written["way"] == "by_class":
+        return ClassCalibration(tuple(calibration.from_json(one) for one in written["parts"]))
+    return calibration.from_json(written)
+
+
+def fit_class_calibration(way: Way, raw: Floats, codes: Ints) -> ClassCalibration:
+    """Fit each class's raw probabilities of the validation window to whether it came.
+
+    raw: (n, classes); codes: (n,) of the outcomes, negative for a class that the model does not know. A rare class gets a
+    sigmoid instead of an isotonic function, a very rare one is not changed.
+    """
+    return ClassCalibration(tuple(_fit(way, raw[:, i], codes == i) for i in range(raw.shape[1])))
+
+
+def _fit(way: Way, raw: Floats, came: NDArray[np.bool_]) -> Calibration:
+    fewest = int(min(came.sum(), len(came) - came.sum()))
+    if fewest < FEWEST:
+        return Calibration("none")
+    return calibration.fit_calibration("sigmoid" if way == "isotonic" and fewest < FEWEST_FOR_ISOTONIC else way, raw, came)

@@ -25,8 +25,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "Expression", "Lookup", "AsOf", "Trailing", "Count", "Sum", "Mean", "Rate", "Min", "Max", "First", "Last",
         "SinceFirst", "SinceLast", "MeanGap", "Std", "CountDistinct", "Quantile", "Slope", "EVER", "days", "hours",
     ),
-    "label": ("AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "Kpi"),
-    "training": ("Split", "Model", "RateTable", "MeanTable", "Backtest", "Approval"),
+    "label": (
+        "AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "ClassValue", "Kpi",
+    ),
+    "training": ("Split", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval"),
     "candidates": (
         "LightGBM", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression", "LinearSVM",
         "NeuralNet", "Estimator", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
@@ -38,8 +40,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "monitoring": ("Watch", "Learned", "Rule", "Breach", "Retraining", "Monitoring", "BusinessMetric", "Upstream"),
     "standard": (
-        "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "INTERVAL_WATCHES", "INTERVAL_RULES", "REQUEST_WATCHES",
-        "REQUEST_RULES", "RETRAINING",
+        "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "INTERVAL_WATCHES", "INTERVAL_RULES",
+        "MULTICLASS_WATCHES", "MULTICLASS_RULES", "REQUEST_WATCHES", "REQUEST_RULES", "RETRAINING",
     ),
     "serving": ("Serving", "Ramp"),
     "experiments": ("Experiments", "UnitMetric", "Guardrail"),
@@ -53,6 +55,8 @@ STANDARD = {
     "REGRESSION_RULES": "The rules of a regression that declares no `rules`.",
     "INTERVAL_WATCHES": "Additional watches of a regression with `model.coverage`.",
     "INTERVAL_RULES": "Additional rules of a regression with `model.coverage`.",
+    "MULTICLASS_WATCHES": "The watches of a use case of several classes that declares no `watches`.",
+    "MULTICLASS_RULES": "The rules of a use case of several classes that declares no `rules`.",
     "REQUEST_WATCHES": "Additional watches of a use case that answers requests.",
     "REQUEST_RULES": "Additional rules of a use case that answers requests.",
     "RETRAINING": "The limits on retraining of a use case that declares none.",

@@ -26,7 +26,8 @@ GROUPS: Mapping[str, str] = {
     "requests": "Requests",
     "pipeline": "The pipeline itself",
 }
-STANDARD = {watch.what: watch for watch in (*ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES, *ml.WATCHES, *ml.REQUEST_WATCHES)}
+_OF_TASKS = (*ml.MULTICLASS_WATCHES, *ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES)
+STANDARD = {watch.what: watch for watch in (*_OF_TASKS, *ml.WATCHES, *ml.REQUEST_WATCHES)}
 
 
 def watched_values() -> str:

@@ -40,7 +40,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
         'ml.Table("t", "business.t", key=("id",), columns=())',
         ("Table.source: Input should be one of Database, Files, given 'business.t'",),
     ),
-    "an unknown metric": ('ml.AtLeast("accuracy", 0.9)', ("AtLeast.metric: Input should be 'roc_auc'", "given 'accuracy'")),
+    "an unknown metric": ('ml.AtLeast("beauty", 0.9)', ("AtLeast.metric: Input should be 'roc_auc'", "given 'beauty'")),
     "an unknown watch": ('ml.Watch("mood", low=1.0)', ("Watch.what: Input should be 'volume'", "given 'mood'")),
     "an unknown action": (
         'ml.Rule("r", "kpi", "panic")',

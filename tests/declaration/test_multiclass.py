@@ -1,0 +1,75 @@
+"""Declarations of several classes: what fits them, and what is refused by name."""
+
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from mlprod_tasks import declaration as ml
+from tests.support.reason_shop import BROKEN, CLASSES, KEPT, REASONS
+from tests.support.shop import SHOP
+
+
+def test_what_is_not_declared_is_that_of_classes():
+    assert (REASONS.watches, REASONS.rules) == (ml.MULTICLASS_WATCHES, ml.MULTICLASS_RULES)
+    bare = ml.Pipeline(
+        name="reasons", alert_to=("shop@example.com",), schedule=REASONS.schedule, tables=REASONS.tables, entity="orders",
+        label=REASONS.label, task="multiclass",
+    )  # fmt: skip
+    assert (bare.value, bare.fallback, bare.choose_by) == (ml.ClassValue(), ml.ShareTable(by=("channel",)), "log_loss")
+    assert [type(gate).__name__ for gate in bare.gates] == ["BetterThanBaseline", "NotWorseThanChampion", "NoLeakageSuspicion"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        (
+            {"label": SHOP.label},
+            "label: kind 'yes_no' is a condition that is true or false, but task 'multiclass' predicts one of",
+        ),
+        (
+            {"label": replace(REASONS.label, sql="settled_at")},
+            "label: sql 'settled_at' is timestamp, and a class is a text or a",
+        ),
+        ({"label": replace(REASONS.label, classes=(KEPT,))}, "label.classes has only 'kept': declare at least two"),
+        ({"label": replace(REASONS.label, classes=(KEPT, KEPT, "x"))}, "label.classes: 'kept' is declared 2 times"),
+        ({"label": replace(REASONS.label, classes=("a", "b"))}, 'value.pairs: it\'s "broken", kept is no class'),
+        ({"value": SHOP.value}, "value: CostMatrix does not fit task 'multiclass'; declare ClassValue"),
+        ({"value": ml.ClassValue(right=0)}, "value: right 0 must be more than wrong 0: a right prediction must pay"),
+        (
+            {"value": ml.ClassValue(pairs={KEPT: {BROKEN: 3}})},
+            "value.pairs: predicting 'kept' when 'it\\'s \"broken\"' comes is worth 3, more than predicting it rightly, 1",
+        ),
+        ({"fallback": SHOP.fallback}, "fallback: RateTable does not fit task 'multiclass'; declare ShareTable"),
+        ({"model": ml.Model(candidates=(ml.NeuralNet(),))}, "NeuralNet is not there for task 'multiclass'; there are Constant"),
+        ({"model": ml.Model(search=ml.Search())}, "model.search is not there yet for task 'multiclass'"),
+        ({"model": ml.Model(warm_update=True)}, "model.warm_update is not there yet for task 'multiclass'"),
+        ({"model": ml.Model(segment_by="channel")}, "model.segment_by is not there yet for task 'multiclass'"),
+        ({"model": ml.Model(weights=3.0)}, "model.weights 3.0 weights a positive: for task 'multiclass' declare 'balanced'"),
+        ({"model": ml.Model(coverage=0.9)}, "model.coverage 0.9 is of predicted numbers, and task 'multiclass' has none"),
+        (
+            {"gates": (ml.AtLeast("roc_auc", 0.6),)},
+            "gate AtLeast('roc_auc'): it is no metric of task 'multiclass'; AtLeast has",
+        ),
+        ({"watches": (ml.Watch("roc_auc", low=0.6),)}, "watch 'roc_auc' is not measured for task 'multiclass'"),
+        ({"top_k": 0}, "top_k 0 must be at least 1"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:60],
+)
+def test_what_does_not_fit_classes_is_refused_by_name(changes, refusal):
+    with pytest.raises(ValidationError) as error:
+        replace(REASONS, **changes)
+    assert refusal in str(error.value)
+
+
+def test_classes_are_of_labels_of_classes_only():
+    with pytest.raises(ValidationError, match=r"label\.classes are of kind 'class', not 'yes_no'"):
+        replace(SHOP, label=replace(SHOP.label, classes=CLASSES))
+
+
+def test_an_outcome_is_no_class():
+    outcome = ml.Outcome("returns", {"order_id": "order_id"}, ml.Any(), within=ml.days(2))
+    with pytest.raises(
+        ValidationError, match="label: an Outcome is a yes or no, or a number, and task 'multiclass' predicts a"
+    ):
+        replace(REASONS, label=outcome)

@@ -179,6 +179,8 @@ def _not_for_classes(pipeline: Pipeline) -> Iterator[str]:
         yield f"model.segment_by {at}: leave it out"
     if pipeline.serving is not None:
         yield f"serving {at}: predictions are made in batch; leave serving out"
+    if pipeline.experiments is not None:
+        yield f"experiments {at}: leave it out"
     for gate in pipeline.gates:
         if isinstance(gate, Monotonic | Invariance):
             yield f"gate {type(gate).__name__} {at}: leave it out"

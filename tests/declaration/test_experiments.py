@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.declaration import DeclarationError
 from tests.support.shop import SHOP
 
 SAVED = ml.UnitMetric("saved", "value", "what acting saved")
@@ -22,7 +21,7 @@ def test_a_metric_is_found_by_its_name() -> None:
     ("experiments", "why"),
     [
         (ml.Experiments(()), "metrics is empty: give at least one"),
-        (ml.Experiments((SAVED, SAVED)), "'saved' is declared twice|repeated|more than once"),
+        (ml.Experiments((SAVED, SAVED)), "'saved' is declared 2 times"),
         (ml.Experiments((replace(SAVED, name="Saved!"),)), "must be lower-case letters, digits and _"),
         (ml.Experiments((replace(SAVED, of="ratio"),)), "a ratio needs `per`"),
         (ml.Experiments((replace(SAVED, per="1"),)), "only a ratio has `per`"),
@@ -36,5 +35,5 @@ def test_a_metric_is_found_by_its_name() -> None:
     ids=("no metric", "twice", "name", "ratio", "per", "unit", "guardrail", "loss"),
 )
 def test_what_cannot_be_compared_is_refused(experiments: ml.Experiments, why: str) -> None:
-    with pytest.raises(DeclarationError, match=why):
+    with pytest.raises(ValueError, match=why):
         replace(SHOP, experiments=experiments)

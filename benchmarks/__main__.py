@@ -21,6 +21,7 @@ BENCHMARKS = (
     "power",
     "results",
     "groceries",
+    "experiments",
 )
 
 

@@ -217,7 +217,7 @@ def _planned(
     control, smallest = variants[0].share, min(one.share for one in variants[1:])
     # Each of several variants is compared with the control: Holm's first step must be passed.
     alpha = wanted.alpha / (len(variants) - 1)
-    factor = _inflation(wanted.design, periods, alpha, wanted.power)
+    factor = inflation(wanted.design, periods, alpha, wanted.power)
     needed = factor * units_for_means(wanted.difference, sd, alpha=alpha, power=wanted.power, ratio=control / smallest)
     if min(control, smallest) == control:
         needed *= control / smallest
@@ -241,7 +241,7 @@ def _mean_and_sd(units: Moments, metric: UnitMetric) -> tuple[float, float]:
     return ratio, sqrt(max(0.0, float(aa - 2 * ratio * ab + ratio**2 * bb))) / abs(below)
 
 
-def _inflation(design: str, periods: int, alpha: float, power: float) -> float:
+def inflation(design: str, periods: int, alpha: float, power: float) -> float:
     """How many more units a design needs than one that is read once, at its end."""
     from scipy import stats
 

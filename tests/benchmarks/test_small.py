@@ -24,6 +24,7 @@ TOGETHER = {
     "power": r"\| shuffled, free of shift \| \d+",
     "results": r"What is lost without each group",
     "replay": r"left alone",
+    "experiments": r"\| obrien_fleming \| \d+\.\d% \|",
     "commands": r"\| measure \| \d+\.\d\d",
 }
 # parsing loads Airflow with settings of its own.

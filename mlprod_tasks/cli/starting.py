@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.cli.arguments import Name, opened, say
+from mlprod_tasks.cli.arguments import Name, To, opened, say, ticks_of
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.platform import platform
 from mlprod_tasks.platform.progress import show_bars
@@ -43,6 +43,29 @@ def init(
     say("\n".join(done.notes), nl=bool(done.notes))
     count = format_count(done.guesses, "line")
     say(f"{done.path} is written: {count} with a guess. Read them, then run `mlprod try {done.pipeline.name}`")
+
+
+@app.command()
+def profile(
+    name: Name,
+    first: Annotated[
+        str, typer.Option("--from", metavar="TICK", help="First tick of the features; by default as many as fit.")
+    ] = "",
+    last: To = None,
+    trial: Annotated[bool, typer.Option("--trial", help="Of the data of the last `mlprod try`, not of the lake.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; by default below MLPROD_HOME/reports.")
+    ] = None,
+) -> None:
+    """Write a page on every column and feature: values, nulls, change over time, relation to the label, leak suspects."""
+    from mlprod_tasks.profiling.profile_page import write_profile
+    from mlprod_tasks.starting.trial_folder import platform_of_last
+
+    show_bars()
+    pipeline, here = opened(name)
+    if trial:
+        here, out = platform_of_last(FOLDER / name, pipeline, here.settings), out or FOLDER / name / "profile.html"
+    say(str(write_profile(pipeline, here, out, ticks_of(pipeline, first, last) if first else None).resolve()))
 
 
 def _chosen(candidates: list[tuple[str, str]]) -> str:

@@ -13,6 +13,7 @@ from mlprod_tasks.profiling.over_time import OverTime
 
 MANY_NULLS = 0.5
 RARE = 0.01  # of rows
+FEW_NULLS = 0.005
 
 
 def cards(
@@ -63,7 +64,7 @@ def _charts(profile: ColumnProfile, change: OverTime | None) -> list[tuple[str, 
         ends = (f"{change.first:%Y-%m-%d}", f"{change.last:%Y-%m-%d}")
         if change.levels and not profile.all_different and _is_worth_a_line(profile):
             charts.append((f"{change.levels} over time", small_charts.line(change.level, *ends)))
-        if profile.nulls:
+        if profile.null_share >= FEW_NULLS:
             charts.append(("share missing over time", small_charts.line(change.null_shares, *ends, least=(0.0, 1.0))))
     return charts
 

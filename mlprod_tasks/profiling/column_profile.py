@@ -13,7 +13,7 @@ from mlprod_tasks.platform.sql import identifier
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-BINS = 24
+BINS, MOST_WHOLE = 24, 60
 MOST_NAMED = 6  # of the most frequent values
 FEW = 12  # different whole numbers that are shown one by one
 ALL = 0.97  # of the values are different: counts of different values are off by about two per cent
@@ -106,6 +106,9 @@ def _profile(
     if first["least"] is None:
         return shown
     low, high = second
+    if column.kind == "int" and high - low < MOST_WHOLE:  # a bar for each number, so that none stands for two
+        counted = _bins(connection, relation, column, low - 0.5, high + 0.5, int(high - low) + 1)
+        return replace(shown, bins=counted, edges=(low, high))
     return replace(shown, bins=_bins(connection, relation, column, low, high), edges=(low, high))
 
 
@@ -118,13 +121,15 @@ def _with_top(connection: DuckDBPyConnection, relation: str, profile: ColumnProf
     return replace(profile, top=tuple((str(value), int(n)) for value, n in connection.execute(query).fetchall()))
 
 
-def _bins(connection: DuckDBPyConnection, relation: str, column: ProfiledColumn, low: float, high: float) -> tuple[int, ...]:
-    """The number of rows in each of BINS equal parts of [low, high]; what lies beyond is in the outermost."""
+def _bins(
+    connection: DuckDBPyConnection, relation: str, column: ProfiledColumn, low: float, high: float, bins: int = BINS
+) -> tuple[int, ...]:
+    """The number of rows in each of `bins` equal parts of [low, high]; what lies beyond is in the outermost."""
     name = identifier(column.name)
     value = seconds(name) if column.kind in MOMENTS else f"{name}::DOUBLE"
-    width = (high - low) / BINS or 1.0
-    part = f"CAST(least(greatest(floor(({value} - {low!r}) / {width!r}), 0), {BINS - 1}) AS INT)"
-    counts = [0] * BINS
+    width = (high - low) / bins or 1.0
+    part = f"CAST(least(greatest(floor(({value} - {low!r}) / {width!r}), 0), {bins - 1}) AS INT)"
+    counts = [0] * bins
     for i, n in connection.execute(f"SELECT {part}, count(*) FROM {relation} WHERE isfinite({value}) GROUP BY 1").fetchall():
         counts[i] = int(n)
     return tuple(counts)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 PERIODS = 40
-SEASONS = {"hour of the day": "hour", "day of the week": "isodow", "month": "month"}
+# What a season is called, the part of a moment that it is, and the days without which it cannot be told from a trend.
+SEASONS = (("hour of the day", "hour", 4), ("day of the week", "isodow", 28), ("month", "month", 540))
+SECONDS_A_DAY = 86_400
 CLEAR = 0.05  # of a level's variance that a season explains, for it to be named
 
 
@@ -57,7 +59,7 @@ def over_time(
         f"SELECT {period}, count(*), {measures} FROM {relation} WHERE {when} IS NOT NULL GROUP BY 1"
     ).fetchall()
     by_period = {row[0]: row[1:] for row in found}
-    seasons = _seasons(connection, relation, shown, identifier(time), zone)
+    seasons = _seasons(connection, relation, shown, identifier(time), zone, (last - first) / SECONDS_A_DAY)
     between = (moment(first), moment(last))
     return {profile.column.name: _one(profile, i, by_period, between, seasons) for i, profile in enumerate(shown)}
 
@@ -101,14 +103,16 @@ def _one(
 
 
 def _seasons(
-    connection: DuckDBPyConnection, relation: str, profiles: Sequence[ColumnProfile], time: str, zone: str
+    connection: DuckDBPyConnection, relation: str, profiles: Sequence[ColumnProfile], time: str, zone: str, days: float
 ) -> dict[str, tuple[str, float]]:
     """For each column the season that explains most of its level's variance: the correlation ratio, eta squared."""
     varied = [profile for profile in profiles if _value(profile) != "NULL::INT"]
     best: dict[str, tuple[str, float]] = {}
     if not varied:
         return best
-    for words, part in SEASONS.items():
+    for words, part, least_days in SEASONS:
+        if days < least_days:
+            continue
         local = f"extract({part} FROM {time}::TIMESTAMPTZ AT TIME ZONE {literal(zone)})"
         sums = ", ".join(f"count(v{i}) AS n{i}, avg(v{i}) AS m{i}, var_pop(v{i}) AS s{i}" for i in range(len(varied)))
         values = ", ".join(f"{_value(profile)} AS v{i}" for i, profile in enumerate(varied))

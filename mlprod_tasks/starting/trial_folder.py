@@ -25,6 +25,10 @@ class FolderTaken(ValueError):
     """The folder has files that are no trial's, or another trial is running in it."""
 
 
+class NoTrial(LookupError):
+    """A folder holds no trial."""
+
+
 @contextmanager
 def emptied(folder: Path) -> Iterator[Path]:
     """Delete what an earlier trial, also a killed one, left in the folder, and keep other trials out meanwhile.
@@ -63,6 +67,14 @@ def platform_in(home: Path, pipeline: Pipeline, settings: Settings) -> Platform:
             pseudonym_key=TRIAL_KEY if hashes else "",
         )
     )
+
+
+def platform_of_last(folder: Path, pipeline: Pipeline, settings: Settings) -> Platform:
+    """The platform of the last trial in a folder. Raises: NoTrial."""
+    homes = sorted(folder.glob("home-*"))
+    if not homes:
+        raise NoTrial(f"there is no trial in {folder}: run `mlprod try {pipeline.name}` first")
+    return platform_in(homes[-1].resolve(), pipeline, settings)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.monitoring.alarms import alarms
 from mlprod_tasks.platform.files import write_text
-from mlprod_tasks.profiling.cards import cards
-from mlprod_tasks.profiling.lake_profile import TableProfile, table_profiles
+from mlprod_tasks.profiling.lake_profile import table_profiles
+from mlprod_tasks.profiling.profile_page import table_section
 from mlprod_tasks.reporting import report_context
 from mlprod_tasks.reporting.chapters.quality import metrics
 from mlprod_tasks.reporting.chapters.verdict import verdict
@@ -42,7 +42,7 @@ def document(trial: Trial, folder: Path) -> Document:
     quality = metrics(known)
     sections = (
         _summary(trial, folder),
-        *(_data(profile) for profile in profiles),
+        *map(table_section, profiles),
         Section("model", "The model", verdict(known).blocks),
         Section("metrics", quality.title, quality.blocks),
         _monitoring(trial),
@@ -127,14 +127,6 @@ def _refusals(trial: Trial) -> Grid:
     shown = tuple((one.table, str(one.tick), one.reason) for one in trial.refusals[:MOST_REFUSALS])
     more = f"; the first {MOST_REFUSALS} of {len(trial.refusals)}" if len(trial.refusals) > MOST_REFUSALS else ""
     return Grid(f"Batches that the audit refused, whose rows were not used{more}", ("table", "tick", "why"), shown, prose=True)
-
-
-def _data(profile: TableProfile) -> Section:
-    table = profile.table
-    of_time = f" Their time is {table.time}." if table.time else " It has no time: it is read as a whole."
-    words = f"{table.doc.strip()} {profile.rows:,} rows, identified by {', '.join(table.key)}.{of_time}".strip()
-    shown = Cards("", cards(profile.columns, profile.changes))
-    return Section(f"table-{table.name}", f"Data: {table.name}", (Paragraph(words), shown))
 
 
 def _monitoring(trial: Trial) -> Section:

@@ -1,0 +1,65 @@
+"""The features of scored rows beside their outcomes, as far as these are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.sql import quoted
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """table: the key, `tick`, `predict_at`, the features, and `label`, null where it is not known. ticks: those of the rows."""
+
+    table: pa.Table
+    ticks: TickRange
+
+
+def labelled_features(pipeline: Pipeline, ticks: TickRange, as_of: Tick, platform: Platform) -> LabelledFeatures:
+    """The rows of `ticks` with their features, and the labels that were known at the start of `as_of`. It only reads.
+
+    Raises: TableMissing.
+    """
+    built = features.build(pipeline, ticks, platform)
+    known = features.known_labels(pipeline, ticks, as_of, platform)
+    key = list(pipeline.entity_table.key)
+    joined_by = ", ".join(map(quoted, ("tick", *key)))
+    selected = [*key, "tick", "predict_at", *(name for name in pipeline.feature_names if name not in key)]
+    columns = ", ".join(f"f.{quoted(name)}" for name in selected)
+    with engine() as connection:
+        connection.register("features", built.table)
+        connection.register("labels", known.table.select([*key, "tick", "label"]))
+        query = f"SELECT {columns}, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) ORDER BY {joined_by}"
+        return LabelledFeatures(connection.sql(query).to_arrow_table(), ticks)
+
+
+def newest_ticks(pipeline: Pipeline, platform: Platform, most_rows: int) -> TickRange:
+    """The newest ticks in the lake that together have no more rows than that; at least one. Raises: TableMissing."""
+    counts = _rows_of_ticks(pipeline, platform)
+    days = sorted(counts)
+    total, first = 0, days[-1]
+    for day in reversed(days):
+        total += counts[day]
+        if total > most_rows and day != days[-1]:
+            break
+        first = day
+    return pipeline.schedule.range(str(first), str(days[-1]))
+
+
+def _rows_of_ticks(pipeline: Pipeline, platform: Platform) -> dict[date, int]:
+    table = pipeline.entity_name if pipeline.population is None else pipeline.population.seen_in
+    name = names.raw(pipeline, table)
+    counts = platform.lake.rows_of_ticks(name)
+    first = pipeline.schedule.starts
+    found = {day: n for day, n in counts.items() if day >= first and n}
+    if not found:
+        raise TableMissing(f"lake table {name!r} has no rows yet: ingest it first, or give --trial after `mlprod try`")
+    return found

@@ -4,7 +4,7 @@ Waits until the tick is scored, then **measures** it: inputs, scores, and the ou
 now. It **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. A
 switch or rollback happens at once, if the champion is still the version that was measured. Then it sends one mail (**tell**)
 about new and ended alarms, with reminders of alarms that nobody acknowledged. For a retraining it starts the train DAG with
-the reason.
+the reason. Verdicts of experiments are mailed, too (**tell_experiments**).
 
 Safe to run again: measurements are replaced, and each action and mail of a tick happens only once. Decisions do not depend on
 the order in which ticks are monitored.
@@ -34,6 +34,10 @@ def monitor(pipeline: Pipeline) -> None:
     def tell(**context: Any) -> bool:
         return steps.tell_decision(pipeline, tick(pipeline, context), platform(), links(context))
 
+    @task
+    def tell_experiments(**context: Any) -> list[str]:
+        return steps.tell_experiments(pipeline, tick(pipeline, context), platform(), links(context))
+
     @dag(f"{pipeline.name}.monitor", **each_tick(pipeline, __doc__))
     def workflow() -> None:
         wait = WaitUntil(
@@ -41,7 +45,10 @@ def monitor(pipeline: Pipeline) -> None:
         )
         decided = decide()
         # After `decide`: a training that began before a rollback could not replace the version that the rollback brought back.
-        wait >> measure() >> decided >> [tell(), Retrain(task_id="retrain", pipeline=pipeline, decided=decided)]
+        measured = measure()
+        wait >> measured >> decided >> [tell(), Retrain(task_id="retrain", pipeline=pipeline, decided=decided)]
+        if pipeline.experiments is not None:
+            measured >> tell_experiments()
 
     workflow()
 

@@ -371,6 +371,14 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 
 @step(about="tick")
+def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Mail the verdicts that experiments have at a tick."""
+    from mlprod_tasks.notifications.experiment_mails import tell_experiments
+
+    return tell_experiments(pipeline, tick, platform, links)
+
+
+@step(about="tick")
 def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
     """Mail the week that ends with a tick."""
     from mlprod_tasks.notifications.digest import tell_digest

@@ -74,6 +74,7 @@ class MailAbout(StrEnum):
     ROLLBACK = "rollback"
     DIGEST = "digest"
     ROLLOUT = "rollout"
+    EXPERIMENT = "experiment"
     LOG = "log"  # log files of the service that are not collected into the lake
 
 

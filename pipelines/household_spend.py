@@ -46,7 +46,6 @@ pipeline = ml.Pipeline(
     entity=ml.Population("shoppers", seen_in="baskets", by=("household_id",), within=ml.days(91), doc="households seen lately"),
     task="regression",
     features=(
-        ml.Expression("day_of_year", "extract(doy FROM as_of)", "int", "1 to 366"),
         ml.Lookup("households", HOUSEHOLD, {"income": "income", "household_size": "household_size"}),
         ml.Trailing(
             "bought",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks import steps
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, load_all
 from tests.support.paths import REPOSITORY
 
 WORKFLOWS = ("ingest", "train", "score", "monitor", "verify")
@@ -205,6 +205,7 @@ def test_a_pipeline_file_imports_declarations_only() -> None:
 
 
 def test_importing_and_loading_a_declaration_needs_no_heavy_library() -> None:
+    load_all(REPOSITORY / "pipelines")  # reads their SQL, if they changed
     code = (
         "import sys; from pathlib import Path; from mlprod_tasks.declaration import load_all;"
         "assert load_all(Path('pipelines')); print(*{name.split('.')[0] for name in sys.modules})"

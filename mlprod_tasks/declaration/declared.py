@@ -25,4 +25,11 @@ def declared(cls: type[T]) -> type[T]:
 
 
 class DeclarationError(ValueError):
-    """A declaration that cannot work. The message names the file, the field, and what to do about it."""
+    """A declaration that cannot work. The message names the file, the field, and what to do about it.
+
+    problems: the broken rules, each by itself, if there are several.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems

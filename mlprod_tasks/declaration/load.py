@@ -7,16 +7,12 @@ import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from mlprod_tasks.declaration.declared import FIELDS, DeclarationError
+from mlprod_tasks.declaration.checks.written_sql import unread_sql
+from mlprod_tasks.declaration.declared import DeclarationError
 from mlprod_tasks.declaration.pipeline import Pipeline, Publish
-
-LONGEST_GIVEN = 100
+from mlprod_tasks.declaration.refusals import refusal
 
 
 def load(path: Path) -> Pipeline:
@@ -33,16 +29,18 @@ def load(path: Path) -> Pipeline:
     sys.modules[spec.name] = module  # dataclass machinery looks the module up by name
     try:
         spec.loader.exec_module(module)
-    except ValidationError as error:
-        raise DeclarationError(f"{shown}{_line(path, error)}: {_sentences(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise DeclarationError(f"{shown}{_line(path, error)}: {type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        raise DeclarationError(f"{shown}:{_line(path, error)}: SystemExit: {error}") from error
+    except Exception as error:
+        raise DeclarationError(refusal(shown, error, _line(path, error), path.read_text(errors="replace"))) from error
     pipeline = getattr(module, "pipeline", None)
     if not isinstance(pipeline, Pipeline):
         found = "" if pipeline is None else f"; its `pipeline` is of type {type(pipeline).__name__}"
         raise DeclarationError(f"{shown}: defines no `pipeline = Pipeline(...)`{found}")
     if pipeline.name != path.stem:
         raise DeclarationError(f"{shown}: name {pipeline.name!r} must be the file's name, {path.stem!r}: change one of them")
+    if problems := unread_sql(pipeline, path):
+        raise DeclarationError(refusal(shown, DeclarationError(*problems), None, path.read_text(errors="replace")))
     return pipeline
 
 
@@ -89,58 +87,8 @@ def _near(path: Path) -> str:
     return f"; there are {', '.join(sorted(others))}" if others else ""
 
 
-def _line(path: Path, error: BaseException) -> str:
+def _line(path: Path, error: BaseException) -> int | None:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     if isinstance(error, SyntaxError) and error.lineno and Path(error.filename or "") == path:
         lines = [error.lineno]
-    return f":{lines[-1]}" if lines else ""
-
-
-def _sentences(error: ValidationError) -> str:
-    """One sentence per problem: the declared class, the field, the problem, the given value, and what to do."""
-    sentences = []
-    choices: dict[str, list[Any]] = defaultdict(list)  # if several classes are allowed: the problems of each
-    for problem in error.errors(include_url=False):
-        where = _where(error.title, problem["loc"])
-        if problem["type"] == "dataclass_exact_type" and problem["loc"][-1] == problem["ctx"]["class_name"]:
-            choices[where.rpartition(".")[0]].append(problem)
-        else:
-            sentences.append(f"{where}: {_problem(error.title, problem)}")
-    for where, problems in choices.items():
-        classes = ", ".join(problem["ctx"]["class_name"] for problem in problems)
-        sentences.append(f"{where}: Input should be one of {classes}{_given(problems[0])}")
-    return "; ".join(sentences)
-
-
-def _where(declared: str, location: tuple[int | str, ...]) -> str:
-    """The class and the field, such as 'Column.kind', even if the field was given by its position."""
-    names = FIELDS.get(declared, ())
-    parts = [str(part) for part in location]
-    if location and isinstance(location[0], int) and location[0] < len(names):
-        parts[0] = names[location[0]]
-    return ".".join([declared, *parts])
-
-
-def _problem(declared: str, problem: Any) -> str:
-    match problem["type"]:
-        case "value_error":
-            return str(problem["msg"].removeprefix("Value error, "))
-        case "missing":
-            return "is missing"
-        case "unexpected_keyword_argument":
-            names = FIELDS.get(declared, ())
-            near = get_close_matches(str(problem["loc"][-1]), names, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(names)}"
-            return f"no such field{_given(problem)}; {remedy}"
-        case "tuple_type" if isinstance(problem["input"], str):
-            return f"{problem['msg']}{_given(problem)}; a tuple of one is written ({problem['input']!r},)"
-        case "tuple_type":
-            return f"{problem['msg']}{_given(problem)}; write it in round brackets"
-        case "time_delta_type":
-            return f"{problem['msg']}{_given(problem)}; write days(...) or hours(...)"
-    return f"{problem['msg']}{_given(problem)}"
-
-
-def _given(problem: Any) -> str:
-    shown = repr(problem["input"])
-    return f", given {shown if len(shown) <= LONGEST_GIVEN else shown[:LONGEST_GIVEN] + '...'}"
+    return lines[-1] if lines else None

@@ -84,10 +84,10 @@ def test_is_refused_with_file_line_and_field(line: str, told: tuple[str, ...], t
         assert part in message
 
 
-def test_a_broken_rule_names_the_line_of_the_pipeline(tmp_path: Path) -> None:
+def test_a_broken_rule_names_the_line_of_the_part(tmp_path: Path) -> None:
     written = FLIGHTS.read_text()
     (tmp_path / "flight_delays.py").write_text(written.replace('entity="flights"', 'entity="trips"'))
-    line = next(n for n, text in enumerate(written.splitlines(), 1) if text.startswith("pipeline = "))
+    line = next(n for n, text in enumerate(written.splitlines(), 1) if 'entity="flights"' in text)
     with pytest.raises(DeclarationError, match=rf"flight_delays\.py:{line}: Pipeline: entity 'trips' is not a declared table"):
         load(tmp_path / "flight_delays.py")
 

@@ -41,7 +41,7 @@ def check(pipeline: Pipeline) -> None:
     """Raise a DeclarationError that lists every broken rule, each with the field and a remedy."""
     problems = list(_problems(pipeline))
     if problems:
-        raise DeclarationError("; ".join(problems))
+        raise DeclarationError(*problems)
 
 
 def _problems(pipeline: Pipeline) -> Iterator[str]:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from difflib import get_close_matches
 
 from mlprod_tasks.declaration.table import Column, Files, Table
 
@@ -103,8 +104,14 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
 
 
 def _as_timestamp(table: Table) -> str:
-    if table.time in table.names and table.column(str(table.time)).kind == "date":
-        return ": declare it with kind 'timestamp'; a date is the midnight that it begins with, in the source's time zone"
+    if table.time not in table.names:
+        near = get_close_matches(str(table.time), table.names, 1)
+        return f": did you mean {near[0]!r}?" if near else f"; it has {listed(table.names)}"
+    match table.column(str(table.time)).kind:
+        case "date":
+            return ": declare it with kind 'timestamp'; a date is the midnight that it begins with, in the source's time zone"
+        case "text":
+            return ": declare it with kind 'timestamp'; a text such as '2024-01-31 08:00' is read as one"
     return ""
 
 

@@ -18,6 +18,7 @@ from mlprod_tasks.declaration.gate import (
     WorstSlice,
 )
 from mlprod_tasks.declaration.learner import LightGBM, quantile_of
+from mlprod_tasks.declaration.meant import value_meant
 from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES, PROBABILITY, REGRESSION, TASKS, Task
@@ -33,7 +34,9 @@ def task_problems(pipeline: Pipeline) -> Iterator[str]:
     """The rules of its task that the declaration breaks."""
     task = TASKS.get(pipeline.task)
     if task is None:
-        yield f"task {pipeline.task!r} is not built yet: there are {listed(TASKS)}"
+        meant = value_meant(pipeline.task, TASKS)
+        remedy = f"; did you mean {meant!r}?" if meant else ""
+        yield f"task {pipeline.task!r} is not built yet: there are {listed(TASKS)}{remedy}"
         return
     yield from _parts(pipeline, task)
     yield from _candidates(pipeline, task)

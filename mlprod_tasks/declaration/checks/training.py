@@ -48,6 +48,23 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
             f"split.gap {split.gap} is shorter than label.delay {pipeline.label_delay}: the last training labels would not "
             "have been known when the next window begins"
         )
+    yield from _room(pipeline)
+
+
+def _room(pipeline: Pipeline) -> Iterator[str]:
+    """A schedule that ends before a first training would have its windows."""
+    split, schedule = pipeline.split, pipeline.schedule
+    if schedule.ends is None:
+        return
+    windows = (split.validation, split.test, *([split.train] if split.train else []))
+    train = 0 if split.train else 1
+    needed = train + sum(map(schedule.ticks_in, windows)) + 2 * schedule.ticks_until(split.gap) + pipeline.label_delay_ticks
+    there = schedule.ticks_between(schedule.starts, schedule.ends) + 1
+    if there < needed:
+        yield (
+            f"schedule: from {schedule.starts} to {schedule.ends} are {there} ticks, but a training needs {needed} (train, two "
+            "gaps, validation, test and the label's delay): let it start earlier, or declare shorter windows in `split`"
+        )
 
 
 def _candidates(pipeline: Pipeline) -> Iterator[str]:

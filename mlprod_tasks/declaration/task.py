@@ -121,7 +121,14 @@ MULTICLASS = Task(
     published=MappingProxyType({PREDICTION: PREDICTION, "score": PROBABILITY, PROBABILITIES: PROBABILITIES}),
     power="ROC AUC, the mean of every class against the others",
     no_power=0.5,
-    learners=(*_TREES, learner.LogisticRegression, learner.Constant),
+    learners=(
+        *_TREES,
+        learner.LogisticRegression,
+        learner.LinearSVM,
+        learner.NeuralNet,
+        learner.Constant,
+        learner.Averaging,
+    ),
     values=(ClassValue,),
     fallback=ShareTable,
 )

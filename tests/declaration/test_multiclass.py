@@ -41,7 +41,10 @@ def test_what_is_not_declared_is_that_of_classes():
             "value.pairs: predicting 'kept' when 'it\\'s \"broken\"' comes is worth 3, more than predicting it rightly, 1",
         ),
         ({"fallback": SHOP.fallback}, "fallback: RateTable does not fit task 'multiclass'; declare ShareTable"),
-        ({"model": ml.Model(candidates=(ml.NeuralNet(),))}, "NeuralNet is not there for task 'multiclass'; there are Constant"),
+        (
+            {"model": ml.Model(candidates=(ml.LightGBM(), ml.Stacking(of=("lightgbm",))))},
+            "Stacking is not there for task 'multiclass'; there are Averaging",
+        ),
         ({"model": ml.Model(search=ml.Search())}, "model.search is not there yet for task 'multiclass'"),
         ({"model": ml.Model(warm_update=True)}, "model.warm_update is not there yet for task 'multiclass'"),
         ({"model": ml.Model(segment_by="channel")}, "model.segment_by is not there yet for task 'multiclass'"),

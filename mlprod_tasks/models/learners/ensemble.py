@@ -52,10 +52,11 @@ class AveragingModel(EnsembleModel):
     kind = AVERAGING
 
     def predict(self, x: Floats) -> Floats:
-        total = np.zeros(len(x))
-        for _, member in self.members:
+        (_, first), *others = self.members
+        total = np.array(first.predict(x), np.float64)
+        for _, member in others:
             total += member.predict(x)
-        return total / len(self.members)
+        return np.asarray(total / len(self.members))
 
     def contributions(self, x: Floats) -> None:
         """Return None: a mean of probabilities has no exact contributions to log-odds."""

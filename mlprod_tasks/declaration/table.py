@@ -54,6 +54,8 @@ class Files:
     encoding: for CSV and JSON Lines: the encoding, by Python's name: 'cp1252' or 'utf-16'. A byte order mark is no text.
     decimal: for CSV: the decimal sign of numbers of kind float. With ',' a value such as '1.234,5' or '1.5' is refused, as a
     point may separate thousands.
+    dates: for CSV and JSON Lines: how the last day of 2024 is written there; a time of day may follow after a space, as in
+    '31.12.2024 17:05'. ISO 8601, '2024-12-31', is read in any case.
     missing: for CSV: what stands for a missing value besides an empty one, if it is not quoted: ('NA',).
     """
 
@@ -64,6 +66,7 @@ class Files:
     separator: str = ","
     encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
+    dates: Literal["2024-12-31", "31.12.2024", "31/12/2024", "12/31/2024", "31-12-2024"] = "2024-12-31"
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

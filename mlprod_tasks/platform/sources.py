@@ -21,6 +21,7 @@ from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TimesUnreadable, TypeNotRead
 from mlprod_tasks.platform.text_files import Malformed
 from mlprod_tasks.platform.times import TimesToRead
+from mlprod_tasks.platform.written_dates import PATTERNS, with_iso_dates
 
 __all__ = [
     "IS_TEXT",
@@ -268,9 +269,11 @@ def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[
     # A personal column that is dropped is not even read from the source.
     wanted = [column.name_in_source for column in table.lake_columns]
     names = [column.name for column in table.lake_columns]
+    dated = {column.name for column in table.lake_columns if column.kind in ("date", "timestamp")}
     try:
         for rows in _rows_of_file(source, path, wanted, chunk_rows):
-            yield rows.select(wanted).rename_columns(names)
+            named = rows.select(wanted).rename_columns(names)
+            yield with_iso_dates(named, dated, source.dates) if source.dates in PATTERNS else named
     except (pa.ArrowException, Malformed, OSError) as error:
         raise _unreadable(table, source, path, error) from None
 

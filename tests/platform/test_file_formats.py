@@ -14,6 +14,7 @@ import pytest
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.ingest.extract import Extracted, extract
 from mlprod_tasks.platform.sources import SourceMissing, look
+from mlprod_tasks.platform.written_dates import iso_dates
 
 TICK = "2024-03-15"
 COLUMNS = (
@@ -86,6 +87,29 @@ def test_a_decimal_comma_is_read_and_a_point_beside_it_is_refused(extract_from, 
         (tmp_path / "orders.csv").write_text(as_csv(";", ",", [(1, "2024-03-14 12:00:00", amount, 1, "x")]))
         assert extract_from(source).as_text == ("amount",), "it is refused by the audit, which shows it as it came"
         assert staged(extract_from(source))[0][2] == amount
+
+
+@pytest.mark.parametrize(
+    ("way", "day"),
+    [("31.12.2024", "14.3.2024"), ("31/12/2024", "14/03/2024"), ("12/31/2024", "3/14/2024"), ("31-12-2024", "14-03-2024")],
+    ids=("points", "day first", "month first", "dashes"),
+)
+def test_dates_are_read_as_they_are_written_and_as_well_as_in_iso_8601(
+    way: str, day: str, extract_from, tmp_path: Path
+) -> None:
+    source = ml.Files("shop", "orders.csv", "csv", dates=way)  # type: ignore[arg-type]
+    (tmp_path / "orders.csv").write_text(as_csv().replace("2024-03-14", day))
+    assert staged(extract_from(source)) == ROWS
+    (tmp_path / "orders.csv").write_text(as_csv())
+    assert staged(extract_from(source)) == ROWS, "what is written as in ISO 8601 cannot be taken for another day"
+
+
+def test_a_day_that_no_month_has_is_no_date_of_another_way() -> None:
+    given = pa.array(["31.12.2024", "1.2.2024 8:05", "12.31.2024", "31.12.24", "", None, "31.12.2024x", "2024-12-31"])
+    assert iso_dates(given, "31.12.2024").to_pylist() == [
+        "2024-12-31", "2024-02-01 08:05", "12.31.2024", "31.12.24", "", None, "31.12.2024x", "2024-12-31",
+    ]  # fmt: skip
+    assert iso_dates(given.slice(2, 1), "12/31/2024").to_pylist() == ["12.31.2024"]
 
 
 def test_columns_in_another_order_in_each_file_are_read_by_name(extract_from, tmp_path: Path) -> None:
@@ -176,16 +200,17 @@ def test_what_cannot_be_read_is_refused_by_file_and_line_and_not_shown(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"format": "parquet", "separator": ";"}, "separator and decimal are for CSV, not for parquet"),
-        ({"format": "jsonl", "decimal": ","}, "separator and decimal are for CSV, not for jsonl"),
-        ({"format": "parquet", "encoding": "cp1252"}, "encoding is for text files, not for parquet"),
+        ({"format": "parquet", "separator": ";"}, "separator, decimal and missing are for CSV, not for parquet"),
+        ({"format": "jsonl", "decimal": ","}, "separator, decimal and missing are for CSV, not for jsonl"),
+        ({"format": "parquet", "encoding": "cp1252"}, "encoding and dates are for text files, not for parquet"),
+        ({"format": "parquet", "dates": "31.12.2024"}, "encoding and dates are for text files, not for parquet"),
         ({"format": "csv", "separator": "||"}, r"separator '\|\|' must be one ASCII character"),
         ({"format": "csv", "separator": '"'}, "must be one ASCII character, no quote"),
         ({"format": "csv", "decimal": ","}, "separator and decimal are both ','"),
         ({"format": "csv", "encoding": "windows-4711"}, "encoding 'windows-4711' is none that Python knows as text"),
         ({"format": "csv", "encoding": "base64"}, "encoding 'base64' is none that Python knows as text"),
     ],
-    ids=["parquet", "jsonl", "encoding", "two characters", "quote", "both", "unknown", "no text"],
+    ids=["parquet", "jsonl", "encoding", "dates", "two characters", "quote", "both", "unknown", "no text"],
 )
 def test_a_dialect_that_cannot_be_is_refused_when_it_is_declared(given: dict[str, Any], said: str, orders_pipeline) -> None:
     with pytest.raises(ValueError, match=said):

@@ -126,8 +126,8 @@ def _identifier(name: str) -> str:
 def _dialect(where: str, source: Files) -> Iterator[str]:
     if source.format != "csv" and (source.separator, source.decimal, source.missing) != (",", ".", ()):
         yield f"{where}: separator, decimal and missing are for CSV, not for {source.format}"
-    if source.format == "parquet" and source.encoding != "utf-8":
-        yield f"{where}: encoding is for text files, not for parquet"
+    if source.format == "parquet" and (source.encoding, source.dates) != ("utf-8", "2024-12-31"):
+        yield f"{where}: encoding and dates are for text files, not for parquet"
     if len(source.separator) != 1 or source.separator in '"\r\n\0' or not source.separator.isascii():
         yield f"{where}: separator {source.separator!r} must be one ASCII character, no quote and no line break"
     if source.separator == source.decimal:

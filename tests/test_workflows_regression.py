@@ -146,6 +146,16 @@ def test_the_monitor_measures_the_error_that_pandas_finds_in_the_business_databa
     assert all(kpi[tick].value * kpi[tick].reference == pytest.approx(off.get_group(tick).abs().mean()) for tick in known)
 
 
+def test_the_error_is_estimated_before_labels_arrive_and_is_near_the_realised_one(home):
+    found = {what: home.platform.ledger.all(Measurement, what=what) for what in ("estimated_mae", "mae")}
+    estimated, realised = ({one.tick: one for one in rows if one.value is not None} for rows in found.values())
+    assert sorted(estimated) == TICKS, "also of the last ticks, whose labels are not complete"
+    assert realised
+    for tick, one in realised.items():
+        assert estimated[tick].value == pytest.approx(one.value, rel=0.5)
+        assert estimated[tick].interval_low < estimated[tick].value < estimated[tick].interval_high
+
+
 def test_nothing_is_measured_that_only_a_yes_or_no_has_and_every_tick_is_decided(home):
     what = {one.what for one in home.platform.ledger.all(Measurement, pipeline=home.pipeline.name)}
     assert {"mae", "rmse", "bias", "label_mean", "label_psi", "residual_shift", "score_psi", "value", "kpi"} <= what

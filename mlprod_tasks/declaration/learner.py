@@ -181,7 +181,7 @@ class LinearSVM:
 class NeuralNet:
     """A feed-forward net (ReLU, Adam) on the columns of LogisticRegression.
 
-    The epoch with the lowest validation log loss is kept.
+    The epoch with the lowest validation log loss, of numbers squared error, is kept.
 
     hidden: the number of units of each hidden layer.
     learning_rate: the step size of Adam.
@@ -246,6 +246,8 @@ class Averaging:
 @declared
 class Stacking:
     """A logistic regression, with weights of zero or more, on the log-odds of other candidates (Breiman, 1996).
+
+    Of numbers, a linear regression on their predictions.
 
     It learns from out-of-time predictions. The training window is cut into `folds` + 2 blocks of time. To predict a block,
     members are fitted to the blocks before it, the last of which is used for early stopping. Finally members are fitted to all

@@ -35,6 +35,9 @@ Watched = Literal[
     "estimated_accuracy",
     "estimated_macro_f1",
     "estimated_value",
+    # performance estimated from errors on the reference, known at the tick
+    "estimated_mae",
+    "estimated_rmse",
     # outcomes, known when the labels of the tick are complete
     "label_coverage",
     "label_rate",
@@ -96,7 +99,10 @@ WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
         "decision_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "estimated_value", "label_rate",
         "roc_auc", "precision", "recall", "calibration", "residual_drift", "estimate_error",
     ),
-    "regression": ("label_mean", "label_psi", "mae", "rmse", "bias", "interval_coverage", "residual_shift"),
+    "regression": (
+        "estimated_mae", "estimated_rmse", "label_mean", "label_psi", "mae", "rmse", "bias", "interval_coverage",
+        "residual_shift",
+    ),
     "multiclass": (
         "class_psi", "estimated_accuracy", "estimated_macro_f1", "estimated_value", "label_psi", "unknown_classes", "accuracy",
         "macro_f1", "log_loss", "calibration", "residual_drift", "estimate_error",

@@ -40,14 +40,15 @@ Range = Between | OneOf
 
 @declared
 class Search:
-    """Search for parameters with a lower log loss than the declared ones, by TPE, before the model is fitted.
+    """Search for parameters with a lower loss than the declared ones, by TPE, before the model is fitted.
 
     The declared parameters are always the first trial of each candidate, so the result is never worse by the search's own
     measure. A trial is stopped if half-way it is worse than the median of the others.
 
     The measure is the log loss, with equal weights of all rows, of the probabilities after a sigmoid calibration (without it if
-    calibration is "none"). The test window is never read. Calibration and early stopping use the same rows, and the best of
-    many trials is partly luck: the measure is too optimistic, and only the test window shows how good the model is.
+    calibration is "none"); of numbers `choose_by`, if it is mae, rmse or pinball, else mae. The test window is never read.
+    Calibration and early stopping use the same rows, and the best of many trials is partly luck: the measure is too optimistic,
+    and only the test window shows how good the model is.
 
     With one worker the same data and seed give the same result, even if it was killed and run again (unless `minutes` end it).
     With several workers, the order in which trials end decides what is tried next. With segments, the search is over all rows,
@@ -90,6 +91,7 @@ SPACES: dict[str, dict[str, Range]] = {
     "RandomForest": FOREST,
     "ExtraTrees": FOREST,
     "LogisticRegression": {"c": Between(1e-3, 100.0, log=True), "least_category_rows": Between(5, 500, log=True)},
+    "LinearRegression": {"c": Between(1e-4, 100.0, log=True), "least_category_rows": Between(5, 500, log=True)},
     "LinearSVM": {"c": Between(1e-4, 10.0, log=True), "least_category_rows": Between(5, 500, log=True)},
     "NeuralNet": {
         "hidden": OneOf(((32,), (64,), (128,), (64, 32), (128, 64), (256, 128))),

@@ -95,7 +95,15 @@ REGRESSION = Task(
     published=MappingProxyType({"score": PREDICTION}),
     power="rank correlation",
     no_power=0.0,
-    learners=(*_TREES, learner.LinearRegression, learner.Estimator, learner.Constant, learner.Averaging),
+    learners=(
+        *_TREES,
+        learner.LinearRegression,
+        learner.NeuralNet,
+        learner.Estimator,
+        learner.Constant,
+        learner.Averaging,
+        learner.Stacking,
+    ),
     values=(PredictionValue,),
     fallback=MeanTable,
 )

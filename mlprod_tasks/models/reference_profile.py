@@ -146,11 +146,26 @@ class ReferenceHistory:
 
 
 @dataclass(frozen=True)
+class LossModel:
+    """How large errors are, given features and prediction: trees of absolute and of squared errors.
+
+    features: that they read, before the prediction. categories: of features that are text, the known values in the order of
+    their codes. absolute, squared: LightGBM's text, packed. spread: the standard deviation of squared errors, in expected ones.
+    """
+
+    features: tuple[str, ...]
+    categories: tuple[tuple[str, tuple[str, ...]], ...]
+    absolute: str
+    squared: str
+    spread: float
+
+
+@dataclass(frozen=True)
 class ReferenceNumbers:
     """The outcomes of a reference that are numbers, and how far its predictions were off.
 
     label: the outcomes in bins. mean, sd: of the outcomes. bias: mean outcome minus mean prediction. held: the share of
-    outcomes within their prediction's interval; None without intervals.
+    outcomes within their prediction's interval; None without intervals. losses: None if rows are too few, or in older profiles.
     """
 
     label: ProfileColumn
@@ -160,6 +175,7 @@ class ReferenceNumbers:
     rmse: float
     bias: float
     held: float | None = None
+    losses: LossModel | None = None
 
 
 @dataclass(frozen=True)

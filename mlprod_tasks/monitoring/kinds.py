@@ -70,6 +70,8 @@ _KINDS = (
     Kind("estimated_accuracy", "input", "estimates", "lower", "estimated share of right predictions"),
     Kind("estimated_macro_f1", "input", "estimates", "lower", "estimated mean F1 of the classes"),
     Kind("estimated_value", "input", "estimates", "lower", "estimated value per 1,000 rows"),
+    Kind("estimated_mae", "input", "estimates", "higher", "estimated mean absolute error relative to the reference's"),
+    Kind("estimated_rmse", "input", "estimates", "higher", "estimated root mean squared error relative to the reference's"),
     Kind("label_coverage", "outcome", "labels", "lower", "share of rows with an outcome"),
     Kind("label_rate", "outcome", "labels", "either", "share of positives relative to the reference's"),
     Kind("label_mean", "outcome", "labels", "either", "mean outcome minus the reference's, in its standard deviations"),

@@ -27,7 +27,8 @@ ROOT = frozenset((
     "online_score_psi", "online_shadow_difference",
 ))  # fmt: skip
 LOG = frozenset((
-    "volume", "label_rate", "mae", "rmse", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
+    "volume", "label_rate", "estimated_mae", "estimated_rmse",
+    "mae", "rmse", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
     "online_shadow_latency",
 ))  # fmt: skip
 # The possible values: at least 0 unless listed here; at most 1 for a share, an area or a difference of those.

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.business import business_metrics, unasked
 from mlprod_tasks.monitoring.correlation import renew_correlations
 from mlprod_tasks.monitoring.estimate import estimates
@@ -143,6 +144,8 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
     promised_by = promised_of(profile)
     estimated = [] if promised_by is None else list(estimates(profile, promised_by(con, own, pipeline)))
+    if profile.numbers is not None:
+        estimated += loss_model.estimates(con, own, profile.numbers)
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     readings = [*inputs(profile, observed, only), *fresh, *estimated]

@@ -23,7 +23,7 @@ from mlprod_tasks.models.reference_profile import (
     ReferenceNumbers,
     ReferenceProfile,
 )
-from mlprod_tasks.monitoring import number_outcomes
+from mlprod_tasks.monitoring import loss_model, number_outcomes
 from mlprod_tasks.monitoring.count import count_by_tick
 from mlprod_tasks.monitoring.history import history_of
 from mlprod_tasks.monitoring.observe import Observed, observe_by_tick
@@ -96,6 +96,10 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
             sampled=of_reference({tick: observed.sampled for tick, observed in by_tick.items() if observed.sampled}),
             residuals=residuals(con, _LABELLED[pipeline.label.kind], explained(features)),
         )
+        if profile.numbers is not None:
+            by_importance = sorted(important, key=lambda name: (-importance[name], name))
+            learned = loss_model.fit(con, "reference", by_importance)
+            profile = replace(profile, numbers=replace(profile.numbers, losses=learned))
         return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick))
 
 

@@ -223,6 +223,8 @@ def _continue_champion(
         why = "there is no champion"
     elif not isinstance(warm.fitted, lightgbm.BoostedTrees):
         why = f"the champion is a {warm.fitted.kind}"
+    elif warm.fitted.link != lightgbm.link_of(_first_lightgbm(pipeline), of_numbers=prepared.train.of_numbers):
+        why = "the champion's trees add up on another scale than those of the declared objective"
     elif warm.inputs != prepared.inputs:
         why = "the champion reads other features"
     elif dict(warm.codes) != dict(prepared.codes):
@@ -232,12 +234,16 @@ def _continue_champion(
         log.info("%s: no warm update, candidates start from scratch: %s", pipeline.name, why)
         return
     assert isinstance(warm.fitted, lightgbm.BoostedTrees)
-    learner = next(learner for learner in pipeline.model.candidates if isinstance(learner, LightGBM))
+    learner = _first_lightgbm(pipeline)
     began = time.perf_counter()
     # LightGBM scores the rows with the champion's trees first, and for that needs them as a matrix.
     train, validation = in_memory(prepared.train), in_memory(prepared.validation)
     fitted = lightgbm.fit_lightgbm(learner, prepared.columns, train, validation, pipeline.model, continued=warm.fitted)
     yield _evaluate_candidate(pipeline, replace(learner, name=CONTINUED), fitted, prepared, validation_rows, began)
+
+
+def _first_lightgbm(pipeline: Pipeline) -> LightGBM:
+    return next(learner for learner in pipeline.model.candidates if isinstance(learner, LightGBM))
 
 
 def _evaluate_candidate(

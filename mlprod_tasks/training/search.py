@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.search import Search, searched, space_of, values_of, with_values
-from mlprod_tasks.models import calibration, learners
+from mlprod_tasks.models import learners
 from mlprod_tasks.models.learners.rows import predict
 from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.versioned import to_json
-from mlprod_tasks.statistics import metrics
 from mlprod_tasks.training import fit_model, search_report, workspace
 from mlprod_tasks.training.fit_model import PreparedRows
 from mlprod_tasks.training.records import Assembled, BestTrial, SearchResult
@@ -90,7 +89,8 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
         update(training_id, platform, run_id=run_id)
         if trials.over():
             _write(folder, trials)
-            search_report.finish(folder, ended, run_id, platform, SearchResult.FILE)
+            metric = task_of(pipeline).search_metric(pipeline)
+            search_report.finish(folder, ended, run_id, platform, SearchResult.FILE, metric)
     mine = [one.candidate for one in ended if one.worker == worker]
     best = {name: float(one.loss or 0.0) for name, one in _best(ended).items()}
     return Searched(training_id, worker, {name: mine.count(name) for name in trials.spaces}, best)
@@ -198,22 +198,13 @@ def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callab
             learner, rows.columns, rows.train, rows.validation, pipeline.model, report, gap_ticks=fit_model.gap_ticks(pipeline)
         )
         if not cut:
-            losses.append(_loss(pipeline, predict(fitted.predict, rows.validation.x), rows.validation.y))
+            raw = predict(fitted.predict, rows.validation.x)
+            losses.append(task_of(pipeline).search_loss(pipeline, raw, rows.validation.y))
             if len(losses) < wanted:
                 compare(0, losses)
         if cut:
             break
     return float(np.mean(losses)) if losses else float("nan"), cut
-
-
-def _loss(pipeline: Pipeline, score: NDArray[np.float64], outcome: NDArray[np.bool_]) -> float:
-    """Return the log loss of calibrated scores, like the model's, so that weights and the share of positives do not matter.
-
-    Always calibrated with a sigmoid: an isotonic fit to the rows that it is measured on would be too optimistic.
-    """
-    if pipeline.model.calibration != "none":
-        score = calibration.fit_calibration("sigmoid", score, outcome)(score)
-    return metrics.log_loss(outcome, score)
 
 
 def _between(rows: Rows, first: date, last: date) -> Rows:

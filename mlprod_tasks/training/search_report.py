@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.documents.formatting import title
+from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.training.search_study import EndedTrial
@@ -27,7 +29,7 @@ def record(pipeline: Pipeline, folder: TrainingFolder, key: str, trials: Sequenc
     """
     from mlprod_tasks.platform.trial_runs import TrialRun, log_trials
 
-    lock = folder.path / "search" / "record.lock"
+    lock, metric = folder.path / "search" / "record.lock", task_of(pipeline).search_metric(pipeline)
     with locked(lock):
         run_id = platform.registry.start_run(pipeline, folder.training_id)
         runs = (
@@ -35,7 +37,7 @@ def record(pipeline: Pipeline, folder: TrainingFolder, key: str, trials: Sequenc
                 key=f"{key[:16]} {one.candidate} {one.place + 1}",
                 name=f"{one.candidate} {one.place + 1}",
                 params={"candidate": one.candidate, **one.parameters},
-                metrics={} if one.loss is None else {"log_loss": one.loss},
+                metrics={} if one.loss is None else {metric: one.loss},
                 tags={"mlprod.said": one.note} if one.note else {},
                 status=STATES[one.state],
                 began=one.began,
@@ -54,22 +56,24 @@ def is_due(folder: TrainingFolder) -> bool:
     return not lock.exists() or time.time() - lock.stat().st_mtime > SECONDS_BETWEEN
 
 
-def finish(folder: TrainingFolder, trials: Sequence[EndedTrial], run_id: str, platform: Platform, result_file: str) -> None:
+def finish(
+    folder: TrainingFolder, trials: Sequence[EndedTrial], run_id: str, platform: Platform, result_file: str, metric: str
+) -> None:
     """Add the result file and the picture of the search to the training's run."""
     from mlprod_tasks.documents.plot_style import png
 
     with locked(folder.path / "search" / "record.lock"):
         folder.plots.mkdir(parents=True, exist_ok=True)
-        (folder.plots / PICTURE).write_bytes(png(history(trials)))
+        (folder.plots / PICTURE).write_bytes(png(history(trials, metric)))
         platform.registry.log_file(run_id, folder.plots / PICTURE, "plots")
         platform.registry.log_file(run_id, folder.path / result_file, "training")
 
 
-def history(trials: Sequence[EndedTrial]) -> Figure:
-    """Draw each trial's loss and the lowest so far, by candidate, in order of their end."""
+def history(trials: Sequence[EndedTrial], metric: str = "log_loss") -> Figure:
+    """Draw each trial's loss, which is a metric, and the lowest so far, by candidate, in order of their end."""
     from mlprod_tasks.documents.plot_style import BLUE, GREY, ORANGE, PURPLE, RED, figure
 
-    drawn, axes = figure("Search: log loss on validation")
+    drawn, axes = figure(f"Search: {title(metric)} on validation")
     colours = (BLUE, ORANGE, PURPLE, RED, GREY)
     names = list(dict.fromkeys(one.candidate for one in trials))
     plotted: list[float] = []
@@ -91,5 +95,5 @@ def history(trials: Sequence[EndedTrial]) -> Figure:
         room = 0.1 * (high - low) or 0.01
         axes.set_ylim(low - room, high + room)
         axes.legend(loc="upper right")
-    axes.set(xlabel="trials ended", ylabel="log loss (line: lowest so far)")
+    axes.set(xlabel="trials ended", ylabel=f"{title(metric)} (line: lowest so far)")
     return drawn

@@ -81,8 +81,6 @@ def test_without_watches_it_has_those_of_numbers():
         ({"model": ml.Model(choose_by="roc_auc")}, "model.choose_by 'roc_auc' is no metric of task 'regression'; there are"),
         ({"model": ml.Model(weights="balanced")}, "model.weights 'balanced' weights two classes"),
         ({"model": ml.Model(calibration="sigmoid")}, "model.calibration 'sigmoid' makes probabilities"),
-        ({"model": ml.Model(warm_update=True)}, "model.warm_update is not there yet for task 'regression'"),
-        ({"model": ml.Model(search=ml.Search())}, "model.search is not there yet for task 'regression'"),
         (
             {"gates": (ml.AtLeast("roc_auc", 0.6),)},
             "gate AtLeast('roc_auc'): it is no metric of task 'regression'; AtLeast has absolute_bias, "

@@ -11,8 +11,11 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models.load_model import load_model
+from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.training.assemble import NotTrainable, assemble
-from mlprod_tasks.training.records import Assembled, Trained
+from mlprod_tasks.training.fit_model import fit_model
+from mlprod_tasks.training.records import Assembled, SearchResult, Trained
+from mlprod_tasks.training.search import search
 from mlprod_tasks.training.train import train
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 from tests.support.refund_shop import REFUNDS, refund_shop, refunds
@@ -152,3 +155,36 @@ def test_the_fallback_predicts_the_smoothed_mean_of_a_group(shop_of):
     assert answer.score[0] == pytest.approx((phone.sum() + 50 * overall) / (len(phone) + 50))
     assert answer.score[1] == pytest.approx(overall)
     assert not answer.decision.any()
+
+
+@pytest.mark.parametrize("choose_by", [None, "rmse", "r2"])
+def test_a_search_lowers_the_error_by_which_candidates_are_chosen(shop_of, choose_by):
+    tree = ml.LightGBM(max_trees=20, min_data_in_leaf=900, early_stopping_rounds=None)
+    declared = ml.Search(trials=4, workers=1, space={"min_data_in_leaf": ml.Between(20, 900, log=True)})
+    model = replace(REFUNDS.model, candidates=(tree, ml.LinearRegression()), search=declared, choose_by=choose_by)
+    shop = shop_of(pipeline=replace(REFUNDS, model=model))
+    assembled(shop)
+    search(shop.pipeline, "one", shop.platform)
+    found = TrainingFolder(shop.platform, "one").read(SearchResult).candidates
+    assert set(found) == {"lightgbm", "linear_regression"}
+    assert found["lightgbm"].loss < found["lightgbm"].declared_loss - 0.5
+    train(shop.pipeline, "one", shop.platform)
+    metric = "rmse" if choose_by == "rmse" else "mae"
+    candidates = {one.name: one for one in load_model(TrainingFolder(shop.platform, "one").model).candidates}
+    assert candidates["lightgbm"].metrics[metric] == pytest.approx(found["lightgbm"].loss)
+
+
+def test_a_champion_of_numbers_is_continued_unless_its_trees_add_up_on_another_scale(shop_of):
+    def declared(**given) -> ml.Pipeline:
+        tree = ml.LightGBM(max_trees=15, min_data_in_leaf=30, early_stopping_rounds=None, **given)
+        return replace(REFUNDS, model=replace(REFUNDS.model, candidates=(tree,), warm_update=True))
+
+    shop = shop_of(pipeline=declared())
+    assembled(shop)
+    folder = TrainingFolder(shop.platform, "one")
+    windows = read_window(folder, "train"), read_window(folder, "validation")
+    champion = fit_model(declared(), *windows, ModelFacts())
+    warm = fit_model(declared(objective="l1"), *windows, ModelFacts(), warm=champion)
+    assert [one.name for one in warm.candidates] == ["lightgbm", "lightgbm_continued"]
+    cold = fit_model(declared(objective="poisson"), *windows, ModelFacts(), warm=champion)
+    assert [one.name for one in cold.candidates] == ["lightgbm"]

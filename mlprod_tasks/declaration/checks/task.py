@@ -198,12 +198,8 @@ def _names_of_predictions(pipeline: Pipeline, names: Iterable[str]) -> Iterator[
 
 
 def _not_for_regression(pipeline: Pipeline) -> Iterator[str]:
-    """What is not there yet for numbers, or has no meaning for them."""
-    model, at = pipeline.model, "is not there yet for task 'regression'"
-    if model.search is not None:
-        yield f"model.search {at}: declare the parameters of candidates"
-    if model.warm_update:
-        yield f"model.warm_update {at}: leave it out"
+    """What has no meaning for numbers."""
+    model = pipeline.model
     if model.weights != "none":
         yield f"model.weights {model.weights!r} weights two classes, and task 'regression' has none: leave it out"
     if model.calibration == "sigmoid":

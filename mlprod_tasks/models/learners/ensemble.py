@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
-from mlprod_tasks.models.learners import fitted
+from mlprod_tasks.models.learners import fitted, links
 from mlprod_tasks.models.learners.fitted import FittedLearner
-from mlprod_tasks.models.learners.links import LOGIT
+from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit, logit
 
 log = logging.getLogger(__name__)
@@ -69,22 +69,23 @@ class AveragingModel(EnsembleModel):
 
 @dataclass(frozen=True)
 class StackingModel(EnsembleModel):
-    """log-odds = intercept + sum of weight * log-odds of the member."""
+    """log-odds, or the number, = intercept + sum of weight * that of the member."""
 
     weights: tuple[float, ...]
     intercept: float
+    link: Link = LOGIT
     kind = STACKING
 
     def predict(self, x: Floats) -> Floats:
         total = np.full(len(x), self.intercept)
         for weight, (_, member) in zip(self.weights, self.members, strict=True):
-            total += weight * logit(member.predict(x), SUREST)
-        return expit(total)
+            total += weight * _stacked(member.predict(x), self.link)
+        return expit(total) if self.link == LOGIT else total
 
     def contributions(self, x: Floats) -> Floats | None:
         """Return the members' weighted contributions.
 
-        None if one with a weight above 0 has none.
+        None if one with a weight above 0 has none, or has them on another scale.
         Exact unless a member's probability is closer than SUREST to 0 or 1.
         """
         total: Floats | None = None
@@ -92,7 +93,7 @@ class StackingModel(EnsembleModel):
             if weight == 0:
                 continue
             one = member.contributions(x)
-            if one is None:
+            if one is None or member.link != self.link:
                 return None
             total = weight * one if total is None else total + weight * one
         if total is None:
@@ -102,7 +103,8 @@ class StackingModel(EnsembleModel):
 
     def save(self, folder: Path) -> None:
         members = [name for name, _ in self.members]
-        fitted.write(folder, STACKING, members=members, weights=list(self.weights), intercept=self.intercept)
+        weights = {"weights": list(self.weights), "intercept": self.intercept}
+        fitted.write(folder, STACKING, members=members, **weights, **links.written(self.link))
         _save(self.members, folder)
 
 
@@ -114,7 +116,7 @@ def load(
     members = tuple((name, load_member(folder / str(i), threads)) for i, name in enumerate(written["members"]))
     if written["kind"] == AVERAGING:
         return AveragingModel(members)
-    return StackingModel(members, tuple(written["weights"]), written["intercept"])
+    return StackingModel(members, tuple(written["weights"]), written["intercept"], links.read(written))
 
 
 def fit_ensemble(
@@ -142,15 +144,22 @@ def fit_ensemble(
     if isinstance(learner, Averaging):
         return AveragingModel(members)
     predicted, rows = out_of_time(wanted, columns, train, declared, learner.folds, gap_ticks, fit_member)
+    link = IDENTITY if train.of_numbers else LOGIT
     if len(set(rows.y.tolist())) < 2:
         log.warning(
-            "%s: too few rows for out-of-time predictions of both classes: all members get the same weight", learner.name
+            "%s: too few rows for out-of-time predictions of different outcomes: all members get the same weight", learner.name
         )
-        return StackingModel(members, (1 / len(members),) * len(members), 0.0)
-    weights, intercept = _fit_weights(logit(predicted, SUREST), rows)
+        return StackingModel(members, (1 / len(members),) * len(members), 0.0, link)
+    fit = _fit_weights_of_numbers if train.of_numbers else _fit_weights
+    weights, intercept = fit(_stacked(predicted, link), rows)
     listed = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(wanted, weights, strict=True))
     log.info("%s: weights %s, from %d out-of-time rows", learner.name, listed, len(rows))
-    return StackingModel(members, weights, intercept)
+    return StackingModel(members, weights, intercept, link)
+
+
+def _stacked(predicted: Floats, link: Link) -> Floats:
+    """Return members' predictions on the scale on which they are stacked."""
+    return logit(predicted, SUREST) if link == LOGIT else predicted
 
 
 def out_of_time(
@@ -184,7 +193,7 @@ def out_of_time(
 
 
 def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[LearnerRows, LearnerRows, LearnerRows]]:
-    """Yield past, stopping and predicted rows of each fold; folds whose past has only one class are left out."""
+    """Yield past, stopping and predicted rows of each fold; folds whose past has only one outcome are left out."""
     edges = [round(len(train) * i / (folds + 2)) for i in range(folds + 3)]
     if train.tick is not None:
         # No tick is split between blocks.
@@ -193,7 +202,7 @@ def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[Lea
         before = train.take(slice(0, second))
         stop = train.take(slice(first, second)) if second >= len(train) else _rows_between(train, first, second, gap_ticks)
         past, block = before.before(first, gap_ticks), train.take(slice(second, last))
-        if len(block) and len(set(past.y.tolist())) == 2:
+        if len(block) and len(set(past.y.tolist())) >= 2:
             yield past, stop, block
 
 
@@ -223,6 +232,22 @@ def _fit_weights(log_odds: Floats, rows: LearnerRows) -> tuple[tuple[float, ...]
     start = np.append(np.full(members, 1 / members), 0.0)
     solution = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * members + [(None, None)]).x
     return tuple(solution[:-1].tolist()), float(solution[-1])
+
+
+def _fit_weights_of_numbers(predicted: Floats, rows: LearnerRows) -> tuple[tuple[float, ...], float]:
+    """Fit outcomes as a sum of members' predictions by least squares; return its weights, at least 0, and intercept."""
+    from scipy.optimize import nnls
+
+    share = np.full(len(rows), 1 / len(rows)) if rows.weight is None else rows.weight / rows.weight.sum()
+    means, mean = share @ predicted, float(share @ rows.y)
+    members, sd = predicted.shape[1], float(np.sqrt(share @ (rows.y - mean) ** 2))
+    root = np.sqrt(share)[:, None]
+    # The last rows are the penalty on the distance of weights from equal ones, in the outcomes' variance.
+    penalty = np.sqrt(PENALTY) * sd * np.eye(members)
+    left = np.concatenate((root * (predicted - means), penalty))
+    right = np.concatenate((root[:, 0] * (rows.y - mean), penalty.sum(axis=1) / members))
+    weights, _ = nnls(left, right)
+    return tuple(weights.tolist()), mean - float(means @ weights)
 
 
 def _save(members: tuple[tuple[str, FittedLearner], ...], folder: Path) -> None:

@@ -126,7 +126,7 @@ def fit_lightgbm(
 ) -> BoostedTrees:
     """Fit trees until the validation AUC stops rising, or the loss of numbers or classes falling, from those of `continued` on.
 
-    report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss.
+    report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss, or the loss of numbers.
     """
     # Without this, waiting OpenMP threads spin and take cores from other tasks. LightGBM reads it when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -136,7 +136,7 @@ def fit_lightgbm(
     params = parameters(learner, declared, of_numbers=train.of_numbers)
     if train.of_classes:
         params |= {"objective": "multiclass", "metric": ["multi_logloss"], "num_class": int(train.y.max()) + 1}
-    if report is not None:
+    if report is not None and not train.of_numbers:
         params["metric"] = [METRIC, REPORTED]
     data = lightgbm.Dataset(
         _as_input(train.x),
@@ -238,6 +238,13 @@ def parameters(learner: LightGBM, declared: Model, *, of_numbers: bool = False) 
     }
 
 
+def link_of(learner: LightGBM, *, of_numbers: bool) -> Link:
+    """Return the scale on which the trees of a declared learner add up."""
+    if not of_numbers:
+        return LOGIT
+    return LOG if learner.objective in OBJECTIVES_OF_LOGARITHMS else IDENTITY
+
+
 def _written(value: Any) -> Any:
     """Return a declared value as LightGBM's Python package takes it."""
     return list(value) if isinstance(value, tuple) else value
@@ -268,7 +275,9 @@ def _report_callback(report: Report) -> Any:
         step = env.iteration - env.begin_iteration + 1
         if step % ROUNDS_BETWEEN_REPORTS:
             return
-        loss = next(score for _, metric, score, *_ in env.evaluation_result_list if metric == REPORTED)
+        by_metric = {metric: score for _, metric, score, *_ in env.evaluation_result_list}
+        # Of numbers, the only metric is the loss that trees minimise.
+        loss = by_metric[REPORTED] if REPORTED in by_metric else next(iter(by_metric.values()))
         if report(step, float(loss)):
             raise EarlyStopException(env.iteration, env.evaluation_result_list)
 

@@ -142,7 +142,7 @@ def _epochs(learner: NeuralNet, fitted_design: Design, train: LearnerRows, seed:
     centre, scale = (train.rate, float(train.y.std()) or 1.0) if numbers else (0.0, 1.0)
     y = (train.y - centre) / scale if numbers else train.y
     model = (MLPRegressor if numbers else MLPClassifier)(
-        learner.hidden,
+        hidden_layer_sizes=learner.hidden,
         alpha=learner.lambda_l2,
         batch_size=min(learner.batch_rows, len(train)),
         learning_rate_init=learner.learning_rate,

@@ -73,6 +73,18 @@ class Binary:
             measured[by] = metrics.measure(outcome, score, worth, pipeline.top_share, resamples=0)[by].value
         return measured
 
+    def search_loss(self, pipeline: Pipeline, raw: Floats, outcome: Outcomes) -> float:
+        """Log loss of calibrated scores, like the model's, so that weights and the share of positives do not matter.
+
+        Always calibrated with a sigmoid: an isotonic fit to the rows that it is measured on would be too optimistic.
+        """
+        calibrated = pipeline.model.calibration != "none"
+        score = calibration.fit_calibration("sigmoid", raw, outcome)(raw) if calibrated else raw
+        return metrics.log_loss(outcome, score)
+
+    def search_metric(self, pipeline: Pipeline) -> str:
+        return "log_loss"
+
     def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
         return metrics.sample(outcome, predicted.score, worth, pipeline.top_share, seed=pipeline.model.seed)
 

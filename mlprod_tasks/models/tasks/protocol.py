@@ -122,6 +122,12 @@ class PredictionTask(Protocol):
     def candidate_metrics(self, pipeline: Pipeline, outcome: Outcomes, score: Scores, worth: Floats) -> dict[str, float]:
         """Return the metrics of a candidate on the validation window, among them the one by which candidates are compared."""
 
+    def search_loss(self, pipeline: Pipeline, raw: Floats, outcome: Outcomes) -> float:
+        """Return the loss that a search lowers, of a learner's scores of validation rows before calibration."""
+
+    def search_metric(self, pipeline: Pipeline) -> str:
+        """Return the metric that `search_loss` is."""
+
     def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
         """Return every metric, on the rows and on resamples. Raises: CannotBeMeasured."""
 

@@ -22,6 +22,7 @@ from mlprod_tasks.statistics import conformal, regression_metrics
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
 
 NOT_NEGATIVE = ("poisson", "tweedie")
+SEARCHED = ("mae", "rmse", "pinball")
 
 
 class Regression:
@@ -83,6 +84,18 @@ class Regression:
         quantile = pipeline.quantile
         points = regression_metrics.sample(outcome, score, worth, 0, quantile=quantile).points if len(outcome) else {}
         return {name: points.get(name, nan) for name in dict.fromkeys(("mae", "rmse", "r2", pipeline.choose_by))}
+
+    def search_loss(self, pipeline: Pipeline, raw: Floats, outcome: Outcomes) -> float:
+        match self.search_metric(pipeline):
+            case "pinball" if pipeline.quantile is not None:
+                return float(np.mean(regression_metrics.pinball_losses(outcome, raw, pipeline.quantile)))
+            case "rmse":
+                return regression_metrics.rmse(outcome, raw)
+        return regression_metrics.mae(outcome, raw)
+
+    def search_metric(self, pipeline: Pipeline) -> str:
+        """The metric by which candidates are chosen, if it is a mean of rows' errors; else the mean absolute error."""
+        return pipeline.choose_by if pipeline.choose_by in SEARCHED else "mae"
 
     def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
         seed, interval = pipeline.model.seed, predicted.interval

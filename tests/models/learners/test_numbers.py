@@ -19,7 +19,10 @@ LEARNERS: dict[str, ml.Learner] = {
     "random_forest": ml.RandomForest(trees=20, min_data_in_leaf=10, feature_fraction=0.8),
     "extra_trees": ml.ExtraTrees(trees=20, min_data_in_leaf=10, feature_fraction=0.8),
     "linear_regression": ml.LinearRegression(),
+    "neural_net": ml.NeuralNet(hidden=(16,), learning_rate=0.01, max_epochs=30, batch_rows=64),
     "constant": ml.Constant(),
+    "stacking": ml.Stacking(of=("l2", "linear_regression", "constant"), folds=2),
+    "stacking_of_counts": ml.Stacking(of=("poisson", "neural_net"), folds=2, name="stacking_of_counts"),
     "averaging": ml.Averaging(of=("l2", "linear_regression")),
 }
 MODEL = ml.Model(candidates=tuple(LEARNERS.values()), threads=1, seed=3)
@@ -61,7 +64,7 @@ def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
 @EVERY
 def test_contributions_add_up_to_the_prediction_on_the_scale_of_its_link(every, name):
     added = every[name].contributions(TEST.x)
-    if name in ("averaging", "hist_gradient_boosting", "random_forest", "extra_trees"):
+    if name in ("averaging", "hist_gradient_boosting", "random_forest", "extra_trees", "neural_net", "stacking_of_counts"):
         assert added is None
         return
     assert every[name].link == ("log" if name in ("poisson", "tweedie") else "identity")
@@ -125,3 +128,30 @@ def test_forests_and_boosting_are_scikit_learns_on_rows_without_categories():
     ):
         ours = fit_learner(learner, columns, rows, none, MODEL)
         assert ours.predict(x) == pytest.approx(theirs.fit(rows.x, rows.y).predict(x), rel=1e-6), learner.name
+
+
+def test_stacking_of_numbers_finds_the_members_that_outcomes_are_made_of():
+    random = np.random.default_rng(1)
+    x = random.normal(size=(3000, 2))
+    rows = LearnerRows(x, 3 * x[:, 0] + random.normal(0, 0.1, 3000) + 50, None, np.arange(3000) // 50)
+    good, useless = ml.LinearRegression(name="good"), ml.Constant(name="useless")
+    stacked = ml.Stacking(of=("good", "useless"), folds=3)
+    model = ml.Model(candidates=(good, useless, stacked), threads=1)
+    made = fit_learner(stacked, Columns(("a", "b")), rows, rows.take(slice(0, 100)), model)
+    assert made.weights[0] == pytest.approx(1.0, abs=0.02)
+    assert np.abs(made.predict(x) - rows.y).mean() < 0.1
+    contributions = made.contributions(x)
+    assert contributions is not None
+    assert np.allclose(contributions.sum(axis=1), made.predict(x))
+
+
+def test_a_net_learns_numbers_of_any_unit():
+    random = np.random.default_rng(2)
+    x = random.normal(size=(2000, 2))
+    y = np.abs(x[:, 0]) + random.normal(0, 0.1, 2000)
+    net = ml.NeuralNet(hidden=(16,), learning_rate=0.01, max_epochs=25, batch_rows=64)
+    model = ml.Model(candidates=(net,), seed=3)
+    for scale, shift in ((1.0, 0.0), (1e6, 5e7)):
+        rows = LearnerRows(x, scale * y + shift)
+        made = fit_learner(net, Columns(("a", "b")), rows.take(slice(0, 1500)), rows.take(slice(1500, 2000)), model)
+        assert np.abs(made.predict(x) - rows.y).mean() < 0.2 * scale

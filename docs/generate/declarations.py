@@ -30,8 +30,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "training": ("Split", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval"),
     "candidates": (
-        "LightGBM", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression", "LinearSVM",
-        "NeuralNet", "Estimator", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
+        "LightGBM", "XGBoost", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression",
+        "LinearSVM", "NeuralNet", "Estimator", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
     ),
     "search": ("Search", "Between", "OneOf"),
     "gates": (

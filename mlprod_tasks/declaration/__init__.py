@@ -62,6 +62,7 @@ from mlprod_tasks.declaration.learner import (
     NeuralNet,
     RandomForest,
     Stacking,
+    XGBoost,
 )
 from mlprod_tasks.declaration.load import load, load_all
 from mlprod_tasks.declaration.monitoring import (
@@ -118,6 +119,6 @@ __all__ = [
     "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population", "PredictionValue", "Publish", "Quantile", "Ramp",
     "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule", "Search", "Serving",
     "ShareTable", "SinceFirst", "SinceLast", "Slope", "Split", "Stable", "Stacking", "Std", "Sum", "Table", "Tick",
-    "TickRange", "Trailing", "UnitMetric", "Upstream", "ValueFunction", "Watch", "WorstSlice", "days", "hours", "load",
-    "load_all",
+    "TickRange", "Trailing", "UnitMetric", "Upstream", "ValueFunction", "Watch", "WorstSlice", "XGBoost", "days", "hours",
+    "load", "load_all",
 ]  # fmt: skip

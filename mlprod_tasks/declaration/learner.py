@@ -66,6 +66,36 @@ def quantile_of(learner: object) -> float | None:
 
 
 @declared
+class XGBoost:
+    """XGBoost's gradient boosted trees (Chen and Guestrin, 2016): `pip install 'mlprod[xgboost]'`. Stopped as LightGBM.
+
+    Categories are split natively.
+
+    learning_rate: the weight of each tree.
+    max_trees: the largest number of trees.
+    early_stopping_rounds: trees without a better validation metric after which fitting stops; None grows all of `max_trees`.
+    max_depth: the largest number of splits from root to leaf; None: no limit.
+    min_child_weight: the smallest sum of the loss's second derivatives in a leaf; of squared errors the number of rows.
+    feature_fraction: the share of features that each tree may use.
+    bagging_fraction: the share of training rows that each tree is fitted to.
+    lambda_l2: the L2 penalty on the values of leaves.
+    name: tells candidates apart.
+    objective: of a regression, what the trees minimise, as in LightGBM; None is l2.
+    """
+
+    learning_rate: float = 0.05
+    max_trees: int = 2000
+    early_stopping_rounds: int | None = 50
+    max_depth: int | None = 6
+    min_child_weight: float = 10.0
+    feature_fraction: float = 0.8
+    bagging_fraction: float = 0.8
+    lambda_l2: float = 1.0
+    name: str = "xgboost"
+    objective: Literal["l2", "l1", "poisson", "tweedie"] | None = None
+
+
+@declared
 class HistGradientBoosting:
     """scikit-learn's gradient boosted trees, stopped when log loss (of numbers the squared error) on the validation window no
     longer falls.
@@ -266,6 +296,7 @@ class Stacking:
 Ensemble = Averaging | Stacking
 Learner = (
     LightGBM
+    | XGBoost
     | HistGradientBoosting
     | RandomForest
     | ExtraTrees

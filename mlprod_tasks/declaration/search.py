@@ -87,6 +87,14 @@ FOREST: dict[str, Range] = {
 # By kind of learner and field. The number of trees or epochs is not searched: early stopping finds it, and forests need many.
 SPACES: dict[str, dict[str, Range]] = {
     "LightGBM": BOOSTING | {"bagging_fraction": Between(0.4, 1.0)},
+    "XGBoost": {
+        "learning_rate": Between(0.02, 0.3, log=True),
+        "max_depth": Between(3, 12),
+        "min_child_weight": Between(0.5, 200.0, log=True),
+        "feature_fraction": Between(0.4, 1.0),
+        "bagging_fraction": Between(0.4, 1.0),
+        "lambda_l2": Between(1e-3, 100.0, log=True),
+    },
     "HistGradientBoosting": BOOSTING,
     "RandomForest": FOREST,
     "ExtraTrees": FOREST,

@@ -46,7 +46,7 @@ class Task:
     fallback: type[Any]
 
 
-_TREES = (learner.LightGBM, learner.HistGradientBoosting, learner.RandomForest, learner.ExtraTrees)
+_TREES = (learner.LightGBM, learner.XGBoost, learner.HistGradientBoosting, learner.RandomForest, learner.ExtraTrees)
 BINARY = Task(
     name="binary",
     label_kind="yes_no",

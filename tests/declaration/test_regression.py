@@ -101,7 +101,7 @@ def test_without_watches_it_has_those_of_numbers():
         (
             {"watches": (ml.Watch("roc_auc", low=0.6),)},
             "watch 'roc_auc' is not measured for task 'regression'; besides those of every task there are bias, "
-            "interval_coverage, label_mean",
+            "estimated_mae, estimated_rmse, interval_coverage, label_mean",
         ),
         (
             {"features": (*SHOP.features, ml.Expression("prediction", "amount", "float", "x"))},

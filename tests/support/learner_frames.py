@@ -1,5 +1,7 @@
 """Rows as learners read them, and small learners of every kind."""
 
+from importlib.util import find_spec
+
 import numpy as np
 
 from mlprod_tasks import declaration as ml
@@ -21,6 +23,8 @@ SINGLES: dict[str, ml.Learner] = {
         ml.Constant(),
     )
 }
+if find_spec("xgboost"):  # an extra, which the environment of the tests has
+    SINGLES["xgboost"] = ml.XGBoost(max_trees=30, min_child_weight=2.0)
 LEARNERS = SINGLES | {
     "averaging": ml.Averaging(of=("lightgbm", "neural_net")),
     "stacking": ml.Stacking(of=("logistic_regression", "random_forest"), folds=2),

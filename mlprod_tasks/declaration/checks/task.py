@@ -17,7 +17,7 @@ from mlprod_tasks.declaration.gate import (
     Stable,
     WorstSlice,
 )
-from mlprod_tasks.declaration.learner import LightGBM, quantile_of
+from mlprod_tasks.declaration.learner import LightGBM, XGBoost, quantile_of
 from mlprod_tasks.declaration.meant import value_meant
 from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
 from mlprod_tasks.declaration.outcome import Outcome
@@ -83,6 +83,8 @@ def _candidates(pipeline: Pipeline, task: Task) -> Iterator[str]:
             )
         if isinstance(one, LightGBM):
             yield from _objective(one, task)
+        if isinstance(one, XGBoost) and one.objective is not None and task is not REGRESSION:
+            yield f"model.candidates {one.name!r}: objective is for task 'regression'; leave it out"
     quantiles = {quantile for quantile in map(quantile_of, model.candidates) if quantile is not None}
     if len(quantiles) > 1:
         several = listed(map(str, quantiles))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.estimator import estimator_problems
 from mlprod_tasks.declaration.checks.features import resting_on_other_rows
 from mlprod_tasks.declaration.checks.lightgbm import lightgbm_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.learner import Averaging, Estimator, Learner, LightGBM, Stacking
+from mlprod_tasks.declaration.learner import Averaging, Estimator, Learner, LightGBM, Stacking, XGBoost
 from mlprod_tasks.declaration.table import Column
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # Parameters by name, the same in every kind of candidate. None leaves a parameter out.
 POSITIVE = (
     "learning_rate", "max_trees", "trees", "early_stopping_rounds", "min_data_in_leaf", "max_depth", "c", "least_category_rows",
-    "batch_rows", "max_epochs",
+    "batch_rows", "max_epochs", "min_child_weight",
 )  # fmt: skip
 AT_LEAST_TWO = ("num_leaves", "folds")
 SHARES = ("feature_fraction", "bagging_fraction")  # in (0, 1]
@@ -82,6 +83,8 @@ def _candidates(pipeline: Pipeline) -> Iterator[str]:
         yield from bounds_problems(at, learner)
         if isinstance(learner, LightGBM):
             yield from lightgbm_problems(at, learner, len(pipeline.feature_names))
+        if isinstance(learner, XGBoost) and find_spec("xgboost") is None:
+            yield f"{at}: XGBoost is not installed here: pip install 'mlprod[xgboost]', wherever this use case is loaded"
         if isinstance(learner, Estimator):
             yield from estimator_problems(at, learner)
         if isinstance(learner, Averaging | Stacking):

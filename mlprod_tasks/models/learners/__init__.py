@@ -26,6 +26,7 @@ __all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fi
 # The module of each kind that a learner.json may name; imported only when needed, as it imports its library.
 FILES = {
     "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
     "constant": "constant",
     "constant_shares": "constant",
     "forest": "forest",
@@ -99,6 +100,10 @@ def _fit_with_sklearn(
     gap_ticks: int,
 ) -> FittedLearner:
     match learner:
+        case ml.XGBoost():
+            from mlprod_tasks.models.learners import xgboost
+
+            return xgboost.fit_xgboost(learner, columns, train, validation, declared, report)
         case ml.HistGradientBoosting():
             from mlprod_tasks.models.learners import hist_gradient_boosting
 

@@ -9,3 +9,7 @@ class CannotFit(ValueError):
 
 class ModuleMissing(ImportError):
     """The module of an estimator of the team's own cannot be imported here. The message names it."""
+
+
+class LibraryMissing(ImportError):
+    """The library of a learner that is an extra of this package is not installed. The message names the extra."""

@@ -1,0 +1,185 @@
+"""XGBoost: boosted trees of another library, an extra of this package, stored as XGBoost's JSON."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlprod_tasks.declaration import Model, XGBoost
+from mlprod_tasks.models.learners import fitted, links
+from mlprod_tasks.models.learners.cores import cores_for
+from mlprod_tasks.models.learners.errors import LibraryMissing
+from mlprod_tasks.models.learners.links import IDENTITY, LOG, LOGIT, Link
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report
+
+log = logging.getLogger(__name__)
+
+KIND = "xgboost"
+FILE = "booster.json"
+OBJECTIVES = {"l2": "reg:squarederror", "l1": "reg:absoluteerror", "poisson": "count:poisson", "tweedie": "reg:tweedie"}
+# Early stopping follows the last metric: for a yes or no the area, as of LightGBM.
+METRICS = {"l2": ["rmse"], "l1": ["mae"], "poisson": ["poisson-nloglik"], "tweedie": ["tweedie-nloglik@1.5"]}
+ROUNDS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class XGBoostTrees:
+    """Fitted trees, in XGBoost's JSON. categories: of each coded column its position, and the number of its codes."""
+
+    booster: str = field(repr=False)
+    features: int
+    categories: tuple[tuple[int, int], ...] = field(repr=False)
+    threads: int | None = None
+    link: Link = LOGIT
+    kind = KIND
+
+    def predict(self, x: Floats) -> Floats:
+        """Return the trees' probabilities before calibration, or predicted numbers, (n,)."""
+        if len(x) == 0:
+            return np.empty(0)
+        return np.asarray(self._trees.predict(self._data(x)), np.float64)
+
+    def contributions(self, x: Floats) -> Floats:
+        """Return Shapley values of the trees on the scale of `link`, (n, features + 1), the base last, as 32-bit floats."""
+        if len(x) == 0:
+            return np.empty((0, self.features + 1))
+        return np.asarray(self._trees.predict(self._data(x), pred_contribs=True), np.float64)
+
+    @property
+    def importance(self) -> Floats:
+        """Each feature's share of the total gain."""
+        gains = self._trees.get_score(importance_type="total_gain")
+        gain = np.array([gains.get(f"f{i}", 0.0) for i in range(self.features)], np.float64)
+        return gain / (float(gain.sum()) or 1.0)
+
+    @property
+    def size(self) -> int:
+        return self.trees
+
+    @property
+    def trees(self) -> int:
+        return int(self._trees.num_boosted_rounds())
+
+    def save(self, folder: Path) -> None:
+        categories = [list(one) for one in self.categories]
+        fitted.write(folder, KIND, features=self.features, categories=categories, **links.written(self.link))
+        (folder / FILE).write_text(self.booster, encoding="utf-8", newline="\n")
+
+    def _data(self, x: Floats) -> Any:
+        return _matrix(x, self.categories, cores_for(self.threads) if len(x) > 1 else 1)
+
+    @cached_property
+    def _trees(self) -> Any:
+        booster = library().Booster({"nthread": cores_for(self.threads)})
+        booster.load_model(bytearray(self.booster, "utf-8"))
+        return booster
+
+
+def load(folder: Path, threads: int | None) -> XGBoostTrees:
+    """Load the model that `save` wrote. Raises: LibraryMissing."""
+    written = fitted.read(folder)
+    library()
+    categories = tuple((position, codes) for position, codes in written["categories"])
+    text = (folder / FILE).read_text(encoding="utf-8")
+    return XGBoostTrees(text, written["features"], categories, threads, links.read(written))
+
+
+def fit_xgboost(
+    learner: XGBoost,
+    columns: Columns,
+    train: LearnerRows,
+    validation: LearnerRows,
+    declared: Model,
+    report: Report | None = None,
+) -> XGBoostTrees:
+    """Fit trees until the validation AUC stops rising, or the loss of numbers stops falling.
+
+    report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss, or the loss of numbers. Raises:
+    LibraryMissing.
+    """
+    xgboost = library()
+    categories = tuple((i, int(np.nanmax(train.x[:, i], initial=-1)) + 1) for i in columns.categorical)
+    threads, validated = cores_for(declared.threads), len(validation) > 0
+    callbacks: list[Any] = []
+    if validated and learner.early_stopping_rounds is not None:
+        callbacks.append(xgboost.callback.EarlyStopping(learner.early_stopping_rounds, data_name="validation", save_best=True))
+    if validated and report is not None:
+        callbacks.append(_reporting(xgboost, report))
+    booster = xgboost.train(
+        _parameters(learner, declared, train.of_numbers),
+        _matrix(train.x, categories, threads, train),
+        num_boost_round=learner.max_trees,
+        evals=[(_matrix(validation.x, categories, threads, validation), "validation")] if validated else [],
+        callbacks=callbacks,
+        verbose_eval=False,
+    )
+    text = bytes(booster.save_raw(raw_format="json")).decode()
+    return XGBoostTrees(text, len(columns.names), categories, declared.threads, _link(learner, train))
+
+
+def library() -> Any:
+    """Import XGBoost. Raises: LibraryMissing."""
+    try:
+        import xgboost
+    except ImportError as error:
+        raise LibraryMissing("XGBoost is not installed here: pip install 'mlprod[xgboost]'") from error
+    return xgboost
+
+
+def _matrix(x: Floats, categories: tuple[tuple[int, int], ...], threads: int, rows: LearnerRows | None = None) -> Any:
+    """Return a matrix as XGBoost reads it: categories by code, those that no training row has missing."""
+    coded = dict(categories)
+    values = np.array(x)
+    for position, codes in categories:
+        values[values[:, position] >= codes, position] = np.nan
+    kinds = ["c" if i in coded else "float" for i in range(x.shape[1])]
+    label, weight = (None, None) if rows is None else (rows.y.astype(np.float64), rows.weight)
+    return library().DMatrix(
+        values, label=label, weight=weight, feature_types=kinds, enable_categorical=True, nthread=threads, missing=np.nan
+    )
+
+
+def _parameters(learner: XGBoost, declared: Model, of_numbers: bool) -> dict[str, Any]:
+    objective = learner.objective or "l2"
+    of_task = (
+        {"objective": OBJECTIVES[objective], "eval_metric": METRICS[objective]}
+        if of_numbers
+        else {"objective": "binary:logistic", "eval_metric": ["logloss", "auc"]}
+    )
+    return {
+        **of_task,
+        "learning_rate": learner.learning_rate,
+        "max_depth": learner.max_depth or 0,
+        "min_child_weight": learner.min_child_weight,
+        "colsample_bytree": learner.feature_fraction,
+        "subsample": learner.bagging_fraction,
+        "reg_lambda": learner.lambda_l2,
+        "tree_method": "hist",
+        "nthread": cores_for(declared.threads),
+        "seed": declared.seed,
+        "verbosity": 0,
+    }
+
+
+def _link(learner: XGBoost, train: LearnerRows) -> Link:
+    if not train.of_numbers:
+        return LOGIT
+    return LOG if learner.objective in ("poisson", "tweedie") else IDENTITY
+
+
+def _reporting(xgboost: Any, report: Report) -> Any:
+    """Return a callback that reports the first validation metric, and stops if the report returns True."""
+
+    class Reporting(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            if (epoch + 1) % ROUNDS_BETWEEN_REPORTS:
+                return False
+            losses = next(iter(evals_log["validation"].values()))
+            return report(epoch + 1, float(losses[-1]))
+
+    return Reporting()

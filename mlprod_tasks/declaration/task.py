@@ -46,7 +46,7 @@ class Task:
     fallback: type[Any]
 
 
-_TREES = (learner.LightGBM, learner.XGBoost, learner.HistGradientBoosting, learner.RandomForest, learner.ExtraTrees)
+_TREES = (learner.LightGBM, learner.HistGradientBoosting, learner.RandomForest, learner.ExtraTrees)
 BINARY = Task(
     name="binary",
     label_kind="yes_no",
@@ -61,6 +61,7 @@ BINARY = Task(
     no_power=0.5,
     learners=(
         *_TREES,
+        learner.XGBoost,
         learner.LogisticRegression,
         learner.LinearSVM,
         learner.NeuralNet,
@@ -97,6 +98,7 @@ REGRESSION = Task(
     no_power=0.0,
     learners=(
         *_TREES,
+        learner.XGBoost,
         learner.LinearRegression,
         learner.NeuralNet,
         learner.Estimator,

@@ -106,6 +106,13 @@ class Multiclass:
         points = class_metrics.sample(outcome, score, predicted, worth, resamples=0, top_k=pipeline.top_k).points
         return {name: points[name] for name in dict.fromkeys(("log_loss", "accuracy", "macro_f1", pipeline.choose_by))}
 
+    def search_loss(self, pipeline: Pipeline, raw: Any, outcome: Outcomes) -> float:
+        """Log loss of the coded outcomes, (n,), by the probabilities of all classes, (n, classes)."""
+        return float(np.mean(-np.log(np.maximum(raw[np.arange(len(raw)), outcome], 1e-15))))
+
+    def search_metric(self, pipeline: Pipeline) -> str:
+        return "log_loss"
+
     def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
         seed, k = pipeline.model.seed, pipeline.top_k
         return class_metrics.sample(outcome, predicted.score, predicted.decision, worth, seed=seed, top_k=k)

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import Retrain, WaitUntil, declared, each_tick, lake_asset, links, platform, reference, tick
+from mlprod_airflow import Retrain, WaitUntil, declared, each_tick, lake_asset, links, platform, reference, tick, where_declared
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -47,8 +47,7 @@ def monitor(pipeline: Pipeline) -> None:
         # After `decide`: a training that began before a rollback could not replace the version that the rollback brought back.
         measured = measure()
         wait >> measured >> decided >> [tell(), Retrain(task_id="retrain", pipeline=pipeline, decided=decided)]
-        if pipeline.experiments is not None:
-            measured >> tell_experiments()
+        measured >> where_declared(pipeline.experiments, tell_experiments)
 
     workflow()
 

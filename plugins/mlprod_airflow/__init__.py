@@ -29,6 +29,7 @@ from mlprod_airflow.runs import (
     tick,
     ticks,
     training_id,
+    where_declared,
 )
 from mlprod_airflow.training import approved, workers
 from mlprod_airflow.waiting import Retrain, WaitUntil
@@ -63,6 +64,7 @@ __all__ = [
     "ticks",
     "training_id",
     "unless_stopped",
+    "where_declared",
     "why_ended",
     "with_run_params",
     "workers",

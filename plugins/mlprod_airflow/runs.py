@@ -33,6 +33,11 @@ def each_tick(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
     }
 
 
+def where_declared(part: object, task: Callable[[], Any]) -> list[Any]:
+    """The task, for the use cases that declare the part it is about; none for the others."""
+    return [] if part is None else [task()]
+
+
 def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     """Arguments of a DAG that runs in the night after each tick, off-peak; the partition key is the tick's date."""
     schedule = pipeline.schedule

@@ -27,7 +27,7 @@ from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 AS_OF = {
-    "household_spend": sized((date(2017, 9, 1), date(2017, 11, 1), date(2018, 1, 1)), (date(2017, 9, 1),)),
+    "household_spend": sized((date(2017, 9, 4), date(2017, 10, 30), date(2018, 1, 1)), (date(2017, 9, 4),)),
     "coupon_redemption": (date(2018, 1, 1),),
 }
 Scores = Mapping[str, Callable[[np.ndarray, np.ndarray], float]]

@@ -1,4 +1,4 @@
-"""What will a household spend in the next four weeks? Asked for every household that was seen in the last thirteen."""
+"""What will a household spend in the next four weeks? Asked every Monday, for those that were seen in the last thirteen."""
 
 from datetime import date, time
 
@@ -11,7 +11,7 @@ baskets = ml.Table(
     ml.Database("grocery", "baskets"),
     key=("basket_id",),
     time="bought_at",
-    max_rows=1500,
+    max_rows=8000,
     may_be_empty=True,
     doc="One row for each time that a household paid.",
     columns=(
@@ -41,7 +41,9 @@ pipeline = ml.Pipeline(
     doc=__doc__,
     owner="planning",
     alert_to=("planning@example.com",),
-    schedule=ml.Schedule(at=time(0), timezone="America/New_York", starts=date(2017, 1, 2), ends=date(2018, 1, 1)),
+    schedule=ml.Schedule(
+        at=time(0), timezone="America/New_York", starts=date(2017, 1, 2), ends=date(2018, 1, 1), every="week", on="monday"
+    ),
     tables=(baskets, households),
     entity=ml.Population("shoppers", seen_in="baskets", by=("household_id",), within=ml.days(91), doc="households seen lately"),
     task="regression",
@@ -62,15 +64,15 @@ pipeline = ml.Pipeline(
         ),
     ),
     label=ml.Outcome("baskets", HOUSEHOLD, ml.Sum("amount"), within=ml.days(28), doc="dollars spent in the next four weeks"),
-    split=ml.Split(train=ml.days(56), validation=ml.days(14), test=ml.days(28), gap=ml.days(28)),
+    split=ml.Split(validation=ml.days(28), test=ml.days(28), gap=ml.days(28)),
     model=ml.Model(
         candidates=(
-            ml.LightGBM(num_leaves=15, min_data_in_leaf=400, max_trees=400, feature_fraction=0.6, lambda_l2=10),
+            ml.LightGBM(num_leaves=15, min_data_in_leaf=100, max_trees=400, feature_fraction=0.6, lambda_l2=10),
             ml.LightGBM(
                 name="poisson",
                 objective="poisson",
                 num_leaves=15,
-                min_data_in_leaf=400,
+                min_data_in_leaf=100,
                 max_trees=400,
                 feature_fraction=0.6,
                 lambda_l2=10,

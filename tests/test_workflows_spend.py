@@ -18,7 +18,7 @@ from tests.support.grocery import grocery_platform, needs_groceries, raw
 from tests.support.paths import REPOSITORY
 
 needs_groceries()
-SCORED = date(2017, 9, 1)
+SCORED = date(2017, 9, 4)  # a Monday
 COMPLETE = SCORED + timedelta(days=28)  # when the outcomes of SCORED are
 
 
@@ -54,6 +54,8 @@ def test_each_row_is_a_household_seen_lately_with_what_it_spent_afterwards(home:
     (training,) = home.platform.ledger.all(Training, pipeline="household_spend")
     rows = read_window(TrainingFolder(home.platform, training.id), "test").to_pandas()
     ticks = pd.to_datetime(rows["tick"])
+    assert set(ticks.dt.day_name()) == {"Monday"}
+    assert ticks.nunique() == 4
     for start in (ticks.min(), ticks.max()):
         found = rows[ticks == start].set_index("household_id")
         assert set(found.index) == set(home.between(start, -91)["household_id"])

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
-from mlprod_tasks.ingest.convert import as_text
+from mlprod_tasks.ingest.convert import as_text, convert
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import staging, write_staged
 from mlprod_tasks.ingest.partitions import partitions
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SAMPLE_ROWS = 5
 NOT_NULL = "expect_column_values_to_not_be_null"
 ROW_COUNT = "expect_table_row_count_to_be_between"
+TYPES = "expect_column_values_to_be_in_type_list"
 
 
 class StagingMissing(LookupError):
@@ -263,6 +264,8 @@ def _failure(result: Any, i: int, tick: date, rows: slice, staged: pa.Table, tab
         refuses = "rows" if result.mostly == 1 else "batch"
     if result.kind == ROW_COUNT:
         observed = f"{observed} rows" if rows.stop > rows.start else "no rows: the partition is empty"
+    if result.kind == TYPES and len(mine):
+        observed += _decimal_comma(result.column, mine, staged, table)
     return FailedExpectation(
         expectation=result.kind,
         column=result.column,
@@ -280,6 +283,17 @@ def _values(column: str | None, rows: np.ndarray, staged: pa.Table) -> str:
         return ""
     values = as_text(staged[column].take(pa.array(rows[:SAMPLE_ROWS])).combine_chunks()).unique().to_pylist()
     return f": {', '.join('(missing)' if value is None else repr(value) for value in values)}"
+
+
+def _decimal_comma(name: str, rows: np.ndarray, staged: pa.Table, table: Table) -> str:
+    """What to declare if values that are no numbers would be some with a decimal comma; '' if they would not."""
+    source, column = table.source, table.column(name)
+    if not isinstance(source, Files) or source.format != "csv" or source.decimal != "." or column.kind != "float":
+        return ""
+    texts = as_text(staged[name].take(pa.array(rows)).combine_chunks())
+    if convert(texts, "float", decimal=",").lossless:
+        return ". They are numbers with a decimal comma: declare Files(decimal=',')"
+    return ""
 
 
 def _sample(rows: np.ndarray, staged: pa.Table, table: Table) -> tuple[dict[str, str | None], ...]:

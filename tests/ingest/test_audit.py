@@ -327,3 +327,20 @@ def test_only_the_newest_audits_are_kept_for_the_data_docs_however_often_old_one
     for _ in range(2):
         delete_old(tmp_path)
         assert [folder.name for folder in sorted(suite_folder.iterdir())] == [f"{n:03d}" for n in range(5, KEPT + 5)]
+
+
+@pytest.mark.parametrize(
+    ("amounts", "hinted"),
+    [(("12,50", "-3,0"), True), (("12,50", "1.234,5"), False), (("12,50", "dear"), False)],
+    ids=["decimal commas", "points too", "no numbers"],
+)
+def test_numbers_with_a_decimal_comma_are_refused_with_what_to_declare(
+    amounts: tuple[str, ...], hinted: bool, orders_pipeline, make_platform, tmp_path: Path
+) -> None:
+    columns = (ml.Column("order_id", "int"), ml.Column("ordered_at", "timestamp"), ml.Column("amount", "float"))
+    lines = [f"{n};2024-03-14 12:00:00;{amount}" for n, amount in enumerate(amounts)]
+    (tmp_path / "orders.csv").write_text("\n".join(["order_id;ordered_at;amount", *lines, ""]))
+    pipeline = orders_pipeline(source=ml.Files("shop", "orders.csv", "csv", separator=";"), columns=columns)
+    with pytest.raises(BatchRefused) as refused:
+        audited(pipeline, make_platform(shop=str(tmp_path)))
+    assert ("declare Files(decimal=',')" in str(refused.value)) == hinted, str(refused.value)

@@ -31,7 +31,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "training": ("Split", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval"),
     "candidates": (
         "LightGBM", "XGBoost", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression",
-        "LinearSVM", "NeuralNet", "Estimator", "Constant", "Averaging", "Stacking", "Ensemble", "Learner",
+        "LinearSVM", "NeuralNet", "Estimator", "Constant", "LastValue", "SeasonalMean", "Averaging", "Stacking", "Ensemble",
+        "Learner",
     ),
     "search": ("Search", "Between", "OneOf"),
     "gates": (

@@ -262,6 +262,34 @@ class Estimator:
 
 
 @declared
+class LastValue:
+    """The value of one feature, for a regression: the baseline that tomorrow is as the last time, as in ml.Last of a Trailing.
+
+    Where the feature is missing, the mean of the training rows.
+
+    feature: a feature that is a number, in the outcome's unit.
+    name: tells candidates apart.
+    """
+
+    feature: str
+    name: str = "last_value"
+
+
+@declared
+class SeasonalMean:
+    """The mean outcome of the training rows by some features, for a regression: the baseline of a season, such as a weekday.
+
+    by: the features whose values, together, tell groups apart.
+    smoothing: so many rows with the overall mean are added to each group.
+    name: tells candidates apart.
+    """
+
+    by: tuple[str, ...]
+    smoothing: float = 10.0
+    name: str = "seasonal_mean"
+
+
+@declared
 class Averaging:
     """The mean of the probabilities of other candidates.
 
@@ -306,6 +334,8 @@ Learner = (
     | NeuralNet
     | Estimator
     | Constant
+    | LastValue
+    | SeasonalMean
     | Averaging
     | Stacking
 )

@@ -100,6 +100,8 @@ REGRESSION = Task(
         *_TREES,
         learner.XGBoost,
         learner.LinearRegression,
+        learner.LastValue,
+        learner.SeasonalMean,
         learner.NeuralNet,
         learner.Estimator,
         learner.Constant,

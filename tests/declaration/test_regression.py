@@ -78,6 +78,12 @@ def test_without_watches_it_has_those_of_numbers():
             "model.choose_by 'pinball' is the loss of a predicted quantile, and no candidate",
         ),
         ({"gates": (ml.AtMost("pinball", 3.0),)}, "gate AtMost('pinball') is the loss of a predicted quantile"),
+        ({"model": ml.Model(candidates=(ml.LastValue("amuont"),))}, "model.candidates 'last_value': 'amuont' is not a feature"),
+        (
+            {"model": ml.Model(candidates=(ml.LastValue("channel"),))},
+            "'channel' is a category, and what is predicted is a number",
+        ),
+        ({"model": ml.Model(candidates=(ml.SeasonalMean(()),))}, "model.candidates 'seasonal_mean': by names no feature"),
         ({"model": ml.Model(choose_by="roc_auc")}, "model.choose_by 'roc_auc' is no metric of task 'regression'; there are"),
         ({"model": ml.Model(weights="balanced")}, "model.weights 'balanced' weights two classes"),
         ({"model": ml.Model(calibration="sigmoid")}, "model.calibration 'sigmoid' makes probabilities"),

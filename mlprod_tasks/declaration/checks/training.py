@@ -12,7 +12,7 @@ from mlprod_tasks.declaration.checks.estimator import estimator_problems
 from mlprod_tasks.declaration.checks.features import resting_on_other_rows
 from mlprod_tasks.declaration.checks.lightgbm import lightgbm_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.learner import Averaging, Estimator, Learner, LightGBM, Stacking, XGBoost
+from mlprod_tasks.declaration.learner import Averaging, Estimator, LastValue, Learner, LightGBM, SeasonalMean, Stacking, XGBoost
 from mlprod_tasks.declaration.table import Column
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def _candidates(pipeline: Pipeline) -> Iterator[str]:
             yield from lightgbm_problems(at, learner, len(pipeline.feature_names))
         if isinstance(learner, XGBoost) and find_spec("xgboost") is None:
             yield f"{at}: XGBoost is not installed here: pip install 'mlprod[xgboost]', wherever this use case is loaded"
+        if isinstance(learner, LastValue | SeasonalMean):
+            yield from _baseline(at, learner, pipeline)
         if isinstance(learner, Estimator):
             yield from estimator_problems(at, learner)
         if isinstance(learner, Averaging | Stacking):
@@ -94,6 +96,21 @@ def _candidates(pipeline: Pipeline) -> Iterator[str]:
             for name in sorted(set(learner.of) - usable):
                 yield f"{at}: of names {name!r}, which is no candidate declared before it; there are {listed(usable)}"
             usable.add(learner.name)
+
+
+def _baseline(at: str, learner: LastValue | SeasonalMean, pipeline: Pipeline) -> Iterator[str]:
+    named = (learner.feature,) if isinstance(learner, LastValue) else learner.by
+    for name in named:
+        if name not in pipeline.feature_names:
+            yield f"{at}: {name!r} is not a feature; features are {listed(pipeline.feature_names)}"
+    if isinstance(learner, SeasonalMean):
+        yield from repeated(f"{at}: by", learner.by)
+        if not learner.by:
+            yield f"{at}: by names no feature: give at least one, such as the weekday"
+        if learner.smoothing < 0:
+            yield f"{at}: smoothing {learner.smoothing} may not be negative"
+    elif learner.feature in pipeline.model.categorical or _kind(pipeline, learner.feature) == "text":
+        yield f"{at}: {learner.feature!r} is a category, and what is predicted is a number: name a feature that is one"
 
 
 def bounds_problems(at: str, learner: Learner) -> Iterator[str]:

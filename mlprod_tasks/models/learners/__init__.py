@@ -28,6 +28,8 @@ FILES = {
     "lightgbm": "lightgbm",
     "xgboost": "xgboost",
     "constant": "constant",
+    "last_value": "baselines",
+    "seasonal_mean": "baselines",
     "constant_shares": "constant",
     "forest": "forest",
     "hist_gradient_boosting": "hist_gradient_boosting",
@@ -72,6 +74,8 @@ def fit_learner(
     match learner:
         case ml.Constant():
             return constant.fit_constant(columns, train)
+        case ml.LastValue() | ml.SeasonalMean():
+            return _fit_baseline(learner, columns, train)
         case ml.LightGBM():
             from mlprod_tasks.models.learners import lightgbm
 
@@ -88,6 +92,14 @@ def fit_learner(
         )
     with limited(declared.threads):
         return _fit_with_sklearn(learner, columns, train, validation, declared, report, gap_ticks)
+
+
+def _fit_baseline(learner: ml.LastValue | ml.SeasonalMean, columns: Columns, train: LearnerRows) -> FittedLearner:
+    from mlprod_tasks.models.learners import baselines
+
+    if isinstance(learner, ml.LastValue):
+        return baselines.fit_last_value(learner, columns, train)
+    return baselines.fit_seasonal_mean(learner, columns, train)
 
 
 def _fit_with_sklearn(

@@ -13,6 +13,7 @@ FROM_FILE = (ml.LightGBM, ml.Averaging, ml.Constant)
 BYTES_A_VALUE: dict[type, int] = {
     ml.LightGBM: 23,  # from a matrix, as a member of a stack or in a warm update
     ml.HistGradientBoosting: 31,
+    ml.LastValue: 8,
     ml.XGBoost: 31,
     ml.RandomForest: 22,
     ml.ExtraTrees: 22,

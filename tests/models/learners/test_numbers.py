@@ -23,6 +23,8 @@ LEARNERS: dict[str, ml.Learner] = {
     "linear_regression": ml.LinearRegression(),
     "neural_net": ml.NeuralNet(hidden=(16,), learning_rate=0.01, max_epochs=30, batch_rows=64),
     "constant": ml.Constant(),
+    "last_value": ml.LastValue("signal"),
+    "seasonal_mean": ml.SeasonalMean(by=("kind",)),
     "stacking": ml.Stacking(of=("l2", "linear_regression", "constant"), folds=2),
     "stacking_of_counts": ml.Stacking(of=("poisson", "neural_net"), folds=2, name="stacking_of_counts"),
     "averaging": ml.Averaging(of=("l2", "linear_regression")),
@@ -62,6 +64,14 @@ def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
     off, of_mean = (np.abs(TEST.y - one).mean() for one in (predicted, np.full(700, TRAIN.y.mean())))
     if name == "constant":
         assert predicted == pytest.approx(np.full(700, TRAIN.y.mean()))
+    elif name == "last_value":
+        known = np.isfinite(TEST.x[:, 0])
+        assert np.array_equal(predicted, np.where(known, TEST.x[:, 0], TRAIN.y.mean()))
+    elif name == "seasonal_mean":
+        group = TRAIN.y[TRAIN.x[:, 5] == 1]
+        expected = (group.sum() + 10 * TRAIN.y.mean()) / (len(group) + 10)
+        assert predicted[TEST.x[:, 5] == 1] == pytest.approx(expected)
+        assert off < of_mean
     elif name == "quantile":
         assert np.mean(TEST.y <= predicted) == pytest.approx(0.9, abs=0.05)
     else:
@@ -71,7 +81,16 @@ def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
 @EVERY
 def test_contributions_add_up_to_the_prediction_on_the_scale_of_its_link(every, name):
     added = every[name].contributions(TEST.x)
-    if name in ("averaging", "hist_gradient_boosting", "random_forest", "extra_trees", "neural_net", "stacking_of_counts"):
+    if name in (
+        "averaging",
+        "hist_gradient_boosting",
+        "random_forest",
+        "extra_trees",
+        "neural_net",
+        "stacking_of_counts",
+        "last_value",
+        "seasonal_mean",
+    ):
         assert added is None
         return
     assert every[name].link == ("log" if name.endswith(("poisson", "tweedie")) else "identity")
